@@ -1,0 +1,7 @@
+"""Runs every pending migration in one transaction, over the connection `mailing.db.migrate` hands in."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"], transaction_per_migration=False)
+with context.begin_transaction():
+    context.run_migrations()

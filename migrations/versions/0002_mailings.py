@@ -1,0 +1,20 @@
+"""Clients, mailings, messages with their attempts and counters, API keys, reports."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+SCHEMA = Path(__file__).with_name("0002_mailings.sql")
+
+
+def upgrade() -> None:
+    bind = op.get_bind()
+    bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(SCHEMA.read_text("utf-8")))  # type: ignore[union-attr]
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE report, api_key, attempt, message, mailing_counts, mailing_text, mailing, client")
+    op.execute("DROP FUNCTION count_messages, mailing_created, mailing_reworded")

@@ -1,0 +1,102 @@
+"""Procrastinate, in one place: wake-ups are enqueued in the transaction that makes them necessary.
+
+A job says "look at this now"; what there is to do stands in the tables. A lost or repeated job costs a moment, never
+a message. No job is retried by Procrastinate: whatever fails is found again by the sweep.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import procrastinate
+from procrastinate.jobs import DeleteJobCondition, Status
+from psycopg import conninfo
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+Handler = Callable[..., Awaitable[None]]
+
+# A queued twin makes the job unnecessary; NOT EXISTS keeps the usual twin out of the server's error log.
+_DEFER = text("""
+    SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
+        'mailing', CAST(:task AS text), CAST(:priority AS int), NULL, CAST(:queueing_lock AS text),
+        CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1])
+    WHERE NOT EXISTS (
+        SELECT FROM procrastinate_jobs WHERE queueing_lock = :queueing_lock AND status = 'todo')
+""")
+
+
+async def defer(
+    session: AsyncSession, task: str, *, at: datetime | None = None, priority: int = 0, **args: int
+) -> None:
+    """Enqueues `task` with `args` as part of the session's transaction; one of a kind per second of `at`."""
+    moment = f"@{int(at.timestamp())}" if at else ""
+    queueing_lock = f"{task}:{':'.join(str(value) for value in args.values())}{moment}"
+    job = {"task": task, "priority": priority, "queueing_lock": queueing_lock, "args": json.dumps(args), "at": at}
+    try:
+        async with session.begin_nested():
+            await session.execute(_DEFER, job)
+    except IntegrityError:
+        return  # the twin was enqueued in the same moment
+
+
+class Queue:
+    """The worker's side. Handlers are registered by name before `run`."""
+
+    def __init__(self, database_url: str, *, concurrency: int) -> None:
+        # keep-alives and the user timeout end a half-open connection; libpq's default would wait for two hours
+        url = conninfo.make_conninfo(
+            database_url,
+            application_name="mailing-queue",
+            connect_timeout=5,
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=30000,
+        )
+        self._app = procrastinate.App(
+            connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=4, kwargs={"autocommit": True})
+        )
+        self._concurrency = concurrency
+
+    def task(self, name: str, handler: Handler) -> None:
+        self._app.task(name=name, queue="mailing")(handler)
+
+    def periodic(self, name: str, handler: Callable[[], Awaitable[None]], *, cron: str) -> None:
+        """`cron` has six fields, seconds last; a tick while its twin is still queued is left out."""
+
+        async def tick(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
+            await handler()
+
+        task = self._app.task(name=name, queue="mailing", queueing_lock=name)(tick)
+        self._app.periodic(cron=cron)(task)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Works until `stop`; jobs under way are waited for."""
+        async with self._app.open_async():
+            worker = asyncio.create_task(
+                self._app.run_worker_async(
+                    queues=["mailing"],
+                    concurrency=self._concurrency,
+                    fetch_job_polling_interval=1.0,  # how late a job scheduled for later may start
+                    delete_jobs=DeleteJobCondition.ALWAYS,
+                    install_signal_handlers=False,
+                    shutdown_graceful_timeout=30,
+                )
+            )
+            stopped = asyncio.create_task(stop.wait())
+            await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if not worker.done():
+                worker.cancel()
+            await asyncio.gather(worker, return_exceptions=stop.is_set())
+
+    async def bury_stalled(self) -> int:
+        """Jobs whose worker is gone are taken off the table: the sweep wakes whatever still has to be done."""
+        stalled: list[Any] = list(await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=60))
+        for job in stalled:
+            await self._app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
+        return len(stalled)

@@ -1,0 +1,124 @@
+"""The settings: one frozen struct, read once from the environment and `.env`, passed down from there."""
+
+import re
+from collections.abc import Mapping
+from datetime import time
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+from zoneinfo import available_timezones
+
+import msgspec
+from msgspec import Meta
+
+from mailing.errors import ConfigurationError
+
+PREFIX = "MAILING_"
+SECRETS = frozenset({"database_url", "gateway_token", "api_key", "smtp_password"})
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Each field is the environment variable `MAILING_<FIELD>`; `.env.example` says what each is for."""
+
+    database_url: str | None = None
+    data_dir: str = ".data"
+    host: str = "127.0.0.1"
+    port: Port = 8000
+    api_key: Annotated[str, Meta(min_length=16)] | None = None
+    gateway_url: str | None = None
+    gateway_token: str | None = None
+    gateway_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    gateway_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
+    on_unknown: Literal["retry", "hold"] = "retry"
+    retry_base_s: Annotated[float, Meta(gt=0, le=3600)] = 5.0
+    retry_max_s: Annotated[float, Meta(gt=0, le=86400)] = 600.0
+    report_to: str | None = None
+    report_from: str = "mailing@localhost"
+    report_time: str = "09:00"
+    report_timezone: str = "UTC"
+    smtp_host: str = "127.0.0.1"
+    smtp_port: Port = 25
+    smtp_user: str | None = None
+    smtp_password: str | None = None
+    smtp_starttls: bool = False
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+
+def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
+    """The environment wins over the file; an empty value counts as not set.
+
+    Raises ConfigurationError with every problem at once. No value is repeated in it: it may be a secret.
+    """
+    given = (_read(dotenv) if dotenv and dotenv.is_file() else {}) | dict(environ)
+    values = {name: value for name, value in given.items() if name.startswith(PREFIX) and value}
+    fields = {PREFIX + field.name.upper(): field for field in msgspec.structs.fields(Settings)}
+    problems = [f"{name} is not a setting{_hint(name, list(fields))}" for name in sorted(values.keys() - fields.keys())]
+    converted: dict[str, object] = {}
+    for name in sorted(values.keys() & fields.keys()):
+        try:
+            converted[fields[name].name] = msgspec.convert(values[name], fields[name].type, strict=False)
+        except msgspec.ValidationError as error:
+            problems.append(f"{name}: {_sentence(fields[name].type, error)}")
+    if not problems:
+        settings = Settings(**converted)  # type: ignore[arg-type] # each value was converted to its field's type above
+        problems = _contradictions(settings)
+        if not problems:
+            return settings
+    raise ConfigurationError(problems)
+
+
+def report_clock(settings: Settings) -> time:
+    return time.fromisoformat(settings.report_time)
+
+
+def _read(dotenv: Path) -> dict[str, str]:
+    pairs = (re.fullmatch(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*", line) for line in dotenv.read_text().splitlines())
+    return {pair[1]: re.sub(r"""^(['"])(.*)\1$""", r"\2", pair[2]) for pair in pairs if pair}
+
+
+def _hint(name: str, known: list[str]) -> str:
+    import difflib  # noqa: PLC0415 - needed only on the way to an error
+
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else "; .env.example lists them all"
+
+
+def _sentence(kind: Any, error: msgspec.ValidationError) -> str:  # noqa: ANN401 - any type hint
+    """Never the value: msgspec repeats it for an unknown choice."""
+    if get_origin(kind) is Literal:
+        return f"must be {' or '.join(get_args(kind))}"
+    return str(error).replace("`", "")
+
+
+def _contradictions(settings: Settings) -> list[str]:
+    """What a type can't say about single values and pairs of them."""
+    checks = {
+        "DATABASE_URL must look like postgresql://user:password@host:5432/name": settings.database_url is None
+        or urlsplit(settings.database_url).scheme in {"postgresql", "postgres"},
+        "GATEWAY_URL must be an http:// or https:// address, such as https://probe.fbrq.cloud/v1": settings.gateway_url
+        is None
+        or (urlsplit(settings.gateway_url).scheme in {"http", "https"} and bool(urlsplit(settings.gateway_url).netloc)),
+        "GATEWAY_TOKEN must be printable ASCII": settings.gateway_token is None or _printable(settings.gateway_token),
+        "RETRY_MAX_S must not be below MAILING_RETRY_BASE_S": settings.retry_max_s >= settings.retry_base_s,
+        "REPORT_TIME must be a time of day such as 09:00": bool(
+            re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", settings.report_time)
+        ),
+        "REPORT_TIMEZONE must be an IANA time zone such as Europe/Moscow": settings.report_timezone
+        in available_timezones(),
+        "REPORT_TO must be addresses such as ops@example.org, separated by commas": settings.report_to is None
+        or all(_address(address) for address in settings.report_to.split(",")),
+        "REPORT_FROM must be an address such as mailing@example.org": _address(settings.report_from),
+        "SMTP_USER and MAILING_SMTP_PASSWORD belong together": bool(settings.smtp_user) == bool(settings.smtp_password),
+    }
+    return [PREFIX + sentence for sentence, holds in checks.items() if not holds]
+
+
+def _printable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+def _address(value: str) -> bool:
+    return bool(re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", value.strip())) and value.isprintable()

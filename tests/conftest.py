@@ -1,0 +1,98 @@
+"""Real PostgreSQL for every test: one server a run, the real migrations once, a copied database for each test."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing import db
+from mailing.app import create_app
+from mailing.settings import Settings
+from server import PostgresServer, start_postgres
+
+URL = "MAILING_TEST_DATABASE_URL"
+KEY = "a-key-for-the-tests"
+
+_server = pytest.StashKey[PostgresServer]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The controlling process starts the server; parallel workers find its address in the environment."""
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    config.stash[_server] = server = start_postgres(os.environ.get(URL))
+    os.environ[URL] = server.url
+    asyncio.run(_make_template(server.url))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if server := config.stash.get(_server, None):
+        server.stop()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    server = config.stash.get(_server, None)
+    return f"PostgreSQL: {server.kind}" if server else ""
+
+
+async def _make_template(url: str) -> None:
+    admin = await asyncpg.connect(url)
+    await admin.execute("DROP DATABASE IF EXISTS mailing_template WITH (FORCE)")
+    await admin.execute("CREATE DATABASE mailing_template")
+    await admin.close()
+    engine = db.create_engine(_named(url, "mailing_template"), application="tests", pool_size=1)
+    await db.migrate(engine)
+    await engine.dispose()
+
+
+def _named(url: str, name: str) -> str:
+    base, _, query = url.partition("?")
+    return base.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
+
+
+@pytest.fixture
+async def database_url() -> AsyncIterator[str]:
+    """A database of the test's own with the schema in it."""
+    name = f"test_{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(os.environ[URL])
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE mailing_template STRATEGY file_copy")
+    yield _named(os.environ[URL], name)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    engine = db.create_engine(database_url, application="tests", pool_size=5)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def sessions(engine: AsyncEngine) -> db.Sessions:
+    return db.sessions(engine)
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url, api_key=KEY)
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole API in this process, spoken to with a full-rights key."""
+    app = create_app(settings)
+    async with (
+        app.lifespan(),
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
+            base_url="http://test/mailing/api",
+            headers={"Authorization": f"Bearer {KEY}"},
+        ) as client,
+    ):
+        yield client

@@ -1,0 +1,62 @@
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mailing.errors import ConfigurationError
+from mailing.settings import PREFIX, Settings, load
+
+EXAMPLE = Path(__file__).parents[1] / ".env.example"
+
+
+def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
+    environ = {
+        "MAILING_PROT": "8000",
+        "MAILING_PORT": "99999",
+        "MAILING_GATEWAY_TOKEN": "s3cret-token",
+        "MAILING_ON_UNKNOWN": "s3cret-too",
+        "PATH": "/bin",
+    }
+    with pytest.raises(ConfigurationError) as refused:
+        load(environ)
+    sentences = "\n".join(refused.value.problems)
+    assert [name for name in ("MAILING_PROT", "MAILING_PORT:", "MAILING_ON_UNKNOWN:") if name not in sentences] == []
+    assert "did you mean MAILING_PORT?" in sentences
+    assert "s3cret" not in sentences
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "mysql://x/y"),
+        ("GATEWAY_URL", "ftp://x"),
+        ("GATEWAY_TIMEOUT_S", "0"),
+        ("GATEWAY_CONCURRENCY", "many"),
+        ("REPORT_TIME", "25:00"),
+        ("REPORT_TIMEZONE", "UTC+3"),
+        ("REPORT_TO", "nobody"),
+        ("SMTP_USER", "alone"),
+        ("RETRY_MAX_S", "1"),
+        ("API_KEY", "short"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_bad_value_is_refused_under_its_own_name(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load({PREFIX + name: value})
+    assert PREFIX + name in str(refused.value)
+
+
+def test_the_environment_wins_over_the_file_and_an_empty_value_counts_as_not_set(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("# a comment\nMAILING_PORT=9000\nexport MAILING_HOST='0.0.0.0'\nMAILING_GATEWAY_URL=\n")
+    settings = load({"MAILING_PORT": "9001"}, dotenv)
+    assert (settings.port, settings.host, settings.gateway_url) == (9001, "0.0.0.0", None)  # noqa: S104 - a value
+
+
+def test_the_example_file_lists_exactly_the_settings_with_their_defaults() -> None:
+    listed = dict(re.findall(r"^#?(MAILING_\w+)=(.*)$", EXAMPLE.read_text(), flags=re.MULTILINE))
+    defaults = {PREFIX + field.name.upper(): field.default for field in msgspec.structs.fields(Settings)}
+    assert listed.keys() == defaults.keys()
+    assert load(listed) == Settings()
