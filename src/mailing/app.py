@@ -9,7 +9,10 @@ from litestar.di import Provide
 
 from mailing import db
 from mailing.access.keys import require_key
+from mailing.mailings.routes import MailingController
+from mailing.messages.routes import read_message
 from mailing.settings import Settings
+from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, provide_session
 
 POOL_SIZE = 10
@@ -28,7 +31,7 @@ def create_app(settings: Settings) -> Litestar:
 
     api = Router(
         "/mailing/api",
-        route_handlers=[],
+        route_handlers=[MailingController, StatisticsController, read_message],
         guards=[require_key],
         dependencies={"session": Provide(provide_session)},
         security=[{"key": []}],

@@ -5,15 +5,12 @@ Instants are tested and local times never constructed, so gaps, overlaps and ski
 
 from bisect import bisect_left
 from datetime import UTC, datetime, time, timedelta
-from functools import cache
-from importlib.resources import files
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
-_TZDATA = "tzdata"  # the package, not the operating system's files: locked with the code, so alike on every machine
 
 
 class LocalWindow(Struct, frozen=True):
@@ -84,30 +81,3 @@ def _offset_change(zone: ZoneInfo, *, after: datetime, until: datetime) -> datet
     offset = after.astimezone(zone).utcoffset()
     changed = bisect_left(seconds, True, key=lambda s: (start + s * _SECOND).astimezone(zone).utcoffset() != offset)
     return start + changed * _SECOND
-
-
-def known_zone(name: str) -> bool:
-    """Whether `name` is, letter for letter, a zone or link of the IANA database in the tzdata package.
-
-    Fixed zones count, with the POSIX sign IANA gives them: `Etc/GMT-3` is three hours ahead of UTC. What only an
-    operating system or PostgreSQL understands does not: `UTC+3`, `localtime`, `posix/…`; nor does the
-    placeholder `Factory`.
-    """
-    return name in _zone_names()
-
-
-@cache
-def zone_named(name: str) -> ZoneInfo:
-    """Load the zone with the tzdata package's rules; ZoneInfoNotFoundError for one that is not known.
-
-    `ZoneInfo(name)` prefers the operating system's rules, and two machines of different age may be an hour apart.
-    """
-    if not known_zone(name):
-        raise ZoneInfoNotFoundError(f"No time zone {name!r}")
-    with files(_TZDATA).joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
-        return ZoneInfo.from_file(rules, key=name)
-
-
-@cache
-def _zone_names() -> frozenset[str]:
-    return frozenset(files(_TZDATA).joinpath("zones").read_text(encoding="ascii").split()) - {"Factory"}
