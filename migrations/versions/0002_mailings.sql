@@ -26,6 +26,9 @@ CREATE TABLE mailing (
     -- the plan is behind while planned_revision < revision
     revision         integer NOT NULL DEFAULT 1,
     planned_revision integer NOT NULL DEFAULT 0,
+    -- whoever plans says so with every slice; a plan not touched for a while has lost its worker
+    planning_revision integer NOT NULL DEFAULT 0,
+    planning_at      timestamptz,
     text_revision    integer NOT NULL DEFAULT 1,
     -- the newest client when the audience was taken; a repeated plan stops there too
     audience_upto    bigint,
@@ -178,14 +181,13 @@ CREATE TRIGGER count_removed AFTER DELETE ON message
 CREATE FUNCTION check_transitions() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE bad text;
 BEGIN
-    SELECT format('message %s: %s -> %s', id, o.status, n.status) INTO bad
-    FROM removed o JOIN added n USING (id)
-    WHERE o.status <> n.status AND o.status || '>' || n.status NOT IN (
-        'pending>sending', 'pending>cancelled', 'pending>expired', 'pending>unknown',
-        'sending>pending', 'sending>sent', 'sending>failed', 'sending>cancelled', 'sending>expired', 'sending>unknown',
-        'failed>pending', 'cancelled>pending', 'expired>pending',
-        'unknown>pending', 'unknown>sent', 'unknown>failed')
-    LIMIT 1;
+    -- EXECUTE plans anew for the size of each batch; a plan kept from a batch of one would compare all with all
+    EXECUTE 'SELECT format(''message %s: %s -> %s'', id, o.status, n.status) FROM removed o JOIN added n USING (id)
+        WHERE o.status <> n.status AND o.status || ''>'' || n.status NOT IN (
+            ''pending>sending'', ''pending>cancelled'', ''pending>expired'', ''pending>unknown'',
+            ''sending>pending'', ''sending>sent'', ''sending>failed'', ''sending>cancelled'', ''sending>expired'',
+            ''sending>unknown'', ''failed>pending'', ''cancelled>pending'', ''expired>pending'',
+            ''unknown>pending'', ''unknown>sent'', ''unknown>failed'') LIMIT 1' INTO bad;
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION 'no such transition: %', bad USING ERRCODE = 'check_violation';
     END IF;

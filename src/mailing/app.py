@@ -43,4 +43,5 @@ def create_app(settings: Settings) -> Litestar:
         exception_handlers=EXCEPTION_HANDLERS,
         middleware=[LowerCaseClients],
         request_max_body_size=1_000_000,
+        logging_config=None,
     )

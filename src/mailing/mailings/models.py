@@ -25,6 +25,8 @@ class Mailing(Base):
     status: Mapped[str] = mapped_column(Text)
     revision: Mapped[int] = mapped_column(Integer, default=1)
     planned_revision: Mapped[int] = mapped_column(Integer, default=0)
+    planning_revision: Mapped[int] = mapped_column(Integer, default=0)
+    planning_at: Mapped[datetime | None] = mapped_column(Instant)
     text_revision: Mapped[int] = mapped_column(Integer, default=1)
     audience_upto: Mapped[int | None] = mapped_column(BigInteger)
     launched_at: Mapped[datetime | None] = mapped_column(Instant)

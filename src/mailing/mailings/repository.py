@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import func, select, text
+from sqlalchemy import CursorResult, TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
@@ -36,28 +36,41 @@ async def database_now(session: AsyncSession) -> datetime:
     return (await session.execute(select(func.now()))).scalar_one()
 
 
-# scheduled → running when the start has come. The audience ends with the newest client of this moment.
-_LAUNCH = text("""
-    UPDATE mailing SET status = 'running', launched_at = now()
-    WHERE id = :id AND status = 'scheduled' AND starts_at <= now()
-""")
-_TAKE_AUDIENCE = text("""
-    UPDATE mailing SET audience_upto = (SELECT coalesce(max(id), 0) FROM client)
-    WHERE id = :id AND audience_upto IS NULL
-""")
+PLAN_LOST_S = 15
+
+# scheduled → running when the start has come. Who plans is fenced: one planner for a revision, unless it was lost.
+# The audience ends with the newest client of this moment.
+_BEGIN_PLAN = text(f"""
+    UPDATE mailing SET
+        status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,
+        launched_at = coalesce(launched_at, now()),
+        audience_upto = coalesce(audience_upto, (SELECT max(id) FROM client), 0),
+        planning_revision = revision, planning_at = now()
+    WHERE id = :id AND planned_revision < revision AND starts_at <= now()
+      AND status IN ('scheduled', 'running', 'paused')
+      AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_LOST_S} s')
+""")  # noqa: S608 - composed from constants of this module
 
 
-async def launch(session: AsyncSession, mailing_id: int) -> None:
-    await session.execute(_LAUNCH, {"id": mailing_id})
-    await session.execute(_TAKE_AUDIENCE, {"id": mailing_id})
+async def begin_plan(session: AsyncSession, mailing_id: int) -> bool:
+    """False: nothing to plan, not yet the time for it, or somebody is at it."""
+    return await _changed(session, _BEGIN_PLAN, id=mailing_id)
+
+
+_CONTINUE_PLAN = text("UPDATE mailing SET planning_at = now() WHERE id = :id AND revision = :revision")
+
+
+async def continue_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+    """False: an edit made this plan obsolete. Holds edits back until the slice is committed."""
+    return await _changed(session, _CONTINUE_PLAN, id=mailing_id, revision=revision)
 
 
 # The plan of `revision` is complete; a newer edit leaves it behind.
-_PLANNED = text("UPDATE mailing SET planned_revision = greatest(planned_revision, :revision) WHERE id = :id")
+_END_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id AND revision = :revision")
 
 
-async def mark_planned(session: AsyncSession, mailing_id: int, revision: int) -> None:
-    await session.execute(_PLANNED, {"id": mailing_id, "revision": revision})
+async def end_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+    return await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
 
 
 # running | paused → finished when every planned message is final.
@@ -66,12 +79,11 @@ _FINISH = text("""
     FROM mailing_counts c
     WHERE g.id = :id AND c.mailing_id = g.id AND g.status IN ('running', 'paused')
       AND g.planned_revision = g.revision AND c.pending = 0 AND c.sending = 0
-    RETURNING g.id
 """)
 
 
 async def finish(session: AsyncSession, mailing_id: int) -> bool:
-    return (await session.execute(_FINISH, {"id": mailing_id})).first() is not None
+    return await _changed(session, _FINISH, id=mailing_id)
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -86,10 +98,11 @@ class Needs(msgspec.Struct, frozen=True):
 
 # Each EXISTS is one probe of message_due or message_closing. A closed mailing with pending messages is rare:
 # a call came back while it was being cancelled.
-_NEEDS = text("""
+_NEEDS = text(f"""
     SELECT g.id,
         g.status = 'scheduled' AND g.starts_at <= now()
-            OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision,
+            OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision
+            AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_LOST_S} s'),
         g.status = 'running' AND now() < g.ends_at AND EXISTS (
             SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
             AND m.due_at <= now() AND m.closes_at > now()),
@@ -101,7 +114,7 @@ _NEEDS = text("""
     UNION ALL
     SELECT g.id, false, false, true FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
     WHERE g.status IN ('finished', 'cancelled') AND c.pending > 0
-""")
+""")  # noqa: S608 - composed from constants of this module
 
 
 async def needs(session: AsyncSession) -> list[Needs]:
@@ -120,3 +133,8 @@ def _found(mailing: Mailing | None, mailing_id: int) -> Mailing:
     if mailing is None:
         raise NotFound(f"There is no mailing {mailing_id}.")
     return mailing
+
+
+async def _changed(session: AsyncSession, statement: TextClause, **values: int) -> bool:
+    result = await session.execute(statement, values)
+    return isinstance(result, CursorResult) and result.rowcount > 0

@@ -52,7 +52,7 @@ WallTime = Annotated[
 ]
 
 
-class Filter(Struct):
+class Filter(Struct, frozen=True):
     """A client matches if its tag is one of `tags` (or `tags` is empty) and likewise for `operator_codes`."""
 
     tags: Tags = []

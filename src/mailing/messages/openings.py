@@ -120,8 +120,9 @@ _PLAN = text("""
                        THEN m.waiting ELSE excluded.waiting END,
         closes_at = excluded.closes_at, finished_at = excluded.finished_at,
         last_error = coalesce(excluded.last_error, CASE WHEN m.status = 'pending' THEN m.last_error END)
-    WHERE m.status = 'pending' AND (m.closes_at <> excluded.closes_at OR m.due_at <> excluded.due_at
-                                    OR excluded.status <> 'pending')
+    WHERE m.status = 'pending' AND (
+            m.closes_at <> excluded.closes_at OR excluded.status <> 'pending'
+            OR m.due_at <> excluded.due_at AND greatest(m.due_at, excluded.due_at) > now())
        OR excluded.status = 'pending'
            AND (m.status = 'expired' OR m.status = 'cancelled' AND m.last_error = :unselected)
 """)

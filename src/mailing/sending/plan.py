@@ -6,8 +6,7 @@ from mailing import queue
 from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now, launch, mark_planned
-from mailing.mailings.rules import Status
+from mailing.mailings.repository import MailingRepository, begin_plan, continue_plan, database_now, end_plan
 from mailing.messages.openings import Audience, cancel_unselected, next_slice, plan_slice
 from mailing.sending.schedule import opening
 
@@ -20,31 +19,28 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     """Launches the mailing if its start has come, and brings its messages up to its newest revision.
 
     Idempotent: after a crash it begins again and changes only what is not yet as it should be. Sending goes on beside
-    it. A slice is one transaction, 0.2-0.3 s for 20,000 messages.
+    the first plan. A slice is one transaction, 0.2-0.3 s for 20,000 messages.
     """
     async with transaction(sessions) as session:
-        await launch(session, mailing_id)
-        mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id)
-    if mailing is None or mailing.status not in {Status.running, Status.paused}:
-        return
-    if mailing.planned_revision < mailing.revision:
-        await _plan_revision(sessions, mailing)
+        if not await begin_plan(session, mailing_id):
+            await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
+            return
     async with transaction(sessions) as session:
-        await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
-
-
-async def _plan_revision(sessions: Sessions, mailing: Mailing) -> None:
+        mailing = await MailingRepository(session=session).get(mailing_id)
     audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_upto or 0)
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:
+            if not await continue_plan(session, mailing_id, mailing.revision):
+                return
             after = await _plan_next_slice(session, mailing, audience, after)
     async with transaction(sessions) as session:
         if mailing.revision > 1:
-            await cancel_unselected(session, mailing.id, audience)
-        await mark_planned(session, mailing.id, mailing.revision)
-        await queue.defer(session, "settle_mailing", mailing_id=mailing.id)
-    logger.info("mailing planned", mailing_id=mailing.id, revision=mailing.revision)
+            await cancel_unselected(session, mailing_id, audience)
+        if await end_plan(session, mailing_id, mailing.revision):
+            logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
+        await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
+        await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
 
 
 async def _plan_next_slice(session: AsyncSession, mailing: Mailing, audience: Audience, after: int) -> int | None:
