@@ -42,13 +42,19 @@ Tags = Annotated[
     list[Annotated[str, Meta(min_length=1, max_length=100, description="a tag of 1 to 100 characters")]],
     Meta(max_length=100, description="up to 100 tags; empty matches every client", examples=[["vip"]]),
 ]
+# The lengths refuse what a pattern's `$` lets pass: a line break at the end. JavaScript has no `\Z`.
 OperatorCodes = Annotated[
-    list[Annotated[str, Meta(pattern=r"^[0-9]{3}\Z", description="three digits, such as 916")]],
+    list[Annotated[str, Meta(pattern="^[0-9]{3}$", max_length=3, description="three digits, such as 916")]],
     Meta(max_length=100, description="up to 100 operator codes; empty matches every client", examples=[["916"]]),
 ]
 WallTime = Annotated[
     str,
-    Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", description="a time of day such as 09:00", examples=["09:00"]),
+    Meta(
+        pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$",
+        max_length=5,
+        description="a time of day such as 09:00",
+        examples=["09:00"],
+    ),
 ]
 
 
