@@ -13,7 +13,7 @@ from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, provide_session
+from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_session
 
 POOL_SIZE = 10
 
@@ -32,16 +32,17 @@ def create_app(settings: Settings) -> Litestar:
     api = Router(
         "/mailing/api",
         route_handlers=[MailingController, StatisticsController, read_message],
-        guards=[require_key],
+        guards=[require_key, known_parameters_only],
         dependencies={"session": Provide(provide_session)},
         security=[{"key": []}],
     )
-    return Litestar(
+    app = Litestar(
         route_handlers=[api],
         lifespan=[database],
         state=State({"settings": settings}),
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[LowerCaseClients],
         request_max_body_size=1_000_000,
         logging_config=None,
     )
+    app.asgi_handler = LowerCaseClients(app.asgi_handler)  # Litestar's own middleware runs after the routing
+    return app

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Controller, Response, delete, get, patch, post, put
-from litestar.params import Parameter
+from litestar.params import JSONBody, QueryParameter
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,11 +17,14 @@ from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch, columns
 from mailing.messages.repository import cancel_of_mailing
 from mailing.parsing import present
-from mailing.web import Body, Cursor, Id, Limit, Page, decode_cursor, documented, page
+from mailing.web import Body, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
 
 PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
 
-StatusFilter = Annotated[Status | None, Parameter(description="Only mailings with this status")]
+StatusFilter = Annotated[
+    Status | None,
+    QueryParameter(description="a status of a mailing: scheduled, running, paused, finished or cancelled"),
+]
 
 
 class MailingController(Controller):
@@ -31,7 +34,7 @@ class MailingController(Controller):
 
     @get("/", summary="List mailings", operation_id="list_mailings", responses=documented(400))
     async def list_mailings(
-        self, session: AsyncSession, limit: Limit = 50, cursor: Cursor = None, status: StatusFilter = None
+        self, session: Session, limit: Limit = 50, cursor: Cursor = None, status: StatusFilter = None
     ) -> Page[MailingOut]:
         """In the order of their ids, deleted ones left out."""
         found = await MailingRepository(session=session).after(decode_cursor(cursor), limit=limit, status=status)
@@ -44,7 +47,7 @@ class MailingController(Controller):
         operation_id="create_mailing",
         responses=documented(400, 413),
     )
-    async def create_mailing(self, session: AsyncSession, data: MailingIn) -> Response[MailingOut]:
+    async def create_mailing(self, session: Session, data: JSONBody[MailingIn]) -> Response[MailingOut]:
         """Sending begins at `starts_at`, by itself; at once if that has passed. Nothing is sent at or after `ends_at`.
 
         The audience is taken at the start: clients added later don't join.
@@ -66,7 +69,7 @@ class MailingController(Controller):
         )
 
     @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(404))
-    async def read_mailing(self, session: AsyncSession, mailing_id: Id) -> MailingOut:
+    async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         return MailingOut.of(await MailingRepository(session=session).existing(mailing_id))
 
     @put(
@@ -76,7 +79,7 @@ class MailingController(Controller):
         operation_id="replace_mailing",
         responses=documented(400, 404, 409, 413),
     )
-    async def replace_mailing(self, session: AsyncSession, mailing_id: Id, data: MailingIn) -> MailingOut:
+    async def replace_mailing(self, session: Session, mailing_id: Id, data: JSONBody[MailingIn]) -> MailingOut:
         """As PATCH with every field: what is left out takes its default."""
         return await _edit(session, mailing_id, asdict(data))
 
@@ -87,7 +90,7 @@ class MailingController(Controller):
         operation_id="change_mailing",
         responses=documented(400, 404, 409, 413),
     )
-    async def change_mailing(self, session: AsyncSession, mailing_id: Id, data: MailingPatch) -> MailingOut:
+    async def change_mailing(self, session: Session, mailing_id: Id, data: JSONBody[MailingPatch]) -> MailingOut:
         """A running or paused mailing is planned anew for what is unsent: new matches join, those no longer matched
         are cancelled, window and end apply. What went out is never touched, and a message that may have arrived keeps
         its text. `starts_at` can't move after the start; a finished or cancelled mailing can't be changed (409).
@@ -101,7 +104,7 @@ class MailingController(Controller):
         status_code=204,
         responses=documented(404),
     )
-    async def delete_mailing(self, session: AsyncSession, mailing_id: Id) -> None:
+    async def delete_mailing(self, session: Session, mailing_id: Id) -> None:
         """Cancels what is unsent; what was sent stays counted in the totals."""
         mailing = await MailingRepository(session=session).locked(mailing_id)
         mailing.deleted_at = await database_now(session)
@@ -117,7 +120,7 @@ class MailingController(Controller):
         status_code=200,
         responses=documented(404, 409),
     )
-    async def pause_mailing(self, session: AsyncSession, mailing_id: Id) -> MailingOut:
+    async def pause_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         """No call begins more than a second later. Pausing twice changes nothing; the end passes all the same."""
         mailing = await MailingRepository(session=session).locked(mailing_id)
         return await _move(session, mailing, rules.after_pause(Status(mailing.status)))
@@ -129,7 +132,7 @@ class MailingController(Controller):
         status_code=200,
         responses=documented(404, 409),
     )
-    async def resume_mailing(self, session: AsyncSession, mailing_id: Id) -> MailingOut:
+    async def resume_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         mailing = await MailingRepository(session=session).locked(mailing_id)
         return await _move(session, mailing, rules.after_resume(Status(mailing.status)))
 
@@ -140,7 +143,7 @@ class MailingController(Controller):
         status_code=200,
         responses=documented(404, 409),
     )
-    async def cancel_mailing(self, session: AsyncSession, mailing_id: Id) -> MailingOut:
+    async def cancel_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         """Stops it for good: unsent messages become `cancelled`, or `unknown` where an attempt may have arrived."""
         mailing = await MailingRepository(session=session).locked(mailing_id)
         out = await _move(session, mailing, rules.after_cancel(Status(mailing.status)))

@@ -1,11 +1,10 @@
 """`/mailing/api/messages`: what happened to one message."""
 
 from litestar import get
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.messages.reading import message_story
 from mailing.messages.schemas import MessageStory
-from mailing.web import Id, documented
+from mailing.web import Id, Session, documented
 
 
 @get(
@@ -15,6 +14,6 @@ from mailing.web import Id, documented
     responses=documented(404),
     tags=["messages"],
 )
-async def read_message(session: AsyncSession, message_id: Id) -> MessageStory:
+async def read_message(session: Session, message_id: Id) -> MessageStory:
     """`id` is also the id the gateway knows it by, in every attempt."""
     return await message_story(session, message_id)

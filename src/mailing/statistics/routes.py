@@ -3,16 +3,15 @@
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.params import Parameter
-from sqlalchemy.ext.asyncio import AsyncSession
+from litestar.params import QueryParameter
 
 from mailing.messages.reading import messages_of
 from mailing.messages.states import Status
 from mailing.statistics import repository
 from mailing.statistics.schemas import Counts, MailingStatistics, Statistics
-from mailing.web import Cursor, Id, Limit, decode_cursor, documented, page
+from mailing.web import Cursor, Id, Limit, Session, decode_cursor, documented, page
 
-StatusFilter = Annotated[Status | None, Parameter(description="Only messages with this status")]
+StatusFilter = Annotated[Status | None, QueryParameter(description=f"a status of a message: {', '.join(Status)}")]
 
 
 class StatisticsController(Controller):
@@ -20,7 +19,7 @@ class StatisticsController(Controller):
     tags = ["statistics"]  # noqa: RUF012 - Litestar's way to declare it
 
     @get("/", summary="Totals and a line for each mailing", operation_id="statistics", responses=documented(400))
-    async def statistics(self, session: AsyncSession, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
+    async def statistics(self, session: Session, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
         counts, mailings = await repository.totals(session)
         lines = page(await repository.lines(session, cursor=decode_cursor(cursor), limit=limit), limit, "mailing_id")
         return Statistics(mailings, counts, lines.items, lines.next_cursor)
@@ -33,7 +32,7 @@ class StatisticsController(Controller):
     )
     async def mailing_statistics(
         self,
-        session: AsyncSession,
+        session: Session,
         mailing_id: Id,
         status: StatusFilter = None,
         limit: Limit = 50,
