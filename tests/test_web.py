@@ -310,6 +310,18 @@ async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Sett
     await until(lambda: value(engine, "SELECT count(*) FROM mailing"), 1)
 
 
+async def test_a_request_whose_connection_is_ended_is_answered_503(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine)
+    async with engine.begin() as holder:
+        await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+        waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
+        await until(lambda: waiting_for_a_lock(engine), 1)
+        await run(engine, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        assert is_problem(await waiting, 503)
+    assert await value(engine, "SELECT status FROM mailing") == "running"
+    assert (await api.post(f"/mailings/{mailing_id}/pause")).json()["status"] == "paused"
+
+
 async def test_the_victim_of_a_deadlock_is_told_to_try_again(engine: AsyncEngine, api: Api) -> None:
     mailing_id = await add_mailing(engine)
     async with engine.begin() as other:
@@ -318,6 +330,14 @@ async def test_the_victim_of_a_deadlock_is_told_to_try_again(engine: AsyncEngine
         await until(lambda: waiting_for_a_lock(engine), 1)
         await other.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         assert is_problem(await waiting, 503)
+
+
+async def test_a_read_only_database_is_answered_503_to_what_writes(engine: AsyncEngine, settings: Settings) -> None:
+    name = await value(engine, "SELECT current_database()")
+    await run(engine, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with running_api(settings) as api:
+        assert (await api.get("/mailings/")).status_code == 200
+        assert is_problem(await api.post("/mailings/", json=MAILING), 503)
 
 
 async def waiting_for_a_lock(engine: AsyncEngine) -> int:
