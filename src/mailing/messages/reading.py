@@ -10,9 +10,13 @@ from mailing.errors import NotFound
 from mailing.messages.schemas import AttemptOut, MessageOut, MessageStory, WaitingFor
 from mailing.messages.states import Status
 
+# As the claim does it: the next call takes phone and text anew, unless an attempt may have arrived with the old ones.
+_ANEW = "m.status = 'pending' AND NOT m.ambiguous"
+
 # What is due waits for its turn (rate); before that, for what the plan or the last attempt said.
-_COLUMNS = """
-    m.id, m.mailing_id, m.client_id, coalesce(m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
+_COLUMNS = f"""
+    m.id, m.mailing_id, m.client_id,
+    coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
     CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.last_error,
     CASE WHEN m.status <> 'pending' THEN NULL
          WHEN g.status = 'paused' THEN 'pause'
@@ -25,7 +29,8 @@ _COLUMNS = """
 # By primary key.
 _ONE = text(f"""
     SELECT {_COLUMNS}, t.text FROM message m JOIN mailing g ON g.id = m.mailing_id
-    JOIN mailing_text t ON t.mailing_id = g.id AND t.revision = coalesce(m.text_revision, g.text_revision)
+    JOIN mailing_text t ON t.mailing_id = g.id
+        AND t.revision = CASE WHEN {_ANEW} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
     LEFT JOIN client c ON c.id = m.client_id WHERE m.id = :id AND g.deleted_at IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
