@@ -7,7 +7,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 
-async def run(engine: AsyncEngine, statement: str, **values: object) -> Sequence[Row[Any]]:
+async def run(engine: AsyncEngine, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
     """In a transaction of its own; what it returns, if it returns rows."""
     async with engine.begin() as connection:
         result = await connection.execute(text(statement), values)

@@ -151,8 +151,8 @@ def columns(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _impossible_times(fields: Mapping[str, Any]) -> Iterator[FieldError]:
     """Years are bounded so that every instant has a local time in every zone."""
-    for name in ("starts_at", "ends_at"):
-        if name in fields and not 2000 <= fields[name].year < 2100:
-            yield FieldError(name, "must lie in the years 2000 to 2099")
-    if "starts_at" in fields and "ends_at" in fields and fields["ends_at"] <= fields["starts_at"]:
+    times = {name: fields[name] for name in ("starts_at", "ends_at") if name in fields}
+    far = [name for name, instant in times.items() if not 2000 <= instant.year < 2100]
+    yield from (FieldError(name, "must lie in the years 2000 to 2099") for name in far)
+    if len(times) == 2 and not far and times["ends_at"] <= times["starts_at"]:
         yield FieldError("ends_at", "must be after starts_at")
