@@ -9,6 +9,7 @@ from litestar.di import Provide
 
 from mailing import db
 from mailing.access.keys import require_key
+from mailing.clients.routes import clients
 from mailing.settings import Settings
 from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, provide_session
 
@@ -28,7 +29,7 @@ def create_app(settings: Settings) -> Litestar:
 
     api = Router(
         "/mailing/api",
-        route_handlers=[],
+        route_handlers=[clients],
         guards=[require_key],
         dependencies={"session": Provide(provide_session)},
         security=[{"key": []}],

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 from advanced_alchemy.base import BasicAttributes
 from alembic import command
 from alembic.config import Config
@@ -50,6 +51,15 @@ async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
     """Commits when the block ends, before anybody is told that it worked."""
     async with maker() as session, session.begin():
         yield session
+
+
+async def driver(session: AsyncSession) -> asyncpg.Connection:
+    """The connection under a session that has executed something: for COPY and for statements with a time of their own.
+
+    What it does is part of the session's transaction. It raises asyncpg's errors, which `web` knows too.
+    """
+    connection = await session.connection()
+    return (await connection.get_raw_connection()).driver_connection
 
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:

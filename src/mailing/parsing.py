@@ -25,7 +25,8 @@ def parse(body: bytes, kind: type[S]) -> S:
     except RecursionError:
         raise Invalid(FieldError("body", "is nested too deeply")) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(FieldError("body", f"is not valid JSON: {error}")) from None
+        reason = str(error).partition(" - at ")[0]
+        raise Invalid(FieldError("body", f"is not valid JSON: {reason}")) from None
     return check(value, kind)
 
 

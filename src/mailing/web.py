@@ -1,21 +1,25 @@
 """What every route shares: bodies, lists, and the one table from errors to HTTP answers (RFC 9457)."""
 
 import base64
-import binascii
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
+import asyncpg
+import msgspec
 import structlog
 from litestar import MediaType, Request, Response
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.connection import ASGIConnection
+from litestar.constants import RESERVED_KWARGS
 from litestar.datastructures import State
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.dto._backend import DTOBackend
+from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Reference, Schema
-from litestar.params import Parameter
+from litestar.params import ParameterKwarg, PathParameter, QueryParameter
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.types.composite_types import ExceptionHandlersMap
 from litestar.typing import FieldDefinition
@@ -35,9 +39,18 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
 
 MAX_ID = 2**63 - 1
-Id = Annotated[int, Parameter(ge=1, le=MAX_ID)]
-Limit = Annotated[int, Parameter(ge=1, le=500, description="How many items a page holds")]
-Cursor = Annotated[str | None, Parameter(max_length=64, description="The `next_cursor` of the page before")]
+# A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
+Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+Limit = Annotated[int, QueryParameter(ge=1, le=500, description="1 to 500, the number of items on a page")]
+Cursor = Annotated[
+    str | None,
+    QueryParameter(
+        pattern="^[A-Za-f][A-Za-z0-9_-]{9}[AEIMQUYcgkosw048]$",  # 8 bytes in base64, the first bit 0
+        min_length=11,
+        max_length=11,
+        description="the next_cursor of the page before",
+    ),
+]
 
 
 class Page(Struct, Generic[T]):
@@ -64,20 +77,12 @@ def page(rows: Sequence[T], limit: int, key: str = "id") -> Page[T]:
 
 
 def encode_cursor(value: int) -> str:
-    return base64.urlsafe_b64encode(str(value).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(value.to_bytes(8, "big")).decode().rstrip("=")
 
 
 def decode_cursor(cursor: str | None) -> int:
-    """The id after which the page begins; 0 without a cursor."""
-    if cursor is None:
-        return 0
-    try:
-        value = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode("ascii")
-    except (binascii.Error, UnicodeDecodeError, ValueError):
-        value = ""
-    if not value.isdecimal() or not 0 < int(value) <= MAX_ID:
-        raise errors.Invalid(FieldError("cursor", "is not a cursor of this list; take next_cursor of the page before"))
-    return int(value)
+    """The id after which the page begins; 0 without a cursor. The parameter `Cursor` lets no other text through."""
+    return int.from_bytes(base64.urlsafe_b64decode(f"{cursor}="), "big") if cursor else 0
 
 
 async def provide_session(state: State) -> AsyncIterator[AsyncSession]:
@@ -177,17 +182,17 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
 
 
 def _refused(_: Request[Any, Any, Any], error: errors.MailingError) -> Response[Problem]:
-    fields = error.errors if isinstance(error, errors.Invalid) else None
-    detail = "See errors for each bad field." if fields else str(error)
+    fields = error.errors if isinstance(error, errors.Invalid | errors.Conflict) else None
+    detail = "See errors for each bad field." if isinstance(error, errors.Invalid) else str(error)
     return problem(_STATUS[type(error)], detail, fields)
 
 
-def _invalid_parameters(_: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
-    extra = error.extra if isinstance(error.extra, list) else []
+def _invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
+    parameters = request.route_handler.parsed_fn_signature.parameters
+    names = [str(found.get("key", "")) for found in error.extra or [] if isinstance(found, Mapping)]
     fields = [
-        FieldError(str(found.get("key") or "body").removeprefix("data"), str(found.get("message", "")).replace("`", ""))
-        for found in extra
-        if isinstance(found, dict)
+        _refused_value(parameters[name]) if name in parameters and name != "data" else FieldError("body", "is required")
+        for name in names
     ]
     return problem(400, "See errors for each bad field." if fields else error.detail, fields)
 
@@ -199,10 +204,24 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
 
 
 def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    if isinstance(error, DBAPIError) and not (error.connection_invalidated or isinstance(error.orig, OSError)):
+    if not _passes(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
     return problem(503, "The database can't answer now; nothing was changed. Try again in a few seconds.")
+
+
+# by SQLSTATE, two digits for a whole class: connection, rollback (deadlock), resources, intervention, system, read-only
+_PASSING = ("08", "40", "53", "55P03", "57", "58", "25006")
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the same request may work a moment later."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    lost = isinstance(error, DBAPIError) and error.connection_invalidated
+    state = str(getattr(cause, "sqlstate", None) or "")
+    misused = isinstance(cause, ValueError)  # asyncpg's DataError is an InterfaceError too
+    busy = isinstance(cause, OSError | PoolTimeout | asyncpg.InterfaceError) and not misused
+    return lost or busy or state.startswith(_PASSING)
 
 
 def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
@@ -216,18 +235,44 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     HTTPException: _http,
     PoolTimeout: _database,
     DBAPIError: _database,
+    asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `db.driver`
+    asyncpg.InterfaceError: _database,
     OSError: _database,
     Exception: _bug,
 }
 
 
-def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], handler: Any) -> None:  # noqa: ANN401 - a guard
-    """A mistyped filter would select everything: unknown query parameters are refused."""
-    known = {field.alias or name for name, field in handler.parsed_fn_signature.parameters.items()}
-    unknown = [
-        FieldError(name[:100], f"is not a parameter here; known are {', '.join(sorted(known))}")
-        for name in connection.query_params
-        if name not in known
-    ]
+def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A guard: a mistyped filter would select everything, so unknown query parameters are refused.
+
+    Parameters are those of the handler itself; what a dependency reads from the query counts as unknown.
+    """
+    elsewhere = {*RESERVED_KWARGS, *handler.resolve_dependencies(), *connection.path_params}
+    known = {
+        getattr(field.kwarg_definition, "name", None) or name: field
+        for name, field in handler.parsed_fn_signature.parameters.items()
+        if name not in elsewhere and getattr(field.kwarg_definition, "param_type", ParamType.QUERY) is ParamType.QUERY
+    }
+    stray = f"is not a parameter here; known are {', '.join(known) or 'none'}"
+    unknown = [FieldError(name[:100], stray) for name in connection.query_params if name not in known]
     if unknown:
-        raise errors.Invalid(*unknown)
+        types = handler.signature_model.__annotations__
+        bad = [_refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]
+        raise errors.Invalid(*unknown, *bad)
+
+
+def _fits(connection: ASGIConnection[Any, Any, Any, Any], name: str, kind: Any) -> bool:  # noqa: ANN401 - any type hint
+    """Whether a query parameter that was given can be read; Litestar itself stops at the guard."""
+    if name not in connection.query_params:
+        return True
+    try:
+        msgspec.convert(connection.query_params[name], kind, strict=False)
+    except msgspec.ValidationError:
+        return False
+    return True
+
+
+def _refused_value(field: FieldDefinition) -> FieldError:
+    definition = field.kwarg_definition
+    phrase = definition.description if isinstance(definition, ParameterKwarg) else None
+    return FieldError(field.name, f"must be {phrase or 'another value'}")

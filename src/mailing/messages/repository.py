@@ -6,6 +6,8 @@ One such statement a transaction (or several over the same mailing in its order)
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.db import driver
+
 # pending → cancelled, or unknown where an attempt may have arrived. Index: message_once (client_id first).
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
@@ -33,3 +35,21 @@ _VOID_OPENINGS = text("""
 async def void_openings_of_client(session: AsyncSession, client_id: int) -> None:
     """The client moved to another time zone: nothing is sent to it before its local hours are known again."""
     await session.execute(_VOID_OPENINGS, {"client_id": client_id})
+
+
+# The same for the clients in the temporary table moved_client (id): locked by id, the order of every set statement.
+_VOID_OPENINGS_OF_MOVED = """
+    UPDATE message m SET closes_at = now()
+    FROM (
+        SELECT id FROM message
+        WHERE client_id IN (SELECT id FROM moved_client) AND status IN ('pending', 'sending')
+        ORDER BY id FOR UPDATE
+    ) AS unsent
+    WHERE m.id = unsent.id
+"""
+
+
+async def void_openings_of_moved_clients(session: AsyncSession) -> None:
+    """An import moved the clients that stand in the session's temporary table `moved_client`."""
+    connection = await driver(session)
+    await connection.execute(_VOID_OPENINGS_OF_MOVED, timeout=900)  # about 20 s for 1,000,000 messages
