@@ -17,4 +17,4 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.execute("DROP TABLE report, api_key, attempt, message, mailing_counts, mailing_text, mailing, client")
-    op.execute("DROP FUNCTION count_messages, mailing_created, mailing_reworded")
+    op.execute("DROP FUNCTION count_messages, check_transitions, mailing_created, mailing_reworded")

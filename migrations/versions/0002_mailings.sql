@@ -26,6 +26,9 @@ CREATE TABLE mailing (
     -- the plan is behind while planned_revision < revision
     revision         integer NOT NULL DEFAULT 1,
     planned_revision integer NOT NULL DEFAULT 0,
+    -- whoever plans says so with every slice; a plan not touched for a while has lost its worker
+    planning_revision integer NOT NULL DEFAULT 0,
+    planning_at      timestamptz,
     text_revision    integer NOT NULL DEFAULT 1,
     -- the newest client when the audience was taken; a repeated plan stops there too
     audience_upto    bigint,
@@ -86,7 +89,7 @@ CREATE TABLE message (
 -- the claim, and when a mailing is next due
 CREATE INDEX message_due ON message (mailing_id, due_at, id) INCLUDE (closes_at) WHERE status = 'pending';
 -- the sweep: pending messages whose opening has passed
-CREATE INDEX message_closing ON message (closes_at) WHERE status = 'pending';
+CREATE INDEX message_closing ON message (mailing_id, closes_at) WHERE status = 'pending';
 -- the sweep: leases that ran out
 CREATE INDEX message_leased ON message (lease_until) WHERE status = 'sending';
 -- a mailing's messages, by status, in keyset order
@@ -172,6 +175,26 @@ CREATE TRIGGER count_moved AFTER UPDATE ON message
     REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_messages();
 CREATE TRIGGER count_removed AFTER DELETE ON message
     REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_messages();
+
+
+-- mailing.messages.states.TRANSITIONS, where nobody gets around it: above all, nothing leads out of sent
+CREATE FUNCTION check_transitions() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE bad text;
+BEGIN
+    -- EXECUTE plans anew for the size of each batch; a plan kept from a batch of one would compare all with all
+    EXECUTE 'SELECT format(''message %s: %s -> %s'', id, o.status, n.status) FROM removed o JOIN added n USING (id)
+        WHERE o.status <> n.status AND o.status || ''>'' || n.status NOT IN (
+            ''pending>sending'', ''pending>cancelled'', ''pending>expired'', ''pending>unknown'',
+            ''sending>pending'', ''sending>sent'', ''sending>failed'', ''sending>cancelled'', ''sending>expired'',
+            ''sending>unknown'', ''failed>pending'', ''cancelled>pending'', ''expired>pending'',
+            ''unknown>pending'', ''unknown>sent'', ''unknown>failed'') LIMIT 1' INTO bad;
+    IF bad IS NOT NULL THEN
+        RAISE EXCEPTION 'no such transition: %', bad USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER check_transitions AFTER UPDATE ON message
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION check_transitions();
 
 CREATE TABLE api_key (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -10,8 +10,11 @@ from litestar.di import Provide
 from mailing import db
 from mailing.access.keys import require_key
 from mailing.clients.routes import clients
+from mailing.mailings.routes import MailingController
+from mailing.messages.routes import read_message
 from mailing.settings import Settings
-from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, provide_session
+from mailing.statistics.routes import StatisticsController
+from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_session
 
 POOL_SIZE = 10
 
@@ -29,16 +32,18 @@ def create_app(settings: Settings) -> Litestar:
 
     api = Router(
         "/mailing/api",
-        route_handlers=[clients],
-        guards=[require_key],
+        route_handlers=[clients, MailingController, StatisticsController, read_message],
+        guards=[require_key, known_parameters_only],
         dependencies={"session": Provide(provide_session)},
         security=[{"key": []}],
     )
-    return Litestar(
+    app = Litestar(
         route_handlers=[api],
         lifespan=[database],
         state=State({"settings": settings}),
         exception_handlers=EXCEPTION_HANDLERS,
-        middleware=[LowerCaseClients],
         request_max_body_size=1_000_000,
+        logging_config=None,
     )
+    app.asgi_handler = LowerCaseClients(app.asgi_handler)  # Litestar's own middleware runs after the routing
+    return app

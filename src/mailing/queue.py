@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 import procrastinate
+import psycopg
 from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg import conninfo
 from sqlalchemy import text
@@ -58,7 +59,7 @@ class Queue:
             tcp_user_timeout=30000,
         )
         self._app = procrastinate.App(
-            connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=4, kwargs={"autocommit": True})
+            connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=4, configure=_autocommit)
         )
         self._concurrency = concurrency
 
@@ -90,9 +91,11 @@ class Queue:
             stopped = asyncio.create_task(stop.wait())
             await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
             stopped.cancel()
-            if not worker.done():
-                worker.cancel()
-            await asyncio.gather(worker, return_exceptions=stop.is_set())
+            if not stop.is_set():
+                await worker
+                raise RuntimeError("the queue's worker ended by itself; its log says why")
+            worker.cancel()
+            await asyncio.gather(worker, return_exceptions=True)
 
     async def bury_stalled(self) -> int:
         """Jobs whose worker is gone are taken off the table: the sweep wakes whatever still has to be done."""
@@ -100,3 +103,8 @@ class Queue:
         for job in stalled:
             await self._app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
         return len(stalled)
+
+
+async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+    """One statement an operation instead of BEGIN, the statement and COMMIT."""
+    await connection.set_autocommit(True)

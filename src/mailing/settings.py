@@ -6,12 +6,12 @@ from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
-from zoneinfo import available_timezones
 
 import msgspec
 from msgspec import Meta
 
 from mailing.errors import ConfigurationError
+from mailing.zones import known_zone
 
 PREFIX = "MAILING_"
 SECRETS = frozenset({"database_url", "gateway_token", "api_key", "smtp_password"})
@@ -106,8 +106,7 @@ def _contradictions(settings: Settings) -> list[str]:
         "REPORT_TIME must be a time of day such as 09:00": bool(
             re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", settings.report_time)
         ),
-        "REPORT_TIMEZONE must be an IANA time zone such as Europe/Moscow": settings.report_timezone
-        in available_timezones(),
+        "REPORT_TIMEZONE must be an IANA time zone such as Europe/Moscow": known_zone(settings.report_timezone),
         "REPORT_TO must be addresses such as ops@example.org, separated by commas": settings.report_to is None
         or all(_address(address) for address in settings.report_to.split(",")),
         "REPORT_FROM must be an address such as mailing@example.org": _address(settings.report_from),

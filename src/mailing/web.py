@@ -12,6 +12,7 @@ from litestar._openapi.schema_generation import SchemaCreator
 from litestar.connection import ASGIConnection
 from litestar.constants import RESERVED_KWARGS
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.dto._backend import DTOBackend
 from litestar.enums import ParamType
@@ -39,6 +40,7 @@ T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
 
 MAX_ID = 2**63 - 1
+Session = NamedDependency[AsyncSession]  # `provide_session`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 Limit = Annotated[int, QueryParameter(ge=1, le=500, description="1 to 500, the number of items on a page")]
@@ -253,7 +255,7 @@ def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], handle
         for name, field in handler.parsed_fn_signature.parameters.items()
         if name not in elsewhere and getattr(field.kwarg_definition, "param_type", ParamType.QUERY) is ParamType.QUERY
     }
-    stray = f"is not a parameter here; known are {', '.join(known) or 'none'}"
+    stray = f"is not a parameter here; known are {', '.join(known)}" if known else "is not a parameter: there are none"
     unknown = [FieldError(name[:100], stray) for name in connection.query_params if name not in known]
     if unknown:
         types = handler.signature_model.__annotations__

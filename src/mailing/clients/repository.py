@@ -18,7 +18,8 @@ from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.db import driver
 from mailing.errors import Conflict, FieldError, NotFound
-from mailing.messages.repository import cancel_of_client, void_openings_of_client, void_openings_of_moved_clients
+from mailing.messages.openings import void_openings_of_moved_clients
+from mailing.messages.repository import cancel_of_client, void_openings_of_client
 from mailing.parsing import present
 
 _TABLE = Client.__table__.c
@@ -173,8 +174,8 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
 
     Of the optional columns only those named in `columns` change clients that exist. 1,000,000 new clients: 9 s.
     """
-    await session.execute(_STAGE)
-    await session.execute(_STAGE_MOVED)
+    for table in (_STAGE, _STAGE_MOVED):
+        await session.execute(table)
     connection = await driver(session)
     copied = await connection.copy_to_table(
         "staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S
@@ -182,8 +183,8 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
     created = _rows(await connection.execute(_INSERT_NEW, timeout=_STATEMENT_TIMEOUT_S))
     if created < _rows(copied):
         given = "operator_code" in columns, "tag" in columns
-        if _rows(await connection.fetchval(_UPDATE_CHANGED, *given, timeout=_STATEMENT_TIMEOUT_S)):
-            await void_openings_of_moved_clients(session)
+        if _rows(await connection.execute(_UPDATE_CHANGED, *given, timeout=_STATEMENT_TIMEOUT_S)):
+            await void_openings_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
     return created
 
 

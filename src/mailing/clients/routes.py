@@ -6,26 +6,29 @@ from typing import Annotated, Any
 
 from litestar import Request, Response, Router, delete, get, patch, post, put
 from litestar.datastructures import ResponseHeader, State
-from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients import phone, tag, transfer
 from mailing.clients.repository import ClientRepository, get_client, list_clients
 from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
-from mailing.web import Body, Cursor, Id, Limit, Page, decode_cursor, documented, page
+from mailing.web import Body, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
 
 IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
 CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
 
-Session = NamedDependency[AsyncSession]
 TagFilter = Annotated[
-    str | None, QueryParameter(min_length=1, max_length=tag.MAX_LENGTH, description=f"a tag, in full: {tag.RULE}")
+    str | None,
+    QueryParameter(
+        pattern=tag.PATTERN,
+        min_length=1,
+        max_length=tag.MAX_LENGTH,
+        description=f"a whole tag: {tag.RULE}",
+    ),
 ]
 OperatorCodeFilter = Annotated[
     str | None,

@@ -15,6 +15,7 @@ from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
 from mailing.clients.schemas import RowError
 from mailing.clients.tag import is_tag, restored
 from mailing.errors import FieldError, Invalid
+from mailing.zones import known_zone
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone")
 REQUIRED = ("phone", "timezone")
@@ -40,7 +41,6 @@ class Reading:
         self._tail = b""  # the beginning of a line
         self._open: list[str] = []  # lines from a quote that has not closed yet
         self._skipping = False  # inside a line over the limit
-        self._zones = timezone.known_zones()
         self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
 
     def feed(self, piece: bytes) -> list[Row]:
@@ -86,7 +86,7 @@ class Reading:
             label = restored(label)
             if (
                 is_phone(number)
-                and zone in self._zones
+                and known_zone(zone)
                 and (not code or is_operator_code(code))
                 and (not label or is_tag(label))
             ):
@@ -119,7 +119,7 @@ class Reading:
             yield "operator_code", f"must be {phone.OPERATOR_CODE_RULE}"
         if label and not is_tag(restored(label)):
             yield "tag", f"must be {tag.RULE}"
-        if zone not in self._zones:
+        if not known_zone(zone):
             yield "timezone", timezone.remedy(zone)
 
     def _refuse(self, *troubles: tuple[str, str]) -> None:

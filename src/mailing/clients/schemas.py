@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mailing.clients import phone, tag, timezone
 from mailing.errors import FieldError
+from mailing.zones import known_zone
 
 # The lengths refuse what a pattern's `$` lets pass: a line break at the end.
 Phone = Annotated[
@@ -30,7 +31,10 @@ OperatorCode = Annotated[
         examples=["916"],
     ),
 ]
-Tag = Annotated[str, Meta(min_length=1, max_length=tag.MAX_LENGTH, description=tag.RULE, examples=["vip"])]
+Tag = Annotated[
+    str,
+    Meta(pattern=tag.PATTERN, min_length=1, max_length=tag.MAX_LENGTH, description=tag.RULE, examples=["vip"]),
+]
 TimeZone = Annotated[str, Meta(max_length=100, description=timezone.RULE, examples=["Europe/Moscow"])]
 OptedOut = Annotated[bool, Meta(description="true or false; true cancels what is unsent to this client")]
 
@@ -38,7 +42,7 @@ OptedOut = Annotated[bool, Meta(description="true or false; true cancels what is
 def _contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
     if (label := fields.get("tag")) and not tag.is_tag(label):
         yield FieldError("tag", f"must be {tag.RULE}")
-    if (zone := fields.get("timezone")) is not None and zone not in timezone.known_zones():
+    if (zone := fields.get("timezone")) is not None and not known_zone(zone):
         yield FieldError("timezone", timezone.remedy(zone))
 
 

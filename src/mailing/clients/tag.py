@@ -9,6 +9,8 @@ import re
 MAX_LENGTH = 100
 RULE = f"1 to {MAX_LENGTH} characters without control characters, and without spaces at either end"
 
+PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"  # for the documentation; `is_tag` decides
+
 # C0, DEL, C1 and lone surrogates; the last can't come in by JSON, but stand for bytes that are no UTF-8 in a CSV file
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 

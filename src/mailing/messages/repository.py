@@ -1,14 +1,228 @@
-"""Every statement that moves messages: each a guarded set statement, counted by the triggers of the schema.
+"""Every statement that moves messages: each a guarded set statement, counted and checked by triggers of the schema.
 
-One such statement a transaction (or several over the same mailing in its order): the counters are locked at its end.
+One such statement a transaction: the mailing's counters stay locked from its end to the commit.
 """
 
-from sqlalchemy import text
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.db import driver
+from mailing.gateway.outcome import Answer
+from mailing.messages.states import Status
 
-# pending → cancelled, or unknown where an attempt may have arrived. Index: message_once (client_id first).
+LEASE_S = 60
+
+
+class Claimed(msgspec.Struct, frozen=True):
+    """What a call needs, and what decides about the message afterwards. `number` is the fence."""
+
+    id: int
+    number: int
+    phone: str
+    text_revision: int
+    timezone: str
+    attempts: int
+    soft_refusals: int
+    ambiguous: bool
+    closes_at: datetime
+    claimed_at: datetime
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a message goes after a call, or after a call that was not made."""
+
+    status: Status
+    attempts: int
+    soft_refusals: int
+    ambiguous: bool
+    due_at: datetime
+    closes_at: datetime
+    waiting: str | None = None
+    last_error: str | None = None
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """`answer` is None where no call was made: then there is no attempt to remember."""
+
+    message: Claimed
+    step: Step
+    answer: Answer | None = None
+    started_at: datetime | None = None
+    duration_ms: int | None = None
+
+
+# The audience waits for its first plan no longer than a slice; after an edit, for the whole new plan.
+_MAY_SEND = """
+    g.status = 'running' AND g.deleted_at IS NULL AND now() >= g.starts_at AND now() < g.ends_at
+    AND (g.planned_revision = g.revision OR g.revision = 1)
+"""
+
+# Index: message_due, no row filtered away but those whose opening has just passed. 500 rows: 6-9 ms.
+_CLAIM = text(f"""
+    WITH due AS (
+        SELECT m.id FROM message m
+        WHERE m.mailing_id = :mailing_id AND m.status = 'pending' AND m.due_at <= now() AND m.closes_at > now()
+        ORDER BY m.due_at, m.id LIMIT :count FOR UPDATE SKIP LOCKED
+    )
+    UPDATE message m SET
+        status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => {LEASE_S}),
+        waiting = NULL,
+        phone = CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END,
+        text_revision = CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END
+    FROM due, mailing g, client c
+    WHERE m.id = due.id AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
+    RETURNING m.id, m.attempt_no, m.phone, m.text_revision, c.timezone, m.attempts, m.soft_refusals, m.ambiguous,
+        least(m.closes_at, g.ends_at), now()
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def claim(session: AsyncSession, mailing_id: int, count: int) -> list[Claimed]:
+    """Up to `count` due messages become `sending`, under a lease of LEASE_S from now on."""
+    rows = await session.execute(_CLAIM, {"mailing_id": mailing_id, "count": count})
+    return [Claimed(*row) for row in rows]
+
+
+# Asked between the claim and the calls. By primary key.
+_STILL_ALLOWED = text(f"""
+    SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id
+    WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
+    AND {_MAY_SEND}
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def still_allowed(session: AsyncSession, ids: Sequence[int]) -> set[int]:
+    return set((await session.execute(_STILL_ALLOWED, {"ids": list(ids)})).scalars())
+
+
+# One statement a batch. A message whose lease was lost keeps its state; the attempt is remembered all the same, and
+# replaces what the sweep had assumed about it. What was cancelled or whose client left meanwhile does not wait again.
+_RECORD = text("""
+    WITH result AS (
+        SELECT * FROM unnest(
+            CAST(:ids AS bigint[]), CAST(:numbers AS int[]), CAST(:statuses AS text[]), CAST(:attempts AS int[]),
+            CAST(:soft_refusals AS int[]), CAST(:ambiguous AS bool[]), CAST(:due AS timestamptz[]),
+            CAST(:closes AS timestamptz[]), CAST(:waiting AS text[]), CAST(:errors AS text[]),
+            CAST(:outcomes AS text[]), CAST(:started AS timestamptz[]), CAST(:durations AS int[]),
+            CAST(:http AS int[]), CAST(:codes AS bigint[]), CAST(:reasons AS text[])
+        ) AS r (id, number, status, attempts, soft_refusals, ambiguous, due_at, closes_at, waiting, error,
+                outcome, started_at, duration_ms, http_status, code, reason)
+    ), remembered AS (
+        INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason)
+        SELECT id, number, started_at, duration_ms, outcome, http_status, code, reason
+        FROM result WHERE outcome IS NOT NULL ORDER BY id
+        ON CONFLICT (message_id, number) DO UPDATE SET
+            started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
+            http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
+    ), decided AS (
+        SELECT r.*, g.revision <> :revision AS replanned, CASE
+            WHEN r.status <> 'pending' OR (g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out)
+                THEN r.status
+            WHEN r.ambiguous THEN 'unknown'
+            ELSE 'cancelled' END AS next
+        FROM result r JOIN message m ON m.id = r.id JOIN mailing g ON g.id = m.mailing_id
+        LEFT JOIN client c ON r.status = 'pending' AND c.id = m.client_id
+    )
+    UPDATE message m SET
+        status = d.next, attempts = d.attempts, soft_refusals = d.soft_refusals, ambiguous = d.ambiguous,
+        due_at = d.due_at,
+        closes_at = CASE WHEN d.replanned OR m.closes_at = '-infinity' THEN '-infinity' ELSE d.closes_at END,
+        waiting = CASE WHEN d.next = 'pending' THEN d.waiting END, lease_until = NULL,
+        finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
+        last_error = CASE WHEN d.next = d.status THEN d.error
+                          ELSE 'the mailing was cancelled or the client left while it was being sent' END
+    FROM decided d WHERE m.id = d.id AND m.status = 'sending' AND m.attempt_no = d.number
+""")
+
+
+async def record(session: AsyncSession, results: Sequence[Result], *, revision: int) -> int:
+    """Results of one mailing, decided under `revision` of its plan; under a newer one their openings are void.
+
+    Returns how many messages moved; fewer than given means that leases were lost.
+    """
+    steps, answers = [result.step for result in results], [result.answer for result in results]
+    columns: dict[str, list[Any]] = {
+        "ids": [result.message.id for result in results],
+        "numbers": [result.message.number for result in results],
+        "statuses": [step.status.value for step in steps],
+        "attempts": [step.attempts for step in steps],
+        "soft_refusals": [step.soft_refusals for step in steps],
+        "ambiguous": [step.ambiguous for step in steps],
+        "due": [step.due_at for step in steps],
+        "closes": [step.closes_at for step in steps],
+        "waiting": [step.waiting for step in steps],
+        "errors": [step.last_error for step in steps],
+        "outcomes": [answer.outcome.value if answer else None for answer in answers],
+        "started": [result.started_at for result in results],
+        "durations": [result.duration_ms for result in results],
+        "http": [answer.http_status if answer else None for answer in answers],
+        "codes": [answer.code if answer else None for answer in answers],
+        "reasons": [answer.reason if answer else None for answer in answers],
+    }
+    return await rows_moved(session, _RECORD, revision=revision, **columns)
+
+
+# Worker lost: nobody knows whether the call was made. Index: message_leased.
+_RECLAIM = text("""
+    WITH lost AS (
+        SELECT id FROM message WHERE status = 'sending' AND lease_until < now()
+        ORDER BY lease_until LIMIT :count FOR UPDATE SKIP LOCKED
+    ), moved AS (
+        UPDATE message m SET
+            status = CASE WHEN :hold THEN 'unknown' ELSE 'pending' END, ambiguous = true, attempts = m.attempts + 1,
+            lease_until = NULL, finished_at = CASE WHEN :hold THEN now() END,
+            waiting = CASE WHEN :hold THEN NULL ELSE 'retry' END, last_error = 'the worker was lost during the call',
+            due_at = now() + make_interval(secs => random() * least(:max_s, :base_s * 2.0 ^ least(m.attempts, 30)))
+        FROM lost WHERE m.id = lost.id
+        RETURNING m.id, m.attempt_no
+    )
+    INSERT INTO attempt (message_id, number, started_at, outcome, reason)
+    SELECT id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    ON CONFLICT (message_id, number) DO NOTHING
+""")
+
+
+async def reclaim_lost(session: AsyncSession, *, count: int, hold: bool, base_s: float, max_s: float) -> int:
+    """Leases that ran out: back to waiting, or to `unknown` with `hold`. One past its end is expired by the sweep."""
+    return await rows_moved(session, _RECLAIM, count=count, hold=hold, base_s=base_s, max_s=max_s)
+
+
+# pending → cancelled (or unknown), a whole mailing. Index: message_listed.
+_CANCEL_OF_MAILING = text("""
+    UPDATE message SET
+        status = CASE WHEN ambiguous THEN 'unknown' ELSE 'cancelled' END,
+        finished_at = now(), waiting = NULL, last_error = :reason
+    WHERE mailing_id = :mailing_id AND status = 'pending'
+""")
+
+
+async def cancel_of_mailing(session: AsyncSession, mailing_id: int, *, reason: str) -> int:
+    """Messages being sent at this moment are stopped by their sender, or end as their call does."""
+    return await rows_moved(session, _CANCEL_OF_MAILING, mailing_id=mailing_id, reason=reason)
+
+
+# pending → expired (or unknown): the end has come. Index: message_due.
+_EXPIRE_OF_MAILING = text("""
+    WITH late AS (
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending'
+        ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
+    )
+    UPDATE message m SET
+        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'expired' END, finished_at = now(), waiting = NULL,
+        last_error = concat_ws('; ', 'the mailing''s end was reached', m.last_error)
+    FROM late WHERE m.id = late.id
+""")
+
+
+async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:
+    """Call only when the end has passed; the reason keeps what the last attempt had said."""
+    return await rows_moved(session, _EXPIRE_OF_MAILING, mailing_id=mailing_id, count=count)
+
+
+# pending → cancelled (or unknown), of one client in every mailing. Index: message_once (client_id first).
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
         status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
@@ -18,17 +232,17 @@ _CANCEL_OF_CLIENT = text("""
 """)
 
 
-async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str) -> None:
+async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str) -> int:
     """Call before the client's row goes: a message that was never claimed takes the phone from it.
 
     One that is being sent is stopped by its sender, which asks before each call.
     """
-    await session.execute(_CANCEL_OF_CLIENT, {"client_id": client_id, "reason": reason})
+    return await rows_moved(session, _CANCEL_OF_CLIENT, client_id=client_id, reason=reason)
 
 
 # The opening [due_at, closes_at) of unsent messages is void; the sweep computes the next one. Index: message_once.
 _VOID_OPENINGS = text("""
-    UPDATE message SET closes_at = now() WHERE client_id = :client_id AND status IN ('pending', 'sending')
+    UPDATE message SET closes_at = '-infinity' WHERE client_id = :client_id AND status IN ('pending', 'sending')
 """)
 
 
@@ -37,19 +251,18 @@ async def void_openings_of_client(session: AsyncSession, client_id: int) -> None
     await session.execute(_VOID_OPENINGS, {"client_id": client_id})
 
 
-# The same for the clients in the temporary table moved_client (id): locked by id, the order of every set statement.
-_VOID_OPENINGS_OF_MOVED = """
-    UPDATE message m SET closes_at = now()
-    FROM (
-        SELECT id FROM message
-        WHERE client_id IN (SELECT id FROM moved_client) AND status IN ('pending', 'sending')
-        ORDER BY id FOR UPDATE
-    ) AS unsent
-    WHERE m.id = unsent.id
-"""
+# Index: message_due.
+_NEXT_DUE = text("""
+    SELECT min(due_at) FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND due_at > now()
+""")
 
 
-async def void_openings_of_moved_clients(session: AsyncSession) -> None:
-    """An import moved the clients that stand in the session's temporary table `moved_client`."""
-    connection = await driver(session)
-    await connection.execute(_VOID_OPENINGS_OF_MOVED, timeout=900)  # about 20 s for 1,000,000 messages
+async def next_due(session: AsyncSession, mailing_id: int) -> datetime | None:
+    """When the first message that is not due yet will be; what is due already is for the claim."""
+    found: datetime | None = await session.scalar(_NEXT_DUE, {"mailing_id": mailing_id})
+    return found
+
+
+async def rows_moved(session: AsyncSession, statement: Any, **values: Any) -> int:  # noqa: ANN401 - a statement and its values
+    result = await session.execute(statement, values)
+    return result.rowcount if isinstance(result, CursorResult) else 0

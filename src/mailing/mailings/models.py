@@ -1,0 +1,42 @@
+from datetime import datetime, time
+
+from sqlalchemy import ARRAY, BigInteger, DateTime, Identity, Integer, Text, Time, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mailing.db import Base
+from mailing.mailings.window import LocalWindow
+
+Instant = DateTime(timezone=True)
+
+
+class Mailing(Base):
+    """A campaign. Its plan is behind while `planned_revision` < `revision`; every edit of the plan adds one."""
+
+    __tablename__ = "mailing"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    starts_at: Mapped[datetime] = mapped_column(Instant)
+    ends_at: Mapped[datetime] = mapped_column(Instant)
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    operator_codes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    window_start: Mapped[time | None] = mapped_column(Time)
+    window_end: Mapped[time | None] = mapped_column(Time)
+    status: Mapped[str] = mapped_column(Text)
+    revision: Mapped[int] = mapped_column(Integer, default=1)
+    planned_revision: Mapped[int] = mapped_column(Integer, default=0)
+    planning_revision: Mapped[int] = mapped_column(Integer, default=0)
+    planning_at: Mapped[datetime | None] = mapped_column(Instant)
+    text_revision: Mapped[int] = mapped_column(Integer, default=1)
+    audience_upto: Mapped[int | None] = mapped_column(BigInteger)
+    launched_at: Mapped[datetime | None] = mapped_column(Instant)
+    finished_at: Mapped[datetime | None] = mapped_column(Instant)
+    deleted_at: Mapped[datetime | None] = mapped_column(Instant)
+    created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
+
+    @property
+    def window(self) -> LocalWindow | None:
+        if self.window_start is None or self.window_end is None:
+            return None
+        return LocalWindow(self.window_start, self.window_end)

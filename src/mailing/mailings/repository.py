@@ -1,0 +1,140 @@
+"""Mailings as rows: reading and editing through the ORM, the steps of a mailing's life as guarded statements."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from advanced_alchemy.repository import SQLAlchemyAsyncRepository
+from sqlalchemy import CursorResult, TextClause, func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.errors import NotFound
+from mailing.mailings.models import Mailing
+from mailing.mailings.rules import Status
+
+
+class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
+    model_type = Mailing
+
+    async def existing(self, mailing_id: int) -> Mailing:
+        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None), mailing_id)
+
+    async def locked(self, mailing_id: int) -> Mailing:
+        """For a change: two edits at once come one after the other, and a launch or finish waits."""
+        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True), mailing_id)
+
+    async def after(self, cursor: int, *, limit: int, status: Status | None = None) -> Sequence[Mailing]:
+        """One row more than `limit`, if there is one. Index: the primary key."""
+        query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None))
+        if status is not None:
+            query = query.where(Mailing.status == status)
+        return (await self.session.scalars(query.order_by(Mailing.id).limit(limit + 1))).all()
+
+
+async def database_now(session: AsyncSession) -> datetime:
+    """The clock that decides what is due: the same for every process on every machine."""
+    return (await session.execute(select(func.now()))).scalar_one()
+
+
+PLAN_LOST_S = 15
+
+# scheduled → running when the start has come. Who plans is fenced: one planner for a revision, unless it was lost.
+# The audience ends with the newest client of this moment.
+_BEGIN_PLAN = text(f"""
+    UPDATE mailing SET
+        status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,
+        launched_at = coalesce(launched_at, now()),
+        audience_upto = coalesce(audience_upto, (SELECT max(id) FROM client), 0),
+        planning_revision = revision, planning_at = now()
+    WHERE id = :id AND planned_revision < revision AND starts_at <= now()
+      AND status IN ('scheduled', 'running', 'paused')
+      AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_LOST_S} s')
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def begin_plan(session: AsyncSession, mailing_id: int) -> bool:
+    """False: nothing to plan, not yet the time for it, or somebody is at it."""
+    return await _changed(session, _BEGIN_PLAN, id=mailing_id)
+
+
+_CONTINUE_PLAN = text("UPDATE mailing SET planning_at = now() WHERE id = :id AND revision = :revision")
+
+
+async def continue_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+    """False: an edit made this plan obsolete. Holds edits back until the slice is committed."""
+    return await _changed(session, _CONTINUE_PLAN, id=mailing_id, revision=revision)
+
+
+# The plan of `revision` is complete; a newer edit leaves it behind.
+_END_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id AND revision = :revision")
+
+
+async def end_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+    return await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
+
+
+# running | paused → finished when every planned message is final.
+_FINISH = text("""
+    UPDATE mailing g SET status = 'finished', finished_at = now()
+    FROM mailing_counts c
+    WHERE g.id = :id AND c.mailing_id = g.id AND g.status IN ('running', 'paused')
+      AND g.planned_revision = g.revision AND c.pending = 0 AND c.sending = 0
+""")
+
+
+async def finish(session: AsyncSession, mailing_id: int) -> bool:
+    return await _changed(session, _FINISH, id=mailing_id)
+
+
+class Needs(msgspec.Struct, frozen=True):
+    """What the sweep finds undone about one mailing."""
+
+    mailing_id: int
+    plan: bool
+    send: bool
+    openings: bool
+    """Pending messages whose opening has passed, or that no end will ever reach."""
+
+
+# Each EXISTS is one probe of message_due or message_closing. A closed mailing with pending messages is rare:
+# a call came back while it was being cancelled.
+_NEEDS = text(f"""
+    SELECT g.id,
+        g.status = 'scheduled' AND g.starts_at <= now()
+            OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision
+            AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_LOST_S} s'),
+        g.status = 'running' AND now() < g.ends_at AND EXISTS (
+            SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
+            AND m.due_at <= now() AND m.closes_at > now()),
+        now() >= g.ends_at AND g.status <> 'scheduled' OR EXISTS (
+            SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now())
+            OR c.pending + c.sending = 0 AND g.planned_revision = g.revision
+    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
+    WHERE g.status IN ('scheduled', 'running', 'paused')
+    UNION ALL
+    SELECT g.id, false, false, true FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
+    WHERE g.status IN ('finished', 'cancelled') AND c.pending > 0
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def needs(session: AsyncSession) -> list[Needs]:
+    return [Needs(*row) for row in await session.execute(_NEEDS)]
+
+
+_TEXTS = text("SELECT revision, text FROM mailing_text WHERE mailing_id = :id")
+
+
+async def texts(session: AsyncSession, mailing_id: int) -> dict[int, str]:
+    """Every wording the mailing ever had, by revision."""
+    return {row.revision: row.text for row in await session.execute(_TEXTS, {"id": mailing_id})}
+
+
+def _found(mailing: Mailing | None, mailing_id: int) -> Mailing:
+    if mailing is None:
+        raise NotFound(f"There is no mailing {mailing_id}.")
+    return mailing
+
+
+async def _changed(session: AsyncSession, statement: TextClause, **values: int) -> bool:
+    result = await session.execute(statement, values)
+    return isinstance(result, CursorResult) and result.rowcount > 0

@@ -1,0 +1,152 @@
+"""Mailings as they go over the wire."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, time
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mailing.errors import FieldError
+from mailing.mailings.models import Mailing
+from mailing.mailings.rules import Status
+
+TEXT_LIMIT = 1600  # characters; about ten segments of an SMS
+
+Text = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=TEXT_LIMIT,
+        pattern=r"\S",
+        description=f"1 to {TEXT_LIMIT} characters, not only blanks",
+        examples=["Autumn sale: 20 % off until Sunday"],
+    ),
+]
+Instant = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="an instant in RFC 3339 with its offset, such as 2026-12-01T09:00:00Z",
+        examples=["2026-01-01T00:00:00Z"],
+    ),
+]
+EndInstant = Annotated[
+    datetime,
+    Meta(
+        tz=True,
+        description="an instant in RFC 3339 with its offset, such as 2030-12-01T18:00:00Z",
+        examples=["2030-12-31T18:00:00Z"],
+    ),
+]
+Tags = Annotated[
+    list[Annotated[str, Meta(min_length=1, max_length=100, description="a tag of 1 to 100 characters")]],
+    Meta(max_length=100, description="up to 100 tags; empty matches every client", examples=[["vip"]]),
+]
+OperatorCodes = Annotated[
+    list[Annotated[str, Meta(pattern=r"^[0-9]{3}\Z", description="three digits, such as 916")]],
+    Meta(max_length=100, description="up to 100 operator codes; empty matches every client", examples=[["916"]]),
+]
+WallTime = Annotated[
+    str,
+    Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", description="a time of day such as 09:00", examples=["09:00"]),
+]
+
+
+class Filter(Struct, frozen=True):
+    """A client matches if its tag is one of `tags` (or `tags` is empty) and likewise for `operator_codes`."""
+
+    tags: Tags = []
+    operator_codes: OperatorCodes = []
+
+
+class LocalWindowIn(Struct):
+    """[start, end) in each client's local time; over midnight when `end` is the earlier one."""
+
+    start: WallTime
+    end: WallTime
+
+    @staticmethod
+    def contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
+        if "start" in fields and fields["start"] == fields.get("end"):
+            yield FieldError("end", "must differ from start; leave local_window out to send at any hour")
+
+
+class MailingIn(Struct):
+    """A whole mailing: the body of POST and PUT."""
+
+    text: Text
+    starts_at: Instant
+    ends_at: EndInstant
+    filter: Filter = Filter()
+    local_window: LocalWindowIn | None = None
+
+    @staticmethod
+    def contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
+        yield from _impossible_times(fields)
+
+
+class MailingPatch(Struct):
+    """Only the fields given are changed; `filter` and `local_window` are replaced whole."""
+
+    text: Text | UnsetType = UNSET
+    starts_at: Instant | UnsetType = UNSET
+    ends_at: EndInstant | UnsetType = UNSET
+    filter: Filter | UnsetType = UNSET
+    local_window: LocalWindowIn | UnsetType | None = UNSET
+
+    @staticmethod
+    def contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
+        yield from _impossible_times(fields)
+
+
+class LocalWindowOut(Struct):
+    start: str
+    end: str
+
+
+class MailingOut(Struct):
+    id: int
+    text: str
+    starts_at: datetime
+    ends_at: datetime
+    filter: Filter
+    local_window: LocalWindowOut | None
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, mailing: Mailing) -> "MailingOut":
+        window = mailing.window
+        return cls(
+            id=mailing.id,
+            text=mailing.text,
+            starts_at=mailing.starts_at,
+            ends_at=mailing.ends_at,
+            filter=Filter(mailing.tags, mailing.operator_codes),
+            local_window=LocalWindowOut(f"{window.start:%H:%M}", f"{window.end:%H:%M}") if window else None,
+            status=Status(mailing.status),
+            created_at=mailing.created_at,
+            updated_at=mailing.updated_at,
+        )
+
+
+def columns(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The given fields of a MailingIn or MailingPatch as columns of `mailing`."""
+    row = {name: data[name] for name in ("text", "starts_at", "ends_at") if name in data}
+    if "filter" in data:
+        row |= {"tags": data["filter"].tags, "operator_codes": data["filter"].operator_codes}
+    if "local_window" in data:
+        window = data["local_window"]
+        row["window_start"] = time.fromisoformat(window.start) if window else None
+        row["window_end"] = time.fromisoformat(window.end) if window else None
+    return row
+
+
+def _impossible_times(fields: Mapping[str, Any]) -> Iterator[FieldError]:
+    """Years are bounded so that every instant has a local time in every zone."""
+    for name in ("starts_at", "ends_at"):
+        if name in fields and not 2000 <= fields[name].year < 2100:
+            yield FieldError(name, "must lie in the years 2000 to 2099")
+    if "starts_at" in fields and "ends_at" in fields and fields["ends_at"] <= fields["starts_at"]:
+        yield FieldError("ends_at", "must be after starts_at")

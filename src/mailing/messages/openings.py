@@ -1,0 +1,193 @@
+"""When messages may be sent: the plan of an audience, and the next opening once one has passed.
+
+An opening is computed in Python once for each time zone and applied here to sets of clients.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.db import driver
+from mailing.messages.repository import rows_moved
+
+# Index: message_closing, then the clients by primary key.
+_CLOSED_ZONES = text("""
+    SELECT DISTINCT c.timezone FROM (
+        SELECT client_id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
+        ORDER BY closes_at LIMIT :count
+    ) m LEFT JOIN client c ON c.id = m.client_id
+""")
+
+
+async def zones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
+    """The time zones of pending messages whose opening has passed; None stands for a client that is gone."""
+    return list((await session.execute(_CLOSED_ZONES, {"mailing_id": mailing_id, "count": count})).scalars())
+
+
+# pending → pending at the next opening; → expired (or unknown) without one; → cancelled where the client is gone.
+# A wait for a retry that reaches into the new opening is kept. Index: message_closing.
+_REOPEN = text("""
+    WITH closed AS (
+        SELECT id, client_id FROM message
+        WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
+        ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
+    ), decided AS (
+        SELECT m.id, o.opens_at, o.closes_at, o.reason,
+               CASE WHEN c.id IS NULL THEN 'cancelled' WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
+        FROM closed m LEFT JOIN client c ON c.id = m.client_id
+        LEFT JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
+                         CAST(:reasons AS text[])) AS o (timezone, opens_at, closes_at, reason)
+            ON o.timezone = c.timezone
+        WHERE c.id IS NULL OR o.timezone IS NOT NULL
+    )
+    UPDATE message m SET
+        status = CASE WHEN d.next <> 'pending' AND m.ambiguous THEN 'unknown' ELSE d.next END,
+        due_at = greatest(m.due_at, d.opens_at), closes_at = coalesce(d.closes_at, m.closes_at),
+        waiting = CASE WHEN d.next <> 'pending' THEN NULL WHEN m.due_at > d.opens_at THEN m.waiting ELSE 'window' END,
+        finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
+        last_error = CASE d.next WHEN 'pending' THEN m.last_error WHEN 'expired' THEN d.reason
+                                 ELSE 'the client was deleted' END
+    FROM decided d WHERE m.id = d.id
+""")
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """When clients of one zone may be sent to next. No `opens_at`: never before the end, and `reason` says why."""
+
+    timezone: str
+    opens_at: datetime | None
+    closes_at: datetime | None
+    reason: str | None
+
+
+async def reopen(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[Opening]) -> int:
+    return await rows_moved(session, _REOPEN, mailing_id=mailing_id, count=count, **_columns(openings))
+
+
+class Audience(msgspec.Struct, frozen=True):
+    tags: list[str]
+    operator_codes: list[str]
+    upto: int
+    """The newest client that belongs to it."""
+
+
+# The next clients of the audience. Index: the primary key, or client_by_tag for a single tag. 20,000 rows: 10 ms.
+_SLICE = text("""
+    SELECT max(id), array_agg(DISTINCT timezone) FROM (
+        SELECT c.id, c.timezone FROM client c
+        WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
+          AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
+          AND (cardinality(CAST(:operator_codes AS text[])) = 0
+               OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
+        ORDER BY c.id LIMIT :count
+    ) s
+""")
+
+
+async def next_slice(
+    session: AsyncSession, audience: Audience, *, after: int, count: int
+) -> tuple[int | None, list[str]]:
+    """The last client of the slice and its time zones; (None, []) behind the end."""
+    filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
+    bounds = {"after": after, "upto": audience.upto, "count": count}
+    last, zones = (await session.execute(_SLICE, bounds | filters)).one()
+    return last, zones or []
+
+
+# The plan, one slice of clients: idempotent, so that starting, editing and healing are the same statement. An edit
+# takes back what an edit or the end had decided. 20,000 rows: 0.2-0.3 s.
+_PLAN = text("""
+    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, waiting, finished_at, last_error)
+    SELECT :mailing_id, c.id, CASE WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END,
+           coalesce(o.opens_at, now()), coalesce(o.closes_at, now()),
+           CASE WHEN o.opens_at > now() THEN 'window' END,
+           CASE WHEN o.opens_at IS NULL THEN now() END, o.reason
+    FROM client c
+    JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
+                CAST(:reasons AS text[])) AS o (timezone, opens_at, closes_at, reason) ON o.timezone = c.timezone
+    WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
+      AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
+      AND (cardinality(CAST(:operator_codes AS text[])) = 0 OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
+    ORDER BY c.id
+    ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET
+        status = CASE WHEN excluded.status = 'expired' AND m.ambiguous THEN 'unknown' ELSE excluded.status END,
+        due_at = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+                      THEN m.due_at ELSE excluded.due_at END,
+        waiting = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+                       THEN m.waiting ELSE excluded.waiting END,
+        closes_at = excluded.closes_at, finished_at = excluded.finished_at,
+        last_error = coalesce(excluded.last_error, CASE WHEN m.status = 'pending' THEN m.last_error END)
+    WHERE m.status = 'pending' AND (
+            m.closes_at <> excluded.closes_at OR excluded.status <> 'pending'
+            OR m.due_at <> excluded.due_at AND greatest(m.due_at, excluded.due_at) > now())
+       OR excluded.status = 'pending'
+           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.last_error = :unselected)
+""")
+
+UNSELECTED = "an edit of the mailing no longer selects this client"
+
+
+async def plan_slice(
+    session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[Opening], *, after: int, upto: int
+) -> int:
+    return await rows_moved(
+        session,
+        _PLAN,
+        mailing_id=mailing_id,
+        tags=audience.tags,
+        operator_codes=audience.operator_codes,
+        after=after,
+        upto=upto,
+        unselected=UNSELECTED,
+        **_columns(openings),
+    )
+
+
+# After an edit: pending → cancelled (or unknown) where the filter no longer matches. Index: message_listed.
+_CANCEL_UNSELECTED = text("""
+    UPDATE message m SET
+        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+        finished_at = now(), waiting = NULL, last_error = :unselected
+    FROM client c
+    WHERE m.mailing_id = :mailing_id AND m.status = 'pending' AND c.id = m.client_id
+      AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))
+        AND (cardinality(CAST(:operator_codes AS text[])) = 0
+             OR c.operator_code = ANY(CAST(:operator_codes AS text[]))))
+""")
+
+
+async def cancel_unselected(session: AsyncSession, mailing_id: int, audience: Audience) -> int:
+    filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
+    return await rows_moved(session, _CANCEL_UNSELECTED, mailing_id=mailing_id, unselected=UNSELECTED, **filters)
+
+
+# An import moved the clients in the temporary table moved_client (id) to other time zones: their openings are void.
+# Locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
+_VOID_OF_MOVED = """
+    UPDATE message m SET closes_at = '-infinity'
+    FROM (
+        SELECT id FROM message
+        WHERE client_id IN (SELECT id FROM moved_client) AND status IN ('pending', 'sending')
+        ORDER BY id FOR UPDATE
+    ) AS unsent
+    WHERE m.id = unsent.id
+"""
+
+
+async def void_openings_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
+    """As `void_openings_of_client`, for many: they stand in the session's temporary table `moved_client`."""
+    connection = await driver(session)
+    await connection.execute(_VOID_OF_MOVED, timeout=timeout_s)
+
+
+def _columns(openings: Sequence[Opening]) -> dict[str, list[Any]]:
+    return {
+        "zones": [opening.timezone for opening in openings],
+        "opens": [opening.opens_at for opening in openings],
+        "closes": [opening.closes_at for opening in openings],
+        "reasons": [opening.reason for opening in openings],
+    }

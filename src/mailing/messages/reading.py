@@ -1,0 +1,73 @@
+"""Reading messages: one with its attempts, and pages of a mailing's messages."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import RowMapping, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.errors import NotFound
+from mailing.messages.schemas import AttemptOut, MessageOut, MessageStory, WaitingFor
+from mailing.messages.states import Status
+
+# What is due waits for its turn (rate); before that, for what the plan or the last attempt said.
+_COLUMNS = """
+    m.id, m.mailing_id, m.client_id, coalesce(m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
+    CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.last_error,
+    CASE WHEN m.status <> 'pending' THEN NULL
+         WHEN g.status = 'paused' THEN 'pause'
+         WHEN m.due_at <= now() AND m.closes_at > now() THEN 'rate'
+         WHEN m.due_at <= now() THEN 'window'
+         ELSE coalesce(m.waiting, 'window') END AS waiting_reason,
+    CASE WHEN g.status = 'running' AND m.due_at > now() THEN m.due_at END AS waiting_until
+"""
+
+# By primary key.
+_ONE = text(f"""
+    SELECT {_COLUMNS}, t.text FROM message m JOIN mailing g ON g.id = m.mailing_id
+    JOIN mailing_text t ON t.mailing_id = g.id AND t.revision = coalesce(m.text_revision, g.text_revision)
+    LEFT JOIN client c ON c.id = m.client_id WHERE m.id = :id AND g.deleted_at IS NULL
+""")  # noqa: S608 - composed from constants of this module
+
+_ATTEMPTS = text("""
+    SELECT number, started_at, duration_ms, outcome, http_status, code, reason FROM attempt
+    WHERE message_id = :id ORDER BY number
+""")
+
+# A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page.
+_PAGE = text(f"""
+    SELECT {_COLUMNS} FROM unnest(CAST(:statuses AS text[])) AS wanted (status)
+    CROSS JOIN LATERAL (
+        SELECT * FROM message WHERE mailing_id = :mailing_id AND status = wanted.status AND id > :cursor
+        ORDER BY id LIMIT :count
+    ) m
+    JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
+    ORDER BY m.id LIMIT :count
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def message_story(session: AsyncSession, message_id: int) -> MessageStory:
+    row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
+    if row is None:
+        raise NotFound(f"There is no message {message_id}.")
+    attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
+    history = [AttemptOut(**attempt) for attempt in attempts]
+    return MessageStory(**_fields(row), text=row["text"], history=history)
+
+
+async def messages_of(
+    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, status: Status | None
+) -> Sequence[MessageOut]:
+    """One row more than `limit`, if there is one."""
+    statuses = [status.value] if status else [each.value for each in Status]
+    page = {"mailing_id": mailing_id, "statuses": statuses, "cursor": cursor, "count": limit + 1}
+    return [MessageOut(**_fields(row)) for row in (await session.execute(_PAGE, page)).mappings()]
+
+
+def _fields(row: RowMapping) -> dict[str, Any]:
+    fields = {name: row[name] for name in ("id", "mailing_id", "client_id", "phone", "attempts", "due_at", "sent_at")}
+    reason = row["waiting_reason"]
+    fields["status"] = Status(row["status"])
+    fields["waiting_for"] = WaitingFor(reason, row["waiting_until"]) if reason else None
+    fields["last_error"] = row["last_error"]
+    return fields

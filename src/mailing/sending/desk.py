@@ -1,0 +1,90 @@
+"""What the send jobs of one worker process share."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from mailing.db import Sessions
+from mailing.gateway.client import Gateway
+from mailing.sending.next_step import Policy
+
+HELD_S = 0.5
+MOST_HELD = 3000
+
+
+class Capacity:
+    """How many claimed messages the process may hold: about half a second's work at the pace of the last second.
+
+    More would lie under their leases while a slow gateway crawls; fewer would leave its connections idle between two
+    claims. Whoever asks first is served first, so a small mailing waits for one claim of a big one at most.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self._least = 2 * concurrency
+        self._limit = self._least
+        self._held = 0
+        self._done = 0
+        self._measured_at = time.monotonic()
+        self._turn = asyncio.Lock()
+        self._room = asyncio.Event()
+
+    async def take(self, most: int) -> int:
+        """Waits until a claim is worth its statements; returns how many may be claimed, at least 1."""
+        async with self._turn:
+            wanted = min(most, self._limit // 2)
+            while self._limit - self._held < wanted:
+                self._room.clear()
+                await self._room.wait()
+            taken = min(most, self._limit - self._held)
+            self._held += taken
+            return taken
+
+    def give_back(self, count: int) -> None:
+        self._held -= count
+        self._room.set()
+
+    def done(self) -> None:
+        """One message less to hold, and one more to measure the pace by."""
+        self._done += 1
+        self.give_back(1)
+        elapsed = time.monotonic() - self._measured_at
+        if elapsed >= 1:
+            self._limit = min(max(self._least, int(self._done / elapsed * HELD_S)), MOST_HELD)
+            self._done, self._measured_at = 0, time.monotonic()
+
+
+@dataclass
+class Desk:
+    """`active` are the mailings this process is sending just now, each by one job; `jobs` is how many it may run."""
+
+    sessions: Sessions
+    gateway: Gateway
+    policy: Policy
+    timeout_s: float
+    jobs: int
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    active: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.capacity = Capacity(self.gateway.concurrency)
+        self.slots = asyncio.Semaphore(self.gateway.concurrency)
+
+    @property
+    def crowded(self) -> bool:
+        """Others wait for a job slot: yield after a slice."""
+        return len(self.active) >= self.jobs // 2
+
+
+@dataclass(frozen=True)
+class DatabaseClock:
+    """The database's clock between two statements: a worker's own clock may be an hour off.
+
+    It runs ahead by no more than one round trip, never behind, so nothing begins too late.
+    """
+
+    read: datetime
+    at: float
+
+    def now(self) -> datetime:
+        return self.read + timedelta(seconds=time.monotonic() - self.at)

@@ -1,0 +1,17 @@
+"""When one zone may be sent to within a mailing, as the statements of `messages.openings` take it."""
+
+from datetime import datetime
+
+from mailing.mailings.window import LocalWindow, next_slot
+from mailing.messages.openings import Opening
+from mailing.zones import zone_named
+
+
+def opening(timezone: str, window: LocalWindow | None, *, not_before: datetime, before: datetime) -> Opening:
+    slot = next_slot(window, zone_named(timezone), not_before=not_before, before=before)
+    if slot:
+        return Opening(timezone, slot.opens_at, slot.closes_at, None)
+    if window is None or not_before >= before:
+        return Opening(timezone, None, None, "the mailing's end was reached")
+    hours = f"{window.start:%H:%M}-{window.end:%H:%M}"
+    return Opening(timezone, None, None, f"no opening of {hours} in {timezone} before the mailing's end")

@@ -1,0 +1,227 @@
+"""A mailing's due messages through the gateway: claim a batch, let go of the database, call, record in bulk.
+
+The three go on side by side for a slice of time. Nothing here is needed to be right after a crash: a claim is a
+lease, and whoever loses it finds that its results no longer count.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from mailing import queue
+from mailing.db import transaction
+from mailing.log import get
+from mailing.mailings.models import Mailing
+from mailing.mailings.repository import MailingRepository, database_now, finish, texts
+from mailing.mailings.rules import Status
+from mailing.mailings.window import LocalWindow
+from mailing.messages.openings import Opening
+from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record, still_allowed
+from mailing.messages.states import Status as MessageStatus
+from mailing.sending.desk import DatabaseClock, Desk
+from mailing.sending.next_step import Moment, after_call, not_called
+from mailing.sending.schedule import opening
+
+logger = get(__name__)
+
+BATCH = 500
+SLICE_S = 10.0
+RECORD_EVERY_S = 0.1
+RECHECK_EVERY_S = 0.5
+STALE_S = 1.0  # a message checked longer ago than this is not called
+SPARE_LEASE_S = 5.0  # of each lease, for recording
+LANES = 32
+
+
+async def send_mailing(desk: Desk, mailing_id: int, lane: int) -> None:
+    """Sends until nothing is due, or until other mailings want their turn.
+
+    A lane is one process's share of a mailing: whoever works on lane n offers lane n + 1 as long as there is more
+    than it can take, and a process that is at it already passes the lane on a second later.
+    """
+    if mailing_id in desk.active:
+        await _pass_on(desk, mailing_id, lane)
+        return
+    desk.active.add(mailing_id)
+    try:
+        while (run := await _begin(desk, mailing_id, lane)) and await run.work():
+            if desk.crowded or desk.stopping.is_set():
+                break
+    finally:
+        desk.active.discard(mailing_id)
+    if run:
+        await _leave(desk, mailing_id, lane, run)
+
+
+async def _pass_on(desk: Desk, mailing_id: int, lane: int) -> None:
+    async with transaction(desk.sessions) as session:
+        at = await database_now(session) + timedelta(seconds=1)
+        await queue.defer(session, "send_mailing", at=at, mailing_id=mailing_id, lane=lane)
+
+
+async def _begin(desk: Desk, mailing_id: int, lane: int) -> "Run | None":
+    async with transaction(desk.sessions) as session:
+        mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=Status.running)
+        return Run(desk, mailing, await texts(session, mailing_id), lane) if mailing else None
+
+
+async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
+    async with transaction(desk.sessions) as session:
+        if run.more:
+            await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=lane)
+        elif run.next_due:
+            await queue.defer(session, "send_mailing", at=run.next_due, mailing_id=mailing_id, lane=0)
+        elif await finish(session, mailing_id):
+            logger.info("mailing finished", mailing_id=mailing_id)
+
+
+class Run:
+    """One slice of one mailing. `more` tells whether messages were left due, `next_due` when to come back otherwise."""
+
+    def __init__(self, desk: Desk, mailing: Mailing, wordings: dict[int, str], lane: int) -> None:
+        self.more = False
+        self.next_due: datetime | None = None
+        self._desk = desk
+        self._mailing = mailing
+        self._wordings = wordings
+        self._lane = lane
+        self._waiting: dict[int, Claimed] = {}  # claimed, not yet called
+        self._withdrawn: set[int] = set()
+        self._checked_at = 0.0
+        self._results: list[Result] = []
+        self._over = asyncio.Event()
+
+    async def work(self) -> bool:
+        """Returns `more`."""
+        async with asyncio.TaskGroup() as beside:
+            beside.create_task(self._record_until_over())
+            beside.create_task(self._recheck_until_over())
+            try:
+                async with asyncio.TaskGroup() as calls:
+                    self.more = await self._claim_until_dry(calls)
+            finally:
+                self._over.set()
+        return self.more
+
+    async def _claim_until_dry(self, calls: asyncio.TaskGroup) -> bool:
+        until = time.monotonic() + SLICE_S
+        while time.monotonic() < until and not self._desk.stopping.is_set():
+            room = await self._desk.capacity.take(BATCH)
+            claimed: list[Claimed] = []
+            try:
+                claimed, at = await self._claim(room)
+            finally:
+                self._desk.capacity.give_back(room - len(claimed))
+            if not claimed:
+                return False
+            for message in claimed:
+                self._waiting[message.id] = message
+                calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at)))
+        return True
+
+    async def _claim(self, room: int) -> tuple[list[Claimed], float]:
+        at = time.monotonic()
+        async with transaction(self._desk.sessions) as session:
+            claimed = await claim(session, self._mailing.id, room)
+            if not claimed:
+                self._come_back(await next_due(session, self._mailing.id))
+            elif len(claimed) == room and self._lane < LANES:
+                await queue.defer(session, "send_mailing", mailing_id=self._mailing.id, lane=self._lane + 1)
+        return claimed, at
+
+    async def _deal_with(self, message: Claimed, clock: DatabaseClock) -> None:
+        async with self._desk.slots:
+            result = await self._call(message, clock)
+        if result.step.status is MessageStatus.pending:
+            self._come_back(result.step.due_at)
+        self._results.append(result)
+        self._desk.capacity.done()
+
+    async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
+        """Everything that may have changed since the claim is looked at again, right before the call."""
+        del self._waiting[message.id]
+        started_at = clock.now()
+        lease_left_s = clock.at + LEASE_S - SPARE_LEASE_S - time.monotonic()
+        time_left_s = (message.closes_at - started_at).total_seconds()
+        checked_ago_s = time.monotonic() - max(clock.at, self._checked_at)
+        if (
+            message.id in self._withdrawn
+            or self._desk.stopping.is_set()
+            or checked_ago_s > STALE_S
+            or lease_left_s < self._desk.timeout_s
+            or time_left_s <= 0
+        ):
+            return Result(message=message, step=not_called(message, self._moment(message, clock)))
+        text = self._wordings[message.text_revision]
+        answer = await self._desk.gateway.send(message.id, phone=message.phone, text=text, time_left_s=time_left_s)
+        step = after_call(answer, message, self._desk.policy, self._moment(message, clock))
+        duration_ms = int((clock.now() - started_at).total_seconds() * 1000)
+        return Result(message=message, step=step, answer=answer, started_at=started_at, duration_ms=duration_ms)
+
+    def _moment(self, message: Claimed, clock: DatabaseClock) -> Moment:
+        mailing = self._mailing
+        opens = partial(_opens, message.timezone, mailing.window, before=mailing.ends_at)
+        return Moment(clock.now(), random.random(), opens)  # noqa: S311 - jitter, not a secret
+
+    def _come_back(self, due: datetime | None) -> None:
+        if due and (self.next_due is None or due < self.next_due):
+            self.next_due = due
+
+    async def _recheck_until_over(self) -> None:
+        """Pause, cancel, edit, opt-out: whatever was withdrawn since its claim is not called any more."""
+        while not await _happens(self._over, within_s=RECHECK_EVERY_S):
+            at, waiting = time.monotonic(), list(self._waiting)
+            try:
+                async with transaction(self._desk.sessions) as session:
+                    allowed = await still_allowed(session, waiting) if waiting else set()
+            except DATABASE_TROUBLE as error:
+                logger.warning("recheck failed", mailing_id=self._mailing.id, error=type(error).__name__)
+                continue
+            self._withdrawn = set(waiting) - allowed
+            self._checked_at = at
+
+    async def _record_until_over(self) -> None:
+        over = False
+        while not over or self._results:
+            over = await _happens(self._over, within_s=RECORD_EVERY_S)
+            while self._results:
+                batch, self._results = self._results[:BATCH], self._results[BATCH:]
+                await self._record(batch)
+
+    async def _record(self, batch: Sequence[Result]) -> None:
+        """Keeps trying while the database is away, as long as the leases may last."""
+        give_up_at = time.monotonic() + LEASE_S
+        while True:
+            try:
+                async with transaction(self._desk.sessions) as session:
+                    moved = await record(session, batch, revision=self._mailing.revision)
+            except DATABASE_TROUBLE as error:
+                logger.warning("recording failed", mailing_id=self._mailing.id, error=type(error).__name__)
+                if time.monotonic() > give_up_at:
+                    return
+                await asyncio.sleep(0.5)
+            else:
+                if moved < len(batch):
+                    logger.warning("leases lost", mailing_id=self._mailing.id, messages=len(batch) - moved)
+                return
+
+
+DATABASE_TROUBLE = (DBAPIError, PoolTimeout, OSError)
+
+
+def _opens(timezone: str, window: LocalWindow | None, not_before: datetime, *, before: datetime) -> Opening:
+    return opening(timezone, window, not_before=not_before, before=before)
+
+
+async def _happens(event: asyncio.Event, *, within_s: float) -> bool:
+    try:
+        await asyncio.wait_for(event.wait(), within_s)
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,43 @@
+"""What remains to be done for messages that wait in vain, and the end of a mailing."""
+
+from mailing import queue
+from mailing.db import Sessions, transaction
+from mailing.log import get
+from mailing.mailings.repository import MailingRepository, database_now, finish
+from mailing.mailings.rules import Status
+from mailing.messages.openings import reopen, zones_of_closed
+from mailing.messages.repository import cancel_of_mailing, expire_of_mailing
+from mailing.sending.schedule import opening
+
+logger = get(__name__)
+
+SLICE = 20_000
+
+
+async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
+    """Closed openings get their next one or expire; a mailing with nothing left to wait for is finished."""
+    while await _settle_slice(sessions, mailing_id):
+        pass
+    async with transaction(sessions) as session:
+        if await finish(session, mailing_id):
+            logger.info("mailing finished", mailing_id=mailing_id)
+
+
+async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
+    """Returns whether there may be more."""
+    async with transaction(sessions) as session:
+        mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id)
+        now = await database_now(session)
+        if mailing is None or mailing.status == Status.scheduled:
+            return False
+        if mailing.status == Status.cancelled:
+            return await cancel_of_mailing(session, mailing_id, reason="the mailing was cancelled") > 0
+        if now >= mailing.ends_at:
+            return await expire_of_mailing(session, mailing_id, SLICE) == SLICE
+        zones = await zones_of_closed(session, mailing_id, SLICE)
+        if not zones:
+            return False
+        openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
+        moved = await reopen(session, mailing_id, SLICE, openings)
+        await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
+        return moved > 0

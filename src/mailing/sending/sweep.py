@@ -1,0 +1,38 @@
+"""Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
+
+from mailing import queue
+from mailing.db import Sessions, transaction
+from mailing.log import get
+from mailing.mailings.repository import needs
+from mailing.messages.repository import reclaim_lost
+from mailing.sending.next_step import Policy
+
+logger = get(__name__)
+
+RECLAIM = 1000
+
+
+async def sweep(sessions: Sessions, policy: Policy) -> None:
+    """Cheap when there is nothing to do: one probe of an index for each open mailing."""
+    reclaimed = await _reclaim(sessions, policy)
+    async with transaction(sessions) as session:
+        for found in await needs(session):
+            if found.plan:
+                await queue.defer(session, "plan_mailing", mailing_id=found.mailing_id)
+            if found.openings:
+                await queue.defer(session, "settle_mailing", mailing_id=found.mailing_id)
+            if found.send:
+                await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
+    if reclaimed:
+        logger.warning("leases reclaimed", messages=reclaimed)
+
+
+async def _reclaim(sessions: Sessions, policy: Policy) -> int:
+    total, moved = 0, RECLAIM
+    while moved == RECLAIM:
+        async with transaction(sessions) as session:
+            moved = await reclaim_lost(
+                session, count=RECLAIM, hold=policy.hold, base_s=policy.base_s, max_s=policy.max_s
+            )
+        total += moved
+    return total

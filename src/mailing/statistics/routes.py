@@ -1,0 +1,45 @@
+"""`/mailing/api/statistics`: overall, and one mailing with its messages."""
+
+from typing import Annotated
+
+from litestar import Controller, get
+from litestar.params import QueryParameter
+
+from mailing.messages.reading import messages_of
+from mailing.messages.states import Status
+from mailing.statistics import repository
+from mailing.statistics.schemas import Counts, MailingStatistics, Statistics
+from mailing.web import Cursor, Id, Limit, Session, decode_cursor, documented, page
+
+StatusFilter = Annotated[Status | None, QueryParameter(description="a status of a message")]
+
+
+class StatisticsController(Controller):
+    path = "/statistics"
+    tags = ["statistics"]  # noqa: RUF012 - Litestar's way to declare it
+
+    @get("/", summary="Totals and a line for each mailing", operation_id="statistics", responses=documented(400))
+    async def statistics(self, session: Session, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
+        counts, mailings = await repository.totals(session)
+        lines = page(await repository.lines(session, cursor=decode_cursor(cursor), limit=limit), limit, "mailing_id")
+        return Statistics(mailings, counts, lines.items, lines.next_cursor)
+
+    @get(
+        "/{mailing_id:int}",
+        summary="One mailing's counts and messages",
+        operation_id="mailing_statistics",
+        responses=documented(400, 404),
+    )
+    async def mailing_statistics(
+        self,
+        session: Session,
+        mailing_id: Id,
+        status: StatusFilter = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> MailingStatistics:
+        """The counts are kept in the transactions that move the messages: they are exact at every moment."""
+        line = await repository.line(session, mailing_id)
+        found = await messages_of(session, mailing_id, cursor=decode_cursor(cursor), limit=limit, status=status)
+        counts = Counts(**{name: getattr(line, name) for name in repository.COUNTED})
+        return MailingStatistics(mailing_id, line.status, line.launched, counts, page(found, limit))

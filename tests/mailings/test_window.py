@@ -1,0 +1,411 @@
+"""The window against clocks on the wall: plain examples, then every zone and every change of offset 2000-2037.
+
+The oracle of the sweeps reads the wall clock minute by minute (or second by second) and knows nothing of edges.
+"""
+
+import json
+import struct
+from collections.abc import Iterator
+from datetime import UTC, datetime, time, timedelta
+from functools import cache
+from importlib.resources import files
+from itertools import pairwise, permutations, starmap
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailing.mailings.window import LocalWindow, Slot, is_open, next_slot
+from mailing.zones import known_zone, zone_named
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+Y2000, Y2038 = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (2000, 2038))
+ZONES = sorted(name for name in available_timezones() if known_zone(name))
+
+
+def utc(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def window(text: str) -> LocalWindow:
+    start, end = text.split("-")
+    return LocalWindow(time.fromisoformat(start), time.fromisoformat(end))
+
+
+def slots(text: str, zone: str, *, not_before: str, before: str) -> list[str]:
+    """All slots in a row, as "MM-DD hh:mm > MM-DD hh:mm" in UTC."""
+    found = chain(window(text), zone_named(zone), not_before=utc(not_before), before=utc(before))
+    return [f"{slot.opens_at:%m-%d %H:%M} > {slot.closes_at:%m-%d %H:%M}" for slot in found]
+
+
+def chain(hours: LocalWindow, zone: ZoneInfo, *, not_before: datetime, before: datetime) -> Iterator[Slot]:
+    while slot := next_slot(hours, zone, not_before=not_before, before=before):
+        yield slot
+        not_before = slot.closes_at
+
+
+# --- examples -------------------------------------------------------------------------------------------------------
+
+
+def test_a_day_opens_at_its_local_start_and_closes_at_its_local_end() -> None:
+    found = slots("09:00-21:00", "Europe/Moscow", not_before="2026-06-01T00:00", before="2026-06-03T00:00")
+    assert found == ["06-01 06:00 > 06-01 18:00", "06-02 06:00 > 06-02 18:00"]
+
+
+def test_the_start_belongs_to_the_window_and_the_end_does_not() -> None:
+    hours, zone = window("09:00-21:00"), zone_named("Europe/Moscow")
+    open_at = {
+        at: is_open(hours, zone, utc(f"2026-06-01T{at}"))
+        for at in ("05:59:59.999999", "06:00:00", "17:59:59.999999", "18:00:00")
+    }
+    assert list(open_at.values()) == [False, True, True, False]
+
+
+def test_an_instant_inside_the_window_opens_at_once_to_the_microsecond() -> None:
+    now = utc("2026-06-01T17:59:59.999999")
+    slot = next_slot(window("09:00-21:00"), zone_named("Europe/Moscow"), not_before=now, before=utc("2027-01-01"))
+    assert slot == Slot(now, utc("2026-06-01T18:00"))
+
+
+def test_an_instant_at_the_end_waits_for_the_next_day() -> None:
+    found = slots("09:00-21:00", "Europe/Moscow", not_before="2026-06-01T18:00", before="2026-06-02T12:00")
+    assert found == ["06-02 06:00 > 06-02 12:00"]
+
+
+def test_a_window_of_one_second_opens_for_that_second() -> None:
+    slot = next_slot(
+        window("09:00:07-09:00:08"), zone_named("UTC"), not_before=utc("2026-01-01"), before=utc("2027-01-01")
+    )
+    assert slot == Slot(utc("2026-01-01T09:00:07"), utc("2026-01-01T09:00:08"))
+
+
+def test_a_window_of_one_microsecond_opens_for_that_microsecond() -> None:
+    hours = window("09:00:00.000001-09:00:00.000002")
+    now = utc("2026-01-01T09:00:00")
+    slot = next_slot(hours, zone_named("UTC"), not_before=now, before=utc("2027-01-01"))
+    assert slot == Slot(now.replace(microsecond=1), now.replace(microsecond=2))
+
+
+def test_without_an_opening_before_the_end_there_is_no_slot() -> None:
+    assert slots("09:00-21:00", "Europe/Moscow", not_before="2026-06-01T18:00", before="2026-06-02T06:00") == []
+
+
+def test_an_opening_one_microsecond_before_the_end_is_a_slot() -> None:
+    end = utc("2026-06-02T06:00:00.000001")
+    slot = next_slot(window("09:00-21:00"), zone_named("Europe/Moscow"), not_before=utc("2026-06-01T18:00"), before=end)
+    assert slot == Slot(utc("2026-06-02T06:00"), end)
+
+
+@pytest.mark.parametrize("hours", [None, window("00:00-23:59")])
+def test_nothing_opens_when_the_end_is_not_after_the_beginning(hours: LocalWindow | None) -> None:
+    now = utc("2026-06-01T12:00")
+    for end in (now, utc("2026-06-01T11:00")):
+        assert next_slot(hours, zone_named("UTC"), not_before=now, before=end) is None
+
+
+def test_without_a_window_everything_until_the_end_is_open() -> None:
+    now, end = utc("2026-06-01T12:00:00.5"), utc("2026-07-01T12:00")
+    assert next_slot(None, zone_named("Asia/Tokyo"), not_before=now, before=end) == Slot(now, end)
+    assert is_open(None, zone_named("Asia/Tokyo"), now)
+
+
+def test_a_window_over_midnight_is_one_slot_a_night() -> None:
+    found = slots("21:00-06:00", "Asia/Kathmandu", not_before="2026-01-01T03:00", before="2026-01-03T00:00")
+    assert found == ["01-01 15:15 > 01-02 00:15", "01-02 15:15 > 01-03 00:00"]
+
+
+def test_a_window_until_midnight_closes_at_midnight() -> None:
+    found = slots("22:00-00:00", "Asia/Kolkata", not_before="2026-01-01T00:00", before="2026-01-02T00:00")
+    assert found == ["01-01 16:30 > 01-01 18:30"]
+
+
+def test_an_hour_skipped_in_new_york_does_not_open_that_day() -> None:
+    found = slots("02:00-03:00", "America/New_York", not_before="2026-03-07T00:00", before="2026-03-10T00:00")
+    assert found == ["03-07 07:00 > 03-07 08:00", "03-09 06:00 > 03-09 07:00"]
+
+
+def test_a_start_skipped_in_new_york_opens_when_the_clock_jumps_past_it() -> None:
+    found = slots("02:30-04:00", "America/New_York", not_before="2026-03-08T00:00", before="2026-03-09T00:00")
+    assert found == ["03-08 07:00 > 03-08 08:00"]
+
+
+def test_an_end_skipped_in_new_york_closes_when_the_clock_jumps_past_it() -> None:
+    found = slots("01:00-02:30", "America/New_York", not_before="2026-03-08T00:00", before="2026-03-09T00:00")
+    assert found == ["03-08 06:00 > 03-08 07:00"]
+
+
+def test_half_an_hour_repeated_in_berlin_opens_twice() -> None:
+    found = slots("02:00-02:30", "Europe/Berlin", not_before="2026-10-25T00:00", before="2026-10-26T00:00")
+    assert found == ["10-25 00:00 > 10-25 00:30", "10-25 01:00 > 10-25 01:30"]
+
+
+def test_a_whole_hour_repeated_in_berlin_is_one_slot_of_two_hours() -> None:
+    found = slots("02:00-03:00", "Europe/Berlin", not_before="2026-10-25T00:00", before="2026-10-26T00:00")
+    assert found == ["10-25 00:00 > 10-25 02:00"]
+
+
+def test_a_clock_set_back_before_the_start_closes_the_window_for_a_while() -> None:
+    found = slots("02:30-09:00", "Europe/Berlin", not_before="2026-10-25T00:00", before="2026-10-25T23:00")
+    assert found == ["10-25 00:30 > 10-25 01:00", "10-25 01:30 > 10-25 08:00"]
+
+
+def test_lord_howe_moves_its_clock_by_half_an_hour() -> None:
+    assert slots("02:00-02:30", "Australia/Lord_Howe", not_before="2026-10-03T00:00", before="2026-10-04T20:00") == [
+        "10-04 15:00 > 10-04 15:30"
+    ]
+    assert slots("01:30-01:45", "Australia/Lord_Howe", not_before="2026-04-04T00:00", before="2026-04-05T00:00") == [
+        "04-04 14:30 > 04-04 14:45",
+        "04-04 15:00 > 04-04 15:15",
+    ]
+
+
+def test_a_midnight_skipped_in_beirut_opens_at_one() -> None:
+    found = slots("00:00-02:00", "Asia/Beirut", not_before="2026-03-28T12:00", before="2026-03-29T12:00")
+    assert found == ["03-28 22:00 > 03-28 23:00"]
+
+
+def test_a_midnight_repeated_in_havana_splits_the_evening() -> None:
+    found = slots("23:00-00:30", "America/Havana", not_before="2025-11-01T12:00", before="2025-11-03T00:00")
+    assert found == ["11-02 03:00 > 11-02 04:30", "11-02 05:00 > 11-02 05:30"]
+
+
+@pytest.mark.parametrize(
+    ("zone", "not_before", "before", "expected"),
+    [
+        (
+            "Pacific/Apia",  # no 2011-12-30
+            "2011-12-29T12:00",
+            "2011-12-31T12:00",
+            ["12-29 19:00 > 12-30 07:00", "12-30 19:00 > 12-31 07:00"],
+        ),
+        (
+            "Pacific/Kwajalein",  # no 1993-08-21
+            "1993-08-20T15:00",
+            "1993-08-22T15:00",
+            ["08-20 21:00 > 08-21 09:00", "08-21 21:00 > 08-22 09:00"],
+        ),
+    ],
+)
+def test_a_skipped_day_has_no_opening_of_its_own(zone: str, not_before: str, before: str, expected: list[str]) -> None:
+    assert slots("09:00-21:00", zone, not_before=not_before, before=before) == expected
+
+
+def test_a_day_skipped_at_midnight_joins_the_days_beside_it_in_one_slot() -> None:
+    found = slots("21:00-06:00", "Pacific/Apia", not_before="2011-12-30T00:00", before="2011-12-31T00:00")
+    assert found == ["12-30 07:00 > 12-30 16:00"]
+
+
+def test_an_offset_with_seconds_is_kept_to_the_second() -> None:
+    monrovia = zone_named("Africa/Monrovia")  # UTC-0:44:30 until 1972-01-07
+    slot = next_slot(window("09:00-21:00"), monrovia, not_before=utc("1972-01-01"), before=utc("1972-01-02"))
+    assert slot == Slot(utc("1972-01-01T09:44:30"), utc("1972-01-01T21:44:30"))
+
+
+def test_an_end_thousands_of_years_away_costs_nothing() -> None:
+    found = next_slot(
+        window("02:00-03:00"),
+        zone_named("America/New_York"),
+        not_before=utc("2026-03-08T06:00"),
+        before=utc("9999-12-31"),
+    )
+    assert found == Slot(utc("2026-03-09T06:00"), utc("2026-03-09T07:00"))
+
+
+def test_instants_of_any_zone_are_compared_as_instants() -> None:
+    berlin = zone_named("Europe/Berlin")
+    first, second = (datetime(2026, 10, 25, 2, 10, tzinfo=berlin, fold=fold) for fold in (0, 1))
+    slot = next_slot(window("02:00-02:30"), berlin, not_before=first, before=second)
+    assert slot == Slot(utc("2026-10-25T00:10"), utc("2026-10-25T00:30"))
+    assert slot.opens_at.tzinfo is slot.closes_at.tzinfo is UTC
+
+
+def test_a_window_that_starts_where_it_ends_is_refused() -> None:
+    with pytest.raises(ValueError, match="must differ"):
+        window("09:00-09:00:00")
+
+
+def test_a_window_with_a_zone_of_its_own_is_refused_also_in_json() -> None:
+    with pytest.raises(msgspec.ValidationError, match="no zone of their own"):
+        msgspec.json.decode(json.dumps({"start": "09:00:00Z", "end": "21:00:00Z"}), type=LocalWindow)
+
+
+# --- zones ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["Europe/Moscow", "America/Argentina/Buenos_Aires", "Asia/Calcutta", "Etc/GMT-3", "UTC", "EST5EDT"]
+)
+def test_zones_and_links_of_the_database_are_known(name: str) -> None:
+    assert known_zone(name)
+    assert zone_named(name).key == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "UTC+3", "+03:00", "MSK", "europe/moscow", "Europe", "Europe/Moscow ", "UTC\0", "Europe/../UTC"),
+        *("localtime", "posixrules", "Factory", "posix/Europe/Moscow", "right/Europe/Moscow", "zone.tab"),
+        *("../zones", "/etc/localtime"),
+    ],
+)
+def test_what_only_some_machine_understands_is_no_zone(name: str) -> None:
+    assert not known_zone(name)
+    with pytest.raises(ZoneInfoNotFoundError):
+        zone_named(name)
+
+
+def test_etc_zones_have_the_sign_of_posix() -> None:
+    assert is_open(window("03:00-03:01"), zone_named("Etc/GMT-3"), utc("2026-01-01T00:00"))
+
+
+def test_every_known_zone_has_rules_in_the_package() -> None:
+    assert len(ZONES) > 590
+    assert all(zone_named(name).utcoffset(datetime(2026, 1, 1)) is not None for name in ZONES)  # noqa: DTZ001 - wall
+
+
+# --- every zone, every change of offset -----------------------------------------------------------------------------
+
+
+def offset(zone: ZoneInfo, second: int) -> timedelta | None:
+    return datetime.fromtimestamp(second, zone).utcoffset()
+
+
+def changes(zone: ZoneInfo, grid: range) -> list[range]:
+    """Those steps of the grid over which the offset changes, each as its seconds from the old to the new offset."""
+    offsets = pairwise(offset(zone, second) for second in grid)
+    return [range(end - grid.step, end + 1) for end, (old, new) in zip(grid[1:], offsets, strict=True) if old != new]
+
+
+@cache
+def transitions(name: str) -> list[int]:
+    """Every second in 2000-2037 at which the offset changes: the days, in them the hour, the minute, the second."""
+    found = [range(Y2000, Y2038 + 1)]
+    for step in (2 * DAY, HOUR, MINUTE, 1):
+        found = [part for whole in found for part in changes(zone_named(name), whole[::step])]
+    return [step[-1] for step in found]
+
+
+def rules(name: str) -> bytes:
+    return files("tzdata").joinpath("zoneinfo", *name.split("/")).read_bytes()
+
+
+@cache
+def listed_transitions(name: str) -> list[int]:
+    """Every change of offset that the zone's file lists, of all history, without the yearly rule at its end.
+
+    Read by the layout of RFC 8536, so that what bisection might miss is seen.
+    """
+    data = rules(name)
+    isut, isstd, leaps, old_times, old_kinds, chars = struct.unpack_from(">6l", data, 20)
+    block = 44 + 5 * old_times + 6 * old_kinds + chars + 8 * leaps + isstd + isut  # the second one has 64 bits
+    times, kinds = struct.unpack_from(">2l", data, block + 32)
+    moments = struct.unpack_from(f">{times}q", data, block + 44)
+    kind_of = struct.unpack_from(f">{times}B", data, block + 44 + 8 * times)
+    offsets = [struct.unpack_from(">l", data, block + 44 + 9 * times + 6 * kind)[0] for kind in range(kinds)]
+    seen = pairwise(offsets[kind] for kind in (0, *kind_of))
+    return [moment for moment, (old, new) in zip(moments, seen, strict=True) if old != new]
+
+
+@cache
+def distinct_zones() -> list[str]:
+    """One name of each set of links."""
+    return sorted({rules(name): name for name in ZONES}.values())
+
+
+def test_no_zone_has_ever_changed_its_offset_twice_in_less_than_six_days() -> None:
+    for name in distinct_zones():
+        listed, seen = listed_transitions(name), transitions(name)
+        assert {second for second in listed if Y2000 < second <= Y2038} <= set(seen), name
+        assert all(b - a >= 6 * DAY for a, b in pairwise(sorted({*listed, *seen}))), name
+
+
+def test_every_transition_of_every_zone_agrees_with_a_clock_read_every_minute() -> None:
+    """Transitions alike in both offsets and in local time of day are swept once: a window sees nothing else of a
+    zone within the horizon, as the next transition is six days away or more.
+    """
+    kinds: dict[tuple[timedelta | None, timedelta | None, int], tuple[str, int]] = {}
+    for name in distinct_zones():
+        zone = zone_named(name)
+        for at in transitions(name):
+            kinds.setdefault((offset(zone, at - 1), offset(zone, at), wall_minute(zone, at // MINUTE)), (name, at))
+    assert len(kinds) > 140
+    for name, at in kinds.values():
+        sweep(zone_named(name), at)
+
+
+def sweep(zone: ZoneInfo, at: int) -> None:
+    assert at % MINUTE == 0
+    horizon = range(at // MINUTE - 36 * 60, at // MINUTE + 36 * 60)
+    walls = [wall_minute(zone, minute) for minute in horizon]
+    before, after = walls[36 * 60 - 1], walls[36 * 60]
+    beside = {(wall + minutes) % 1440 for wall in (before, after) for minutes in (-20, 0, 1)}
+    for start, end in permutations(beside | {0, 9 * 60, 21 * 60}, 2):
+        hours = LocalWindow(time(*divmod(start, 60)), time(*divmod(end, 60)))
+        found = chain(hours, zone, not_before=instant(horizon.start), before=instant(horizon.stop))
+        allowed = [(wall - start) % 1440 < (end - start) % 1440 for wall in walls]
+        assert list(found) == open_runs(horizon, allowed), (zone.key, instant(at // MINUTE), hours)
+
+
+def instant(minute: int) -> datetime:
+    return datetime.fromtimestamp(minute * MINUTE, UTC)
+
+
+def wall_minute(zone: ZoneInfo, minute: int) -> int:
+    wall = datetime.fromtimestamp(minute * MINUTE, zone)
+    return wall.hour * 60 + wall.minute
+
+
+def open_runs(horizon: range, allowed: list[bool]) -> list[Slot]:
+    turns = pairwise([False, *allowed, False])
+    edges = [instant(horizon.start + index) for index, (old, new) in enumerate(turns) if old is not new]
+    return list(starmap(Slot, zip(edges[::2], edges[1::2], strict=True)))
+
+
+class Case(NamedTuple):
+    unit: timedelta
+    hours: LocalWindow
+    zone: ZoneInfo
+    not_before: datetime
+    before: datetime
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Draw a window and instants within 1,440 and 2,160 units of a change of offset: with seconds, of all history."""
+    unit, listing = draw(st.sampled_from([(timedelta(minutes=1), transitions), (SECOND, listed_transitions)]))
+    name = draw(st.sampled_from(ZONES))
+    zone, at = zone_named(name), EPOCH + draw(st.sampled_from([Y2000, *listing(name)])) * SECOND
+    wall = datetime.combine(EPOCH, draw(st.sampled_from([at, at - unit])).astimezone(zone).time())
+    units = st.integers(-1440, 1440).map(lambda count: count * unit)
+    start, end = draw(st.tuples(units, units).filter(lambda edges: (edges[0] - edges[1]) % timedelta(days=1)))
+    fraction = draw(st.sampled_from([0, 1, 999_999])) * timedelta(microseconds=1)
+    not_before = at + draw(st.integers(-2160, 2160)) * unit + fraction
+    before = not_before + draw(st.integers(0, 2160)) * unit
+    return Case(unit, LocalWindow((wall + start).time(), (wall + end).time()), zone, not_before, before)
+
+
+@settings(deadline=None, max_examples=1_000)
+@given(cases())
+def test_the_next_slot_is_the_one_found_by_asking_minute_by_minute_or_second_by_second(case: Case) -> None:
+    found = next_slot(case.hours, case.zone, not_before=case.not_before, before=case.before)
+    assert found == slot_by_asking(case)
+
+
+def slot_by_asking(case: Case) -> Slot | None:
+    asked = ((at, is_open(case.hours, case.zone, at)) for at in ticks(case))
+    opens_at = next((at for at, allowed in asked if allowed), None)
+    closes_at = next((at for at, allowed in asked if not allowed), case.before)
+    return None if opens_at is None else Slot(opens_at, closes_at)
+
+
+def ticks(case: Case) -> Iterator[datetime]:
+    """Give the first instant, then every whole unit of UTC: nothing can change in between."""
+    at = case.not_before
+    while at < case.before:
+        yield at
+        at += case.unit - (at - EPOCH) % case.unit
