@@ -1,0 +1,168 @@
+"""What one answer of the gateway means.
+
+Pure: no clock, no network, no framework. The status decides for most answers (`STATUSES`); the body decides for
+2xx. Whatever is not certain is ambiguous, because both other errors are worse: `accepted` without an acceptance makes
+a status untrue, `refused` without a refusal loses a message.
+"""
+
+import email.utils
+import json
+import re
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final, NoReturn
+
+import msgspec
+
+RETRY_AFTER_CAP_S: Final = 900.0
+BIGINT: Final = range(-(2**63), 2**63)
+
+
+class Outcome(StrEnum):
+    """How one call ended; `counts` says whether it used up an attempt of its message."""
+
+    accepted = "accepted"
+    not_sent = "not_sent"
+    throttled = "throttled"
+    refused = "refused"
+    soft_refusal = "soft_refusal"
+    ambiguous = "ambiguous"
+    configuration = "configuration"
+
+    @property
+    def counts(self) -> bool:
+        return self in COUNTED
+
+
+# Throttled and configuration say nothing about the message: they are the gateway's state, and burn no attempt.
+COUNTED: Final = frozenset(
+    {Outcome.accepted, Outcome.not_sent, Outcome.refused, Outcome.soft_refusal, Outcome.ambiguous}
+)
+
+# Every status that is not here, and not 2xx or 3xx, is ambiguous: 5xx may have failed after accepting; 1xx is no final
+# answer; another 4xx (402, 406, 418, …) is documented nowhere, and `refused` would end a message for good on a guess.
+STATUSES: Final[dict[int, Outcome]] = {
+    408: Outcome.not_sent,
+    425: Outcome.not_sent,
+    429: Outcome.throttled,
+    400: Outcome.refused,
+    413: Outcome.refused,
+    414: Outcome.refused,
+    415: Outcome.refused,
+    422: Outcome.refused,
+    401: Outcome.configuration,
+    403: Outcome.configuration,
+    404: Outcome.configuration,
+    405: Outcome.configuration,
+    409: Outcome.accepted,  # "duplicate id": the gateway has this message already, whatever the body looks like
+}
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """The outcome of one call, and what is worth keeping of it.
+
+    `reason` is one short printable sentence of ours: never a piece of the body, a phone, a text or a token.
+    `code` fits a bigint. `retry_after_s` is 0 … 900, or None when the gateway did not say.
+    """
+
+    outcome: Outcome
+    http_status: int | None = None
+    code: int | None = None
+    reason: str = ""
+    retry_after_s: float | None = None
+
+
+def classify(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
+    """Classify a complete answer. Raises nothing, for any status and any bytes; `now` is aware.
+
+    The content type is no argument on purpose: the gateway is known to send `text/json`.
+    """
+    if 200 <= status <= 299:
+        return _by_body(status, body, message_id)
+    outcome = _by_status(status, retry_after)
+    if outcome is Outcome.throttled:
+        return Answer(outcome, status, reason=f"HTTP {status}", retry_after_s=_seconds(retry_after, now))
+    if outcome in (Outcome.accepted, Outcome.refused) and _numbers_another(body, message_id):
+        return Answer(Outcome.ambiguous, status, reason=f"HTTP {status} for another message id")
+    return Answer(outcome, status, reason=f"HTTP {status}{HINTS.get(outcome, '')}")
+
+
+HINTS: Final = {
+    Outcome.accepted: ", duplicate id: the gateway has this message already",
+    Outcome.configuration: ", check the gateway's address and token",
+}
+
+
+def _by_status(status: int, retry_after: str | None) -> Outcome:
+    if 300 <= status <= 399:
+        return Outcome.configuration
+    if status == 503 and retry_after is not None and retry_after.strip():
+        return Outcome.throttled
+    return STATUSES.get(status, Outcome.ambiguous)
+
+
+def _by_body(status: int, body: bytes, message_id: int) -> Answer:
+    reply = _json_object(body)
+    if isinstance(reply, str):
+        return Answer(Outcome.ambiguous, status, reason=reply)
+    code = reply.get("code")
+    if type(code) is not int or code not in BIGINT:  # bool is an int to Python, not to the gateway
+        what = "no code" if "code" not in reply else "a code that is no 64-bit integer"
+        return Answer(Outcome.ambiguous, status, reason=f"gateway answered JSON with {what}")
+    if _is_anothers(reply.get("id"), message_id):
+        return Answer(Outcome.ambiguous, status, code, reason="gateway answered for another message id")
+    if code == 0:
+        return Answer(Outcome.accepted, status, code)
+    return Answer(Outcome.soft_refusal, status, code, reason=f"gateway answered code {code}")
+
+
+def _is_anothers(told: object, message_id: int) -> bool:
+    """Beside a success, an `id` is ours (as a number or, since JavaScript cannot hold 64 bits, a string) or suspect."""
+    return told is not None and (isinstance(told, bool) or told not in (message_id, str(message_id)))
+
+
+def _numbers_another(body: bytes, message_id: int) -> bool:
+    """Beside an error, an `id` may well be a trace or a slug; only a number can be another message's."""
+    reply = _json_object(body)
+    told = "" if isinstance(reply, str) else str(reply.get("id"))
+    return told.isdecimal() and told != str(message_id)
+
+
+def _json_object(body: bytes) -> dict[str, Any] | str:
+    """Return the object, or why there is none. Python's own parser, because it can refuse a repeated key and NaN."""
+    if not body.strip():
+        return "gateway answered an empty body"
+    try:
+        reply = _parse(body.decode())
+    except (ValueError, RecursionError):  # RecursionError: 1,000 levels are enough, and 64 KiB hold far more
+        return f"gateway answered {'HTML' if body.lstrip().startswith(b'<') else 'something'} instead of JSON"
+    return reply if isinstance(reply, dict) else "gateway answered JSON that is no object"
+
+
+def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a repeated key: two readers could read two answers")
+    return members
+
+
+def _refuse_constant(_: str) -> NoReturn:
+    raise ValueError("NaN and infinities are not JSON")
+
+
+_parse = json.JSONDecoder(object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant).decode
+
+
+def _seconds(retry_after: str | None, now: datetime) -> float | None:
+    """Retry-After as seconds from `now`, between 0 and the cap; None when it is neither a number nor a date."""
+    if retry_after is None:
+        return None
+    if re.fullmatch(r"[+-]?\d{1,300}(\.\d{1,300})?", retry_after.strip(), re.ASCII):
+        wait = float(retry_after)
+    else:
+        try:
+            then = email.utils.parsedate_to_datetime(retry_after)
+        except (ValueError, OverflowError, TypeError, IndexError):  # the parser promises ValueError, and is not alone
+            return None
+        wait = (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()
+    return min(max(wait, 0.0), RETRY_AFTER_CAP_S)
