@@ -4,10 +4,12 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import asyncpg
 import httpx
 import pytest
+from litestar import Litestar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db
@@ -88,7 +90,7 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The whole API in this process, spoken to with a full-rights key."""
     app = create_app(settings)
     async with (
-        app.lifespan(),
+        _running(app),
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
             base_url="http://test/mailing/api",
@@ -96,3 +98,24 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         ) as client,
     ):
         yield client
+
+
+@asynccontextmanager
+async def _running(app: Litestar) -> AsyncIterator[None]:
+    """The lifespan in a task of its own: it must end in the task it began in, and a fixture's two halves are two."""
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with app.lifespan():
+            started.set()
+            await stop.wait()
+
+    task = asyncio.create_task(live())
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        await task
+    yield
+    stop.set()
+    await task

@@ -34,6 +34,7 @@ BATCH = 500
 SLICE_S = 10.0
 RECORD_EVERY_S = 0.1
 RECHECK_EVERY_S = 0.5
+LEAST_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather none than one without a chance
 STALE_S = 1.0  # a message checked longer ago than this is not called
 SPARE_LEASE_S = 5.0  # of each lease, for recording
 LANES = 32
@@ -129,6 +130,8 @@ class Run:
         at = time.monotonic()
         async with transaction(self._desk.sessions) as session:
             claimed = await claim(session, self._mailing.id, room)
+            if any(message.text_revision not in self._wordings for message in claimed):
+                self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
                 self._come_back(await next_due(session, self._mailing.id))
             elif len(claimed) == room and self._lane < LANES:
@@ -155,7 +158,7 @@ class Run:
             or self._desk.stopping.is_set()
             or checked_ago_s > STALE_S
             or lease_left_s < self._desk.timeout_s
-            or time_left_s <= 0
+            or time_left_s < LEAST_CALL_S
         ):
             return Result(message=message, step=not_called(message, self._moment(message, clock)))
         text = self._wordings[message.text_revision]
