@@ -14,12 +14,10 @@ from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
-import asyncpg
 import click
 import uvloop
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import __version__, db, log
@@ -42,7 +40,7 @@ def main() -> None:
     except MailingError as error:
         click.echo(f"mailing: {error}", err=True)
         sys.exit(1)
-    except (OSError, DBAPIError, asyncpg.PostgresError) as error:
+    except db.TROUBLE as error:
         click.echo(f"mailing: {_first_line(error)}", err=True)
         sys.exit(1)
 

@@ -5,7 +5,6 @@ import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import httpx

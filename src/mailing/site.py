@@ -42,8 +42,8 @@ async def database_of(settings: Settings, *, stop: asyncio.Event, say: Say) -> A
         try:
             yield server.url
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            stop.set()
+            await keeper
 
 
 @asynccontextmanager
