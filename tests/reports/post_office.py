@@ -80,7 +80,7 @@ class PostOffice:
 
 @asynccontextmanager
 async def open_post_office(*, port: int = 0, tls: bool = False, auth: bool = False) -> AsyncIterator[PostOffice]:
-
+    """`auth` needs `tls`: the password is asked for over an encrypted connection alone."""
     office = PostOffice()
     loop = asyncio.get_running_loop()
     options: dict[str, Any] = {}
@@ -88,7 +88,7 @@ async def open_post_office(*, port: int = 0, tls: bool = False, auth: bool = Fal
         options["tls_context"] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         options["tls_context"].load_cert_chain(CERTIFICATE)
     if auth:
-        options |= {"auth_required": True, "auth_require_tls": False, "authenticator": _authenticate}
+        options |= {"auth_required": True, "authenticator": _authenticate}
     server = await loop.create_server(
         lambda: SMTP(office, loop=loop, hostname="localhost", enable_SMTPUTF8=True, **options), "127.0.0.1", port
     )
