@@ -1,15 +1,19 @@
 """An SMTP server, settings that point to it, and rows of every state."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
 from mailing.db import Sessions, transaction
+from mailing.reports.jobs import Tried, send_next
 from mailing.settings import Settings
 from reports.post_office import PostOffice, open_post_office
+
+ReportRows = Callable[[], Awaitable[list[dict[str, Any]]]]
 
 CREATED = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -65,3 +69,20 @@ class Rows:
 @pytest.fixture
 def rows(sessions: Sessions) -> Rows:
     return Rows(sessions)
+
+
+async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Tried]:
+    """What a worker does each minute, at a time of the test's choice."""
+    tried = []
+    while found := await send_next(sessions, settings, now=now):
+        tried.append(found)
+    return tried
+
+
+@pytest.fixture
+def report_rows(sessions: Sessions) -> ReportRows:
+    async def read() -> list[dict[str, Any]]:
+        async with sessions() as session:
+            return [dict(row) for row in (await session.execute(text("SELECT * FROM report ORDER BY day"))).mappings()]
+
+    return read
