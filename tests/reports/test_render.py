@@ -137,5 +137,5 @@ def test_whatever_the_texts_are_lines_stay_whole_and_short(
     assert rendered.subject.replace(SPACE, " ").isprintable()
     assert all(line.replace(SPACE, " ").isprintable() and len(line) <= 78 for line in rendered.text.split("\n"))
     assert read(rendered.html).tags <= {
-        *("html", "head", "meta", "title", "body", "div", "p", "h1", "h2", "b", "span", "table", "tr", "td")
+        *("html", "head", "meta", "title", "body", "div", "p", "h1", "h2", "b", "br", "span", "table", "tr", "td")
     }

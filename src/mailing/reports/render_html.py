@@ -50,7 +50,7 @@ def _heading(figures: Figures) -> str:
         f'<p style="margin:0;{_QUIET}">Mailing report{so_far}</p>'
         f'<h1 style="margin:2px 0 4px;font-size:24px;line-height:1.25;font-weight:600">'
         f"{day.date:%A}, {day_in_words(day.date)}</h1>"
-        f'<p style="margin:0 0 20px;{_QUIET}">{escape(day.zone)} · {span_in_utc(figures)}</p>'
+        f'<p style="margin:0 0 20px;{_QUIET}">{escape(day.zone)}<br>{span_in_utc(figures)}</p>'
     )
 
 
