@@ -170,7 +170,7 @@ def import_(file: Path) -> None:
     from mailing.moving import import_file  # noqa: PLC0415
 
     settings = configured()
-    result = run(with_database(settings, lambda sessions: import_file(sessions, file)))
+    result = run(with_database(settings, lambda sessions: import_file(sessions, file, size=file.stat().st_size)))
     for error in result.errors:
         click.echo(f"line {error.line}: {error.field}: {error.message}", err=True)
     if result.rejected > len(result.errors):

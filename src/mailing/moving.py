@@ -14,11 +14,11 @@ from mailing.db import Sessions, transaction
 CHUNK = 256 * 1024
 
 
-async def import_file(sessions: Sessions, path: Path) -> ImportResult:
-    """All good rows in one transaction: an interrupted import leaves nothing behind."""
+async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportResult:
+    """All good rows in one transaction: an interrupted import leaves nothing behind. `size` in bytes."""
     columns = TextColumn("importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("importing", total=path.stat().st_size)
+        bar = progress.add_task("importing", total=size)
 
         async def chunks() -> AsyncIterator[bytes]:
             with path.open("rb") as file:

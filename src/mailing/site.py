@@ -36,7 +36,7 @@ async def database_of(settings: Settings, *, stop: asyncio.Event, say: Say) -> A
         await _migrate(settings.database_url)
         yield settings.database_url
         return
-    with embedded.start(Path(settings.data_dir).absolute()) as server:
+    with embedded.start(data_dir_of(settings)) as server:
         await _migrate(server.url)
         keeper = asyncio.create_task(embedded.keep_running(server, stop=stop, on_event=say))
         try:
@@ -53,7 +53,7 @@ async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event,
     if not settings.gateway_url:
         _refuse_port_in_use(settings.host, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
     async with database_of(settings, stop=stop, say=say) as database_url:
-        key = settings.api_key or _kept_key(Path(settings.data_dir) / "api-key")
+        key = settings.api_key or _kept_key(data_dir_of(settings) / "api-key")
         sandbox_url = None if settings.gateway_url else f"http://{settings.host}:{sandbox_port}"
         env = {"MAILING_DATABASE_URL": database_url, "MAILING_API_KEY": key}
         children = [_child("api", env), _child("worker", env)]
@@ -69,6 +69,10 @@ async def run_site(site: Site, *, signals: Signals, say: Say) -> None:
     refused = await supervise(site.children, signals=signals, on_event=say)
     if refused:
         raise MailingError(f"mailing {refused.name} refuses to start; its own message stands above")
+
+
+def data_dir_of(settings: Settings) -> Path:
+    return Path(settings.data_dir).expanduser().absolute()
 
 
 async def _migrate(database_url: str) -> None:

@@ -1,10 +1,9 @@
 """`mailing up`: everything on this machine until Ctrl-C."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 from mailing.settings import Settings
-from mailing.site import Site, run_site, site_of
+from mailing.site import Site, data_dir_of, run_site, site_of
 from mailing.supervisor import Signals
 
 
@@ -19,7 +18,7 @@ async def run_up(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def _announcement(settings: Settings, site: Site) -> list[str]:
-    data = Path(settings.data_dir).absolute()
+    data = data_dir_of(settings)
     lines = [
         f"API            {site.url}/mailing/api/",
         f"documentation  {site.url}/docs/",

@@ -2,7 +2,6 @@
 
 from datetime import date, datetime
 from typing import TypeAlias, assert_never
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
@@ -14,6 +13,7 @@ from mailing.reports.mail import Accepted, PartlyAccepted, PermanentFailure, Tem
 from mailing.reports.render import render
 from mailing.reports.schedule import day_of, newest_over
 from mailing.settings import Settings
+from mailing.zones import zone_named
 
 
 class Sent(Struct, frozen=True):
@@ -45,12 +45,12 @@ Answer: TypeAlias = Sent | AlreadySent | UnderWay | NotSent
 
 def yesterday(settings: Settings, now: datetime) -> date:
     """The newest day that has ended where the report is read."""
-    return newest_over(now, ZoneInfo(settings.report_timezone))
+    return newest_over(now, zone_named(settings.report_timezone))
 
 
 async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
     """For `--dry-run`. Today's is the report so far; Invalid for a day that has not begun."""
-    zone = ZoneInfo(settings.report_timezone)
+    zone = zone_named(settings.report_timezone)
     _check(day, newest=now.astimezone(zone).date(), remedy="has not begun yet")
     async with repository.snapshot(sessions) as session:
         return render(await repository.figures_of(session, day_of(day, zone), taken_at=now)).text

@@ -10,7 +10,6 @@ for minutes, before that was recorded. When the lease is over the day is sent ag
 import asyncio
 from datetime import datetime, timedelta
 from typing import assert_never
-from zoneinfo import ZoneInfo
 
 import asyncpg
 from msgspec import Struct
@@ -27,6 +26,7 @@ from mailing.reports.render import render
 from mailing.reports.repository import Claim, Failure
 from mailing.reports.schedule import DueDay, day_of, days_over
 from mailing.settings import Settings, report_clock
+from mailing.zones import zone_named
 
 LEASE = timedelta(minutes=6)
 TRY_S = 300.0
@@ -83,7 +83,7 @@ async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, 
 
 
 def days_to_report(settings: Settings, now: datetime) -> list[DueDay]:
-    return days_over(now, ZoneInfo(settings.report_timezone), report_clock(settings))
+    return days_over(now, zone_named(settings.report_timezone), report_clock(settings))
 
 
 def pause_after(tries: int) -> timedelta:
@@ -96,7 +96,7 @@ async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now:
     if not left:  # the ones who had to wait were taken out of the settings
         return Accepted(())
     async with repository.snapshot(sessions) as session:
-        day = day_of(claim.day, ZoneInfo(settings.report_timezone))
+        day = day_of(claim.day, zone_named(settings.report_timezone))
         figures = await repository.figures_of(session, day, taken_at=now)
     return await mail.send(_mail(figures, claim), left, settings, deadline=deadline)
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from zoneinfo import ZoneInfo
 
 import msgspec
 
 from mailing.reports.figures import Ended, Figures, MailingFigures, Standing
+from mailing.zones import zone_named
 
 MAX_MAILINGS = 50
 """A mail is read by a person; the statistics of the API have the others."""
@@ -30,7 +30,7 @@ def day_in_words(day: date) -> str:
 
 
 def moment(instant: datetime, zone: str) -> str:
-    return f"{instant.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+    return f"{instant.astimezone(zone_named(zone)):%Y-%m-%d %H:%M}"
 
 
 def span_in_utc(figures: Figures) -> str:
