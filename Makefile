@@ -31,7 +31,7 @@ check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff format --check
 	@$(RUN)ruff check
 	@$(RUN)mypy
-	@$(RUN)lint-imports --no-timing-info 2>/dev/null || $(RUN)lint-imports
+	@$(RUN)lint-imports
 
 format: .venv/.ready ## format and mend what can be mended
 	@$(RUN)ruff format

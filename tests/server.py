@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def _container() -> PostgresServer | None:
     from docker.errors import DockerException  # noqa: PLC0415
 
     try:
-        docker.from_env(timeout=3).ping()
+        with closing(docker.from_env(timeout=3)) as engine:
+            engine.ping()
     except DockerException:
         return None
     from testcontainers.postgres import PostgresContainer  # noqa: PLC0415

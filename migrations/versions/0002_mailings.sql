@@ -205,10 +205,16 @@ CREATE TABLE api_key (
     revoked_at timestamptz
 );
 
+-- a row for every day since the service first had a recipient, made when the day is over
 CREATE TABLE report (
-    day       date PRIMARY KEY,                    -- the local day it tells about, in the report's time zone
-    due_at    timestamptz NOT NULL,                -- the next try; the lease of the try under way
-    tries     integer NOT NULL DEFAULT 0,
-    sent_at   timestamptz,
-    last_error text
+    day          date PRIMARY KEY,                 -- the local day it tells about, in the report's time zone
+    key          uuid NOT NULL DEFAULT gen_random_uuid(), -- in the Message-ID: the same for every try of this day
+    due_at       timestamptz NOT NULL,             -- not tried earlier
+    lease_until  timestamptz,                      -- a try is under way until then
+    tries        integer NOT NULL DEFAULT 0,       -- also the fence: a failure counts only under its own number
+    delivered_to text[] NOT NULL DEFAULT '{}',     -- recipients for whom the mail server took it
+    refused      boolean NOT NULL DEFAULT false,   -- the newest try was refused for good: it holds no other day back
+    sent_at      timestamptz,
+    last_error   text,
+    CHECK (sent_at IS NULL OR lease_until IS NULL)
 );

@@ -12,10 +12,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 Sessions = async_sessionmaker[AsyncSession]
+
+# The database away, too slow, or gone in the middle of a statement; asyncpg's own errors come unwrapped from a COMMIT.
+TROUBLE = (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _HERE = Path(__file__).parent
 # in the wheel the migrations lie in the package, in the repository beside src

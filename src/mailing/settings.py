@@ -82,7 +82,7 @@ def _read(dotenv: Path) -> dict[str, str]:
 def _hint(name: str, known: list[str]) -> str:
     import difflib  # noqa: PLC0415 - needed only on the way to an error
 
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else "; .env.example lists them all"
 
 
