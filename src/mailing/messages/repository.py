@@ -128,7 +128,7 @@ _RECORD = text("""
     )
     UPDATE message m SET
         status = d.next, attempts = d.attempts, soft_refusals = d.soft_refusals, ambiguous = d.ambiguous,
-        due_at = d.due_at,
+        due_at = CASE WHEN d.next = 'pending' THEN d.due_at ELSE m.due_at END,
         closes_at = CASE WHEN d.replanned OR m.closes_at = '-infinity' THEN '-infinity' ELSE d.closes_at END,
         waiting = CASE WHEN d.next = 'pending' THEN d.waiting END, lease_until = NULL,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
