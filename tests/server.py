@@ -33,7 +33,7 @@ def _container() -> PostgresServer | None:
     from docker.errors import DockerException  # noqa: PLC0415
 
     try:
-        with closing(docker.from_env(timeout=3)) as engine:
+        with closing(docker.from_env(version="1.41", timeout=3)) as engine:
             engine.ping()
     except DockerException:
         return None
