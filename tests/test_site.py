@@ -4,16 +4,18 @@ import asyncio
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from mailing.site import free_port
+from processes import is_running
 
 pytestmark = pytest.mark.xdist_group("embedded")
 
@@ -81,7 +83,7 @@ async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home
         assert refused.returncode == 1
         assert re.fullmatch(rf"mailing: 127\.0\.0\.1:{port} can't be used \(.*\); set MAILING_PORT\n", complaint)
     assert process.returncode == 0
-    assert [pid for pid in children if _is_alive(pid)] == []
+    assert [pid for pid in children if is_running(pid)] == []
     assert not (home / ".data" / "postgres" / "postmaster.pid").exists()
     assert "Traceback" not in (home / "up.log").read_text()
 
@@ -97,7 +99,7 @@ async def test_after_a_kill_of_up_nothing_is_left_but_the_data_which_the_next_up
         process.kill()
         await process.wait()
         give_up_at = time.monotonic() + PATIENCE_S
-        while [pid for pid in children if _is_alive(pid)]:
+        while [pid for pid in children if is_running(pid)]:
             assert time.monotonic() < give_up_at
             await asyncio.sleep(0.1)
     async with up(home, port):
@@ -144,14 +146,18 @@ async def _sent(api: httpx.AsyncClient) -> dict[str, int]:
 
 def _pids_of(parent: int, command: str) -> list[int]:
     """The children of `parent` that run `mailing <command>`."""
-    shown = os.popen("ps -o pid=,ppid=,args= -A").read()  # noqa: S605 - ps is on every Linux and macOS
-    lines = [line.split(maxsplit=2) for line in shown.splitlines()]
-    return [int(pid) for pid, ppid, args in lines if int(ppid) == parent and f"mailing {command}" in args]
+    return [pid for pid, ppid, args in _processes() if ppid == parent and f"mailing {command}" in args]
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """(pid, parent's pid, command line) of each process: from /proc, or from ps where there is none (macOS)."""
+    if not Path("/proc/self").exists():
+        shown = subprocess.run(["/bin/ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        for line in shown.stdout.splitlines():
+            pid, ppid, args = line.split(maxsplit=2)
+            yield int(pid), int(ppid), args
+        return
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            ppid = (directory / "stat").read_text().rpartition(")")[2].split()[1]
+            yield int(directory.name), int(ppid), (directory / "cmdline").read_text().replace("\0", " ")
