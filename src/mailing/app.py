@@ -9,6 +9,7 @@ from litestar.di import Provide
 
 from mailing import db
 from mailing.access.keys import require_key
+from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
@@ -38,7 +39,7 @@ def create_app(settings: Settings) -> Litestar:
         security=[{"key": []}],
     )
     app = Litestar(
-        route_handlers=[api],
+        route_handlers=[api, static_files()],
         lifespan=[database],
         state=State({"settings": settings}),
         exception_handlers=EXCEPTION_HANDLERS,
