@@ -9,6 +9,7 @@ from litestar.di import Provide
 
 from mailing import db
 from mailing.access.keys import require_key
+from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.mailings.routes import MailingController
@@ -39,7 +40,8 @@ def create_app(settings: Settings) -> Litestar:
         security=[{"key": []}],
     )
     app = Litestar(
-        route_handlers=[api, static_files()],
+        route_handlers=[api, static_files(), landing],
+        openapi_config=openapi_config(),
         lifespan=[database],
         state=State({"settings": settings}),
         exception_handlers=EXCEPTION_HANDLERS,
