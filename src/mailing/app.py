@@ -12,6 +12,7 @@ from mailing.access.keys import require_key
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
+from mailing.health import health
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.settings import Settings
@@ -40,7 +41,7 @@ def create_app(settings: Settings) -> Litestar:
         security=[{"key": []}],
     )
     app = Litestar(
-        route_handlers=[api, static_files(), landing],
+        route_handlers=[api, health(), static_files(), landing],
         openapi_config=openapi_config(),
         lifespan=[database],
         state=State({"settings": settings}),
