@@ -193,5 +193,5 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 clients = Router(
     "/clients",
     route_handlers=[list_, create, read, replace, change, remove, import_, export],
-    tags=["Clients"],
+    tags=["clients"],
 )
