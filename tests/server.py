@@ -47,6 +47,17 @@ def _container() -> PostgresServer | None:
     return PostgresServer("testcontainers", container.get_connection_url(driver=None), container.stop)
 
 
+def _container_engine_answers() -> bool:
+    import docker  # noqa: PLC0415 - only where an engine may answer
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        docker.from_env(timeout=3).ping()
+    except DockerException:
+        return False
+    return True
+
+
 def _initdb() -> PostgresServer | None:
     """As root the server runs as the system user `postgres`, because PostgreSQL refuses to run as root."""
     if not shutil.which("initdb") or not shutil.which("pg_ctl"):

@@ -211,7 +211,9 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     if not _passes(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
-    return problem(503, "The database can't answer now; nothing was changed. Try again in a few seconds.")
+    return problem(
+        503, "The database can't answer now; try again in a few seconds. Look first whether a change is there."
+    )
 
 
 # by SQLSTATE, two digits for a whole class: connection, rollback (deadlock), resources, intervention, system, read-only
@@ -278,5 +280,6 @@ def _fits(connection: ASGIConnection[Any, Any, Any, Any], name: str, kind: Any) 
 
 def _refused_value(field: FieldDefinition) -> FieldError:
     definition = field.kwarg_definition
-    phrase = definition.description if isinstance(definition, ParameterKwarg) else None
-    return FieldError(field.name, f"must be {phrase or 'another value'}")
+    if not isinstance(definition, ParameterKwarg):
+        return FieldError(field.name, "must be another value")
+    return FieldError(definition.name or field.name, f"must be {definition.description or 'another value'}")
