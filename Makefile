@@ -25,13 +25,13 @@ up: .venv/.ready ## API, worker, embedded PostgreSQL and sandbox gateway until C
 	@$(RUN)mailing up
 
 test: .venv/.ready ## the whole test suite
-	@$(RUN)pytest -n auto
+	@$(RUN)pytest -n auto $(ARGS)
 
 check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff format --check
 	@$(RUN)ruff check
 	@$(RUN)mypy
-	@$(RUN)lint-imports --no-timing-info 2>/dev/null || $(RUN)lint-imports
+	@$(RUN)lint-imports
 
 format: .venv/.ready ## format and mend what can be mended
 	@$(RUN)ruff format

@@ -181,13 +181,14 @@ CREATE TRIGGER count_removed AFTER DELETE ON message
 CREATE FUNCTION check_transitions() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE bad text;
 BEGIN
-    -- EXECUTE plans anew for the size of each batch; a plan kept from a batch of one would compare all with all
-    EXECUTE 'SELECT format(''message %s: %s -> %s'', id, o.status, n.status) FROM removed o JOIN added n USING (id)
+    -- EXECUTE plans anew for the size of each batch, and min() makes the planner think of all rows: a plan kept from a
+    -- batch of one, or one that hopes to stop at a first bad row, compares all with all
+    EXECUTE 'SELECT min(format(''message %s: %s -> %s'', id, o.status, n.status)) FROM removed o JOIN added n USING (id)
         WHERE o.status <> n.status AND o.status || ''>'' || n.status NOT IN (
             ''pending>sending'', ''pending>cancelled'', ''pending>expired'', ''pending>unknown'',
             ''sending>pending'', ''sending>sent'', ''sending>failed'', ''sending>cancelled'', ''sending>expired'',
             ''sending>unknown'', ''failed>pending'', ''cancelled>pending'', ''expired>pending'',
-            ''unknown>pending'', ''unknown>sent'', ''unknown>failed'') LIMIT 1' INTO bad;
+            ''unknown>pending'', ''unknown>sent'', ''unknown>failed'')' INTO bad;
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION 'no such transition: %', bad USING ERRCODE = 'check_violation';
     END IF;
@@ -205,10 +206,16 @@ CREATE TABLE api_key (
     revoked_at timestamptz
 );
 
+-- a row for every day since the service first had a recipient, made when the day is over
 CREATE TABLE report (
-    day       date PRIMARY KEY,                    -- the local day it tells about, in the report's time zone
-    due_at    timestamptz NOT NULL,                -- the next try; the lease of the try under way
-    tries     integer NOT NULL DEFAULT 0,
-    sent_at   timestamptz,
-    last_error text
+    day          date PRIMARY KEY,                 -- the local day it tells about, in the report's time zone
+    key          uuid NOT NULL DEFAULT gen_random_uuid(), -- in the Message-ID: the same for every try of this day
+    due_at       timestamptz NOT NULL,             -- not tried earlier
+    lease_until  timestamptz,                      -- a try is under way until then
+    tries        integer NOT NULL DEFAULT 0,       -- also the fence: a failure counts only under its own number
+    delivered_to text[] NOT NULL DEFAULT '{}',     -- recipients for whom the mail server took it
+    refused      boolean NOT NULL DEFAULT false,   -- the newest try was refused for good: it holds no other day back
+    sent_at      timestamptz,
+    last_error   text,
+    CHECK (sent_at IS NULL OR lease_until IS NULL)
 );

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 from advanced_alchemy.base import BasicAttributes
 from alembic import command
 from alembic.config import Config
@@ -11,10 +12,15 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 Sessions = async_sessionmaker[AsyncSession]
+
+# The database away, too slow, or gone in the middle of a statement; asyncpg's own errors come unwrapped from a COMMIT.
+TROUBLE = (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _HERE = Path(__file__).parent
 # in the wheel the migrations lie in the package, in the repository beside src
@@ -50,6 +56,15 @@ async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
     """Commits when the block ends, before anybody is told that it worked."""
     async with maker() as session, session.begin():
         yield session
+
+
+async def driver(session: AsyncSession) -> asyncpg.Connection:
+    """The connection under a session that has executed something: for COPY and for statements with a time of their own.
+
+    What it does is part of the session's transaction. It raises asyncpg's errors, which `web` knows too.
+    """
+    connection = await session.connection()
+    return (await connection.get_raw_connection()).driver_connection
 
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:

@@ -49,7 +49,11 @@ class NotFound(MailingError):
 
 
 class Conflict(MailingError):
-    pass
+    """`errors` names the fields whose value is taken, if that is the reason."""
+
+    def __init__(self, message: str, *errors: FieldError) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
 
 
 class Unauthorized(MailingError):

@@ -72,7 +72,7 @@ class Queue:
         self._app.task(name=name, queue="mailing")(handler)
 
     def periodic(self, name: str, handler: Callable[[], Awaitable[None]], *, cron: str) -> None:
-        """`cron` has six fields, seconds last; a tick while its twin is still queued is left out."""
+        """`cron` has five fields, or six with the seconds last; a tick while its twin is still queued is left out."""
 
         async def tick(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
             await handler()

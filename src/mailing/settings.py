@@ -70,6 +70,12 @@ def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
     raise ConfigurationError(problems)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """What `load` makes the same settings of: for a child process."""
+    values = {PREFIX + name.upper(): value for name, value in msgspec.structs.asdict(settings).items()}
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
 def report_clock(settings: Settings) -> time:
     return time.fromisoformat(settings.report_time)
 
@@ -82,7 +88,7 @@ def _read(dotenv: Path) -> dict[str, str]:
 def _hint(name: str, known: list[str]) -> str:
     import difflib  # noqa: PLC0415 - needed only on the way to an error
 
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else "; .env.example lists them all"
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import asyncpg
 import msgspec
 import structlog
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.connection import ASGIConnection
 from litestar.constants import RESERVED_KWARGS
@@ -38,6 +38,8 @@ logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
+
+PROBLEM_JSON = "application/problem+json"
 
 MAX_ID = 2**63 - 1
 Session = NamedDependency[AsyncSession]  # `provide_session`
@@ -129,7 +131,7 @@ class Body(AbstractDTO[S], Generic[S]):
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
     """The errors a route can answer with, for the API documentation; 401 and 503 come with every route."""
     return {
-        status: ResponseSpec(Problem, description=_TITLES[status], media_type=MediaType.JSON, generate_examples=False)
+        status: ResponseSpec(Problem, description=_TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
         for status in sorted({*statuses, 401, 503})
     }
 
@@ -178,14 +180,14 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
     return Response(
         Problem(title=_TITLES.get(status, "Error"), status=status, detail=detail, errors=fields or []),
         status_code=status,
-        media_type="application/problem+json",
+        media_type=PROBLEM_JSON,
         headers=_HEADERS.get(status, {}),
     )
 
 
 def _refused(_: Request[Any, Any, Any], error: errors.MailingError) -> Response[Problem]:
-    fields = error.errors if isinstance(error, errors.Invalid) else None
-    detail = "See errors for each bad field." if fields else str(error)
+    fields = error.errors if isinstance(error, errors.Invalid | errors.Conflict) else None
+    detail = "See errors for each bad field." if isinstance(error, errors.Invalid) else str(error)
     return problem(_STATUS[type(error)], detail, fields)
 
 

@@ -7,6 +7,7 @@ from mailing import db
 from mailing.gateway.client import Gateway
 from mailing.log import get
 from mailing.queue import Queue
+from mailing.reports.jobs import send_missing
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Policy
 from mailing.sending.plan import plan_mailing
@@ -43,6 +44,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             queue.task("settle_mailing", partial(settle_mailing, sessions))
             queue.task("send_mailing", partial(send_mailing, desk))
             queue.periodic("sweep", partial(_sweep, queue, sessions, policy), cron="* * * * * */5")
+            queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
             await sweep(sessions, policy)
             logger.info("worker started", gateway=settings.gateway_url, concurrency=gateway.concurrency)
             await queue.run(stop)

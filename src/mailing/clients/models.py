@@ -1,4 +1,5 @@
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import BigInteger, DateTime, Identity, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
@@ -10,6 +11,7 @@ class Client(Base):
     """`phone` is 7XXXXXXXXXX; `operator_code` its digits 2-4 unless the caller says otherwise; `timezone` is IANA."""
 
     __tablename__ = "client"
+    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - the database's values come back with the write
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     phone: Mapped[str] = mapped_column(Text, unique=True)
@@ -18,4 +20,6 @@ class Client(Base):
     timezone: Mapped[str] = mapped_column(Text)
     opted_out: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
-    updated_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now(), onupdate=func.now()
+    )

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, time
 from typing import Annotated, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
@@ -47,15 +47,10 @@ OperatorCodes = Annotated[
     list[Annotated[str, Meta(pattern="^[0-9]{3}$", max_length=3, description="three digits, such as 916")]],
     Meta(max_length=100, description="up to 100 operator codes; empty matches every client", examples=[["916"]]),
 ]
-WallTime = Annotated[
-    str,
-    Meta(
-        pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$",
-        max_length=5,
-        description="a time of day such as 09:00",
-        examples=["09:00"],
-    ),
-]
+# `$` alone lets a line break follow, and `\Z` is unknown to JavaScript, whose patterns OpenAPI takes: hence the lengths
+_WALL_TIME = Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5, description="a time of day such as 09:00")
+WindowStart = Annotated[str, _WALL_TIME, Meta(examples=["09:00"])]
+WindowEnd = Annotated[str, _WALL_TIME, Meta(examples=["21:00"])]
 
 
 class Filter(Struct, frozen=True):
@@ -68,8 +63,8 @@ class Filter(Struct, frozen=True):
 class LocalWindowIn(Struct):
     """[start, end) in each client's local time; over midnight when `end` is the earlier one."""
 
-    start: WallTime
-    end: WallTime
+    start: WindowStart
+    end: WindowEnd
 
     @staticmethod
     def contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
@@ -83,7 +78,7 @@ class MailingIn(Struct):
     text: Text
     starts_at: Instant
     ends_at: EndInstant
-    filter: Filter = Filter()
+    filter: Filter = field(default_factory=Filter)
     local_window: LocalWindowIn | None = None
 
     @staticmethod

@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
 from mailing import queue
-from mailing.db import transaction
+from mailing.db import TROUBLE, transaction
 from mailing.log import get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
@@ -34,6 +31,7 @@ BATCH = 500
 SLICE_S = 10.0
 RECORD_EVERY_S = 0.1
 RECHECK_EVERY_S = 0.5
+LEAST_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather none than one without a chance
 STALE_S = 1.0  # a message checked longer ago than this is not called
 SPARE_LEASE_S = 5.0  # of each lease, for recording
 LANES = 32
@@ -91,6 +89,7 @@ class Run:
         self._mailing = mailing
         self._wordings = wordings
         self._lane = lane
+        self._offered = False  # the next lane
         self._waiting: dict[int, Claimed] = {}  # claimed, not yet called
         self._withdrawn: set[int] = set()
         self._checked_at = 0.0
@@ -116,6 +115,9 @@ class Run:
             claimed: list[Claimed] = []
             try:
                 claimed, at = await self._claim(room)
+            except TROUBLE as error:  # the calls under way go on, and are recorded when it is back
+                logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
+                return True
             finally:
                 self._desk.capacity.give_back(room - len(claimed))
             if not claimed:
@@ -129,10 +131,13 @@ class Run:
         at = time.monotonic()
         async with transaction(self._desk.sessions) as session:
             claimed = await claim(session, self._mailing.id, room)
+            if any(message.text_revision not in self._wordings for message in claimed):
+                self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
                 self._come_back(await next_due(session, self._mailing.id))
-            elif len(claimed) == room and self._lane < LANES:
+            elif not self._offered and len(claimed) == room and self._lane < LANES:
                 await queue.defer(session, "send_mailing", mailing_id=self._mailing.id, lane=self._lane + 1)
+                self._offered = True
         return claimed, at
 
     async def _deal_with(self, message: Claimed, clock: DatabaseClock) -> None:
@@ -155,7 +160,7 @@ class Run:
             or self._desk.stopping.is_set()
             or checked_ago_s > STALE_S
             or lease_left_s < self._desk.timeout_s
-            or time_left_s <= 0
+            or time_left_s < LEAST_CALL_S
         ):
             return Result(message=message, step=not_called(message, self._moment(message, clock)))
         text = self._wordings[message.text_revision]
@@ -180,7 +185,7 @@ class Run:
             try:
                 async with transaction(self._desk.sessions) as session:
                     allowed = await still_allowed(session, waiting) if waiting else set()
-            except DATABASE_TROUBLE as error:
+            except TROUBLE as error:
                 logger.warning("recheck failed", mailing_id=self._mailing.id, error=type(error).__name__)
                 continue
             self._withdrawn = set(waiting) - allowed
@@ -201,7 +206,7 @@ class Run:
             try:
                 async with transaction(self._desk.sessions) as session:
                     moved = await record(session, batch, revision=self._mailing.revision)
-            except DATABASE_TROUBLE as error:
+            except TROUBLE as error:
                 logger.warning("recording failed", mailing_id=self._mailing.id, error=type(error).__name__)
                 if time.monotonic() > give_up_at:
                     return
@@ -210,9 +215,6 @@ class Run:
                 if moved < len(batch):
                     logger.warning("leases lost", mailing_id=self._mailing.id, messages=len(batch) - moved)
                 return
-
-
-DATABASE_TROUBLE = (DBAPIError, PoolTimeout, OSError)
 
 
 def _opens(timezone: str, window: LocalWindow | None, not_before: datetime, *, before: datetime) -> Opening:

@@ -1,0 +1,3 @@
+from mailing.cli import main
+
+main()

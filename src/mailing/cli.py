@@ -1,0 +1,318 @@
+"""The command line: `mailing --help`. A composition root.
+
+Exit codes: 0 done, 1 it failed, 2 wrong use or settings. An error is one clear line on standard error.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from datetime import date, datetime
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import uvloop
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing import __version__, db, log
+from mailing.access import keys
+from mailing.errors import ConfigurationError, MailingError
+from mailing.settings import Settings, load
+
+T = TypeVar("T")
+DOTENV = Path(".env")
+
+
+def main() -> None:
+    """Every refusal becomes one line and an exit code; a bug keeps its traceback."""
+    try:
+        cli()
+    except ConfigurationError as error:
+        for problem in error.problems:
+            click.echo(f"mailing: {problem}", err=True)
+        sys.exit(2)
+    except MailingError as error:
+        click.echo(f"mailing: {error}", err=True)
+        sys.exit(1)
+    except db.TROUBLE as error:
+        click.echo(f"mailing: {_first_line(error)}", err=True)
+        sys.exit(1)
+
+
+def example(line: str) -> str:
+    return f"\b\nExample:\n  {line}"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mailing")
+def cli() -> None:
+    """Bulk SMS campaigns through an HTTP gateway, on PostgreSQL alone.
+
+    Settings are environment variables MAILING_… or lines of .env; .env.example lists them all.
+    """
+
+
+def supervised(command: Callable[..., T]) -> Callable[..., T]:
+    """`--supervised`: end with the process that holds our standard input."""
+
+    @click.option("--supervised", is_flag=True, hidden=True)
+    @wraps(command)
+    def wrapped(*args: Any, supervised: bool, **kwargs: Any) -> T:  # noqa: ANN401 - whatever the command takes
+        if supervised:
+            from mailing.supervisor import end_with_parent  # noqa: PLC0415
+
+            end_with_parent()
+        return command(*args, **kwargs)
+
+    return wrapped
+
+
+@cli.command(epilog=example("mailing up"))
+def up() -> None:
+    """Run API, worker, embedded PostgreSQL and sandbox gateway until Ctrl-C.
+
+    With MAILING_DATABASE_URL or MAILING_GATEWAY_URL set, yours are used instead.
+    """
+    from mailing.up import run_up  # noqa: PLC0415 - each command loads what it needs
+
+    run(run_up(configured(), click.echo))
+
+
+@cli.command(epilog=example("mailing demo"))
+@click.option("--clients", "count", type=click.IntRange(1, 1000), default=1000, show_default=True)
+def demo(count: int) -> None:
+    """Send one mailing to sample clients through a sandbox gateway, in a database that is thrown away afterwards."""
+    from mailing.demo import run_demo  # noqa: PLC0415
+
+    run(run_demo(count))
+
+
+@cli.command(epilog=example("MAILING_DATABASE_URL=postgresql://mailing@db/mailing mailing migrate"))
+def migrate() -> None:
+    """Bring the database schema up to date, all steps in one transaction."""
+    settings = configured("database_url")
+
+    async def work() -> None:
+        async with engine_of(settings) as engine:
+            await db.migrate(engine)
+
+    run(work())
+    click.echo("The schema is up to date.")
+
+
+@cli.command(epilog=example("mailing api"))
+@supervised
+def api() -> None:
+    """Serve the API, its documentation and health. Any number may run."""
+    import uvicorn  # noqa: PLC0415
+
+    from mailing.app import create_app  # noqa: PLC0415
+
+    settings = configured("database_url")
+    run(require_schema(settings))
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+@cli.command(epilog=example("MAILING_GATEWAY_URL=https://probe.fbrq.cloud/v1 mailing worker"))
+@supervised
+def worker() -> None:
+    """Plan and send mailings, retry, report. Any number may run, on any number of machines."""
+    from mailing.worker import run_worker  # noqa: PLC0415
+
+    settings = configured("database_url", "gateway_url")
+    run(require_schema(settings))
+    run(until_signal(lambda stop: run_worker(settings, stop)))
+
+
+@cli.command(epilog=example("mailing sandbox --port 8001 --latency 0.05"))
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
+@click.option("--latency", type=click.FloatRange(0, 3600), default=0.0, help="Seconds before each answer.")
+@click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append what is accepted to this file.")
+@supervised
+def sandbox(host: str, port: int, latency: float, ledger: Path | None) -> None:
+    """Run the fake gateway: speaks the gateway's contract and shows what it accepted.
+
+    Its behaviour is switched while it runs, by PUT /behaviour; its page is at /.
+    """
+    from mailing.gateway.sandbox import Behaviour, serve  # noqa: PLC0415
+
+    def started(bound: int) -> None:
+        click.echo(f"sandbox gateway: http://{host}:{bound}/v1")
+
+    try:
+        run(serve(host, port, Behaviour(latency_s=latency), ledger_path=ledger, started=started))
+    except KeyboardInterrupt:
+        return
+
+
+@cli.command("import", epilog=example("mailing import clients.csv"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_(file: Path) -> None:
+    """Import clients from a CSV file: phone,operator_code,tag,timezone.
+
+    Bad rows are left out and named on standard error, good ones stored; exit code 1 if there was a bad one.
+    """
+    from mailing.moving import import_file  # noqa: PLC0415
+
+    settings = configured()
+    result = run(with_database(settings, lambda sessions: import_file(sessions, file, size=file.stat().st_size)))
+    for error in result.errors:
+        click.echo(f"line {error.line}: {error.field}: {error.message}", err=True)
+    if result.rejected > len(result.errors):
+        click.echo(f"… and {result.rejected - len(result.errors)} more", err=True)
+    click.echo(f"{result.created} created, {result.updated} updated, {result.rejected} rejected")
+    sys.exit(1 if result.rejected else 0)
+
+
+@cli.command(epilog=example("mailing export > clients.csv"))
+def export() -> None:
+    """Write all clients as CSV to standard output, as `import` reads it."""
+    from mailing.moving import export_to  # noqa: PLC0415
+
+    run(with_database(configured(), lambda sessions: export_to(sessions, sys.stdout.buffer)))
+
+
+@cli.command(epilog=example("mailing report --date 2026-12-01 --dry-run"))
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="The local day; yesterday if left out.")
+@click.option("--dry-run", is_flag=True, help="Print the report and send nothing.")
+def report(day: datetime | None, dry_run: bool) -> None:
+    """Send, or print, the report of one day."""
+    from mailing.reports import command  # noqa: PLC0415
+    from mailing.reports.jobs import database_clock  # noqa: PLC0415
+
+    settings = configured()
+
+    async def work(sessions: db.Sessions) -> int:
+        now = await database_clock(sessions)
+        chosen = day.date() if day else command.yesterday(settings, now)
+        if dry_run:
+            click.echo(await command.text_of_report(sessions, settings, chosen, now=now))
+            return 0
+        answer = await command.send_report(sessions, settings, chosen, now=now)
+        click.echo(command.sentence(answer))
+        return command.exit_code(answer)
+
+    sys.exit(run(with_database(settings, work)))
+
+
+@cli.group()
+def key() -> None:
+    """Keys for the API."""
+
+
+@key.command("create", epilog=example("mailing key create crm"))
+@click.argument("name")
+def key_create(name: str) -> None:
+    """Make a key and show it, once."""
+
+    async def work(sessions: db.Sessions) -> str:
+        async with db.transaction(sessions) as session:
+            return await keys.create(session, name)
+
+    click.echo(run(with_database(configured(), work)))
+
+
+@key.command("list", epilog=example("mailing key list"))
+def key_list() -> None:
+    """Show which keys exist, never the keys themselves."""
+
+    async def work(sessions: db.Sessions) -> list[keys.ApiKey]:
+        async with db.transaction(sessions) as session:
+            return await keys.all_keys(session)
+
+    table = Table("id", "name", "begins with", "created", "revoked")
+    for each in run(with_database(configured(), work)):
+        table.add_row(str(each.id), each.name, each.hint, _moment(each.created_at), _moment(each.revoked_at))
+    Console().print(table)
+
+
+@key.command("revoke", epilog=example("mailing key revoke 2"))
+@click.argument("key_id", type=click.IntRange(1))
+def key_revoke(key_id: int) -> None:
+    """Refuse a key from now on."""
+
+    async def work(sessions: db.Sessions) -> None:
+        async with db.transaction(sessions) as session:
+            await keys.revoke(session, key_id)
+
+    run(with_database(configured(), work))
+    click.echo(f"Key {key_id} is revoked.")
+
+
+def configured(*needed: str) -> Settings:
+    """The settings, with logging set up by them. Raises ConfigurationError where a `needed` one is missing."""
+    settings = load(os.environ, DOTENV)
+    missing = [name for name in needed if getattr(settings, name) is None]
+    if missing:
+        raise ConfigurationError([f"MAILING_{name.upper()} is needed for this; see .env.example" for name in missing])
+    log.configure(level=settings.log_level, style=settings.log_format)
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return uvloop.run(work)
+
+
+async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """The first SIGTERM or Ctrl-C asks to end, the second one ends at once."""
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ask)
+    return await work(stop)
+
+
+async def with_database(settings: Settings, work: Callable[[db.Sessions], Coroutine[Any, Any, T]]) -> T:
+    """With the configured database, or the embedded one that `mailing up` uses too."""
+    from mailing.site import database_of  # noqa: PLC0415
+
+    async with database_of(settings, stop=asyncio.Event(), say=lambda line: click.echo(line, err=True)) as url:
+        engine = db.create_engine(url, application="mailing-cli", pool_size=2)
+        try:
+            return await work(db.sessions(engine))
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = db.create_engine(str(settings.database_url), application="mailing-cli", pool_size=1)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def require_schema(settings: Settings) -> None:
+    async with engine_of(settings) as engine:
+        if not await db.is_current(engine):
+            raise MailingError("the database schema is not this version's; run mailing migrate first")
+
+
+def _moment(instant: datetime | date | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else ""
+
+
+def _first_line(error: Exception) -> str:
+    cause = getattr(error, "orig", None) or error
+    return f"{str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__}"

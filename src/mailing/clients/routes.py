@@ -1,0 +1,197 @@
+"""`/clients`: the API's handlers; what a change means for messages stands in `repository`."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from litestar import Request, Response, Router, delete, get, patch, post, put
+from litestar.datastructures import ResponseHeader, State
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.response import Stream
+
+from mailing.clients import phone, tag, transfer
+from mailing.clients.repository import ClientRepository, get_client, list_clients
+from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
+from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
+from mailing.errors import FieldError, Invalid
+from mailing.web import Body, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
+
+IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
+CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
+
+TagFilter = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=tag.PATTERN,
+        min_length=1,
+        max_length=tag.MAX_LENGTH,
+        description=f"a whole tag: {tag.RULE}",
+    ),
+]
+OperatorCodeFilter = Annotated[
+    str | None,
+    QueryParameter(
+        pattern=phone.OPERATOR_CODE_PATTERN,
+        min_length=phone.OPERATOR_CODE_LENGTH,
+        max_length=phone.OPERATOR_CODE_LENGTH,
+        description="3 digits, such as 916",
+    ),
+]
+PhoneFilter = Annotated[
+    str | None,
+    QueryParameter(pattern=phone.PATTERN, min_length=phone.LENGTH, max_length=phone.LENGTH, description=phone.RULE),
+]
+
+
+@get(summary="List clients", operation_id="list_clients", responses=documented(400))
+async def list_(
+    session: Session,
+    tag: TagFilter = None,
+    operator_code: OperatorCodeFilter = None,
+    phone: PhoneFilter = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[ClientOut]:
+    """In the order of their ids. Filters narrow each other down; a page costs the same however deep it lies."""
+    given = {"tag": tag, "operator_code": operator_code, "phone": phone}
+    filters = {name: value for name, value in given.items() if value is not None}
+    return page(await list_clients(session, filters, after=decode_cursor(cursor), limit=limit), limit)
+
+
+@post(
+    summary="Create a client",
+    operation_id="create_client",
+    dto=Body[ClientIn],
+    return_dto=None,
+    responses=documented(400, 409),
+    response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
+)
+async def create(session: Session, data: JSONBody[ClientIn]) -> Response[ClientOut]:
+    """The operator code is taken from digits 2 to 4 of the phone when it is left out."""
+    client = await ClientRepository(session).create(data)
+    return Response(client, headers={"Location": f"/mailing/api/clients/{client.id}/"})
+
+
+@get("/{client_id:int}", summary="Read a client", operation_id="get_client", responses=documented(400, 404))
+async def read(session: Session, client_id: FromPath[Id]) -> ClientOut:
+    return await get_client(session, client_id)
+
+
+@put(
+    "/{client_id:int}",
+    summary="Replace a client",
+    operation_id="replace_client",
+    dto=Body[ClientIn],
+    return_dto=None,
+    responses=documented(400, 404, 409),
+)
+async def replace(session: Session, client_id: FromPath[Id], data: JSONBody[ClientIn]) -> ClientOut:
+    """What is left out is emptied: the tag becomes null, the operator code is taken from the phone. Only `opted_out`
+    stays as it is unless it is given, so that an opt-out is never lost by silence.
+
+    Messages not sent yet follow: they are cancelled when the client opts out, and wait for the local hours of a new
+    time zone. Opting in again does not bring cancelled messages back.
+    """
+    return await ClientRepository(session).replace(client_id, data)
+
+
+@patch(
+    "/{client_id:int}",
+    summary="Change a client",
+    operation_id="change_client",
+    dto=Body[ClientPatch],
+    return_dto=None,
+    responses=documented(400, 404, 409),
+)
+async def change(session: Session, client_id: FromPath[Id], data: JSONBody[ClientPatch]) -> ClientOut:
+    """Only the given fields change. With a new phone the operator code follows it, unless the client had a code of its
+    own, or one is given. Messages not sent yet follow as with PUT.
+    """
+    return await ClientRepository(session).change(client_id, data)
+
+
+@delete("/{client_id:int}", summary="Delete a client", operation_id="delete_client", responses=documented(400, 404))
+async def remove(session: Session, client_id: FromPath[Id]) -> None:
+    """Messages not sent yet are cancelled in the same transaction; sent ones stay counted."""
+    await ClientRepository(session).remove(client_id)
+
+
+@dataclass
+class ImportOperation(Operation):
+    """The body is a stream that no parameter of the handler stands for."""
+
+    def __post_init__(self) -> None:
+        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="CSV in UTF-8"), example=CSV_EXAMPLE)
+        self.request_body = RequestBody(content={"text/csv": text}, required=True)
+
+
+@post(
+    "/import",
+    status_code=200,
+    summary="Import clients from CSV",
+    operation_id="import_clients",
+    operation_class=ImportOperation,
+    request_max_body_size=IMPORT_LIMIT,
+    responses=documented(400, 413),
+    description=f"""The body is the file itself, streamed:
+
+    curl -H "Authorization: Bearer $KEY" -H "Content-Type: text/csv" --data-binary @clients.csv \\
+         http://127.0.0.1:8000/mailing/api/clients/import
+
+The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code` and `tag`. UTF-8,
+commas, quotes where needed; spaces around values and blank lines do not matter. At most {IMPORT_LIMIT // 10**6} MB in
+all, and {LINE_LIMIT // 1024} KiB a row.
+
+A client is known by its phone: a new one is created, a known one updated, and of several rows with one phone the last
+counts. A bad row is left out and the others are stored, all in one transaction; nothing is stored when the upload
+breaks off. `errors` lists the first {ERRORS_LISTED:,} bad fields, `rejected` counts every bad row, and
+`created + updated + rejected` is the number of rows.
+
+An import never changes an opt-out. An empty `operator_code` means digits 2 to 4 of the phone, an empty `tag` none; a
+column that is not in the file changes nothing. Where the time zone changes, unsent messages wait for the new local
+hours. An apostrophe before `=`, `+`, `-` or `@` in a tag is taken away: the export puts it there against
+spreadsheets that would calculate the cell.""",
+)
+async def import_(request: Request[Any, Any, State], session: Session) -> ImportResult:
+    kind, options = request.content_type
+    if kind.startswith("multipart/"):
+        raise Invalid(FieldError("body", "must be the CSV file itself, not a form: curl --data-binary @clients.csv"))
+    if options.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
+        raise Invalid(FieldError("body", "must be UTF-8; save the file as CSV UTF-8"))
+    return await transfer.import_clients(session, request.stream())
+
+
+@get(
+    "/export",
+    summary="Export clients as CSV",
+    operation_id="export_clients",
+    media_type="text/csv",
+    responses={
+        200: ResponseSpec(str, description="All clients, in the order of their ids", media_type="text/csv"),
+        **documented(400),
+    },
+)
+async def export(state: State) -> Stream:
+    """The columns of the import, so that the file can be imported again, which leaves opt-outs as they are. The file
+    does not tell who opted out: to move to another database, use a backup of it. A tag that a spreadsheet would take
+    for a formula begins with an apostrophe, which the import takes away.
+    """
+    pages = transfer.export_clients(state.sessions)
+    first = await anext(pages)  # a database that can't answer is a 503, not half a file
+    disposition = {"Content-Disposition": 'attachment; filename="clients.csv"'}
+    return Stream(_after(first, pages), media_type="text/csv; charset=utf-8", headers=disposition)
+
+
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+clients = Router(
+    "/clients",
+    route_handlers=[list_, create, read, replace, change, remove, import_, export],
+    tags=["clients"],
+)

@@ -1,0 +1,185 @@
+"""CSV into rows, with a verdict on each bad one. Pure: bytes in, tuples out, memory that does not grow with the file.
+
+A row is a line, because no value may hold a line break; only a quote that closes on a later line joins lines, and
+such a row is refused as one. A quote that never closes costs its own line, not the rest of the file.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Iterator
+from itertools import accumulate, takewhile
+from operator import itemgetter
+
+from mailing.clients import phone, tag, timezone
+from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
+from mailing.clients.schemas import RowError
+from mailing.clients.tag import is_tag, restored
+from mailing.errors import FieldError, Invalid
+from mailing.zones import known_zone
+
+COLUMNS = ("phone", "operator_code", "tag", "timezone")
+REQUIRED = ("phone", "timezone")
+LINE_LIMIT = 64 * 1024  # bytes of one row; a right one has under 1,000
+ERRORS_LISTED = 1000
+
+Row = tuple[int, str, str, str | None, str]  # line, phone, operator code, tag, time zone
+
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]").search  # what surrogateescape makes of such bytes
+
+
+class Reading:
+    """Feed it the file in pieces of at most LINE_LIMIT, then `finish` it.
+
+    `columns` are those of the header; `rejected` counts every refused row, `errors` lists the first ones.
+    """
+
+    def __init__(self) -> None:
+        self.columns: tuple[str, ...] = ()
+        self.rejected = 0
+        self.errors: list[RowError] = []
+        self._line = 0  # lines that are done with
+        self._tail = b""  # the beginning of a line
+        self._open: list[str] = []  # lines from a quote that has not closed yet
+        self._skipping = False  # inside a line over the limit
+        self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
+
+    def feed(self, piece: bytes) -> list[Row]:
+        """Raises Invalid when the header is wrong."""
+        if self._skipping:
+            _, newline, piece = piece.partition(b"\n")
+            self._skipping = not newline
+        block, newline, self._tail = (self._tail + piece).rpartition(b"\n")
+        rows = list(self._rows(block + newline, last=False)) if newline else []
+        if len(self._tail) > LINE_LIMIT:
+            rows += self._rows(b"", last=True)
+            self._tail, self._skipping = b"", True
+            self._refuse_long_line()
+        return rows
+
+    def finish(self) -> list[Row]:
+        rows = list(self._rows(self._tail + b"\n", last=True)) if self._tail or self._open else []
+        if not self.columns:
+            raise _bad_header("the file is empty; its first line must be " + ",".join(COLUMNS))
+        return rows
+
+    def _rows(self, block: bytes, *, last: bool) -> Iterator[Row]:
+        """The rows of whole lines; what a quote keeps open waits for more lines, unless these are the last."""
+        text = block.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+        if not self._line:
+            text = text.removeprefix("\ufeff")
+        lines = self._open + text.split("\n")[:-1]
+        at = 0
+        while at < len(lines):
+            cells: list[str] | None
+            cells, taken = _cells(lines, at) if '"' in lines[at] else (lines[at].split(","), 1)
+            if not taken and not last:
+                break
+            if row := self._row(cells):
+                yield row
+            self._line += taken or 1
+            at += taken or 1
+        self._open = lines[at:]
+
+    def _row(self, cells: list[str] | None) -> Row | None:
+        if cells is not None and len(cells) == len(self.columns):
+            number, code, label, zone = self._pick([*cells, ""])
+            label = restored(label)
+            if (
+                is_phone(number)
+                and known_zone(zone)
+                and (not code or is_operator_code(code))
+                and (not label or is_tag(label))
+            ):
+                return self._line + 1, number, code or operator_code_of(number), label or None, zone
+        return self._second_look(cells)
+
+    def _second_look(self, was: list[str] | None) -> Row | None:
+        """Of a line that is no row as it stands: header, blank, right but for spaces around its values, or wrong."""
+        cells = [cell.strip() for cell in was or []]
+        if was is None:
+            self._refuse(("row", "has a quote that does not close, or text after a closing quote"))
+        elif not any(cells):
+            pass
+        elif not self.columns:
+            self._read_header(cells)
+        elif len(cells) != len(self.columns):
+            self._refuse(("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
+        elif _NOT_UTF_8("".join(cells)):
+            self._refuse(("row", "is not UTF-8; save the file as CSV UTF-8"))
+        elif cells != was:
+            return self._row(cells)
+        else:
+            self._refuse(*self._troubles(*self._pick([*cells, ""])))
+        return None
+
+    def _troubles(self, number: str, code: str, label: str, zone: str) -> Iterator[tuple[str, str]]:
+        if not is_phone(number):
+            yield "phone", f"must be {phone.RULE}"
+        if code and not is_operator_code(code):
+            yield "operator_code", f"must be {phone.OPERATOR_CODE_RULE}"
+        if label and not is_tag(restored(label)):
+            yield "tag", f"must be {tag.RULE}"
+        if not known_zone(zone):
+            yield "timezone", timezone.remedy(zone)
+
+    def _refuse(self, *troubles: tuple[str, str]) -> None:
+        if not self.columns:
+            raise _bad_header(*(message for _, message in troubles))
+        self.rejected += 1
+        free = ERRORS_LISTED - len(self.errors)
+        self.errors += [RowError(self._line + 1, field, message) for field, message in troubles[:free]]
+
+    def _refuse_long_line(self) -> None:
+        self._refuse(("row", f"is longer than {LINE_LIMIT // 1024} KiB"))
+        self._line += 1
+
+    def _read_header(self, cells: list[str]) -> None:
+        names = [cell.lower() for cell in cells]
+        if problems := list(_header_problems(names)):
+            raise _bad_header(*problems)
+        self.columns = tuple(names)
+        # a column that is not there is taken from beyond the row's end, where an empty cell stands
+        self._pick = itemgetter(*(names.index(name) if name in names else len(names) for name in COLUMNS))
+
+
+def _cells(lines: list[str], at: int) -> tuple[list[str] | None, int]:
+    """The cells of the row at this line and how many lines it takes: none if it needs more lines than there are.
+
+    Without cells: the quotes make no sense.
+    """
+    try:
+        return next(csv.reader([lines[at]], strict=True, skipinitialspace=True)), 1
+    except csv.Error:
+        if lines[at].count('"') % 2 == 0:
+            return None, 1
+    return _joined_cells(lines[at:])
+
+
+def _joined_cells(lines: list[str]) -> tuple[list[str] | None, int]:
+    sizes = accumulate(len(line) + 1 for line in lines)
+    near = sum(1 for _ in takewhile(lambda size: size <= LINE_LIMIT, sizes))
+    reader = csv.reader((line + "\n" for line in lines[:near]), strict=True, skipinitialspace=True)
+    try:
+        return next(reader), reader.line_num
+    except csv.Error:
+        waits = reader.line_num == near == len(lines)
+        return None, 0 if waits else 1
+
+
+def _header_problems(names: list[str]) -> Iterator[str]:
+    if _NOT_UTF_8("".join(names)) or "\x00" in "".join(names):
+        yield "the file is not UTF-8; save it as CSV UTF-8"
+        return
+    if len(names) == 1 and (separator := next((sign for sign in ";\t|" if sign in names[0]), None)):
+        yield f"columns are separated by {separator!r}; save the file with commas"
+        return
+    for place, name in enumerate(names, start=1):
+        if name not in COLUMNS:
+            yield f"column {place} is unknown; the first line names the columns {','.join(COLUMNS)}"
+        elif name in names[: place - 1]:
+            yield f"column {name} is there twice"
+    yield from (f"column {name} is missing" for name in REQUIRED if name not in names)
+
+
+def _bad_header(*problems: str) -> Invalid:
+    return Invalid(*(FieldError("header", problem) for problem in problems))

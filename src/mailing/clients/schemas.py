@@ -1,0 +1,100 @@
+"""What the API takes and gives. Each description is a phrase that follows "must be" when the field is refused."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mailing.clients import phone, tag, timezone
+from mailing.errors import FieldError
+from mailing.zones import known_zone
+
+# The lengths refuse what a pattern's `$` lets pass: a line break at the end.
+Phone = Annotated[
+    str,
+    Meta(
+        pattern=phone.PATTERN,
+        min_length=phone.LENGTH,
+        max_length=phone.LENGTH,
+        description=phone.RULE,
+        examples=["79161234567"],
+    ),
+]
+OperatorCode = Annotated[
+    str,
+    Meta(
+        pattern=phone.OPERATOR_CODE_PATTERN,
+        min_length=phone.OPERATOR_CODE_LENGTH,
+        max_length=phone.OPERATOR_CODE_LENGTH,
+        description=phone.OPERATOR_CODE_RULE,
+        examples=["916"],
+    ),
+]
+Tag = Annotated[
+    str,
+    Meta(pattern=tag.PATTERN, min_length=1, max_length=tag.MAX_LENGTH, description=tag.RULE, examples=["vip"]),
+]
+TimeZone = Annotated[str, Meta(max_length=100, description=timezone.RULE, examples=["Europe/Moscow"])]
+OptedOut = Annotated[
+    bool, Meta(description="true or false; true cancels what is unsent to this client", examples=[False])
+]
+
+
+def _contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
+    if (label := fields.get("tag")) and not tag.is_tag(label):
+        yield FieldError("tag", f"must be {tag.RULE}")
+    if (zone := fields.get("timezone")) is not None and not known_zone(zone):
+        yield FieldError("timezone", timezone.remedy(zone))
+
+
+class ClientIn(Struct, kw_only=True):
+    """A whole client. What a PUT leaves out is emptied, but not `opted_out`: silence never undoes an opt-out."""
+
+    phone: Phone
+    operator_code: OperatorCode | None = None
+    tag: Tag | None = None
+    timezone: TimeZone
+    opted_out: OptedOut | UnsetType = UNSET
+
+    contradictions = staticmethod(_contradictions)
+
+
+class ClientPatch(Struct, kw_only=True):
+    """The fields to change; null takes the tag away, and takes the operator code from the phone again."""
+
+    phone: Phone | UnsetType = UNSET
+    operator_code: OperatorCode | UnsetType | None = UNSET
+    tag: Tag | UnsetType | None = UNSET
+    timezone: TimeZone | UnsetType = UNSET
+    opted_out: OptedOut | UnsetType = UNSET
+
+    contradictions = staticmethod(_contradictions)
+
+
+class ClientOut(Struct):
+    id: int
+    phone: str
+    operator_code: str
+    tag: str | None
+    timezone: str
+    opted_out: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class RowError(Struct, frozen=True):
+    """`line` is where the row begins in the file; `field` is a column, or `row` when its cells can't be told apart."""
+
+    line: int
+    field: str
+    message: str
+
+
+class ImportResult(Struct, kw_only=True):
+    """`created + updated + rejected` is the number of rows; a row that changes nothing counts as updated."""
+
+    created: int
+    updated: int
+    rejected: int
+    errors: list[RowError]

@@ -1,0 +1,7 @@
+"""A fake gateway to practise on: speaks the contract, fails on demand, and remembers what it accepted."""
+
+from mailing.gateway.sandbox.app import create_app
+from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.server import running, serve
+
+__all__ = ["Behaviour", "create_app", "running", "serve"]

@@ -1,0 +1,100 @@
+"""The sandbox's routes: the gateway's one operation, the switches, the ledger, and a page to look at."""
+
+import re
+from typing import Final
+
+import msgspec
+from aiohttp import web
+
+from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
+from mailing.gateway.sandbox.fake import FakeGateway
+from mailing.gateway.sandbox.ledger import Entry, Ledger
+from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
+
+MOST_ON_A_PAGE: Final = 10_000
+LAST_ACCEPTED: Final = 50
+
+
+class Page(msgspec.Struct, frozen=True):
+    """`next_after` is the `after` of the next page, None when this is the last."""
+
+    items: list[Entry]
+    next_after: int | None
+
+
+def create_app(behaviour: Behaviour, *, token: str | None = None, ledger: Ledger | None = None) -> web.Application:
+    """Without `token` every bearer token is good enough, but one there must be, as at the real gateway.
+
+    The application closes the ledger when it is cleaned up.
+    """
+    fake = FakeGateway(behaviour, token=token, ledger=Ledger() if ledger is None else ledger)
+    routes = _Routes(fake)
+    app = web.Application()
+    app.add_routes(
+        [
+            web.post("/v1/send/{message_id}", fake.send),
+            web.get("/behaviour", routes.show_behaviour),
+            web.put("/behaviour", routes.change_behaviour),
+            web.get("/ledger", routes.show_ledger),
+            web.delete("/ledger", routes.clear_ledger),
+            web.get("/ledger/summary", routes.show_summary),
+            web.get("/ledger/{message_id}", routes.show_message),
+            web.get("/", routes.show_page),
+        ]
+    )
+    app.on_cleanup.append(routes.close)
+    return app
+
+
+class _Routes:
+    def __init__(self, fake: FakeGateway) -> None:
+        self._fake = fake
+
+    async def show_behaviour(self, _: web.Request) -> web.Response:
+        return _json(self._fake.behaviour)
+
+    async def change_behaviour(self, request: web.Request) -> web.Response:
+        behaviour = read_behaviour(await request.read())
+        if not isinstance(behaviour, Behaviour):
+            return _json({"errors": behaviour}, status=400)
+        self._fake.behave(behaviour)
+        return _json(behaviour)
+
+    async def show_ledger(self, request: web.Request) -> web.Response:
+        after, limit = _number(request, "after", default=0), _number(request, "limit", default=100)
+        if after is None or limit is None or not 1 <= limit <= MOST_ON_A_PAGE:
+            return _json(
+                {"errors": [{"field": "after, limit", "message": f"0 or more, 1 to {MOST_ON_A_PAGE}"}]}, status=400
+            )
+        items = self._fake.ledger.page(after=after, limit=limit)
+        return _json(Page(items, after + limit if after + limit < len(self._fake.ledger) else None))
+
+    async def clear_ledger(self, _: web.Request) -> web.Response:
+        self._fake.forget()
+        return web.Response(status=204)
+
+    async def show_summary(self, _: web.Request) -> web.Response:
+        return _json(self._fake.summary())
+
+    async def show_message(self, request: web.Request) -> web.Response:
+        message_id = request.match_info["message_id"]
+        known = re.fullmatch(r"-?[0-9]{1,19}", message_id) is not None
+        items = self._fake.ledger.of(int(message_id)) if known else []
+        return _json({"items": items}, status=200 if items else 404)
+
+    async def show_page(self, _: web.Request) -> web.Response:
+        text = page(self._fake.behaviour, self._fake.summary(), self._fake.ledger.newest(LAST_ACCEPTED))
+        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
+        return web.Response(text=text, content_type="text/html", headers=headers)
+
+    async def close(self, _: web.Application) -> None:
+        self._fake.ledger.close()
+
+
+def _number(request: web.Request, name: str, *, default: int) -> int | None:
+    told = request.query.get(name, str(default))
+    return int(told) if re.fullmatch(r"[0-9]{1,18}", told) else None
+
+
+def _json(value: object, *, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")

@@ -1,0 +1,116 @@
+"""How the sandbox behaves, and what it does with one call. Pure: the same seed, id and call give the same reaction."""
+
+import struct
+from enum import StrEnum
+from hashlib import blake2b
+from typing import Annotated, Final
+
+import msgspec
+
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
+Chance = Annotated[float, msgspec.Meta(ge=0, le=1)]
+TEN_YEARS_S: Final = 315_360_000
+
+
+class Reaction(StrEnum):
+    """What happens to one valid call; each but `accept` is a field of `Behaviour` that holds its chance."""
+
+    accept = "accept"
+    error_500 = "error_500"
+    throttle_429 = "throttle_429"
+    refuse_400 = "refuse_400"
+    soft_refusal = "soft_refusal"
+    unauthorized_401 = "unauthorized_401"
+    garbage = "garbage"
+    invalid_http = "invalid_http"
+    hang = "hang"
+    accept_then_drop = "accept_then_drop"
+    drop = "drop"
+
+
+FAULTS: Final = tuple(reaction for reaction in Reaction if reaction is not Reaction.accept)
+
+
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The chances are per call and add up to 1 at most; what is left over is accepted.
+
+    The latency is uniform in `latency_s` ± `latency_jitter_s`, never below 0. `down` closes every call's connection
+    before reading it. `recognises_ids` answers 409 to an id that was accepted before.
+    """
+
+    down: bool = False
+    recognises_ids: bool = False
+    latency_s: Seconds = 0.0
+    latency_jitter_s: Seconds = 0.0
+    error_500: Chance = 0.0
+    throttle_429: Chance = 0.0
+    retry_after_s: Annotated[int, msgspec.Meta(ge=-TEN_YEARS_S, le=TEN_YEARS_S)] = 1
+    refuse_400: Chance = 0.0
+    soft_refusal: Chance = 0.0
+    unauthorized_401: Chance = 0.0
+    garbage: Chance = 0.0
+    invalid_http: Chance = 0.0
+    hang: Chance = 0.0
+    accept_then_drop: Chance = 0.0
+    drop: Chance = 0.0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
+
+    @property
+    def is_calm(self) -> bool:
+        """No draw is needed for any call."""
+        return not self.latency_s and not self.latency_jitter_s and not any(getattr(self, fault) for fault in FAULTS)
+
+
+class Problem(msgspec.Struct, frozen=True):
+    field: str
+    message: str
+
+
+def read_behaviour(body: bytes) -> Behaviour | list[Problem]:
+    """Read a JSON object; what it leaves out has its default. Every bad field is named, not only the first."""
+    try:
+        members = msgspec.json.decode(body, type=dict[str, object])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [Problem("", "the body must be a JSON object")]
+    types = {field.name: field.type for field in msgspec.structs.fields(Behaviour)}
+    problems = [problem for name, value in members.items() if (problem := _problem(name, value, types))]
+    if problems:
+        return problems
+    behaviour = msgspec.convert(members, Behaviour)
+    return _excess(behaviour) or behaviour
+
+
+def _problem(name: str, value: object, types: dict[str, object]) -> Problem | None:
+    if name not in types:
+        return Problem(name, "there is no such field")
+    try:
+        msgspec.convert(value, types[name])
+    except msgspec.ValidationError as error:
+        return Problem(name, str(error))
+    return None
+
+
+def _excess(behaviour: Behaviour) -> list[Problem]:
+    chances = {fault: getattr(behaviour, fault) for fault in FAULTS if getattr(behaviour, fault)}
+    total = sum(chances.values())
+    message = f"the chances add up to {total:g}, more than 1"
+    return [Problem(fault, message) for fault in chances] if total > 1 + 1e-9 else []
+
+
+def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reaction, float]:
+    """Draw the reaction to the nth call of an id, and its latency in seconds.
+
+    Drawn from seed, id and number, not from a running sequence: a run replays in whatever order its calls arrive.
+    """
+    seed = struct.pack("<qqq", behaviour.seed, message_id, nth_call)
+    first, second = struct.unpack("<QQ", blake2b(seed, digest_size=16).digest())
+    latency_s = behaviour.latency_s + behaviour.latency_jitter_s * (second / 2**63 - 1)
+    return _reaction(behaviour, first / 2**64), max(latency_s, 0.0)
+
+
+def _reaction(behaviour: Behaviour, draw: float) -> Reaction:
+    for fault in FAULTS:
+        draw -= getattr(behaviour, fault)
+        if draw < 0:
+            return fault
+    return Reaction.accept

@@ -1,0 +1,47 @@
+"""The sandbox on a port."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from aiohttp import web
+
+from mailing.gateway.sandbox.app import create_app
+from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.ledger import Ledger
+
+
+async def serve(
+    host: str,
+    port: int,
+    behaviour: Behaviour,
+    *,
+    token: str | None = None,
+    ledger_path: Path | None = None,
+    started: Callable[[int], object] = lambda port: port,
+) -> None:
+    """Serve until cancelled or SIGTERM. `started` is told the bound port, which matters when `port` is 0."""
+    stop = asyncio.Event()
+    with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread: cancelling still ends it
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with running(host, port, behaviour, token=token, ledger_path=ledger_path) as bound_port:
+        started(bound_port)
+        await stop.wait()
+
+
+@asynccontextmanager
+async def running(
+    host: str, port: int, behaviour: Behaviour, *, token: str | None = None, ledger_path: Path | None = None
+) -> AsyncIterator[int]:
+    """Run beside the caller, and yield the bound port. Raises OSError for a port in use or an unwritable ledger."""
+    app = create_app(behaviour, token=token, ledger=Ledger(ledger_path))
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,109 @@
+"""What `mailing report` does: print the report of a day, or send it now."""
+
+from datetime import date, datetime
+from typing import TypeAlias, assert_never
+
+from msgspec import Struct
+
+from mailing.db import Sessions, transaction
+from mailing.errors import FieldError, Invalid
+from mailing.reports import mail, repository
+from mailing.reports.jobs import LEASE, days_to_report, loop_time, send_claimed
+from mailing.reports.mail import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
+from mailing.reports.render import render
+from mailing.reports.schedule import day_of, newest_over
+from mailing.settings import Settings
+from mailing.zones import zone_named
+
+
+class Sent(Struct, frozen=True):
+    """`reason` says which of the recipients will never get it."""
+
+    day: date
+    delivered: int
+    reason: str | None
+
+
+class AlreadySent(Struct, frozen=True):
+    day: date
+    at: datetime
+
+
+class UnderWay(Struct, frozen=True):
+    """Another process is sending it, or died doing so; its lease is soon over."""
+
+    day: date
+
+
+class NotSent(Struct, frozen=True):
+    day: date
+    reason: str
+
+
+Answer: TypeAlias = Sent | AlreadySent | UnderWay | NotSent
+
+
+def yesterday(settings: Settings, now: datetime) -> date:
+    """The newest day that has ended where the report is read."""
+    return newest_over(now, zone_named(settings.report_timezone))
+
+
+async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
+    """For `--dry-run`. Today's is the report so far; Invalid for a day that has not begun."""
+    zone = zone_named(settings.report_timezone)
+    _check(day, newest=now.astimezone(zone).date(), remedy="has not begun yet")
+    async with repository.snapshot(sessions) as session:
+        return render(await repository.figures_of(session, day_of(day, zone), taken_at=now)).text
+
+
+async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> Answer:
+    """Sends the day's report unless that was done, without waiting for its time or for the next try.
+
+    Invalid for a day that is not over, and without recipients.
+    """
+    _check(day, newest=yesterday(settings, now), remedy="is not over yet; --dry-run prints the report so far")
+    if not mail.recipients_of(settings):
+        raise Invalid(FieldError("MAILING_REPORT_TO", "is not set: there is nobody to send the report to"))
+    begun = loop_time()
+    async with transaction(sessions) as session:
+        await repository.plan(session, days_to_report(settings, now))  # the day is no reason to leave others out
+        claim = await repository.claim_day(session, day, now=now, lease_until=now + LEASE)
+        sent_at = None if claim else await repository.sent_at(session, day)
+    if claim is None:
+        return AlreadySent(day, sent_at) if sent_at else UnderWay(day)
+    tried = await send_claimed(sessions, settings, claim, now=now, begun=begun)
+    match tried.outcome:
+        case Accepted(delivered, reason):
+            return Sent(day, len(delivered), reason)
+        case PartlyAccepted(reason=reason) | TemporaryFailure(reason) | PermanentFailure(reason):
+            return NotSent(day, reason)
+        case _:
+            assert_never(tried.outcome)
+
+
+def sentence(answer: Answer) -> str:
+    match answer:
+        case Sent(day, delivered, reason):
+            to = f"{delivered} recipient{'' if delivered == 1 else 's'}" + (f", but not to {reason}" if reason else "")
+            return f"The report of {day} was sent to {to}."
+        case AlreadySent(day, at):
+            return f"The report of {day} was already sent at {at:%Y-%m-%d %H:%M} UTC; it is not sent again."
+        case UnderWay(day):
+            minutes = int(LEASE.total_seconds() // 60)
+            return f"The report of {day} is being sent by another process; try again in {minutes} minutes."
+        case NotSent(day, reason):
+            return f"The report of {day} was not sent: {reason}"
+        case _:
+            assert_never(answer)
+
+
+def exit_code(answer: Answer) -> int:
+    """A report that was sent before is sent: 0, so that the command can be repeated."""
+    return 0 if isinstance(answer, Sent | AlreadySent) else 1
+
+
+def _check(day: date, *, newest: date, remedy: str) -> None:
+    if day > newest:
+        raise Invalid(FieldError("date", f"{day} {remedy}"))
+    if day.year < 1970:
+        raise Invalid(FieldError("date", f"{day} is long before the first mailing"))

@@ -1,0 +1,86 @@
+"""What a report tells, as plain values."""
+
+from datetime import datetime
+
+import msgspec
+from msgspec import Struct
+
+from mailing.reports.schedule import Day
+
+
+class Ended(Struct, frozen=True):
+    """Messages that reached this state within the day and are still in it."""
+
+    sent: int = 0
+    failed: int = 0
+    expired: int = 0
+    unknown: int = 0
+    cancelled: int = 0
+
+    def __add__(self, other: "Ended") -> "Ended":
+        return Ended(
+            *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
+        )
+
+    @property
+    def troubled(self) -> int:
+        """Those with a reason worth reading; a cancellation was somebody's wish."""
+        return self.failed + self.expired + self.unknown
+
+    @property
+    def messages(self) -> int:
+        return self.sent + self.troubled + self.cancelled
+
+
+class Standing(Struct, frozen=True):
+    """The counters at the moment of the report: planned is the sum of all others."""
+
+    planned: int = 0
+    pending: int = 0
+    sending: int = 0
+    sent: int = 0
+    failed: int = 0
+    expired: int = 0
+    unknown: int = 0
+    cancelled: int = 0
+
+
+class MailingFigures(Struct, frozen=True):
+    """`text` is how the mailing's text begins; `status` is the mailing's, or `deleted`."""
+
+    id: int
+    text: str
+    status: str
+    ended: Ended
+    standing: Standing
+
+
+class Reason(Struct, frozen=True):
+    """`reason` is empty where none was recorded."""
+
+    status: str
+    reason: str
+    messages: int
+
+
+class Figures(Struct, frozen=True):
+    """One snapshot of the database, taken at `taken_at`.
+
+    `mailings` are those with a message that ended within the day, those launched in it, and those under way now;
+    `standing` is the sum over every mailing there ever was. `reasons` are the most frequent ones, most first.
+    """
+
+    day: Day
+    taken_at: datetime
+    mailings: list[MailingFigures]
+    standing: Standing
+    reasons: list[Reason]
+
+    @property
+    def ended(self) -> Ended:
+        return sum((mailing.ended for mailing in self.mailings), Ended())
+
+    @property
+    def other_reasons(self) -> int:
+        """Troubled messages whose reason is not among the most frequent."""
+        return self.ended.troubled - sum(reason.messages for reason in self.reasons)

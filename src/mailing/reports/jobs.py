@@ -1,0 +1,144 @@
+"""Sending what is missing: exactly one report for each day.
+
+The database says which days are missing. A day is claimed, and the claim committed, before the mail server is spoken
+to; while that lasts no transaction is open and no connection is held. What came of it is recorded afterwards.
+
+One repeat can't be excluded by any sender: the mail server took the mail, and the process died, or lost the database
+for minutes, before that was recorded. When the lease is over the day is sent again, with the same Message-ID.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import asyncpg
+from msgspec import Struct
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import log
+from mailing.db import Sessions, transaction
+from mailing.reports import mail, repository
+from mailing.reports.figures import Figures
+from mailing.reports.mail import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
+from mailing.reports.render import render
+from mailing.reports.repository import Claim, Failure
+from mailing.reports.schedule import DueDay, day_of, days_over
+from mailing.settings import Settings, report_clock
+from mailing.zones import zone_named
+
+LEASE = timedelta(minutes=6)
+TRY_S = 300.0
+"""From before the claim; shorter than the lease, so a worker that was frozen gives up before another one begins."""
+RECORD_PAUSE_S = 1.0
+FIRST_PAUSE = timedelta(minutes=1)
+LONGEST_PAUSE = timedelta(hours=1)
+
+logger = log.get(__name__)
+
+
+class Tried(Struct, frozen=True):
+    claim: Claim
+    outcome: Outcome
+
+
+async def send_missing(sessions: Sessions, settings: Settings) -> None:
+    """Call it every minute: it sends what is due, the oldest first, until one has to wait.
+
+    Without recipients it claims nothing. The clock is the database's.
+    """
+    while await send_next(sessions, settings, now=await database_clock(sessions)):
+        pass
+
+
+async def database_clock(sessions: Sessions) -> datetime:
+    """What time it is, the same for every machine."""
+    async with transaction(sessions) as session:
+        return await repository.clock(session)
+
+
+async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) -> Tried | None:
+    """Tries the oldest report that is due at `now`; None when there is none.
+
+    The first report ever is about the day before the service was first seen with a recipient: it shows that mail works.
+    """
+    if not mail.recipients_of(settings):
+        return None
+    begun, days = loop_time(), days_to_report(settings, now)
+    async with transaction(sessions) as session:
+        await repository.plan(session, days)
+        claim = await repository.claim_oldest(session, days, now=now, lease_until=now + LEASE)
+    return await send_claimed(sessions, settings, claim, now=now, begun=begun) if claim else None
+
+
+async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float) -> Tried:
+    """`begun` is the event loop's time at `now`, before the claim."""
+    outcome = await _deliver(sessions, settings, claim, now=now, deadline=begun + TRY_S)
+    at = now + timedelta(seconds=loop_time() - begun)
+    await _record(sessions, Tried(claim, outcome), at=at, until=begun + LEASE.total_seconds())
+    told = logger.info if isinstance(outcome, Accepted) else logger.warning
+    told("report tried", day=str(claim.day), tries=claim.tries, outcome=type(outcome).__name__)
+    return Tried(claim, outcome)
+
+
+def days_to_report(settings: Settings, now: datetime) -> list[DueDay]:
+    return days_over(now, zone_named(settings.report_timezone), report_clock(settings))
+
+
+def pause_after(tries: int) -> timedelta:
+    """1, 2, 4 … 32 minutes, then every hour."""
+    return min(FIRST_PAUSE * (1 << min(tries - 1, 6)), LONGEST_PAUSE)
+
+
+async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
+    left = [recipient for recipient in mail.recipients_of(settings) if recipient not in claim.delivered_to]
+    if not left:  # the ones who had to wait were taken out of the settings
+        return Accepted(())
+    async with repository.snapshot(sessions) as session:
+        day = day_of(claim.day, zone_named(settings.report_timezone))
+        figures = await repository.figures_of(session, day, taken_at=now)
+    return await mail.send(_mail(figures, claim), left, settings, deadline=deadline)
+
+
+def _mail(figures: Figures, claim: Claim) -> Mail:
+    rendered = render(figures)
+    return Mail(
+        subject=rendered.subject,
+        text=rendered.text,
+        html=rendered.html,
+        message_id=f"report.{claim.day}.{claim.key.hex[:12]}",  # short enough for a header that is not folded
+        date=figures.taken_at,
+    )
+
+
+async def _record(sessions: Sessions, tried: Tried, *, at: datetime, until: float) -> None:
+    """A database that is away for a moment must not make a report go out twice: insists while the lease lasts."""
+    while True:
+        try:
+            async with transaction(sessions) as session:
+                return await _write(session, tried, at)
+        except (DBAPIError, PoolTimeout, asyncpg.PostgresError, OSError):
+            if loop_time() > until:
+                raise
+            await asyncio.sleep(RECORD_PAUSE_S)
+
+
+async def _write(session: AsyncSession, tried: Tried, at: datetime) -> None:
+    claim, outcome = tried.claim, tried.outcome
+    due_at = at + pause_after(claim.tries)
+    match outcome:
+        case Accepted(delivered, reason):
+            await repository.record_sent(session, claim, at=at, delivered=delivered, reason=reason)
+        case PartlyAccepted(delivered, reason):
+            await repository.record_failure(session, claim, Failure(reason, due_at, delivered))
+        case TemporaryFailure(reason):
+            await repository.record_failure(session, claim, Failure(reason, due_at))
+        case PermanentFailure(reason):
+            await repository.record_failure(session, claim, Failure(reason, due_at, refused=True))
+        case _:
+            assert_never(outcome)
+
+
+def loop_time() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,120 @@
+"""Everything on one machine: embedded PostgreSQL, sandbox gateway, API and worker, under one supervisor."""
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from mailing import db, embedded
+from mailing.errors import MailingError
+from mailing.settings import PREFIX, Settings, environment
+from mailing.supervisor import Child, Signals, supervise
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where everything is. `made` holds what was made here because no setting named it."""
+
+    url: str
+    api_key: str
+    database: str
+    sandbox_url: str | None
+    children: list[Child]
+
+
+@asynccontextmanager
+async def database_of(settings: Settings, *, stop: asyncio.Event, say: Say) -> AsyncIterator[str]:
+    """The configured database, or the embedded one for as long as the block lasts; migrated in both cases."""
+    if settings.database_url:
+        await _migrate(settings.database_url)
+        yield settings.database_url
+        return
+    with embedded.start(data_dir_of(settings)) as server:
+        await _migrate(server.url)
+        keeper = asyncio.create_task(embedded.keep_running(server, stop=stop, on_event=say))
+        try:
+            yield server.url
+        finally:
+            stop.set()
+            await keeper
+
+
+@asynccontextmanager
+async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event, say: Say) -> AsyncIterator[Site]:
+    """Prepares database, key and ports. Raises MailingError for a port in use."""
+    data_dir_of(settings).mkdir(parents=True, exist_ok=True)
+    _refuse_port_in_use(settings.host, settings.port, "MAILING_PORT")
+    if not settings.gateway_url:
+        _refuse_port_in_use(settings.host, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
+    async with database_of(settings, stop=stop, say=say) as database_url:
+        key = settings.api_key or _kept_key(data_dir_of(settings) / "api-key")
+        sandbox_url = None if settings.gateway_url else f"http://{settings.host}:{sandbox_port}"
+        complete = replace(settings, database_url=database_url, api_key=key)
+        children = []
+        if sandbox_url:
+            complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
+            children = [_child("sandbox", complete, "--host", settings.host, "--port", str(sandbox_port))]
+        children += [_child("api", complete), _child("worker", complete)]
+        yield Site(f"http://{settings.host}:{settings.port}", key, database_url, sandbox_url, children)
+
+
+async def run_site(site: Site, *, signals: Signals, say: Say) -> None:
+    """Until `signals.stop`. Raises MailingError when a child refuses to start at all."""
+    refused = await supervise(site.children, signals=signals, on_event=say)
+    if refused:
+        raise MailingError(f"mailing {refused.name} refuses to start; its own message stands above")
+
+
+def data_dir_of(settings: Settings) -> Path:
+    return Path(settings.data_dir).expanduser().absolute()
+
+
+async def _migrate(database_url: str) -> None:
+    engine = db.create_engine(database_url, application="mailing-migrate", pool_size=1)
+    try:
+        await db.migrate(engine)
+    finally:
+        await engine.dispose()
+
+
+def _child(name: str, settings: Settings, *arguments: str) -> Child:
+    """It is told every setting, and started where no other `.env` lies."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)} | environment(settings)
+    argv = [sys.executable, "-m", "mailing", name, "--supervised", *arguments]
+    return Child(name, argv, env, cwd=data_dir_of(settings))
+
+
+def _kept_key(path: Path) -> str:
+    """Made once and kept beside the data, readable by its owner alone: the next start has the same key."""
+    if path.is_file():
+        return path.read_text(encoding="ascii").strip()
+    key = "mk_" + secrets.token_urlsafe(32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key + "\n")
+    return key
+
+
+def _refuse_port_in_use(host: str, port: int, setting: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise MailingError(f"{host}:{port} can't be used ({error.strerror}); set {setting}") from None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

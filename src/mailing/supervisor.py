@@ -1,0 +1,149 @@
+"""Keeps child processes running until told to stop, and leaves none behind.
+
+Each child leads a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone, which then ends the
+children. A child's standard input is a pipe that only the supervisor holds: when the supervisor is gone, even by
+kill -9, the child reads the end of it (`end_with_parent`). Output is inherited.
+"""
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+WRONG_USE = 2  # the exit status that another try can't mend
+GRACE_S = 10.0
+LONGEST_DELAY_S = 5.0
+SETTLED_S = 30.0  # whoever lived that long gets its first restart at once again
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """`env` is the whole environment, not an addition."""
+
+    name: str
+    argv: Sequence[str]
+    env: Mapping[str, str]
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """`stop` asks the children to end, `kill` doesn't ask."""
+
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    kill: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def listen(self) -> None:
+        """The first Ctrl-C, SIGTERM or hang-up is `stop`, the next one `kill`. nohup's immunity is kept."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self.advance)
+
+    def advance(self) -> None:
+        (self.kill if self.stop.is_set() else self.stop).set()
+
+
+async def supervise(children: Sequence[Child], *, signals: Signals, on_event: Callable[[str], None]) -> Child | None:
+    """Returns when all have ended: None after `stop`, else the child that ended with status 2 and so stopped all.
+
+    That takes at most `GRACE_S` after `stop`. Cancelled, it kills them.
+    """
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_keep(child, signals, on_event)) for child in children]
+    return next((child for child, task in zip(children, tasks, strict=True) if task.result() == WRONG_USE), None)
+
+
+def end_with_parent(*, grace_s: float = GRACE_S) -> None:
+    """For a supervised child: when the supervisor is gone it gets SIGTERM from itself, and `grace_s` to end.
+
+    A thread sees to it, so that a blocked event loop can't keep the process alive.
+    """
+
+    def watch() -> None:
+        with suppress(OSError):
+            while os.read(0, 1024):
+                pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_s)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+
+
+def delay_before_restart(quick_deaths: int) -> float:
+    """0, ½, 1, 2, 4, 5, 5 … seconds after the first, second, third … death in a row."""
+    return 0.0 if quick_deaths <= 1 else min(LONGEST_DELAY_S, 2.0 ** min(quick_deaths - 3, 10))
+
+
+async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None]) -> int | None:
+    """The status 2 that ended it, or None after `stop`."""
+    quick_deaths = 0
+    while not signals.stop.is_set():
+        started = time.monotonic()
+        end, status = await _live(child, signals)
+        if signals.stop.is_set():
+            if status not in {0, -signal.SIGTERM}:
+                on_event(f"{child.name} {end}")
+            return None
+        if status == WRONG_USE:
+            on_event(f"{child.name} {end} (wrong use or configuration); stopping")
+            signals.stop.set()
+            return status
+        quick_deaths = 1 if time.monotonic() - started >= SETTLED_S else quick_deaths + 1
+        delay = delay_before_restart(quick_deaths)
+        on_event(f"{child.name} {end}; starting it again {f'in {delay:g} s' if delay else 'at once'}")
+        await _happens_within(signals.stop, delay)
+    return None
+
+
+async def _live(child: Child, signals: Signals) -> tuple[str, int | None]:
+    """One life of a child: how it ended, in words, and its exit status (negative: the signal; None: never started)."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *child.argv, env=child.env, cwd=child.cwd, stdin=asyncio.subprocess.PIPE, start_new_session=True
+        )
+    except OSError as error:
+        return f"can't be started ({error.strerror})", None
+    ended = asyncio.create_task(process.wait())
+    try:
+        await _first(ended, signals.stop)
+        if not ended.done():
+            with suppress(ProcessLookupError, TimeoutError):
+                process.terminate()
+                await asyncio.wait_for(_first(ended, signals.kill), GRACE_S)
+    finally:
+        _kill_session(process.pid)
+        status = await ended
+    return f"(pid {process.pid}) {_in_words(status)}", status
+
+
+async def _first(task: asyncio.Task[int], event: asyncio.Event) -> None:
+    happened = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((task, happened), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        happened.cancel()
+
+
+async def _happens_within(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
+
+
+def _kill_session(leader: int) -> None:
+    """With what it may have started itself. macOS answers EPERM if only zombies are left."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _in_words(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-status, f'signal {-status}')}"

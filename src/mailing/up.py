@@ -1,0 +1,30 @@
+"""`mailing up`: everything on this machine until Ctrl-C."""
+
+from collections.abc import Callable
+
+from mailing.settings import Settings
+from mailing.site import Site, data_dir_of, run_site, site_of
+from mailing.supervisor import Signals
+
+
+async def run_up(settings: Settings, say: Callable[[str], None]) -> None:
+    signals = Signals()
+    signals.listen()
+    async with site_of(settings, sandbox_port=settings.port + 1, stop=signals.stop, say=say) as site:
+        for line in _announcement(settings, site):
+            say(line)
+        await run_site(site, signals=signals, say=say)
+    say("stopped")
+
+
+def _announcement(settings: Settings, site: Site) -> list[str]:
+    data = data_dir_of(settings)
+    lines = [
+        f"API            {site.url}/mailing/api/",
+        f"documentation  {site.url}/docs/",
+        f"API key        {site.api_key if not settings.api_key else 'the one in MAILING_API_KEY'}",
+        f"database       {f'embedded, data in {data}' if not settings.database_url else 'MAILING_DATABASE_URL'}",
+        f"gateway        {f'sandbox, see {site.sandbox_url}/' if site.sandbox_url else settings.gateway_url}",
+        "Ctrl-C ends everything.",
+    ]
+    return [*lines, ""]

@@ -1,0 +1,80 @@
+"""Servers on real sockets that answer as a test says, byte for byte, and the client that calls them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from ssl import SSLContext
+from typing import Any
+
+import pytest
+
+from mailing.gateway.client import Gateway
+from mailing.gateway.outcome import Answer
+
+PHONE, TEXT, TOKEN = "79161234567", "Привет, мир", "a.secret.token"
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@pytest.fixture
+async def start_server() -> AsyncIterator[Callable[..., Awaitable[int]]]:
+    """Start a server with `(handler, *, tls=None)` and get its port; a test may start several."""
+    async with AsyncExitStack() as servers:
+
+        async def start(handler: Handler, *, tls: SSLContext | None = None) -> int:
+            return await servers.enter_async_context(serving(handler, tls=tls))
+
+        yield start
+
+
+@pytest.fixture
+def gateway() -> Callable[..., Gateway]:
+    def make(port: int, *, timeout_s: float = 5.0, concurrency: int = 4, scheme: str = "http") -> Gateway:
+        url = f"{scheme}://127.0.0.1:{port}/v1"
+        return Gateway(base_url=url, token=TOKEN, timeout_s=timeout_s, concurrency=concurrency)
+
+    return make
+
+
+@pytest.fixture
+def send() -> Callable[..., Awaitable[Answer]]:
+    """Send one message with `(gateway, message_id=7, *, time_left_s=60)`; its answer may tell no secret."""
+
+    async def send_one(client: Gateway, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
+        answer = await client.send(message_id, phone=PHONE, text=TEXT, time_left_s=time_left_s)
+        assert len(answer.reason) <= 200
+        assert answer.reason.isprintable()
+        assert not any(secret in answer.reason for secret in (PHONE, TEXT, TOKEN))
+        return answer
+
+    return send_one
+
+
+@pytest.fixture(autouse=True)
+async def nothing_goes_unhandled() -> AsyncIterator[None]:
+    problems: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
+    yield
+    assert problems == []
+
+
+@asynccontextmanager
+async def serving(handler: Handler, *, tls: SSLContext | None) -> AsyncIterator[int]:
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await handler(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for task in handlers:
+            task.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)

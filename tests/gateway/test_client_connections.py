@@ -1,0 +1,194 @@
+"""Where a call ends: before the connection, on it, after writing, or at its deadline."""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mailing.gateway.client import Gateway
+from mailing.gateway.outcome import Answer, Outcome
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+StartServer = Callable[..., Awaitable[int]]
+MakeGateway = Callable[..., Gateway]
+Send = Callable[..., Awaitable[Answer]]
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"code":0}'
+FOREVER_S = 3600.0
+
+
+async def read_id(reader: asyncio.StreamReader) -> int:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    await reader.readexactly(int(length.partition(b":")[2]))
+    return int(head.split()[1].rpartition(b"/")[2])
+
+
+async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    await read_id(reader)
+    await asyncio.sleep(FOREVER_S)
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Close so that the other side sees a reset, not an end."""
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def test_a_refused_connection_is_not_sent(gateway: MakeGateway, send: Send) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    async with gateway(port) as client:
+        assert await send(client) == Answer(Outcome.not_sent, reason="connection refused")
+
+
+async def test_a_name_that_does_not_resolve_is_not_sent(send: Send) -> None:
+    too_long = ".".join(["a" * 60] * 5)  # refused by the resolver itself: no packet leaves the machine
+    async with Gateway(base_url=f"http://{too_long}/v1", token=None, timeout_s=2, concurrency=1) as client:
+        assert await send(client) == Answer(Outcome.not_sent, reason="the gateway's name does not resolve")
+
+
+async def test_a_reset_after_writing_is_ambiguous(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_id(reader)
+        reset(writer)
+
+    async with gateway(await start_server(handler)) as client:
+        assert await send(client) == Answer(Outcome.ambiguous, reason="connection reset by peer")
+
+
+async def test_a_reset_of_the_fresh_connection_is_never_an_answer(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async def handler(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reset(writer)
+
+    async with gateway(await start_server(handler)) as client:
+        assert (await send(client)).outcome in (Outcome.ambiguous, Outcome.not_sent)  # a race, and both are true
+
+
+async def test_no_answer_by_the_deadline_is_ambiguous(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async with gateway(await start_server(hang), timeout_s=0.4) as client:
+        assert await send(client) == Answer(Outcome.ambiguous, reason="no answer within 0.4 s")
+        assert await send(client, time_left_s=0.3) == Answer(Outcome.ambiguous, reason="no answer within 0.3 s")
+
+
+async def test_a_dripping_body_ends_at_the_deadline(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_id(reader)
+        for byte in OK[:-10] + b" " * 10:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0 if byte != 32 else 0.05)
+
+    started = time.monotonic()
+    async with gateway(await start_server(drip), timeout_s=0.4) as client:
+        assert await send(client) == Answer(Outcome.ambiguous, 200, reason="no complete answer within 0.4 s")
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked", b"X-Until: close"])
+async def test_a_gigabyte_is_not_read(start_server: StartServer, gateway: MakeGateway, send: Send, head: bytes) -> None:
+    written = 0
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal written
+        await read_id(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+        while written < 1_000_000_000:
+            writer.write(b"10000\r\n" + bytes(65_536) + b"\r\n")
+            await writer.drain()
+            written += 65_536
+
+    async with gateway(await start_server(flood)) as client:
+        answer = await send(client)
+    assert answer == Answer(Outcome.ambiguous, 200, reason="the answer is longer than 65536 bytes")
+    assert written < 20_000_000  # what the two socket buffers swallow
+
+
+async def test_without_time_left_nothing_is_written(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    arrived: list[int] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            arrived.append(await read_id(reader))
+            writer.write(OK)
+
+    async with gateway(await start_server(handler)) as client:
+        assert (await send(client, 1)).outcome is Outcome.accepted
+        for time_left_s in (0.0, -5.0):
+            assert (await send(client, 2, time_left_s=time_left_s)).outcome is Outcome.not_sent
+        frozen = asyncio.ensure_future(send(client, 3, time_left_s=0.05))
+        await asyncio.sleep(0)
+        time.sleep(0.1)  # noqa: ASYNC251 - the process is frozen between its claim and its call
+        assert (await frozen).outcome is Outcome.not_sent
+        await asyncio.sleep(0.05)
+    assert arrived == [1]
+
+
+async def test_waiting_for_a_free_connection_is_not_sent(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    connections = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await hang(reader, writer)
+
+    async with gateway(await start_server(handler), timeout_s=0.3, concurrency=1) as client:
+        first = asyncio.ensure_future(send(client, 1))
+        await asyncio.sleep(0.05)
+        second = await send(client, 2, time_left_s=0.1)
+        assert second == Answer(Outcome.not_sent, reason="no free connection within 0.1 s")
+        assert (await first).outcome is Outcome.ambiguous
+    assert connections == 1
+
+
+async def test_no_more_connections_than_allowed_are_opened_and_all_are_kept(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    connections = 0
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await read_id(reader)
+            await asyncio.sleep(0.005)
+            writer.write(OK)
+
+    async with gateway(await start_server(handler), concurrency=3) as client:
+        answers = await asyncio.gather(*(send(client, number) for number in range(60)))
+    assert {answer.outcome for answer in answers} == {Outcome.accepted}
+    assert connections == 3
+
+
+async def test_a_cancelled_call_frees_its_connection(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if await read_id(reader) == 1:
+            await asyncio.sleep(FOREVER_S)
+        writer.write(OK)
+
+    async with gateway(await start_server(handler), concurrency=1) as client:
+        call = asyncio.ensure_future(send(client, 1))
+        await asyncio.sleep(0.05)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert (await send(client, 2)).outcome is Outcome.accepted
+
+
+async def test_outside_of_its_context_the_gateway_is_a_bug(gateway: MakeGateway, send: Send) -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await send(gateway(1))

@@ -1,0 +1,132 @@
+"""What one connection carries over: nothing. And where a call may go: nowhere but to the gateway."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from mailing.gateway.client import Gateway
+from mailing.gateway.outcome import Answer, Outcome
+
+StartServer = Callable[..., Awaitable[int]]
+MakeGateway = Callable[..., Gateway]
+Send = Callable[..., Awaitable[Answer]]
+
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"code":0}'
+
+
+async def read_head(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    await reader.readexactly(int(length.partition(b":")[2]))
+    return head
+
+
+async def test_a_connection_closed_as_we_write_is_ambiguous_and_nothing_is_repeated(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    heads: list[bytes] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_head(reader))
+        writer.write(OK)
+        heads.append(await read_head(reader))  # the second request on this connection gets no answer
+
+    async with gateway(await start_server(handler), concurrency=1) as client:
+        assert (await send(client, 1)).outcome is Outcome.accepted
+        answer = await send(client, 2)
+        assert answer == Answer(Outcome.ambiguous, reason="the gateway closed the connection without an answer")
+        assert (await send(client, 3)).outcome is Outcome.accepted
+    assert [head.split()[1] for head in heads] == [b"/v1/send/1", b"/v1/send/2", b"/v1/send/3"]
+
+
+async def test_a_connection_closed_while_idle_is_not_used(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(OK)
+
+    async with gateway(await start_server(once)) as client:
+        for number in range(3):
+            assert (await send(client, number)).outcome is Outcome.accepted
+            await asyncio.sleep(0.02)
+
+
+async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_message(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_head(reader)
+            writer.write(OK)
+            await asyncio.sleep(0.02)
+            writer.write(OK)
+
+    async with gateway(await start_server(twice)) as client:
+        assert (await send(client, 1)).outcome is Outcome.accepted
+        await asyncio.sleep(0.2)
+        second = await send(client, 2)
+        assert second.outcome is Outcome.not_sent
+        assert "before it was asked" in second.reason
+        assert (await send(client, 3)).outcome is Outcome.accepted
+
+
+async def test_a_server_that_speaks_first_is_no_gateway(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async def eager(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail ready\r\n")
+        await reader.read()
+
+    async with gateway(await start_server(eager)) as client:
+        outcomes = {(await send(client, number)).outcome for number in range(20)}
+    assert outcomes <= {Outcome.not_sent, Outcome.ambiguous}  # a race, and both are true
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_a_redirect_is_not_followed_and_the_token_stays(
+    start_server: StartServer, gateway: MakeGateway, send: Send, status: int
+) -> None:
+    visits: list[bytes] = []
+
+    async def elsewhere(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visits.append(await read_head(reader))
+        writer.write(OK)
+
+    other_port = await start_server(elsewhere)
+
+    async def redirect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 %d Go\r\nLocation: http://127.0.0.1:%d/\r\n" % (status, other_port))
+        writer.write(b"Content-Length: 0\r\n\r\n")
+
+    async with gateway(await start_server(redirect)) as client:
+        answer = await send(client)
+    assert (answer.outcome, answer.http_status) == (Outcome.configuration, status)
+    assert visits == []
+
+
+async def test_proxies_and_passwords_of_the_environment_are_not_used(
+    start_server: StartServer, gateway: MakeGateway, send: Send, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads: list[bytes] = []
+
+    async def direct(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append(await read_head(reader))
+        writer.write(OK)
+
+    async def proxy(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        pytest.fail(f"the proxy was asked: {await reader.readline()!r}")
+
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login someone password something\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    proxy_port = await start_server(proxy)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy_port}")
+    async with gateway(await start_server(direct)) as client:
+        assert (await send(client)).outcome is Outcome.accepted
+    assert b"\r\nAuthorization: Bearer a.secret.token\r\n" in heads[0]
+    assert heads[0].lower().count(b"authorization") == 1

@@ -1,0 +1,284 @@
+import asyncio
+import os
+import random
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.db import Sessions, transaction
+from mailing.reports.jobs import LEASE, days_to_report, pause_after, send_missing, send_next
+from mailing.reports.mail import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
+from mailing.reports.repository import claim_oldest, plan
+from mailing.reports.schedule import CATCH_UP, day_of
+from mailing.settings import Settings
+from reports.conftest import ReportRows, Rows, send_all
+from reports.post_office import DROP, PostOffice
+
+NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+
+
+def days(first: date, number: int) -> list[str]:
+    return [str(first + n * DAY) for n in range(number)]
+
+
+async def test_the_report_of_yesterday_is_sent_once_at_its_time(
+    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows
+) -> None:
+    mailing = await rows.mailing("<script>alert(1)</script>")
+    await rows.messages(mailing, "sent", 1234, at=NOW - DAY)
+    assert await send_all(sessions, reporting, NOW - MINUTE) == []
+    [tried] = await send_all(sessions, reporting, NOW)
+    assert tried.outcome == Accepted(["ops@example.org"])
+    assert await send_all(sessions, reporting, NOW + MINUTE) == []
+    [mail] = office.mails
+    assert mail.message["Subject"] == "Mailing report for 9 January 2024: 1\u202f234 sent"
+    html = mail.message.get_body(("html",))
+    assert html
+    assert "&lt;script&gt;" in html.get_content()
+    assert "<script>" not in html.get_content()
+
+
+async def test_a_service_first_seen_after_the_time_of_day_reports_yesterday_and_nothing_older(
+    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows
+) -> None:
+    await rows.messages(await rows.mailing(), "sent", at=NOW - 5 * DAY)
+    await send_all(sessions, reporting, NOW + 10 * HOUR)
+    assert office.days == ["2024-01-09"]
+
+
+async def test_without_a_recipient_nothing_is_claimed(
+    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+) -> None:
+    assert await send_all(sessions, replace(reporting, report_to=None), NOW) == []
+    assert await report_rows() == []
+    assert office.conversations == 0
+
+
+async def test_after_an_outage_each_missing_day_gets_its_report_oldest_first(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    await send_all(sessions, reporting, NOW)
+    await send_all(sessions, reporting, NOW + 6 * DAY - MINUTE)
+    assert office.days == days(date(2024, 1, 9), 6)
+    await send_all(sessions, reporting, NOW + 6 * DAY)
+    assert office.days == days(date(2024, 1, 9), 7)
+
+
+async def test_a_very_long_outage_is_made_up_for_a_month(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    await send_all(sessions, reporting, NOW)
+    await send_all(sessions, reporting, NOW + 100 * DAY)
+    assert office.days[1:] == days(date(2024, 1, 9) + 100 * DAY - (CATCH_UP - 1) * DAY, CATCH_UP)
+
+
+async def test_many_workers_at_once_send_one_mail(sessions: Sessions, reporting: Settings, office: PostOffice) -> None:
+    await send_all(sessions, reporting, NOW)
+    for n in range(1, 4):
+        await asyncio.gather(*(send_all(sessions, reporting, NOW + 2 * n * DAY) for _ in range(5)))
+        await send_all(sessions, reporting, NOW + 2 * n * DAY)
+    assert office.days == days(date(2024, 1, 9), 7)
+
+
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        ("America/Sao_Paulo", datetime(2018, 10, 20, tzinfo=UTC)),
+        ("Africa/Cairo", datetime(2023, 4, 15, tzinfo=UTC)),
+        ("Asia/Beirut", datetime(2024, 3, 15, tzinfo=UTC)),
+    ],
+)
+async def test_thirty_faulty_days_each_have_exactly_one_report_with_the_right_figures(
+    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows, zone: str, first: datetime
+) -> None:
+    chance = random.Random(zone)  # noqa: S311 - faults, not secrets
+    chosen = replace(reporting, report_timezone=zone, report_time="00:30")
+    down = replace(chosen, smtp_port=1)
+    mailing, numbers = await rows.mailing(), dict[str, int]()
+    for n in range(30):
+        numbers[str(first.date() + n * DAY)] = n + 1
+        local = day_of(first.date() + n * DAY, ZoneInfo(zone))
+        for at in (local.starts, local.ends - MINUTE):
+            await rows.messages(mailing, "sent", n + 1, at=at)
+    now = day_of(first.date(), ZoneInfo(zone)).ends + HOUR
+    while now < first + 31 * DAY:
+        fault = chance.choice(["none", "none", "down", "greylisted", "spam", "cut"])
+        office.recipient_answers = ["451 later"] if fault == "greylisted" else []
+        office.data_answers = {"spam": ["554 spam"], "cut": ["421 going down"]}.get(fault, [])
+        await asyncio.gather(*(send_all(sessions, down if fault == "down" else chosen, now) for _ in range(2)))
+        now += chance.choice([MINUTE, HOUR, 5 * HOUR, 11 * HOUR, 30 * HOUR])
+    office.recipient_answers, office.data_answers = [], []
+    await send_all(sessions, chosen, now + 2 * HOUR)
+    reported = [day for day in office.days if day in numbers]
+    assert sorted(reported) == sorted(numbers)
+    assert len(set(office.days)) == len(office.days)
+    for day, subject in zip(office.days, office.subjects, strict=True):
+        assert subject.endswith(f": {2 * numbers.get(day, 0)} sent")
+
+
+async def test_a_temporary_failure_is_tried_again_and_holds_the_younger_days_back(
+    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+) -> None:
+    await send_all(sessions, reporting, NOW - DAY)
+    office.recipient_answers = ["451 4.7.1 greylisted", "451 4.7.1 greylisted"]
+    for at in (NOW + DAY, NOW + DAY + 2 * MINUTE):
+        [tried] = await send_all(sessions, reporting, at)
+        assert isinstance(tried.outcome, TemporaryFailure)
+    waiting = (await report_rows())[1]
+    assert waiting["last_error"] == "ops@example.org: 451 4.7.1 greylisted"
+    assert waiting["due_at"] > NOW + DAY + 4 * MINUTE
+    assert await send_all(sessions, reporting, NOW + DAY + 3 * MINUTE) == []
+    await send_all(sessions, reporting, NOW + DAY + 5 * MINUTE)
+    assert office.days == days(date(2024, 1, 8), 3)
+    assert all(row["sent_at"] and not row["last_error"] for row in await report_rows())
+
+
+async def test_a_report_that_is_refused_for_good_holds_no_other_back_and_is_tried_again(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    await send_all(sessions, reporting, NOW - DAY)
+    office.data_answers = ["554 spam"]
+    refused, accepted = await send_all(sessions, reporting, NOW + DAY)
+    assert isinstance(refused.outcome, PermanentFailure)
+    assert isinstance(accepted.outcome, Accepted)
+    await send_all(sessions, reporting, NOW + DAY + 2 * MINUTE)
+    assert office.days == ["2024-01-08", "2024-01-10", "2024-01-09"]
+
+
+async def test_a_server_that_is_down_for_a_day_and_a_half_is_asked_again_each_hour(
+    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+) -> None:
+    down, now = replace(reporting, smtp_port=1), NOW
+    while now < NOW + 36 * HOUR:
+        await send_all(sessions, down, now)
+        now += 30 * MINUTE
+    assert 25 < (await report_rows())[0]["tries"] < 45
+    await send_all(sessions, reporting, now + HOUR)
+    assert office.days == days(date(2024, 1, 9), 2)
+
+
+def test_the_pause_doubles_up_to_an_hour() -> None:
+    minutes = [pause_after(tries) // MINUTE for tries in (1, 2, 3, 4, 5, 6, 7, 8, 1000)]
+    assert minutes == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+async def test_a_claim_whose_worker_died_is_taken_over_when_its_lease_is_over(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    missing = days_to_report(reporting, NOW)
+    async with transaction(sessions) as session:
+        await plan(session, missing)
+        assert await claim_oldest(session, missing, now=NOW, lease_until=NOW + LEASE)
+    assert await send_all(sessions, reporting, NOW + LEASE - MINUTE) == []
+    await send_all(sessions, reporting, NOW + LEASE)
+    assert office.days == ["2024-01-09"]
+
+
+async def test_a_mail_that_may_have_arrived_is_repeated_with_the_same_message_id(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    office.data_answers = [DROP]
+    await send_all(sessions, reporting, NOW)
+    await send_all(sessions, reporting, NOW + HOUR)
+    first, second = (mail.message["Message-ID"] for mail in office.mails)
+    assert first == second
+    assert first.startswith("<report.2024-01-09.")
+
+
+async def test_two_installations_never_share_a_message_id(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    await send_all(sessions, reporting, NOW)
+    async with transaction(sessions) as session:
+        await (await session.connection()).exec_driver_sql("DELETE FROM report")
+    await send_all(sessions, reporting, NOW)
+    first, second = (mail.message["Message-ID"] for mail in office.mails)
+    assert first != second
+
+
+async def test_only_the_recipients_who_had_to_wait_get_it_later(
+    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+) -> None:
+    chosen = replace(reporting, report_to="ops@example.org,slow@example.org")
+    office.recipient_answers = ["250 OK", "451 later"]
+    [tried] = await send_all(sessions, chosen, NOW)
+    assert isinstance(tried.outcome, PartlyAccepted)
+    assert (await report_rows())[0]["sent_at"] is None
+    await send_all(sessions, chosen, NOW + HOUR)
+    assert [mail.recipients for mail in office.mails] == [["ops@example.org"], ["slow@example.org"]]
+    assert (await report_rows())[0]["delivered_to"] == ["ops@example.org", "slow@example.org"]
+
+
+async def test_a_recipient_who_had_to_wait_and_was_taken_out_ends_the_waiting(
+    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+) -> None:
+    office.recipient_answers = ["250 OK", "451 later"]
+    await send_all(sessions, replace(reporting, report_to="ops@example.org,slow@example.org"), NOW)
+    await send_all(sessions, reporting, NOW + HOUR)
+    assert len(office.mails) == 1
+    assert (await report_rows())[0]["sent_at"]
+
+
+async def test_a_day_never_tried_follows_a_change_of_the_time(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    assert await send_all(sessions, replace(reporting, report_time="21:00"), NOW) == []
+    await send_all(sessions, reporting, NOW)
+    assert office.days == ["2024-01-09"]
+
+
+async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is_spoken_to(
+    sessions: Sessions, reporting: Settings, office: PostOffice, engine: AsyncEngine, database_url: str
+) -> None:
+    async def look() -> None:
+        assert "Current Checked out connections: 0" in engine.pool.status()
+        await seen_by_others()
+
+    async def seen_by_others() -> None:
+        connection = await asyncpg.connect(database_url)
+        claimed.extend(await connection.fetch("SELECT tries, lease_until FROM report"))
+        await connection.close()
+
+    claimed: list[asyncpg.Record] = []
+    office.during_data = look
+    await send_all(sessions, reporting, NOW)
+    assert [tuple(row) for row in claimed] == [(1, NOW + LEASE)]
+    assert len(office.mails) == 1
+
+
+async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repeat(
+    sessions: Sessions, reporting: Settings, office: PostOffice, database_url: str
+) -> None:
+    admin = await asyncpg.connect(os.environ["MAILING_TEST_DATABASE_URL"])
+    name = database_url.partition("?")[0].rpartition("/")[2]
+    back: list[asyncio.Task[object]] = []
+
+    async def come_back() -> None:
+        await asyncio.sleep(0.5)
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+    async def go_away() -> None:
+        await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        back.append(asyncio.create_task(come_back()))
+
+    office.during_data = go_away
+    await send_next(sessions, reporting, now=NOW)
+    office.during_data = None
+    await asyncio.gather(*back)
+    await admin.close()
+    await send_all(sessions, reporting, NOW + LEASE)
+    assert len(office.mails) == 1
+
+
+async def test_the_worker_asks_the_database_what_time_it_is(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    await send_missing(sessions, replace(reporting, report_time="00:00"))
+    await send_missing(sessions, replace(reporting, report_time="00:00"))
+    assert office.days == [str(datetime.now(UTC).date() - DAY)]

@@ -1,0 +1,141 @@
+import re
+from datetime import date, datetime, timedelta
+from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mailing.reports.figures import Ended, Figures, MailingFigures, Reason, Standing
+from mailing.reports.render import render
+from mailing.reports.schedule import day_of
+
+DAY = day_of(date(2024, 1, 5), ZoneInfo("Europe/Moscow"))
+SPACE = "\u202f"
+STANDING = Standing(planned=12345, pending=12000, sent=345)
+
+
+def report(
+    *mailings: MailingFigures, reasons: tuple[Reason, ...] = (), taken_at: datetime = DAY.ends + timedelta(hours=9)
+) -> Figures:
+    return Figures(DAY, taken_at, list(mailings), STANDING, list(reasons))
+
+
+def mailing(
+    text: str = "Hello", number: int = 1, ended: Ended | None = None, status: str = "running"
+) -> MailingFigures:
+    return MailingFigures(number, text, status, ended or Ended(sent=1234567, failed=3), STANDING)
+
+
+class Words(HTMLParser):
+    """What a reader sees, and every tag there is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = ""
+        self.tags: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del attrs
+        self.tags.add(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def read(html: str) -> Words:
+    words = Words()
+    words.feed(html)
+    return words
+
+
+def test_the_subject_says_the_day_and_what_became_of_the_messages() -> None:
+    assert render(report(mailing())).subject == "Mailing report for 5 January 2024: 1\u202f234\u202f567 sent, 3 failed"
+    assert render(report()).subject == "Mailing report for 5 January 2024: 0 sent"
+
+
+def test_both_forms_name_the_day_its_zone_and_its_instants() -> None:
+    rendered = render(report(mailing()))
+    for form in (rendered.text, read(rendered.html).words):
+        assert "Friday, 5 January 2024" in form
+        assert "Europe/Moscow" in form
+        assert "2024-01-04 21:00 to 2024-01-05 21:00 UTC" in form
+        assert "as of 2024-01-06 09:00" in form
+        assert "1\u202f234\u202f567" in form
+        assert "12\u202f000 of 12\u202f345 planned messages still to go" in form
+
+
+def test_a_day_that_is_not_over_is_said_to_be_so() -> None:
+    rendered = render(report(taken_at=DAY.starts + timedelta(hours=3)))
+    assert "not over yet" in rendered.text
+    assert "not over yet" in rendered.html
+
+
+def test_a_text_can_add_no_markup() -> None:
+    bad = "<script>alert('1')</script><img src=x onerror=\"alert(2)\">&amp;"
+    html = render(report(mailing(bad), reasons=(Reason("failed", bad, 3),))).html
+    assert not read(html).tags & {"script", "img"}
+    assert html.count("&lt;script&gt;") == 2
+    assert bad in read(html).words
+
+
+def test_the_html_loads_nothing_and_needs_no_style_sheet() -> None:
+    html = render(report(mailing())).html
+    assert not read(html).tags & {"style", "link", "script", "img", "a", "iframe"}
+    assert not re.search(r"https?:|url\(|src=|class=", html)
+
+
+def test_numbers_stand_in_columns() -> None:
+    text = render(report(mailing(), mailing(number=1000, ended=Ended(sent=5, cancelled=12000)))).text
+    lines = text.splitlines()
+    head = next(line for line in lines if "sent  " in line and "cancelled" in line)
+    first, second = (next(line for line in lines if line.startswith(start)) for start in ("  #1 ", "  #1000"))
+    assert first.index("567") + 3 == head.index("sent") + 4 == second.index(" 5 ") + 2
+    assert len(first) == len(second) == len(head)
+
+
+def test_what_is_invisible_or_turns_the_direction_of_writing_is_left_out() -> None:
+    rendered = render(report(mailing("one\r\ntwo\u202ethree\u0000 four\u2028five")))
+    assert "one two three four five" in rendered.text
+    assert "one two three four five" in rendered.html
+
+
+def test_of_many_mailings_the_busiest_are_shown_and_the_others_summed_up() -> None:
+    rendered = render(report(*(mailing(f"text {n}", n, Ended(sent=n)) for n in range(1, 61))))
+    for form in (rendered.text, read(rendered.html).words):
+        assert "and 10 more with 55 messages" in form
+        assert "text 10" not in form
+        assert "text 11" in form
+
+
+def test_other_reasons_are_counted() -> None:
+    figures = report(mailing(ended=Ended(failed=5)), reasons=(Reason("failed", "No such number.", 3),))
+    assert re.search(r"2 +other reasons", render(figures).text)
+    assert "other reasons" in render(figures).html
+
+
+numbers = st.integers(0, 99_999_999)
+mailings = st.builds(
+    MailingFigures,
+    id=st.integers(1, 99_999_999),
+    text=st.text(max_size=200),
+    status=st.sampled_from(["running", "deleted"]),
+    ended=st.builds(Ended, sent=numbers, failed=numbers, expired=numbers, unknown=numbers, cancelled=numbers),
+    standing=st.builds(Standing, planned=numbers, pending=numbers),
+)
+reasons = st.builds(
+    Reason, status=st.sampled_from(["failed", "expired", "unknown"]), reason=st.text(max_size=200), messages=numbers
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(mailings=st.lists(mailings, max_size=3), reasons=st.lists(reasons, max_size=3))
+def test_whatever_the_texts_are_lines_stay_whole_and_short(
+    mailings: list[MailingFigures], reasons: list[Reason]
+) -> None:
+    rendered = render(report(*mailings, reasons=tuple(reasons)))
+    assert rendered.subject.replace(SPACE, " ").isprintable()
+    assert all(line.replace(SPACE, " ").isprintable() and len(line) <= 78 for line in rendered.text.split("\n"))
+    assert read(rendered.html).tags <= {
+        *("html", "head", "meta", "title", "body", "div", "p", "h1", "h2", "b", "br", "span", "table", "tr", "td")
+    }

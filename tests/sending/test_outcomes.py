@@ -1,0 +1,137 @@
+"""What the gateway answers, and what becomes of the messages: statuses are true and statistics exact."""
+
+from collections import Counter
+
+from msgspec.structs import replace
+
+from mailing.settings import Settings
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+ROWS = """
+    SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status
+    UNION ALL SELECT 'planned', count(*) FROM message WHERE mailing_id = :id
+"""
+
+
+async def test_after_every_kind_of_answer_the_statuses_are_true_and_the_statistics_equal_the_rows(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(500)
+    await sandbox.behave(
+        error_500=0.05,
+        throttle_429=0.05,
+        retry_after_s=0,
+        refuse_400=0.05,
+        soft_refusal=0.1,
+        garbage=0.05,
+        invalid_http=0.02,
+        hang=0.01,
+        accept_then_drop=0.05,
+        drop=0.05,
+        seed=7,
+    )
+    async with working(replace(settings, gateway_timeout_s=1.0)):
+        mailing = await campaign.mailing()
+        counts = await campaign.finished(mailing)
+    rows = dict(await campaign.rows(ROWS, id=mailing))
+    assert counts == rows
+    overall = (await campaign.api.get("/statistics/")).json()
+    assert {name: count for name, count in overall["messages"].items() if count} == counts
+
+    accepted = Counter(item["id"] for item in await sandbox.ledger())
+    attempts = await campaign.rows("SELECT message_id, outcome FROM attempt ORDER BY message_id, number")
+    ambiguous = {message_id for message_id, outcome in attempts if outcome == "ambiguous"}
+    by_status = {message["id"]: message["status"] for message in await campaign.messages(mailing)}
+    assert len(by_status) == 500
+    assert set(by_status.values()) >= {"sent", "failed"}
+    assert [id_ for id_, status in by_status.items() if status == "sent" and not accepted[id_]] == []
+    assert [id_ for id_, status in by_status.items() if status == "failed" and accepted[id_]] == []
+    assert [id_ for id_, times in accepted.items() if times > 1 and id_ not in ambiguous] == []
+
+
+async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_gets_every_message_once(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(150)
+
+    async def tried(outcome_like: str) -> bool:
+        query = "SELECT count(*) FROM attempt WHERE outcome = 'ambiguous' AND reason LIKE :like"
+        return bool((await campaign.rows(query, like=outcome_like))[0][0] >= 50)
+
+    async with working(settings):
+        await sandbox.behave(down=True)
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _attempted(campaign, 100))
+        await sandbox.behave(error_500=1.0)
+        await campaign.until(lambda: tried("HTTP 500%"))
+        assert set(await campaign.counts(mailing)) <= {"planned", "pending", "sending"}
+        await sandbox.behave(garbage=1.0)
+        await campaign.until(lambda: tried("%HTML%"))
+        assert set(await campaign.counts(mailing)) <= {"planned", "pending", "sending"}
+        assert await sandbox.ledger() == []
+        await sandbox.behave()
+        assert await campaign.finished(mailing) == {"planned": 150, "sent": 150}
+    assert Counter(item["id"] for item in await sandbox.ledger()) == Counter(
+        message["id"] for message in await campaign.messages(mailing)
+    )
+
+
+async def test_with_hold_a_call_that_may_have_arrived_is_not_repeated(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(40)
+    await sandbox.behave(accept_then_drop=0.5, seed=3)
+    async with working(replace(settings, on_unknown="hold")):
+        mailing = await campaign.mailing()
+        counts = await campaign.finished(mailing)
+    assert counts["sent"] + counts["unknown"] == 40
+    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+    assert len(await sandbox.ledger()) == 40
+
+
+async def test_a_gateway_that_recognises_ids_never_delivers_one_twice(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(40)
+    await sandbox.behave(accept_then_drop=0.4, seed=3, recognises_ids=True)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        assert await campaign.finished(mailing) == {"planned": 40, "sent": 40}
+    assert len(await sandbox.ledger()) == 40
+    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+
+
+async def test_a_wrong_token_burns_no_attempt_and_the_message_says_what_it_waits_for(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(10)
+    await sandbox.behave(unauthorized_401=1.0)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _all_waiting(campaign, mailing, "breaker"))
+    messages = await campaign.messages(mailing)
+    assert {message["attempts"] for message in messages} == {0}
+    assert {message["last_error"] for message in messages} == {"HTTP 401, check the gateway's address and token"}
+
+
+async def test_five_soft_refusals_are_a_failure(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(5)
+    await sandbox.behave(soft_refusal=1.0)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        assert await campaign.finished(mailing) == {"planned": 5, "failed": 5}
+    first = (await campaign.messages(mailing))[0]["id"]
+    story = (await campaign.api.get(f"/messages/{first}/")).json()
+    assert [attempt["outcome"] for attempt in story["history"]] == ["soft_refusal"] * 5
+    assert story["attempts"] == 5
+
+
+async def _attempted(campaign: Campaign, at_least: int) -> bool:
+    return bool((await campaign.rows("SELECT count(*) FROM attempt"))[0][0] >= at_least)
+
+
+async def _all_waiting(campaign: Campaign, mailing: int, reason: str) -> bool:
+    waits = [message["waiting_for"] for message in await campaign.messages(mailing)]
+    return bool(waits) and all(wait and wait["reason"] == reason for wait in waits)

@@ -1,0 +1,162 @@
+"""Whatever dies, and whenever: nothing is lost, and nothing is repeated but what was in flight."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from msgspec.structs import asdict, replace
+
+from mailing.settings import PREFIX, Settings
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+
+@asynccontextmanager
+async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A worker as an operator runs it; whoever leaves it running has it killed."""
+    chosen = {PREFIX + name.upper(): str(value) for name, value in asdict(settings).items() if value is not None}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | chosen
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "worker", env=env, cwd=directory)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+
+
+async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_only_what_was_in_flight(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
+) -> None:
+    await campaign.clients(2000)
+    await sandbox.behave(latency_s=0.1)
+    mailing = await campaign.mailing()
+    in_flight: set[int] = set()
+    for sent_before_the_kill in (200, 900):
+        async with worker_process(settings, tmp_path) as worker:
+            await campaign.until(lambda least=sent_before_the_kill: _sent(campaign, mailing, least))  # type: ignore[misc]
+            worker.send_signal(signal.SIGKILL)
+            await worker.wait()
+        held = await campaign.rows("""
+            UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id""")
+        in_flight |= {row.id for row in held}
+    assert in_flight
+    async with worker_process(settings, tmp_path) as worker:
+        assert await campaign.finished(mailing) == {"planned": 2000, "sent": 2000}
+        worker.send_signal(signal.SIGTERM)
+        assert await worker.wait() == 0
+    accepted = Counter(item["id"] for item in await sandbox.ledger())
+    assert len(accepted) == 2000
+    assert {id_ for id_, times in accepted.items() if times > 1} <= in_flight
+
+
+async def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_gives_back_the_rest(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(1000)
+    await sandbox.behave(latency_s=0.3)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _sent(campaign, mailing, 64))
+    counts = await campaign.counts(mailing)
+    assert "sending" not in counts
+    assert counts["sent"] == len(await sandbox.ledger()) < 1000
+    await sandbox.behave()
+    async with working(settings):
+        assert await campaign.finished(mailing) == {"planned": 1000, "sent": 1000}
+    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+
+
+async def test_terminated_database_connections_lose_and_repeat_nothing(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(600)
+    await sandbox.behave(latency_s=0.1)
+    kill = """
+        SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'mailing-worker'"""
+    async with working(settings):
+        mailing = await campaign.mailing()
+        for least in (50, 200):
+            await campaign.until(lambda least=least: _sent(campaign, mailing, least))  # type: ignore[misc]
+            await campaign.rows(kill)
+        await campaign.until(lambda: _sent_but_for_lost_claims(campaign, mailing))
+    accepted = Counter(item["id"] for item in await sandbox.ledger())
+    assert set(accepted.values()) == {1}
+    assert len(accepted) == 600
+
+
+async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(
+    campaign: Campaign, settings: Settings, working: WorkerOf
+) -> None:
+    """As a worker leaves it that is killed after its first slice, with the job gone as well."""
+    await campaign.clients(50)
+    mailing = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
+    await campaign.rows("DELETE FROM procrastinate_jobs RETURNING id")
+    await campaign.rows(
+        """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', launched_at = now(),
+           planning_revision = 1, planning_at = now() - interval '1 minute', audience_upto = 50
+           WHERE id = :id RETURNING id""",
+        id=mailing,
+    )
+    async with working(settings):
+        assert await campaign.finished(mailing) == {"planned": 50, "sent": 50}
+
+
+async def test_a_result_without_its_lease_is_remembered_as_an_attempt_and_changes_no_state(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    """A worker freezes in a call, its lease runs out, another one takes over; then it thaws and reports."""
+    await campaign.clients(1)
+    await sandbox.behave(latency_s=8.0)
+    async with working(replace(settings, on_unknown="hold", gateway_timeout_s=20.0)):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _calling(campaign, mailing))
+        await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
+        await campaign.until(lambda: _is(campaign, mailing, {"planned": 1, "unknown": 1}))
+        await campaign.until(lambda: _outcome(campaign, "accepted"))
+    assert await campaign.counts(mailing) == {"planned": 1, "unknown": 1}
+
+
+async def test_a_client_who_moves_while_messages_wait_is_sent_to_in_the_new_local_hours(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    now = datetime.now(UTC)
+    window = {"start": f"{now - timedelta(minutes=2):%H:%M}", "end": f"{now + timedelta(hours=1):%H:%M}"}
+    (client,) = await campaign.clients(1, timezone="Etc/GMT-6")
+    async with working(settings):
+        mailing = await campaign.mailing(local_window=window, lasts_s=2 * 86400)
+        await campaign.until(lambda: _is(campaign, mailing, {"planned": 1, "pending": 1}))
+        moved = await campaign.api.patch(f"/clients/{client}/", json={"timezone": "UTC"})
+        assert moved.status_code == 200
+        assert await campaign.finished(mailing) == {"planned": 1, "sent": 1}
+    assert len(await sandbox.ledger()) == 1
+
+
+async def _sent(campaign: Campaign, mailing: int, at_least: int) -> bool:
+    return (await campaign.counts(mailing)).get("sent", 0) >= at_least
+
+
+async def _sent_but_for_lost_claims(campaign: Campaign, mailing: int) -> bool:
+    """A claim whose commit was cut off is nobody's; its lease is shortened here from 60 s to 10 s."""
+    await campaign.rows("""
+        UPDATE message SET lease_until = now() - interval '1 s'
+        WHERE status = 'sending' AND lease_until < now() + interval '50 s' RETURNING id""")
+    return await campaign.counts(mailing) == {"planned": 600, "sent": 600}
+
+
+async def _is(campaign: Campaign, mailing: int, counts: dict[str, int]) -> bool:
+    return await campaign.counts(mailing) == counts
+
+
+async def _calling(campaign: Campaign, mailing: int) -> bool:
+    return bool((await campaign.counts(mailing)).get("sending"))
+
+
+async def _outcome(campaign: Campaign, outcome: str) -> bool:
+    return bool(await campaign.rows("SELECT 1 FROM attempt WHERE outcome = :outcome", outcome=outcome))
