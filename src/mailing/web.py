@@ -211,9 +211,8 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     if not _passes(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
-    return problem(
-        503, "The database can't answer now; try again in a few seconds. Look first whether a change is there."
-    )
+    doubt = "" if request.method == "GET" else " Look first: the change may have been made."
+    return problem(503, f"The database can't answer now; try again in a few seconds.{doubt}")
 
 
 # by SQLSTATE, two digits for a whole class: connection, rollback (deadlock), resources, intervention, system, read-only
