@@ -181,13 +181,14 @@ CREATE TRIGGER count_removed AFTER DELETE ON message
 CREATE FUNCTION check_transitions() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE bad text;
 BEGIN
-    -- EXECUTE plans anew for the size of each batch; a plan kept from a batch of one would compare all with all
-    EXECUTE 'SELECT format(''message %s: %s -> %s'', id, o.status, n.status) FROM removed o JOIN added n USING (id)
+    -- EXECUTE plans anew for the size of each batch; a plan kept from a batch of one would compare all with all, and so
+    -- would one that may stop at the first row found (LIMIT): 20,000 messages 30 s instead of 0.1 s
+    EXECUTE 'SELECT min(format(''message %s: %s -> %s'', id, o.status, n.status)) FROM removed o JOIN added n USING (id)
         WHERE o.status <> n.status AND o.status || ''>'' || n.status NOT IN (
             ''pending>sending'', ''pending>cancelled'', ''pending>expired'', ''pending>unknown'',
             ''sending>pending'', ''sending>sent'', ''sending>failed'', ''sending>cancelled'', ''sending>expired'',
             ''sending>unknown'', ''failed>pending'', ''cancelled>pending'', ''expired>pending'',
-            ''unknown>pending'', ''unknown>sent'', ''unknown>failed'') LIMIT 1' INTO bad;
+            ''unknown>pending'', ''unknown>sent'', ''unknown>failed'')' INTO bad;
     IF bad IS NOT NULL THEN
         RAISE EXCEPTION 'no such transition: %', bad USING ERRCODE = 'check_violation';
     END IF;
