@@ -25,7 +25,7 @@ up: .venv/.ready ## API, worker, embedded PostgreSQL and sandbox gateway until C
 	@$(RUN)mailing up
 
 test: .venv/.ready ## the whole test suite
-	@$(RUN)pytest -n auto
+	@$(RUN)pytest -n auto $(ARGS)
 
 check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff format --check

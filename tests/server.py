@@ -31,11 +31,12 @@ def start_postgres(url: str | None) -> PostgresServer:
 def _container() -> PostgresServer | None:
     import docker  # noqa: PLC0415 - only where an engine may answer
     from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
 
     try:
-        with closing(docker.from_env(timeout=3)) as engine:
+        with closing(docker.from_env(version="1.41", timeout=3)) as engine:
             engine.ping()
-    except DockerException:
+    except (DockerException, RequestException):  # installed, but nobody answers
         return None
     from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
 

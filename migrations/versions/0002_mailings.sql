@@ -181,8 +181,8 @@ CREATE TRIGGER count_removed AFTER DELETE ON message
 CREATE FUNCTION check_transitions() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE bad text;
 BEGIN
-    -- EXECUTE plans anew for the size of each batch; a plan kept from a batch of one would compare all with all, and so
-    -- would one that may stop at the first row found (LIMIT): 20,000 messages 30 s instead of 0.1 s
+    -- EXECUTE plans anew for the size of each batch, and min() makes the planner think of all rows: a plan kept from a
+    -- batch of one, or one that hopes to stop at a first bad row, compares all with all
     EXECUTE 'SELECT min(format(''message %s: %s -> %s'', id, o.status, n.status)) FROM removed o JOIN added n USING (id)
         WHERE o.status <> n.status AND o.status || ''>'' || n.status NOT IN (
             ''pending>sending'', ''pending>cancelled'', ''pending>expired'', ''pending>unknown'',

@@ -8,7 +8,8 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mailing.clients.transfer import ImportResult, export_clients, import_clients
+from mailing.clients.schemas import ImportResult
+from mailing.clients.transfer import export_clients, import_clients
 from mailing.db import Sessions, transaction
 
 CHUNK = 256 * 1024

@@ -174,7 +174,7 @@ async def test_a_client_that_opts_out_or_goes_while_its_message_waits_gets_no_ca
     mailing = await campaign.mailing(starts_in_s=2)
     async with working(settings):
         assert (await campaign.api.patch(f"/clients/{clients[0]}/", json={"opted_out": True})).status_code == 200
-        await sandbox.behave(down=True)
+        await sandbox.behave(throttle_429=1.0, retry_after_s=1)
         await campaign.until(lambda: _planned(campaign, mailing, 2))
         assert (await campaign.api.patch(f"/clients/{clients[1]}/", json={"opted_out": True})).status_code == 200
         await campaign.until(lambda: _nothing_pending_of(campaign, mailing, clients[1]))

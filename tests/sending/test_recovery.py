@@ -113,8 +113,8 @@ async def test_a_result_without_its_lease_is_remembered_as_an_attempt_and_change
 ) -> None:
     """A worker freezes in a call, its lease runs out, another one takes over; then it thaws and reports."""
     await campaign.clients(1)
-    await sandbox.behave(latency_s=2.0)
-    async with working(replace(settings, on_unknown="hold")):
+    await sandbox.behave(latency_s=8.0)
+    async with working(replace(settings, on_unknown="hold", gateway_timeout_s=20.0)):
         mailing = await campaign.mailing()
         await campaign.until(lambda: _calling(campaign, mailing))
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")

@@ -32,11 +32,12 @@ async def zones_of_closed(session: AsyncSession, mailing_id: int, count: int) ->
 # A wait for a retry that reaches into the new opening is kept. Index: message_closing.
 _REOPEN = text("""
     WITH closed AS (
-        SELECT id, client_id FROM message
+        SELECT id, client_id, due_at, waiting FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
         ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
     ), decided AS (
         SELECT m.id, o.opens_at, o.closes_at, o.reason,
+               m.waiting <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
                CASE WHEN c.id IS NULL THEN 'cancelled' WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
         FROM closed m LEFT JOIN client c ON c.id = m.client_id
         LEFT JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
@@ -46,8 +47,10 @@ _REOPEN = text("""
     )
     UPDATE message m SET
         status = CASE WHEN d.next <> 'pending' AND m.ambiguous THEN 'unknown' ELSE d.next END,
-        due_at = greatest(m.due_at, d.opens_at), closes_at = coalesce(d.closes_at, m.closes_at),
-        waiting = CASE WHEN d.next <> 'pending' THEN NULL WHEN m.due_at > d.opens_at THEN m.waiting ELSE 'window' END,
+        due_at = CASE WHEN d.keeps_wait THEN m.due_at ELSE coalesce(d.opens_at, m.due_at) END,
+        closes_at = coalesce(d.closes_at, m.closes_at),
+        waiting = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.waiting
+                       WHEN d.opens_at > now() THEN 'window' END,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
         last_error = CASE d.next WHEN 'pending' THEN m.last_error WHEN 'expired' THEN d.reason
                                  ELSE 'the client was deleted' END
