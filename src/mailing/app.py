@@ -9,7 +9,10 @@ from litestar.di import Provide
 
 from mailing import db
 from mailing.access.keys import require_key
+from mailing.apidocs import landing, openapi_config
+from mailing.assets import static_files
 from mailing.clients.routes import clients
+from mailing.health import health
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.settings import Settings
@@ -38,7 +41,8 @@ def create_app(settings: Settings) -> Litestar:
         security=[{"key": []}],
     )
     app = Litestar(
-        route_handlers=[api],
+        route_handlers=[api, health(), static_files(), landing],
+        openapi_config=openapi_config(),
         lifespan=[database],
         state=State({"settings": settings}),
         exception_handlers=EXCEPTION_HANDLERS,

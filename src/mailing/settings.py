@@ -70,6 +70,12 @@ def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
     raise ConfigurationError(problems)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """What `load` makes the same settings of: for a child process."""
+    values = {PREFIX + name.upper(): value for name, value in msgspec.structs.asdict(settings).items()}
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
 def report_clock(settings: Settings) -> time:
     return time.fromisoformat(settings.report_time)
 

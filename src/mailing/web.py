@@ -7,7 +7,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import asyncpg
 import msgspec
 import structlog
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.connection import ASGIConnection
 from litestar.constants import RESERVED_KWARGS
@@ -38,6 +38,8 @@ logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 S = TypeVar("S", bound=Struct)
+
+PROBLEM_JSON = "application/problem+json"
 
 MAX_ID = 2**63 - 1
 Session = NamedDependency[AsyncSession]  # `provide_session`
@@ -129,7 +131,7 @@ class Body(AbstractDTO[S], Generic[S]):
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
     """The errors a route can answer with, for the API documentation; 401 and 503 come with every route."""
     return {
-        status: ResponseSpec(Problem, description=_TITLES[status], media_type=MediaType.JSON, generate_examples=False)
+        status: ResponseSpec(Problem, description=_TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
         for status in sorted({*statuses, 401, 503})
     }
 
@@ -178,7 +180,7 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
     return Response(
         Problem(title=_TITLES.get(status, "Error"), status=status, detail=detail, errors=fields or []),
         status_code=status,
-        media_type="application/problem+json",
+        media_type=PROBLEM_JSON,
         headers=_HEADERS.get(status, {}),
     )
 
@@ -209,7 +211,9 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     if not _passes(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
-    return problem(503, "The database can't answer now; nothing was changed. Try again in a few seconds.")
+    return problem(
+        503, "The database can't answer now; try again in a few seconds. Look first whether a change is there."
+    )
 
 
 # by SQLSTATE, two digits for a whole class: connection, rollback (deadlock), resources, intervention, system, read-only
@@ -286,5 +290,6 @@ def _fits(connection: ASGIConnection[Any, Any, Any, Any], name: str, kind: Any) 
 
 def _refused_value(field: FieldDefinition) -> FieldError:
     definition = field.kwarg_definition
-    phrase = definition.description if isinstance(definition, ParameterKwarg) else None
-    return FieldError(field.name, f"must be {phrase or 'another value'}")
+    if not isinstance(definition, ParameterKwarg):
+        return FieldError(field.name, "must be another value")
+    return FieldError(definition.name or field.name, f"must be {definition.description or 'another value'}")

@@ -36,7 +36,9 @@ Tag = Annotated[
     Meta(pattern=tag.PATTERN, min_length=1, max_length=tag.MAX_LENGTH, description=tag.RULE, examples=["vip"]),
 ]
 TimeZone = Annotated[str, Meta(max_length=100, description=timezone.RULE, examples=["Europe/Moscow"])]
-OptedOut = Annotated[bool, Meta(description="true or false; true cancels what is unsent", examples=[False])]
+OptedOut = Annotated[
+    bool, Meta(description="true or false; true cancels what is unsent to this client", examples=[False])
+]
 
 
 def _contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:

@@ -21,7 +21,10 @@ from mailing.web import Body, Cursor, Id, Limit, Page, Session, decode_cursor, d
 
 PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
 
-StatusFilter = Annotated[Status | None, QueryParameter(description="a status of a mailing")]
+StatusFilter = Annotated[
+    Status | None,
+    QueryParameter(description="a status of a mailing: scheduled, running, paused, finished or cancelled"),
+]
 
 
 class MailingController(Controller):
@@ -65,7 +68,7 @@ class MailingController(Controller):
             MailingOut.of(mailing), status_code=201, headers={"Location": f"/mailing/api/mailings/{mailing.id}/"}
         )
 
-    @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(404))
+    @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(400, 404))
     async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         return MailingOut.of(await MailingRepository(session=session).existing(mailing_id))
 
@@ -99,7 +102,7 @@ class MailingController(Controller):
         summary="Delete a mailing",
         operation_id="delete_mailing",
         status_code=204,
-        responses=documented(404),
+        responses=documented(400, 404),
     )
     async def delete_mailing(self, session: Session, mailing_id: Id) -> None:
         """Cancels what is unsent; what was sent stays counted in the totals."""
@@ -115,7 +118,7 @@ class MailingController(Controller):
         summary="Pause a mailing",
         operation_id="pause_mailing",
         status_code=200,
-        responses=documented(404, 409),
+        responses=documented(400, 404, 409),
     )
     async def pause_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         """No call begins more than a second later. Pausing twice changes nothing; the end passes all the same."""
@@ -127,7 +130,7 @@ class MailingController(Controller):
         summary="Resume a paused mailing",
         operation_id="resume_mailing",
         status_code=200,
-        responses=documented(404, 409),
+        responses=documented(400, 404, 409),
     )
     async def resume_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         mailing = await MailingRepository(session=session).locked(mailing_id)
@@ -138,7 +141,7 @@ class MailingController(Controller):
         summary="Cancel a mailing",
         operation_id="cancel_mailing",
         status_code=200,
-        responses=documented(404, 409),
+        responses=documented(400, 404, 409),
     )
     async def cancel_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         """Stops it for good: unsent messages become `cancelled`, or `unknown` where an attempt may have arrived."""

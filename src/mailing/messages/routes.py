@@ -11,7 +11,7 @@ from mailing.web import Id, Session, documented
     "/messages/{message_id:int}",
     summary="Read a message with its attempts",
     operation_id="read_message",
-    responses=documented(404),
+    responses=documented(400, 404),
     tags=["messages"],
 )
 async def read_message(session: Session, message_id: Id) -> MessageStory:

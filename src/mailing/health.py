@@ -1,0 +1,89 @@
+"""`/health`: whether this process lives, and whether it can do its work. Neither asks for a key."""
+
+import asyncio
+
+import structlog
+from litestar import Response, Router, get
+from litestar.datastructures import State
+from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing import db
+
+logger = structlog.get_logger(__name__)
+
+ANSWERS_WITHIN_S = 2
+
+
+class Alive(Struct):
+    status: str = "ok"
+
+
+class NotReady(Struct, kw_only=True):
+    """`check` is what failed: database or schema."""
+
+    status: str = "unavailable"
+    check: str
+    detail: str
+    remedy: str
+
+
+_OTHER_SCHEMA = NotReady(
+    check="schema",
+    detail="The schema is not the one that this version needs.",
+    remedy="Run mailing migrate with the newest version of Mailing that uses this database.",
+)
+
+
+def health() -> Router:
+    return Router(
+        "/health",
+        route_handlers=[live, ready],
+        include_in_schema=False,
+        response_headers={"Cache-Control": "no-store"},
+    )
+
+
+@get("/live")
+async def live() -> Alive:
+    """Asks nothing else: a process must not be restarted because its database is away."""
+    return Alive()
+
+
+@get("/ready")
+async def ready(state: State) -> Response[Alive | NotReady]:
+    failure = await _failure(state.engine)
+    if failure:
+        logger.warning("not ready", check=failure.check, detail=failure.detail)
+    return Response(failure or Alive(), status_code=503 if failure else 200)
+
+
+async def _failure(engine: AsyncEngine) -> NotReady | None:
+    """A connection pool that stays empty counts as no answer: a request would be answered 503 as well."""
+    checking = asyncio.create_task(db.is_current(engine))
+    try:
+        await asyncio.wait({checking}, timeout=ANSWERS_WITHIN_S)
+        if not checking.done():
+            return _no_database(f"It did not answer within {ANSWERS_WITHIN_S} s.")
+        if not checking.result():
+            return _OTHER_SCHEMA
+    except (OSError, SQLAlchemyError) as error:
+        return _no_database(f"The connection failed: {_cause(error)}.")
+    finally:
+        checking.cancel()  # not awaited: SQLAlchemy takes 2 s more to give up a frozen connection
+    return None
+
+
+def _no_database(detail: str) -> NotReady:
+    return NotReady(
+        check="database",
+        detail=detail,
+        remedy="See that PostgreSQL runs and that MAILING_DATABASE_URL is right; mailing doctor tells more.",
+    )
+
+
+def _cause(error: Exception) -> str:
+    """The driver's error by name, such as TooManyConnectionsError: its text may name users and databases."""
+    cause: BaseException = getattr(error, "orig", None) or error
+    return type(cause.__cause__ or cause).__name__

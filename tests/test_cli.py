@@ -1,0 +1,97 @@
+"""The command line as its user meets it: real processes, exit codes, one line of error."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mailing.cli import cli
+
+
+def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "mailing", *arguments],
+        capture_output=True, text=True, check=False, cwd=directory, env=env, timeout=60,
+    )  # fmt: skip
+
+
+def test_every_command_has_help_with_an_example(tmp_path: Path) -> None:
+    assert {"up", "demo", "migrate", "api", "worker", "sandbox", "import", "export", "report", "key"} <= set(
+        cli.commands
+    )
+    for name in cli.commands:
+        shown = mailing(name, "--help", directory=tmp_path)
+        assert shown.returncode == 0
+        assert name == "key" or re.search(r"Example:\n\s+.*mailing", shown.stdout), shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "complaint"),
+    [
+        (["nope"], {}, "No such command"),
+        (["worker"], {}, "MAILING_DATABASE_URL is needed"),
+        (["api"], {"MAILING_PORT": "x", "MAILING_PROT": "1"}, "MAILING_PROT is not a setting"),
+        (["import", "missing.csv"], {}, "does not exist"),
+        (["report", "--date", "yesterday"], {}, "does not match the format"),
+        (["key", "revoke", "0"], {}, "not in the range"),
+    ],
+)
+def test_wrong_use_is_exit_2_with_a_reason(
+    arguments: list[str], settings: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    refused = mailing(*arguments, directory=tmp_path, **settings)
+    assert refused.returncode == 2
+    assert complaint in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["key", "list"], ["export"], ["api"]])
+def test_an_unreachable_database_is_exit_1_with_one_line(command: list[str], tmp_path: Path) -> None:
+    refused = mailing(*command, directory=tmp_path, MAILING_DATABASE_URL="postgresql://nobody@127.0.0.1:1/x")
+    assert refused.returncode == 1
+    assert [line for line in refused.stderr.splitlines() if line.startswith("mailing: ")] != []
+    assert "Traceback" not in refused.stderr
+
+
+def test_keys_are_created_listed_and_revoked(database_url: str, tmp_path: Path) -> None:
+    chosen = {"MAILING_DATABASE_URL": database_url}
+    created = mailing("key", "create", "crm", directory=tmp_path, **chosen)
+    key = created.stdout.strip()
+    assert re.fullmatch(r"mk_[\w-]{43}", key)
+    listed = mailing("key", "list", directory=tmp_path, **chosen).stdout
+    assert "crm" in listed
+    assert key not in listed
+    assert mailing("key", "revoke", "1", directory=tmp_path, **chosen).returncode == 0
+    assert mailing("key", "revoke", "7", directory=tmp_path, **chosen).returncode == 1
+
+
+def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(database_url: str, tmp_path: Path) -> None:
+    chosen = {"MAILING_DATABASE_URL": database_url}
+    good = "79160000001,916,vip,Europe/Moscow\n79160000002,916,,Asia/Omsk\n"
+    (tmp_path / "clients.csv").write_text(f"phone,operator_code,tag,timezone\n{good}12,916,,Asia/Omsk\n")
+    imported = mailing("import", "clients.csv", directory=tmp_path, **chosen)
+    assert imported.returncode == 1
+    assert "2 created, 0 updated, 1 rejected" in imported.stdout
+    assert "line 4: phone: " in imported.stderr
+    exported = mailing("export", directory=tmp_path, **chosen)
+    assert exported.returncode == 0
+    assert exported.stdout.splitlines()[1:] == good.splitlines()
+
+
+def test_a_report_is_printed_and_nothing_sent(database_url: str, tmp_path: Path) -> None:
+    printed = mailing("report", "--dry-run", directory=tmp_path, MAILING_DATABASE_URL=database_url)
+    assert printed.returncode == 0
+    assert "no mailing" in printed.stdout.lower() or "0" in printed.stdout
+
+
+def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_path: Path) -> None:
+    empty = database_url.rsplit("/", 1)[0] + "/template1"
+    refused = mailing(
+        "worker", directory=tmp_path, MAILING_DATABASE_URL=empty, MAILING_GATEWAY_URL="http://127.0.0.1:1/v1"
+    )
+    assert refused.returncode == 1
+    assert "run mailing migrate first" in refused.stderr
