@@ -37,6 +37,9 @@ MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "203
 
 Api = httpx.AsyncClient
 
+# of this test's database alone: others run beside it on the same server
+WAITS_FOR_A_LOCK = "wait_event_type = 'Lock' AND datname = current_database()"
+
 
 def is_problem(answer: httpx.Response, status: int) -> bool:
     """An error as RFC 9457 has it, with the headers that belong to its status."""
@@ -316,7 +319,7 @@ async def test_a_request_whose_connection_is_ended_is_answered_503(engine: Async
         await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
         await until(lambda: waiting_for_a_lock(engine), 1)
-        await run(engine, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        await run(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {WAITS_FOR_A_LOCK}")
         assert is_problem(await waiting, 503)
     assert await value(engine, "SELECT status FROM mailing") == "running"
     assert (await api.post(f"/mailings/{mailing_id}/pause")).json()["status"] == "paused"
@@ -341,10 +344,8 @@ async def test_a_read_only_database_is_answered_503_to_what_writes(engine: Async
 
 
 async def waiting_for_a_lock(engine: AsyncEngine) -> int:
-    statement = """
-        SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'mailing-api'
-        AND datname = current_database()"""
-    count: int = await value(engine, statement)
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE {WAITS_FOR_A_LOCK} AND application_name = 'mailing-api'"
+    count: int = await value(engine, query)
     return count
 
 

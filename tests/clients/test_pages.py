@@ -17,7 +17,7 @@ FILL = text(f"""
     SELECT '7916' || lpad(n::text, 7, '0'), CASE WHEN n % 2 = 0 THEN '916' ELSE '917' END,
            CASE WHEN n <= 5000 THEN 'early' WHEN n > 15000 THEN 'late' WHEN n % 3 = 0 THEN 'vip' END, 'Europe/Moscow'
     FROM generate_series(1, {COUNT}) AS n
-""")  # noqa: S608 - a constant
+""")
 
 
 async def plan(session: AsyncSession, filters: dict[str, str], after: int) -> dict[str, Any]:

@@ -82,7 +82,7 @@ async def test_a_status_that_its_own_columns_contradict_cannot_be_stored(engine:
     ids = dict(zip(Status, await add_messages(engine, await add_mailing(engine), list(Status)), strict=True))
     for status, change in WRONG:
         with pytest.raises(IntegrityError, match="message_status"):
-            await run(engine, f"UPDATE message SET {change} WHERE id = :id", id=ids[Status(status)])  # noqa: S608
+            await run(engine, f"UPDATE message SET {change} WHERE id = :id", id=ids[Status(status)])
 
 
 async def test_a_client_gets_one_message_of_a_mailing(engine: AsyncEngine) -> None:

@@ -205,7 +205,7 @@ async def test_statements_over_several_mailings_at_once_wait_for_each_other_in_n
                 engine,
                 f"""UPDATE message m SET status = :status, finished_at = CASE :status WHEN 'cancelled' THEN now() END
                 FROM (SELECT id FROM message WHERE client_id % 5 = :lane ORDER BY {backwards} FOR UPDATE) AS mine
-                WHERE m.id = mine.id""",  # noqa: S608 - two orders
+                WHERE m.id = mine.id""",
                 status=status,
                 lane=lane,
             )
