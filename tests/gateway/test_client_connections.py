@@ -90,7 +90,7 @@ async def test_a_dripping_body_ends_at_the_deadline(
     started = time.monotonic()
     async with gateway(await start_server(drip), timeout_s=0.4) as client:
         assert await send(client) == Answer(Outcome.ambiguous, 200, reason="no complete answer within 0.4 s")
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked", b"X-Until: close"])

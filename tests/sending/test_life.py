@@ -111,6 +111,29 @@ async def test_a_call_that_may_have_arrived_leaves_unknown_at_the_end_and_never_
         assert await campaign.finished(mailing) == {"planned": 30, "unknown": 30}
 
 
+async def test_a_mailing_whose_whole_time_passed_without_a_worker_expires_when_one_is_back(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(10)
+    mailing = await campaign.mailing(lasts_s=0.5)
+    await asyncio.sleep(0.6)
+    async with working(settings):
+        assert await campaign.finished(mailing) == {"planned": 10, "expired": 10}
+    assert {message["last_error"] for message in await campaign.messages(mailing)} == {"the mailing's end was reached"}
+    assert await sandbox.ledger() == []
+
+
+async def test_a_paused_mailing_ends_all_the_same_and_what_waited_expires(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(10)
+    mailing = await campaign.mailing(lasts_s=2)
+    assert (await campaign.api.post(f"/mailings/{mailing}/pause")).status_code == 200
+    async with working(settings):
+        assert await campaign.finished(mailing) == {"planned": 10, "expired": 10}
+    assert await sandbox.ledger() == []
+
+
 async def test_pause_stops_the_calls_resume_goes_on_and_nothing_is_sent_twice(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
 ) -> None:
