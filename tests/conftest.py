@@ -88,6 +88,12 @@ def settings(database_url: str) -> Settings:
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The whole API in this process, spoken to with a full-rights key."""
+    async with running_api(settings) as client:
+        yield client
+
+
+@asynccontextmanager
+async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(settings)
     async with (
         _running(app),

@@ -47,6 +47,17 @@ def _container() -> PostgresServer | None:
     return PostgresServer("testcontainers", container.get_connection_url(driver=None), container.stop)
 
 
+def _container_engine_answers() -> bool:
+    import docker  # noqa: PLC0415 - only where an engine may answer
+    from docker.errors import DockerException  # noqa: PLC0415
+
+    try:
+        docker.from_env(timeout=3).ping()
+    except DockerException:
+        return False
+    return True
+
+
 def _initdb() -> PostgresServer | None:
     """As root the server runs as the system user `postgres`, because PostgreSQL refuses to run as root."""
     if not shutil.which("initdb") or not shutil.which("pg_ctl"):
@@ -78,16 +89,25 @@ def _initdb() -> PostgresServer | None:
 
 
 def _embedded() -> PostgresServer:
-    from mailing import embedded  # noqa: PLC0415 - the last resort
+    """The binaries of the embedded one, on TCP as the others are: some tests put a proxy before it."""
+    from mailing.embedded.cluster import Cluster  # noqa: PLC0415 - the last resort
 
-    home = Path(tempfile.mkdtemp(prefix="mailing-tests-"))
-    server = embedded.start(home)
+    home, port = Path(tempfile.mkdtemp(prefix="mailing-tests-")), _free_port()
+    home.chmod(0o711)
+    cluster = Cluster(home)
+    cluster.initialise()
+    with (cluster.directory / "pg_hba.conf").open("w") as access:
+        access.write("host all all 127.0.0.1/32 trust\n")
+    tuning = " ".join(f"-c {option}" for option in TUNING)
+    options = f"-p {port} -k {cluster.made_socket_dir()} -c listen_addresses=127.0.0.1 {tuning}"
+    if failure := cluster.run("pg_ctl", "start", "-w", "-o", options):
+        raise RuntimeError(failure)
 
     def stop() -> None:
-        server.stop()
+        cluster.run("pg_ctl", "stop", "-m", "immediate")
         shutil.rmtree(home, ignore_errors=True)
 
-    return PostgresServer("embedded", server.url, stop)
+    return PostgresServer("embedded", f"postgresql://postgres@127.0.0.1:{port}/postgres", stop)
 
 
 def _free_port() -> int:

@@ -39,6 +39,7 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
         ("SMTP_USER", "alone"),
         ("RETRY_MAX_S", "1"),
         ("API_KEY", "short"),
+        ("API_KEY", "ключ-на-русском-языке"),
         ("LOG_LEVEL", "loud"),
     ],
 )

@@ -23,7 +23,7 @@ in Swagger UI press *Authorize* and paste it.
 **Errors** are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) `application/problem+json`:
 `title`, `status`, and a `detail` for people. A 400 names every bad field at once in `errors`:
 `[{"field": "filter.tags.0", "message": "…"}]`. 409 means that the state or a unique value forbids it.
-429 and 503 come with `Retry-After`: nothing was changed, try again.
+429 and 503 come with `Retry-After`: try again then, after a 503 look first whether the change is there.
 
 **Lists** answer `{"items": […], "next_cursor": "…"}`. Take `limit` items (1-500, default 50); pass `next_cursor`
 as `cursor` for the next page until it is `null`. A page costs the same however deep it is.

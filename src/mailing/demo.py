@@ -3,8 +3,11 @@
 import asyncio
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,7 +28,7 @@ async def run_demo(count: int) -> None:
     """Raises MailingError if not every message was sent within PATIENCE_S."""
     console, signals = Console(), Signals()
     signals.listen()
-    with tempfile.TemporaryDirectory(prefix="mailing-demo-") as directory:
+    with _throwaway() as directory:
         settings = Settings(data_dir=directory, port=free_port(), log_level="warning")
         console.print(f"Starting PostgreSQL, API, worker and a sandbox gateway; data in {directory} until the end.")
         async with site_of(settings, sandbox_port=free_port(), stop=signals.stop, say=console.print) as site:
@@ -37,6 +40,13 @@ async def run_demo(count: int) -> None:
                 story.cancel()
             await asyncio.gather(running)
             await story
+
+
+@contextmanager
+def _throwaway() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="mailing-demo-") as directory:
+        Path(directory).chmod(0o711)  # as root, PostgreSQL runs as another user and has to pass through
+        yield directory
 
 
 async def _tell(site: Site, count: int, console: Console) -> None:
@@ -94,8 +104,10 @@ def _mailing() -> dict[str, str]:
 
 
 def _table(mailing_id: int, counts: dict[str, int]) -> Table:
-    table = Table("mailing", *STATUSES, title="Statistics")
-    table.add_row(str(mailing_id), *(f"{counts[status]:,}" for status in STATUSES))
+    table = Table("messages", title=f"Mailing {mailing_id}")
+    table.add_column("number", justify="right")
+    for status in STATUSES:
+        table.add_row(status, f"{counts[status]:,}")
     return table
 
 

@@ -8,6 +8,7 @@ right by themselves.
 
 import types
 from collections.abc import Mapping
+from itertools import islice
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -16,6 +17,8 @@ from msgspec import Meta, Struct
 from mailing.errors import FieldError, Invalid
 
 S = TypeVar("S", bound=Struct)
+
+MOST_STRAYS = 100
 
 
 def parse(body: bytes, kind: type[S]) -> S:
@@ -39,15 +42,17 @@ def check(value: object, kind: type[S]) -> S:
 
 
 def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldError]) -> Struct | None:
+    """`path` is empty, or ends with a dot."""
     if not isinstance(value, dict):
-        errors.append(FieldError(path or "body", "must be a JSON object"))
+        errors.append(FieldError(path.removesuffix(".") or "body", "must be a JSON object"))
         return None
     before = len(errors)
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     hints = get_type_hints(kind, include_extras=True)
     good: dict[str, Any] = {}
     stray = f"is not a field here; known are {', '.join(fields)}"
-    errors.extend(FieldError(path + name[:100], stray) for name in value if name not in fields)
+    unknown = (name for name in value if name not in fields)
+    errors.extend(FieldError(path + name[:100], stray) for name in islice(unknown, MOST_STRAYS))
     for name, field in fields.items():
         if name not in value:
             if field.required:
@@ -63,26 +68,49 @@ def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldErro
 
 
 def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> object:  # noqa: ANN401 - any type hint
-    if value is not None and (nested := _nested_struct(hint)):
+    if value is None and types.NoneType in get_args(hint):
+        return None
+    hint = _given(hint)
+    if nested := _struct_of(hint):
         return _struct(value, nested, path + ".", errors)
     if isinstance(value, str) and "\x00" in value:
         errors.append(FieldError(path, "must not contain a NUL character"))
         return None
+    whole, item = _split_list(hint)
     try:
-        return msgspec.convert(value, hint)
+        converted = msgspec.convert(value, whole)
     except msgspec.ValidationError as error:
-        sentence, _, inside = str(error).partition(" - at `$")
-        where = inside.rstrip("`").replace("[", ".").replace("]", "")
         phrase = _description(hint)
-        errors.append(FieldError(path + where, f"must be {phrase}" if phrase else sentence.replace("`", "").lower()))
+        errors.append(FieldError(path, f"must be {phrase}" if phrase else _sentence(error)))
         return None
+    if item is None:
+        return converted
+    return [_field(each, item, f"{path}.{number}", errors) for number, each in enumerate(converted)]
 
 
-def _nested_struct(hint: Any) -> type[Struct] | None:  # noqa: ANN401 - any type hint
-    if get_origin(hint) is Annotated:
-        hint = get_args(hint)[0]
-    options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
-    return next((kind for kind in options if isinstance(kind, type) and issubclass(kind, Struct)), None)
+def _given(hint: Any) -> Any:  # noqa: ANN401 - any type hint
+    """What a field is when it is given: without the None and UNSET of its union."""
+    options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else ()
+    kept = [option for option in options if option not in {types.NoneType, msgspec.UnsetType}]
+    return kept[0] if len(kept) == 1 else hint
+
+
+def _struct_of(hint: Any) -> type[Struct] | None:  # noqa: ANN401 - any type hint
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return kind if isinstance(kind, type) and issubclass(kind, Struct) else None
+
+
+def _split_list(hint: Any) -> tuple[Any, Any]:  # noqa: ANN401 - any type hint
+    """For a list: what is asked of it as a whole, and the hint of its items. Else the hint, and None."""
+    kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if get_origin(kind) is not list:
+        return hint, None
+    return Annotated[(list[Any], *rules)] if rules else list[Any], get_args(kind)[0]
+
+
+def _sentence(error: msgspec.ValidationError) -> str:
+    """Without the value, which msgspec repeats in quotes for an unknown choice."""
+    return str(error).partition(" '")[0].replace("`", "").lower()
 
 
 def _description(hint: Any) -> str | None:  # noqa: ANN401 - any type hint

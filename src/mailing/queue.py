@@ -45,9 +45,12 @@ async def defer(
 
 
 class Queue:
-    """The worker's side. Handlers are registered by name before `run`."""
+    """The worker's side. Handlers are registered by name before `run`.
 
-    def __init__(self, database_url: str, *, concurrency: int) -> None:
+    Without the database for about twice `patience_s` it gives up, and whatever started the process starts it again.
+    """
+
+    def __init__(self, database_url: str, *, concurrency: int, patience_s: float = 10) -> None:
         # keep-alives and the user timeout end a half-open connection; libpq's default would wait for two hours
         url = conninfo.make_conninfo(
             database_url,
@@ -59,7 +62,9 @@ class Queue:
             tcp_user_timeout=30000,
         )
         self._app = procrastinate.App(
-            connector=procrastinate.PsycopgConnector(conninfo=url, min_size=1, max_size=4, configure=_autocommit)
+            connector=procrastinate.PsycopgConnector(
+                conninfo=url, min_size=1, max_size=4, timeout=patience_s, configure=_autocommit
+            )
         )
         self._concurrency = concurrency
 
@@ -76,7 +81,7 @@ class Queue:
         self._app.periodic(cron=cron)(task)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop`; jobs under way are waited for."""
+        """Works until `stop`; jobs under way are waited for. Raises when the database stays away."""
         async with self._app.open_async():
             worker = asyncio.create_task(
                 self._app.run_worker_async(

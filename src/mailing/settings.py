@@ -70,6 +70,12 @@ def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
     raise ConfigurationError(problems)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """What `load` makes the same settings of: for a child process."""
+    values = {PREFIX + name.upper(): value for name, value in msgspec.structs.asdict(settings).items()}
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
 def report_clock(settings: Settings) -> time:
     return time.fromisoformat(settings.report_time)
 
@@ -101,6 +107,7 @@ def _contradictions(settings: Settings) -> list[str]:
         "GATEWAY_URL must be an http:// or https:// address, such as https://probe.fbrq.cloud/v1": settings.gateway_url
         is None
         or (urlsplit(settings.gateway_url).scheme in {"http", "https"} and bool(urlsplit(settings.gateway_url).netloc)),
+        "API_KEY must be printable ASCII": settings.api_key is None or _printable(settings.api_key),
         "GATEWAY_TOKEN must be printable ASCII": settings.gateway_token is None or _printable(settings.gateway_token),
         "RETRY_MAX_S must not be below MAILING_RETRY_BASE_S": settings.retry_max_s >= settings.retry_base_s,
         "REPORT_TIME must be a time of day such as 09:00": bool(

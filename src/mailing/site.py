@@ -5,14 +5,16 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from mailing import db, embedded
 from mailing.errors import MailingError
-from mailing.settings import Settings
+from mailing.settings import PREFIX, Settings, environment
 from mailing.supervisor import Child, Signals, supervise
 
 Say = Callable[[str], None]
@@ -49,18 +51,19 @@ async def database_of(settings: Settings, *, stop: asyncio.Event, say: Say) -> A
 @asynccontextmanager
 async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event, say: Say) -> AsyncIterator[Site]:
     """Prepares database, key and ports. Raises MailingError for a port in use."""
+    data_dir_of(settings).mkdir(parents=True, exist_ok=True)
     _refuse_port_in_use(settings.host, settings.port, "MAILING_PORT")
     if not settings.gateway_url:
         _refuse_port_in_use(settings.host, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
     async with database_of(settings, stop=stop, say=say) as database_url:
         key = settings.api_key or _kept_key(data_dir_of(settings) / "api-key")
         sandbox_url = None if settings.gateway_url else f"http://{settings.host}:{sandbox_port}"
-        env = {"MAILING_DATABASE_URL": database_url, "MAILING_API_KEY": key}
-        children = [_child("api", env), _child("worker", env)]
+        complete = replace(settings, database_url=database_url, api_key=key)
+        children = []
         if sandbox_url:
-            env |= {"MAILING_GATEWAY_URL": f"{sandbox_url}/v1", "MAILING_GATEWAY_TOKEN": "sandbox"}
-            sandbox = _child("sandbox", {}, "--host", settings.host, "--port", str(sandbox_port))
-            children = [sandbox, _child("api", env), _child("worker", env)]
+            complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
+            children = [_child("sandbox", complete, "--host", settings.host, "--port", str(sandbox_port))]
+        children += [_child("api", complete), _child("worker", complete)]
         yield Site(f"http://{settings.host}:{settings.port}", key, database_url, sandbox_url, children)
 
 
@@ -83,9 +86,11 @@ async def _migrate(database_url: str) -> None:
         await engine.dispose()
 
 
-def _child(name: str, env: Mapping[str, str], *arguments: str) -> Child:
+def _child(name: str, settings: Settings, *arguments: str) -> Child:
+    """It is told every setting, and started where no other `.env` lies."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)} | environment(settings)
     argv = [sys.executable, "-m", "mailing", name, "--supervised", *arguments]
-    return Child(name, argv, dict(os.environ) | dict(env))
+    return Child(name, argv, env, cwd=data_dir_of(settings))
 
 
 def _kept_key(path: Path) -> str:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 WRONG_USE = 2  # the exit status that another try can't mend
 GRACE_S = 10.0
@@ -27,6 +28,7 @@ class Child:
     name: str
     argv: Sequence[str]
     env: Mapping[str, str]
+    cwd: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ async def _live(child: Child, signals: Signals) -> tuple[str, int | None]:
     """One life of a child: how it ended, in words, and its exit status (negative: the signal; None: never started)."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *child.argv, env=child.env, stdin=asyncio.subprocess.PIPE, start_new_session=True
+            *child.argv, env=child.env, cwd=child.cwd, stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
         return f"can't be started ({error.strerror})", None

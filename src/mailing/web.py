@@ -211,7 +211,8 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     if not _passes(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
-    return problem(503, "The database can't answer now; nothing was changed. Try again in a few seconds.")
+    doubt = "" if request.method == "GET" else " Look first: the change may have been made."
+    return problem(503, f"The database can't answer now; try again in a few seconds.{doubt}")
 
 
 # by SQLSTATE, two digits for a whole class: connection, rollback (deadlock), resources, intervention, system, read-only
@@ -220,17 +221,26 @@ _PASSING = ("08", "40", "53", "55P03", "57", "58", "25006")
 
 def _passes(error: Exception) -> bool:
     """Whether the same request may work a moment later."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
+    cause: BaseException | None = error
+    if isinstance(error, DBAPIError):  # SQLAlchemy's own class around asyncpg's
+        cause = error.orig and (error.orig.__cause__ or error.orig)
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    state = str(getattr(cause, "sqlstate", None) or "")
     misused = isinstance(cause, ValueError)  # asyncpg's DataError is an InterfaceError too
     busy = isinstance(cause, OSError | PoolTimeout | asyncpg.InterfaceError) and not misused
-    return lost or busy or state.startswith(_PASSING)
+    return lost or busy or str(getattr(cause, "sqlstate", "")).startswith(_PASSING)
 
 
 def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     logger.error("unexpected error", path=request.url.path, method=request.method, exc_info=error)
     return problem(500, "Something went wrong here; it has been logged.")
+
+
+def _at_the_end(request: Request[Any, Any, Any], error: ExceptionGroup[Exception]) -> Response[Problem]:
+    """Litestar wraps what a dependency raises when it ends: a COMMIT that failed, a connection that is gone."""
+    cause = error.exceptions[0]
+    handler = next(EXCEPTION_HANDLERS[kind] for kind in type(cause).__mro__ if kind in EXCEPTION_HANDLERS)
+    answer: Response[Problem] = handler(request, cause)
+    return answer
 
 
 EXCEPTION_HANDLERS: ExceptionHandlersMap = {
@@ -242,6 +252,7 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `db.driver`
     asyncpg.InterfaceError: _database,
     OSError: _database,
+    ExceptionGroup: _at_the_end,
     Exception: _bug,
 }
 
@@ -278,5 +289,6 @@ def _fits(connection: ASGIConnection[Any, Any, Any, Any], name: str, kind: Any) 
 
 def _refused_value(field: FieldDefinition) -> FieldError:
     definition = field.kwarg_definition
-    phrase = definition.description if isinstance(definition, ParameterKwarg) else None
-    return FieldError(field.name, f"must be {phrase or 'another value'}")
+    if not isinstance(definition, ParameterKwarg):
+        return FieldError(field.name, "must be another value")
+    return FieldError(definition.name or field.name, f"must be {definition.description or 'another value'}")

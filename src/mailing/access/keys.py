@@ -58,7 +58,7 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: B
         return
     async with transaction(connection.app.state.sessions) as session:
         known = await session.execute(
-            text("SELECT FROM api_key WHERE hash = :hash AND revoked_at IS NULL"), {"hash": _hash(key)}
+            text("SELECT id FROM api_key WHERE hash = :hash AND revoked_at IS NULL"), {"hash": _hash(key)}
         )
         if known.first() is None:
             raise Unauthorized("This key is not known here, or it was revoked.")

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import UNSET
-from sqlalchemy import Row, Select, select, text
+from sqlalchemy import BigInteger, Row, Select, literal, select, text, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -27,9 +27,24 @@ _COLUMNS = [_TABLE[name] for name in ClientOut.__struct_fields__]
 
 
 def page_of_clients(filters: Mapping[str, str], *, after: int, limit: int) -> Select[Any]:
-    """A page and one row more, by keyset: client_by_tag, client_by_operator_code, client_phone_unique or the key."""
-    wanted = [_TABLE[name] == value for name, value in filters.items()]
-    return select(*_COLUMNS).where(_TABLE.id > after, *wanted).order_by(_TABLE.id).limit(limit + 1)
+    """A page and one row more, by keyset. Index: client_phone_unique, client_by_tag, client_by_operator_code, the key.
+
+    An equality would let the planner walk the primary key instead and throw rows away, for ever where they are rare.
+    The pair makes it begin in the filter's own index, at the very place; a second filter costs what it throws away.
+    """
+    page = select(*_COLUMNS).where(*(_TABLE[name] == value for name, value in filters.items() if name != _led(filters)))
+    if leading := _led(filters):
+        column, value = _TABLE[leading], literal(filters[leading])
+        beyond = tuple_(column, _TABLE.id) > tuple_(value, literal(after, BigInteger))
+        page = page.where(beyond, column <= value).order_by(column, _TABLE.id)
+    else:
+        page = page.where(_TABLE.id > after).order_by(_TABLE.id)
+    return page.limit(limit + 1)
+
+
+def _led(filters: Mapping[str, str]) -> str | None:
+    """The filter whose index is walked; a phone needs no walk."""
+    return None if "phone" in filters else next((name for name in ("tag", "operator_code") if name in filters), None)
 
 
 async def list_clients(session: AsyncSession, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
@@ -135,6 +150,7 @@ _STAGE = text("""
     ON COMMIT DROP
 """)
 _STAGE_MOVED = text("CREATE TEMPORARY TABLE moved_client (id bigint) ON COMMIT DROP")
+_UNSTAGE = text("DROP TABLE staged_client, moved_client")
 
 # Phones that are new, the last row of each. In the order of phones: two imports never wait for each other in a
 # circle, and the unique index grows at one end. No id is spent on a phone that exists.
@@ -172,7 +188,7 @@ _STATEMENT_TIMEOUT_S = 900  # a file of the greatest size takes a tenth of it
 async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Collection[str]) -> int:
     """Stores rows of STAGED_COLUMNS in COPY's text format; returns how many clients are new.
 
-    Of the optional columns only those named in `columns` change clients that exist. 1,000,000 new clients: 9 s.
+    Of the optional columns only those named in `columns` change clients that exist. A million new clients take 20 s.
     """
     for table in (_STAGE, _STAGE_MOVED):
         await session.execute(table)
@@ -185,6 +201,7 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
         given = "operator_code" in columns, "tag" in columns
         if _rows(await connection.execute(_UPDATE_CHANGED, *given, timeout=_STATEMENT_TIMEOUT_S)):
             await void_openings_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
+    await session.execute(_UNSTAGE)
     return created
 
 

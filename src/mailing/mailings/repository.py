@@ -16,6 +16,10 @@ from mailing.mailings.rules import Status
 class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
     model_type = Mailing
 
+    def __init__(self, session: AsyncSession) -> None:
+        """SQLAlchemy's errors come through as they are: `web` has to tell an outage from a bug."""
+        super().__init__(session=session, wrap_exceptions=False)
+
     async def existing(self, mailing_id: int) -> Mailing:
         return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None), mailing_id)
 

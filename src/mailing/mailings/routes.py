@@ -21,7 +21,10 @@ from mailing.web import Body, Cursor, Id, Limit, Page, Session, decode_cursor, d
 
 PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
 
-StatusFilter = Annotated[Status | None, QueryParameter(description="a status of a mailing")]
+StatusFilter = Annotated[
+    Status | None,
+    QueryParameter(description="a status of a mailing: scheduled, running, paused, finished or cancelled"),
+]
 
 
 class MailingController(Controller):

@@ -10,9 +10,13 @@ from mailing.errors import NotFound
 from mailing.messages.schemas import AttemptOut, MessageOut, MessageStory, WaitingFor
 from mailing.messages.states import Status
 
+# As the claim does it: the next call takes phone and text anew, unless an attempt may have arrived with the old ones.
+_ANEW = "m.status = 'pending' AND NOT m.ambiguous"
+
 # What is due waits for its turn (rate); before that, for what the plan or the last attempt said.
-_COLUMNS = """
-    m.id, m.mailing_id, m.client_id, coalesce(m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
+_COLUMNS = f"""
+    m.id, m.mailing_id, m.client_id,
+    coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
     CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.last_error,
     CASE WHEN m.status <> 'pending' THEN NULL
          WHEN g.status = 'paused' THEN 'pause'
@@ -25,7 +29,8 @@ _COLUMNS = """
 # By primary key.
 _ONE = text(f"""
     SELECT {_COLUMNS}, t.text FROM message m JOIN mailing g ON g.id = m.mailing_id
-    JOIN mailing_text t ON t.mailing_id = g.id AND t.revision = coalesce(m.text_revision, g.text_revision)
+    JOIN mailing_text t ON t.mailing_id = g.id
+        AND t.revision = CASE WHEN {_ANEW} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
     LEFT JOIN client c ON c.id = m.client_id WHERE m.id = :id AND g.deleted_at IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
@@ -34,15 +39,22 @@ _ATTEMPTS = text("""
     WHERE message_id = :id ORDER BY number
 """)
 
-# A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page.
+# A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page. Asked
+# for one status in the order of ids, the planner may walk the primary key instead, and all of it for a status that
+# hardly occurs; in the order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
 _PAGE = text(f"""
-    SELECT {_COLUMNS} FROM unnest(CAST(:statuses AS text[])) AS wanted (status)
-    CROSS JOIN LATERAL (
-        SELECT * FROM message WHERE mailing_id = :mailing_id AND status = wanted.status AND id > :cursor
-        ORDER BY id LIMIT :count
+    SELECT {_COLUMNS} FROM (
+        SELECT each.* FROM unnest(CAST(:statuses AS text[])) AS wanted (status)
+        CROSS JOIN LATERAL (
+            SELECT * FROM message
+            WHERE mailing_id = :mailing_id AND (status, id) > (wanted.status, CAST(:cursor AS bigint))
+              AND status <= wanted.status
+            ORDER BY status, id LIMIT :count
+        ) each
+        ORDER BY each.id LIMIT :count
     ) m
     JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
-    ORDER BY m.id LIMIT :count
+    ORDER BY m.id
 """)  # noqa: S608 - composed from constants of this module
 
 

@@ -19,10 +19,10 @@ async def sweep(sessions: Sessions, policy: Policy) -> None:
         for found in await needs(session):
             if found.plan:
                 await queue.defer(session, "plan_mailing", mailing_id=found.mailing_id)
+            if found.send:  # in the order of plan_mailing, so that neither waits for the other's half
+                await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
             if found.openings:
                 await queue.defer(session, "settle_mailing", mailing_id=found.mailing_id)
-            if found.send:
-                await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
     if reclaimed:
         logger.warning("leases reclaimed", messages=reclaimed)
 

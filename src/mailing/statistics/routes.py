@@ -11,7 +11,7 @@ from mailing.statistics import repository
 from mailing.statistics.schemas import Counts, MailingStatistics, Statistics
 from mailing.web import Cursor, Id, Limit, Session, decode_cursor, documented, page
 
-StatusFilter = Annotated[Status | None, QueryParameter(description="a status of a message")]
+StatusFilter = Annotated[Status | None, QueryParameter(description=f"a status of a message: {', '.join(Status)}")]
 
 
 class StatisticsController(Controller):

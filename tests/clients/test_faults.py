@@ -1,0 +1,101 @@
+"""Uploads that break off and a database that fails: nothing is stored, and the answer says to try again."""
+
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from mailing.app import create_app
+from mailing.db import Sessions, transaction
+from mailing.settings import Settings
+
+CLIENT = {"phone": "79161234567", "timezone": "UTC"}
+FILE = "phone,timezone\n79161234567,UTC\n"
+
+
+async def fail_after_insert(sessions: Sessions, body: str) -> None:
+    """From now on the server does this when a client was inserted, which stands for any moment it may happen."""
+    function = f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
+    async with transaction(sessions) as session:
+        await session.execute(text(function))
+        await session.execute(text("CREATE TRIGGER fail AFTER INSERT ON client EXECUTE FUNCTION fail()"))
+
+
+async def stored(sessions: Sessions) -> int:
+    async with transaction(sessions) as session:
+        count: int = (await session.execute(text("SELECT count(*) FROM client"))).scalar_one()
+    return count
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "PERFORM pg_terminate_backend(pg_backend_pid())",
+        "RAISE EXCEPTION 'deadlock' USING ERRCODE = 'deadlock_detected'",
+        "RAISE EXCEPTION 'full' USING ERRCODE = 'disk_full'",
+        "RAISE EXCEPTION 'read-only' USING ERRCODE = 'read_only_sql_transaction'",
+    ],
+)
+async def test_a_database_that_fails_for_now_is_unavailable(
+    api: httpx.AsyncClient, sessions: Sessions, failure: str
+) -> None:
+    await fail_after_insert(sessions, failure)
+    for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
+        assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
+        assert answer.headers["retry-after"] == "5"
+    assert await stored(sessions) == 0
+
+
+async def test_a_commit_that_fails_is_not_answered_with_success(api: httpx.AsyncClient, sessions: Sessions) -> None:
+    function = """
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'; END $$
+    """
+    trigger = """
+        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON client DEFERRABLE INITIALLY DEFERRED
+        FOR EACH ROW EXECUTE FUNCTION fail()
+    """
+    async with transaction(sessions) as session:
+        await session.execute(text(function))
+        await session.execute(text(trigger))
+    for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
+        assert answer.status_code == 503
+    assert await stored(sessions) == 0
+
+
+async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, sessions: Sessions) -> None:
+    app = create_app(settings)
+    app.state.sessions = sessions
+    file = ("phone,operator_code,tag,timezone\n" + "".join(f"7916{n:07d},,,UTC\n" for n in range(5000))).encode()
+    events = iter([{"type": "http.request", "body": file, "more_body": True}, {"type": "http.disconnect"}])
+    answers: list[Any] = []
+
+    async def receive() -> Any:  # noqa: ANN401 - an ASGI event
+        return next(events)
+
+    async def send(event: Any) -> None:  # noqa: ANN401 - an ASGI event
+        answers.append(event)
+
+    scope = upload_scope("/mailing/api/clients/import", str(settings.api_key))
+    await app(scope, receive, send)
+    assert answers[0]["status"] >= 400
+    assert await stored(sessions) == 0
+
+
+def upload_scope(path: str, key: str) -> Any:  # noqa: ANN401 - an ASGI scope
+    headers = [(b"host", b"test"), (b"authorization", f"Bearer {key}".encode())]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": ("test", 80),
+    }

@@ -1,0 +1,290 @@
+"""The API of clients, from the outside."""
+
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+
+from mailing.clients.routes import clients
+from mailing.web import provide_session
+
+MOSCOW: dict[str, Any] = {"phone": "79161234567", "tag": "vip", "timezone": "Europe/Moscow"}
+
+
+async def created(api: httpx.AsyncClient, **fields: object) -> dict[str, Any]:
+    answer = await api.post("/clients/", json=MOSCOW | fields)
+    assert answer.status_code == 201, answer.text
+    client: dict[str, Any] = answer.json()
+    return client
+
+
+def bad_fields(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return [error["field"] for error in answer.json()["errors"]]
+
+
+async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:
+    answer = await api.post("/clients/", json=MOSCOW)
+    client = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == f"/mailing/api/clients/{client['id']}/"
+    assert client == MOSCOW | {
+        "id": client["id"],
+        "operator_code": "916",
+        "opted_out": False,
+        "created_at": client["created_at"],
+        "updated_at": client["created_at"],
+    }
+    assert client["created_at"].endswith("Z")
+    assert (await api.get(answer.headers["location"].removeprefix("/mailing/api"))).json() == client
+
+
+async def test_the_operator_code_is_the_callers_where_given(api: httpx.AsyncClient) -> None:
+    assert (await created(api, operator_code="925"))["operator_code"] == "925"
+
+
+async def test_a_phone_belongs_to_one_client(api: httpx.AsyncClient) -> None:
+    first = await created(api)
+    second = await created(api, phone="79161234568")
+    answers = [
+        await api.post("/clients", json=MOSCOW),
+        await api.put(f"/clients/{second['id']}", json=MOSCOW),
+        await api.patch(f"/clients/{second['id']}", json={"phone": first["phone"]}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 409
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert [error["field"] for error in answer.json()["errors"]] == ["phone"]
+        assert first["phone"] not in answer.text
+    assert (await api.get(f"/clients/{second['id']}")).json() == second
+
+
+async def test_put_empties_what_it_leaves_out_but_keeps_the_opt_out(api: httpx.AsyncClient) -> None:
+    client = await created(api, operator_code="925", opted_out=True)
+    answer = await api.put(f"/clients/{client['id']}/", json={"phone": "79031112233", "timezone": "Asia/Omsk"})
+    changed = {"phone": "79031112233", "timezone": "Asia/Omsk", "operator_code": "903", "tag": None}
+    assert answer.json() == client | changed | {"updated_at": answer.json()["updated_at"]}
+    assert answer.json()["updated_at"] > client["updated_at"]
+
+
+@pytest.mark.parametrize(
+    ("patch", "changed"),
+    [
+        ({}, {}),
+        ({"tag": None}, {"tag": None}),
+        ({"opted_out": True}, {"opted_out": True}),
+        ({"timezone": "Asia/Tokyo"}, {"timezone": "Asia/Tokyo"}),
+        ({"operator_code": "925"}, {"operator_code": "925"}),
+        ({"phone": "79031112233"}, {"phone": "79031112233", "operator_code": "903"}),
+        ({"phone": "79031112233", "operator_code": "916"}, {"phone": "79031112233", "operator_code": "916"}),
+    ],
+)
+async def test_patch_changes_the_given_fields_alone(
+    api: httpx.AsyncClient, patch: dict[str, object], changed: dict[str, object]
+) -> None:
+    client = await created(api)
+    answer = await api.patch(f"/clients/{client['id']}", json=patch)
+    assert answer.status_code == 200
+    assert answer.json() | {"updated_at": client["updated_at"]} == client | changed
+
+
+async def test_an_operator_code_of_its_own_stays_when_the_phone_changes_until_null_takes_it_back(
+    api: httpx.AsyncClient,
+) -> None:
+    client = await created(api, operator_code="925")
+    address = f"/clients/{client['id']}"
+    assert (await api.patch(address, json={"phone": "79031112233"})).json()["operator_code"] == "925"
+    assert (await api.patch(address, json={"operator_code": None})).json()["operator_code"] == "903"
+
+
+async def test_a_change_of_nothing_leaves_updated_at_alone(api: httpx.AsyncClient) -> None:
+    client = await created(api)
+    assert (await api.patch(f"/clients/{client['id']}", json=MOSCOW)).json() == client
+
+
+async def test_a_deleted_client_is_gone(api: httpx.AsyncClient) -> None:
+    address = f"/clients/{(await created(api))['id']}/"
+    assert (await api.delete(address)).status_code == 204
+    for method in ("GET", "DELETE"):
+        answer = await api.request(method, address)
+        assert answer.status_code == 404
+        assert answer.headers["content-type"] == "application/problem+json"
+    assert (await api.put(address, json=MOSCOW)).status_code == 404
+    assert (await api.patch(address, json={})).status_code == 404
+    await created(api)
+
+
+PHONES_OF_OTHER_TYPES: list[object] = [79161234567, None, [], {}, True, "\u0667" * 11]
+ODD_ZONES: list[object] = ["Europe/Moscow\n", "../etc/passwd", "x" * 1000, "UTC\u0000", None, 3]
+BAD_VALUES: dict[str, list[object]] = {
+    "phone": [
+        "89161234567",
+        "+79161234567",
+        "7916123456",
+        "79161234567\n",
+        "",
+        "7916123456\u0000",
+        *PHONES_OF_OTHER_TYPES,
+    ],
+    "operator_code": ["91", "9160", "9a6", "916\n", "", 916, False, ["916"]],
+    "tag": ["", " ", " vip", "vip ", "a\nb", "a\u0000b", "a\u007f", "x\n", "x" * 101, 5, ["a"]],
+    "timezone": ["UTC+3", "+03:00", "MSK", "moscow", "localtime", "Factory", "posix/UTC", "", *ODD_ZONES],
+    "opted_out": ["true", 1, None, []],
+    "unknown": [1],
+    "id": [5],
+    "\u0000": [1],
+}
+
+
+async def test_a_bad_value_is_refused_under_its_own_name(api: httpx.AsyncClient) -> None:
+    client = await created(api)
+    address = f"/clients/{client['id']}"
+    for field, value in ((field, value) for field, values in BAD_VALUES.items() for value in values):
+        other = MOSCOW | {"phone": "79031112233", field: value}
+        answers = [await api.post("/clients", json=other), await api.put(address, json=other)]
+        answers.append(await api.patch(address, json={field: value}))
+        assert [bad_fields(answer) for answer in answers] == [[field]] * 3, (field, value)
+    assert (await api.get("/clients")).json()["items"] == [client]
+
+
+async def test_every_bad_field_is_named_at_once_and_says_what_it_must_be(api: httpx.AsyncClient) -> None:
+    body = {"phone": "8", "operator_code": 9, "tag": " ", "timezone": "UTC+3", "opted_out": 1, "colour": "red"}
+    answer = await api.post("/clients", json=body)
+    assert sorted(bad_fields(answer)) == sorted(body)
+    sentences = {error["field"]: error["message"] for error in answer.json()["errors"]}
+    assert sentences["phone"].startswith("must be 11 digits beginning with 7")
+    assert "Etc/GMT-3" in sentences["timezone"]
+
+
+NO_OBJECTS = [
+    *(b"", b"null", b"[]", b"nul", b'"x"', b"{", b"[" * 50_000, b"\xff", b"NaN"),
+    *(b'{"phone": 1e999}', b'{"tag": "\\ud800"}', b'{"tag": "\xed\xa0\x80"}'),
+]
+
+
+async def test_a_body_that_is_no_json_object_is_refused_as_a_whole(api: httpx.AsyncClient) -> None:
+    address = f"/clients/{(await created(api))['id']}"
+    for body in NO_OBJECTS:
+        for method, path in (("POST", "/clients"), ("PUT", address), ("PATCH", address)):
+            assert bad_fields(await api.request(method, path, content=body)) == ["body"], body[:20]
+
+
+async def test_a_body_over_a_megabyte_is_too_large(api: httpx.AsyncClient) -> None:
+    answer = await api.post("/clients", content=b" " * 1_000_001)
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
+NO_CLIENTS = {"0": 400, "-1": 400, str(2**63): 400, str(2**63 - 1): 404, "abc": 404, "1.5": 404, "1/2": 404}
+
+
+async def test_an_address_of_no_client_is_answered_as_a_problem(api: httpx.AsyncClient) -> None:
+    for place, status in (NO_CLIENTS | {"%00": 404, "%ff": 404, "9" * 5000: 404}).items():
+        for method in ("GET", "PUT", "PATCH", "DELETE"):
+            answer = await api.request(method, f"/clients/{place}", json=MOSCOW)
+            assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), place
+
+
+async def test_a_trailing_slash_and_the_customers_capital_letter_do_not_matter(api: httpx.AsyncClient) -> None:
+    client = await created(api)
+    for path in ("/clients", "/clients/", "/Clients", "/Clients/"):
+        assert (await api.get(path)).json()["items"] == [client]
+        assert (await api.get(f"{path.rstrip('/')}/{client['id']}/")).json() == client
+    assert (await api.get("/Clients/export/")).status_code == 200
+    assert (await api.get("/Clientsx")).status_code == 404
+
+
+async def test_filters_narrow_the_list_down(api: httpx.AsyncClient) -> None:
+    vip = await created(api)
+    plain = await created(api, phone="79161234568", tag=None)
+    other = await created(api, phone="79031112233", tag="=1+1 & ü")
+
+    async def found(**filters: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = (await api.get("/clients", params=filters)).json()["items"]
+        return items
+
+    assert await found() == [vip, plain, other]
+    assert await found(tag="vip") == [vip]
+    assert await found(tag="=1+1 & ü") == [other]
+    assert await found(operator_code="916") == [vip, plain]
+    assert await found(phone="79031112233") == [other]
+    assert await found(operator_code="903", tag="vip") == []
+    assert await found(tag="' OR true --") == []
+
+
+async def test_pages_follow_each_other_without_gap_or_repetition(api: httpx.AsyncClient) -> None:
+    clients = [await created(api, phone=f"7916000000{n}") for n in range(7)]
+    found, cursor = [], None
+    for size in (3, 3, 1):
+        page = (await api.get("/clients", params={"limit": 3} | ({"cursor": cursor} if cursor else {}))).json()
+        assert len(page["items"]) == size
+        found += page["items"]
+        cursor = page["next_cursor"]
+    assert (found, cursor) == (clients, None)
+
+
+BAD_QUERIES = [
+    ("colour=red", ["colour"]),
+    ("session=1&data=2&request=3", ["session", "data", "request"]),
+    *((f"limit={value}", ["limit"]) for value in ("0", "501", "", "ten", "-1", "1.5", "9" * 5000)),
+    *((f"cursor={value}", ["cursor"]) for value in ("", "x", "__________8", "AAAAAAAAAAA%0a", "A" * 5000)),
+    *((f"tag={value}", ["tag"]) for value in ("", "a%00b", "%00", "x" * 101)),
+    *((f"operator_code={value}", ["operator_code"]) for value in ("91", "916%0a", "%ff")),
+    ("phone=89161234567", ["phone"]),
+    ("%00=1", ["\u0000"]),
+    ("limit=0&cursor=x&tag=%00&operator_code=x&phone=8", ["tag", "operator_code", "phone", "limit", "cursor"]),
+    ("limit=0&colour=red&phone=8", ["colour", "phone", "limit"]),
+]
+
+
+async def test_every_bad_query_parameter_is_named(api: httpx.AsyncClient) -> None:
+    for query, fields in BAD_QUERIES:
+        assert bad_fields(await api.get(f"/clients?{query}")) == fields, query
+
+
+async def test_an_odd_query_that_can_be_read_finds_nothing(api: httpx.AsyncClient) -> None:
+    await created(api)
+    for query in ("tag=%ff%fe", "tag=%ed%a0%80", "tag=\u00fc", "tag=a%0a", "tag=vip&tag=b", "phone=79999999999"):
+        answer = await api.get(f"/clients?{query}")
+        assert (answer.status_code, answer.json()["items"]) == (200, []), query
+
+
+async def test_no_address_takes_query_parameters_it_does_not_know(api: httpx.AsyncClient) -> None:
+    client = await created(api)
+    for method, path in [("GET", f"/clients/{client['id']}"), ("POST", "/clients"), ("GET", "/clients/export")]:
+        assert bad_fields(await api.request(method, f"{path}?tag=vip", json=MOSCOW)) == ["tag"]
+
+
+async def test_without_a_key_nothing_is_told(api: httpx.AsyncClient) -> None:
+    for method, path in [("GET", "/clients"), ("POST", "/clients/import"), ("GET", "/clients/export?x=1")]:
+        answer = await api.request(method, path, headers={"Authorization": ""})
+        assert answer.status_code == 401
+
+
+def documented() -> dict[str, Any]:
+    dependencies = {"session": Provide(provide_session)}
+    api = Router("/mailing/api", route_handlers=[clients], dependencies=dependencies)
+    config = OpenAPIConfig(title="clients", version="1", use_handler_docstrings=True)
+    return Litestar([api], openapi_config=config).openapi_schema.to_schema()
+
+
+async def test_the_documented_examples_work_when_tried(api: httpx.AsyncClient) -> None:
+    schema = documented()
+    fields = schema["components"]["schemas"]["ClientIn"]["properties"]
+    example = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
+    assert (await api.post("/clients", json=example)).status_code == 201
+    upload = schema["paths"]["/mailing/api/clients/import"]["post"]["requestBody"]["content"]["text/csv"]["example"]
+    answer = await api.post("/clients/import", content=upload)
+    assert answer.json() == {"created": 1, "updated": 1, "rejected": 0, "errors": []}
+
+
+def test_every_operation_is_described_with_its_answers() -> None:
+    operations = [operation for item in documented()["paths"].values() for operation in item.values()]
+    assert len(operations) == 8
+    for operation in operations:
+        assert operation["summary"]
+        assert operation["operationId"].endswith(("client", "clients"))
+        assert operation["responses"].keys() >= {"400", "401", "503"}

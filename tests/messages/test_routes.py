@@ -1,0 +1,201 @@
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.messages.states import Status
+from rows import add_client, add_mailing, add_messages, run, value
+
+Api = httpx.AsyncClient
+HOUR = "interval '1 h'"
+
+
+async def story(api: Api, message_id: int) -> dict[str, Any]:
+    answer = await api.get(f"/messages/{message_id}/")
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+async def change(engine: AsyncEngine, message_id: int, columns: str) -> None:
+    await run(engine, f"UPDATE message SET {columns} WHERE id = :id", id=message_id)
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine, api: Api) -> None:
+    client_id, mailing_id = await add_client(engine), await add_mailing(engine, text="Sale")
+    (message_id,) = await add_messages(engine, mailing_id, ["sent"], first_client=client_id)
+    await change(engine, message_id, "attempts = 2, attempt_no = 3, finished_at = '2026-05-01T10:00:03Z'")
+    await run(
+        engine,
+        """INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason) VALUES
+        (:id, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, ''),
+        (:id, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'the worker was lost during the call'),
+        (:id, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'HTTP 429'),
+        (:id + 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'another message')""",
+        id=message_id,
+    )
+    found = await story(api, message_id)
+    due_at = found.pop("due_at")
+    assert moment(due_at).tzinfo is not None
+    assert found == {
+        "id": message_id,
+        "mailing_id": mailing_id,
+        "client_id": client_id,
+        "phone": "79160000000",
+        "status": "sent",
+        "attempts": 2,
+        "sent_at": "2026-05-01T10:00:03Z",
+        "waiting_for": None,
+        "last_error": None,
+        "text": "Sale",
+        "history": [
+            {
+                "number": 1,
+                "started_at": "2026-05-01T10:00:00Z",
+                "duration_ms": None,
+                "outcome": "ambiguous",
+                "http_status": None,
+                "code": None,
+                "reason": "the worker was lost during the call",
+            },
+            {
+                "number": 2,
+                "started_at": "2026-05-01T10:00:01Z",
+                "duration_ms": 12,
+                "outcome": "throttled",
+                "http_status": 429,
+                "code": None,
+                "reason": "HTTP 429",
+            },
+            {
+                "number": 3,
+                "started_at": "2026-05-01T10:00:02Z",
+                "duration_ms": 85,
+                "outcome": "accepted",
+                "http_status": 200,
+                "code": 0,
+                "reason": "",
+            },
+        ],
+    }
+
+
+IN_AN_HOUR, AN_HOUR_AGO = f"now() + {HOUR}", f"now() - {HOUR}"
+
+# The columns of an unsent message of a running mailing, why it waits, and whether it is known until when.
+WAITS = [
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'window'", "window", True),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = NULL", "window", True),
+    (f"due_at = {AN_HOUR_AGO}, closes_at = {AN_HOUR_AGO} + interval '1 s'", "window", False),
+    (f"due_at = {AN_HOUR_AGO}, closes_at = '-infinity', waiting = 'retry'", "window", False),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'retry', attempts = 1", "retry", True),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'rate'", "rate", True),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'breaker'", "breaker", True),
+    (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, waiting = NULL", "rate", False),
+    (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, waiting = 'retry'", "rate", False),
+]
+
+
+async def test_an_unsent_message_says_what_it_waits_for_and_until_when(engine: AsyncEngine, api: Api) -> None:
+    ids = await add_messages(engine, await add_mailing(engine), ["pending"] * len(WAITS))
+    for message_id, (columns, reason, known) in zip(ids, WAITS, strict=True):
+        await change(engine, message_id, columns)
+        found = await story(api, message_id)
+        until = found["due_at"] if known else None
+        assert found["waiting_for"] == {"reason": reason, "until": until}, columns
+        assert found["sent_at"] is None
+
+
+async def test_in_a_paused_mailing_everything_unsent_waits_for_the_resume(engine: AsyncEngine, api: Api) -> None:
+    ids = await add_messages(engine, await add_mailing(engine, status="paused"), ["pending"] * len(WAITS))
+    for message_id, (columns, _, _) in zip(ids, WAITS, strict=True):
+        await change(engine, message_id, columns)
+        assert (await story(api, message_id))["waiting_for"] == {"reason": "pause", "until": None}
+
+
+async def test_what_does_not_wait_says_nothing_of_waiting_and_only_what_was_sent_has_its_time(
+    engine: AsyncEngine, api: Api
+) -> None:
+    statuses = [status for status in Status if status is not Status.pending]
+    for mailing_status in ("running", "paused", "finished"):
+        mailing_id = await add_mailing(engine, status=mailing_status)
+        for message_id, status in zip(await add_messages(engine, mailing_id, statuses), statuses, strict=True):
+            found = await story(api, message_id)
+            assert (found["status"], found["waiting_for"]) == (status, None)
+            assert (found["sent_at"] is not None) == (status is Status.sent)
+
+
+async def test_an_opening_that_has_been_voided_can_still_be_read(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine)
+    (message_id,) = await add_messages(engine, mailing_id, ["pending"])
+    await change(engine, message_id, "closes_at = '-infinity'")
+    assert (await story(api, message_id))["waiting_for"] == {"reason": "window", "until": None}
+    assert (await api.get(f"/statistics/{mailing_id}/")).json()["messages"]["items"][0]["id"] == message_id
+
+
+async def test_a_message_shows_the_text_it_went_out_with_and_before_that_the_newest(
+    engine: AsyncEngine, api: Api
+) -> None:
+    mailing_id = await add_mailing(engine, text="first")
+    statuses = ["sent", "sending", "unknown", "pending", "pending", "pending"]
+    ids = await add_messages(engine, mailing_id, statuses)
+    await change(engine, ids[4], "attempts = 1, attempt_no = 1, phone = '79160000000', text_revision = 1")
+    await change(engine, ids[5], "attempts = 1, attempt_no = 1, text_revision = 1, ambiguous = true")
+    assert (await api.patch(f"/mailings/{mailing_id}/", json={"text": "second"})).status_code == 200
+    shown = [(await story(api, message_id))["text"] for message_id in ids]
+    assert shown == ["first", "first", "first", "second", "second", "first"]
+
+
+async def test_a_deleted_mailing_takes_its_messages_from_sight(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine)
+    ids = await add_messages(engine, mailing_id, ["sent", "pending"])
+    assert (await api.delete(f"/mailings/{mailing_id}/")).status_code == 204
+    assert [(await api.get(f"/messages/{message_id}/")).status_code for message_id in ids] == [404, 404]
+
+
+async def test_the_phone_is_the_one_of_the_last_call_or_else_of_the_next(engine: AsyncEngine, api: Api) -> None:
+    client_id = await add_client(engine, phone="79161112233")
+    expected = {
+        "unclaimed": "79161112233",
+        "retried": "79161112233",
+        "maybe arrived": "79160000000",
+        "sent": "79160000000",
+    }
+    left = {"unclaimed": "", "retried": "79160000000", "maybe arrived": "79160000000", "sent": "79160000000"}
+    ids = {}
+    for case in expected:
+        status = "sent" if case == "sent" else "pending"
+        (ids[case],) = await add_messages(engine, await add_mailing(engine), [status], first_client=client_id)
+    await change(engine, ids["retried"], "attempt_no = 1, phone = '79160000000'")
+    await change(engine, ids["maybe arrived"], "attempt_no = 1, phone = '79160000000', ambiguous = true")
+    assert {case: (await story(api, message_id))["phone"] for case, message_id in ids.items()} == expected
+    await run(engine, "DELETE FROM client")
+    assert {case: (await story(api, message_id))["phone"] for case, message_id in ids.items()} == left
+
+
+async def test_a_message_that_never_was_is_not_found_whatever_its_number(api: Api) -> None:
+    statuses = {
+        number: (await api.get(f"/messages/{number}/")).status_code
+        for number in (1, 2**31, 2**63 - 1, 2**63, 10**30, 0, -1)
+    }
+    assert statuses == {1: 404, 2**31: 404, 2**63 - 1: 404, 2**63: 400, 10**30: 400, 0: 400, -1: 400}
+
+
+async def test_an_outcome_that_is_held_as_unknown_keeps_its_reason(engine: AsyncEngine, api: Api) -> None:
+    (message_id,) = await add_messages(engine, await add_mailing(engine), ["unknown"])
+    await change(engine, message_id, "last_error = 'no answer within 10 s'")
+    assert (await story(api, message_id))["last_error"] == "no answer within 10 s"
+    assert await value(engine, "SELECT unknown FROM mailing_counts") == 1
+
+
+async def test_due_at_is_the_instant_in_utc(engine: AsyncEngine, api: Api) -> None:
+    (message_id,) = await add_messages(engine, await add_mailing(engine), ["pending"])
+    await change(engine, message_id, "due_at = '2026-05-01T12:30:00.25+03:00'")
+    due_at = (await story(api, message_id))["due_at"]
+    assert due_at == "2026-05-01T09:30:00.250000Z"
+    assert moment(due_at).utcoffset() == timedelta(0)

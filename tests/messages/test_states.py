@@ -1,0 +1,93 @@
+import re
+from itertools import product
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.messages.states import TRANSITIONS, Status
+from rows import add_mailing, add_messages, run, value
+
+# To any status, with what the CHECK of the schema wants of it.
+MOVE = """
+    UPDATE message SET status = :status, attempts = 1, attempt_no = 1, phone = '79160000000',
+        ambiguous = (:status = 'unknown'),
+        lease_until = CASE :status WHEN 'sending' THEN now() + interval '1 min' END,
+        finished_at = CASE WHEN :status NOT IN ('pending', 'sending') THEN now() END
+    WHERE id = ANY(:ids)"""
+
+
+async def moves(engine: AsyncEngine, ids: list[int], status: str) -> bool:
+    """Whether the database lets the messages become this; they stay what they were."""
+    async with engine.connect() as connection:
+        try:
+            await connection.execute(text(MOVE), {"ids": ids, "status": status})
+        except IntegrityError as error:
+            assert "no such transition" in str(error.orig)  # noqa: PT017 - refused, and by the right hand
+            return False
+        return True
+
+
+async def test_the_database_allows_exactly_the_transitions_of_the_table(engine: AsyncEngine) -> None:
+    ids = dict(zip(Status, await add_messages(engine, await add_mailing(engine), list(Status)), strict=True))
+    for old, new in product(Status, Status):
+        allowed = new in TRANSITIONS[old] or new is old
+        assert await moves(engine, [ids[old]], new) == allowed, f"{old} -> {new}"
+
+
+async def test_one_forbidden_transition_among_many_rows_stops_the_whole_statement(engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine)
+    ids = await add_messages(engine, mailing_id, ["pending"] * 50 + ["sent"])
+    assert not await moves(engine, ids, "cancelled")
+    assert await moves(engine, ids[:-1], "cancelled")
+
+
+async def test_every_status_has_a_row_in_the_table() -> None:
+    assert TRANSITIONS.keys() == set(Status)
+
+
+async def test_the_check_and_the_counters_of_the_schema_know_the_same_statuses(engine: AsyncEngine) -> None:
+    check = await value(engine, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'message_status'")
+    assert re.findall(r"WHEN '(\w+)'", check) == list(Status)
+    counters = await run(
+        engine, "SELECT column_name FROM information_schema.columns WHERE table_name = 'mailing_counts'"
+    )
+    assert {row[0] for row in counters} == {"mailing_id", "planned", *Status}
+
+
+async def test_no_other_status_can_be_stored(engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine)
+    for stranger in ("delivered", "", "SENT", "sent "):
+        with pytest.raises(IntegrityError, match="message_status"):
+            await add_messages(engine, mailing_id, [stranger])
+
+
+WRONG = [
+    ("pending", "lease_until = now()"),
+    ("pending", "finished_at = now()"),
+    ("sending", "lease_until = NULL"),
+    ("sending", "phone = NULL"),
+    ("sending", "attempt_no = 0"),
+    ("sent", "attempts = 0"),
+    ("sent", "finished_at = NULL"),
+    ("failed", "ambiguous = true"),
+    ("cancelled", "ambiguous = true"),
+    ("expired", "ambiguous = true"),
+    ("unknown", "ambiguous = false"),
+]
+
+
+async def test_a_status_that_its_own_columns_contradict_cannot_be_stored(engine: AsyncEngine) -> None:
+    ids = dict(zip(Status, await add_messages(engine, await add_mailing(engine), list(Status)), strict=True))
+    for status, change in WRONG:
+        with pytest.raises(IntegrityError, match="message_status"):
+            await run(engine, f"UPDATE message SET {change} WHERE id = :id", id=ids[Status(status)])
+
+
+async def test_a_client_gets_one_message_of_a_mailing(engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine)
+    await add_messages(engine, mailing_id, ["sent"], first_client=1)
+    await add_messages(engine, await add_mailing(engine), ["sent"], first_client=1)
+    with pytest.raises(IntegrityError, match="message_once"):
+        await add_messages(engine, mailing_id, ["pending"], first_client=1)

@@ -1,0 +1,64 @@
+"""Rows by SQL, for tests of what reads and changes them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+async def run(engine: AsyncEngine, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
+    """In a transaction of its own; what it returns, if it returns rows."""
+    async with engine.begin() as connection:
+        result = await connection.execute(text(statement), values)
+        return result.all() if result.returns_rows else []
+
+
+async def value(engine: AsyncEngine, statement: str, **values: object) -> Any:  # noqa: ANN401 - a column
+    return (await run(engine, statement, **values))[0][0]
+
+
+async def add_client(engine: AsyncEngine, *, phone: str = "79161234567", tag: str | None = None) -> int:
+    statement = """
+        INSERT INTO client (phone, operator_code, tag, timezone)
+        VALUES (:phone, substr(:phone, 2, 3), :tag, 'Europe/Moscow') RETURNING id"""
+    client_id: int = await value(engine, statement, phone=phone, tag=tag)
+    return client_id
+
+
+async def add_mailing(engine: AsyncEngine, *, status: str = "running", text: str = "Hello") -> int:
+    """Planned and without an end near; scheduled ones start in an hour, others started an hour ago."""
+    statement = """
+        INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at)
+        SELECT CAST(:text AS text), now() + start, now() + interval '1 day', CAST(:status AS text),
+            CASE WHEN start < interval '0' THEN 1 ELSE 0 END, CASE WHEN start < interval '0' THEN now() + start END
+        FROM (SELECT CASE :status WHEN 'scheduled' THEN interval '1 h' ELSE interval '-1 h' END AS start) AS s
+        RETURNING id"""
+    mailing_id: int = await value(engine, statement, status=status, text=text)
+    return mailing_id
+
+
+# One row of each status as the CHECK of the schema wants it; the clients need not exist.
+ADD_MESSAGES = """
+    INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, ambiguous, due_at, closes_at,
+                         lease_until, phone, text_revision, finished_at)
+    SELECT :mailing_id, :first_client + n, status, tries, tries, status = 'unknown', now(), now() + interval '1 h',
+        CASE status WHEN 'sending' THEN now() + interval '1 min' END,
+        CASE tries WHEN 1 THEN '79160000000' END, CASE tries WHEN 1 THEN 1 END,
+        CASE WHEN status NOT IN ('pending', 'sending') THEN now() END
+    FROM (
+        SELECT status, n - 1 AS n, CASE WHEN status IN ('pending', 'cancelled', 'expired') THEN 0 ELSE 1 END AS tries
+        FROM unnest(CAST(:statuses AS text[])) WITH ORDINALITY AS given (status, n)
+    ) AS s ORDER BY n RETURNING id"""
+
+
+async def add_messages(
+    engine: AsyncEngine, mailing_id: int, statuses: Sequence[str], *, first_client: int = 1
+) -> list[int]:
+    """A message of each status, for clients with the ids `first_client`, `first_client` + 1, …"""
+    return [
+        row.id
+        for row in await run(
+            engine, ADD_MESSAGES, mailing_id=mailing_id, statuses=list(statuses), first_client=first_client
+        )
+    ]

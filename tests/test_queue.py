@@ -1,0 +1,249 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.db import Sessions, transaction
+from mailing.queue import Queue, defer
+from mailing.settings import Settings
+from proxy import proxy
+from rows import run
+
+LATER = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+async def jobs(engine: AsyncEngine) -> list[tuple[Any, ...]]:
+    rows = await run(engine, "SELECT task_name, args, scheduled_at, status::text FROM procrastinate_jobs ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+async def enqueue(sessions: Sessions, task: str = "plan", *, at: datetime | None = None, **args: int) -> None:
+    async with transaction(sessions) as session:
+        await defer(session, task, at=at, **args)
+
+
+class Rolled(Exception):
+    """Ends a transaction without its changes."""
+
+
+# --- enqueueing -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_goes_with_its_transaction(engine: AsyncEngine, sessions: Sessions) -> None:
+    async with sessions() as session:
+        await defer(session, "plan", mailing_id=1)
+        await defer(session, "plan", at=LATER, mailing_id=1)
+        await session.rollback()
+    assert await jobs(engine) == []
+    await enqueue(sessions, at=LATER, mailing_id=1)
+    assert await jobs(engine) == [("plan", {"mailing_id": 1}, LATER, "todo")]
+
+
+async def test_a_twin_that_is_queued_makes_a_job_unnecessary(engine: AsyncEngine, sessions: Sessions) -> None:
+    for _ in range(2):
+        await enqueue(sessions, mailing_id=1)
+        await enqueue(sessions, mailing_id=2)
+        await enqueue(sessions, "send", mailing_id=1, lane=0)
+        await enqueue(sessions, "send", mailing_id=1, lane=1)
+        await enqueue(sessions, at=LATER, mailing_id=1)
+        await enqueue(sessions, at=LATER + timedelta(milliseconds=700), mailing_id=1)
+        await enqueue(sessions, at=LATER + timedelta(milliseconds=800), mailing_id=1)
+    assert [job[:3] for job in await jobs(engine)] == [
+        ("plan", {"mailing_id": 1}, None),
+        ("plan", {"mailing_id": 2}, None),
+        ("send", {"lane": 0, "mailing_id": 1}, None),
+        ("send", {"lane": 1, "mailing_id": 1}, None),
+        ("plan", {"mailing_id": 1}, LATER),
+        ("plan", {"mailing_id": 1}, LATER + timedelta(milliseconds=800)),
+    ]
+
+
+async def test_a_twin_under_way_has_looked_already_so_the_job_is_kept(engine: AsyncEngine, sessions: Sessions) -> None:
+    await enqueue(sessions, mailing_id=1)
+    await run(engine, "UPDATE procrastinate_jobs SET status = 'doing'")
+    await enqueue(sessions, mailing_id=1)
+    assert [job[3] for job in await jobs(engine)] == ["doing", "todo"]
+
+
+@pytest.mark.parametrize(("first_commits", "survivors"), [(True, [1, 10, 20]), (False, [1, 20])])
+async def test_of_two_transactions_at_once_one_job_survives_and_neither_fails(
+    engine: AsyncEngine, sessions: Sessions, *, first_commits: bool, survivors: list[int]
+) -> None:
+    first_deferred, first_may_end = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with transaction(sessions) as session:
+            await defer(session, "plan", mailing_id=1)
+            await defer(session, "plan", mailing_id=10)
+            first_deferred.set()
+            await first_may_end.wait()
+            if not first_commits:
+                raise Rolled
+
+    async def second() -> None:
+        await first_deferred.wait()
+        async with transaction(sessions) as session:
+            await defer(session, "plan", mailing_id=1)
+            await defer(session, "plan", mailing_id=20)
+
+    one, two = asyncio.create_task(first()), asyncio.create_task(second())
+    await first_deferred.wait()
+    await asyncio.sleep(0.1)
+    assert not two.done(), "it waits to know whether the twin stays"
+    first_may_end.set()
+    assert [type(result) for result in await asyncio.gather(one, two, return_exceptions=True)] == [
+        type(None) if first_commits else Rolled,
+        type(None),
+    ]
+    assert sorted(job[1]["mailing_id"] for job in await jobs(engine)) == survivors
+
+
+async def test_many_at_once_leave_one_job(engine: AsyncEngine, sessions: Sessions) -> None:
+    await asyncio.gather(*(enqueue(sessions, mailing_id=1) for _ in range(20)))
+    assert len(await jobs(engine)) == 1
+
+
+# --- working --------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def working(queue: Queue) -> AsyncIterator[asyncio.Event]:
+    """The queue at work; at the end it is stopped and has to stop soon."""
+    stop = asyncio.Event()
+    worker = asyncio.create_task(queue.run(stop))
+    yield stop
+    stop.set()
+    await asyncio.wait_for(worker, 5)
+
+
+async def soon(question: Callable[[], Awaitable[object]], answer: object) -> None:
+    async with asyncio.timeout(5):
+        while await question() != answer:  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.02)
+
+
+async def test_a_job_runs_with_its_arguments_and_leaves_the_table(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    called: asyncio.Queue[dict[str, int]] = asyncio.Queue()
+
+    async def handler(**args: int) -> None:
+        await called.put(args)
+
+    queue = Queue(database_url, concurrency=2)
+    queue.task("send", handler)
+    await enqueue(sessions, "send", mailing_id=1, lane=3)
+    await enqueue(sessions, "send", at=LATER, mailing_id=7, lane=0)
+    async with working(queue):
+        assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 1, "lane": 3}
+        await enqueue(sessions, "send", mailing_id=2, lane=0)
+        assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 2, "lane": 0}
+        await soon(lambda: jobs(engine), [("send", {"mailing_id": 7, "lane": 0}, LATER, "todo")])
+    assert called.empty(), "what is for later is not done now"
+
+
+async def test_a_job_that_fails_is_gone_and_the_next_one_runs(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    done = asyncio.Event()
+
+    async def handler(mailing_id: int) -> None:
+        if mailing_id == 1:
+            raise RuntimeError("as a bug would")
+        done.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    for mailing_id in (1, 2):
+        await enqueue(sessions, mailing_id=mailing_id)
+    await enqueue(sessions, "nobody_knows_it", mailing_id=3)
+    async with working(queue):
+        await asyncio.wait_for(done.wait(), 5)
+        await soon(lambda: jobs(engine), [])
+
+
+async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:
+    ticked = asyncio.Event()
+
+    async def tick() -> None:
+        ticked.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.periodic("tick", tick, cron="* * * * * */1")
+    async with working(queue):
+        await asyncio.wait_for(ticked.wait(), 5)
+
+
+async def test_a_stop_waits_for_the_job_under_way_and_for_nothing_else(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handler(mailing_id: int) -> None:
+        del mailing_id
+        began.set()
+        await may_end.wait()
+        ended.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    for mailing_id in (1, 2):
+        await enqueue(sessions, mailing_id=mailing_id)
+    async with asyncio.timeout(5), working(queue) as stop:
+        await began.wait()
+        stop.set()
+        await asyncio.sleep(0.2)
+        assert not ended.is_set()
+        may_end.set()
+    assert ended.is_set()
+    assert await jobs(engine) == [("plan", {"mailing_id": 2}, None, "todo")]
+
+
+async def test_an_idle_worker_stops_at_once_however_young(database_url: str) -> None:
+    for age_s in (0, 0.05, 0.5):
+        async with working(Queue(database_url, concurrency=1)):
+            await asyncio.sleep(age_s)
+            began = time.monotonic()
+        assert time.monotonic() - began < 1
+
+
+async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_not(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    for mailing_id in (1, 2, 3):
+        await enqueue(sessions, mailing_id=mailing_id)
+    await run(engine, "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now()), (now() - interval '2 min')")
+    await run(
+        engine,
+        """UPDATE procrastinate_jobs j SET status = 'doing', worker_id = w.id
+        FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM procrastinate_workers) w
+        WHERE w.n = (j.args->>'mailing_id')::int""",
+    )
+    buried: asyncio.Queue[int] = asyncio.Queue()
+
+    async def bury(mailing_id: int) -> None:
+        del mailing_id
+        await buried.put(await queue.bury_stalled())
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", bury)
+    async with working(queue):
+        assert await asyncio.wait_for(buried.get(), 5) == 1
+        await soon(lambda: jobs(engine), [("plan", {"mailing_id": 1}, None, "doing")])
+
+
+async def test_a_worker_whose_database_goes_away_raises(settings: Settings) -> None:
+    async with proxy(settings) as (between, through):
+        worker = asyncio.create_task(
+            Queue(str(through.database_url), concurrency=1, patience_s=0.3).run(asyncio.Event())
+        )
+        await asyncio.sleep(0.5)
+        assert not worker.done()
+        await between.stop()
+        with pytest.raises(Exception, match=r"Database error|ended by itself"):
+            await asyncio.wait_for(worker, 10)
