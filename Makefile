@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format lock
+.PHONY: help demo up test check containers format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff check
 	@$(RUN)mypy
 	@$(RUN)lint-imports
+
+containers: ## build the image, run docker-compose.yml, send one mailing, remove it all (COMPOSE="docker compose")
+	@.ci/containers
 
 format: .venv/.ready ## format and mend what can be mended
 	@$(RUN)ruff format

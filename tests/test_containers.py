@@ -1,0 +1,107 @@
+"""docker-compose.yml and the Containerfile are compared with the program; `make containers` really runs them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
+
+from mailing import settings
+from mailing.cli import cli
+from mailing.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[1]
+CONTAINERFILE = (ROOT / "Containerfile").read_text()
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
+BUILT_HERE = {name: service for name, service in SERVICES.items() if service["image"].startswith("localhost/")}
+PARTS = {name: service for name, service in SERVICES.items() if service["image"] == "localhost/mailing"}
+NAMES = {PREFIX + name.upper() for name in Settings.__struct_fields__}
+
+
+def with_defaults(value: object) -> str:
+    """What Compose makes of `${NAME:-default}` when nothing is set, the innermost one first."""
+    text, found = str(value), 1
+    while found:
+        text, found = re.subn(r"\$\{\w+(?::?-([^${}]*))?\}", lambda variable: variable[1] or "", text)
+    return text
+
+
+def environment(service: dict[str, Any]) -> dict[str, str]:
+    return {name: with_defaults(value) for name, value in service.get("environment", {}).items()}
+
+
+@pytest.mark.parametrize("text", [COMPOSE, CONTAINERFILE, (ROOT / ".ci" / "containers").read_text()])
+def test_every_setting_named_is_one(text: str) -> None:
+    assert set(re.findall(r"\bMAILING_\w*\w", text)) - NAMES == set()
+
+
+def test_every_setting_reaches_the_containers() -> None:
+    passed = {name for service in PARTS.values() for name in environment(service)}
+    assert NAMES - passed == {"MAILING_DATA_DIR", "MAILING_HOST", "MAILING_PORT"}, "the image has no embedded database"
+
+
+def test_a_value_set_outside_is_handed_on_under_its_own_name() -> None:
+    values = [item for service in PARTS.values() for item in service.get("environment", {}).items()]
+    assert [name for name, value in values if not value.startswith((f"${{{name}:-", f"${{{name}-"))] == []
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_each_part_starts_with_the_defaults(name: str) -> None:
+    command, *arguments = map(with_defaults, PARTS[name]["command"])
+    cli.commands[command].make_context(command, arguments, parent=click.Context(cli)).close()
+    loaded = settings.load(environment(PARTS[name]))
+    assert loaded.database_url or command == "sandbox"
+    assert loaded.gateway_url or command != "worker"
+    assert loaded.report_to or command != "worker", "the report can be seen from the start"
+
+
+@pytest.mark.parametrize("name", BUILT_HERE)
+def test_each_part_is_confined(name: str) -> None:
+    service = BUILT_HERE[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "user" not in service, "the image's own stands"
+
+
+def test_ports_are_bound_to_loopback_unless_told_otherwise() -> None:
+    ports = [with_defaults(port) for service in SERVICES.values() for port in service.get("ports", [])]
+    assert ports
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_the_api_is_asked_where_it_listens() -> None:
+    check = SERVICES["api"]["healthcheck"]["test"][-1]
+    assert f"'127.0.0.1',{Settings().port}," in check
+    assert "'/health/ready'" in check
+    compile(check, "health check", "exec")
+
+
+def test_images_are_tagged_and_run_as_a_numbered_user() -> None:
+    stages = re.split(r"^(?=FROM )", CONTAINERFILE, flags=re.MULTILINE)[1:]
+    heads = [re.fullmatch(r"FROM (\S+)(?: AS (\S+))?", stage.splitlines()[0]) for stage in stages]
+    own = {head[2] for head in heads if head and head[2]}
+    from_outside = {head[1] for head in heads if head and head[1] not in own}
+    from_outside |= {service["image"] for name, service in SERVICES.items() if name not in BUILT_HERE}
+    assert [image for image in from_outside if not re.search(r":\d", image)] == []
+    started = [stage for stage in stages if "ENTRYPOINT" in stage]
+    assert len(started) == len({service["image"] for service in BUILT_HERE.values()})
+    assert [stage for stage in started if not re.search(r"^USER [1-9]\d*:[1-9]\d*$", stage, re.MULTILINE)] == []
+
+
+def test_what_is_copied_into_the_image_is_in_its_context() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", CONTAINERFILE, flags=re.MULTILINE)
+    wanted = {path for line in copied for path in line.split()}
+    kept = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), flags=re.MULTILINE)
+    assert wanted == set(kept)
+    assert [path for path in wanted if not (ROOT / path).exists()] == []
+
+
+def test_the_image_leaves_out_what_only_development_needs() -> None:
+    syncs = re.findall(r"uv sync (.+)", CONTAINERFILE)
+    assert [sync for sync in syncs if "--frozen" not in sync] == []
+    assert [sync for sync in syncs if "--no-dev" not in sync and "--only-group" not in sync] == []
+    assert "extra" not in " ".join(syncs)
