@@ -3,30 +3,23 @@
 Exit codes: 0 done, 1 it failed, 2 wrong use or settings. An error is one clear line on standard error.
 """
 
-import asyncio
-import os
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from datetime import date, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import uvloop
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import __version__, db, log
+from mailing import __version__, db
 from mailing.access import keys
 from mailing.errors import ConfigurationError, MailingError
-from mailing.settings import Settings, load
+from mailing.running import configured, engine_of, require_schema, run, until_signal, with_database
 
 T = TypeVar("T")
-DOTENV = Path(".env")
 
 
 def main() -> None:
@@ -252,61 +245,6 @@ def key_revoke(key_id: int) -> None:
 
     run(with_database(configured(), work))
     click.echo(f"Key {key_id} is revoked.")
-
-
-def configured(*needed: str) -> Settings:
-    """The settings, with logging set up by them. Raises ConfigurationError where a `needed` one is missing."""
-    settings = load(os.environ, DOTENV)
-    missing = [name for name in needed if getattr(settings, name) is None]
-    if missing:
-        raise ConfigurationError([f"MAILING_{name.upper()} is needed for this; see .env.example" for name in missing])
-    log.configure(level=settings.log_level, style=settings.log_format)
-    return settings
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    return uvloop.run(work)
-
-
-async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """The first SIGTERM or Ctrl-C asks to end, the second one ends at once."""
-    stop = asyncio.Event()
-
-    def ask() -> None:
-        if stop.is_set():
-            os._exit(1)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ask)
-    return await work(stop)
-
-
-async def with_database(settings: Settings, work: Callable[[db.Sessions], Coroutine[Any, Any, T]]) -> T:
-    """With the configured database, or the embedded one that `mailing up` uses too."""
-    from mailing.site import database_of  # noqa: PLC0415
-
-    async with database_of(settings, stop=asyncio.Event(), say=lambda line: click.echo(line, err=True)) as url:
-        engine = db.create_engine(url, application="mailing-cli", pool_size=2)
-        try:
-            return await work(db.sessions(engine))
-        finally:
-            await engine.dispose()
-
-
-@asynccontextmanager
-async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = db.create_engine(str(settings.database_url), application="mailing-cli", pool_size=1)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
-
-
-async def require_schema(settings: Settings) -> None:
-    async with engine_of(settings) as engine:
-        if not await db.is_current(engine):
-            raise MailingError("the database schema is not this version's; run mailing migrate first")
 
 
 def _moment(instant: datetime | date | None) -> str:

@@ -1,0 +1,75 @@
+"""What every command needs to run: settings, an event loop, signals, a database."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import uvloop
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing import db, log
+from mailing.errors import ConfigurationError, MailingError
+from mailing.settings import Settings, load
+
+T = TypeVar("T")
+DOTENV = Path(".env")
+
+
+def configured(*needed: str) -> Settings:
+    """The settings, with logging set up by them. Raises ConfigurationError where a `needed` one is missing."""
+    settings = load(os.environ, DOTENV)
+    missing = [name for name in needed if getattr(settings, name) is None]
+    if missing:
+        raise ConfigurationError([f"MAILING_{name.upper()} is needed for this; see .env.example" for name in missing])
+    log.configure(level=settings.log_level, style=settings.log_format)
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return uvloop.run(work)
+
+
+async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """The first SIGTERM or Ctrl-C asks to end, the second one ends at once."""
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ask)
+    return await work(stop)
+
+
+async def with_database(settings: Settings, work: Callable[[db.Sessions], Coroutine[Any, Any, T]]) -> T:
+    """With the configured database, or the embedded one that `mailing up` uses too."""
+    from mailing.site import database_of  # noqa: PLC0415
+
+    async with database_of(settings, stop=asyncio.Event(), say=lambda line: click.echo(line, err=True)) as url:
+        engine = db.create_engine(url, application="mailing-cli", pool_size=2)
+        try:
+            return await work(db.sessions(engine))
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = db.create_engine(str(settings.database_url), application="mailing-cli", pool_size=1)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def require_schema(settings: Settings) -> None:
+    async with engine_of(settings) as engine:
+        if not await db.is_current(engine):
+            raise MailingError("the database schema is not this version's; run mailing migrate first")
