@@ -35,7 +35,7 @@ def _container() -> PostgresServer | None:
     import docker  # noqa: PLC0415 - only where an engine may answer
     from docker.errors import DockerException  # noqa: PLC0415
     from requests.exceptions import RequestException  # noqa: PLC0415
-    from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
 
     try:
         with closing(docker.from_env(timeout=3)) as engine:
@@ -43,7 +43,7 @@ def _container() -> PostgresServer | None:
     except (DockerException, RequestException):
         return None
     container = PostgresContainer("postgres:17").with_command(["postgres", *(f"-c{option}" for option in TUNING)])
-    container.start()
+    container.with_env("LANG", "C.UTF-8").start()
     return PostgresServer("testcontainers", container.get_connection_url(driver=None), container.stop)
 
 

@@ -1,7 +1,11 @@
+import uuid
+
 import asyncpg
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db
+from mailing.errors import MailingError
 
 
 async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine, database_url: str) -> None:
@@ -17,3 +21,16 @@ async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine, database
     assert not await db.is_current(engine)
     await db.migrate(engine)
     assert await db.is_current(engine)
+
+
+async def test_a_database_in_another_encoding_is_refused_with_the_remedy(database_url: str) -> None:
+    """Psycopg hands out bytes from SQL_ASCII: the queue would know none of its tasks."""
+    name = f"ascii_{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(database_url)
+    await admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    engine = db.create_engine(database_url.rsplit("/", 1)[0] + f"/{name}", application="tests", pool_size=1)
+    with pytest.raises(MailingError, match="encoding is SQL_ASCII; make one with"):
+        await db.migrate(engine)
+    await engine.dispose()
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()

@@ -14,9 +14,12 @@ from sqlalchemy import Connection
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
+from mailing.errors import MailingError
+
+OLDEST = 15  # the oldest that the tests run on
 Sessions = async_sessionmaker[AsyncSession]
 
 # The database away, too slow, or gone in the middle of a statement; asyncpg's own errors come unwrapped from a COMMIT.
@@ -68,8 +71,12 @@ async def driver(session: AsyncSession) -> asyncpg.Connection:
 
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
-    """Brings the schema to `revision`: all steps in one transaction, one process at a time."""
+    """Brings the schema to `revision`: all steps in one transaction, one process at a time.
+
+    Raises MailingError for a server that is too old, or a database in another encoding than UTF8.
+    """
     async with engine.begin() as connection:
+        await _refuse_unfit(connection)
         await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7233150)")
         await connection.run_sync(_run, revision)
 
@@ -77,6 +84,15 @@ async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
 async def is_current(engine: AsyncEngine) -> bool:
     async with engine.connect() as connection:
         return await connection.run_sync(_revision) == _scripts().get_current_head()
+
+
+async def _refuse_unfit(connection: AsyncConnection) -> None:
+    version = int((await connection.exec_driver_sql("SHOW server_version_num")).scalar_one())
+    if version < OLDEST * 10_000:
+        raise MailingError(f"PostgreSQL {version // 10_000} is too old; {OLDEST} or newer is needed")
+    encoding = (await connection.exec_driver_sql("SHOW server_encoding")).scalar_one()
+    if encoding != "UTF8":
+        raise MailingError(f"the database's encoding is {encoding}; make one with CREATE DATABASE … ENCODING 'UTF8'")
 
 
 def _run(connection: Connection, revision: str) -> None:

@@ -110,10 +110,12 @@ class Run:
 
     async def _claim_until_dry(self, calls: asyncio.TaskGroup) -> bool:
         until = time.monotonic() + SLICE_S
-        while time.monotonic() < until and not self._desk.stopping.is_set():
+        while time.monotonic() < until:
             room = await self._desk.capacity.take(BATCH)
             claimed: list[Claimed] = []
             try:
+                if self._desk.stopping.is_set():
+                    return True
                 claimed, at = await self._claim(room)
             except TROUBLE as error:  # the calls under way go on, and are recorded when it is back
                 logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
