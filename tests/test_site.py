@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,6 +26,15 @@ PATIENCE_S = 60.0
 
 def clean_environment(**settings: str) -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings
+
+
+def free_port_with_the_next() -> int:
+    """The sandbox gateway's port is the next one."""
+    while True:
+        port = free_port()
+        with socket.socket() as next_one, suppress(OSError, OverflowError):
+            next_one.bind(("127.0.0.1", port + 1))
+            return port
 
 
 @pytest.fixture
@@ -57,7 +67,7 @@ async def up(home: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]
 
 
 async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home: Path) -> None:
-    port = free_port()
+    port = free_port_with_the_next()
     async with up(home, port) as process:
         key = (home / ".data" / "api-key").read_text().strip()
         async with httpx.AsyncClient(
@@ -93,7 +103,7 @@ async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home
 async def test_the_readme_can_be_followed_word_for_word(home: Path) -> None:
     readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
     (script,) = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
-    port = free_port()
+    port = free_port_with_the_next()
     async with up(home, port):
         followed = await asyncio.create_subprocess_exec(
             *("bash", "-ec", script.replace("8000", str(port)).replace("8001", str(port + 1))),
@@ -108,7 +118,7 @@ async def test_the_readme_can_be_followed_word_for_word(home: Path) -> None:
 
 
 async def test_after_a_kill_of_up_nothing_is_left_but_the_data_which_the_next_up_takes_over(home: Path) -> None:
-    port = free_port()
+    port = free_port_with_the_next()
     async with up(home, port) as process:
         key = (home / ".data" / "api-key").read_text().strip()
         headers = {"Authorization": f"Bearer {key}"}

@@ -77,7 +77,7 @@ class Server:
 
     def shut_down(self) -> None:
         """Fast; if its checkpoint takes too long, at once: what was committed is in PostgreSQL's log."""
-        for mode, seconds in (("fast", 10), ("immediate", 5)):
+        for mode, seconds in (("fast", 10), ("immediate", 20)):
             if self.answers():
                 self.cluster.run("pg_ctl", "stop", "-w", "-m", mode, "-t", str(seconds))
         if self.answers():
