@@ -1,5 +1,6 @@
 """The command line as its user meets it: real processes, exit codes, one line of error."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -9,8 +10,12 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing import db
 from mailing.cli import cli
+from mailing.running import require_schema
+from mailing.settings import Settings
 
 
 def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -100,3 +105,13 @@ def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_p
     )
     assert refused.returncode == 1
     assert "run mailing migrate first" in refused.stderr
+
+
+async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, engine: AsyncEngine) -> None:
+    await db.migrate(engine, "base")
+    settings = Settings(database_url=database_url)
+    waiting = asyncio.create_task(require_schema(settings, wait_s=30))
+    await asyncio.sleep(0.7)
+    assert not waiting.done()
+    await db.migrate(engine)
+    await waiting

@@ -66,6 +66,15 @@ def supervised(command: Callable[..., T]) -> Callable[..., T]:
     return wrapped
 
 
+waiting = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 3600),
+    default=0.0,
+    help="Seconds to wait for the database and its schema; without it, refuse to start at once.",
+)
+
+
 @cli.command(epilog=example("mailing up"))
 def up() -> None:
     """Run API, worker, embedded PostgreSQL and sandbox gateway until Ctrl-C.
@@ -100,15 +109,16 @@ def migrate() -> None:
 
 
 @cli.command(epilog=example("mailing api"))
+@waiting
 @supervised
-def api() -> None:
+def api(wait_s: float) -> None:
     """Serve the API, its documentation and health. Any number may run."""
     import uvicorn  # noqa: PLC0415
 
     from mailing.app import create_app  # noqa: PLC0415
 
     settings = configured("database_url")
-    run(require_schema(settings))
+    run(require_schema(settings, wait_s=wait_s))
     uvicorn.run(
         create_app(settings),
         host=settings.host,
@@ -121,13 +131,14 @@ def api() -> None:
 
 
 @cli.command(epilog=example("MAILING_GATEWAY_URL=https://probe.fbrq.cloud/v1 mailing worker"))
+@waiting
 @supervised
-def worker() -> None:
+def worker(wait_s: float) -> None:
     """Plan and send mailings, retry, report. Any number may run, on any number of machines."""
     from mailing.worker import run_worker  # noqa: PLC0415
 
     settings = configured("database_url", "gateway_url")
-    run(require_schema(settings))
+    run(require_schema(settings, wait_s=wait_s))
     run(until_signal(lambda stop: run_worker(settings, stop)))
 
 

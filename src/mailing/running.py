@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -69,7 +70,19 @@ async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-async def require_schema(settings: Settings) -> None:
+async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
+    """Raises what stands in the way if it still does after `wait_s`: no database, or another version's schema."""
+    give_up_at = time.monotonic() + wait_s
     async with engine_of(settings) as engine:
-        if not await db.is_current(engine):
-            raise MailingError("the database schema is not this version's; run mailing migrate first")
+        while True:
+            try:
+                if await db.is_current(engine):
+                    return
+                missing: Exception = MailingError(
+                    "the database schema is not this version's; run mailing migrate first"
+                )
+            except db.TROUBLE as error:
+                missing = error
+            if time.monotonic() >= give_up_at:
+                raise missing
+            await asyncio.sleep(0.5)
