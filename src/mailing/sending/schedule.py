@@ -4,11 +4,15 @@ from datetime import datetime
 
 from mailing.mailings.window import LocalWindow, next_slot
 from mailing.messages.openings import Opening
-from mailing.zones import zone_named
+from mailing.zones import known_zone, zone_named
 
 
 def opening(timezone: str, window: LocalWindow | None, *, not_before: datetime, before: datetime) -> Opening:
-    slot = next_slot(window, zone_named(timezone), not_before=not_before, before=before)
+    """A zone that is not known (it was on input; a release dropped it) opens never: nothing is sent by guess."""
+    if window is not None and not known_zone(timezone):
+        return Opening(timezone, None, None, f"the local hours of {timezone} are not known")
+    zone = zone_named(timezone) if window else zone_named("UTC")
+    slot = next_slot(window, zone, not_before=not_before, before=before)
     if slot:
         return Opening(timezone, slot.opens_at, slot.closes_at, None)
     if window is None or not_before >= before:
