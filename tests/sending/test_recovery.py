@@ -123,6 +123,23 @@ async def test_a_result_without_its_lease_is_remembered_as_an_attempt_and_change
     assert await campaign.counts(mailing) == {"planned": 1, "unknown": 1}
 
 
+async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_cancelled(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    """The opt-out commits between the sender's look at the client and its writing of the message."""
+    (client,) = await campaign.clients(1)
+    await sandbox.behave(latency_s=3.0)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _calling(campaign, mailing))
+        assert (await campaign.api.patch(f"/clients/{client}/", json={"opted_out": True})).status_code == 200
+        await campaign.rows("""
+            UPDATE message SET status = 'pending', lease_until = NULL, due_at = now() WHERE status = 'sending'
+            RETURNING id""")
+        assert await campaign.finished(mailing) == {"planned": 1, "cancelled": 1}
+    assert [message["last_error"] for message in await campaign.messages(mailing)] == ["the client opted out"]
+
+
 async def test_a_client_who_moves_while_messages_wait_is_sent_to_in_the_new_local_hours(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
 ) -> None:

@@ -28,7 +28,8 @@ async def zones_of_closed(session: AsyncSession, mailing_id: int, count: int) ->
     return list((await session.execute(_CLOSED_ZONES, {"mailing_id": mailing_id, "count": count})).scalars())
 
 
-# pending → pending at the next opening; → expired (or unknown) without one; → cancelled where the client is gone.
+# pending → pending at the next opening; → expired (or unknown) without one; → cancelled where the client is gone
+# or has opted out.
 # A wait for a retry that reaches into the new opening is kept. Index: message_closing.
 _REOPEN = text("""
     WITH closed AS (
@@ -38,12 +39,14 @@ _REOPEN = text("""
     ), decided AS (
         SELECT m.id, o.opens_at, o.closes_at, o.reason,
                m.waiting <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
-               CASE WHEN c.id IS NULL THEN 'cancelled' WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
+               c.opted_out,
+               CASE WHEN c.id IS NULL OR c.opted_out THEN 'cancelled'
+                    WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
         FROM closed m LEFT JOIN client c ON c.id = m.client_id
         LEFT JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
                          CAST(:reasons AS text[])) AS o (timezone, opens_at, closes_at, reason)
             ON o.timezone = c.timezone
-        WHERE c.id IS NULL OR o.timezone IS NOT NULL
+        WHERE c.id IS NULL OR c.opted_out OR o.timezone IS NOT NULL
     )
     UPDATE message m SET
         status = CASE WHEN d.next <> 'pending' AND m.ambiguous THEN 'unknown' ELSE d.next END,
@@ -53,7 +56,7 @@ _REOPEN = text("""
                        WHEN d.opens_at > now() THEN 'window' END,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
         last_error = CASE d.next WHEN 'pending' THEN m.last_error WHEN 'expired' THEN d.reason
-                                 ELSE 'the client was deleted' END
+            ELSE CASE WHEN d.opted_out THEN 'the client opted out' ELSE 'the client was deleted' END END
     FROM decided d WHERE m.id = d.id
 """)
 

@@ -222,13 +222,16 @@ async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
     return await rows_moved(session, _EXPIRE_OF_MAILING, mailing_id=mailing_id, count=count)
 
 
-# pending → cancelled (or unknown), of one client in every mailing. Index: message_once (client_id first).
+# pending → cancelled (or unknown), of one client in every mailing. One that is being sent has its opening voided:
+# should its sender, which may not have seen the change, put it back, the sweep finds it. Index: message_once.
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        phone = coalesce(m.phone, c.phone), finished_at = now(), waiting = NULL, last_error = :reason
+        status = CASE WHEN m.status = 'sending' THEN m.status WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+        closes_at = CASE WHEN m.status = 'sending' THEN '-infinity' ELSE m.closes_at END,
+        finished_at = CASE WHEN m.status = 'pending' THEN now() END,
+        phone = coalesce(m.phone, c.phone), waiting = NULL, last_error = :reason
     FROM client c
-    WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status = 'pending'
+    WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status IN ('pending', 'sending')
 """)
 
 

@@ -32,8 +32,7 @@ class Capacity:
     async def take(self, most: int) -> int:
         """Waits until a claim is worth its statements; returns how many may be claimed, at least 1."""
         async with self._turn:
-            wanted = min(most, self._limit // 2)
-            while self._limit - self._held < wanted:
+            while self._limit - self._held < min(most, self._limit // 2):  # the limit may shrink meanwhile
                 self._room.clear()
                 await self._room.wait()
             taken = min(most, self._limit - self._held)
