@@ -58,7 +58,7 @@ def supervised(command: Callable[..., T]) -> Callable[..., T]:
     @wraps(command)
     def wrapped(*args: Any, supervised: bool, **kwargs: Any) -> T:  # noqa: ANN401 - whatever the command takes
         if supervised:
-            from mailing.supervisor import end_with_parent  # noqa: PLC0415
+            from mailing.supervisor import end_with_parent
 
             end_with_parent()
         return command(*args, **kwargs)
@@ -81,7 +81,7 @@ def up() -> None:
 
     With MAILING_DATABASE_URL or MAILING_GATEWAY_URL set, yours are used instead.
     """
-    from mailing.up import run_up  # noqa: PLC0415 - each command loads what it needs
+    from mailing.up import run_up
 
     run(run_up(configured(), click.echo))
 
@@ -90,7 +90,7 @@ def up() -> None:
 @click.option("--clients", "count", type=click.IntRange(1, 1000), default=1000, show_default=True)
 def demo(count: int) -> None:
     """Send one mailing to sample clients through a sandbox gateway, in a database that is thrown away afterwards."""
-    from mailing.demo import run_demo  # noqa: PLC0415
+    from mailing.demo import run_demo
 
     run(run_demo(count))
 
@@ -113,9 +113,9 @@ def migrate() -> None:
 @supervised
 def api(wait_s: float) -> None:
     """Serve the API, its documentation and health. Any number may run."""
-    import uvicorn  # noqa: PLC0415
+    import uvicorn
 
-    from mailing.app import create_app  # noqa: PLC0415
+    from mailing.app import create_app
 
     settings = configured("database_url")
     run(require_schema(settings, wait_s=wait_s))
@@ -135,7 +135,7 @@ def api(wait_s: float) -> None:
 @supervised
 def worker(wait_s: float) -> None:
     """Plan and send mailings, retry, report. Any number may run, on any number of machines."""
-    from mailing.worker import run_worker  # noqa: PLC0415
+    from mailing.worker import run_worker
 
     settings = configured("database_url", "gateway_url")
     run(require_schema(settings, wait_s=wait_s))
@@ -153,7 +153,7 @@ def sandbox(host: str, port: int, latency: float, ledger: Path | None) -> None:
 
     Its behaviour is switched while it runs, by PUT /behaviour; its page is at /.
     """
-    from mailing.gateway.sandbox import Behaviour, serve  # noqa: PLC0415
+    from mailing.gateway.sandbox import Behaviour, serve
 
     def started(bound: int) -> None:
         click.echo(f"sandbox gateway: http://{host}:{bound}/v1")
@@ -171,7 +171,7 @@ def import_(file: Path) -> None:
 
     Bad rows are left out and named on standard error, good ones stored; exit code 1 if there was a bad one.
     """
-    from mailing.moving import import_file  # noqa: PLC0415
+    from mailing.moving import import_file
 
     settings = configured()
     result = run(with_database(settings, lambda sessions: import_file(sessions, file, size=file.stat().st_size)))
@@ -186,7 +186,7 @@ def import_(file: Path) -> None:
 @cli.command(epilog=example("mailing export > clients.csv"))
 def export() -> None:
     """Write all clients as CSV to standard output, as `import` reads it."""
-    from mailing.moving import export_to  # noqa: PLC0415
+    from mailing.moving import export_to
 
     run(with_database(configured(), lambda sessions: export_to(sessions, sys.stdout.buffer)))
 
@@ -196,8 +196,8 @@ def export() -> None:
 @click.option("--dry-run", is_flag=True, help="Print the report and send nothing.")
 def report(day: datetime | None, dry_run: bool) -> None:
     """Send, or print, the report of one day."""
-    from mailing.reports import command  # noqa: PLC0415
-    from mailing.reports.jobs import database_clock  # noqa: PLC0415
+    from mailing.reports import command
+    from mailing.reports.jobs import database_clock
 
     settings = configured()
 
