@@ -1,0 +1,20 @@
+"""What every test of the API asks for."""
+
+from typing import Any
+
+import httpx
+
+MOSCOW: dict[str, Any] = {"phone": "79161234567", "tag": "vip", "timezone": "Europe/Moscow"}
+
+
+async def created(api: httpx.AsyncClient, **fields: object) -> dict[str, Any]:
+    answer = await api.post("/clients/", json=MOSCOW | fields)
+    assert answer.status_code == 201, answer.text
+    client: dict[str, Any] = answer.json()
+    return client
+
+
+def bad_fields(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 400, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    return [error["field"] for error in answer.json()["errors"]]

@@ -1,0 +1,62 @@
+"""Lists of clients: filters, pages, and queries that can't be read."""
+
+from typing import Any
+
+import httpx
+
+from clients.asking import bad_fields, created
+
+
+async def test_filters_narrow_the_list_down(api: httpx.AsyncClient) -> None:
+    vip = await created(api)
+    plain = await created(api, phone="79161234568", tag=None)
+    other = await created(api, phone="79031112233", tag="=1+1 & ü")
+
+    async def found(**filters: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = (await api.get("/clients", params=filters)).json()["items"]
+        return items
+
+    assert await found() == [vip, plain, other]
+    assert await found(tag="vip") == [vip]
+    assert await found(tag="=1+1 & ü") == [other]
+    assert await found(operator_code="916") == [vip, plain]
+    assert await found(phone="79031112233") == [other]
+    assert await found(operator_code="903", tag="vip") == []
+    assert await found(tag="' OR true --") == []
+
+
+async def test_pages_follow_each_other_without_gap_or_repetition(api: httpx.AsyncClient) -> None:
+    clients = [await created(api, phone=f"7916000000{n}") for n in range(7)]
+    found, cursor = [], None
+    for size in (3, 3, 1):
+        page = (await api.get("/clients", params={"limit": 3} | ({"cursor": cursor} if cursor else {}))).json()
+        assert len(page["items"]) == size
+        found += page["items"]
+        cursor = page["next_cursor"]
+    assert (found, cursor) == (clients, None)
+
+
+BAD_QUERIES = [
+    ("colour=red", ["colour"]),
+    ("session=1&data=2&request=3", ["session", "data", "request"]),
+    *((f"limit={value}", ["limit"]) for value in ("0", "501", "", "ten", "-1", "1.5", "9" * 5000)),
+    *((f"cursor={value}", ["cursor"]) for value in ("", "x", "__________8", "AAAAAAAAAAA%0a", "A" * 5000)),
+    *((f"tag={value}", ["tag"]) for value in ("", "a%00b", "%00", "x" * 101)),
+    *((f"operator_code={value}", ["operator_code"]) for value in ("91", "916%0a", "%ff")),
+    ("phone=89161234567", ["phone"]),
+    ("%00=1", ["\u0000"]),
+    ("limit=0&cursor=x&tag=%00&operator_code=x&phone=8", ["tag", "operator_code", "phone", "limit", "cursor"]),
+    ("limit=0&colour=red&phone=8", ["colour", "phone", "limit"]),
+]
+
+
+async def test_every_bad_query_parameter_is_named(api: httpx.AsyncClient) -> None:
+    for query, fields in BAD_QUERIES:
+        assert bad_fields(await api.get(f"/clients?{query}")) == fields, query
+
+
+async def test_an_odd_query_that_can_be_read_finds_nothing(api: httpx.AsyncClient) -> None:
+    await created(api)
+    for query in ("tag=%ff%fe", "tag=%ed%a0%80", "tag=\u00fc", "tag=a%0a", "tag=vip&tag=b", "phone=79999999999"):
+        answer = await api.get(f"/clients?{query}")
+        assert (answer.status_code, answer.json()["items"]) == (200, []), query
