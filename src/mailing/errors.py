@@ -6,9 +6,7 @@
     ├── Invalid              input with one FieldError per bad field
     ├── NotFound             no such client, mailing, message …
     ├── Conflict             the state or a unique value forbids it
-    ├── Unauthorized         no key, or a key nobody issued
-    ├── TooLarge             a body over its limit
-    └── Unavailable          the database can't answer now; try again
+    └── Unauthorized         no key, or a key nobody issued
 
 None of them knows HTTP: `web.py` holds the one table that does. Each message is a sentence for the caller
 and names the remedy; none carries a phone, a text or a secret.
@@ -57,12 +55,4 @@ class Conflict(MailingError):
 
 
 class Unauthorized(MailingError):
-    pass
-
-
-class TooLarge(MailingError):
-    pass
-
-
-class Unavailable(MailingError):
     pass

@@ -14,7 +14,6 @@ from mailing.errors import ConfigurationError
 from mailing.zones import known_zone
 
 PREFIX = "MAILING_"
-SECRETS = frozenset({"database_url", "gateway_token", "api_key", "smtp_password"})
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 

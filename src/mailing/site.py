@@ -22,11 +22,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Site:
-    """Where everything is. `made` holds what was made here because no setting named it."""
+    """Where everything is; no `sandbox_url` where a real gateway is set."""
 
     url: str
     api_key: str
-    database: str
     sandbox_url: str | None
     children: list[Child]
 
@@ -64,7 +63,7 @@ async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event,
             complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
             children = [_child("sandbox", complete, "--host", settings.host, "--port", str(sandbox_port))]
         children += [_child("api", complete), _child("worker", complete)]
-        yield Site(f"http://{settings.host}:{settings.port}", key, database_url, sandbox_url, children)
+        yield Site(f"http://{settings.host}:{settings.port}", key, sandbox_url, children)
 
 
 async def run_site(site: Site, *, signals: Signals, say: Say) -> None:

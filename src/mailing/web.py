@@ -169,8 +169,6 @@ _STATUS: Mapping[type[errors.MailingError], int] = {
     errors.Unauthorized: 401,
     errors.NotFound: 404,
     errors.Conflict: 409,
-    errors.TooLarge: 413,
-    errors.Unavailable: 503,
 }
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
