@@ -17,7 +17,7 @@ from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_session
+from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller, provide_session
 
 POOL_SIZE = 10
 
@@ -37,7 +37,7 @@ def create_app(settings: Settings) -> Litestar:
         "/mailing/api",
         route_handlers=[clients, MailingController, StatisticsController, read_message],
         guards=[require_key, known_parameters_only],
-        dependencies={"session": Provide(provide_session)},
+        dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
     app = Litestar(

@@ -18,6 +18,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing import crashpoints
+
 Handler = Callable[..., Awaitable[None]]
 
 # A queued twin makes the job unnecessary; NOT EXISTS keeps the usual twin out of the server's error log.
@@ -100,6 +102,7 @@ class Queue:
                 await worker
                 raise RuntimeError("the queue's worker ended by itself; its log says why")
             worker.cancel()
+            crashpoints.reached("stop.draining")
             await asyncio.gather(worker, return_exceptions=True)
 
     async def bury_stalled(self) -> int:

@@ -43,6 +43,7 @@ PROBLEM_JSON = "application/problem+json"
 
 MAX_ID = 2**63 - 1
 Session = NamedDependency[AsyncSession]  # `provide_session`
+Caller = NamedDependency[str]  # `provide_caller`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 Limit = Annotated[int, QueryParameter(ge=1, le=500, description="1 to 500, the number of items on a page")]
@@ -93,6 +94,11 @@ async def provide_session(state: State) -> AsyncIterator[AsyncSession]:
     """The request's transaction: committed when the handler returns, before the answer is sent."""
     async with transaction(state.sessions) as session:
         yield session
+
+
+async def provide_caller(request: Request[str, Any, Any]) -> str:
+    """Who asks, as the guard found out: for the record of events."""
+    return request.user
 
 
 class Body(AbstractDTO[S], Generic[S]):

@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.db import transaction
 from mailing.errors import NotFound, Unauthorized
 
+CONFIGURED = "MAILING_API_KEY"
+
 
 class ApiKey(msgspec.Struct):
     """`hint` is how the key begins, to tell it from others."""
@@ -48,20 +50,22 @@ async def revoke(session: AsyncSession, key_id: int) -> None:
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A Litestar guard: `Authorization: Bearer <key>`."""
+    """A Litestar guard: `Authorization: Bearer <key>`. Who it is stands in `scope["user"]` afterwards."""
     del handler  # Litestar passes it; every route asks for the same
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized("Send the header Authorization: Bearer <key>; mailing key create makes one.")
     configured: str | None = connection.app.state.settings.api_key
     if configured and secrets.compare_digest(key.encode(), configured.encode()):
+        connection.scope["user"] = CONFIGURED
         return
     async with transaction(connection.app.state.sessions) as session:
         known = await session.execute(
-            text("SELECT id FROM api_key WHERE hash = :hash AND revoked_at IS NULL"), {"hash": _hash(key)}
+            text("SELECT id, name FROM api_key WHERE hash = :hash AND revoked_at IS NULL"), {"hash": _hash(key)}
         )
-        if known.first() is None:
+        if (found := known.first()) is None:
             raise Unauthorized("This key is not known here, or it was revoked.")
+    connection.scope["user"] = f"key {found.id} ({found.name})"
 
 
 def _hash(key: str) -> bytes:

@@ -25,6 +25,7 @@ import msgspec
 from aiohttp.connector import Connection
 from httpx_aiohttp import AiohttpTransport
 
+from mailing import crashpoints
 from mailing.gateway.outcome import Answer, Outcome, classify
 
 MOST_BODY_BYTES: Final = 64 * 1024
@@ -84,6 +85,7 @@ class Gateway:
         call.waiting_for = "no connection"
         response = await self._transport.handle_async_request(call)
         call.status = status = response.status_code
+        crashpoints.reached("call.head_read")
         call.waiting_for = "no complete answer"
         try:
             body = await _read(response)
@@ -91,6 +93,7 @@ class Gateway:
             await response.aclose()
         if len(body) > MOST_BODY_BYTES:
             return call.broken(f"the answer is longer than {MOST_BODY_BYTES} bytes")
+        crashpoints.reached("call.answered")
         retry_after = response.headers.get("retry-after") if status in (429, 503) else None
         return classify(status, retry_after, body, message_id=message_id, now=datetime.now(UTC))
 
@@ -135,9 +138,12 @@ class _Request(aiohttp.ClientRequest):
             raise _NotWrittenError("no time was left when the connection was ready")
         if conn.protocol is None or conn.protocol.should_close:  # it would be read as the answer to this message
             raise _NotWrittenError("the gateway had sent something on this connection before it was asked")
+        crashpoints.reached("call.connected")
         call.written = True
         call.waiting_for = "no answer"
-        return await super().send(conn)
+        response = await super().send(conn)
+        crashpoints.reached("call.written")
+        return response
 
 
 class _Response(aiohttp.ClientResponse):

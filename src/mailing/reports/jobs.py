@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import log
+from mailing import crashpoints, log
 from mailing.db import Sessions, transaction
 from mailing.reports import mail, repository
 from mailing.reports.figures import Figures
@@ -75,6 +75,7 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
 async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float) -> Tried:
     """`begun` is the event loop's time at `now`, before the claim."""
     outcome = await _deliver(sessions, settings, claim, now=now, deadline=begun + TRY_S)
+    crashpoints.reached("report.accepted")
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Tried(claim, outcome), at=at, until=begun + LEASE.total_seconds())
     told = logger.info if isinstance(outcome, Accepted) else logger.warning

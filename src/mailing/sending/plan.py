@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import queue
+from mailing import crashpoints, queue
 from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.models import Mailing
@@ -34,6 +34,8 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             if not await continue_plan(session, mailing_id, mailing.revision):
                 return
             after = await _plan_next_slice(session, mailing, audience, after)
+            crashpoints.reached("plan.inside")
+        crashpoints.reached("plan.after")
     async with transaction(sessions) as session:
         if mailing.revision > 1:
             await cancel_unselected(session, mailing_id, audience)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from mailing import queue
+from mailing import crashpoints, queue
 from mailing.db import TROUBLE, transaction
 from mailing.log import get
 from mailing.mailings.models import Mailing
@@ -131,8 +131,10 @@ class Run:
 
     async def _claim(self, room: int) -> tuple[list[Claimed], float]:
         at = time.monotonic()
+        crashpoints.reached("claim.before")
         async with transaction(self._desk.sessions) as session:
             claimed = await claim(session, self._mailing.id, room)
+            crashpoints.reached("claim.inside")
             if any(message.text_revision not in self._wordings for message in claimed):
                 self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
@@ -140,6 +142,7 @@ class Run:
             elif not self._offered and len(claimed) == room and self._lane < LANES:
                 await queue.defer(session, "send_mailing", mailing_id=self._mailing.id, lane=self._lane + 1)
                 self._offered = True
+        crashpoints.reached("claim.after")
         return claimed, at
 
     async def _deal_with(self, message: Claimed, clock: DatabaseClock) -> None:
@@ -208,12 +211,14 @@ class Run:
             try:
                 async with transaction(self._desk.sessions) as session:
                     moved = await record(session, batch, revision=self._mailing.revision)
+                    crashpoints.reached("record.inside")
             except TROUBLE as error:
                 logger.warning("recording failed", mailing_id=self._mailing.id, error=type(error).__name__)
                 if time.monotonic() > give_up_at:
                     return
                 await asyncio.sleep(0.5)
             else:
+                crashpoints.reached("record.after")
                 if moved < len(batch):
                     logger.warning("leases lost", mailing_id=self._mailing.id, messages=len(batch) - moved)
                 return

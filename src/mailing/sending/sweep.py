@@ -1,6 +1,6 @@
 """Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
 
-from mailing import queue
+from mailing import crashpoints, queue
 from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.repository import needs
@@ -34,5 +34,6 @@ async def _reclaim(sessions: Sessions, policy: Policy) -> int:
             moved = await reclaim_lost(
                 session, count=RECLAIM, hold=policy.hold, base_s=policy.base_s, max_s=policy.max_s
             )
+            crashpoints.reached("sweep.inside")
         total += moved
     return total

@@ -1,0 +1,21 @@
+"""What workers share towards the gateway, test sends, events, idempotency keys."""
+
+from pathlib import Path
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+SCHEMA = Path(__file__).with_name("0003_control.sql")
+
+
+def upgrade() -> None:
+    bind = op.get_bind()
+    bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(SCHEMA.read_text("utf-8")))  # type: ignore[union-attr]
+
+
+def downgrade() -> None:
+    op.execute("DROP TABLE gateway, gateway_calls, event, idempotency_key")
+    op.execute("DROP FUNCTION database_home")
+    op.execute("ALTER TABLE mailing DROP COLUMN test_of")
