@@ -61,6 +61,12 @@ _MAY_SEND = """
     AND (g.planned_revision = g.revision OR g.revision = 1)
 """
 
+# All workers ask the one row of `gateway`: a stop, a pause the gateway asked for, the breaker, a restored database.
+_MAY_CALL = """
+    w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()
+    AND (w.open_since IS NULL OR :probe)
+"""
+
 # Index: message_due, no row filtered away but those whose opening has just passed; then the primary keys, whatever the
 # planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
 _CLAIM = text(f"""
@@ -69,33 +75,36 @@ _CLAIM = text(f"""
         waiting = NULL,
         phone = CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END,
         text_revision = CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END
-    FROM mailing g, client c
+    FROM mailing g, client c, gateway w
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
             WHERE mailing_id = :mailing_id AND status = 'pending' AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
-        AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
+        AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND} AND {_MAY_CALL}
     RETURNING m.id, m.attempt_no, m.phone, m.text_revision, c.timezone, m.attempts, m.soft_refusals, m.ambiguous,
         least(m.closes_at, g.ends_at), now()
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim(session: AsyncSession, mailing_id: int, count: int) -> list[Claimed]:
-    """Up to `count` due messages become `sending`, under a lease of LEASE_S from now on."""
-    rows = await session.execute(_CLAIM, {"mailing_id": mailing_id, "count": count})
+async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False) -> list[Claimed]:
+    """Up to `count` due messages become `sending`, under a lease of LEASE_S from now on; none while sending is stopped.
+
+    `probe` claims while the breaker is open.
+    """
+    rows = await session.execute(_CLAIM, {"mailing_id": mailing_id, "count": count, "probe": probe})
     return [Claimed(*row) for row in rows]
 
 
 # Asked between the claim and the calls. By primary key.
 _STILL_ALLOWED = text(f"""
-    SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id
+    SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
-    AND {_MAY_SEND}
+    AND {_MAY_SEND} AND {_MAY_CALL}
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def still_allowed(session: AsyncSession, ids: Sequence[int]) -> set[int]:
-    return set((await session.execute(_STILL_ALLOWED, {"ids": list(ids)})).scalars())
+async def still_allowed(session: AsyncSession, ids: Sequence[int], *, probe: bool = False) -> set[int]:
+    return set((await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probe": probe})).scalars())
 
 
 # One statement a batch. A message whose lease was lost keeps its state; the attempt is remembered all the same, and
