@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import Sessions
@@ -175,3 +175,35 @@ _CONFIGURE = text("""
 async def configure(session: AsyncSession, rate: float) -> None:
     """The settings' rate, unless it is what they said before: then a rate set by the API stays."""
     await session.execute(_CONFIGURE, {"rate": rate})
+
+
+# What a person may change; each returns whether it changed anything.
+_SET_RATE = text("UPDATE gateway SET rate = :rate WHERE rate <> :rate")
+_STOP = text("UPDATE gateway SET stopped_at = now(), stopped_by = :by WHERE stopped_at IS NULL")
+_START = text("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL WHERE stopped_at IS NOT NULL")
+_PROBE_NOW = text("""
+    UPDATE gateway SET next_probe_at = CASE WHEN open_since IS NOT NULL THEN now() END, throttled_until = now()
+    WHERE open_since IS NOT NULL OR throttled_until > now()
+""")
+
+
+async def set_rate(session: AsyncSession, rate: float) -> bool:
+    return await _changed(session, _SET_RATE, rate=rate)
+
+
+async def stop(session: AsyncSession, *, by: str) -> bool:
+    return await _changed(session, _STOP, by=by)
+
+
+async def start(session: AsyncSession) -> bool:
+    return await _changed(session, _START)
+
+
+async def probe_now(session: AsyncSession) -> bool:
+    """A pause that the gateway asked for is over, too."""
+    return await _changed(session, _PROBE_NOW)
+
+
+async def _changed(session: AsyncSession, statement: TextClause, **values: object) -> bool:
+    result = await session.execute(statement, values)
+    return isinstance(result, CursorResult) and result.rowcount > 0
