@@ -22,10 +22,11 @@ from mailing.mailings.window import LocalWindow
 from mailing.messages.openings import Opening
 from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record
 from mailing.messages.states import Status as MessageStatus
+from mailing.sending.call import Call
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Moment, after_call, not_called
 from mailing.sending.schedule import opening
-from mailing.sending.watch import Watch, time_left_s
+from mailing.sending.watch import Watch
 
 logger = get(__name__)
 
@@ -162,38 +163,21 @@ class Run:
     async def _deal_with(self, message: Claimed, clock: DatabaseClock) -> None:
         async with self._desk.slots:
             result = await self._call(message, clock)
-        self._watch.remove(message)
         if result.step.status is MessageStatus.pending:
             self._come_back(result.step.due_at)
         self._results.append(result)
         self._desk.capacity.done()
 
     async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
-        """Looks again before it asks for a connection, and once more when there is one, right before the call."""
-        begun: list[datetime] = []
-
-        async def begin() -> bool:
-            await self._desk.gate.turn(message.id)
-            self._watch.remove(message)
-            begun.append(clock.now())
-            return self._watch.allows(message, clock)
-
-        answer = None
-        if self._watch.allows(message, clock):
-            begun.append(clock.now())
-            answer = await self._desk.gateway.send(
-                message.id,
-                phone=message.phone,
-                text=self._wordings[message.text_revision],
-                time_left_s=time_left_s(message, clock),
-                begin=begin,
-            )
+        call = Call(self._desk, self._watch, message, clock)
+        answer = await call.make(self._wordings[message.text_revision])
+        self._watch.remove(message)
+        moment = self._moment(message, clock)
         if answer is None:
-            return Result(message=message, step=not_called(message, self._moment(message, clock)))
-        self._desk.gate.tell(answer, probe=message.probe)
-        step = after_call(answer, message, self._desk.policy, self._moment(message, clock))
-        duration_ms = int((clock.now() - begun[-1]).total_seconds() * 1000)
-        return Result(message=message, step=step, answer=answer, started_at=begun[-1], duration_ms=duration_ms)
+            return Result(message=message, step=not_called(message, moment))
+        step = after_call(answer, message, self._desk.policy, moment)
+        started_at, duration_ms = call.started_at, call.duration_ms
+        return Result(message=message, step=step, answer=answer, started_at=started_at, duration_ms=duration_ms)
 
     def _moment(self, message: Claimed, clock: DatabaseClock) -> Moment:
         mailing = self._mailing
