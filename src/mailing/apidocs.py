@@ -39,6 +39,7 @@ TAGS = {
     "clients": "Who can receive a text: phone, operator code, tag, time zone.",
     "mailings": "One text to all clients that a filter selects, between a start and an end.",
     "messages": "One client's message in one mailing, its attempts, and everything that happened to it.",
+    "gateway": "The gateway that all workers send through: its breaker, the rate limit, the stop of all sending.",
     "statistics": "How many messages each mailing planned, sent and did not send, and why.",
 }
 

@@ -12,6 +12,7 @@ from mailing.access.keys import require_key
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
+from mailing.gateway.routes import GatewayController
 from mailing.health import health
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
@@ -35,7 +36,7 @@ def create_app(settings: Settings) -> Litestar:
 
     api = Router(
         "/mailing/api",
-        route_handlers=[clients, MailingController, StatisticsController, read_message],
+        route_handlers=[clients, MailingController, StatisticsController, read_message, GatewayController],
         guards=[require_key, known_parameters_only],
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],

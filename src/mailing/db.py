@@ -1,7 +1,10 @@
 """The database: engine, sessions, migrations. Nothing connects before it is asked to."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import asyncpg
@@ -28,6 +31,25 @@ TROUBLE = (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.Inte
 _HERE = Path(__file__).parent
 # in the wheel the migrations lie in the package, in the repository beside src
 MIGRATIONS = next(path for path in (_HERE / "migrations", _HERE.parents[1] / "migrations") if path.is_dir())
+
+
+@dataclass(frozen=True)
+class DatabaseClock:
+    """The database's clock between two statements: a process's own clock may be an hour off.
+
+    `at` is the monotonic time before `read` was asked for. So it runs ahead by no more than one round trip, never
+    behind, and nothing begins too late.
+    """
+
+    read: datetime
+    at: float
+
+    def now(self) -> datetime:
+        return self.read + timedelta(seconds=time.monotonic() - self.at)
+
+    def at_local(self, instant: datetime) -> float:
+        """The monotonic time of an instant."""
+        return self.at + (instant - self.read).total_seconds()
 
 
 class Base(BasicAttributes, DeclarativeBase):

@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway_url: str | None = None
     gateway_token: str | None = None
     gateway_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    gateway_rate: Annotated[float, Meta(ge=0, le=100_000)] = 0.0
     gateway_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
     on_unknown: Literal["retry", "hold"] = "retry"
     retry_base_s: Annotated[float, Meta(gt=0, le=3600)] = 5.0

@@ -1,10 +1,15 @@
 """The worker process: jobs from the queue, the sweep, the report. A composition root."""
 
 import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Any
 
 from mailing import db
+from mailing.gateway import repository
 from mailing.gateway.client import Gateway
+from mailing.gateway.gate import Gate
 from mailing.log import get
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
@@ -39,18 +44,33 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
     queue = Queue(url, concurrency=JOBS)
     try:
         async with gateway:
-            desk = Desk(sessions, gateway, policy, timeout_s=settings.gateway_timeout_s, jobs=JOBS, stopping=stop)
+            gate = Gate(sessions)
+            desk = Desk(sessions, gateway, gate, policy, timeout_s=settings.gateway_timeout_s, jobs=JOBS, stopping=stop)
             queue.task("plan_mailing", partial(plan_mailing, sessions))
             queue.task("settle_mailing", partial(settle_mailing, sessions))
             queue.task("send_mailing", partial(send_mailing, desk))
             queue.periodic("sweep", partial(_sweep, queue, sessions, policy), cron="* * * * * */5")
             queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
+            async with repository.alone(sessions) as session:
+                await repository.configure(session, settings.gateway_rate)
             await sweep(sessions, policy)
             logger.info("worker started", gateway=settings.gateway_url, concurrency=gateway.concurrency)
-            await queue.run(stop)
+            async with _beside(gate.keep()):
+                await queue.run(stop)
     finally:
         await engine.dispose()
     logger.info("worker stopped")
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 def policy_of(settings: Settings) -> Policy:

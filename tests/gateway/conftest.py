@@ -42,6 +42,7 @@ def send() -> Callable[..., Awaitable[Answer]]:
 
     async def send_one(client: Gateway, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
         answer = await client.send(message_id, phone=PHONE, text=TEXT, time_left_s=time_left_s)
+        assert answer is not None
         assert len(answer.reason) <= 200
         assert answer.reason.isprintable()
         assert not any(secret in answer.reason for secret in (PHONE, TEXT, TOKEN))

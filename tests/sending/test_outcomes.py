@@ -52,11 +52,12 @@ async def test_after_every_kind_of_answer_the_statuses_are_true_and_the_statisti
 async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_gets_every_message_once(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
 ) -> None:
+    """The breaker opens in the first second; what the gateway says afterwards is seen by its probes alone."""
     await campaign.clients(150)
 
     async def tried(outcome_like: str) -> bool:
-        query = "SELECT count(*) FROM attempt WHERE outcome = 'ambiguous' AND reason LIKE :like"
-        return bool((await campaign.rows(query, like=outcome_like))[0][0] >= 50)
+        query = "SELECT 1 FROM attempt WHERE outcome = 'ambiguous' AND reason LIKE :like LIMIT 1"
+        return bool(await campaign.rows(query, like=outcome_like))
 
     async with working(settings):
         await sandbox.behave(down=True)

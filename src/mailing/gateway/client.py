@@ -13,6 +13,7 @@ import asyncio
 import os
 import re
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -32,7 +33,13 @@ MOST_BODY_BYTES: Final = 64 * 1024
 # Common servers close an idle connection after 5 s or later, and a call into a closing connection is ambiguous.
 IDLE_CONNECTION_S: Final = 4.0
 
+Begin = Callable[[], Awaitable[bool]]
+
 _encode = msgspec.json.Encoder().encode
+
+
+async def _at_once() -> bool:
+    return True
 
 
 class Gateway:
@@ -62,18 +69,23 @@ class Gateway:
             await self._transport.aclose()
         self._transport = None
 
-    async def send(self, message_id: int, *, phone: str, text: str, time_left_s: float) -> Answer:
+    async def send(
+        self, message_id: int, *, phone: str, text: str, time_left_s: float, begin: Begin = _at_once
+    ) -> Answer | None:
         """Hand one message over, once: nothing is repeated here, and no outcome is an exception.
 
-        Ends within the smaller of `timeout_s` and `time_left_s`, and writes nothing after it.
+        Ends within the smaller of `timeout_s` and `time_left_s`, and writes nothing after it. `begin` is asked when the
+        connection is ready, right before the first byte: it may take its time, and None is returned if it says no.
         """
         order = _encode({"id": message_id, "phone": int(phone), "text": text})
         deadline_s = min(self._timeout_s, time_left_s)
-        call = _Call(f"{self._send_url}{message_id}", order, deadline_s)
+        call = _Call(f"{self._send_url}{message_id}", order, deadline_s, begin)
         _current_call.set(call)
         try:
             async with asyncio.timeout(deadline_s), self._slots:
                 return await self._exchange(call, message_id)
+        except _NotBegunError:
+            return None
         except TimeoutError:
             return call.broken(f"{call.waiting_for} within {deadline_s:.3g} s")
         except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
@@ -105,12 +117,13 @@ class _Call(httpx.Request):
     again for every message, which takes as long as all the rest. Its headers are the session's, built once.
     """
 
-    def __init__(self, address: str, content: bytes, deadline_s: float) -> None:
+    def __init__(self, address: str, content: bytes, deadline_s: float, begin: Begin) -> None:
         self.method = "POST"
         self.url = cast("httpx.URL", address)  # only its str() is asked for
         self.headers = NO_HEADERS
         self.extensions = {}
         self._content = content
+        self.begin = begin
         self.deadline = time.monotonic() + deadline_s
         self.written = False
         self.status: int | None = None
@@ -125,6 +138,10 @@ NO_HEADERS: Final = httpx.Headers()
 _current_call: ContextVar[_Call] = ContextVar("_current_call")
 
 
+class _NotBegunError(Exception):
+    """The caller did not want it any more. Not the engine's kind of error, so that it comes through its transport."""
+
+
 class _NotWrittenError(aiohttp.ClientError):
     """The call was given up before its first byte; the text is fit for `Answer.reason`."""
 
@@ -134,6 +151,8 @@ class _Request(aiohttp.ClientRequest):
 
     async def send(self, conn: Connection) -> aiohttp.ClientResponse:
         call = _current_call.get()
+        if not await call.begin():
+            raise _NotBegunError
         if time.monotonic() >= call.deadline:  # a frozen process wakes up here before its timers do
             raise _NotWrittenError("no time was left when the connection was ready")
         if conn.protocol is None or conn.protocol.should_close:  # it would be read as the answer to this message

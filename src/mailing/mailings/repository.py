@@ -107,13 +107,15 @@ _NEEDS = text(f"""
         g.status = 'scheduled' AND g.starts_at <= now()
             OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision
             AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_LOST_S} s'),
-        g.status = 'running' AND now() < g.ends_at AND EXISTS (
+        w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()
+            AND (w.open_since IS NULL OR w.next_probe_at <= now())
+            AND g.status = 'running' AND now() < g.ends_at AND EXISTS (
             SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
             AND m.due_at <= now() AND m.closes_at > now()),
         now() >= g.ends_at AND g.status <> 'scheduled' OR EXISTS (
             SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now())
             OR c.pending + c.sending = 0 AND g.planned_revision = g.revision
-    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
+    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id CROSS JOIN gateway w
     WHERE g.status IN ('scheduled', 'running', 'paused')
     UNION ALL
     SELECT g.id, false, false, true FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id

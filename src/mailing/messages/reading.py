@@ -13,17 +13,22 @@ from mailing.messages.states import Status
 # As the claim does it: the next call takes phone and text anew, unless an attempt may have arrived with the old ones.
 _ANEW = "m.status = 'pending' AND NOT m.ambiguous"
 
-# What is due waits for its turn (rate); before that, for what the plan or the last attempt said.
+# What is due waits for the gateway, or for its turn (rate); before that, for what the plan or the last attempt said.
 _COLUMNS = f"""
     m.id, m.mailing_id, m.client_id,
     coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
     CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.last_error,
     CASE WHEN m.status <> 'pending' THEN NULL
-         WHEN g.status = 'paused' THEN 'pause'
-         WHEN m.due_at <= now() AND m.closes_at > now() THEN 'rate'
-         WHEN m.due_at <= now() THEN 'window'
-         ELSE coalesce(m.waiting, 'window') END AS waiting_reason,
-    CASE WHEN g.status = 'running' AND m.due_at > now() THEN m.due_at END AS waiting_until
+         WHEN g.status = 'paused' OR w.stopped_at IS NOT NULL OR w.home <> database_home() THEN 'pause'
+         WHEN m.due_at > now() THEN coalesce(m.waiting, 'window')
+         WHEN m.closes_at <= now() THEN 'window'
+         WHEN w.open_since IS NOT NULL THEN 'breaker'
+         ELSE 'rate' END AS waiting_reason,
+    CASE WHEN g.status <> 'running' OR w.stopped_at IS NOT NULL OR w.home <> database_home() THEN NULL
+         WHEN m.due_at > now() THEN m.due_at
+         WHEN m.closes_at <= now() THEN NULL
+         WHEN w.open_since IS NOT NULL THEN w.next_probe_at
+         WHEN w.throttled_until > now() THEN w.throttled_until END AS waiting_until
 """
 
 # By primary key.
@@ -31,7 +36,8 @@ _ONE = text(f"""
     SELECT {_COLUMNS}, t.text FROM message m JOIN mailing g ON g.id = m.mailing_id
     JOIN mailing_text t ON t.mailing_id = g.id
         AND t.revision = CASE WHEN {_ANEW} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
-    LEFT JOIN client c ON c.id = m.client_id WHERE m.id = :id AND g.deleted_at IS NULL
+    LEFT JOIN client c ON c.id = m.client_id CROSS JOIN gateway w
+    WHERE m.id = :id AND g.deleted_at IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 _ATTEMPTS = text("""
@@ -53,7 +59,7 @@ _PAGE = text(f"""
         ) each
         ORDER BY each.id LIMIT :count
     ) m
-    JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
+    JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id CROSS JOIN gateway w
     ORDER BY m.id
 """)  # noqa: S608 - composed from constants of this module
 

@@ -30,6 +30,7 @@ class Claimed(msgspec.Struct, frozen=True):
     ambiguous: bool
     closes_at: datetime
     claimed_at: datetime
+    probe: bool = False
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +65,6 @@ _MAY_SEND = """
 # All workers ask the one row of `gateway`: a stop, a pause the gateway asked for, the breaker, a restored database.
 _MAY_CALL = """
     w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()
-    AND (w.open_since IS NULL OR :probe)
 """
 
 # Index: message_due, no row filtered away but those whose opening has just passed; then the primary keys, whatever the
@@ -80,9 +80,10 @@ _CLAIM = text(f"""
             SELECT id FROM message
             WHERE mailing_id = :mailing_id AND status = 'pending' AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
-        AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND} AND {_MAY_CALL}
+        AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
+        AND {_MAY_CALL} AND (w.open_since IS NULL OR :probe)
     RETURNING m.id, m.attempt_no, m.phone, m.text_revision, c.timezone, m.attempts, m.soft_refusals, m.ambiguous,
-        least(m.closes_at, g.ends_at), now()
+        least(m.closes_at, g.ends_at), now(), CAST(:probe AS bool)
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -99,12 +100,13 @@ async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bo
 _STILL_ALLOWED = text(f"""
     SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
-    AND {_MAY_SEND} AND {_MAY_CALL}
+    AND {_MAY_SEND} AND {_MAY_CALL} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def still_allowed(session: AsyncSession, ids: Sequence[int], *, probe: bool = False) -> set[int]:
-    return set((await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probe": probe})).scalars())
+async def still_allowed(session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = ()) -> set[int]:
+    """`probes` are allowed while the breaker is open."""
+    return set((await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probes": list(probes)})).scalars())
 
 
 # One statement a batch. A message whose lease was lost keeps its state; the attempt is remembered all the same, and

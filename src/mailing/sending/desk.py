@@ -3,10 +3,10 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from mailing.db import Sessions
 from mailing.gateway.client import Gateway
+from mailing.gateway.gate import Gate
 from mailing.sending.next_step import Policy
 
 HELD_S = 0.5
@@ -59,6 +59,7 @@ class Desk:
 
     sessions: Sessions
     gateway: Gateway
+    gate: Gate
     policy: Policy
     timeout_s: float
     jobs: int
@@ -73,17 +74,3 @@ class Desk:
     def crowded(self) -> bool:
         """Others wait for a job slot: yield after a slice."""
         return len(self.active) >= self.jobs // 2
-
-
-@dataclass(frozen=True)
-class DatabaseClock:
-    """The database's clock between two statements: a worker's own clock may be an hour off.
-
-    It runs ahead by no more than one round trip, never behind, so nothing begins too late.
-    """
-
-    read: datetime
-    at: float
-
-    def now(self) -> datetime:
-        return self.read + timedelta(seconds=time.monotonic() - self.at)

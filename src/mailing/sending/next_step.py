@@ -35,7 +35,7 @@ class Moment(msgspec.Struct, frozen=True):
 def after_call(answer: Answer, message: Claimed, policy: Policy, moment: Moment) -> Step:
     step = replace(
         _as_it_was(message, moment.now),
-        attempts=message.attempts + answer.outcome.counts,
+        attempts=message.attempts + _counts(answer, message),
         soft_refusals=message.soft_refusals + (answer.outcome is Outcome.soft_refusal),
         ambiguous=message.ambiguous or answer.outcome is Outcome.ambiguous,
     )
@@ -59,6 +59,11 @@ def not_called(message: Claimed, moment: Moment) -> Step:
 def backoff(attempts: int, policy: Policy, chance: float) -> float:
     """Full jitter: anything between nothing and min(max, base * 2^(attempts-1)) seconds."""
     return chance * min(policy.max_s, policy.base_s * 2.0 ** min(attempts - 1, 30))
+
+
+def _counts(answer: Answer, message: Claimed) -> bool:
+    """A probe is made for the gateway's sake: while it is down for hours no message pays with its attempts."""
+    return answer.outcome.counts and not (message.probe and answer.outcome is Outcome.not_sent)
 
 
 def _as_it_was(message: Claimed, now: datetime) -> Step:

@@ -12,28 +12,27 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from mailing import crashpoints, queue
-from mailing.db import TROUBLE, transaction
+from mailing.db import TROUBLE, DatabaseClock, transaction
+from mailing.gateway.gate import Closed, Pass
 from mailing.log import get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
 from mailing.mailings.rules import Status
 from mailing.mailings.window import LocalWindow
 from mailing.messages.openings import Opening
-from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record, still_allowed
+from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record
 from mailing.messages.states import Status as MessageStatus
-from mailing.sending.desk import DatabaseClock, Desk
+from mailing.sending.call import Call
+from mailing.sending.desk import Desk
 from mailing.sending.next_step import Moment, after_call, not_called
 from mailing.sending.schedule import opening
+from mailing.sending.watch import Watch
 
 logger = get(__name__)
 
 BATCH = 500
 SLICE_S = 10.0
 RECORD_EVERY_S = 0.1
-RECHECK_EVERY_S = 0.5
-LEAST_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather none than one without a chance
-STALE_S = 1.0  # a message checked longer ago than this is not called
-SPARE_LEASE_S = 5.0  # of each lease, for recording
 LANES = 32
 
 
@@ -49,7 +48,7 @@ async def send_mailing(desk: Desk, mailing_id: int, lane: int) -> None:
     desk.active.add(mailing_id)
     try:
         while (run := await _begin(desk, mailing_id, lane)) and await run.work():
-            if desk.crowded or desk.stopping.is_set():
+            if desk.crowded or desk.stopping.is_set() or run.closed:
                 break
     finally:
         desk.active.discard(mailing_id)
@@ -71,7 +70,10 @@ async def _begin(desk: Desk, mailing_id: int, lane: int) -> "Run | None":
 
 async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
     async with transaction(desk.sessions) as session:
-        if run.more:
+        if run.closed:
+            if run.closed.until:
+                await queue.defer(session, "send_mailing", at=run.closed.until, mailing_id=mailing_id, lane=0)
+        elif run.more:
             await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=lane)
         elif run.next_due:
             await queue.defer(session, "send_mailing", at=run.next_due, mailing_id=mailing_id, lane=0)
@@ -80,19 +82,21 @@ async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
 
 
 class Run:
-    """One slice of one mailing. `more` tells whether messages were left due, `next_due` when to come back otherwise."""
+    """One slice of one mailing.
+
+    `more` tells whether messages were left due, `closed` that nothing may be sent, `next_due` when to come back.
+    """
 
     def __init__(self, desk: Desk, mailing: Mailing, wordings: dict[int, str], lane: int) -> None:
         self.more = False
+        self.closed: Closed | None = None
         self.next_due: datetime | None = None
         self._desk = desk
         self._mailing = mailing
         self._wordings = wordings
         self._lane = lane
         self._offered = False  # the next lane
-        self._waiting: dict[int, Claimed] = {}  # claimed, not yet called
-        self._withdrawn: set[int] = set()
-        self._checked_at = 0.0
+        self._watch = Watch(desk)
         self._results: list[Result] = []
         self._over = asyncio.Event()
 
@@ -100,7 +104,7 @@ class Run:
         """Returns `more`."""
         async with asyncio.TaskGroup() as beside:
             beside.create_task(self._record_until_over())
-            beside.create_task(self._recheck_until_over())
+            beside.create_task(self._watch.keep(self._over))
             try:
                 async with asyncio.TaskGroup() as calls:
                     self.more = await self._claim_until_dry(calls)
@@ -116,7 +120,7 @@ class Run:
             try:
                 if self._desk.stopping.is_set():
                     return True
-                claimed, at = await self._claim(room)
+                claimed, at = await self._claim_if_open(room)
             except TROUBLE as error:  # the calls under way go on, and are recorded when it is back
                 logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
                 return True
@@ -124,22 +128,33 @@ class Run:
                 self._desk.capacity.give_back(room - len(claimed))
             if not claimed:
                 return False
+            self._watch.add(claimed)
             for message in claimed:
-                self._waiting[message.id] = message
                 calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at)))
         return True
 
-    async def _claim(self, room: int) -> tuple[list[Claimed], float]:
+    async def _claim_if_open(self, room: int) -> tuple[list[Claimed], float]:
+        match await self._desk.gate.ask(room):
+            case Closed() as closed:
+                self.closed = closed
+                return [], 0.0
+            case Pass(count, probe):
+                claimed, at = await self._claim(min(room, count), probe=probe)
+                if probe and not claimed:
+                    await self._desk.gate.give_probe_back()
+                return claimed, at
+
+    async def _claim(self, count: int, *, probe: bool) -> tuple[list[Claimed], float]:
         at = time.monotonic()
         crashpoints.reached("claim.before")
         async with transaction(self._desk.sessions) as session:
-            claimed = await claim(session, self._mailing.id, room)
+            claimed = await claim(session, self._mailing.id, count, probe=probe)
             crashpoints.reached("claim.inside")
             if any(message.text_revision not in self._wordings for message in claimed):
                 self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
                 self._come_back(await next_due(session, self._mailing.id))
-            elif not self._offered and len(claimed) == room and self._lane < LANES:
+            elif not self._offered and len(claimed) == count and not probe and self._lane < LANES:
                 await queue.defer(session, "send_mailing", mailing_id=self._mailing.id, lane=self._lane + 1)
                 self._offered = True
         crashpoints.reached("claim.after")
@@ -154,24 +169,14 @@ class Run:
         self._desk.capacity.done()
 
     async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
-        """Everything that may have changed since the claim is looked at again, right before the call."""
-        del self._waiting[message.id]
-        started_at = clock.now()
-        lease_left_s = clock.at + LEASE_S - SPARE_LEASE_S - time.monotonic()
-        time_left_s = (message.closes_at - started_at).total_seconds()
-        checked_ago_s = time.monotonic() - max(clock.at, self._checked_at)
-        if (
-            message.id in self._withdrawn
-            or self._desk.stopping.is_set()
-            or checked_ago_s > STALE_S
-            or lease_left_s < self._desk.timeout_s
-            or time_left_s < LEAST_CALL_S
-        ):
-            return Result(message=message, step=not_called(message, self._moment(message, clock)))
-        text = self._wordings[message.text_revision]
-        answer = await self._desk.gateway.send(message.id, phone=message.phone, text=text, time_left_s=time_left_s)
-        step = after_call(answer, message, self._desk.policy, self._moment(message, clock))
-        duration_ms = int((clock.now() - started_at).total_seconds() * 1000)
+        call = Call(self._desk, self._watch, message, clock)
+        answer = await call.make(self._wordings[message.text_revision])
+        self._watch.remove(message)
+        moment = self._moment(message, clock)
+        if answer is None:
+            return Result(message=message, step=not_called(message, moment))
+        step = after_call(answer, message, self._desk.policy, moment)
+        started_at, duration_ms = call.started_at, call.duration_ms
         return Result(message=message, step=step, answer=answer, started_at=started_at, duration_ms=duration_ms)
 
     def _moment(self, message: Claimed, clock: DatabaseClock) -> Moment:
@@ -182,19 +187,6 @@ class Run:
     def _come_back(self, due: datetime | None) -> None:
         if due and (self.next_due is None or due < self.next_due):
             self.next_due = due
-
-    async def _recheck_until_over(self) -> None:
-        """Pause, cancel, edit, opt-out: whatever was withdrawn since its claim is not called any more."""
-        while not await _happens(self._over, within_s=RECHECK_EVERY_S):
-            at, waiting = time.monotonic(), list(self._waiting)
-            try:
-                async with transaction(self._desk.sessions) as session:
-                    allowed = await still_allowed(session, waiting) if waiting else set()
-            except TROUBLE as error:
-                logger.warning("recheck failed", mailing_id=self._mailing.id, error=type(error).__name__)
-                continue
-            self._withdrawn = set(waiting) - allowed
-            self._checked_at = at
 
     async def _record_until_over(self) -> None:
         over = False

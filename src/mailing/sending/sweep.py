@@ -2,6 +2,7 @@
 
 from mailing import crashpoints, queue
 from mailing.db import Sessions, transaction
+from mailing.gateway.repository import forget_old_calls
 from mailing.log import get
 from mailing.mailings.repository import needs
 from mailing.messages.repository import reclaim_lost
@@ -16,6 +17,7 @@ async def sweep(sessions: Sessions, policy: Policy) -> None:
     """Cheap when there is nothing to do: one probe of an index for each open mailing."""
     reclaimed = await _reclaim(sessions, policy)
     async with transaction(sessions) as session:
+        await forget_old_calls(session)
         for found in await needs(session):
             if found.plan:
                 await queue.defer(session, "plan_mailing", mailing_id=found.mailing_id)

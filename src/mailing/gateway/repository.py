@@ -1,0 +1,209 @@
+"""What all workers share towards the gateway: the one row of `gateway`, and who may make the next calls.
+
+Each statement stands alone and commits by itself, so that a worker frozen between two of them holds nothing back.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import CursorResult, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.db import Sessions
+
+LEAST_CALLS = 20  # fewer say nothing about the gateway
+COUNTED_S = 30
+FIRST_PROBE_S = 5
+LONGEST_PROBE_S = 60
+HORIZON_S = 1.0  # no slot further ahead is given away: a lower rate is kept as soon as that
+SLACK_S = 0.05  # a call may begin this much beside its slot, and any second still holds no more than the rate
+SHARE_S = 0.2  # of a second's slots for one worker at a time
+
+
+class State(msgspec.Struct, frozen=True):
+    """`now` is the database's clock while it answered. `rate` is in calls per second, 0 without a limit."""
+
+    now: datetime
+    rate: float
+    throttled_until: datetime | None
+    open_since: datetime | None
+    open_reason: str | None
+    next_probe_at: datetime | None
+    stopped_at: datetime | None
+    stopped_by: str | None
+    restored: bool
+    calls: int
+    failed: int
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """`count` slots, `spacing_s` apart, the last one that long before `until`; `now` as in State."""
+
+    now: datetime
+    until: datetime
+    spacing_s: float
+    count: int
+
+
+@asynccontextmanager
+async def alone(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+    """A session whose statements commit one by one."""
+    async with sessions() as session:
+        await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        yield session
+
+
+# Two rows by primary key at most, and up to seven periods.
+_READ = text(f"""
+    SELECT clock_timestamp(), w.rate, CASE WHEN w.throttled_until > now() THEN w.throttled_until END,
+        w.open_since, w.open_reason, w.next_probe_at, w.stopped_at, w.stopped_by, w.home <> database_home(),
+        coalesce(c.calls, 0), coalesce(c.failed, 0)
+    FROM gateway w, (SELECT sum(calls) AS calls, sum(failed) AS failed FROM gateway_calls
+                     WHERE period > now() - interval '{COUNTED_S} s') c
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def read(session: AsyncSession) -> State:
+    return State(*(await session.execute(_READ)).one())
+
+
+# The breaker opens when more than half of the newest calls failed: of the last 5 s, 10 s … or 30 s, with 20 calls or
+# more. So an outage after a busy time is noticed within 5 s, not when it outweighs the good half minute before it.
+_REPORT = text(f"""
+    WITH counted AS (
+        INSERT INTO gateway_calls AS c (period, calls, failed)
+        SELECT date_bin('5 s', now(), 'epoch'), CAST(:calls AS int), CAST(:failed AS int) WHERE :calls > 0
+        ON CONFLICT (period) DO UPDATE SET calls = c.calls + excluded.calls, failed = c.failed + excluded.failed
+    ), newest AS (
+        SELECT sum(calls) OVER upto AS calls, sum(failed) OVER upto AS failed
+        FROM (SELECT c.period, c.calls, c.failed FROM gateway_calls c JOIN gateway w ON c.period >= w.counted_from
+              WHERE c.period > now() - interval '{COUNTED_S} s'
+              UNION ALL SELECT now(), CAST(:calls AS int), CAST(:failed AS int)) AS known
+        WINDOW upto AS (ORDER BY period DESC)
+    ), verdict AS (
+        SELECT CASE WHEN :misconfigured THEN CAST(:reason AS text)
+            WHEN bool_or(calls >= {LEAST_CALLS} AND 2 * failed > calls) THEN 'most calls fail: ' || :reason
+            END AS reason
+        FROM newest
+    )
+    UPDATE gateway w SET
+        throttled_until = greatest(w.throttled_until, now() + make_interval(secs => CAST(:pause_s AS float))),
+        open_since = coalesce(w.open_since, CASE WHEN v.reason IS NOT NULL THEN now() END),
+        open_reason = CASE WHEN :misconfigured OR w.open_since IS NULL THEN v.reason ELSE w.open_reason END,
+        next_probe_at = coalesce(w.next_probe_at,
+            CASE WHEN v.reason IS NOT NULL THEN now() + interval '{FIRST_PROBE_S} s' END)
+    FROM verdict v WHERE :pause_s > 0 OR :misconfigured OR w.open_since IS NULL AND v.reason IS NOT NULL
+""")  # noqa: S608 - composed from constants of this module
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker's calls told about the gateway. `reason` is the newest failure's.
+
+    `misconfigured` opens the breaker at once; `pause_s` is what the gateway asked for.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    reason: str = ""
+    misconfigured: bool = False
+    pause_s: float = 0.0
+
+
+async def report(session: AsyncSession, seen: Seen) -> None:
+    await session.execute(_REPORT, msgspec.structs.asdict(seen))
+
+
+_FORGET = text(f"DELETE FROM gateway_calls WHERE period < now() - interval '{2 * COUNTED_S} s'")  # noqa: S608 - a constant of this module
+
+
+async def forget_old_calls(session: AsyncSession) -> None:
+    await session.execute(_FORGET)
+
+
+# One worker gets it, whoever asks first. The longer the breaker is open, the rarer: after a minute every 15 s.
+_TAKE_PROBE = text(f"""
+    UPDATE gateway SET next_probe_at = now() + make_interval(secs =>
+        least({LONGEST_PROBE_S}, greatest({FIRST_PROBE_S}, extract(epoch FROM now() - open_since) / 4)))
+    WHERE open_since IS NOT NULL AND next_probe_at <= now()
+    RETURNING true
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def take_probe(session: AsyncSession) -> bool:
+    return (await session.execute(_TAKE_PROBE)).first() is not None
+
+
+async def give_probe_back(session: AsyncSession) -> None:
+    """It found nothing to send."""
+    await session.execute(text("UPDATE gateway SET next_probe_at = now() WHERE open_since IS NOT NULL"))
+
+
+_CLOSE = text("""
+    UPDATE gateway SET open_since = NULL, open_reason = NULL, next_probe_at = NULL, counted_from = now()
+    WHERE open_since IS NOT NULL
+""")
+
+
+async def close_breaker(session: AsyncSession) -> None:
+    await session.execute(_CLOSE)
+
+
+# As many slots as the rate has in SHARE_S, at least one. Any `rate` + 1 slots in a row span 1 s + SLACK_S.
+_TAKE_SLOTS = text(f"""
+    UPDATE gateway w SET next_slot_at = greatest(w.next_slot_at, clock_timestamp())
+        + make_interval(secs => (1 + {SLACK_S}) / w.rate
+            * least(CAST(:most AS int), greatest(1, floor(w.rate * {SHARE_S}))))
+    WHERE w.rate > 0 AND w.next_slot_at < clock_timestamp() + interval '{HORIZON_S} s'
+    RETURNING clock_timestamp(), w.next_slot_at, (1 + {SLACK_S}) / w.rate,
+        CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {SHARE_S}))) AS int)
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def take_slots(session: AsyncSession, most: int) -> Granted | None:
+    """None: all slots of the next HORIZON_S are given away, or there is no limit any more."""
+    row = (await session.execute(_TAKE_SLOTS, {"most": most})).first()
+    return Granted(*row) if row else None
+
+
+_CONFIGURE = text("""
+    UPDATE gateway SET rate = :rate, configured_rate = :rate WHERE configured_rate <> :rate
+""")
+
+
+async def configure(session: AsyncSession, rate: float) -> None:
+    """The settings' rate, unless it is what they said before: then a rate set by the API stays."""
+    await session.execute(_CONFIGURE, {"rate": rate})
+
+
+# What a person may change; each returns whether it changed anything.
+_SET_RATE = text("UPDATE gateway SET rate = :rate WHERE rate <> :rate")
+_STOP = text("UPDATE gateway SET stopped_at = now(), stopped_by = :by WHERE stopped_at IS NULL")
+_START = text("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL WHERE stopped_at IS NOT NULL")
+_PROBE_NOW = text("""
+    UPDATE gateway SET next_probe_at = CASE WHEN open_since IS NOT NULL THEN now() END, throttled_until = now()
+    WHERE open_since IS NOT NULL OR throttled_until > now()
+""")
+
+
+async def set_rate(session: AsyncSession, rate: float) -> bool:
+    return await _changed(session, _SET_RATE, rate=rate)
+
+
+async def stop(session: AsyncSession, *, by: str) -> bool:
+    return await _changed(session, _STOP, by=by)
+
+
+async def start(session: AsyncSession) -> bool:
+    return await _changed(session, _START)
+
+
+async def probe_now(session: AsyncSession) -> bool:
+    """A pause that the gateway asked for is over, too."""
+    return await _changed(session, _PROBE_NOW)
+
+
+async def _changed(session: AsyncSession, statement: TextClause, **values: object) -> bool:
+    result = await session.execute(statement, values)
+    return isinstance(result, CursorResult) and result.rowcount > 0

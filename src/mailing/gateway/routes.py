@@ -1,0 +1,62 @@
+"""`/mailing/api/gateway`: how things stand with the gateway, and what a person may change while workers run."""
+
+from litestar import Controller, get, patch, post
+from litestar.params import JSONBody
+
+from mailing import events
+from mailing.gateway import repository
+from mailing.gateway.schemas import GatewayOut, GatewayPatch
+from mailing.web import Body, Caller, Session, documented
+
+
+class GatewayController(Controller):
+    path = "/gateway"
+    tags = ["gateway"]  # noqa: RUF012 - Litestar's way to declare it
+    return_dto = None
+
+    @get("/", summary="Read the gateway's state", operation_id="read_gateway", responses=documented(400))
+    async def read_gateway(self, session: Session) -> GatewayOut:
+        """What all workers know of it together: breaker, pauses it asked for, rate limit, an operator's stop."""
+        return GatewayOut.of(await repository.read(session))
+
+    @patch(
+        "/",
+        dto=Body[GatewayPatch],
+        summary="Change the rate limit",
+        operation_id="change_gateway",
+        responses=documented(400, 413),
+    )
+    async def change_gateway(self, session: Session, caller: Caller, data: JSONBody[GatewayPatch]) -> GatewayOut:
+        """Every worker keeps the new rate from a second later on, and after a restart, until it is changed again here
+        or by another value of MAILING_GATEWAY_RATE. No second holds more calls than the rate.
+        """
+        if await repository.set_rate(session, data.rate):
+            await events.note(session, "gateway.rate_changed", by=caller, rate=data.rate)
+        return GatewayOut.of(await repository.read(session))
+
+    @post("/stop", status_code=200, summary="Stop all sending", operation_id="stop_gateway", responses=documented(400))
+    async def stop_gateway(self, session: Session, caller: Caller) -> GatewayOut:
+        """The emergency stop: no call of any mailing begins more than a second later. Ends pass all the same."""
+        if await repository.stop(session, by=caller):
+            await events.note(session, "gateway.stopped", by=caller)
+        return GatewayOut.of(await repository.read(session))
+
+    @post("/start", status_code=200, summary="Send again", operation_id="start_gateway", responses=documented(400))
+    async def start_gateway(self, session: Session, caller: Caller) -> GatewayOut:
+        """Ends the stop; workers notice within a few seconds."""
+        if await repository.start(session):
+            await events.note(session, "gateway.started", by=caller)
+        return GatewayOut.of(await repository.read(session))
+
+    @post(
+        "/probe",
+        status_code=200,
+        summary="Try the gateway now",
+        operation_id="probe_gateway",
+        responses=documented(400),
+    )
+    async def probe_gateway(self, session: Session, caller: Caller) -> GatewayOut:
+        """For a person who knows that it works again: the breaker's next probe is due, a pause it asked for is over."""
+        if await repository.probe_now(session):
+            await events.note(session, "gateway.probed", by=caller)
+        return GatewayOut.of(await repository.read(session))

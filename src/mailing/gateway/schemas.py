@@ -1,0 +1,73 @@
+"""The gateway's state as it goes over the wire."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from mailing.gateway.repository import COUNTED_S, State
+
+Rate = Annotated[
+    float,
+    Meta(
+        ge=0,
+        le=100_000,
+        description="calls per second, all workers together, 0 to 100000; 0 means no limit",
+        examples=[50],
+    ),
+]
+
+
+class GatewayPatch(Struct):
+    rate: Rate
+
+
+class Breaker(Struct):
+    """Open: most calls failed, or the gateway refuses our address or token. One probe at a time finds out."""
+
+    state: Literal["closed", "open"]
+    since: datetime | None
+    reason: str | None
+    next_probe_at: datetime | None
+
+
+class Stop(Struct):
+    at: datetime
+    by: str
+
+
+class Recent(Struct):
+    """Calls of all workers in the last `seconds`; `failed` are those that found no answer or an unusable one."""
+
+    seconds: int
+    calls: int
+    failed: int
+
+
+class GatewayOut(Struct):
+    """`sending`: nothing but the rate holds messages back. `restored`: the database came back from a backup, and
+    nothing is sent before `mailing resume-after-restore`.
+    """
+
+    sending: bool
+    rate: float
+    throttled_until: datetime | None
+    breaker: Breaker
+    stopped: Stop | None
+    restored: bool
+    recent: Recent
+
+    @classmethod
+    def of(cls, state: State) -> "GatewayOut":
+        held = state.throttled_until or state.open_since or state.stopped_at or state.restored
+        return cls(
+            sending=not held,
+            rate=state.rate,
+            throttled_until=state.throttled_until,
+            breaker=Breaker(
+                "open" if state.open_since else "closed", state.open_since, state.open_reason, state.next_probe_at
+            ),
+            stopped=Stop(state.stopped_at, state.stopped_by or "") if state.stopped_at else None,
+            restored=state.restored,
+            recent=Recent(COUNTED_S, state.calls, state.failed),
+        )

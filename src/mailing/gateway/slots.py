@@ -1,0 +1,60 @@
+"""The slots of a rate limit: instants of this process's clock at which one call each may begin."""
+
+import time
+from collections import deque
+from datetime import datetime
+from typing import Final
+
+from mailing.db import DatabaseClock
+from mailing.gateway.repository import SLACK_S, Granted
+
+CLOCK_KEPT_S: Final = 60.0
+LEAST_LATE_S: Final = 0.005
+
+
+class Slots:
+    """`owed` holds the ids of claimed messages that still have to take a slot."""
+
+    def __init__(self) -> None:
+        self.owed: set[int] = set()
+        self._instants: deque[float] = deque()
+        self._clock: DatabaseClock | None = None
+        self._round_trip_s = float("inf")
+
+    @property
+    def late_s(self) -> float:
+        """How much later than its slot a call may begin; our clock may be ahead by as much as the round trip took."""
+        return max(LEAST_LATE_S, SLACK_S - self._round_trip_s)
+
+    def now(self) -> datetime:
+        """The database's clock, by the reading of the last minute that took least."""
+        return self._heard().now()
+
+    def hear(self, clock: DatabaseClock) -> None:
+        round_trip_s = time.monotonic() - clock.at
+        if self._clock is None or round_trip_s < self._round_trip_s or clock.at - self._clock.at > CLOCK_KEPT_S:
+            self._clock, self._round_trip_s = clock, round_trip_s
+
+    def add(self, granted: Granted) -> None:
+        until = self._heard().at_local(granted.until)
+        self._instants.extend(until - left * granted.spacing_s for left in range(granted.count, 0, -1))
+
+    def pop(self) -> float | None:
+        """The next one that is not over."""
+        self._drop_late()
+        return self._instants.popleft() if self._instants else None
+
+    def free(self) -> int:
+        """How many there are beside those that are owed; below 0 where some were lost."""
+        self._drop_late()
+        return len(self._instants) - len(self.owed)
+
+    def _drop_late(self) -> None:
+        over = time.monotonic() - self.late_s
+        while self._instants and self._instants[0] < over:
+            self._instants.popleft()
+
+    def _heard(self) -> DatabaseClock:
+        if self._clock is None:
+            raise RuntimeError("the database's clock was not read yet")
+        return self._clock

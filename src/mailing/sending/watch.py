@@ -1,0 +1,74 @@
+"""Claimed messages that are not called yet, and whether they still may be."""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from mailing.db import TROUBLE, DatabaseClock, transaction
+from mailing.log import get
+from mailing.messages.repository import LEASE_S, Claimed, still_allowed
+from mailing.sending.desk import Desk
+
+logger = get(__name__)
+
+RECHECK_EVERY_S = 0.5
+STALE_S = 1.0  # a message checked longer ago than this is not called
+SPARE_LEASE_S = 5.0  # of each lease, for recording
+LEAST_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather none than one without a chance
+
+
+class Watch:
+    """Of one run. Pause, cancel, edit, opt-out, stop, breaker: what was withdrawn since its claim is not called."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._waiting: dict[int, Claimed] = {}
+        self._withdrawn: set[int] = set()
+        self._checked_at = 0.0
+
+    def add(self, messages: Iterable[Claimed]) -> None:
+        for message in messages:
+            self._waiting[message.id] = message
+            self._desk.gate.owe(message.id)
+
+    def remove(self, message: Claimed) -> None:
+        """It is called now, or will not be."""
+        self._waiting.pop(message.id, None)
+        self._desk.gate.let_go(message.id)
+
+    def allows(self, message: Claimed, clock: DatabaseClock) -> bool:
+        """Everything that may have changed since the claim. `clock` was read with the claim."""
+        lease_left_s = clock.at + LEASE_S - SPARE_LEASE_S - time.monotonic()
+        checked_ago_s = time.monotonic() - max(clock.at, self._checked_at)
+        return (
+            message.id not in self._withdrawn
+            and not self._desk.stopping.is_set()
+            and self._desk.gate.is_open(probe=message.probe)
+            and checked_ago_s <= STALE_S
+            and lease_left_s >= self._desk.timeout_s
+            and time_left_s(message, clock) >= LEAST_CALL_S
+        )
+
+    async def keep(self, over: asyncio.Event) -> None:
+        while not over.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), RECHECK_EVERY_S)
+            if self._waiting:
+                await self._recheck()
+
+    async def _recheck(self) -> None:
+        at, waiting = time.monotonic(), dict(self._waiting)
+        try:
+            async with transaction(self._desk.sessions) as session:
+                probes = [message.id for message in waiting.values() if message.probe]
+                allowed = await still_allowed(session, list(waiting), probes=probes)
+        except TROUBLE as error:
+            logger.warning("recheck failed", messages=len(waiting), error=type(error).__name__)
+            return
+        self._withdrawn = waiting.keys() - allowed
+        self._checked_at = at
+
+
+def time_left_s(message: Claimed, clock: DatabaseClock) -> float:
+    return (message.closes_at - clock.now()).total_seconds()
