@@ -3,19 +3,17 @@
 import asyncio
 import os
 import signal
-import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
+from chaos.lives import Birth, Life, strike
 from mailing.settings import PREFIX, Settings, environment
 from mailing.supervisor import WRONG_USE
-
-LAUNCHER = Path(__file__).with_name("worker.py")
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -39,63 +37,62 @@ class End(msgspec.Struct, frozen=True):
 
 @dataclass
 class Process:
-    """`orders` are those not carried out yet: a process that was started again gets them with its arguments."""
+    """`orders` are those not carried out yet: a process that was started again is born with them."""
 
     name: str
     command: Sequence[str]
     env: Mapping[str, str]
     directory: Path
+    bear: Callable[[Birth], Awaitable[Life]]
     orders: dict[int, str] = field(default_factory=dict)
-    running: asyncio.subprocess.Process | None = None
+    life: Life | None = None
 
     @property
     def pid(self) -> int:
         """0 between two lives."""
-        return self.running.pid if self.running and self.running.returncode is None else 0
+        return self.life.pid if self.life else 0
 
     def signal(self, number: signal.Signals) -> int:
         """Returns the pid that got it; 0 when nobody was there."""
-        pid = self.pid
-        if pid:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-        return pid
+        strike(self.pid, number)
+        return self.pid
 
     def tell(self, order: int, line: str) -> None:
         self.orders[order] = line
-        if self.pid and self.running and self.running.stdin:
-            self.running.stdin.write(f"{line}\n".encode())
+        if self.life:
+            self.life.tell(line)
 
     async def live(self) -> End:
         """One life, from start to end."""
         given = dict(self.orders)
-        orders = [argument for line in given.values() for argument in ("--order", line)]
-        launch = [sys.executable, str(LAUNCHER), "--name", self.name, "--deaths", str(self.directory / "deaths")]
-        with (self.directory / f"{self.name}.log").open("ab") as log:
-            self.running = await asyncio.create_subprocess_exec(
-                *(*launch, *orders, "--", *self.command),
-                env=self.env,
-                cwd=self.directory,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-            )
+        birth = Birth(
+            name=self.name,
+            command=self.command,
+            env=self.env,
+            directory=self.directory,
+            orders=list(given.values()),
+        )
+        life = self.life = await self.bear(birth)
         for order in self.orders.keys() - given.keys():
-            self.tell(order, self.orders[order])
+            life.tell(self.orders[order])
         try:
-            status = await self.running.wait()
+            status = await life.end()
+        except asyncio.CancelledError:
+            strike(life.pid, signal.SIGKILL)
+            await life.end()
+            raise
         finally:
-            self.signal(signal.SIGKILL)
-            await self.running.wait()
-        return End(self.name, self.running.pid, status, datetime.now(UTC))
+            self.life = None
+        return End(self.name, life.pid, status, datetime.now(UTC))
 
 
 class Processes:
     """Output goes to NAME.log in `directory`. A process is started again whenever it ends, until all are stopped."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, bear: Callable[[Birth], Awaitable[Life]]) -> None:
         self.ends: list[End] = []
         self._directory = directory
+        self._bear = bear
         self._deaths = directory / "deaths"
         self._deaths.mkdir(parents=True, exist_ok=True)
         self._processes: dict[str, Process] = {}
@@ -112,15 +109,14 @@ class Processes:
         self._keepers.append(asyncio.create_task(self._keep(process)))
         return process
 
-    async def run_once(self, name: str, command: Sequence[str], settings: Settings, *, point: str | None = None) -> End:
-        """A command that ends by itself, or at `point`."""
+    async def run_until_killed(self, name: str, command: Sequence[str], settings: Settings, *, point: str) -> None:
+        """A command that is to die at `point`, again until it gets that far."""
         process = self._process(name, command, settings)
-        if point:
-            self._newest_order += 1
-            process.orders[self._newest_order] = f"{self._newest_order}:{point}:1"
-        end = await process.live()
-        self.ends.append(end)
-        return end
+        self._newest_order += 1
+        process.orders[self._newest_order] = f"{self._newest_order}:{point}:1"
+        while process.orders:
+            self.ends.append(await process.live())
+            self._forget_what_was_done(process)
 
     def order(self, point: str, *, of: Sequence[str], hits: int = 1) -> int:
         """The first of these processes that reaches `point` for the `hits`th time from now on dies there."""
@@ -150,7 +146,7 @@ class Processes:
 
     def _process(self, name: str, command: Sequence[str], settings: Settings) -> Process:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        return Process(name, command, inherited | environment(settings), self._directory)
+        return Process(name, command, inherited | environment(settings), self._directory, self._bear)
 
     async def _keep(self, process: Process) -> None:
         while not self._stopping:
@@ -158,13 +154,16 @@ class Processes:
             self.ends.append(end)
             if end.status == WRONG_USE:
                 raise RuntimeError(f"{process.name} was started wrongly; see {process.name}.log")
-            for carried_out in {kill.order for kill in self.kills} & process.orders.keys():
-                del process.orders[carried_out]
+            self._forget_what_was_done(process)
+
+    def _forget_what_was_done(self, process: Process) -> None:
+        for order in {kill.order for kill in self.kills} & process.orders.keys():
+            del process.orders[order]
 
 
 @asynccontextmanager
-async def processes(directory: Path) -> AsyncIterator[Processes]:
-    own = Processes(directory)
+async def processes(directory: Path, bear: Callable[[Birth], Awaitable[Life]]) -> AsyncIterator[Processes]:
+    own = Processes(directory, bear)
     try:
         yield own
     finally:

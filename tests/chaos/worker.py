@@ -16,7 +16,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,10 +50,11 @@ class Orders:
         number, point, hits = line.split(":")
         self._open[point] = Order(int(number), point, int(hits))
 
-    def listen(self) -> None:
+    def listen(self, lines: Iterable[str]) -> None:
         """In a thread of its own. A blocked event loop can't keep a process alive whose harness is gone."""
-        for line in sys.stdin:
-            self.take(line.strip())
+        with suppress(EOFError, OSError):
+            for line in lines:
+                self.take(line.strip())
         os._exit(1)
 
     def reached(self, point: str) -> None:
@@ -119,22 +121,22 @@ def write_in_parts(orders: Orders) -> None:
     aiohttp.ClientRequest.send = send  # type: ignore[method-assign, assignment]
 
 
-def main() -> None:
+def main(arguments: Sequence[str], more_orders: Iterable[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True)
     parser.add_argument("--deaths", type=Path, required=True)
     parser.add_argument("--order", action="append", default=[])
     parser.add_argument("command", nargs="+")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     orders = Orders(given.name, given.deaths)
     for line in given.order:
         orders.take(line)
     crashpoints.install(orders.reached)
     write_in_parts(orders)
-    threading.Thread(target=orders.listen, name="orders", daemon=True).start()
+    threading.Thread(target=orders.listen, args=(more_orders,), name="orders", daemon=True).start()
     sys.argv = ["mailing", *given.command]
     cli.main()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:], sys.stdin)
