@@ -50,7 +50,7 @@ async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Recor
         await campaign.launch()
         await here.witness.behave_badly()
         start_workers(here)
-        async with observer(here, messages=trial.messages, waits_for_lease=trial.waits_for_lease) as seen:
+        async with observer(here, messages=trial.messages, is_quick=trial.is_quick) as seen:
             player = Player(here, campaign, seen, trial)
             await _play(player, timeline(trial, seed))
         record = _record(player, trial, seed)

@@ -69,7 +69,7 @@ async def site(directory: Path, trial: Trial, *, seed: int, fsync: bool) -> Asyn
         behaviour = {"latency_s": trial.latency_s, "recognises_ids": trial.recognises_ids, "seed": seed}
         gateway = await parts.enter_async_context(witness(directory, **behaviour))  # type: ignore[arg-type]
         office = await parts.enter_async_context(open_post_office())
-        running = await parts.enter_async_context(processes(directory, executed if trial.waits_for_lease else forked))
+        running = await parts.enter_async_context(processes(directory, forked if trial.is_quick else executed))
         settings = _settings(own.url, gateway.url, trial)
         workers = [f"worker-{number + 1}" for number in range(trial.workers)]
         here = Site(directory, own, proxy, gateway, office, running, settings, workers)

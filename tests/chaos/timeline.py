@@ -36,7 +36,11 @@ class Kind(StrEnum):
 
 
 class Scale(Struct, frozen=True, kw_only=True):
-    """How much of everything. `clients` is how many each change of people is made to, one after another."""
+    """How much of everything. `clients` is how many each change of people is made to, one after another.
+
+    `is_quick`: processes are forked, whichever worker comes by a point first dies there, and nobody waits the minute
+    that a dead worker's leases last.
+    """
 
     messages: int
     workers: int
@@ -55,7 +59,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     hits: int = 1
     end_s: float = 3600.0
     limit_s: float = 1800.0
-    waits_for_lease: bool = True
+    is_quick: bool = False
 
 
 FULL: Final = Scale(
@@ -86,7 +90,7 @@ SMALL: Final = Scale(
     hits=3,
     end_s=20.0,
     limit_s=100.0,
-    waits_for_lease=False,
+    is_quick=True,
 )
 
 
@@ -117,7 +121,8 @@ def _of_processes(scale: Scale, chance: random.Random) -> Iterator[Event]:
         point = POINTS[number] if number < len(POINTS) else chance.choice(sorted(set(POINTS) - RARE))
         worker = f"worker-{chance.randrange(scale.workers) + 1}"
         hits = chance.randint(1, scale.hits) if point.startswith("call.") else 1
-        yield Event(at=at, kind=Kind.kill, target=ANY_WORKER if point in RARE else worker, point=point, hits=hits)
+        anyone = point in RARE or (scale.is_quick and point != "stop.draining")
+        yield Event(at=at, kind=Kind.kill, target=ANY_WORKER if anyone else worker, point=point, hits=hits)
     for number, at in enumerate(_spread(scale.freezes, chance)):
         worker = f"worker-{number % scale.workers + 1}"
         yield Event(at=at, kind=Kind.freeze, target=worker, seconds=scale.freeze_s)
