@@ -1,11 +1,14 @@
 """The worker process: jobs from the queue, the sweep, the report. A composition root."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from mailing import db
 from mailing.gateway.client import Gateway
 from mailing.log import get
+from mailing.mailings.repository import database_now
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
 from mailing.sending.desk import Desk
@@ -15,20 +18,23 @@ from mailing.sending.send import send_mailing
 from mailing.sending.settle import settle_mailing
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
+from mailing.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 
 logger = get(__name__)
 
 JOBS = 16
 POOL_SIZE = 10
+LIMIT_S = 25  # of a statement; a slice of a plan takes 0.3 s
+ASK_EVERY_S = 5
 
 
-async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = LIMITS) -> None:
     """Works until `stop`: calls under way are finished and recorded, what was claimed and not called is given back.
 
-    `settings.database_url` and `settings.gateway_url` must be set.
+    `settings.database_url` and `settings.gateway_url` must be set. Ends the process where it makes no progress.
     """
     url, policy = str(settings.database_url), policy_of(settings)
-    engine = db.create_engine(url, application="mailing-worker", pool_size=POOL_SIZE)
+    engine = db.create_engine(url, application="mailing-worker", pool_size=POOL_SIZE, limit_s=LIMIT_S)
     sessions = db.sessions(engine)
     gateway = Gateway(
         base_url=str(settings.gateway_url),
@@ -36,7 +42,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         timeout_s=settings.gateway_timeout_s,
         concurrency=settings.gateway_concurrency,
     )
-    queue = Queue(url, concurrency=JOBS)
+    watchdog = Watchdog(limits)
+    queue = Queue(url, concurrency=JOBS, answered=partial(watchdog.heard, QUEUE))
     try:
         async with gateway:
             desk = Desk(sessions, gateway, policy, timeout_s=settings.gateway_timeout_s, jobs=JOBS, stopping=stop)
@@ -47,7 +54,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
             await sweep(sessions, policy)
             logger.info("worker started", gateway=settings.gateway_url, concurrency=gateway.concurrency)
-            await queue.run(stop)
+            async with _asking(sessions, watchdog):
+                await queue.run(stop)
     finally:
         await engine.dispose()
     logger.info("worker stopped")
@@ -55,6 +63,27 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
 
 def policy_of(settings: Settings) -> Policy:
     return Policy(hold=settings.on_unknown == "hold", base_s=settings.retry_base_s, max_s=settings.retry_max_s)
+
+
+@asynccontextmanager
+async def _asking(sessions: db.Sessions, watchdog: Watchdog) -> AsyncIterator[None]:
+    """The database is asked for an answer all the time, because an idle worker's jobs don't."""
+    with watchdog.watching():
+        asking = asyncio.create_task(_ask(sessions, watchdog))
+        try:
+            yield
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+
+async def _ask(sessions: db.Sessions, watchdog: Watchdog) -> None:
+    while True:
+        with suppress(*db.TROUBLE):
+            async with db.transaction(sessions) as session:
+                await database_now(session)
+            watchdog.heard(DATABASE)
+        await asyncio.sleep(ASK_EVERY_S)
 
 
 async def _sweep(queue: Queue, sessions: db.Sessions, policy: Policy) -> None:
