@@ -21,6 +21,7 @@ from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller, provide_session
 
 POOL_SIZE = 10
+LIMIT_S = 10  # of a statement
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -28,7 +29,8 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def database(app: Litestar) -> AsyncIterator[None]:
-        engine = db.create_engine(str(settings.database_url), application="mailing-api", pool_size=POOL_SIZE)
+        url = str(settings.database_url)
+        engine = db.create_engine(url, application="mailing-api", pool_size=POOL_SIZE, limit_s=LIMIT_S)
         app.state.engine = engine
         app.state.sessions = db.sessions(engine)
         yield

@@ -219,8 +219,9 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     return problem(503, f"The database can't answer now; try again in a few seconds.{doubt}")
 
 
-# by SQLSTATE, two digits for a whole class: connection, rollback (deadlock), resources, intervention, system, read-only
-_PASSING = ("08", "40", "53", "55P03", "57", "58", "25006")
+# by SQLSTATE, two digits for a whole class: connection, transaction left idle, rollback (deadlock), lack of resources,
+# a lock not got, intervention, system, read-only
+_PASSING = ("08", "25P03", "40", "53", "55P03", "57", "58", "25006")
 
 
 def _passes(error: Exception) -> bool:
