@@ -25,6 +25,13 @@ CREATE TABLE gateway (
 ) WITH (fillfactor = 20);
 INSERT INTO gateway DEFAULT VALUES;
 
+-- each time that sending was resumed in a restored database; an unfinished one is taken up again at the same place
+CREATE TABLE restoration (
+    began_at    timestamptz PRIMARY KEY DEFAULT now(),
+    place       text NOT NULL,
+    finished_at timestamptz
+);
+
 -- calls of all workers in periods of five seconds, kept for half a minute
 CREATE TABLE gateway_calls (
     period timestamptz PRIMARY KEY,

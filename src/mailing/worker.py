@@ -8,6 +8,7 @@ from mailing.gateway.client import Gateway
 from mailing.log import get
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
+from mailing.restoration.lookout import looking_out
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Policy
 from mailing.sending.plan import plan_mailing
@@ -45,9 +46,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
             queue.task("send_mailing", partial(send_mailing, desk))
             queue.periodic("sweep", partial(_sweep, queue, sessions, policy), cron="* * * * * */5")
             queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
-            await sweep(sessions, policy)
-            logger.info("worker started", gateway=settings.gateway_url, concurrency=gateway.concurrency)
-            await queue.run(stop)
+            async with looking_out(engine, by="worker"):
+                await sweep(sessions, policy)
+                logger.info("worker started", gateway=settings.gateway_url, concurrency=gateway.concurrency)
+                await queue.run(stop)
     finally:
         await engine.dispose()
     logger.info("worker stopped")

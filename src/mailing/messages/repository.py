@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Answer
 from mailing.messages.states import Status
+from mailing.restoration.repository import refuse_if_restored
 
 LEASE_S = 60
 
@@ -210,7 +211,7 @@ _CANCEL_OF_MAILING = text("""
 
 async def cancel_of_mailing(session: AsyncSession, mailing_id: int, *, reason: str) -> int:
     """Messages being sent at this moment are stopped by their sender, or end as their call does."""
-    return await rows_moved(session, _CANCEL_OF_MAILING, mailing_id=mailing_id, reason=reason)
+    return await _cancelled(session, _CANCEL_OF_MAILING, mailing_id=mailing_id, reason=reason)
 
 
 # pending → expired (or unknown): the end has come. Index: message_due.
@@ -249,7 +250,15 @@ async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str
 
     One that is being sent is stopped by its sender, which asks before each call.
     """
-    return await rows_moved(session, _CANCEL_OF_CLIENT, client_id=client_id, reason=reason)
+    return await _cancelled(session, _CANCEL_OF_CLIENT, client_id=client_id, reason=reason)
+
+
+async def _cancelled(session: AsyncSession, statement: Any, **values: Any) -> int:  # noqa: ANN401 - as in rows_moved
+    """Raises Conflict where `cancelled` might be untrue: messages of a restored database may have been sent."""
+    moved = await rows_moved(session, statement, **values)
+    if moved:
+        await refuse_if_restored(session)
+    return moved
 
 
 # The opening [due_at, closes_at) of unsent messages is void; the sweep computes the next one. Index: message_once.
