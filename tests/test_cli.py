@@ -28,9 +28,19 @@ def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.Com
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    assert {"up", "demo", "migrate", "api", "worker", "sandbox", "import", "export", "report", "resume-after-restore", "key"} <= set(
-        cli.commands
-    )
+    assert {
+        "up",
+        "demo",
+        "migrate",
+        "api",
+        "worker",
+        "sandbox",
+        "import",
+        "export",
+        "report",
+        "resume-after-restore",
+        "key",
+    } <= set(cli.commands)
     groups = [(name, command) for name, command in cli.commands.items() if isinstance(command, click.Group)]
     inner = [[group, name] for group, command in groups for name in command.commands]
     for arguments in [[name] for name in cli.commands] + inner:

@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from mailing import queue, resuming
-from mailing.db import Sessions, transaction
+from mailing.db import transaction
 from mailing.messages.restored import REASON
 from mailing.resuming import Plan, doubt_messages, pause_mailings, raise_ids, resume
 from mailing.sending.plan import plan_mailing
@@ -113,8 +113,8 @@ async def test_a_restored_database_sends_nothing_until_told_and_then_the_rest_un
         assert await campaign.finished(later) == {"planned": 30, "sent": 30}
     assert f"mailing {restored.planned}: 30 unsent at the backup may have been sent since" in "\n".join(said)
     ledger = await sandbox.ledger()
-    assert [(item["id"], item["repeats"]) for item in ledger[:30]] == [(item["id"], 1) for item in before]
-    assert {item["id"] for item in ledger[30:]} == set(range(BEYOND, BEYOND + 30))
+    assert {(item["id"], item["repeats"]) for item in ledger[30:60]} == {(item["id"], 1) for item in before}
+    assert {item["id"] for item in ledger[60:]} == set(range(BEYOND, BEYOND + 30))
     assert later == 10**9
 
 
@@ -166,7 +166,7 @@ async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_a
         await campaign.until(lambda: _counts(campaign, scheduled, {"planned": 30, "pending": 30}))
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
         assert (await campaign.statistics(scheduled))["status"] == "paused"
-        assert [(item["id"]) for item in await sandbox.ledger()] == [item["id"] for item in before]
+        assert {item["id"] for item in await sandbox.ledger()} == {item["id"] for item in before}
         await campaign.api.post(f"/mailings/{scheduled}/resume")
         assert await campaign.finished(scheduled) == {"planned": 30, "sent": 30}
     assert any(line.startswith(f"mailing {scheduled}: whom it reached") for line in said)
@@ -269,7 +269,7 @@ async def _woken_in_vain(campaign: Campaign, mailing: int) -> None:
 
     async def idle() -> bool:
         return not await campaign.rows(
-            "SELECT id FROM procrastinate_jobs WHERE task_name LIKE '%_mailing' AND coalesce(scheduled_at, now()) <= now()"
+            "SELECT id FROM procrastinate_jobs WHERE task_name LIKE '%_mailing' AND scheduled_at IS NULL"
         )
 
     await campaign.until(idle)
