@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from mailing import queue, resuming
 from mailing.db import transaction
@@ -21,6 +22,8 @@ from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
 BEYOND = 10**12
+ADD_MESSAGE = """
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES (1, 1000, now(), now()) RETURNING id"""
 
 
 @dataclass(frozen=True)
@@ -241,23 +244,65 @@ async def test_a_database_that_was_not_restored_is_left_alone_unless_somebody_kn
     assert kinds[0] == ["database.resumed_after_restore by command line"]
 
 
-async def test_in_a_restored_database_nothing_ends_as_if_it_had_never_been_sent(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+@pytest.mark.parametrize("change", ["cancel", "delete", "end"])
+async def test_in_a_restored_database_no_mailing_ends_as_if_it_had_never_been_sent(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups, change: str
 ) -> None:
-    """Neither by an operator nor by the mailing's end."""
     restored = await _restored(campaign, backups, settings, working, COPY)
-    cancel = await campaign.api.post(f"/mailings/{restored.planned}/cancel")
-    (client, *_) = await campaign.rows("SELECT id FROM client")
-    opt_out = await campaign.api.patch(f"/clients/{client.id}/", json={"opted_out": True})
-    for refused in (cancel, opt_out):
-        assert refused.status_code == 409
-        assert "run mailing resume-after-restore first" in refused.json()["detail"]
-    await campaign.rows("UPDATE mailing SET ends_at = now() WHERE id = :id RETURNING id", id=restored.planned)
+    before = await sandbox.ledger()
+    if change == "cancel":
+        assert (await campaign.api.post(f"/mailings/{restored.planned}/cancel")).json()["status"] == "cancelled"
+    elif change == "delete":
+        assert (await campaign.api.delete(f"/mailings/{restored.planned}/")).status_code == 204
+    else:
+        await campaign.rows("UPDATE mailing SET ends_at = now() WHERE id = :id RETURNING id", id=restored.planned)
     async with working(settings):
         await _woken_in_vain(campaign, restored.planned)
-        assert await campaign.counts(restored.planned) == {"planned": 30, "pending": 30}
+        assert await _statuses(campaign, restored.planned) == {"pending": 30}
         await restored.resume()
-        assert await campaign.finished(restored.planned) == {"planned": 30, "unknown": 30}
+        await campaign.until(lambda: _are(campaign, restored.planned, {"unknown": 30}))
+    assert await sandbox.ledger() == before
+
+
+async def test_whoever_opts_out_or_goes_from_a_restored_database_is_not_sent_to_again(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    """Their opt-outs since the backup are lost with it: they are entered again before sending is resumed."""
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    opted_out, gone, *_ = [row.id for row in await campaign.rows("SELECT id FROM client ORDER BY id")]
+    assert (await campaign.api.patch(f"/clients/{opted_out}/", json={"opted_out": True})).status_code == 200
+    assert (await campaign.api.delete(f"/clients/{gone}/")).status_code == 204
+    assert await campaign.counts(restored.planned) == {"planned": 30, "pending": 30}
+    async with working(settings):
+        await restored.resume()
+        assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 28, "unknown": 2}
+    messages = await campaign.messages(restored.planned)
+    assert {message["client_id"] for message in messages if message["status"] == "unknown"} == {opted_out, gone}
+    assert len(await sandbox.ledger()) == 30 + 28
+
+
+async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    before = await sandbox.ledger()
+    assert (await campaign.api.post(f"/mailings/{restored.planned}/pause")).status_code == 200
+    await restored.resume()
+    async with working(settings):
+        await _woken_in_vain(campaign, restored.planned)
+        assert await _statuses(campaign, restored.planned) == {"pending": 30}
+    assert await sandbox.ledger() == before
+
+
+async def test_no_message_gets_an_id_in_a_restored_database(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    with pytest.raises(DBAPIError, match="run mailing resume-after-restore"):
+        await campaign.rows(ADD_MESSAGE)
+    await restored.resume()
+    created = await campaign.rows(ADD_MESSAGE)
+    assert created[0].id == BEYOND
 
 
 async def _woken_in_vain(campaign: Campaign, mailing: int) -> None:
@@ -273,6 +318,16 @@ async def _woken_in_vain(campaign: Campaign, mailing: int) -> None:
         )
 
     await campaign.until(idle)
+
+
+async def _statuses(campaign: Campaign, mailing: int) -> dict[str, int]:
+    """Of a deleted mailing too."""
+    found = await campaign.rows("SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY 1", id=mailing)
+    return {row.status: row.count for row in found}
+
+
+async def _are(campaign: Campaign, mailing: int, statuses: dict[str, int]) -> bool:
+    return await _statuses(campaign, mailing) == statuses
 
 
 async def _let_it_begin(campaign: Campaign, mailing: int) -> None:

