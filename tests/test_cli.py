@@ -119,6 +119,8 @@ async def test_sending_is_resumed_after_a_restore_and_only_then(
         "new ids begin at: message 1000000000000, mailing 1000000000, client 1000000000",
         "Sending goes on.",
     ]
+    insisted = mailing("resume-after-restore", "--it-was-restored", directory=tmp_path, **chosen)
+    assert "message 2000000000000" in insisted.stdout
 
 
 def test_a_report_is_printed_and_nothing_sent(database_url: str, tmp_path: Path) -> None:

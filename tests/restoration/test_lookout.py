@@ -116,8 +116,7 @@ async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
     """A recovery to a point in time ends on one, and a replica is promoted to one: it may lack what the old had."""
     cluster.recover_on_a_new_timeline()
     async with cluster.running() as url, _connected(url) as engine:
-        while await value(engine, "SELECT pg_is_in_recovery()"):
-            await asyncio.sleep(0.1)
+        await run(engine, "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'")
         assert await value(engine, RESTORED)
         await run(engine, "UPDATE gateway SET home = database_home()")
         assert not await value(engine, RESTORED)

@@ -185,6 +185,17 @@ async def test_a_mailing_whose_audience_was_being_written_down_at_the_backup_is_
     assert (await campaign.statistics(restored.planned))["status"] == "paused"
 
 
+async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    """Their workers are gone, and no job of the same kind may wait for them."""
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    await campaign.rows("UPDATE procrastinate_jobs SET status = 'doing' RETURNING id")
+    async with working(settings):
+        await restored.resume()
+        assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
+
+
 @pytest.mark.parametrize("steps", [1, 2, 3])
 async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice(
     campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups, steps: int
