@@ -16,6 +16,7 @@ from mailing.gateway.routes import GatewayController
 from mailing.health import health
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
+from mailing.restoration.lookout import looking_out
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller, provide_session
@@ -33,7 +34,8 @@ def create_app(settings: Settings) -> Litestar:
         engine = db.create_engine(url, application="mailing-api", pool_size=POOL_SIZE, limit_s=LIMIT_S)
         app.state.engine = engine
         app.state.sessions = db.sessions(engine)
-        yield
+        async with looking_out(engine, by="api"):
+            yield
         await engine.dispose()
 
     api = Router(

@@ -14,6 +14,7 @@ from mailing.log import get
 from mailing.mailings.repository import database_now
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
+from mailing.restoration.lookout import looking_out
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Policy
 from mailing.sending.plan import plan_mailing
@@ -48,7 +49,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     watchdog = Watchdog(limits)
     queue = Queue(url, concurrency=JOBS, answered=partial(watchdog.heard, QUEUE))
     try:
-        async with gateway:
+        async with gateway, looking_out(engine, by="worker"):
             gate = Gate(sessions)
             desk = Desk(sessions, gateway, gate, policy, timeout_s=settings.gateway_timeout_s, jobs=JOBS, stopping=stop)
             queue.task("plan_mailing", partial(plan_mailing, sessions))

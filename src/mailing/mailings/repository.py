@@ -43,7 +43,8 @@ async def database_now(session: AsyncSession) -> datetime:
 PLAN_LOST_S = 15
 
 # scheduled → running when the start has come. Who plans is fenced: one planner for a revision, unless it was lost.
-# The audience ends with the newest client of this moment.
+# The audience ends with the newest client of this moment. In a restored database nothing is planned: a message would
+# get an id that may have been used since the backup.
 _BEGIN_PLAN = text(f"""
     UPDATE mailing SET
         status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,
@@ -53,19 +54,23 @@ _BEGIN_PLAN = text(f"""
     WHERE id = :id AND planned_revision < revision AND starts_at <= now()
       AND status IN ('scheduled', 'running', 'paused')
       AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_LOST_S} s')
+      AND EXISTS (SELECT FROM gateway WHERE home = database_home())
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def begin_plan(session: AsyncSession, mailing_id: int) -> bool:
-    """False: nothing to plan, not yet the time for it, or somebody is at it."""
+    """False: nothing to plan, not yet the time for it, somebody is at it, or the database was restored."""
     return await _changed(session, _BEGIN_PLAN, id=mailing_id)
 
 
-_CONTINUE_PLAN = text("UPDATE mailing SET planning_at = now() WHERE id = :id AND revision = :revision")
+_CONTINUE_PLAN = text("""
+    UPDATE mailing SET planning_at = now()
+    WHERE id = :id AND revision = :revision AND EXISTS (SELECT FROM gateway WHERE home = database_home())
+""")
 
 
 async def continue_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    """False: an edit made this plan obsolete. Holds edits back until the slice is committed."""
+    """False: an edit made this plan obsolete, or the database was restored. Holds edits back until the commit."""
     return await _changed(session, _CONTINUE_PLAN, id=mailing_id, revision=revision)
 
 

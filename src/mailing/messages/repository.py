@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Answer
 from mailing.messages.states import Status
+from mailing.restoration.repository import restored
 
 LEASE_S = 60
 
@@ -211,7 +212,12 @@ _CANCEL_OF_MAILING = text("""
 
 
 async def cancel_of_mailing(session: AsyncSession, mailing_id: int, *, reason: str) -> int:
-    """Messages being sent at this moment are stopped by their sender, or end as their call does."""
+    """Messages being sent at this moment are stopped by their sender, or end as their call does.
+
+    In a restored database they all may have been sent: they are ended after `mailing resume-after-restore`.
+    """
+    if await restored(session):
+        return 0
     return await rows_moved(session, _CANCEL_OF_MAILING, mailing_id=mailing_id, reason=reason)
 
 
@@ -234,12 +240,14 @@ async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 
 
 # pending → cancelled (or unknown), of one client in every mailing. One that is being sent has its opening voided:
-# should its sender, which may not have seen the change, put it back, the sweep finds it. Index: message_once.
+# should its sender, which may not have seen the change, put it back, the sweep finds it. The same where the database
+# was restored, and nobody is sure that it was not sent. Index: message_once.
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
-        status = CASE WHEN m.status = 'sending' THEN m.status WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        closes_at = CASE WHEN m.status = 'sending' THEN '-infinity' ELSE m.closes_at END,
-        finished_at = CASE WHEN m.status = 'pending' THEN now() END,
+        status = CASE WHEN m.status = 'sending' OR :unsure THEN m.status
+                      WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+        closes_at = CASE WHEN m.status = 'sending' OR :unsure THEN '-infinity' ELSE m.closes_at END,
+        finished_at = CASE WHEN m.status = 'pending' AND NOT :unsure THEN now() END,
         phone = coalesce(m.phone, c.phone), waiting = NULL, last_error = :reason
     FROM client c
     WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status IN ('pending', 'sending')
@@ -251,7 +259,8 @@ async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str
 
     One that is being sent is stopped by its sender, which asks before each call.
     """
-    return await rows_moved(session, _CANCEL_OF_CLIENT, client_id=client_id, reason=reason)
+    values = {"client_id": client_id, "reason": reason, "unsure": await restored(session)}
+    return await rows_moved(session, _CANCEL_OF_CLIENT, **values)
 
 
 # The opening [due_at, closes_at) of unsent messages is void; the sweep computes the next one. Index: message_once.

@@ -6,6 +6,7 @@ from mailing.gateway.repository import forget_old_calls
 from mailing.log import get
 from mailing.mailings.repository import needs
 from mailing.messages.repository import reclaim_lost
+from mailing.restoration.repository import restored
 from mailing.sending.next_step import Policy
 
 logger = get(__name__)
@@ -14,7 +15,13 @@ RECLAIM = 1000
 
 
 async def sweep(sessions: Sessions, policy: Policy) -> None:
-    """Cheap when there is nothing to do: one probe of an index for each open mailing."""
+    """Cheap when there is nothing to do: one probe of an index for each open mailing.
+
+    A restored database is left alone: whoever resumes there wakes everything.
+    """
+    async with transaction(sessions) as session:
+        if await restored(session):
+            return
     reclaimed = await _reclaim(sessions, policy)
     async with transaction(sessions) as session:
         await forget_old_calls(session)
