@@ -13,11 +13,12 @@ from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.health import health
+from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller, provide_session
+from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller
 
 POOL_SIZE = 10
 
@@ -37,6 +38,8 @@ def create_app(settings: Settings) -> Litestar:
         "/mailing/api",
         route_handlers=[clients, MailingController, StatisticsController, read_message],
         guards=[require_key, known_parameters_only],
+        middleware=[Idempotency],
+        before_request=begin,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
