@@ -14,12 +14,13 @@ from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.gateway.routes import GatewayController
 from mailing.health import health
+from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.restoration.lookout import looking_out
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller, provide_session
+from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller
 
 POOL_SIZE = 10
 LIMIT_S = 10  # of a statement
@@ -42,6 +43,8 @@ def create_app(settings: Settings) -> Litestar:
         "/mailing/api",
         route_handlers=[clients, MailingController, StatisticsController, read_message, GatewayController],
         guards=[require_key, known_parameters_only],
+        middleware=[Idempotency],
+        before_request=begin,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )

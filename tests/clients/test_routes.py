@@ -9,7 +9,7 @@ from litestar.openapi import OpenAPIConfig
 
 from clients.asking import MOSCOW, bad_fields, created
 from mailing.clients.routes import clients
-from mailing.web import provide_session
+from mailing.idempotency import provide_session
 
 
 async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:

@@ -1,6 +1,6 @@
 """Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
 
-from mailing import crashpoints, queue
+from mailing import crashpoints, idempotency, queue
 from mailing.db import Sessions, transaction
 from mailing.gateway.repository import forget_old_calls
 from mailing.log import get
@@ -12,6 +12,7 @@ from mailing.sending.next_step import Policy
 logger = get(__name__)
 
 RECLAIM = 1000
+FORGET = 5000  # keys; a worker keeps up with 1,000 new ones a second
 
 
 async def sweep(sessions: Sessions, policy: Policy) -> None:
@@ -32,6 +33,8 @@ async def sweep(sessions: Sessions, policy: Policy) -> None:
                 await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
             if found.openings:
                 await queue.defer(session, "settle_mailing", mailing_id=found.mailing_id)
+    async with transaction(sessions) as session:
+        await idempotency.forget_old(session, count=FORGET)
     if reclaimed:
         logger.warning("leases reclaimed", messages=reclaimed)
 
