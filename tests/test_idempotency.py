@@ -335,7 +335,7 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(
     settings: Settings, engine: AsyncEngine
 ) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
-        between.cut_after = b"COMMIT"
+        between.cut_after = (b"COMMIT",)
         assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
         answer = await once_settled(api)
     assert (answer.status_code, answer.headers["location"]) == (201, "/mailing/api/mailings/1/")
@@ -355,7 +355,7 @@ async def test_a_change_cut_off_before_its_commit_is_made_by_the_repetition(
     settings: Settings, engine: AsyncEngine
 ) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
-        between.cut_after = b"INSERT INTO idempotency_key"
+        between.cut_after = (b"INSERT INTO idempotency_key",)
         assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
         answer = await once_settled(api)
     assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
