@@ -13,6 +13,8 @@ from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.health import health
+from mailing.mailings.control import ControlController
+from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.settings import Settings
@@ -35,7 +37,15 @@ def create_app(settings: Settings) -> Litestar:
 
     api = Router(
         "/mailing/api",
-        route_handlers=[clients, MailingController, StatisticsController, read_message],
+        route_handlers=[
+            clients,
+            MailingController,
+            ControlController,
+            resolve_unknown,
+            StatisticsController,
+            read_message,
+            resolve_message,
+        ],
         guards=[require_key, known_parameters_only],
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],

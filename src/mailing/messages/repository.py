@@ -199,20 +199,6 @@ async def reclaim_lost(session: AsyncSession, *, count: int, hold: bool, base_s:
     return await rows_moved(session, _RECLAIM, count=count, hold=hold, base_s=base_s, max_s=max_s)
 
 
-# pending → cancelled (or unknown), a whole mailing. Index: message_listed.
-_CANCEL_OF_MAILING = text("""
-    UPDATE message SET
-        status = CASE WHEN ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = :reason
-    WHERE mailing_id = :mailing_id AND status = 'pending'
-""")
-
-
-async def cancel_of_mailing(session: AsyncSession, mailing_id: int, *, reason: str) -> int:
-    """Messages being sent at this moment are stopped by their sender, or end as their call does."""
-    return await rows_moved(session, _CANCEL_OF_MAILING, mailing_id=mailing_id, reason=reason)
-
-
 # pending → expired (or unknown): the end has come. Index: message_due.
 _EXPIRE_OF_MAILING = text("""
     WITH late AS (

@@ -37,10 +37,11 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             crashpoints.reached("plan.inside")
         crashpoints.reached("plan.after")
     async with transaction(sessions) as session:
+        if not await end_plan(session, mailing_id, mailing.revision):
+            return
         if mailing.revision > 1:
             await cancel_unselected(session, mailing_id, audience)
-        if await end_plan(session, mailing_id, mailing.revision):
-            logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
+        logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
         await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
 
