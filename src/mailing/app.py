@@ -15,6 +15,8 @@ from mailing.clients.routes import clients
 from mailing.gateway.routes import GatewayController
 from mailing.health import health
 from mailing.idempotency import Idempotency, begin, provide_session
+from mailing.mailings.control import ControlController
+from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.restoration.lookout import looking_out
@@ -41,7 +43,16 @@ def create_app(settings: Settings) -> Litestar:
 
     api = Router(
         "/mailing/api",
-        route_handlers=[clients, MailingController, StatisticsController, read_message, GatewayController],
+        route_handlers=[
+            clients,
+            MailingController,
+            ControlController,
+            resolve_unknown,
+            StatisticsController,
+            read_message,
+            resolve_message,
+            GatewayController,
+        ],
         guards=[require_key, known_parameters_only],
         middleware=[Idempotency],
         before_request=begin,

@@ -21,18 +21,31 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
         super().__init__(session=session, wrap_exceptions=False)
 
     async def existing(self, mailing_id: int) -> Mailing:
-        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None), mailing_id)
+        """Tests are no mailings for anybody outside."""
+        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None), mailing_id)
 
     async def locked(self, mailing_id: int) -> Mailing:
         """For a change: two edits at once come one after the other, and a launch or finish waits."""
-        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True), mailing_id)
+        found = await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None, with_for_update=True)
+        return _found(found, mailing_id)
+
+    async def locked_of_message(self, message_id: int) -> Mailing:
+        """As `locked`, the mailing of a message; of a test's too."""
+        mailing_id = await self.session.scalar(_MAILING_OF_MESSAGE, {"id": message_id})
+        mailing = await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True)
+        if mailing is None:
+            raise NotFound(f"There is no message {message_id}.")
+        return mailing
 
     async def after(self, cursor: int, *, limit: int, status: Status | None = None) -> Sequence[Mailing]:
         """One row more than `limit`, if there is one. Index: the primary key."""
-        query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None))
+        query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None), Mailing.test_of.is_(None))
         if status is not None:
             query = query.where(Mailing.status == status)
         return (await self.session.scalars(query.order_by(Mailing.id).limit(limit + 1))).all()
+
+
+_MAILING_OF_MESSAGE = text("SELECT mailing_id FROM message WHERE id = :id")
 
 
 async def database_now(session: AsyncSession) -> datetime:
@@ -82,6 +95,10 @@ async def end_plan(session: AsyncSession, mailing_id: int, revision: int) -> boo
     return await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
 
 
+# The counters are read by a statement of its own, after the lock: somebody may just have sent messages again. Whoever
+# finds the row taken leaves the end to the sweep.
+_HOLD = text("SELECT FROM mailing WHERE id = :id FOR UPDATE SKIP LOCKED")
+
 # running | paused → finished when every planned message is final.
 _FINISH = text("""
     UPDATE mailing g SET status = 'finished', finished_at = now()
@@ -92,7 +109,7 @@ _FINISH = text("""
 
 
 async def finish(session: AsyncSession, mailing_id: int) -> bool:
-    return await _changed(session, _FINISH, id=mailing_id)
+    return await _changed(session, _HOLD, id=mailing_id) and await _changed(session, _FINISH, id=mailing_id)
 
 
 class Needs(msgspec.Struct, frozen=True):

@@ -153,6 +153,20 @@ async def plan_slice(
     )
 
 
+# The one message of a test: due at once.
+_ADD = text("""
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+    VALUES (:mailing_id, :client_id, now(), :closes_at) RETURNING id
+""")
+
+
+async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *, closes_at: datetime) -> int:
+    """Returns its id."""
+    added = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
+    message_id: int = (await session.execute(_ADD, added)).scalar_one()
+    return message_id
+
+
 # After an edit: pending → cancelled (or unknown) where the filter no longer matches, among the next messages of the
 # mailing. Index: message_listed. 20,000 messages: 0.2-0.4 s.
 _CANCEL_UNSELECTED = text("""

@@ -97,11 +97,12 @@ async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bo
     return [Claimed(*row) for row in rows]
 
 
-# Asked between the claim and the calls. By primary key.
+# Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
     SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
-    AND {_MAY_SEND} AND {_MAY_CALL} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {_MAY_CALL}
+    AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -200,25 +201,6 @@ _RECLAIM = text("""
 async def reclaim_lost(session: AsyncSession, *, count: int, hold: bool, base_s: float, max_s: float) -> int:
     """Leases that ran out: back to waiting, or to `unknown` with `hold`. One past its end is expired by the sweep."""
     return await rows_moved(session, _RECLAIM, count=count, hold=hold, base_s=base_s, max_s=max_s)
-
-
-# pending → cancelled (or unknown), a whole mailing. Index: message_listed.
-_CANCEL_OF_MAILING = text("""
-    UPDATE message SET
-        status = CASE WHEN ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = :reason
-    WHERE mailing_id = :mailing_id AND status = 'pending'
-""")
-
-
-async def cancel_of_mailing(session: AsyncSession, mailing_id: int, *, reason: str) -> int:
-    """Messages being sent at this moment are stopped by their sender, or end as their call does.
-
-    In a restored database they all may have been sent: they are ended after `mailing resume-after-restore`.
-    """
-    if await restored(session):
-        return 0
-    return await rows_moved(session, _CANCEL_OF_MAILING, mailing_id=mailing_id, reason=reason)
 
 
 # pending → expired (or unknown): the end has come. Index: message_due.

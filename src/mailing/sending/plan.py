@@ -39,8 +39,9 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     if mailing.revision > 1:
         await _cancel_unselected(sessions, mailing, audience)
     async with transaction(sessions) as session:
-        if await end_plan(session, mailing_id, mailing.revision):
-            logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
+        if not await end_plan(session, mailing_id, mailing.revision):
+            return
+        logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
         await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
 
