@@ -1,0 +1,53 @@
+"""What a run leaves behind: what happened, what was seen, what the checker found."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct, field
+
+from chaos.campaign import MARK, Action
+from chaos.observer import Seen
+from chaos.player import Happened
+from chaos.processes import End, Kill
+from chaos.site import KEY, TOKEN, Trial
+from chaos.timeline import Event
+
+SECRET: Final = re.compile(rf"\b7916\d{{7}}\b|{MARK}|{KEY}|{TOKEN}")
+
+
+class Violation(Struct, frozen=True):
+    invariant: str
+    message_id: int | None
+    sentence: str
+
+
+class Record(Struct, kw_only=True):
+    """`left` and `open_orders` are events that the run was over for; `beginnings` are the calls at the gateway.
+
+    `repeated` counts messages that were accepted more than once by the reason of their first ambiguous attempt.
+    """
+
+    trial: Trial
+    seed: int
+    timeline: list[Event]
+    left: list[Event]
+    open_orders: list[Event]
+    happened: list[Happened]
+    kills: list[Kill]
+    ends: list[End]
+    actions: list[Action]
+    seen: Seen
+    took_s: float = 0.0
+    beginnings: list[datetime] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    accepted_again: int = 0
+    repeated: dict[str, int] = field(default_factory=dict)
+    leaks: int = 0
+
+
+def leaks(logs: Sequence[Path]) -> int:
+    """Lines with a phone, a text or a secret in them."""
+    return sum(bool(SECRET.search(line)) for log in logs for line in log.read_text(errors="replace").splitlines())
