@@ -15,6 +15,7 @@ from chaos.timeline import ANY_WORKER, Event, Kind, Scale
 
 CALM_S: Final = 10.0  # before an outage: the rate to compare with
 ASK_EVERY_S: Final = 2.0
+SLOW_S: Final = 0.2
 TIMED: Final = frozenset({Kind.freeze, Kind.outage})  # by themselves: they last
 
 
@@ -70,9 +71,7 @@ class Player:
             case Kind.outage:
                 await self._outage(event)
             case Kind.network:
-                await self.here.proxy.stop()
-                await asyncio.sleep(event.seconds)
-                await self.here.proxy.start()
+                await self._disturb(event)
             case _:
                 await self.campaign.act(event)
 
@@ -106,6 +105,26 @@ class Player:
         if worker.pid == pid:
             worker.signal(signal.SIGCONT)
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
+
+    async def _disturb(self, event: Event) -> None:
+        """The network between the first worker and PostgreSQL."""
+        proxy = self.here.proxy
+        match event.target:
+            case "down":
+                await proxy.stop()
+            case "reset":
+                await proxy.reset()
+            case "forget":
+                proxy.forget()
+            case "freeze":
+                proxy.freeze()
+            case _:
+                proxy.latency_s = SLOW_S
+        await asyncio.sleep(event.seconds)
+        proxy.thaw()
+        proxy.latency_s = 0.0
+        if event.target == "down":
+            await proxy.start()
 
     async def _outage(self, event: Event) -> None:
         await asyncio.gather(*self._beside)

@@ -16,6 +16,7 @@ ANY_WORKER: Final = "any worker"
 # Reached once in a while, by whichever worker gets the job: the first one there dies.
 RARE: Final = frozenset({"plan.inside", "plan.after", "sweep.inside", "report.accepted"})
 OUTAGES: Final = ("refuse", "hang", "status:503")
+NETWORKS: Final = ("down", "reset", "forget", "freeze", "slow")
 
 
 class Kind(StrEnum):
@@ -135,8 +136,8 @@ def _of_parts(scale: Scale, chance: random.Random) -> Iterator[Event]:
         yield Event(at=at, kind=Kind.terminate, target="all backends")
     for number, at in enumerate(_spread(scale.outages, chance)):
         yield Event(at=at, kind=Kind.outage, target=OUTAGES[number % len(OUTAGES)], seconds=scale.outage_s)
-    for at in _spread(scale.networks, chance):
-        yield Event(at=at, kind=Kind.network, target="worker-1", seconds=chance.uniform(1, 4))
+    for number, at in enumerate(_spread(scale.networks, chance)):
+        yield Event(at=at, kind=Kind.network, target=NETWORKS[number % len(NETWORKS)], seconds=chance.randint(1, 5))
 
 
 def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
