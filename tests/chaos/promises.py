@@ -56,17 +56,14 @@ def _invariants(record: Record) -> Iterator[Promise]:
 
 
 def _duplicates(record: Record) -> Iterator[Promise]:
-    trial, repeated = record.trial, record.repeated
-    by_kills = sum(count for reason, count in repeated.items() if "worker was lost" in reason)
-    most = len(record.kills) * (trial.connections + 500)  # claimed and under way, or answered and not yet recorded
-    total = record.accepted_again
+    trial, found = record.trial, record.accounting
+    assert found
+    reasons = "".join(f"; {count} {why}" for why, count in sorted(found.reasons.items(), key=lambda item: -item[1]))
+    total = f"{len(found.repeats)} of {len(record.beginnings)} calls{reasons}"
     if trial.on_unknown == "hold" or trial.recognises_ids:
-        yield Promise("accepted again", "0", str(total), total == 0)
+        yield Promise("accepted again", "0", total, not found.repeats)
     else:
-        reasons = ", ".join(
-            f"{count} {reason}" for reason, count in sorted(repeated.items(), key=lambda item: -item[1])
-        )
-        yield Promise("accepted again, by kills", f"≤ {most}", f"{by_kills} of {total}; {reasons}", by_kills <= most)
+        yield Promise("accepted again, by kills", f"≤ {found.bound}", f"{found.by_kills}; in all {total}", found.holds)
 
 
 def _recoveries(record: Record) -> Iterator[Promise]:

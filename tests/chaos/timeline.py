@@ -90,7 +90,7 @@ SMALL: Final = Scale(
     clients=2,
     hits=3,
     end_s=20.0,
-    limit_s=100.0,
+    limit_s=300.0,
     is_quick=True,
 )
 
