@@ -5,11 +5,14 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 from chaos.cluster import Database, database
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-@pytest.fixture
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def own() -> AsyncIterator[Database]:
     async with database(fsync=False) as running:
         yield running
