@@ -62,10 +62,10 @@ class Observer:
     async def reaches(self, share: float) -> bool:
         """Returns when that share of the messages is final; False if the run is over before."""
         while True:
-            if self.progress >= share:
-                return True
             if self.is_over:
                 return False
+            if self.progress >= share:
+                return True
             await asyncio.sleep(0.1)
 
     async def end(self) -> None:

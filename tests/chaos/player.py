@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any, Final
 
 from msgspec import Struct
@@ -41,6 +42,20 @@ class Player:
         self._orders: dict[int, Event] = {}
 
     async def play(self, events: list[Event]) -> None:
+        try:
+            await self._play_all(events)
+            await asyncio.gather(*self._beside)
+        finally:
+            for task in self._beside:
+                task.cancel()
+
+    @property
+    def open_orders(self) -> list[Event]:
+        """Kills whose point was not reached so far."""
+        done = {kill.order for kill in self.here.processes.kills}
+        return [event for order, event in self._orders.items() if order not in done]
+
+    async def _play_all(self, events: list[Event]) -> None:
         for number, event in enumerate(events):
             if not await self.seen.reaches(event.at):
                 self.left = events[number:]
@@ -49,13 +64,6 @@ class Player:
             await self._play(event)
             if event.kind not in TIMED:
                 self.happened.append(Happened(event, begun, datetime.now(UTC)))
-        await asyncio.gather(*self._beside)
-
-    @property
-    def open_orders(self) -> list[Event]:
-        """Kills whose point was not reached so far."""
-        done = {kill.order for kill in self.here.processes.kills}
-        return [event for order, event in self._orders.items() if order not in done]
 
     async def _play(self, event: Event) -> None:
         match event.kind:
@@ -76,9 +84,7 @@ class Player:
 
     async def _kill(self, event: Event) -> None:
         if event.point == "report.accepted":
-            yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
-            command = ["report", "--date", str(yesterday)]
-            self._start_beside(self._report(command))
+            self._start_beside(self._report())
             return
         of = self.here.workers if event.target == ANY_WORKER else [event.target]
         order = self.here.processes.order(event.point, of=of, hits=event.hits)
@@ -88,23 +94,27 @@ class Player:
         if event.point == "stop.draining":
             self._start_beside(self._ask_to_stop(event.target, order))
 
-    async def _report(self, command: list[str]) -> None:
-        await self.here.processes.run_until_killed("report", command, self.here.reporting, point="report.accepted")
+    async def _report(self) -> None:
+        """Of another day each time: one whose try was cut short elsewhere has its lease for a while."""
+        today = datetime.now(UTC).date()
+        commands = (["report", "--date", str(today - timedelta(days=days))] for days in count(1))
+        await self.here.processes.run_until_killed("report", commands, self.here.reporting, point="report.accepted")
 
     async def _ask_to_stop(self, worker: str, order: int) -> None:
         """Again, and ever later, if it was killed, or not yet up, before it heard."""
         patience_s = 2.0
         while order not in {kill.order for kill in self.here.processes.kills}:
-            self.here.processes[worker].signal(signal.SIGTERM)
+            self.here.processes[worker].send(signal.SIGTERM)
             await asyncio.sleep(patience_s)
             patience_s *= 2
 
     async def _freeze(self, event: Event) -> None:
         worker = self.here.processes[event.target]
-        begun, pid = datetime.now(UTC), worker.signal(signal.SIGSTOP)
+        pid = await worker.send_soon(signal.SIGSTOP)
+        begun = datetime.now(UTC)
         await asyncio.sleep(event.seconds)
         if worker.pid == pid:
-            worker.signal(signal.SIGCONT)
+            worker.send(signal.SIGCONT)
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
 
     async def _disturb(self, event: Event) -> None:

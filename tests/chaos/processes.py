@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,10 +56,17 @@ class Process:
         """0 between two lives."""
         return self.life.pid if self.life else 0
 
-    def signal(self, number: signal.Signals) -> int:
+    def send(self, number: signal.Signals) -> int:
         """Returns the pid that got it; 0 when nobody was there."""
         strike(self.pid, number)
         return self.pid
+
+    async def send_soon(self, number: signal.Signals) -> int:
+        """Waits for its next life if it has none."""
+        while True:
+            if pid := self.send(number):
+                return pid
+            await asyncio.sleep(0.1)
 
     def tell(self, order: int, line: str) -> None:
         self.orders[order] = line
@@ -112,14 +119,18 @@ class Processes:
         self._keepers[name] = asyncio.create_task(self._keep(process))
         return process
 
-    async def run_until_killed(self, name: str, command: Sequence[str], settings: Settings, *, point: str) -> None:
-        """A command that is to die at `point`, again until it gets that far."""
-        process = self._process(name, command, settings)
+    async def run_until_killed(
+        self, name: str, commands: Iterable[Sequence[str]], settings: Settings, *, point: str
+    ) -> None:
+        """One command after the other, until one gets as far as `point`."""
         self._newest_order += 1
-        process.orders[self._newest_order] = f"{self._newest_order}:{point}:1"
-        while process.orders:
+        order = self._newest_order
+        for command in commands:
+            process = self._process(name, command, settings)
+            process.orders[order] = f"{order}:{point}:1"
             self.ends.append(await process.live())
-            self._forget_what_was_done(process)
+            if order in {kill.order for kill in self.kills}:
+                return
 
     def order(self, point: str, *, of: Sequence[str], hits: int = 1) -> int:
         """The first of these processes that reaches `point` for the `hits`th time from now on dies there."""
@@ -138,8 +149,8 @@ class Processes:
         keepers = [self._keepers.pop(name) for name in names]
         for name in names:
             self._processes[name].is_wanted = False
-            self._processes[name].signal(signal.SIGCONT)
-            self._processes[name].signal(signal.SIGTERM)
+            self._processes[name].send(signal.SIGCONT)
+            self._processes[name].send(signal.SIGTERM)
         if keepers:
             _, late = await asyncio.wait(keepers, timeout=STOP_S)
             for keeper in late:
@@ -161,11 +172,8 @@ class Processes:
             self.ends.append(end)
             if end.status == WRONG_USE:
                 raise RuntimeError(f"{process.name} was started wrongly; see {process.name}.log")
-            self._forget_what_was_done(process)
-
-    def _forget_what_was_done(self, process: Process) -> None:
-        for order in {kill.order for kill in self.kills} & process.orders.keys():
-            del process.orders[order]
+            for carried_out in {kill.order for kill in self.kills} & process.orders.keys():
+                del process.orders[carried_out]
 
 
 @asynccontextmanager

@@ -67,7 +67,7 @@ FULL: Final = Scale(
     messages=100_000,
     workers=4,
     connections=32,
-    latency_s=0.3,
+    latency_s=0.6,  # about 200 calls a second: what lasts a minute is over before the messages are
     kills=60,
     restarts=5,
     terminations=20,
@@ -155,8 +155,8 @@ def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
 
 
 def _spread(count: int, chance: random.Random) -> list[float]:
-    """Over the middle of the run, one in each of as many equal stretches."""
-    return [0.02 + 0.83 * (number + chance.random()) / count for number in range(count)]
+    """One in each of as many equal stretches; after the last there are messages enough to come by every point."""
+    return [0.02 + 0.78 * (number + chance.random()) / count for number in range(count)]
 
 
 def as_json(events: list[Event]) -> bytes:
