@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.routes import HTTPRoute
 from msgspec import structs
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -100,6 +101,16 @@ async def test_every_post_of_the_api_keeps_its_answer_without_having_to_know(api
         first = await api.post(path, headers=key, **request)
         assert first.is_success, path
         assert is_repeated(await api.post(path, headers=key, **request), first)
+
+
+def test_no_route_takes_the_place_of_the_mechanism(settings: Settings) -> None:
+    """Litestar runs one `before_request`, the nearest."""
+    routes = [route for route in create_app(settings).routes if isinstance(route, HTTPRoute)]
+    posts = [route for route in routes if route.path.startswith("/mailing/api/") and "POST" in route.methods]
+    handlers = [route.route_handler_map["POST"][0] for route in posts]
+    assert len(handlers) >= 6
+    assert {handler.resolve_before_request() for handler in handlers} == {idempotency.begin}
+    assert all(idempotency.Idempotency in handler.resolve_middleware() for handler in handlers)
 
 
 async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(api: Api, engine: AsyncEngine) -> None:

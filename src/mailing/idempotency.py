@@ -4,8 +4,8 @@ The answer is stored by the transaction that makes the change: there are both or
 and is not stored; the same request is judged anew. Of two at once one has the key, by a lock that nobody waits for and
 that ends with the transaction, whatever becomes of the process.
 
-The body is read to its end before the database is asked: its digest tells whether the request is the same one, and a
-slow upload holds neither a connection nor the key. A long one lies in a temporary file meanwhile.
+The body is read to its end first, because its digest tells whether the request is the same one; a long body lies in a
+temporary file meanwhile. So a slow upload holds neither a connection nor the key.
 """
 
 import hashlib
@@ -34,6 +34,7 @@ RULE = "1 to 255 visible ASCII characters, such as a UUID"
 REPLAYED = "Idempotent-Replayed"
 KEPT_H = 24
 
+_NAME = HEADER.lower().encode()
 _IN_MEMORY = 1024 * 1024  # bytes; every body but an import's stays below
 _CHUNK = 64 * 1024
 
@@ -58,7 +59,7 @@ _FORGET = text("""
 
 @dataclass
 class Keyed:
-    """A POST with a key. `request` is its digest, once the key is its own and the work may begin."""
+    """A POST with a key. `request` is its digest, once the key is its own and the handler may begin."""
 
     key: str
     session: AsyncSession
@@ -94,7 +95,7 @@ class Idempotency:
                 keyed = scope["state"]["keyed"] = Keyed(key, session, body)
                 await self.app(scope, receive, hold_back)
                 ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
-                if keyed.request and 200 <= answer[0]["status"] < 300:
+                if 200 <= answer[0]["status"] < 300:
                     await _keep(keyed, str(scope["user"]), answer)
                     await session.commit()
         return answer
@@ -103,7 +104,7 @@ class Idempotency:
 def _key_of(scope: Scope) -> str | None:
     if scope.get("method") != "POST":
         return None
-    given = [value for name, value in scope["headers"] if name == HEADER.lower().encode()]
+    given = [value for name, value in scope["headers"] if name == _NAME]
     return b", ".join(given).decode("latin-1") if given else None
 
 
@@ -162,6 +163,8 @@ async def provide_session(request: Request[Any, Any, Any], state: State) -> Asyn
 
 
 async def _keep(keyed: Keyed, caller: str, answer: list[Any]) -> None:
+    if keyed.request is None:  # the answer came from here
+        return
     start, *rest = answer
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
     values = {
