@@ -2,13 +2,14 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import httpx
-from msgspec import Struct, field
 
+from chaos.facts import Action
 from chaos.site import Site
 from chaos.timeline import Event, Kind, Scale
 
@@ -22,15 +23,35 @@ KOLKATA: Final = timedelta(hours=5, minutes=30)
 PATIENCE_S: Final = 120
 
 
-class Action(Struct, frozen=True, kw_only=True):
-    """`asked` is when the first try began: it may have worked although its answer was lost."""
-
-    asked: datetime
-    answered: datetime
+class Subject(NamedTuple):
     kind: str
-    mailings: list[int] = field(default_factory=list)
-    clients: list[int] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
+    id: int
+
+    @property
+    def path(self) -> str:
+        return f"/{self.kind}s/{self.id}/"
+
+
+class Deed(NamedTuple):
+    """`kind` as in `facts.Action`; `step` is what follows the subject's path."""
+
+    kind: str
+    method: str
+    step: str = ""
+    body: dict[str, Any] | None = None
+
+
+MAILINGS: Final = {
+    Kind.pause: Deed("paused", "POST", "pause/"),
+    Kind.resume: Deed("resumed", "POST", "resume/"),
+    Kind.cancel: Deed("cancelled", "POST", "cancel/"),
+    Kind.delete: Deed("deleted", "DELETE"),
+}
+CLIENTS: Final = {
+    Kind.opt_out: Deed("opted_out", "PATCH", body={"opted_out": True}),
+    Kind.delete_client: Deed("deleted", "DELETE"),
+    Kind.move_client: Deed("edited", "PATCH", body={"timezone": "Asia/Tokyo"}),
+}
 
 
 class Campaign:
@@ -58,75 +79,44 @@ class Campaign:
             self.mailings[name] = answer.json()["id"]
 
     async def act(self, event: Event) -> None:
-        mailing = self.mailings[event.target]
-        match event.kind:
-            case Kind.pause:
-                await self._change("paused", "POST", f"/mailings/{mailing}/pause/", mailings=[mailing])
-            case Kind.resume:
-                await self._change("resumed", "POST", f"/mailings/{mailing}/resume/", mailings=[mailing])
-            case Kind.edit:
-                await self.edit(mailing)
-            case Kind.cancel:
-                await self._change("cancelled", "POST", f"/mailings/{mailing}/cancel/", mailings=[mailing])
-            case Kind.delete:
-                await self._change("deleted", "DELETE", f"/mailings/{mailing}/", mailings=[mailing])
-            case _:
-                await self._change_client(event.kind)
+        if event.kind in CLIENTS:
+            client = self._chance.randint(1, self._count("long"))
+            await self._do(CLIENTS[event.kind], Subject("client", client))
+        elif event.kind is Kind.edit:
+            await self.edit()
+        else:
+            await self._do(MAILINGS[event.kind], Subject("mailing", self.mailings[event.target]))
 
-    async def edit(self, mailing: int) -> None:
+    async def edit(self) -> None:
         """New words every time; half of the audience is left out, then taken back."""
         self._edits += 1
         self._left_out = not self._left_out
         codes = ["916"] if self._left_out else []
         body = {"text": f"{MARK} edited {self._edits}", "filter": {"tags": ["edited"], "operator_codes": codes}}
-        await self._change("edited", "PATCH", f"/mailings/{mailing}/", mailings=[mailing], body=body)
+        await self._do(Deed("edited", "PATCH", "", body), Subject("mailing", self.mailings["edited"]))
 
     async def plan_anew(self) -> None:
         """The biggest mailing, all of its audience: it ends a second later than it did."""
         self._edits += 1
-        mailing, ends_at = self.mailings["long"], self._ends_at + timedelta(seconds=self._edits)
-        body = {"ends_at": ends_at.isoformat()}
-        await self._change("edited", "PATCH", f"/mailings/{mailing}/", mailings=[mailing], body=body)
+        body = {"ends_at": (self._ends_at + timedelta(seconds=self._edits)).isoformat()}
+        await self._do(Deed("edited", "PATCH", "", body), Subject("mailing", self.mailings["long"]))
 
     async def close(self) -> None:
         await self._api.aclose()
 
-    async def _change_client(self, kind: Kind) -> None:
-        client = self._chance.randint(1, self._count("long"))
-        path = f"/clients/{client}/"
-        match kind:
-            case Kind.opt_out:
-                await self._change("opted_out", "PATCH", path, clients=[client], body={"opted_out": True})
-            case Kind.delete_client:
-                await self._change("deleted", "DELETE", path, clients=[client])
-            case _:
-                await self._change("edited", "PATCH", path, clients=[client], body={"timezone": "Asia/Tokyo"})
+    async def _do(self, deed: Deed, subject: Subject) -> None:
+        """What the API refuses, because the mailing is over or the client gone, was not done."""
+        before = await self._insist("GET", subject.path)
+        at_asked = time.time()
+        answer = await self._insist(deed.method, f"{subject.path}{deed.step}", deed.body)
+        is_gone = deed.method == "DELETE" and before.is_success and answer.status_code == 404
+        if not answer.is_success and not is_gone:
+            return
+        details = {"before": before.json()} | ({"after": answer.json()} if answer.status_code == 200 else {})
+        ids = {f"{subject.kind}_id": subject.id}
+        self.actions.append(Action(at_answered=time.time(), at_asked=at_asked, kind=deed.kind, details=details, **ids))
 
-    async def _change(
-        self,
-        kind: str,
-        method: str,
-        path: str,
-        *,
-        mailings: list[int] | None = None,
-        clients: list[int] | None = None,
-        body: dict[str, Any] | None = None,
-    ) -> None:
-        asked = datetime.now(UTC)
-        answer = await self._insist(method, path, body)
-        if answer.is_success or (method == "DELETE" and answer.status_code == 404):
-            self.actions.append(
-                Action(
-                    asked=asked,
-                    answered=datetime.now(UTC),
-                    kind=kind,
-                    mailings=mailings or [],
-                    clients=clients or [],
-                    details=body or {},
-                )
-            )
-
-    async def _insist(self, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
+    async def _insist(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
         """Again until the database is back. A POST that had worked all the same is a second mailing."""
         async with asyncio.timeout(PATIENCE_S):
             while True:

@@ -44,11 +44,11 @@ class Seen(Struct):
 
 
 class Observer:
-    def __init__(self, here: Site, *, messages: int, waits_for_lease: bool) -> None:
+    def __init__(self, here: Site, *, messages: int, is_quick: bool) -> None:
         self.seen = Seen()
         self._here = here
         self._messages = messages
-        self._waits_for_lease = waits_for_lease
+        self._is_quick = is_quick
         self._api = here.api()
 
     @property
@@ -107,14 +107,14 @@ class Observer:
         self.seen.overdue_s = max(self.seen.overdue_s, float(overdue or 0))
         if idle:
             self.seen.idle.append((datetime.now(UTC), float(idle)))
-        if not self._waits_for_lease:
+        if self._is_quick:
             await connection.execute(SOONER_FREE)
             await connection.execute(SOONER_PLANNED)
 
 
 @asynccontextmanager
-async def observer(here: Site, *, messages: int, waits_for_lease: bool) -> AsyncIterator[Observer]:
-    own = Observer(here, messages=messages, waits_for_lease=waits_for_lease)
+async def observer(here: Site, *, messages: int, is_quick: bool) -> AsyncIterator[Observer]:
+    own = Observer(here, messages=messages, is_quick=is_quick)
     watches = (own.watch_progress, own.watch_database, own.load_api)
     tasks = [asyncio.create_task(_again_and_again(watch)) for watch in watches]
     try:

@@ -14,7 +14,7 @@ from chaos.site import Site
 from chaos.timeline import ANY_WORKER, Event, Kind, Scale
 
 CALM_S: Final = 10.0  # before an outage: the rate to compare with
-ASK_EVERY_S: Final = 2.0
+SLOW_S: Final = 0.2
 TIMED: Final = frozenset({Kind.freeze, Kind.outage})  # by themselves: they last
 
 
@@ -70,9 +70,7 @@ class Player:
             case Kind.outage:
                 await self._outage(event)
             case Kind.network:
-                await self.here.proxy.stop()
-                await asyncio.sleep(event.seconds)
-                await self.here.proxy.start()
+                await self._disturb(event)
             case _:
                 await self.campaign.act(event)
 
@@ -94,10 +92,12 @@ class Player:
         await self.here.processes.run_until_killed("report", command, self.here.reporting, point="report.accepted")
 
     async def _ask_to_stop(self, worker: str, order: int) -> None:
-        """Again if it was killed, or not yet up, before it heard."""
+        """Again, and ever later, if it was killed, or not yet up, before it heard."""
+        patience_s = 2.0
         while order not in {kill.order for kill in self.here.processes.kills}:
             self.here.processes[worker].signal(signal.SIGTERM)
-            await asyncio.sleep(ASK_EVERY_S)
+            await asyncio.sleep(patience_s)
+            patience_s *= 2
 
     async def _freeze(self, event: Event) -> None:
         worker = self.here.processes[event.target]
@@ -107,13 +107,33 @@ class Player:
             worker.signal(signal.SIGCONT)
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
 
+    async def _disturb(self, event: Event) -> None:
+        """The network between the first worker and PostgreSQL."""
+        proxy = self.here.proxy
+        match event.target:
+            case "down":
+                await proxy.stop()
+            case "reset":
+                await proxy.reset()
+            case "forget":
+                proxy.forget()
+            case "freeze":
+                proxy.freeze()
+            case _:
+                proxy.latency_s = SLOW_S
+        await asyncio.sleep(event.seconds)
+        proxy.thaw()
+        proxy.latency_s = 0.0
+        if event.target == "down":
+            await proxy.start()
+
     async def _outage(self, event: Event) -> None:
         await asyncio.gather(*self._beside)
         await asyncio.sleep(CALM_S)
         begun = datetime.now(UTC)
-        await self.here.witness.fail(event.target)
+        await self.here.witness.behave(mode=event.target)
         await asyncio.sleep(event.seconds)
-        await self.here.witness.behave_badly()
+        await self.here.witness.behave(mode="normal")
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
         await asyncio.sleep(self.scale.settle_s)
 

@@ -8,12 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from chaos.lives import Birth, Life, strike
 from mailing.settings import PREFIX, Settings, environment
 from mailing.supervisor import WRONG_USE
+
+STOP_S: Final = 40
 
 
 class Kill(msgspec.Struct, frozen=True):
@@ -46,6 +49,7 @@ class Process:
     bear: Callable[[Birth], Awaitable[Life]]
     orders: dict[int, str] = field(default_factory=dict)
     life: Life | None = None
+    is_wanted: bool = True
 
     @property
     def pid(self) -> int:
@@ -96,9 +100,8 @@ class Processes:
         self._deaths = directory / "deaths"
         self._deaths.mkdir(parents=True, exist_ok=True)
         self._processes: dict[str, Process] = {}
-        self._keepers: list[asyncio.Task[None]] = []
+        self._keepers: dict[str, asyncio.Task[None]] = {}
         self._newest_order = 0
-        self._stopping = False
 
     def __getitem__(self, name: str) -> Process:
         return self._processes[name]
@@ -106,7 +109,7 @@ class Processes:
     def start(self, name: str, command: Sequence[str], settings: Settings) -> Process:
         process = self._process(name, command, settings)
         self._processes[name] = process
-        self._keepers.append(asyncio.create_task(self._keep(process)))
+        self._keepers[name] = asyncio.create_task(self._keep(process))
         return process
 
     async def run_until_killed(self, name: str, command: Sequence[str], settings: Settings, *, point: str) -> None:
@@ -130,26 +133,30 @@ class Processes:
         files = self._deaths.glob("*.json")
         return sorted((msgspec.json.decode(file.read_bytes(), type=Kill) for file in files), key=lambda kill: kill.at)
 
-    async def stop(self) -> None:
+    async def stop(self, names: Sequence[str]) -> None:
         """As an operator stops them; whoever does not end by itself is killed. Raises what went wrong meanwhile."""
-        self._stopping = True
-        for process in self._processes.values():
-            process.signal(signal.SIGCONT)
-            process.signal(signal.SIGTERM)
-        if self._keepers:
-            _, late = await asyncio.wait(self._keepers, timeout=40)
+        keepers = [self._keepers.pop(name) for name in names]
+        for name in names:
+            self._processes[name].is_wanted = False
+            self._processes[name].signal(signal.SIGCONT)
+            self._processes[name].signal(signal.SIGTERM)
+        if keepers:
+            _, late = await asyncio.wait(keepers, timeout=STOP_S)
             for keeper in late:
                 keeper.cancel()
-        for outcome in await asyncio.gather(*self._keepers, return_exceptions=True):
+        for outcome in await asyncio.gather(*keepers, return_exceptions=True):
             if isinstance(outcome, Exception):
                 raise outcome
+
+    async def stop_all(self) -> None:
+        await self.stop(list(self._keepers))
 
     def _process(self, name: str, command: Sequence[str], settings: Settings) -> Process:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         return Process(name, command, inherited | environment(settings), self._directory, self._bear)
 
     async def _keep(self, process: Process) -> None:
-        while not self._stopping:
+        while process.is_wanted:
             end = await process.live()
             self.ends.append(end)
             if end.status == WRONG_USE:
@@ -167,4 +174,4 @@ async def processes(directory: Path, bear: Callable[[Birth], Awaitable[Life]]) -
     try:
         yield own
     finally:
-        await own.stop()
+        await own.stop_all()

@@ -8,7 +8,9 @@ from typing import Final
 
 from msgspec import Struct, field
 
-from chaos.campaign import MARK, Action
+from chaos.campaign import MARK
+from chaos.duplicates import Accounting
+from chaos.facts import Action, Violation
 from chaos.observer import Seen
 from chaos.player import Happened
 from chaos.processes import End, Kill
@@ -18,16 +20,10 @@ from chaos.timeline import Event
 SECRET: Final = re.compile(rf"\b7916\d{{7}}\b|{MARK}|{KEY}|{TOKEN}")
 
 
-class Violation(Struct, frozen=True):
-    invariant: str
-    message_id: int | None
-    sentence: str
-
-
 class Record(Struct, kw_only=True):
     """`left` and `open_orders` are events that the run was over for; `beginnings` are the calls at the gateway.
 
-    `repeated` counts messages that were accepted more than once by the reason of their first ambiguous attempt.
+    `accounting` says what was accepted more than once, and why.
     """
 
     trial: Trial
@@ -43,8 +39,7 @@ class Record(Struct, kw_only=True):
     took_s: float = 0.0
     beginnings: list[datetime] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
-    accepted_again: int = 0
-    repeated: dict[str, int] = field(default_factory=dict)
+    accounting: Accounting | None = None
     leaks: int = 0
 
 

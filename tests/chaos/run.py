@@ -48,13 +48,13 @@ async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Recor
         campaign = Campaign(here, trial, seed)
         await campaign.prepare()
         await campaign.launch()
-        await here.witness.behave_badly()
         start_workers(here)
-        async with observer(here, messages=trial.messages, waits_for_lease=trial.waits_for_lease) as seen:
+        async with observer(here, messages=trial.messages, is_quick=trial.is_quick) as seen:
             player = Player(here, campaign, seen, trial)
             await _play(player, timeline(trial, seed))
+        await here.processes.stop(here.workers)
         record = _record(player, trial, seed)
-        await judge(here, record)
+        await judge(here, campaign, record)
         await campaign.close()
     record.took_s = time.monotonic() - began
     record.leaks = leaks(sorted(directory.glob("*.log")))

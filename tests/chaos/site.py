@@ -14,7 +14,7 @@ from chaos.cluster import Database, database
 from chaos.lives import executed, forked
 from chaos.processes import Processes, processes
 from chaos.timeline import Scale
-from chaos.witness import Witness, witness
+from chaos.witness import MIX, Witness, witness
 from mailing.settings import Settings
 from mailing.site import free_port
 from proxy import Proxy
@@ -66,10 +66,10 @@ async def site(directory: Path, trial: Trial, *, seed: int, fsync: bool) -> Asyn
         proxy = Proxy(own.url)
         await proxy.start()
         parts.push_async_callback(proxy.stop)
-        behaviour = {"latency_s": trial.latency_s, "recognises_ids": trial.recognises_ids, "seed": seed}
-        gateway = await parts.enter_async_context(witness(directory, **behaviour))  # type: ignore[arg-type]
+        gateway = await parts.enter_async_context(witness(directory, seed=seed))
+        await gateway.behave(mix=MIX, latency_s=trial.latency_s, recognises_ids=trial.recognises_ids)
         office = await parts.enter_async_context(open_post_office())
-        running = await parts.enter_async_context(processes(directory, executed if trial.waits_for_lease else forked))
+        running = await parts.enter_async_context(processes(directory, forked if trial.is_quick else executed))
         settings = _settings(own.url, gateway.url, trial)
         workers = [f"worker-{number + 1}" for number in range(trial.workers)]
         here = Site(directory, own, proxy, gateway, office, running, settings, workers)

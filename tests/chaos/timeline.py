@@ -16,6 +16,7 @@ ANY_WORKER: Final = "any worker"
 # Reached once in a while, by whichever worker gets the job: the first one there dies.
 RARE: Final = frozenset({"plan.inside", "plan.after", "sweep.inside", "report.accepted"})
 OUTAGES: Final = ("refuse", "hang", "status:503")
+NETWORKS: Final = ("down", "reset", "forget", "freeze", "slow")
 
 
 class Kind(StrEnum):
@@ -36,7 +37,11 @@ class Kind(StrEnum):
 
 
 class Scale(Struct, frozen=True, kw_only=True):
-    """How much of everything. `clients` is how many each change of people is made to, one after another."""
+    """How much of everything. `clients` is how many each change of people is made to, one after another.
+
+    `is_quick`: processes are forked, whichever worker comes by a point first dies there, and nobody waits the minute
+    that a dead worker's leases last.
+    """
 
     messages: int
     workers: int
@@ -55,7 +60,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     hits: int = 1
     end_s: float = 3600.0
     limit_s: float = 1800.0
-    waits_for_lease: bool = True
+    is_quick: bool = False
 
 
 FULL: Final = Scale(
@@ -85,8 +90,8 @@ SMALL: Final = Scale(
     clients=2,
     hits=3,
     end_s=20.0,
-    limit_s=100.0,
-    waits_for_lease=False,
+    limit_s=300.0,
+    is_quick=True,
 )
 
 
@@ -117,7 +122,8 @@ def _of_processes(scale: Scale, chance: random.Random) -> Iterator[Event]:
         point = POINTS[number] if number < len(POINTS) else chance.choice(sorted(set(POINTS) - RARE))
         worker = f"worker-{chance.randrange(scale.workers) + 1}"
         hits = chance.randint(1, scale.hits) if point.startswith("call.") else 1
-        yield Event(at=at, kind=Kind.kill, target=ANY_WORKER if point in RARE else worker, point=point, hits=hits)
+        anyone = point in RARE or (scale.is_quick and point != "stop.draining")
+        yield Event(at=at, kind=Kind.kill, target=ANY_WORKER if anyone else worker, point=point, hits=hits)
     for number, at in enumerate(_spread(scale.freezes, chance)):
         worker = f"worker-{number % scale.workers + 1}"
         yield Event(at=at, kind=Kind.freeze, target=worker, seconds=scale.freeze_s)
@@ -130,8 +136,8 @@ def _of_parts(scale: Scale, chance: random.Random) -> Iterator[Event]:
         yield Event(at=at, kind=Kind.terminate, target="all backends")
     for number, at in enumerate(_spread(scale.outages, chance)):
         yield Event(at=at, kind=Kind.outage, target=OUTAGES[number % len(OUTAGES)], seconds=scale.outage_s)
-    for at in _spread(scale.networks, chance):
-        yield Event(at=at, kind=Kind.network, target="worker-1", seconds=chance.uniform(1, 4))
+    for number, at in enumerate(_spread(scale.networks, chance)):
+        yield Event(at=at, kind=Kind.network, target=NETWORKS[number % len(NETWORKS)], seconds=chance.randint(1, 5))
 
 
 def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:

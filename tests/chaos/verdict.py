@@ -1,36 +1,49 @@
-"""What became of every message: rows and calls against what was promised."""
+"""What became of every message: the evidence of a run is collected, kept and checked."""
 
-from collections import Counter
+from datetime import UTC, datetime
+from typing import Final
 
 import msgspec
 
-from chaos.record import Record, Violation
-from chaos.site import Site
-from chaos.witness import Entry
+from chaos.campaign import Campaign
+from chaos.checker import check
+from chaos.duplicates import account
+from chaos.evidence import History, collect
+from chaos.facts import Evidence, Kill
+from chaos.record import Record
+from chaos.site import Site, Trial
+from mailing import db
 
-FINAL = {"sent", "failed", "cancelled", "expired", "unknown"}
+UNWRITTEN: Final = 500  # outcomes of one worker that wait to be recorded, at most: one batch
+LEAST_LAG_S: Final = 0.1
+LEASE_LEFT_S: Final = 15.0
+QUICK_LEASE_LEFT_S: Final = 5.0  # where leases of the dead are shortened
 
 
-async def judge(here: Site, record: Record) -> None:
-    lines = here.witness.ledger.read_bytes().splitlines()
-    entries = [msgspec.json.decode(line, type=Entry) for line in lines]
-    accepted = Counter(entry.id for entry in entries)
-    record.beginnings = sorted(entry.at for entry in entries)
-    record.accepted_again = sum(times > 1 for times in accepted.values())
-    async with here.database.connection() as connection:
-        rows = await connection.fetch("SELECT id, status FROM message")
-        repeated = await connection.fetch(
-            """SELECT reason, count(*) FROM (
-                   SELECT DISTINCT ON (message_id) message_id, reason FROM attempt
-                   WHERE outcome = 'ambiguous' AND message_id = ANY($1) ORDER BY message_id, number) a
-               GROUP BY reason""",
-            [id_ for id_, times in accepted.items() if times > 1],
-        )
-    record.repeated = dict(map(tuple, repeated))
-    for row in rows:
-        if row["status"] not in FINAL:
-            record.violations.append(Violation("I2", row["id"], f"is {row['status']} at the end"))
-        if row["status"] == "sent" and not accepted[row["id"]]:
-            record.violations.append(Violation("I3", row["id"], "is sent and was never accepted"))
-        if row["status"] in {"failed", "expired", "cancelled"} and accepted[row["id"]]:
-            record.violations.append(Violation("I4", row["id"], f"is {row['status']} and was accepted"))
+async def judge(here: Site, campaign: Campaign, record: Record) -> None:
+    """Call when no worker runs any more."""
+    engine = db.create_engine(here.database.url, application="chaos", pool_size=2)
+    async with here.api() as api:
+        evidence = await collect(db.sessions(engine), api, here.witness.ledger, await _history(here, campaign, record))
+    await engine.dispose()
+    (here.directory / "evidence.json").write_bytes(msgspec.json.encode(evidence))
+    conclude(evidence, record)
+
+
+def conclude(evidence: Evidence, record: Record) -> None:
+    record.beginnings = [datetime.fromtimestamp(call.began_at, UTC) for call in evidence.calls]
+    record.violations = check(evidence)
+    record.accounting = account(evidence, connections=record.trial.connections, unwritten=UNWRITTEN)
+
+
+async def _history(here: Site, campaign: Campaign, record: Record) -> History:
+    return History(
+        actions=campaign.actions,
+        kills=[Kill(kill.pid, kill.at.timestamp()) for kill in record.kills],
+        lag_s=max(LEAST_LAG_S, await here.witness.lag_s()),
+        lease_left_s=_lease_left_s(record.trial),
+    )
+
+
+def _lease_left_s(trial: Trial) -> float:
+    return QUICK_LEASE_LEFT_S if trial.is_quick else LEASE_LEFT_S
