@@ -91,6 +91,11 @@ class Gateway:
                 connection.release()
         return self.control
 
+    def release_oldest(self) -> None:
+        """In the mode `hold`: the call that has waited longest is answered."""
+        held = [connection for connection in self.connections if connection.is_held]
+        min(held, key=lambda connection: connection.call or 0).release()
+
     def summary(self) -> Summary:
         accepted, unique = sum(self.ledger.accepted_ids.values()), len(self.ledger.accepted_ids)
         return Summary(
