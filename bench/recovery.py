@@ -47,7 +47,7 @@ async def _begin(port: int) -> None:
     """A mailing to everybody, which is sent slowly."""
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as http:
-        while not await _ready(http):  # noqa: ASYNC110 - nobody would set an event
+        while not await _ready(http):
             await asyncio.sleep(0.2)
         await http.put(f"http://127.0.0.1:{port + 1}/behaviour", json={"latency_s": LATENCY_S})
         await _add_clients()
@@ -103,7 +103,7 @@ def _worker_of(up: int) -> int:
 async def _accepts(port: int) -> None:
     """Until the gateway has accepted 100 more messages."""
     least = await _accepted(port) + 100
-    while await _accepted(port) < least:  # noqa: ASYNC110 - nobody would set an event
+    while await _accepted(port) < least:
         await asyncio.sleep(0.05)
 
 

@@ -1,4 +1,4 @@
-"""The evidence of a fault run: the ledger, the rows, the figures of API and report."""
+"""Collects the evidence of a fault run: the gateway's ledger, the rows, and the figures of the API and the report."""
 
 import time
 from collections.abc import AsyncIterator, Sequence

@@ -97,12 +97,15 @@ async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bo
     return [Claimed(*row) for row in rows]
 
 
+# What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+_CLAIMED_SINCE_PLAN = f"(g.revision = 1 OR m.lease_until - make_interval(secs => {LEASE_S}) >= g.planning_at)"
+
 # Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
     SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
     AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {_MAY_CALL}
-    AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND {_CLAIMED_SINCE_PLAN} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
