@@ -115,7 +115,8 @@ def main() -> None:
         "--fsync", action="store_true", help="as in production; without it the disk is not the measure"
     )
     given = options.parse_args()
-    directory = given.directory or Path(tempfile.mkdtemp(prefix="mailing-chaos-"))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a run is long, and read while it goes on
+    directory = (given.directory or Path(tempfile.mkdtemp(prefix="mailing-chaos-"))).resolve()
     kept = []
     for trial in trials(given.scale, given.messages):
         if given.only not in (None, trial.name):
