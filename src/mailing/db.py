@@ -27,7 +27,7 @@ OLDEST = 15  # the oldest that the tests run on
 Sessions = async_sessionmaker[AsyncSession]
 
 # The database away, too slow, or gone in the middle of a statement; asyncpg's own errors come unwrapped from a COMMIT.
-TROUBLE = (DBAPIError, PoolTimeout, OSError, asyncpg.PostgresError, asyncpg.InterfaceError)
+TROUBLE = (DBAPIError, PoolTimeout, *connections.BROKEN)
 
 _HERE = Path(__file__).parent
 # in the wheel the migrations lie in the package, in the repository beside src
