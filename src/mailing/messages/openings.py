@@ -171,6 +171,20 @@ async def cancel_unselected(session: AsyncSession, mailing_id: int, audience: Au
     return await rows_moved(session, _CANCEL_UNSELECTED, mailing_id=mailing_id, unselected=UNSELECTED, **filters)
 
 
+# What is claimed and not called yet when an edit is planned: its opening is the old plan's. Index: message_listed.
+_VOID_UNDER_WAY = text("""
+    UPDATE message SET closes_at = '-infinity' WHERE mailing_id = :mailing_id AND status = 'sending'
+""")
+
+
+async def void_openings_under_way(session: AsyncSession, mailing_id: int) -> None:
+    """Calls that have begun end as they do; what waits for its call is given back, for its opening under the new plan.
+
+    The claim and the sender's check hold the mailing back until the plan is complete: call before that.
+    """
+    await session.execute(_VOID_UNDER_WAY, {"mailing_id": mailing_id})
+
+
 # An import moved the clients in the temporary table moved_client (id) to other time zones: their openings are void.
 # Locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
 _VOID_OF_MOVED = """

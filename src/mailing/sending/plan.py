@@ -7,7 +7,7 @@ from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, begin_plan, continue_plan, database_now, end_plan
-from mailing.messages.openings import Audience, cancel_unselected, next_slice, plan_slice
+from mailing.messages.openings import Audience, cancel_unselected, next_slice, plan_slice, void_openings_under_way
 from mailing.sending.schedule import opening
 
 logger = get(__name__)
@@ -27,6 +27,8 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             return
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get(mailing_id)
+        if mailing.revision > 1:
+            await void_openings_under_way(session, mailing_id)
     audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_upto or 0)
     after: int | None = 0
     while after is not None:
