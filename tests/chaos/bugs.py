@@ -235,6 +235,12 @@ BUGS: Final = [
         changes=[function("mailing.sending.watch.still_allowed", _all_allowed)],
     ),
     Bug(
+        name="an edit of the window leaves what is claimed as it was",
+        breaks="I7",
+        shown_by=scenarios.edit_closes_the_window,
+        changes=[function("mailing.sending.plan.void_openings_under_way", _no_rows)],
+    ),
+    Bug(
         name="an opt-out is only for the next mailing",
         breaks="I7",
         shown_by=scenarios.opt_out_while_waiting,

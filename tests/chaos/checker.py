@@ -123,7 +123,7 @@ def _i2_to_i4(story: Story) -> Iterator[Violation]:
 def _i5(story: Story, evidence: Evidence) -> Iterator[Violation]:
     accepted = [place for place, call in enumerate(story.calls) if call.accepted_at is not None]
     for first, second in pairwise(accepted):
-        if not _doubtful_between(story, first, second) and not _lease_ran_out(story, first, second, evidence):
+        if not _doubtful_between(story, first, second) and not _outlived(story, first, second, evidence):
             yield Violation("I5", story.message.id, "accepted again, and no ambiguous attempt lies between")
 
 
@@ -197,10 +197,14 @@ def _doubtful_between(story: Story, first: int, second: int) -> bool:
 
 
 def _lease_ran_out(story: Story, first: int, second: int, evidence: Evidence) -> bool:
-    """Swept; or so much later that it was, and the lost worker came back and put its own account in the place."""
+    swept = any(attempt.swept for attempt in _attempts_between(story, first, second))
+    return swept or _outlived(story, first, second, evidence)
+
+
+def _outlived(story: Story, first: int, second: int, evidence: Evidence) -> bool:
+    """The lease had run out, but its worker came back and put its own account in the place of the sweep's."""
     gap_s = story.calls[second].began_at - story.calls[first].began_at
-    outlived = gap_s >= evidence.lease_s - HELD_S and story.message.ambiguous
-    return outlived or any(attempt.swept for attempt in _attempts_between(story, first, second))
+    return story.message.ambiguous and gap_s >= evidence.lease_s - HELD_S
 
 
 def _attempts_between(story: Story, first: int, second: int) -> list[Attempt]:

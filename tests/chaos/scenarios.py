@@ -31,8 +31,9 @@ async def faulty_gateway(stage: Stage) -> None:
 
 
 async def slow_gateway(stage: Stage) -> None:
-    await stage.behave(latency_s=0.4)
-    async with stage.working():
+    """With more connections than messages."""
+    await stage.behave(latency_s=1.0)
+    async with stage.working(gateway_concurrency=40):
         await stage.mailing(12)
         await stage.quiet()
 
@@ -92,6 +93,19 @@ async def edit_after_an_ambiguous_call(stage: Stage) -> None:
         await stage.quiet()
 
 
+async def edit_closes_the_window(stage: Stage) -> None:
+    """What was claimed before the edit must not follow once the call under way is over."""
+    await stage.behave(latency_s=3.0)
+    later = datetime.now(UTC) + timedelta(hours=2)
+    async with stage.working(gateway_concurrency=1):
+        mailing = await stage.mailing(4)
+        await stage.called(1)
+        await stage.edit(
+            mailing, local_window={"start": f"{later:%H:%M}", "end": f"{later + timedelta(hours=1):%H:%M}"}
+        )
+        await stage.quiet()
+
+
 async def worker_dies_during_calls(stage: Stage) -> None:
     mailing = await stage.mailing(8)
     await stage.dying_worker(mailing, 5)
@@ -129,6 +143,7 @@ SCENARIOS: Final[list[Scenario]] = [
     pause_during_a_call,
     opt_out_while_waiting,
     edit_after_an_ambiguous_call,
+    edit_closes_the_window,
     worker_dies_during_calls,
     lost_worker_comes_back,
 ]
