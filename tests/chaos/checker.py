@@ -24,7 +24,6 @@ __all__ = ["Action", "Evidence", "Kill", "Kind", "Violation", "check"]
 
 FINAL: Final = frozenset({"sent", "failed", "cancelled", "expired", "unknown"})
 NEVER_ARRIVED: Final = frozenset({"failed", "cancelled", "expired"})
-CLOCK_S: Final = 10.0  # the product's clock runs ahead of the database's by as long as a claim took
 HELD_S: Final = 5.0  # a call begins this long after its claim at most, while nothing is wrong
 
 T = TypeVar("T")
@@ -65,7 +64,7 @@ def _of_stories(stories: list[Story], evidence: Evidence) -> Iterator[Violation]
         yield from _i2_to_i4(story)
         if story.calls:
             yield from _i5(story, evidence)
-            yield from _i6(story)
+            yield from _i6(story, evidence)
             yield from _i7(story, versions, bans, evidence)
             yield from _i8(story, evidence)
             yield from _i9(story, versions)
@@ -127,16 +126,17 @@ def _i5(story: Story, evidence: Evidence) -> Iterator[Violation]:
             yield Violation("I5", story.message.id, "accepted again, and no ambiguous attempt lies between")
 
 
-def _i6(story: Story) -> Iterator[Violation]:
+def _i6(story: Story, evidence: Evidence) -> Iterator[Violation]:
+    """An attempt's start runs ahead of the clock by as long as the claim took, which is less than its lease."""
     message = story.message
     if len(story.calls) > message.attempt_no:
         yield Violation("I6", message.id, f"{len(story.calls)} calls after {message.attempt_no} claims")
     for call, attempt in zip(story.calls, story.made_by, strict=True):
         if attempt is None:
             yield Violation("I6", message.id, "a call without an attempt of its own")
-        elif not attempt.swept and call.began_at < attempt.started_at - CLOCK_S:
+        elif not attempt.swept and call.began_at < attempt.started_at - evidence.lease_s:
             early_s = attempt.started_at - call.began_at
-            yield Violation("I6", message.id, f"a call {early_s:.3f} s before attempt {attempt.number} was claimed")
+            yield Violation("I6", message.id, f"a call {early_s:.3f} s before attempt {attempt.number} began")
 
 
 def _i7(story: Story, versions: list[Client], bans: Bans, evidence: Evidence) -> Iterator[Violation]:
@@ -149,7 +149,7 @@ def _i7(story: Story, versions: list[Client], bans: Bans, evidence: Evidence) ->
 
 def _i8(story: Story, evidence: Evidence) -> Iterator[Violation]:
     for place, (call, following) in enumerate(pairwise(story.calls)):
-        if call.ended_at is None or following.began_at >= call.ended_at:
+        if call.ended_at is None or following.began_at >= call.ended_at - evidence.noticed_s:
             continue
         if not _lease_ran_out(story, place, place + 1, evidence):
             over_s = call.ended_at - following.began_at
@@ -172,14 +172,12 @@ def _i9(story: Story, versions: list[Client]) -> Iterator[Violation]:
 
 def _i10(evidence: Evidence) -> Iterator[Violation]:
     tests = {mailing.id for mailing in evidence.mailings if mailing.is_test}
+    in_all = [message for message in evidence.messages if message.mailing_id not in tests]
+    of_mailing = _grouped(evidence.messages, lambda message: message.mailing_id)
     for said in evidence.counters:
-        rows: Counter[str] = Counter()
-        for message in evidence.messages:
-            mine = message.mailing_id == said.mailing_id or (
-                said.mailing_id is None and message.mailing_id not in tests
-            )
-            if mine and _ended_within(message, said.within):
-                rows.update((message.status, "planned"))
+        messages = in_all if said.mailing_id is None else of_mailing.get(said.mailing_id, [])
+        rows = Counter(message.status for message in messages if _ended_within(message, said.within))
+        rows["planned"] = rows.total()
         for name, count in said.counts.items():
             if count != rows[name]:
                 whose = "all mailings" if said.mailing_id is None else f"mailing {said.mailing_id}"

@@ -149,7 +149,7 @@ class Counters(Struct, kw_only=True):
 class Evidence(Struct, kw_only=True):
     """`clients` are as they were before the first mailing, and every later version. Taken when all is quiet.
 
-    `noticed_s`: how late a busy gateway may note a call's first byte. `connections` of one worker, and how many
+    `noticed_s`: how late a busy gateway may note that a call begins or ends. `connections` of one worker, and how many
     `unwritten` outcomes it may hold, bound what one kill can repeat.
     """
 

@@ -32,7 +32,7 @@ async def faulty_gateway(stage: Stage) -> None:
 
 async def slow_gateway(stage: Stage) -> None:
     """With more connections than messages."""
-    await stage.behave(latency_s=1.0)
+    await stage.behave(latency_s=2.0)
     async with stage.working(gateway_concurrency=40):
         await stage.mailing(12)
         await stage.quiet()
@@ -40,7 +40,7 @@ async def slow_gateway(stage: Stage) -> None:
 
 async def scheduled_start(stage: Stage) -> None:
     async with stage.working():
-        await stage.mailing(5, starts_in_s=3)
+        await stage.mailing(5, starts_in_s=4)
         await stage.quiet()
 
 
@@ -62,7 +62,7 @@ async def closed_window(stage: Stage) -> None:
 
 
 async def pause_during_a_call(stage: Stage) -> None:
-    await stage.behave(latency_s=3.0)
+    await stage.behave(latency_s=4.0)
     async with stage.working(gateway_concurrency=1):
         mailing = await stage.mailing(4)
         await stage.called(1)
@@ -95,7 +95,7 @@ async def edit_after_an_ambiguous_call(stage: Stage) -> None:
 
 async def edit_closes_the_window(stage: Stage) -> None:
     """What was claimed before the edit must not follow once the call under way is over."""
-    await stage.behave(latency_s=3.0)
+    await stage.behave(latency_s=4.0)
     later = datetime.now(UTC) + timedelta(hours=2)
     async with stage.working(gateway_concurrency=1):
         mailing = await stage.mailing(4)

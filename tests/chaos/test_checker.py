@@ -67,7 +67,7 @@ def test_a_call_for_a_message_that_is_not_there_had_no_intent() -> None:
 
 
 def test_a_call_before_its_claim_had_no_intent() -> None:
-    assert broken(evidence([call(0)], [attempt(1, 30)])) == ["I6"]
+    assert broken(evidence([call(0)], [attempt(1, 61)])) == ["I6"]
 
 
 def test_a_second_acceptance_needs_an_ambiguous_attempt_before_it() -> None:

@@ -8,7 +8,8 @@ import pytest
 
 from chaos.bugs import BUGS, Bug
 from chaos.checker import check
-from chaos.scenarios import SCENARIOS, Scenario
+from chaos.duplicates import KILLED, duplicates
+from chaos.scenarios import SCENARIOS, Scenario, worker_dies_during_calls
 from chaos.stage import Stage, staged
 from mailing.db import Sessions
 from mailing.settings import Settings
@@ -38,3 +39,10 @@ async def test_a_planted_bug_is_found(bug: Bug, stage: Stage, monkeypatch: pytes
     stage.patience_s = bug.patience_s
     await bug.shown_by(stage)
     assert bug.breaks in {violation.invariant for violation in check(await stage.evidence())}
+
+
+async def test_what_a_dead_worker_repeats_is_put_down_to_its_kill(stage: Stage) -> None:
+    await worker_dies_during_calls(stage)
+    account = duplicates(await stage.evidence())
+    assert account.by_reason == {KILLED: 5}
+    assert account.within_bound
