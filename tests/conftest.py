@@ -10,6 +10,8 @@ import asyncpg
 import httpx
 import pytest
 from litestar import Litestar
+from sqlalchemy import event
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db
@@ -73,9 +75,15 @@ async def database_url() -> AsyncIterator[str]:
 
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Its transactions may stand still, as a test needs it."""
     engine = db.create_engine(database_url, application="tests", pool_size=5)
+    event.listen(engine.sync_engine, "connect", _stay)
     yield engine
     await engine.dispose()
+
+
+def _stay(connection: AdaptedConnection, _record: object) -> None:
+    connection.run_async(lambda driver: driver.execute("SET idle_in_transaction_session_timeout = 0"))
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
-"""A TCP proxy before PostgreSQL that can break: it is stopped and started again, or cuts a connection at a word."""
+"""A TCP proxy before PostgreSQL that can break in the ways of networks and servers, and be mended again."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
@@ -9,16 +11,28 @@ from msgspec import structs
 
 from mailing.settings import Settings
 
+PIECE = 65_536
+_RESET_AT_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER on, no time
+
 
 class Proxy:
-    """`cut_after`: a client's bytes that hold it are handed on, the answer never comes back. Works once."""
+    """`latency_s`: before each piece, in both directions. `bytes_per_s`: no more than that; 0 is no limit.
+
+    `cut_after`: when a client has said these words one after another on one connection, the last of them is handed on
+    and the connection ends before the answer comes back; with `freeze_after` all connections freeze. Each works once.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = urlsplit(url)
         self._port = 0
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.cut_after: bytes | None = None
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._passing = asyncio.Event()
+        self._passing.set()
+        self.latency_s = 0.0
+        self.bytes_per_s = 0
+        self.cut_after: tuple[bytes, ...] = ()
+        self.freeze_after = b""
 
     @property
     def url(self) -> str:
@@ -33,23 +47,48 @@ class Proxy:
         """As when PostgreSQL goes away: every connection ends, and none is taken any more."""
         if self._server:
             self._server.close()
-        for task in self._tasks:
+        await self.end_connections()
+
+    async def reset(self) -> None:
+        """As a firewall that forgot everything: every connection ends with RST, new ones are taken."""
+        for writer in self._open.values():
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_CLOSE)
+        await self.end_connections()
+
+    async def end_connections(self) -> None:
+        tasks = list(self._open)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def freeze(self) -> None:
+        """As when a machine disappears: nothing passes in either direction, and no connection ends."""
+        self._passing.clear()
+
+    def thaw(self) -> None:
+        """What was held back arrives late."""
+        self._passing.set()
+
+    def forget(self) -> None:
+        """As when an address moves to another machine: connections are dead without knowing it, new ones pass."""
+        self._passing.clear()
+        self._passing = asyncio.Event()
+        self._passing.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
         with suppress(OSError, asyncio.CancelledError):
             await self._join(reader, writer)
         writer.transport.abort()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(self._url.hostname, self._url.port)
-        forth = asyncio.create_task(self._forward(reader, back))
-        home = asyncio.create_task(self._forward(there, writer))
+        passing = self._passing
+        forth = asyncio.create_task(self._forward(reader, back, passing))
+        home = asyncio.create_task(self._forward(there, writer, passing))
         try:
             await asyncio.wait({forth, home}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -58,13 +97,22 @@ class Proxy:
             await asyncio.gather(forth, home, return_exceptions=True)
             back.close()
 
-    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        while data := await source.read(65_536):
-            cut = self.cut_after is not None and self.cut_after in data
+    async def _forward(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: asyncio.Event
+    ) -> None:
+        said = 0
+        while data := await source.read(self.bytes_per_s or PIECE):
+            await asyncio.sleep(self.latency_s + (len(data) / self.bytes_per_s if self.bytes_per_s else 0))
+            await passing.wait()
             target.write(data)
             await target.drain()
-            if cut:
-                self.cut_after = None
+            if self.freeze_after and self.freeze_after in data:
+                self.freeze_after = b""
+                self.freeze()
+            while self.cut_after[said:] and self.cut_after[said] in data:
+                said += 1
+            if said and said == len(self.cut_after):
+                self.cut_after = ()
                 return
 
 

@@ -2,13 +2,14 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+from mailing.site import free_port
 
 TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_connections=200", "shared_buffers=128MB")
 
@@ -25,7 +26,52 @@ class PostgresServer:
 def start_postgres(url: str | None) -> PostgresServer:
     if url:
         return PostgresServer("from the environment", url, lambda: None)
-    return _container() or _initdb() or _embedded()
+    return _container() or _started(own_cluster())
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL of our own, on TCP, because some tests put a proxy before it. Its address outlives restarts.
+
+    `run` runs a program of PostgreSQL as the user whom the cluster belongs to.
+    """
+
+    kind: str
+    home: Path
+    data: Path
+    sockets: Path
+    port: int
+    run: Callable[..., object]
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self, tuning: Sequence[str] = TUNING) -> None:
+        own = f"-p {self.port} -k {self.sockets} -c listen_addresses=127.0.0.1"
+        options = " ".join([own, *(f"-c {option}" for option in tuning)])
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.data / "log"), "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
+
+    def remove(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def own_cluster() -> Cluster:
+    """Made, not started."""
+    return _initdb() or _embedded()
+
+
+def _started(cluster: Cluster) -> PostgresServer:
+    cluster.start()
+
+    def stop() -> None:
+        cluster.stop()
+        cluster.remove()
+
+    return PostgresServer(cluster.kind, cluster.url, stop)
 
 
 def _container() -> PostgresServer | None:
@@ -47,18 +93,7 @@ def _container() -> PostgresServer | None:
     return PostgresServer("testcontainers", container.get_connection_url(driver=None), container.stop)
 
 
-def _container_engine_answers() -> bool:
-    import docker  # noqa: PLC0415 - only where an engine may answer
-    from docker.errors import DockerException  # noqa: PLC0415
-
-    try:
-        docker.from_env(timeout=3).ping()
-    except DockerException:
-        return False
-    return True
-
-
-def _initdb() -> PostgresServer | None:
+def _initdb() -> Cluster | None:
     """As root the server runs as the system user `postgres`, because PostgreSQL refuses to run as root."""
     if not shutil.which("initdb") or not shutil.which("pg_ctl"):
         return None
@@ -69,49 +104,28 @@ def _initdb() -> PostgresServer | None:
             shutil.chown(home, user)
         except LookupError:
             return None
-    data, port = home / "data", _free_port()
 
     def run(*command: str) -> None:
         subprocess.run(command, check=True, capture_output=True, user=user, cwd=home)  # noqa: S603 - our own arguments
 
+    data = home / "data"
     run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C", "--no-sync")
-    options = " ".join(f"-c {option}" for option in TUNING)
-    run(
-        *("pg_ctl", "-D", str(data), "-w", "-l", str(home / "log")),
-        *("-o", f"-p {port} -k {home} -c listen_addresses=127.0.0.1 {options}", "start"),
-    )
-
-    def stop() -> None:
-        run("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(home, ignore_errors=True)
-
-    return PostgresServer("initdb on PATH", f"postgresql://postgres@127.0.0.1:{port}/postgres", stop)
+    return Cluster("initdb on PATH", home, data, home, free_port(), run)
 
 
-def _embedded() -> PostgresServer:
-    """The binaries of the embedded one, on TCP as the others are: some tests put a proxy before it."""
-    from mailing.embedded.cluster import Cluster  # noqa: PLC0415 - the last resort
+def _embedded() -> Cluster:
+    """With the binaries of the embedded one."""
+    from mailing.embedded.cluster import Cluster as EmbeddedCluster  # noqa: PLC0415 - the last resort
 
-    home, port = Path(tempfile.mkdtemp(prefix="mailing-tests-")), _free_port()
+    home = Path(tempfile.mkdtemp(prefix="mailing-tests-"))
     home.chmod(0o711)
-    cluster = Cluster(home)
-    cluster.initialise()
-    with (cluster.directory / "pg_hba.conf").open("w") as access:
+    embedded = EmbeddedCluster(home)
+    embedded.initialise()
+    with (embedded.directory / "pg_hba.conf").open("w") as access:
         access.write("host all all 127.0.0.1/32 trust\n")
-    tuning = " ".join(f"-c {option}" for option in TUNING)
-    options = f"-p {port} -k {cluster.made_socket_dir()} -c listen_addresses=127.0.0.1 {tuning}"
-    if failure := cluster.run("pg_ctl", "start", "-w", "-o", options):
-        raise RuntimeError(failure)
 
-    def stop() -> None:
-        cluster.run("pg_ctl", "stop", "-m", "immediate")
-        shutil.rmtree(home, ignore_errors=True)
+    def run(*command: str) -> None:
+        if failure := embedded.run(*command):
+            raise RuntimeError(failure)
 
-    return PostgresServer("embedded", f"postgresql://postgres@127.0.0.1:{port}/postgres", stop)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return Cluster("embedded", home, embedded.directory, embedded.made_socket_dir(), free_port(), run)

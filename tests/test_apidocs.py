@@ -170,3 +170,13 @@ def test_a_repeated_name_and_a_dangling_reference_are_found() -> None:
 def test_two_handlers_of_one_name_cannot_be_documented() -> None:
     with pytest.raises(Exception, match="get_sample"):
         document(app_with(documented_sample, namesake))
+
+
+def test_every_post_is_documented_with_the_idempotency_key() -> None:
+    for method, path, operation in operations(document(app_with(forgetful))):
+        names = [parameter["name"] for parameter in operation.get("parameters", [])]
+        assert ("Idempotency-Key" in names) == (method == "post"), path
+        if method == "post":
+            assert operation["responses"].keys() >= {"400", "409", "422"}
+            done = min(operation["responses"])
+            assert "Idempotent-Replayed" in operation["responses"][done]["headers"]

@@ -16,6 +16,7 @@ from mailing import db
 from mailing.cli import cli
 from mailing.running import require_schema
 from mailing.settings import Settings
+from rows import run, value
 
 
 def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -27,9 +28,19 @@ def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.Com
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    assert {"up", "demo", "migrate", "api", "worker", "sandbox", "import", "export", "report", "key"} <= set(
-        cli.commands
-    )
+    assert {
+        "up",
+        "demo",
+        "migrate",
+        "api",
+        "worker",
+        "sandbox",
+        "import",
+        "export",
+        "report",
+        "resume-after-restore",
+        "key",
+    } <= set(cli.commands)
     groups = [(name, command) for name, command in cli.commands.items() if isinstance(command, click.Group)]
     inner = [[group, name] for group, command in groups for name in command.commands]
     for arguments in [[name] for name in cli.commands] + inner:
@@ -89,6 +100,27 @@ def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(database_url: 
     exported = mailing("export", directory=tmp_path, **chosen)
     assert exported.returncode == 0
     assert exported.stdout.splitlines()[1:] == good.splitlines()
+
+
+async def test_sending_is_resumed_after_a_restore_and_only_then(
+    database_url: str, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    chosen = {"MAILING_DATABASE_URL": database_url}
+    idle = mailing("resume-after-restore", directory=tmp_path, **chosen)
+    assert (idle.returncode, idle.stdout) == (0, "This database was not restored from a backup: nothing to do.\n")
+    await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+    foretold = mailing("resume-after-restore", "--dry-run", directory=tmp_path, **chosen)
+    assert await value(engine, "SELECT home FROM gateway") == "elsewhere"
+    done = mailing("resume-after-restore", directory=tmp_path, **chosen)
+    assert await value(engine, "SELECT home = database_home() FROM gateway")
+    assert [foretold.returncode, done.returncode] == [0, 0]
+    assert foretold.stdout.splitlines()[0] == done.stdout.splitlines()[0]
+    assert done.stdout.splitlines() == [
+        "new ids begin at: message 1000000000000, mailing 1000000000, client 1000000000",
+        "Sending goes on.",
+    ]
+    insisted = mailing("resume-after-restore", "--it-was-restored", directory=tmp_path, **chosen)
+    assert "message 2000000000000" in insisted.stdout
 
 
 def test_a_report_is_printed_and_nothing_sent(database_url: str, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    op.execute("DROP TABLE gateway, gateway_calls, event, idempotency_key")
-    op.execute("DROP FUNCTION database_home")
+    op.execute("DROP TABLE gateway, gateway_calls, restoration, event, idempotency_key")
+    op.execute("DROP TRIGGER refuse_ids ON message")
+    op.execute("DROP FUNCTION refuse_ids, database_home")
     op.execute("ALTER TABLE mailing DROP COLUMN test_of")

@@ -25,6 +25,24 @@ CREATE TABLE gateway (
 ) WITH (fillfactor = 20);
 INSERT INTO gateway DEFAULT VALUES;
 
+-- In a restored database no message gets an id: it may have been used since the backup.
+CREATE FUNCTION refuse_ids() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT home <> database_home() FROM gateway) THEN
+        RAISE EXCEPTION 'the database was restored from a backup; run mailing resume-after-restore'
+            USING ERRCODE = 'read_only_sql_transaction';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER refuse_ids BEFORE INSERT ON message FOR EACH STATEMENT EXECUTE FUNCTION refuse_ids();
+
+-- each time that sending was resumed in a restored database; an unfinished one is taken up again at the same place
+CREATE TABLE restoration (
+    began_at    timestamptz PRIMARY KEY DEFAULT now(),
+    place       text NOT NULL,
+    finished_at timestamptz
+);
+
 -- calls of all workers in periods of five seconds, kept for half a minute
 CREATE TABLE gateway_calls (
     period timestamptz PRIMARY KEY,
@@ -62,5 +80,6 @@ CREATE TABLE idempotency_key (
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (caller, key)
 );
--- pruning: created_at grows with the heap
-CREATE INDEX idempotency_key_age ON idempotency_key USING brin (created_at);
+-- pruning begins with the oldest: 19 pages read when none is due, of 300,000 keys; a BRIN index reads 5,600, because the
+-- ranges written since the last VACUUM have no summary
+CREATE INDEX idempotency_key_age ON idempotency_key (created_at);

@@ -8,10 +8,11 @@ from typing import Any
 from litestar import MediaType, Request, Router, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
-from litestar.openapi.spec import Components, License, SecurityScheme, Tag
+from litestar.openapi.spec import Components, License, OpenAPI, SecurityScheme, Tag
 from litestar.response import Redirect
 
-from mailing import __version__
+from mailing import __version__, idempotency
+from mailing.web import PROBLEM_JSON
 
 DESCRIPTION = """
 Send one short text to every client that a mailing's filter selects.
@@ -24,6 +25,8 @@ in Swagger UI press *Authorize* and paste it.
 `title`, `status`, and a `detail` for people. A 400 names every bad field at once in `errors`:
 `[{"field": "filter.tags.0", "message": "…"}]`. 409 means that the state or a unique value forbids it.
 429 and 503 come with `Retry-After`: try again then, after a 503 look first whether the change is there.
+
+**Idempotency.** A POST with an `Idempotency-Key` header can be sent again: it is done once, and answered the same.
 
 **Lists** answer `{"items": […], "next_cursor": "…"}`. Take `limit` items (1-500, default 50); pass `next_cursor`
 as `cursor` for the next page until it is `null`. A page costs the same however deep it is.
@@ -108,8 +111,59 @@ class Page(OpenAPIRenderPlugin):
         return self._html
 
 
+class Document(OpenAPI):
+    """Says of every POST what the middleware of `idempotency` adds to it, so that no route has to."""
+
+    def to_schema(self) -> dict[str, Any]:
+        schema = super().to_schema()
+        for path, item in schema["paths"].items():
+            if path.startswith("/mailing/api/") and "post" in item:
+                _add_key(item["post"])
+        return schema
+
+
+def _add_key(operation: dict[str, Any]) -> None:
+    operation["parameters"] = [*operation.get("parameters", []), _KEY]
+    operation["responses"] = _KEY_REFUSED | operation["responses"]
+    for status, response in operation["responses"].items():
+        if status < "300":
+            response["headers"] = response.get("headers", {}) | _REPLAYED
+
+
+_KEY = {
+    "name": idempotency.HEADER,
+    "in": "header",
+    "required": False,
+    "description": f"{idempotency.RULE}. The same request with the same key is done once: again it gets the answer of "
+    f"the first time, for {idempotency.KEPT_H} hours.",
+    "schema": {"type": "string", "pattern": idempotency.PATTERN, "minLength": 1, "maxLength": 255},
+}
+_REPLAYED = {
+    idempotency.REPLAYED: {
+        "description": "The answer to an earlier request with this key",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+_KEY_REFUSED = {
+    status: {
+        "description": description,
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+    for status, description in {
+        "400": "Invalid input",
+        "409": "Conflict, or a request with this key is in progress",
+        "422": "The key was used for another request",
+    }.items()
+}
+
+
+class Config(OpenAPIConfig):
+    def to_openapi_schema(self) -> OpenAPI:
+        return Document(**vars(super().to_openapi_schema()))
+
+
 def openapi_config() -> OpenAPIConfig:
-    return OpenAPIConfig(
+    return Config(
         title="Mailing",
         version=__version__,
         description=DESCRIPTION.strip(),

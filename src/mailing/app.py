@@ -14,13 +14,18 @@ from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.gateway.routes import GatewayController
 from mailing.health import health
+from mailing.idempotency import Idempotency, begin, provide_session
+from mailing.mailings.control import ControlController
+from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
+from mailing.restoration.lookout import looking_out
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller, provide_session
+from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller
 
 POOL_SIZE = 10
+LIMIT_S = 10  # of a statement
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -28,16 +33,29 @@ def create_app(settings: Settings) -> Litestar:
 
     @asynccontextmanager
     async def database(app: Litestar) -> AsyncIterator[None]:
-        engine = db.create_engine(str(settings.database_url), application="mailing-api", pool_size=POOL_SIZE)
+        url = str(settings.database_url)
+        engine = db.create_engine(url, application="mailing-api", pool_size=POOL_SIZE, limit_s=LIMIT_S)
         app.state.engine = engine
         app.state.sessions = db.sessions(engine)
-        yield
+        async with looking_out(engine, by="api"):
+            yield
         await engine.dispose()
 
     api = Router(
         "/mailing/api",
-        route_handlers=[clients, MailingController, StatisticsController, read_message, GatewayController],
+        route_handlers=[
+            clients,
+            MailingController,
+            ControlController,
+            resolve_unknown,
+            StatisticsController,
+            read_message,
+            resolve_message,
+            GatewayController,
+        ],
         guards=[require_key, known_parameters_only],
+        middleware=[Idempotency],
+        before_request=begin,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )

@@ -214,6 +214,22 @@ def report(day: datetime | None, dry_run: bool) -> None:
     sys.exit(run(with_database(settings, work)))
 
 
+@cli.command("resume-after-restore", epilog=example("mailing resume-after-restore --dry-run"))
+@click.option("--dry-run", is_flag=True, help="Print what is found and change nothing.")
+@click.option("--it-was-restored", is_flag=True, help="For a backup that can't be noticed, such as copied files.")
+def resume_after_restore(*, dry_run: bool, it_was_restored: bool) -> None:
+    """Send again from a database that was restored from a backup; until then nothing is sent from it.
+
+    What may have been sent since the backup is repeated under the same ids or parked, as MAILING_ON_UNKNOWN says.
+    """
+    from mailing import resuming
+
+    settings = configured()
+    plan = resuming.Plan(hold=settings.on_unknown == "hold", say=click.echo, told=it_was_restored)
+    work = resuming.forecast if dry_run else resuming.resume
+    run(with_database(settings, lambda sessions: work(sessions, plan)))
+
+
 @cli.group()
 def key() -> None:
     """Keys for the API."""

@@ -6,6 +6,7 @@
     ├── Invalid              input with one FieldError per bad field
     ├── NotFound             no such client, mailing, message …
     ├── Conflict             the state or a unique value forbids it
+    ├── KeyReused            the Idempotency-Key belongs to another request
     └── Unauthorized         no key, or a key nobody issued
 
 None of them knows HTTP: `web.py` holds the one table that does. Each message is a sentence for the caller
@@ -52,6 +53,10 @@ class Conflict(MailingError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = list(errors)
+
+
+class KeyReused(MailingError):
+    pass
 
 
 class Unauthorized(MailingError):

@@ -6,12 +6,15 @@ a message. No job is retried by Procrastinate: whatever fails is found again by 
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
 import procrastinate
 import psycopg
+from procrastinate.connector import Notify
+from procrastinate.exceptions import ConnectorException
 from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg import conninfo
 from sqlalchemy import text
@@ -19,8 +22,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import crashpoints
+from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S
 
 Handler = Callable[..., Awaitable[None]]
+Connection = psycopg.AsyncConnection[Any]
+Cursor = psycopg.AsyncCursor[dict[str, Any]]
 
 # A queued twin makes the job unnecessary; NOT EXISTS keeps the usual twin out of the server's error log.
 _DEFER = text("""
@@ -46,28 +52,30 @@ async def defer(
         return  # the twin was enqueued in the same moment
 
 
+def _nothing() -> None:
+    pass
+
+
 class Queue:
-    """The worker's side. Handlers are registered by name before `run`.
+    """The worker's side. Handlers are registered by name before `run`; `answered` is called at each answer it gets.
 
     Without the database for about twice `patience_s` it gives up, and whatever started the process starts it again.
     """
 
-    def __init__(self, database_url: str, *, concurrency: int, patience_s: float = 10) -> None:
-        # keep-alives and the user timeout end a half-open connection; libpq's default would wait for two hours
+    def __init__(
+        self, database_url: str, *, concurrency: int, patience_s: float = 10, answered: Callable[[], None] = _nothing
+    ) -> None:
         url = conninfo.make_conninfo(
             database_url,
             application_name="mailing-queue",
-            connect_timeout=5,
-            keepalives_idle=10,
-            keepalives_interval=5,
-            keepalives_count=3,
-            tcp_user_timeout=30000,
+            connect_timeout=CONNECT_S,
+            keepalives_idle=KEEPALIVE["idle"],
+            keepalives_interval=KEEPALIVE["interval"],
+            keepalives_count=KEEPALIVE["count"],
+            tcp_user_timeout=LOST_S * 1000,
         )
-        self._app = procrastinate.App(
-            connector=procrastinate.PsycopgConnector(
-                conninfo=url, min_size=1, max_size=4, timeout=patience_s, configure=_autocommit
-            )
-        )
+        self._connector = _Connector(answered, url, patience_s)
+        self._app = procrastinate.App(connector=self._connector)
         self._concurrency = concurrency
 
     def task(self, name: str, handler: Handler) -> None:
@@ -83,7 +91,7 @@ class Queue:
         self._app.periodic(cron=cron)(task)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop`; jobs under way are waited for. Raises when the database stays away."""
+        """Works until `stop` and waits for jobs under way. Sets `stop`, and raises, when the database stays away."""
         async with self._app.open_async():
             worker = asyncio.create_task(
                 self._app.run_worker_async(
@@ -93,12 +101,12 @@ class Queue:
                     delete_jobs=DeleteJobCondition.ALWAYS,
                     install_signal_handlers=False,
                     shutdown_graceful_timeout=30,
+                    stalled_worker_timeout=86_400,  # one that only froze is still known when it thaws
                 )
             )
-            stopped = asyncio.create_task(stop.wait())
-            await asyncio.wait({worker, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            stopped.cancel()
+            await _first_of(worker, stop.wait(), self._connector.given_up.wait())
             if not stop.is_set():
+                stop.set()
                 await worker
                 raise RuntimeError("the queue's worker ended by itself; its log says why")
             worker.cancel()
@@ -113,6 +121,41 @@ class Queue:
         return len(stalled)
 
 
-async def _autocommit(connection: psycopg.AsyncConnection[Any]) -> None:
+async def _autocommit(connection: Connection) -> None:
     """One statement an operation instead of BEGIN, the statement and COMMIT."""
     await connection.set_autocommit(True)
+
+
+async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, object]) -> None:
+    """Waits for one of them; `task` goes on."""
+    waiting = [asyncio.create_task(other) for other in others]
+    await asyncio.wait({task, *waiting}, return_when=asyncio.FIRST_COMPLETED)
+    for each in waiting:
+        each.cancel()
+
+
+class _Connector(procrastinate.PsycopgConnector):
+    """Says when it was answered; `given_up` is set when the worker ends, before it waits for its jobs."""
+
+    def __init__(self, answered: Callable[[], None], url: str, patience_s: float) -> None:
+        super().__init__(conninfo=url, min_size=1, max_size=4, timeout=patience_s, configure=_autocommit)
+        self._answered = answered
+        self._patience_s = patience_s
+        self.given_up = asyncio.Event()
+
+    @asynccontextmanager
+    async def _get_cursor(self, connection: Connection | None = None) -> AsyncGenerator[Cursor]:
+        """Every statement goes through here; one that is never answered would stop the worker without a word."""
+        async with asyncio.timeout(2 * self._patience_s), super()._get_cursor(connection) as cursor:
+            yield cursor
+        self._answered()
+
+    async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
+        """Without it jobs are found a second later, so its loss is no reason to end."""
+        try:
+            while True:
+                with suppress(ConnectorException):
+                    await super().listen_notify(on_notification, channels)
+                await asyncio.sleep(1)
+        finally:
+            self.given_up.set()

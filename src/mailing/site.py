@@ -62,7 +62,7 @@ async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event,
         if sandbox_url:
             complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
             children = [_child("sandbox", complete, "--host", settings.host, "--port", str(sandbox_port))]
-        children += [_child("api", complete), _child("worker", complete)]
+        children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # quicker than a restart
         yield Site(f"http://{settings.host}:{settings.port}", key, sandbox_url, children)
 
 

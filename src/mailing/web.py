@@ -1,7 +1,7 @@
 """What every route shares: bodies, lists, and the one table from errors to HTTP answers (RFC 9457)."""
 
 import base64
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Annotated, Any, Generic, TypeVar
 
 import asyncpg
@@ -11,7 +11,6 @@ from litestar import Request, Response
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.connection import ASGIConnection
 from litestar.constants import RESERVED_KWARGS
-from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.dto._backend import DTOBackend
@@ -30,7 +29,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import errors
-from mailing.db import transaction
 from mailing.errors import FieldError
 from mailing.parsing import parse
 
@@ -42,7 +40,7 @@ S = TypeVar("S", bound=Struct)
 PROBLEM_JSON = "application/problem+json"
 
 MAX_ID = 2**63 - 1
-Session = NamedDependency[AsyncSession]  # `provide_session`
+Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
 Caller = NamedDependency[str]  # `provide_caller`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
@@ -88,12 +86,6 @@ def encode_cursor(value: int) -> str:
 def decode_cursor(cursor: str | None) -> int:
     """The id after which the page begins; 0 without a cursor. The parameter `Cursor` lets no other text through."""
     return int.from_bytes(base64.urlsafe_b64decode(f"{cursor}="), "big") if cursor else 0
-
-
-async def provide_session(state: State) -> AsyncIterator[AsyncSession]:
-    """The request's transaction: committed when the handler returns, before the answer is sent."""
-    async with transaction(state.sessions) as session:
-        yield session
 
 
 async def provide_caller(request: Request[str, Any, Any]) -> str:
@@ -165,6 +157,7 @@ _TITLES = {
     405: "Method not allowed",
     409: "Conflict",
     413: "Too large",
+    422: "Key used before",
     429: "Too many requests",
     500: "Internal error",
     503: "Unavailable, try again",
@@ -175,6 +168,7 @@ _STATUS: Mapping[type[errors.MailingError], int] = {
     errors.Unauthorized: 401,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.KeyReused: 422,
 }
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
@@ -215,12 +209,20 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     if not _passes(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
-    doubt = "" if request.method == "GET" else " Look first: the change may have been made."
-    return problem(503, f"The database can't answer now; try again in a few seconds.{doubt}")
+    return problem(503, f"The database can't answer now; try again in a few seconds.{_doubt(request)}")
 
 
-# by SQLSTATE, two digits for a whole class: connection, rollback (deadlock), resources, intervention, system, read-only
-_PASSING = ("08", "40", "53", "55P03", "57", "58", "25006")
+def _doubt(request: Request[Any, Any, Any]) -> str:
+    if request.method == "GET":
+        return ""
+    if request.method == "POST" and "idempotency-key" in request.headers:
+        return " With the same Idempotency-Key the change is made only once."
+    return " Look first: the change may have been made."
+
+
+# by SQLSTATE, two digits for a whole class: connection, transaction left idle, rollback (deadlock), lack of resources,
+# a lock not got, intervention, system, read-only
+_PASSING = ("08", "25P03", "40", "53", "55P03", "57", "58", "25006")
 
 
 def _passes(error: Exception) -> bool:

@@ -11,8 +11,10 @@ from mailing.gateway import repository
 from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
 from mailing.log import get
+from mailing.mailings.repository import database_now
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
+from mailing.restoration.lookout import looking_out
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Policy
 from mailing.sending.plan import plan_mailing
@@ -20,20 +22,23 @@ from mailing.sending.send import send_mailing
 from mailing.sending.settle import settle_mailing
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
+from mailing.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 
 logger = get(__name__)
 
 JOBS = 16
 POOL_SIZE = 10
+LIMIT_S = 25  # of a statement; a slice of a plan takes 0.3 s
+ASK_EVERY_S = 5
 
 
-async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
+async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = LIMITS) -> None:
     """Works until `stop`: calls under way are finished and recorded, what was claimed and not called is given back.
 
-    `settings.database_url` and `settings.gateway_url` must be set.
+    `settings.database_url` and `settings.gateway_url` must be set. Ends the process where it makes no progress.
     """
     url, policy = str(settings.database_url), policy_of(settings)
-    engine = db.create_engine(url, application="mailing-worker", pool_size=POOL_SIZE)
+    engine = db.create_engine(url, application="mailing-worker", pool_size=POOL_SIZE, limit_s=LIMIT_S)
     sessions = db.sessions(engine)
     gateway = Gateway(
         base_url=str(settings.gateway_url),
@@ -41,9 +46,10 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
         timeout_s=settings.gateway_timeout_s,
         concurrency=settings.gateway_concurrency,
     )
-    queue = Queue(url, concurrency=JOBS)
+    watchdog = Watchdog(limits)
+    queue = Queue(url, concurrency=JOBS, answered=partial(watchdog.heard, QUEUE))
     try:
-        async with gateway:
+        async with gateway, looking_out(engine, by="worker"):
             gate = Gate(sessions)
             desk = Desk(sessions, gateway, gate, policy, timeout_s=settings.gateway_timeout_s, jobs=JOBS, stopping=stop)
             queue.task("plan_mailing", partial(plan_mailing, sessions))
@@ -55,8 +61,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event) -> None:
                 await repository.configure(session, settings.gateway_rate)
             await sweep(sessions, policy)
             logger.info("worker started", gateway=settings.gateway_url, concurrency=gateway.concurrency)
-            async with _beside(gate.keep()):
-                await queue.run(stop)
+            with watchdog.watching():
+                async with _beside(gate.keep()), _beside(_ask(sessions, watchdog)):
+                    await queue.run(stop)
     finally:
         await engine.dispose()
     logger.info("worker stopped")
@@ -75,6 +82,16 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 def policy_of(settings: Settings) -> Policy:
     return Policy(hold=settings.on_unknown == "hold", base_s=settings.retry_base_s, max_s=settings.retry_max_s)
+
+
+async def _ask(sessions: db.Sessions, watchdog: Watchdog) -> None:
+    """For an answer all the time, because an idle worker's jobs don't."""
+    while True:
+        with suppress(*db.TROUBLE):
+            async with db.transaction(sessions) as session:
+                await database_now(session)
+            watchdog.heard(DATABASE)
+        await asyncio.sleep(ASK_EVERY_S)
 
 
 async def _sweep(queue: Queue, sessions: db.Sessions, policy: Policy) -> None:

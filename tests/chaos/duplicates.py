@@ -1,61 +1,54 @@
-"""Messages that the gateway accepted more than once: why each was repeated, and how many the kills account for."""
+"""What was accepted more than once, and why: the promise is that kills cause only so many, and each has its reason."""
 
 from collections import Counter
-from collections.abc import Iterator
-from itertools import pairwise
-from typing import Final
 
 from msgspec import Struct
 
-from chaos.checker import Story, stories_of
-from chaos.facts import Call, Evidence
+from chaos.case import Case
+from chaos.facts import Evidence
+from chaos.trails import Pair, Trail
+from chaos.truth import in_doubt, lease_lost
 
-KILLED: Final = "a worker was killed before it recorded the acceptance"
+KILLED = "its worker was lost before it had recorded the outcome"
+THAWED = "its worker thawed after the lease had run out"
+UNEXPLAINED = "unexplained"
 
 
 class Repeat(Struct, frozen=True):
-    """One acceptance after another of the same id; `reason` tells what became of the earlier one."""
+    """One acceptance after the first of its id; `why` the one before it did not count."""
 
     message_id: int
-    reason: str
+    call: int
+    why: str
 
 
-class Duplicates(Struct, frozen=True):
-    """No more than `bound` repeats may be due to kills."""
+class Accounting(Struct, frozen=True):
+    """`by_kills` of the repeats are counted against `bound` = kills x (connections + unwritten outcomes)."""
 
     repeats: list[Repeat]
+    reasons: dict[str, int]
+    by_kills: int
     bound: int
 
     @property
-    def by_reason(self) -> dict[str, int]:
-        return dict(Counter(repeat.reason for repeat in self.repeats).most_common())
-
-    @property
-    def within_bound(self) -> bool:
-        return self.by_reason.get(KILLED, 0) <= self.bound
+    def holds(self) -> bool:
+        return self.by_kills <= self.bound and UNEXPLAINED not in self.reasons
 
 
-def duplicates(evidence: Evidence) -> Duplicates:
-    """The bound: every kill may lose what is on the worker's connections, and outcomes that it has not written yet."""
-    repeats = [repeat for story in stories_of(evidence) for repeat in _repeats(story, evidence)]
-    return Duplicates(repeats, len(evidence.kills) * (evidence.connections + evidence.unwritten))
+def account(evidence: Evidence, *, connections: int, unwritten: int) -> Accounting:
+    """`connections` and `unwritten` outcomes are those of one worker: what a kill can leave in doubt."""
+    case = Case(evidence)
+    repeats = [
+        Repeat(trail.id, second.call.n, _why(case, trail, first, second))
+        for trail in case.trails
+        for first, second in zip(trail.accepted, trail.accepted[1:], strict=False)
+    ]
+    reasons = Counter(repeat.why for repeat in repeats)
+    return Accounting(repeats, dict(reasons), reasons[KILLED], len(evidence.kills) * (connections + unwritten))
 
 
-def _repeats(story: Story, evidence: Evidence) -> Iterator[Repeat]:
-    accepted = [place for place, call in enumerate(story.calls) if call.accepted_at is not None]
-    for first, second in pairwise(accepted):
-        attempt, until = story.made_by[first], story.calls[second].began_at
-        lost = attempt is None or attempt.swept
-        yield Repeat(story.message.id, _reason(story.calls[first], evidence, lost=lost, until=until))
-
-
-def _reason(call: Call, evidence: Evidence, *, lost: bool, until: float) -> str:
-    if call.how is None:
-        return "the gateway was lost before it answered"
-    if lost and any(call.began_at <= kill.at <= until for kill in evidence.kills):
-        return KILLED
-    if lost:
-        return "a lease ran out before the acceptance was recorded"
-    if call.how == "client left":
-        return "the call was given up before the answer"
-    return f"the gateway {call.how} after accepting"
+def _why(case: Case, trail: Trail, first: Pair, second: Pair) -> str:
+    if in_doubt(trail, first, second):
+        swept = first.attempt is None or first.attempt.duration_s is None
+        return KILLED if swept else f"the gateway had accepted it, and then: {first.call.how}"
+    return THAWED if lease_lost(case, trail, first, second) else UNEXPLAINED

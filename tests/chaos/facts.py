@@ -1,30 +1,29 @@
-"""What the offline checker is told: the gateway's ledger, the database, the API, and what people and faults did.
+"""What is known after a fault run, as plain values. Every instant is seconds since 1970, of one machine's clock."""
 
-Times are seconds since 1970 by the machine's one clock, which the gateway, PostgreSQL and the harness share.
-"""
+from typing import Any
 
-from enum import StrEnum
-from math import inf
-from typing import Any, Protocol, TypeVar
-
-from msgspec import Struct, field
+from msgspec import Struct
 
 from mailing.mailings.window import LocalWindow
 
+FINAL = frozenset({"sent", "failed", "cancelled", "expired", "unknown"})
+STATUSES = FINAL | {"pending", "sending"}
 
-class Call(Struct, kw_only=True):
-    """One whole request at the gateway. `how` it ended, and when, is None where the gateway was lost before."""
 
+class Call(Struct):
+    """One call as the gateway saw it. No `ended_at`: the gateway itself was killed before the end."""
+
+    n: int
     id: int
-    phone: str
+    phone: int
     text: str
     began_at: float
     accepted_at: float | None = None
     ended_at: float | None = None
-    how: str | None = None
+    how: str = ""
 
 
-class Message(Struct, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True):
     id: int
     mailing_id: int
     client_id: int
@@ -34,158 +33,124 @@ class Message(Struct, kw_only=True):
     finished_at: float | None = None
 
 
-class Attempt(Struct, kw_only=True):
-    """`duration_s` is None where the worker was lost; `started_at` is then when the sweep found out."""
+class Attempt(Struct, frozen=True, kw_only=True):
+    """As the database keeps it. No `duration_s`: the sweep wrote it at `started_at`, its worker was lost."""
 
     message_id: int
     number: int
     started_at: float
-    outcome: str
     duration_s: float | None = None
+    outcome: str
     http_status: int | None = None
 
-    @property
-    def swept(self) -> bool:
-        return self.duration_s is None
 
-    @property
-    def reached_nobody(self) -> bool:
-        """The product says that not a byte was written."""
-        return self.outcome == "not_sent" and self.http_status is None
+class Traits(Struct, frozen=True, kw_only=True):
+    """What of a client decides about its messages."""
+
+    phone: str
+    operator_code: str
+    tag: str | None
+    timezone: str
+    opted_out: bool = False
 
 
-class Terms(Struct, kw_only=True):
-    """A mailing as somebody wanted it from this moment on."""
+class Client(Struct, frozen=True):
+    """As it is at the end of the run, or as it was when it was deleted."""
+
+    id: int
+    traits: Traits
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """What of a mailing an edit may change: when it may be sent, and to whom."""
 
     starts_at: float
     ends_at: float
-    tags: frozenset[str] = frozenset()
-    operator_codes: frozenset[str] = frozenset()
-    window: LocalWindow | None = None
-    asked_at: float = -inf
-    answered_at: float = -inf
+    window: LocalWindow | None
+    tags: list[str]
+    operator_codes: list[str]
 
-    def select(self, client: "Client") -> bool:
-        return (
-            not client.opted_out
-            and (not self.tags or client.tag in self.tags)
-            and (not self.operator_codes or client.operator_code in self.operator_codes)
-        )
+    def selects(self, traits: Traits) -> bool:
+        by_tag = not self.tags or traits.tag in self.tags
+        return by_tag and (not self.operator_codes or traits.operator_code in self.operator_codes)
 
 
-class Mailing(Struct, kw_only=True):
-    """`planned`: its newest plan is complete. `terms` and `texts` are all there ever were, oldest first."""
+class Mailing(Struct, frozen=True, kw_only=True):
+    """As it is at the end of the run; `texts` are all its wordings, `audience_upto` its newest client.
+
+    `planned_at` is None while the plan of the newest revision is not complete.
+    """
 
     id: int
     status: str
-    planned: bool
-    audience_upto: int
-    terms: list[Terms]
+    terms: Terms
     texts: frozenset[str]
+    audience_upto: int
+    planned_at: float | None = None
     is_test: bool = False
 
 
-class Client(Struct, kw_only=True):
-    """One version of a client; a change is another one with the same id."""
+class Action(Struct, frozen=True, kw_only=True):
+    """What somebody did, noted when the API had answered it with success.
 
-    id: int
-    phone: str
-    operator_code: str
-    timezone: str
-    tag: str | None = None
-    opted_out: bool = False
-    asked_at: float = -inf
-    answered_at: float = -inf
-
-
-class Kind(StrEnum):
-    created = "created"
-    edited = "edited"
-    paused = "paused"
-    resumed = "resumed"
-    cancelled = "cancelled"
-    deleted = "deleted"
-    opted_out = "opted_out"
-    opted_in = "opted_in"
-    stopped = "stopped"
-    started = "started"
-    resolved = "resolved"
-
-
-class Action(Struct, kw_only=True):
-    """What somebody asked the API for, once it had answered; one mailing, one client, or all sending.
-
-    `details` of `created` and `edited` are the answer: a mailing or a client. `asked_at` matters where calls become
-    allowed: they may begin before the answer is there.
+    `kind`: paused, resumed, cancelled, deleted, edited (a mailing or a client), opted_out (a client), stopped, started
+    (all sending), resolved (a message). An edit has `details` {"before": …, "after": …}, a deleted client
+    {"before": …}: the API's JSON of it. Without `at_asked` it may have taken effect up to PATIENCE_S before the answer.
     """
 
     at_answered: float
-    kind: Kind
+    kind: str
+    at_asked: float | None = None
     mailing_id: int | None = None
     client_id: int | None = None
     message_id: int | None = None
-    details: dict[str, Any] = field(default_factory=dict)
-    asked_at: float | None = None
+    details: dict[str, Any] = {}
 
     @property
-    def asked(self) -> float:
-        return self.at_answered if self.asked_at is None else self.asked_at
+    def may_apply_from(self) -> float:
+        return self.at_answered - PATIENCE_S if self.at_asked is None else self.at_asked
 
 
-class Kill(Struct):
+PATIENCE_S = 10.0
+
+
+class Told(Struct, frozen=True):
+    """Counts by status as `source` gives them, of one mailing or, without one, of all. `planned` is the sum."""
+
+    source: str
+    mailing_id: int | None
+    counts: dict[str, int]
+
+
+class Kill(Struct, frozen=True):
+    """A worker's kill -9."""
+
     pid: int
     at: float
 
 
-class Counters(Struct, kw_only=True):
-    """What one source says, of a mailing or of all; with `within`, of messages that ended in [from, until)."""
+class Evidence(Struct, frozen=True, kw_only=True):
+    """Collected when nothing moves any more.
 
-    source: str
-    counts: dict[str, int]
-    mailing_id: int | None = None
-    within: tuple[float, float] | None = None
-
-
-class Evidence(Struct, kw_only=True):
-    """`clients` are as they were before the first mailing, and every later version. Taken when all is quiet.
-
-    `noticed_s`: how late a busy gateway may note that a call begins or ends. `connections` of one worker, and how many
-    `unwritten` outcomes it may hold, bound what one kill can repeat.
+    `resolutions` are the messages an operator decided about, by the event table. `lag_s` is how late the gateway may
+    note a call, `lease_left_s` what is left of a lease, at least, when its call begins.
     """
 
-    taken_at: float
     calls: list[Call]
     messages: list[Message]
     attempts: list[Attempt]
     mailings: list[Mailing]
     clients: list[Client]
-    actions: list[Action] = field(default_factory=list)
-    counters: list[Counters] = field(default_factory=list)
-    kills: list[Kill] = field(default_factory=list)
-    lease_s: float = 60.0
-    noticed_s: float = 0.0
-    connections: int = 64
-    unwritten: int = 500
+    taken_at: float
+    told: list[Told] = []
+    actions: list[Action] = []
+    kills: list[Kill] = []
+    resolutions: frozenset[int] = frozenset()
+    lease_left_s: float = 15.0
+    lag_s: float = 0.1
 
 
 class Violation(Struct, frozen=True):
-    """`invariant` is I1 … I10. The sentence holds no phone and no text."""
-
     invariant: str
     message_id: int | None
     sentence: str
-
-
-class _Version(Protocol):
-    asked_at: float
-    answered_at: float
-
-
-V = TypeVar("V", bound=_Version)
-GRACE_S = 1.0  # how long the old may still hold after the answer
-
-
-def in_force(versions: list[V], at: float, *, noticed_s: float) -> list[V]:
-    """Those a call beginning at `at` may have been made under: a new one from its asking on, the old a bit longer."""
-    until = [later.answered_at + GRACE_S + noticed_s for later in versions[1:]] + [inf]
-    return [version for version, end in zip(versions, until, strict=True) if version.asked_at <= at <= end]

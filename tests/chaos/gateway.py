@@ -1,214 +1,176 @@
-"""The scripted gateway: the gateway's contract, every fault of it on demand, and a ledger of every call.
+"""The scripted gateway: speaks the gateway's contract, does whatever it is told to, and keeps a ledger of every call.
 
-    python tests/chaos/gateway.py --port 9001 --control-port 9002 --ledger FILE --seed 1
+    python tests/chaos/gateway.py --port N --ledger FILE [--control-port N] [--seed S]
 
-prints `ready`, and ends on SIGTERM. `PUT /control` on the control port takes a `Script`, `GET /summary` counts. The
-ledger is JSON lines, each in the file before the answer it is about leaves; a kill cuts the last one at most:
-
-    {"n":1,"event":"began","at":1790000000.5,"id":7,"phone":79161234567,"text":"…"}   `at`: the first byte came
-    {"n":1,"event":"accepted","at":…}   {"n":1,"event":"ended","at":…,"how":"answered 200"}
-    {"n":2,"event":"broken","at":…}     a request that never became whole
+prints `ready PORT` and then `control PORT`, and ends on SIGTERM or when its stdin closes. Both ports answer
+`PUT /control` (`Control`), `GET /control` and `GET /summary`; in the mode `refuse` only the second one does.
 """
 
 import argparse
 import asyncio
 import os
-import re
 import signal
+import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import msgspec
 import uvloop
-from aiohttp import web
+from msgspec import Struct
 
-from chaos.reactions import DUPLICATE, Reaction, Script
+if not __package__:  # started as a script
+    sys.path[0] = str(Path(__file__).parents[1])
 
-HEAD: Final = re.compile(rb"POST /v1/send/(-?\d+) HTTP/1\.1\r\n", re.IGNORECASE)
-LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
-DRIP_S: Final = 1.0
+from chaos.connection import Connection
+from chaos.ledger import Ledger, Order
+from chaos.reactions import Control, Reaction, react, reaction_named
 
-
-class Order(msgspec.Struct):
-    id: int
-    phone: int
-    text: str
+HOST = "127.0.0.1"
+HEARTBEAT_S = 0.05
 
 
-_order = msgspec.json.Decoder(Order).decode
-_line = msgspec.json.Encoder().encode
+class Summary(Struct, frozen=True):
+    """`repeats` counts acceptances after the first of an id; `greatest_lag_s` how late a call may have been noted."""
+
+    calls: int
+    under_way: int
+    accepted: int
+    unique_ids: int
+    repeats: int
+    broken: int
+    ended: dict[str, int]
+    greatest_lag_s: float
 
 
-class ScriptedGateway:
-    def __init__(self, *, port: int, ledger: Path, seed: int) -> None:
-        self.script = Script()
-        self.accepted: set[int] = set()
-        self.counts: Counter[str] = Counter()
+class Gateway:
+    """One gateway on two ports, see `listening`. Its control may be replaced at any time; calls under way keep the
+    one they began with.
+    """
+
+    def __init__(self, ledger: Ledger, control: Control) -> None:
+        self.port = 0
+        self.control_port = 0
+        self.control = control
+        self.ended: Counter[str] = Counter()
+        self.calls = 0
+        self.broken = 0
         self.connections: set[Connection] = set()
-        self._calls = 0
-        self._calls_of: Counter[int] = Counter()
-        self._port = port
-        self._seed = seed
-        self._ledger = os.open(ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self.ledger = ledger
         self._server: asyncio.Server | None = None
+        self._control_server: asyncio.Server | None = None
+        self._greatest_lag_s = 0.0
 
-    def write(self, *entries: dict[str, object]) -> None:
-        os.write(self._ledger, b"".join(_line(entry) + b"\n" for entry in entries))
-
-    def number(self) -> int:
-        self._calls += 1
-        return self._calls
-
-    def react(self, order: Order) -> Reaction:
-        if self.script.recognises_ids and order.id in self.accepted:
-            return DUPLICATE
-        self._calls_of[order.id] += 1
-        return self.script.reaction(self._seed, order.id, self._calls_of[order.id])
-
-    async def follow(self, script: Script) -> None:
-        self.script = script
-        if script.mode == "refuse":
-            await self.close()
-        elif self._server is None:
-            await self.open()
-
-    async def open(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: Connection(self), "127.0.0.1", self._port, backlog=1024)
+    async def open(self, port: int, control_port: int) -> None:
+        self._control_server, self.control_port = await self._listen(control_port)
+        self._server, self.port = await self._listen(port)
+        await self.change({})
 
     async def close(self) -> None:
-        if self._server:
+        for server in filter(None, (self._server, self._control_server)):
+            server.close()
+        self._reset(self.connections)
+        await asyncio.sleep(0)  # connections that were reset write their last line now
+        self.ledger.close()
+
+    async def change(self, given: dict[str, Any]) -> Control:
+        """msgspec.ValidationError for a field or a reaction there is none of."""
+        self.control = msgspec.convert(msgspec.structs.asdict(self.control) | given, Control)
+        if self.control.mode == "refuse" and self._server:
             self._server.close()
-        self._server = None
-        for connection in list(self.connections):
-            connection.abort()
+            self._server = None
+            self._reset(connection for connection in self.connections if connection.port == self.port)
+        elif self.control.mode != "refuse" and not self._server:
+            self._server, _ = await self._listen(self.port)
+        if self.control.mode != "hold":
+            for connection in list(self.connections):
+                connection.release()
+        return self.control
+
+    def release_oldest(self) -> None:
+        """In the mode `hold`: the call that has waited longest is answered."""
+        held = [connection for connection in self.connections if connection.is_held]
+        min(held, key=lambda connection: connection.call or 0).release()
+
+    def summary(self) -> Summary:
+        accepted, unique = sum(self.ledger.accepted_ids.values()), len(self.ledger.accepted_ids)
+        return Summary(
+            calls=self.calls,
+            under_way=self.calls - self.ended.total(),
+            accepted=accepted,
+            unique_ids=unique,
+            repeats=accepted - unique,
+            broken=self.broken,
+            ended=dict(self.ended),
+            greatest_lag_s=self._greatest_lag_s,
+        )
+
+    def reaction_to(self, order: Order) -> tuple[Reaction, float, float]:
+        """With its latency and its chance."""
+        name, latency_s, chance = react(self.control, order.id, self.ledger.calls_of[order.id])
+        reaction = reaction_named(name)
+        if reaction.accepts and self.control.recognises_ids and order.id in self.ledger.accepted_ids:
+            reaction = reaction_named("duplicate")
+        return reaction, latency_s, chance
+
+    async def measure_lag(self) -> None:
+        while True:
+            due = time.monotonic() + HEARTBEAT_S
+            await asyncio.sleep(HEARTBEAT_S)
+            self._greatest_lag_s = max(self._greatest_lag_s, time.monotonic() - due)
+
+    async def _listen(self, port: int) -> tuple[asyncio.Server, int]:
+        server = await asyncio.get_running_loop().create_server(lambda: Connection(self), HOST, port)
+        return server, int(server.sockets[0].getsockname()[1])
+
+    def _reset(self, connections: Iterable[Connection]) -> None:
+        for connection in list(connections):
+            connection.reset()
 
 
-class Connection(asyncio.Protocol):
-    """One call after the other, as keep-alive has it."""
-
-    def __init__(self, gateway: ScriptedGateway) -> None:
-        self._gateway = gateway
-        self._transport: asyncio.Transport | None = None
-        self._buffer = b""
-        self._first_byte_at = 0.0
-        self._call: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment] # what a TCP server hands in
-        self._gateway.connections.add(self)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        del error
-        self._gateway.connections.discard(self)
-        if self._call:
-            self._call.cancel()
-        elif self._buffer:
-            self._gateway.write({"n": self._gateway.number(), "event": "broken", "at": self._first_byte_at})
-
-    def abort(self) -> None:
-        if self._transport:
-            self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        if not self._buffer:
-            self._first_byte_at = time.time()
-        self._buffer += data
-        head, separator, body = self._buffer.partition(b"\r\n\r\n")
-        length = LENGTH.search(head + b"\r\n")
-        if separator and length and len(body) >= int(length[1]) and not self._call:
-            self._buffer = b""
-            self._call = asyncio.ensure_future(self._answer(head, body))
-
-    async def _answer(self, head: bytes, body: bytes) -> None:
-        gateway, number = self._gateway, self._gateway.number()
-        order, path = _order(body), HEAD.match(head)
-        if path is None or int(path[1]) != order.id:
-            raise ValueError("a call against the contract")
-        began = {"n": number, "event": "began", "at": self._first_byte_at, "id": order.id, "phone": order.phone}
-        began["text"] = order.text
-        reaction, how = gateway.react(order), "client left"
-        if reaction.takes:
-            gateway.accepted.add(order.id)
-            gateway.write(began, {"n": number, "event": "accepted", "at": time.time()})
-        else:
-            gateway.write(began)
-        try:
-            if gateway.script.latency_s:
-                await asyncio.sleep(gateway.script.latency_s)
-            how = await self._give(reaction)
-        finally:
-            gateway.counts[how] += 1
-            gateway.write({"n": number, "event": "ended", "at": time.time(), "how": how})
-            self._call = None
-
-    async def _give(self, reaction: Reaction) -> str:
-        """Returns how it ended."""
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            return "client left"
-        if reaction.then == "hang":
-            await asyncio.sleep(self._gateway.script.hang_s)
-        if reaction.then in {"hang", "reset"}:
-            transport.abort()
-            return "dropped"
-        if reaction.then == "drip":
-            for each in reaction.answer:
-                transport.write(bytes([each]))
-                await asyncio.sleep(DRIP_S)
-        else:
-            transport.write(reaction.answer)
-        if reaction.then == "close":
-            transport.close()
-        return f"answered {reaction.answer[9:12].decode('latin-1')}"
+@asynccontextmanager
+async def listening(path: Path, *, port: int = 0, control_port: int = 0, seed: int = 0) -> AsyncIterator[Gateway]:
+    """A gateway beside the caller, with its ledger at `path`."""
+    gateway = Gateway(Ledger(path), Control(seed=seed))
+    await gateway.open(port, control_port)
+    measuring = asyncio.create_task(gateway.measure_lag())
+    try:
+        yield gateway
+    finally:
+        measuring.cancel()
+        await gateway.close()
 
 
-def control_of(gateway: ScriptedGateway) -> web.Application:
-    async def control(request: web.Request) -> web.Response:
-        try:
-            script = msgspec.json.decode(await request.read(), type=Script)
-        except msgspec.ValidationError as error:
-            return web.Response(status=400, text=str(error))
-        await gateway.follow(script)
-        return web.Response(status=204)
-
-    async def summary(_: web.Request) -> web.Response:
-        return web.json_response({"accepted": len(gateway.accepted), "ended": dict(gateway.counts)})
-
-    app = web.Application()
-    app.add_routes([web.put("/control", control), web.get("/summary", summary)])
-    return app
+async def _serve(chosen: argparse.Namespace) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, stop.set)
+    threading.Thread(target=_await_end_of_stdin, args=(loop, stop), daemon=True).start()
+    ports = {"port": chosen.port, "control_port": chosen.control_port}
+    async with listening(chosen.ledger, **ports, seed=chosen.seed) as gateway:
+        sys.stdout.write(f"ready {gateway.port}\ncontrol {gateway.control_port}\n")
+        sys.stdout.flush()
+        await stop.wait()
 
 
-async def serve(gateway: ScriptedGateway, control_port: int) -> None:
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    runner = web.AppRunner(control_of(gateway), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", control_port).start()
-    await gateway.open()
-    print("ready", flush=True)
-    await stop.wait()
-    await gateway.close()
-    await runner.cleanup()
+def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    while os.read(0, 1024):  # not sys.stdin: its lock would be held at exit
+        pass
+    loop.call_soon_threadsafe(stop.set)
 
 
-def main() -> None:
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--port", type=int, required=True)
-    options.add_argument("--control-port", type=int, required=True)
-    options.add_argument("--ledger", type=Path, required=True)
-    options.add_argument("--seed", type=int, default=0)
-    chosen = options.parse_args()
-
-    async def run() -> None:
-        gateway = ScriptedGateway(port=chosen.port, ledger=chosen.ledger, seed=chosen.seed)
-        await serve(gateway, chosen.control_port)
-
-    uvloop.run(run())
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--control-port", type=int, default=0)
+    parser.add_argument("--ledger", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    main()
+    uvloop.run(_serve(_arguments()))

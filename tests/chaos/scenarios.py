@@ -1,149 +1,192 @@
-"""Small runs, each about one thing that can go wrong. Each ends when all is quiet, or when patience is over."""
+"""Small campaigns that go right only if the product keeps its promises; each ends when nothing moves any more."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any
 
-from chaos.facts import GRACE_S, Kind
-from chaos.stage import NOTICED_S, Stage
-from mailing.mailings.repository import MailingRepository
-from mailing.messages.repository import Result, record
-from mailing.sending.next_step import Moment, not_called
-from mailing.sending.plan import plan_mailing
-from mailing.sending.schedule import opening
+from chaos.facts import Call
+from chaos.ledger import calls_in
+from chaos.stage import Stage
 
-FORBIDDEN_AFTER_S: Final = GRACE_S + NOTICED_S + 0.3
+Scenario = Callable[[Stage], Awaitable[None]]
+
+TROUBLE = {"accept_then_drop": 0.15, "accept_then_500": 0.15, "garbage": 0.25, "error_500": 0.1}
 
 
 async def calm(stage: Stage) -> None:
+    """A filter, somebody who had opted out, and a gateway that accepts everything, a little slowly."""
+    vips = await stage.campaign.clients(12, tag="vip")
+    await stage.campaign.clients(3, tag="other")
+    await stage.campaign.api.patch(f"/clients/{vips[0]}/", json={"opted_out": True})
+    await stage.gateway.change({"latency_s": 0.2})
     async with stage.working():
-        await stage.mailing(30)
-        await stage.quiet()
+        await stage.campaign.mailing(filter={"tags": ["vip"], "operator_codes": []})
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
 
 
-async def faulty_gateway(stage: Stage) -> None:
-    """Fewer calls than make the breaker open."""
-    await stage.behave(mix={"garbage": 0.2, "error_400": 0.2, "accept_then_500": 0.2})
+async def trouble(stage: Stage) -> None:
+    """A gateway that drops, fails and babbles, before and after accepting."""
+    await stage.campaign.clients(40)
+    await stage.gateway.change({"mix": TROUBLE})
     async with stage.working():
-        await stage.mailing(12)
-        await stage.quiet()
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
 
 
-async def slow_gateway(stage: Stage) -> None:
-    """With more connections than messages."""
-    await stage.behave(latency_s=2.0)
-    async with stage.working(gateway_concurrency=40):
-        await stage.mailing(12)
-        await stage.quiet()
-
-
-async def scheduled_start(stage: Stage) -> None:
+async def abroad(stage: Stage) -> None:
+    """The window is open in UTC; where the clients are, it will open after the mailing's end."""
+    await stage.campaign.clients(5, timezone="Etc/GMT-6")
+    await stage.campaign.clients(5, timezone="UTC")
     async with stage.working():
-        await stage.mailing(5, starts_in_s=4)
-        await stage.quiet()
+        await stage.campaign.mailing(local_window=_hours_around(datetime.now(UTC)))
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
 
 
-async def end_during_a_call(stage: Stage) -> None:
-    """One connection, and a call that lasts until past the end: what is claimed behind it must not follow."""
-    await stage.behave(latency_s=4.7)
-    async with stage.working(gateway_concurrency=1, gateway_timeout_s=20.0):
-        await stage.mailing(6, lasts_s=4)
-        await stage.quiet()
+async def withdrawn(stage: Stage) -> None:
+    """A mailing is cancelled when messages had been accepted and no answer had come."""
+    await stage.campaign.clients(5)
+    await stage.gateway.change({"mix": {"accept_then_drop": 1.0}})
+    async with stage.working(retry_base_s=600.0, retry_max_s=600.0):
+        mailing = await stage.campaign.mailing()
+        await stage.until(lambda: _attempted(stage, 5))
+        await stage.act("cancelled", "POST", f"/mailings/{mailing}/cancel", mailing_id=mailing)
+        await stage.settle()
 
 
-async def closed_window(stage: Stage) -> None:
-    """Open in UTC now, and not for hours where the clients live."""
-    now = datetime.now(UTC)
-    hours = {"start": f"{now - timedelta(minutes=1):%H:%M}", "end": f"{now + timedelta(hours=2):%H:%M}"}
+async def reworded(stage: Stage) -> None:
+    """The text and a phone change while messages that may have arrived are tried again and again."""
+    client, *_ = await stage.campaign.clients(4)
+    await stage.gateway.change({"mix": {"accept_then_drop": 1.0}})
     async with stage.working():
-        await stage.mailing(5, timezone="Etc/GMT-6", local_window=hours)
-        await stage.quiet()
+        mailing = await stage.campaign.mailing(text="before")
+        await stage.until(lambda: _attempted(stage, 4))
+        await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"text": "after"}, mailing_id=mailing)
+        await stage.act("edited", "PATCH", f"/clients/{client}", {"phone": "79169999999"}, client_id=client)
+        await stage.gateway.change({"mix": {}})
+        await stage.settle()
 
 
-async def pause_during_a_call(stage: Stage) -> None:
-    await stage.behave(latency_s=4.0)
-    async with stage.working(gateway_concurrency=1):
-        mailing = await stage.mailing(4)
-        await stage.called(1)
-        await stage.control(Kind.paused, mailing)
-        await stage.nothing_under_way()
-        await stage.behave()
-        await stage.control(Kind.resumed, mailing)
-        await stage.quiet()
-
-
-async def opt_out_while_waiting(stage: Stage) -> None:
-    mailing = await stage.mailing(4)
-    await plan_mailing(stage.sessions, mailing)
-    await stage.opt_out(stage.clients[0].id)
-    await asyncio.sleep(FORBIDDEN_AFTER_S)
+async def lost(stage: Stage) -> None:
+    """Leases run out while the gateway, which has accepted, keeps its answers back."""
+    await stage.campaign.clients(4)
+    await stage.gateway.change({"mode": "hold"})
     async with stage.working():
-        await stage.quiet()
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage, 4))
+        await stage.lose_leases()
+        await stage.gateway.change({"mode": "normal"})
+        await stage.settle()
 
 
-async def edit_after_an_ambiguous_call(stage: Stage) -> None:
-    await stage.behave(mode="accept_then_500")
-    async with stage.working(retry_base_s=1.0, retry_max_s=1.0):
-        mailing = await stage.mailing(4)
-        await stage.called(1)
-        await stage.nothing_under_way()
-        await stage.edit(mailing, text="other words")
-        await stage.behave()
-        await stage.quiet()
+async def overtaken(stage: Stage) -> None:
+    """A lease runs out, a second worker calls, and only then comes the refusal of the first one's call."""
+    await stage.campaign.clients(1)
+    await stage.gateway.change({"mode": "hold", "script": ["refuse_400", "accept"]})
+    async with stage.working(), stage.working():
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage))
+        await stage.lose_leases()
+        await stage.until(lambda: _called(stage, 2))
+        stage.gateway.release_oldest()
+        await stage.until(lambda: _attempted(stage, 1, outcome="refused"))
+        await stage.gateway.change({"mode": "normal"})
+        await stage.settle()
 
 
-async def edit_closes_the_window(stage: Stage) -> None:
-    """What was claimed before the edit must not follow once the call under way is over."""
-    await stage.behave(latency_s=4.0)
-    later = datetime.now(UTC) + timedelta(hours=2)
-    async with stage.working(gateway_concurrency=1):
-        mailing = await stage.mailing(4)
-        await stage.called(1)
-        await stage.edit(
-            mailing, local_window={"start": f"{later:%H:%M}", "end": f"{later + timedelta(hours=1):%H:%M}"}
-        )
-        await stage.quiet()
+async def paused(stage: Stage) -> None:
+    async def pause(mailing: int) -> None:
+        await stage.act("paused", "POST", f"/mailings/{mailing}/pause", mailing_id=mailing)
+
+    async def resume(mailing: int) -> None:
+        await stage.act("resumed", "POST", f"/mailings/{mailing}/resume", mailing_id=mailing)
+
+    await _with_calls_waiting(stage, pause, resume)
 
 
-async def worker_dies_during_calls(stage: Stage) -> None:
-    mailing = await stage.mailing(8)
-    await stage.dying_worker(mailing, 5)
-    async with stage.working():
-        await stage.quiet()
+async def stopped(stage: Stage) -> None:
+    await _with_calls_waiting(
+        stage, lambda _mailing: stage.stop_everything(), lambda _mailing: stage.start_everything()
+    )
 
 
-async def lost_worker_comes_back(stage: Stage) -> None:
-    """It reports what it had claimed while another worker is calling."""
-    mailing_id = await stage.mailing(1)
-    claimed = await stage.dying_worker(mailing_id, 1, calls=False)
-    await stage.behave(latency_s=1.5)
-    async with stage.working():
-        await stage.called(1)
-        async with stage.sessions() as session, session.begin():
-            mailing = await MailingRepository(session=session).get(mailing_id)
-            moment = Moment(
-                datetime.now(UTC),
-                0.0,
-                lambda not_before: opening("UTC", None, not_before=not_before, before=mailing.ends_at),
-            )
-            late = [Result(message=message, step=not_called(message, moment)) for message in claimed]
-            await record(session, late, revision=mailing.revision)
-        await stage.quiet()
+async def deleted(stage: Stage) -> None:
+    async def delete(mailing: int) -> None:
+        await stage.act("deleted", "DELETE", f"/mailings/{mailing}/", mailing_id=mailing)
+
+    await _with_calls_waiting(stage, delete)
 
 
-Scenario = Callable[[Stage], Awaitable[None]]
-SCENARIOS: Final[list[Scenario]] = [
-    calm,
-    faulty_gateway,
-    slow_gateway,
-    scheduled_start,
-    end_during_a_call,
-    closed_window,
-    pause_during_a_call,
-    opt_out_while_waiting,
-    edit_after_an_ambiguous_call,
-    edit_closes_the_window,
-    worker_dies_during_calls,
-    lost_worker_comes_back,
-]
+async def cut_short(stage: Stage) -> None:
+    async def end_soon(mailing: int) -> None:
+        ends_at = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"ends_at": ends_at}, mailing_id=mailing)
+
+    await _with_calls_waiting(stage, end_soon)
+
+
+async def other_hours(stage: Stage) -> None:
+    async def move_window(mailing: int) -> None:
+        window = _hours_around(datetime.now(UTC) + timedelta(hours=6))
+        await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"local_window": window}, mailing_id=mailing)
+
+    await _with_calls_waiting(stage, move_window)
+
+
+async def left(stage: Stage) -> None:
+    """Those whose messages are claimed and not yet called opt out."""
+
+    async def opt_out(_mailing: int) -> None:
+        called = [call.id for call in _calls(stage)]
+        waiting = "SELECT client_id FROM message WHERE status = 'sending' AND NOT id = ANY(:called)"
+        for (client,) in await stage.campaign.rows(waiting, called=called):
+            await stage.act("opted_out", "PATCH", f"/clients/{client}", {"opted_out": True}, client_id=client)
+
+    await _with_calls_waiting(stage, opt_out)
+
+
+async def _with_calls_waiting(
+    stage: Stage,
+    change: Callable[[int], Awaitable[None]],
+    change_back: Callable[[int], Awaitable[None]] | None = None,
+) -> None:
+    """Something changes while every connection waits for the gateway, and claimed messages wait for a connection."""
+    await stage.campaign.clients(8)
+    await stage.gateway.change({"mode": "hold"})
+    async with stage.working(gateway_concurrency=2):
+        mailing = await stage.campaign.mailing()
+        await stage.until(lambda: _waiting(stage, 3))
+        await change(mailing)
+        await stage.let_it_spread()
+        await stage.gateway.change({"mode": "normal", "latency_s": 0.1})
+        if change_back:
+            await asyncio.sleep(0.5)  # for calls that should not begin
+            await change_back(mailing)
+        await stage.settle()
+
+
+def _hours_around(moment: datetime) -> dict[str, str]:
+    hour = timedelta(hours=1)
+    return {"start": f"{moment - hour:%H:%M}", "end": f"{moment + hour:%H:%M}"}
+
+
+def _calls(stage: Stage) -> list[Call]:
+    return calls_in(stage.ledger)
+
+
+async def _called(stage: Stage, at_least: int = 1) -> bool:
+    return stage.gateway.calls >= at_least
+
+
+async def _waiting(stage: Stage, at_least: int) -> bool:
+    """Claimed messages, while both calls are held."""
+    held: Any = await stage.campaign.rows("SELECT count(*) FROM message WHERE status = 'sending'")
+    return stage.gateway.calls >= 2 and held[0][0] >= at_least
+
+
+async def _attempted(stage: Stage, at_least: int, *, outcome: str = "ambiguous") -> bool:
+    found = await stage.campaign.rows("SELECT count(*) FROM attempt WHERE outcome = :outcome", outcome=outcome)
+    return bool(found[0][0] >= at_least)

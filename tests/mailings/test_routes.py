@@ -10,6 +10,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.mailings.rules import OPEN, Status
+from mailings.asking import statuses
 from rows import add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
@@ -62,19 +63,6 @@ async def jobs(engine: AsyncEngine, *, after: int = 0) -> list[tuple[str, int, d
 async def newest_job(engine: AsyncEngine) -> int:
     newest: int = await value(engine, "SELECT coalesce(max(id), 0) FROM procrastinate_jobs")
     return newest
-
-
-async def statuses(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:
-    """By counting, and equal to the counters."""
-    counted = await run(
-        engine, "SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status", id=mailing_id
-    )
-    by_rows = dict(tuple(each) for each in counted)
-    counters = (await run(engine, "SELECT * FROM mailing_counts WHERE mailing_id = :id", id=mailing_id))[0]._asdict()
-    assert counters.pop("mailing_id") == mailing_id
-    assert counters.pop("planned") == sum(by_rows.values())
-    assert {status: count for status, count in counters.items() if count} == by_rows
-    return by_rows
 
 
 def whole(found: Json) -> Json:

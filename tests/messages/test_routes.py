@@ -53,6 +53,8 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
         "waiting_for": None,
         "last_error": None,
         "text": "Sale",
+        "test": False,
+        "resolutions": [],
         "history": [
             {
                 "number": 1,

@@ -17,6 +17,7 @@ from mailing.reports.schedule import CATCH_UP, day_of
 from mailing.settings import Settings
 from reports.conftest import ReportRows, Rows, send_all
 from reports.post_office import DROP, PostOffice
+from rows import run
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -57,6 +58,19 @@ async def test_without_a_recipient_nothing_is_claimed(
     assert await send_all(sessions, replace(reporting, report_to=None), NOW) == []
     assert await report_rows() == []
     assert office.conversations == 0
+
+
+async def test_a_restored_database_reports_nothing_until_sending_is_resumed(
+    sessions: Sessions, engine: AsyncEngine, reporting: Settings, office: PostOffice
+) -> None:
+    """The days since the backup may have been reported."""
+    now_is_due = replace(reporting, report_time="00:00")
+    await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+    await send_missing(sessions, now_is_due)
+    assert office.conversations == 0
+    await run(engine, "UPDATE gateway SET home = database_home()")
+    await send_missing(sessions, now_is_due)
+    assert len(office.mails) == 1
 
 
 async def test_after_an_outage_each_missing_day_gets_its_report_oldest_first(

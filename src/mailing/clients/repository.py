@@ -18,6 +18,7 @@ from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.db import driver
 from mailing.errors import Conflict, FieldError, NotFound
+from mailing.events import note
 from mailing.messages.openings import void_openings_of_moved_clients
 from mailing.messages.repository import cancel_of_client, void_openings_of_client
 from mailing.parsing import present
@@ -71,12 +72,12 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
     async def create(self, data: ClientIn) -> ClientOut:
         return await self._stored(Client(**_whole(data)))
 
-    async def replace(self, client_id: int, data: ClientIn) -> ClientOut:
-        return await self._change(await self._locked(client_id), _whole(data))
+    async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
+        return await self._change(await self._locked(client_id), _whole(data), by=by)
 
-    async def change(self, client_id: int, data: ClientPatch) -> ClientOut:
+    async def change(self, client_id: int, data: ClientPatch, *, by: str) -> ClientOut:
         client = await self._locked(client_id)
-        return await self._change(client, _part(data, of=client))
+        return await self._change(client, _part(data, of=client), by=by)
 
     async def remove(self, client_id: int) -> None:
         """Unsent messages are cancelled; sent ones stay, with the phone they went to."""
@@ -90,17 +91,24 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
             raise _missing(client_id)
         return client
 
-    async def _change(self, client: Client, values: Mapping[str, Any]) -> ClientOut:
+    async def _change(self, client: Client, values: Mapping[str, Any], *, by: str) -> ClientOut:
         moved = values.get("timezone", client.timezone) != client.timezone
-        opts_out = values.get("opted_out", False) and not client.opted_out
+        opts = values.get("opted_out", client.opted_out) != client.opted_out
         for name, value in values.items():
             setattr(client, name, value)
         changed = await self._stored(client)
-        if opts_out:
-            await cancel_of_client(self.session, client.id, reason="the client opted out")
+        if opts:
+            await self._opt(client, by=by)
         if moved:
             await void_openings_of_client(self.session, client.id)
         return changed
+
+    async def _opt(self, client: Client, *, by: str) -> None:
+        """In or out, as the client says now; opting in brings nothing back."""
+        kind = "client.opted_out" if client.opted_out else "client.opted_in"
+        await note(self.session, kind, by=by, client_id=client.id)
+        if client.opted_out:
+            await cancel_of_client(self.session, client.id, reason="the client opted out")
 
     async def _stored(self, client: Client) -> ClientOut:
         try:

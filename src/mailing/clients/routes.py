@@ -16,7 +16,7 @@ from mailing.clients.repository import ClientRepository, get_client, list_client
 from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
-from mailing.web import Body, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
+from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
 
 IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
 CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
@@ -87,14 +87,14 @@ async def read(session: Session, client_id: FromPath[Id]) -> ClientOut:
     return_dto=None,
     responses=documented(400, 404, 409, 413),
 )
-async def replace(session: Session, client_id: FromPath[Id], data: JSONBody[ClientIn]) -> ClientOut:
+async def replace(session: Session, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller) -> ClientOut:
     """What is left out is emptied: the tag becomes null, the operator code is taken from the phone. Only `opted_out`
     stays as it is unless it is given, so that an opt-out is never lost by silence.
 
     Messages not sent yet follow: they are cancelled when the client opts out, and wait for the local hours of a new
     time zone. Opting in again does not bring cancelled messages back.
     """
-    return await ClientRepository(session).replace(client_id, data)
+    return await ClientRepository(session).replace(client_id, data, by=caller)
 
 
 @patch(
@@ -105,11 +105,11 @@ async def replace(session: Session, client_id: FromPath[Id], data: JSONBody[Clie
     return_dto=None,
     responses=documented(400, 404, 409, 413),
 )
-async def change(session: Session, client_id: FromPath[Id], data: JSONBody[ClientPatch]) -> ClientOut:
+async def change(session: Session, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller) -> ClientOut:
     """Only the given fields change. With a new phone the operator code follows it, unless the client had a code of its
     own, or one is given. Messages not sent yet follow as with PUT.
     """
-    return await ClientRepository(session).change(client_id, data)
+    return await ClientRepository(session).change(client_id, data, by=caller)
 
 
 @delete("/{client_id:int}", summary="Delete a client", operation_id="delete_client", responses=documented(400, 404))

@@ -21,18 +21,31 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
         super().__init__(session=session, wrap_exceptions=False)
 
     async def existing(self, mailing_id: int) -> Mailing:
-        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None), mailing_id)
+        """Tests are no mailings for anybody outside."""
+        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None), mailing_id)
 
     async def locked(self, mailing_id: int) -> Mailing:
         """For a change: two edits at once come one after the other, and a launch or finish waits."""
-        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True), mailing_id)
+        found = await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None, with_for_update=True)
+        return _found(found, mailing_id)
+
+    async def locked_of_message(self, message_id: int) -> Mailing:
+        """As `locked`, the mailing of a message; of a test's too."""
+        mailing_id = await self.session.scalar(_MAILING_OF_MESSAGE, {"id": message_id})
+        mailing = await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True)
+        if mailing is None:
+            raise NotFound(f"There is no message {message_id}.")
+        return mailing
 
     async def after(self, cursor: int, *, limit: int, status: Status | None = None) -> Sequence[Mailing]:
         """One row more than `limit`, if there is one. Index: the primary key."""
-        query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None))
+        query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None), Mailing.test_of.is_(None))
         if status is not None:
             query = query.where(Mailing.status == status)
         return (await self.session.scalars(query.order_by(Mailing.id).limit(limit + 1))).all()
+
+
+_MAILING_OF_MESSAGE = text("SELECT mailing_id FROM message WHERE id = :id")
 
 
 async def database_now(session: AsyncSession) -> datetime:
@@ -43,7 +56,8 @@ async def database_now(session: AsyncSession) -> datetime:
 PLAN_LOST_S = 15
 
 # scheduled → running when the start has come. Who plans is fenced: one planner for a revision, unless it was lost.
-# The audience ends with the newest client of this moment.
+# The audience ends with the newest client of this moment. In a restored database nothing is planned: a message would
+# get an id that may have been used since the backup.
 _BEGIN_PLAN = text(f"""
     UPDATE mailing SET
         status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,
@@ -53,19 +67,23 @@ _BEGIN_PLAN = text(f"""
     WHERE id = :id AND planned_revision < revision AND starts_at <= now()
       AND status IN ('scheduled', 'running', 'paused')
       AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_LOST_S} s')
+      AND EXISTS (SELECT FROM gateway WHERE home = database_home())
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def begin_plan(session: AsyncSession, mailing_id: int) -> bool:
-    """False: nothing to plan, not yet the time for it, or somebody is at it."""
+    """False: nothing to plan, not yet the time for it, somebody is at it, or the database was restored."""
     return await _changed(session, _BEGIN_PLAN, id=mailing_id)
 
 
-_CONTINUE_PLAN = text("UPDATE mailing SET planning_at = now() WHERE id = :id AND revision = :revision")
+_CONTINUE_PLAN = text("""
+    UPDATE mailing SET planning_at = now()
+    WHERE id = :id AND revision = :revision AND EXISTS (SELECT FROM gateway WHERE home = database_home())
+""")
 
 
 async def continue_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    """False: an edit made this plan obsolete. Holds edits back until the slice is committed."""
+    """False: an edit made this plan obsolete, or the database was restored. Holds edits back until the commit."""
     return await _changed(session, _CONTINUE_PLAN, id=mailing_id, revision=revision)
 
 
@@ -77,6 +95,10 @@ async def end_plan(session: AsyncSession, mailing_id: int, revision: int) -> boo
     return await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
 
 
+# The counters are read by a statement of its own, after the lock: somebody may just have sent messages again. Whoever
+# finds the row taken leaves the end to the sweep.
+_HOLD = text("SELECT FROM mailing WHERE id = :id FOR UPDATE SKIP LOCKED")
+
 # running | paused → finished when every planned message is final.
 _FINISH = text("""
     UPDATE mailing g SET status = 'finished', finished_at = now()
@@ -87,7 +109,7 @@ _FINISH = text("""
 
 
 async def finish(session: AsyncSession, mailing_id: int) -> bool:
-    return await _changed(session, _FINISH, id=mailing_id)
+    return await _changed(session, _HOLD, id=mailing_id) and await _changed(session, _FINISH, id=mailing_id)
 
 
 class Needs(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""`/mailing/api/mailings`: create, read, edit, control, delete."""
+"""`/mailing/api/mailings`: create, read, edit, delete."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,16 +8,17 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import queue
 from mailing.errors import FieldError, Invalid
-from mailing.mailings import rules
+from mailing.events import note
+from mailing.mailings import audit, rules
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch, columns
-from mailing.messages.repository import cancel_of_mailing
+from mailing.mailings.steps import wake
+from mailing.messages.cancelling import cancel_of_deleted
 from mailing.parsing import present
-from mailing.web import Body, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
+from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
 
 PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
 
@@ -47,7 +48,7 @@ class MailingController(Controller):
         operation_id="create_mailing",
         responses=documented(400, 413),
     )
-    async def create_mailing(self, session: Session, data: JSONBody[MailingIn]) -> Response[MailingOut]:
+    async def create_mailing(self, session: Session, data: JSONBody[MailingIn], caller: Caller) -> Response[MailingOut]:
         """Sending begins at `starts_at`, by itself; at once if that has passed. Nothing is sent at or after `ends_at`.
 
         The audience is taken at the start: clients added later don't join.
@@ -63,10 +64,10 @@ class MailingController(Controller):
             ),
             auto_refresh=True,
         )
-        await _wake(session, mailing)
-        return Response(
-            MailingOut.of(mailing), status_code=201, headers={"Location": f"/mailing/api/mailings/{mailing.id}/"}
-        )
+        await wake(session, mailing)
+        created = MailingOut.of(mailing)
+        await note(session, "mailing.created", by=caller, mailing_id=mailing.id, **audit.told(created))
+        return Response(created, status_code=201, headers={"Location": f"/mailing/api/mailings/{mailing.id}/"})
 
     @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(400, 404))
     async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
@@ -79,9 +80,11 @@ class MailingController(Controller):
         operation_id="replace_mailing",
         responses=documented(400, 404, 409, 413),
     )
-    async def replace_mailing(self, session: Session, mailing_id: Id, data: JSONBody[MailingIn]) -> MailingOut:
+    async def replace_mailing(
+        self, session: Session, mailing_id: Id, data: JSONBody[MailingIn], caller: Caller
+    ) -> MailingOut:
         """As PATCH with every field: what is left out takes its default."""
-        return await _edit(session, mailing_id, asdict(data))
+        return await _edit(session, mailing_id, asdict(data), by=caller)
 
     @patch(
         "/{mailing_id:int}",
@@ -90,12 +93,14 @@ class MailingController(Controller):
         operation_id="change_mailing",
         responses=documented(400, 404, 409, 413),
     )
-    async def change_mailing(self, session: Session, mailing_id: Id, data: JSONBody[MailingPatch]) -> MailingOut:
+    async def change_mailing(
+        self, session: Session, mailing_id: Id, data: JSONBody[MailingPatch], caller: Caller
+    ) -> MailingOut:
         """A running or paused mailing is planned anew for what is unsent: new matches join, those no longer matched
         are cancelled, window and end apply. What went out is never touched, and a message that may have arrived keeps
         its text. `starts_at` can't move after the start; a finished or cancelled mailing can't be changed (409).
         """
-        return await _edit(session, mailing_id, dict(present(data)))
+        return await _edit(session, mailing_id, dict(present(data)), by=caller)
 
     @delete(
         "/{mailing_id:int}",
@@ -104,55 +109,20 @@ class MailingController(Controller):
         status_code=204,
         responses=documented(400, 404),
     )
-    async def delete_mailing(self, session: Session, mailing_id: Id) -> None:
-        """Cancels what is unsent; what was sent stays counted in the totals."""
+    async def delete_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> None:
+        """Cancels what is unsent, all of it before the answer; what was sent stays counted in the totals."""
         mailing = await MailingRepository(session=session).locked(mailing_id)
         mailing.deleted_at = await database_now(session)
         if mailing.status in rules.OPEN:
             mailing.status = Status.cancelled
         await session.flush()
-        await cancel_of_mailing(session, mailing_id, reason="the mailing was deleted")
-
-    @post(
-        "/{mailing_id:int}/pause",
-        summary="Pause a mailing",
-        operation_id="pause_mailing",
-        status_code=200,
-        responses=documented(400, 404, 409),
-    )
-    async def pause_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
-        """No call begins more than a second later. Pausing twice changes nothing; the end passes all the same."""
-        mailing = await MailingRepository(session=session).locked(mailing_id)
-        return await _move(session, mailing, rules.after_pause(Status(mailing.status)))
-
-    @post(
-        "/{mailing_id:int}/resume",
-        summary="Resume a paused mailing",
-        operation_id="resume_mailing",
-        status_code=200,
-        responses=documented(400, 404, 409),
-    )
-    async def resume_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
-        mailing = await MailingRepository(session=session).locked(mailing_id)
-        return await _move(session, mailing, rules.after_resume(Status(mailing.status)))
-
-    @post(
-        "/{mailing_id:int}/cancel",
-        summary="Cancel a mailing",
-        operation_id="cancel_mailing",
-        status_code=200,
-        responses=documented(400, 404, 409),
-    )
-    async def cancel_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
-        """Stops it for good: unsent messages become `cancelled`, or `unknown` where an attempt may have arrived."""
-        mailing = await MailingRepository(session=session).locked(mailing_id)
-        out = await _move(session, mailing, rules.after_cancel(Status(mailing.status)))
-        await cancel_of_mailing(session, mailing_id, reason="the mailing was cancelled")
-        return out
+        stopped = await cancel_of_deleted(session, mailing_id)
+        await note(session, "mailing.deleted", by=caller, mailing_id=mailing_id, stopped=stopped)
 
 
-async def _edit(session: AsyncSession, mailing_id: int, given: dict[str, Any]) -> MailingOut:
+async def _edit(session: AsyncSession, mailing_id: int, given: dict[str, Any], *, by: str) -> MailingOut:
     mailing = await MailingRepository(session=session).locked(mailing_id)
+    old = MailingOut.of(mailing)
     status, now = Status(mailing.status), await database_now(session)
     rules.refuse_edit_of_closed(status)
     changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
@@ -173,26 +143,10 @@ async def _edit(session: AsyncSession, mailing_id: int, given: dict[str, Any]) -
     if changes:
         mailing.updated_at = now
         await session.flush()
-        await _wake(session, mailing)
+        await wake(session, mailing)
+        difference = audit.difference(old, MailingOut.of(mailing))
+        await note(session, "mailing.edited", by=by, mailing_id=mailing_id, **difference)
     return MailingOut.of(mailing)
-
-
-async def _move(session: AsyncSession, mailing: Mailing, status: Status) -> MailingOut:
-    if mailing.status != status:
-        mailing.status, mailing.updated_at = status, await database_now(session)
-        await session.flush()
-        await _wake(session, mailing)
-    return MailingOut.of(mailing)
-
-
-async def _wake(session: AsyncSession, mailing: Mailing) -> None:
-    """Plans now or at the start, sends on, and looks again at the end; a closed mailing needs nobody."""
-    if mailing.status == Status.scheduled:
-        await queue.defer(session, "plan_mailing", at=mailing.starts_at, mailing_id=mailing.id)
-    elif mailing.status in rules.OPEN:
-        await queue.defer(session, "plan_mailing", mailing_id=mailing.id)
-    if mailing.status in rules.OPEN:
-        await queue.defer(session, "settle_mailing", at=mailing.ends_at, mailing_id=mailing.id)
 
 
 def _refuse_passed_end(ends_at: datetime, now: datetime) -> None:

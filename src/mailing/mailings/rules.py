@@ -1,9 +1,10 @@
 """What a mailing may become, and what may be changed in it when.
 
 scheduled ── its start ──► running ── all messages final, or the end ──► finished
-│                      │    ▲
-│                 pause▼    │resume
-└── cancel ──►        paused  ── cancel ──► cancelled
+│                      │    ▲  ▲                                            │
+│                 pause▼    │resume                                         │
+└── cancel ──►        paused  ── cancel ──► cancelled                       │
+                               └── failed or unknown messages sent again ───┘
 """
 
 from datetime import datetime
@@ -53,3 +54,21 @@ def after_cancel(status: Status) -> Status:
     if status is Status.finished:
         raise Conflict("This mailing is finished; there is nothing left to cancel.")
     return Status.cancelled
+
+
+def refuse_test(status: Status) -> None:
+    if status is Status.cancelled:
+        raise Conflict("A cancelled mailing sends nothing any more, no test either; create a new one.")
+
+
+def refuse_sending_again(status: Status, *, ends_at: datetime, now: datetime) -> None:
+    if status is Status.scheduled:
+        raise Conflict("This mailing has not begun, so there is nothing to send again; wait for its start.")
+    if status is Status.cancelled:
+        raise Conflict("A cancelled mailing sends nothing any more; create a new one.")
+    if now >= ends_at:
+        raise Conflict("This mailing's end has passed; create a new one for those whom it did not reach.")
+
+
+def after_sending_again(status: Status) -> Status:
+    return Status.paused if status is Status.paused else Status.running

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, time
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
+from mailing.clients.schemas import Phone
 from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
 from mailing.mailings.rules import Status
@@ -117,7 +118,8 @@ class MailingOut(Struct):
     updated_at: datetime
 
     @classmethod
-    def of(cls, mailing: Mailing) -> "MailingOut":
+    def of(cls, mailing: Mailing, **counts: int) -> Self:
+        """`counts` are the fields that a kind of this struct has more."""
         window = mailing.window
         return cls(
             id=mailing.id,
@@ -129,7 +131,32 @@ class MailingOut(Struct):
             status=Status(mailing.status),
             created_at=mailing.created_at,
             updated_at=mailing.updated_at,
+            **counts,
         )
+
+
+class StoppedMailing(MailingOut):
+    """`stopped`: the messages that were pending at that moment."""
+
+    stopped: int
+
+
+class ResentMailing(MailingOut):
+    """`resent`: the failed messages that are pending again."""
+
+    resent: int
+
+
+class ResolvedMailing(MailingOut):
+    """`resolved`: the unknown messages that no longer are."""
+
+    resolved: int
+
+
+class TestIn(Struct):
+    """Who gets the test: a client's phone."""
+
+    phone: Phone
 
 
 def columns(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,36 +153,48 @@ async def plan_slice(
     )
 
 
-# After an edit: pending → cancelled (or unknown) where the filter no longer matches. Index: message_listed.
+# The one message of a test: due at once.
+_ADD = text("""
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+    VALUES (:mailing_id, :client_id, now(), :closes_at) RETURNING id
+""")
+
+
+async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *, closes_at: datetime) -> int:
+    """Returns its id."""
+    added = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
+    message_id: int = (await session.execute(_ADD, added)).scalar_one()
+    return message_id
+
+
+# After an edit: pending → cancelled (or unknown) where the filter no longer matches, among the next messages of the
+# mailing. Index: message_listed. 20,000 messages: 0.2-0.4 s.
 _CANCEL_UNSELECTED = text("""
-    UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = :unselected
-    FROM client c
-    WHERE m.mailing_id = :mailing_id AND m.status = 'pending' AND c.id = m.client_id
-      AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))
-        AND (cardinality(CAST(:operator_codes AS text[])) = 0
-             OR c.operator_code = ANY(CAST(:operator_codes AS text[]))))
+    WITH next AS (
+        SELECT id, client_id FROM message
+        WHERE mailing_id = :mailing_id AND status = 'pending' AND id > :after ORDER BY id LIMIT :count
+    ), cancelled AS (
+        UPDATE message m SET
+            status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+            finished_at = now(), waiting = NULL, last_error = :unselected
+        FROM next n JOIN client c ON c.id = n.client_id
+        WHERE m.id = n.id AND m.status = 'pending'
+          AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))
+            AND (cardinality(CAST(:operator_codes AS text[])) = 0
+                 OR c.operator_code = ANY(CAST(:operator_codes AS text[]))))
+    )
+    SELECT max(id) FROM next
 """)
 
 
-async def cancel_unselected(session: AsyncSession, mailing_id: int, audience: Audience) -> int:
+async def cancel_unselected(
+    session: AsyncSession, mailing_id: int, audience: Audience, *, after: int, count: int
+) -> int | None:
+    """Returns the last message of the slice, or None when there was none left."""
+    bounds = {"mailing_id": mailing_id, "after": after, "count": count, "unselected": UNSELECTED}
     filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
-    return await rows_moved(session, _CANCEL_UNSELECTED, mailing_id=mailing_id, unselected=UNSELECTED, **filters)
-
-
-# What is claimed and not called yet when an edit is planned: its opening is the old plan's. Index: message_listed.
-_VOID_UNDER_WAY = text("""
-    UPDATE message SET closes_at = '-infinity' WHERE mailing_id = :mailing_id AND status = 'sending'
-""")
-
-
-async def void_openings_under_way(session: AsyncSession, mailing_id: int) -> None:
-    """Calls that have begun end as they do; what waits for its call is given back, for its opening under the new plan.
-
-    The claim and the sender's check hold the mailing back until the plan is complete: call before that.
-    """
-    await session.execute(_VOID_UNDER_WAY, {"mailing_id": mailing_id})
+    last: int | None = await session.scalar(_CANCEL_UNSELECTED, bounds | filters)
+    return last
 
 
 # An import moved the clients in the temporary table moved_client (id) to other time zones: their openings are void.

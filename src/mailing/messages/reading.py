@@ -7,7 +7,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
-from mailing.messages.schemas import AttemptOut, MessageOut, MessageStory, WaitingFor
+from mailing.messages.schemas import AttemptOut, MessageOut, MessageStory, ResolutionOut, WaitingFor
 from mailing.messages.states import Status
 
 # As the claim does it: the next call takes phone and text anew, unless an attempt may have arrived with the old ones.
@@ -15,7 +15,7 @@ _ANEW = "m.status = 'pending' AND NOT m.ambiguous"
 
 # What is due waits for the gateway, or for its turn (rate); before that, for what the plan or the last attempt said.
 _COLUMNS = f"""
-    m.id, m.mailing_id, m.client_id,
+    m.id, coalesce(g.test_of, g.id) AS mailing_id, m.client_id,
     coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
     CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.last_error,
     CASE WHEN m.status <> 'pending' THEN NULL
@@ -33,16 +33,22 @@ _COLUMNS = f"""
 
 # By primary key.
 _ONE = text(f"""
-    SELECT {_COLUMNS}, t.text FROM message m JOIN mailing g ON g.id = m.mailing_id
+    SELECT {_COLUMNS}, t.text, g.test_of IS NOT NULL AS test FROM message m JOIN mailing g ON g.id = m.mailing_id
     JOIN mailing_text t ON t.mailing_id = g.id
         AND t.revision = CASE WHEN {_ANEW} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
-    LEFT JOIN client c ON c.id = m.client_id CROSS JOIN gateway w
-    WHERE m.id = :id AND g.deleted_at IS NULL
+    LEFT JOIN client c ON c.id = m.client_id LEFT JOIN mailing tested ON tested.id = g.test_of CROSS JOIN gateway w
+    WHERE m.id = :id AND g.deleted_at IS NULL AND tested.deleted_at IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 _ATTEMPTS = text("""
     SELECT number, started_at, duration_ms, outcome, http_status, code, reason FROM attempt
     WHERE message_id = :id ORDER BY number
+""")
+
+# Index: event_of_message.
+_RESOLUTIONS = text("""
+    SELECT at, actor, detail ->> 'as', detail ->> 'note' FROM event
+    WHERE message_id = :id AND kind = 'message.resolved' ORDER BY id
 """)
 
 # A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page. Asked
@@ -70,7 +76,8 @@ async def message_story(session: AsyncSession, message_id: int) -> MessageStory:
         raise NotFound(f"There is no message {message_id}.")
     attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
     history = [AttemptOut(**attempt) for attempt in attempts]
-    return MessageStory(**_fields(row), text=row["text"], history=history)
+    resolutions = [ResolutionOut(*each) for each in await session.execute(_RESOLUTIONS, {"id": message_id})]
+    return MessageStory(**_fields(row), text=row["text"], test=row["test"], history=history, resolutions=resolutions)
 
 
 async def messages_of(

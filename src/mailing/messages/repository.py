@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Answer
 from mailing.messages.states import Status
+from mailing.restoration.repository import restored
 
 LEASE_S = 60
 
@@ -96,11 +97,15 @@ async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bo
     return [Claimed(*row) for row in rows]
 
 
-# Asked between the claim and the calls. By primary key.
+# What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+_CLAIMED_SINCE_PLAN = f"(g.revision = 1 OR m.lease_until - make_interval(secs => {LEASE_S}) >= g.planning_at)"
+
+# Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
     SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
-    AND {_MAY_SEND} AND {_MAY_CALL} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {_MAY_CALL}
+    AND {_CLAIMED_SINCE_PLAN} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -201,20 +206,6 @@ async def reclaim_lost(session: AsyncSession, *, count: int, hold: bool, base_s:
     return await rows_moved(session, _RECLAIM, count=count, hold=hold, base_s=base_s, max_s=max_s)
 
 
-# pending → cancelled (or unknown), a whole mailing. Index: message_listed.
-_CANCEL_OF_MAILING = text("""
-    UPDATE message SET
-        status = CASE WHEN ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = :reason
-    WHERE mailing_id = :mailing_id AND status = 'pending'
-""")
-
-
-async def cancel_of_mailing(session: AsyncSession, mailing_id: int, *, reason: str) -> int:
-    """Messages being sent at this moment are stopped by their sender, or end as their call does."""
-    return await rows_moved(session, _CANCEL_OF_MAILING, mailing_id=mailing_id, reason=reason)
-
-
 # pending → expired (or unknown): the end has come. Index: message_due.
 _EXPIRE_OF_MAILING = text("""
     WITH late AS (
@@ -234,12 +225,14 @@ async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 
 
 # pending → cancelled (or unknown), of one client in every mailing. One that is being sent has its opening voided:
-# should its sender, which may not have seen the change, put it back, the sweep finds it. Index: message_once.
+# should its sender, which may not have seen the change, put it back, the sweep finds it. The same where the database
+# was restored, and nobody is sure that it was not sent. Index: message_once.
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
-        status = CASE WHEN m.status = 'sending' THEN m.status WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        closes_at = CASE WHEN m.status = 'sending' THEN '-infinity' ELSE m.closes_at END,
-        finished_at = CASE WHEN m.status = 'pending' THEN now() END,
+        status = CASE WHEN m.status = 'sending' OR :unsure THEN m.status
+                      WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+        closes_at = CASE WHEN m.status = 'sending' OR :unsure THEN '-infinity' ELSE m.closes_at END,
+        finished_at = CASE WHEN m.status = 'pending' AND NOT :unsure THEN now() END,
         phone = coalesce(m.phone, c.phone), waiting = NULL, last_error = :reason
     FROM client c
     WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status IN ('pending', 'sending')
@@ -251,7 +244,8 @@ async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str
 
     One that is being sent is stopped by its sender, which asks before each call.
     """
-    return await rows_moved(session, _CANCEL_OF_CLIENT, client_id=client_id, reason=reason)
+    values = {"client_id": client_id, "reason": reason, "unsure": await restored(session)}
+    return await rows_moved(session, _CANCEL_OF_CLIENT, **values)
 
 
 # The opening [due_at, closes_at) of unsent messages is void; the sweep computes the next one. Index: message_once.

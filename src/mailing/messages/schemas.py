@@ -1,9 +1,9 @@
 """Messages as they go over the wire."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct, field
 
 from mailing.gateway.outcome import Outcome
 from mailing.messages.states import Status
@@ -43,8 +43,35 @@ class AttemptOut(Struct):
     reason: str
 
 
+Verdict = Literal["sent", "failed", "pending"]
+
+
+class Resolution(Struct):
+    """What became of an unknown message: it was `sent`, it `failed`, or it is to be sent again (`pending`)."""
+
+    as_: Annotated[Verdict, Meta(description="sent, failed or pending", examples=["sent"])] = field(name="as")
+    note: (
+        Annotated[str, Meta(max_length=500, description="up to 500 characters", examples=["the operator's log has it"])]
+        | None
+    ) = None
+
+
+class ResolutionOut(Struct):
+    """Who said when what became of it."""
+
+    at: datetime
+    by: str
+    as_: Verdict = field(name="as")
+    note: str | None
+
+
 class MessageStory(MessageOut):
-    """A message with every call made for it, oldest first."""
+    """A message with every call made for it and everything said of it, oldest first.
+
+    `test`: sent by the mailing's `/test`, to nobody's list.
+    """
 
     text: str
+    test: bool
     history: list[AttemptOut]
+    resolutions: list[ResolutionOut]

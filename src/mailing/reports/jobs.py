@@ -25,6 +25,7 @@ from mailing.reports.mail import Accepted, Mail, Outcome, PartlyAccepted, Perman
 from mailing.reports.render import render
 from mailing.reports.repository import Claim, Failure
 from mailing.reports.schedule import DueDay, day_of, days_over
+from mailing.restoration.repository import restored
 from mailing.settings import Settings, report_clock
 from mailing.zones import zone_named
 
@@ -46,8 +47,12 @@ class Tried(Struct, frozen=True):
 async def send_missing(sessions: Sessions, settings: Settings) -> None:
     """Call it every minute: it sends what is due, the oldest first, until one has to wait.
 
-    Without recipients it claims nothing. The clock is the database's.
+    Without recipients it claims nothing; nor from a restored database, which doesn't know the days reported since. The
+    clock is the database's.
     """
+    async with transaction(sessions) as session:
+        if await restored(session):
+            return
     while await send_next(sessions, settings, now=await database_clock(sessions)):
         pass
 

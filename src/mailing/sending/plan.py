@@ -7,7 +7,7 @@ from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, begin_plan, continue_plan, database_now, end_plan
-from mailing.messages.openings import Audience, cancel_unselected, next_slice, plan_slice, void_openings_under_way
+from mailing.messages.openings import Audience, cancel_unselected, next_slice, plan_slice
 from mailing.sending.schedule import opening
 
 logger = get(__name__)
@@ -27,8 +27,6 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             return
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get(mailing_id)
-        if mailing.revision > 1:
-            await void_openings_under_way(session, mailing_id)
     audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_upto or 0)
     after: int | None = 0
     while after is not None:
@@ -38,11 +36,12 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             after = await _plan_next_slice(session, mailing, audience, after)
             crashpoints.reached("plan.inside")
         crashpoints.reached("plan.after")
+    if mailing.revision > 1:
+        await _cancel_unselected(sessions, mailing, audience)
     async with transaction(sessions) as session:
-        if mailing.revision > 1:
-            await cancel_unselected(session, mailing_id, audience)
-        if await end_plan(session, mailing_id, mailing.revision):
-            logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
+        if not await end_plan(session, mailing_id, mailing.revision):
+            return
+        logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
         await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
 
@@ -57,3 +56,13 @@ async def _plan_next_slice(session: AsyncSession, mailing: Mailing, audience: Au
     await plan_slice(session, mailing.id, audience, openings, after=after, upto=last)
     await queue.defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
     return last
+
+
+async def _cancel_unselected(sessions: Sessions, mailing: Mailing, audience: Audience) -> None:
+    """In slices, as the plan. A newer edit ends it early: its own plan does it all again."""
+    after: int | None = 0
+    while after is not None:
+        async with transaction(sessions) as session:
+            if not await continue_plan(session, mailing.id, mailing.revision):
+                return
+            after = await cancel_unselected(session, mailing.id, audience, after=after, count=SLICE)

@@ -5,8 +5,10 @@ from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.repository import MailingRepository, database_now, finish
 from mailing.mailings.rules import Status
+from mailing.messages.cancelling import cancel_of_mailing
 from mailing.messages.openings import reopen, zones_of_closed
-from mailing.messages.repository import cancel_of_mailing, expire_of_mailing
+from mailing.messages.repository import expire_of_mailing
+from mailing.restoration.repository import restored
 from mailing.sending.schedule import opening
 
 logger = get(__name__)
@@ -28,10 +30,10 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id)
         now = await database_now(session)
-        if mailing is None or mailing.status == Status.scheduled:
-            return False
+        if mailing is None or mailing.status == Status.scheduled or await restored(session):
+            return False  # in a restored database nobody knows whether they were sent
         if mailing.status == Status.cancelled:
-            return await cancel_of_mailing(session, mailing_id, reason="the mailing was cancelled") > 0
+            return await cancel_of_mailing(session, mailing_id, SLICE) == SLICE
         if now >= mailing.ends_at:
             return await expire_of_mailing(session, mailing_id, SLICE) == SLICE
         zones = await zones_of_closed(session, mailing_id, SLICE)

@@ -1,20 +1,28 @@
 """Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
 
-from mailing import crashpoints, queue
+from mailing import crashpoints, idempotency, queue
 from mailing.db import Sessions, transaction
 from mailing.gateway.repository import forget_old_calls
 from mailing.log import get
 from mailing.mailings.repository import needs
 from mailing.messages.repository import reclaim_lost
+from mailing.restoration.repository import restored
 from mailing.sending.next_step import Policy
 
 logger = get(__name__)
 
 RECLAIM = 1000
+FORGET = 5000  # keys; a worker keeps up with 1,000 new ones a second
 
 
 async def sweep(sessions: Sessions, policy: Policy) -> None:
-    """Cheap when there is nothing to do: one probe of an index for each open mailing."""
+    """Cheap when there is nothing to do: one probe of an index for each open mailing.
+
+    A restored database is left alone: whoever resumes there wakes everything.
+    """
+    async with transaction(sessions) as session:
+        if await restored(session):
+            return
     reclaimed = await _reclaim(sessions, policy)
     async with transaction(sessions) as session:
         await forget_old_calls(session)
@@ -25,6 +33,8 @@ async def sweep(sessions: Sessions, policy: Policy) -> None:
                 await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
             if found.openings:
                 await queue.defer(session, "settle_mailing", mailing_id=found.mailing_id)
+    async with transaction(sessions) as session:
+        await idempotency.forget_old(session, count=FORGET)
     if reclaimed:
         logger.warning("leases reclaimed", messages=reclaimed)
 

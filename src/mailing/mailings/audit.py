@@ -1,0 +1,25 @@
+"""What an event tells of a mailing's fields: times, filter and window; of the text only that it changed."""
+
+from typing import Any
+
+import msgspec
+
+from mailing.mailings.schemas import MailingOut
+
+TOLD = ("starts_at", "ends_at", "filter", "local_window")
+
+
+def told(mailing: MailingOut) -> dict[str, Any]:
+    whole = msgspec.to_builtins(mailing)
+    return {name: whole[name] for name in TOLD}
+
+
+def difference(old: MailingOut, new: MailingOut) -> dict[str, Any]:
+    """The names of the fields that differ, and what they were and are."""
+    fields = [name for name in ("text", *TOLD) if getattr(old, name) != getattr(new, name)]
+    before, after = told(old), told(new)
+    return {
+        "fields": fields,
+        "old": {name: before[name] for name in TOLD if name in fields},
+        "new": {name: after[name] for name in TOLD if name in fields},
+    }

@@ -1,0 +1,89 @@
+"""A database that came back from a backup: what was sent since is not known there, so nothing is sent from it.
+
+`gateway.home` tells where sending was allowed last; the claim compares it with where the database is. Only
+`mailing resume-after-restore` brings it home.
+"""
+
+from datetime import datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.errors import MailingError
+
+# How far the ids jump: nobody knows how many were used since the backup. In steps of 10^12 message ids stay below 2^53,
+# where JavaScript's whole numbers end, for 9,007 restores.
+STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
+
+_RESTORED = text("SELECT home <> database_home() FROM gateway")
+
+
+async def restored(session: AsyncSession) -> bool:
+    return bool((await session.execute(_RESTORED)).scalar_one())
+
+
+_SET_ASIDE = text("UPDATE gateway SET home = 'set aside'")
+
+
+async def set_aside(session: AsyncSession) -> None:
+    """From now on the database counts as restored."""
+    await session.execute(_SET_ASIDE)
+
+
+_LOCK = text("SELECT home <> database_home() FROM gateway FOR UPDATE")
+
+
+async def hold_restored(session: AsyncSession) -> None:
+    """Until the transaction ends nobody else resumes. Raises MailingError when somebody has done so already."""
+    if not (await session.execute(_LOCK)).scalar_one():
+        raise MailingError("sending was resumed by another command meanwhile; there is nothing left to do")
+
+
+# An interrupted resume is taken up where it began, and only while that server runs: a data directory that was copied
+# back may hold an unfinished one whose ids were used since.
+_HERE = "database_home() || ' since ' || pg_postmaster_start_time()"
+_UNFINISHED = f"SELECT began_at FROM restoration WHERE place = {_HERE} AND finished_at IS NULL"  # noqa: S608 - constants
+_BEGIN = text(f"INSERT INTO restoration (place) SELECT {_HERE} WHERE NOT EXISTS ({_UNFINISHED}) RETURNING began_at")
+_BEGAN_AT = text(_UNFINISHED)
+
+
+async def begin(session: AsyncSession) -> datetime:
+    """When this resume began. The ids are raised then, and not again when it is taken up after an interruption."""
+    if (await session.execute(_BEGIN)).all():
+        for table, number in (await next_ids(session)).items():
+            await session.execute(text(f"SELECT setval('{table}_id_seq', {number}, false)"))
+    began_at: datetime = (await session.execute(_BEGAN_AT)).scalar_one()
+    return began_at
+
+
+async def next_ids(session: AsyncSession) -> dict[str, int]:
+    """Where the ids would be raised to now: above all that were given or stand in a table, never lower."""
+    raised = "({used} / {step} + 1) * {step}"
+    return {
+        table: await _of_sequence(session, table, raised.format(used=_used(table), step=step))
+        for table, step in STEPS.items()
+    }
+
+
+async def coming_ids(session: AsyncSession) -> dict[str, int]:
+    coming = "last_value + CASE WHEN is_called THEN 1 ELSE 0 END"
+    return {table: await _of_sequence(session, table, coming) for table in STEPS}
+
+
+def _used(table: str) -> str:
+    return f"greatest(last_value, (SELECT max(id) FROM {table}))"  # noqa: S608 - a table of STEPS
+
+
+async def _of_sequence(session: AsyncSession, table: str, expression: str) -> int:
+    found: int = (await session.execute(text(f"SELECT {expression} FROM {table}_id_seq"))).scalar_one()  # noqa: S608 - as above
+    return found
+
+
+_FINISH = text("UPDATE restoration SET finished_at = now() WHERE finished_at IS NULL")
+_COME_HOME = text("UPDATE gateway SET home = database_home()")
+
+
+async def finish(session: AsyncSession) -> None:
+    """From the commit on, messages are sent."""
+    await session.execute(_FINISH)
+    await session.execute(_COME_HOME)

@@ -1,0 +1,143 @@
+"""Plays a timeline: each fault when the run has come that far."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from msgspec import Struct
+
+from chaos.campaign import Campaign
+from chaos.observer import Observer
+from chaos.site import Site
+from chaos.timeline import ANY_WORKER, Event, Kind, Scale
+
+CALM_S: Final = 10.0  # before an outage: the rate to compare with
+SLOW_S: Final = 0.2
+TIMED: Final = frozenset({Kind.freeze, Kind.outage})  # by themselves: they last
+
+
+class Happened(Struct, frozen=True):
+    event: Event
+    begun: datetime
+    ended: datetime
+
+
+class Player:
+    """A kill waits for its process to come by the point; what lasts goes on beside the next events.
+
+    An outage has the stage for itself, from a calm before to a while after it, so that its recovery can be measured.
+    """
+
+    def __init__(self, here: Site, campaign: Campaign, seen: Observer, scale: Scale) -> None:
+        self.happened: list[Happened] = []
+        self.left: list[Event] = []
+        self.here = here
+        self.campaign = campaign
+        self.seen = seen
+        self.scale = scale
+        self._beside: set[asyncio.Task[None]] = set()
+        self._orders: dict[int, Event] = {}
+
+    async def play(self, events: list[Event]) -> None:
+        for number, event in enumerate(events):
+            if not await self.seen.reaches(event.at):
+                self.left = events[number:]
+                break
+            begun = datetime.now(UTC)
+            await self._play(event)
+            if event.kind not in TIMED:
+                self.happened.append(Happened(event, begun, datetime.now(UTC)))
+        await asyncio.gather(*self._beside)
+
+    @property
+    def open_orders(self) -> list[Event]:
+        """Kills whose point was not reached so far."""
+        done = {kill.order for kill in self.here.processes.kills}
+        return [event for order, event in self._orders.items() if order not in done]
+
+    async def _play(self, event: Event) -> None:
+        match event.kind:
+            case Kind.kill:
+                await self._kill(event)
+            case Kind.restart:
+                await asyncio.to_thread(self.here.database.restart_immediately)
+            case Kind.terminate:
+                await self.here.database.terminate_backends()
+            case Kind.freeze:
+                self._start_beside(self._freeze(event))
+            case Kind.outage:
+                await self._outage(event)
+            case Kind.network:
+                await self._disturb(event)
+            case _:
+                await self.campaign.act(event)
+
+    async def _kill(self, event: Event) -> None:
+        if event.point == "report.accepted":
+            yesterday = (datetime.now(UTC) - timedelta(days=1)).date()
+            command = ["report", "--date", str(yesterday)]
+            self._start_beside(self._report(command))
+            return
+        of = self.here.workers if event.target == ANY_WORKER else [event.target]
+        order = self.here.processes.order(event.point, of=of, hits=event.hits)
+        self._orders[order] = event
+        if event.point.startswith("plan."):
+            await self.campaign.plan_anew()
+        if event.point == "stop.draining":
+            self._start_beside(self._ask_to_stop(event.target, order))
+
+    async def _report(self, command: list[str]) -> None:
+        await self.here.processes.run_until_killed("report", command, self.here.reporting, point="report.accepted")
+
+    async def _ask_to_stop(self, worker: str, order: int) -> None:
+        """Again, and ever later, if it was killed, or not yet up, before it heard."""
+        patience_s = 2.0
+        while order not in {kill.order for kill in self.here.processes.kills}:
+            self.here.processes[worker].signal(signal.SIGTERM)
+            await asyncio.sleep(patience_s)
+            patience_s *= 2
+
+    async def _freeze(self, event: Event) -> None:
+        worker = self.here.processes[event.target]
+        begun, pid = datetime.now(UTC), worker.signal(signal.SIGSTOP)
+        await asyncio.sleep(event.seconds)
+        if worker.pid == pid:
+            worker.signal(signal.SIGCONT)
+        self.happened.append(Happened(event, begun, datetime.now(UTC)))
+
+    async def _disturb(self, event: Event) -> None:
+        """The network between the first worker and PostgreSQL."""
+        proxy = self.here.proxy
+        match event.target:
+            case "down":
+                await proxy.stop()
+            case "reset":
+                await proxy.reset()
+            case "forget":
+                proxy.forget()
+            case "freeze":
+                proxy.freeze()
+            case _:
+                proxy.latency_s = SLOW_S
+        await asyncio.sleep(event.seconds)
+        proxy.thaw()
+        proxy.latency_s = 0.0
+        if event.target == "down":
+            await proxy.start()
+
+    async def _outage(self, event: Event) -> None:
+        await asyncio.gather(*self._beside)
+        await asyncio.sleep(CALM_S)
+        begun = datetime.now(UTC)
+        await self.here.witness.behave(mode=event.target)
+        await asyncio.sleep(event.seconds)
+        await self.here.witness.behave(mode="normal")
+        self.happened.append(Happened(event, begun, datetime.now(UTC)))
+        await asyncio.sleep(self.scale.settle_s)
+
+    def _start_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._beside.add(task)
+        task.add_done_callback(self._beside.discard)

@@ -1,0 +1,48 @@
+"""What a run leaves behind: what happened, what was seen, what the checker found."""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct, field
+
+from chaos.campaign import MARK
+from chaos.duplicates import Accounting
+from chaos.facts import Action, Violation
+from chaos.observer import Seen
+from chaos.player import Happened
+from chaos.processes import End, Kill
+from chaos.site import KEY, TOKEN, Trial
+from chaos.timeline import Event
+
+SECRET: Final = re.compile(rf"\b7916\d{{7}}\b|{MARK}|{KEY}|{TOKEN}")
+
+
+class Record(Struct, kw_only=True):
+    """`left` and `open_orders` are events that the run was over for; `beginnings` are the calls at the gateway.
+
+    `accounting` says what was accepted more than once, and why.
+    """
+
+    trial: Trial
+    seed: int
+    timeline: list[Event]
+    left: list[Event]
+    open_orders: list[Event]
+    happened: list[Happened]
+    kills: list[Kill]
+    ends: list[End]
+    actions: list[Action]
+    seen: Seen
+    took_s: float = 0.0
+    beginnings: list[datetime] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    accounting: Accounting | None = None
+    leaks: int = 0
+
+
+def leaks(logs: Sequence[Path]) -> int:
+    """Lines with a phone, a text or a secret in them."""
+    return sum(bool(SECRET.search(line)) for log in logs for line in log.read_text(errors="replace").splitlines())

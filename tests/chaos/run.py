@@ -1,0 +1,132 @@
+"""The fault run: everything breaks while mailings are sent; then it is checked what became of every message.
+
+    python -m chaos.run --scale full --seed 1 --directory DIRECTORY
+
+Exit status 1 if a promise was broken. DIRECTORY keeps the logs, the gateway's ledger and the record of each run.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import uvloop
+from msgspec.structs import asdict, replace
+
+from chaos.campaign import Campaign
+from chaos.observer import observer
+from chaos.player import Player
+from chaos.promises import Promise, promises, table
+from chaos.record import Record, leaks
+from chaos.site import Trial, site, start_workers
+from chaos.timeline import FULL, SMALL, Event, Scale, timeline
+from chaos.verdict import judge
+
+# Beside the full run, and smaller: what must never be repeated is not, whatever breaks.
+BESIDE: Final = replace(FULL, messages=5_000, kills=20, restarts=1, terminations=3, freezes=1, outages=0, end_s=60.0)
+
+
+def trials(scale: str, messages: int | None) -> list[Trial]:
+    if scale == "small":
+        return [_trial("small", SMALL, messages)]
+    return [
+        _trial("full", FULL, messages),
+        replace(_trial("hold", BESIDE, None), on_unknown="hold"),
+        replace(_trial("ids recognised", BESIDE, None), recognises_ids=True),
+    ]
+
+
+async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Record:
+    directory.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    async with site(directory, trial, seed=seed, fsync=fsync) as here:
+        campaign = Campaign(here, trial, seed)
+        await campaign.prepare()
+        await campaign.launch()
+        start_workers(here)
+        async with observer(here, messages=trial.messages, is_quick=trial.is_quick) as seen:
+            player = Player(here, campaign, seen, trial)
+            await _play(player, timeline(trial, seed))
+        await here.processes.stop(here.workers)
+        record = _record(player, trial, seed)
+        await judge(here, campaign, record)
+        await campaign.close()
+    record.took_s = time.monotonic() - began
+    record.leaks = leaks(sorted(directory.glob("*.log")))
+    (directory / "record.json").write_bytes(msgspec.json.format(msgspec.json.encode(record)))
+    return record
+
+
+async def _play(player: Player, events: list[Event]) -> None:
+    """Whatever is not final when the time is over counts against the product."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(player.scale.limit_s):
+            await player.play(events)
+            await player.seen.end()
+
+
+def _record(player: Player, trial: Trial, seed: int) -> Record:
+    return Record(
+        trial=trial,
+        seed=seed,
+        timeline=timeline(trial, seed),
+        left=player.left,
+        open_orders=player.open_orders,
+        happened=player.happened,
+        kills=player.here.processes.kills,
+        ends=player.here.processes.ends,
+        actions=player.campaign.actions,
+        seen=player.seen.seen,
+    )
+
+
+def _trial(name: str, scale: Scale, messages: int | None) -> Trial:
+    chosen = replace(scale, messages=messages) if messages else scale
+    return Trial(name=name, **asdict(chosen))
+
+
+def _tell(record: Record) -> list[Promise]:
+    """The record as a person reads it."""
+    found = promises(record)
+    print(f"\n{record.trial.name}: seed {record.seed}, {record.trial.messages} messages, {record.took_s:.0f} s\n")
+    print(table(found))
+    for event in (*record.left, *record.open_orders):
+        print(f"did not happen: {event}")
+    for violation in record.violations[:20]:
+        print(f"{violation.invariant} message {violation.message_id}: {violation.sentence}")
+    return found
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(
+        description="Breaks everything while mailings are sent, and checks what came of it."
+    )
+    options.add_argument("--scale", choices=["small", "full"], default="full")
+    options.add_argument("--messages", type=int, help="of the first run, instead of the scale's")
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--only", help="one run of the scale by its name: full, hold, ids recognised")
+    options.add_argument("--directory", type=Path, help="keeps logs, ledger and record; a temporary one without it")
+    options.add_argument(
+        "--fsync", action="store_true", help="as in production; without it the disk is not the measure"
+    )
+    given = options.parse_args()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr] # a run is long, and read while it goes on
+    directory = (given.directory or Path(tempfile.mkdtemp(prefix="mailing-chaos-"))).resolve()
+    kept = []
+    for trial in trials(given.scale, given.messages):
+        if given.only not in (None, trial.name):
+            continue
+        print(f"{trial.name}, seed {given.seed}, in {directory / trial.name}", *timeline(trial, given.seed), sep="\n")
+        record = uvloop.run(run(trial, seed=given.seed, directory=directory / trial.name, fsync=given.fsync))
+        kept += _tell(record)
+    (directory / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
+    sys.exit(0 if all(promise.kept for promise in kept) else 1)
+
+
+if __name__ == "__main__":
+    main()

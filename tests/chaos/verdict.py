@@ -1,0 +1,49 @@
+"""What became of every message: the evidence of a run is collected, kept and checked."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from chaos.campaign import Campaign
+from chaos.checker import check
+from chaos.duplicates import account
+from chaos.evidence import History, collect
+from chaos.facts import Evidence, Kill
+from chaos.record import Record
+from chaos.site import Site, Trial
+from mailing import db
+
+UNWRITTEN: Final = 500  # outcomes of one worker that wait to be recorded, at most: one batch
+LEAST_LAG_S: Final = 0.1
+LEASE_LEFT_S: Final = 15.0
+QUICK_LEASE_LEFT_S: Final = 5.0  # where leases of the dead are shortened
+
+
+async def judge(here: Site, campaign: Campaign, record: Record) -> None:
+    """Call when no worker runs any more."""
+    engine = db.create_engine(here.database.url, application="chaos", pool_size=2)
+    async with here.api() as api:
+        evidence = await collect(db.sessions(engine), api, here.witness.ledger, await _history(here, campaign, record))
+    await engine.dispose()
+    (here.directory / "evidence.json").write_bytes(msgspec.json.encode(evidence))
+    conclude(evidence, record)
+
+
+def conclude(evidence: Evidence, record: Record) -> None:
+    record.beginnings = [datetime.fromtimestamp(call.began_at, UTC) for call in evidence.calls]
+    record.violations = check(evidence)
+    record.accounting = account(evidence, connections=record.trial.connections, unwritten=UNWRITTEN)
+
+
+async def _history(here: Site, campaign: Campaign, record: Record) -> History:
+    return History(
+        actions=campaign.actions,
+        kills=[Kill(kill.pid, kill.at.timestamp()) for kill in record.kills],
+        lag_s=max(LEAST_LAG_S, await here.witness.lag_s()),
+        lease_left_s=_lease_left_s(record.trial),
+    )
+
+
+def _lease_left_s(trial: Trial) -> float:
+    return QUICK_LEASE_LEFT_S if trial.is_quick else LEASE_LEFT_S

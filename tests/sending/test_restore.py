@@ -1,0 +1,365 @@
+"""A restored backup: nothing is sent from it until an operator says so, and no id is used again."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.exc import DBAPIError
+
+from mailing import queue, resuming
+from mailing.db import transaction
+from mailing.messages.restored import REASON
+from mailing.resuming import Plan, doubt_messages, pause_mailings, raise_ids, resume
+from mailing.sending.plan import plan_mailing
+from mailing.settings import Settings
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+BEYOND = 10**12
+ADD_MESSAGE = """
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES (1, 1000, now(), now()) RETURNING id"""
+
+
+@dataclass(frozen=True)
+class Backups:
+    """Of the test's own database; `restore` puts the backup in its place, under the same name."""
+
+    name: str
+    url: str
+    admin: asyncpg.Connection
+    directory: Path
+
+    async def copy(self) -> None:
+        await self._everybody_out()
+        await self.admin.execute(f"CREATE DATABASE {self.name}_copy TEMPLATE {self.name} STRATEGY file_copy")
+        await self.admin.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+
+    async def put_back_copy(self) -> None:
+        await self.admin.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
+        await self.admin.execute(f"ALTER DATABASE {self.name}_copy RENAME TO {self.name}")
+
+    async def dump(self) -> None:
+        await self._run("pg_dump", "-Fc", "-f", str(self.directory / "dump"), self.url)
+
+    async def put_back_dump(self) -> None:
+        await self.admin.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
+        await self.admin.execute(f"CREATE DATABASE {self.name} TEMPLATE template0")
+        await self._run("pg_restore", "-d", self.url, str(self.directory / "dump"))
+
+    async def _everybody_out(self) -> None:
+        await self.admin.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+        await self.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", self.name)
+
+    async def _run(self, *command: str) -> None:
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+
+
+Way = tuple[Callable[[Backups], Awaitable[None]], Callable[[Backups], Awaitable[None]]]
+COPY: Way = (Backups.copy, Backups.put_back_copy)
+DUMP: Way = (Backups.dump, Backups.put_back_dump)
+needs_clients = pytest.mark.skipif(not shutil.which("pg_dump"), reason="pg_dump and pg_restore are not on PATH")
+
+
+@pytest.fixture
+async def backups(database_url: str, tmp_path: Path) -> AsyncIterator[Backups]:
+    name = database_url.rsplit("/", 1)[1]
+    admin = await asyncpg.connect(os.environ["MAILING_TEST_DATABASE_URL"])
+    yield Backups(name, database_url, admin, tmp_path)
+    await admin.execute(f"DROP DATABASE IF EXISTS {name}_copy WITH (FORCE)")
+    await admin.close()
+
+
+@dataclass(frozen=True)
+class Restored:
+    """`planned` was unsent at the backup and sent after it."""
+
+    campaign: Campaign
+    planned: int
+
+    async def resume(self, *, hold: bool = False, told: bool = False) -> list[str]:
+        said: list[str] = []
+        await resume(self.campaign.sessions, Plan(hold=hold, say=said.append, told=told))
+        return said
+
+
+async def _restored(campaign: Campaign, backups: Backups, settings: Settings, working: WorkerOf, way: Way) -> Restored:
+    """One mailing is planned, then comes the backup, then it is sent, then the backup takes the database's place."""
+    await campaign.clients(30)
+    mailing = await campaign.mailing()
+    await plan_mailing(campaign.sessions, mailing)
+    take, put_back = way
+    await take(backups)
+    async with working(settings):
+        assert await campaign.finished(mailing) == {"planned": 30, "sent": 30}
+    await put_back(backups)
+    return Restored(campaign, mailing)
+
+
+@pytest.mark.parametrize("way", [COPY, pytest.param(DUMP, marks=needs_clients)], ids=["template", "pg_dump"])
+async def test_a_restored_database_sends_nothing_until_told_and_then_the_rest_under_the_same_ids(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups, way: Way
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, way)
+    before = await sandbox.ledger()
+    async with working(settings):
+        await _woken_in_vain(campaign, restored.planned)
+        assert await sandbox.ledger() == before
+        said = await restored.resume()
+        assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
+        later = await campaign.mailing()
+        assert await campaign.finished(later) == {"planned": 30, "sent": 30}
+    assert f"mailing {restored.planned}: 30 unsent at the backup may have been sent since" in "\n".join(said)
+    ledger = await sandbox.ledger()
+    assert {(item["id"], item["repeats"]) for item in ledger[30:60]} == {(item["id"], 1) for item in before}
+    assert {item["id"] for item in ledger[60:]} == set(range(BEYOND, BEYOND + 30))
+    assert later == 10**9
+
+
+async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    before = await sandbox.ledger()
+    await restored.resume(hold=True)
+    async with working(settings):
+        assert await campaign.finished(restored.planned) == {"planned": 30, "unknown": 30}
+    assert await sandbox.ledger() == before
+    (first, *_) = await campaign.messages(restored.planned)
+    story = (await campaign.api.get(f"/messages/{first['id']}/")).json()
+    assert story["last_error"] == REASON
+    assert [(item["number"], item["outcome"], item["reason"]) for item in story["history"]] == [
+        (1, "ambiguous", REASON)
+    ]
+
+
+async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    (message, *_) = await campaign.rows("""
+        UPDATE message SET status = 'sending', attempt_no = 4, attempts = 3, phone = '79990000000', text_revision = 1,
+            lease_until = now() + interval '1 min' WHERE id = (SELECT min(id) FROM message) RETURNING id""")
+    await restored.resume()
+    history = await campaign.rows(
+        "SELECT number, outcome FROM attempt WHERE message_id = :id ORDER BY 1", id=message.id
+    )
+    assert [tuple(row) for row in history] == [(4, "ambiguous"), (5, "ambiguous")]
+    (row,) = await campaign.rows("SELECT status, attempts, phone FROM message WHERE id = :id", id=message.id)
+    assert tuple(row) == ("pending", 5, "79990000000")
+
+
+async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_an_operator(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    """Its messages went out under ids that the backup doesn't know."""
+    scheduled = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    await _let_it_begin(campaign, scheduled)
+    before = await sandbox.ledger()
+    async with working(settings):
+        await _woken_in_vain(campaign, scheduled)
+        assert (await campaign.statistics(scheduled))["launched"] is False
+        said = await restored.resume()
+        await campaign.until(lambda: _counts(campaign, scheduled, {"planned": 30, "pending": 30}))
+        assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
+        assert (await campaign.statistics(scheduled))["status"] == "paused"
+        assert {item["id"] for item in await sandbox.ledger()} == {item["id"] for item in before}
+        await campaign.api.post(f"/mailings/{scheduled}/resume")
+        assert await campaign.finished(scheduled) == {"planned": 30, "sent": 30}
+    assert any(line.startswith(f"mailing {scheduled}: whom it reached") for line in said)
+    assert {message["id"] for message in await campaign.messages(scheduled)} == set(range(BEYOND, BEYOND + 30))
+
+
+async def test_a_mailing_whose_audience_was_being_written_down_at_the_backup_is_paused(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    await campaign.rows("UPDATE mailing SET planned_revision = 0 WHERE id = :id RETURNING id", id=restored.planned)
+    await restored.resume()
+    assert (await campaign.statistics(restored.planned))["status"] == "paused"
+
+
+async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    """Their workers are gone, and no job of the same kind may wait for them."""
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    await campaign.rows("UPDATE procrastinate_jobs SET status = 'doing' RETURNING id")
+    async with working(settings):
+        await restored.resume()
+        assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups, steps: int
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    plan = Plan(hold=False, say=lambda _: None)
+    began_at = await raise_ids(campaign.sessions, plan)
+    if steps > 1:
+        await doubt_messages(campaign.sessions, plan, began_at)
+    if steps > 2:
+        await pause_mailings(campaign.sessions, plan)
+    assert await _is_restored(campaign)
+    await restored.resume()
+    assert not await _is_restored(campaign)
+    doubts = await campaign.rows("SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason = :r", r=REASON)
+    assert tuple(doubts[0]) == (30, 30)
+    assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
+    finished = await campaign.rows("SELECT count(*), count(finished_at) FROM restoration")
+    assert tuple(finished[0]) == (1, 1)
+
+
+async def test_each_restore_raises_the_ids_again_though_none_was_used(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    """The backup may have been taken right after the last resume, and ids been used after the backup."""
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    await restored.resume()
+    await backups.copy()
+    await backups.put_back_copy()
+    await restored.resume()
+    assert await _next_ids(campaign) == [2 * BEYOND, 2 * 10**9, 2 * 10**9]
+    doubts = await campaign.rows("SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason = :r", r=REASON)
+    assert tuple(doubts[0]) == (60, 30)
+
+
+async def test_a_dry_run_says_the_same_and_changes_nothing(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    before = await _everything(campaign)
+    said: list[str] = []
+    await resuming.forecast(campaign.sessions, Plan(hold=False, say=said.append))
+    assert await _everything(campaign) == before
+    assert said[:-1] == (await restored.resume())[:-1]
+
+
+async def test_a_database_that_was_not_restored_is_left_alone_unless_somebody_knows_better(
+    campaign: Campaign,
+) -> None:
+    restored = Restored(campaign, 0)
+    before = await _everything(campaign)
+    assert await restored.resume() == ["This database was not restored from a backup: nothing to do."]
+    assert await _everything(campaign) == before
+    assert (await restored.resume(told=True))[-1] == "Sending goes on."
+    assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
+    (kinds,) = await campaign.rows("SELECT array_agg(kind || ' by ' || actor) FROM event")
+    assert kinds[0] == ["database.resumed_after_restore by command line"]
+
+
+@pytest.mark.parametrize("change", ["cancel", "delete", "end"])
+async def test_in_a_restored_database_no_mailing_ends_as_if_it_had_never_been_sent(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups, change: str
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    before = await sandbox.ledger()
+    if change == "cancel":
+        assert (await campaign.api.post(f"/mailings/{restored.planned}/cancel")).json()["status"] == "cancelled"
+    elif change == "delete":
+        assert (await campaign.api.delete(f"/mailings/{restored.planned}/")).status_code == 204
+    else:
+        await campaign.rows("UPDATE mailing SET ends_at = now() WHERE id = :id RETURNING id", id=restored.planned)
+    async with working(settings):
+        await _woken_in_vain(campaign, restored.planned)
+        assert await _statuses(campaign, restored.planned) == {"pending": 30}
+        await restored.resume()
+        await campaign.until(lambda: _are(campaign, restored.planned, {"unknown": 30}))
+    assert await sandbox.ledger() == before
+
+
+async def test_whoever_opts_out_or_goes_from_a_restored_database_is_not_sent_to_again(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    """Their opt-outs since the backup are lost with it: they are entered again before sending is resumed."""
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    opted_out, gone, *_ = [row.id for row in await campaign.rows("SELECT id FROM client ORDER BY id")]
+    assert (await campaign.api.patch(f"/clients/{opted_out}/", json={"opted_out": True})).status_code == 200
+    assert (await campaign.api.delete(f"/clients/{gone}/")).status_code == 204
+    assert await campaign.counts(restored.planned) == {"planned": 30, "pending": 30}
+    async with working(settings):
+        await restored.resume()
+        assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 28, "unknown": 2}
+    messages = await campaign.messages(restored.planned)
+    assert {message["client_id"] for message in messages if message["status"] == "unknown"} == {opted_out, gone}
+    assert len(await sandbox.ledger()) == 30 + 28
+
+
+async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    before = await sandbox.ledger()
+    assert (await campaign.api.post(f"/mailings/{restored.planned}/pause")).status_code == 200
+    await restored.resume()
+    async with working(settings):
+        await _woken_in_vain(campaign, restored.planned)
+        assert await _statuses(campaign, restored.planned) == {"pending": 30}
+    assert await sandbox.ledger() == before
+
+
+async def test_no_message_gets_an_id_in_a_restored_database(
+    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+) -> None:
+    restored = await _restored(campaign, backups, settings, working, COPY)
+    with pytest.raises(DBAPIError, match="run mailing resume-after-restore"):
+        await campaign.rows(ADD_MESSAGE)
+    await restored.resume()
+    created = await campaign.rows(ADD_MESSAGE)
+    assert created[0].id == BEYOND
+
+
+async def _woken_in_vain(campaign: Campaign, mailing: int) -> None:
+    """Every job that could move the mailing has run."""
+    async with transaction(campaign.sessions) as session:
+        await queue.defer(session, "plan_mailing", mailing_id=mailing)
+        await queue.defer(session, "settle_mailing", mailing_id=mailing)
+        await queue.defer(session, "send_mailing", mailing_id=mailing, lane=0)
+
+    async def idle() -> bool:
+        return not await campaign.rows(
+            "SELECT id FROM procrastinate_jobs WHERE task_name LIKE '%_mailing' AND scheduled_at IS NULL"
+        )
+
+    await campaign.until(idle)
+
+
+async def _statuses(campaign: Campaign, mailing: int) -> dict[str, int]:
+    """Of a deleted mailing too."""
+    found = await campaign.rows("SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY 1", id=mailing)
+    return {row.status: row.count for row in found}
+
+
+async def _are(campaign: Campaign, mailing: int, statuses: dict[str, int]) -> bool:
+    return await _statuses(campaign, mailing) == statuses
+
+
+async def _let_it_begin(campaign: Campaign, mailing: int) -> None:
+    await campaign.rows(
+        "UPDATE mailing SET starts_at = now() - interval '1 min' WHERE id = :id RETURNING id", id=mailing
+    )
+
+
+async def _counts(campaign: Campaign, mailing: int, counts: dict[str, int]) -> bool:
+    return await campaign.counts(mailing) == counts
+
+
+async def _is_restored(campaign: Campaign) -> bool:
+    return bool((await campaign.rows("SELECT home <> database_home() FROM gateway"))[0][0])
+
+
+async def _next_ids(campaign: Campaign) -> list[int]:
+    tables = ("message", "mailing", "client")
+    return [(await campaign.rows(f"SELECT last_value FROM {table}_id_seq"))[0][0] for table in tables]
+
+
+async def _everything(campaign: Campaign) -> list[Any]:
+    tables = ("gateway", "mailing", "message", "attempt", "event", "restoration", "message_id_seq", "mailing_id_seq")
+    return [[tuple(row) for row in await campaign.rows(f"SELECT * FROM {table} ORDER BY 1")] for table in tables]

@@ -1,0 +1,165 @@
+"""Workers that freeze, block, or wait for an answer that never comes: others go on, and so do they themselves."""
+
+import asyncio
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.settings import Settings
+from processes import until
+from proxy import proxy
+from rows import add_mailing, add_messages
+from sending.conftest import Campaign, Sandbox, WorkerOf
+from sending.faulty_worker import supervised_worker, worker
+
+pytestmark = pytest.mark.timeout(300)
+
+USUAL = 30, 40  # seconds: the event loop's limit, the database's
+HASTY = 5, 10
+
+
+async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
+) -> None:
+    """It is frozen in a call for longer than all its limits; the other one has sent the message meanwhile."""
+    await campaign.clients(1)
+    await sandbox.behave(latency_s=2.0)
+    async with worker(settings, tmp_path, *HASTY) as frozen:
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _calling(campaign, mailing))
+        await asyncio.sleep(0.5)
+        frozen.send_signal(signal.SIGSTOP)
+        await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
+        async with worker(settings, tmp_path, *USUAL) as other:
+            assert await campaign.finished(mailing) == {"planned": 1, "sent": 1}
+            await asyncio.sleep(max(HASTY))
+            assert not await _reported(campaign)
+            frozen.send_signal(signal.SIGCONT)
+            await campaign.until(lambda: _reported(campaign))
+            other.send_signal(signal.SIGTERM)
+            assert await other.wait() == 0
+        assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
+        assert await campaign.rows("SELECT status, attempt_no, attempts FROM message") == [("sent", 2, 2)]
+        assert len(await campaign.rows("SELECT number FROM attempt WHERE number = 2 AND outcome = 'accepted'")) == 1
+        assert await campaign.finished(await campaign.mailing()) == {"planned": 1, "sent": 1}
+        frozen.send_signal(signal.SIGTERM)
+        assert await frozen.wait() == 0
+
+
+async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
+    campaign: Campaign, engine: AsyncEngine, settings: Settings, tmp_path: Path, working: WorkerOf
+) -> None:
+    clients = await campaign.clients(50)
+    mailing = await add_mailing(engine)
+    await add_messages(engine, mailing, ["pending"] * 50, first_client=clients[0])
+    async with worker(settings, tmp_path, *USUAL, "claim.inside", "freeze") as frozen:
+        await campaign.until(lambda: _locked(campaign))
+        async with working(settings):
+            assert await campaign.finished(mailing) == {"planned": 50, "sent": 50}
+        frozen.send_signal(signal.SIGCONT)
+        frozen.send_signal(signal.SIGTERM)
+        assert await frozen.wait() == 0
+    assert await campaign.rows("SELECT count(*), max(number) FROM attempt") == [(50, 1)]
+
+
+async def test_a_worker_whose_event_loop_is_blocked_ends_itself_and_is_started_again(
+    campaign: Campaign, settings: Settings, tmp_path: Path
+) -> None:
+    await campaign.clients(10)
+    mailing = await campaign.mailing()
+    async with supervised_worker(settings, tmp_path, *HASTY, "claim.before", "block") as said:
+        await until(lambda: said, seconds=60)
+        assert "ended with status 1; starting it again at once" in said[0]
+    async with supervised_worker(settings, tmp_path, *USUAL):
+        assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
+
+
+async def test_a_worker_whose_connections_died_silently_works_again(
+    campaign: Campaign, settings: Settings, tmp_path: Path
+) -> None:
+    """By itself, or by ending itself: what counts is that somebody sends."""
+    await campaign.clients(10)
+    async with proxy(settings) as (between, through), supervised_worker(through, tmp_path, *HASTY):
+        assert await campaign.finished(await campaign.mailing()) == {"planned": 10, "sent": 10}
+        between.freeze()
+        mailing = await campaign.mailing()
+        await asyncio.sleep(2 * max(HASTY))
+        between.forget()
+        assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
+
+
+async def test_a_worker_sends_again_when_the_database_is_back(
+    campaign: Campaign, settings: Settings, tmp_path: Path
+) -> None:
+    await campaign.clients(10)
+    async with proxy(settings) as (between, through), supervised_worker(through, tmp_path, *HASTY) as said:
+        assert await campaign.finished(await campaign.mailing()) == {"planned": 10, "sent": 10}
+        await between.stop()
+        await until(lambda: len(said) > 1, seconds=60)
+        mailing = await campaign.mailing()
+        await between.start()
+        assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
+
+
+async def test_a_row_that_somebody_holds_locked_stops_no_other_one(
+    campaign: Campaign, engine: AsyncEngine, settings: Settings, working: WorkerOf
+) -> None:
+    clients = await campaign.clients(10)
+    mailing = await add_mailing(engine)
+    held, *_ = await add_messages(engine, mailing, ["pending"] * 10, first_client=clients[0])
+    async with engine.begin() as holder:
+        await holder.exec_driver_sql(f"SELECT FROM message WHERE id = {held} FOR UPDATE")
+        async with working(settings):
+            await campaign.until(lambda: _sent(campaign, mailing, 9))
+            assert [row.id for row in await campaign.rows("SELECT id FROM message WHERE status = 'pending'")] == [held]
+            await holder.rollback()
+            assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
+
+
+async def test_results_whose_commit_is_cut_off_are_recorded_once(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(10)
+    async with proxy(settings) as (between, through):
+        between.cut_after = (b"INSERT INTO attempt", b"ON CONFLICT (message_id, number) DO UPDATE", b"COMMIT")
+        async with working(through):
+            mailing = await campaign.mailing()
+            assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
+        assert not between.cut_after
+    assert Counter(item["id"] for item in await sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
+    assert await campaign.rows("SELECT count(*), count(DISTINCT message_id), max(number) FROM attempt") == [(10, 10, 1)]
+
+
+async def test_a_plan_whose_commit_is_cut_off_is_completed(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(10)
+    async with proxy(settings) as (between, through):
+        between.cut_after = (b"INSERT INTO message AS m", b"COMMIT")
+        async with working(through):
+            mailing = await campaign.mailing()
+            assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
+        assert not between.cut_after
+    assert Counter(item["id"] for item in await sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
+
+
+async def _calling(campaign: Campaign, mailing: int) -> bool:
+    return bool((await campaign.counts(mailing)).get("sending"))
+
+
+async def _sent(campaign: Campaign, mailing: int, count: int) -> bool:
+    return (await campaign.counts(mailing)).get("sent") == count
+
+
+async def _reported(campaign: Campaign) -> bool:
+    """What is known of the first attempt comes from the worker itself, not from whoever found it lost."""
+    return bool(await campaign.rows("SELECT number FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"))
+
+
+async def _locked(campaign: Campaign) -> bool:
+    """A row of a message that nobody may claim at the moment."""
+    free = await campaign.rows("SELECT id FROM message FOR UPDATE SKIP LOCKED")
+    return len(free) < len(await campaign.rows("SELECT id FROM message"))

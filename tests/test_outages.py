@@ -1,0 +1,85 @@
+"""The API on an unsteady database: every caller is told within seconds, and afterwards the pool is good again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from conftest import running_api
+from mailing import app, connections
+from mailing.settings import Settings
+from proxy import proxy
+from rows import add_mailing, value
+
+MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
+PATIENCE_S = 60
+
+
+async def statuses(api: httpx.AsyncClient, count: int) -> set[int]:
+    """Of as many requests at once."""
+    answers = await asyncio.gather(*[api.post("/mailings/", json=MAILING) for _ in range(count)])
+    return {answer.status_code for answer in answers}
+
+
+async def test_connections_that_are_dead_without_knowing_it_are_replaced_before_they_are_used(
+    settings: Settings,
+) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        assert await statuses(api, 5) == {201}
+        between.forget()
+        assert await statuses(api, 5) == {201}
+        await between.reset()
+        assert await statuses(api, 5) == {201}
+
+
+async def test_a_database_that_vanished_is_answered_503_and_the_pool_is_good_when_it_is_back(
+    settings: Settings,
+) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        assert await statuses(api, app.POOL_SIZE) == {201}
+        between.freeze()
+        for _ in range(2):
+            assert await statuses(api, app.POOL_SIZE + 1) == {503}
+        between.forget()
+        assert await statuses(api, app.POOL_SIZE) == {201}
+
+
+async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_503(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "LIMIT_S", 1)
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        between.freeze_after = b"INSERT INTO mailing"
+        answer = await api.post("/mailings/", json=MAILING)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        between.forget()
+        assert await statuses(api, app.POOL_SIZE) == {201}
+
+
+async def test_a_request_that_waits_too_long_for_a_lock_is_answered_503_and_others_are_not_affected(
+    engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "LIMIT_S", 1)
+    held, other = await add_mailing(engine), await add_mailing(engine)
+    async with running_api(settings) as api, engine.begin() as holder, asyncio.timeout(PATIENCE_S):
+        await holder.exec_driver_sql(f"SELECT FROM mailing WHERE id = {held} FOR UPDATE")
+        waiting = asyncio.create_task(api.post(f"/mailings/{held}/pause"))
+        assert (await api.post(f"/mailings/{other}/pause")).status_code == 200
+        assert (await api.get(f"/mailings/{held}")).json()["status"] == "running"
+        assert (await waiting).status_code == 503
+
+
+async def test_an_upload_may_take_longer_than_a_transaction_may_stand_still(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    async def upload() -> AsyncIterator[bytes]:
+        yield b"phone,timezone\n79161234567,Europe/Moscow\n"
+        await asyncio.sleep(connections.IDLE_S + 1)
+        yield b"79161234568,Europe/Moscow\n"
+
+    async with running_api(settings) as api:
+        answer = await api.post("/clients/import", content=upload(), headers={"Content-Type": "text/csv"})
+    assert answer.json()["created"] == 2
+    assert await value(engine, "SELECT count(*) FROM client") == 2
