@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chaos import scenarios
 from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
+from mailing.mailings.rules import Status
 from mailing.messages.repository import Claimed, Step, claim
 from mailing.sending.next_step import Moment, Policy, after_call
 from mailing.zones import zone_named
@@ -63,6 +64,10 @@ def in_utc(_name: str) -> ZoneInfo:
     return zone_named("UTC")
 
 
+def at_once(_starts_at: datetime, _now: datetime) -> Status:
+    return Status.running
+
+
 def losing_the_first() -> Callable[..., Awaitable[list[Claimed]]]:
     lost = False
 
@@ -86,6 +91,7 @@ CLAIM = "mailing.messages.repository._CLAIM"
 STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
 RECORD = "mailing.messages.repository._RECORD"
 RECLAIM = "mailing.messages.repository._RECLAIM"
+BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
 PLAN = "mailing.messages.openings._PLAN"
 SLICE = "mailing.messages.openings._SLICE"
 CLAIMED_SINCE_PLAN = "(g.revision = 1 OR m.lease_until - make_interval(secs => 60) >= g.planning_at)"
@@ -165,19 +171,45 @@ MUTANTS = (
     ),
     Mutant(
         bug="what was sent is claimed again",
-        scenario=scenarios.trouble,
+        scenario=scenarios.paused,
         invariant="I5",
         patches=(
-            sql(CLAIM, "status = 'pending' AND due_at", "status IN ('pending', 'sent') AND due_at"),
+            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sent' AND attempt_no = 1) AND"),
             sql(CLAIM, "waiting = NULL", "waiting = NULL, finished_at = NULL"),
         ),
         schema=(ANY_TRANSITION,),
+    ),
+    Mutant(
+        bug="a lost worker's message is called again as if it had never been called",
+        scenario=scenarios.lost,
+        invariant="I5",
+        patches=(
+            sql(RECLAIM, "ambiguous = true", "ambiguous = false"),
+            sql(RECLAIM, "now(), 'ambiguous'", "now(), 'not_sent'"),
+        ),
+    ),
+    Mutant(
+        bug="attempts are not written down",
+        scenario=scenarios.calm,
+        invariant="I6",
+        patches=(sql(RECORD, "FROM result WHERE outcome IS NOT NULL", "FROM result WHERE false"),),
     ),
     Mutant(
         bug="the claim is not committed before the call",
         scenario=scenarios.calm,
         invariant="I6",
         patches=(instead("mailing.sending.send.claim", losing_the_first()),),
+    ),
+    Mutant(
+        bug="a mailing begins when it is made and not at its start",
+        scenario=scenarios.scheduled,
+        invariant="I7",
+        patches=(
+            instead("mailing.mailings.rules.status_at_creation", at_once),
+            sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
+            sql(CLAIM, "AND now() >= g.starts_at", ""),
+            sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),
+        ),
     ),
     Mutant(
         bug="the window is compared with UTC",
@@ -201,7 +233,7 @@ MUTANTS = (
         bug="nothing is looked at before the call",
         scenario=scenarios.deleted,
         invariant="I7",
-        patches=(instead("mailing.sending.send.still_allowed", anything_goes),),
+        patches=(instead("mailing.sending.watch.still_allowed", anything_goes),),
     ),
     Mutant(
         bug="the end is not looked at before the call",
@@ -223,9 +255,11 @@ MUTANTS = (
     ),
     Mutant(
         bug="two workers may claim the same message",
-        scenario=scenarios.calm,
+        scenario=scenarios.slow,
         invariant="I8",
-        patches=(sql(CLAIM, "status = 'pending' AND due_at", "status IN ('pending', 'sending') AND due_at"),),
+        patches=(
+            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sending' AND attempt_no = 1) AND"),
+        ),
     ),
     Mutant(
         bug="a repeat takes the new text",

@@ -36,12 +36,31 @@ async def trouble(stage: Stage) -> None:
         await stage.settle()
 
 
+async def slow(stage: Stage) -> None:
+    """Every call lasts longer than a busy gateway may be late with its notes."""
+    await stage.campaign.clients(4)
+    await stage.gateway.change({"latency_s": 2.0})
+    async with stage.working():
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
 async def abroad(stage: Stage) -> None:
     """The window is open in UTC; where the clients are, it will open after the mailing's end."""
     await stage.campaign.clients(5, timezone="Etc/GMT-6")
     await stage.campaign.clients(5, timezone="UTC")
     async with stage.working():
         await stage.campaign.mailing(local_window=_hours_around(datetime.now(UTC)))
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def scheduled(stage: Stage) -> None:
+    """A start that is still to come when the worker is ready."""
+    await stage.campaign.clients(5)
+    async with stage.working():
+        await stage.campaign.mailing(starts_in_s=4)
         await stage.until(lambda: _called(stage))
         await stage.settle()
 
