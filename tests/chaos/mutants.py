@@ -198,7 +198,7 @@ MUTANTS = (
         bug="the claim is not committed before the call",
         scenario=scenarios.calm,
         invariant="I6",
-        patches=(instead("mailing.sending.send.claim", losing_the_first()),),
+        patches=(lambda monkeypatch: monkeypatch.setattr("mailing.sending.send.claim", losing_the_first()),),
     ),
     Mutant(
         bug="a mailing begins when it is made and not at its start",

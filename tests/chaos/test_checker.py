@@ -79,6 +79,15 @@ def test_a_call_may_overlap_another_only_when_its_lease_ran_out() -> None:
     assert broken(replace(frozen, lease_left_s=71)) == ["I8"]
 
 
+def test_a_call_given_up_by_its_client_may_be_noted_as_ended_a_little_late() -> None:
+    attempts = [attempt(1, 10, "ambiguous"), attempt(2, 11, "accepted")]
+    message = replace(MESSAGE, attempt_no=2, ambiguous=True)
+    given_up = replace(GOOD, calls=[call(10, how="client left", lasts_s=1.05), call(11)], attempts=attempts)
+    assert broken(replace(given_up, messages=[message])) == []
+    given_up.calls[0].how = "answered 500"
+    assert broken(replace(given_up, messages=[message])) == ["I8"]
+
+
 def test_an_attempt_that_was_never_written_to_the_gateway_is_no_call() -> None:
     message = replace(MESSAGE, attempt_no=2)
     attempts = [attempt(1, 9, "not_sent"), attempt(2, 10, "accepted")]
