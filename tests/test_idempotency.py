@@ -9,7 +9,8 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 from msgspec import structs
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
@@ -120,6 +121,27 @@ async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(
     assert is_repeated(await api.post("/clients/import", content=in_pieces(FILE), headers=KEY), first)
     assert await value(engine, "SELECT count(*) FROM client") == 0
     assert is_refused(await api.post("/clients/import", content=FILE + "\n", headers=KEY), 422)
+
+
+async def test_an_import_is_judged_before_a_transaction_begins_and_the_key_is_taken_first_in_it(api: Api) -> None:
+    """The server ends a transaction that is idle for as long as the judging of a long file takes."""
+    executed: list[str] = []
+
+    def note(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        executed.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert is_refused(await api.post("/clients/import", content="no,header\n" + FILE, headers=KEY), 400)
+        assert not any("pg_try_advisory" in statement for statement in executed)
+        assert (await api.post("/clients/import", content=FILE, headers=KEY)).status_code == 200
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    taken, staged = (
+        next(n for n, statement in enumerate(executed) if words in statement)
+        for words in ("pg_try_advisory", "staged_client")
+    )
+    assert taken < staged
 
 
 async def in_pieces(file: str) -> AsyncIterator[bytes]:
@@ -346,7 +368,7 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(
     settings: Settings, engine: AsyncEngine
 ) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
-        between.cut_after = (b"COMMIT",)
+        between.cut_after = (b"INSERT INTO idempotency_key", b"COMMIT")
         assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
         answer = await once_settled(api)
     assert (answer.status_code, answer.headers["location"]) == (201, "/mailing/api/mailings/1/")

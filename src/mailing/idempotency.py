@@ -5,7 +5,8 @@ and is not stored; the same request is judged anew. Of two at once one has the k
 that ends with the transaction, whatever becomes of the process.
 
 The body is read to its end first, because its digest tells whether the request is the same one; a long body lies in a
-temporary file meanwhile. So a slow upload holds neither a connection nor the key.
+temporary file meanwhile. The key is taken by the handler's first statement: neither a slow upload nor the judging of a
+long file holds a connection, in a transaction that the server would end as idle.
 """
 
 import hashlib
@@ -22,10 +23,11 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
-from sqlalchemy import Row, text
+from sqlalchemy import Connection, Row, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
 
-from mailing.db import transaction
+from mailing.db import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
 
 HEADER = "Idempotency-Key"
@@ -59,7 +61,7 @@ _FORGET = text("""
 
 @dataclass
 class Keyed:
-    """A POST with a key. `request` is its digest, once the key is its own and the handler may begin."""
+    """A POST with a key. `request` is its digest, once the handler may begin."""
 
     key: str
     session: AsyncSession
@@ -81,14 +83,14 @@ class Idempotency:
         if key is None:
             await self.app(scope, receive, send)
             return
-        for event in await self._committed(scope, receive, key):
-            await send(event)
+        for message in await self._committed(scope, receive, key):
+            await send(message)
 
     async def _committed(self, scope: Scope, receive: Receive, key: str) -> list[Any]:
         answer: list[Any] = []
 
-        async def hold_back(event: Any) -> None:  # noqa: ANN401 - an ASGI event
-            answer.append(event)
+        async def hold_back(message: Any) -> None:  # noqa: ANN401 - an ASGI event
+            answer.append(message)
 
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
             async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
@@ -111,7 +113,7 @@ def _key_of(scope: Scope) -> str | None:
 async def begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
     """Before the handler and instead of it: the stored answer, if there is one.
 
-    Raises Invalid for a malformed key, Conflict while another request has it, KeyReused if it had another request.
+    Raises Invalid for a malformed key, KeyReused if it had another request.
     """
     keyed: Keyed | None = request.scope["state"].get("keyed")
     if keyed is None:
@@ -119,9 +121,11 @@ async def begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
     if not re.fullmatch(PATTERN, keyed.key):
         raise Invalid(FieldError(HEADER, f"must be {RULE}"))
     digest = await _read(request, keyed.body)
-    stored = await _take(keyed.session, caller=request.user, key=keyed.key)
+    names = {"caller": request.user, "key": keyed.key}
+    stored = await _stored(request.app.state.sessions, names)
     if stored is None:
         keyed.request = digest
+        _take_with_first_statement(keyed.session, names)
         return None
     if stored.request != digest:
         raise KeyReused(f"This {HEADER} was used for another request; send a new key with a new request.")
@@ -145,12 +149,20 @@ async def _next_chunk(body: IO[bytes]) -> HTTPRequestEvent:
     return {"type": "http.request", "body": chunk, "more_body": len(chunk) == _CHUNK}
 
 
-async def _take(session: AsyncSession, *, caller: str, key: str) -> Row[*tuple[Any, ...]] | None:
-    """What is stored under the key, which is nobody else's until the transaction ends."""
-    names = {"caller": caller, "key": key}
-    if not await session.scalar(_LOCK, names):
-        raise Conflict(f"A request with this {HEADER} is still in progress; send it again in a moment.")
-    return (await session.execute(_FIND, names)).first()
+async def _stored(sessions: Sessions, names: dict[str, str]) -> Row[*tuple[Any, ...]] | None:
+    async with transaction(sessions) as session:
+        return (await session.execute(_FIND, names)).first()
+
+
+def _take_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
+    """That statement raises Conflict where another request has the key, or had it since we looked."""
+
+    def take(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        free = connection.execute(_LOCK, names).scalar_one()
+        if not free or connection.execute(_FIND, names).first() is not None:
+            raise Conflict(f"A request with this {HEADER} is still in progress; send it again in a moment.")
+
+    event.listen(session.sync_session, "after_begin", take, once=True)
 
 
 async def provide_session(request: Request[Any, Any, Any], state: State) -> AsyncIterator[AsyncSession]:
@@ -173,7 +185,7 @@ async def _keep(keyed: Keyed, caller: str, answer: list[Any]) -> None:
         "request": keyed.request,
         "status": start["status"],
         "headers": json.dumps(headers),
-        "body": b"".join(event.get("body", b"") for event in rest),
+        "body": b"".join(message.get("body", b"") for message in rest),
     }
     await keyed.session.execute(_KEEP, values)
 
