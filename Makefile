@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos check containers format lock
+.PHONY: help demo up test chaos drills check containers format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ test: .venv/.ready ## the whole test suite
 
 chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages are sent; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.run $(ARGS)
+
+drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
+	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)
 
 check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff format --check

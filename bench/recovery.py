@@ -38,7 +38,7 @@ async def main(faults: list[str]) -> None:
             for fault in faults:
                 print(f"{fault}: sends {await _recovery(up.pid, port, between, fault):.1f} s later", flush=True)
         finally:
-            up.send_signal(signal.SIGINT)
+            up.terminate()
             await up.wait()
             await between.stop()
 

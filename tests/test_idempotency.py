@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from litestar.routes import HTTPRoute
 from msgspec import structs
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
@@ -102,6 +104,16 @@ async def test_every_post_of_the_api_keeps_its_answer_without_having_to_know(api
         assert is_repeated(await api.post(path, headers=key, **request), first)
 
 
+def test_no_route_takes_the_place_of_the_mechanism(settings: Settings) -> None:
+    """Litestar runs one `before_request`, the nearest."""
+    routes = [route for route in create_app(settings).routes if isinstance(route, HTTPRoute)]
+    posts = [route for route in routes if route.path.startswith("/mailing/api/") and "POST" in route.methods]
+    handlers = [route.route_handler_map["POST"][0] for route in posts]
+    assert len(handlers) >= 6
+    assert {handler.resolve_before_request() for handler in handlers} == {idempotency.begin}
+    assert all(idempotency.Idempotency in handler.resolve_middleware() for handler in handlers)
+
+
 async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(api: Api, engine: AsyncEngine) -> None:
     first = await api.post("/clients/import", content=FILE, headers=KEY)
     assert (first.status_code, first.json()["created"], first.json()["rejected"]) == (200, 2, 1)
@@ -109,6 +121,27 @@ async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(
     assert is_repeated(await api.post("/clients/import", content=in_pieces(FILE), headers=KEY), first)
     assert await value(engine, "SELECT count(*) FROM client") == 0
     assert is_refused(await api.post("/clients/import", content=FILE + "\n", headers=KEY), 422)
+
+
+async def test_an_import_is_judged_before_a_transaction_begins_and_the_key_is_taken_first_in_it(api: Api) -> None:
+    """The server ends a transaction that is idle for as long as the judging of a long file takes."""
+    executed: list[str] = []
+
+    def note(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        executed.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert is_refused(await api.post("/clients/import", content="no,header\n" + FILE, headers=KEY), 400)
+        assert not any("pg_try_advisory" in statement for statement in executed)
+        assert (await api.post("/clients/import", content=FILE, headers=KEY)).status_code == 200
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    taken, staged = (
+        next(n for n, statement in enumerate(executed) if words in statement)
+        for words in ("pg_try_advisory", "staged_client")
+    )
+    assert taken < staged
 
 
 async def in_pieces(file: str) -> AsyncIterator[bytes]:
@@ -335,7 +368,7 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(
     settings: Settings, engine: AsyncEngine
 ) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
-        between.cut_after = (b"COMMIT",)
+        between.cut_after = (b"INSERT INTO idempotency_key", b"COMMIT")
         assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
         answer = await once_settled(api)
     assert (answer.status_code, answer.headers["location"]) == (201, "/mailing/api/mailings/1/")

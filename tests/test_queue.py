@@ -237,13 +237,48 @@ async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_no
         await soon(lambda: jobs(engine), [("plan", {"mailing_id": 1}, None, "doing")])
 
 
-async def test_a_worker_whose_database_goes_away_raises(settings: Settings) -> None:
+@pytest.mark.parametrize("vanish", ["stop", "freeze"])
+async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises(
+    settings: Settings, vanish: str
+) -> None:
+    stop = asyncio.Event()
     async with proxy(settings) as (between, through):
-        worker = asyncio.create_task(
-            Queue(str(through.database_url), concurrency=1, patience_s=0.3).run(asyncio.Event())
-        )
+        worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, patience_s=0.3).run(stop))
         await asyncio.sleep(0.5)
         assert not worker.done()
-        await between.stop()
-        with pytest.raises(Exception, match=r"Database error|ended by itself"):
-            await asyncio.wait_for(worker, 10)
+        if vanish == "stop":
+            await between.stop()
+        else:
+            between.freeze()
+        await asyncio.wait_for(stop.wait(), 60)
+        with pytest.raises(Exception, match=r"Database error|ended by itself|^$"):
+            await asyncio.wait_for(worker, 60)
+
+
+async def test_a_worker_that_lost_its_notifications_alone_goes_on(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    done = asyncio.Event()
+
+    async def handler(mailing_id: int) -> None:
+        del mailing_id
+        done.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    async with working(queue) as stop:
+        await soon(lambda: _listening(engine), 1)
+        await run(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {LISTENING}")
+        await enqueue(sessions, mailing_id=1)
+        await asyncio.wait_for(done.wait(), 30)
+        await soon(lambda: _listening(engine), 1)
+        assert not stop.is_set()
+
+
+LISTENING = "query LIKE 'LISTEN%' AND datname = current_database()"
+
+
+async def _listening(engine: AsyncEngine) -> int:
+    (row,) = await run(engine, f"SELECT count(*) FROM pg_stat_activity WHERE {LISTENING}")
+    count: int = row[0]
+    return count

@@ -16,6 +16,9 @@ from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+# The database away, or gone in the middle of a statement; the last is a connection that asyncpg itself lost track of.
+BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+
 CONNECT_S = 5
 PROOF_S = 2
 LATER_S = 2  # than the server's own limit of a statement
@@ -80,7 +83,7 @@ async def _answers(driver: asyncpg.Connection) -> None:
     """Raises InvalidatePoolError: SQLAlchemy replaces this connection, and later each other one of its age."""
     try:
         await driver.execute("SELECT", timeout=PROOF_S)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except BROKEN as error:
         driver.terminate()
         raise InvalidatePoolError from error
 

@@ -4,8 +4,9 @@ The answer is stored by the transaction that makes the change: there are both or
 and is not stored; the same request is judged anew. Of two at once one has the key, by a lock that nobody waits for and
 that ends with the transaction, whatever becomes of the process.
 
-The body is read to its end before the database is asked: its digest tells whether the request is the same one, and a
-slow upload holds neither a connection nor the key. A long one lies in a temporary file meanwhile.
+The body is read to its end first, because its digest tells whether the request is the same one; a long body lies in a
+temporary file meanwhile. The key is taken by the handler's first statement: neither a slow upload nor the judging of a
+long file holds a connection, in a transaction that the server would end as idle.
 """
 
 import hashlib
@@ -22,10 +23,11 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
-from sqlalchemy import Row, text
+from sqlalchemy import Connection, Row, event, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
 
-from mailing.db import transaction
+from mailing.db import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
 
 HEADER = "Idempotency-Key"
@@ -34,6 +36,7 @@ RULE = "1 to 255 visible ASCII characters, such as a UUID"
 REPLAYED = "Idempotent-Replayed"
 KEPT_H = 24
 
+_NAME = HEADER.lower().encode()
 _IN_MEMORY = 1024 * 1024  # bytes; every body but an import's stays below
 _CHUNK = 64 * 1024
 
@@ -58,7 +61,7 @@ _FORGET = text("""
 
 @dataclass
 class Keyed:
-    """A POST with a key. `request` is its digest, once the key is its own and the work may begin."""
+    """A POST with a key. `request` is its digest, once the handler may begin."""
 
     key: str
     session: AsyncSession
@@ -80,21 +83,21 @@ class Idempotency:
         if key is None:
             await self.app(scope, receive, send)
             return
-        for event in await self._committed(scope, receive, key):
-            await send(event)
+        for message in await self._committed(scope, receive, key):
+            await send(message)
 
     async def _committed(self, scope: Scope, receive: Receive, key: str) -> list[Any]:
         answer: list[Any] = []
 
-        async def hold_back(event: Any) -> None:  # noqa: ANN401 - an ASGI event
-            answer.append(event)
+        async def hold_back(message: Any) -> None:  # noqa: ANN401 - an ASGI event
+            answer.append(message)
 
         with SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
             async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
                 keyed = scope["state"]["keyed"] = Keyed(key, session, body)
                 await self.app(scope, receive, hold_back)
                 ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
-                if keyed.request and 200 <= answer[0]["status"] < 300:
+                if 200 <= answer[0]["status"] < 300:
                     await _keep(keyed, str(scope["user"]), answer)
                     await session.commit()
         return answer
@@ -103,14 +106,14 @@ class Idempotency:
 def _key_of(scope: Scope) -> str | None:
     if scope.get("method") != "POST":
         return None
-    given = [value for name, value in scope["headers"] if name == HEADER.lower().encode()]
+    given = [value for name, value in scope["headers"] if name == _NAME]
     return b", ".join(given).decode("latin-1") if given else None
 
 
 async def begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
     """Before the handler and instead of it: the stored answer, if there is one.
 
-    Raises Invalid for a malformed key, Conflict while another request has it, KeyReused if it had another request.
+    Raises Invalid for a malformed key, KeyReused if it had another request.
     """
     keyed: Keyed | None = request.scope["state"].get("keyed")
     if keyed is None:
@@ -118,9 +121,11 @@ async def begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
     if not re.fullmatch(PATTERN, keyed.key):
         raise Invalid(FieldError(HEADER, f"must be {RULE}"))
     digest = await _read(request, keyed.body)
-    stored = await _take(keyed.session, caller=request.user, key=keyed.key)
+    names = {"caller": request.user, "key": keyed.key}
+    stored = await _stored(request.app.state.sessions, names)
     if stored is None:
         keyed.request = digest
+        _take_with_first_statement(keyed.session, names)
         return None
     if stored.request != digest:
         raise KeyReused(f"This {HEADER} was used for another request; send a new key with a new request.")
@@ -144,12 +149,20 @@ async def _next_chunk(body: IO[bytes]) -> HTTPRequestEvent:
     return {"type": "http.request", "body": chunk, "more_body": len(chunk) == _CHUNK}
 
 
-async def _take(session: AsyncSession, *, caller: str, key: str) -> Row[*tuple[Any, ...]] | None:
-    """What is stored under the key, which is nobody else's until the transaction ends."""
-    names = {"caller": caller, "key": key}
-    if not await session.scalar(_LOCK, names):
-        raise Conflict(f"A request with this {HEADER} is still in progress; send it again in a moment.")
-    return (await session.execute(_FIND, names)).first()
+async def _stored(sessions: Sessions, names: dict[str, str]) -> Row[*tuple[Any, ...]] | None:
+    async with transaction(sessions) as session:
+        return (await session.execute(_FIND, names)).first()
+
+
+def _take_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
+    """That statement raises Conflict where another request has the key, or had it since we looked."""
+
+    def take(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        free = connection.execute(_LOCK, names).scalar_one()
+        if not free or connection.execute(_FIND, names).first() is not None:
+            raise Conflict(f"A request with this {HEADER} is still in progress; send it again in a moment.")
+
+    event.listen(session.sync_session, "after_begin", take, once=True)
 
 
 async def provide_session(request: Request[Any, Any, Any], state: State) -> AsyncIterator[AsyncSession]:
@@ -162,6 +175,8 @@ async def provide_session(request: Request[Any, Any, Any], state: State) -> Asyn
 
 
 async def _keep(keyed: Keyed, caller: str, answer: list[Any]) -> None:
+    if keyed.request is None:  # the answer came from here
+        return
     start, *rest = answer
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
     values = {
@@ -170,7 +185,7 @@ async def _keep(keyed: Keyed, caller: str, answer: list[Any]) -> None:
         "request": keyed.request,
         "status": start["status"],
         "headers": json.dumps(headers),
-        "body": b"".join(event.get("body", b"") for event in rest),
+        "body": b"".join(message.get("body", b"") for message in rest),
     }
     await keyed.session.execute(_KEEP, values)
 

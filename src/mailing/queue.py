@@ -101,6 +101,7 @@ class Queue:
                     delete_jobs=DeleteJobCondition.ALWAYS,
                     install_signal_handlers=False,
                     shutdown_graceful_timeout=30,
+                    stalled_worker_timeout=86_400,  # one that only froze is still known when it thaws
                 )
             )
             await _first_of(worker, stop.wait(), self._connector.given_up.wait())

@@ -220,9 +220,9 @@ def _doubt(request: Request[Any, Any, Any]) -> str:
     return " Look first: the change may have been made."
 
 
-# by SQLSTATE, two digits for a whole class: connection, transaction left idle, rollback (deadlock), lack of resources,
-# a lock not got, intervention, system, read-only
+# by SQLSTATE, two digits for a whole class: connection, idle, rollback (deadlock), resources, intervention, read-only
 _PASSING = ("08", "25P03", "40", "53", "55P03", "57", "58", "25006")
+_LOST = (OSError, PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 def _passes(error: Exception) -> bool:
@@ -232,7 +232,7 @@ def _passes(error: Exception) -> bool:
         cause = error.orig and (error.orig.__cause__ or error.orig)
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     misused = isinstance(cause, ValueError)  # asyncpg's DataError is an InterfaceError too
-    busy = isinstance(cause, OSError | PoolTimeout | asyncpg.InterfaceError) and not misused
+    busy = isinstance(cause, _LOST) and not misused
     return lost or busy or str(getattr(cause, "sqlstate", "")).startswith(_PASSING)
 
 
@@ -257,6 +257,7 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     DBAPIError: _database,
     asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `db.driver`
     asyncpg.InterfaceError: _database,
+    asyncpg.InternalClientError: _database,
     OSError: _database,
     ExceptionGroup: _at_the_end,
     Exception: _bug,

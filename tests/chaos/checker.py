@@ -38,13 +38,18 @@ def one_at_a_time(case: Case) -> Iterator[Violation]:
     for trail in case.trails:
         for first, second in zip(trail.pairs, trail.pairs[1:], strict=False):
             after_s = second.call.began_at - first.call.began_at
-            if after_s < min(_lasted_s(first.call) - lag_s, lease_left_s):
+            if after_s < min(_lasted_s(first.call, lag_s), lease_left_s):
                 yield Violation("I8", trail.id, f"call {second.call.n} began during call {first.call.n}")
 
 
-def _lasted_s(call: Call) -> float:
-    """Nothing is known of the end of a call during which the gateway was killed."""
-    return 0.0 if call.ended_at is None else call.ended_at - call.began_at
+def _lasted_s(call: Call, lag_s: float) -> float:
+    """At least: an answer is noted before it leaves, a client's leaving some time after it.
+
+    Nothing is known of the end of a call during which the gateway was killed.
+    """
+    if call.ended_at is None:
+        return 0.0
+    return call.ended_at - call.began_at - (lag_s if call.how == "client left" else 0.0)
 
 
 def counted(case: Case) -> Iterator[Violation]:

@@ -5,7 +5,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -48,22 +48,21 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._first_byte_at = 0.0
         self._busy = False
-        self._call: int | None = None  # its number, while it is under way
+        self.call: int | None = None  # its number, while it is under way
         self._held: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are no subclass
         self.port = transport.get_extra_info("sockname")[1]
         self._host.connections.add(self)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self._host.connections.discard(self)
         self._forget_answer()
-        if self._call is not None:
+        if self.call is not None:
             self._end("client left")
         elif self._buffer:
             self._note_broken()
@@ -75,11 +74,15 @@ class Connection(asyncio.Protocol):
         self._read_on()
 
     def reset(self) -> None:
-        if self._call is not None:
+        if self.call is not None:
             self._end("reset")
         self._forget_answer()
         self._buffer.clear()
         self._transport.abort()
+
+    @property
+    def is_held(self) -> bool:
+        return self._held is not None
 
     def release(self) -> None:
         """An answer that was held back goes out."""
@@ -145,11 +148,11 @@ class Connection(asyncio.Protocol):
             self._answer_json(400, {"code": 400, "message": "the body must be an order with the path's id"})
             return
         ledger, self._busy = self._host.ledger, True
-        self._call = ledger.began(order, request.at)
+        self.call = ledger.began(order, request.at)
         self._host.calls += 1
         reaction, latency_s, chance = self._host.reaction_to(order)
         if reaction.accepts:
-            ledger.accepted(self._call, order, time.time())
+            ledger.accepted(self.call, order, time.time())
         payload = reaction.payload(order, self._host.control, chance)
         latency_s += self._host.control.hang_s if reaction.hangs else 0.0
         if self._host.control.mode == "hold":
@@ -181,10 +184,10 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _end(self, how: str) -> None:
-        assert self._call is not None
-        self._host.ledger.ended(self._call, how, time.time())
+        assert self.call is not None
+        self._host.ledger.ended(self.call, how, time.time())
         self._host.ended[how] += 1
-        self._call = None
+        self.call = None
 
     def _note_broken(self) -> None:
         self._host.ledger.broken(time.time())

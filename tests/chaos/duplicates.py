@@ -7,7 +7,7 @@ from msgspec import Struct
 from chaos.case import Case
 from chaos.facts import Evidence
 from chaos.trails import Pair, Trail
-from chaos.truth import came_late, excused
+from chaos.truth import in_doubt, lease_lost
 
 KILLED = "its worker was lost before it had recorded the outcome"
 THAWED = "its worker thawed after the lease had run out"
@@ -37,20 +37,18 @@ class Accounting(Struct, frozen=True):
 
 def account(evidence: Evidence, *, connections: int, unwritten: int) -> Accounting:
     """`connections` and `unwritten` outcomes are those of one worker: what a kill can leave in doubt."""
+    case = Case(evidence)
     repeats = [
-        Repeat(trail.id, second.call.n, _why(trail, first, second))
-        for trail in Case(evidence).trails
+        Repeat(trail.id, second.call.n, _why(case, trail, first, second))
+        for trail in case.trails
         for first, second in zip(trail.accepted, trail.accepted[1:], strict=False)
     ]
     reasons = Counter(repeat.why for repeat in repeats)
     return Accounting(repeats, dict(reasons), reasons[KILLED], len(evidence.kills) * (connections + unwritten))
 
 
-def _why(trail: Trail, first: Pair, second: Pair) -> str:
-    if not excused(trail, first, second):
-        return UNEXPLAINED
-    if came_late(first, second):
-        return THAWED
-    if first.attempt is None or first.attempt.duration_s is None:
-        return KILLED
-    return f"the gateway accepted it and {first.call.how}"
+def _why(case: Case, trail: Trail, first: Pair, second: Pair) -> str:
+    if in_doubt(trail, first, second):
+        swept = first.attempt is None or first.attempt.duration_s is None
+        return KILLED if swept else f"the gateway had accepted it, and then: {first.call.how}"
+    return THAWED if lease_lost(case, trail, first, second) else UNEXPLAINED

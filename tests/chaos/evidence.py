@@ -1,4 +1,4 @@
-"""Collects the evidence of a fault run: the gateway's ledger, the database's rows, the API's and the report's figures."""
+"""Collects the evidence of a fault run: the gateway's ledger, the rows, and the figures of the API and the report."""
 
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,7 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chaos.facts import FINAL, STATUSES, Action, Attempt, Client, Evidence, Kill, Mailing, Message, Terms, Told, Traits
+from chaos.facts import FINAL, STATUSES, Action, Attempt, Client, Evidence, Kill, Mailing, Message, Terms, Told
 from chaos.ledger import calls_in
 from chaos.versions import traits_of
 from mailing.db import Sessions

@@ -8,6 +8,7 @@ prints `ready PORT` and then `control PORT`, and ends on SIGTERM or when its std
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 import threading
@@ -90,6 +91,11 @@ class Gateway:
                 connection.release()
         return self.control
 
+    def release_oldest(self) -> None:
+        """In the mode `hold`: the call that has waited longest is answered."""
+        held = [connection for connection in self.connections if connection.is_held]
+        min(held, key=lambda connection: connection.call or 0).release()
+
     def summary(self) -> Summary:
         accepted, unique = sum(self.ledger.accepted_ids.values()), len(self.ledger.accepted_ids)
         return Summary(
@@ -152,7 +158,7 @@ async def _serve(chosen: argparse.Namespace) -> None:
 
 
 def _await_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    while sys.stdin.buffer.read(1024):
+    while os.read(0, 1024):  # not sys.stdin: its lock would be held at exit
         pass
     loop.call_soon_threadsafe(stop.set)
 

@@ -35,13 +35,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Ledger:
-    """Appends to what an earlier gateway left; `calls_of` and `accepted_ids` begin with what that one had seen."""
+    """Appends to what an earlier gateway left. `calls_of` and `accepted_ids` count by id, from its first line on."""
 
     def __init__(self, path: Path) -> None:
         self.calls_of: dict[int, int] = {}
         self.accepted_ids: dict[int, int] = {}
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._last = 0
+        self.last_at = 0.0
         self._read_back(path)
 
     def began(self, order: Order, at: float) -> int:
@@ -67,6 +68,7 @@ class Ledger:
 
     def _write(self, line: Line) -> None:
         os.write(self._file, _encode(line) + b"\n")
+        self.last_at = line.at
 
     def _read_back(self, path: Path) -> None:
         lines = _whole_lines(path)

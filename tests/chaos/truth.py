@@ -35,31 +35,25 @@ def never_arrived(case: Case) -> Iterator[Violation]:
 def repeats_have_a_reason(case: Case) -> Iterator[Violation]:
     for trail in case.trails:
         for first, second in zip(trail.accepted, trail.accepted[1:], strict=False):
-            if not excused(trail, first, second):
+            if not in_doubt(trail, first, second) and not lease_lost(case, trail, first, second):
                 yield Violation(
                     "I5", trail.id, f"was accepted by call {first.call.n} and by call {second.call.n} again"
                 )
 
 
-def excused(trail: Trail, first: Pair, second: Pair) -> bool:
-    """An ambiguous attempt lies between two acceptances.
-
-    A worker that thaws after its lease ran out puts its true outcome in the place of the sweep's: then the repeat
-    began before that outcome was there, and the message itself remembers the doubt.
-    """
+def in_doubt(trail: Trail, first: Pair, second: Pair) -> bool:
+    """An ambiguous attempt lies between the two acceptances."""
     between = range(first.number, max(second.number, first.number + 1))
-    if any(attempt.outcome == "ambiguous" and attempt.number in between for attempt in trail.attempts):
-        return True
-    return trail.message is not None and trail.message.ambiguous and came_late(first, second)
+    return any(attempt.outcome == "ambiguous" and attempt.number in between for attempt in trail.attempts)
 
 
-def came_late(first: Pair, second: Pair) -> bool:
-    attempt = first.attempt
-    return (
-        attempt is not None
-        and attempt.duration_s is not None
-        and attempt.started_at + attempt.duration_s > second.call.began_at
-    )
+def lease_lost(case: Case, trail: Trail, first: Pair, second: Pair) -> bool:
+    """The sweep had called the first one ambiguous, and a worker that thawed put its true outcome in the place of that:
+    what is left of the doubt is the message's own memory, and so much time between the calls that the lease ran out.
+    """
+    if trail.message is None or not trail.message.ambiguous:
+        return False
+    return second.call.began_at - first.call.began_at >= case.evidence.lease_left_s
 
 
 def words_stay(case: Case) -> Iterator[Violation]:

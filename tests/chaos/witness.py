@@ -31,6 +31,10 @@ class Witness:
         summary = (await self._http.get("/summary")).raise_for_status().json()
         return float(summary["greatest_lag_s"])
 
+    async def under_way(self) -> int:
+        summary = (await self._http.get("/summary")).raise_for_status().json()
+        return int(summary["under_way"])
+
     async def close(self) -> None:
         await self._http.aclose()
 

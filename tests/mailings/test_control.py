@@ -4,8 +4,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.db import Sessions, transaction
 from mailing.mailings.control import AT_ONCE
+from mailing.mailings.repository import finish
 from mailing.sending.settle import settle_mailing
 from mailings.asking import add_audience, events, jobs_of, statuses, told
 from rows import add_mailing, add_messages, run, value
@@ -63,6 +64,20 @@ async def test_a_message_that_is_just_being_claimed_neither_delays_a_cancel_nor_
     assert await statuses(engine, mailing_id) == {"cancelled": 1, "pending": 1}
     await settle_mailing(sessions, mailing_id)
     assert await statuses(engine, mailing_id) == {"cancelled": 2}
+
+
+async def test_a_mailing_is_not_finished_while_somebody_sends_its_messages_again(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    mailing_id, _ = await add_audience(engine, ["failed"])
+    async with engine.connect() as somebody, somebody.begin():
+        await somebody.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+        await somebody.exec_driver_sql("UPDATE message SET status = 'pending', finished_at = NULL")
+        async with transaction(sessions) as session:
+            assert await finish(session, mailing_id) is False
+    async with transaction(sessions) as session:
+        assert await finish(session, mailing_id) is False
+    assert await value(engine, "SELECT status FROM mailing") == "running"
 
 
 # --- resend-failed --------------------------------------------------------------------------------------------------

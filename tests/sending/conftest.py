@@ -18,7 +18,7 @@ from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
 from mailing.worker import run_worker
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0  # a worker process may take half of it to start on a busy machine
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from mailing.settings import Settings
@@ -29,6 +30,7 @@ async def two_workers(campaign: Campaign, settings: Settings, directory: Path) -
             yield
 
 
+@pytest.mark.timeout(300)  # each step has its own limit
 async def test_pause_resume_and_cancel_reach_two_workers_within_a_second(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
 ) -> None:
@@ -52,6 +54,7 @@ async def test_pause_resume_and_cancel_reach_two_workers_within_a_second(
     assert len(before) < counts["sent"] == len(after) == 4000 - counts["cancelled"]
 
 
+@pytest.mark.timeout(300)  # each step has its own limit
 async def test_an_opt_out_another_text_and_a_deletion_reach_two_workers_within_a_second(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
 ) -> None:

@@ -140,6 +140,46 @@ async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_c
     assert [message["last_error"] for message in await campaign.messages(mailing)] == ["the client opted out"]
 
 
+async def test_whom_an_edit_leaves_out_while_a_claim_waits_is_not_sent_to(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    """One connection: the second message is claimed, and waits for the first one's call."""
+    await campaign.clients(2, tag="a")
+    await sandbox.behave(latency_s=3.0)
+    async with working(replace(settings, gateway_concurrency=1)):
+        mailing = await campaign.mailing(filter={"tags": ["a"]})
+        await campaign.until(lambda: _is(campaign, mailing, {"planned": 2, "sending": 2}))
+        assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
+        assert await campaign.finished(mailing) == {"planned": 2, "sent": 1, "cancelled": 1}
+    assert len(await sandbox.ledger()) == 1
+    reasons = {message["last_error"] for message in await campaign.messages(mailing)}
+    assert "an edit of the mailing no longer selects this client" in reasons
+
+
+async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_lost(
+    campaign: Campaign, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(2, tag="a")
+    mailing = await campaign.mailing(filter={"tags": ["a"]}, starts_in_s=3600, lasts_s=7200)
+    await campaign.rows(
+        """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', launched_at = now(),
+           planned_revision = 1, planning_revision = 1, planning_at = now(), audience_upto = 2
+           WHERE id = :id RETURNING id""",
+        id=mailing,
+    )
+    await campaign.rows(
+        """INSERT INTO message (mailing_id, client_id, status, attempt_no, due_at, closes_at, lease_until, phone,
+               text_revision)
+           SELECT :id, id, 'sending', 1, now(), now() + interval '1 h', now() - interval '1 s', phone, 1 FROM client
+           RETURNING id""",
+        id=mailing,
+    )
+    assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
+    await campaign.rows("UPDATE mailing SET planning_at = now() RETURNING id")
+    async with working(settings):
+        assert await campaign.finished(mailing) == {"planned": 2, "unknown": 2}
+
+
 async def test_a_client_who_moves_while_messages_wait_is_sent_to_in_the_new_local_hours(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
 ) -> None:

@@ -5,7 +5,7 @@ import signal
 from collections import Counter
 from pathlib import Path
 
-from msgspec.structs import replace
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
@@ -15,8 +15,10 @@ from rows import add_mailing, add_messages
 from sending.conftest import Campaign, Sandbox, WorkerOf
 from sending.faulty_worker import supervised_worker, worker
 
+pytestmark = pytest.mark.timeout(300)
+
 USUAL = 30, 40  # seconds: the event loop's limit, the database's
-HASTY = 3, 8
+HASTY = 5, 10
 
 
 async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
@@ -25,8 +27,7 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
     """It is frozen in a call for longer than all its limits; the other one has sent the message meanwhile."""
     await campaign.clients(1)
     await sandbox.behave(latency_s=2.0)
-    patient = replace(settings, gateway_timeout_s=30.0)
-    async with worker(patient, tmp_path, *HASTY) as frozen:
+    async with worker(settings, tmp_path, *HASTY) as frozen:
         mailing = await campaign.mailing()
         await campaign.until(lambda: _calling(campaign, mailing))
         await asyncio.sleep(0.5)
@@ -34,19 +35,18 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
         async with worker(settings, tmp_path, *USUAL) as other:
             assert await campaign.finished(mailing) == {"planned": 1, "sent": 1}
-            assert await _outcomes(campaign) == {1: "ambiguous", 2: "accepted"}
             await asyncio.sleep(max(HASTY))
+            assert not await _reported(campaign)
             frozen.send_signal(signal.SIGCONT)
-            await campaign.until(lambda: _is(campaign, {1: "accepted", 2: "accepted"}))
-            assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
-            assert await campaign.rows("SELECT status, attempt_no, attempts FROM message") == [("sent", 2, 2)]
+            await campaign.until(lambda: _reported(campaign))
             other.send_signal(signal.SIGTERM)
             assert await other.wait() == 0
-        second = await campaign.mailing()
-        assert await campaign.finished(second) == {"planned": 1, "sent": 1}
+        assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
+        assert await campaign.rows("SELECT status, attempt_no, attempts FROM message") == [("sent", 2, 2)]
+        assert len(await campaign.rows("SELECT number FROM attempt WHERE number = 2 AND outcome = 'accepted'")) == 1
+        assert await campaign.finished(await campaign.mailing()) == {"planned": 1, "sent": 1}
         frozen.send_signal(signal.SIGTERM)
         assert await frozen.wait() == 0
-    assert Counter(item["id"] for item in await sandbox.ledger()) == {1: 2, 2: 1}
 
 
 async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
@@ -154,12 +154,9 @@ async def _sent(campaign: Campaign, mailing: int, count: int) -> bool:
     return (await campaign.counts(mailing)).get("sent") == count
 
 
-async def _outcomes(campaign: Campaign) -> dict[int, str]:
-    return {row.number: row.outcome for row in await campaign.rows("SELECT number, outcome FROM attempt")}
-
-
-async def _is(campaign: Campaign, outcomes: dict[int, str]) -> bool:
-    return await _outcomes(campaign) == outcomes
+async def _reported(campaign: Campaign) -> bool:
+    """What is known of the first attempt comes from the worker itself, not from whoever found it lost."""
+    return bool(await campaign.rows("SELECT number FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"))
 
 
 async def _locked(campaign: Campaign) -> bool:

@@ -18,7 +18,7 @@ from mailing.messages.reading import message_story
 from mailing.messages.schemas import MessageStory
 from mailing.web import Body, Caller, Id, Session, documented
 
-AT_ONCE = 5000  # messages that a cancel stops before it answers, 0.1 s; the others follow, and are not sent meanwhile
+AT_ONCE = 5000  # messages that a cancel stops before it answers, within a second; the others follow, and are not sent
 
 
 class ControlController(Controller):

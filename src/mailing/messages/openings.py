@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import driver
-from mailing.messages.repository import rows_moved
+from mailing.messages.repository import UNSELECTED, rows_moved
 
 # Index: message_closing, then the clients by primary key.
 _CLOSED_ZONES = text("""
@@ -133,8 +133,6 @@ _PLAN = text("""
        OR excluded.status = 'pending'
            AND (m.status = 'expired' OR m.status = 'cancelled' AND m.last_error = :unselected)
 """)
-
-UNSELECTED = "an edit of the mailing no longer selects this client"
 
 
 async def plan_slice(

@@ -1,0 +1,304 @@
+"""Drills: one fault at a time, for promises that a run in which everything breaks can't measure.
+
+    python -m chaos.drills --only hang rolling rate fairness down --down-s 3600
+
+Exit status 1 if a promise was broken.
+"""
+
+import argparse
+import asyncio
+import dataclasses
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import httpx
+import uvloop
+from msgspec.structs import replace
+
+from chaos.ledger import calls_in
+from chaos.load import Latencies, load
+from chaos.promises import Promise, table
+from chaos.site import KEY, Site, Trial, site, start_workers
+
+PATHS: Final = ["/mailing/api/statistics/", "/mailing/api/mailings/", "/mailing/api/clients/"]
+PAIRS: Final = 7
+PHASE_S: Final = 8.0
+API_RATE: Final = 40.0
+RESTARTS: Final = 20
+RATE: Final = 200.0
+
+
+class Drill:
+    """A site with due messages, and what a drill asks of it."""
+
+    def __init__(self, here: Site, api: httpx.AsyncClient) -> None:
+        self.here = here
+        self.api = api
+
+    async def clients(self, count: int, *, tag: str) -> None:
+        async with self.here.database.connection() as connection:
+            await connection.execute(
+                """INSERT INTO client (phone, operator_code, tag, timezone)
+                   SELECT '79' || lpad((n + (SELECT count(*) FROM client))::text, 9, '0'), '900', $2, 'UTC'
+                   FROM generate_series(1, $1::int) n""",
+                count,
+                tag,
+                timeout=600,
+            )
+            await connection.execute("ANALYZE client", timeout=600)
+
+    async def mailing(self, *, tag: str) -> int:
+        now = datetime.now(UTC)
+        body = {"text": "drill", "starts_at": now.isoformat(), "ends_at": (now + timedelta(hours=3)).isoformat()}
+        answer = await self.api.post("/mailings/", json=body | {"filter": {"tags": [tag]}})
+        return int(answer.raise_for_status().json()["id"])
+
+    async def counts(self, mailing: int) -> dict[str, int]:
+        answer = await self.api.get(f"/statistics/{mailing}/", params={"limit": 1})
+        found: dict[str, int] = answer.raise_for_status().json()["counts"]
+        return found
+
+    async def post(self, path: str) -> dict[str, Any]:
+        answered: dict[str, Any] = (await self.api.post(path)).raise_for_status().json()
+        return answered
+
+    async def until(self, holds: Callable[[], Awaitable[bool]], *, within_s: float = 300) -> float:
+        """How long it took, in seconds."""
+        began = time.monotonic()
+        async with asyncio.timeout(within_s):
+            while True:
+                if await holds():
+                    return time.monotonic() - began
+                await asyncio.sleep(0.1)
+
+    async def sent(self, mailing: int, least: int) -> bool:
+        return (await self.counts(mailing))["sent"] >= least
+
+    async def load_api(self, seconds: float) -> Latencies:
+        base = self.here.api_url.removesuffix("/mailing/api")
+        return await load(base, KEY, PATHS, rate=API_RATE, seconds=seconds)
+
+    async def value(self, query: str) -> Any:  # noqa: ANN401 - a column
+        async with self.here.database.connection() as connection:
+            return await connection.fetchval(query)
+
+
+@asynccontextmanager
+async def drilling(directory: Path, trial: Trial, **settings: float) -> AsyncIterator[Drill]:
+    (directory / trial.name).mkdir(parents=True)
+    async with site(directory / trial.name, trial, seed=1, fsync=False) as plain:
+        here = dataclasses.replace(plain, settings=replace(plain.settings, **settings))
+        await here.witness.behave(mix={}, latency_s=trial.latency_s)
+        async with here.api() as api:
+            drill = Drill(here, api)
+            await drill.clients(trial.messages, tag="drill")
+            start_workers(here)
+            yield drill
+
+
+async def hang(directory: Path) -> list[Promise]:
+    """The API beside a gateway that hangs in every slot, against the API beside idle workers, in alternating pairs."""
+    trial = Trial(name="hang", messages=20_000, workers=2, connections=64, latency_s=0.05, kills=0)
+    ratios, quiet, hanging, failures, idle_s = [], Latencies(), Latencies(), 0, 0.0
+    async with drilling(directory, trial, gateway_timeout_s=30.0) as drill:
+        mailing = await drill.mailing(tag="drill")
+        await drill.until(lambda: drill.sent(mailing, 500))
+        for _ in range(PAIRS):
+            await drill.post(f"/mailings/{mailing}/pause/")
+            await drill.until(lambda: _no_call(drill, mailing))
+            before = await drill.load_api(PHASE_S)
+            await drill.here.witness.behave(mode="hang", hang_s=60)
+            await drill.post(f"/mailings/{mailing}/resume/")
+            await drill.until(lambda: _all_slots(drill, 128))
+            during = await drill.load_api(PHASE_S)
+            idle_s = max(idle_s, float(await drill.value(OLDEST_IDLE) or 0))
+            await drill.here.witness.behave(mode="normal")
+            await drill.post("/gateway/probe")
+            ratios.append(during.percentile(99) / before.percentile(99))
+            for total, phase in ((quiet, before), (hanging, during)):
+                total.took_ms += phase.took_ms
+            failures += before.failures + during.failures
+        done_s = await drill.until(lambda: drill.sent(mailing, trial.messages), within_s=600)
+    found = f"{median(ratios):.2f} (pairs {', '.join(f'{ratio:.2f}' for ratio in ratios)})"
+    p99 = f"{quiet.percentile(99):.1f} ms idle, {hanging.percentile(99):.1f} ms hanging"
+    return [
+        Promise("gateway hangs in all slots: API p99 against idle", "≤ 1.2", f"{found}; {p99}", median(ratios) <= 1.2),
+        Promise("gateway hangs: API failures", "0", str(failures), failures == 0),
+        Promise("gateway hangs: oldest idle transaction", "≤ 1 s", f"{idle_s:.2f} s", idle_s <= 1),
+        Promise("gateway hangs: afterwards all is sent", "all", f"all, {done_s:.0f} s later", kept=True),
+    ]
+
+
+OLDEST_IDLE: Final = """
+    SELECT max(extract(epoch FROM clock_timestamp() - state_change)) FROM pg_stat_activity
+    WHERE datname = current_database() AND state LIKE 'idle in transaction%'"""
+
+
+async def rolling(directory: Path) -> list[Promise]:
+    """Worker after worker is asked to end and started again, while messages are sent."""
+    trial = Trial(name="rolling", messages=60_000, workers=3, connections=32, latency_s=0.2, kills=0)
+    async with drilling(directory, trial, gateway_timeout_s=10.0) as drill:
+        mailing = await drill.mailing(tag="drill")
+        await drill.until(lambda: drill.sent(mailing, 1000))
+        asked = asyncio.create_task(_restart_workers(drill.here))
+        slices = [await drill.load_api(5.0)]
+        while not asked.done():
+            slices.append(await drill.load_api(5.0))
+        took = await asked
+        ambiguous = await drill.value("SELECT count(*) FROM attempt WHERE outcome = 'ambiguous'")
+        left = (await drill.counts(mailing))["pending"]
+    failures = sum(each.failures for each in slices)
+    return [
+        Promise(f"{RESTARTS} x SIGTERM under load: ambiguous attempts", "0", str(ambiguous), ambiguous == 0),
+        Promise("rolling restart: API failures", "0", str(failures), failures == 0),
+        Promise("rolling restart: longest end", "≤ 15 s", f"{max(took):.1f} s", max(took) <= 15),
+        Promise("rolling restart: messages left for it", "> 0", str(left), left > 0),
+    ]
+
+
+async def _restart_workers(here: Site) -> list[float]:
+    took = []
+    for number in range(RESTARTS):
+        name, ends = here.workers[number % len(here.workers)], len(here.processes.ends)
+        here.processes[name].signal(signal.SIGTERM)
+        began = time.monotonic()
+        while len(here.processes.ends) == ends:  # noqa: ASYNC110 - the harness notes an end in a list
+            await asyncio.sleep(0.02)
+        took.append(time.monotonic() - began)
+        await asyncio.sleep(2)
+    return took
+
+
+async def rate(directory: Path) -> list[Promise]:
+    """Four workers under one limit, by their own clocks and by the gateway's."""
+    trial = Trial(name="rate", messages=8_000, workers=4, connections=32, latency_s=0.02, kills=0)
+    async with drilling(directory, trial, gateway_rate=RATE) as drill:
+        mailing = await drill.mailing(tag="drill")
+        await drill.until(lambda: drill.sent(mailing, int(RATE * 20)))
+        async with drill.here.database.connection() as connection:
+            rows = await connection.fetch("SELECT extract(epoch FROM started_at)::float8 FROM attempt ORDER BY 1")
+        arrived = sorted(call.began_at for call in calls_in(drill.here.witness.ledger))
+    begun = [row[0] for row in rows]
+    most, lasted_s = most_in_a_second(begun), begun[-1] - begun[0]
+    return [
+        Promise("rate limit: most calls begun in any second", f"≤ {RATE:g}", str(most), most <= RATE),
+        Promise("rate limit: most calls at the gateway in any second", "", str(most_in_a_second(arrived)), kept=True),
+        Promise(
+            "rate limit: rate kept up",
+            "≥ 0.9",
+            f"{len(begun) / lasted_s / RATE:.2f}",
+            len(begun) / lasted_s >= 0.9 * RATE,
+        ),
+    ]
+
+
+def most_in_a_second(instants: Sequence[float]) -> int:
+    most, first = 0, 0
+    for last, instant in enumerate(instants):
+        while instants[first] <= instant - 1:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
+
+
+async def fairness(directory: Path) -> list[Promise]:
+    """An urgent mailing of 100 beside one of 1,000,000."""
+    trial = Trial(name="fairness", messages=1_000_000, workers=2, connections=64, latency_s=0.05, kills=0)
+    async with drilling(directory, trial, gateway_timeout_s=10.0) as drill:
+        await drill.clients(100, tag="urgent")
+        huge = await drill.mailing(tag="drill")
+        await drill.until(lambda: drill.sent(huge, 5000))
+        began, urgent = time.monotonic(), await drill.mailing(tag="urgent")
+        await drill.until(lambda: drill.sent(urgent, 100))
+        took_s, counts = time.monotonic() - began, await drill.counts(huge)
+    return [
+        Promise("100 urgent beside 1,000,000: done", "seconds", f"{took_s:.1f} s", took_s <= 10),
+        Promise("the huge one meanwhile", "", f"{counts['sent']:,} of {counts['planned']:,} planned sent", kept=True),
+    ]
+
+
+async def down(directory: Path, *, down_s: float) -> list[Promise]:
+    """The gateway answers 503 to everything while 100,000 messages are due."""
+    trial = Trial(name="down", messages=100_000, workers=2, connections=64, latency_s=0.05, kills=0)
+    async with drilling(directory, trial, gateway_timeout_s=10.0) as drill:
+        mailing = await drill.mailing(tag="drill")
+        await drill.until(lambda: drill.sent(mailing, 5000))
+        pace = await _pace(drill, mailing)
+        await drill.here.witness.behave(mode="status:503")
+        await drill.until(lambda: _is_open(drill))
+        await drill.until(lambda: _no_call(drill, mailing))
+        opened_at, attempts = time.time(), await drill.value(ATTEMPTS)
+        await asyncio.sleep(down_s)
+        probes = [call.began_at for call in calls_in(drill.here.witness.ledger) if call.began_at > opened_at]
+        burnt = await drill.value(ATTEMPTS) - attempts - len(probes)
+        await drill.here.witness.behave(mode="normal")
+        back_s = await drill.until(lambda: _has_pace(drill, mailing, 0.9 * pace))
+    most = most_in_a_second(probes) if probes else 0
+    return [
+        Promise(
+            f"gateway down for {down_s:g} s, 100,000 due: calls",
+            "≤ 1/s",
+            f"{len(probes)}, {most} in a second",
+            most <= 1,
+        ),
+        Promise("gateway down: attempts burnt beside the probes", "0", str(burnt), burnt <= 0),
+        Promise("gateway back: 90 % of the rate", "≤ 60 s", f"{back_s:.1f} s", back_s <= 60),
+    ]
+
+
+ATTEMPTS: Final = "SELECT sum(attempts) FROM message"
+
+
+async def _no_call(drill: Drill, mailing: int) -> bool:
+    return (await drill.counts(mailing))["sending"] == 0
+
+
+async def _all_slots(drill: Drill, slots: int) -> bool:
+    return await drill.here.witness.under_way() >= slots
+
+
+async def _is_open(drill: Drill) -> bool:
+    answer = await drill.api.get("/gateway/")
+    return bool(answer.raise_for_status().json()["breaker"]["state"] == "open")
+
+
+async def _pace(drill: Drill, mailing: int, seconds: float = 5.0) -> float:
+    before = (await drill.counts(mailing))["sent"]
+    await asyncio.sleep(seconds)
+    return ((await drill.counts(mailing))["sent"] - before) / seconds
+
+
+async def _has_pace(drill: Drill, mailing: int, pace: float) -> bool:
+    return await _pace(drill, mailing, 2.0) >= pace
+
+
+DRILLS: Final = {"hang": hang, "rolling": rolling, "rate": rate, "fairness": fairness}
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description="One fault at a time, and what was promised about it.")
+    names = [*DRILLS, "down"]
+    options.add_argument("--only", nargs="+", choices=names, default=names)
+    options.add_argument("--down-s", type=float, default=300, help="how long the gateway is down; 3600 for the hour")
+    given = options.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="mailing-drills-"))
+    print(f"logs in {directory}", flush=True)
+    found: list[Promise] = []
+    for name in given.only:
+        drill = DRILLS[name](directory) if name in DRILLS else down(directory, down_s=given.down_s)
+        promises = uvloop.run(drill)
+        print(f"\n{name}\n\n{table(promises)}", flush=True)
+        found += promises
+    sys.exit(0 if all(promise.kept for promise in found) else 1)
+
+
+if __name__ == "__main__":
+    main()

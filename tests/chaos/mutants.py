@@ -1,0 +1,288 @@
+"""Bugs that senders like this one have had, as changes to the product; the checker has to find each of them."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
+from importlib import import_module
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from msgspec import Struct
+from msgspec.structs import replace
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from chaos import scenarios
+from chaos.scenarios import Scenario
+from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
+from mailing.mailings.rules import Status
+from mailing.messages.repository import Claimed, Step, claim
+from mailing.sending.next_step import Moment, Policy, after_call
+from mailing.zones import zone_named
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+class Mutant(Struct, frozen=True, kw_only=True):
+    """`schema` is what it changes in the test's own database."""
+
+    bug: str
+    scenario: Scenario
+    invariant: str
+    patches: tuple[Patch, ...] = ()
+    schema: tuple[str, ...] = ()
+
+
+def instead(name: str, other: object) -> Patch:
+    """`other` in the place of the module's member, as its users look it up."""
+    return lambda monkeypatch: monkeypatch.setattr(name, other)
+
+
+def sql(statement: str, old: str, new: str) -> Patch:
+    """`old` becomes `new` wherever it stands in the module's statement."""
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        module, _, name = statement.rpartition(".")
+        present: Any = getattr(import_module(module), name)
+        assert old in present.text, f"{statement} has no {old!r} any more: adapt the mutant"
+        monkeypatch.setattr(statement, text(present.text.replace(old, new)))
+
+    return patch
+
+
+def by_code_alone(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
+    if status == 200:
+        return Answer(Outcome.accepted, status)
+    return classify(status, retry_after, body, message_id=message_id, now=now)
+
+
+def forgetful(answer: Answer, message: Claimed, policy: Policy, moment: Moment) -> Step:
+    return replace(after_call(answer, message, policy, moment), ambiguous=False)
+
+
+def in_utc(_name: str) -> ZoneInfo:
+    return zone_named("UTC")
+
+
+def at_once(_starts_at: datetime, _now: datetime) -> Status:
+    return Status.running
+
+
+def losing_the_first() -> Callable[..., Awaitable[list[Claimed]]]:
+    lost = False
+
+    async def claim_and_lose(session: AsyncSession, mailing_id: int, count: int, **options: bool) -> list[Claimed]:
+        nonlocal lost
+        savepoint = await session.begin_nested()
+        claimed = await claim(session, mailing_id, count, **options)
+        if claimed and not lost:
+            lost = True
+            await savepoint.rollback()
+        return claimed
+
+    return claim_and_lose
+
+
+async def anything_goes(_session: AsyncSession, ids: Iterable[int], **_options: bool) -> set[int]:
+    return set(ids)
+
+
+CLAIM = "mailing.messages.repository._CLAIM"
+STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
+RECORD = "mailing.messages.repository._RECORD"
+RECLAIM = "mailing.messages.repository._RECLAIM"
+BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
+PLAN = "mailing.messages.openings._PLAN"
+SLICE = "mailing.messages.openings._SLICE"
+CLAIMED_SINCE_PLAN = "(g.revision = 1 OR m.lease_until - make_interval(secs => 60) >= g.planning_at)"
+ANY_TRANSITION = "DROP TRIGGER check_transitions ON message"
+
+MUTANTS = (
+    Mutant(
+        bug="a client is planned twice",
+        scenario=scenarios.calm,
+        invariant="I1",
+        patches=(sql(PLAN, "FROM client c\n", "FROM client c CROSS JOIN generate_series(1, 2)\n"),),
+        schema=(
+            "ALTER TABLE message DROP CONSTRAINT message_once",
+            "ALTER TABLE message ADD CONSTRAINT message_once UNIQUE (client_id, mailing_id, id)",
+        ),
+    ),
+    Mutant(
+        bug="the last client of a slice is left out",
+        scenario=scenarios.calm,
+        invariant="I1",
+        patches=(sql(PLAN, "c.id <= :upto", "c.id < :upto"),),
+    ),
+    Mutant(
+        bug="the plan overlooks opt-outs",
+        scenario=scenarios.calm,
+        invariant="I1",
+        patches=(sql(PLAN, "AND NOT c.opted_out", ""), sql(SLICE, "AND NOT c.opted_out", "")),
+    ),
+    Mutant(
+        bug="a batch of outcomes is lost",
+        scenario=scenarios.calm,
+        invariant="I2",
+        patches=(sql(RECORD, "m.status = 'sending'", "false"),),
+    ),
+    Mutant(
+        bug="sent is written before the call",
+        scenario=scenarios.calm,
+        invariant="I3",
+        patches=(
+            sql(CLAIM, "status = 'sending'", "status = 'sent'"),
+            sql(CLAIM, "lease_until = now() + make_interval(secs => 60)", "attempts = 1, finished_at = now()"),
+        ),
+        schema=(ANY_TRANSITION,),
+    ),
+    Mutant(
+        bug="the HTTP code is looked at and not the body",
+        scenario=scenarios.trouble,
+        invariant="I3",
+        patches=(instead("mailing.gateway.client.classify", by_code_alone),),
+    ),
+    Mutant(
+        bug="a server error is taken for a refusal",
+        scenario=scenarios.trouble,
+        invariant="I4",
+        patches=(lambda monkeypatch: monkeypatch.setitem(STATUSES, 500, Outcome.refused),),
+    ),
+    Mutant(
+        bug="a message whose lease ran out is called expired",
+        scenario=scenarios.lost,
+        invariant="I4",
+        patches=(
+            sql(RECLAIM, "ELSE 'pending' END, ambiguous = true", "ELSE 'expired' END, ambiguous = false"),
+            sql(RECLAIM, "finished_at = CASE WHEN :hold THEN now() END", "finished_at = now()"),
+        ),
+    ),
+    Mutant(
+        bug="it is forgotten that an attempt may have arrived",
+        scenario=scenarios.withdrawn,
+        invariant="I4",
+        patches=(instead("mailing.sending.send.after_call", forgetful),),
+    ),
+    Mutant(
+        bug="a result counts under somebody else's lease",
+        scenario=scenarios.overtaken,
+        invariant="I4",
+        patches=(sql(RECORD, "AND m.attempt_no = d.number", ""),),
+    ),
+    Mutant(
+        bug="what was sent is claimed again",
+        scenario=scenarios.paused,
+        invariant="I5",
+        patches=(
+            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sent' AND attempt_no = 1) AND"),
+            sql(CLAIM, "waiting = NULL", "waiting = NULL, finished_at = NULL"),
+        ),
+        schema=(ANY_TRANSITION,),
+    ),
+    Mutant(
+        bug="a lost worker's message is called again as if it had never been called",
+        scenario=scenarios.lost,
+        invariant="I5",
+        patches=(
+            sql(RECLAIM, "ambiguous = true", "ambiguous = false"),
+            sql(RECLAIM, "now(), 'ambiguous'", "now(), 'not_sent'"),
+        ),
+    ),
+    Mutant(
+        bug="attempts are not written down",
+        scenario=scenarios.calm,
+        invariant="I6",
+        patches=(sql(RECORD, "FROM result WHERE outcome IS NOT NULL", "FROM result WHERE false"),),
+    ),
+    Mutant(
+        bug="the claim is not committed before the call",
+        scenario=scenarios.calm,
+        invariant="I6",
+        patches=(lambda monkeypatch: monkeypatch.setattr("mailing.sending.send.claim", losing_the_first()),),
+    ),
+    Mutant(
+        bug="a mailing begins when it is made and not at its start",
+        scenario=scenarios.scheduled,
+        invariant="I7",
+        patches=(
+            instead("mailing.mailings.rules.status_at_creation", at_once),
+            sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
+            sql(CLAIM, "AND now() >= g.starts_at", ""),
+            sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),
+        ),
+    ),
+    Mutant(
+        bug="the window is compared with UTC",
+        scenario=scenarios.abroad,
+        invariant="I7",
+        patches=(instead("mailing.sending.schedule.zone_named", in_utc),),
+    ),
+    Mutant(
+        bug="a pause is not seen before the call",
+        scenario=scenarios.paused,
+        invariant="I7",
+        patches=(sql(STILL_ALLOWED, "g.status = 'running' AND", ""),),
+    ),
+    Mutant(
+        bug="the stop of all sending is not seen before the call",
+        scenario=scenarios.stopped,
+        invariant="I7",
+        patches=(sql(STILL_ALLOWED, "w.stopped_at IS NULL AND", ""),),
+    ),
+    Mutant(
+        bug="nothing is looked at before the call",
+        scenario=scenarios.deleted,
+        invariant="I7",
+        patches=(instead("mailing.sending.watch.still_allowed", anything_goes),),
+    ),
+    Mutant(
+        bug="the end is not looked at before the call",
+        scenario=scenarios.cut_short,
+        invariant="I7",
+        patches=(sql(STILL_ALLOWED, "AND now() < g.ends_at", ""), sql(STILL_ALLOWED, CLAIMED_SINCE_PLAN, "true")),
+    ),
+    Mutant(
+        bug="new hours are not looked at before the call",
+        scenario=scenarios.other_hours,
+        invariant="I7",
+        patches=(sql(STILL_ALLOWED, CLAIMED_SINCE_PLAN, "true"),),
+    ),
+    Mutant(
+        bug="an opt-out is not seen before the call",
+        scenario=scenarios.left,
+        invariant="I7",
+        patches=(sql(STILL_ALLOWED, "AND NOT c.opted_out", ""), sql(STILL_ALLOWED, "m.closes_at > now()", "true")),
+    ),
+    Mutant(
+        bug="two workers may claim the same message",
+        scenario=scenarios.slow,
+        invariant="I8",
+        patches=(
+            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sending' AND attempt_no = 1) AND"),
+        ),
+    ),
+    Mutant(
+        bug="a repeat takes the new text",
+        scenario=scenarios.reworded,
+        invariant="I9",
+        patches=(sql(CLAIM, "CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END", "g.text_revision"),),
+    ),
+    Mutant(
+        bug="a repeat goes to the new phone",
+        scenario=scenarios.reworded,
+        invariant="I9",
+        patches=(sql(CLAIM, "CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END", "c.phone"),),
+    ),
+    Mutant(
+        bug="the counters do not follow the messages",
+        scenario=scenarios.calm,
+        invariant="I10",
+        schema=("DROP TRIGGER count_moved ON message",),
+    ),
+    Mutant(
+        bug="the report counts failures as sent",
+        scenario=scenarios.calm,
+        invariant="I10",
+        patches=(sql("mailing.reports.repository._MAILINGS", "status = 'sent'", "status = 'failed'"),),
+    ),
+)

@@ -1,0 +1,179 @@
+"""What the checker holds for right and for wrong, where no run of the product would show it."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from chaos.checker import check
+from chaos.duplicates import KILLED, THAWED, UNEXPLAINED, account
+from chaos.facts import Action, Attempt, Call, Client, Evidence, Kill, Mailing, Message, Terms, Told, Traits
+from chaos.versions import traits_of
+
+T = 1_000_000.0
+TERMS = Terms(starts_at=T, ends_at=T + 3600, window=None, tags=[], operator_codes=[])
+MAILING = Mailing(id=1, status="finished", terms=TERMS, texts=frozenset({"hi"}), audience_upto=9, planned_at=T)
+TRAITS = Traits(phone="79160000001", operator_code="916", tag=None, timezone="UTC")
+MESSAGE = Message(id=7, mailing_id=1, client_id=1, status="sent", attempt_no=1, ambiguous=False, finished_at=T + 500)
+
+
+def call(began_s: float, *, accepted: bool = True, lasts_s: float = 1.0, how: str = "answered 200") -> Call:
+    began_at = T + began_s
+    accepted_at = began_at if accepted else None
+    return Call(int(began_s), 7, 79160000001, "hi", began_at, accepted_at, began_at + lasts_s, how)
+
+
+def attempt(number: int, began_s: float, outcome: str, lasts_s: float | None = 1.0) -> Attempt:
+    return Attempt(message_id=7, number=number, started_at=T + began_s, duration_s=lasts_s, outcome=outcome)
+
+
+GOOD = Evidence(
+    calls=[call(10)],
+    messages=[MESSAGE],
+    attempts=[attempt(1, 10, "accepted")],
+    mailings=[MAILING],
+    clients=[Client(1, TRAITS)],
+    taken_at=T + 4000,
+)
+
+
+def broken(evidence: Evidence) -> list[str]:
+    return [violation.invariant for violation in check(evidence)]
+
+
+def api_client(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {name: getattr(TRAITS, name) for name in Traits.__struct_fields__} | changes
+
+
+def twice(**changes: Any) -> Evidence:  # noqa: ANN401 - fields of Evidence
+    """Accepted at 10 s and at 80 s."""
+    message = replace(MESSAGE, attempt_no=2, ambiguous=True)
+    return replace(GOOD, calls=[call(10), call(80)], messages=[message], **changes)
+
+
+def test_a_message_sent_once_breaks_nothing() -> None:
+    assert broken(GOOD) == []
+
+
+def test_a_call_that_the_database_knows_nothing_of_has_no_intent() -> None:
+    assert broken(replace(GOOD, messages=[], attempts=[], clients=[])) == ["I6", "I6"]
+
+
+def test_a_repeat_needs_an_ambiguous_attempt_between_the_two_acceptances() -> None:
+    dropped = [attempt(1, 10, "ambiguous"), attempt(2, 80, "accepted")]
+    afterwards = [attempt(1, 10, "accepted"), attempt(2, 80, "ambiguous")]
+    assert broken(twice(attempts=dropped)) == []
+    assert broken(twice(attempts=afterwards, lease_left_s=71)) == ["I5"]
+
+
+def test_what_a_thawed_worker_wrote_over_the_sweeps_doubt_is_no_unexplained_repeat() -> None:
+    thawed = [attempt(1, 10, "accepted"), attempt(2, 80, "accepted")]
+    assert broken(twice(attempts=thawed)) == []
+    assert broken(twice(attempts=thawed, lease_left_s=71)) == ["I5"]
+
+
+def test_a_call_may_overlap_another_only_when_its_lease_ran_out() -> None:
+    attempts = [attempt(1, 10, "ambiguous", 90), attempt(2, 80, "accepted")]
+    frozen = twice(attempts=attempts)
+    frozen.calls[0].ended_at = T + 100
+    assert broken(frozen) == []
+    assert broken(replace(frozen, lease_left_s=71)) == ["I8"]
+
+
+def test_a_call_given_up_by_its_client_may_be_noted_as_ended_a_little_late() -> None:
+    attempts = [attempt(1, 10, "ambiguous"), attempt(2, 11, "accepted")]
+    message = replace(MESSAGE, attempt_no=2, ambiguous=True)
+    given_up = replace(GOOD, calls=[call(10, how="client left", lasts_s=1.05), call(11)], attempts=attempts)
+    assert broken(replace(given_up, messages=[message])) == []
+    given_up.calls[0].how = "answered 500"
+    assert broken(replace(given_up, messages=[message])) == ["I8"]
+
+
+def test_an_attempt_that_was_never_written_to_the_gateway_is_no_call() -> None:
+    message = replace(MESSAGE, attempt_no=2)
+    attempts = [attempt(1, 9, "not_sent"), attempt(2, 10, "accepted")]
+    assert broken(replace(GOOD, messages=[message], attempts=attempts)) == []
+    assert broken(replace(GOOD, messages=[message], attempts=attempts[:1])) == ["I6"]
+
+
+def test_an_operator_who_resolved_a_message_is_believed() -> None:
+    never = replace(GOOD, calls=[call(10, accepted=False)], attempts=[attempt(1, 10, "ambiguous")])
+    assert broken(never) == ["I3"]
+    assert broken(replace(never, resolutions=frozenset({7}))) == []
+    failed = replace(GOOD, messages=[replace(MESSAGE, status="failed")])
+    assert broken(failed) == ["I4"]
+    assert broken(replace(failed, resolutions=frozenset({7}))) == []
+
+
+def test_a_resumed_mailing_may_call_again_from_the_moment_that_was_asked_for() -> None:
+    paused = Action(kind="paused", mailing_id=1, at_answered=T + 5)
+    resumed = Action(kind="resumed", mailing_id=1, at_asked=T + 9, at_answered=T + 12)
+    assert broken(replace(GOOD, actions=[paused])) == ["I7"]
+    assert broken(replace(GOOD, actions=[paused, resumed])) == []
+    assert broken(replace(GOOD, actions=[paused, replace(resumed, at_asked=T + 11)])) == ["I7"]
+
+
+def test_a_call_within_a_second_of_the_answer_to_a_cancel_is_right() -> None:
+    cancelled = Action(kind="cancelled", mailing_id=1, at_answered=T + 9.5)
+    assert broken(replace(GOOD, actions=[cancelled])) == []
+    assert broken(replace(GOOD, actions=[replace(cancelled, at_answered=T + 8.5)])) == ["I7"]
+
+
+def test_the_terms_before_an_edit_hold_until_it_has_spread() -> None:
+    mailing: dict[str, Any] = {
+        "starts_at": "1970-01-12T13:46:40Z",
+        "local_window": None,
+        "filter": {"tags": [], "operator_codes": []},
+    }
+    late, early = mailing | {"ends_at": "1970-01-12T14:46:40Z"}, mailing | {"ends_at": "1970-01-12T13:46:45Z"}
+    edit = Action(kind="edited", mailing_id=1, at_answered=T + 9.5, details={"before": late, "after": early})
+    short = replace(GOOD, mailings=[replace(MAILING, terms=replace(TERMS, ends_at=T + 5))])
+    assert broken(short) == ["I7"]
+    assert broken(replace(short, actions=[edit])) == []
+    assert broken(replace(short, actions=[replace(edit, at_answered=T + 8)])) == ["I7"]
+
+
+def test_whoever_changed_before_the_plan_was_complete_may_have_a_message_or_none() -> None:
+    nobody = replace(GOOD, calls=[], messages=[], attempts=[])
+    opted_out = [Client(1, replace(TRAITS, opted_out=True))]
+    action = Action(kind="opted_out", client_id=1, at_answered=T + 0.5)
+    assert broken(nobody) == ["I1"]
+    assert broken(replace(nobody, clients=opted_out)) == []
+    assert broken(replace(nobody, clients=opted_out, actions=[action])) == []
+    afterwards = replace(action, at_asked=T + 60, at_answered=T + 60.5)
+    assert broken(replace(nobody, clients=opted_out, actions=[afterwards])) == ["I1"]
+    assert broken(replace(GOOD, clients=opted_out, actions=[afterwards])) == []
+
+
+def test_a_client_no_filter_ever_selected_has_no_message() -> None:
+    choosy = replace(MAILING, terms=replace(TERMS, tags=["vip"]))
+    moved = Action(
+        kind="edited",
+        client_id=1,
+        at_answered=T + 100,
+        details={"before": api_client(tag="vip"), "after": api_client()},
+    )
+    assert broken(replace(GOOD, mailings=[choosy])) == ["I1"]
+    assert broken(replace(GOOD, mailings=[choosy], actions=[moved])) == []
+
+
+def test_a_text_the_mailing_never_had_and_a_phone_of_somebody_else_are_found() -> None:
+    assert broken(replace(GOOD, mailings=[replace(MAILING, texts=frozenset({"bye"}))])) == ["I9"]
+    assert broken(replace(GOOD, clients=[Client(1, traits_of(api_client(phone="79160000002")))])) == ["I9"]
+
+
+def test_test_sends_stand_outside_of_all_figures() -> None:
+    none = Told("GET /statistics/", None, {"planned": 0, "sent": 0})
+    assert broken(replace(GOOD, told=[none])) == ["I10", "I10"]
+    assert broken(replace(GOOD, told=[none], mailings=[replace(MAILING, is_test=True)])) == []
+
+
+def test_every_repeat_has_its_reason_and_those_of_kills_their_bound() -> None:
+    dropped = twice(attempts=[attempt(1, 10, "ambiguous"), attempt(2, 80, "accepted")])
+    killed = twice(attempts=[attempt(1, 70, "ambiguous", None), attempt(2, 80, "accepted")])
+    thawed = twice(attempts=[attempt(1, 10, "accepted"), attempt(2, 80, "accepted")])
+    unexplained = replace(thawed, messages=[replace(MESSAGE, attempt_no=2)])
+    reasons = [[*account(each, connections=0, unwritten=1).reasons] for each in (dropped, killed, thawed, unexplained)]
+    assert reasons == [["the gateway had accepted it, and then: answered 200"], [KILLED], [THAWED], [UNEXPLAINED]]
+    assert not account(killed, connections=0, unwritten=1).holds
+    assert account(replace(killed, kills=[Kill(1, T + 11)]), connections=0, unwritten=1).holds
+    assert not account(unexplained, connections=0, unwritten=1).holds
