@@ -104,17 +104,17 @@ class Player:
         """Again, and ever later, if it was killed, or not yet up, before it heard."""
         patience_s = 2.0
         while order not in {kill.order for kill in self.here.processes.kills}:
-            self.here.processes[worker].send(signal.SIGTERM)
+            self.here.processes[worker].signal(signal.SIGTERM)
             await asyncio.sleep(patience_s)
             patience_s *= 2
 
     async def _freeze(self, event: Event) -> None:
         worker = self.here.processes[event.target]
-        pid = await worker.send_soon(signal.SIGSTOP)
+        pid = await worker.signal_soon(signal.SIGSTOP)
         begun = datetime.now(UTC)
         await asyncio.sleep(event.seconds)
         if worker.pid == pid:
-            worker.send(signal.SIGCONT)
+            worker.signal(signal.SIGCONT)
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
 
     async def _disturb(self, event: Event) -> None:

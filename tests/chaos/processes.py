@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from signal import Signals
 from typing import Final
 
 import msgspec
@@ -56,15 +57,15 @@ class Process:
         """0 between two lives."""
         return self.life.pid if self.life else 0
 
-    def send(self, number: signal.Signals) -> int:
+    def signal(self, number: Signals) -> int:
         """Returns the pid that got it; 0 when nobody was there."""
         strike(self.pid, number)
         return self.pid
 
-    async def send_soon(self, number: signal.Signals) -> int:
+    async def signal_soon(self, number: Signals) -> int:
         """Waits for its next life if it has none."""
         while True:
-            if pid := self.send(number):
+            if pid := self.signal(number):
                 return pid
             await asyncio.sleep(0.1)
 
@@ -149,8 +150,8 @@ class Processes:
         keepers = [self._keepers.pop(name) for name in names]
         for name in names:
             self._processes[name].is_wanted = False
-            self._processes[name].send(signal.SIGCONT)
-            self._processes[name].send(signal.SIGTERM)
+            self._processes[name].signal(signal.SIGCONT)
+            self._processes[name].signal(signal.SIGTERM)
         if keepers:
             _, late = await asyncio.wait(keepers, timeout=STOP_S)
             for keeper in late:
