@@ -154,7 +154,7 @@ MUTANTS = (
         invariant="I4",
         patches=(
             sql(RECLAIM, "ELSE 'pending' END, ambiguous = true", "ELSE 'expired' END, ambiguous = false"),
-            sql(RECLAIM, "finished_at = CASE WHEN :hold THEN now() END", "finished_at = now()"),
+            sql(RECLAIM, "finished_at = CASE WHEN l.ends THEN now() END", "finished_at = now()"),
         ),
     ),
     Mutant(
