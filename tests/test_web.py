@@ -25,7 +25,6 @@ from mailing.web import (
     EXCEPTION_HANDLERS,
     MAX_ID,
     Cursor,
-    LowerCaseClients,
     decode_cursor,
     encode_cursor,
     known_parameters_only,

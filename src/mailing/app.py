@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from litestar import Litestar, Router
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing import db
 from mailing.access.keys import require_key
@@ -22,7 +23,7 @@ from mailing.messages.routes import read_message
 from mailing.restoration.lookout import looking_out
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, LowerCaseClients, known_parameters_only, provide_caller
+from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
 
 POOL_SIZE = 10
 LIMIT_S = 10  # of a statement
@@ -70,3 +71,18 @@ def create_app(settings: Settings) -> Litestar:
     )
     app.asgi_handler = LowerCaseClients(app.asgi_handler)  # Litestar's own middleware runs after the routing
     return app
+
+
+class LowerCaseClients:
+    """ASGI middleware: `/mailing/api/Clients`, as the customer wrote it, is `/mailing/api/clients`."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        prefix = "/mailing/api/Clients"
+        path = scope.get("path", "")
+        if path == prefix or path.startswith(prefix + "/"):
+            scope["path"] = prefix.lower() + path.removeprefix(prefix)
+            scope["raw_path"] = scope["path"].encode()
+        await self.app(scope, receive, send)

@@ -20,7 +20,6 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Reference, Schema
 from litestar.params import ParameterKwarg, PathParameter, QueryParameter
-from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.types.composite_types import ExceptionHandlersMap
 from litestar.typing import FieldDefinition
 from msgspec import Struct
@@ -132,21 +131,6 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
         status: ResponseSpec(Problem, description=_TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
         for status in sorted({*statuses, 401, 503})
     }
-
-
-class LowerCaseClients:
-    """ASGI middleware: `/mailing/api/Clients`, as the customer wrote it, is `/mailing/api/clients`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        prefix = "/mailing/api/Clients"
-        path = scope.get("path", "")
-        if path == prefix or path.startswith(prefix + "/"):
-            scope["path"] = prefix.lower() + path.removeprefix(prefix)
-            scope["raw_path"] = scope["path"].encode()
-        await self.app(scope, receive, send)
 
 
 _TITLES = {
