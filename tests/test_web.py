@@ -19,7 +19,7 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing.app import POOL_SIZE, create_app
+from mailing.app import POOL_SIZE, LowerCaseClients, create_app
 from mailing.settings import Settings
 from mailing.web import (
     EXCEPTION_HANDLERS,
