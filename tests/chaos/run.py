@@ -7,12 +7,14 @@ Exit status 1 if a promise was broken. DIRECTORY keeps the logs, the gateway's l
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvloop
@@ -102,6 +104,13 @@ def _tell(record: Record) -> list[Promise]:
     return found
 
 
+async def _until_terminated(work: Coroutine[Any, Any, Record]) -> Record:
+    """SIGTERM leaves no server behind, as Ctrl-C does not."""
+    task = asyncio.ensure_future(work)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
+
+
 def main() -> None:
     options = argparse.ArgumentParser(
         description="Breaks everything while mailings are sent, and checks what came of it."
@@ -122,7 +131,8 @@ def main() -> None:
         if given.only not in (None, trial.name):
             continue
         print(f"{trial.name}, seed {given.seed}, in {directory / trial.name}", *timeline(trial, given.seed), sep="\n")
-        record = uvloop.run(run(trial, seed=given.seed, directory=directory / trial.name, fsync=given.fsync))
+        work = run(trial, seed=given.seed, directory=directory / trial.name, fsync=given.fsync)
+        record = uvloop.run(_until_terminated(work))
         kept += _tell(record)
     (directory / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
     sys.exit(0 if all(promise.kept for promise in kept) else 1)
