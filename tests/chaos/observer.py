@@ -49,6 +49,7 @@ class Observer:
         self._here = here
         self._messages = messages
         self._is_quick = is_quick
+        self._open = 1
         self._api = here.api()
 
     @property
@@ -57,7 +58,8 @@ class Observer:
 
     @property
     def is_over(self) -> bool:
-        return self.seen.planned >= self._messages and self.seen.final == self.seen.planned
+        """No mailing is open. Whoever left before the plan reached them has no message: a count would never be full."""
+        return self._open == 0 and self.seen.planned > 0 and self.seen.final == self.seen.planned
 
     async def reaches(self, share: float) -> bool:
         """Returns when that share of the messages is final; False if the run is over before."""
@@ -76,7 +78,9 @@ class Observer:
             await asyncio.sleep(0.2)
 
     async def watch_progress(self) -> None:
-        counts = (await self._api.get("/statistics/", params={"limit": 1})).json()["messages"]
+        statistics = (await self._api.get("/statistics/", params={"limit": 500})).json()
+        counts = statistics["messages"]
+        self._open = sum(each["status"] not in {"finished", "cancelled"} for each in statistics["items"])
         self.seen.planned = counts["planned"]
         self.seen.final = counts["planned"] - counts["pending"] - counts["sending"]
 

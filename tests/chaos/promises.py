@@ -103,7 +103,7 @@ def _coverage(record: Record) -> Iterator[Promise]:
     wanted = Counter(event.kind for event in record.timeline)
     for kind in (Kind.restart, Kind.terminate, Kind.freeze, Kind.outage, Kind.network):
         yield _all(f"{kind}s", wanted[kind], happened[kind])
-    yield _all("messages", record.trial.messages, record.seen.final)
+    yield _all("messages planned, and final", record.seen.planned, record.seen.final)
 
 
 def _at_most(name: str, limit: float, found: list[float]) -> Promise:
