@@ -24,7 +24,7 @@ from chaos.load import Latencies
 from chaos.promises import Promise, table
 from chaos.site import Site, Trial
 
-PAIRS: Final = 7
+PAIRS: Final = 5
 PHASE_S: Final = 8.0
 RESTARTS: Final = 20
 RATE: Final = 200.0
@@ -34,7 +34,7 @@ async def hang(directory: Path) -> list[Promise]:
     """The API beside a gateway that hangs in every slot, against the API beside idle workers, in alternating pairs."""
     trial = Trial(name="hang", messages=20_000, workers=2, connections=64, latency_s=0.05, kills=0)
     ratios, quiet, hanging, failures, idle_s = [], Latencies(), Latencies(), 0, 0.0
-    async with drilling(directory, trial, gateway_timeout_s=30.0) as drill:
+    async with drilling(directory, trial, gateway_timeout_s=12.0) as drill:
         mailing = await drill.mailing(tag="drill")
         await drill.until(lambda: drill.sent(mailing, 500))
         for _ in range(PAIRS):
@@ -47,7 +47,7 @@ async def hang(directory: Path) -> list[Promise]:
             during = await drill.load_api(PHASE_S)
             idle_s = max(idle_s, float(await drill.value(OLDEST_IDLE) or 0))
             await drill.here.witness.behave(mode="normal")
-            await drill.post("/gateway/probe")
+            await drill.until(lambda: _works_again(drill))
             ratios.append(during.percentile(99) / before.percentile(99))
             for total, phase in ((quiet, before), (hanging, during)):
                 total.took_ms += phase.took_ms
@@ -189,6 +189,16 @@ async def _no_call(drill: Drill, mailing: int) -> bool:
 
 async def _all_slots(drill: Drill, slots: int) -> bool:
     return await drill.here.witness.under_way() >= slots
+
+
+async def _works_again(drill: Drill) -> bool:
+    """The calls that hung have ended, and a probe has closed the breaker that they opened."""
+    if await drill.here.witness.under_way() > 0:
+        return False
+    if await _is_open(drill):
+        await drill.post("/gateway/probe")
+        await asyncio.sleep(2)
+    return not await _is_open(drill)
 
 
 async def _is_open(drill: Drill) -> bool:
