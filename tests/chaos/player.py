@@ -16,6 +16,7 @@ from chaos.timeline import ANY_WORKER, Event, Kind, Scale
 
 CALM_S: Final = 10.0  # before an outage: the rate to compare with
 SLOW_S: Final = 0.2
+DISRUPTIVE: Final = frozenset({Kind.kill, Kind.restart, Kind.terminate, Kind.freeze, Kind.network})
 TIMED: Final = frozenset({Kind.freeze, Kind.outage})  # by themselves: they last
 
 
@@ -39,6 +40,7 @@ class Player:
         self.seen = seen
         self.scale = scale
         self._beside: set[asyncio.Task[None]] = set()
+        self._freezes: list[asyncio.Task[None]] = []
         self._orders: dict[int, Event] = {}
 
     async def play(self, events: list[Event]) -> None:
@@ -64,6 +66,8 @@ class Player:
             await self._play(event)
             if event.kind not in TIMED:
                 self.happened.append(Happened(event, begun, datetime.now(UTC)))
+            if event.kind in DISRUPTIVE:
+                await asyncio.sleep(self.scale.apart_s)
 
     async def _play(self, event: Event) -> None:
         match event.kind:
@@ -74,7 +78,7 @@ class Player:
             case Kind.terminate:
                 await self.here.database.terminate_backends()
             case Kind.freeze:
-                self._start_beside(self._freeze(event))
+                self._freezes.append(self._start_beside(self._freeze(event)))
             case Kind.outage:
                 await self._outage(event)
             case Kind.network:
@@ -138,7 +142,7 @@ class Player:
             await proxy.start()
 
     async def _outage(self, event: Event) -> None:
-        await asyncio.gather(*self._beside)
+        await asyncio.gather(*self._freezes)
         await asyncio.sleep(CALM_S)
         begun = datetime.now(UTC)
         await self.here.witness.behave(mode=event.target)
@@ -147,7 +151,8 @@ class Player:
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
         await asyncio.sleep(self.scale.settle_s)
 
-    def _start_beside(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._beside.add(task)
         task.add_done_callback(self._beside.discard)
+        return task

@@ -69,7 +69,8 @@ def _duplicates(record: Record) -> Iterator[Promise]:
 def _recoveries(record: Record) -> Iterator[Promise]:
     restarts = [each.ended for each in record.happened if each.event.kind is Kind.restart]
     outages = [each for each in record.happened if each.event.kind is Kind.outage]
-    yield _at_most("worker killed: next call", 5, next_after((kill.at for kill in record.kills), record.beginnings))
+    killed = [kill.at for kill in record.kills if kill.name.startswith("worker")]
+    yield _at_most("worker killed: next call", 5, next_after(killed, record.beginnings))
     if not record.trial.is_quick:
         yield _at_most("worker killed: its leases are free", 75, [LEASE_S + record.seen.overdue_s])
     yield _at_most("PostgreSQL back: next call", 10, next_after(restarts, record.beginnings))

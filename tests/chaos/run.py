@@ -30,7 +30,9 @@ from chaos.timeline import FULL, SMALL, Event, Scale, timeline
 from chaos.verdict import judge
 
 # Beside the full run, and smaller: what must never be repeated is not, whatever breaks.
-BESIDE: Final = replace(FULL, messages=5_000, kills=20, restarts=1, terminations=3, freezes=1, outages=0, end_s=60.0)
+BESIDE: Final = replace(
+    FULL, messages=5_000, rate=40.0, kills=20, restarts=1, terminations=3, freezes=1, outages=0, end_s=60.0
+)
 
 
 def trials(scale: str, messages: int | None) -> list[Trial]:

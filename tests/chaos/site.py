@@ -94,6 +94,7 @@ def _settings(database_url: str, gateway_url: str, trial: Trial) -> Settings:
         gateway_token=TOKEN,
         gateway_timeout_s=2.0,
         gateway_concurrency=trial.connections,
+        gateway_rate=trial.rate,
         on_unknown="hold" if trial.on_unknown == "hold" else "retry",
         retry_base_s=0.5,
         retry_max_s=5.0,

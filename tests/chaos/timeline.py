@@ -40,7 +40,8 @@ class Scale(Struct, frozen=True, kw_only=True):
     """How much of everything. `clients` is how many each change of people is made to, one after another.
 
     `is_quick`: processes are forked, whichever worker comes by a point first dies there, and nobody waits the minute
-    that a dead worker's leases last.
+    that a dead worker's leases last. Two faults lie `apart_s` apart at least, also after an outage that held them up.
+    `rate`: calls a second, 0 without a limit.
     """
 
     messages: int
@@ -55,6 +56,8 @@ class Scale(Struct, frozen=True, kw_only=True):
     outages: int = 0
     outage_s: float = 60.0
     settle_s: float = 35.0
+    apart_s: float = 0.0
+    rate: float = 0.0
     networks: int = 0
     clients: int = 0
     hits: int = 1
@@ -67,7 +70,9 @@ FULL: Final = Scale(
     messages=100_000,
     workers=4,
     connections=32,
-    latency_s=0.6,  # about 200 calls a second: what lasts a minute is over before the messages are
+    latency_s=0.6,
+    rate=150.0,  # what lasts a minute is over before the messages are
+    apart_s=2.0,
     kills=60,
     restarts=5,
     terminations=20,
