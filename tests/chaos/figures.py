@@ -40,6 +40,22 @@ def next_after(moments: Iterable[datetime], beginnings: Sequence[datetime]) -> l
     return found
 
 
+def undisturbed(
+    moments: Iterable[datetime], faults: Sequence[tuple[datetime, datetime]], within_s: float
+) -> list[datetime]:
+    """Those that lie in no other fault and are followed by none for so long: what is seen then is their own doing."""
+    limit = timedelta(seconds=within_s)
+    return [
+        moment
+        for moment in moments
+        if not any(begun < moment < ended or moment < begun <= moment + limit for begun, ended in faults)
+    ]
+
+
+def overlaid(moment: datetime, faults: Iterable[tuple[datetime, datetime]]) -> int:
+    return sum(begun <= moment <= ended for begun, ended in faults)
+
+
 def rate_back_after(outage: Happened, beginnings: Sequence[datetime]) -> float:
     """Seconds from the outage's end until calls come at 90 % of the rate that they had before it."""
     wanted = RATE_BACK * _rate(beginnings, outage.begun - timedelta(seconds=BEFORE_S), BEFORE_S)

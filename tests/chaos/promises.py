@@ -3,15 +3,18 @@
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Final
 
 from msgspec import Struct
 
-from chaos.figures import api_of, next_after, rate_back_after
+from chaos.figures import api_of, next_after, overlaid, rate_back_after, undisturbed
 from chaos.record import Record
 from chaos.timeline import POINTS, Kind
 
 LEASE_S: Final = 60.0
+START_S: Final = 10.0  # of a killed worker on a busy machine: another one killed meanwhile leaves nobody to send
+LASTING: Final = frozenset({Kind.outage, Kind.network, Kind.restart})
 INVARIANTS: Final = {
     "I1": "one message for each planned recipient",
     "I2": "every message is final at the end",
@@ -67,17 +70,32 @@ def _duplicates(record: Record) -> Iterator[Promise]:
 
 
 def _recoveries(record: Record) -> Iterator[Promise]:
-    restarts = [each.ended for each in record.happened if each.event.kind is Kind.restart]
     outages = [each for each in record.happened if each.event.kind is Kind.outage]
     killed = [kill.at for kill in record.kills if kill.name.startswith("worker")]
-    yield _at_most("worker killed: next call", 5, next_after(killed, record.beginnings))
+    yield _next_call("worker killed", 5, killed, record, quiet_s=5 + START_S)
     if not record.trial.is_quick:
         yield _at_most("worker killed: its leases are free", 75, [LEASE_S + record.seen.overdue_s])
-    yield _at_most("PostgreSQL back: next call", 10, next_after(restarts, record.beginnings))
+    restarts = [each.ended for each in record.happened if each.event.kind is Kind.restart]
+    yield _next_call("PostgreSQL back", 10, restarts, record, quiet_s=1)
     if outages:
         yield _at_most(
             "gateway back: 90 % of the rate", 30, [rate_back_after(outage, record.beginnings) for outage in outages]
         )
+
+
+def _next_call(name: str, limit: float, moments: list[datetime], record: Record, *, quiet_s: float) -> Promise:
+    """By the moments that no other fault overlays within `quiet_s`: frozen and killed workers together send nothing."""
+    faults = [(kill.at, kill.at) for kill in record.kills]
+    faults += [(each.begun, each.ended) for each in record.happened if each.event.kind in LASTING]
+    freezes = [(each.begun, each.ended) for each in record.happened if each.event.kind is Kind.freeze]
+    alone = undisturbed(moments, faults, quiet_s)
+    alone = [each for each in alone if overlaid(each, freezes) < record.trial.workers - 1]
+    measured, whole = next_after(alone, record.beginnings), next_after(moments, record.beginnings)
+    beside = f"{max(whole, default=0.0):.1f} s of all {len(whole)}, beside other faults"
+    found = f"{max(measured, default=0.0):.1f} s at most, of {len(measured)} by themselves; {beside}"
+    return Promise(
+        f"{name}: next call", f"≤ {limit:g} s", found, bool(measured) and max(measured) <= limit, is_timed=True
+    )
 
 
 def _api(record: Record) -> Iterator[Promise]:
