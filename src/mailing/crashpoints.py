@@ -4,7 +4,7 @@ claim.before      nothing is claimed yet             record.inside    outcomes w
 claim.inside      claimed, not committed             record.after     committed, the job goes on
 claim.after       committed, no call begun           plan.inside      a slice planned, not committed
 call.connected    connected, nothing written         plan.after       a slice committed, the plan not complete
-call.written      written, no answer                 sweep.inside     repaired, not committed
+call.written      handed on, no answer               sweep.inside     repaired, not committed
 call.head_read    status read, body not              report.accepted  the mail server took it, not recorded
 call.answered     answer read, nothing recorded      stop.draining    asked to stop, calls still under way
 """
