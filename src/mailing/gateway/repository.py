@@ -22,6 +22,11 @@ SLACK_S = 0.05  # a call may begin this much beside its slot, and any second sti
 SHARE_S = 0.2  # of a second's slots for one worker at a time
 
 
+# Of the row `w`, asked by the claim, by the look before each call and by the sweep: no stop, no pause that the gateway
+# asked for, no restored database. The breaker is asked beside it, because it lets probes through.
+MAY_CALL = "w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()"
+
+
 class State(msgspec.Struct, frozen=True):
     """`now` is the database's clock while it answered. `rate` is in calls per second, 0 without a limit."""
 

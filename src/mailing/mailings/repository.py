@@ -9,6 +9,7 @@ from sqlalchemy import CursorResult, TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
+from mailing.gateway.repository import MAY_CALL
 from mailing.mailings.models import Mailing
 from mailing.mailings.rules import Status
 
@@ -129,8 +130,7 @@ _NEEDS = text(f"""
         g.status = 'scheduled' AND g.starts_at <= now()
             OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision
             AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_LOST_S} s'),
-        w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()
-            AND (w.open_since IS NULL OR w.next_probe_at <= now())
+        {MAY_CALL} AND (w.open_since IS NULL OR w.next_probe_at <= now())
             AND g.status = 'running' AND now() < g.ends_at AND EXISTS (
             SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
             AND m.due_at <= now() AND m.closes_at > now()),

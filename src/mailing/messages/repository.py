@@ -12,6 +12,7 @@ from sqlalchemy import CursorResult, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Answer
+from mailing.gateway.repository import MAY_CALL
 from mailing.messages.states import Status
 from mailing.restoration.repository import restored
 
@@ -63,11 +64,6 @@ _MAY_SEND = """
     AND (g.planned_revision = g.revision OR g.revision = 1)
 """
 
-# All workers ask the one row of `gateway`: a stop, a pause the gateway asked for, the breaker, a restored database.
-_MAY_CALL = """
-    w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()
-"""
-
 # Index: message_due, no row filtered away but those whose opening has just passed; then the primary keys, whatever the
 # planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
 _CLAIM = text(f"""
@@ -82,7 +78,7 @@ _CLAIM = text(f"""
             WHERE mailing_id = :mailing_id AND status = 'pending' AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
-        AND {_MAY_CALL} AND (w.open_since IS NULL OR :probe)
+        AND {MAY_CALL} AND (w.open_since IS NULL OR :probe)
     RETURNING m.id, m.attempt_no, m.phone, m.text_revision, c.timezone, m.attempts, m.soft_refusals, m.ambiguous,
         least(m.closes_at, g.ends_at), now(), CAST(:probe AS bool)
 """)  # noqa: S608 - composed from constants of this module
@@ -104,7 +100,7 @@ _CLAIMED_SINCE_PLAN = f"(g.revision = 1 OR m.lease_until - make_interval(secs =>
 _STILL_ALLOWED = text(f"""
     SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
-    AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {_MAY_CALL}
+    AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
     AND {_CLAIMED_SINCE_PLAN} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
