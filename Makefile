@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos drills check containers format lock
+.PHONY: help demo up test fuzz chaos drills audit sbom check containers format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ up: .venv/.ready ## API, worker, embedded PostgreSQL and sandbox gateway until C
 
 test: .venv/.ready ## the whole test suite
 	@$(RUN)pytest -n auto $(ARGS)
+
+fuzz: .venv/.ready ## 10,000 and more cases against the API, whatever its documentation says; some minutes
+	@PYTHONPATH=tests $(RUN)python -m fuzz.run $(ARGS)
 
 chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages are sent; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.run $(ARGS)

@@ -14,6 +14,7 @@ from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.gateway.routes import GatewayController
+from mailing.headers import SafeHeaders, allow_all_methods
 from mailing.health import health
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
@@ -66,10 +67,13 @@ def create_app(settings: Settings) -> Litestar:
         lifespan=[database],
         state=State({"settings": settings}),
         exception_handlers=EXCEPTION_HANDLERS,
+        before_send=[allow_all_methods],
         request_max_body_size=1_000_000,
         logging_config=None,
     )
-    app.asgi_handler = LowerCaseClients(app.asgi_handler)  # Litestar's own middleware runs after the routing
+    app.asgi_handler = SafeHeaders(
+        LowerCaseClients(app.asgi_handler)
+    )  # Litestar's own middleware runs after the routing
     return app
 
 

@@ -38,7 +38,7 @@ S = TypeVar("S", bound=Struct)
 
 PROBLEM_JSON = "application/problem+json"
 
-MAX_ID = 2**63 - 1
+MAX_ID = 2**53 - 1  # where whole numbers in JavaScript end; the database's go on to 2**63
 Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
 Caller = NamedDependency[str]  # `provide_caller`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
