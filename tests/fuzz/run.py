@@ -1,4 +1,4 @@
-"""`make fuzz`: 10,000 and more cases against the API on a database of their own. Prints what was tried and found.
+"""`make fuzz`: 10,000 and more cases against the API, which has its own database role. Prints what was tried and found.
 
 Exit code 0: nothing found.
 """
@@ -12,6 +12,7 @@ import time
 from fuzz.attack import Findings, attack
 from mailing import db
 from mailing.settings import Settings
+from roles import grant, url_as
 from server import start_postgres
 
 
@@ -24,7 +25,9 @@ def main() -> int:
     began = time.monotonic()
     try:
         asyncio.run(_migrate(server.url))
-        settings = Settings(database_url=server.url, api_key="a-key-for-the-fuzz-run", log_level="error")
+        settings = Settings(
+            database_url=url_as("mailing_api", server.url), api_key="a-key-for-the-fuzz-run", log_level="error"
+        )
         findings = attack(settings, examples=given.examples, seed=given.seed)
     finally:
         server.stop()
@@ -36,6 +39,7 @@ async def _migrate(url: str) -> None:
     engine = db.create_engine(url, application="fuzz", pool_size=1)
     await db.migrate(engine)
     await engine.dispose()
+    await grant(url)
 
 
 def report(findings: Findings, *, seconds: float, seed: int) -> str:
