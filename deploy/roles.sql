@@ -25,6 +25,7 @@ GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing
 GRANT SELECT ON api_key, gateway_calls TO mailing_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON client TO mailing_api;
 GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON api_allowance TO mailing_api;
 GRANT SELECT, INSERT ON procrastinate_jobs, procrastinate_events TO mailing_api;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO mailing_api;
 

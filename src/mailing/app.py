@@ -9,6 +9,7 @@ from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing import db
+from mailing.access.allowance import Allowance, within_allowance
 from mailing.access.keys import require_key
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
@@ -22,6 +23,7 @@ from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.restoration.lookout import looking_out
+from mailing.serving import PunctualBodies
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
@@ -39,6 +41,7 @@ def create_app(settings: Settings) -> Litestar:
         engine = db.create_engine(url, application="mailing-api", pool_size=POOL_SIZE, limit_s=LIMIT_S)
         app.state.engine = engine
         app.state.sessions = db.sessions(engine)
+        app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
         async with looking_out(engine, by="api"):
             yield
         await engine.dispose()
@@ -55,7 +58,7 @@ def create_app(settings: Settings) -> Litestar:
             resolve_message,
             GatewayController,
         ],
-        guards=[require_key, known_parameters_only],
+        guards=[require_key, within_allowance, known_parameters_only],
         middleware=[Idempotency],
         before_request=begin,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
@@ -71,9 +74,7 @@ def create_app(settings: Settings) -> Litestar:
         request_max_body_size=1_000_000,
         logging_config=None,
     )
-    app.asgi_handler = SafeHeaders(
-        LowerCaseClients(app.asgi_handler)
-    )  # Litestar's own middleware runs after the routing
+    app.asgi_handler = SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler)))  # Litestar's come after routing
     return app
 
 

@@ -113,21 +113,12 @@ def migrate() -> None:
 @supervised
 def api(wait_s: float) -> None:
     """Serve the API, its documentation and health. Any number may run."""
-    import uvicorn
-
     from mailing.app import create_app
+    from mailing.serving import serve
 
     settings = configured("database_url")
     run(require_schema(settings, wait_s=wait_s))
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    serve(create_app(settings), host=settings.host, port=settings.port)
 
 
 @cli.command(epilog=example("MAILING_GATEWAY_URL=https://probe.fbrq.cloud/v1 mailing worker"))

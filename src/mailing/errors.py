@@ -6,6 +6,8 @@
     ├── Invalid              input with one FieldError per bad field
     ├── NotFound             no such client, mailing, message …
     ├── Conflict             the state or a unique value forbids it
+    ├── TooMany              requests of one key
+    ├── TooSlow              a body that does not arrive
     ├── KeyReused            the Idempotency-Key belongs to another request
     └── Unauthorized         no key, or a key nobody issued
 
@@ -53,6 +55,14 @@ class Conflict(MailingError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = list(errors)
+
+
+class TooMany(MailingError):
+    pass
+
+
+class TooSlow(MailingError):
+    pass
 
 
 class KeyReused(MailingError):

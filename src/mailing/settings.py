@@ -26,6 +26,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8000
     api_key: Annotated[str, Meta(min_length=16)] | None = None
+    api_rate: Annotated[int, Meta(ge=0, le=100_000)] = 300
     gateway_url: str | None = None
     gateway_token: str | None = None
     gateway_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0

@@ -126,10 +126,11 @@ class Body(AbstractDTO[S], Generic[S]):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors a route can answer with, for the API documentation; 401 and 503 come with every route."""
+    """The errors a route can answer with, for the API documentation; 401, 429 and 503 come with every route."""
+    slow = {408} if 413 in statuses else set()  # where there is a body
     return {
         status: ResponseSpec(Problem, description=_TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
-        for status in sorted({*statuses, 401, 503})
+        for status in sorted({*statuses, *slow, 401, 429, 503})
     }
 
 
@@ -139,6 +140,7 @@ _TITLES = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     413: "Too large",
     422: "Key used before",
@@ -153,9 +155,11 @@ _STATUS: Mapping[type[errors.MailingError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,
+    errors.TooMany: 429,
+    errors.TooSlow: 408,
 }
 
-_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
 
 
 def problem(status: int, detail: str, fields: list[FieldError] | None = None) -> Response[Problem]:
