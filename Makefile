@@ -36,6 +36,13 @@ chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages a
 drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)
 
+audit: .venv/.ready ## known vulnerabilities of everything in uv.lock; 1: found some, 2: the advisory database can't be reached
+	@UV="$(UV)" .ci/audit
+
+sbom: .venv/.ready ## sbom.json: what is shipped, with versions and hashes, as CycloneDX 1.5
+	@$(UV) export --quiet --frozen --no-dev --all-extras --format cyclonedx1.5 --output-file sbom.json
+	@echo "sbom.json: $$(grep -c '"purl"' sbom.json) packages"
+
 check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff format --check
 	@$(RUN)ruff check

@@ -30,7 +30,7 @@ class Hasty(ImpatientProtocol):
 @asynccontextmanager
 async def serving(app: ASGIApp, path: Path) -> AsyncIterator[Connect]:
     """On a socket in the file system: no port to look for."""
-    server = uvicorn.Server(uvicorn.Config(app, uds=str(path), http=Hasty, log_config=None, access_log=False))  # type: ignore[arg-type] # Litestar's Scope is stricter
+    server = uvicorn.Server(uvicorn.Config(app, uds=str(path), http=Hasty, log_config=None, access_log=False))
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)

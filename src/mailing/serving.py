@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from litestar import Litestar
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, HTTPReceiveMessage, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mailing.errors import TooSlow
@@ -50,7 +50,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
-        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+        if self._deadline is None and self._idle():
             self._await_head()
         super().data_received(data)
         if self._deadline is None:
@@ -58,6 +58,9 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._head_bytes += len(data)
         if self._head_bytes > HEAD_BYTES:
             self._refuse(b"431 Request Header Fields Too Large")
+
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr] # None at first
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
@@ -116,10 +119,9 @@ class _Body:
             self._complete = not message["more_body"]
         return message
 
-    async def _in_time(self) -> HTTPReceiveMessage:
+    async def _in_time(self) -> Any:  # noqa: ANN401 - an ASGI event
         try:
             async with asyncio.timeout(self._patience_s):
-                message: Any = await self._receive()
-                return message
+                return await self._receive()
         except TimeoutError:
             raise TooSlow("The body came too slowly; send it again over a better connection.") from None

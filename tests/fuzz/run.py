@@ -18,7 +18,7 @@ from server import start_postgres
 
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
-    arguments.add_argument("--examples", type=int, default=300, help="the most cases of an operation in a phase")
+    arguments.add_argument("--examples", type=int, default=400, help="the most cases of an operation in a phase")
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
     server = start_postgres(os.environ.get("MAILING_TEST_DATABASE_URL"))
