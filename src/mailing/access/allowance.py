@@ -49,7 +49,7 @@ class Allowance:
             if held.empty() and time.monotonic() >= held.refused_until:
                 await self._draw(caller, held)
         if held.empty():
-            raise TooMany(f"This key may make {self._rate} requests a second; try again in a second.")
+            raise TooMany(f"This key may make {self._rate} requests a second; try again in a second.", wait_s=1)
         held.left -= 1
 
     async def _draw(self, caller: str, held: "_Held") -> None:
