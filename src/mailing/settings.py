@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     report_from: str = "mailing@localhost"
     report_time: str = "09:00"
     report_timezone: str = "UTC"
+    report_language: Literal["en", "ru"] = "en"
     smtp_host: str = "127.0.0.1"
     smtp_port: Port = 25
     smtp_user: str | None = None
