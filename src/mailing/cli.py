@@ -17,6 +17,7 @@ from rich.table import Table
 from mailing import __version__, db
 from mailing.access import keys
 from mailing.errors import ConfigurationError, MailingError
+from mailing.persons import person
 from mailing.running import configured, engine_of, require_schema, run, until_signal, with_database
 
 T = TypeVar("T")
@@ -263,6 +264,9 @@ def key_revoke(key_id: int) -> None:
 
     run(with_database(configured(), work))
     click.echo(f"Key {key_id} is revoked.")
+
+
+cli.add_command(person)
 
 
 def _moment(instant: datetime | date | None) -> str:

@@ -39,11 +39,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     report_from: str = "mailing@localhost"
     report_time: str = "09:00"
     report_timezone: str = "UTC"
+    report_language: Literal["en", "ru"] = "en"
     smtp_host: str = "127.0.0.1"
     smtp_port: Port = 25
     smtp_user: str | None = None
     smtp_password: str | None = None
     smtp_starttls: bool = False
+    retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 

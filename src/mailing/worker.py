@@ -12,6 +12,7 @@ from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
 from mailing.log import get
 from mailing.mailings.repository import database_now
+from mailing.privacy.retention import blank_old
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
 from mailing.restoration.lookout import looking_out
@@ -57,6 +58,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
             queue.task("send_mailing", partial(send_mailing, desk))
             queue.periodic("sweep", partial(_sweep, queue, sessions, policy), cron="* * * * * */5")
             queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
+            queue.periodic("retention", partial(blank_old, sessions, settings), cron="17 * * * *")
             async with repository.alone(sessions) as session:
                 await repository.configure(session, settings.gateway_rate)
             await sweep(sessions, policy)

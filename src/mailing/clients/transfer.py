@@ -18,9 +18,9 @@ from typing import IO
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.repository import ExportedClient, export_page, import_staged
-from mailing.clients.rows import COLUMNS, Reading, Row
-from mailing.clients.schemas import ImportResult
+from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
+from mailing.clients.rows import COLUMNS, ERRORS_LISTED, Reading, Row
+from mailing.clients.schemas import ImportResult, RowError
 from mailing.clients.tag import neutralised
 from mailing.db import Sessions, transaction
 
@@ -37,8 +37,19 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes]) ->
             accepted += _stage(reading.feed(piece), spool)
         accepted += _stage(reading.finish(), spool)
         spool.seek(0)
-        created = await import_staged(session, spool, columns=reading.columns) if accepted else 0
-    return ImportResult(created=created, updated=accepted - created, rejected=reading.rejected, errors=reading.errors)
+        stored = await import_staged(session, spool, columns=reading.columns) if accepted else Stored(0, [])
+    return ImportResult(
+        created=stored.created,
+        updated=accepted - stored.created - len(stored.erased),
+        rejected=reading.rejected + len(stored.erased),
+        errors=_listed(reading.errors, stored.erased),
+    )
+
+
+def _listed(errors: Sequence[RowError], erased: Sequence[int]) -> list[RowError]:
+    """The first ones of both kinds, in the order of lines."""
+    refused = [RowError(line, "phone", ERASED) for line in erased]
+    return sorted([*errors, *refused], key=lambda error: error.line)[:ERRORS_LISTED]
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
