@@ -20,6 +20,7 @@ from mailing.mailings.control import ControlController
 from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
+from mailing.metrics.page import Page, metrics
 from mailing.restoration.lookout import looking_out
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
@@ -60,16 +61,19 @@ def create_app(settings: Settings) -> Litestar:
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
+    page = Page()
     app = Litestar(
-        route_handlers=[api, health(), static_files(), landing],
+        route_handlers=[api, health(), metrics, static_files(), landing],
         openapi_config=openapi_config(),
         lifespan=[database],
-        state=State({"settings": settings}),
+        state=State({"settings": settings, "metrics": page}),
         exception_handlers=EXCEPTION_HANDLERS,
         request_max_body_size=1_000_000,
         logging_config=None,
     )
-    app.asgi_handler = LowerCaseClients(app.asgi_handler)  # Litestar's own middleware runs after the routing
+    app.asgi_handler = page.requests.counted(
+        LowerCaseClients(app.asgi_handler)
+    )  # Litestar's own middleware runs after the routing
     return app
 
 

@@ -1,5 +1,6 @@
 """One claimed message on its way to the gateway."""
 
+import time
 from datetime import datetime
 
 from mailing.db import DatabaseClock
@@ -7,6 +8,7 @@ from mailing.gateway.outcome import Answer
 from mailing.messages.repository import Claimed
 from mailing.sending.desk import Desk
 from mailing.sending.watch import Watch, time_left_s
+from mailing.tallies import GATE_SECONDS
 
 
 class Call:
@@ -34,9 +36,12 @@ class Call:
         )
         if answer:
             self._desk.gate.tell(answer, probe=message.probe)
+            self._desk.tallies.called(answer.outcome, self.duration_ms / 1000)
         return answer
 
     async def _begin(self) -> bool:
+        waits_since = time.monotonic()
         await self._desk.gate.turn(self._message.id)
+        self._desk.tallies.add(GATE_SECONDS, "call", value=time.monotonic() - waits_since)
         self.started_at = self._clock.now()
         return self._watch.allows(self._message, self._clock)
