@@ -1,10 +1,9 @@
 """Counters are compared with the messages they count: each mailing when it has ended, open ones every hour."""
 
 import msgspec
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.db import Sessions, transaction
+from mailing.db import UNHURRIED_S, Sessions, driver, transaction
 from mailing.log import get
 
 logger = get(__name__)
@@ -32,7 +31,7 @@ async def audit_counts(sessions: Sessions) -> None:
 
 # One statement sees one moment, in which counters and messages agree. Index: message_listed, of the one mailing;
 # 1,000,000 messages: 0.1-0.3 s.
-_AUDIT = text("""
+_AUDIT = """
     WITH next AS (
         SELECT g.id FROM mailing g LEFT JOIN count_audit a ON a.mailing_id = g.id
         WHERE a.at IS NULL OR a.at < g.finished_at
@@ -50,10 +49,10 @@ _AUDIT = text("""
     FROM mailing_counts c WHERE c.mailing_id = (SELECT id FROM next)
     ON CONFLICT (mailing_id) DO UPDATE SET at = excluded.at, drift = excluded.drift
     RETURNING mailing_id, (SELECT c.planned FROM mailing_counts c WHERE c.mailing_id = count_audit.mailing_id), drift
-""")
+"""
 
 
 async def audit_next(session: AsyncSession) -> Audit | None:
     """None: nothing is to be audited now."""
-    row = (await session.execute(_AUDIT)).first()
+    row = await (await driver(session)).fetchrow(_AUDIT, timeout=UNHURRIED_S)
     return Audit(*row) if row else None

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import queue, tallies
 from mailing.gateway import repository as gateway
 
-COUNTED_UPTO = 50_000  # pending messages, looked at one by one
+COUNTED_UPTO = 10_000  # pending messages, looked at one by one
 STATUSES = ("pending", "sending", "sent", "failed", "cancelled", "expired", "unknown")
 
 
@@ -95,7 +95,7 @@ _DUE_AGE = text("""
     WHERE g.status = 'running' AND now() < g.ends_at
 """)
 
-# Index: message_due, alone.
+# Index: message_due, alone. 10,000: 50 ms on a busy machine.
 _DUE = text(f"""
     SELECT count(*) FROM (
         SELECT FROM mailing g CROSS JOIN LATERAL (
@@ -107,7 +107,7 @@ _DUE = text(f"""
     ) counted
 """)  # noqa: S608 - composed from constants of this module
 
-# Index: message_due, and each message's row. 50,000: 40 ms.
+# Index: message_due, and each message's row. 10,000: 55 ms on a busy machine.
 _WAITING = text(f"""
     SELECT coalesce(waiting, 'window'), count(*) FROM (
         SELECT m.waiting FROM mailing g CROSS JOIN LATERAL (
