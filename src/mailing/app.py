@@ -23,6 +23,7 @@ from mailing.mailings.control import ControlController
 from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
+from mailing.metrics.page import Page, metrics
 from mailing.restoration.lookout import looking_out
 from mailing.serving import PunctualBodies
 from mailing.settings import Settings
@@ -65,17 +66,19 @@ def create_app(settings: Settings) -> Litestar:
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
+    page = Page()
     app = Litestar(
-        route_handlers=[api, admin(), health(), static_files(), landing],
+        route_handlers=[api, admin(), health(), metrics, static_files(), landing],
         openapi_config=openapi_config(),
         lifespan=[database],
-        state=State({"settings": settings}),
+        state=State({"settings": settings, "metrics": page}),
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[allow_all_methods],
         request_max_body_size=1_000_000,
         logging_config=None,
     )
-    app.asgi_handler = SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler)))  # Litestar's come after routing
+    # Litestar's own middleware comes after the routing
+    app.asgi_handler = page.requests.counted(SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler))))
     return app
 
 
