@@ -13,6 +13,7 @@ from mailing.access.keys import require_key
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
+from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
 from mailing.health import health
 from mailing.idempotency import Idempotency, begin, provide_session
@@ -20,6 +21,7 @@ from mailing.mailings.control import ControlController
 from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
+from mailing.requestlog import RequestLog
 from mailing.restoration.lookout import looking_out
 from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
@@ -52,6 +54,7 @@ def create_app(settings: Settings) -> Litestar:
             StatisticsController,
             read_message,
             resolve_message,
+            list_events,
             GatewayController,
         ],
         guards=[require_key, known_parameters_only],
@@ -69,7 +72,9 @@ def create_app(settings: Settings) -> Litestar:
         request_max_body_size=1_000_000,
         logging_config=None,
     )
-    app.asgi_handler = LowerCaseClients(app.asgi_handler)  # Litestar's own middleware runs after the routing
+    app.asgi_handler = RequestLog(
+        LowerCaseClients(app.asgi_handler)
+    )  # Litestar's own middleware runs after the routing
     return app
 
 
