@@ -15,6 +15,7 @@ from mailing.admin.routes import admin
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
+from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
 from mailing.headers import SafeHeaders, allow_all_methods
 from mailing.health import health
@@ -24,6 +25,7 @@ from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.metrics.page import Page, metrics
+from mailing.requestlog import RequestLog
 from mailing.restoration.lookout import looking_out
 from mailing.serving import PunctualBodies
 from mailing.settings import Settings
@@ -58,6 +60,7 @@ def create_app(settings: Settings) -> Litestar:
             StatisticsController,
             read_message,
             resolve_message,
+            list_events,
             GatewayController,
         ],
         guards=[require_key, within_allowance, known_parameters_only],
@@ -78,7 +81,8 @@ def create_app(settings: Settings) -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = page.requests.counted(SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler))))
+    inside = SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler)))
+    app.asgi_handler = RequestLog(page.requests.counted(inside))
     return app
 
 

@@ -215,7 +215,7 @@ class Run:
         while True:
             try:
                 async with transaction(self._desk.sessions) as session:
-                    moved = await record(session, batch, revision=self._mailing.revision)
+                    moved = await record(session, batch, mailing_id=self._mailing.id, revision=self._mailing.revision)
                     crashpoints.reached("record.inside")
             except TROUBLE as error:
                 logger.warning("recording failed", mailing_id=self._mailing.id, error=type(error).__name__)
