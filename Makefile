@@ -8,6 +8,7 @@ RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test fuzz chaos drills audit sbom check containers format lock
+.PHONY: help demo up test chaos drills check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +52,9 @@ check: .venv/.ready ## format, lint, types, import contracts
 
 containers: ## build the image, run docker-compose.yml, send one mailing, remove it all (COMPOSE="docker compose")
 	@.ci/containers
+
+kubernetes: .venv/.ready ## run deploy/kubernetes by podman kube play, send one mailing, remove it (PODMAN="sudo podman")
+	@$(RUN)python deploy/kubernetes/try.py
 
 format: .venv/.ready ## format and mend what can be mended
 	@$(RUN)ruff format

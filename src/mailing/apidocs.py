@@ -44,6 +44,7 @@ TAGS = {
     "messages": "One client's message in one mailing, its attempts, and everything that happened to it.",
     "gateway": "The gateway that all workers send through: its breaker, the rate limit, the stop of all sending.",
     "statistics": "How many messages each mailing planned, sent and did not send, and why.",
+    "events": "Everything that happened to a mailing, a message or a client, in order.",
 }
 
 # Redoc makes two <style> elements: an empty one that its styled-components fill through the CSSOM, and that of its

@@ -33,11 +33,12 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
     await change(engine, message_id, "attempts = 2, attempt_no = 3, finished_at = '2026-05-01T10:00:03Z'")
     await run(
         engine,
-        """INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason) VALUES
-        (:id, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, ''),
-        (:id, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'the worker was lost during the call'),
-        (:id, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'HTTP 429'),
-        (:id + 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'another message')""",
+        """INSERT INTO attempt
+            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code, reason) VALUES
+        (:id, 1, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, ''),
+        (:id, 1, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'the worker was lost during the call'),
+        (:id, 1, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'HTTP 429'),
+        (:id + 1, 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'another message')""",
         id=message_id,
     )
     found = await story(api, message_id)
