@@ -37,10 +37,11 @@ def test_the_architecture_names_every_module_of_the_top_level() -> None:
     assert modules - {"__init__", "__main__"} - named == set()
 
 
-def test_every_test_that_the_catalogue_of_faults_names_exists() -> None:
-    named = set(re.findall(r"`([a-z0-9_]{12,})`", (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")))
+@pytest.mark.parametrize(("page", "least"), [("faults.md", 80), ("security.md", 50)])
+def test_every_test_that_a_catalogue_names_exists(page: str, least: int) -> None:
+    named = set(re.findall(r"`([a-z0-9_]{15,})`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    assert len(named) > 80
+    assert len(named) > least
     assert named - set(re.findall(r"def test_(\w+)", sources)) == set()
 
 

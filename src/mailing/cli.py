@@ -17,6 +17,7 @@ from rich.table import Table
 from mailing import __version__, db
 from mailing.access import keys
 from mailing.errors import ConfigurationError, MailingError
+from mailing.persons import person
 from mailing.running import DOTENV, configured, engine_of, require_schema, run, until_signal, with_database
 
 T = TypeVar("T")
@@ -113,21 +114,12 @@ def migrate() -> None:
 @supervised
 def api(wait_s: float) -> None:
     """Serve the API, its documentation and health. Any number may run."""
-    import uvicorn
-
     from mailing.app import create_app
+    from mailing.serving import serve
 
     settings = configured("database_url")
     run(require_schema(settings, wait_s=wait_s))
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    serve(create_app(settings), host=settings.host, port=settings.port)
 
 
 @cli.command(epilog=example("MAILING_GATEWAY_URL=https://probe.fbrq.cloud/v1 mailing worker"))
@@ -288,6 +280,9 @@ def key_revoke(key_id: int) -> None:
 
     run(with_database(configured(), work))
     click.echo(f"Key {key_id} is revoked.")
+
+
+cli.add_command(person)
 
 
 def _moment(instant: datetime | date | None) -> str:

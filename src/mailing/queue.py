@@ -6,8 +6,8 @@ a message. No job is retried by Procrastinate: whatever fails is found again by 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -22,8 +22,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from mailing import crashpoints
+from mailing import crashpoints, log
 from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S
+
+logger = log.get(__name__)
 
 Handler = Callable[..., Awaitable[None]]
 Connection = psycopg.AsyncConnection[Any]
@@ -126,15 +128,21 @@ class Queue:
         self._concurrency = concurrency
 
     def task(self, name: str, handler: Handler) -> None:
-        self._app.task(name=name, queue="mailing")(handler)
+
+        async def work(context: procrastinate.JobContext, /, **args: int) -> None:
+            with _line(name, context, **args):
+                await handler(**args)
+
+        self._app.task(name=name, queue="mailing", pass_context=True)(work)
 
     def periodic(self, name: str, handler: Callable[[], Awaitable[None]], *, cron: str) -> None:
         """`cron` has five fields, or six with the seconds last; a tick while its twin is still queued is left out."""
 
-        async def tick(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
-            await handler()
+        async def tick(context: procrastinate.JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
+            with _line(name, context):
+                await handler()
 
-        task = self._app.task(name=name, queue="mailing", queueing_lock=name)(tick)
+        task = self._app.task(name=name, queue="mailing", queueing_lock=name, pass_context=True)(tick)
         self._app.periodic(cron=cron)(task)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -166,6 +174,23 @@ class Queue:
         for job in stalled:
             await self._app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
         return len(stalled)
+
+
+@contextmanager
+def _line(task: str, context: procrastinate.JobContext, **ids: int) -> Iterator[None]:
+    """One line about a job; those that come by themselves and found nothing to do are told at debug level."""
+    with log.line(job_id=context.job.id, **ids) as line:
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            told = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
+            idle = not (ids or line.counts or outcome == "failed")
+            (logger.debug if idle else logger.info)("job", **(told | line.told | line.counts))
 
 
 async def _autocommit(connection: Connection) -> None:

@@ -13,6 +13,7 @@ from mailing.gateway.gate import Gate
 from mailing.log import get
 from mailing.mailings.repository import database_now
 from mailing.messages.audit import audit_counts
+from mailing.privacy.retention import blank_old
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
 from mailing.restoration.lookout import looking_out
@@ -69,6 +70,7 @@ async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
     queue.periodic("sweep", partial(_sweep, queue, desk), cron="* * * * * */5")
     queue.periodic("audit", partial(audit_counts, sessions), cron="* * * * *")
     queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
+    queue.periodic("retention", partial(blank_old, sessions, settings), cron="17 * * * *")
     async with repository.alone(sessions) as session:
         await repository.configure(session, settings.gateway_rate)
     tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy))

@@ -131,8 +131,14 @@ class Run:
                 return False
             self._watch.add(claimed)
             for message in claimed:
-                calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at)))
+                task = calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at)))
+                task.add_done_callback(partial(self._over_with, message))
         return True
+
+    def _over_with(self, message: Claimed, _: asyncio.Task[None]) -> None:
+        """However it ended: what an aborted run went on holding, the process could never claim again."""
+        self._watch.remove(message)
+        self._desk.capacity.done()
 
     async def _claim_if_open(self, room: int) -> tuple[list[Claimed], float]:
         match await self._ask(room):
@@ -174,7 +180,6 @@ class Run:
             self._come_back(result.step.due_at)
             self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
         self._results.append(result)
-        self._desk.capacity.done()
 
     async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
         call = Call(self._desk, self._watch, message, clock)
@@ -210,7 +215,7 @@ class Run:
         while True:
             try:
                 async with transaction(self._desk.sessions) as session:
-                    moved = await record(session, batch, revision=self._mailing.revision)
+                    moved = await record(session, batch, mailing_id=self._mailing.id, revision=self._mailing.revision)
                     crashpoints.reached("record.inside")
             except TROUBLE as error:
                 logger.warning("recording failed", mailing_id=self._mailing.id, error=type(error).__name__)
