@@ -24,6 +24,7 @@ GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing
 -- The API: people's changes, and wake-ups for the worker. It makes no keys, and writes no report.
 GRANT SELECT ON api_key, gateway_calls TO mailing_api;
 GRANT SELECT ON tally, count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
+GRANT SELECT ON erasure, erasure_key TO mailing_api; -- the erased stay out
 GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins make users on their page
 GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
