@@ -23,13 +23,14 @@ from mailing.clients.rows import COLUMNS, ERRORS_LISTED, Reading, Row
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.clients.tag import neutralised
 from mailing.db import Sessions, transaction
+from mailing.events import note
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
 PIECE = 16 * 1024  # bytes, judged in about 1 ms
 EXPORT_PAGE = 5000
 
 
-async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes]) -> ImportResult:
+async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
     """Raises Invalid when the header is wrong; a bad row is only counted. The session must be fresh: see above."""
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY) as spool:
         reading, accepted = Reading(), 0
@@ -37,13 +38,17 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes]) ->
             accepted += _stage(reading.feed(piece), spool)
         accepted += _stage(reading.finish(), spool)
         spool.seek(0)
-        stored = await import_staged(session, spool, columns=reading.columns) if accepted else Stored(0, [])
-    return ImportResult(
-        created=stored.created,
-        updated=accepted - stored.created - len(stored.erased),
-        rejected=reading.rejected + len(stored.erased),
-        errors=_listed(reading.errors, stored.erased),
-    )
+        stored = Stored(0, [])
+        if accepted:
+            stored = await import_staged(session, spool, columns=reading.columns, by=by)
+    counts = {
+        "created": stored.created,
+        "updated": accepted - stored.created - len(stored.erased),
+        "rejected": reading.rejected + len(stored.erased),
+    }
+    if accepted:
+        await note(session, "clients.imported", by=by, **counts)
+    return ImportResult(**counts, errors=_listed(reading.errors, stored.erased))
 
 
 def _listed(errors: Sequence[RowError], erased: Sequence[int]) -> list[RowError]:

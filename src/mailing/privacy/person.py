@@ -84,7 +84,7 @@ async def _remove_client(session: AsyncSession, phone: str) -> bool:
     """Its unsent messages are cancelled, as by DELETE."""
     [*found] = await list_clients(session, {"phone": phone}, after=0, limit=1)
     for client in found:
-        await ClientRepository(session).remove(client.id)
+        await ClientRepository(session).remove(client.id, by=ACTOR)
         await note(session, "client.erased", by=ACTOR, client_id=client.id)
     return bool(found)
 

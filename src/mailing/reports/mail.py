@@ -102,6 +102,21 @@ async def send(
         client.close()
 
 
+async def reach(settings: Settings, *, within_s: float) -> str | None:
+    """What stands in the way of a mail, user and password included; None: nothing does. Nothing is sent."""
+    client = _client(settings, None)
+    try:
+        async with asyncio.timeout(within_s):
+            await client.connect(timeout=CONNECT_TIMEOUT)
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        return _failure(error).reason
+    else:
+        await _say_goodbye(client)
+        return None
+    finally:
+        client.close()
+
+
 def _client(settings: Settings, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
     """Where encryption is required the certificate must be right as well; elsewhere any encryption beats none."""
     from_the_start = settings.smtp_port == TLS_FROM_THE_START
