@@ -5,7 +5,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0009"
-down_revision = "0003"
+down_revision = "0008"
 
 SCHEMA = Path(__file__).with_name("0009_events.sql")
 
