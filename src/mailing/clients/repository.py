@@ -184,7 +184,7 @@ _STAGE = text("""
 _STAGE_MOVED = text("CREATE TEMPORARY TABLE moved_client (id bigint) ON COMMIT DROP")
 # An erasure that begins now waits for the import, one that is under way is waited for: none is overlooked.
 _MEET_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
-# Nothing is hashed where nobody was erased; otherwise 3 s for 1,000,000 rows.
+# Nothing is hashed where nobody was erased; otherwise 5 s for 1,000,000 rows.
 _REFUSE_ERASED = text("""
     DELETE FROM staged_client s USING erasure_key k, erasure e
     WHERE EXISTS (SELECT FROM erasure WHERE lifted_at IS NULL)
