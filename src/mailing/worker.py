@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from mailing import db
+from mailing.clients.upload.job import import_upload, tend_uploads
 from mailing.gateway import repository
 from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
@@ -55,7 +56,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
             queue.task("plan_mailing", partial(plan_mailing, sessions))
             queue.task("settle_mailing", partial(settle_mailing, sessions))
             queue.task("send_mailing", partial(send_mailing, desk))
+            queue.task("import_upload", partial(import_upload, sessions, stop))
             queue.periodic("sweep", partial(_sweep, queue, sessions, policy), cron="* * * * * */5")
+            queue.periodic("uploads", partial(tend_uploads, sessions), cron="* * * * * */10")
             queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
             async with repository.alone(sessions) as session:
                 await repository.configure(session, settings.gateway_rate)

@@ -31,14 +31,25 @@ EXPORT_PAGE = 5000
 
 async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes]) -> ImportResult:
     """Raises Invalid when the header is wrong; a bad row is only counted. The session must be fresh: see above."""
-    with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY) as spool:
-        reading, accepted = Reading(), 0
-        async for piece in _pieces(chunks):
-            accepted += _stage(reading.feed(piece), spool)
-        accepted += _stage(reading.finish(), spool)
-        spool.seek(0)
+    with spooled() as spool:
+        reading = Reading()
+        accepted = await judge(chunks, reading, into=spool)
         created = await import_staged(session, spool, columns=reading.columns) if accepted else 0
     return ImportResult(created=created, updated=accepted - created, rejected=reading.rejected, errors=reading.errors)
+
+
+def spooled() -> SpooledTemporaryFile[bytes]:
+    return SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)
+
+
+async def judge(chunks: AsyncIterator[bytes], reading: Reading, *, into: IO[bytes]) -> int:
+    """How many rows are right: they stand in `into`, ready for `import_staged`. Raises Invalid, as above."""
+    accepted = 0
+    async for piece in _pieces(chunks):
+        accepted += _stage(reading.feed(piece), into)
+    accepted += _stage(reading.finish(), into)
+    into.seek(0)
+    return accepted
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
