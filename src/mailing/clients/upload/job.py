@@ -32,7 +32,7 @@ async def import_upload(sessions: Sessions, stopping: asyncio.Event, upload_id: 
         await _import(sessions, mine, stopping)
     except Invalid as refused:
         async with transaction(sessions) as session:
-            await repository.fail(session, mine, error=str(refused))
+            await repository.fail(session, mine, error="\n".join(error.message for error in refused.errors))
 
 
 async def _import(sessions: Sessions, mine: Try, stopping: asyncio.Event) -> None:

@@ -156,6 +156,15 @@ async def refusals_of(
     return [Refusal(*row) for row in await session.execute(_REFUSALS, page)]
 
 
+_COUNT = text("SELECT count(*) FROM upload_refusal WHERE upload_id = :id")
+
+
+async def count_refusals(session: AsyncSession, upload_id: int) -> int:
+    """Bad fields that are kept, of bad rows."""
+    counted: int = (await session.execute(_COUNT, {"id": upload_id})).scalar_one()
+    return counted
+
+
 _LEFT = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND tries < :most")  # noqa: S608 - as above
 _GIVE_UP = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
