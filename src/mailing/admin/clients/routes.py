@@ -45,7 +45,7 @@ async def list_(request: Request[Any, Any, Any], session: Session, viewer: Curre
         errors=question.errors,
         filtered=any(question.typed.values()),
         tags=await known_tags(session, count=TAGS_OFFERED),
-        zones=await known_timezones(session, count=ZONES_OFFERED),
+        zones=[(zone, zone) for zone in await known_timezones(session, count=ZONES_OFFERED)],
         **_neighbours(question, found),
     )
 
