@@ -48,7 +48,7 @@ class Reading:
         self.columns: tuple[str, ...] = ()
         self.rejected = 0
         self.refusals: list[Refusal] = []
-        self._listed = listed
+        self.listed = listed
         self._line = 0  # lines that are done with
         self._tail = b""  # the beginning of a line
         self._open: list[str] = []  # lines from a quote that has not closed yet
@@ -142,7 +142,7 @@ class Reading:
         if not self.columns:
             raise _bad_header(*(message for _, message in troubles))
         self.rejected += 1
-        free = self._listed - len(self.refusals)
+        free = self.listed - len(self.refusals)
         self.refusals += [Refusal(self._line + 1, *trouble, _shown(given)) for trouble in troubles[:free]]
 
     def _refuse_long_line(self) -> None:

@@ -16,26 +16,29 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.repository import ExportedClient, export_page, import_staged
-from mailing.clients.rows import COLUMNS, Reading, Row
-from mailing.clients.schemas import ImportResult
+from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
+from mailing.clients.rows import COLUMNS, Reading, Refusal, Row
+from mailing.clients.schemas import ImportResult, RowError
 from mailing.clients.tag import neutralised
 from mailing.db import Sessions, transaction
+from mailing.events import note
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
 PIECE = 16 * 1024  # bytes, judged in about 1 ms
 EXPORT_PAGE = 5000
 
 
-async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes]) -> ImportResult:
+async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
     """Raises Invalid when the header is wrong; a bad row is only counted. The session must be fresh: see above."""
     with spooled() as spool:
         reading = Reading()
         accepted = await judge(chunks, reading, into=spool)
-        created = await import_staged(session, spool, columns=reading.columns) if accepted else 0
-    return ImportResult(created=created, updated=accepted - created, rejected=reading.rejected, errors=reading.errors)
+        imported = await store(session, spool, reading, accepted=accepted, by=by)
+    errors = [RowError(line, field, message) for line, field, message, _ in imported.refusals]
+    return ImportResult(**imported.counts, errors=errors)
 
 
 def spooled() -> SpooledTemporaryFile[bytes]:
@@ -50,6 +53,34 @@ async def judge(chunks: AsyncIterator[bytes], reading: Reading, *, into: IO[byte
     accepted += _stage(reading.finish(), into)
     into.seek(0)
     return accepted
+
+
+class Imported(Struct):
+    """`counts`: created, updated, rejected. `refusals`: the first ones, those of erased persons with them."""
+
+    counts: dict[str, int]
+    refusals: list[Refusal]
+
+
+async def store(session: AsyncSession, rows: IO[bytes], reading: Reading, *, accepted: int, by: str) -> Imported:
+    """What `judge` found right, with the numbers of the whole file."""
+    stored = Stored(0, [])
+    if accepted:
+        stored = await import_staged(session, rows, columns=reading.columns, by=by)
+    counts = {
+        "created": stored.created,
+        "updated": accepted - stored.created - len(stored.erased),
+        "rejected": reading.rejected + len(stored.erased),
+    }
+    if accepted:
+        await note(session, "clients.imported", by=by, **counts)
+    return Imported(counts, _listed(reading, stored.erased))
+
+
+def _listed(reading: Reading, erased: Sequence[int]) -> list[Refusal]:
+    """The first ones of both kinds, in the order of lines."""
+    refused = [Refusal(line, "phone", ERASED, row="") for line in erased]
+    return sorted([*reading.refusals, *refused], key=lambda refusal: refusal.line)[: reading.listed]
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -12,7 +12,7 @@ from mailing.admin.clients.wording import by_field
 from mailing.admin.door import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
-from mailing.clients.repository import ClientRepository, get_client
+from mailing.clients.repository import ERASED, ClientRepository, get_client
 from mailing.clients.timezone import offered
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.messages.reading import counts_of_client
@@ -28,10 +28,12 @@ async def new(request: Request[Any, Any, Any]) -> Response[str]:
 
 
 @post("/new", guards=[needs(Role.EDITOR)], status_code=303)
-async def create(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[Any]:
+async def create(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
+) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
     try:
-        client = await ClientRepository(session).create(client_of(typed))
+        client = await ClientRepository(session).create(client_of(typed), by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
         return _refusal(request, typed, refused, viewer=viewer)
@@ -71,7 +73,7 @@ def _refusal(
     client_id: int | None = None,
 ) -> Response[str]:
     """The API's word for a phone that is taken tells how to find its client there; here the page leads to it."""
-    taken = isinstance(refused, Conflict)
+    taken = isinstance(refused, Conflict) and FieldError("phone", ERASED) not in refused.errors
     errors = by_field(viewer, [FieldError("phone", "belongs to another client")] if taken else refused.errors)
     shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": offered()}
     return page(request, "clients/form.html", status=400, errors=errors, taken=taken, **shown)
@@ -87,8 +89,8 @@ async def ask(request: Request[Any, Any, Any], session: Session, client_id: From
 
 
 @post("/{client_id:int}/delete", guards=[needs(Role.EDITOR)], status_code=303)
-async def remove(session: Session, viewer: CurrentViewer, client_id: FromPath[Id]) -> Response[None]:
-    await ClientRepository(session).remove(client_id)
+async def remove(session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller) -> Response[None]:
+    await ClientRepository(session).remove(client_id, by=caller)
     return seen_other("/admin/clients", notice=viewer.gettext("The client was deleted."))
 
 

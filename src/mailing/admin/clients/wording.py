@@ -10,6 +10,7 @@ from typing import Final
 
 from mailing.admin.viewer import Viewer
 from mailing.clients import phone, tag, timezone
+from mailing.clients.repository import ERASED
 from mailing.errors import FieldError
 
 SENTENCES: Final = (
@@ -23,6 +24,7 @@ SENTENCES: Final = (
     f"must be {timezone.RULE}, not an offset; %(name)s is this one, all year round",
     f"must be {timezone.RULE}; did you mean %(name)s?",
     "belongs to another client",
+    ERASED,
     "has a quote that does not close, or text after a closing quote",
     "has %(cells)s columns, the header has %(columns)s",
     "is not UTF-8; save the file as CSV UTF-8",

@@ -8,14 +8,12 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from mailing import queue
-from mailing.clients.repository import import_staged
 from mailing.clients.rows import Reading
-from mailing.clients.transfer import judge, spooled
+from mailing.clients.transfer import judge, spooled, store
 from mailing.clients.upload import repository
 from mailing.clients.upload.schemas import Try
 from mailing.db import Sessions, transaction
 from mailing.errors import Invalid
-from mailing.events import note
 from mailing.log import get
 
 logger = get(__name__)
@@ -43,11 +41,9 @@ async def _import(sessions: Sessions, mine: Try, stopping: asyncio.Event) -> Non
             actor = await repository.hold(session, mine)
             if actor is None:
                 return
-            created = await import_staged(session, spool, columns=reading.columns) if accepted else 0
-            counts = {"created": created, "updated": accepted - created, "rejected": reading.rejected}
-            await repository.finish(session, mine, reading.refusals, **counts)
-            await note(session, "upload.imported", by=actor, upload_id=mine.upload_id, **counts)
-    logger.info("upload imported", upload_id=mine.upload_id, **counts)
+            imported = await store(session, spool, reading, accepted=accepted, by=actor)
+            await repository.finish(session, mine, imported.refusals, **imported.counts)
+    logger.info("upload imported", upload_id=mine.upload_id, **imported.counts)
 
 
 async def _pieces(sessions: Sessions, mine: Try, stopping: asyncio.Event) -> AsyncIterator[bytes]:
