@@ -67,6 +67,14 @@ async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
     assert "Asia/Omsk" in verdict
 
 
+async def test_the_rows_of_an_erased_person_are_forgotten(sessions: Sessions) -> None:
+    upload_id = await confirmed(sessions, HEADER.encode() + b"79160000001,,,Omsk\n79160000002,,,Omsk\n")
+    await job.import_upload(sessions, RUNNING, upload_id)
+    async with transaction(sessions) as session:
+        await repository.forget_rows(session, "79160000001")
+    assert [refusal.line for refusal in await refused(sessions, upload_id)] == [3]
+
+
 async def test_who_imported_how_many_is_noted(sessions: Sessions, engine: AsyncEngine) -> None:
     await job.import_upload(sessions, RUNNING, await confirmed(sessions, file_of(3, bad=1)))
     kept = "SELECT kind, actor, detail ->> 'created' FROM event WHERE client_id IS NULL ORDER BY id"

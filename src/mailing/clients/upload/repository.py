@@ -165,6 +165,15 @@ async def count_refusals(session: AsyncSession, upload_id: int) -> int:
     return counted
 
 
+# No index: bad rows are a week's, and at most 10,000 bad fields of a file.
+_FORGET_ROWS = text("DELETE FROM upload_refusal WHERE position(:phone IN row) > 0")
+
+
+async def forget_rows(session: AsyncSession, phone: str) -> None:
+    """Bad rows that hold the phone, whoever's they are."""
+    await session.execute(_FORGET_ROWS, {"phone": phone})
+
+
 _LEFT = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND tries < :most")  # noqa: S608 - as above
 _GIVE_UP = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
