@@ -175,6 +175,11 @@ async def export_page(session: AsyncSession, *, after: int, limit: int) -> Seque
     return (await session.execute(_EXPORTED.where(Client.id > after).limit(limit))).all()
 
 
+async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:
+    """Those of `phones` that a client has. Index: client_phone_unique."""
+    return set((await session.execute(select(Client.phone).where(Client.phone.in_(phones)))).scalars())
+
+
 STAGED_COLUMNS = ("line", "phone", "operator_code", "tag", "timezone")
 
 _STAGE = text("""

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import ClientRepository, list_clients
 from mailing.clients.schemas import ClientOut
+from mailing.clients.upload.repository import forget_rows
 from mailing.db import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.events import note
@@ -68,6 +69,7 @@ async def erase(sessions: Sessions, phone: str, *, patience_s: float = CALLS_END
         client_id = await _remove_client(session, phone)
         await repository.blank_events(session, phone, client_id)
         await repository.forget_answers(session, phone)
+        await forget_rows(session, phone)
     deadline = asyncio.get_running_loop().time() + patience_s
     messages = 0
     while True:
