@@ -5,11 +5,11 @@ from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.repository import MailingRepository, database_now, finish
 from mailing.mailings.rules import Status
+from mailing.mailings.schedule import opening
 from mailing.messages.cancelling import cancel_of_mailing
 from mailing.messages.openings import reopen, zones_of_closed
 from mailing.messages.repository import expire_of_mailing
 from mailing.restoration.repository import restored
-from mailing.sending.schedule import opening
 
 logger = get(__name__)
 
