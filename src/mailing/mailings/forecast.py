@@ -14,7 +14,7 @@ from msgspec import Struct
 from mailing.mailings.schedule import opening
 from mailing.mailings.window import LocalWindow
 
-HORIZON = timedelta(days=14)
+HORIZON = timedelta(days=7)
 _HOUR = timedelta(hours=1)
 
 
@@ -53,7 +53,8 @@ class Forecast(Struct, frozen=True):
 def forecast(zones: Mapping[str, int], term: Term, *, per_second: float | None) -> Forecast:
     """`per_second` None: nobody knows the rate, and each message is told under the hour in which it becomes due.
 
-    Takes 10 ms for 30 zones, and at most half a second: for 400 zones of which none is ever done.
+    Takes some milliseconds where the rate suffices; 0.2 s for 30 zones of which none is ever done, and 3 s for all 400
+    of the world: not for the event loop.
     """
     starts = [_start(zone, messages, term) for zone, messages in sorted(zones.items())]
     run = _Run(term, per_second, [_Queue(start, term) for start in starts if start.opens_at])

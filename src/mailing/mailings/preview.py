@@ -1,5 +1,6 @@
 """`/mailing/api/mailings/preview`: what a mailing would do, before anything is stored."""
 
+import asyncio
 from collections import Counter
 from datetime import datetime
 from typing import Annotated, Literal
@@ -77,7 +78,7 @@ class Hour(Struct):
 
 class Preview(Struct):
     """`stopped`: messages that an edit cancels, because their client is no recipient any more. `done_at` is null where
-    no rate is known, and where some are missed or `later`: not sent in the 14 days that `hours` looks ahead.
+    no rate is known, and where some are missed or `later`: not sent in the 7 days that `hours` looks ahead.
     """
 
     recipients: int
@@ -119,7 +120,7 @@ async def preview(session: AsyncSession, data: MailingIn, *, mailing_id: int | N
     row = columns(asdict(data))
     window = LocalWindow(row["window_start"], row["window_end"]) if row["window_start"] else None
     term = Term(max(data.starts_at, now), data.ends_at, window)
-    foreseen = forecast(found.zones, term, per_second=pace.per_second if pace else None)
+    foreseen = await asyncio.to_thread(forecast, found.zones, term, per_second=pace.per_second if pace else None)
     return _told(found, segments_of(data.text), pace=pace, term=term, foreseen=foreseen)
 
 
