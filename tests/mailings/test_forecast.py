@@ -41,6 +41,13 @@ def test_without_a_window_all_leave_in_turn_at_the_rate() -> None:
     assert found.done_at == NOON + timedelta(hours=2, minutes=30)
 
 
+def test_the_time_of_the_last_one_does_not_depend_on_where_the_hours_begin() -> None:
+    begin = NOON + timedelta(minutes=50, seconds=7)
+    found = forecast({"UTC": 20}, Term(begin, NOON + DAY, None), per_second=0.01)
+    assert found.done_at is not None
+    assert abs(found.done_at - begin - timedelta(seconds=2000)) < timedelta(milliseconds=1)
+
+
 def test_whoever_became_due_first_goes_first() -> None:
     """In New York the window opens at 13:00 UTC: an hour later than the mailing begins."""
     found = forecast({"UTC": 5000, "America/New_York": 5000}, Term(NOON, NOON + DAY, HOURS), per_second=1)

@@ -118,7 +118,7 @@ class _Run:
         return min([*opens, *(queue.closes_at for queue in opened), *([_hour(self._at) + _HOUR] if opened else [])])
 
     def _send(self, opened: Sequence[_Queue], turn: datetime) -> None:
-        room = self._room(opened, turn)
+        spare, room = self._spare, self._room(opened, turn)
         hour, sent = self.hours[_hour(self._at)], 0
         for _, queues in groupby(sorted(opened, key=_age), _age):
             for queue, share in _shares(list(queues), room - sent):
@@ -126,7 +126,7 @@ class _Run:
                 sent += share
                 hour[queue.zone] += share
         if self._per_second and sent:
-            self.done_at = min(turn, self._at + timedelta(seconds=sent / self._per_second))
+            self.done_at = min(turn, self._at + timedelta(seconds=(sent - spare) / self._per_second))
 
     def _room(self, opened: Sequence[_Queue], turn: datetime) -> int:
         """How many may leave before `turn`."""
