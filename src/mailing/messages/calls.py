@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 
 from msgspec import Struct
 from sqlalchemy import text
@@ -61,7 +60,8 @@ async def recent_calls(session: AsyncSession) -> RecentCalls:
         calls=outcomes.total(),
         outcomes={outcome: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         latencies=[
-            Stretch(low, high, buckets[number]) for number, (low, high) in enumerate(pairwise((*EDGES_MS, None)), 1)
+            Stretch(low, high, buckets[number])
+            for number, (low, high) in enumerate(zip(EDGES_MS, (*EDGES_MS[1:], None), strict=True), 1)
         ],
         median_ms=quantiles[0],
         slow_ms=quantiles[1],

@@ -55,7 +55,7 @@ async def course(session: AsyncSession, mailing_id: int) -> Course | None:
         return None
     step_s = step_of(last - first)
     found = await session.execute(_COURSE, {"mailing_id": mailing_id, "first": first, "step_s": step_s})
-    return Course(step_s, _without_gaps(dict(found.tuples()), first, last, step_s=step_s))
+    return Course(step_s, _without_gaps(dict(found.tuples().all()), first, last, step_s=step_s))
 
 
 def step_of(length: timedelta) -> int:
@@ -73,7 +73,7 @@ _HOURS = text("""
 
 async def last_hours(session: AsyncSession, hours: int, *, now: datetime) -> list[Sent]:
     """Of all mailings, this hour included; tests count nowhere."""
-    found = dict((await session.execute(_HOURS, {"hours": hours})).tuples())
+    found: dict[datetime, int] = dict((await session.execute(_HOURS, {"hours": hours})).tuples().all())
     last = now.replace(minute=0, second=0, microsecond=0)
     return _without_gaps(found, last - timedelta(hours=hours - 1), last, step_s=3600)
 
