@@ -7,7 +7,8 @@
     ├── NotFound             no such client, mailing, message …
     ├── Conflict             the state or a unique value forbids it
     ├── KeyReused            the Idempotency-Key belongs to another request
-    └── Unauthorized         no key, or a key nobody issued
+    ├── Unauthorized         no key, or a key nobody issued
+    └── TooMany              tried too often: come again in `wait_s` seconds
 
 None of them knows HTTP: `web.py` holds the one table that does. Each message is a sentence for the caller
 and names the remedy; none carries a phone, a text or a secret.
@@ -61,3 +62,9 @@ class KeyReused(MailingError):
 
 class Unauthorized(MailingError):
     pass
+
+
+class TooMany(MailingError):
+    def __init__(self, message: str, *, wait_s: int) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s

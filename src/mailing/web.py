@@ -153,6 +153,7 @@ _STATUS: Mapping[type[errors.MailingError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,
+    errors.TooMany: 429,
 }
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
@@ -170,7 +171,10 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
 def _refused(_: Request[Any, Any, Any], error: errors.MailingError) -> Response[Problem]:
     fields = error.errors if isinstance(error, errors.Invalid | errors.Conflict) else None
     detail = "See errors for each bad field." if isinstance(error, errors.Invalid) else str(error)
-    return problem(_STATUS[type(error)], detail, fields)
+    answer = problem(_STATUS[type(error)], detail, fields)
+    if isinstance(error, errors.TooMany):
+        answer.headers["Retry-After"] = str(error.wait_s)
+    return answer
 
 
 def _invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:

@@ -1,0 +1,55 @@
+"""Passwords at rest: argon2id, away from the event loop.
+
+A hash takes 19 MiB and some 30 ms, as OWASP recommends. At most HASHING of them are under way in a process and WAITING
+wait; whoever comes then is told to come again, so that a flood takes neither the memory nor the loop.
+"""
+
+from functools import partial
+
+from anyio import CapacityLimiter, to_thread
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from mailing.errors import FieldError, Invalid, TooMany
+
+HASHING = 2
+WAITING = 50
+SHORTEST, LONGEST = 10, 200  # characters
+
+_hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_limiter = CapacityLimiter(HASHING)
+
+# Of no password: checked where there is nothing to check, so that the answer takes as long.
+_NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$hOuWREoPdzy6kmkzV59UzA$Tqfm30BisCb/atgP+zCJ0eEQV/vXovOrDznBQ5eAADs"
+
+
+async def hashed(password: str) -> str:
+    """Raises Invalid for a password nobody should have."""
+    if problem := _problem(password):
+        raise Invalid(FieldError("password", problem))
+    return await to_thread.run_sync(_hasher.hash, password, limiter=_limiter)
+
+
+async def matches(password: str, password_hash: str | None) -> bool:
+    """Takes the same time with a hash and without one."""
+    if _limiter.statistics().tasks_waiting >= WAITING:
+        raise TooMany("Too many people sign in at this moment; try again in a few seconds.", wait_s=5)
+    check = partial(_verified, password, password_hash or _NOBODY)
+    return await to_thread.run_sync(check, limiter=_limiter) and password_hash is not None
+
+
+def _verified(password: str, password_hash: str) -> bool:
+    try:
+        return _hasher.verify(password_hash, password[: LONGEST + 1])
+    except (VerificationError, InvalidHashError, UnicodeEncodeError):
+        return False
+
+
+def _problem(password: str) -> str | None:
+    if not SHORTEST <= len(password) <= LONGEST:
+        return f"must have {SHORTEST} to {LONGEST} characters"
+    if not password.isprintable():
+        return "must not contain control characters"
+    if len(set(password)) < 4:
+        return "must not repeat so few characters"
+    return None

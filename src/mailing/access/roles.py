@@ -1,0 +1,14 @@
+"""Who may do what at the admin page: each role may all that the ones before it may."""
+
+from enum import IntEnum
+
+
+class Role(IntEnum):
+    """Compared by `>=`. A viewer reads, an editor changes clients and mailings that have not begun, a sender starts,
+    stops and resolves, an admin gives access.
+    """
+
+    VIEWER = 1
+    EDITOR = 2
+    SENDER = 3
+    ADMIN = 4

@@ -1,0 +1,121 @@
+"""Signed-in browsers: 32 random bytes each in a cookie, kept as a SHA-256."""
+
+import hashlib
+import secrets
+from datetime import datetime, timedelta
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access.roles import Role
+
+IDLE = timedelta(hours=1)
+ABSOLUTE = timedelta(hours=12)
+
+_KEPT = 200  # characters of what a browser says of itself
+
+
+class User(msgspec.Struct, frozen=True):
+    """Who sits at the browser, as of this request."""
+
+    id: int
+    name: str
+    role: Role
+
+
+class OpenSession(msgspec.Struct):
+    """A line of the list a user sees. `current` is the one that asks."""
+
+    id: int
+    opened_at: datetime
+    seen_at: datetime
+    address: str
+    agent: str
+    current: bool
+
+
+_OPEN = text("""
+    INSERT INTO user_session (hash, user_id, address, agent) VALUES (:hash, :user_id, :address, :agent)
+""")
+
+# By user_session_age; a few at each sign-in are enough.
+_PRUNE = text("""
+    DELETE FROM user_session WHERE id = ANY (ARRAY(
+        SELECT id FROM user_session WHERE seen_at < now() - CAST(:idle AS interval)
+        ORDER BY seen_at LIMIT 50 FOR UPDATE SKIP LOCKED))
+""")
+
+# By the unique hash and the user's primary key. Written once a minute, not with each request; a session that another
+# request is writing is left alone.
+_USER_OF = text("""
+    WITH found AS (
+        SELECT s.id AS session_id, s.seen_at, u.id, u.name, u.role
+        FROM user_session s JOIN user_account u ON u.id = s.user_id
+        WHERE s.hash = :hash AND u.disabled_at IS NULL
+            AND s.seen_at > now() - CAST(:idle AS interval) AND s.opened_at > now() - CAST(:absolute AS interval)
+    ), seen AS (
+        UPDATE user_session SET seen_at = now() WHERE id IN (
+            SELECT s.id FROM user_session s JOIN found ON found.session_id = s.id
+            WHERE s.seen_at < now() - interval '1 minute' FOR UPDATE OF s SKIP LOCKED)
+    )
+    SELECT id, name, role FROM found
+""")
+
+_CLOSE = text("DELETE FROM user_session WHERE hash = :hash")
+
+# By user_session_of_user.
+_CLOSE_ALL = text("DELETE FROM user_session WHERE user_id = :user_id")
+
+_CLOSE_ONE = text("DELETE FROM user_session WHERE user_id = :user_id AND id = :id")
+
+_OF_USER = text("""
+    SELECT id, opened_at, seen_at, address, agent, hash = :hash AS current FROM user_session
+    WHERE user_id = :user_id
+        AND seen_at > now() - CAST(:idle AS interval) AND opened_at > now() - CAST(:absolute AS interval)
+    ORDER BY seen_at DESC, id DESC
+""")
+
+_LIMITS = {"idle": IDLE, "absolute": ABSOLUTE}
+
+
+async def open_session(session: AsyncSession, user_id: int, *, address: str, agent: str) -> str:
+    """Returns the token for the cookie; nobody can read it again later."""
+    token = secrets.token_urlsafe(32)
+    await session.execute(_PRUNE, {"idle": IDLE})
+    values = {"hash": _hash(token), "user_id": user_id, "address": address[:_KEPT], "agent": _readable(agent)}
+    await session.execute(_OPEN, values)
+    return token
+
+
+async def user_of(session: AsyncSession, token: str) -> User | None:
+    """None for a token nobody issued, one unused for IDLE or older than ABSOLUTE, and for a disabled user."""
+    found = (await session.execute(_USER_OF, {"hash": _hash(token)} | _LIMITS)).first()
+    return User(found.id, found.name, Role[found.role.upper()]) if found else None
+
+
+async def close(session: AsyncSession, token: str) -> None:
+    await session.execute(_CLOSE, {"hash": _hash(token)})
+
+
+async def close_one(session: AsyncSession, user_id: int, session_id: int) -> None:
+    """Another user's session is left alone."""
+    await session.execute(_CLOSE_ONE, {"user_id": user_id, "id": session_id})
+
+
+async def close_all(session: AsyncSession, user_id: int) -> None:
+    await session.execute(_CLOSE_ALL, {"user_id": user_id})
+
+
+async def open_sessions(session: AsyncSession, user_id: int, *, token: str) -> list[OpenSession]:
+    """The user's own, the newest use first; `token` is the one that asks."""
+    rows = await session.execute(_OF_USER, {"user_id": user_id, "hash": _hash(token)} | _LIMITS)
+    return [OpenSession(*row) for row in rows]
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+
+
+def _readable(agent: str) -> str:
+    return "".join(letter for letter in agent if letter.isprintable())[:_KEPT]

@@ -1,0 +1,130 @@
+"""The people who may sign in at the admin page."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access import sessions
+from mailing.access.passwords import hashed
+from mailing.access.roles import Role
+from mailing.errors import Conflict, FieldError, Invalid, NotFound
+
+LONGEST_NAME = 100  # characters
+
+
+class Account(msgspec.Struct):
+    """A user as others see it. `issuer` is null for a user with a password here."""
+
+    id: int
+    name: str
+    role: Role
+    issuer: str | None
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+_COLUMNS = "id, name, role, issuer, created_at, disabled_at"
+
+# all of them: they are few
+_ALL = text(f"SELECT {_COLUMNS} FROM user_account ORDER BY lower(name), id")  # noqa: S608 - its own constant
+
+_BY_ID = text(f"SELECT {_COLUMNS} FROM user_account WHERE id = :id FOR UPDATE")  # noqa: S608
+
+_BY_NAME = text(f"SELECT {_COLUMNS} FROM user_account WHERE lower(name) = lower(:name) AND issuer IS NULL")  # noqa: S608
+
+_INSERT = text("INSERT INTO user_account (name, role, password_hash) VALUES (:name, :role, :hash) RETURNING id")
+
+_SET_PASSWORD = text("UPDATE user_account SET password_hash = :hash WHERE id = :id AND issuer IS NULL RETURNING id")
+
+_SET_ROLE = text("UPDATE user_account SET role = :role WHERE id = :id")
+
+_DISABLE = text("UPDATE user_account SET disabled_at = coalesce(disabled_at, now()) WHERE id = :id")
+
+_ENABLE = text("UPDATE user_account SET disabled_at = NULL WHERE id = :id")
+
+# Locked in the order of ids: of two admins who take each other's rights at the same time, one is refused.
+_ADMINS = text("""
+    SELECT id FROM user_account WHERE role = 'admin' AND disabled_at IS NULL ORDER BY id FOR UPDATE
+""")
+
+
+async def create(session: AsyncSession, name: str, *, role: Role, password: str) -> int:
+    """Raises Invalid for a name or a password that can't be, Conflict for a name that somebody has."""
+    name = _fit(name)
+    values = {"name": name, "role": role.name.lower(), "hash": await hashed(password)}
+    try:
+        async with session.begin_nested():
+            return int((await session.execute(_INSERT, values)).scalar_one())
+    except IntegrityError as error:
+        taken = FieldError("name", "is another user's; choose a different one")
+        raise Conflict("There is a user of this name.", taken) from error
+
+
+async def all_users(session: AsyncSession) -> list[Account]:
+    return [_account(row) for row in await session.execute(_ALL)]
+
+
+async def by_id(session: AsyncSession, user_id: int) -> Account:
+    """Locked until the transaction ends."""
+    return _found(await session.execute(_BY_ID, {"id": user_id}), f"user {user_id}")
+
+
+async def by_name(session: AsyncSession, name: str) -> Account:
+    """A user with a password: names from an identity provider may repeat."""
+    return _found(await session.execute(_BY_NAME, {"name": name}), "user of this name")
+
+
+async def set_password(session: AsyncSession, user_id: int, password: str) -> None:
+    """Ends all the user's sessions: whoever knew the old password is out."""
+    values = {"id": user_id, "hash": await hashed(password)}
+    if (await session.execute(_SET_PASSWORD, values)).first() is None:
+        await by_id(session, user_id)
+        raise Conflict("This user signs in through the identity provider; the password is changed there.")
+    await sessions.close_all(session, user_id)
+
+
+async def set_role(session: AsyncSession, user_id: int, role: Role) -> None:
+    """Takes effect with the user's next request."""
+    if role < Role.ADMIN:
+        await _keep_an_admin(session, user_id)
+    await by_id(session, user_id)
+    await session.execute(_SET_ROLE, {"id": user_id, "role": role.name.lower()})
+
+
+async def disable(session: AsyncSession, user_id: int) -> None:
+    await _keep_an_admin(session, user_id)
+    await by_id(session, user_id)
+    await session.execute(_DISABLE, {"id": user_id})
+    await sessions.close_all(session, user_id)
+
+
+async def enable(session: AsyncSession, user_id: int) -> None:
+    await by_id(session, user_id)
+    await session.execute(_ENABLE, {"id": user_id})
+
+
+async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
+    admins = [row.id for row in await session.execute(_ADMINS)]
+    if admins == [user_id]:
+        raise Conflict("This is the last admin; make somebody else an admin first.")
+
+
+def _fit(name: str) -> str:
+    name = name.strip()
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise Invalid(FieldError("name", f"must have 1 to {LONGEST_NAME} printable characters"))
+    return name
+
+
+def _found(rows: Any, whom: str) -> Account:  # noqa: ANN401 - a result of any shape
+    if (row := rows.first()) is None:
+        raise NotFound(f"There is no {whom}; mailing admin list shows them.")
+    return _account(row)
+
+
+def _account(row: Row[Any]) -> Account:
+    return Account(row.id, row.name, Role[row.role.upper()], row.issuer, row.created_at, row.disabled_at)

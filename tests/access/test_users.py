@@ -1,0 +1,110 @@
+import asyncio
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from access_fixtures import PASSWORD, made, signed_in, who
+from mailing.access import users
+from mailing.access.passwords import matches
+from mailing.access.roles import Role
+from mailing.access.sessions import User
+from mailing.db import Sessions, transaction
+from mailing.errors import Conflict, Invalid, NotFound
+from rows import run, value
+
+
+async def test_a_user_is_listed_with_the_role_and_without_the_password(sessions: Sessions, engine: AsyncEngine) -> None:
+    user_id = await made(sessions)
+    async with transaction(sessions) as session:
+        [anna] = await users.all_users(session)
+    assert (anna.id, anna.name, anna.role, anna.disabled_at) == (user_id, "anna", Role.ADMIN, None)
+    kept = str(await run(engine, "SELECT u::text FROM user_account u"))
+    assert PASSWORD not in kept
+    assert "$argon2id$" in kept
+
+
+async def test_a_name_is_one_persons_however_it_is_written(sessions: Sessions) -> None:
+    await made(sessions)
+    with pytest.raises(Conflict) as taken:
+        await made(sessions, "ANNA")
+    assert [error.field for error in taken.value.errors] == ["name"]
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "an\nna", "an\x00na"])
+async def test_a_name_must_be_readable(sessions: Sessions, name: str) -> None:
+    with pytest.raises(Invalid, match="name"):
+        await made(sessions, name)
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * 201, "abcabcabcabc", "with a\nnew line"])
+async def test_a_password_nobody_should_have_is_refused(sessions: Sessions, password: str) -> None:
+    async with transaction(sessions) as session:
+        with pytest.raises(Invalid, match="password") as refused:
+            await users.create(session, "anna", role=Role.VIEWER, password=password)
+    assert not password or password not in str(refused.value)
+
+
+async def test_a_password_is_checked_with_a_hash_and_without_one(sessions: Sessions, engine: AsyncEngine) -> None:
+    await made(sessions)
+    kept = await value(engine, "SELECT password_hash FROM user_account")
+    assert await matches(PASSWORD, kept)
+    assert not await matches("another one entirely", kept)
+    assert not await matches(PASSWORD, None)
+    assert not await matches(PASSWORD, "no hash at all")
+
+
+async def test_a_new_password_and_disabling_end_every_session(sessions: Sessions) -> None:
+    await made(sessions)
+    boris = await made(sessions, "boris", Role.EDITOR)
+    for change in ("password", "disable"):
+        token = await signed_in(sessions, boris)
+        assert await who(sessions, token) == User(boris, "boris", Role.EDITOR)
+        async with transaction(sessions) as session:
+            if change == "password":
+                await users.set_password(session, boris, "a different one now")
+            else:
+                await users.disable(session, boris)
+        assert await who(sessions, token) is None
+
+
+async def test_a_new_role_counts_from_the_next_request(sessions: Sessions) -> None:
+    await made(sessions)
+    boris = await made(sessions, "boris", Role.SENDER)
+    token = await signed_in(sessions, boris)
+    async with transaction(sessions) as session:
+        await users.set_role(session, boris, Role.VIEWER)
+    assert await who(sessions, token) == User(boris, "boris", Role.VIEWER)
+
+
+async def test_the_last_admin_stays_one(sessions: Sessions) -> None:
+    admin = await made(sessions)
+    async with transaction(sessions) as session:
+        with pytest.raises(Conflict, match="last admin"):
+            await users.set_role(session, admin, Role.SENDER)
+        with pytest.raises(Conflict, match="last admin"):
+            await users.disable(session, admin)
+
+
+async def test_of_two_admins_who_disable_each_other_one_stays(sessions: Sessions) -> None:
+    pair = [await made(sessions, name) for name in ("anna", "boris")]
+
+    async def disabled(user_id: int) -> bool:
+        try:
+            async with transaction(sessions) as session:
+                await users.disable(session, user_id)
+        except Conflict:
+            return False
+        return True
+
+    assert sorted(await asyncio.gather(*map(disabled, pair))) == [False, True]
+
+
+async def test_nobody_is_changed_who_does_not_exist(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        for change in (users.disable(session, 7), users.enable(session, 7), users.set_role(session, 7, Role.VIEWER)):
+            with pytest.raises(NotFound, match="mailing admin list"):
+                await change
+        with pytest.raises(NotFound):
+            await users.set_password(session, 7, PASSWORD)
+        with pytest.raises(NotFound):
+            await users.by_name(session, "nobody")
