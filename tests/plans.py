@@ -12,8 +12,9 @@ async def scans(engine: AsyncEngine, statement: TextClause, **values: object) ->
     """The plan's nodes that read a table or an index, after it ran; nothing of it is kept."""
     async with engine.connect() as connection:
         await connection.execute(text("ANALYZE"))
-        found = (await connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}"), values)).scalar()
+        found = await connection.scalar(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement.text}"), values)
         await connection.rollback()
+    assert found is not None
     plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return [node for node in _nodes(plan) if "Relation Name" in node or "Index Name" in node]
 

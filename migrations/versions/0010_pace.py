@@ -5,9 +5,9 @@ from pathlib import Path
 from alembic import op
 
 revision = "0010"
-down_revision = "0003"
+down_revision = "0004"
 
-SCHEMA = Path(__file__).with_name("0009_pace.sql")
+SCHEMA = Path(__file__).with_name("0010_pace.sql")
 
 
 def upgrade() -> None:

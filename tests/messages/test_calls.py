@@ -14,7 +14,8 @@ from rows import run
 ADD = """
     INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, reason)
     SELECT n + (SELECT coalesce(max(message_id), 0) FROM attempt), 1,
-        now() - n * interval '1 ms' - CAST(:ago AS interval), CAST(:ms AS int), :outcome, '' FROM generate_series(1, CAST(:count AS int)) n"""
+        now() - n * interval '1 ms' - CAST(:ago AS interval), CAST(:ms AS int), :outcome, ''
+    FROM generate_series(1, CAST(:count AS int)) n"""
 
 
 async def add_calls(engine: AsyncEngine, count: int, outcome: Outcome, ms: int | None, *, minutes_ago: int = 0) -> None:

@@ -10,6 +10,7 @@ from litestar.params import FromPath
 
 from mailing.admin import pages
 from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
+from mailing.admin.live.routes import LIVE
 from mailing.admin.preferences import keep_preferences
 from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
@@ -20,7 +21,7 @@ from mailing.web import EXCEPTION_HANDLERS
 def admin() -> Router:
     return Router(
         "/admin",
-        route_handlers=[keep_preferences, nowhere],
+        route_handlers=[*LIVE, keep_preferences, nowhere],
         guards=[same_origin],
         dependencies={
             "session": Provide(provide_session),

@@ -50,7 +50,7 @@ _QUANTILES = text(f"""
 
 
 async def recent_calls(session: AsyncSession) -> RecentCalls:
-    counted = (await session.execute(_COUNTED, {"edges": list(EDGES_MS)})).tuples().all()
+    counted = await session.execute(_COUNTED, {"edges": list(EDGES_MS)})
     quantiles: Sequence[int | None] = await session.scalar(_QUANTILES) or (None, None)
     outcomes, buckets = Counter[Outcome](), Counter[int | None]()
     for outcome, bucket, calls in counted:

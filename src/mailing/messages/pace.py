@@ -43,7 +43,7 @@ _BOUNDS = text("SELECT min(minute), max(minute) FROM mailing_pace WHERE mailing_
 
 # The primary key: 1,440 rows for a day of sending, however many messages.
 _COURSE = text("""
-    SELECT date_bin(make_interval(secs => :step_s), minute, CAST(:first AS timestamptz)), sum(sent)
+    SELECT date_bin(make_interval(secs => :step_s), minute, CAST(:first AS timestamptz)) AS at, sum(sent) AS sent
     FROM mailing_pace WHERE mailing_id = :mailing_id GROUP BY 1
 """)
 
@@ -54,8 +54,8 @@ async def course(session: AsyncSession, mailing_id: int) -> Course | None:
     if first is None:
         return None
     step_s = step_of(last - first)
-    found = await session.execute(_COURSE, {"mailing_id": mailing_id, "first": first, "step_s": step_s})
-    return Course(step_s, _without_gaps(dict(found.tuples().all()), first, last, step_s=step_s))
+    rows = await session.execute(_COURSE, {"mailing_id": mailing_id, "first": first, "step_s": step_s})
+    return Course(step_s, _without_gaps({row.at: row.sent for row in rows}, first, last, step_s=step_s))
 
 
 def step_of(length: timedelta) -> int:
@@ -65,7 +65,8 @@ def step_of(length: timedelta) -> int:
 
 # Index: mailing_pace_minute; 1,440 rows for each mailing that was sending all day.
 _HOURS = text("""
-    SELECT date_bin('1 h', p.minute, 'epoch'), sum(p.sent) FROM mailing_pace p JOIN mailing g ON g.id = p.mailing_id
+    SELECT date_bin('1 h', p.minute, 'epoch') AS at, sum(p.sent) AS sent
+    FROM mailing_pace p JOIN mailing g ON g.id = p.mailing_id
     WHERE p.minute >= date_bin('1 h', now(), 'epoch') - make_interval(hours => :hours - 1) AND g.test_of IS NULL
     GROUP BY 1
 """)
@@ -73,7 +74,7 @@ _HOURS = text("""
 
 async def last_hours(session: AsyncSession, hours: int, *, now: datetime) -> list[Sent]:
     """Of all mailings, this hour included; tests count nowhere."""
-    found: dict[datetime, int] = dict((await session.execute(_HOURS, {"hours": hours})).tuples().all())
+    found = {row.at: row.sent for row in await session.execute(_HOURS, {"hours": hours})}
     last = now.replace(minute=0, second=0, microsecond=0)
     return _without_gaps(found, last - timedelta(hours=hours - 1), last, step_s=3600)
 

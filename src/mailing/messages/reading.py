@@ -70,6 +70,13 @@ _PAGE = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
+# The client by its phone, then message_once: at most one.
+_TO = text(f"""
+    SELECT {_COLUMNS} FROM client c JOIN message m ON m.client_id = c.id AND m.mailing_id = :mailing_id
+    JOIN mailing g ON g.id = m.mailing_id CROSS JOIN gateway w WHERE c.phone = :phone
+""")  # noqa: S608 - composed from constants of this module
+
+
 async def message_story(session: AsyncSession, message_id: int) -> MessageStory:
     row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
     if row is None:
@@ -87,6 +94,12 @@ async def messages_of(
     statuses = [status.value] if status else [each.value for each in Status]
     page = {"mailing_id": mailing_id, "statuses": statuses, "cursor": cursor, "count": limit + 1}
     return [MessageOut(**_fields(row)) for row in (await session.execute(_PAGE, page)).mappings()]
+
+
+async def message_to(session: AsyncSession, mailing_id: int, *, phone: str) -> MessageOut | None:
+    """By the phone that the client has now."""
+    row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
+    return MessageOut(**_fields(row)) if row else None
 
 
 def _fields(row: RowMapping) -> dict[str, Any]:

@@ -32,9 +32,11 @@ class Wait(Struct, frozen=True):
 
 _PENDING = "mailing_id = :mailing_id AND status = 'pending'"
 _CLOSED = f"{_PENDING} AND waiting = 'window' AND due_at"
+# Asked for in an order that only the index has: nothing else could stop after a few of a million.
+_OF_OPENING = f"{_CLOSED} BETWEEN o.at AND o.at ORDER BY due_at"
 
 # Clients of one zone have their opening at the same instant: from each to the next it is one probe of message_waiting.
-# An opening's messages are counted up to a bound. 11 zones and 1,000,000 messages: 40 ms, the same as 100,000.
+# An opening's messages are counted up to a bound.
 _OPENINGS = text(f"""
     WITH RECURSIVE opening (at, number) AS (
         (SELECT due_at, 1 FROM message WHERE {_CLOSED} > now() ORDER BY due_at LIMIT 1)
@@ -44,9 +46,9 @@ _OPENINGS = text(f"""
         WHERE o.number < {MOST_OPENINGS}
     )
     SELECT o.at,
-        (SELECT count(*) FROM (SELECT FROM message WHERE {_CLOSED} = o.at LIMIT {MOST_COUNTED} + 1) m),
+        (SELECT count(*) FROM (SELECT FROM message WHERE {_OF_OPENING} LIMIT {MOST_COUNTED} + 1) m),
         ARRAY(SELECT DISTINCT c.timezone
-              FROM (SELECT client_id FROM message WHERE {_CLOSED} = o.at LIMIT {SAMPLED}) m
+              FROM (SELECT client_id FROM message WHERE {_OF_OPENING} LIMIT {SAMPLED}) m
               JOIN client c ON c.id = m.client_id ORDER BY 1)
     FROM opening o ORDER BY o.at
 """)  # noqa: S608 - composed from constants of this module

@@ -21,6 +21,7 @@ class Progress(Struct, frozen=True):
     """
 
     counts: MailingLine
+    gateway: State
     planning: bool
     per_minute: int
     done_at: datetime | None
@@ -40,6 +41,7 @@ async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
     moving = mailing.status == Status.running and not held(state)
     return Progress(
         counts,
+        gateway=state,
         planning=mailing.status in OPEN and mailing.launched_at is not None and unplanned(mailing),
         per_minute=per_minute,
         done_at=done_at(counts.pending + counts.sending, per_minute, waits, now=state.now) if moving else None,
