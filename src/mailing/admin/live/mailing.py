@@ -1,5 +1,6 @@
 """`/admin/mailings/{id}`: one mailing, as it goes."""
 
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from mailing.messages.pace import Course, course
 from mailing.statistics.history import Act, acts_on_mailing
 from mailing.statistics.progress import Progress, progress_of
 from mailing.web import Id
+from mailing.zones import zone_named
 
 EVERY_S = 2
 READ_FOR_S = 1.5
@@ -71,9 +73,15 @@ def _every_s(look: Look) -> float | None:
 def _shown(look: Look) -> dict[str, object]:
     counts = look.progress.counts
     return {
+        "wall": wall,
         "mailing": look.mailing,
         "progress": look.progress,
         "bar": segments({name: getattr(counts, name) for name in BAR}),
         "course": look.course,
         "columns": columns([step.messages for step in look.course.steps]) if look.course else None,
     }
+
+
+def wall(instant: datetime, zone: str) -> str:
+    """The time of day there."""
+    return f"{instant.astimezone(zone_named(zone)):%H:%M}"
