@@ -38,6 +38,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "import",
         "export",
         "report",
+        "doctor",
         "resume-after-restore",
         "key",
     } <= set(cli.commands)

@@ -6,6 +6,7 @@
     ├── Invalid              input with one FieldError per bad field
     ├── NotFound             no such client, mailing, message …
     ├── Conflict             the state or a unique value forbids it
+    ├── TooSlow              a body that does not arrive
     ├── KeyReused            the Idempotency-Key belongs to another request
     ├── Unauthorized         no key, or a key nobody issued
     └── TooMany              tried too often: come again in `wait_s` seconds
@@ -54,6 +55,10 @@ class Conflict(MailingError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = list(errors)
+
+
+class TooSlow(MailingError):
+    pass
 
 
 class KeyReused(MailingError):

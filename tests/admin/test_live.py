@@ -40,7 +40,7 @@ def words(html: str) -> str:
 async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> None:
     page = await shown(viewer, "/admin/")
     assert "Messages may go out." in page
-    assert "None is there: nothing is sent. Start mailing worker." in page
+    assert "None was heard of for half a minute: nothing is sent. Start mailing worker." in page
     assert "Nobody gets one: set MAILING_REPORT_TO." in page
     assert "No mailing is running, paused or scheduled." in page
 
@@ -53,7 +53,7 @@ async def test_the_start_page_names_what_holds_sending_back(engine: AsyncEngine,
     page = await shown(viewer, "/admin/")
     assert "All sending was stopped by user 1 (anna)" in page
     assert "At most 50 a second." in page
-    assert "1 works." in page
+    assert "At work: 1." in page
     assert "Autumn sale running" in page
 
 
@@ -148,8 +148,9 @@ async def test_a_messages_story_has_calls_and_acts_in_order(engine: AsyncEngine,
     for minute, number, outcome in [(0, 1, "ambiguous"), (20, 2, "accepted")]:
         await run(
             engine,
-            "INSERT INTO attempt VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'as the gateway said')",
+            "INSERT INTO attempt VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'as the gateway said', :mailing_id)",
             id=message_id,
+            mailing_id=mailing_id,
             number=number,
             at=began + timedelta(minutes=minute),
             outcome=outcome,

@@ -12,8 +12,8 @@ from plans import read, scans
 from rows import run
 
 ADD = """
-    INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, reason)
-    SELECT n + (SELECT coalesce(max(message_id), 0) FROM attempt), 1,
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)
+    SELECT n + (SELECT coalesce(max(message_id), 0) FROM attempt), 1, 1,
         now() - n * interval '1 ms' - CAST(:ago AS interval), CAST(:ms AS int), :outcome, ''
     FROM generate_series(1, CAST(:count AS int)) n"""
 

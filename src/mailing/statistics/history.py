@@ -1,4 +1,4 @@
-"""What people and programs did to a mailing and to one message, oldest first."""
+"""What people and programs did to a mailing, without its calls and single messages: those have stories of their own."""
 
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 NEWEST = 50
-LOOKED_AT = 500  # acts on single messages stand between those on the mailing
 
 
 class Act(Struct, frozen=True):
@@ -20,23 +19,13 @@ class Act(Struct, frozen=True):
     detail: dict[str, Any]
 
 
-# Index: event_of_mailing, backwards.
-_OF_MAILING = text(f"""
-    SELECT at, kind, actor, detail FROM (
-        SELECT * FROM event WHERE mailing_id = :id ORDER BY mailing_id, id DESC LIMIT {LOOKED_AT}) newest
-    WHERE message_id IS NULL ORDER BY id DESC LIMIT {NEWEST}
-""")  # noqa: S608 - constants of this module
-
-# Index: event_of_message.
-_OF_MESSAGE = text(f"""
-    SELECT at, kind, actor, detail FROM event WHERE message_id = :id ORDER BY message_id, id DESC LIMIT {NEWEST}
+# Index: event_of_audience, backwards.
+_ACTS = text(f"""
+    SELECT at, kind, actor, detail FROM event WHERE mailing_id = :id AND message_id IS NULL
+    ORDER BY at DESC, id DESC LIMIT {NEWEST}
 """)  # noqa: S608 - constants of this module
 
 
 async def acts_on_mailing(session: AsyncSession, mailing_id: int) -> list[Act]:
-    """The newest; those on its single messages are left out."""
-    return [Act(*row) for row in await session.execute(_OF_MAILING, {"id": mailing_id})][::-1]
-
-
-async def acts_on_message(session: AsyncSession, message_id: int) -> list[Act]:
-    return [Act(*row) for row in await session.execute(_OF_MESSAGE, {"id": message_id})][::-1]
+    """The newest, oldest first."""
+    return [Act(*row) for row in await session.execute(_ACTS, {"id": mailing_id})][::-1]

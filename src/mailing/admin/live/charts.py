@@ -36,10 +36,10 @@ def _column(x: float, width: float, value: int, top: int) -> Column:
 
 
 def round_top(most: int) -> int:
-    """The next of 1, 2, 5, 10, 20, 50 …"""
+    """The next number with one digit that is not 0, such as 30 or 400; even, so that its half is a number too."""
     power = 1
     while True:
-        for digit in (1, 2, 5):
+        for digit in (2, 4, 6, 8, 10):
             if most <= digit * power:
                 return digit * power
         power *= 10

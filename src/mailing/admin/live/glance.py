@@ -1,12 +1,10 @@
 """Health at a glance: everything that sending needs, and the mailings under way."""
 
-import time
 from datetime import datetime
 
 from msgspec import Struct
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.backlog import Backlog, backlog
+from mailing import queue
 from mailing.db import Sessions, transaction
 from mailing.gateway import repository as gateway
 from mailing.gateway.repository import State
@@ -19,32 +17,29 @@ READ_FOR_S = 1.5
 
 
 class Glance(Struct, frozen=True):
-    """`database_ms` is what a question to the database took."""
+    """`jobs` wait for a worker, the oldest for `late_s`."""
 
     now: datetime
-    database_ms: int
     gateway: State
     calls: RecentCalls
-    backlog: Backlog
+    workers: int
+    jobs: int
+    late_s: float
     report: Outlook
     mailings: list[Overview]
 
 
 async def glance(sessions: Sessions, settings: Settings) -> Glance:
     async with transaction(sessions) as session:
-        state, took_ms = await _asked(session)
+        state = await gateway.read(session)
+        ready = [jobs for jobs in await queue.standing(session) if jobs.state == "ready"]
         return Glance(
             now=state.now,
-            database_ms=took_ms,
             gateway=state,
             calls=await recent_calls(session),
-            backlog=await backlog(session),
+            workers=await queue.workers(session),
+            jobs=sum(jobs.count for jobs in ready),
+            late_s=max((jobs.age_s for jobs in ready), default=0.0),
             report=await outlook(session, settings, now=state.now),
             mailings=await open_mailings(session),
         )
-
-
-async def _asked(session: AsyncSession) -> tuple[State, int]:
-    began = time.monotonic()
-    state = await gateway.read(session)
-    return state, round(1000 * (time.monotonic() - began))

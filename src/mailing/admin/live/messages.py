@@ -1,30 +1,29 @@
 """`/admin/mailings/{id}/messages` and `/admin/messages/{id}`: what became of each message."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any, cast, get_args
 from urllib.parse import urlencode
 
 from litestar import Request, Response, get, post
 from litestar.params import QueryParameter
-from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
 from mailing.admin.door import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
+from mailing.events.reading import Place, story
 from mailing.mailings.repository import MailingRepository
 from mailing.mailings.resolving import resolve
 from mailing.mailings.schemas import MailingOut
 from mailing.messages.reading import message_story, message_to, messages_of
-from mailing.messages.schemas import AttemptOut, MessageOut, Resolution, Verdict
+from mailing.messages.schemas import MessageOut, Resolution, Verdict
 from mailing.messages.states import Status
-from mailing.statistics.history import Act, acts_on_mailing, acts_on_message
 from mailing.web import Caller, Cursor, Id, Session, decode_cursor, encode_cursor
 
 ON_A_PAGE = 50
 LONGEST_NOTE = 500
+MOST_TOLD = 200
 
 
 @get("/mailings/{mailing_id:int}/messages", guards=[needs(Role.VIEWER)])
@@ -67,14 +66,6 @@ async def _found(
     return [message] if message and status in (None, message.status) else []
 
 
-class Moment(Struct, frozen=True):
-    """A line of a message's story: a call to the gateway, or what somebody did."""
-
-    at: datetime
-    attempt: AttemptOut | None = None
-    act: Act | None = None
-
-
 @get("/messages/{message_id:int}", guards=[needs(Role.VIEWER)])
 async def message_page(request: Request[Any, Any, Any], session: Session, message_id: Id) -> Response[str]:
     return await _story(request, session, message_id, errors={}, sent={})
@@ -110,9 +101,15 @@ async def _story(
     errors: dict[str, str],
     sent: Mapping[str, str],
 ) -> Response[str]:
-    story = await message_story(session, message_id)
-    acts = await acts_on_mailing(session, story.mailing_id) + await acts_on_message(session, message_id)
-    calls = [Moment(attempt.started_at, attempt=attempt) for attempt in story.history]
-    moments = sorted([*calls, *(Moment(act.at, act=act) for act in acts)], key=lambda moment: moment.at)
-    status = 400 if errors else 200
-    return page(request, "live/message.html", status=status, story=story, moments=moments, errors=errors, sent=sent)
+    message = await message_story(session, message_id)
+    told = await story(session, "message_id", message_id, after=Place(), limit=MOST_TOLD)
+    return page(
+        request,
+        "live/message.html",
+        status=400 if errors else 200,
+        story=message,
+        happened=[happened for _, happened in told[:MOST_TOLD]],
+        more=len(told) > MOST_TOLD,
+        errors=errors,
+        sent=sent,
+    )
