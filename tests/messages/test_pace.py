@@ -25,11 +25,13 @@ async def test_what_goes_out_is_counted_in_its_minute(engine: AsyncEngine, sessi
     first, second = await add_mailing(engine), await add_mailing(engine)
     await add_messages(engine, first, ["sending", "sending", "sending", "pending", "unknown"])
     await add_messages(engine, second, ["sending"])
-    await run(
-        engine,
-        """UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now()
-        WHERE status IN ('sending', 'unknown') AND client_id <> 3""",
-    )
+    for status in ("sending", "unknown"):
+        await run(
+            engine,
+            """UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now()
+            WHERE status = :status AND client_id <> 3""",
+            status=status,
+        )
     async with transaction(sessions) as session:
         assert [await pace.sent_in_last_minute(session, each) for each in (first, second)] == [2, 1]
     assert await value(engine, "SELECT sum(sent) FROM mailing_pace") == 3

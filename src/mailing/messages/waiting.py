@@ -53,12 +53,12 @@ _OPENINGS = text(f"""
     FROM opening o ORDER BY o.at
 """)  # noqa: S608 - composed from constants of this module
 
-# Postponed one by one. Index: message_waiting.
+# Postponed one by one, in the order of message_waiting alone. Index: that one.
 _POSTPONED = text(f"""
     SELECT r.reason, count(*), min(m.due_at) FROM unnest(ARRAY['retry', 'rate', 'breaker']) AS r (reason)
     CROSS JOIN LATERAL (
-        SELECT due_at FROM message WHERE {_PENDING} AND waiting = r.reason AND due_at > now()
-        ORDER BY due_at LIMIT {MOST_COUNTED} + 1) m
+        SELECT due_at FROM message WHERE {_PENDING} AND waiting BETWEEN r.reason AND r.reason AND due_at > now()
+        ORDER BY waiting, due_at LIMIT {MOST_COUNTED} + 1) m
     GROUP BY r.reason ORDER BY 3
 """)  # noqa: S608 - composed from constants of this module
 

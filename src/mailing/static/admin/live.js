@@ -5,6 +5,7 @@
   const RARER = 10;
   let asked = Date.now();
   let open = [];
+  const shown = state();
 
   const part = () => document.querySelector("[data-every]");
 
@@ -18,6 +19,11 @@
     if (!part()) return;
     const every = 1000 * part().dataset.every * (document.hidden ? RARER : 1);
     if (Date.now() - asked >= every) ask();
+  }
+
+  // What can be done depends on it, and stands outside the part.
+  function state() {
+    return document.querySelector("[data-state]")?.dataset.state;
   }
 
   function lost(isLost) {
@@ -38,6 +44,7 @@
   function restore() {
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     say();
+    if (state() !== shown) location.reload();
   }
 
   setInterval(askWhenDue, 250);
