@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
 from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
+from mailing.admin.live.routes import LIVE
 from mailing.admin.mailings.control import ControlPages
 from mailing.admin.mailings.routes import MailingPages
 from mailing.admin.preferences import keep_preferences
@@ -23,7 +24,7 @@ from mailing.web import EXCEPTION_HANDLERS
 def admin() -> Router:
     return Router(
         "/admin",
-        route_handlers=[clients, MailingPages, ControlPages, keep_preferences, nowhere],
+        route_handlers=[clients, MailingPages, ControlPages, *LIVE, keep_preferences, nowhere],
         guards=[same_origin],
         dependencies={
             "session": Provide(provide_session),

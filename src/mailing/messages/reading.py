@@ -81,6 +81,13 @@ _OF_CLIENT = text(f"""
 _COUNTS_OF_CLIENT = text("SELECT status, count(*) FROM message WHERE client_id = :client_id GROUP BY status")
 
 
+# The client by its phone, then message_once: at most one.
+_TO = text(f"""
+    SELECT {_COLUMNS} FROM client c JOIN message m ON m.client_id = c.id AND m.mailing_id = :mailing_id
+    JOIN mailing g ON g.id = m.mailing_id CROSS JOIN gateway w WHERE c.phone = :phone
+""")  # noqa: S608 - composed from constants of this module
+
+
 async def message_story(session: AsyncSession, message_id: int) -> MessageStory:
     row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
     if row is None:
@@ -100,6 +107,10 @@ async def messages_of(
     return [MessageOut(**_fields(row)) for row in (await session.execute(_PAGE, page)).mappings()]
 
 
+async def message_to(session: AsyncSession, mailing_id: int, *, phone: str) -> MessageOut | None:
+    """By the phone that the client has now."""
+    row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
+    return MessageOut(**_fields(row)) if row else None
 async def messages_of_client(session: AsyncSession, client_id: int, *, before: int, limit: int) -> Sequence[MessageOut]:
     """One more than `limit`, if there is one. `before` is an id: a page goes on below its last message."""
     page = {"client_id": client_id, "before": before, "count": limit + 1}
