@@ -105,9 +105,8 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    app = create_app(settings)
     async with (
-        _running(app),
+        running_app(settings) as app,
         httpx.AsyncClient(
             transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
             base_url="http://test/mailing/api",
@@ -118,8 +117,9 @@ async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @asynccontextmanager
-async def _running(app: Litestar) -> AsyncIterator[None]:
+async def running_app(settings: Settings) -> AsyncIterator[Litestar]:
     """The lifespan in a task of its own: it must end in the task it began in, and a fixture's two halves are two."""
+    app = create_app(settings)
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -133,6 +133,6 @@ async def _running(app: Litestar) -> AsyncIterator[None]:
     waiting.cancel()
     if task.done():
         await task
-    yield
+    yield app
     stop.set()
     await task

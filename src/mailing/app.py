@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing import db
 from mailing.access.keys import require_key
+from mailing.admin.routes import admin
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
@@ -61,7 +62,7 @@ def create_app(settings: Settings) -> Litestar:
         security=[{"key": []}],
     )
     app = Litestar(
-        route_handlers=[api, health(), static_files(), landing],
+        route_handlers=[api, admin(), health(), static_files(), landing],
         openapi_config=openapi_config(),
         lifespan=[database],
         state=State({"settings": settings}),

@@ -1,0 +1,86 @@
+"""Who may: every route of the admin page names its role, and no other site may send a form here.
+
+The session's cookie is SameSite=Lax, and a request that changes something must say that it comes from this very site:
+by Sec-Fetch-Site, or by Origin where a browser leaves that out (plain http beside localhost). So forms need no token.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from litestar import Request, Response
+from litestar.connection import ASGIConnection
+from litestar.exceptions import PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+
+from mailing.access.roles import Role
+from mailing.access.sessions import User, user_of
+from mailing.db import transaction
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+SIGN_IN = "/admin/sign-in"
+
+
+class SignInNeeded(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A Litestar guard. `role` is None for the pages that anybody may see."""
+
+    role: Role | None
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        del handler
+        connection.scope["user"] = user = await _user(connection)
+        if self.role is None:
+            return
+        if user is None:
+            raise SignInNeeded
+        if user.role < self.role:
+            raise PermissionDeniedException(f"This needs the role {self.role.name.lower()}.")
+
+
+def needs(role: Role) -> Needs:
+    return Needs(role)
+
+
+anybody = Needs(None)
+
+
+async def _user(connection: ASGIConnection[Any, Any, Any, Any]) -> User | None:
+    token = connection.cookies.get(cookie_name(connection))
+    if not token:
+        return None
+    async with transaction(connection.app.state.sessions) as session:
+        return await user_of(session, token)
+
+
+def cookie_name(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Under https no other host, path or plain connection can set a cookie of this name."""
+    return "__Host-mailing" if connection.url.scheme == "https" else "mailing_session"
+
+
+def same_origin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A Litestar guard of the whole router."""
+    del handler
+    if connection.scope.get("method") in SAFE or _comes_from_here(connection):
+        return
+    raise PermissionDeniedException("This form was sent from another site. Open the page here and send it again.")
+
+
+def _comes_from_here(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    fetched = connection.headers.get("sec-fetch-site")
+    if fetched is not None:
+        return fetched == "same-origin"
+    origin = urlsplit(connection.headers.get("origin", ""))
+    return bool(origin.netloc) and origin.netloc == connection.headers.get("host")
+
+
+def to_sign_in(request: Request[Any, Any, Any], _: SignInNeeded) -> Response[None]:
+    """A part of a page would show the form in the wrong place: htmx is told to leave the page instead."""
+    if "hx-request" in request.headers:
+        return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
+    asked = request.url.path if request.method == "GET" else "/admin/"
+    return Response(None, status_code=303, headers={"Location": f"{SIGN_IN}?next={quote(asked, safe='/')}"})

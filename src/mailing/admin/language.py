@@ -1,0 +1,75 @@
+"""The two languages of the admin page. English stands in the code, Russian in the `ru.po` of each slice."""
+
+from datetime import datetime, timedelta
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from babel.core import negotiate_locale
+from babel.dates import format_datetime
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal, format_percent
+from babel.support import Translations
+
+LANGUAGES = {"en": "English", "ru": "Русский"}
+HERE = Path(__file__).parent
+
+
+@cache
+def translations(language: str) -> Translations:
+    """Of all slices; a few hundred sentences, read once a process."""
+    found = Translations()
+    for path in sorted(HERE.rglob(f"{language}.po")):
+        found.merge(_catalogue(path, language))
+    return found
+
+
+def _catalogue(path: Path, language: str) -> Translations:
+    compiled = BytesIO()
+    with path.open("rb") as file:
+        write_mo(compiled, read_po(file, locale=language))
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+def preferred(accept_language: str) -> str:
+    """The best language that we have, by the order in which a browser's header names them."""
+    asked = [tag.partition(";")[0].strip() for tag in accept_language.split(",")]
+    return negotiate_locale(asked, LANGUAGES, sep="-") or "en"
+
+
+def number(value: float, language: str) -> str:
+    return format_decimal(value, locale=language)
+
+
+def percent(share: float, language: str) -> str:
+    """`share` is 0 to 1. Only nothing is 0 %, and only all is 100 %."""
+    shown = min(max(share, 0.001), 0.999) if 0 < share < 1 else share
+    return format_percent(shown, format="#,##0.#\xa0%", locale=language)
+
+
+def instant(value: datetime, language: str, zone: str) -> str:
+    """With the offset from UTC: a time without its zone is no time."""
+    local = value.astimezone(ZoneInfo(zone))
+    return f"{format_datetime(local, 'd MMM y, HH:mm', locale=language)} {offset(local)}"
+
+
+def offset(local: datetime) -> str:
+    ahead = local.utcoffset() or timedelta()
+    hours, minutes = divmod(abs(ahead) // timedelta(minutes=1), 60)
+    sign = "−" if ahead < timedelta() else "+"
+    return f"UTC{sign}{hours}" + (f":{minutes:02}" if minutes else "")
+
+
+def duration(seconds: float, language: str) -> str:
+    """The two largest units, such as "2 h 5 min"."""
+    names = {"en": ("d", "h", "min", "s"), "ru": ("д", "ч", "мин", "с")}[language]
+    rest = round(seconds)
+    parts: list[str] = []
+    for size, name in zip((86_400, 3_600, 60, 1), names, strict=True):
+        count, rest = divmod(rest, size)
+        if count or (size == 1 and not parts):
+            parts.append(f"{number(count, language)}\xa0{name}")
+    return " ".join(parts[:2])

@@ -1,0 +1,98 @@
+"""A page from its template, in the viewer's language and zone."""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as NoBase64
+from collections.abc import Mapping
+from functools import cache, partial
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from litestar import Request, Response
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Cookie
+
+from mailing import web
+from mailing.access.roles import Role
+from mailing.admin import language
+from mailing.admin.viewer import viewer_of
+
+HTML = "text/html; charset=utf-8"
+NOTICE_COOKIE = "mailing_notice"
+
+# Nothing inline, nothing from elsewhere, in nobody's frame; what names people is kept in no cache.
+HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, **values: object) -> Response[str]:
+    """`template` is a path below `admin/`. A notice left by `seen_other` is shown, this once."""
+    viewer = viewer_of(request)
+    notice = _notice(request)
+    environment = _environment(viewer.language)
+    shown = environment.get_template(template).render(
+        viewer=viewer,
+        notice=notice,
+        instant=partial(language.instant, language=viewer.language, zone=viewer.zone),
+        **values,
+    )
+    answer = Response(shown, media_type=HTML, status_code=status, headers=HEADERS)
+    if notice:
+        answer.delete_cookie(NOTICE_COOKIE, path="/admin")
+    return answer
+
+
+def seen_other(path: str, *, notice: str = "") -> Response[None]:
+    """To the page that shows what the form did, so that a reload does not do it again."""
+    cookies = [Cookie(NOTICE_COOKIE, value=_packed(notice), path="/admin", httponly=True, samesite="lax", max_age=60)]
+    return Response(None, status_code=303, headers={"Location": path}, cookies=cookies if notice else [])
+
+
+def _packed(notice: str) -> str:
+    return urlsafe_b64encode(notice.encode()).decode()
+
+
+def _notice(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    try:
+        return urlsafe_b64decode(connection.cookies.get(NOTICE_COOKIE, "")).decode()
+    except (NoBase64, ValueError):
+        return ""
+
+
+def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+    """What the API would answer, as a page."""
+    handler = next(web.EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in web.EXCEPTION_HANDLERS)
+    answer: Response[web.Problem] = handler(request, error)
+    return page(request, "problem.html", status=answer.status_code or 500, problem=answer.content)
+
+
+async def form(request: Request[Any, Any, Any]) -> Mapping[str, str]:
+    """The fields of a sent form, without the blanks around them; of a name sent twice the last counts."""
+    sent = await request.form()
+    return {name: value.strip() for name, value in sent.multi_items() if isinstance(value, str)}
+
+
+@cache
+def _environment(language_code: str) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(language.HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.i18n"],
+    )
+    environment.install_gettext_translations(  # type: ignore[attr-defined] # added by the extension
+        language.translations(language_code), newstyle=True
+    )
+    environment.filters["number"] = partial(language.number, language=language_code)
+    environment.filters["percent"] = partial(language.percent, language=language_code)
+    environment.filters["duration"] = partial(language.duration, language=language_code)
+    environment.globals.update(LANGUAGES=language.LANGUAGES, Role=Role)
+    return environment

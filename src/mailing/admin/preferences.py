@@ -1,0 +1,30 @@
+"""Language and time zone of the pages, kept in the browser."""
+
+from typing import Any
+from zoneinfo import available_timezones
+
+from litestar import Request, Response, post
+from litestar.datastructures import Cookie
+
+from mailing.admin.door import anybody
+from mailing.admin.language import LANGUAGES
+from mailing.admin.pages import form, seen_other
+from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local
+
+KEPT_S = 365 * 86_400
+
+
+@post("/preferences", guards=[anybody], status_code=303)
+async def keep_preferences(request: Request[Any, Any, Any]) -> Response[None]:
+    """Any of `language`, `zone`; `next` is the page to return to."""
+    sent = await form(request)
+    answer = seen_other(local(sent.get("next", "")))
+    if sent.get("language") in LANGUAGES:
+        answer.cookies.append(_kept(LANGUAGE_COOKIE, sent["language"]))
+    if sent.get("zone") in available_timezones():
+        answer.cookies.append(_kept(ZONE_COOKIE, sent["zone"]))
+    return answer
+
+
+def _kept(name: str, value: str) -> Cookie:
+    return Cookie(name, value=value, path="/admin", httponly=True, samesite="lax", max_age=KEPT_S)

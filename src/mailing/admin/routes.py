@@ -1,0 +1,45 @@
+"""`/admin/`: every slice brings its pages."""
+
+from pathlib import Path
+from typing import Any
+
+from litestar import Request, Router, get
+from litestar.di import Provide
+from litestar.exceptions import HTTPException
+from litestar.params import FromPath
+
+from mailing.admin import pages
+from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
+from mailing.admin.preferences import keep_preferences
+from mailing.admin.viewer import provide_viewer
+from mailing.errors import NotFound
+from mailing.idempotency import provide_session
+from mailing.web import EXCEPTION_HANDLERS
+
+
+def admin() -> Router:
+    return Router(
+        "/admin",
+        route_handlers=[keep_preferences, nowhere],
+        guards=[same_origin],
+        dependencies={
+            "session": Provide(provide_session),
+            "viewer": Provide(provide_viewer),
+            "caller": Provide(provide_caller),
+        },
+        exception_handlers={
+            **dict.fromkeys([*EXCEPTION_HANDLERS, HTTPException], pages.problem_page),
+            SignInNeeded: to_sign_in,
+        },
+        include_in_schema=False,
+    )
+
+
+async def provide_caller(request: Request[Any, Any, Any]) -> str:
+    """Who does it, for the record of events."""
+    return f"user {request.user.id} ({request.user.name})"
+
+
+@get("/{path:path}", guards=[anybody])
+async def nowhere(path: FromPath[Path]) -> None:
+    raise NotFound(f"There is no page {path.as_posix()}.")

@@ -1,0 +1,61 @@
+"""Who looks at a page, in which language and time zone."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from msgspec import Struct
+
+from mailing.access.roles import Role
+from mailing.access.sessions import User
+from mailing.admin.language import LANGUAGES, preferred, translations
+from mailing.zones import known_zone
+
+LANGUAGE_COOKIE = "mailing_language"
+ZONE_COOKIE = "mailing_zone"
+
+
+class Viewer(Struct, frozen=True):
+    """`user` is None on the pages before the sign-in; `path` is the page itself, to come back to."""
+
+    user: User | None
+    language: str
+    zone: str
+    path: str
+
+    def gettext(self, message: str) -> str:
+        return translations(self.language).gettext(message)
+
+    def ngettext(self, one: str, many: str, count: int) -> str:
+        return translations(self.language).ngettext(one, many, count)
+
+    def may(self, role: str) -> bool:
+        """Whether to show what asks for `role`, such as "editor"; the server asks again."""
+        return self.user is not None and self.user.role >= Role[role.upper()]
+
+
+CurrentViewer = NamedDependency[Viewer]
+
+
+async def provide_viewer(request: Request[Any, Any, Any]) -> Viewer:
+    return viewer_of(request)
+
+
+def viewer_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
+    language = connection.cookies.get(LANGUAGE_COOKIE, "")
+    zone = connection.cookies.get(ZONE_COOKIE, "")
+    return Viewer(
+        user=connection.scope.get("user"),
+        language=language if language in LANGUAGES else preferred(connection.headers.get("accept-language", "")),
+        zone=zone if known_zone(zone) else connection.app.state.settings.report_timezone,
+        path=connection.url.path + (f"?{connection.url.query}" if connection.url.query else ""),
+    )
+
+
+def local(path: str) -> str:
+    """A page of ours to go to, whatever a form or an address says; `/admin/` for anything else."""
+    parts = urlsplit(path)
+    foreign = parts.scheme or parts.netloc or "\\" in path or not path.isprintable()
+    return path if path.startswith("/admin/") and not foreign else "/admin/"

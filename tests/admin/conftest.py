@@ -1,0 +1,53 @@
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import httpx
+import pytest
+from litestar import Litestar
+
+from conftest import running_app
+from mailing.access import users
+from mailing.access.roles import Role
+from mailing.access.sessions import open_session
+from mailing.db import transaction
+from mailing.settings import Settings
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Litestar]:
+    async with running_app(settings) as app:
+        yield app
+
+
+@pytest.fixture
+async def stranger(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that nobody has signed in with."""
+    async with browser_at(app) as browser:
+        yield browser
+
+
+def browser_at(app: Litestar) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
+        base_url="http://test",
+        headers={"Sec-Fetch-Site": "same-origin", "Accept-Language": "en"},
+    )
+
+
+SignedIn = Callable[[Role], Awaitable[httpx.AsyncClient]]
+
+
+@pytest.fixture
+async def signed_in(app: Litestar) -> AsyncIterator[SignedIn]:
+    """`await signed_in(Role.EDITOR)` is a browser with such a user's session."""
+    async with AsyncExitStack() as browsers:
+
+        async def as_(role: Role) -> httpx.AsyncClient:
+            async with transaction(app.state.sessions) as session:
+                user_id = await users.create(session, role.name.lower(), role=role, password="correct horse battery")
+                token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
+            browser = await browsers.enter_async_context(browser_at(app))
+            browser.cookies.set("mailing_session", token)
+            return browser
+
+        yield as_
