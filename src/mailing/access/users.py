@@ -8,7 +8,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access import sessions
+from mailing.access import lockout, sessions
 from mailing.access.passwords import hashed
 from mailing.access.roles import Role
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
@@ -79,12 +79,13 @@ async def by_name(session: AsyncSession, name: str) -> Account:
 
 
 async def set_password(session: AsyncSession, user_id: int, password: str) -> None:
-    """Ends all the user's sessions: whoever knew the old password is out."""
+    """Ends all the user's sessions, whoever knew the old password is out; and a lock, if there is one."""
     values = {"id": user_id, "hash": await hashed(password)}
     if (await session.execute(_SET_PASSWORD, values)).first() is None:
         await by_id(session, user_id)
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
     await sessions.close_all(session, user_id)
+    await lockout.unlock(session, str(user_id))
 
 
 async def set_role(session: AsyncSession, user_id: int, role: Role) -> None:
