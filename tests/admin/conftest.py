@@ -39,7 +39,7 @@ SignedIn = Callable[[Role], Awaitable[httpx.AsyncClient]]
 
 @pytest.fixture
 async def signed_in(app: Litestar) -> AsyncIterator[SignedIn]:
-    """`await signed_in(Role.EDITOR)` is a browser with such a user's session."""
+    """A browser with the session of a user of that role."""
     async with AsyncExitStack() as browsers:
 
         async def as_(role: Role) -> httpx.AsyncClient:
