@@ -19,11 +19,11 @@ from mailing.settings import Settings
 from rows import run, value
 
 
-def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+def mailing(*arguments: str, directory: Path, typed: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings
     return subprocess.run(  # noqa: S603 - our own command
         [sys.executable, "-m", "mailing", *arguments],
-        capture_output=True, text=True, check=False, cwd=directory, env=env, timeout=60,
+        capture_output=True, text=True, check=False, cwd=directory, env=env, timeout=60, input=typed,
     )  # fmt: skip
 
 
@@ -39,6 +39,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "export",
         "report",
         "resume-after-restore",
+        "admin",
         "key",
     } <= set(cli.commands)
     groups = [(name, command) for name, command in cli.commands.items() if isinstance(command, click.Group)]
@@ -46,7 +47,7 @@ def test_every_command_has_help_with_an_example() -> None:
     for arguments in [[name] for name in cli.commands] + inner:
         shown = CliRunner().invoke(cli, [*arguments, "--help"])
         assert shown.exit_code == 0
-        assert arguments == ["key"] or re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
+        assert arguments in (["admin"], ["key"]) or re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,26 @@ def test_keys_are_created_listed_and_revoked(database_url: str, tmp_path: Path) 
     assert key not in listed
     assert mailing("key", "revoke", "1", directory=tmp_path, **chosen).returncode == 0
     assert mailing("key", "revoke", "7", directory=tmp_path, **chosen).returncode == 1
+
+
+def test_users_are_created_with_a_password_from_standard_input_listed_and_disabled(
+    database_url: str, tmp_path: Path
+) -> None:
+    def admin(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        return mailing("admin", *arguments, directory=tmp_path, typed=typed, MAILING_DATABASE_URL=database_url)
+
+    assert admin("create", "anna", typed="correct horse battery\n").returncode == 0
+    assert admin("create", "boris", "--role", "viewer", typed="correct horse battery\n").returncode == 0
+    again = admin("create", "Anna", typed="correct horse battery\n")
+    assert (again.returncode, again.stderr) == (1, "mailing: There is a user of this name.\n")
+    short = admin("create", "clara", typed="short\n")
+    assert (short.returncode, short.stderr) == (1, "mailing: password: must have 10 to 200 characters\n")
+    assert admin("password", "anna", typed="another one entirely\n").returncode == 0
+    assert admin("disable", "boris").returncode == 0
+    assert "last admin" in admin("disable", "anna").stderr
+    listed = admin("list").stdout
+    assert "anna" in listed
+    assert "UTC" in next(line for line in listed.splitlines() if "boris" in line)
 
 
 def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(database_url: str, tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import events
-from mailing.access import lockout
+from mailing.access import lockout, users
 from mailing.access import sessions as signed
 from mailing.access.passwords import matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.db import Sessions, transaction
-from mailing.errors import Unauthorized
+from mailing.errors import Conflict, Unauthorized
 
 
 class Browser(Struct, frozen=True):
@@ -60,19 +60,37 @@ _WELCOME = text("""
 
 
 async def sign_in(sessions: Sessions, name: str, password: str, *, browser: Browser) -> str:
-    """Returns the token of a new session. Raises Unauthorized, or TooMany while a lock holds.
-
-    No connection is held while the password is checked.
-    """
+    """Returns the token of a new session. Raises Unauthorized, or TooMany while a lock holds."""
     async with transaction(sessions) as session:
         known = await _find(session, name)
-        account = str(known.id) if known else f"nobody {name.casefold()}"
+    known = await _proved(sessions, known, name, password=password, browser=browser)
+    async with transaction(sessions) as session:
+        return await _welcome(session, known.id, known.name, browser)
+
+
+async def change_password(sessions: Sessions, user: User, old: str, *, new: str, browser: Browser) -> str:
+    """As `sign_in`, with the old password. All sessions of the user end; the token is a new one's."""
+    async with transaction(sessions) as session:
+        known = await _find(session, user.name)
+    if known is None or known.id != user.id:
+        raise Conflict("This user signs in through the identity provider; the password is changed there.")
+    known = await _proved(sessions, known, user.name, password=old, browser=browser)
+    async with transaction(sessions) as session:
+        await users.set_password(session, user.id, new)
+        await events.note(session, "user.password_set", by=_actor(user.id, user.name), user_id=user.id)
+        return await signed.open_session(session, user.id, address=browser.address, agent=browser.agent)
+
+
+async def _proved(sessions: Sessions, known: _Known | None, name: str, *, password: str, browser: Browser) -> _Known:
+    """No connection is held while the password is checked."""
+    account = str(known.id) if known else f"nobody {name.casefold()}"
+    async with transaction(sessions) as session:
         locks = await lockout.count_try(session, account, address=browser.address)
     right = await matches(password, known.password_hash if known else None)
     async with transaction(sessions) as session:
         if known and right and await _still(session, known):
             await lockout.forgive(session, account, address=browser.address)
-            return await _welcome(session, known.id, known.name, browser)
+            return known
         await _note_failure(session, known, browser, locks=locks)
     raise Unauthorized("The name or the password is wrong.")
 

@@ -11,6 +11,7 @@ from litestar.params import FromPath
 from mailing.admin import pages
 from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
 from mailing.admin.preferences import keep_preferences
+from mailing.admin.signin import signin
 from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
 from mailing.idempotency import provide_session
@@ -20,7 +21,7 @@ from mailing.web import EXCEPTION_HANDLERS
 def admin() -> Router:
     return Router(
         "/admin",
-        route_handlers=[keep_preferences, nowhere],
+        route_handlers=[keep_preferences, *signin, nowhere],
         guards=[same_origin],
         dependencies={
             "session": Provide(provide_session),
