@@ -188,9 +188,9 @@ async def test_one_of_many_workers_gets_the_probe(sessions: Sessions) -> None:
     assert sum(await asyncio.gather(*(take() for _ in range(8)))) == 1
 
 
-@pytest.mark.parametrize(("open_for_s", "pause_s"), [(5, 5), (40, 10), (60, 15), (240, 60), (3600, 60)])
+@pytest.mark.parametrize(("open_for_s", "pause_s"), [(5, 5), (40, 5), (60, 7.5), (240, 30), (3600, 60)])
 async def test_probes_become_rarer_the_longer_the_breaker_is_open(
-    campaign: Campaign, sessions: Sessions, open_for_s: int, pause_s: int
+    campaign: Campaign, sessions: Sessions, open_for_s: int, pause_s: float
 ) -> None:
     await campaign.rows(
         """UPDATE gateway SET open_reason = 'refused', next_probe_at = now(),

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from msgspec.structs import asdict, replace
 
 from mailing.settings import PREFIX, Settings
@@ -72,9 +73,12 @@ async def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_gives_back_
     assert {item["repeats"] for item in await sandbox.ledger()} == {0}
 
 
+@pytest.mark.parametrize("rate", [0.0, 200.0], ids=["without a limit", "with a rate limit"])
 async def test_terminated_database_connections_lose_and_repeat_nothing(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, rate: float
 ) -> None:
+    """With a limit the database is asked for a slot in the middle of a call, too."""
+    settings = replace(settings, gateway_rate=rate)
     await campaign.clients(600)
     await sandbox.behave(latency_s=0.1)
     kill = """
@@ -82,13 +86,30 @@ async def test_terminated_database_connections_lose_and_repeat_nothing(
         WHERE datname = current_database() AND application_name = 'mailing-worker'"""
     async with working(settings):
         mailing = await campaign.mailing()
-        for least in (50, 200):
+        for least in (50, 150, 200, 250, 300):
             await campaign.until(lambda least=least: _sent(campaign, mailing, least))  # type: ignore[misc]
             await campaign.rows(kill)
         await campaign.until(lambda: _sent_but_for_lost_claims(campaign, mailing))
     accepted = Counter(item["id"] for item in await sandbox.ledger())
     assert set(accepted.values()) == {1}
     assert len(accepted) == 600
+
+
+async def test_calls_that_are_overdue_because_the_worker_was_frozen_say_nothing_about_the_gateway(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
+) -> None:
+    await campaign.clients(300)
+    await sandbox.behave(latency_s=0.5)
+    async with worker_process(replace(settings, gateway_timeout_s=2.0), tmp_path) as worker:
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _sent(campaign, mailing, 64))
+        worker.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(8)  # past the deadline of every call, and OVERDUE_S
+        worker.send_signal(signal.SIGCONT)
+        await campaign.finished(mailing)
+    overdue = await campaign.rows("SELECT message_id FROM attempt WHERE outcome = 'ambiguous'")
+    assert overdue
+    assert [tuple(row) for row in await campaign.rows("SELECT DISTINCT failed FROM gateway_calls")] == [(0,)]
 
 
 async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(

@@ -2,11 +2,13 @@
 
 from datetime import datetime
 
-from mailing.db import DatabaseClock
+from mailing.db import TROUBLE, DatabaseClock
 from mailing.gateway.outcome import Answer
 from mailing.messages.repository import Claimed
 from mailing.sending.desk import Desk
 from mailing.sending.watch import Watch, time_left_s
+
+OVERDUE_S = 5.0  # beyond its deadline: no call takes so long in a process that runs
 
 
 class Call:
@@ -32,11 +34,20 @@ class Call:
         answer = await self._desk.gateway.send(
             message.id, phone=message.phone, text=text, time_left_s=left_s, begin=self._begin
         )
-        if answer:
+        if answer and not self._slept:
             self._desk.gate.tell(answer, probe=message.probe)
         return answer
 
+    @property
+    def _slept(self) -> bool:
+        """A process that was frozen finds all its calls overdue: that says nothing about the gateway."""
+        return self.duration_ms > (self._desk.timeout_s + OVERDUE_S) * 1000
+
     async def _begin(self) -> bool:
-        await self._desk.gate.turn(self._message.id)
+        """Without the database nobody can say whose turn it is; the other calls go on."""
+        try:
+            await self._desk.gate.turn(self._message.id)
+        except TROUBLE:
+            return False
         self.started_at = self._clock.now()
         return self._watch.allows(self._message, self._clock)

@@ -130,8 +130,14 @@ class Run:
                 return False
             self._watch.add(claimed)
             for message in claimed:
-                calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at)))
+                task = calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at)))
+                task.add_done_callback(partial(self._over_with, message))
         return True
+
+    def _over_with(self, message: Claimed, _: asyncio.Task[None]) -> None:
+        """However it ended: what an aborted run went on holding, the process could never claim again."""
+        self._watch.remove(message)
+        self._desk.capacity.done()
 
     async def _claim_if_open(self, room: int) -> tuple[list[Claimed], float]:
         match await self._desk.gate.ask(room):
@@ -166,7 +172,6 @@ class Run:
         if result.step.status is MessageStatus.pending:
             self._come_back(result.step.due_at)
         self._results.append(result)
-        self._desk.capacity.done()
 
     async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
         call = Call(self._desk, self._watch, message, clock)
