@@ -1,6 +1,5 @@
 """One's own account: password, sessions, language and zone."""
 
-from typing import Any
 from zoneinfo import available_timezones
 
 from litestar import Response, get, post
@@ -15,7 +14,7 @@ from mailing.admin.pages import form, page, seen_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.asking import errors_of
 from mailing.admin.signin.cookies import AnyRequest
-from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.admin.viewer import CurrentViewer
 from mailing.db import transaction
 from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
 from mailing.web import Id, Session

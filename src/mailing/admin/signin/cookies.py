@@ -59,6 +59,6 @@ def _begun_name(request: AnyRequest) -> str:
 
 
 def _cookie(request: AnyRequest, name: str, value: str, *, max_age: int | None = None) -> Cookie:
-    """Lax, because the browser comes back from the identity provider, and by links in mails; forms are checked apart."""
+    """Lax, because the browser comes back from the identity provider; where forms come from is checked apart."""
     secure = request.url.scheme == "https"
     return Cookie(name, value=value, path="/", httponly=True, samesite="lax", secure=secure, max_age=max_age)

@@ -29,8 +29,10 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     try:
         key = await keys.create(session, name, scope=scope)
     except Invalid as error:
-        labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("May")}
-        return await _page(request, session, status=400, name=name, scope=scope, errors=errors_of(viewer, error, labels))
+        labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Allowed to")}
+        return await _page(
+            request, session, status=400, name=name, scope=scope, errors=errors_of(viewer, error, labels)
+        )
     await events.note(session, "key.created", by=caller, name=name, scope=scope)
     return await _page(request, session, status=201, key=key)
 

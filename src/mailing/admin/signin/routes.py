@@ -15,7 +15,7 @@ from mailing.admin.door import SIGN_IN, anybody, needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
-from mailing.admin.viewer import CurrentViewer, Viewer, local
+from mailing.admin.viewer import CurrentViewer, local
 from mailing.db import transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web import Session
@@ -53,7 +53,9 @@ async def sign_out(request: AnyRequest, viewer: CurrentViewer, session: Session)
 
 
 @get("/sign-in/oidc", guards=[anybody])
-async def go_to_provider(request: AnyRequest, viewer: CurrentViewer, next_page: Next = "") -> Response[str] | Response[None]:
+async def go_to_provider(
+    request: AnyRequest, viewer: CurrentViewer, next_page: Next = ""
+) -> Response[str] | Response[None]:
     """A link and no form: form-action allows none that ends at another site."""
     try:
         address, begun = await _provider(request).begin(redirect_uri=_back(request), next_page=local(next_page))
