@@ -7,7 +7,8 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test chaos drills check containers format lock
+.PHONY: help demo up test fuzz chaos drills audit sbom check containers format lock
+.PHONY: help demo up test chaos drills check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,11 +28,21 @@ up: .venv/.ready ## API, worker, embedded PostgreSQL and sandbox gateway until C
 test: .venv/.ready ## the whole test suite
 	@$(RUN)pytest -n auto $(ARGS)
 
+fuzz: .venv/.ready ## 10,000 and more cases against the API, whatever its documentation says; some minutes
+	@PYTHONPATH=tests $(RUN)python -m fuzz.run $(ARGS)
+
 chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages are sent; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.run $(ARGS)
 
 drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)
+
+audit: .venv/.ready ## known vulnerabilities of everything in uv.lock; 1: found some, 2: the advisory database can't be reached
+	@UV="$(UV)" .ci/audit
+
+sbom: .venv/.ready ## sbom.json: what is shipped, with versions and hashes, as CycloneDX 1.5
+	@$(UV) export --quiet --frozen --no-dev --all-extras --format cyclonedx1.5 --output-file sbom.json
+	@echo "sbom.json: $$(grep -c '"purl"' sbom.json) packages"
 
 check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff format --check
@@ -41,6 +52,9 @@ check: .venv/.ready ## format, lint, types, import contracts
 
 containers: ## build the image, run docker-compose.yml, send one mailing, remove it all (COMPOSE="docker compose")
 	@.ci/containers
+
+kubernetes: .venv/.ready ## run deploy/kubernetes by podman kube play, send one mailing, remove it (PODMAN="sudo podman")
+	@$(RUN)python deploy/kubernetes/try.py
 
 format: .venv/.ready ## format and mend what can be mended
 	@$(RUN)ruff format

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing import db
 from mailing.app import create_app
 from mailing.settings import Settings
+from roles import grant
 from server import PostgresServer, start_postgres
 
 URL = "MAILING_TEST_DATABASE_URL"
@@ -52,6 +53,7 @@ async def _make_template(url: str) -> None:
     engine = db.create_engine(_named(url, "mailing_template"), application="tests", pool_size=1)
     await db.migrate(engine)
     await engine.dispose()
+    await grant(_named(url, "mailing_template"))
 
 
 def _named(url: str, name: str) -> str:

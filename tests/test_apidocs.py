@@ -147,7 +147,7 @@ def test_the_document_keeps_every_rule() -> None:
 def test_an_operation_without_its_errors_is_found() -> None:
     where = "GET /mailing/api/sample/{sample_id}"
     assert faults(document(app_with(bare))) == [
-        *(f"{where}: {status} is not documented" for status in (401, 404, 503)),
+        *(f"{where}: {status} is not documented" for status in (401, 404, 429, 503)),
         f"{where}: 400 is not a Problem in application/problem+json: document it with documented(400)",
     ]
 

@@ -39,6 +39,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "import",
         "export",
         "report",
+        "doctor",
         "resume-after-restore",
         "admin",
         "key",

@@ -37,20 +37,22 @@ def test_the_architecture_names_every_module_of_the_top_level() -> None:
     assert modules - {"__init__", "__main__"} - named == set()
 
 
-def test_every_test_that_the_catalogue_of_faults_names_exists() -> None:
-    named = set(re.findall(r"`([a-z0-9_]{12,})`", (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")))
+@pytest.mark.parametrize(("page", "least"), [("faults.md", 80), ("security.md", 50)])
+def test_every_test_that_a_catalogue_names_exists(page: str, least: int) -> None:
+    named = set(re.findall(r"`([a-z0-9_]{15,})`", (ROOT / "docs" / page).read_text(encoding="utf-8")))
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
-    assert len(named) > 80
+    assert len(named) > least
     assert named - set(re.findall(r"def test_(\w+)", sources)) == set()
 
 
 def test_no_decision_is_made_by_a_processes_own_clock() -> None:
     """Its clock may be an hour off: what is due is for the database to say. A Retry-After may be a date, and nothing
-    else can tell how far away it is; the demo plays an API client; the sandbox is a gateway.
+    else can tell how far away it is; the demo plays an API client; the doctor
+    compares clocks; the sandbox is a gateway.
     """
     package = ROOT / "src" / "mailing"
     clocks = re.compile(r"datetime\.(now|utcnow|today)\(|\btime\.time(_ns)?\(|date\.today\(")
     readers = {
         str(path.relative_to(package)) for path in package.rglob("*.py") if clocks.search(path.read_text("utf-8"))
     }
-    assert {name for name in readers if "sandbox" not in name} == {"gateway/client.py", "demo.py"}
+    assert {name for name in readers if "sandbox" not in name} == {"gateway/client.py", "demo.py", "doctor.py"}

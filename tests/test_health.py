@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing import db
 from mailing.app import create_app
 from mailing.settings import Settings
+from rows import run
 
 
 @asynccontextmanager
@@ -100,6 +101,14 @@ async def test_it_is_not_ready_on_another_schema_and_says_how_to_mend_it(
         assert "mailing migrate" in answer.json()["remedy"]
         assert answer.headers["cache-control"] == "no-store"
         await db.migrate(engine)
+        assert (await http.get("/ready")).status_code == 200
+
+
+async def test_it_is_not_ready_where_no_job_can_be_enqueued(database_url: str, engine: AsyncEngine) -> None:
+    await run(engine, "ALTER TABLE procrastinate_jobs RENAME TO elsewhere")
+    async with client(database_url) as http:
+        assert failed(await http.get("/ready")) == "queue"
+        await run(engine, "ALTER TABLE elsewhere RENAME TO procrastinate_jobs")
         assert (await http.get("/ready")).status_code == 200
 
 

@@ -30,7 +30,7 @@ in Swagger UI press *Authorize* and paste it.
 
 **Lists** answer `{"items": […], "next_cursor": "…"}`. Take `limit` items (1-500, default 50); pass `next_cursor`
 as `cursor` for the next page until it is `null`. A page costs the same however deep it is.
-An unknown query parameter is refused, not ignored.
+An unknown query parameter or field is refused, not ignored; so is a text with a NUL character.
 
 **Times** are RFC 3339 with an offset, such as `2026-03-01T09:00:00+03:00`; answers are in UTC (`…Z`).
 Local times in a mailing's window (`09:00`) are wall-clock times in the client's time zone.
@@ -44,6 +44,7 @@ TAGS = {
     "messages": "One client's message in one mailing, its attempts, and everything that happened to it.",
     "gateway": "The gateway that all workers send through: its breaker, the rate limit, the stop of all sending.",
     "statistics": "How many messages each mailing planned, sent and did not send, and why.",
+    "events": "Everything that happened to a mailing, a message or a client, in order.",
 }
 
 # Redoc makes two <style> elements: an empty one that its styled-components fill through the CSSOM, and that of its
@@ -112,14 +113,31 @@ class Page(OpenAPIRenderPlugin):
 
 
 class Document(OpenAPI):
-    """Says of every POST what the middleware of `idempotency` adds to it, so that no route has to."""
+    """Says what holds of every route, so that none has to: a POST's key, that unknown fields are refused."""
 
     def to_schema(self) -> dict[str, Any]:
         schema = super().to_schema()
         for path, item in schema["paths"].items():
             if path.startswith("/mailing/api/") and "post" in item:
                 _add_key(item["post"])
+            for operation in item.values():
+                _close(operation.get("requestBody", {}), schema["components"]["schemas"])
         return schema
+
+
+def _close(node: object, schemas: dict[str, Any]) -> None:
+    """`parsing` refuses fields it doesn't know, in a body and in what it holds."""
+    if isinstance(node, list):
+        for child in node:
+            _close(child, schemas)
+    if not isinstance(node, dict) or node.get("additionalProperties") is False:
+        return
+    if "properties" in node:
+        node["additionalProperties"] = False
+    if "$ref" in node:
+        _close(schemas[node["$ref"].rpartition("/")[2]], schemas)
+    for child in node.values():
+        _close(child, schemas)
 
 
 def _add_key(operation: dict[str, Any]) -> None:

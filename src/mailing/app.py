@@ -10,6 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing import db
 from mailing.access import users
+from mailing.access.allowance import Allowance, within_allowance
 from mailing.access.id_token import Client
 from mailing.access.keys import require_key
 from mailing.access.oidc import Provider
@@ -18,14 +19,19 @@ from mailing.admin.routes import admin
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
 from mailing.clients.routes import clients
+from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
+from mailing.headers import SafeHeaders, allow_all_methods
 from mailing.health import health
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
 from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
+from mailing.metrics.page import Page, metrics
+from mailing.requestlog import RequestLog
 from mailing.restoration.lookout import looking_out
+from mailing.serving import PunctualBodies
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
@@ -44,6 +50,7 @@ def create_app(settings: Settings) -> Litestar:
         app.state.engine = engine
         app.state.sessions = db.sessions(engine)
         await _first_user(app.state.sessions, settings.admin_password)
+        app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
         async with looking_out(engine, by="api"):
             yield
         await engine.dispose()
@@ -58,24 +65,29 @@ def create_app(settings: Settings) -> Litestar:
             StatisticsController,
             read_message,
             resolve_message,
+            list_events,
             GatewayController,
         ],
-        guards=[require_key, known_parameters_only],
+        guards=[require_key, within_allowance, known_parameters_only],
         middleware=[Idempotency],
         before_request=begin,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
+    page = Page()
     app = Litestar(
-        route_handlers=[api, admin(), health(), static_files(), landing],
+        route_handlers=[api, admin(), health(), metrics, static_files(), landing],
         openapi_config=openapi_config(),
         lifespan=[database],
-        state=State({"settings": settings, "provider": provider_of(settings)}),
+        state=State({"settings": settings, "metrics": page, "provider": provider_of(settings)}),
         exception_handlers=EXCEPTION_HANDLERS,
+        before_send=[allow_all_methods],
         request_max_body_size=1_000_000,
         logging_config=None,
     )
-    app.asgi_handler = LowerCaseClients(app.asgi_handler)  # Litestar's own middleware runs after the routing
+    # Litestar's own middleware comes after the routing
+    inside = SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler)))
+    app.asgi_handler = RequestLog(page.requests.counted(inside))
     return app
 
 

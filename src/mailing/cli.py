@@ -15,7 +15,8 @@ import click
 from mailing import __version__, db
 from mailing.errors import ConfigurationError, MailingError
 from mailing.granting import admin, key
-from mailing.running import configured, engine_of, example, require_schema, run, until_signal, with_database
+from mailing.persons import person
+from mailing.running import DOTENV, configured, engine_of, example, require_schema, run, until_signal, with_database
 
 T = TypeVar("T")
 
@@ -107,29 +108,25 @@ def migrate() -> None:
 @supervised
 def api(wait_s: float) -> None:
     """Serve the API, its documentation and health. Any number may run."""
-    import uvicorn
-
     from mailing.app import create_app
+    from mailing.serving import serve
 
     settings = configured("database_url")
     run(require_schema(settings, wait_s=wait_s))
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=10,
-    )
+    serve(create_app(settings), host=settings.host, port=settings.port)
 
 
 @cli.command(epilog=example("MAILING_GATEWAY_URL=https://probe.fbrq.cloud/v1 mailing worker"))
 @waiting
+@click.option("--check", is_flag=True, help="Start none; exit code 0: each worker running here makes progress.")
 @supervised
-def worker(wait_s: float) -> None:
+def worker(*, wait_s: float, check: bool) -> None:
     """Plan and send mailings, retry, report. Any number may run, on any number of machines."""
+    from mailing import pulse
     from mailing.worker import run_worker
+
+    if check:
+        sys.exit(pulse.main())
 
     settings = configured("database_url", "gateway_url")
     run(require_schema(settings, wait_s=wait_s))
@@ -208,6 +205,17 @@ def report(day: datetime | None, dry_run: bool) -> None:
     sys.exit(run(with_database(settings, work)))
 
 
+@cli.command(epilog=example("mailing doctor"))
+def doctor() -> None:
+    """Look at configuration, database, schema, queue, gateway, mail and clock; say what is wrong and what to do.
+
+    It changes nothing and sends nothing. Exit code 1 if something is wrong.
+    """
+    from mailing.doctor import all_is_well
+
+    sys.exit(0 if run(all_is_well(DOTENV, click.echo)) else 1)
+
+
 @cli.command("resume-after-restore", epilog=example("mailing resume-after-restore --dry-run"))
 @click.option("--dry-run", is_flag=True, help="Print what is found and change nothing.")
 @click.option("--it-was-restored", is_flag=True, help="For a backup that can't be noticed, such as copied files.")
@@ -226,6 +234,7 @@ def resume_after_restore(*, dry_run: bool, it_was_restored: bool) -> None:
 
 cli.add_command(admin)
 cli.add_command(key)
+cli.add_command(person)
 
 
 def _first_line(error: Exception) -> str:

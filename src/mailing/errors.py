@@ -6,6 +6,7 @@
     ├── Invalid              input with one FieldError per bad field
     ├── NotFound             no such client, mailing, message …
     ├── Conflict             the state or a unique value forbids it
+    ├── TooSlow              a body that does not arrive
     ├── KeyReused            the Idempotency-Key belongs to another request
     ├── Unauthorized         no key, or a key nobody issued; a name and a password that don't fit
     ├── Forbidden            a key that may not do this
@@ -55,6 +56,10 @@ class Conflict(MailingError):
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)
         self.errors = list(errors)
+
+
+class TooSlow(MailingError):
+    pass
 
 
 class KeyReused(MailingError):

@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
+from mailing import db, queue
 
 logger = structlog.get_logger(__name__)
 
@@ -21,7 +21,7 @@ class Alive(Struct):
 
 
 class NotReady(Struct, kw_only=True):
-    """`check` is what failed: database or schema."""
+    """`check` is what failed: database, schema or queue."""
 
     status: str = "unavailable"
     check: str
@@ -33,6 +33,11 @@ _OTHER_SCHEMA = NotReady(
     check="schema",
     detail="The schema is not the one that this version needs.",
     remedy="Run mailing migrate with the newest version of Mailing that uses this database.",
+)
+_NO_QUEUE = NotReady(
+    check="queue",
+    detail="Jobs can't be enqueued: Procrastinate's functions are missing, or the user may not insert into its tables.",
+    remedy="Grant the database's user what the owner of the schema may do; mailing doctor tells more.",
 )
 
 
@@ -61,18 +66,23 @@ async def ready(state: State) -> Response[Alive | NotReady]:
 
 async def _failure(engine: AsyncEngine) -> NotReady | None:
     """A connection pool that stays empty counts as no answer: a request would be answered 503 as well."""
-    checking = asyncio.create_task(db.is_current(engine))
+    checking = asyncio.create_task(_wrong_inside(engine))
     try:
         await asyncio.wait({checking}, timeout=ANSWERS_WITHIN_S)
         if not checking.done():
             return _no_database(f"It did not answer within {ANSWERS_WITHIN_S} s.")
-        if not checking.result():
-            return _OTHER_SCHEMA
+        return checking.result()
     except (OSError, SQLAlchemyError) as error:
         return _no_database(f"The connection failed: {_cause(error)}.")
     finally:
         checking.cancel()  # not awaited: SQLAlchemy takes 2 s more to give up a frozen connection
-    return None
+
+
+async def _wrong_inside(engine: AsyncEngine) -> NotReady | None:
+    if not await db.is_current(engine):
+        return _OTHER_SCHEMA
+    async with engine.connect() as connection:
+        return None if await queue.takes_jobs(connection) else _NO_QUEUE
 
 
 def _no_database(detail: str) -> NotReady:

@@ -1,22 +1,36 @@
-"""Structured logs: one event a line, the same ids as in the database, no phone, no text, no token."""
+"""Structured logs: one event a line, the same ids as in the database, no phone, no text, no token.
+
+`docs/logging.md` names every event and key. What a library logs goes the same way.
+"""
 
 import logging
 import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import structlog
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+from mailing.masking import Masking, tell_exception
+
+# told by our own lines: each request, each job, each call
+CHATTY = ("procrastinate", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "alembic", "asyncio")
+
+_line: ContextVar["Line | None"] = ContextVar("line", default=None)
 
 
-def configure(*, level: str, style: Literal["console", "json"]) -> None:
-    """Call once, at a composition root. The libraries' records go the same way."""
+def configure(*, level: str, style: Literal["console", "json"], secrets: Collection[str] = ()) -> None:
+    """Call once, at a composition root. `secrets` are hidden, wherever one turns up."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
     ]
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(ensure_ascii=False)
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
@@ -26,20 +40,65 @@ def configure(*, level: str, style: Literal["console", "json"]) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
+    last: list[structlog.types.Processor] = [
+        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        tell_exception,
+        Masking(secrets),
+        renderer,
+    ]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(threshold)
-    for chatty in ("procrastinate", "uvicorn", "uvicorn.access", "httpx", "alembic", "asyncio"):
+    for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(threshold, logging.WARNING))
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
     logger: structlog.stdlib.BoundLogger = structlog.get_logger(name)
     return logger
+
+
+def request_id() -> str | None:
+    """Of the request under way."""
+    found: str | None = get_contextvars().get("request_id")
+    return found
+
+
+class Line:
+    """The one line about a request or a job, written when it is over; until then it gathers what to tell."""
+
+    def __init__(self) -> None:
+        self.told: dict[str, object] = {}
+        self.counts: dict[str, int] = {}
+        self._begun = time.perf_counter()
+
+    @property
+    def duration_ms(self) -> float:
+        return round((time.perf_counter() - self._begun) * 1000, 1)
+
+
+@contextmanager
+def line(**ids: object) -> Iterator[Line]:
+    """Every line written meanwhile has `ids` too."""
+    begun = Line()
+    token = _line.set(begun)
+    try:
+        with bound_contextvars(**ids):
+            yield begun
+    finally:
+        _line.reset(token)
+
+
+def tell(**ids: object) -> None:
+    """What the request or job under way is about, for its line."""
+    if current := _line.get():
+        current.told |= ids
+
+
+def count(**counted: int) -> None:
+    """What the request or job under way has done, for its line: added up."""
+    if current := _line.get():
+        for name, number in counted.items():
+            current.counts[name] = current.counts.get(name, 0) + number

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from mailing.clients.schemas import ImportResult
 from mailing.clients.transfer import export_clients, import_clients
 from mailing.db import Sessions, transaction
+from mailing.events import COMMAND_LINE
 
 CHUNK = 256 * 1024
 
@@ -28,7 +29,7 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
                     progress.advance(bar, len(chunk))
 
         async with transaction(sessions) as session:
-            return await import_clients(session, chunks())
+            return await import_clients(session, chunks(), by=COMMAND_LINE)
 
 
 async def export_to(sessions: Sessions, output: BinaryIO) -> None:

@@ -6,11 +6,12 @@ a message. No job is retried by Procrastinate: whatever fails is found again by 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
 
+import msgspec
 import procrastinate
 import psycopg
 from procrastinate.connector import Notify
@@ -19,10 +20,12 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg import conninfo
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from mailing import crashpoints
+from mailing import crashpoints, log
 from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S
+
+logger = log.get(__name__)
 
 Handler = Callable[..., Awaitable[None]]
 Connection = psycopg.AsyncConnection[Any]
@@ -52,6 +55,52 @@ async def defer(
         return  # the twin was enqueued in the same moment
 
 
+class Jobs(msgspec.Struct, frozen=True):
+    """Of one task in one state: ready, later or doing. `age_s` is how long the oldest ready one has waited."""
+
+    task: str
+    state: str
+    count: int
+    age_s: float
+
+
+# The table holds what is to be done and nothing else: a few rows for each open mailing.
+_STANDING = text("""
+    SELECT j.task_name, s.state, count(*), coalesce(max(extract(epoch FROM now() - coalesce(j.scheduled_at, e.at)))
+        FILTER (WHERE s.state = 'ready'), 0)::float
+    FROM procrastinate_jobs j
+    CROSS JOIN LATERAL (SELECT CASE WHEN j.status = 'doing' THEN 'doing' WHEN j.scheduled_at > now() THEN 'later'
+        ELSE 'ready' END AS state) s
+    LEFT JOIN LATERAL (SELECT min(at) AS at FROM procrastinate_events WHERE job_id = j.id) e ON s.state = 'ready'
+    WHERE j.status IN ('todo', 'doing') GROUP BY 1, 2
+""")
+
+
+async def standing(session: AsyncSession) -> list[Jobs]:
+    return [Jobs(*row) for row in await session.execute(_STANDING)]
+
+
+# Index: idx_procrastinate_workers_last_heartbeat. A worker says every 10 s that it is there.
+_WORKERS = text("SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '30 s'")
+
+
+async def workers(session: AsyncSession) -> int:
+    """How many are at work."""
+    count: int = (await session.execute(_WORKERS)).scalar_one()
+    return count
+
+
+_TAKES_JOBS = text("""
+    SELECT to_regprocedure('procrastinate_defer_jobs_v1(procrastinate_job_to_defer_v1[])') IS NOT NULL
+        AND has_table_privilege(to_regclass('procrastinate_jobs'), 'INSERT')
+""")
+
+
+async def takes_jobs(connection: AsyncConnection) -> bool:
+    """Whether a job could be enqueued."""
+    return (await connection.execute(_TAKES_JOBS)).scalar_one() is True
+
+
 def _nothing() -> None:
     pass
 
@@ -79,15 +128,21 @@ class Queue:
         self._concurrency = concurrency
 
     def task(self, name: str, handler: Handler) -> None:
-        self._app.task(name=name, queue="mailing")(handler)
+
+        async def work(context: procrastinate.JobContext, /, **args: int) -> None:
+            with _line(name, context, **args):
+                await handler(**args)
+
+        self._app.task(name=name, queue="mailing", pass_context=True)(work)
 
     def periodic(self, name: str, handler: Callable[[], Awaitable[None]], *, cron: str) -> None:
         """`cron` has five fields, or six with the seconds last; a tick while its twin is still queued is left out."""
 
-        async def tick(timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
-            await handler()
+        async def tick(context: procrastinate.JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
+            with _line(name, context):
+                await handler()
 
-        task = self._app.task(name=name, queue="mailing", queueing_lock=name)(tick)
+        task = self._app.task(name=name, queue="mailing", queueing_lock=name, pass_context=True)(tick)
         self._app.periodic(cron=cron)(task)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -119,6 +174,23 @@ class Queue:
         for job in stalled:
             await self._app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
         return len(stalled)
+
+
+@contextmanager
+def _line(task: str, context: procrastinate.JobContext, **ids: int) -> Iterator[None]:
+    """One line about a job; those that come by themselves and found nothing to do are told at debug level."""
+    with log.line(job_id=context.job.id, **ids) as line:
+        outcome = "failed"
+        try:
+            yield
+            outcome = "done"
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        finally:
+            told = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
+            idle = not (ids or line.counts or outcome == "failed")
+            (logger.debug if idle else logger.info)("job", **(told | line.told | line.counts))
 
 
 async def _autocommit(connection: Connection) -> None:

@@ -15,8 +15,6 @@ from mailing.mailings.restored import affected, launched, pause_unknown_audience
 from mailing.messages.restored import UNSENT, Slice, doubt_unsent
 from mailing.restoration import repository as restoration
 
-ACTOR = "command line"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -103,7 +101,9 @@ async def pause_mailings(sessions: Sessions, plan: Plan) -> int:
         await restoration.hold_restored(session)
         paused = await pause_unknown_audiences(session)
         for mailing_id in paused:
-            await events.note(session, "mailing.paused", by=ACTOR, mailing_id=mailing_id, reason="restored")
+            await events.note(
+                session, "mailing.paused", by=events.COMMAND_LINE, mailing_id=mailing_id, reason="restored"
+            )
             plan.say(_paused(mailing_id))
     return len(paused)
 
@@ -113,7 +113,9 @@ async def send_again(sessions: Sessions, *, messages: int, paused: int) -> None:
     async with transaction(sessions) as session:
         await restoration.hold_restored(session)
         await restoration.finish(session)
-        await events.note(session, "database.resumed_after_restore", by=ACTOR, messages=messages, paused=paused)
+        await events.note(
+            session, "database.resumed_after_restore", by=events.COMMAND_LINE, messages=messages, paused=paused
+        )
         for mailing_id in await launched(session):
             await queue.defer(session, "plan_mailing", mailing_id=mailing_id)
 

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db, log
 from mailing.errors import ConfigurationError, MailingError
-from mailing.settings import Settings, load
+from mailing.settings import Settings, load, secrets_of
 
 T = TypeVar("T")
 DOTENV = Path(".env")
@@ -32,7 +32,7 @@ def configured(*needed: str) -> Settings:
     missing = [name for name in needed if getattr(settings, name) is None]
     if missing:
         raise ConfigurationError([f"MAILING_{name.upper()} is needed for this; see .env.example" for name in missing])
-    log.configure(level=settings.log_level, style=settings.log_format)
+    log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets_of(settings))
     return settings
 
 

@@ -16,6 +16,9 @@ from mailing.zones import known_zone
 PREFIX = "MAILING_"
 ROLES = ("viewer", "editor", "sender", "admin")
 
+SECRET = re.compile("(key|token|password|secret)$")
+SHORTEST_SECRET = 6  # characters; a shorter one would be found in every other word
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -33,6 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_client_secret: str | None = None
     oidc_groups_claim: str = "groups"
     oidc_roles: str | None = None
+    api_rate: Annotated[int, Meta(ge=0, le=100_000)] = 300
     gateway_url: str | None = None
     gateway_token: str | None = None
     gateway_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
@@ -45,11 +49,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     report_from: str = "mailing@localhost"
     report_time: str = "09:00"
     report_timezone: str = "UTC"
+    report_language: Literal["en", "ru"] = "en"
     smtp_host: str = "127.0.0.1"
     smtp_port: Port = 25
     smtp_user: str | None = None
     smtp_password: str | None = None
     smtp_starttls: bool = False
+    retention_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
@@ -81,6 +87,13 @@ def environment(settings: Settings) -> dict[str, str]:
     """What `load` makes the same settings of: for a child process."""
     values = {PREFIX + name.upper(): value for name, value in msgspec.structs.asdict(settings).items()}
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def secrets_of(settings: Settings) -> list[str]:
+    """What no log may show, whatever it stands in."""
+    given = [getattr(settings, field.name) for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
+    in_urls = [urlsplit(url).password for url in (settings.database_url, settings.gateway_url) if url]
+    return [secret for secret in (*given, *in_urls) if secret and len(secret) >= SHORTEST_SECRET]
 
 
 def report_clock(settings: Settings) -> time:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -37,10 +37,18 @@ class Limits:
 LIMITS: Final = Limits()
 
 
-class Watchdog:
-    """`heard(QUEUE)` and `heard(DATABASE)` are for whoever got an answer; the event loop's pulse it takes itself."""
+def _nothing() -> None:
+    pass
 
-    def __init__(self, limits: Limits) -> None:
+
+class Watchdog:
+    """`heard(QUEUE)` and `heard(DATABASE)` are for whoever got an answer; the event loop's pulse it takes itself.
+
+    `alive` is called every second while nothing is stuck.
+    """
+
+    def __init__(self, limits: Limits, *, alive: Callable[[], None] = _nothing) -> None:
+        self._alive = alive
         self._most = {LOOP: limits.loop_s, QUEUE: limits.database_s, DATABASE: limits.database_s}
         self._silent = dict.fromkeys(self._most, 0.0)
         self._over = threading.Event()
@@ -68,6 +76,7 @@ class Watchdog:
             for part, silent_s in self._silent.items():
                 if silent_s > self._most[part]:
                     _end(part, silent_s, at=_place(watched))
+            self._alive()
 
 
 def _end(part: str, silent_s: float, *, at: str) -> None:

@@ -38,7 +38,7 @@ S = TypeVar("S", bound=Struct)
 
 PROBLEM_JSON = "application/problem+json"
 
-MAX_ID = 2**63 - 1
+MAX_ID = 2**53 - 1  # where whole numbers in JavaScript end; the database's go on to 2**63
 Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
 Caller = NamedDependency[str]  # `provide_caller`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
@@ -126,10 +126,11 @@ class Body(AbstractDTO[S], Generic[S]):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors a route can answer with, for the API documentation; 401, 403 and 503 come with every route."""
+    """The errors a route can answer with, for the API documentation; 401, 403, 429 and 503 come with every route."""
+    slow = {408} if 413 in statuses else set()  # where there is a body
     return {
         status: ResponseSpec(Problem, description=_TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
-        for status in sorted({*statuses, 401, 403, 503})
+        for status in sorted({*statuses, *slow, 401, 403, 429, 503})
     }
 
 
@@ -139,6 +140,7 @@ _TITLES = {
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
+    408: "Too slow",
     409: "Conflict",
     413: "Too large",
     422: "Key used before",
@@ -155,6 +157,7 @@ _STATUS: Mapping[type[errors.MailingError], int] = {
     errors.Conflict: 409,
     errors.KeyReused: 422,
     errors.TooMany: 429,
+    errors.TooSlow: 408,
 }
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}

@@ -6,12 +6,14 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from mailing import db
+from mailing import db, pulse
 from mailing.gateway import repository
 from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
 from mailing.log import get
 from mailing.mailings.repository import database_now
+from mailing.messages.audit import audit_counts
+from mailing.privacy.retention import blank_old
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
 from mailing.restoration.lookout import looking_out
@@ -22,6 +24,7 @@ from mailing.sending.send import send_mailing
 from mailing.sending.settle import settle_mailing
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
+from mailing.tallies import REPAIRS
 from mailing.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 
 logger = get(__name__)
@@ -37,36 +40,45 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
 
     `settings.database_url` and `settings.gateway_url` must be set. Ends the process where it makes no progress.
     """
-    url, policy = str(settings.database_url), policy_of(settings)
-    engine = db.create_engine(url, application="mailing-worker", pool_size=POOL_SIZE, limit_s=LIMIT_S)
-    sessions = db.sessions(engine)
+    engine = db.create_engine(
+        str(settings.database_url), application="mailing-worker", pool_size=POOL_SIZE, limit_s=LIMIT_S
+    )
     gateway = Gateway(
         base_url=str(settings.gateway_url),
         token=settings.gateway_token,
         timeout_s=settings.gateway_timeout_s,
         concurrency=settings.gateway_concurrency,
     )
-    watchdog = Watchdog(limits)
-    queue = Queue(url, concurrency=JOBS, answered=partial(watchdog.heard, QUEUE))
     try:
-        async with gateway, looking_out(engine, by="worker"):
-            gate = Gate(sessions)
-            desk = Desk(sessions, gateway, gate, policy, timeout_s=settings.gateway_timeout_s, jobs=JOBS, stopping=stop)
-            queue.task("plan_mailing", partial(plan_mailing, sessions))
-            queue.task("settle_mailing", partial(settle_mailing, sessions))
-            queue.task("send_mailing", partial(send_mailing, desk))
-            queue.periodic("sweep", partial(_sweep, queue, sessions, policy), cron="* * * * * */5")
-            queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
-            async with repository.alone(sessions) as session:
-                await repository.configure(session, settings.gateway_rate)
-            await sweep(sessions, policy)
-            logger.info("worker started", gateway=settings.gateway_url, concurrency=gateway.concurrency)
-            with watchdog.watching():
-                async with _beside(gate.keep()), _beside(_ask(sessions, watchdog)):
-                    await queue.run(stop)
+        with pulse.beating() as alive:
+            async with gateway, looking_out(engine, by="worker"):
+                sessions = db.sessions(engine)
+                gate, timeout_s = Gate(sessions), settings.gateway_timeout_s
+                desk = Desk(sessions, gateway, gate, policy_of(settings), timeout_s=timeout_s, jobs=JOBS, stopping=stop)
+                await _work(settings, desk, Watchdog(limits, alive=alive))
     finally:
         await engine.dispose()
     logger.info("worker stopped")
+
+
+async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
+    sessions, tallies = desk.sessions, desk.tallies
+    queue = Queue(str(settings.database_url), concurrency=JOBS, answered=partial(watchdog.heard, QUEUE))
+    queue.task("plan_mailing", partial(plan_mailing, sessions))
+    queue.task("settle_mailing", partial(settle_mailing, sessions))
+    queue.task("send_mailing", partial(send_mailing, desk))
+    queue.periodic("sweep", partial(_sweep, queue, desk), cron="* * * * * */5")
+    queue.periodic("audit", partial(audit_counts, sessions), cron="* * * * *")
+    queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
+    queue.periodic("retention", partial(blank_old, sessions, settings), cron="17 * * * *")
+    async with repository.alone(sessions) as session:
+        await repository.configure(session, settings.gateway_rate)
+    tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy))
+    logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
+    with watchdog.watching():
+        async with _beside(desk.gate.keep()), _beside(_ask(sessions, watchdog)), _beside(tallies.keep(sessions)):
+            await queue.run(desk.stopping)
+    await tallies.hand_over(sessions)
 
 
 @asynccontextmanager
@@ -94,7 +106,8 @@ async def _ask(sessions: db.Sessions, watchdog: Watchdog) -> None:
         await asyncio.sleep(ASK_EVERY_S)
 
 
-async def _sweep(queue: Queue, sessions: db.Sessions, policy: Policy) -> None:
-    await sweep(sessions, policy)
+async def _sweep(queue: Queue, desk: Desk) -> None:
+    desk.tallies.add(REPAIRS, "leases", value=await sweep(desk.sessions, desk.policy))
     if buried := await queue.bury_stalled():
+        desk.tallies.add(REPAIRS, "jobs", value=buried)
         logger.warning("stalled jobs buried", jobs=buried)

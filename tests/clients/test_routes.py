@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from clients.asking import MOSCOW, bad_fields, created
 from mailing.clients.routes import clients
 from mailing.idempotency import provide_session
-from mailing.web import provide_caller
+from mailing.web import MAX_ID, provide_caller
 
 
 async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:
@@ -164,7 +164,7 @@ async def test_a_body_over_a_megabyte_is_too_large(api: httpx.AsyncClient) -> No
     assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
 
 
-NO_CLIENTS = {"0": 400, "-1": 400, str(2**63): 400, str(2**63 - 1): 404, "abc": 404, "1.5": 404, "1/2": 404}
+NO_CLIENTS = {"0": 400, "-1": 400, str(MAX_ID + 1): 400, str(MAX_ID): 404, "abc": 404, "1.5": 404, "1/2": 404}
 
 
 async def test_an_address_of_no_client_is_answered_as_a_problem(api: httpx.AsyncClient) -> None:

@@ -36,7 +36,7 @@ async def in_pieces(file: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
 
 async def imported(sessions: Sessions, file: str) -> ImportResult:
     async with transaction(sessions) as session:
-        return await transfer.import_clients(session, in_pieces(file.encode()))
+        return await transfer.import_clients(session, in_pieces(file.encode()), by="tests")
 
 
 async def exported(sessions: Sessions) -> str:
@@ -109,7 +109,7 @@ async def test_imports_follow_each_other_on_one_connection_and_in_one_transactio
     async with transaction(sessions) as session:
         for start in (0, 5, 10):
             file = HEADER + "".join(f"7916{n:07d},,,UTC\n" for n in range(start, start + 10))
-            result = await transfer.import_clients(session, in_pieces(file.encode()))
+            result = await transfer.import_clients(session, in_pieces(file.encode()), by="tests")
             assert (result.created, result.updated) == ((10, 0) if start == 0 else (5, 5))
 
 
@@ -221,7 +221,7 @@ async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatc
     async def peak(count: int) -> int:
         tracemalloc.reset_peak()
         async with transaction(sessions) as session:
-            result = await transfer.import_clients(session, lines(count))
+            result = await transfer.import_clients(session, lines(count), by="tests")
         assert result.created + result.updated + result.rejected == count
         async for _ in transfer.export_clients(sessions):
             pass

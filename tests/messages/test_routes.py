@@ -5,6 +5,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.messages.states import Status
+from mailing.web import MAX_ID
 from rows import add_client, add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
@@ -32,11 +33,12 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
     await change(engine, message_id, "attempts = 2, attempt_no = 3, finished_at = '2026-05-01T10:00:03Z'")
     await run(
         engine,
-        """INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason) VALUES
-        (:id, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, ''),
-        (:id, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'the worker was lost during the call'),
-        (:id, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'HTTP 429'),
-        (:id + 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'another message')""",
+        """INSERT INTO attempt
+            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code, reason) VALUES
+        (:id, 1, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, ''),
+        (:id, 1, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'the worker was lost during the call'),
+        (:id, 1, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'HTTP 429'),
+        (:id + 1, 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'another message')""",
         id=message_id,
     )
     found = await story(api, message_id)
@@ -183,9 +185,9 @@ async def test_the_phone_is_the_one_of_the_last_call_or_else_of_the_next(engine:
 async def test_a_message_that_never_was_is_not_found_whatever_its_number(api: Api) -> None:
     statuses = {
         number: (await api.get(f"/messages/{number}/")).status_code
-        for number in (1, 2**31, 2**63 - 1, 2**63, 10**30, 0, -1)
+        for number in (1, 2**31, MAX_ID, MAX_ID + 1, 10**30, 0, -1)
     }
-    assert statuses == {1: 404, 2**31: 404, 2**63 - 1: 404, 2**63: 400, 10**30: 400, 0: 400, -1: 400}
+    assert statuses == {1: 404, 2**31: 404, MAX_ID: 404, MAX_ID + 1: 400, 10**30: 400, 0: 400, -1: 400}
 
 
 async def test_an_outcome_that_is_held_as_unknown_keeps_its_reason(engine: AsyncEngine, api: Api) -> None:

@@ -50,6 +50,17 @@ async def test_every_figure_equals_an_independent_count(sessions: Sessions, rows
         assert getattr(found.ended, status) == sum(day for (_, of), (day, _) in expected.items() if of == status)
         assert getattr(found.standing, status) == sum(ever for (_, of), (_, ever) in expected.items() if of == status)
     assert found.ended.troubled == sum(reason.messages for reason in found.reasons)
+    assert found.ended.troubled == sum(hour.not_sent for hour in found.hours)
+    assert {hour.number: hour.sent for hour in found.hours if hour.sent} == await sent_by_clock(sessions)
+
+
+async def sent_by_clock(sessions: Sessions) -> dict[int, int]:
+    """As Moscow's clocks show it, which are never changed."""
+    counted = text("""
+        SELECT extract(hour FROM finished_at AT TIME ZONE 'Europe/Moscow')::int, count(*) FROM message
+        WHERE status = 'sent' AND (finished_at AT TIME ZONE 'Europe/Moscow')::date = DATE '2024-01-05' GROUP BY 1""")
+    async with sessions() as session:
+        return {row[0]: row[1] for row in await session.execute(counted)}
 
 
 async def test_the_day_begins_with_its_first_instant_and_ends_before_the_next_days(

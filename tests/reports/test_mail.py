@@ -22,6 +22,8 @@ MAIL = Mail(
     subject="Report: 1\u202f234 sent",
     text="Plain words, Привет\n",
     html="<p>Words in HTML, Привет</p>",
+    table="\ufeffmailing_id,text\r\n1,Привет\r\n",
+    table_name="mailings-2024-01-05.csv",
     message_id="report.2024-01-05.0123456789ab",
     date=datetime(2024, 1, 6, 6, tzinfo=UTC),
 )
@@ -40,7 +42,7 @@ async def post(
     return await send(mail, recipients_of(chosen), chosen, deadline=deadline, tls=tls)
 
 
-async def test_a_mail_arrives_with_both_forms_and_its_headers(office: PostOffice) -> None:
+async def test_a_mail_arrives_with_both_forms_the_table_and_its_headers(office: PostOffice) -> None:
     to = "one@example.org, two@example.org,one@example.org"
     assert await post(settings(office, to=to)) == Accepted(["one@example.org", "two@example.org"])
     [mail] = office.mails
@@ -52,12 +54,15 @@ async def test_a_mail_arrives_with_both_forms_and_its_headers(office: PostOffice
     assert message["Message-ID"] == f"<{MAIL.message_id}@reports.example.org>"
     assert message["Date"].datetime == MAIL.date
     assert message["Auto-Submitted"] == "auto-generated"
-    assert message.get_content_type() == "multipart/alternative"
+    assert message.get_content_type() == "multipart/mixed"
     plain, html = message.get_body(("plain",)), message.get_body(("html",))
     assert plain
     assert plain.get_content().splitlines() == MAIL.text.splitlines()
     assert html
     assert html.get_content().strip() == MAIL.html
+    [table] = message.iter_attachments()
+    assert (table.get_content_type(), table.get_filename()) == ("text/csv", "mailings-2024-01-05.csv")
+    assert table.get_payload(decode=True) == MAIL.table.encode()
     assert not message.defects
 
 

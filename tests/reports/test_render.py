@@ -1,24 +1,36 @@
+import csv
+import io
 import re
 from datetime import date, datetime, timedelta
 from html.parser import HTMLParser
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailing.reports.figures import Ended, Figures, MailingFigures, Reason, Standing
-from mailing.reports.render import render
+from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason, Standing
+from mailing.reports.render import Rendered
+from mailing.reports.render import render as rendered_in
 from mailing.reports.schedule import day_of
+from mailing.reports.words import EN, LANGUAGES, RU, Words
 
 DAY = day_of(date(2024, 1, 5), ZoneInfo("Europe/Moscow"))
 SPACE = "\u202f"
 STANDING = Standing(planned=12345, pending=12000, sent=345)
 
 
+def render(figures: Figures, words: Words = EN) -> Rendered:
+    return rendered_in(figures, words)
+
+
 def report(
-    *mailings: MailingFigures, reasons: tuple[Reason, ...] = (), taken_at: datetime = DAY.ends + timedelta(hours=9)
+    *mailings: MailingFigures,
+    reasons: tuple[Reason, ...] = (),
+    hours: tuple[Hour, ...] = (),
+    taken_at: datetime = DAY.ends + timedelta(hours=9),
 ) -> Figures:
-    return Figures(DAY, taken_at, list(mailings), STANDING, list(reasons))
+    return Figures(DAY, taken_at, list(mailings), STANDING, list(reasons), list(hours))
 
 
 def mailing(
@@ -27,7 +39,7 @@ def mailing(
     return MailingFigures(number, text, status, ended or Ended(sent=1234567, failed=3), STANDING)
 
 
-class Words(HTMLParser):
+class Reader(HTMLParser):
     """What a reader sees, and every tag there is."""
 
     def __init__(self) -> None:
@@ -43,10 +55,10 @@ class Words(HTMLParser):
         self.words += data
 
 
-def read(html: str) -> Words:
-    words = Words()
-    words.feed(html)
-    return words
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    return reader
 
 
 def test_the_subject_says_the_day_and_what_became_of_the_messages() -> None:
@@ -114,6 +126,81 @@ def test_other_reasons_are_counted() -> None:
     assert "other reasons" in render(figures).html
 
 
+def test_a_reason_of_ours_is_told_in_the_language_and_a_foreign_one_as_it_came() -> None:
+    told = (
+        Reason("expired", "no opening of 09:00-21:00 in Asia/Omsk before the mailing's end; no answer within 10 s", 3),
+        Reason("failed", "HTTP 400", 1),
+    )
+    rendered = render(report(reasons=told), RU)
+    for form in (rendered.text, read(rendered.html).words):
+        assert "окно 09:00-21:00 (Asia/Omsk) не открылось до конца рассылки; нет ответа за 10 с" in " ".join(
+            form.split()
+        )
+        assert "HTTP 400" in form
+
+
+def test_the_russian_report_has_no_english_word_of_ours() -> None:
+    figures = report(
+        mailing("Привет", status="finished"),
+        reasons=(Reason("failed", "", 3),),
+        hours=(Hour(9, 5, 3),),
+        taken_at=DAY.starts + timedelta(hours=3),
+    )
+    rendered = render(figures, RU)
+    assert (
+        rendered.subject
+        == f"Отчёт о рассылках за 5 января 2024\u00a0г.: 1{SPACE}234{SPACE}567 отправлено, 3 не принято"
+    )
+    assert "Пятница, 5 января 2024" in read(rendered.html).words
+    for form in (rendered.text, read(rendered.html).words):
+        assert set(re.findall("[A-Za-z]{2,}", form)) == {"Europe", "Moscow", "UTC"}
+
+
+def test_every_language_has_a_word_for_every_state() -> None:
+    for words in LANGUAGES.values():
+        assert set(words.statuses) == set(Standing.__struct_fields__)
+        assert set(words.meanings) == set(Ended.__struct_fields__)
+        assert (len(words.months), len(words.weekdays)) == (12, 7)
+
+
+def test_the_chart_has_a_column_for_each_hour_and_the_busiest_is_the_highest() -> None:
+    html = render(report(mailing(), hours=(Hour(0, 1, 0), Hour(10, 60, 12), Hour(23, 1000, 0)))).html
+    assert html.count('valign="bottom"') == 24
+    assert re.findall(r'height="(\d+)" bgcolor', html.split("Mailings")[0]) == ["1", "1", "5", "72"]
+    assert "most at 23:00: 1\u202f000" in read(html).words
+
+
+@pytest.mark.parametrize(
+    ("day", "hours", "clocks"),
+    [
+        (date(2024, 3, 31), 23, ["00:00", "07:00", "13:00", "19:00"]),
+        (date(2024, 10, 27), 25, ["00:00", "05:00", "11:00", "17:00", "23:00"]),
+    ],
+)
+def test_a_day_with_a_clock_change_has_the_hours_that_passed(day: date, hours: int, clocks: list[str]) -> None:
+    changed = day_of(day, ZoneInfo("Europe/Berlin"))
+    html = render(Figures(changed, changed.ends, [], STANDING, [], [Hour(4, 1, 1)])).html
+    assert html.count('valign="bottom"') == hours
+    assert re.findall(r">(\d\d:\d\d)<", html) == clocks
+
+
+def test_the_text_draws_the_hours_too() -> None:
+    text = render(report(mailing(), hours=(Hour(8, 10, 10), Hour(9, 1, 0)))).text
+    assert f"  08:00  20  {'#' * 20}{'-' * 20}\n  09:00   1  ##\n" in text
+
+
+def test_the_table_has_a_line_for_every_mailing_and_nothing_to_calculate() -> None:
+    texts = ["=1+1", "\t=1+1", "@SUM(A1)", "-2", "+7", "＝1", 'plain, "quoted"\nand broken']
+    figures = report(*(mailing(text, n) for n, text in enumerate(texts, 1)), *(mailing(number=n) for n in range(8, 99)))
+    table = render(figures).table
+    assert table.startswith("\ufeffmailing_id,text,status,sent_that_day,failed_that_day,")
+    rows = list(csv.DictReader(io.StringIO(table.removeprefix("\ufeff"), newline="")))
+    assert [row["mailing_id"] for row in rows] == [str(n) for n in range(1, 99)]
+    assert [row["text"] for row in rows[:6]] == ["'=1+1", "'=1+1", "'@SUM(A1)", "'-2", "'+7", "'＝1"]
+    assert rows[6]["text"] == 'plain, "quoted" and broken'
+    assert (rows[0]["sent_that_day"], rows[0]["failed_that_day"], rows[0]["planned"]) == ("1234567", "3", "12345")
+
+
 numbers = st.integers(0, 99_999_999)
 mailings = st.builds(
     MailingFigures,
@@ -129,13 +216,14 @@ reasons = st.builds(
 
 
 @settings(max_examples=60, deadline=None)
-@given(mailings=st.lists(mailings, max_size=3), reasons=st.lists(reasons, max_size=3))
+@given(mailings=st.lists(mailings, max_size=3), reasons=st.lists(reasons, max_size=3), words=st.sampled_from([EN, RU]))
 def test_whatever_the_texts_are_lines_stay_whole_and_short(
-    mailings: list[MailingFigures], reasons: list[Reason]
+    mailings: list[MailingFigures], reasons: list[Reason], words: Words
 ) -> None:
-    rendered = render(report(*mailings, reasons=tuple(reasons)))
-    assert rendered.subject.replace(SPACE, " ").isprintable()
-    assert all(line.replace(SPACE, " ").isprintable() and len(line) <= 78 for line in rendered.text.split("\n"))
+    rendered = render(report(*mailings, reasons=tuple(reasons), hours=(Hour(7, 3, 1),)), words)
+    spaces = str.maketrans(SPACE + "\u00a0", "  ")
+    assert rendered.subject.translate(spaces).isprintable()
+    assert all(line.translate(spaces).isprintable() and len(line) <= 78 for line in rendered.text.split("\n"))
     assert read(rendered.html).tags <= {
         *("html", "head", "meta", "title", "body", "div", "p", "h1", "h2", "b", "br", "span", "table", "tr", "td")
     }

@@ -31,7 +31,7 @@ async def test_a_batch_costs_two_statements_in_two_transactions(campaign: Campai
             claimed = await claim(session, 1, BATCH)
         results = [_accepted(message) for message in claimed]
         async with transaction(sessions) as session:
-            moved = await record(session, results, revision=1)
+            moved = await record(session, results, mailing_id=1, revision=1)
     finally:
         event.remove(Engine, "before_cursor_execute", count)
     assert (len(claimed), moved, len(executed)) == (BATCH, BATCH, 2)

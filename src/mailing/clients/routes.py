@@ -68,9 +68,9 @@ async def list_(
     responses=documented(400, 409, 413),
     response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
 )
-async def create(session: Session, data: JSONBody[ClientIn]) -> Response[ClientOut]:
+async def create(session: Session, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
     """The operator code is taken from digits 2 to 4 of the phone when it is left out."""
-    client = await ClientRepository(session).create(data)
+    client = await ClientRepository(session).create(data, by=caller)
     return Response(client, headers={"Location": f"/mailing/api/clients/{client.id}/"})
 
 
@@ -113,9 +113,9 @@ async def change(session: Session, client_id: FromPath[Id], data: JSONBody[Clien
 
 
 @delete("/{client_id:int}", summary="Delete a client", operation_id="delete_client", responses=documented(400, 404))
-async def remove(session: Session, client_id: FromPath[Id]) -> None:
+async def remove(session: Session, client_id: FromPath[Id], caller: Caller) -> None:
     """Messages not sent yet are cancelled in the same transaction; sent ones stay counted."""
-    await ClientRepository(session).remove(client_id)
+    await ClientRepository(session).remove(client_id, by=caller)
 
 
 @dataclass
@@ -154,13 +154,13 @@ column that is not in the file changes nothing. Where the time zone changes, uns
 hours. An apostrophe before `=`, `+`, `-` or `@` in a tag is taken away: the export puts it there against
 spreadsheets that would calculate the cell.""",
 )
-async def import_(request: Request[Any, Any, State], session: Session) -> ImportResult:
+async def import_(request: Request[Any, Any, State], session: Session, caller: Caller) -> ImportResult:
     kind, options = request.content_type
     if kind.startswith("multipart/"):
         raise Invalid(FieldError("body", "must be the CSV file itself, not a form: curl --data-binary @clients.csv"))
     if options.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
         raise Invalid(FieldError("body", "must be UTF-8; save the file as CSV UTF-8"))
-    return await transfer.import_clients(session, request.stream())
+    return await transfer.import_clients(session, request.stream(), by=caller)
 
 
 @get(

@@ -18,18 +18,19 @@ from typing import IO
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.repository import ExportedClient, export_page, import_staged
-from mailing.clients.rows import COLUMNS, Reading, Row
-from mailing.clients.schemas import ImportResult
+from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
+from mailing.clients.rows import COLUMNS, ERRORS_LISTED, Reading, Row
+from mailing.clients.schemas import ImportResult, RowError
 from mailing.clients.tag import neutralised
 from mailing.db import Sessions, transaction
+from mailing.events import note
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
 PIECE = 16 * 1024  # bytes, judged in about 1 ms
 EXPORT_PAGE = 5000
 
 
-async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes]) -> ImportResult:
+async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
     """Raises Invalid when the header is wrong; a bad row is only counted. The session must be fresh: see above."""
     with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY) as spool:
         reading, accepted = Reading(), 0
@@ -37,8 +38,23 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes]) ->
             accepted += _stage(reading.feed(piece), spool)
         accepted += _stage(reading.finish(), spool)
         spool.seek(0)
-        created = await import_staged(session, spool, columns=reading.columns) if accepted else 0
-    return ImportResult(created=created, updated=accepted - created, rejected=reading.rejected, errors=reading.errors)
+        stored = Stored(0, [])
+        if accepted:
+            stored = await import_staged(session, spool, columns=reading.columns, by=by)
+    counts = {
+        "created": stored.created,
+        "updated": accepted - stored.created - len(stored.erased),
+        "rejected": reading.rejected + len(stored.erased),
+    }
+    if accepted:
+        await note(session, "clients.imported", by=by, **counts)
+    return ImportResult(**counts, errors=_listed(reading.errors, stored.erased))
+
+
+def _listed(errors: Sequence[RowError], erased: Sequence[int]) -> list[RowError]:
+    """The first ones of both kinds, in the order of lines."""
+    refused = [RowError(line, "phone", ERASED) for line in erased]
+    return sorted([*errors, *refused], key=lambda error: error.line)[:ERRORS_LISTED]
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

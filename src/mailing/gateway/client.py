@@ -12,6 +12,8 @@ it only a complete answer is an answer. A POST is never repeated by the engine, 
 import asyncio
 import os
 import re
+import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -174,6 +176,21 @@ class _Response(aiohttp.ClientResponse):
         return self
 
 
+async def reach(base_url: str, *, within_s: float) -> str | None:
+    """What stands in the way of a connection, TLS included; None: nothing does. No request is sent."""
+    url = httpx.URL(_checked_base(base_url))
+    tls = httpx.create_ssl_context() if url.scheme == "https" else None
+    try:
+        async with asyncio.timeout(within_s):
+            _, writer = await asyncio.open_connection(url.host, url.port or (443 if tls else 80), ssl=tls)
+    except TimeoutError:
+        return f"no connection within {within_s:.3g} s"
+    except OSError as error:
+        return _sentence(error)
+    writer.close()
+    return None
+
+
 def _transport(concurrency: int, headers: dict[str, str]) -> AiohttpTransport:
     certificates = httpx.create_ssl_context()
     session = aiohttp.ClientSession(
@@ -234,6 +251,9 @@ SENTENCES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ServerDisconnectedError, "the gateway closed the connection without an answer"),
     (aiohttp.ClientPayloadError, "the answer broke off or is no valid HTTP"),
     (aiohttp.ClientResponseError, "the answer is no valid HTTP"),
+    (socket.gaierror, "the gateway's name does not resolve"),
+    (ssl.SSLCertVerificationError, "the gateway's TLS certificate is not valid"),
+    (ssl.SSLError, "the TLS handshake failed"),
 )
 
 

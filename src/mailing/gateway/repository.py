@@ -12,6 +12,7 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import Sessions
+from mailing.events import WORKER
 
 LEAST_CALLS = 20  # fewer say nothing about the gateway
 COUNTED_S = 30
@@ -92,14 +93,19 @@ _REPORT = text(f"""
             WHEN bool_or(calls >= {LEAST_CALLS} AND 2 * failed > calls) THEN 'most calls fail: ' || :reason
             END AS reason
         FROM newest
+    ), shared AS (
+        UPDATE gateway w SET
+            throttled_until = greatest(w.throttled_until, now() + make_interval(secs => CAST(:pause_s AS float))),
+            open_since = coalesce(w.open_since, CASE WHEN v.reason IS NOT NULL THEN now() END),
+            open_reason = CASE WHEN :misconfigured OR w.open_since IS NULL THEN v.reason ELSE w.open_reason END,
+            next_probe_at = coalesce(w.next_probe_at,
+                CASE WHEN v.reason IS NOT NULL THEN now() + interval '{FIRST_PROBE_S} s' END)
+        FROM verdict v WHERE :pause_s > 0 OR :misconfigured OR w.open_since IS NULL AND v.reason IS NOT NULL
+        RETURNING w.open_since, w.open_reason
     )
-    UPDATE gateway w SET
-        throttled_until = greatest(w.throttled_until, now() + make_interval(secs => CAST(:pause_s AS float))),
-        open_since = coalesce(w.open_since, CASE WHEN v.reason IS NOT NULL THEN now() END),
-        open_reason = CASE WHEN :misconfigured OR w.open_since IS NULL THEN v.reason ELSE w.open_reason END,
-        next_probe_at = coalesce(w.next_probe_at,
-            CASE WHEN v.reason IS NOT NULL THEN now() + interval '{FIRST_PROBE_S} s' END)
-    FROM verdict v WHERE :pause_s > 0 OR :misconfigured OR w.open_since IS NULL AND v.reason IS NOT NULL
+    INSERT INTO event (kind, actor, detail)
+    SELECT 'gateway.breaker_opened', '{WORKER}', jsonb_build_object('reason', open_reason)
+    FROM shared WHERE open_since = now()
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -146,10 +152,13 @@ async def give_probe_back(session: AsyncSession) -> None:
     await session.execute(text("UPDATE gateway SET next_probe_at = now() WHERE open_since IS NOT NULL"))
 
 
-_CLOSE = text("""
-    UPDATE gateway SET open_since = NULL, open_reason = NULL, next_probe_at = NULL, counted_from = now()
-    WHERE open_since IS NOT NULL
-""")
+_CLOSE = text(f"""
+    WITH closed AS (
+        UPDATE gateway SET open_since = NULL, open_reason = NULL, next_probe_at = NULL, counted_from = now()
+        WHERE open_since IS NOT NULL RETURNING true
+    )
+    INSERT INTO event (kind, actor) SELECT 'gateway.breaker_closed', '{WORKER}' FROM closed
+""")  # noqa: S608 - composed from constants
 
 
 async def close_breaker(session: AsyncSession) -> None:
@@ -174,7 +183,11 @@ async def take_slots(session: AsyncSession, most: int) -> Granted | None:
 
 
 _CONFIGURE = text("""
-    UPDATE gateway SET rate = :rate, configured_rate = :rate WHERE configured_rate <> :rate
+    WITH configured AS (
+        UPDATE gateway SET rate = :rate, configured_rate = :rate WHERE configured_rate <> :rate RETURNING rate
+    )
+    INSERT INTO event (kind, actor, detail)
+    SELECT 'gateway.rate_changed', 'MAILING_GATEWAY_RATE', jsonb_build_object('rate', rate) FROM configured
 """)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import CursorResult, TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
+from mailing.events import WORKER, note
 from mailing.gateway.repository import MAY_CALL
 from mailing.mailings.models import Mailing
 from mailing.mailings.rules import Status
@@ -69,12 +70,16 @@ _BEGIN_PLAN = text(f"""
       AND status IN ('scheduled', 'running', 'paused')
       AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_LOST_S} s')
       AND EXISTS (SELECT FROM gateway WHERE home = database_home())
+    RETURNING launched_at = now()
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def begin_plan(session: AsyncSession, mailing_id: int) -> bool:
     """False: nothing to plan, not yet the time for it, somebody is at it, or the database was restored."""
-    return await _changed(session, _BEGIN_PLAN, id=mailing_id)
+    begun = (await session.execute(_BEGIN_PLAN, {"id": mailing_id})).first()
+    if begun and begun[0]:
+        await note(session, "mailing.started", by=WORKER, mailing_id=mailing_id)
+    return begun is not None
 
 
 _CONTINUE_PLAN = text("""
@@ -93,7 +98,14 @@ _END_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id
 
 
 async def end_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    return await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
+    ended = await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
+    if ended:
+        planned = await session.scalar(_PLANNED, {"id": mailing_id})
+        await note(session, "mailing.planned", by=WORKER, mailing_id=mailing_id, revision=revision, messages=planned)
+    return ended
+
+
+_PLANNED = text("SELECT planned FROM mailing_counts WHERE mailing_id = :id")
 
 
 # The counters are read by a statement of its own, after the lock: somebody may just have sent messages again. Whoever
@@ -106,11 +118,17 @@ _FINISH = text("""
     FROM mailing_counts c
     WHERE g.id = :id AND c.mailing_id = g.id AND g.status IN ('running', 'paused')
       AND g.planned_revision = g.revision AND c.pending = 0 AND c.sending = 0
+    RETURNING c.sent, c.failed, c.cancelled, c.expired, c.unknown
 """)
 
 
 async def finish(session: AsyncSession, mailing_id: int) -> bool:
-    return await _changed(session, _HOLD, id=mailing_id) and await _changed(session, _FINISH, id=mailing_id)
+    if not await _changed(session, _HOLD, id=mailing_id):
+        return False
+    counts = (await session.execute(_FINISH, {"id": mailing_id})).mappings().first()
+    if counts is not None:
+        await note(session, "mailing.finished", by=WORKER, mailing_id=mailing_id, **counts)
+    return counts is not None
 
 
 class Needs(msgspec.Struct, frozen=True):

@@ -37,6 +37,8 @@ async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int) 
     """Returns the id of the message."""
     if await restored(session):
         raise Conflict("The database was restored from a backup; run mailing resume-after-restore before a test.")
+    if not mailing.text:
+        raise Conflict("The text of this mailing was blanked after MAILING_RETENTION_DAYS; create a new one.")
     now = await database_now(session)
     test = await MailingRepository(session=session).add(
         Mailing(

@@ -16,7 +16,8 @@ _ANEW = "m.status = 'pending' AND NOT m.ambiguous"
 # What is due waits for the gateway, or for its turn (rate); before that, for what the plan or the last attempt said.
 _COLUMNS = f"""
     m.id, coalesce(g.test_of, g.id) AS mailing_id, m.client_id,
-    coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') AS phone, m.status, m.attempts, m.due_at,
+    CASE WHEN g.blanked_at IS NULL THEN coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') ELSE '' END
+        AS phone, m.status, m.attempts, m.due_at,
     CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.last_error,
     CASE WHEN m.status <> 'pending' THEN NULL
          WHEN g.status = 'paused' OR w.stopped_at IS NOT NULL OR w.home <> database_home() THEN 'pause'

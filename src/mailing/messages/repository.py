@@ -130,8 +130,9 @@ _RECORD = text(f"""
         ) AS r (id, number, status, attempts, soft_refusals, ambiguous, due_at, closes_at, waiting, error,
                 outcome, started_at, duration_ms, http_status, code, reason)
     ), remembered AS (
-        INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason)
-        SELECT id, number, started_at, duration_ms, outcome, http_status, code, reason
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code,
+            reason)
+        SELECT id, CAST(:mailing_id AS bigint), number, started_at, duration_ms, outcome, http_status, code, reason
         FROM result WHERE outcome IS NOT NULL ORDER BY id
         ON CONFLICT (message_id, number) DO UPDATE SET
             started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
@@ -157,7 +158,7 @@ _RECORD = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def record(session: AsyncSession, results: Sequence[Result], *, revision: int) -> int:
+async def record(session: AsyncSession, results: Sequence[Result], *, mailing_id: int, revision: int) -> int:
     """Results of one mailing, decided under `revision` of its plan; under a newer one their openings are void.
 
     Returns how many messages moved; fewer than given means that leases were lost.
@@ -181,7 +182,9 @@ async def record(session: AsyncSession, results: Sequence[Result], *, revision: 
         "codes": [answer.code if answer else None for answer in answers],
         "reasons": [answer.reason if answer else None for answer in answers],
     }
-    return await rows_moved(session, _RECORD, revision=revision, unselected=UNSELECTED, **columns)
+    return await rows_moved(
+        session, _RECORD, mailing_id=mailing_id, revision=revision, unselected=UNSELECTED, **columns
+    )
 
 
 # Worker lost: nobody knows whether the call was made. An edit since the claim has left the message to this statement:
@@ -201,10 +204,10 @@ _RECLAIM = text(f"""
             waiting = CASE WHEN NOT l.ends THEN 'retry' END, last_error = 'the worker was lost during the call',
             due_at = now() + make_interval(secs => random() * least(:max_s, :base_s * 2.0 ^ least(m.attempts, 30)))
         FROM lost l WHERE m.id = l.id
-        RETURNING m.id, m.attempt_no
+        RETURNING m.id, m.mailing_id, m.attempt_no
     )
-    INSERT INTO attempt (message_id, number, started_at, outcome, reason)
-    SELECT id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
+    SELECT id, mailing_id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
     ON CONFLICT (message_id, number) DO NOTHING
 """)  # noqa: S608 - composed from constants of this module
 

@@ -39,10 +39,10 @@ _DOUBT = text("""
         WHERE m.id = u.id
         RETURNING m.id
     ), remembered AS (
-        INSERT INTO attempt (message_id, number, started_at, outcome, reason)
-        SELECT id, number, now(), 'ambiguous', CAST(:reason AS text) FROM unsent
-        UNION ALL
-        SELECT id, attempt_no, now(), 'ambiguous', CAST(:reason AS text) FROM unsent WHERE status = 'sending'
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
+        SELECT id, CAST(:mailing_id AS bigint), claim, now(), 'ambiguous', CAST(:reason AS text)
+        FROM (SELECT id, number AS claim FROM unsent
+              UNION ALL SELECT id, attempt_no FROM unsent WHERE status = 'sending') AS may_have_been_sent
         ON CONFLICT (message_id, number) DO NOTHING
     )
     SELECT count(*), max(id) FROM doubted

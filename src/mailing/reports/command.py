@@ -12,6 +12,7 @@ from mailing.reports.jobs import LEASE, days_to_report, loop_time, send_claimed
 from mailing.reports.mail import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.reports.render import render
 from mailing.reports.schedule import day_of, newest_over
+from mailing.reports.words import LANGUAGES
 from mailing.settings import Settings
 from mailing.zones import zone_named
 
@@ -53,7 +54,8 @@ async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, n
     zone = zone_named(settings.report_timezone)
     _check(day, newest=now.astimezone(zone).date(), remedy="has not begun yet")
     async with repository.snapshot(sessions) as session:
-        return render(await repository.figures_of(session, day_of(day, zone), taken_at=now)).text
+        figures = await repository.figures_of(session, day_of(day, zone), taken_at=now)
+    return render(figures, LANGUAGES[settings.report_language]).text
 
 
 async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> Answer:

@@ -63,11 +63,20 @@ class Reason(Struct, frozen=True):
     messages: int
 
 
+class Hour(Struct, frozen=True):
+    """The day's hour `number`, from 0: hours pass as on a stopwatch, so a clock change makes a day of 23 or 25."""
+
+    number: int
+    sent: int
+    not_sent: int
+
+
 class Figures(Struct, frozen=True):
     """One snapshot of the database, taken at `taken_at`.
 
     `mailings` are those with a message that ended within the day, those launched in it, and those under way now;
     `standing` is the sum over every mailing there ever was. `reasons` are the most frequent ones, most first.
+    `hours` are those in which a message ended, without cancellations.
     """
 
     day: Day
@@ -75,10 +84,16 @@ class Figures(Struct, frozen=True):
     mailings: list[MailingFigures]
     standing: Standing
     reasons: list[Reason]
+    hours: list[Hour] = []
 
     @property
     def ended(self) -> Ended:
         return sum((mailing.ended for mailing in self.mailings), Ended())
+
+    @property
+    def busiest_hour(self) -> int:
+        """How many messages ended in it; 0 when none ended in any."""
+        return max((hour.sent + hour.not_sent for hour in self.hours), default=0)
 
     @property
     def other_reasons(self) -> int:

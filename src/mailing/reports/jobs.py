@@ -20,11 +20,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import crashpoints, log
 from mailing.db import Sessions, transaction
 from mailing.reports import mail, repository
-from mailing.reports.figures import Figures
 from mailing.reports.mail import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
-from mailing.reports.render import render
+from mailing.reports.render import Rendered, render
 from mailing.reports.repository import Claim, Failure
 from mailing.reports.schedule import DueDay, day_of, days_over
+from mailing.reports.words import LANGUAGES
 from mailing.restoration.repository import restored
 from mailing.settings import Settings, report_clock
 from mailing.zones import zone_named
@@ -104,17 +104,19 @@ async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now:
     async with repository.snapshot(sessions) as session:
         day = day_of(claim.day, zone_named(settings.report_timezone))
         figures = await repository.figures_of(session, day, taken_at=now)
-    return await mail.send(_mail(figures, claim), left, settings, deadline=deadline)
+    rendered = render(figures, LANGUAGES[settings.report_language])
+    return await mail.send(_mail(rendered, claim, date=now), left, settings, deadline=deadline)
 
 
-def _mail(figures: Figures, claim: Claim) -> Mail:
-    rendered = render(figures)
+def _mail(rendered: Rendered, claim: Claim, *, date: datetime) -> Mail:
     return Mail(
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
+        table=rendered.table,
+        table_name=f"mailings-{claim.day}.csv",
         message_id=f"report.{claim.day}.{claim.key.hex[:12]}",  # short enough for a header that is not folded
-        date=figures.taken_at,
+        date=date,
     )
 
 

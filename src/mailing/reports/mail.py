@@ -54,11 +54,13 @@ Outcome: TypeAlias = Accepted | PartlyAccepted | TemporaryFailure | PermanentFai
 
 
 class Mail(Struct, frozen=True, kw_only=True):
-    """`message_id` is the part before the @; the sender's domain follows."""
+    """`message_id` is the part before the @; the sender's domain follows. `table` is CSV, attached as `table_name`."""
 
     subject: str
     text: str
     html: str
+    table: str
+    table_name: str
     message_id: str
     date: datetime
 
@@ -96,6 +98,21 @@ async def send(
     else:
         await _say_goodbye(client)
         return _accepted(recipients, refused)
+    finally:
+        client.close()
+
+
+async def reach(settings: Settings, *, within_s: float) -> str | None:
+    """What stands in the way of a mail, user and password included; None: nothing does. Nothing is sent."""
+    client = _client(settings, None)
+    try:
+        async with asyncio.timeout(within_s):
+            await client.connect(timeout=CONNECT_TIMEOUT)
+    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        return _failure(error).reason
+    else:
+        await _say_goodbye(client)
+        return None
     finally:
         client.close()
 
@@ -140,6 +157,7 @@ def _compose(mail: Mail, headers: Mapping[str, str]) -> EmailMessage:
         message[name] = value
     message.set_content(mail.text, cte="quoted-printable")
     message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
+    message.add_attachment(mail.table, subtype="csv", filename=mail.table_name, cte="base64")
     return message
 
 

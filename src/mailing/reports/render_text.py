@@ -5,76 +5,105 @@ from textwrap import wrap
 
 from mailing.reports.figures import Figures, MailingFigures
 from mailing.reports.wording import (
-    MEANINGS,
     by_status,
     day_in_words,
     excerpt,
     grouped,
+    hour,
     is_over,
     left_out,
-    left_to_do,
     moment,
-    one_line,
+    progress,
+    said,
     shown,
     span_in_utc,
+    weekday,
 )
+from mailing.reports.words import Words
 
 WIDTH = 76
+BAR = 40
 
 
-def plain(figures: Figures) -> str:
-    blocks = [_heading(figures), _day(figures), _mailings(figures), _reasons(figures), _standing(figures)]
-    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+def plain(figures: Figures, words: Words) -> str:
+    blocks = [_heading, _day, _hours, _mailings, _reasons, _standing, _attached]
+    texts = ["\n".join(block(figures, words)) for block in blocks]
+    return "\n\n".join(text for text in texts if text) + "\n"
 
 
-def _heading(figures: Figures) -> list[str]:
+def _heading(figures: Figures, words: Words) -> list[str]:
     day = figures.day
-    title = f"Mailing report for {day.date:%A}, {day_in_words(day.date)}"
-    return [title, "=" * len(title), f"Time zone {day.zone}: {span_in_utc(figures)}"]
+    title = words.heading.format(weekday=weekday(day.date, words), date=day_in_words(day.date, words))
+    return [title, "=" * len(title), words.zone.format(zone=day.zone, span=span_in_utc(figures, words))]
 
 
-def _day(figures: Figures) -> list[str]:
-    rows = [[status, grouped(number), MEANINGS[status]] for status, number in by_status(figures.ended).items()]
-    return [
-        *wrap("Messages that ended on this day" + ("" if is_over(figures) else ", which is not over yet"), WIDTH),
-        *_aligned(rows, right={1}),
+def _day(figures: Figures, words: Words) -> list[str]:
+    rows = [
+        [words.statuses[status], grouped(number), words.meanings[status]]
+        for status, number in by_status(figures.ended).items()
     ]
+    return [*wrap(words.of_the_day if is_over(figures) else words.so_far, WIDTH), *_aligned(rows, right={1})]
 
 
-def _mailings(figures: Figures) -> list[str]:
+def _hours(figures: Figures, words: Words) -> list[str]:
+    """The hours in which something ended: # stands for what was sent, - for what was not."""
+    if not figures.busiest_hour:
+        return []
+    rows = [
+        [hour(figures, each.number), grouped(each.sent + each.not_sent), _bar(each.sent, each.not_sent, figures)]
+        for each in figures.hours
+    ]
+    return [f"{words.by_hour}: # {words.statuses['sent']}, - {words.not_sent}", *_aligned(rows, right={1})]
+
+
+def _bar(sent: int, not_sent: int, figures: Figures) -> str:
+    return "#" * _share(sent, figures) + "-" * _share(not_sent, figures)
+
+
+def _share(number: int, figures: Figures) -> int:
+    """Rounded up: a single message is seen too."""
+    return -(-number * BAR // figures.busiest_hour)
+
+
+def _mailings(figures: Figures, words: Words) -> list[str]:
     if not figures.mailings:
-        return ["No mailing was at work."]
-    statuses = list(MEANINGS)
+        return [words.no_mailing]
+    statuses = [words.statuses[status] for status in by_status(figures.ended)]
     rows = [["", *statuses], *([f"#{mailing.id}", *_numbers(mailing)] for mailing in shown(figures))]
     head, *lines = _aligned(rows, right=set(range(1, 6)))
-    return ["By mailing", head, *_explained(lines, shown(figures)), *_indented(left_out(figures))]
+    explained = _explained(lines, shown(figures), words)
+    return [words.mailings, head, *explained, *_indented(left_out(figures, words))]
 
 
 def _numbers(mailing: MailingFigures) -> list[str]:
     return [grouped(number) for number in by_status(mailing.ended).values()]
 
 
-def _explained(lines: Sequence[str], mailings: Sequence[MailingFigures]) -> Iterator[str]:
+def _explained(lines: Sequence[str], mailings: Sequence[MailingFigures], words: Words) -> Iterator[str]:
     for line, mailing in zip(lines, mailings, strict=True):
         yield line
-        yield from _indented(f"{mailing.status}, {left_to_do(mailing)}", "    ")
-        yield from _indented(f"“{excerpt(mailing.text, WIDTH - 6)}”", "    ")
+        yield from _indented(progress(mailing, words), "    ")
+        yield from _indented(words.quote.format(text=excerpt(mailing.text, WIDTH - 6)), "    ")
 
 
-def _reasons(figures: Figures) -> list[str]:
+def _reasons(figures: Figures, words: Words) -> list[str]:
     if not figures.reasons:
         return []
-    rows = [[grouped(each.messages), each.status, each.reason] for each in figures.reasons]
+    rows = [[grouped(each.messages), words.statuses[each.status], said(each.reason, words)] for each in figures.reasons]
     if figures.other_reasons:
-        rows.append([grouped(figures.other_reasons), "", "other reasons"])
+        rows.append([grouped(figures.other_reasons), "", words.other_reasons])
     starts = _aligned([row[:2] for row in rows], right={0})
-    return ["What went wrong", *_hanging(starts, [one_line(row[2]) or "no reason given" for row in rows])]
+    return [words.went_wrong, *_hanging(starts, [row[2] for row in rows])]
 
 
-def _standing(figures: Figures) -> list[str]:
-    rows = [[status, grouped(number)] for status, number in by_status(figures.standing).items()]
+def _standing(figures: Figures, words: Words) -> list[str]:
+    rows = [[words.statuses[status], grouped(number)] for status, number in by_status(figures.standing).items()]
     when = moment(figures.taken_at, figures.day.zone)
-    return [f"All mailings together, as of {when}", *_aligned(rows, right={1})]
+    return [words.altogether.format(moment=when), *_aligned(rows, right={1})]
+
+
+def _attached(figures: Figures, words: Words) -> list[str]:
+    return [words.attached] if figures.mailings else []
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, right: set[int]) -> list[str]:

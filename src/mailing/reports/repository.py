@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import Sessions
-from mailing.reports.figures import Ended, Figures, MailingFigures, Reason, Standing
+from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason, Standing
 from mailing.reports.schedule import Day, DueDay
 
 
@@ -67,6 +67,16 @@ _REASONS = text("""
     GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 10
 """)
 
+# When messages of a day ended, by hours since its start; cancellations are somebody's wish. Index: message_finished.
+_HOURS = text("""
+    SELECT floor(extract(epoch FROM e.finished_at - :starts) / 3600)::int,
+           count(*) FILTER (WHERE e.status = 'sent'), count(*) FILTER (WHERE e.status <> 'sent')
+    FROM message e JOIN mailing m ON m.id = e.mailing_id
+    WHERE e.finished_at >= :starts AND e.finished_at < :ends AND e.status IN ('sent', 'failed', 'expired', 'unknown')
+      AND m.test_of IS NULL
+    GROUP BY 1 ORDER BY 1
+""")
+
 
 async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> Figures:
     """Needs a snapshot: its statements must agree with each other."""
@@ -74,12 +84,14 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> 
     mailings = await session.execute(_MAILINGS, within)
     standing = await session.execute(_STANDING)
     reasons = await session.execute(_REASONS, within)
+    hours = await session.execute(_HOURS, within)
     return Figures(
         day=day,
         taken_at=taken_at,
         mailings=[_mailing(row) for row in mailings],
         standing=Standing(*standing.one()),
         reasons=[Reason(*row) for row in reasons],
+        hours=[Hour(*row) for row in hours],
     )
 
 

@@ -1,23 +1,18 @@
-"""Words, numbers and dates as both forms of the report show them."""
+"""Sentences, numbers and dates as both forms of the report show them."""
 
+import re
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from functools import reduce
 
 import msgspec
 
 from mailing.reports.figures import Ended, Figures, MailingFigures, Standing
+from mailing.reports.words import Words
 from mailing.zones import zone_named
 
 MAX_MAILINGS = 50
-"""A mail is read by a person; the statistics of the API have the others."""
-
-MEANINGS = {
-    "sent": "accepted by the gateway",
-    "failed": "refused by the gateway",
-    "expired": "not sent before the mailing's end",
-    "unknown": "nobody can know whether it arrived",
-    "cancelled": "stopped before it was sent",
-}
+"""A mail is read by a person; the attached table has the others."""
 
 
 def grouped(number: int) -> str:
@@ -25,17 +20,22 @@ def grouped(number: int) -> str:
     return f"{number:,}".replace(",", "\u202f")
 
 
-def day_in_words(day: date) -> str:
-    return f"{day.day} {day:%B} {day.year}"
+def day_in_words(day: date, words: Words) -> str:
+    return words.date.format(day=day.day, month=words.months[day.month - 1], year=day.year)
+
+
+def weekday(day: date, words: Words) -> str:
+    return words.weekdays[day.weekday()]
 
 
 def moment(instant: datetime, zone: str) -> str:
     return f"{instant.astimezone(zone_named(zone)):%Y-%m-%d %H:%M}"
 
 
-def span_in_utc(figures: Figures) -> str:
+def span_in_utc(figures: Figures, words: Words) -> str:
     """The day as instants: what decides where a message is counted."""
-    return f"{figures.day.starts:%Y-%m-%d %H:%M} to {figures.day.ends:%Y-%m-%d %H:%M} UTC"
+    starts, ends = figures.day.starts, figures.day.ends
+    return words.span.format(starts=f"{starts:%Y-%m-%d %H:%M}", ends=f"{ends:%Y-%m-%d %H:%M}")
 
 
 def is_over(figures: Figures) -> bool:
@@ -62,18 +62,38 @@ def shown(figures: Figures) -> Sequence[MailingFigures]:
     return sorted(busiest, key=lambda mailing: mailing.id)
 
 
-def left_out(figures: Figures) -> str:
+def left_out(figures: Figures, words: Words) -> str:
     """A sentence about the mailings that are not shown; empty when all are."""
     number = len(figures.mailings) - MAX_MAILINGS
     if number <= 0:
         return ""
     messages = figures.ended.messages - sum(mailing.ended.messages for mailing in shown(figures))
-    return f"and {grouped(number)} more with {grouped(messages)} messages"
+    return words.more.format(mailings=grouped(number), messages=grouped(messages))
 
 
-def left_to_do(mailing: MailingFigures) -> str:
+def progress(mailing: MailingFigures, words: Words) -> str:
+    """Its state, and what there is left to do."""
     standing = mailing.standing
-    open_ = standing.pending + standing.sending
-    if not open_:
-        return f"all {grouped(standing.planned)} planned messages are done" if standing.planned else "nothing planned"
-    return f"{grouped(open_)} of {grouped(standing.planned)} planned messages still to go"
+    numbers = {"open": grouped(standing.pending + standing.sending), "planned": grouped(standing.planned)}
+    if standing.pending + standing.sending:
+        left = words.still_to_go
+    else:
+        left = words.all_done if standing.planned else words.nothing_planned
+    return f"{words.mailing_statuses.get(mailing.status, mailing.status)}, {left.format(**numbers)}"
+
+
+def said(reason: str, words: Words) -> str:
+    """Why a message did not go out, in the report's language as far as the sentence is one of ours."""
+    line = one_line(reason)
+    return reduce(_translated, words.reasons.items(), line) or words.no_reason
+
+
+def _translated(text: str, sentence: tuple[str, str]) -> str:
+    pattern, translation = sentence
+    return re.sub(pattern, translation, text)
+
+
+def hour(figures: Figures, number: int) -> str:
+    """What the clock shows when the day's hour `number` begins; a clock change skips one or shows one twice."""
+    begins = figures.day.starts + timedelta(hours=number)
+    return f"{begins.astimezone(zone_named(figures.day.zone)):%H:%M}"

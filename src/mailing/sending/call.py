@@ -1,5 +1,6 @@
 """One claimed message on its way to the gateway."""
 
+import time
 from datetime import datetime
 
 from mailing.db import TROUBLE, DatabaseClock
@@ -7,6 +8,7 @@ from mailing.gateway.outcome import Answer
 from mailing.messages.repository import Claimed
 from mailing.sending.desk import Desk
 from mailing.sending.watch import Watch, time_left_s
+from mailing.tallies import GATE_SECONDS
 
 OVERDUE_S = 5.0  # beyond its deadline: no call takes so long in a process that runs
 
@@ -36,6 +38,7 @@ class Call:
         )
         if answer and not self._slept:
             self._desk.gate.tell(answer, probe=message.probe)
+            self._desk.tallies.called(answer.outcome, self.duration_ms / 1000)
         return answer
 
     @property
@@ -45,9 +48,11 @@ class Call:
 
     async def _begin(self) -> bool:
         """Without the database nobody can say whose turn it is; the other calls go on."""
+        waits_since = time.monotonic()
         try:
             await self._desk.gate.turn(self._message.id)
         except TROUBLE:
             return False
+        self._desk.tallies.add(GATE_SECONDS, "call", value=time.monotonic() - waits_since)
         self.started_at = self._clock.now()
         return self._watch.allows(self._message, self._clock)

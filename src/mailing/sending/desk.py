@@ -8,6 +8,7 @@ from mailing.db import Sessions
 from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
 from mailing.sending.next_step import Policy
+from mailing.tallies import Tallies
 
 HELD_S = 0.5
 MOST_HELD = 3000
@@ -65,6 +66,7 @@ class Desk:
     jobs: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     active: set[int] = field(default_factory=set)
+    tallies: Tallies = field(default_factory=Tallies)
 
     def __post_init__(self) -> None:
         self.capacity = Capacity(self.gateway.concurrency)

@@ -27,6 +27,7 @@ from mailing.sending.desk import Desk
 from mailing.sending.next_step import Moment, after_call, not_called
 from mailing.sending.schedule import opening
 from mailing.sending.watch import Watch
+from mailing.tallies import GATE_SECONDS, LEASES_LOST, POSTPONED
 
 logger = get(__name__)
 
@@ -140,7 +141,7 @@ class Run:
         self._desk.capacity.done()
 
     async def _claim_if_open(self, room: int) -> tuple[list[Claimed], float]:
-        match await self._desk.gate.ask(room):
+        match await self._ask(room):
             case Closed() as closed:
                 self.closed = closed
                 return [], 0.0
@@ -149,6 +150,12 @@ class Run:
                 if probe and not claimed:
                     await self._desk.gate.give_probe_back()
                 return claimed, at
+
+    async def _ask(self, room: int) -> Pass | Closed:
+        waits_since = time.monotonic()
+        answer = await self._desk.gate.ask(room)
+        self._desk.tallies.add(GATE_SECONDS, "claim", value=time.monotonic() - waits_since)
+        return answer
 
     async def _claim(self, count: int, *, probe: bool) -> tuple[list[Claimed], float]:
         at = time.monotonic()
@@ -171,6 +178,7 @@ class Run:
             result = await self._call(message, clock)
         if result.step.status is MessageStatus.pending:
             self._come_back(result.step.due_at)
+            self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
         self._results.append(result)
 
     async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
@@ -207,7 +215,7 @@ class Run:
         while True:
             try:
                 async with transaction(self._desk.sessions) as session:
-                    moved = await record(session, batch, revision=self._mailing.revision)
+                    moved = await record(session, batch, mailing_id=self._mailing.id, revision=self._mailing.revision)
                     crashpoints.reached("record.inside")
             except TROUBLE as error:
                 logger.warning("recording failed", mailing_id=self._mailing.id, error=type(error).__name__)
@@ -217,6 +225,7 @@ class Run:
             else:
                 crashpoints.reached("record.after")
                 if moved < len(batch):
+                    self._desk.tallies.add(LEASES_LOST, value=len(batch) - moved)
                     logger.warning("leases lost", mailing_id=self._mailing.id, messages=len(batch) - moved)
                 return
 

@@ -1,8 +1,11 @@
 """What remains to be done for messages that wait in vain, and the end of a mailing."""
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from mailing import queue
 from mailing.db import Sessions, transaction
-from mailing.log import get
+from mailing.events import WORKER, note
+from mailing.log import count, get
 from mailing.mailings.repository import MailingRepository, database_now, finish
 from mailing.mailings.rules import Status
 from mailing.messages.cancelling import cancel_of_mailing
@@ -35,11 +38,20 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
         if mailing.status == Status.cancelled:
             return await cancel_of_mailing(session, mailing_id, SLICE) == SLICE
         if now >= mailing.ends_at:
-            return await expire_of_mailing(session, mailing_id, SLICE) == SLICE
+            return await _expire_slice(session, mailing_id) == SLICE
         zones = await zones_of_closed(session, mailing_id, SLICE)
         if not zones:
             return False
         openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
         moved = await reopen(session, mailing_id, SLICE, openings)
+        count(reopened=moved)
         await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         return moved > 0
+
+
+async def _expire_slice(session: AsyncSession, mailing_id: int) -> int:
+    expired = await expire_of_mailing(session, mailing_id, SLICE)
+    count(expired=expired)
+    if expired:
+        await note(session, "mailing.expired", by=WORKER, mailing_id=mailing_id, messages=expired)
+    return expired

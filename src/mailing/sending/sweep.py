@@ -15,14 +15,14 @@ RECLAIM = 1000
 FORGET = 5000  # keys; a worker keeps up with 1,000 new ones a second
 
 
-async def sweep(sessions: Sessions, policy: Policy) -> None:
+async def sweep(sessions: Sessions, policy: Policy) -> int:
     """Cheap when there is nothing to do: one probe of an index for each open mailing.
 
-    A restored database is left alone: whoever resumes there wakes everything.
+    A restored database is left alone: whoever resumes there wakes everything. Returns how many leases were reclaimed.
     """
     async with transaction(sessions) as session:
         if await restored(session):
-            return
+            return 0
     reclaimed = await _reclaim(sessions, policy)
     async with transaction(sessions) as session:
         await forget_old_calls(session)
@@ -37,6 +37,7 @@ async def sweep(sessions: Sessions, policy: Policy) -> None:
         await idempotency.forget_old(session, count=FORGET)
     if reclaimed:
         logger.warning("leases reclaimed", messages=reclaimed)
+    return reclaimed
 
 
 async def _reclaim(sessions: Sessions, policy: Policy) -> int:

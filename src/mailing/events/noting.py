@@ -5,9 +5,14 @@ import json
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing import log
+
+COMMAND_LINE = "command line"
+WORKER = "worker"  # who does what nobody asked for at that moment
+
 _NOTE = text("""
-    INSERT INTO event (kind, actor, mailing_id, message_id, client_id, detail)
-    VALUES (:kind, :actor, :mailing_id, :message_id, :client_id, CAST(:detail AS jsonb))
+    INSERT INTO event (kind, actor, mailing_id, message_id, client_id, request_id, detail)
+    VALUES (:kind, :actor, :mailing_id, :message_id, :client_id, :request_id, CAST(:detail AS jsonb))
 """)
 
 
@@ -23,4 +28,6 @@ async def note(
 ) -> None:
     """`kind` is noun and participle, such as `mailing.paused`; `detail` is JSON without phone, text or secret."""
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
-    await session.execute(_NOTE, {"kind": kind, "actor": by, "detail": json.dumps(detail)} | ids)
+    log.tell(**{name: id_ for name, id_ in ids.items() if id_ is not None})
+    told = {"kind": kind, "actor": by, "request_id": log.request_id(), "detail": json.dumps(detail)}
+    await session.execute(_NOTE, told | ids)

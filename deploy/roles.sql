@@ -1,0 +1,43 @@
+-- Two roles that may do what their process does, and no more. As the owner of the schema, after each `mailing migrate`:
+--
+--     psql "$MAILING_DATABASE_URL" -v ON_ERROR_STOP=1 -f deploy/roles.sql
+--     psql "$MAILING_DATABASE_URL" -c '\password mailing_api' -c '\password mailing_worker'     -- the first time
+--
+-- `mailing api` then gets the address of mailing_api, `mailing worker` that of mailing_worker. The owner's address is for
+-- `migrate`, `key`, `import`, `report` and `resume-after-restore`, which people run. docs/security.md says why.
+BEGIN;
+
+DO $$ BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mailing_api') THEN CREATE ROLE mailing_api LOGIN; END IF;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'mailing_worker') THEN CREATE ROLE mailing_worker LOGIN; END IF;
+END $$;
+
+REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mailing_api, mailing_worker;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM mailing_api, mailing_worker;
+
+-- Both: is the schema the one this version needs? May sending go on here? How do things stand with the gateway?
+GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
+GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts TO mailing_api, mailing_worker;
+
+-- The API: people's changes, and wake-ups for the worker. It makes no keys, and writes no report.
+GRANT SELECT ON api_key, gateway_calls TO mailing_api;
+GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins make users on their page
+GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON api_allowance TO mailing_api;
+GRANT SELECT, INSERT ON procrastinate_jobs, procrastinate_events TO mailing_api;
+GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO mailing_api;
+
+-- The worker: it knows no keys and changes no client.
+GRANT SELECT ON client TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
+GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it forgets old ones
+GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
+    procrastinate_workers TO mailing_worker;
+GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq, procrastinate_periodic_defers_id_seq,
+    procrastinate_workers_id_seq TO mailing_worker;
+
+COMMIT;

@@ -1,0 +1,25 @@
+"""What an event tells of a client's fields; of the phone only that it changed.
+
+Opting out and in are events of their own.
+"""
+
+from typing import Any
+
+from mailing.clients.schemas import ClientOut
+
+TOLD = ("operator_code", "tag", "timezone")
+
+
+def told(client: ClientOut) -> dict[str, Any]:
+    return {name: getattr(client, name) for name in TOLD}
+
+
+def difference(old: ClientOut, new: ClientOut) -> dict[str, Any]:
+    """The names of the fields that differ, and what they were and are."""
+    fields = [name for name in ("phone", *TOLD) if getattr(old, name) != getattr(new, name)]
+    before, after = told(old), told(new)
+    return {
+        "fields": fields,
+        "old": {name: before[name] for name in TOLD if name in fields},
+        "new": {name: after[name] for name in TOLD if name in fields},
+    }

@@ -1,0 +1,154 @@
+"""Everything that happened to one mailing, message or client, in the order of time: one query over what was noted, what
+was attempted and how it ended.
+
+Each branch begins at the page's place in an index of its own and reads no more than a page. A client has few messages
+and a message few attempts, so those are sorted. A mailing has millions of outcomes: there the attempts tell them, and
+an event how many were expired or cancelled at once; each one stands in its message's own story.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+Whose = Literal["mailing_id", "message_id", "client_id"]
+
+LAST = 2**63 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Happened(Struct):
+    """One thing that happened: who did what to whom. `detail` depends on `kind`; `request_id` is the one that
+    the request's answer and its line in the log have.
+    """
+
+    at: datetime
+    kind: str
+    by: str
+    mailing_id: int | None
+    message_id: int | None
+    client_id: int | None
+    request_id: str | None
+    detail: dict[str, Any]
+
+
+class Place(Struct, frozen=True, order=True):
+    """Where a story stands: of what happens in one microsecond events come first, then attempts, then outcomes."""
+
+    at: datetime = _EPOCH
+    rank: int = 0
+    id: int = 0
+    number: int = 0
+
+    @property
+    def micros(self) -> int:
+        return (self.at - _EPOCH) // timedelta(microseconds=1)
+
+    @classmethod
+    def of(cls, micros: int, rank: int, id_: int, number: int) -> "Place":
+        return cls(_EPOCH + timedelta(microseconds=micros), rank, id_, number)
+
+    def before(self, rank: int) -> tuple[int, int]:
+        """Behind which id and number the rows of this rank go on, at the very moment."""
+        if rank == self.rank:
+            return self.id, self.number
+        return (0, 0) if rank > self.rank else (LAST, 0)
+
+
+_NOTED = """
+    SELECT at, 0 AS rank, id, 0 AS number, kind, actor, mailing_id, message_id, client_id, request_id, detail
+    FROM event WHERE {whose} AND (at, id) > (CAST(:at AS timestamptz), CAST(:event AS bigint))
+    ORDER BY at, id LIMIT :count
+"""
+_ATTEMPTED = """
+    SELECT a.started_at, 1, a.message_id, a.number, 'message.attempted', 'worker', a.mailing_id, a.message_id,
+        CAST(NULL AS bigint), NULL, jsonb_strip_nulls(jsonb_build_object('number', a.number, 'outcome', a.outcome,
+            'http_status', a.http_status, 'code', a.code, 'reason', nullif(a.reason, ''), 'duration_ms', a.duration_ms))
+    FROM attempt a {whose}
+        AND (a.started_at, a.message_id, a.number) > (CAST(:at AS timestamptz), CAST(:tried AS bigint), :number)
+    ORDER BY a.started_at, a.message_id, a.number LIMIT :count
+"""
+_ENDED = """
+    SELECT finished_at, 2, id, 0, 'message.' || status, 'worker', mailing_id, id, client_id, NULL,
+        jsonb_strip_nulls(jsonb_build_object('reason', last_error))
+    FROM message WHERE {whose} AND finished_at IS NOT NULL
+        AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
+    ORDER BY finished_at, id LIMIT :count
+"""
+_FOR_ALL = """
+    mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL
+    AND split_part(kind, '.', 1) IN ('gateway', 'database')
+    AND at >= ({since}) AND at <= ({until})
+"""
+_MESSAGE = "SELECT {} FROM message WHERE id = :id"
+_MAILING = "SELECT {} FROM mailing WHERE id = :id"
+_LAUNCH = "SELECT g.launched_at FROM message m JOIN mailing g ON g.id = m.mailing_id WHERE m.id = :id"
+
+# Indexes: event_of_mailing, attempt_of_mailing, event_of_all while it runs.
+_OF_MAILING = (
+    _NOTED.format(whose="mailing_id = :id"),
+    _NOTED.format(
+        whose=_FOR_ALL.format(
+            since=_MAILING.format("launched_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
+        )
+    ),
+    _ATTEMPTED.format(whose="WHERE a.mailing_id = :id"),
+)
+# Indexes: event_of_message, event_of_audience, event_of_client, event_of_all until its end; the primary keys.
+_OF_MESSAGE = (
+    _NOTED.format(whose="message_id = :id"),
+    _NOTED.format(whose=f"mailing_id = ({_MESSAGE.format('mailing_id')}) AND message_id IS NULL"),
+    _NOTED.format(whose=f"client_id = ({_MESSAGE.format('client_id')}) AND mailing_id IS NULL AND message_id IS NULL"),
+    _NOTED.format(whose=_FOR_ALL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
+    _ATTEMPTED.format(whose="WHERE a.message_id = :id"),
+    _ENDED.format(whose="id = :id"),
+)
+# Indexes: event_of_client, message_once, the attempts' primary key.
+_OF_CLIENT = (
+    _NOTED.format(whose="client_id = :id"),
+    _ATTEMPTED.format(whose="JOIN message m ON m.id = a.message_id WHERE m.client_id = :id"),
+    _ENDED.format(whose="client_id = :id"),
+)
+
+
+def _told(branches: tuple[str, ...]) -> str:
+    """What a test sent stands under the tested mailing, as everywhere."""
+    merged = " UNION ALL ".join(f"({branch})" for branch in branches)
+    return f"""
+        SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor, coalesce(g.test_of, s.mailing_id) AS mailing_id,
+            s.message_id, coalesce(s.client_id, m.client_id) AS client_id, s.request_id, s.detail
+        FROM ({merged} ORDER BY at, rank, id, number LIMIT :count) s
+        LEFT JOIN mailing g ON g.id = s.mailing_id LEFT JOIN message m ON m.id = s.message_id
+        ORDER BY s.at, s.rank, s.id, s.number
+    """  # noqa: S608 - composed from constants of this module
+
+
+STORIES: Mapping[Whose, str] = {
+    "mailing_id": _told(_OF_MAILING),
+    "message_id": _told(_OF_MESSAGE),
+    "client_id": _told(_OF_CLIENT),
+}
+
+
+async def story(
+    session: AsyncSession, whose: Whose, id_: int, *, after: Place, limit: int
+) -> list[tuple[Place, Happened]]:
+    """A page of what happened, oldest first, and one more if there is one. Nothing for an id that never was.
+
+    What a transaction that began earlier commits later may appear before a place already read.
+    """
+    rows = await session.execute(text(STORIES[whose]), page_values(id_, after=after, limit=limit))
+    return [_happened(*row) for row in rows]
+
+
+def page_values(id_: int, *, after: Place, limit: int) -> dict[str, Any]:
+    (event, _), (tried, number), (ended, _) = (after.before(rank) for rank in range(3))
+    places = {"at": after.at, "event": event, "tried": tried, "number": number, "ended": ended}
+    return {"id": id_, "count": limit + 1} | places
+
+
+def _happened(at: datetime, rank: int, id_: int, number: int, *told: Any) -> tuple[Place, Happened]:  # noqa: ANN401 - columns
+    return Place(at, rank, id_, number), Happened(at, *told)

@@ -1,0 +1,78 @@
+"""`/mailing/api/events`: everything that happened, by one id."""
+
+import base64
+import struct
+from typing import Annotated
+
+from litestar import get
+from litestar.params import QueryParameter
+
+from mailing.errors import FieldError, Invalid
+from mailing.events.reading import Happened, Place, Whose, story
+from mailing.web import MAX_ID, Limit, Page, Session, documented
+
+_LAYOUT = ">QBQI"  # microseconds since 1970, rank, id, number
+_LENGTH = 28
+
+EventId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+EventCursor = Annotated[
+    str | None,
+    QueryParameter(
+        pattern="^[A-Za-z0-9_-]{28}$",
+        min_length=_LENGTH,
+        max_length=_LENGTH,
+        description="the next_cursor of the page before",
+    ),
+]
+
+
+@get(
+    "/events/",
+    summary="Everything that happened to a mailing, a message or a client",
+    operation_id="list_events",
+    responses=documented(400),
+    tags=["events"],
+)
+async def list_events(
+    session: Session,
+    mailing_id: EventId = None,
+    message_id: EventId = None,
+    client_id: EventId = None,
+    limit: Limit = 50,
+    cursor: EventCursor = None,
+) -> Page[Happened]:
+    """Exactly one id. Oldest first: what people and programs changed and how, plans, every call to the gateway with its
+    answer, how it ended. A message's story has its mailing's and its client's events in it. Deleted ones keep theirs;
+    an id that never was has none.
+    """
+    whose, id_ = _only_one({"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id})
+    found = await story(session, whose, id_, after=_place(cursor), limit=limit)
+    next_cursor = _cursor(found[limit - 1][0]) if len(found) > limit else None
+    return Page([happened for _, happened in found[:limit]], next_cursor)
+
+
+def _only_one(ids: dict[Whose, int | None]) -> tuple[Whose, int]:
+    given = [(name, id_) for name, id_ in ids.items() if id_ is not None]
+    if not given:
+        raise Invalid(FieldError("mailing_id", "is required, or message_id, or client_id"))
+    if len(given) > 1:
+        raise Invalid(*(FieldError(name, "is one of several ids; send exactly one") for name, _ in given))
+    return given[0]
+
+
+def _cursor(place: Place) -> str:
+    packed = struct.pack(_LAYOUT, place.micros, place.rank, place.id, place.number)
+    return base64.urlsafe_b64encode(packed).decode()
+
+
+def _place(cursor: str | None) -> Place:
+    """Raises Invalid for a text that no page ever gave."""
+    if cursor is None:
+        return Place()
+    micros, rank, id_, number = struct.unpack(_LAYOUT, base64.urlsafe_b64decode(cursor))
+    if micros > _LATEST or rank > 2 or id_ > MAX_ID or number >= 2**31:
+        raise Invalid(FieldError("cursor", "must be the next_cursor of the page before"))
+    return Place.of(micros, rank, id_, number)
+
+
+_LATEST = 10**15 * 4  # microseconds: the year 2096

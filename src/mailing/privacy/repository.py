@@ -1,0 +1,179 @@
+"""The statements of retention and erasure that concern no message; those stand in `messages.blanking`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.db import UNHURRIED_S, driver
+from mailing.events import note
+
+RETENTION = "retention"
+
+
+async def alone(session: AsyncSession) -> bool:
+    """Until the end of the transaction. Two at the same messages would wait for each other."""
+    free: bool = (await session.execute(text("SELECT pg_try_advisory_xact_lock(7233151)"))).scalar_one()
+    return free
+
+
+# A finished mailing whose end has not come may run again. Index: mailing_to_blank.
+_NEXT = text("""
+    SELECT g.id FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
+    WHERE g.blanked_at IS NULL AND g.status IN ('finished', 'cancelled') AND c.pending + c.sending = 0
+      AND CASE g.status WHEN 'finished' THEN greatest(g.finished_at, g.ends_at) ELSE g.updated_at END
+          < now() - make_interval(days => :days)
+    ORDER BY g.id LIMIT 1
+""")
+
+
+async def next_to_blank(session: AsyncSession, days: int) -> int | None:
+    found: int | None = await session.scalar(_NEXT, {"days": days})
+    return found
+
+
+_WORDS = text("UPDATE mailing_text SET text = '' WHERE mailing_id = :id")
+_MARK = text("UPDATE mailing SET text = '', blanked_at = now() WHERE id = :id")
+
+
+async def blank_words(session: AsyncSession, mailing_id: int) -> None:
+    """The mailing is done with: its messages must be blank."""
+    for statement in (_WORDS, _MARK):
+        await session.execute(statement, {"id": mailing_id})
+    await note(session, "mailing.blanked", by=RETENTION, mailing_id=mailing_id)
+
+
+class Erasure(Struct, frozen=True):
+    """A line of the log. `installation` tells whether the hash was made with this installation's key."""
+
+    installation: str
+    hash: str
+    erased_at: Annotated[datetime, Meta(tz=True)]
+    lifted_at: Annotated[datetime, Meta(tz=True)] | None
+
+
+# A phone is stored in this moment by nobody else: whoever wants to waits, and then finds the erasure.
+_KEEP_OUT = text("LOCK TABLE client IN EXCLUSIVE MODE")
+_ENTER = text("""
+    INSERT INTO erasure (hash) SELECT erasure_hash(:phone, key) FROM erasure_key
+    ON CONFLICT (hash) DO UPDATE SET erased_at = now(), lifted_at = NULL WHERE erasure.lifted_at IS NOT NULL
+""")
+
+
+async def enter_erasure(session: AsyncSession, phone: str) -> None:
+    """From the commit on nobody stores the phone. It waits at most 10 s for an import under way."""
+    await session.execute(text("SET LOCAL lock_timeout = '10s'"))
+    await session.execute(_KEEP_OUT)
+    await session.execute(_ENTER, {"phone": phone})
+
+
+_OF_PHONE = text("""
+    SELECT e.erased_at FROM erasure e JOIN erasure_key k ON e.hash = erasure_hash(:phone, k.key)
+    WHERE e.lifted_at IS NULL
+""")
+
+
+async def erased_at(session: AsyncSession, phone: str) -> datetime | None:
+    found: datetime | None = await session.scalar(_OF_PHONE, {"phone": phone})
+    return found
+
+
+_LIFT = text("""
+    UPDATE erasure e SET lifted_at = now() FROM erasure_key k
+    WHERE e.hash = erasure_hash(:phone, k.key) AND e.lifted_at IS NULL RETURNING e.hash
+""")
+
+
+async def lift_erasure(session: AsyncSession, phone: str) -> bool:
+    """False: it is not erased."""
+    return (await session.execute(_LIFT, {"phone": phone})).first() is not None
+
+
+# Answers kept for Idempotency-Key; no index, they are a day's.
+_FORGET_ANSWERS = text("DELETE FROM idempotency_key WHERE position(convert_to(:phone, 'UTF8') IN body) > 0")
+
+
+async def forget_answers(session: AsyncSession, phone: str) -> None:
+    await session.execute(_FORGET_ANSWERS, {"phone": phone})
+
+
+_INSTALLATION = "left(encode(erasure_hash('', k.key), 'hex'), 16)"
+_LOG = text(f"""
+    SELECT {_INSTALLATION}, encode(e.hash, 'hex'), e.erased_at, e.lifted_at FROM erasure e CROSS JOIN erasure_key k
+    ORDER BY e.erased_at, e.hash
+""")  # noqa: S608 - composed from a constant of this module
+
+
+async def log_of_erasures(session: AsyncSession) -> list[Erasure]:
+    return [Erasure(*row) for row in await session.execute(_LOG)]
+
+
+async def installation(session: AsyncSession) -> str:
+    """A name for the key that doesn't tell it."""
+    found: str = (await session.execute(text(f"SELECT {_INSTALLATION} FROM erasure_key k"))).scalar_one()  # noqa: S608
+    return found
+
+
+# The newer word about a phone holds, be it an erasure or its lifting.
+_ADOPT = text("""
+    INSERT INTO erasure (hash, erased_at, lifted_at) VALUES (decode(:hash, 'hex'), :erased_at, :lifted_at)
+    ON CONFLICT (hash) DO UPDATE SET erased_at = excluded.erased_at, lifted_at = excluded.lifted_at
+    WHERE greatest(excluded.erased_at, excluded.lifted_at) > greatest(erasure.erased_at, erasure.lifted_at)
+""")
+
+
+async def adopt_erasures(session: AsyncSession, log: Sequence[Erasure]) -> None:
+    for each in log:
+        line = {"hash": each.hash, "erased_at": each.erased_at, "lifted_at": each.lifted_at}
+        await session.execute(_ADOPT, line)
+
+
+# Every phone there is, hashed: 10 s for 1,000,000.
+_STILL_THERE = """
+    SELECT p.phone FROM (SELECT phone FROM client UNION SELECT phone FROM message WHERE phone IS NOT NULL) p
+    CROSS JOIN erasure_key k JOIN erasure e ON e.hash = erasure_hash(p.phone, k.key) WHERE e.lifted_at IS NULL
+"""
+
+
+async def erased_but_there(session: AsyncSession) -> list[str]:
+    """Phones that a restored backup has brought back."""
+    rows = await (await driver(session)).fetch(_STILL_THERE, timeout=UNHURRIED_S)
+    return [row["phone"] for row in rows]
+
+
+# To this phone, or to the client who has it now. No index, as in `blanking`.
+_MESSAGES = """
+    SELECT m.id, m.mailing_id, m.client_id, coalesce(m.phone, c.phone) AS phone, m.status, t.text,
+           m.finished_at AS ended_at, m.last_error
+    FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
+    LEFT JOIN mailing_text t ON t.mailing_id = g.id AND t.revision = coalesce(m.text_revision, g.text_revision)
+    WHERE m.phone = $1 OR m.client_id = $2 ORDER BY m.id
+"""
+
+
+async def messages_of_person(session: AsyncSession, phone: str, client_id: int | None) -> list[Mapping[str, Any]]:
+    return list(await (await driver(session)).fetch(_MESSAGES, phone, client_id, timeout=UNHURRIED_S))
+
+
+# Index: the primary key.
+_ATTEMPTS = text("""
+    SELECT message_id, number, started_at, duration_ms, outcome, http_status, code, reason FROM attempt
+    WHERE message_id = ANY(CAST(:ids AS bigint[])) ORDER BY message_id, number
+""")
+# Index: event_of_client, event_of_message.
+_EVENTS = text("""
+    SELECT at, kind, actor, mailing_id, message_id, client_id, detail FROM event
+    WHERE client_id = :client_id OR message_id = ANY(CAST(:ids AS bigint[])) ORDER BY id
+""")
+
+
+async def attempts_of(session: AsyncSession, ids: Sequence[int]) -> list[dict[str, Any]]:
+    return [dict(row) for row in (await session.execute(_ATTEMPTS, {"ids": list(ids)})).mappings()]
+
+
+async def events_of(session: AsyncSession, client_id: int | None, ids: Sequence[int]) -> list[dict[str, Any]]:
+    rows = await session.execute(_EVENTS, {"client_id": client_id, "ids": list(ids)})
+    return [dict(row) for row in rows.mappings()]

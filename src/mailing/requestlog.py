@@ -1,0 +1,65 @@
+"""One line about every request, and the id by which its answer, its events and its lines are found together."""
+
+import re
+import uuid
+from typing import Any
+
+from litestar.datastructures import MutableScopeHeaders
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+
+from mailing import log
+
+logger = log.get(__name__)
+
+HEADER = "X-Request-ID"
+_ACCEPTED = re.compile("[A-Za-z0-9._-]{1,64}")
+_QUIET = ("/health", "/metrics")  # asked all the time, by machines
+
+
+class RequestLog:
+    """ASGI middleware, around everything else: also around what finds no route."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.WEBSOCKET:
+            await self.app(scope, receive, send)
+            return
+        request_id, status = _given(scope) or uuid.uuid4().hex, 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableScopeHeaders.from_message(message)[HEADER] = request_id
+            await send(message)
+
+        with log.line(request_id=request_id) as line:
+            try:
+                await self.app(scope, receive, answer)
+            finally:
+                _write(scope, line, status)
+
+
+def _given(scope: Scope) -> str | None:
+    """The caller's own id, if it is one that can stand in a log."""
+    name = HEADER.lower().encode()
+    value = next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+    return value if _ACCEPTED.fullmatch(value) else None
+
+
+def _write(scope: HTTPScope, line: log.Line, status: int) -> None:
+    """`status` 0: it broke off before there was an answer."""
+    route = str(scope.get("path_template") or "none")
+    told: dict[str, Any] = {
+        "method": scope["method"],
+        "route": route,
+        "status": status,
+        "duration_ms": line.duration_ms,
+        "caller": scope.get("user") or "nobody",
+    }
+    ids = {name: value for name, value in scope.get("path_params", {}).items() if name.endswith("_id")}
+    write = logger.debug if route.startswith(_QUIET) else logger.info
+    write("request", **(told | ids | line.told | line.counts))

@@ -1,0 +1,15 @@
+from msgspec.structs import replace
+
+from fuzz.attack import attack
+from fuzz.run import report
+from mailing.settings import Settings
+from roles import url_as
+
+
+def test_no_case_of_a_short_fuzz_run_contradicts_the_documentation(settings: Settings) -> None:
+    """`make fuzz` is the long one. What the API's own role may not do would be a 500."""
+    restricted = replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))
+    findings = attack(restricted, examples=2, seed=1)
+    assert not findings.failures, report(findings, seconds=0, seed=1)
+    assert findings.cases.keys() == {"examples", "coverage", "fuzzing", "stateful"}
+    assert findings.cases.total() > 1000

@@ -1,0 +1,115 @@
+import asyncio
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.db import Sessions, transaction
+from mailing.messages.blanking import blank_slice
+from mailing.messages.restored import Slice
+from mailing.messages.states import Status
+from mailing.privacy import retention
+from mailing.privacy.retention import blank_old
+from mailing.settings import Settings
+from rows import add_client, add_mailing, add_messages, run, value
+
+ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
+PHONES = "SELECT count(*) FROM message WHERE mailing_id = :id AND phone IS NOT NULL"
+
+
+@pytest.fixture
+def keeping(settings: Settings) -> Settings:
+    return replace(settings, retention_days=30)
+
+
+async def closed(engine: AsyncEngine, *, days: int, status: str = "finished", first_client: int = 1000) -> int:
+    """A mailing with three messages in each final state, which closed `days` ago."""
+    mailing_id = await add_mailing(engine, text="Your code is 1234")
+    await add_messages(engine, mailing_id, ENDS * 3, first_client=first_client)
+    close = """
+        UPDATE mailing SET status = :status, ends_at = now() - make_interval(days => :days),
+            starts_at = now() - interval '1 day' - make_interval(days => :days),
+            finished_at = CASE :status WHEN 'finished' THEN now() - make_interval(days => :days) END,
+            updated_at = now() - make_interval(days => :days) WHERE id = :id"""
+    await run(engine, close, id=mailing_id, days=days, status=status)
+    return mailing_id
+
+
+@pytest.mark.parametrize("status", ["finished", "cancelled"])
+async def test_after_the_days_phones_and_words_are_blank_and_everything_counted_stays(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings, api: httpx.AsyncClient, status: str
+) -> None:
+    mailing_id = await closed(engine, days=31, status=status)
+    before = (await api.get(f"/statistics/{mailing_id}/")).json()["counts"]
+    assert before["planned"] == 15
+    await blank_old(sessions, keeping)
+    after = (await api.get(f"/statistics/{mailing_id}/")).json()
+    assert after["counts"] == before
+    assert {message["phone"] for message in after["messages"]["items"]} == {""}
+    assert await value(engine, PHONES, id=mailing_id) == 0
+    assert await run(engine, "SELECT DISTINCT text FROM mailing_text") == [("",)]
+    assert (await api.get(f"/mailings/{mailing_id}/")).json()["text"] == ""
+    story = (await api.get(f"/messages/{after['messages']['items'][0]['id']}/")).json()
+    assert (story["phone"], story["text"]) == ("", "")
+    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.blanked'") == "retention"
+
+
+async def test_a_client_who_is_still_there_is_kept_but_not_shown_with_a_blanked_message(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings, api: httpx.AsyncClient
+) -> None:
+    client_id = await add_client(engine)
+    mailing_id = await closed(engine, days=31, first_client=client_id)
+    await blank_old(sessions, keeping)
+    messages = (await api.get(f"/statistics/{mailing_id}/")).json()["messages"]["items"]
+    assert {message["phone"] for message in messages} == {""}
+    assert (await api.get(f"/clients/{client_id}/")).json()["phone"] == "79161234567"
+
+
+async def test_nothing_is_blanked_before_the_days_are_over_or_while_a_mailing_is_open(
+    engine: AsyncEngine, sessions: Sessions, settings: Settings, keeping: Settings
+) -> None:
+    young = await closed(engine, days=29)
+    running = await closed(engine, days=31, status="running", first_client=2000)
+    may_run_again = await closed(engine, days=31, first_client=3000)
+    await run(engine, "UPDATE mailing SET ends_at = now() + interval '1 day' WHERE id = :id", id=may_run_again)
+    old = await closed(engine, days=400, first_client=4000)
+    await blank_old(sessions, settings)
+    assert await value(engine, PHONES, id=old) > 0
+    await blank_old(sessions, keeping)
+    assert await value(engine, PHONES, id=old) == 0
+    assert all([await value(engine, PHONES, id=each) for each in (young, running, may_run_again)])
+
+
+async def test_a_run_that_was_killed_between_two_slices_is_taken_up_by_the_next(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings
+) -> None:
+    mailing_id = await closed(engine, days=31)
+    phones = await value(engine, PHONES, id=mailing_id)
+    async with transaction(sessions) as session:
+        await blank_slice(session, Slice(mailing_id, Status.sent, count=2))
+    assert await value(engine, PHONES, id=mailing_id) == phones - 2
+    await blank_old(sessions, keeping)
+    assert await value(engine, PHONES, id=mailing_id) == 0
+    assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'mailing.blanked'") == 1
+
+
+async def test_two_workers_at_once_blank_everything_and_neither_fails(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "SLICE", 2)
+    mailings = [await closed(engine, days=31, first_client=1000 * n) for n in (1, 2)]
+    await asyncio.gather(blank_old(sessions, keeping), blank_old(sessions, keeping))
+    await blank_old(sessions, keeping)
+    assert [await value(engine, PHONES, id=each) for each in mailings] == [0, 0]
+
+
+async def test_a_blanked_mailing_has_no_words_to_test(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings, api: httpx.AsyncClient
+) -> None:
+    await add_client(engine)
+    mailing_id = await closed(engine, days=31)
+    await blank_old(sessions, keeping)
+    answer = await api.post(f"/mailings/{mailing_id}/test", json={"phone": "79161234567"})
+    assert answer.status_code == 409
+    assert "MAILING_RETENTION_DAYS" in answer.json()["detail"]

@@ -1,0 +1,120 @@
+"""A real Prometheus scrapes a real run: the dashboard's questions are answered, an alert fires and clears."""
+
+import asyncio
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.app import create_app
+from mailing.db import Sessions
+from mailing.messages.audit import audit_counts
+from mailing.settings import Settings
+from mailing.site import free_port
+from rows import run
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = shutil.which("prometheus")
+
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="prometheus is not on PATH; Debian's package has that name")
+
+
+@pytest.fixture
+async def target(settings: Settings) -> AsyncIterator[str]:
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), lifespan="on", log_config=None))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+@asynccontextmanager
+async def prometheus(directory: Path, target: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Ours in everything but its pace."""
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(ROOT / "deploy/prometheus/alerts.yml")]
+    config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
+    (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    process = await asyncio.create_subprocess_exec(
+        str(PROGRAM),
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'data'}",
+        f"--web.listen-address={address}",
+        "--log.level=error",
+    )
+    try:
+        async with httpx.AsyncClient(base_url=f"http://{address}/api/v1", trust_env=False) as http:
+            yield http
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def asked(http: httpx.AsyncClient, expression: str) -> list[dict[str, Any]]:
+    try:
+        answer = (await http.get("/query", params={"query": expression})).json()
+    except httpx.TransportError:
+        return []  # it is still starting
+    result: list[dict[str, Any]] = answer["data"]["result"]
+    return result
+
+
+async def firing(http: httpx.AsyncClient) -> set[str]:
+    return {each["metric"]["alertname"] for each in await asked(http, 'ALERTS{alertstate="firing"}')}
+
+
+async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(  # noqa: PLR0917 - fixtures
+    target: str,
+    settings: Settings,
+    campaign: Campaign,
+    sandbox: Sandbox,
+    working: WorkerOf,
+    sessions: Sessions,
+    engine: AsyncEngine,
+    tmp_path: Path,
+) -> None:
+    dashboard = json.loads((ROOT / "deploy/grafana/mailing.json").read_text())
+    expressions = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
+    await sandbox.behave(error_500=0.2)
+    await campaign.clients(200)
+    async with working(settings), prometheus(tmp_path, target) as http:
+        await campaign.finished(await campaign.mailing())
+        await audit_counts(sessions)
+
+        async def is_answered() -> bool:
+            return all([await asked(http, expression) for expression in expressions])
+
+        await campaign.until(is_answered)
+
+        async def is_counted() -> bool:
+            return bool(await asked(http, 'mailing_messages{status="sent"} == 200'))
+
+        await campaign.until(is_counted)
+        assert not {"MailingRestored", "MailingNotScraped", "MailingDatabaseAway"} & await firing(http)
+
+        await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+
+        async def is_told() -> bool:
+            return "MailingRestored" in await firing(http)
+
+        await campaign.until(is_told)
+        await run(engine, "UPDATE gateway SET home = database_home()")
+
+        async def is_over() -> bool:
+            return not await is_told()
+
+        await campaign.until(is_over)

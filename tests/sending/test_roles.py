@@ -1,0 +1,84 @@
+"""Each process with its own database role: it can do its work, and not what it needn't."""
+
+import re
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from conftest import running_api
+from mailing.db import Sessions
+from mailing.settings import Settings
+from roles import NAMES, ROLES, url_as
+from rows import value
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+FORBIDDEN = {
+    "mailing_api": (
+        "INSERT INTO api_key (name, hint, hash) VALUES ('mine', 'mk_', 'x')",
+        "UPDATE api_key SET revoked_at = NULL",
+        "DELETE FROM message",
+        "DELETE FROM mailing",
+        "DELETE FROM event",
+        "UPDATE event SET actor = 'nobody'",
+        "UPDATE report SET sent_at = now()",
+        "DELETE FROM procrastinate_jobs",
+        "INSERT INTO restoration (place) VALUES ('here')",
+    ),
+    "mailing_worker": (
+        "SELECT hash FROM api_key",
+        "INSERT INTO client (phone, operator_code, timezone) VALUES ('79160000001', '916', 'UTC')",
+        "UPDATE client SET opted_out = false",
+        "DELETE FROM message",
+        "DELETE FROM event",
+    ),
+}
+BOTH = (
+    "ALTER TABLE message DISABLE TRIGGER ALL",
+    "DROP TABLE client",
+    "CREATE TABLE mine (id int)",
+    "TRUNCATE message",
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"), [(role, statement) for role in NAMES for statement in (*FORBIDDEN[role], *BOTH)]
+)
+async def test_a_role_can_not_do_what_its_process_need_not(database_url: str, role: str, statement: str) -> None:
+    connection = await asyncpg.connect(url_as(role, database_url))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await connection.execute(statement)
+    await connection.close()
+
+
+async def test_with_their_own_roles_api_and_worker_send_a_mailing_and_all_that_people_do_to_it(
+    settings: Settings, sandbox: Sandbox, sessions: Sessions, working: WorkerOf, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reporting = replace(settings, report_to="ops@example.org", report_time="00:00", smtp_port=1)
+    worker = replace(reporting, database_url=url_as("mailing_worker", str(settings.database_url)))
+    restricted = replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))
+    async with running_api(restricted) as api, working(worker):
+        campaign = Campaign(api, sessions)
+        clients = await campaign.clients(20)
+        await sandbox.behave(error_500=0.2)
+        mailing_id = await campaign.mailing()
+        assert await campaign.finished(mailing_id) == {"planned": 20, "sent": 20}
+        later = await campaign.mailing(starts_in_s=600)
+        for step in ("pause", "resume", "cancel"):
+            assert (await api.post(f"/mailings/{later}/{step}")).status_code in {200, 409}
+        key = {"Idempotency-Key": "one"}
+        csv = "phone,timezone\r\n79169999999,UTC\r\n"
+        assert (await api.post("/clients/import", content=csv, headers=key)).status_code == 200
+        assert (await api.patch(f"/clients/{clients[0]}/", json={"opted_out": True})).status_code == 200
+        assert (await api.delete(f"/clients/{clients[1]}/")).status_code == 204
+        assert (await api.patch("/gateway/", json={"rate": 50})).status_code == 200
+    assert "permission denied" not in "".join(capfd.readouterr())
+
+
+async def test_every_table_of_the_schema_has_its_place_in_the_roles(engine: AsyncEngine) -> None:
+    tables = await value(
+        engine, "SELECT array_agg(relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+    )
+    named = set(re.findall(r"[a-z_]+", re.sub("--.*", "", ROLES.read_text("utf-8"))))
+    assert set(tables) - named == set()

@@ -1,0 +1,31 @@
+"""CI does what a developer does: the Makefile's targets and nothing of its own."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
+
+ROOT = Path(__file__).parents[1]
+PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
+JOBS = {name: job for name, job in PIPELINE.items() if isinstance(job, dict) and "script" in job}
+
+
+def test_every_job_runs_one_target_of_the_makefile() -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    commands = [line for job in JOBS.values() for line in job["script"]]
+    assert {line.split()[1] for line in commands} == {"check", "test", "containers"} <= set(targets)
+    assert {line.split()[0] for line in commands} == {"make"}
+
+
+def test_it_tests_on_the_oldest_and_the_newest_python() -> None:
+    supported = re.search(r'requires-python = ">=(3\.\d+),<3\.(\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert supported
+    oldest, newest = supported[1], f"3.{int(supported[2]) - 1}"
+    assert [each["PYTHON_VERSION"] for each in JOBS["test"]["parallel"]["matrix"]] == [oldest, newest]
+
+
+def test_the_database_of_the_tests_is_the_services() -> None:
+    variables, (service,) = JOBS["test"]["variables"], JOBS["test"]["services"]
+    assert f"@{service['alias']}:5432/" in variables["MAILING_TEST_DATABASE_URL"]
+    assert f":{variables['POSTGRES_PASSWORD']}@" in variables["MAILING_TEST_DATABASE_URL"]

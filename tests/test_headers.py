@@ -1,0 +1,64 @@
+"""What every answer says to browsers and proxies: routes, pages, files, refusals."""
+
+import httpx
+import pytest
+
+from mailing.app import create_app
+from mailing.headers import ALWAYS, POLICY
+from mailing.settings import Settings
+
+ANSWERS = {
+    "/health/live": 200,
+    "/docs/": 200,
+    "/docs/openapi.json": 200,
+    "/static/favicon.svg": 200,
+    "/": 302,
+    "/mailing/api/clients/": 401,
+    "/nowhere": 404,
+    "/mailing/api/%00": 404,
+}
+
+
+def stranger(scheme: str = "http") -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(create_app(Settings()))  # type: ignore[arg-type] # Litestar's Scope is stricter
+    return httpx.AsyncClient(transport=transport, base_url=f"{scheme}://test")
+
+
+@pytest.mark.parametrize(("path", "status"), ANSWERS.items())
+async def test_every_answer_carries_the_safe_headers(path: str, status: int) -> None:
+    async with stranger() as client:
+        answer = await client.get(path)
+    assert answer.status_code == status
+    assert [name for name in ALWAYS if len(answer.headers.get_list(name)) != 1] == []
+    assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_what_is_no_page_loads_and_runs_nothing() -> None:
+    async with stranger() as client:
+        assert (await client.get("/mailing/api/clients/")).headers["content-security-policy"] == POLICY
+        assert (await client.get("/docs/")).headers["content-security-policy"] != POLICY
+
+
+async def test_no_cache_keeps_an_answer_of_the_api(api: httpx.AsyncClient) -> None:
+    assert (await api.get("/clients/")).headers["cache-control"] == "no-store"
+    assert (await api.get("/Clients/")).headers["cache-control"] == "no-store"
+
+
+async def test_only_under_https_browsers_are_told_to_stay_there() -> None:
+    async with stranger("https") as client:
+        assert "max-age=31536000" in (await client.get("/docs/")).headers["strict-transport-security"]
+    async with stranger() as client:
+        assert "strict-transport-security" not in (await client.get("/docs/")).headers
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/clients", "GET, OPTIONS, POST"),
+        ("/clients/1", "DELETE, GET, OPTIONS, PATCH, PUT"),
+        ("/mailings/1/pause", "OPTIONS, POST"),
+    ],
+)
+async def test_options_names_every_method_of_a_path(api: httpx.AsyncClient, path: str, allowed: str) -> None:
+    answer = await api.options(path)
+    assert (answer.status_code, answer.headers["allow"]) == (204, allowed)
