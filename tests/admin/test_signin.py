@@ -181,7 +181,9 @@ def issuer() -> Iterator[str]:
 
 @pytest.fixture
 async def with_provider(settings: Settings, issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    chosen = replace(settings, oidc_issuer=issuer, oidc_client_id="mailing", oidc_roles="office=editor")
+    chosen = replace(
+        settings, oidc_issuer=issuer, oidc_client_id="mailing", oidc_client_secret="s", oidc_roles="office=editor"
+    )
     async with running_app(chosen) as app, browser_at(app) as browser:
         yield browser
 
