@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db
 from mailing.cli import cli
+from mailing.errors import Conflict, Invalid
 from mailing.running import require_schema
 from mailing.settings import Settings
 from rows import run, value
@@ -40,6 +41,7 @@ def test_every_command_has_help_with_an_example() -> None:
         "report",
         "doctor",
         "resume-after-restore",
+        "admin",
         "key",
     } <= set(cli.commands)
     groups = [(name, command) for name, command in cli.commands.items() if isinstance(command, click.Group)]
@@ -47,7 +49,7 @@ def test_every_command_has_help_with_an_example() -> None:
     for arguments in [[name] for name in cli.commands] + inner:
         shown = CliRunner().invoke(cli, [*arguments, "--help"])
         assert shown.exit_code == 0
-        assert arguments == ["key"] or re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
+        assert arguments in (["admin"], ["key"]) or re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
 
 
 @pytest.mark.parametrize(
@@ -88,6 +90,30 @@ def test_keys_are_created_listed_and_revoked(database_url: str, tmp_path: Path) 
     assert key not in listed
     assert mailing("key", "revoke", "1", directory=tmp_path, **chosen).returncode == 0
     assert mailing("key", "revoke", "7", directory=tmp_path, **chosen).returncode == 1
+
+
+def test_users_are_created_with_a_password_from_standard_input_listed_and_disabled(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def admin(*arguments: str, typed: str = "") -> str:
+        chosen = {"MAILING_DATABASE_URL": database_url}
+        return CliRunner().invoke(cli, ["admin", *arguments], input=typed, env=chosen, catch_exceptions=False).output
+
+    assert admin("create", "anna", typed="correct horse battery\n") == "User 1 is made.\n"
+    assert admin("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 is made.\n"
+    with pytest.raises(Conflict, match="user of this name"):
+        admin("create", "Anna", typed="correct horse battery\n")
+    with pytest.raises(Invalid, match="password: must have 10 to 200 characters"):
+        admin("create", "clara", typed="short\n")
+    assert "set" in admin("password", "anna", typed="another one entirely\n")
+    assert "disabled" in admin("disable", "boris")
+    with pytest.raises(Conflict, match="last admin"):
+        admin("disable", "anna")
+    listed = admin("list")
+    assert "anna" in listed
+    assert "boris" in listed
 
 
 def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(database_url: str, tmp_path: Path) -> None:

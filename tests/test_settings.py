@@ -41,6 +41,11 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
         ("API_KEY", "short"),
         ("API_KEY", "ключ-на-русском-языке"),
         ("LOG_LEVEL", "loud"),
+        ("ADMIN_PASSWORD", "short"),
+        ("OIDC_ISSUER", "http://id.example.org"),
+        ("OIDC_ISSUER", "https://id.example.org"),
+        ("OIDC_ROLES", "ops=root"),
+        ("OIDC_ROLES", "admin"),
     ],
 )
 def test_a_bad_value_is_refused_under_its_own_name(name: str, value: str) -> None:

@@ -1,4 +1,4 @@
-"""Users of the admin page, their sessions, failed sign-ins."""
+"""Users of the admin page, their sessions, failed sign-ins; keys that may only read."""
 
 from pathlib import Path
 
@@ -16,4 +16,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE api_key DROP COLUMN scope")
     op.execute("DROP TABLE sign_in_try, user_session, user_account")

@@ -40,3 +40,6 @@ CREATE TABLE sign_in_try (
     locked_until timestamptz NOT NULL
 );
 CREATE INDEX sign_in_try_age ON sign_in_try (failed_at);
+
+-- what a key may: read, or everything
+ALTER TABLE api_key ADD COLUMN scope text NOT NULL DEFAULT 'full' CHECK (scope IN ('read', 'full'));

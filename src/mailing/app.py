@@ -9,8 +9,12 @@ from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing import db
+from mailing.access import users
 from mailing.access.allowance import Allowance, within_allowance
+from mailing.access.id_token import Client
 from mailing.access.keys import require_key
+from mailing.access.oidc import Provider
+from mailing.access.roles import Role
 from mailing.admin.routes import admin
 from mailing.apidocs import landing, openapi_config
 from mailing.assets import static_files
@@ -29,7 +33,7 @@ from mailing.metrics.page import Page, metrics
 from mailing.requestlog import RequestLog
 from mailing.restoration.lookout import looking_out
 from mailing.serving import PunctualBodies
-from mailing.settings import Settings
+from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
 
@@ -46,6 +50,7 @@ def create_app(settings: Settings) -> Litestar:
         engine = db.create_engine(url, application="mailing-api", pool_size=POOL_SIZE, limit_s=LIMIT_S)
         app.state.engine = engine
         app.state.sessions = db.sessions(engine)
+        await _first_user(app.state.sessions, settings.admin_password)
         app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
         async with looking_out(engine, by="api"):
             yield
@@ -76,7 +81,7 @@ def create_app(settings: Settings) -> Litestar:
         route_handlers=[api, admin(), health(), metrics, static_files(), landing],
         openapi_config=openapi_config(),
         lifespan=[database],
-        state=State({"settings": settings, "metrics": page}),
+        state=State({"settings": settings, "metrics": page, "provider": provider_of(settings)}),
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[allow_all_methods],
         request_max_body_size=1_000_000,
@@ -86,6 +91,27 @@ def create_app(settings: Settings) -> Litestar:
     inside = SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler)))
     app.asgi_handler = RequestLog(page.requests.counted(inside))
     return app
+
+
+def provider_of(settings: Settings) -> Provider | None:
+    if settings.oidc_issuer is None:
+        return None
+    roles = {group: Role[role.upper()] for group, role in roles_of_groups(settings).items()}
+    return Provider(
+        Client(
+            issuer=settings.oidc_issuer,
+            client_id=str(settings.oidc_client_id),
+            client_secret=settings.oidc_client_secret,
+            groups_claim=settings.oidc_groups_claim,
+            roles=roles,
+        )
+    )
+
+
+async def _first_user(sessions: db.Sessions, password: str | None) -> None:
+    if password:
+        async with db.transaction(sessions) as session:
+            await users.create_first(session, password)
 
 
 class LowerCaseClients:

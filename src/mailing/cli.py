@@ -5,20 +5,18 @@ Exit codes: 0 done, 1 it failed, 2 wrong use or settings. An error is one clear 
 
 import sys
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from mailing import __version__, db
-from mailing.access import keys
 from mailing.errors import ConfigurationError, MailingError
+from mailing.granting import admin, key
 from mailing.persons import person
-from mailing.running import DOTENV, configured, engine_of, require_schema, run, until_signal, with_database
+from mailing.running import DOTENV, configured, engine_of, example, require_schema, run, until_signal, with_database
 
 T = TypeVar("T")
 
@@ -37,10 +35,6 @@ def main() -> None:
     except db.TROUBLE as error:
         click.echo(f"mailing: {_first_line(error)}", err=True)
         sys.exit(1)
-
-
-def example(line: str) -> str:
-    return f"\b\nExample:\n  {line}"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -238,55 +232,9 @@ def resume_after_restore(*, dry_run: bool, it_was_restored: bool) -> None:
     run(with_database(settings, lambda sessions: work(sessions, plan)))
 
 
-@cli.group()
-def key() -> None:
-    """Keys for the API."""
-
-
-@key.command("create", epilog=example("mailing key create crm"))
-@click.argument("name")
-def key_create(name: str) -> None:
-    """Make a key and show it, once."""
-
-    async def work(sessions: db.Sessions) -> str:
-        async with db.transaction(sessions) as session:
-            return await keys.create(session, name)
-
-    click.echo(run(with_database(configured(), work)))
-
-
-@key.command("list", epilog=example("mailing key list"))
-def key_list() -> None:
-    """Show which keys exist, never the keys themselves."""
-
-    async def work(sessions: db.Sessions) -> list[keys.ApiKey]:
-        async with db.transaction(sessions) as session:
-            return await keys.all_keys(session)
-
-    table = Table("id", "name", "begins with", "created", "revoked")
-    for each in run(with_database(configured(), work)):
-        table.add_row(str(each.id), each.name, each.hint, _moment(each.created_at), _moment(each.revoked_at))
-    Console().print(table)
-
-
-@key.command("revoke", epilog=example("mailing key revoke 2"))
-@click.argument("key_id", type=click.IntRange(1))
-def key_revoke(key_id: int) -> None:
-    """Refuse a key from now on."""
-
-    async def work(sessions: db.Sessions) -> None:
-        async with db.transaction(sessions) as session:
-            await keys.revoke(session, key_id)
-
-    run(with_database(configured(), work))
-    click.echo(f"Key {key_id} is revoked.")
-
-
+cli.add_command(admin)
+cli.add_command(key)
 cli.add_command(person)
-
-
-def _moment(instant: datetime | date | None) -> str:
-    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else ""
 
 
 def _first_line(error: Exception) -> str:

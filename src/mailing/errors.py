@@ -8,7 +8,8 @@
     ├── Conflict             the state or a unique value forbids it
     ├── TooSlow              a body that does not arrive
     ├── KeyReused            the Idempotency-Key belongs to another request
-    ├── Unauthorized         no key, or a key nobody issued
+    ├── Unauthorized         no key, or a key nobody issued; a name and a password that don't fit
+    ├── Forbidden            a key that may not do this
     └── TooMany              tried too often: come again in `wait_s` seconds
 
 None of them knows HTTP: `web.py` holds the one table that does. Each message is a sentence for the caller
@@ -66,6 +67,10 @@ class KeyReused(MailingError):
 
 
 class Unauthorized(MailingError):
+    pass
+
+
+class Forbidden(MailingError):
     pass
 
 

@@ -21,6 +21,11 @@ T = TypeVar("T")
 DOTENV = Path(".env")
 
 
+def example(line: str) -> str:
+    """The end of a command's help."""
+    return f"\b\nExample:\n  {line}"
+
+
 def configured(*needed: str) -> Settings:
     """The settings, with logging set up by them. Raises ConfigurationError where a `needed` one is missing."""
     settings = load(os.environ, DOTENV)

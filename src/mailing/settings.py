@@ -14,6 +14,7 @@ from mailing.errors import ConfigurationError
 from mailing.zones import known_zone
 
 PREFIX = "MAILING_"
+ROLES = ("viewer", "editor", "sender", "admin")
 
 SECRET = re.compile("(key|token|password|secret)$")
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in every other word
@@ -29,6 +30,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Port = 8000
     api_key: Annotated[str, Meta(min_length=16)] | None = None
+    admin_password: Annotated[str, Meta(min_length=10, max_length=200)] | None = None
+    oidc_issuer: str | None = None
+    oidc_client_id: str | None = None
+    oidc_client_secret: str | None = None
+    oidc_groups_claim: str = "groups"
+    oidc_roles: str | None = None
     api_rate: Annotated[int, Meta(ge=0, le=100_000)] = 300
     gateway_url: str | None = None
     gateway_token: str | None = None
@@ -93,6 +100,12 @@ def report_clock(settings: Settings) -> time:
     return time.fromisoformat(settings.report_time)
 
 
+def roles_of_groups(settings: Settings) -> dict[str, str]:
+    """Group at the identity provider → name of a role."""
+    pairs = (pair.rpartition("=") for pair in (settings.oidc_roles or "").split(",") if pair.strip())
+    return {group.strip(): role.strip() for group, _, role in pairs}
+
+
 def _read(dotenv: Path) -> dict[str, str]:
     pairs = (re.fullmatch(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*", line) for line in dotenv.read_text().splitlines())
     return {pair[1]: re.sub(r"""^(['"])(.*)\1$""", r"\2", pair[2]) for pair in pairs if pair}
@@ -122,6 +135,14 @@ def _contradictions(settings: Settings) -> list[str]:
         or (urlsplit(settings.gateway_url).scheme in {"http", "https"} and bool(urlsplit(settings.gateway_url).netloc)),
         "API_KEY must be printable ASCII": settings.api_key is None or _printable(settings.api_key),
         "GATEWAY_TOKEN must be printable ASCII": settings.gateway_token is None or _printable(settings.gateway_token),
+        "OIDC_ISSUER must be an https:// address, such as https://id.example.org": settings.oidc_issuer is None
+        or _safe(settings.oidc_issuer),
+        "OIDC_ISSUER, MAILING_OIDC_CLIENT_ID and MAILING_OIDC_ROLES belong together": bool(settings.oidc_issuer)
+        == bool(settings.oidc_client_id)
+        == bool(settings.oidc_roles),
+        "OIDC_ROLES must name the role of each group: viewer, editor, sender or admin; such as ops=admin,*=viewer": all(
+            group and role in ROLES for group, role in roles_of_groups(settings).items()
+        ),
         "RETRY_MAX_S must not be below MAILING_RETRY_BASE_S": settings.retry_max_s >= settings.retry_base_s,
         "REPORT_TIME must be a time of day such as 09:00": bool(
             re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", settings.report_time)
@@ -133,6 +154,14 @@ def _contradictions(settings: Settings) -> list[str]:
         "SMTP_USER and MAILING_SMTP_PASSWORD belong together": bool(settings.smtp_user) == bool(settings.smtp_password),
     }
     return [PREFIX + sentence for sentence, holds in checks.items() if not holds]
+
+
+def _safe(address: str) -> bool:
+    """Plain http ends on this machine."""
+    parts = urlsplit(address)
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
+    )
 
 
 def _printable(value: str) -> bool:

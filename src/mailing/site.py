@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from mailing import db, embedded
+from mailing.access import users
 from mailing.errors import MailingError
 from mailing.settings import PREFIX, Settings, environment
 from mailing.supervisor import Child, Signals, supervise
@@ -22,10 +23,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Site:
-    """Where everything is; no `sandbox_url` where a real gateway is set."""
+    """Where everything is; no `sandbox_url` where a real gateway is set. `admin_password` if it was made just now."""
 
     url: str
     api_key: str
+    admin_password: str | None
     sandbox_url: str | None
     children: list[Child]
 
@@ -55,6 +57,7 @@ async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event,
     if not settings.gateway_url:
         _refuse_port_in_use(settings.host, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
     async with database_of(settings, stop=stop, say=say) as database_url:
+        password = await _first_password(database_url, settings.admin_password)
         key = settings.api_key or _kept_key(data_dir_of(settings) / "api-key")
         sandbox_url = None if settings.gateway_url else f"http://{settings.host}:{sandbox_port}"
         complete = replace(settings, database_url=database_url, api_key=key)
@@ -63,7 +66,7 @@ async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event,
             complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
             children = [_child("sandbox", complete, "--host", settings.host, "--port", str(sandbox_port))]
         children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # quicker than a restart
-        yield Site(f"http://{settings.host}:{settings.port}", key, sandbox_url, children)
+        yield Site(f"http://{settings.host}:{settings.port}", key, password, sandbox_url, children)
 
 
 async def run_site(site: Site, *, signals: Signals, say: Say) -> None:
@@ -83,6 +86,18 @@ async def _migrate(database_url: str) -> None:
         await db.migrate(engine)
     finally:
         await engine.dispose()
+
+
+async def _first_password(database_url: str, configured: str | None) -> str | None:
+    """Makes the user `admin` where there is no user. Returns the password if nobody knows it yet."""
+    password = configured or secrets.token_urlsafe(12)
+    engine = db.create_engine(database_url, application="mailing-up", pool_size=1)
+    try:
+        async with db.transaction(db.sessions(engine)) as session:
+            made = await users.create_first(session, password)
+    finally:
+        await engine.dispose()
+    return password if made and not configured else None
 
 
 def _child(name: str, settings: Settings, *arguments: str) -> Child:

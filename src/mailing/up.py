@@ -21,6 +21,12 @@ def _announcement(settings: Settings, site: Site) -> list[str]:
     data = data_dir_of(settings)
     lines = [
         f"API            {site.url}/mailing/api/",
+        f"admin page     {site.url}/admin/",
+        *(
+            [f"               user admin, password {site.admin_password}, shown only now"]
+            if site.admin_password
+            else []
+        ),
         f"documentation  {site.url}/docs/",
         f"API key        {site.api_key if not settings.api_key else 'the one in MAILING_API_KEY'}",
         f"database       {f'embedded, data in {data}' if not settings.database_url else 'MAILING_DATABASE_URL'}",

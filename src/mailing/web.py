@@ -126,11 +126,11 @@ class Body(AbstractDTO[S], Generic[S]):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors a route can answer with, for the API documentation; 401, 429 and 503 come with every route."""
+    """The errors a route can answer with, for the API documentation; 401, 403, 429 and 503 come with every route."""
     slow = {408} if 413 in statuses else set()  # where there is a body
     return {
         status: ResponseSpec(Problem, description=_TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
-        for status in sorted({*statuses, *slow, 401, 429, 503})
+        for status in sorted({*statuses, *slow, 401, 403, 429, 503})
     }
 
 
@@ -152,6 +152,7 @@ _TITLES = {
 _STATUS: Mapping[type[errors.MailingError], int] = {
     errors.Invalid: 400,
     errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,

@@ -36,7 +36,7 @@ async def test_a_name_must_be_readable(sessions: Sessions, name: str) -> None:
         await made(sessions, name)
 
 
-@pytest.mark.parametrize("password", ["", "short", "x" * 201, "abcabcabcabc", "with a\nnew line"])
+@pytest.mark.parametrize("password", ["", "short", "x" * 201, "abcabcabcabc", " a blank before", "with a\nnew line"])
 async def test_a_password_nobody_should_have_is_refused(sessions: Sessions, password: str) -> None:
     async with transaction(sessions) as session:
         with pytest.raises(Invalid, match="password") as refused:

@@ -1,4 +1,7 @@
-"""API keys: 32 random bytes each, shown once, kept as a SHA-256."""
+"""API keys: 32 random bytes each, shown once, kept as a SHA-256.
+
+A key may read, or everything. There is nothing between: whoever may make a mailing sends.
+"""
 
 import hashlib
 import secrets
@@ -12,9 +15,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import transaction
-from mailing.errors import NotFound, Unauthorized
+from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
 
 CONFIGURED = "MAILING_API_KEY"
+READ, FULL = "read", "full"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+LONGEST_NAME = 100  # characters
 
 
 class ApiKey(msgspec.Struct):
@@ -23,29 +29,47 @@ class ApiKey(msgspec.Struct):
     id: int
     name: str
     hint: str
+    scope: str
     created_at: datetime
     revoked_at: datetime | None
 
 
-async def create(session: AsyncSession, name: str) -> str:
-    """Returns the key itself; nobody can read it again later."""
+_INSERT = text("INSERT INTO api_key (name, hint, hash, scope) VALUES (:name, :hint, :hash, :scope)")
+
+_COLUMNS = "id, name, hint, scope, created_at, revoked_at"
+
+_ALL = text(f"SELECT {_COLUMNS} FROM api_key ORDER BY id")  # noqa: S608 - its own constant
+
+_BY_ID = text(f"SELECT {_COLUMNS} FROM api_key WHERE id = :id")  # noqa: S608
+
+_REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id")
+
+# By the unique hash.
+_KNOWN = text("SELECT id, name, scope FROM api_key WHERE hash = :hash AND revoked_at IS NULL")
+
+
+async def create(session: AsyncSession, name: str, *, scope: str = FULL) -> str:
+    """Returns the key itself; nobody can read it again later. Raises Invalid."""
+    if problems := _problems(name, scope):
+        raise Invalid(*problems)
     key = "mk_" + secrets.token_urlsafe(32)
-    await session.execute(
-        text("INSERT INTO api_key (name, hint, hash) VALUES (:name, :hint, :hash)"),
-        {"name": name, "hint": key[:8], "hash": _hash(key)},
-    )
+    await session.execute(_INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope})
     return key
 
 
 async def all_keys(session: AsyncSession) -> list[ApiKey]:
-    rows = await session.execute(text("SELECT id, name, hint, created_at, revoked_at FROM api_key ORDER BY id"))
-    return [ApiKey(*row) for row in rows]
+    return [ApiKey(*row) for row in await session.execute(_ALL)]
+
+
+async def by_id(session: AsyncSession, key_id: int) -> ApiKey:
+    if (found := (await session.execute(_BY_ID, {"id": key_id})).first()) is None:
+        raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
+    return ApiKey(*found)
 
 
 async def revoke(session: AsyncSession, key_id: int) -> None:
     """Takes effect with the next request; revoking twice changes nothing."""
-    revoked = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id")
-    if (await session.execute(revoked, {"id": key_id})).first() is None:
+    if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
         raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
 
 
@@ -60,12 +84,21 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: B
         connection.scope["user"] = CONFIGURED
         return
     async with transaction(connection.app.state.sessions) as session:
-        known = await session.execute(
-            text("SELECT id, name FROM api_key WHERE hash = :hash AND revoked_at IS NULL"), {"hash": _hash(key)}
-        )
-        if (found := known.first()) is None:
-            raise Unauthorized("This key is not known here, or it was revoked.")
+        found = (await session.execute(_KNOWN, {"hash": _hash(key)})).first()
+    if found is None:
+        raise Unauthorized("This key is not known here, or it was revoked.")
+    if found.scope == READ and connection.scope.get("method") not in SAFE:
+        raise Forbidden("This key may only read; mailing key create makes one that may do everything.")
     connection.scope["user"] = f"key {found.id} ({found.name})"
+
+
+def _problems(name: str, scope: str) -> list[FieldError]:
+    checks = {
+        FieldError("name", "must have 1 to 100 printable characters"): 1 <= len(name.strip()) <= LONGEST_NAME
+        and name.isprintable(),
+        FieldError("scope", "must be read or full"): scope in (READ, FULL),
+    }
+    return [error for error, holds in checks.items() if not holds]
 
 
 def _hash(key: str) -> bytes:

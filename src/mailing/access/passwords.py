@@ -47,9 +47,11 @@ def _verified(password: str, password_hash: str) -> bool:
 
 def _problem(password: str) -> str | None:
     if not SHORTEST <= len(password) <= LONGEST:
-        return f"must have {SHORTEST} to {LONGEST} characters"
+        return "must have 10 to 200 characters"
     if not password.isprintable():
         return "must not contain control characters"
+    if password != password.strip():
+        return "must not begin or end with a blank"
     if len(set(password)) < 4:
         return "must not repeat so few characters"
     return None

@@ -8,7 +8,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access import sessions
+from mailing.access import lockout, sessions
 from mailing.access.passwords import hashed
 from mailing.access.roles import Role
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
@@ -38,6 +38,14 @@ _BY_NAME = text(f"SELECT {_COLUMNS} FROM user_account WHERE lower(name) = lower(
 
 _INSERT = text("INSERT INTO user_account (name, role, password_hash) VALUES (:name, :role, :hash) RETURNING id")
 
+_ANY = text("SELECT EXISTS (SELECT FROM user_account)")
+
+# Of two processes that start together one makes the user.
+_INSERT_FIRST = text("""
+    INSERT INTO user_account (name, role, password_hash) VALUES ('admin', 'admin', :hash)
+    ON CONFLICT (lower(name)) WHERE issuer IS NULL DO NOTHING RETURNING id
+""")
+
 _SET_PASSWORD = text("UPDATE user_account SET password_hash = :hash WHERE id = :id AND issuer IS NULL RETURNING id")
 
 _SET_ROLE = text("UPDATE user_account SET role = :role WHERE id = :id")
@@ -64,6 +72,13 @@ async def create(session: AsyncSession, name: str, *, role: Role, password: str)
         raise Conflict("There is a user of this name.", taken) from error
 
 
+async def create_first(session: AsyncSession, password: str) -> bool:
+    """The user `admin`, if there is no user at all; returns whether it was made."""
+    if (await session.execute(_ANY)).scalar_one():
+        return False
+    return (await session.execute(_INSERT_FIRST, {"hash": await hashed(password)})).first() is not None
+
+
 async def all_users(session: AsyncSession) -> list[Account]:
     return [_account(row) for row in await session.execute(_ALL)]
 
@@ -79,12 +94,13 @@ async def by_name(session: AsyncSession, name: str) -> Account:
 
 
 async def set_password(session: AsyncSession, user_id: int, password: str) -> None:
-    """Ends all the user's sessions: whoever knew the old password is out."""
+    """Ends all the user's sessions, whoever knew the old password is out; and a lock, if there is one."""
     values = {"id": user_id, "hash": await hashed(password)}
     if (await session.execute(_SET_PASSWORD, values)).first() is None:
         await by_id(session, user_id)
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
     await sessions.close_all(session, user_id)
+    await lockout.unlock(session, str(user_id))
 
 
 async def set_role(session: AsyncSession, user_id: int, role: Role) -> None:
@@ -116,7 +132,7 @@ async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
 def _fit(name: str) -> str:
     name = name.strip()
     if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
-        raise Invalid(FieldError("name", f"must have 1 to {LONGEST_NAME} printable characters"))
+        raise Invalid(FieldError("name", "must have 1 to 100 printable characters"))
     return name
 
 

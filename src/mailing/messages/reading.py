@@ -111,6 +111,8 @@ async def message_to(session: AsyncSession, mailing_id: int, *, phone: str) -> M
     """By the phone that the client has now."""
     row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
     return MessageOut(**_fields(row)) if row else None
+
+
 async def messages_of_client(session: AsyncSession, client_id: int, *, before: int, limit: int) -> Sequence[MessageOut]:
     """One more than `limit`, if there is one. `before` is an id: a page goes on below its last message."""
     page = {"client_id": client_id, "before": before, "count": limit + 1}

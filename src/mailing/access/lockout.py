@@ -1,0 +1,93 @@
+"""How often somebody may try to sign in: by account and by address, together for all processes.
+
+A try is counted before it is judged, so a thousand at once get no further than a thousand in a row. The try that
+reaches what is allowed locks, for longer each time; a lock ends by itself, and what is a day old is forgotten.
+"""
+
+import hashlib
+import math
+from ipaddress import IPv6Address, ip_address, ip_network
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.errors import TooMany
+
+ACCOUNT_TRIES = 5
+ADDRESS_TRIES = 20  # a whole office may sit behind one address
+FIRST_LOCK_S = 30
+LONGEST_LOCK_S = 900  # whoever locks somebody else out on purpose has to come back every quarter of an hour
+
+# By the primary key; no row comes back while a lock holds.
+_COUNT = text("""
+    INSERT INTO sign_in_try AS kept (subject, failures, failed_at, locked_until)
+    VALUES (:subject, 1, now(), '-infinity')
+    ON CONFLICT (subject) DO UPDATE SET
+        failures = CASE WHEN kept.failed_at < now() - interval '1 day' THEN 1 ELSE kept.failures + 1 END,
+        failed_at = now(),
+        locked_until = CASE
+            WHEN kept.failed_at < now() - interval '1 day' OR kept.failures + 1 < :allowed THEN '-infinity'
+            ELSE now() + make_interval(secs => least(:first * 2 ^ least(kept.failures + 1 - :allowed, 20), :longest))
+        END
+    WHERE kept.locked_until <= now()
+    RETURNING failures
+""")
+
+_LOCKED_FOR = text("SELECT extract(epoch FROM locked_until - now()) FROM sign_in_try WHERE subject = :subject")
+
+_FORGET = text("DELETE FROM sign_in_try WHERE subject = :subject")
+
+_TAKE_BACK = text("""
+    UPDATE sign_in_try SET failures = failures - 1, locked_until = '-infinity' WHERE subject = :subject
+""")
+
+# By sign_in_try_age.
+_PRUNE = text("""
+    DELETE FROM sign_in_try WHERE subject = ANY (ARRAY(
+        SELECT subject FROM sign_in_try WHERE failed_at < now() - interval '1 day'
+        ORDER BY failed_at LIMIT 50 FOR UPDATE SKIP LOCKED))
+""")
+
+
+async def count_try(session: AsyncSession, account: str, *, address: str) -> bool:
+    """Whether this try locks, should it fail. Raises TooMany where a lock holds already.
+
+    `account` is anything that stays the same for one account, also for one that does not exist.
+    """
+    await session.execute(_PRUNE)
+    by_address = await _count(session, _address(address), allowed=ADDRESS_TRIES)
+    by_account = await _count(session, _account(account), allowed=ACCOUNT_TRIES)
+    return by_address >= ADDRESS_TRIES or by_account >= ACCOUNT_TRIES
+
+
+async def forgive(session: AsyncSession, account: str, *, address: str) -> None:
+    """After a try that succeeded. The address keeps its other failures, or one good account would open all of them."""
+    await session.execute(_TAKE_BACK, {"subject": _address(address)})
+    await session.execute(_FORGET, {"subject": _account(account)})
+
+
+async def unlock(session: AsyncSession, account: str) -> None:
+    await session.execute(_FORGET, {"subject": _account(account)})
+
+
+async def _count(session: AsyncSession, subject: bytes, *, allowed: int) -> int:
+    values = {"subject": subject, "allowed": allowed, "first": FIRST_LOCK_S, "longest": LONGEST_LOCK_S}
+    counted = (await session.execute(_COUNT, values)).scalar_one_or_none()
+    if counted is None:
+        left = (await session.execute(_LOCKED_FOR, {"subject": subject})).scalar_one_or_none()
+        raise TooMany("Too many failed tries; wait and sign in again.", wait_s=max(1, math.ceil(left or 0)))
+    return int(counted)
+
+
+def _account(account: str) -> bytes:
+    return hashlib.sha256(f"account {account}".encode("utf-8", "surrogatepass")).digest()
+
+
+def _address(address: str) -> bytes:
+    """One customer of a provider has a whole IPv6 network of 64 bits."""
+    try:
+        known = ip_address(address.partition("%")[0])
+    except ValueError:
+        return hashlib.sha256(f"address {address}".encode("utf-8", "surrogatepass")).digest()
+    network = ip_network((known, 64 if isinstance(known, IPv6Address) else 32), strict=False)
+    return hashlib.sha256(f"address {network}".encode()).digest()

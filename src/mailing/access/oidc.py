@@ -1,0 +1,191 @@
+"""Sign-in through an OpenID Connect provider: authorization code with PKCE, state and nonce.
+
+    begin   → the provider's address to send the browser to, and what the browser keeps until it is back
+    finish  → the ID token for the code, checked, and whom it names
+
+Only the signed ID token is believed: it comes over TLS from the provider's token endpoint, its keys from the address
+that the issuer itself publishes. Nothing else is asked, and no token is kept.
+"""
+
+import base64
+import hashlib
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import quote_plus, urlencode, urlsplit
+
+import httpx
+import msgspec
+import structlog
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+from msgspec import Struct
+
+from mailing.access.id_token import Client, UnknownKey, checked, identity
+from mailing.access.signing_in import Identity
+from mailing.errors import Unauthorized
+
+logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+KEPT_S: Final = 3600  # how long discovery and keys are believed
+REFRESH_S: Final = 60  # an unknown key asks for new ones, at most this often
+TIMEOUT_S: Final = 10
+MOST_BYTES: Final = 256 * 1024
+
+
+class Begun(Struct, frozen=True):
+    """Stays in the browser until it comes back: without it the answer of the provider is worth nothing."""
+
+    state: str
+    nonce: str
+    verifier: str
+    next: str
+
+
+class Metadata(Struct, frozen=True):
+    issuer: str
+    authorization_endpoint: str
+    token_endpoint: str
+    jwks_uri: str
+    token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
+
+
+class _Tokens(Struct):
+    id_token: str
+
+
+class Provider:
+    """One for a process: it remembers the provider's addresses and keys."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._metadata: tuple[float, Metadata] | None = None
+        self._keys: tuple[float, KeySet] | None = None
+
+    async def begin(self, *, redirect_uri: str, next_page: str) -> tuple[str, Begun]:
+        state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+        begun = Begun(state, nonce, verifier, next_page)
+        digest = hashlib.sha256(verifier.encode()).digest()
+        query = {
+            "response_type": "code",
+            "client_id": self._client.client_id,
+            "redirect_uri": redirect_uri,
+            "scope": "openid profile email",
+            "state": state,
+            "nonce": nonce,
+            "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
+            "code_challenge_method": "S256",
+        }
+        endpoint = (await self._discovered()).authorization_endpoint
+        return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}", begun
+
+    async def finish(self, answer: Mapping[str, str], begun: Begun, *, redirect_uri: str) -> Identity:
+        """`answer` is the query with which the browser came back. Raises Unauthorized for what is not as it must be."""
+        if not secrets.compare_digest(answer.get("state", "").encode(), begun.state.encode()):
+            raise _refused("state", "This sign-in was not begun in this browser, or it is over; begin again.")
+        if answer.get("iss", self._client.issuer) != self._client.issuer:
+            raise _refused("issuer of the answer")
+        if "code" not in answer:
+            raise _refused("no code", "The identity provider did not sign you in.")
+        token = await self._redeemed(answer["code"], begun, redirect_uri)
+        named = identity(await self._claims(token, nonce=begun.nonce), self._client)
+        if named is None:
+            raise _refused("no role", "Your groups at the identity provider give you no access here; ask an admin.")
+        return named
+
+    async def _redeemed(self, code: str, begun: Begun, redirect_uri: str) -> str:
+        metadata = await self._discovered()
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "redirect_uri": redirect_uri,
+            "code_verifier": begun.verifier,
+        }
+        basic = self._authenticate(form, metadata)
+        return (await _asked("POST", metadata.token_endpoint, _Tokens, data=form, auth=basic)).id_token
+
+    def _authenticate(self, form: dict[str, str], metadata: Metadata) -> httpx.BasicAuth | None:
+        if self._client.client_secret and "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
+            return httpx.BasicAuth(_encoded(self._client.client_id), _encoded(self._client.client_secret))
+        form["client_id"] = self._client.client_id
+        if self._client.client_secret:
+            form["client_secret"] = self._client.client_secret
+        return None
+
+    async def _claims(self, token: str, *, nonce: str) -> dict[str, Any]:
+        for young_s in (KEPT_S, REFRESH_S):
+            keys = await self._known_keys(young_s)
+            try:
+                return checked(token, keys, client=self._client, nonce=nonce, now=int(time.time()))
+            except UnknownKey:
+                continue
+            except (JoseError, ValueError) as error:
+                raise _refused(f"ID token: {type(error).__name__}") from None
+        raise _refused("ID token: unknown key")
+
+    async def _discovered(self) -> Metadata:
+        if self._metadata and time.monotonic() - self._metadata[0] < KEPT_S:
+            return self._metadata[1]
+        address = f"{self._client.issuer.rstrip('/')}/.well-known/openid-configuration"
+        metadata = await _asked("GET", address, Metadata)
+        if metadata.issuer != self._client.issuer or not _as_safe(metadata):
+            raise _refused("discovery")
+        self._metadata = (time.monotonic(), metadata)
+        return metadata
+
+    async def _known_keys(self, young_s: float) -> KeySet:
+        if self._keys and time.monotonic() - self._keys[0] < young_s:
+            return self._keys[1]
+        published = await _asked("GET", (await self._discovered()).jwks_uri, dict[str, Any])
+        try:
+            keys = KeySet.import_key_set(published)  # type: ignore[arg-type] # whatever it is, it is checked there
+        except (JoseError, KeyError, TypeError, ValueError):
+            raise _refused("keys") from None
+        self._keys = (time.monotonic(), keys)
+        return keys
+
+
+async def _asked(method: str, address: str, kind: type[T], **sent: Any) -> T:  # noqa: ANN401 - httpx's own arguments
+    """The JSON of the answer as `kind`. No redirect is followed and no proxy used."""
+    try:
+        async with (
+            httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http,
+            http.stream(method, address, headers={"Accept": "application/json"}, **sent) as response,
+        ):
+            return msgspec.json.decode(await _read(response), type=kind)
+    except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _refused(f"{urlsplit(address).path}: {type(error).__name__}", _AWAY) from None
+
+
+async def _read(response: httpx.Response) -> bytes:
+    response.raise_for_status()
+    body = bytearray()
+    async for chunk in response.aiter_bytes():
+        body += chunk
+        if len(body) > MOST_BYTES:
+            raise httpx.DecodingError("too long")
+    return bytes(body)
+
+
+_AWAY = "The identity provider did not answer as it should; try again."
+
+
+def _refused(reason: str, sentence: str = "What the identity provider answered can't be trusted.") -> Unauthorized:
+    """The reason is for the log: whoever forges an answer learns nothing."""
+    logger.warning("sign-in through the identity provider refused", reason=reason)
+    return Unauthorized(sentence)
+
+
+def _encoded(part: str) -> str:
+    """As RFC 6749 2.3.1 has it, before it goes into the header."""
+    return quote_plus(part)
+
+
+def _as_safe(metadata: Metadata) -> bool:
+    """Whether no address is less protected than the issuer's own."""
+    addresses = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)
+    schemes = {urlsplit(address).scheme for address in addresses}
+    return schemes == {"https"} or (not metadata.issuer.startswith("https:") and schemes <= {"http", "https"})

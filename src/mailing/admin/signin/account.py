@@ -1,0 +1,84 @@
+"""One's own account: password, sessions, language and zone."""
+
+from zoneinfo import available_timezones
+
+from litestar import Response, get, post
+from litestar.datastructures import State
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access import sessions as signed
+from mailing.access import signing_in, users
+from mailing.access.roles import Role
+from mailing.admin.door import SIGN_IN, needs
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.signin import cookies
+from mailing.admin.signin.asking import errors_of
+from mailing.admin.signin.cookies import AnyRequest
+from mailing.admin.viewer import CurrentViewer
+from mailing.db import transaction
+from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
+from mailing.web import Id, Session
+
+ACCOUNT = "/admin/account"
+
+
+@get("/account", guards=[needs(Role.VIEWER)])
+async def account_page(request: AnyRequest, session: Session) -> Response[str]:
+    return await _page(request, session)
+
+
+@post("/account/password", guards=[needs(Role.VIEWER)], status_code=303)
+async def change_password(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+    try:
+        token = await _changed(request, state)
+    except (Invalid, Conflict) as error:
+        labels = {"password": viewer.gettext("New password"), "old": viewer.gettext("Present password")}
+        return await _refused(request, state, errors_of(viewer, error, labels))
+    except (Unauthorized, TooMany) as error:
+        return await _refused(request, state, {"old": viewer.gettext(str(error))})
+    notice = viewer.gettext("The password is changed. Your other sessions have ended.")
+    return cookies.keep_token(seen_other(ACCOUNT, notice=notice), request, token)
+
+
+@post("/account/sessions/{session_id:int}/close", guards=[needs(Role.VIEWER)], status_code=303)
+async def close_session(request: AnyRequest, viewer: CurrentViewer, session: Session, session_id: Id) -> Response[None]:
+    await signed.close_one(session, request.user.id, session_id)
+    return seen_other(ACCOUNT, notice=viewer.gettext("The session has ended."))
+
+
+@post("/account/sign-out-everywhere", guards=[needs(Role.VIEWER)], status_code=303)
+async def sign_out_everywhere(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
+    await signing_in.sign_out_everywhere(session, request.user)
+    notice = viewer.gettext("You are signed out in every browser.")
+    return cookies.forget_token(seen_other(SIGN_IN, notice=notice), request)
+
+
+async def _changed(request: AnyRequest, state: State) -> str:
+    sent = await form(request)
+    if sent.get("password", "") != sent.get("again", ""):
+        raise Invalid(FieldError("password", "is not the same both times"))
+    return await signing_in.change_password(
+        state.sessions,
+        request.user,
+        sent.get("old", ""),
+        new=sent.get("password", ""),
+        browser=cookies.browser_of(request),
+    )
+
+
+async def _refused(request: AnyRequest, state: State, errors: dict[str, str]) -> Response[str]:
+    async with transaction(state.sessions) as session:
+        return await _page(request, session, errors=errors)
+
+
+async def _page(request: AnyRequest, session: AsyncSession, *, errors: dict[str, str] | None = None) -> Response[str]:
+    user = await users.by_id(session, request.user.id)
+    return page(
+        request,
+        "signin/account.html",
+        status=400 if errors else 200,
+        user=user,
+        sessions=await signed.open_sessions(session, user.id, token=cookies.token_of(request)),
+        zones=sorted((zone, zone.replace("_", " ")) for zone in available_timezones()),
+        errors=errors or {},
+    )

@@ -1,0 +1,54 @@
+"""Keys for the API: for admins. A key is shown by the answer that makes it, and never again."""
+
+from litestar import Response, get, post
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import events
+from mailing.access import keys
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.signin.asking import errors_of
+from mailing.admin.signin.cookies import AnyRequest
+from mailing.admin.viewer import CurrentViewer
+from mailing.errors import Invalid
+from mailing.web import Caller, Id, Session
+
+KEYS = "/admin/keys"
+
+
+@get("/keys", guards=[needs(Role.ADMIN)])
+async def keys_page(request: AnyRequest, session: Session) -> Response[str]:
+    return await _page(request, session)
+
+
+@post("/keys", guards=[needs(Role.ADMIN)], status_code=201)
+async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller) -> Response[str]:
+    sent = await form(request)
+    name, scope = sent.get("name", ""), sent.get("scope", "")
+    try:
+        key = await keys.create(session, name, scope=scope)
+    except Invalid as error:
+        labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Allowed to")}
+        return await _page(
+            request, session, status=400, name=name, scope=scope, errors=errors_of(viewer, error, labels)
+        )
+    await events.note(session, "key.created", by=caller, name=name, scope=scope)
+    return await _page(request, session, status=201, key=key)
+
+
+@get("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)])
+async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Response[str]:
+    return page(request, "signin/revoke.html", key=await keys.by_id(session, key_id))
+
+
+@post("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)], status_code=303)
+async def revoke_key(viewer: CurrentViewer, session: Session, caller: Caller, key_id: Id) -> Response[None]:
+    await keys.revoke(session, key_id)
+    await events.note(session, "key.revoked", by=caller, key_id=key_id)
+    return seen_other(KEYS, notice=viewer.gettext("The key is revoked: it is refused from now on."))
+
+
+async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200, **values: object) -> Response[str]:
+    shown = {"keys": await keys.all_keys(session), "key": "", "name": "", "scope": "full", "errors": {}}
+    return page(request, "signin/keys.html", status=status, **(shown | values))

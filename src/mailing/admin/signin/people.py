@@ -1,0 +1,123 @@
+"""Who may sign in, and as what: for admins."""
+
+from collections.abc import Mapping
+
+from litestar import Response, get, post
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import events
+from mailing.access import users
+from mailing.access.roles import Role
+from mailing.access.users import Account
+from mailing.admin.door import needs
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.signin.asking import errors_of, role_names
+from mailing.admin.signin.cookies import AnyRequest
+from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.errors import Conflict, FieldError, Invalid
+from mailing.web import Caller, Id, Session
+
+USERS = "/admin/users"
+
+
+@get("/users", guards=[needs(Role.ADMIN)])
+async def users_page(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[str]:
+    return await _list(request, viewer, session)
+
+
+@post("/users", guards=[needs(Role.ADMIN)], status_code=303)
+async def create_user(
+    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller
+) -> Response[str] | Response[None]:
+    sent = await form(request)
+    try:
+        role = _role(sent.get("role", ""))
+        user_id = await users.create(session, sent.get("name", ""), role=role, password=sent.get("password", ""))
+    except (Invalid, Conflict) as error:
+        return await _list(request, viewer, session, sent=sent, error=error)
+    await events.note(session, "user.created", by=caller, user_id=user_id, role=role.name.lower())
+    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("The user is made."))
+
+
+@get("/users/{user_id:int}", guards=[needs(Role.ADMIN)])
+async def user_page(request: AnyRequest, viewer: CurrentViewer, session: Session, user_id: Id) -> Response[str]:
+    return _one(request, viewer, await users.by_id(session, user_id))
+
+
+@post("/users/{user_id:int}/role", guards=[needs(Role.ADMIN)], status_code=303)
+async def set_role(
+    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
+) -> Response[str] | Response[None]:
+    user = await users.by_id(session, user_id)
+    try:
+        role = _role((await form(request)).get("role", ""))
+        await users.set_role(session, user_id, role)
+    except (Invalid, Conflict) as error:
+        return _one(request, viewer, user, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
+    await events.note(session, "user.role_set", by=caller, user_id=user_id, role=role.name.lower())
+    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("The role counts from the next page on."))
+
+
+@post("/users/{user_id:int}/password", guards=[needs(Role.ADMIN)], status_code=303)
+async def set_password(
+    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
+) -> Response[str] | Response[None]:
+    user = await users.by_id(session, user_id)
+    try:
+        await users.set_password(session, user_id, (await form(request)).get("password", ""))
+    except (Invalid, Conflict) as error:
+        return _one(request, viewer, user, errors_of(viewer, error, {"password": viewer.gettext("New password")}))
+    await events.note(session, "user.password_set", by=caller, user_id=user_id)
+    notice = viewer.gettext("The password is set. Every session of this user has ended.")
+    return seen_other(f"{USERS}/{user_id}", notice=notice)
+
+
+@post("/users/{user_id:int}/disable", guards=[needs(Role.ADMIN)], status_code=303)
+async def disable_user(
+    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
+) -> Response[str] | Response[None]:
+    user = await users.by_id(session, user_id)
+    try:
+        await users.disable(session, user_id)
+    except Conflict as error:
+        return _one(request, viewer, user, errors_of(viewer, error, {"disable": viewer.gettext("Access")}))
+    await events.note(session, "user.disabled", by=caller, user_id=user_id)
+    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can no longer sign in."))
+
+
+@post("/users/{user_id:int}/enable", guards=[needs(Role.ADMIN)], status_code=303)
+async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id) -> Response[None]:
+    await users.enable(session, user_id)
+    await events.note(session, "user.enabled", by=caller, user_id=user_id)
+    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))
+
+
+def _role(name: str) -> Role:
+    if name.upper() not in Role.__members__:
+        raise Invalid(FieldError("role", "choose one of the roles"))
+    return Role[name.upper()]
+
+
+async def _list(
+    request: AnyRequest,
+    viewer: Viewer,
+    session: AsyncSession,
+    *,
+    sent: Mapping[str, str] | None = None,
+    error: Invalid | Conflict | None = None,
+) -> Response[str]:
+    labels = {"name": viewer.gettext("Name"), "password": viewer.gettext("Password"), "role": viewer.gettext("Role")}
+    return page(
+        request,
+        "signin/users.html",
+        status=400 if error else 200,
+        users=await users.all_users(session),
+        roles=role_names(viewer),
+        sent=sent or {},
+        errors=errors_of(viewer, error, labels) if error else {},
+    )
+
+
+def _one(request: AnyRequest, viewer: Viewer, user: Account, errors: dict[str, str] | None = None) -> Response[str]:
+    status = 400 if errors else 200
+    return page(request, "signin/user.html", status=status, user=user, roles=role_names(viewer), errors=errors or {})

@@ -1,0 +1,121 @@
+"""In and out: by name and password, or through the identity provider."""
+
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from litestar import Response, get, post
+from litestar.datastructures import State
+from litestar.params import QueryParameter
+
+from mailing.access import sessions as signed
+from mailing.access import signing_in
+from mailing.access.oidc import Begun, Provider
+from mailing.access.roles import Role
+from mailing.admin.door import SIGN_IN, anybody, needs
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.signin import cookies
+from mailing.admin.signin.cookies import AnyRequest
+from mailing.admin.viewer import CurrentViewer, local
+from mailing.db import transaction
+from mailing.errors import NotFound, TooMany, Unauthorized
+from mailing.web import Session
+
+BACK = f"{SIGN_IN}/oidc/back"
+
+Next = Annotated[str, QueryParameter(name="next")]
+
+
+@get("/sign-in", guards=[anybody])
+async def sign_in_page(request: AnyRequest, next_page: Next = "") -> Response[str]:
+    return _page(request, next_page=local(next_page))
+
+
+@post("/sign-in", guards=[anybody], status_code=303)
+async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+    """The token is a new one at each sign-in, and one that the browser brought along is closed."""
+    sent = await form(request)
+    next_page, name = local(sent.get("next", "")), sent.get("name", "")
+    try:
+        token = await signing_in.sign_in(
+            state.sessions, name, sent.get("password", ""), browser=cookies.browser_of(request)
+        )
+    except Unauthorized as error:
+        return _page(request, next_page=next_page, name=name, problem=viewer.gettext(str(error)))
+    except TooMany as error:
+        return _page(request, next_page=next_page, name=name, problem=viewer.gettext(str(error)), wait_s=error.wait_s)
+    return await _let_in(request, state, token, next_page)
+
+
+@post("/sign-out", guards=[needs(Role.VIEWER)], status_code=303)
+async def sign_out(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
+    await signing_in.sign_out(session, request.user, cookies.token_of(request))
+    return cookies.forget_token(seen_other(SIGN_IN, notice=viewer.gettext("You are signed out.")), request)
+
+
+@get("/sign-in/oidc", guards=[anybody])
+async def go_to_provider(
+    request: AnyRequest, viewer: CurrentViewer, next_page: Next = ""
+) -> Response[str] | Response[None]:
+    """A link and no form: form-action allows none that ends at another site."""
+    try:
+        address, begun = await _provider(request).begin(redirect_uri=_back(request), next_page=local(next_page))
+    except Unauthorized as error:
+        return _page(request, next_page=local(next_page), problem=viewer.gettext(str(error)))
+    return cookies.keep_begun(Response(None, status_code=303, headers={"Location": address}), request, begun)
+
+
+@get("/sign-in/oidc/back", guards=[anybody])
+async def come_back(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+    begun = cookies.begun_of(request)
+    try:
+        token = await _token_from_provider(request, state, begun)
+    except Unauthorized as error:
+        answer: Response[str] | Response[None] = _page(request, problem=viewer.gettext(str(error)))
+    else:
+        answer = await _let_in(request, state, token, local(begun.next if begun else ""))
+    cookies.forget_begun(answer, request)
+    return answer
+
+
+async def _token_from_provider(request: AnyRequest, state: State, begun: Begun | None) -> str:
+    if begun is None:
+        raise Unauthorized("This sign-in was not begun in this browser, or it is over; begin again.")
+    answer = dict(request.query_params)
+    identity = await _provider(request).finish(answer, begun, redirect_uri=_back(request))
+    return await signing_in.sign_in_as(state.sessions, identity, browser=cookies.browser_of(request))
+
+
+async def _let_in(request: AnyRequest, state: State, token: str, next_page: str) -> Response[None]:
+    async with transaction(state.sessions) as session:
+        await signed.close(session, cookies.token_of(request))
+    return cookies.keep_token(seen_other(next_page), request, token)
+
+
+def _page(
+    request: AnyRequest, *, next_page: str = "/admin/", name: str = "", problem: str = "", wait_s: int = 0
+) -> Response[str]:
+    answer = page(
+        request,
+        "signin/sign_in.html",
+        status=(429 if wait_s else 400) if problem else 200,
+        next_page=next_page,
+        name=name,
+        problem=problem,
+        wait_s=wait_s,
+        provider=urlsplit(request.app.state.settings.oidc_issuer or "").hostname,
+    )
+    if wait_s:
+        answer.headers["Retry-After"] = str(wait_s)
+    return answer
+
+
+def _provider(request: AnyRequest) -> Provider:
+    provider: Provider | None = request.app.state.provider
+    if provider is None:
+        raise NotFound("No identity provider is configured; sign in with a password.")
+    return provider
+
+
+def _back(request: AnyRequest) -> str:
+    """As it is registered at the provider, which accepts no other."""
+    return f"{request.url.scheme}://{request.url.netloc}{BACK}"

@@ -1,0 +1,154 @@
+"""Who may: the commands `mailing admin …` for people and `mailing key …` for programs."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import db, events
+from mailing.access import keys, users
+from mailing.access.roles import Role
+from mailing.running import configured, example, run, with_database
+
+T = TypeVar("T")
+
+BY = "command line"  # in the record of events
+
+role_option = click.option(
+    "--role",
+    type=click.Choice([role.name.lower() for role in Role]),
+    default="admin",
+    show_default=True,
+    help="A viewer reads, an editor prepares, a sender sends and stops, an admin gives access.",
+)
+
+
+@click.group()
+def admin() -> None:
+    """People who sign in at the admin page."""
+
+
+@admin.command("create", epilog=example("mailing admin create anna --role sender"))
+@click.argument("name")
+@role_option
+def admin_create(name: str, role: str) -> None:
+    """Make a user; the password is asked for, or read as one line from standard input."""
+    password = _password()
+
+    async def work(session: AsyncSession) -> int:
+        user_id = await users.create(session, name, role=Role[role.upper()], password=password)
+        await events.note(session, "user.created", by=BY, user_id=user_id, role=role)
+        return user_id
+
+    click.echo(f"User {_done(work)} is made.")
+
+
+@admin.command("list", epilog=example("mailing admin list"))
+def admin_list() -> None:
+    """Show who may sign in."""
+    table = Table("id", "name", "role", "signs in with", "created", "disabled")
+    for user in _done(users.all_users):
+        way = user.issuer or "a password"
+        moments = (_moment(user.created_at), _moment(user.disabled_at))
+        table.add_row(str(user.id), user.name, user.role.name.lower(), way, *moments)
+    Console().print(table)
+
+
+@admin.command("password", epilog=example("mailing admin password anna"))
+@click.argument("name")
+def admin_password(name: str) -> None:
+    """Give a user a new password, end a lock and all sessions; it is asked for, or read from standard input."""
+    password = _password()
+
+    async def work(session: AsyncSession) -> None:
+        user = await users.by_name(session, name)
+        await users.set_password(session, user.id, password)
+        await events.note(session, "user.password_set", by=BY, user_id=user.id)
+
+    _done(work)
+    click.echo("The password is set; every session of the user has ended.")
+
+
+@admin.command("disable", epilog=example("mailing admin disable anna"))
+@click.argument("name")
+def admin_disable(name: str) -> None:
+    """Let a user in no more, and end all the user's sessions."""
+
+    async def work(session: AsyncSession) -> None:
+        user = await users.by_name(session, name)
+        await users.disable(session, user.id)
+        await events.note(session, "user.disabled", by=BY, user_id=user.id)
+
+    _done(work)
+    click.echo("The user is disabled.")
+
+
+@admin.command("enable", epilog=example("mailing admin enable anna"))
+@click.argument("name")
+def admin_enable(name: str) -> None:
+    """Let a disabled user in again."""
+
+    async def work(session: AsyncSession) -> None:
+        user = await users.by_name(session, name)
+        await users.enable(session, user.id)
+        await events.note(session, "user.enabled", by=BY, user_id=user.id)
+
+    _done(work)
+    click.echo("The user may sign in again.")
+
+
+@click.group()
+def key() -> None:
+    """Keys for the API."""
+
+
+@key.command("create", epilog=example("mailing key create crm"))
+@click.argument("name")
+@click.option("--scope", type=click.Choice([keys.READ, keys.FULL]), default=keys.FULL, show_default=True)
+def key_create(name: str, scope: str) -> None:
+    """Make a key and show it, once."""
+    click.echo(_done(lambda session: keys.create(session, name, scope=scope)))
+
+
+@key.command("list", epilog=example("mailing key list"))
+def key_list() -> None:
+    """Show which keys exist, never the keys themselves."""
+    table = Table("id", "name", "begins with", "may", "created", "revoked")
+    for each in _done(keys.all_keys):
+        moments = (_moment(each.created_at), _moment(each.revoked_at))
+        table.add_row(str(each.id), each.name, each.hint, each.scope, *moments)
+    Console().print(table)
+
+
+@key.command("revoke", epilog=example("mailing key revoke 2"))
+@click.argument("key_id", type=click.IntRange(1))
+def key_revoke(key_id: int) -> None:
+    """Refuse a key from now on."""
+    _done(lambda session: keys.revoke(session, key_id))
+    click.echo(f"Key {key_id} is revoked.")
+
+
+def _done(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """In one transaction."""
+
+    async def whole(sessions: db.Sessions) -> T:
+        async with db.transaction(sessions) as session:
+            return await work(session)
+
+    return run(with_database(configured(), whole))
+
+
+def _password() -> str:
+    """Never an argument: those stand in the list of processes and in the shell's history."""
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    return sys.stdin.readline().rstrip("\r\n")
+
+
+def _moment(instant: datetime | None) -> str:
+    return f"{instant:%Y-%m-%d %H:%M} UTC" if instant else ""

@@ -1,0 +1,44 @@
+"""A real OpenID Connect provider on a socket, and a browser that signs in there."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from unittest import mock
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+from oidc_provider_mock import User, run_server_in_thread
+
+from mailing.access.id_token import Client
+from mailing.access.roles import Role
+
+BACK = "http://test/admin/sign-in/oidc/back"
+CLARA = User(sub="7", claims={"preferred_username": "clara", "groups": ["office"]})
+
+
+@contextmanager
+def running_provider(*, lasting: timedelta = timedelta(hours=1)) -> Iterator[str]:
+    """Its issuer. ID tokens expire after `lasting`."""
+    with (
+        mock.patch.dict(os.environ, {"AUTHLIB_INSECURE_TRANSPORT": "1"}),  # it speaks plain http here
+        run_server_in_thread(require_nonce=True, access_token_max_age=lasting, user_claims=[CLARA]) as server,
+    ):
+        yield f"http://localhost:{server.server_port}"
+
+
+def client_of(issuer: str, *, client_id: str = "mailing") -> Client:
+    return Client(
+        issuer=issuer,
+        client_id=client_id,
+        client_secret="a:secret/ with blanks",
+        groups_claim="groups",
+        roles={"office": Role.EDITOR},
+    )
+
+
+async def signed_in_at(address: str) -> dict[str, str]:
+    """The query with which the provider sends the browser back."""
+    async with httpx.AsyncClient(trust_env=False) as browser:
+        answer = await browser.post(address, data={"sub": "7"})
+    return dict(parse_qsl(urlsplit(answer.headers["location"]).query))
