@@ -19,10 +19,13 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM mailing_api, mailing_worker;
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
 GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON tally TO mailing_api, mailing_worker;
+GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- nobody erased is stored again
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts TO mailing_api, mailing_worker;
 
 -- The API: people's changes, and wake-ups for the worker. It makes no keys, and writes no report.
 GRANT SELECT ON api_key, gateway_calls TO mailing_api;
+GRANT SELECT ON count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
 GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins make users on their page
 GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
@@ -32,7 +35,7 @@ GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq T
 
 -- The worker: it knows no keys and changes no client.
 GRANT SELECT ON client TO mailing_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, count_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it forgets old ones
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,

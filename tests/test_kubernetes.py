@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import kubernetes_validate
@@ -58,7 +59,7 @@ def test_kubernetes_knows_every_field(key: tuple[str, str], version: str) -> Non
 def test_every_file_is_applied_and_the_secrets_are_not() -> None:
     written = {path.name for path in DIRECTORY.glob("*.yaml")}
     assert written - set(KUSTOMIZATION["resources"]) == {"kustomization.yaml", "secrets.example.yaml"}
-    assert {name for kind, name in OBJECTS if kind == "Secret"} == {"mailing-database", "mailing-api", "mailing-worker"}
+    assert {name for kind, name in OBJECTS if kind == "Secret"} == {"mailing-migrate", "mailing-api", "mailing-worker"}
     assert {image["name"] for image in KUSTOMIZATION["images"]} == {container(name)["image"] for name in POD_OWNERS}
 
 
@@ -92,6 +93,9 @@ def test_each_part_gets_the_secrets_that_it_needs() -> None:
     assert environment("migrate").keys() == {"MAILING_DATABASE_URL"}
     assert environment("api").keys() & secret == {"MAILING_API_KEY"}
     assert environment("worker").keys() & secret == secret - {"MAILING_API_KEY"}
+    roles = {name: urlsplit(environment(name)["MAILING_DATABASE_URL"]).username for name in POD_OWNERS}
+    assert roles == {"migrate": "mailing", "api": "mailing_api", "worker": "mailing_worker"}
+    assert {"mailing_api", "mailing_worker"} <= set(re.findall(r"\w+", (ROOT / "deploy/roles.sql").read_text()))
 
 
 def test_every_setting_named_is_one() -> None:

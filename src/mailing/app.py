@@ -25,6 +25,7 @@ from mailing.headers import SafeHeaders, allow_all_methods
 from mailing.health import health
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
+from mailing.mailings.preview import preview_mailing
 from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
@@ -61,6 +62,7 @@ def create_app(settings: Settings) -> Litestar:
             clients,
             MailingController,
             ControlController,
+            preview_mailing,
             resolve_unknown,
             StatisticsController,
             read_message,

@@ -115,8 +115,8 @@ class _Body:
         message = await self._in_time()
         self._patience_s -= time.monotonic() - began
         if message["type"] == "http.request":
-            self._patience_s += len(message["body"]) / BODY_RATE
-            self._complete = not message["more_body"]
+            self._patience_s += len(message.get("body", b"")) / BODY_RATE
+            self._complete = not message.get("more_body", False)
         return message
 
     async def _in_time(self) -> Any:  # noqa: ANN401 - an ASGI event

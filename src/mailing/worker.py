@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from mailing import db, pulse
+from mailing.clients.upload.job import import_upload, tend_uploads
 from mailing.gateway import repository
 from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
@@ -67,7 +68,9 @@ async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
     queue.task("plan_mailing", partial(plan_mailing, sessions))
     queue.task("settle_mailing", partial(settle_mailing, sessions))
     queue.task("send_mailing", partial(send_mailing, desk))
+    queue.task("import_upload", partial(import_upload, sessions, desk.stopping))
     queue.periodic("sweep", partial(_sweep, queue, desk), cron="* * * * * */5")
+    queue.periodic("uploads", partial(tend_uploads, sessions), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, sessions), cron="* * * * *")
     queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
     queue.periodic("retention", partial(blank_old, sessions, settings), cron="17 * * * *")

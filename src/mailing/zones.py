@@ -14,7 +14,7 @@ def known_zone(name: str) -> bool:
     operating system or PostgreSQL understands does not: `UTC+3`, `localtime`, `posix/…`; nor does the
     placeholder `Factory`.
     """
-    return name in _zone_names()
+    return name in zone_names()
 
 
 @cache
@@ -30,5 +30,5 @@ def zone_named(name: str) -> ZoneInfo:
 
 
 @cache
-def _zone_names() -> frozenset[str]:
+def zone_names() -> frozenset[str]:
     return frozenset(files(_TZDATA).joinpath("zones").read_text(encoding="ascii").split()) - {"Factory"}

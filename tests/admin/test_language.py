@@ -65,6 +65,16 @@ def test_russian_numbers_and_plurals() -> None:
     assert language.percent(0.5, "ru") == "50\xa0%"
 
 
+def test_a_russian_plural_has_three_forms() -> None:
+    said = [
+        language.translations("ru").ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
+        for count in (1, 2, 5, 11, 21, 700)
+    ]
+    assert [sentence.rpartition(" ")[2] for sentence in said] == [
+        *("сообщение.", "сообщения.", "сообщений.", "сообщений.", "сообщение.", "сообщений."),
+    ]
+
+
 def test_nearly_all_is_not_all() -> None:
     assert language.percent(0.99999, "en") == "99.9\xa0%"
     assert language.percent(0.00001, "en") == "0.1\xa0%"

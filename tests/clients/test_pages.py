@@ -1,6 +1,5 @@
 """What a page costs, read from the plans: the same index walk however deep it lies."""
 
-import json
 from typing import Any
 
 import pytest
@@ -8,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from clients.plans import blocks, explained, nodes
 from mailing.clients.repository import page_of_clients
 from mailing.db import Sessions, transaction
 
@@ -24,13 +24,7 @@ async def plan(session: AsyncSession, filters: dict[str, str], after: int) -> di
     statement = page_of_clients(filters, after=after, limit=50)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     sql = str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
-    found = (await session.execute(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"))).scalar_one()
-    top: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
-    return top
-
-
-def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:
-    return [node, *(below for child in node.get("Plans", []) for below in nodes(child))]
+    return await explained(session, sql)
 
 
 @pytest.fixture
@@ -45,11 +39,6 @@ async def session(sessions: Sessions) -> Any:  # noqa: ANN401 - a fixture
 def assert_only_an_index_is_walked(top: dict[str, Any]) -> None:
     assert {node["Node Type"] for node in nodes(top)} == {"Limit", "Index Scan"}
     assert sum(node.get("Rows Removed by Filter", 0) for node in nodes(top)) == 0
-
-
-def blocks(top: dict[str, Any]) -> int:
-    read: int = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
-    return read
 
 
 async def test_a_page_costs_the_same_however_deep(session: AsyncSession) -> None:

@@ -6,6 +6,7 @@ Exit code 0: nothing found.
 import argparse
 import asyncio
 import os
+import signal
 import sys
 import time
 
@@ -21,6 +22,7 @@ def main() -> int:
     arguments.add_argument("--examples", type=int, default=400, help="the most cases of an operation in a phase")
     arguments.add_argument("--seed", type=int, default=1)
     given = arguments.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server is left behind
     server = start_postgres(os.environ.get("MAILING_TEST_DATABASE_URL"))
     began = time.monotonic()
     try:

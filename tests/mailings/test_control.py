@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.db import Sessions, transaction
-from mailing.mailings.control import AT_ONCE
+from mailing.mailings.actions import AT_ONCE
 from mailing.mailings.repository import finish
 from mailing.sending.settle import settle_mailing
 from mailings.asking import add_audience, events, jobs_of, statuses, told

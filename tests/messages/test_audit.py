@@ -2,8 +2,10 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.db import Sessions, create_engine, transaction
+from mailing.db import sessions as create_sessions
 from mailing.messages.audit import Audit, audit_counts, audit_next
+from roles import url_as
 from rows import add_mailing, add_messages, run, value
 
 
@@ -30,6 +32,14 @@ async def test_open_mailings_are_audited_every_hour(sessions: Sessions, engine: 
     assert await audited(sessions) is None
     await run(engine, "UPDATE count_audit SET at = now() - interval '61 min'")
     assert await audited(sessions) is not None
+
+
+async def test_a_worker_audits_with_its_own_database_role(database_url: str, engine: AsyncEngine) -> None:
+    await add_mailing(engine)
+    own = create_engine(url_as("mailing_worker", database_url), application="tests", pool_size=1)
+    await audit_counts(create_sessions(own))
+    await own.dispose()
+    assert await value(engine, "SELECT drift FROM count_audit") == 0
 
 
 async def test_a_difference_is_kept_and_not_mended(sessions: Sessions, engine: AsyncEngine) -> None:

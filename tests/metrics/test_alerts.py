@@ -64,3 +64,14 @@ def test_prometheus_accepts_the_files(arguments: tuple[str, ...]) -> None:
         [str(PROMTOOL), *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False, timeout=60
     )
     assert checked.returncode == 0, checked.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not on PATH; Debian's package is prometheus")
+def test_alerts_fire_when_they_should_and_not_otherwise(tmp_path: Path) -> None:
+    cases = Path(__file__).with_name("alerts_test.yml").read_text()
+    (tmp_path / "cases.yml").write_text(cases.replace("ALERTS", str(PROMETHEUS / "alerts.yml"), 1))
+    tested = subprocess.run(  # noqa: S603 - found on PATH
+        [str(PROMTOOL), "test", "rules", str(tmp_path / "cases.yml")],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert tested.returncode == 0, tested.stdout + tested.stderr

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,6 +16,7 @@ from mailing.metrics.repository import read
 from mailing.settings import Settings
 from mailing.tallies import Tallies
 from metrics.reading import parsed, scraped
+from roles import url_as
 from rows import add_client, add_mailing, add_messages, run
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +126,13 @@ async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(
     found = await scraped(api)
     assert found.value("mailing_reports_overdue") == 1
     assert 7200 <= found.value("mailing_report_age_seconds") < 9000
+
+
+async def test_the_api_reads_it_with_its_own_database_role(settings: Settings) -> None:
+    async with running_api(replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))) as api:
+        found = await scraped(api)
+    assert found.value("mailing_database_up") == 1
+    assert found.value("mailing_database_connections_used") >= 1
 
 
 async def test_requests_are_counted_by_route_and_never_by_what_was_sent(

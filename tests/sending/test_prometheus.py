@@ -101,7 +101,11 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(  # noqa:
         await campaign.until(is_answered)
 
         async def is_counted() -> bool:
-            return bool(await asked(http, 'mailing_messages{status="sent"} == 200'))
+            called = 'mailing_gateway_calls_total{outcome="accepted"} == 200'
+            postponed = 'mailing_postponed_total{reason="retry"} > 0'
+            return all(
+                [await asked(http, each) for each in (called, postponed, 'mailing_messages{status="sent"} == 200')]
+            )
 
         await campaign.until(is_counted)
         assert not {"MailingRestored", "MailingNotScraped", "MailingDatabaseAway"} & await firing(http)

@@ -20,9 +20,9 @@ HERE = Path(__file__).parent
 @cache
 def translations(language: str) -> Translations:
     """Of all slices; a few hundred sentences, read once a process."""
-    found = Translations()
-    for path in sorted(HERE.rglob(f"{language}.po")):
-        found.merge(_catalogue(path, language))
+    found, *more = [_catalogue(path, language) for path in sorted(HERE.rglob(f"{language}.po"))] or [Translations()]
+    for each in more:
+        found.merge(each)  # keeps the plural forms of the first; those of an empty one would be English
     return found
 
 

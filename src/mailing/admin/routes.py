@@ -9,7 +9,11 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 
 from mailing.admin import pages
+from mailing.admin.clients.routes import clients
 from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
+from mailing.admin.live.routes import LIVE
+from mailing.admin.mailings.control import ControlPages
+from mailing.admin.mailings.routes import MailingPages
 from mailing.admin.preferences import keep_preferences
 from mailing.admin.signin import signin
 from mailing.admin.viewer import provide_viewer
@@ -21,7 +25,7 @@ from mailing.web import EXCEPTION_HANDLERS
 def admin() -> Router:
     return Router(
         "/admin",
-        route_handlers=[keep_preferences, *signin, nowhere],
+        route_handlers=[clients, MailingPages, ControlPages, *LIVE, keep_preferences, *signin, nowhere],
         guards=[same_origin],
         dependencies={
             "session": Provide(provide_session),

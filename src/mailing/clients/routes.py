@@ -178,9 +178,12 @@ async def export(state: State) -> Stream:
     does not tell who opted out: to move to another database, use a backup of it. A tag that a spreadsheet would take
     for a formula begins with an apostrophe, which the import takes away.
     """
-    pages = transfer.export_clients(state.sessions)
+    return await csv_file(transfer.export_clients(state.sessions), name="clients.csv")
+
+
+async def csv_file(pages: AsyncIterator[bytes], *, name: str) -> Stream:
     first = await anext(pages)  # a database that can't answer is a 503, not half a file
-    disposition = {"Content-Disposition": 'attachment; filename="clients.csv"'}
+    disposition = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Stream(_after(first, pages), media_type="text/csv; charset=utf-8", headers=disposition)
 
 

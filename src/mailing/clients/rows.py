@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from itertools import accumulate, takewhile
 from operator import itemgetter
+from typing import NamedTuple
 
 from mailing.clients import phone, tag, timezone
 from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
@@ -21,27 +22,42 @@ COLUMNS = ("phone", "operator_code", "tag", "timezone")
 REQUIRED = ("phone", "timezone")
 LINE_LIMIT = 64 * 1024  # bytes of one row; a right one has under 1,000
 ERRORS_LISTED = 1000
+ROW_SHOWN = 500  # characters of a refused row
 
 Row = tuple[int, str, str, str | None, str]  # line, phone, operator code, tag, time zone
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]").search  # what surrogateescape makes of such bytes
 
 
+class Refusal(NamedTuple):
+    """One bad field; `row` is the row as it was given, its first ROW_SHOWN characters."""
+
+    line: int
+    field: str
+    message: str
+    row: str
+
+
 class Reading:
     """Feed it the file in pieces of at most LINE_LIMIT, then `finish` it.
 
-    `columns` are those of the header; `rejected` counts every refused row, `errors` lists the first ones.
+    `columns` are those of the header; `rejected` counts every refused row, `refusals` are the first bad fields.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, listed: int = ERRORS_LISTED) -> None:
         self.columns: tuple[str, ...] = ()
         self.rejected = 0
-        self.errors: list[RowError] = []
+        self.refusals: list[Refusal] = []
+        self.listed = listed
         self._line = 0  # lines that are done with
         self._tail = b""  # the beginning of a line
         self._open: list[str] = []  # lines from a quote that has not closed yet
         self._skipping = False  # inside a line over the limit
         self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
+
+    @property
+    def errors(self) -> list[RowError]:
+        return [RowError(line, field, message) for line, field, message, _ in self.refusals]
 
     def feed(self, piece: bytes) -> list[Row]:
         """Raises Invalid when the header is wrong."""
@@ -52,8 +68,8 @@ class Reading:
         rows = list(self._rows(block + newline, last=False)) if newline else []
         if len(self._tail) > LINE_LIMIT:
             rows += self._rows(b"", last=True)
-            self._tail, self._skipping = b"", True
             self._refuse_long_line()
+            self._tail, self._skipping = b"", True
         return rows
 
     def finish(self) -> list[Row]:
@@ -74,7 +90,7 @@ class Reading:
             cells, taken = _cells(lines, at) if '"' in lines[at] else (lines[at].split(","), 1)
             if not taken and not last:
                 break
-            if row := self._row(cells):
+            if row := self._row(cells) or self._second_look(cells, given=lines[at : at + (taken or 1)]):
                 yield row
             self._line += taken or 1
             at += taken or 1
@@ -91,25 +107,25 @@ class Reading:
                 and (not label or is_tag(label))
             ):
                 return self._line + 1, number, code or operator_code_of(number), label or None, zone
-        return self._second_look(cells)
+        return None
 
-    def _second_look(self, was: list[str] | None) -> Row | None:
+    def _second_look(self, was: list[str] | None, *, given: list[str]) -> Row | None:
         """Of a line that is no row as it stands: header, blank, right but for spaces around its values, or wrong."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
-            self._refuse(("row", "has a quote that does not close, or text after a closing quote"))
+            self._refuse(given, ("row", "has a quote that does not close, or text after a closing quote"))
         elif not any(cells):
             pass
         elif not self.columns:
             self._read_header(cells)
         elif len(cells) != len(self.columns):
-            self._refuse(("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
+            self._refuse(given, ("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
         elif _NOT_UTF_8("".join(cells)):
-            self._refuse(("row", "is not UTF-8; save the file as CSV UTF-8"))
+            self._refuse(given, ("row", "is not UTF-8; save the file as CSV UTF-8"))
         elif cells != was:
-            return self._row(cells)
+            return self._row(cells) or self._second_look(cells, given=given)
         else:
-            self._refuse(*self._troubles(*self._pick([*cells, ""])))
+            self._refuse(given, *self._troubles(*self._pick([*cells, ""])))
         return None
 
     def _troubles(self, number: str, code: str, label: str, zone: str) -> Iterator[tuple[str, str]]:
@@ -122,15 +138,16 @@ class Reading:
         if not known_zone(zone):
             yield "timezone", timezone.remedy(zone)
 
-    def _refuse(self, *troubles: tuple[str, str]) -> None:
+    def _refuse(self, given: list[str], *troubles: tuple[str, str]) -> None:
         if not self.columns:
             raise _bad_header(*(message for _, message in troubles))
         self.rejected += 1
-        free = ERRORS_LISTED - len(self.errors)
-        self.errors += [RowError(self._line + 1, field, message) for field, message in troubles[:free]]
+        free = self.listed - len(self.refusals)
+        self.refusals += [Refusal(self._line + 1, *trouble, _shown(given)) for trouble in troubles[:free]]
 
     def _refuse_long_line(self) -> None:
-        self._refuse(("row", f"is longer than {LINE_LIMIT // 1024} KiB"))
+        beginning = self._tail[: 4 * ROW_SHOWN].decode("utf-8", "surrogateescape")
+        self._refuse([beginning], ("row", f"is longer than {LINE_LIMIT // 1024} KiB"))
         self._line += 1
 
     def _read_header(self, cells: list[str]) -> None:
@@ -164,6 +181,12 @@ def _joined_cells(lines: list[str]) -> tuple[list[str] | None, int]:
     except csv.Error:
         waits = reader.line_num == near == len(lines)
         return None, 0 if waits else 1
+
+
+def _shown(given: list[str]) -> str:
+    """Without what PostgreSQL can't store: bytes that are no UTF-8, and NUL."""
+    row = "\n".join(given)[:ROW_SHOWN].replace("\x00", "\ufffd")
+    return row.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _header_problems(names: list[str]) -> Iterator[str]:

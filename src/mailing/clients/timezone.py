@@ -28,6 +28,13 @@ def _fixed_zone(hours_east: int) -> str | None:
 
 
 @cache
+def offered() -> list[str]:
+    """The names to choose from, those of places first; short and outdated spellings are known, but not offered."""
+    names = sorted(name for name in available_timezones() if known_zone(name) and "/" in name)
+    return [*(name for name in names if not name.startswith("Etc/")), "UTC"]
+
+
+@cache
 def _spellings() -> dict[str, str]:
     """The names without regard to case, and their cities alone."""
     names = sorted(name for name in available_timezones() if known_zone(name))

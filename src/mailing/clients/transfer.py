@@ -16,10 +16,11 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
-from mailing.clients.rows import COLUMNS, ERRORS_LISTED, Reading, Row
+from mailing.clients.rows import COLUMNS, Reading, Refusal, Row
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.clients.tag import neutralised
 from mailing.db import Sessions, transaction
@@ -32,15 +33,40 @@ EXPORT_PAGE = 5000
 
 async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
     """Raises Invalid when the header is wrong; a bad row is only counted. The session must be fresh: see above."""
-    with SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY) as spool:
-        reading, accepted = Reading(), 0
-        async for piece in _pieces(chunks):
-            accepted += _stage(reading.feed(piece), spool)
-        accepted += _stage(reading.finish(), spool)
-        spool.seek(0)
-        stored = Stored(0, [])
-        if accepted:
-            stored = await import_staged(session, spool, columns=reading.columns, by=by)
+    with spooled() as spool:
+        reading = Reading()
+        accepted = await judge(chunks, reading, into=spool)
+        imported = await store(session, spool, reading, accepted=accepted, by=by)
+    errors = [RowError(line, field, message) for line, field, message, _ in imported.refusals]
+    return ImportResult(**imported.counts, errors=errors)
+
+
+def spooled() -> SpooledTemporaryFile[bytes]:
+    return SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)
+
+
+async def judge(chunks: AsyncIterator[bytes], reading: Reading, *, into: IO[bytes]) -> int:
+    """How many rows are right: they stand in `into`, ready for `import_staged`. Raises Invalid, as above."""
+    accepted = 0
+    async for piece in _pieces(chunks):
+        accepted += _stage(reading.feed(piece), into)
+    accepted += _stage(reading.finish(), into)
+    into.seek(0)
+    return accepted
+
+
+class Imported(Struct):
+    """`counts`: created, updated, rejected. `refusals`: the first ones, those of erased persons with them."""
+
+    counts: dict[str, int]
+    refusals: list[Refusal]
+
+
+async def store(session: AsyncSession, rows: IO[bytes], reading: Reading, *, accepted: int, by: str) -> Imported:
+    """What `judge` found right, with the numbers of the whole file."""
+    stored = Stored(0, [])
+    if accepted:
+        stored = await import_staged(session, rows, columns=reading.columns, by=by)
     counts = {
         "created": stored.created,
         "updated": accepted - stored.created - len(stored.erased),
@@ -48,13 +74,13 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *,
     }
     if accepted:
         await note(session, "clients.imported", by=by, **counts)
-    return ImportResult(**counts, errors=_listed(reading.errors, stored.erased))
+    return Imported(counts, _listed(reading, stored.erased))
 
 
-def _listed(errors: Sequence[RowError], erased: Sequence[int]) -> list[RowError]:
+def _listed(reading: Reading, erased: Sequence[int]) -> list[Refusal]:
     """The first ones of both kinds, in the order of lines."""
-    refused = [RowError(line, "phone", ERASED) for line in erased]
-    return sorted([*errors, *refused], key=lambda error: error.line)[:ERRORS_LISTED]
+    refused = [Refusal(line, "phone", ERASED, row="") for line in erased]
+    return sorted([*reading.refusals, *refused], key=lambda refusal: refusal.line)[: reading.listed]
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ Each statement stands alone and commits by itself, so that a worker frozen betwe
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 from sqlalchemy import CursorResult, TextClause, text
@@ -73,6 +74,29 @@ _READ = text(f"""
 
 async def read(session: AsyncSession) -> State:
     return State(*(await session.execute(_READ)).one())
+
+
+class Pace(msgspec.Struct, frozen=True):
+    """Calls per second, all workers together: as the limit allows, or as the busiest of the newest periods had them."""
+
+    per_second: float
+    source: Literal["limit", "measured"]
+
+
+# One row by primary key, and up to seven periods of 5 s.
+_PACE = text(f"""
+    SELECT rate / (1 + {SLACK_S}), (SELECT max(calls) / 5.0 FROM gateway_calls
+        WHERE period > now() - interval '{COUNTED_S} s' HAVING sum(calls) >= {LEAST_CALLS})
+    FROM gateway
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def read_pace(session: AsyncSession) -> Pace | None:
+    """None: there is no limit, and hardly anything was sent just now."""
+    allowed, measured = (await session.execute(_PACE)).one()
+    if allowed:
+        return Pace(allowed, "limit")
+    return Pace(float(measured), "measured") if measured else None
 
 
 # The breaker opens when more than half of the newest calls failed: of the last 5 s, 10 s … or 30 s, with 20 calls or

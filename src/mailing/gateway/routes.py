@@ -3,8 +3,7 @@
 from litestar import Controller, get, patch, post
 from litestar.params import JSONBody
 
-from mailing import events
-from mailing.gateway import repository
+from mailing.gateway import control, repository
 from mailing.gateway.schemas import GatewayOut, GatewayPatch
 from mailing.web import Body, Caller, Session, documented
 
@@ -30,22 +29,19 @@ class GatewayController(Controller):
         """Every worker keeps the new rate from a second later on, and after a restart, until it is changed again here
         or by another value of MAILING_GATEWAY_RATE. No second holds more calls than the rate.
         """
-        if await repository.set_rate(session, data.rate):
-            await events.note(session, "gateway.rate_changed", by=caller, rate=data.rate)
+        await control.change_rate(session, data.rate, by=caller)
         return GatewayOut.of(await repository.read(session))
 
     @post("/stop", status_code=200, summary="Stop all sending", operation_id="stop_gateway", responses=documented(400))
     async def stop_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """The emergency stop: no call of any mailing begins more than a second later. Ends pass all the same."""
-        if await repository.stop(session, by=caller):
-            await events.note(session, "gateway.stopped", by=caller)
+        await control.stop(session, by=caller)
         return GatewayOut.of(await repository.read(session))
 
     @post("/start", status_code=200, summary="Send again", operation_id="start_gateway", responses=documented(400))
     async def start_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """Ends the stop; workers notice within a few seconds."""
-        if await repository.start(session):
-            await events.note(session, "gateway.started", by=caller)
+        await control.start(session, by=caller)
         return GatewayOut.of(await repository.read(session))
 
     @post(
@@ -57,6 +53,5 @@ class GatewayController(Controller):
     )
     async def probe_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """For a person who knows that it works again: the breaker's next probe is due, a pause it asked for is over."""
-        if await repository.probe_now(session):
-            await events.note(session, "gateway.probed", by=caller)
+        await control.probe(session, by=caller)
         return GatewayOut.of(await repository.read(session))

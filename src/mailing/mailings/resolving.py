@@ -33,13 +33,18 @@ async def resolve_message(session: Session, message_id: Id, data: JSONBody[Resol
     same words, as long as its mailing lasts: a recipient whom it had reached all the same gets it twice, unless the
     gateway recognises the id. A finished mailing then runs again. Who said it stays in `resolutions`.
     """
-    mailing = await MailingRepository(session=session).locked_of_message(message_id)
-    await _refuse_in_vain(session, mailing, resolution=data)
-    if not await resolving.resolve_message(session, message_id, data, by=caller):
-        raise _unresolvable((await message_story(session, message_id)).status)
-    if data.as_ == "pending":
-        await send_again(session, mailing)
+    await resolve(session, message_id, data, by=caller)
     return await message_story(session, message_id)
+
+
+async def resolve(session: AsyncSession, message_id: int, resolution: Resolution, *, by: str) -> None:
+    """Raises Conflict where it is not unknown, or can't be sent again."""
+    mailing = await MailingRepository(session=session).locked_of_message(message_id)
+    await _refuse_in_vain(session, mailing, resolution=resolution)
+    if not await resolving.resolve_message(session, message_id, resolution, by=by):
+        raise _unresolvable((await message_story(session, message_id)).status)
+    if resolution.as_ == "pending":
+        await send_again(session, mailing)
 
 
 @post(

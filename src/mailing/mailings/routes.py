@@ -1,26 +1,17 @@
 """`/mailing/api/mailings`: create, read, edit, delete."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from litestar import Controller, Response, delete, get, patch, post, put
 from litestar.params import JSONBody, QueryParameter
 from msgspec.structs import asdict
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.errors import FieldError, Invalid
-from mailing.events import note
-from mailing.mailings import audit, rules
-from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings import editing
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.rules import Status
-from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch, columns
-from mailing.mailings.steps import wake
-from mailing.messages.cancelling import cancel_of_deleted
+from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch
 from mailing.parsing import present
 from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
-
-PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
 
 StatusFilter = Annotated[
     Status | None,
@@ -53,21 +44,8 @@ class MailingController(Controller):
 
         The audience is taken at the start: clients added later don't join.
         """
-        now = await database_now(session)
-        _refuse_passed_end(data.ends_at, now)
-        status = rules.status_at_creation(data.starts_at, now)
-        mailing = await MailingRepository(session=session).add(
-            Mailing(
-                status=status,
-                launched_at=now if status is Status.running else None,
-                **columns(asdict(data)),
-            ),
-            auto_refresh=True,
-        )
-        await wake(session, mailing)
-        created = MailingOut.of(mailing)
-        await note(session, "mailing.created", by=caller, mailing_id=mailing.id, **audit.told(created))
-        return Response(created, status_code=201, headers={"Location": f"/mailing/api/mailings/{mailing.id}/"})
+        created = await editing.create(session, data, by=caller)
+        return Response(created, status_code=201, headers={"Location": f"/mailing/api/mailings/{created.id}/"})
 
     @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(400, 404))
     async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
@@ -84,7 +62,7 @@ class MailingController(Controller):
         self, session: Session, mailing_id: Id, data: JSONBody[MailingIn], caller: Caller
     ) -> MailingOut:
         """As PATCH with every field: what is left out takes its default."""
-        return await _edit(session, mailing_id, asdict(data), by=caller)
+        return await editing.edit(session, mailing_id, asdict(data), by=caller)
 
     @patch(
         "/{mailing_id:int}",
@@ -100,7 +78,7 @@ class MailingController(Controller):
         are cancelled, window and end apply. What went out is never touched, and a message that may have arrived keeps
         its text. `starts_at` can't move after the start; a finished or cancelled mailing can't be changed (409).
         """
-        return await _edit(session, mailing_id, dict(present(data)), by=caller)
+        return await editing.edit(session, mailing_id, present(data), by=caller)
 
     @delete(
         "/{mailing_id:int}",
@@ -111,44 +89,4 @@ class MailingController(Controller):
     )
     async def delete_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> None:
         """Cancels what is unsent, all of it before the answer; what was sent stays counted in the totals."""
-        mailing = await MailingRepository(session=session).locked(mailing_id)
-        mailing.deleted_at = await database_now(session)
-        if mailing.status in rules.OPEN:
-            mailing.status = Status.cancelled
-        await session.flush()
-        stopped = await cancel_of_deleted(session, mailing_id)
-        await note(session, "mailing.deleted", by=caller, mailing_id=mailing_id, stopped=stopped)
-
-
-async def _edit(session: AsyncSession, mailing_id: int, given: dict[str, Any], *, by: str) -> MailingOut:
-    mailing = await MailingRepository(session=session).locked(mailing_id)
-    old = MailingOut.of(mailing)
-    status, now = Status(mailing.status), await database_now(session)
-    rules.refuse_edit_of_closed(status)
-    changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
-    rules.refuse_moved_start(status, old=mailing.starts_at, new=changes.get("starts_at", mailing.starts_at))
-    if "ends_at" in changes:
-        _refuse_passed_end(changes["ends_at"], now)
-    for name, value in changes.items():
-        setattr(mailing, name, value)
-    if mailing.ends_at <= mailing.starts_at:
-        raise Invalid(FieldError("ends_at", "must be after starts_at"))
-    if "text" in changes:
-        mailing.text_revision += 1
-    if changes.keys() & PLAN_COLUMNS and status is not Status.scheduled:
-        mailing.revision += 1
-        mailing.audience_upto = None
-    if status is Status.scheduled and mailing.starts_at <= now:
-        mailing.status, mailing.launched_at = Status.running, now
-    if changes:
-        mailing.updated_at = now
-        await session.flush()
-        await wake(session, mailing)
-        difference = audit.difference(old, MailingOut.of(mailing))
-        await note(session, "mailing.edited", by=by, mailing_id=mailing_id, **difference)
-    return MailingOut.of(mailing)
-
-
-def _refuse_passed_end(ends_at: datetime, now: datetime) -> None:
-    if ends_at <= now:
-        raise Invalid(FieldError("ends_at", "must lie in the future"))
+        await editing.remove(session, mailing_id, by=caller)

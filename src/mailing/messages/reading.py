@@ -1,6 +1,6 @@
 """Reading messages: one with its attempts, and pages of a mailing's messages."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import RowMapping, text
@@ -70,6 +70,23 @@ _PAGE = text(f"""
     ORDER BY m.id
 """)  # noqa: S608 - composed from constants of this module
 
+# The newest first. Index: message_once; a client has as many messages as there were mailings, so they are sorted.
+_OF_CLIENT = text(f"""
+    SELECT {_COLUMNS} FROM message m JOIN mailing g ON g.id = m.mailing_id
+    LEFT JOIN client c ON c.id = m.client_id CROSS JOIN gateway w
+    WHERE m.client_id = :client_id AND m.id < :before AND g.deleted_at IS NULL ORDER BY m.id DESC LIMIT :count
+""")  # noqa: S608 - composed from constants of this module
+
+# Index: message_once.
+_COUNTS_OF_CLIENT = text("SELECT status, count(*) FROM message WHERE client_id = :client_id GROUP BY status")
+
+
+# The client by its phone, then message_once: at most one.
+_TO = text(f"""
+    SELECT {_COLUMNS} FROM client c JOIN message m ON m.client_id = c.id AND m.mailing_id = :mailing_id
+    JOIN mailing g ON g.id = m.mailing_id CROSS JOIN gateway w WHERE c.phone = :phone
+""")  # noqa: S608 - composed from constants of this module
+
 
 async def message_story(session: AsyncSession, message_id: int) -> MessageStory:
     row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
@@ -88,6 +105,23 @@ async def messages_of(
     statuses = [status.value] if status else [each.value for each in Status]
     page = {"mailing_id": mailing_id, "statuses": statuses, "cursor": cursor, "count": limit + 1}
     return [MessageOut(**_fields(row)) for row in (await session.execute(_PAGE, page)).mappings()]
+
+
+async def message_to(session: AsyncSession, mailing_id: int, *, phone: str) -> MessageOut | None:
+    """By the phone that the client has now."""
+    row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
+    return MessageOut(**_fields(row)) if row else None
+
+
+async def messages_of_client(session: AsyncSession, client_id: int, *, before: int, limit: int) -> Sequence[MessageOut]:
+    """One more than `limit`, if there is one. `before` is an id: a page goes on below its last message."""
+    page = {"client_id": client_id, "before": before, "count": limit + 1}
+    return [MessageOut(**_fields(row)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
+
+
+async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[Status, int]:
+    rows = await session.execute(_COUNTS_OF_CLIENT, {"client_id": client_id})
+    return {Status(status): count for status, count in rows}
 
 
 def _fields(row: RowMapping) -> dict[str, Any]:

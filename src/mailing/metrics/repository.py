@@ -12,7 +12,7 @@ STATUSES = ("pending", "sending", "sent", "failed", "cancelled", "expired", "unk
 
 
 class Connections(msgspec.Struct, frozen=True):
-    """Of one part of Mailing, such as api; `state` is busy or idle."""
+    """Of one part of Mailing, such as api; `state` is busy, idle or hidden."""
 
     part: str
     state: str
@@ -118,9 +118,11 @@ _WAITING = text(f"""
     ) counted GROUP BY 1
 """)  # noqa: S608 - composed from constants of this module
 
-# Parts as `db.create_engine` and the queue name themselves. Of other users' sessions the server shows no state.
+# Parts as `db.create_engine` and the queue name themselves. Of another role's connections the
+# server tells no state.
 _CONNECTIONS = text("""
-    SELECT substr(application_name, 9), CASE WHEN state = 'idle' THEN 'idle' ELSE 'busy' END, count(*)
+    SELECT substr(application_name, 9),
+        CASE WHEN state IS NULL THEN 'hidden' WHEN state = 'idle' THEN 'idle' ELSE 'busy' END, count(*)
     FROM pg_stat_activity
     WHERE datname = current_database()
       AND application_name IN ('mailing-api', 'mailing-worker', 'mailing-queue', 'mailing-cli')
@@ -128,8 +130,7 @@ _CONNECTIONS = text("""
 """)
 
 _SERVER = text("""
-    SELECT count(*), current_setting('max_connections')::int FROM pg_stat_activity
-    WHERE backend_type = 'client backend'
+    SELECT sum(numbackends)::int, current_setting('max_connections')::int FROM pg_stat_database
 """)
 
 # One row a mailing.

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import ClientRepository, list_clients
 from mailing.clients.schemas import ClientOut
+from mailing.clients.upload.repository import forget_rows
 from mailing.db import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.events import note
@@ -65,8 +66,10 @@ async def erase(sessions: Sessions, phone: str, *, patience_s: float = CALLS_END
     """Interrupted, it is simply run again. Conflict when a message is still in a call after `patience_s`."""
     async with transaction(sessions) as session:
         await repository.enter_erasure(session, phone)
-        client = await _remove_client(session, phone)
+        client_id = await _remove_client(session, phone)
+        await repository.blank_events(session, phone, client_id)
         await repository.forget_answers(session, phone)
+        await forget_rows(session, phone)
     deadline = asyncio.get_running_loop().time() + patience_s
     messages = 0
     while True:
@@ -74,19 +77,24 @@ async def erase(sessions: Sessions, phone: str, *, patience_s: float = CALLS_END
             messages += await blank_phone(session, phone)
         async with transaction(sessions) as session:
             if not await holds_phone(session, phone):
-                return Erased(client, messages)
+                return Erased(client_id is not None, messages)
         if asyncio.get_running_loop().time() > deadline:
             raise Conflict("A message to this phone is still in a call; erase again when a worker has settled it.")
         await asyncio.sleep(1)
 
 
-async def _remove_client(session: AsyncSession, phone: str) -> bool:
-    """Its unsent messages are cancelled, as by DELETE."""
-    [*found] = await list_clients(session, {"phone": phone}, after=0, limit=1)
-    for client in found:
-        await ClientRepository(session).remove(client.id, by=ACTOR)
-        await note(session, "client.erased", by=ACTOR, client_id=client.id)
-    return bool(found)
+async def _remove_client(session: AsyncSession, phone: str) -> int | None:
+    """Its unsent messages are cancelled, as by DELETE. None: there is no client."""
+    client_id = await _client_id(session, phone)
+    if client_id is None:
+        return None
+    await ClientRepository(session).remove(client_id, by=ACTOR)
+    await note(session, "client.erased", by=ACTOR, client_id=client_id)
+    return client_id
+
+
+async def _client_id(session: AsyncSession, phone: str) -> int | None:
+    return next((client.id for client in await list_clients(session, {"phone": phone}, after=0, limit=1)), None)
 
 
 async def lift(sessions: Sessions, phone: str) -> None:

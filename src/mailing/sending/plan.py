@@ -7,8 +7,8 @@ from mailing.db import Sessions, transaction
 from mailing.log import get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, begin_plan, continue_plan, database_now, end_plan
+from mailing.mailings.schedule import opening
 from mailing.messages.openings import Audience, cancel_unselected, next_slice, plan_slice
-from mailing.sending.schedule import opening
 
 logger = get(__name__)
 

@@ -18,6 +18,7 @@ from mailing.log import get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
 from mailing.mailings.rules import Status
+from mailing.mailings.schedule import opening
 from mailing.mailings.window import LocalWindow
 from mailing.messages.openings import Opening
 from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record
@@ -25,7 +26,6 @@ from mailing.messages.states import Status as MessageStatus
 from mailing.sending.call import Call
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Moment, after_call, not_called
-from mailing.sending.schedule import opening
 from mailing.sending.watch import Watch
 from mailing.tallies import GATE_SECONDS, LEASES_LOST, POSTPONED
 

@@ -8,11 +8,11 @@ from mailing.events import WORKER, note
 from mailing.log import count, get
 from mailing.mailings.repository import MailingRepository, database_now, finish
 from mailing.mailings.rules import Status
+from mailing.mailings.schedule import opening
 from mailing.messages.cancelling import cancel_of_mailing
 from mailing.messages.openings import reopen, zones_of_closed
 from mailing.messages.repository import expire_of_mailing
 from mailing.restoration.repository import restored
-from mailing.sending.schedule import opening
 
 logger = get(__name__)
 

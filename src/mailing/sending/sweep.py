@@ -5,6 +5,7 @@ from mailing.db import Sessions, transaction
 from mailing.gateway.repository import forget_old_calls
 from mailing.log import get
 from mailing.mailings.repository import needs
+from mailing.messages.pace import forget_old_minutes
 from mailing.messages.repository import reclaim_lost
 from mailing.restoration.repository import restored
 from mailing.sending.next_step import Policy
@@ -12,7 +13,7 @@ from mailing.sending.next_step import Policy
 logger = get(__name__)
 
 RECLAIM = 1000
-FORGET = 5000  # keys; a worker keeps up with 1,000 new ones a second
+FORGET = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
 async def sweep(sessions: Sessions, policy: Policy) -> int:
@@ -26,6 +27,7 @@ async def sweep(sessions: Sessions, policy: Policy) -> int:
     reclaimed = await _reclaim(sessions, policy)
     async with transaction(sessions) as session:
         await forget_old_calls(session)
+        await forget_old_minutes(session, FORGET)
         for found in await needs(session):
             if found.plan:
                 await queue.defer(session, "plan_mailing", mailing_id=found.mailing_id)

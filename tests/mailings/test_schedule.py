@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, time, timedelta
 
+from mailing.mailings.schedule import opening
 from mailing.mailings.window import LocalWindow
-from mailing.sending.schedule import opening
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 END = NOON + timedelta(days=2)

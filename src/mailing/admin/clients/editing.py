@@ -1,0 +1,97 @@
+"""A client is added, changed and deleted."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.params import FromPath
+
+from mailing.access.roles import Role
+from mailing.admin.clients.form import client_of, typed_of
+from mailing.admin.clients.wording import by_field
+from mailing.admin.door import needs
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.clients.repository import ERASED, ClientRepository, get_client
+from mailing.clients.timezone import offered
+from mailing.errors import Conflict, FieldError, Invalid
+from mailing.messages.reading import counts_of_client
+from mailing.messages.states import Status
+from mailing.web import Caller, Id, Session
+
+EMPTY = {"phone": "", "operator_code": "", "tag": "", "timezone": "", "opted_out": "", "was_opted_out": ""}
+
+
+@get("/new", guards=[needs(Role.EDITOR)])
+async def new(request: Request[Any, Any, Any]) -> Response[str]:
+    return _form(request, EMPTY)
+
+
+@post("/new", guards=[needs(Role.EDITOR)], status_code=303)
+async def create(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
+) -> Response[Any]:
+    typed = EMPTY | dict(await form(request))
+    try:
+        client = await ClientRepository(session).create(client_of(typed), by=caller)
+    except (Invalid, Conflict) as refused:
+        await session.rollback()
+        return _refusal(request, typed, refused, viewer=viewer)
+    return seen_other(f"/admin/clients/{client.id}", notice=viewer.gettext("The client was added."))
+
+
+@get("/{client_id:int}/edit", guards=[needs(Role.EDITOR)])
+async def edit(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
+    client = await get_client(session, client_id)
+    return _form(request, typed_of(client), client_id=client_id)
+
+
+@post("/{client_id:int}/edit", guards=[needs(Role.EDITOR)], status_code=303)
+async def change(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller
+) -> Response[Any]:
+    typed = EMPTY | dict(await form(request))
+    try:
+        await ClientRepository(session).replace(client_id, client_of(typed), by=caller)
+    except (Invalid, Conflict) as refused:
+        await session.rollback()
+        return _refusal(request, typed, refused, viewer=viewer, client_id=client_id)
+    return seen_other(f"/admin/clients/{client_id}", notice=viewer.gettext("The client was changed."))
+
+
+def _form(request: Request[Any, Any, Any], typed: Mapping[str, str], *, client_id: int | None = None) -> Response[str]:
+    zones = offered()
+    return page(request, "clients/form.html", typed=typed, client_id=client_id, zones=zones, errors={}, taken=False)
+
+
+def _refusal(
+    request: Request[Any, Any, Any],
+    typed: Mapping[str, str],
+    refused: Invalid | Conflict,
+    *,
+    viewer: Viewer,
+    client_id: int | None = None,
+) -> Response[str]:
+    """The API's word for a phone that is taken tells how to find its client there; here the page leads to it."""
+    taken = isinstance(refused, Conflict) and FieldError("phone", ERASED) not in refused.errors
+    errors = by_field(viewer, [FieldError("phone", "belongs to another client")] if taken else refused.errors)
+    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": offered()}
+    return page(request, "clients/form.html", status=400, errors=errors, taken=taken, **shown)
+
+
+@get("/{client_id:int}/delete", guards=[needs(Role.EDITOR)])
+async def ask(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
+    client = await get_client(session, client_id)
+    counts = await counts_of_client(session, client_id)
+    unsent = counts.get(Status.pending, 0) + counts.get(Status.sending, 0)
+    kept = sum(counts.values()) - unsent
+    return page(request, "clients/delete.html", client=client, unsent=unsent, kept=kept)
+
+
+@post("/{client_id:int}/delete", guards=[needs(Role.EDITOR)], status_code=303)
+async def remove(session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller) -> Response[None]:
+    await ClientRepository(session).remove(client_id, by=caller)
+    return seen_other("/admin/clients", notice=viewer.gettext("The client was deleted."))
+
+
+HANDLERS = [new, create, edit, change, ask, remove]

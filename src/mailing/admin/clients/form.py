@@ -1,0 +1,85 @@
+"""The forms of the client's pages: what was typed, and what it means."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+
+from mailing.admin.viewer import Viewer
+from mailing.clients.phone import LENGTH
+from mailing.clients.schemas import ClientIn, ClientOut
+from mailing.clients.search import FIRST, Place, Search
+from mailing.parsing import check
+from mailing.web import MAX_ID
+
+LONGEST = 100  # characters of a filter
+
+_PLACE = re.compile("[0-9]{1,19}").fullmatch
+_OPTED_OUT = {"yes": True, "no": False}
+
+
+class Asked(Struct):
+    """`typed` goes back into the form; `errors` by field."""
+
+    search: Search
+    place: Place
+    typed: Mapping[str, str]
+    errors: dict[str, str]
+
+
+def asked(query: Mapping[str, str], viewer: Viewer) -> Asked:
+    typed = {name: _visible(query.get(name, "")) for name in Search.__struct_fields__}
+    digits = {name: _digits(typed[name]) for name in ("begins", "ends", "operator_code")}
+    bad = [name for name, found in digits.items() if found is None]
+    errors = {name: viewer.gettext("Up to 11 digits, such as 7916 or 4567.") for name in bad}
+    texts = {name: found or "" for name, found in digits.items()} | {"tag": typed["tag"], "timezone": typed["timezone"]}
+    search = Search(**texts, opted_out=_OPTED_OUT.get(typed["opted_out"]))
+    return Asked(replace(search, begins=_from_seven(search.begins)), _place(query), typed, errors)
+
+
+def _visible(text: str) -> str:
+    return "".join(sign for sign in text.strip() if sign.isprintable())[:LONGEST]
+
+
+def _digits(text: str) -> str | None:
+    """Of a phone as people write it: without what they put between the digits."""
+    digits = re.sub(r"[\s()+-]", "", text)
+    return digits if re.fullmatch(f"[0-9]{{0,{LENGTH}}}", digits) else None
+
+
+def _from_seven(digits: str) -> str:
+    """Here nothing is sent, so what people write for 7 may be guessed: 8, or nothing before a 9."""
+    if digits.startswith("8"):
+        return "7" + digits[1:]
+    return ("7" + digits)[:LENGTH] if digits.startswith("9") else digits
+
+
+def _place(query: Mapping[str, str]) -> Place:
+    for name in ("after", "before"):
+        position = query.get(name, "")
+        if _PLACE(position) and int(position) <= MAX_ID:
+            return Place(int(position), backwards=name == "before")
+    return FIRST
+
+
+def client_of(typed: Mapping[str, str]) -> ClientIn:
+    """Raises Invalid. An opt-out that came while the form was open is not undone: only a changed box counts."""
+    given: dict[str, Any] = {name: typed.get(name, "") for name in ("phone", "timezone")}
+    given |= {name: typed[name] for name in ("operator_code", "tag") if typed.get(name)}
+    client = check(given, ClientIn)
+    opted_out = typed.get("opted_out") == "yes"
+    return replace(client, opted_out=UNSET if opted_out == (typed.get("was_opted_out") == "yes") else opted_out)
+
+
+def typed_of(client: ClientOut) -> dict[str, str]:
+    opted_out = "yes" if client.opted_out else ""
+    return {
+        "phone": client.phone,
+        "operator_code": client.operator_code,
+        "tag": client.tag or "",
+        "timezone": client.timezone,
+        "opted_out": opted_out,
+        "was_opted_out": opted_out,
+    }

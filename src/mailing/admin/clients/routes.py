@@ -1,0 +1,93 @@
+"""`/admin/clients`: the search, a client's page, the export."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from litestar import Request, Response, Router, get
+from litestar.datastructures import State
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from mailing.access.roles import Role
+from mailing.admin.clients import editing, uploading
+from mailing.admin.clients.form import Asked, asked
+from mailing.admin.door import needs
+from mailing.admin.pages import page
+from mailing.admin.viewer import CurrentViewer
+from mailing.clients import transfer
+from mailing.clients.history import newest_events
+from mailing.clients.repository import get_client
+from mailing.clients.routes import csv_file
+from mailing.clients.search import FIRST, Found, Place, known_tags, known_timezones, search_clients
+from mailing.messages.reading import messages_of_client
+from mailing.web import MAX_ID, Id, Session
+
+PAGE = 50
+TAGS_OFFERED = 500
+ZONES_OFFERED = 500
+MESSAGES = 50
+EVENTS = 50
+
+
+@get("/", guards=[needs(Role.VIEWER)])
+async def list_(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[str]:
+    question = asked(request.query_params, viewer)
+    found = Found([], before=None, after=None)
+    if not question.errors:
+        found = await search_clients(session, question.search, place=question.place, limit=PAGE)
+    return page(
+        request,
+        "clients/list.html",
+        status=400 if question.errors else 200,
+        clients=found.clients,
+        typed=question.typed,
+        errors=question.errors,
+        filtered=any(question.typed.values()),
+        tags=await known_tags(session, count=TAGS_OFFERED),
+        zones=[(zone, zone) for zone in await known_timezones(session, count=ZONES_OFFERED)],
+        **_neighbours(question, found),
+    )
+
+
+def _neighbours(question: Asked, found: Found) -> dict[str, str]:
+    """The addresses of the pages around this one; empty where there is none."""
+    return {
+        "first_page": _address(question.typed, FIRST) if question.place != FIRST else "",
+        "previous_page": _address(question.typed, found.before) if found.before else "",
+        "next_page": _address(question.typed, found.after) if found.after else "",
+    }
+
+
+def _address(typed: Mapping[str, str], place: Place) -> str:
+    at = {} if place == FIRST else {"before" if place.backwards else "after": place.position}
+    query = urlencode({name: value for name, value in typed.items() if value} | at)
+    return "/admin/clients" + (f"?{query}" if query else "")
+
+
+@get("/{client_id:int}", guards=[needs(Role.VIEWER)])
+async def read(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
+    client = await get_client(session, client_id)
+    before = request.query_params.get("before", "")
+    below = min(int(before), MAX_ID) if before.isascii() and before.isdigit() and len(before) < 20 else MAX_ID
+    messages = await messages_of_client(session, client_id, before=below, limit=MESSAGES)
+    more = len(messages) > MESSAGES
+    here = f"/admin/clients/{client_id}"
+    return page(
+        request,
+        "clients/client.html",
+        client=client,
+        messages=messages[:MESSAGES],
+        first_page=here if below < MAX_ID else "",
+        next_page=f"{here}?before={messages[MESSAGES - 1].id}" if more else "",
+        events=await newest_events(session, client_id, count=EVENTS),
+    )
+
+
+@get("/export", guards=[needs(Role.EDITOR)])
+async def export(state: State) -> Stream:
+    """Everybody's phone at once: not for those who only look."""
+    return await csv_file(transfer.export_clients(state.sessions), name="clients.csv")
+
+
+clients = Router("/clients", route_handlers=[list_, read, export, *editing.HANDLERS, *uploading.HANDLERS])

@@ -1,0 +1,144 @@
+"""A file of clients: chosen, looked at, imported by a worker, its result."""
+
+import os
+from typing import Any
+
+from litestar import Request, Response, get, post
+from litestar.datastructures import State, UploadFile
+from litestar.exceptions import HTTPException
+from litestar.params import FromPath
+from litestar.response import Stream
+
+from mailing.access.roles import Role
+from mailing.admin.clients.wording import said
+from mailing.admin.door import needs
+from mailing.admin.pages import page, seen_other
+from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.clients.routes import csv_file
+from mailing.clients.rows import COLUMNS
+from mailing.clients.upload import keeping, repository
+from mailing.clients.upload.job import REFUSALS_KEPT
+from mailing.clients.upload.keeping import SIZE_LIMIT
+from mailing.clients.upload.schemas import Status, Upload
+from mailing.clients.upload.verdict import verdict_of
+from mailing.errors import FieldError, Invalid
+from mailing.web import Caller, Id, Session
+
+BODY_LIMIT = SIZE_LIMIT + 100_000  # bytes; what a form puts around its file is less
+UPLOADS_SHOWN = 10
+REFUSALS_SHOWN = 20
+
+
+@get("/upload", guards=[needs(Role.EDITOR)])
+async def choose(request: Request[Any, Any, Any], session: Session) -> Response[str]:
+    return await _choice(request, session, error="")
+
+
+@post("/upload", guards=[needs(Role.EDITOR)], status_code=303, request_max_body_size=BODY_LIMIT)
+async def send(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
+) -> Response[Any]:
+    try:
+        file = await _file(request)
+        upload_id = await keeping.keep(session, file.read, name=file.filename, size=_size(file), by=caller)
+    except Invalid as refused:
+        error = " ".join(_capital(said(viewer, each.message)) for each in refused.errors)
+        return await _choice(request, session, error=error)
+    return seen_other(f"/admin/clients/uploads/{upload_id}")
+
+
+async def _file(request: Request[Any, Any, Any]) -> UploadFile:
+    try:
+        file = (await request.form()).get("file")
+    except HTTPException as refused:
+        too_large = FieldError("file", f"is larger than {SIZE_LIMIT // 10**6} MB; split it into several files")
+        raise Invalid(too_large) if refused.status_code == 413 else refused from None
+    except (UnicodeDecodeError, LookupError):
+        file = None
+    if not isinstance(file, UploadFile):
+        raise Invalid(FieldError("file", "choose a file first"))
+    return file
+
+
+def _size(file: UploadFile) -> int:
+    size = file.file.seek(0, os.SEEK_END)
+    file.file.seek(0)
+    return size
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:] + "."
+
+
+async def _choice(request: Request[Any, Any, Any], session: Session, *, error: str) -> Response[str]:
+    return page(
+        request,
+        "clients/upload.html",
+        status=400 if error else 200,
+        error=error,
+        uploads=await repository.newest_uploads(session, count=UPLOADS_SHOWN),
+        columns=COLUMNS,
+        megabytes=SIZE_LIMIT // 10**6,
+        days=repository.RESULT_KEPT_D,
+    )
+
+
+@get("/uploads/{upload_id:int}", guards=[needs(Role.EDITOR)])
+async def show(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]
+) -> Response[str]:
+    """The preview, then the progress, then the result: whatever it has come to."""
+    upload = await repository.get_upload(session, upload_id)
+    if upload.status == Status.uploaded:
+        return await _preview(request, session, viewer, upload)
+    return await _outcome(request, session, viewer, upload)
+
+
+async def _preview(request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload) -> Response[str]:
+    return page(
+        request,
+        "clients/preview.html",
+        upload=upload,
+        preview=await keeping.preview_of(session, upload),
+        hours=repository.UNCONFIRMED_KEPT_H,
+        said=_saying(viewer),
+    )
+
+
+async def _outcome(request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload) -> Response[str]:
+    return page(
+        request,
+        "clients/outcome.html",
+        upload=upload,
+        reasons=[said(viewer, line) for line in (upload.error or "").splitlines()],
+        refusals=await repository.refusals_of(session, upload.id, count=REFUSALS_SHOWN),
+        capped=await repository.count_refusals(session, upload.id) >= REFUSALS_KEPT,
+        most=REFUSALS_KEPT,
+        days=repository.RESULT_KEPT_D,
+        said=_saying(viewer),
+    )
+
+
+def _saying(viewer: Viewer) -> Any:  # noqa: ANN401 - a function of the template
+    return lambda message: said(viewer, message)
+
+
+@post("/uploads/{upload_id:int}/import", guards=[needs(Role.EDITOR)], status_code=303)
+async def confirm(session: Session, caller: Caller, upload_id: FromPath[Id]) -> Response[None]:
+    await keeping.confirm(session, upload_id, by=caller)
+    return seen_other(f"/admin/clients/uploads/{upload_id}")
+
+
+@post("/uploads/{upload_id:int}/discard", guards=[needs(Role.EDITOR)], status_code=303)
+async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]) -> Response[None]:
+    await keeping.discard(session, upload_id)
+    return seen_other("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
+
+
+@get("/uploads/{upload_id:int}/verdict", guards=[needs(Role.EDITOR)])
+async def verdict(session: Session, state: State, upload_id: FromPath[Id]) -> Stream:
+    upload = await repository.get_upload(session, upload_id)
+    return await csv_file(verdict_of(state.sessions, upload.id), name=f"left-out-{upload.id}.csv")
+
+
+HANDLERS = [choose, send, show, confirm, discard, verdict]

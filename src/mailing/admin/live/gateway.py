@@ -1,0 +1,117 @@
+"""`/admin/gateway`: how the gateway does, and what a person may change while messages go out."""
+
+from functools import partial
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from msgspec import Struct
+
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.live import part
+from mailing.admin.live.charts import columns, segments
+from mailing.admin.live.shared import shared
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.viewer import CurrentViewer
+from mailing.db import Sessions, transaction
+from mailing.gateway import control, repository
+from mailing.gateway.repository import State
+from mailing.gateway.schemas import GatewayPatch
+from mailing.mailings.rules import Status
+from mailing.messages.calls import RecentCalls, recent_calls
+from mailing.statistics.overview import open_mailings
+from mailing.web import Caller, Session
+
+EVERY_S = 2
+READ_FOR_S = 1.5
+PATH = "/admin/gateway"
+
+
+class Look(Struct, frozen=True):
+    state: State
+    calls: RecentCalls
+
+
+@get("/gateway", guards=[needs(Role.VIEWER)])
+async def gateway_page(request: Request[Any, Any, Any]) -> Response[str]:
+    look = await _look(request)
+    return _whole(request, look, errors={}, rate=f"{look.state.rate:g}")
+
+
+@get("/gateway/live", guards=[needs(Role.VIEWER)])
+async def gateway_live(request: Request[Any, Any, Any]) -> Response[str]:
+    return part.again(request, "live/calls.html", every_s=EVERY_S, **_shown(await _look(request)))
+
+
+@post("/gateway/rate", guards=[needs(Role.SENDER)], status_code=303)
+async def change_rate(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
+) -> Response[Any]:
+    given = (await form(request)).get("rate", "")
+    rate = _rate(given)
+    if rate is None:
+        wrong = viewer.gettext("Enter a number from 0 to 100000; 0 means no limit.")
+        return _whole(request, await _look(request), errors={"rate": wrong}, rate=given)
+    await control.change_rate(session, rate, by=caller)
+    return seen_other(PATH, notice=viewer.gettext("The rate limit is changed; workers keep it from a second later on."))
+
+
+def _rate(given: str) -> float | None:
+    try:
+        return msgspec.convert({"rate": given.replace(",", ".")}, GatewayPatch, strict=False).rate
+    except msgspec.ValidationError:
+        return None
+
+
+@get("/gateway/stop", guards=[needs(Role.SENDER)])
+async def confirm_stop(request: Request[Any, Any, Any], session: Session) -> Response[str]:
+    """In numbers: what the stop would hold back."""
+    running = [line for line in await open_mailings(session) if line.status is Status.running]
+    waiting = sum(line.counts.pending for line in running)
+    in_calls = sum(line.counts.sending for line in running)
+    return page(request, "live/stop.html", mailings=len(running), waiting=waiting, in_calls=in_calls)
+
+
+@post("/gateway/stop", guards=[needs(Role.SENDER)], status_code=303)
+async def stop(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
+    await control.stop(session, by=caller)
+    return seen_other(PATH, notice=viewer.gettext("All sending is stopped."))
+
+
+@post("/gateway/start", guards=[needs(Role.SENDER)], status_code=303)
+async def start(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
+    await control.start(session, by=caller)
+    return seen_other(PATH, notice=viewer.gettext("Sending goes on; workers notice within a few seconds."))
+
+
+@post("/gateway/probe", guards=[needs(Role.SENDER)], status_code=303)
+async def probe(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
+    await control.probe(session, by=caller)
+    return seen_other(PATH, notice=viewer.gettext("The gateway is tried now."))
+
+
+async def _look(request: Request[Any, Any, Any]) -> Look:
+    return await shared(request).read("gateway", partial(read_look, request.app.state.sessions), for_s=READ_FOR_S)
+
+
+async def read_look(sessions: Sessions) -> Look:
+    async with transaction(sessions) as session:
+        return Look(await repository.read(session), await recent_calls(session))
+
+
+def _whole(request: Request[Any, Any, Any], look: Look, *, errors: dict[str, str], rate: str) -> Response[str]:
+    answer = part.whole(
+        request, "live/gateway.html", "live/calls.html", every_s=EVERY_S, errors=errors, rate=rate, **_shown(look)
+    )
+    answer.status_code = 400 if errors else 200
+    return answer
+
+
+def _shown(look: Look) -> dict[str, object]:
+    return {
+        "state": look.state,
+        "calls": look.calls,
+        "bar": segments({outcome.value: calls for outcome, calls in look.calls.outcomes.items()}),
+        "columns": columns([stretch.calls for stretch in look.calls.latencies]),
+    }

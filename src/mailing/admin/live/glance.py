@@ -1,0 +1,45 @@
+"""Health at a glance: everything that sending needs, and the mailings under way."""
+
+from datetime import datetime
+
+from msgspec import Struct
+
+from mailing import queue
+from mailing.db import Sessions, transaction
+from mailing.gateway import repository as gateway
+from mailing.gateway.repository import State
+from mailing.messages.calls import RecentCalls, recent_calls
+from mailing.reports.outlook import Outlook, outlook
+from mailing.settings import Settings
+from mailing.statistics.overview import Overview, open_mailings
+
+READ_FOR_S = 1.5
+
+
+class Glance(Struct, frozen=True):
+    """`jobs` wait for a worker, the oldest for `late_s`."""
+
+    now: datetime
+    gateway: State
+    calls: RecentCalls
+    workers: int
+    jobs: int
+    late_s: float
+    report: Outlook
+    mailings: list[Overview]
+
+
+async def glance(sessions: Sessions, settings: Settings) -> Glance:
+    async with transaction(sessions) as session:
+        state = await gateway.read(session)
+        ready = [jobs for jobs in await queue.standing(session) if jobs.state == "ready"]
+        return Glance(
+            now=state.now,
+            gateway=state,
+            calls=await recent_calls(session),
+            workers=await queue.workers(session),
+            jobs=sum(jobs.count for jobs in ready),
+            late_s=max((jobs.age_s for jobs in ready), default=0.0),
+            report=await outlook(session, settings, now=state.now),
+            mailings=await open_mailings(session),
+        )

@@ -1,0 +1,87 @@
+"""`/admin/mailings/{id}`: one mailing, as it goes."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from litestar import Request, Response, get
+from msgspec import Struct
+
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.live import part
+from mailing.admin.live.charts import columns, segments
+from mailing.admin.live.shared import shared
+from mailing.db import Sessions, transaction
+from mailing.mailings.repository import MailingRepository
+from mailing.mailings.rules import OPEN
+from mailing.mailings.schemas import MailingOut
+from mailing.messages.pace import Course, course
+from mailing.statistics.history import Act, acts_on_mailing
+from mailing.statistics.progress import Progress, progress_of
+from mailing.web import Id
+from mailing.zones import zone_named
+
+EVERY_S = 2
+READ_FOR_S = 1.5
+BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled")
+
+
+class Look(Struct, frozen=True):
+    mailing: MailingOut
+    progress: Progress
+    course: Course | None
+    acts: list[Act]
+
+
+@get("/mailings/{mailing_id:int}", guards=[needs(Role.VIEWER)])
+async def mailing_page(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
+    look = await _look(request, mailing_id)
+    values = _shown(look)
+    return part.whole(
+        request, "live/mailing.html", "live/progress.html", every_s=_every_s(look), acts=look.acts, **values
+    )
+
+
+@get("/mailings/{mailing_id:int}/live", guards=[needs(Role.VIEWER)])
+async def mailing_live(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
+    look = await _look(request, mailing_id)
+    return part.again(request, "live/progress.html", every_s=_every_s(look), **_shown(look))
+
+
+async def _look(request: Request[Any, Any, Any], mailing_id: int) -> Look:
+    reader = partial(read_look, request.app.state.sessions, mailing_id)
+    return await shared(request).read(("mailing", mailing_id), reader, for_s=READ_FOR_S)
+
+
+async def read_look(sessions: Sessions, mailing_id: int) -> Look:
+    async with transaction(sessions) as session:
+        mailing = await MailingRepository(session=session).existing(mailing_id)
+        return Look(
+            MailingOut.of(mailing),
+            await progress_of(session, mailing),
+            await course(session, mailing_id),
+            await acts_on_mailing(session, mailing_id),
+        )
+
+
+def _every_s(look: Look) -> float | None:
+    """A closed mailing's page is still until a person acts, but for messages whose calls are coming back."""
+    return EVERY_S if look.mailing.status in OPEN or look.progress.left else None
+
+
+def _shown(look: Look) -> dict[str, object]:
+    counts = look.progress.counts
+    return {
+        "wall": wall,
+        "mailing": look.mailing,
+        "progress": look.progress,
+        "bar": segments({name: getattr(counts, name) for name in BAR}),
+        "course": look.course,
+        "columns": columns([step.messages for step in look.course.steps]) if look.course else None,
+    }
+
+
+def wall(instant: datetime, zone: str) -> str:
+    """The time of day there."""
+    return f"{instant.astimezone(zone_named(zone)):%H:%M}"

@@ -1,0 +1,115 @@
+"""`/admin/mailings/{id}/messages` and `/admin/messages/{id}`: what became of each message."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast, get_args
+from urllib.parse import urlencode
+
+from litestar import Request, Response, get, post
+from litestar.params import QueryParameter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.viewer import CurrentViewer
+from mailing.events.reading import Place, story
+from mailing.mailings.repository import MailingRepository
+from mailing.mailings.resolving import resolve
+from mailing.mailings.schemas import MailingOut
+from mailing.messages.reading import message_story, message_to, messages_of
+from mailing.messages.schemas import MessageOut, Resolution, Verdict
+from mailing.messages.states import Status
+from mailing.web import Caller, Cursor, Id, Session, decode_cursor, encode_cursor
+
+ON_A_PAGE = 50
+LONGEST_NOTE = 500
+MOST_TOLD = 200
+
+
+@get("/mailings/{mailing_id:int}/messages", guards=[needs(Role.VIEWER)])
+async def messages_page(
+    request: Request[Any, Any, Any],
+    session: Session,
+    mailing_id: Id,
+    status: Annotated[str, QueryParameter()] = "",
+    phone: Annotated[str, QueryParameter()] = "",
+    cursor: Cursor = None,
+) -> Response[str]:
+    """A status that does not exist selects none in particular."""
+    mailing = await MailingRepository(session=session).existing(mailing_id)
+    wanted = Status(status) if status in set(Status) else None
+    digits = "".join(each for each in phone if each in "0123456789")
+    found = await _found(session, mailing_id, status=wanted, phone=digits if phone.strip() else None, cursor=cursor)
+    more = len(found) > ON_A_PAGE
+    here = f"/admin/mailings/{mailing_id}/messages?"
+    kept = {"status": wanted.value} if wanted else {}
+    return page(
+        request,
+        "live/messages.html",
+        mailing=MailingOut.of(mailing),
+        messages=found[:ON_A_PAGE],
+        statuses=list(Status),
+        chosen=wanted,
+        phone=phone,
+        next_page=here + urlencode(kept | {"cursor": encode_cursor(found[ON_A_PAGE - 1].id)}) if more else "",
+        first_page=here + urlencode(kept) if cursor else "",
+    )
+
+
+async def _found(
+    session: AsyncSession, mailing_id: int, *, status: Status | None, phone: str | None, cursor: str | None
+) -> Sequence[MessageOut]:
+    if phone is None:
+        after = decode_cursor(cursor)
+        return await messages_of(session, mailing_id, cursor=after, limit=ON_A_PAGE, status=status)
+    message = await message_to(session, mailing_id, phone=phone)
+    return [message] if message and status in (None, message.status) else []
+
+
+@get("/messages/{message_id:int}", guards=[needs(Role.VIEWER)])
+async def message_page(request: Request[Any, Any, Any], session: Session, message_id: Id) -> Response[str]:
+    return await _story(request, session, message_id, errors={}, sent={})
+
+
+@post("/messages/{message_id:int}/resolve", guards=[needs(Role.SENDER)], status_code=303)
+async def resolve_page(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, message_id: Id, caller: Caller
+) -> Response[Any]:
+    sent = await form(request)
+    errors = _wrong(sent, viewer)
+    if errors:
+        return await _story(request, session, message_id, errors=errors, sent=sent)
+    resolution = Resolution(as_=cast("Verdict", sent["as"]), note=sent.get("note") or None)
+    await resolve(session, message_id, resolution, by=caller)
+    return seen_other(f"/admin/messages/{message_id}", notice=viewer.gettext("What became of it is recorded."))
+
+
+def _wrong(sent: Mapping[str, str], viewer: CurrentViewer) -> dict[str, str]:
+    errors = {}
+    if sent.get("as") not in get_args(Verdict):
+        errors["as-sent"] = viewer.gettext("Say what became of the message.")
+    if len(sent.get("note", "")) > LONGEST_NOTE:
+        errors["note"] = viewer.gettext("The note has more than 500 characters; shorten it.")
+    return errors
+
+
+async def _story(
+    request: Request[Any, Any, Any],
+    session: AsyncSession,
+    message_id: int,
+    *,
+    errors: dict[str, str],
+    sent: Mapping[str, str],
+) -> Response[str]:
+    message = await message_story(session, message_id)
+    told = await story(session, "message_id", message_id, after=Place(), limit=MOST_TOLD)
+    return page(
+        request,
+        "live/message.html",
+        status=400 if errors else 200,
+        story=message,
+        happened=[happened for _, happened in told[:MOST_TOLD]],
+        more=len(told) > MOST_TOLD,
+        errors=errors,
+        sent=sent,
+    )

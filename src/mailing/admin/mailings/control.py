@@ -1,0 +1,115 @@
+"""What is done to a mailing, each on a page of its own that says in numbers what will happen."""
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Controller, Request, Response, get, post
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.language import number
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.errors import Conflict, Invalid
+from mailing.mailings import actions, editing, rules
+from mailing.mailings.models import Mailing
+from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.rules import Status
+from mailing.mailings.schemas import TestIn
+from mailing.parsing import check
+from mailing.statistics.repository import line
+from mailing.web import Caller, Id, Session
+
+Browser = Request[Any, Any, Any]
+SENDER = [needs(Role.SENDER)]
+
+REFUSALS: dict[str, Callable[[Status], object]] = {
+    "pause": rules.after_pause,
+    "resume": rules.after_resume,
+    "cancel": rules.after_cancel,
+    "test": rules.refuse_test,
+}
+
+
+class ControlPages(Controller):
+    path = "/mailings/{mailing_id:int}"
+
+    @get(["/pause", "/resume", "/cancel", "/resend-failed", "/delete"], guards=SENDER)
+    async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
+        action = request.url.path.rstrip("/").rpartition("/")[2]
+        mailing = await MailingRepository(session=session).existing(mailing_id)
+        await _refuse(session, mailing, action=action)
+        counts = await line(session, mailing_id)
+        return page(request, "mailings/confirm.html", action=action, mailing=mailing, counts=counts)
+
+    @post("/pause", guards=SENDER, status_code=303)
+    async def pause(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
+        _, count = await actions.pause(session, mailing_id, by=caller)
+        one = viewer.ngettext("Paused: %(n)s message is held back.", "Paused: %(n)s messages are held back.", count)
+        return _done(viewer, mailing_id, notice=one, count=count)
+
+    @post("/resume", guards=SENDER, status_code=303)
+    async def resume(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
+        await actions.resume(session, mailing_id, by=caller)
+        return _done(viewer, mailing_id, notice=viewer.gettext("The mailing goes on."))
+
+    @post("/cancel", guards=SENDER, status_code=303)
+    async def cancel(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
+        _, count = await actions.cancel(session, mailing_id, by=caller)
+        one = viewer.ngettext("Cancelled: %(n)s message is not sent.", "Cancelled: %(n)s messages are not sent.", count)
+        return _done(viewer, mailing_id, notice=one, count=count)
+
+    @post("/resend-failed", guards=SENDER, status_code=303)
+    async def resend(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
+        _, count = await actions.resend_failed(session, mailing_id, by=caller)
+        one = viewer.ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
+        return _done(viewer, mailing_id, notice=one, count=count)
+
+    @post("/delete", guards=SENDER, status_code=303)
+    async def delete(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
+        count = await editing.remove(session, mailing_id, by=caller)
+        one = viewer.ngettext("Deleted: %(n)s message is not sent.", "Deleted: %(n)s messages are not sent.", count)
+        return seen_other("/admin/mailings", notice=_counted(viewer, one, count))
+
+    @get("/test", guards=SENDER)
+    async def ask_phone(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
+        mailing = await MailingRepository(session=session).existing(mailing_id)
+        await _refuse(session, mailing, action="test")
+        return page(request, "mailings/test.html", mailing=mailing, phone="", errors={})
+
+    @post("/test", guards=SENDER, status_code=303)
+    async def test(
+        self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
+    ) -> Response[Any]:
+        phone = (await form(request)).get("phone", "")
+        try:
+            await actions.test(session, mailing_id, phone=check({"phone": phone}, TestIn).phone, by=caller)
+        except (Invalid, Conflict) as refused:
+            mailing = await MailingRepository(session=session).existing(mailing_id)
+            errors = {"phone": _told(viewer, refused)}
+            return page(request, "mailings/test.html", status=400, mailing=mailing, phone=phone, errors=errors)
+        return _done(viewer, mailing_id, notice=viewer.gettext("The test is on its way."))
+
+
+async def _refuse(session: AsyncSession, mailing: Mailing, *, action: str) -> None:
+    """As the action itself would: no page asks about what can't be done."""
+    status = Status(mailing.status)
+    if action == "resend-failed":
+        rules.refuse_sending_again(status, ends_at=mailing.ends_at, now=await database_now(session))
+    elif action in REFUSALS:
+        REFUSALS[action](status)
+
+
+def _done(viewer: Viewer, mailing_id: int, *, notice: str, count: int = 0) -> Response[None]:
+    return seen_other(f"/admin/mailings/{mailing_id}", notice=_counted(viewer, notice, count))
+
+
+def _counted(viewer: Viewer, notice: str, count: int) -> str:
+    return notice % {"n": number(count, viewer.language)}
+
+
+def _told(viewer: Viewer, refused: Invalid | Conflict) -> str:
+    if isinstance(refused, Conflict):
+        return viewer.gettext(str(refused))
+    return viewer.gettext("Enter the phone of a client, such as 79161234567: nobody else gets a test.")

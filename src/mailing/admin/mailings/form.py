@@ -1,0 +1,143 @@
+"""A mailing as a form has it: every field as it was typed, times in the zone that stands beside them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from litestar import Request
+from msgspec import Struct
+
+from mailing.admin.viewer import Viewer
+from mailing.errors import FieldError, Invalid
+from mailing.mailings.models import Mailing
+from mailing.mailings.rules import Status
+from mailing.mailings.schemas import MailingIn
+from mailing.parsing import check
+from mailing.zones import known_zone, zone_named
+
+LASTS = timedelta(days=1)
+AT_ONCE = "at_once"  # the field of an error: this user's mailings may not begin at once
+
+
+class Entered(Struct, frozen=True):
+    """`starts_at` and `ends_at` as `datetime-local` gives them; an empty start means at once."""
+
+    text: str
+    starts_at: str
+    ends_at: str
+    zone: str
+    tags: list[str]
+    operator_codes: list[str]
+    window_start: str
+    window_end: str
+
+    @classmethod
+    def of(cls, mailing: Mailing, zone: str) -> Self:
+        window = mailing.window
+        return cls(
+            text=mailing.text,
+            starts_at=shown(mailing.starts_at, zone),
+            ends_at=shown(mailing.ends_at, zone),
+            zone=zone,
+            tags=mailing.tags,
+            operator_codes=mailing.operator_codes,
+            window_start=f"{window.start:%H:%M}" if window else "",
+            window_end=f"{window.end:%H:%M}" if window else "",
+        )
+
+    @classmethod
+    def anew(cls, now: datetime, zone: str, *, like: Mailing | None) -> Self:
+        """From the next full hour for a day, in the hours of the day; or like a mailing, but at a time to come."""
+        local = now.astimezone(zone_named(zone)).replace(minute=0) + timedelta(hours=1)
+        begin, lasts = local.astimezone(UTC), like.ends_at - like.starts_at if like else LASTS
+        times = {"starts_at": shown(begin, zone), "ends_at": shown(begin + lasts, zone)}
+        if like:
+            return cls(**(_fields(cls.of(like, zone)) | times))
+        return cls(text="", zone=zone, tags=[], operator_codes=[], window_start="09:00", window_end="21:00", **times)
+
+
+def _fields(entered: Entered) -> dict[str, Any]:
+    return {name: getattr(entered, name) for name in Entered.__struct_fields__}
+
+
+def shown(instant: datetime, zone: str) -> str:
+    return f"{instant.astimezone(zone_named(zone)):%Y-%m-%dT%H:%M}"
+
+
+async def entered(request: Request[Any, Any, Any]) -> Entered:
+    sent = await request.form()
+
+    def many(name: str) -> list[str]:
+        return [value for value in sent.getall(name, []) if isinstance(value, str)]
+
+    def one(name: str) -> str:
+        return next(iter(many(name)), "").strip()
+
+    return Entered(
+        text=next(iter(many("text")), "").replace("\r\n", "\n"),
+        starts_at=one("starts_at"),
+        ends_at=one("ends_at"),
+        zone=one("zone"),
+        tags=many("tags"),
+        operator_codes=many("operator_codes"),
+        window_start=one("window_start"),
+        window_end=one("window_end"),
+    )
+
+
+def mailing_of(entered: Entered, *, now: datetime, stored: Mailing | None = None) -> MailingIn:
+    """Raises Invalid, with the API's field names. What was not touched stays as it is stored, to the second."""
+    if not known_zone(entered.zone):
+        raise Invalid(FieldError("zone", "must be a time zone"))
+    begun = stored is not None and stored.status != Status.scheduled
+    starts_at = None if begun else entered.starts_at or now
+    window = {"start": entered.window_start, "end": entered.window_end}
+    value: dict[str, object] = {
+        "text": entered.text,
+        "starts_at": _instant(starts_at, entered.zone, stored.starts_at if stored else None),
+        "ends_at": _instant(entered.ends_at, entered.zone, stored.ends_at if stored else None),
+        "filter": {"tags": entered.tags, "operator_codes": entered.operator_codes},
+        "local_window": window if any(window.values()) else None,
+    }
+    return check(value, MailingIn)
+
+
+def _instant(given: str | datetime | None, zone: str, stored: datetime | None) -> str | None:
+    """In RFC 3339; None for what is no time in that zone."""
+    if isinstance(given, datetime):
+        return given.isoformat()
+    if stored and given in {None, shown(stored, zone)}:
+        return stored.isoformat()
+    return _local(given or "", zone_named(zone))
+
+
+def _local(given: str, zone: ZoneInfo) -> str | None:
+    """Of an hour that the clocks show twice, the first; an hour that they skip is none."""
+    try:
+        naive = datetime.fromisoformat(given)
+        instant = naive.replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return instant.isoformat() if instant.astimezone(zone).replace(tzinfo=None) == naive else None
+
+
+def sentences(viewer: Viewer, refused: Invalid) -> dict[str, str]:
+    """The rule of each field that was refused, by its name in the form."""
+    rules = {
+        "text": viewer.gettext("Enter a text of 1 to 1,600 characters."),
+        "starts_at": viewer.gettext("Enter the start as a date and a time that exist in this time zone."),
+        AT_ONCE: viewer.gettext("Enter a start that lies ahead: to begin at once is for a sender."),
+        "ends_at": viewer.gettext("Enter an end that lies ahead and after the start, as a date and a time."),
+        "zone": viewer.gettext("Enter a time zone by its name, such as Europe/Moscow."),
+        "window_start": viewer.gettext("Enter two different times of day, or none to send at any hour."),
+        "tags": viewer.gettext("Choose up to 100 tags."),
+        "operator_codes": viewer.gettext("Choose up to 100 operator codes, three digits each."),
+    }
+    names = {_name(error.field) for error in refused.errors}
+    return {"starts_at" if name == AT_ONCE else name: rule for name, rule in rules.items() if name in names}
+
+
+def _name(field: str) -> str:
+    if field.startswith("local_window"):
+        return "window_start"
+    return field.removeprefix("filter.").partition(".")[0]

@@ -1,0 +1,74 @@
+"""What the list and the form ask of the database."""
+
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.mailings.rules import Status
+
+
+class Line(Struct, frozen=True):
+    id: int
+    text: str
+    status: Status
+    starts_at: datetime
+    ends_at: datetime
+    planned: int
+    sent: int
+    waiting: int
+
+
+# The newest first. Index: the primary key, backwards; a rare word walks on, through mailings and not through messages.
+# A database in the C locale, such as the embedded one, knows small and capital letters of ASCII only: hence spellings.
+_LINES = text("""
+    SELECT g.id, g.text, g.status, g.starts_at, g.ends_at, c.planned, c.sent, c.pending + c.sending
+    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
+    WHERE g.id < :before AND g.deleted_at IS NULL AND g.test_of IS NULL
+      AND (CAST(:status AS text) IS NULL OR g.status = :status)
+      AND (CAST(:words AS text) = '' OR g.id::text = :words OR strpos(lower(g.text), lower(:words)) > 0
+        OR EXISTS (SELECT FROM unnest(CAST(:spellings AS text[])) AS s (words) WHERE strpos(g.text, s.words) > 0))
+    ORDER BY g.id DESC LIMIT :count
+""")
+
+
+async def lines(session: AsyncSession, *, words: str, status: Status | None, before: int, limit: int) -> list[Line]:
+    """One row more than `limit`, if there is one; `words` are looked for in the text, or are the mailing's id."""
+    spellings = [words.lower(), words.upper(), words.capitalize()]
+    asked = {"words": words, "spellings": spellings, "status": status, "before": before, "count": limit + 1}
+    return [Line(row[0], row[1], Status(row[2]), *row[3:]) for row in await session.execute(_LINES, asked)]
+
+
+class Choice(Struct, frozen=True):
+    """A tag or an operator code, and how many clients who may be written to have it."""
+
+    value: str
+    clients: int
+
+
+MOST_CHOICES = 100  # as many as a filter may hold
+
+# Every client is read: 1,000,000 take 0.3 s. The most frequent come first.
+_CHOICES = {
+    name: text(f"""
+        SELECT {name}, count(*) FROM client WHERE {name} IS NOT NULL AND NOT opted_out
+        GROUP BY {name} ORDER BY count(*) DESC, {name} LIMIT {MOST_CHOICES}
+    """)  # noqa: S608 - a column's name, from the line below
+    for name in ("tag", "operator_code")
+}
+
+
+async def tags(session: AsyncSession, *, chosen: list[str]) -> list[Choice]:
+    return await _choices(session, "tag", chosen)
+
+
+async def operator_codes(session: AsyncSession, *, chosen: list[str]) -> list[Choice]:
+    return await _choices(session, "operator_code", chosen)
+
+
+async def _choices(session: AsyncSession, name: str, chosen: list[str]) -> list[Choice]:
+    """What is chosen stays to be seen, though no client has it any more."""
+    found = [Choice(*row) for row in await session.execute(_CHOICES[name])]
+    missing = set(chosen) - {choice.value for choice in found}
+    return found + [Choice(value, 0) for value in sorted(missing)]

@@ -1,0 +1,169 @@
+"""`/admin/mailings`: the list, and the form of a mailing with its plan beside it."""
+
+from typing import Annotated, Any
+
+from litestar import Controller, Request, Response, get, post
+from litestar.exceptions import PermissionDeniedException
+from litestar.params import FromQuery, QueryParameter
+from msgspec.structs import asdict
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.mailings import repository
+from mailing.admin.mailings.chart import chart
+from mailing.admin.mailings.form import AT_ONCE, Entered, entered, mailing_of, sentences
+from mailing.admin.pages import page, seen_other
+from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.errors import FieldError, Invalid
+from mailing.mailings import editing, rules
+from mailing.mailings.models import Mailing
+from mailing.mailings.preview import Preview, preview
+from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.rules import Status
+from mailing.mailings.schemas import MailingIn
+from mailing.mailings.segments import segments_of
+from mailing.web import MAX_ID, Caller, Id, Session
+from mailing.zones import zone_names
+
+SHOWN = 50
+
+Browser = Request[Any, Any, Any]
+Before = Annotated[int, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+MailingId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+
+
+class MailingPages(Controller):
+    path = "/mailings"
+
+    @get("/", guards=[needs(Role.VIEWER)])
+    async def show_list(
+        self,
+        request: Browser,
+        session: Session,
+        q: FromQuery[str] = "",
+        status: FromQuery[str] = "",
+        before: Before = MAX_ID,
+    ) -> Response[str]:
+        words = q.replace("\x00", "").strip()
+        kept = Status(status) if status in set(Status) else None
+        found = await repository.lines(session, words=words, status=kept, before=before, limit=SHOWN)
+        rows, more = found[:SHOWN], len(found) > SHOWN
+        asked = {"q": words, "status": kept or ""}
+        return page(
+            request,
+            "mailings/list.html",
+            rows=rows,
+            asked=asked,
+            next_before=rows[-1].id if more else None,
+            paged=before < MAX_ID,
+            statuses=list(Status),
+        )
+
+    @get("/new", guards=[needs(Role.EDITOR)])
+    async def show_new(
+        self, request: Browser, session: Session, viewer: CurrentViewer, like: MailingId = None
+    ) -> Response[str]:
+        original = await MailingRepository(session=session).existing(like) if like else None
+        fields = Entered.anew(await database_now(session), viewer.zone, like=original)
+        return await form_page(request, session, fields)
+
+    @post("/new", guards=[needs(Role.EDITOR)], status_code=303)
+    async def create(self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
+        fields = await entered(request)
+        try:
+            data = await wanted(session, viewer, fields)
+            created = await editing.create(session, data, by=caller)
+        except Invalid as refused:
+            return await form_page(request, session, fields, errors=sentences(viewer, refused))
+        return seen_other(f"/admin/mailings/{created.id}", notice=viewer.gettext("The mailing is stored."))
+
+    @get("/{mailing_id:int}/edit", guards=[needs(Role.EDITOR)])
+    async def show_edit(
+        self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id
+    ) -> Response[str]:
+        mailing = editable(viewer, await MailingRepository(session=session).existing(mailing_id))
+        return await form_page(request, session, Entered.of(mailing, viewer.zone), mailing=mailing)
+
+    @post("/{mailing_id:int}/edit", guards=[needs(Role.EDITOR)], status_code=303)
+    async def change(
+        self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
+    ) -> Response[Any]:
+        fields = await entered(request)
+        mailing = editable(viewer, await MailingRepository(session=session).locked(mailing_id))
+        try:
+            data = await wanted(session, viewer, fields, stored=mailing)
+            await editing.edit(session, mailing_id, asdict(data), by=caller)
+        except Invalid as refused:
+            return await form_page(request, session, fields, mailing=mailing, errors=sentences(viewer, refused))
+        return seen_other(f"/admin/mailings/{mailing_id}", notice=viewer.gettext("The mailing is changed."))
+
+    @post("/plan", guards=[needs(Role.EDITOR)], status_code=200)
+    async def show_plan(
+        self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: MailingId = None
+    ) -> Response[str]:
+        """The plan alone where a script asks for it, else the whole form with the plan."""
+        fields = await entered(request)
+        mailing = await MailingRepository(session=session).existing(mailing_id) if mailing_id else None
+        errors: dict[str, str] = {}
+        plan: Preview | None = None
+        try:
+            data = await wanted(session, viewer, fields, stored=mailing)
+            plan = await preview(session, data, mailing_id=mailing_id)
+        except Invalid as refused:
+            errors = sentences(viewer, refused)
+        if "hx-request" in request.headers:
+            return page(request, "mailings/plan.html", **plan_of(fields, plan), errors=errors, said=True)
+        return await form_page(request, session, fields, mailing=mailing, errors=errors, plan=plan)
+
+
+def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
+    """Raises where its status, or the role, forbids it."""
+    status = Status(mailing.status)
+    rules.refuse_edit_of_closed(status)
+    if status is not Status.scheduled and not viewer.may("sender"):
+        raise PermissionDeniedException("A mailing that has begun is changed by a sender.")
+    return mailing
+
+
+async def wanted(session: AsyncSession, viewer: Viewer, fields: Entered, *, stored: Mailing | None = None) -> MailingIn:
+    """Raises Invalid; an editor's mailing lies ahead, because to start one is a sender's."""
+    now = await database_now(session)
+    data = mailing_of(fields, now=now, stored=stored)
+    if data.starts_at <= now and not viewer.may("sender"):
+        raise Invalid(FieldError(AT_ONCE, "must lie ahead"))
+    return data
+
+
+async def form_page(
+    request: Browser,
+    session: AsyncSession,
+    fields: Entered,
+    *,
+    mailing: Mailing | None = None,
+    errors: dict[str, str] | None = None,
+    plan: Preview | None = None,
+) -> Response[str]:
+    return page(
+        request,
+        "mailings/form.html",
+        status=400 if errors else 200,
+        fields=fields,
+        mailing=mailing,
+        begun=mailing is not None and mailing.status != Status.scheduled,
+        errors=errors or {},
+        tags=await repository.tags(session, chosen=fields.tags),
+        operator_codes=await repository.operator_codes(session, chosen=fields.operator_codes),
+        zones=sorted(zone_names()),
+        said=False,
+        **plan_of(fields, plan),
+    )
+
+
+def plan_of(fields: Entered, plan: Preview | None) -> dict[str, Any]:
+    """The SMS can be counted while the other fields are still being filled in."""
+    return {
+        "plan": plan,
+        "sms": segments_of(fields.text) if fields.text else None,
+        "chart": chart(plan.hours) if plan else None,
+    }

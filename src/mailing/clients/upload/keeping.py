@@ -1,0 +1,64 @@
+"""What people do with an upload: keep it, look at it, have it imported or throw it away."""
+
+from collections.abc import Awaitable, Callable
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import queue
+from mailing.clients.repository import known_phones
+from mailing.clients.upload import repository
+from mailing.clients.upload.preview import Preview, preview
+from mailing.clients.upload.schemas import Upload
+from mailing.errors import Conflict, FieldError, Invalid
+from mailing.events import note
+
+PIECE = 256 * 1024  # bytes
+SIZE_LIMIT = 200_000_000  # bytes, about five million rows
+NAME_LENGTH = 200
+
+Read = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most so many; none at its end
+
+
+async def keep(session: AsyncSession, read: Read, *, name: str, size: int, by: str) -> int:
+    """Returns the upload's id. Raises Invalid for a file that no row could be imported from: nothing is kept then."""
+    if size > SIZE_LIMIT:
+        raise Invalid(FieldError("file", f"is larger than {SIZE_LIMIT // 10**6} MB; split it into several files"))
+    piece = await read(PIECE)
+    preview(piece, complete=len(piece) == size)
+    upload_id = await repository.add_upload(session, name=_shown(name), actor=by, size=size)
+    number = 0
+    while piece:
+        await repository.add_piece(session, upload_id, number=number, data=piece)
+        piece, number = await read(PIECE), number + 1
+    return upload_id
+
+
+def _shown(name: str) -> str:
+    """The file's own name: some browsers send its path."""
+    own = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(sign for sign in own if sign.isprintable())[:NAME_LENGTH] or "clients.csv"
+
+
+async def preview_of(session: AsyncSession, upload: Upload) -> Preview:
+    beginning = await repository.piece_of_upload(session, upload.id, number=0)
+    found = preview(beginning, complete=len(beginning) == upload.size)
+    phones = [row.client[1] for row in found.rows if row.client]
+    known = await known_phones(session, phones)
+    for row in found.rows:
+        row.known = row.client is not None and row.client[1] in known
+    return found
+
+
+async def confirm(session: AsyncSession, upload_id: int, *, by: str) -> None:
+    """A worker begins at once; confirming twice changes nothing."""
+    await repository.get_upload(session, upload_id)
+    if await repository.confirm(session, upload_id):
+        await queue.defer(session, "import_upload", upload_id=upload_id)
+        await note(session, "upload.confirmed", by=by, upload_id=upload_id)
+
+
+async def discard(session: AsyncSession, upload_id: int) -> None:
+    """Raises Conflict once it is confirmed: its rows may be stored already."""
+    await repository.get_upload(session, upload_id)
+    if not await repository.discard(session, upload_id):
+        raise Conflict("This file is being imported, or was.")

@@ -1,0 +1,46 @@
+"""What an import would make of the first rows of a file."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from mailing.clients.rows import LINE_LIMIT, Reading, Refusal, Row
+
+ROWS = 20
+
+
+class PreviewedRow(Struct):
+    """Either right, with `client`, or with `refusals`; `known` tells that a client has this phone already."""
+
+    line: int
+    client: Row | None = None
+    refusals: list[Refusal] = []
+    known: bool = False
+
+
+class Preview(Struct):
+    """The first ROWS rows; `complete` when the file has no more."""
+
+    columns: Sequence[str]
+    rows: list[PreviewedRow]
+    complete: bool
+
+
+def preview(beginning: bytes, *, complete: bool) -> Preview:
+    """Raises Invalid when the header is wrong. `complete`: the beginning is the whole file."""
+    reading = Reading()
+    rows = [row for at in range(0, len(beginning), LINE_LIMIT) for row in reading.feed(beginning[at : at + LINE_LIMIT])]
+    if complete:
+        rows += reading.finish()
+    judged = _in_order(rows, reading.refusals)
+    return Preview(columns=reading.columns, rows=judged[:ROWS], complete=complete and len(judged) <= ROWS)
+
+
+def _in_order(rows: Sequence[Row], refusals: Sequence[Refusal]) -> list[PreviewedRow]:
+    refused: Mapping[int, list[Refusal]] = defaultdict(list)
+    for refusal in refusals:
+        refused[refusal.line].append(refusal)
+    right = [PreviewedRow(row[0], client=row) for row in rows]
+    wrong = [PreviewedRow(line, refusals=found) for line, found in refused.items()]
+    return sorted([*right, *wrong], key=lambda row: row.line)

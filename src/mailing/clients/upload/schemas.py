@@ -1,0 +1,41 @@
+from datetime import datetime
+from enum import StrEnum
+
+from msgspec import Struct
+
+
+class Status(StrEnum):
+    uploaded = "uploaded"
+    waiting = "waiting"
+    importing = "importing"
+    done = "done"
+    failed = "failed"
+
+
+class Upload(Struct):
+    """Sizes in bytes; `read` is how far the import is. `error` says why nothing was imported."""
+
+    id: int
+    name: str
+    actor: str
+    size: int
+    status: Status
+    created_at: datetime
+    read: int
+    created: int
+    updated: int
+    rejected: int
+    error: str | None
+    finished_at: datetime | None
+
+    @property
+    def storing(self) -> bool:
+        """The file is judged to its end; its good rows go into the table in one step."""
+        return self.status == Status.importing and self.read >= self.size
+
+
+class Try(Struct, frozen=True):
+    """One worker's import of an upload. What it says counts as long as nobody took the upload over."""
+
+    upload_id: int
+    number: int

@@ -1,0 +1,76 @@
+"""What is done to a mailing while it runs, and after: the same for every door it comes in by.
+
+Each locks the mailing, answers 409 by `rules` where its status forbids it, and notes who did it.
+"""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import queue
+from mailing.events import note
+from mailing.mailings import rules
+from mailing.mailings.models import Mailing
+from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.rules import Status
+from mailing.mailings.steps import move, send_again
+from mailing.mailings.testing import recipient, send_test
+from mailing.messages import resolving
+from mailing.messages.cancelling import cancel_of_mailing, pending_of_mailing
+
+AT_ONCE = 5000  # messages that a cancel stops before it answers, within a second; the others follow, and are not sent
+
+
+async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
+    """The mailing, and how many messages it holds back."""
+    mailing = await _locked(session, mailing_id)
+    paused = await move(session, mailing, rules.after_pause(Status(mailing.status)))
+    stopped = await pending_of_mailing(session, mailing_id)
+    if paused:
+        await note(session, "mailing.paused", by=by, mailing_id=mailing_id, stopped=stopped)
+    return mailing, stopped
+
+
+async def resume(session: AsyncSession, mailing_id: int, *, by: str) -> Mailing:
+    mailing = await _locked(session, mailing_id)
+    if await move(session, mailing, rules.after_resume(Status(mailing.status))):
+        await note(session, "mailing.resumed", by=by, mailing_id=mailing_id)
+    return mailing
+
+
+async def cancel(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
+    """The mailing, and how many messages were pending."""
+    mailing = await _locked(session, mailing_id)
+    cancelled = await move(session, mailing, rules.after_cancel(Status(mailing.status)))
+    moved = await cancel_of_mailing(session, mailing_id, AT_ONCE)
+    left = await pending_of_mailing(session, mailing_id)
+    if left:
+        await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
+    if cancelled:
+        await note(session, "mailing.cancelled", by=by, mailing_id=mailing_id, stopped=moved + left)
+    return mailing, moved + left
+
+
+async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
+    """The mailing, and how many messages are pending again."""
+    mailing = await _locked(session, mailing_id)
+    now = await database_now(session)
+    rules.refuse_sending_again(Status(mailing.status), ends_at=mailing.ends_at, now=now)
+    resent = await resolving.resend_failed(session, mailing_id)
+    if resent:
+        await send_again(session, mailing)
+        await note(session, "mailing.resent", by=by, mailing_id=mailing_id, resent=resent)
+    return mailing, resent
+
+
+async def test(session: AsyncSession, mailing_id: int, *, phone: str, by: str) -> int:
+    """The id of the message that it sends to this client."""
+    mailing = await MailingRepository(session=session).existing(mailing_id)
+    rules.refuse_test(Status(mailing.status))
+    client_id = (await recipient(session, phone)).id
+    message_id = await send_test(session, mailing, client_id=client_id)
+    ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
+    await note(session, "mailing.tested", by=by, **ids)
+    return message_id
+
+
+async def _locked(session: AsyncSession, mailing_id: int) -> Mailing:
+    return await MailingRepository(session=session).locked(mailing_id)

@@ -1,0 +1,95 @@
+"""A mailing is created, changed and deleted: the same for every door it comes in by."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from msgspec.structs import asdict
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.errors import FieldError, Invalid
+from mailing.events import note
+from mailing.mailings import audit, rules
+from mailing.mailings.models import Mailing
+from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.rules import Status
+from mailing.mailings.schemas import MailingIn, MailingOut, columns
+from mailing.mailings.steps import wake
+from mailing.messages.cancelling import cancel_of_deleted
+
+PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
+
+
+async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
+    now = await database_now(session)
+    refuse_passed_end(data.ends_at, now)
+    status = rules.status_at_creation(data.starts_at, now)
+    mailing = await MailingRepository(session=session).add(
+        Mailing(
+            status=status,
+            launched_at=now if status is Status.running else None,
+            **columns(asdict(data)),
+        ),
+        auto_refresh=True,
+    )
+    await wake(session, mailing)
+    created = MailingOut.of(mailing)
+    await note(session, "mailing.created", by=by, mailing_id=mailing.id, **audit.told(created))
+    return created
+
+
+async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
+    """`given` holds fields of a MailingIn or MailingPatch."""
+    mailing = await MailingRepository(session=session).locked(mailing_id)
+    old, now = MailingOut.of(mailing), await database_now(session)
+    if changes := changes_of(mailing, given, now=now):
+        _change(mailing, changes, now=now)
+        await session.flush()
+        await wake(session, mailing)
+        difference = audit.difference(old, MailingOut.of(mailing))
+        await note(session, "mailing.edited", by=by, mailing_id=mailing_id, **difference)
+    return MailingOut.of(mailing)
+
+
+async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
+    """Returns how many messages it stopped."""
+    mailing = await MailingRepository(session=session).locked(mailing_id)
+    mailing.deleted_at = await database_now(session)
+    if mailing.status in rules.OPEN:
+        mailing.status = Status.cancelled
+    await session.flush()
+    stopped = await cancel_of_deleted(session, mailing_id)
+    await note(session, "mailing.deleted", by=by, mailing_id=mailing_id, stopped=stopped)
+    return stopped
+
+
+def changes_of(mailing: Mailing, given: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
+    """The columns that would be other than they are; refuses what an edit may not do now."""
+    status = Status(mailing.status)
+    rules.refuse_edit_of_closed(status)
+    changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
+    starts_at, ends_at = (changes.get(name, getattr(mailing, name)) for name in ("starts_at", "ends_at"))
+    rules.refuse_moved_start(status, old=mailing.starts_at, new=starts_at)
+    if "ends_at" in changes:
+        refuse_passed_end(ends_at, now)
+    if ends_at <= starts_at:
+        raise Invalid(FieldError("ends_at", "must be after starts_at"))
+    return changes
+
+
+def refuse_passed_end(ends_at: datetime, now: datetime) -> None:
+    if ends_at <= now:
+        raise Invalid(FieldError("ends_at", "must lie in the future"))
+
+
+def _change(mailing: Mailing, changes: Mapping[str, Any], *, now: datetime) -> None:
+    for name, value in changes.items():
+        setattr(mailing, name, value)
+    if "text" in changes:
+        mailing.text_revision += 1
+    if changes.keys() & PLAN_COLUMNS and mailing.status != Status.scheduled:
+        mailing.revision += 1
+        mailing.audience_upto = None
+    if mailing.status == Status.scheduled and mailing.starts_at <= now:
+        mailing.status, mailing.launched_at = Status.running, now
+    mailing.updated_at = now

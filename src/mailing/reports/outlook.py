@@ -1,0 +1,57 @@
+"""The newest report that went out, and the next one."""
+
+from datetime import date, datetime, timedelta
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.reports.schedule import CATCH_UP, due_at, newest_over
+from mailing.settings import Settings, report_clock
+from mailing.zones import zone_named
+
+# The primary key, backwards: the newest rows.
+_LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")
+
+# At most CATCH_UP rows of the primary key.
+_MISSING = text("""
+    SELECT day, due_at, tries, last_error FROM report WHERE day > :older AND sent_at IS NULL ORDER BY day LIMIT 1
+""")
+
+
+class Reported(Struct, frozen=True):
+    day: date
+    sent_at: datetime
+
+
+class Coming(Struct, frozen=True):
+    """`last_error` is what its newest try ran into, if it was tried."""
+
+    day: date
+    due_at: datetime
+    tries: int = 0
+    last_error: str | None = None
+
+
+class Outlook(Struct, frozen=True):
+    """`coming` is None where nobody is to get a report."""
+
+    last: Reported | None
+    coming: Coming | None
+
+
+async def outlook(session: AsyncSession, settings: Settings, *, now: datetime) -> Outlook:
+    last = (await session.execute(_LAST)).one_or_none()
+    coming = await _coming(session, settings, now) if settings.report_to else None
+    return Outlook(Reported(*last) if last else None, coming)
+
+
+async def _coming(session: AsyncSession, settings: Settings, now: datetime) -> Coming:
+    """The oldest that is missing, or that of the day that is not over."""
+    zone = zone_named(settings.report_timezone)
+    newest = newest_over(now, zone)
+    missing = (await session.execute(_MISSING, {"older": newest - timedelta(days=CATCH_UP)})).one_or_none()
+    if missing:
+        return Coming(*missing)
+    today = newest + timedelta(days=1)
+    return Coming(today, due_at(today, zone, report_clock(settings)))

@@ -1,0 +1,80 @@
+"""How far a mailing is, how fast it goes, when it will be done, and what its messages wait for."""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.gateway import repository as gateway
+from mailing.gateway.repository import State
+from mailing.mailings.models import Mailing
+from mailing.mailings.rules import OPEN, Status
+from mailing.messages.pace import sent_in_last_minute
+from mailing.messages.waiting import Wait, due, openings, postponed
+from mailing.statistics import repository
+from mailing.statistics.schemas import MailingLine
+
+
+class Progress(Struct, frozen=True):
+    """`per_minute` went out within the last minute, about. `done_at` is when none will be left at this pace, None
+    where nobody can say. `planning`: recipients are still being selected.
+    """
+
+    counts: MailingLine
+    gateway: State
+    planning: bool
+    per_minute: int
+    done_at: datetime | None
+    waits: list[Wait]
+
+    @property
+    def left(self) -> int:
+        return self.counts.pending + self.counts.sending
+
+
+async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
+    """The same handful of index probes for a mailing of any size."""
+    counts = await repository.line(session, mailing.id)
+    state = await gateway.read(session)
+    waits = await waits_of(session, mailing, counts.pending, state)
+    per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
+    moving = mailing.status == Status.running and not held(state)
+    return Progress(
+        counts,
+        gateway=state,
+        planning=mailing.status in OPEN and mailing.launched_at is not None and unplanned(mailing),
+        per_minute=per_minute,
+        done_at=done_at(counts.pending + counts.sending, per_minute, waits, now=state.now) if moving else None,
+        waits=waits,
+    )
+
+
+def unplanned(mailing: Mailing) -> bool:
+    return mailing.planned_revision < mailing.revision
+
+
+def held(state: State) -> bool:
+    return state.restored or state.stopped_at is not None
+
+
+def done_at(left: int, per_minute: int, waits: list[Wait], *, now: datetime) -> datetime | None:
+    """Not before the last opening. None without a pace."""
+    if not left or not per_minute:
+        return None
+    at_this_pace = now + timedelta(minutes=left / per_minute)
+    return max([at_this_pace, *(wait.until for wait in waits if wait.until)])
+
+
+async def waits_of(session: AsyncSession, mailing: Mailing, pending: int, state: State) -> list[Wait]:
+    """What keeps its pending messages from going out at this moment: what can be waited for soonest first."""
+    if mailing.status == Status.scheduled:
+        return [Wait("start", pending, mailing.starts_at)]
+    if mailing.status not in OPEN or not pending:
+        return []
+    if mailing.status == Status.paused or held(state):
+        return [Wait("pause", pending)]
+    return [
+        *await due(session, mailing.id, state),
+        *await postponed(session, mailing.id),
+        *await openings(session, mailing.id),
+    ]

@@ -1,0 +1,162 @@
+import asyncio
+import re
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from admin.conftest import SignedIn
+from clients.upload.uploading import HEADER, counted, file_of
+from mailing.access.roles import Role
+from mailing.admin.clients.wording import SENTENCES
+from mailing.admin.language import translations
+from mailing.clients.upload import job, keeping
+from mailing.db import Sessions
+
+RUNNING = asyncio.Event()
+HERE = "/admin/clients/uploads/1"
+
+
+@pytest.fixture
+async def editor(signed_in: SignedIn) -> httpx.AsyncClient:
+    return await signed_in(Role.EDITOR)
+
+
+async def uploaded(editor: httpx.AsyncClient, file: bytes, name: str = "June.csv") -> httpx.Response:
+    return await editor.post("/admin/clients/upload", files={"file": (name, file, "text/csv")})
+
+
+async def test_a_file_is_looked_at_confirmed_and_imported(editor: httpx.AsyncClient, sessions: Sessions) -> None:
+    sent = await uploaded(editor, file_of(3, bad=1))
+    assert (sent.status_code, sent.headers["location"]) == (303, HERE)
+    seen = (await editor.get(HERE)).text
+    assert seen.count("new client") == 3
+    assert "All rows of the file" in seen
+    assert "8916,,vip,Mars" in seen
+    assert (await editor.post(f"{HERE}/import")).headers["location"] == HERE
+    waiting = (await editor.get(HERE)).text
+    assert 'hx-trigger="every 2s"' in waiting
+    assert f'<a href="{HERE}">Look again</a>' in waiting
+    await job.import_upload(sessions, RUNNING, 1)
+    done = (await editor.get(HERE)).text
+    assert "hx-trigger" not in done
+    assert re.findall(r"<dd>(\d+)</dd>", done) == ["3", "0", "1"]
+    verdict = await editor.get(f"{HERE}/verdict")
+    assert verdict.headers["content-disposition"] == 'attachment; filename="left-out-1.csv"'
+    assert verdict.text.splitlines()[1].startswith('5,phone,"must be 11 digits')
+    assert "June.csv" in (await editor.get("/admin/clients/upload")).text
+
+
+async def test_a_discarded_file_leaves_nothing(editor: httpx.AsyncClient, sessions: Sessions) -> None:
+    await uploaded(editor, file_of(1))
+    assert (await editor.post(f"{HERE}/discard")).headers["location"] == "/admin/clients/upload"
+    assert await counted(sessions, "upload") == 0
+    assert (await editor.get(HERE)).status_code == 404
+
+
+async def test_what_is_being_imported_cannot_be_discarded(editor: httpx.AsyncClient) -> None:
+    await uploaded(editor, file_of(1))
+    await editor.post(f"{HERE}/import")
+    assert (await editor.post(f"{HERE}/discard")).status_code == 409
+    assert (await editor.post(f"{HERE}/import")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (b"", "The file is empty"),
+        (HEADER.replace(",", ";").encode(), "Columns are separated by"),
+        (HEADER.encode("utf-16"), "The file is not UTF-8"),
+        (b"phone\n", "Column timezone is missing"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
+    editor: httpx.AsyncClient, file: bytes, said: str
+) -> None:
+    answer = await uploaded(editor, file)
+    assert answer.status_code == 400
+    assert said in answer.text
+
+
+async def test_no_file_and_no_form_are_refused(editor: httpx.AsyncClient) -> None:
+    for form in (
+        await editor.post("/admin/clients/upload"),
+        await editor.post("/admin/clients/upload", data={"file": "x"}),
+        await editor.post("/admin/clients/upload", files={"file": ("", b"x")}),
+        await broken(editor, b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n\xff\r\n--x--\r\n'),
+        await broken(
+            editor,
+            b'--x\r\nContent-Disposition: form-data; name="file"\r\nContent-Type: text/plain; charset=none\r\n\r\n'
+            b"a\r\n--x--\r\n",
+        ),
+    ):
+        assert form.status_code == 400
+        assert "Choose a file first." in form.text
+    assert (await broken(editor, b"--x\r\n")).status_code == 400
+
+
+async def broken(editor: httpx.AsyncClient, body: bytes) -> httpx.Response:
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    return await editor.post("/admin/clients/upload", content=body, headers=headers)
+
+
+async def test_a_file_over_the_limit_is_refused_with_the_limit(
+    editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "SIZE_LIMIT", 100)
+    answer = await uploaded(editor, file_of(10))
+    assert answer.status_code == 400
+    assert "split it into several files" in answer.text
+
+
+async def test_a_body_over_the_limit_is_not_read(editor: httpx.AsyncClient) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "300000000"}
+    answer = await editor.post("/admin/clients/upload", content=b"--x\r\n", headers=headers)
+    assert answer.status_code == 400
+    assert "Is larger than 200 MB; split it into several files." in answer.text
+
+
+async def test_why_an_import_failed_is_said(editor: httpx.AsyncClient, sessions: Sessions) -> None:
+    await uploaded(editor, b"\n" * 300_000 + b"name\n")
+    assert "There are no rows below the first line." in (await editor.get(HERE)).text
+    await editor.post(f"{HERE}/import")
+    await job.import_upload(sessions, RUNNING, 1)
+    shown = (await editor.get(HERE)).text
+    assert "Nothing was imported:" in shown
+    assert "column phone is missing" in shown
+
+
+async def test_verdicts_are_told_in_the_viewers_language(
+    editor: httpx.AsyncClient, sessions: Sessions, engine: AsyncEngine
+) -> None:
+    del engine
+    editor.cookies.set("mailing_language", "ru")
+    rows = [
+        "8,,,UTC",
+        "79160000001,9,,UTC",
+        "79160000001,,\x01,UTC",
+        "79160000001,,,UTC+3",
+        "79160000001,,,omsk",
+        "79160000001",
+        '79160000001,"a"b,,UTC',
+        "\udcff,,,UTC",
+        "x" * 70_000,
+    ]
+    file = (HEADER + "\n".join(rows) + "\n").encode("utf-8", "surrogateescape")
+    assert (await uploaded(editor, file)).status_code == 303
+    assert_russian((await editor.get(HERE)).text, len(rows))
+    await editor.post(f"{HERE}/import")
+    await job.import_upload(sessions, RUNNING, 1)
+    assert_russian((await editor.get(HERE)).text, len(rows))
+    assert "Нет столбца timezone." in (await uploaded(editor, b"phone\n")).text
+
+
+def assert_russian(shown: str, rows: int) -> None:
+    assert "must be" not in shown
+    assert not re.search(r"\b(has|is|column)\b [^=]", re.sub(r"<[^>]*>", "", shown))
+    assert shown.count("<code>") == rows
+
+
+def test_every_sentence_about_fields_and_rows_has_a_translation() -> None:
+    russian = translations("ru")
+    assert [sentence for sentence in SENTENCES if russian.gettext(sentence) == sentence] == []

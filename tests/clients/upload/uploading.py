@@ -1,0 +1,51 @@
+"""Files as a browser would send them, and what has become of them."""
+
+import io
+
+from sqlalchemy import text
+
+from mailing.clients.rows import Refusal
+from mailing.clients.upload import keeping
+from mailing.clients.upload.repository import get_upload, refusals_of
+from mailing.clients.upload.schemas import Upload
+from mailing.db import Sessions, transaction
+
+HEADER = "phone,operator_code,tag,timezone\n"
+
+
+def file_of(count: int, *, bad: int = 0) -> bytes:
+    """`count` good rows, and bad ones at the end."""
+    good = "".join(f"7916{n:07d},,vip,Europe/Moscow\n" for n in range(count))
+    return (HEADER + good + "8916,,vip,Mars\n" * bad).encode()
+
+
+async def kept(sessions: Sessions, file: bytes, *, name: str = "clients.csv") -> int:
+    async def read(size: int) -> bytes:
+        return source.read(size)
+
+    source = io.BytesIO(file)
+    async with transaction(sessions) as session:
+        return await keeping.keep(session, read, name=name, size=len(file), by="user 1 (anna)")
+
+
+async def confirmed(sessions: Sessions, file: bytes) -> int:
+    upload_id = await kept(sessions, file)
+    async with transaction(sessions) as session:
+        await keeping.confirm(session, upload_id, by="user 1 (anna)")
+    return upload_id
+
+
+async def upload_of(sessions: Sessions, upload_id: int) -> Upload:
+    async with transaction(sessions) as session:
+        return await get_upload(session, upload_id)
+
+
+async def refused(sessions: Sessions, upload_id: int) -> list[Refusal]:
+    async with transaction(sessions) as session:
+        return await refusals_of(session, upload_id, count=100_000)
+
+
+async def counted(sessions: Sessions, table: str) -> int:
+    async with transaction(sessions) as session:
+        found: int = (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one()
+        return found

@@ -1,0 +1,190 @@
+"""What the preview foretells, and what then really is planned."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.db import Sessions
+from mailing.sending.plan import plan_mailing
+from mailings.asking import Json, statuses, told
+from rows import add_client, add_mailing, run, value
+
+Api = httpx.AsyncClient
+
+ZONES = ["UTC", "Europe/Moscow", "Europe/Kaliningrad", "Asia/Kolkata", "Asia/Vladivostok", "America/New_York"]
+TAGS = [None, "vip", "new", "old"]
+
+
+def body(**changes: Any) -> Json:  # noqa: ANN401 - JSON
+    now = datetime.now(UTC)
+    times = {"starts_at": (now - timedelta(hours=1)).isoformat(), "ends_at": (now + timedelta(days=1)).isoformat()}
+    return {"text": "Hello"} | times | changes
+
+
+async def previewed(api: Api, given: Json, **params: int) -> Json:
+    return await told(await api.post("/mailings/preview", json=given, params=params))
+
+
+async def populate(engine: AsyncEngine, chance: random.Random, count: int = 300) -> None:
+    for number in range(count):
+        client = await add_client(
+            engine, phone=f"7{chance.choice([916, 903, 925])}{number:07}", tag=chance.choice(TAGS)
+        )
+        await run(
+            engine,
+            "UPDATE client SET timezone = :zone, opted_out = :out WHERE id = :id",
+            id=client,
+            zone=chance.choice(ZONES),
+            out=chance.random() < 0.1,
+        )
+
+
+def drawn(chance: random.Random) -> Json:
+    hours = chance.sample(range(24), 2)
+    window = {"start": f"{hours[0]:02}:00", "end": f"{hours[1]:02}:30"}
+    return body(
+        ends_at=(datetime.now(UTC) + timedelta(hours=chance.uniform(0.5, 12))).isoformat(),
+        filter={
+            "tags": chance.sample(["vip", "new", "none of them"], chance.randrange(3)),
+            "operator_codes": chance.sample(["916", "903"], chance.randrange(3)),
+        },
+        local_window=chance.choice([None, window, window]),
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_as_many_are_planned_and_expire_as_the_preview_said(
+    engine: AsyncEngine, sessions: Sessions, api: Api, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - a test that can be repeated
+    await populate(engine, chance)
+    for _ in range(5):
+        given = drawn(chance)
+        foretold = await previewed(api, given)
+        mailing_id = (await told(await api.post("/mailings/", json=given), 201))["id"]
+        await plan_mailing(sessions, mailing_id)
+        planned = await statuses(engine, mailing_id)
+        assert sum(planned.values()) == foretold["recipients"] == 300 - sum(foretold["excluded"].values())
+        assert planned.get("expired", 0) == foretold["missed"]["no_opening"]
+        assert await zones_of(engine, mailing_id) == {
+            zone["timezone"]: zone["recipients"] for zone in foretold["zones"]
+        }
+        await _edited_as_foretold(engine, sessions, api, mailing_id=mailing_id, given=drawn(chance))
+
+
+async def _edited_as_foretold(
+    engine: AsyncEngine, sessions: Sessions, api: Api, *, mailing_id: int, given: Json
+) -> None:
+    """Half of what is pending has gone out; the edit plans the rest anew."""
+    await run(
+        engine,
+        """UPDATE message SET status = 'sending', attempt_no = 1, attempts = 1, phone = '79160000000',
+            lease_until = now() + interval '1 h'
+        WHERE mailing_id = :id AND status = 'pending' AND id % 2 = 0""",
+        id=mailing_id,
+    )
+    given["starts_at"] = (await told(await api.get(f"/mailings/{mailing_id}/")))["starts_at"]
+    before = await statuses(engine, mailing_id)
+    foretold = await previewed(api, given, mailing_id=mailing_id)
+    await told(await api.put(f"/mailings/{mailing_id}/", json=given))
+    await plan_mailing(sessions, mailing_id)
+    after = await statuses(engine, mailing_id)
+    assert after.get("sending", 0) == before.get("sending", 0)
+    assert after.get("pending", 0) == foretold["recipients"] - foretold["missed"]["no_opening"]
+    assert after.get("cancelled", 0) == foretold["stopped"]
+
+
+async def zones_of(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:
+    counted = await run(
+        engine,
+        """SELECT timezone, count(*) FROM message m JOIN client c ON c.id = m.client_id
+        WHERE mailing_id = :id GROUP BY timezone""",
+        id=mailing_id,
+    )
+    return dict(tuple(each) for each in counted)
+
+
+async def test_each_client_that_gets_nothing_stands_under_its_first_reason(engine: AsyncEngine, api: Api) -> None:
+    await add_client(engine, phone="79160000001", tag="vip")
+    await add_client(engine, phone="79160000002", tag="vip")
+    await add_client(engine, phone="79030000003", tag="vip")
+    await add_client(engine, phone="79160000004")
+    await add_client(engine, phone="79030000005")
+    await run(engine, "UPDATE client SET opted_out = true WHERE phone IN ('79160000002', '79030000005')")
+    found = await previewed(api, body(filter={"tags": ["vip"], "operator_codes": ["916"]}))
+    assert found["recipients"] == 1
+    assert found["excluded"] == {"tag": 2, "operator_code": 1, "opted_out": 1, "untouched": 0}
+
+
+async def test_it_says_when_all_is_done_at_the_rate_limit_and_how_many_the_end_comes_before(
+    engine: AsyncEngine, api: Api
+) -> None:
+    for number in range(20):
+        await add_client(engine, phone=f"7916{number:07}")
+    await told(await api.patch("/gateway/", json={"rate": 0.01}))
+    now = datetime.now(UTC)
+    long = await previewed(api, body(text="Привет"))
+    assert long["rate"] == {"per_second": pytest.approx(0.01 / 1.05), "source": "limit"}
+    wait = datetime.fromisoformat(long["done_at"]) - datetime.fromisoformat(long["begins_at"])
+    assert wait.total_seconds() == pytest.approx(20 * 1.05 / 0.01, abs=1)
+    assert (long["sms"]["encoding"], long["sms_total"], long["missed"]) == (
+        "ucs2",
+        20,
+        {"no_opening": 0, "too_late": 0},
+    )
+    short = await previewed(api, body(ends_at=(now + timedelta(seconds=1055)).isoformat()))
+    assert short["done_at"] is None
+    assert short["missed"] == {"no_opening": 0, "too_late": 10}
+    assert sum(hour["messages"] for hour in short["hours"]) == 10
+
+
+async def test_without_a_limit_the_rate_is_what_was_measured_or_not_known(engine: AsyncEngine, api: Api) -> None:
+    await add_client(engine)
+    unknown = await previewed(api, body())
+    assert (unknown["rate"], unknown["done_at"]) == (None, None)
+    assert [hour["messages"] for hour in unknown["hours"]] == [1]
+    await run(engine, "INSERT INTO gateway_calls VALUES (date_bin('5 s', now(), 'epoch'), 200, 0)")
+    measured = await previewed(api, body())
+    assert measured["rate"] == {"per_second": 40.0, "source": "measured"}
+    assert measured["done_at"] is not None
+
+
+async def test_nothing_is_stored(engine: AsyncEngine, api: Api) -> None:
+    await previewed(api, body())
+    for table in ("mailing", "message", "event", "procrastinate_jobs"):
+        assert await value(engine, f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_what_creating_would_refuse_the_preview_refuses(api: Api) -> None:
+    past = await api.post(
+        "/mailings/preview", json=body(ends_at="2026-01-01T00:00:00Z", starts_at="2025-01-01T00:00:00Z")
+    )
+    assert (past.status_code, past.json()["errors"][0]["field"]) == (400, "ends_at")
+    bad = await api.post("/mailings/preview", json={"text": " "})
+    assert {error["field"] for error in bad.json()["errors"]} == {"text", "starts_at", "ends_at"}
+
+
+async def test_what_an_edit_would_refuse_its_preview_refuses(engine: AsyncEngine, api: Api) -> None:
+    assert (await api.post("/mailings/preview?mailing_id=1", json=body())).status_code == 404
+    finished = await add_mailing(engine, status="finished")
+    assert (await api.post(f"/mailings/preview?mailing_id={finished}", json=body())).status_code == 409
+    running = await add_mailing(engine)
+    moved = await api.post(f"/mailings/preview?mailing_id={running}", json=body())
+    assert (moved.status_code, moved.json()["detail"].split()[0]) == (409, "starts_at")
+
+
+async def test_a_new_text_alone_brings_nobody_back(engine: AsyncEngine, sessions: Sessions, api: Api) -> None:
+    await add_client(engine)
+    given = body()
+    mailing_id = (await told(await api.post("/mailings/", json=given), 201))["id"]
+    await plan_mailing(sessions, mailing_id)
+    await run(engine, "UPDATE message SET status = 'expired', finished_at = now()")
+    await add_client(engine, phone="79160000002")
+    reworded = await previewed(api, given | {"text": "Bye"}, mailing_id=mailing_id)
+    replanned = await previewed(api, given | {"filter": {"operator_codes": ["916"]}}, mailing_id=mailing_id)
+    assert (reworded["recipients"], reworded["excluded"]["untouched"]) == (0, 2)
+    assert (replanned["recipients"], replanned["excluded"]["untouched"]) == (2, 0)
