@@ -1,0 +1,207 @@
+"""An operator's whole campaign in a real browser, with a real worker and a real gateway."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from browser import CHROMIUM, WITHOUT, Seen, chromium, served, watched
+from mailing.access import users
+from mailing.access.roles import Role
+from mailing.db import Sessions, transaction
+from mailing.settings import Settings
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
+
+PASSWORD = "correct horse battery staple"
+SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page seen is kept there as a picture
+expect.set_options(timeout=60_000)
+
+
+class Operator:
+    """Anna at her browser. Every page she sees must be accessible."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.shots = 0
+
+    async def sign_in(self) -> None:
+        await self.page.goto(f"{self.address}/admin/clients")
+        await self.page.get_by_label("Name").fill("anna")
+        await self.page.get_by_label("Password").fill(PASSWORD)
+        await self.look("sign-in")
+        await self.press("Sign in")
+
+    async def press(self, name: str) -> None:
+        await self.page.locator("main").get_by_role("button", name=name, exact=True).click()
+
+    async def follow(self, name: str) -> None:
+        await self.page.get_by_role("link", name=name, exact=True).first.click()
+
+    async def look(self, name: str) -> None:
+        found = await Axe().run(self.page)
+        assert found.response["violations"] == [], found.generate_report()
+        wide = await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{name} is wider than the screen"
+        if SHOTS:
+            self.shots += 1
+            await self.page.screenshot(path=Path(SHOTS) / f"{self.shots:02}-{name}.png", full_page=True)
+
+
+@pytest.fixture
+async def address(settings: Settings, sessions: Sessions) -> AsyncIterator[str]:
+    async with transaction(sessions) as session:
+        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD)
+    async with served(settings) as address:
+        yield address
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    async with chromium() as browser:
+        yield await browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
+
+
+@pytest.fixture
+def anna(page: Page, address: str) -> Operator:
+    return Operator(page, address)
+
+
+async def test_an_operator_runs_a_campaign(
+    anna: Operator, campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, tmp_path: Path
+) -> None:
+    seen = watched(anna.page)
+    await anna.sign_in()
+    await expect(anna.page.get_by_role("heading", name="Clients")).to_be_visible()
+    async with working(settings):
+        await upload(anna, people(tmp_path / "people.csv"))
+        first = await create(anna, "Anna says hello", in_a_window=True)
+        await sandbox.behave(latency_s=1.0)
+        await expect(anna.page.get_by_text("running").first).to_be_visible()
+        await anna.look("running")
+        await pause_and_resume(anna)
+        await sandbox.behave()
+        await expect(anna.page.locator("main").get_by_text("finished").first).to_be_visible()
+        await anna.look("finished")
+        assert await campaign.counts(first) == {"planned": 993, "sent": 993}
+
+        await sandbox.behave(status=400)
+        second = await create(anna, "This one is refused")
+        await expect(anna.page.locator("main").get_by_text("finished").first).to_be_visible()
+        await read_a_story(anna, second)
+
+        third = await create(anna, "This one is taken back", hours_ahead=3)
+        await anna.follow("Cancel the mailing")
+        await anna.look("cancel")
+        await anna.press("Cancel the mailing")
+        await expect(anna.page.locator("main").get_by_text("cancelled").first).to_be_visible()
+        assert (await campaign.statistics(third))["status"] == "cancelled"
+    await tour(anna)
+    await switch_language(anna)
+    await anna.page.get_by_role("button", name="Выйти").click()
+    await expect(anna.page.get_by_role("heading", name="Вход")).to_be_visible()
+    await anna.page.goto(f"{anna.address}/admin/clients")
+    await expect(anna.page.get_by_role("heading", name="Вход")).to_be_visible()
+    assert_clean(seen, anna.address)
+
+
+def people(path: Path) -> Path:
+    """1,000 rows, 7 of them bad."""
+    good = [f"7916{n:07},916,{'vip' if n % 3 else ''},{ZONES[n % 3]}" for n in range(993)]
+    bad = ["8916,916,,UTC", "79160000000000,916,,UTC", "7916x,916,,UTC", ",916,,UTC"]
+    bad += ["79170000001,91,,UTC", "79170000002,917,,Mars/Olympus", "79170000003,917,,"]
+    path.write_text("\n".join(["phone,operator_code,tag,timezone", *good[:500], *bad, *good[500:]]) + "\n")
+    return path
+
+
+ZONES = ("Europe/Moscow", "Asia/Omsk", "Asia/Vladivostok")
+
+
+async def upload(anna: Operator, file: Path) -> None:
+    await anna.look("clients-empty")
+    await anna.page.goto(f"{anna.address}/admin/clients/upload")
+    await anna.page.get_by_label("CSV file").set_input_files(file)
+    await anna.look("upload")
+    await anna.press("Upload and look at it")
+    await expect(anna.page.get_by_text("The first 20 rows of the file")).to_be_visible()
+    await anna.look("upload-preview")
+    await anna.page.locator("main form button").first.click()
+    verdict = anna.page.get_by_role("link", name=re.compile("CSV"))
+    await expect(verdict.first).to_be_visible()
+    await expect(anna.page.get_by_text("993").first).to_be_visible()
+    await anna.look("upload-result")
+    async with anna.page.expect_download() as download:
+        await verdict.first.click()
+    rows = (await (await download.value).path()).read_text().splitlines()
+    assert len({row.split(",")[0] for row in rows[1:]}) == 7
+
+
+async def create(anna: Operator, text: str, *, in_a_window: bool = False, hours_ahead: int = 0) -> int:
+    page = anna.page
+    await page.goto(f"{anna.address}/admin/mailings/new")
+    await page.get_by_label("Text").fill(text)
+    await page.get_by_label("Time zone of these times").fill("UTC")
+    now = datetime.now(UTC)
+    if hours_ahead:
+        await page.get_by_label("Start").fill(f"{now + timedelta(hours=hours_ahead):%Y-%m-%dT%H:%M}")
+    await page.get_by_label("End").fill(f"{now + timedelta(days=2):%Y-%m-%dT%H:%M}")
+    if in_a_window:  # open everywhere for all but the minute before midnight
+        await page.get_by_label("From").fill("00:00")
+        await page.get_by_label("Until").fill("23:59")
+    await expect(page.locator("#plan").get_by_text("993").first).to_be_visible()
+    await anna.look("new-mailing")
+    await anna.press("Create the mailing")
+    await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
+    return int(page.url.rpartition("/")[2])
+
+
+async def pause_and_resume(anna: Operator) -> None:
+    await anna.follow("Pause")
+    await anna.look("pause")
+    await anna.press("Pause")
+    await expect(anna.page.get_by_role("link", name="Resume", exact=True)).to_be_visible()
+    await anna.look("paused")
+    await anna.follow("Resume")
+    await anna.press("Resume")
+    await expect(anna.page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
+
+
+async def read_a_story(anna: Operator, mailing: int) -> None:
+    await anna.page.goto(f"{anna.address}/admin/mailings/{mailing}/messages")
+    await expect(anna.page.get_by_text("failed").first).to_be_visible()
+    await anna.look("messages")
+    await anna.page.locator("main table a").first.click()
+    await expect(anna.page.get_by_text("400").first).to_be_visible()
+    await anna.look("message")
+
+
+async def tour(anna: Operator) -> None:
+    for path in ("", "clients", "mailings", "statistics", "gateway", "gateway/stop", "users", "keys", "account"):
+        answer = await anna.page.goto(f"{anna.address}/admin/{path}")
+        assert answer
+        assert answer.status == 200
+        await anna.look(path.replace("/", "-") or "start")
+
+
+async def switch_language(anna: Operator) -> None:
+    await anna.page.goto(f"{anna.address}/admin/mailings")
+    await anna.page.get_by_role("button", name="Русский").click()
+    await expect(anna.page.get_by_role("heading", name="Рассылки")).to_be_visible()
+    await anna.page.set_viewport_size({"width": 390, "height": 844})
+    await anna.page.emulate_media(color_scheme="dark")
+    for path in ("", "clients", "mailings", "mailings/1", "mailings/new", "statistics", "gateway", "account"):
+        await anna.page.goto(f"{anna.address}/admin/{path}")
+        await anna.look(f"ru-{path.replace('/', '-') or 'start'}")
+
+
+def assert_clean(seen: Seen, address: str) -> None:
+    assert (seen.complaints, seen.blocked) == ([], [])
+    assert seen.asked == {urlsplit(address).netloc}
