@@ -144,7 +144,7 @@ async def _edit(session: AsyncSession, mailing_id: int, given: dict[str, Any], *
         mailing.updated_at = now
         await session.flush()
         await wake(session, mailing)
-        difference = audit.difference(old, MailingOut.of(mailing))
+        difference = audit.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
         await note(session, "mailing.edited", by=by, mailing_id=mailing_id, **difference)
     return MailingOut.of(mailing)
 
