@@ -41,7 +41,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     async with transaction(sessions) as session:
         if not await end_plan(session, mailing_id, mailing.revision):
             return
-        logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
+        logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.revision)
         await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
 

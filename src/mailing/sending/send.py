@@ -79,7 +79,7 @@ async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
         elif run.next_due:
             await queue.defer(session, "send_mailing", at=run.next_due, mailing_id=mailing_id, lane=0)
         elif await finish(session, mailing_id):
-            logger.info("mailing finished", mailing_id=mailing_id)
+            logger.info("the mailing is finished", mailing_id=mailing_id)
 
 
 class Run:
