@@ -114,7 +114,14 @@ async def test_the_document_is_json_and_speaks_openapi_3_1(stranger: httpx.Async
         body["components"]["securitySchemes"]["key"] | {"type": "http", "scheme": "bearer"}
         == (body["components"]["securitySchemes"]["key"])
     )
-    assert [tag["name"] for tag in body["tags"]] == ["clients", "mailings", "messages", "gateway", "statistics"]
+    assert [tag["name"] for tag in body["tags"]] == [
+        "clients",
+        "mailings",
+        "messages",
+        "gateway",
+        "statistics",
+        "events",
+    ]
     assert all(tag["description"] for tag in body["tags"])
 
 

@@ -66,6 +66,7 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
+        hide_parameters=True,  # phones and texts are among them
         pool_timeout=2,
         connect_args=connections.arguments(application, limit_s=limit_s),
     )

@@ -58,6 +58,7 @@ async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(engi
             "filter": {"tags": [], "operator_codes": ["916"]},
             "local_window": {"start": "09:00", "end": "21:00"},
         },
+        "text_revision": 2,
     }
     assert await value(engine, "SELECT count(*) FROM event WHERE detail::text LIKE :text", text=f"%{TEXT}%") == 0
 

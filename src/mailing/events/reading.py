@@ -67,12 +67,12 @@ _ATTEMPTED = """
     SELECT a.started_at, 1, a.message_id, a.number, 'message.attempted', 'worker', a.mailing_id, a.message_id,
         CAST(NULL AS bigint), NULL, jsonb_strip_nulls(jsonb_build_object('number', a.number, 'outcome', a.outcome,
             'http_status', a.http_status, 'code', a.code, 'reason', nullif(a.reason, ''), 'duration_ms', a.duration_ms))
-    FROM attempt a {whose}
+    FROM {whose}
         AND (a.started_at, a.message_id, a.number) > (CAST(:at AS timestamptz), CAST(:tried AS bigint), :number)
     ORDER BY a.started_at, a.message_id, a.number LIMIT :count
 """
 _ENDED = """
-    SELECT finished_at, 2, id, 0, 'message.' || status, 'worker', mailing_id, id, client_id, NULL,
+    SELECT finished_at, 2, id, 0, 'message.' || status, 'service', mailing_id, id, client_id, NULL,
         jsonb_strip_nulls(jsonb_build_object('reason', last_error))
     FROM message WHERE {whose} AND finished_at IS NOT NULL
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
@@ -95,7 +95,7 @@ _OF_MAILING = (
             since=_MAILING.format("launched_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
         )
     ),
-    _ATTEMPTED.format(whose="WHERE a.mailing_id = :id"),
+    _ATTEMPTED.format(whose="attempt a WHERE a.mailing_id = :id"),
 )
 # Indexes: event_of_message, event_of_audience, event_of_client, event_of_all until its end; the primary keys.
 _OF_MESSAGE = (
@@ -103,13 +103,27 @@ _OF_MESSAGE = (
     _NOTED.format(whose=f"mailing_id = ({_MESSAGE.format('mailing_id')}) AND message_id IS NULL"),
     _NOTED.format(whose=f"client_id = ({_MESSAGE.format('client_id')}) AND mailing_id IS NULL AND message_id IS NULL"),
     _NOTED.format(whose=_FOR_ALL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
-    _ATTEMPTED.format(whose="WHERE a.message_id = :id"),
+    _ATTEMPTED.format(whose="attempt a WHERE a.message_id = :id"),
     _ENDED.format(whose="id = :id"),
 )
-# Indexes: event_of_client, message_once, the attempts' primary key.
+# An import is one event, however many clients it made: theirs is the one of the transaction they were made in.
+_MADE_BY_IMPORT = """
+    mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL AND kind = 'clients.imported' AND at = coalesce(
+        (SELECT created_at FROM client WHERE id = :id),
+        (SELECT CAST(detail ->> 'created_at' AS timestamptz) FROM event
+         WHERE client_id = :id AND kind = 'client.deleted' LIMIT 1))
+"""
+
+# OFFSET 0 keeps the planner from reading all attempts for fear of many messages.
+_EACH_MESSAGE_S = """
+    message m CROSS JOIN LATERAL (SELECT * FROM attempt WHERE message_id = m.id OFFSET 0) a WHERE m.client_id = :id
+"""
+
+# Indexes: event_of_client, event_of_all at one moment, message_once, the attempts' primary key.
 _OF_CLIENT = (
     _NOTED.format(whose="client_id = :id"),
-    _ATTEMPTED.format(whose="JOIN message m ON m.id = a.message_id WHERE m.client_id = :id"),
+    _NOTED.format(whose=_MADE_BY_IMPORT),
+    _ATTEMPTED.format(whose=_EACH_MESSAGE_S),
     _ENDED.format(whose="client_id = :id"),
 )
 

@@ -14,12 +14,12 @@ def told(mailing: MailingOut) -> dict[str, Any]:
     return {name: whole[name] for name in TOLD}
 
 
-def difference(old: MailingOut, new: MailingOut) -> dict[str, Any]:
-    """The names of the fields that differ, and what they were and are."""
+def difference(old: MailingOut, new: MailingOut, *, text_revision: int) -> dict[str, Any]:
+    """The names of the fields that differ, and what they were and are; of a new text its revision."""
     fields = [name for name in ("text", *TOLD) if getattr(old, name) != getattr(new, name)]
     before, after = told(old), told(new)
     return {
         "fields": fields,
         "old": {name: before[name] for name in TOLD if name in fields},
         "new": {name: after[name] for name in TOLD if name in fields},
-    }
+    } | ({"text_revision": text_revision} if "text" in fields else {})

@@ -4,7 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import crashpoints, queue
 from mailing.db import Sessions, transaction
-from mailing.log import get
+from mailing.log import count, get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, begin_plan, continue_plan, database_now, end_plan
 from mailing.mailings.schedule import opening
@@ -41,7 +41,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     async with transaction(sessions) as session:
         if not await end_plan(session, mailing_id, mailing.revision):
             return
-        logger.info("mailing planned", mailing_id=mailing_id, revision=mailing.revision)
+        logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.revision)
         await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
 
@@ -53,7 +53,7 @@ async def _plan_next_slice(session: AsyncSession, mailing: Mailing, audience: Au
         return None
     now = await database_now(session)
     openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones]
-    await plan_slice(session, mailing.id, audience, openings, after=after, upto=last)
+    count(planned=await plan_slice(session, mailing.id, audience, openings, after=after, upto=last))
     await queue.defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
     return last
 

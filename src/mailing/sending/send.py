@@ -7,6 +7,7 @@ lease, and whoever loses it finds that its results no longer count.
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,7 +15,7 @@ from functools import partial
 from mailing import crashpoints, queue
 from mailing.db import TROUBLE, DatabaseClock, transaction
 from mailing.gateway.gate import Closed, Pass
-from mailing.log import get
+from mailing.log import count, get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
 from mailing.mailings.rules import Status
@@ -79,7 +80,7 @@ async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
         elif run.next_due:
             await queue.defer(session, "send_mailing", at=run.next_due, mailing_id=mailing_id, lane=0)
         elif await finish(session, mailing_id):
-            logger.info("mailing finished", mailing_id=mailing_id)
+            logger.info("the mailing is finished", mailing_id=mailing_id)
 
 
 class Run:
@@ -224,6 +225,7 @@ class Run:
                 await asyncio.sleep(0.5)
             else:
                 crashpoints.reached("record.after")
+                count(recorded=moved, **Counter(result.answer.outcome.value for result in batch if result.answer))
                 if moved < len(batch):
                     self._desk.tallies.add(LEASES_LOST, value=len(batch) - moved)
                     logger.warning("leases lost", mailing_id=self._mailing.id, messages=len(batch) - moved)

@@ -3,7 +3,7 @@
 from mailing import crashpoints, idempotency, queue
 from mailing.db import Sessions, transaction
 from mailing.gateway.repository import forget_old_calls
-from mailing.log import get
+from mailing.log import count, get
 from mailing.mailings.repository import needs
 from mailing.messages.pace import forget_old_minutes
 from mailing.messages.repository import reclaim_lost
@@ -38,6 +38,7 @@ async def sweep(sessions: Sessions, policy: Policy) -> int:
     async with transaction(sessions) as session:
         await idempotency.forget_old(session, count=FORGET)
     if reclaimed:
+        count(reclaimed=reclaimed)
         logger.warning("leases reclaimed", messages=reclaimed)
     return reclaimed
 
