@@ -28,13 +28,19 @@ GRANT SELECT ON api_key, gateway_calls TO mailing_api;
 GRANT SELECT ON count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
 GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins make users on their page
+GRANT SELECT, INSERT, UPDATE, DELETE ON upload, upload_piece TO mailing_api;
+GRANT SELECT, DELETE ON upload_refusal TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON mailing_pace TO mailing_api; -- by trigger, where a person resolves a message
 GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON api_allowance TO mailing_api;
 GRANT SELECT, INSERT ON procrastinate_jobs, procrastinate_events TO mailing_api;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO mailing_api;
 
--- The worker: it knows no keys and changes no client.
-GRANT SELECT ON client TO mailing_worker;
+-- The worker: it knows no keys. Clients it changes where it imports a file that somebody has uploaded.
+GRANT SELECT, INSERT, UPDATE ON client TO mailing_worker;
+GRANT SELECT, UPDATE, DELETE ON upload, upload_piece TO mailing_worker;
+GRANT SELECT, INSERT, DELETE ON upload_refusal TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_pace TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, count_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it forgets old ones

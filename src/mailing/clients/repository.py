@@ -252,7 +252,7 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
     """Stores rows of STAGED_COLUMNS in COPY's text format.
 
     Of the optional columns only those named in `columns` change clients that exist. A million new clients take 20 s.
-    Each client that changes gets an event by the same statement; a new one has the import's (decision 12).
+    Each client that changes gets an event by the same statement; a new one has the import's (decision 18).
     """
     for statement in (_MEET_ERASURES, _STAGE, _STAGE_MOVED):
         await session.execute(statement)
@@ -260,14 +260,9 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
     copied = await connection.copy_to_table(
         "staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S
     )
-<<<<<<< HEAD
     erased = sorted((await session.execute(_REFUSE_ERASED)).scalars())
-    created = _rows(await connection.execute(_INSERT_NEW, by, timeout=_STATEMENT_TIMEOUT_S))
-    if created < _rows(copied) - len(erased):
-=======
     created = _rows(await connection.execute(_INSERT_NEW, timeout=_STATEMENT_TIMEOUT_S))
-    if created < _rows(copied):
->>>>>>> h-events
+    if created < _rows(copied) - len(erased):
         given = "operator_code" in columns, "tag" in columns
         if _rows(await connection.execute(_UPDATE_CHANGED, *given, by, timeout=_STATEMENT_TIMEOUT_S)):
             await void_openings_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)

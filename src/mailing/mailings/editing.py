@@ -46,7 +46,7 @@ async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any],
         _change(mailing, changes, now=now)
         await session.flush()
         await wake(session, mailing)
-        difference = audit.difference(old, MailingOut.of(mailing))
+        difference = audit.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
         await note(session, "mailing.edited", by=by, mailing_id=mailing_id, **difference)
     return MailingOut.of(mailing)
 

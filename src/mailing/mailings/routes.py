@@ -89,48 +89,4 @@ class MailingController(Controller):
     )
     async def delete_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> None:
         """Cancels what is unsent, all of it before the answer; what was sent stays counted in the totals."""
-<<<<<<< HEAD
         await editing.remove(session, mailing_id, by=caller)
-=======
-        mailing = await MailingRepository(session=session).locked(mailing_id)
-        mailing.deleted_at = await database_now(session)
-        if mailing.status in rules.OPEN:
-            mailing.status = Status.cancelled
-        await session.flush()
-        stopped = await cancel_of_deleted(session, mailing_id)
-        await note(session, "mailing.deleted", by=caller, mailing_id=mailing_id, stopped=stopped)
-
-
-async def _edit(session: AsyncSession, mailing_id: int, given: dict[str, Any], *, by: str) -> MailingOut:
-    mailing = await MailingRepository(session=session).locked(mailing_id)
-    old = MailingOut.of(mailing)
-    status, now = Status(mailing.status), await database_now(session)
-    rules.refuse_edit_of_closed(status)
-    changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
-    rules.refuse_moved_start(status, old=mailing.starts_at, new=changes.get("starts_at", mailing.starts_at))
-    if "ends_at" in changes:
-        _refuse_passed_end(changes["ends_at"], now)
-    for name, value in changes.items():
-        setattr(mailing, name, value)
-    if mailing.ends_at <= mailing.starts_at:
-        raise Invalid(FieldError("ends_at", "must be after starts_at"))
-    if "text" in changes:
-        mailing.text_revision += 1
-    if changes.keys() & PLAN_COLUMNS and status is not Status.scheduled:
-        mailing.revision += 1
-        mailing.audience_upto = None
-    if status is Status.scheduled and mailing.starts_at <= now:
-        mailing.status, mailing.launched_at = Status.running, now
-    if changes:
-        mailing.updated_at = now
-        await session.flush()
-        await wake(session, mailing)
-        difference = audit.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
-        await note(session, "mailing.edited", by=by, mailing_id=mailing_id, **difference)
-    return MailingOut.of(mailing)
-
-
-def _refuse_passed_end(ends_at: datetime, now: datetime) -> None:
-    if ends_at <= now:
-        raise Invalid(FieldError("ends_at", "must lie in the future"))
->>>>>>> h-events
