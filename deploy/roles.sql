@@ -23,8 +23,9 @@ GRANT SELECT, INSERT, UPDATE ON tally TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- nobody erased is stored again
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts TO mailing_api, mailing_worker;
 
--- The API: people's changes, and wake-ups for the worker. It makes no keys, and writes no report.
-GRANT SELECT ON api_key, gateway_calls TO mailing_api;
+-- The API: people's changes, and wake-ups for the worker. It writes no report.
+GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins make keys on their page
+GRANT SELECT ON gateway_calls TO mailing_api;
 GRANT SELECT ON count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
 GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins make users on their page
@@ -37,7 +38,7 @@ GRANT SELECT, INSERT ON procrastinate_jobs, procrastinate_events TO mailing_api;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO mailing_api;
 
 -- The worker: it knows no keys. Clients it changes where it imports a file that somebody has uploaded.
-GRANT SELECT, INSERT, UPDATE ON client TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE (operator_code, tag, timezone, updated_at) ON client TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON upload, upload_piece TO mailing_worker;
 GRANT SELECT, INSERT, DELETE ON upload_refusal TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_pace TO mailing_worker;

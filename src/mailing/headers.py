@@ -43,7 +43,7 @@ class SafeHeaders:
 
 
 def _encoded(scope: Scope) -> list[tuple[bytes, bytes]]:
-    secure = SECURE if scope["scheme"] == "https" else {}
+    secure = SECURE if scope.get("scheme") == "https" else {}
     private = PRIVATE if scope["path"].startswith("/mailing/api/") else {}
     return [(name.lower().encode(), value.encode()) for name, value in (ALWAYS | private | secure).items()]
 
