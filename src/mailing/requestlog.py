@@ -58,7 +58,7 @@ def _write(scope: HTTPScope, line: log.Line, status: int) -> None:
         "route": route,
         "status": status,
         "duration_ms": line.duration_ms,
-        "caller": scope.get("user") or "nobody",
+        "caller": str(scope.get("user") or "nobody"),
     }
     ids = {name: value for name, value in scope.get("path_params", {}).items() if name.endswith("_id")}
     write = logger.debug if route.startswith(_QUIET) else logger.info

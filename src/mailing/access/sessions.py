@@ -23,6 +23,10 @@ class User(msgspec.Struct, frozen=True):
     name: str
     role: Role
 
+    def __str__(self) -> str:
+        """As events and logs name whoever did something."""
+        return f"user {self.id} ({self.name})"
+
 
 class OpenSession(msgspec.Struct):
     """A line of the list a user sees. `current` is the one that asks."""

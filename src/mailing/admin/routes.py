@@ -42,7 +42,7 @@ def admin() -> Router:
 
 async def provide_caller(request: Request[Any, Any, Any]) -> str:
     """Who does it, for the record of events."""
-    return f"user {request.user.id} ({request.user.name})"
+    return str(request.user)
 
 
 @get("/{path:path}", guards=[anybody])
