@@ -31,6 +31,7 @@ BEYOND_A_SCHEMA = (
     "must be an IANA time zone",
     "must be 1 to 100 characters",  # a tag: none of them invisible
     "must not contain a NUL character",
+    "belongs to no client",
 )
 
 
