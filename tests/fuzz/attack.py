@@ -32,6 +32,8 @@ BEYOND_A_SCHEMA = (
     "must be 1 to 100 characters",  # a tag: none of them invisible
     "must not contain a NUL character",
     "belongs to no client",
+    "is required, or message_id",  # exactly one of three
+    "is one of several ids",
 )
 
 
