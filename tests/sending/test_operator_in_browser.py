@@ -106,7 +106,7 @@ async def test_an_operator_runs_a_campaign(
         assert (await campaign.statistics(third))["status"] == "cancelled"
     await tour(anna)
     await switch_language(anna)
-    await anna.page.get_by_role("button", name="Выйти").click()
+    await anna.page.get_by_role("button", name="Выйти", exact=True).click()
     await expect(anna.page.get_by_role("heading", name="Вход")).to_be_visible()
     await anna.page.goto(f"{anna.address}/admin/clients")
     await expect(anna.page.get_by_role("heading", name="Вход")).to_be_visible()
