@@ -10,7 +10,7 @@ PASSWORD = "correct horse battery"
 
 async def made(sessions: Sessions, name: str = "anna", role: Role = Role.ADMIN) -> int:
     async with transaction(sessions) as session:
-        return await users.create(session, name, role=role, password=PASSWORD)
+        return await users.create(session, name, role=role, password=PASSWORD, by="tests")
 
 
 async def signed_in(sessions: Sessions, user_id: int) -> str:

@@ -195,7 +195,7 @@ async def test_keys_of_one_caller_never_meet_those_of_another(
     api: Api, engine: AsyncEngine, sessions: Sessions
 ) -> None:
     async with transaction(sessions) as session:
-        others = [await keys.create(session, "shop") for _ in range(2)]
+        others = [await keys.create(session, "shop", by="tests") for _ in range(2)]
     for key in others:
         answer = await api.post("/mailings/", json=MAILING, headers=KEY | {"Authorization": f"Bearer {key}"})
         assert (answer.status_code, REPLAYED in answer.headers) == (201, False)

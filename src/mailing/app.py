@@ -96,7 +96,7 @@ def create_app(settings: Settings) -> Litestar:
 def provider_of(settings: Settings) -> Provider | None:
     if settings.oidc_issuer is None:
         return None
-    roles = {group: Role[role.upper()] for group, role in roles_of_groups(settings).items()}
+    roles = {group: Role.named(role) for group, role in roles_of_groups(settings).items()}
     return Provider(
         Client(
             issuer=settings.oidc_issuer,

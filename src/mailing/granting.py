@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
 
 import click
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import db, events
+from mailing import db
 from mailing.access import keys, users
 from mailing.access.roles import Role
 from mailing.running import configured, example, run, with_database
@@ -21,7 +22,7 @@ BY = "command line"  # in the record of events
 
 role_option = click.option(
     "--role",
-    type=click.Choice([role.name.lower() for role in Role]),
+    type=click.Choice([str(role) for role in Role]),
     default="admin",
     show_default=True,
     help="A viewer reads, an editor prepares, a sender sends and stops, an admin gives access.",
@@ -39,13 +40,8 @@ def admin() -> None:
 def admin_create(name: str, role: str) -> None:
     """Make a user; the password is asked for, or read as one line from standard input."""
     password = _password()
-
-    async def work(session: AsyncSession) -> int:
-        user_id = await users.create(session, name, role=Role[role.upper()], password=password)
-        await events.note(session, "user.created", by=BY, user_id=user_id, role=role)
-        return user_id
-
-    click.echo(f"User {_done(work)} is made.")
+    made = _done(lambda session: users.create(session, name, role=Role.named(role), password=password, by=BY))
+    click.echo(f"User {made} is made.")
 
 
 @admin.command("list", epilog=example("mailing admin list"))
@@ -55,7 +51,7 @@ def admin_list() -> None:
     for user in _done(users.all_users):
         way = user.issuer or "a password"
         moments = (_moment(user.created_at), _moment(user.disabled_at))
-        table.add_row(str(user.id), user.name, user.role.name.lower(), way, *moments)
+        table.add_row(str(user.id), user.name, str(user.role), way, *moments)
     Console().print(table)
 
 
@@ -63,14 +59,7 @@ def admin_list() -> None:
 @click.argument("name")
 def admin_password(name: str) -> None:
     """Give a user a new password, end a lock and all sessions; it is asked for, or read from standard input."""
-    password = _password()
-
-    async def work(session: AsyncSession) -> None:
-        user = await users.by_name(session, name)
-        await users.set_password(session, user.id, password)
-        await events.note(session, "user.password_set", by=BY, user_id=user.id)
-
-    _done(work)
+    _change(name, partial(users.set_password, password=_password(), by=BY))
     click.echo("The password is set; every session of the user has ended.")
 
 
@@ -78,13 +67,7 @@ def admin_password(name: str) -> None:
 @click.argument("name")
 def admin_disable(name: str) -> None:
     """Let a user in no more, and end all the user's sessions."""
-
-    async def work(session: AsyncSession) -> None:
-        user = await users.by_name(session, name)
-        await users.disable(session, user.id)
-        await events.note(session, "user.disabled", by=BY, user_id=user.id)
-
-    _done(work)
+    _change(name, partial(users.disable, by=BY))
     click.echo("The user is disabled.")
 
 
@@ -92,13 +75,7 @@ def admin_disable(name: str) -> None:
 @click.argument("name")
 def admin_enable(name: str) -> None:
     """Let a disabled user in again."""
-
-    async def work(session: AsyncSession) -> None:
-        user = await users.by_name(session, name)
-        await users.enable(session, user.id)
-        await events.note(session, "user.enabled", by=BY, user_id=user.id)
-
-    _done(work)
+    _change(name, partial(users.enable, by=BY))
     click.echo("The user may sign in again.")
 
 
@@ -112,7 +89,7 @@ def key() -> None:
 @click.option("--scope", type=click.Choice([keys.READ, keys.FULL]), default=keys.FULL, show_default=True)
 def key_create(name: str, scope: str) -> None:
     """Make a key and show it, once."""
-    click.echo(_done(lambda session: keys.create(session, name, scope=scope)))
+    click.echo(_done(lambda session: keys.create(session, name, scope=scope, by=BY)))
 
 
 @key.command("list", epilog=example("mailing key list"))
@@ -129,8 +106,15 @@ def key_list() -> None:
 @click.argument("key_id", type=click.IntRange(1))
 def key_revoke(key_id: int) -> None:
     """Refuse a key from now on."""
-    _done(lambda session: keys.revoke(session, key_id))
+    _done(lambda session: keys.revoke(session, key_id, by=BY))
     click.echo(f"Key {key_id} is revoked.")
+
+
+def _change(name: str, change: Callable[[AsyncSession, int], Awaitable[None]]) -> None:
+    async def work(session: AsyncSession) -> None:
+        await change(session, (await users.by_name(session, name)).id)
+
+    _done(work)
 
 
 def _done(work: Callable[[AsyncSession], Awaitable[T]]) -> T:

@@ -38,6 +38,7 @@ S = TypeVar("S", bound=Struct)
 
 PROBLEM_JSON = "application/problem+json"
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 MAX_ID = 2**53 - 1  # where whole numbers in JavaScript end; the database's go on to 2**63
 Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
 Caller = NamedDependency[str]  # `provide_caller`

@@ -15,7 +15,7 @@ from rows import run, value
 
 async def made(sessions: Sessions, name: str = "shop") -> str:
     async with transaction(sessions) as session:
-        return await keys.create(session, name)
+        return await keys.create(session, name, by="tests")
 
 
 async def listed(sessions: Sessions) -> list[keys.ApiKey]:
@@ -25,7 +25,7 @@ async def listed(sessions: Sessions) -> list[keys.ApiKey]:
 
 async def revoked(sessions: Sessions, key_id: int) -> None:
     async with transaction(sessions) as session:
-        await keys.revoke(session, key_id)
+        await keys.revoke(session, key_id, by="tests")
 
 
 async def status_with(api: httpx.AsyncClient, authorization: bytes) -> int:

@@ -39,6 +39,7 @@ async def later(engine: AsyncEngine, seconds: int) -> None:
 
 async def test_a_name_and_its_password_open_a_session(sessions: Sessions, engine: AsyncEngine) -> None:
     anna = await made(sessions)
+    await run(engine, "DELETE FROM event")  # of making the user
     token = await sign_in(sessions, "Anna", PASSWORD, browser=HERE)
     assert await who(sessions, token) == User(anna, "anna", Role.ADMIN)
     [event] = await run(engine, "SELECT kind, actor, detail FROM event")
@@ -66,7 +67,7 @@ async def test_a_disabled_user_and_one_of_the_provider_have_no_password(sessions
     await made(sessions)
     boris = await made(sessions, "boris")
     async with transaction(sessions) as session:
-        await users.disable(session, boris)
+        await users.disable(session, boris, by="tests")
     await sign_in_as(sessions, Identity("https://id.example", "7", "clara", Role.VIEWER), browser=HERE)
     assert [await attempt(sessions, name, PASSWORD) for name in ("boris", "clara")] == ["wrong", "wrong"]
 
@@ -149,7 +150,7 @@ async def test_an_admin_unlocks_an_account_with_a_new_password(sessions: Session
     for _ in range(lockout.ACCOUNT_TRIES):
         await attempt(sessions)
     async with transaction(sessions) as session:
-        await users.set_password(session, anna, "entirely new words")
+        await users.set_password(session, anna, "entirely new words", by="tests")
     assert await attempt(sessions, "anna", "entirely new words") == "in"
 
 
@@ -182,6 +183,6 @@ async def test_a_provider_s_user_who_is_disabled_here_stays_out(sessions: Sessio
     user = await who(sessions, await sign_in_as(sessions, clara, browser=HERE))
     assert user is not None
     async with transaction(sessions) as session:
-        await users.disable(session, user.id)
+        await users.disable(session, user.id, by="tests")
     with pytest.raises(Unauthorized, match="disabled"):
         await sign_in_as(sessions, clara, browser=HERE)

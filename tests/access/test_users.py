@@ -40,7 +40,7 @@ async def test_a_name_must_be_readable(sessions: Sessions, name: str) -> None:
 async def test_a_password_nobody_should_have_is_refused(sessions: Sessions, password: str) -> None:
     async with transaction(sessions) as session:
         with pytest.raises(Invalid, match="password") as refused:
-            await users.create(session, "anna", role=Role.VIEWER, password=password)
+            await users.create(session, "anna", role=Role.VIEWER, password=password, by="tests")
     assert not password or password not in str(refused.value)
 
 
@@ -61,9 +61,9 @@ async def test_a_new_password_and_disabling_end_every_session(sessions: Sessions
         assert await who(sessions, token) == User(boris, "boris", Role.EDITOR)
         async with transaction(sessions) as session:
             if change == "password":
-                await users.set_password(session, boris, "a different one now")
+                await users.set_password(session, boris, "a different one now", by="tests")
             else:
-                await users.disable(session, boris)
+                await users.disable(session, boris, by="tests")
         assert await who(sessions, token) is None
 
 
@@ -72,7 +72,7 @@ async def test_a_new_role_counts_from_the_next_request(sessions: Sessions) -> No
     boris = await made(sessions, "boris", Role.SENDER)
     token = await signed_in(sessions, boris)
     async with transaction(sessions) as session:
-        await users.set_role(session, boris, Role.VIEWER)
+        await users.set_role(session, boris, Role.VIEWER, by="tests")
     assert await who(sessions, token) == User(boris, "boris", Role.VIEWER)
 
 
@@ -80,9 +80,9 @@ async def test_the_last_admin_stays_one(sessions: Sessions) -> None:
     admin = await made(sessions)
     async with transaction(sessions) as session:
         with pytest.raises(Conflict, match="last admin"):
-            await users.set_role(session, admin, Role.SENDER)
+            await users.set_role(session, admin, Role.SENDER, by="tests")
         with pytest.raises(Conflict, match="last admin"):
-            await users.disable(session, admin)
+            await users.disable(session, admin, by="tests")
 
 
 async def test_of_two_admins_who_disable_each_other_one_stays(sessions: Sessions) -> None:
@@ -91,7 +91,7 @@ async def test_of_two_admins_who_disable_each_other_one_stays(sessions: Sessions
     async def disabled(user_id: int) -> bool:
         try:
             async with transaction(sessions) as session:
-                await users.disable(session, user_id)
+                await users.disable(session, user_id, by="tests")
         except Conflict:
             return False
         return True
@@ -101,10 +101,14 @@ async def test_of_two_admins_who_disable_each_other_one_stays(sessions: Sessions
 
 async def test_nobody_is_changed_who_does_not_exist(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
-        for change in (users.disable(session, 7), users.enable(session, 7), users.set_role(session, 7, Role.VIEWER)):
+        for change in (
+            users.disable(session, 7, by="tests"),
+            users.enable(session, 7, by="tests"),
+            users.set_role(session, 7, Role.VIEWER, by="tests"),
+        ):
             with pytest.raises(NotFound, match="mailing admin list"):
                 await change
         with pytest.raises(NotFound):
-            await users.set_password(session, 7, PASSWORD)
+            await users.set_password(session, 7, PASSWORD, by="tests")
         with pytest.raises(NotFound):
             await users.by_name(session, "nobody")

@@ -44,7 +44,9 @@ async def signed_in(app: Litestar) -> AsyncIterator[SignedIn]:
 
         async def as_(role: Role) -> httpx.AsyncClient:
             async with transaction(app.state.sessions) as session:
-                user_id = await users.create(session, role.name.lower(), role=role, password="correct horse battery")
+                user_id = await users.create(
+                    session, role.name.lower(), role=role, password="correct horse battery", by="tests"
+                )
                 token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
             browser = await browsers.enter_async_context(browser_at(app))
             browser.cookies.set("mailing_session", token)

@@ -30,7 +30,7 @@ async def address(settings: Settings) -> AsyncIterator[str]:
 async def page(address: str, sessions: Sessions) -> AsyncIterator[Page]:
     """Somebody with every right is signed in."""
     async with transaction(sessions) as session:
-        user_id = await users.create(session, "anna", role=Role.ADMIN, password="correct horse battery")
+        user_id = await users.create(session, "anna", role=Role.ADMIN, password="correct horse battery", by="tests")
         token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
     async with chromium() as browser:
         page = await browser.new_page(locale="en")

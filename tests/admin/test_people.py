@@ -85,6 +85,7 @@ async def test_no_name_becomes_part_of_a_page(admin: httpx.AsyncClient) -> None:
 async def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(
     admin: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
+    await run(engine, "DELETE FROM event")  # of making the user
     made = await key(admin, scope="full")
     assert made not in (await admin.get("/admin/keys")).text
     api = {"Authorization": f"Bearer {made}"}

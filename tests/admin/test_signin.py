@@ -235,7 +235,7 @@ async def test_the_first_user_is_made_once_with_the_configured_password(settings
     async with running_app(chosen) as app, browser_at(app) as browser:
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 303
         async with transaction(app.state.sessions) as session:
-            await users.set_password(session, 1, "entirely new words")
+            await users.set_password(session, 1, "entirely new words", by="tests")
     async with running_app(chosen) as app, browser_at(app) as browser:
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 400
 

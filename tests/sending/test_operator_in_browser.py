@@ -59,7 +59,7 @@ class Operator:
 @pytest.fixture
 async def address(settings: Settings, sessions: Sessions) -> AsyncIterator[str]:
     async with transaction(sessions) as session:
-        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD)
+        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
     async with served(settings) as address:
         yield address
 

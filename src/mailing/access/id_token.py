@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from mailing.access.roles import Role
 from mailing.access.signing_in import Identity
+from mailing.access.users import LONGEST_NAME
 
 ALGORITHMS: Final = ["RS256", "PS256", "ES256"]  # signatures by a private key only: never none, never a shared secret
 LEEWAY_S: Final = 30
 EVERYBODY: Final = "*"
-LONGEST_NAME: Final = 100  # characters
 
 
 class Client(Struct, frozen=True, kw_only=True):

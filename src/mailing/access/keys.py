@@ -16,10 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import transaction
 from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
+from mailing.events import note
+from mailing.web import SAFE
 
 CONFIGURED = "MAILING_API_KEY"
 READ, FULL = "read", "full"
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 LONGEST_NAME = 100  # characters
 
 
@@ -48,12 +49,13 @@ _REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHER
 _KNOWN = text("SELECT id, name, scope FROM api_key WHERE hash = :hash AND revoked_at IS NULL")
 
 
-async def create(session: AsyncSession, name: str, *, scope: str = FULL) -> str:
+async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str) -> str:
     """Returns the key itself; nobody can read it again later. Raises Invalid."""
     if problems := _problems(name, scope):
         raise Invalid(*problems)
     key = "mk_" + secrets.token_urlsafe(32)
     await session.execute(_INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope})
+    await note(session, "key.created", by=by, name=name, scope=scope)
     return key
 
 
@@ -67,10 +69,11 @@ async def by_id(session: AsyncSession, key_id: int) -> ApiKey:
     return ApiKey(*found)
 
 
-async def revoke(session: AsyncSession, key_id: int) -> None:
+async def revoke(session: AsyncSession, key_id: int, *, by: str) -> None:
     """Takes effect with the next request; revoking twice changes nothing."""
     if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
         raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
+    await note(session, "key.revoked", by=by, key_id=key_id)
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

@@ -1,6 +1,7 @@
 """Who may do what at the admin page: each role may all that the ones before it may."""
 
 from enum import IntEnum
+from typing import Self
 
 
 class Role(IntEnum):
@@ -12,3 +13,11 @@ class Role(IntEnum):
     EDITOR = 2
     SENDER = 3
     ADMIN = 4
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+    @classmethod
+    def named(cls, word: str) -> Self:
+        """KeyError for a word that is no role."""
+        return cls[word.upper()]

@@ -16,6 +16,11 @@ ABSOLUTE = timedelta(hours=12)
 _KEPT = 200  # characters of what a browser says of itself
 
 
+def actor(user_id: int, name: str) -> str:
+    """How events and logs name whoever did something."""
+    return f"user {user_id} ({name})"
+
+
 class User(msgspec.Struct, frozen=True):
     """Who sits at the browser, as of this request."""
 
@@ -24,8 +29,7 @@ class User(msgspec.Struct, frozen=True):
     role: Role
 
     def __str__(self) -> str:
-        """As events and logs name whoever did something."""
-        return f"user {self.id} ({self.name})"
+        return actor(self.id, self.name)
 
 
 class OpenSession(msgspec.Struct):
@@ -95,7 +99,7 @@ async def open_session(session: AsyncSession, user_id: int, *, address: str, age
 async def user_of(session: AsyncSession, token: str) -> User | None:
     """None for a token nobody issued, one unused for IDLE or older than ABSOLUTE, and for a disabled user."""
     found = (await session.execute(_USER_OF, {"hash": _hash(token)} | _LIMITS)).first()
-    return User(found.id, found.name, Role[found.role.upper()]) if found else None
+    return User(found.id, found.name, Role.named(found.role)) if found else None
 
 
 async def close(session: AsyncSession, token: str) -> None:

@@ -13,7 +13,7 @@ from mailing.access import lockout, users
 from mailing.access import sessions as signed
 from mailing.access.passwords import matches
 from mailing.access.roles import Role
-from mailing.access.sessions import User
+from mailing.access.sessions import User, actor
 from mailing.db import Sessions, transaction
 from mailing.errors import Conflict, Unauthorized
 
@@ -76,8 +76,7 @@ async def change_password(sessions: Sessions, user: User, old: str, *, new: str,
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
     known = await _proved(sessions, known, user.name, password=old, browser=browser)
     async with transaction(sessions) as session:
-        await users.set_password(session, user.id, new)
-        await events.note(session, "user.password_set", by=_actor(user.id, user.name), user_id=user.id)
+        await users.set_password(session, user.id, new, by=str(user))
         return await signed.open_session(session, user.id, address=browser.address, agent=browser.agent)
 
 
@@ -99,21 +98,21 @@ async def sign_in_as(sessions: Sessions, identity: Identity, *, browser: Browser
     """As `sign_in`, for whom the identity provider vouches. Raises Unauthorized for a user who is disabled here."""
     values = {"issuer": identity.issuer, "subject": identity.subject, "name": identity.name}
     async with transaction(sessions) as session:
-        user = (await session.execute(_WELCOME, values | {"role": identity.role.name.lower()})).one()
+        user = (await session.execute(_WELCOME, values | {"role": str(identity.role)})).one()
         if user.disabled_at is None:
             return await _welcome(session, user.id, identity.name, browser)
-        await events.note(session, "user.sign_in_failed", by=_actor(user.id, identity.name), address=browser.address)
+        await events.note(session, "user.sign_in_failed", by=actor(user.id, identity.name), address=browser.address)
     raise Unauthorized("This user is disabled here; ask an admin.")
 
 
 async def sign_out(session: AsyncSession, user: User, token: str) -> None:
     await signed.close(session, token)
-    await events.note(session, "user.signed_out", by=_actor(user.id, user.name))
+    await events.note(session, "user.signed_out", by=str(user))
 
 
 async def sign_out_everywhere(session: AsyncSession, user: User) -> None:
     await signed.close_all(session, user.id)
-    await events.note(session, "user.signed_out_everywhere", by=_actor(user.id, user.name))
+    await events.note(session, "user.signed_out_everywhere", by=str(user))
 
 
 async def _find(session: AsyncSession, name: str) -> _Known | None:
@@ -130,17 +129,13 @@ async def _still(session: AsyncSession, known: _Known) -> bool:
 
 async def _welcome(session: AsyncSession, user_id: int, name: str, browser: Browser) -> str:
     token = await signed.open_session(session, user_id, address=browser.address, agent=browser.agent)
-    await events.note(session, "user.signed_in", by=_actor(user_id, name), address=browser.address)
+    await events.note(session, "user.signed_in", by=actor(user_id, name), address=browser.address)
     return token
 
 
 async def _note_failure(session: AsyncSession, known: _Known | None, browser: Browser, *, locks: bool) -> None:
     """The name is noted only where it is one: what was typed may be a password."""
-    actor = _actor(known.id, known.name) if known else "somebody"
-    await events.note(session, "user.sign_in_failed", by=actor, address=browser.address)
+    by = actor(known.id, known.name) if known else "somebody"
+    await events.note(session, "user.sign_in_failed", by=by, address=browser.address)
     if locks:
-        await events.note(session, "user.locked_out", by=actor, address=browser.address)
-
-
-def _actor(user_id: int, name: str) -> str:
-    return f"user {user_id} ({name})"
+        await events.note(session, "user.locked_out", by=by, address=browser.address)

@@ -1,4 +1,4 @@
-"""The people who may sign in at the admin page."""
+"""The people who may sign in at the admin page. Each change notes who made it, whichever door it comes in by."""
 
 from datetime import datetime
 from typing import Any
@@ -12,6 +12,7 @@ from mailing.access import lockout, sessions
 from mailing.access.passwords import hashed
 from mailing.access.roles import Role
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
+from mailing.events import note
 
 LONGEST_NAME = 100  # characters
 
@@ -60,16 +61,18 @@ _ADMINS = text("""
 """)
 
 
-async def create(session: AsyncSession, name: str, *, role: Role, password: str) -> int:
+async def create(session: AsyncSession, name: str, *, role: Role, password: str, by: str) -> int:
     """Raises Invalid for a name or a password that can't be, Conflict for a name that somebody has."""
     name = _fit(name)
-    values = {"name": name, "role": role.name.lower(), "hash": await hashed(password)}
+    values = {"name": name, "role": str(role), "hash": await hashed(password)}
     try:
         async with session.begin_nested():
-            return int((await session.execute(_INSERT, values)).scalar_one())
+            user_id = int((await session.execute(_INSERT, values)).scalar_one())
     except IntegrityError as error:
         taken = FieldError("name", "is another user's; choose a different one")
         raise Conflict("There is a user of this name.", taken) from error
+    await note(session, "user.created", by=by, user_id=user_id, role=str(role))
+    return user_id
 
 
 async def create_first(session: AsyncSession, password: str) -> bool:
@@ -93,7 +96,7 @@ async def by_name(session: AsyncSession, name: str) -> Account:
     return _found(await session.execute(_BY_NAME, {"name": name}), "user of this name")
 
 
-async def set_password(session: AsyncSession, user_id: int, password: str) -> None:
+async def set_password(session: AsyncSession, user_id: int, password: str, *, by: str) -> None:
     """Ends all the user's sessions, whoever knew the old password is out; and a lock, if there is one."""
     values = {"id": user_id, "hash": await hashed(password)}
     if (await session.execute(_SET_PASSWORD, values)).first() is None:
@@ -101,26 +104,30 @@ async def set_password(session: AsyncSession, user_id: int, password: str) -> No
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
     await sessions.close_all(session, user_id)
     await lockout.unlock(session, str(user_id))
+    await note(session, "user.password_set", by=by, user_id=user_id)
 
 
-async def set_role(session: AsyncSession, user_id: int, role: Role) -> None:
+async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str) -> None:
     """Takes effect with the user's next request."""
     if role < Role.ADMIN:
         await _keep_an_admin(session, user_id)
     await by_id(session, user_id)
-    await session.execute(_SET_ROLE, {"id": user_id, "role": role.name.lower()})
+    await session.execute(_SET_ROLE, {"id": user_id, "role": str(role)})
+    await note(session, "user.role_set", by=by, user_id=user_id, role=str(role))
 
 
-async def disable(session: AsyncSession, user_id: int) -> None:
+async def disable(session: AsyncSession, user_id: int, *, by: str) -> None:
     await _keep_an_admin(session, user_id)
     await by_id(session, user_id)
     await session.execute(_DISABLE, {"id": user_id})
     await sessions.close_all(session, user_id)
+    await note(session, "user.disabled", by=by, user_id=user_id)
 
 
-async def enable(session: AsyncSession, user_id: int) -> None:
+async def enable(session: AsyncSession, user_id: int, *, by: str) -> None:
     await by_id(session, user_id)
     await session.execute(_ENABLE, {"id": user_id})
+    await note(session, "user.enabled", by=by, user_id=user_id)
 
 
 async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
@@ -143,4 +150,4 @@ def _found(rows: Any, whom: str) -> Account:  # noqa: ANN401 - a result of any s
 
 
 def _account(row: Row[Any]) -> Account:
-    return Account(row.id, row.name, Role[row.role.upper()], row.issuer, row.created_at, row.disabled_at)
+    return Account(row.id, row.name, Role.named(row.role), row.issuer, row.created_at, row.disabled_at)

@@ -16,8 +16,8 @@ from litestar.handlers import BaseRouteHandler
 from mailing.access.roles import Role
 from mailing.access.sessions import User, user_of
 from mailing.db import transaction
+from mailing.web import SAFE
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 SIGN_IN = "/admin/sign-in"
 
 
@@ -39,7 +39,7 @@ class Needs:
         if user is None:
             raise SignInNeeded
         if user.role < self.role:
-            raise PermissionDeniedException(f"This needs the role {self.role.name.lower()}.")
+            raise PermissionDeniedException(f"This needs the role {self.role}.")
 
 
 def needs(role: Role) -> Needs:

@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from functools import cache
 from io import BytesIO
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from babel.core import negotiate_locale
 from babel.dates import format_datetime
@@ -12,6 +11,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
+
+from mailing.zones import zone_named
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
 HERE = Path(__file__).parent
@@ -52,7 +53,7 @@ def percent(share: float, language: str) -> str:
 
 def instant(value: datetime, language: str, zone: str) -> str:
     """With the offset from UTC: a time without its zone is no time."""
-    local = value.astimezone(ZoneInfo(zone))
+    local = value.astimezone(zone_named(zone))
     return f"{format_datetime(local, 'd MMM y, HH:mm', locale=language)} {offset(local)}"
 
 

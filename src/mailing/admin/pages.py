@@ -33,19 +33,26 @@ HEADERS = {
 
 def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, **values: object) -> Response[str]:
     """`template` is a path below `admin/`. A notice left by `seen_other` is shown, this once."""
-    viewer = viewer_of(request)
     notice = _notice(request)
-    environment = _environment(viewer.language)
-    shown = environment.get_template(template).render(
-        viewer=viewer,
-        notice=notice,
-        instant=partial(language.instant, language=viewer.language, zone=viewer.zone),
-        **values,
-    )
+    shown = rendered(request, template, notice=notice, **values)
     answer = Response(shown, media_type=HTML, status_code=status, headers=HEADERS)
     if notice:
         answer.delete_cookie(NOTICE_COOKIE, path="/admin")
     return answer
+
+
+def rendered(request: Request[Any, Any, Any], template: str, **values: object) -> str:
+    """A part of a page, or one that needs no answer of its own."""
+    viewer = viewer_of(request)
+    return (
+        _environment(viewer.language)
+        .get_template(template)
+        .render(
+            viewer=viewer,
+            instant=partial(language.instant, language=viewer.language, zone=viewer.zone),
+            **values,
+        )
+    )
 
 
 def seen_other(path: str, *, notice: str = "") -> Response[None]:

@@ -1,7 +1,6 @@
 """Language and time zone of the pages, kept in the browser."""
 
 from typing import Any
-from zoneinfo import available_timezones
 
 from litestar import Request, Response, post
 from litestar.datastructures import Cookie
@@ -10,6 +9,7 @@ from mailing.admin.door import anybody
 from mailing.admin.language import LANGUAGES
 from mailing.admin.pages import form, seen_other
 from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local
+from mailing.zones import known_zone
 
 KEPT_S = 365 * 86_400
 
@@ -21,7 +21,7 @@ async def keep_preferences(request: Request[Any, Any, Any]) -> Response[None]:
     answer = seen_other(local(sent.get("next", "")))
     if sent.get("language") in LANGUAGES:
         answer.cookies.append(_kept(LANGUAGE_COOKIE, sent["language"]))
-    if sent.get("zone") in available_timezones():
+    if known_zone(sent.get("zone", "")):
         answer.cookies.append(_kept(ZONE_COOKIE, sent["zone"]))
     return answer
 

@@ -33,7 +33,7 @@ class Viewer(Struct, frozen=True):
 
     def may(self, role: str) -> bool:
         """Whether to show what asks for `role`, such as "editor"; the server asks again."""
-        return self.user is not None and self.user.role >= Role[role.upper()]
+        return self.user is not None and self.user.role >= Role.named(role)
 
 
 CurrentViewer = NamedDependency[Viewer]

@@ -2,9 +2,8 @@
 
 import re
 from functools import cache
-from zoneinfo import available_timezones
 
-from mailing.zones import known_zone
+from mailing.zones import known_zone, zone_names
 
 RULE = "an IANA time zone, such as Europe/Moscow"
 
@@ -30,13 +29,13 @@ def _fixed_zone(hours_east: int) -> str | None:
 @cache
 def offered() -> list[str]:
     """The names to choose from, those of places first; short and outdated spellings are known, but not offered."""
-    names = sorted(name for name in available_timezones() if known_zone(name) and "/" in name)
+    names = sorted(name for name in zone_names() if "/" in name)
     return [*(name for name in names if not name.startswith("Etc/")), "UTC"]
 
 
 @cache
 def _spellings() -> dict[str, str]:
     """The names without regard to case, and their cities alone."""
-    names = sorted(name for name in available_timezones() if known_zone(name))
+    names = sorted(zone_names())
     cities = {name.rpartition("/")[2].casefold(): name for name in names if not name.startswith("Etc/")}
     return cities | {name.casefold(): name for name in names}

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 Whose = Literal["mailing_id", "message_id", "client_id"]
@@ -56,6 +56,31 @@ class Place(Struct, frozen=True, order=True):
         if rank == self.rank:
             return self.id, self.number
         return (0, 0) if rank > self.rank else (LAST, 0)
+
+
+class Noted(Struct, frozen=True):
+    """`kind` as in `events.note`."""
+
+    at: datetime
+    kind: str
+    by: str
+
+
+# Indexes, backwards: event_of_client; event_of_audience.
+_NEWEST: Mapping[Literal["client_id", "mailing_id"], TextClause] = {
+    "client_id": text("SELECT at, kind, actor FROM event WHERE client_id = :id ORDER BY id DESC LIMIT :count"),
+    "mailing_id": text("""
+        SELECT at, kind, actor FROM event WHERE mailing_id = :id AND message_id IS NULL
+        ORDER BY at DESC, id DESC LIMIT :count
+    """),
+}
+
+
+async def newest(
+    session: AsyncSession, whose: Literal["client_id", "mailing_id"], id_: int, *, count: int
+) -> list[Noted]:
+    """What was done to it as a whole, the newest first: without a mailing's single messages, and without calls."""
+    return [Noted(*row) for row in await session.execute(_NEWEST[whose], {"id": id_, "count": count})]
 
 
 _NOTED = """

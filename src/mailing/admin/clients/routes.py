@@ -16,10 +16,10 @@ from mailing.admin.door import needs
 from mailing.admin.pages import page
 from mailing.admin.viewer import CurrentViewer
 from mailing.clients import transfer
-from mailing.clients.history import newest_events
 from mailing.clients.repository import get_client
 from mailing.clients.routes import csv_file
 from mailing.clients.search import FIRST, Found, Place, known_tags, known_timezones, search_clients
+from mailing.events.reading import newest
 from mailing.messages.reading import messages_of_client
 from mailing.web import MAX_ID, Id, Session
 
@@ -80,7 +80,7 @@ async def read(request: Request[Any, Any, Any], session: Session, client_id: Fro
         messages=messages[:MESSAGES],
         first_page=here if below < MAX_ID else "",
         next_page=f"{here}?before={messages[MESSAGES - 1].id}" if more else "",
-        events=await newest_events(session, client_id, count=EVENTS),
+        events=await newest(session, "client_id", client_id, count=EVENTS),
     )
 
 

@@ -13,17 +13,18 @@ from mailing.admin.live import part
 from mailing.admin.live.charts import columns, segments
 from mailing.admin.live.shared import shared
 from mailing.db import Sessions, transaction
+from mailing.events.reading import Noted, newest
 from mailing.mailings.repository import MailingRepository
 from mailing.mailings.rules import OPEN
 from mailing.mailings.schemas import MailingOut
 from mailing.messages.pace import Course, course
-from mailing.statistics.history import Act, acts_on_mailing
 from mailing.statistics.progress import Progress, progress_of
 from mailing.web import Id
 from mailing.zones import zone_named
 
 EVERY_S = 2
 READ_FOR_S = 1.5
+ACTS = 50
 BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled")
 
 
@@ -31,7 +32,7 @@ class Look(Struct, frozen=True):
     mailing: MailingOut
     progress: Progress
     course: Course | None
-    acts: list[Act]
+    acts: list[Noted]
 
 
 @get("/mailings/{mailing_id:int}", guards=[needs(Role.VIEWER)])
@@ -61,7 +62,7 @@ async def read_look(sessions: Sessions, mailing_id: int) -> Look:
             MailingOut.of(mailing),
             await progress_of(session, mailing),
             await course(session, mailing_id),
-            await acts_on_mailing(session, mailing_id),
+            (await newest(session, "mailing_id", mailing_id, count=ACTS))[::-1],
         )
 
 

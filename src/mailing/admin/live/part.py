@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response
 from markupsafe import Markup
 
-from mailing.admin.pages import page
+from mailing.admin.pages import page, rendered
 
 UNCHANGED = 204  # htmx leaves the page as it is
 
@@ -15,20 +15,16 @@ def whole(
     request: Request[Any, Any, Any], template: str, part: str, *, every_s: float | None, **values: object
 ) -> Response[str]:
     """`template` includes `live/part.html` where `part` goes. `every_s` is None when nothing will change any more."""
-    inside = _inside(request, part, values)
+    inside = rendered(request, part, **values)
     return page(request, template, status=200, **_of_part(request, inside, every_s), **values)
 
 
 def again(request: Request[Any, Any, Any], part: str, *, every_s: float | None, **values: object) -> Response[str]:
     """Answers to the address that ends in `/live`."""
-    inside = _inside(request, part, values)
+    inside = rendered(request, part, **values)
     if request.query_params.get("seen") == _version(inside):
         return Response("", status_code=UNCHANGED)
     return page(request, "live/part.html", status=200, **_of_part(request, inside, every_s))
-
-
-def _inside(request: Request[Any, Any, Any], part: str, values: dict[str, object]) -> str:
-    return page(request, part, status=200, **values).content
 
 
 def _of_part(request: Request[Any, Any, Any], inside: str, every_s: float | None) -> dict[str, object]:

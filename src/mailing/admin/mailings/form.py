@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from litestar import Request
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
@@ -52,12 +53,8 @@ class Entered(Struct, frozen=True):
         begin, lasts = local.astimezone(UTC), like.ends_at - like.starts_at if like else LASTS
         times = {"starts_at": shown(begin, zone), "ends_at": shown(begin + lasts, zone)}
         if like:
-            return cls(**(_fields(cls.of(like, zone)) | times))
+            return replace(cls.of(like, zone), **times)
         return cls(text="", zone=zone, tags=[], operator_codes=[], window_start="09:00", window_end="21:00", **times)
-
-
-def _fields(entered: Entered) -> dict[str, Any]:
-    return {name: getattr(entered, name) for name in Entered.__struct_fields__}
 
 
 def shown(instant: datetime, zone: str) -> str:

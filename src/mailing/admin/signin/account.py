@@ -1,7 +1,5 @@
 """One's own account: password, sessions, language and zone."""
 
-from zoneinfo import available_timezones
-
 from litestar import Response, get, post
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,6 +16,7 @@ from mailing.admin.viewer import CurrentViewer
 from mailing.db import transaction
 from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
 from mailing.web import Id, Session
+from mailing.zones import zone_names
 
 ACCOUNT = "/admin/account"
 
@@ -79,6 +78,6 @@ async def _page(request: AnyRequest, session: AsyncSession, *, errors: dict[str,
         status=400 if errors else 200,
         user=user,
         sessions=await signed.open_sessions(session, user.id, token=cookies.token_of(request)),
-        zones=sorted((zone, zone.replace("_", " ")) for zone in available_timezones()),
+        zones=sorted((zone, zone.replace("_", " ")) for zone in zone_names()),
         errors=errors or {},
     )

@@ -16,8 +16,8 @@ def errors_of(viewer: Viewer, error: Invalid | Conflict, labels: Mapping[str, st
 def role_names(viewer: Viewer) -> list[tuple[str, str]]:
     """For a choice: the value and its words."""
     return [
-        (Role.VIEWER.name.lower(), viewer.gettext("viewer: sees everything")),
-        (Role.EDITOR.name.lower(), viewer.gettext("editor: also prepares clients and mailings")),
-        (Role.SENDER.name.lower(), viewer.gettext("sender: also sends, stops and resolves")),
-        (Role.ADMIN.name.lower(), viewer.gettext("admin: also gives access")),
+        (str(Role.VIEWER), viewer.gettext("viewer: sees everything")),
+        (str(Role.EDITOR), viewer.gettext("editor: also prepares clients and mailings")),
+        (str(Role.SENDER), viewer.gettext("sender: also sends, stops and resolves")),
+        (str(Role.ADMIN), viewer.gettext("admin: also gives access")),
     ]

@@ -3,7 +3,6 @@
 from litestar import Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import events
 from mailing.access import keys
 from mailing.access.roles import Role
 from mailing.admin.door import needs
@@ -27,13 +26,12 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     sent = await form(request)
     name, scope = sent.get("name", ""), sent.get("scope", "")
     try:
-        key = await keys.create(session, name, scope=scope)
+        key = await keys.create(session, name, scope=scope, by=caller)
     except Invalid as error:
         labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Allowed to")}
         return await _page(
             request, session, status=400, name=name, scope=scope, errors=errors_of(viewer, error, labels)
         )
-    await events.note(session, "key.created", by=caller, name=name, scope=scope)
     return await _page(request, session, status=201, key=key)
 
 
@@ -44,8 +42,7 @@ async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Resp
 
 @post("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)], status_code=303)
 async def revoke_key(viewer: CurrentViewer, session: Session, caller: Caller, key_id: Id) -> Response[None]:
-    await keys.revoke(session, key_id)
-    await events.note(session, "key.revoked", by=caller, key_id=key_id)
+    await keys.revoke(session, key_id, by=caller)
     return seen_other(KEYS, notice=viewer.gettext("The key is revoked: it is refused from now on."))
 
 

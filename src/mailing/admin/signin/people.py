@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from litestar import Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import events
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.users import Account
@@ -32,10 +31,11 @@ async def create_user(
     sent = await form(request)
     try:
         role = _role(sent.get("role", ""))
-        user_id = await users.create(session, sent.get("name", ""), role=role, password=sent.get("password", ""))
+        user_id = await users.create(
+            session, sent.get("name", ""), role=role, password=sent.get("password", ""), by=caller
+        )
     except (Invalid, Conflict) as error:
         return await _list(request, viewer, session, sent=sent, error=error)
-    await events.note(session, "user.created", by=caller, user_id=user_id, role=role.name.lower())
     return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("The user is made."))
 
 
@@ -51,10 +51,9 @@ async def set_role(
     user = await users.by_id(session, user_id)
     try:
         role = _role((await form(request)).get("role", ""))
-        await users.set_role(session, user_id, role)
+        await users.set_role(session, user_id, role, by=caller)
     except (Invalid, Conflict) as error:
         return _one(request, viewer, user, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
-    await events.note(session, "user.role_set", by=caller, user_id=user_id, role=role.name.lower())
     return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("The role counts from the next page on."))
 
 
@@ -64,10 +63,9 @@ async def set_password(
 ) -> Response[str] | Response[None]:
     user = await users.by_id(session, user_id)
     try:
-        await users.set_password(session, user_id, (await form(request)).get("password", ""))
+        await users.set_password(session, user_id, (await form(request)).get("password", ""), by=caller)
     except (Invalid, Conflict) as error:
         return _one(request, viewer, user, errors_of(viewer, error, {"password": viewer.gettext("New password")}))
-    await events.note(session, "user.password_set", by=caller, user_id=user_id)
     notice = viewer.gettext("The password is set. Every session of this user has ended.")
     return seen_other(f"{USERS}/{user_id}", notice=notice)
 
@@ -78,24 +76,23 @@ async def disable_user(
 ) -> Response[str] | Response[None]:
     user = await users.by_id(session, user_id)
     try:
-        await users.disable(session, user_id)
+        await users.disable(session, user_id, by=caller)
     except Conflict as error:
         return _one(request, viewer, user, errors_of(viewer, error, {"disable": viewer.gettext("Access")}))
-    await events.note(session, "user.disabled", by=caller, user_id=user_id)
     return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can no longer sign in."))
 
 
 @post("/users/{user_id:int}/enable", guards=[needs(Role.ADMIN)], status_code=303)
 async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id) -> Response[None]:
-    await users.enable(session, user_id)
-    await events.note(session, "user.enabled", by=caller, user_id=user_id)
+    await users.enable(session, user_id, by=caller)
     return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))
 
 
 def _role(name: str) -> Role:
-    if name.upper() not in Role.__members__:
-        raise Invalid(FieldError("role", "choose one of the roles"))
-    return Role[name.upper()]
+    try:
+        return Role.named(name)
+    except KeyError:
+        raise Invalid(FieldError("role", "choose one of the roles")) from None
 
 
 async def _list(
