@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import socket
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import httpx
 import pytest
+import uvicorn
 from litestar import Litestar
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
@@ -138,3 +140,15 @@ async def running_app(settings: Settings) -> AsyncIterator[Litestar]:
     yield app
     stop.set()
     await task
+
+
+@pytest.fixture
+async def address(settings: Settings) -> AsyncIterator[str]:
+    """Of the whole service on a socket, for what speaks no ASGI: a browser, Prometheus."""
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), lifespan="on", log_config=None))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving

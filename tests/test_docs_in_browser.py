@@ -6,19 +6,13 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, expect
 
-from browser import CHROMIUM, WITHOUT, chromium, served, watched
+from browser import CHROMIUM, WITHOUT, chromium, watched
 from mailing.settings import Settings
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 
 LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture
-async def address(settings: Settings) -> AsyncIterator[str]:
-    async with served(settings) as address:
-        yield address
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ NOWHERE = "127.0.0.1:1"
 
 
 async def found(tmp_path: Path, **settings: object) -> dict[str, Finding]:
-    told = environment(Settings(**({"data_dir": str(tmp_path / "none")} | settings)))  # type: ignore[arg-type]
+    told = environment(Settings(**({"data_dir": str(tmp_path / "none")} | settings)))  # type: ignore[arg-type] # values of several types
     return {finding.part: finding async for finding in examine(told, tmp_path / ".env")}
 
 

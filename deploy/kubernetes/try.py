@@ -40,8 +40,13 @@ SECRETS: Final = {
 Object = dict[str, Any]
 
 
+def tried(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*PODMAN, *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+
+
 def podman(*arguments: str, stdin: str | None = None) -> str:
-    done = subprocess.run([*PODMAN, *arguments], input=stdin, capture_output=True, text=True, check=False)  # noqa: S603
+    done = tried(*arguments, stdin=stdin)
     if done.returncode:
         sys.exit(f"podman {shlex.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
@@ -99,7 +104,7 @@ def playing(pods: list[Object]) -> Iterator[None]:
             podman("kube", "play", "--replace", str(file))
             yield
         finally:
-            subprocess.run([*PODMAN, "kube", "down", str(file)], capture_output=True, check=False)  # noqa: S603
+            tried("kube", "down", str(file))
 
 
 def asked(path: str, body: bytes | None = None, kind: str = "application/json") -> Any:  # noqa: ANN401 - JSON

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
+from mailing.db import execute_script
+
 revision = "0001"
 down_revision = None
 
@@ -26,7 +28,7 @@ END $$
 def upgrade() -> None:
     bind = op.get_bind()
     bind.exec_driver_sql("SELECT 1")  # asyncpg's BEGIN is lazy: without a statement the script would commit by itself
-    bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(SCHEMA.read_text("utf-8")))  # type: ignore[union-attr]
+    execute_script(bind, SCHEMA)
 
 
 def downgrade() -> None:

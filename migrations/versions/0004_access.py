@@ -4,6 +4,8 @@ from pathlib import Path
 
 from alembic import op
 
+from mailing.db import execute_script
+
 revision = "0004"
 down_revision = "0003"
 
@@ -11,8 +13,7 @@ SCHEMA = Path(__file__).with_name("0004_access.sql")
 
 
 def upgrade() -> None:
-    bind = op.get_bind()
-    bind.connection.dbapi_connection.run_async(lambda connection: connection.execute(SCHEMA.read_text("utf-8")))  # type: ignore[union-attr]
+    execute_script(op.get_bind(), SCHEMA)
 
 
 def downgrade() -> None:

@@ -118,6 +118,12 @@ async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
         await connection.run_sync(_run, revision)
 
 
+def execute_script(connection: Connection, script: Path) -> None:
+    """For migrations: the statements of a file at once, which asyncpg takes only without SQLAlchemy's preparing."""
+    raw = connection.connection.dbapi_connection
+    raw.run_async(lambda driver: driver.execute(script.read_text("utf-8")))  # type: ignore[union-attr] # asyncpg's own
+
+
 async def is_current(engine: AsyncEngine) -> bool:
     async with engine.connect() as connection:
         return await connection.run_sync(_revision) == _scripts().get_current_head()

@@ -7,23 +7,16 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from browser import CHROMIUM, WITHOUT, chromium, served, watched
+from browser import CHROMIUM, WITHOUT, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.db import Sessions, transaction
-from mailing.settings import Settings
 from rows import add_client, add_mailing, add_messages, run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 
 expect.set_options(timeout=30_000)
-
-
-@pytest.fixture
-async def address(settings: Settings) -> AsyncIterator[str]:
-    async with served(settings) as address:
-        yield address
 
 
 @pytest.fixture

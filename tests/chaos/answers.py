@@ -104,9 +104,13 @@ def _body(whole: bytes) -> bytes:
 
 @asynccontextmanager
 async def replying(seed: int) -> AsyncIterator[int]:
-    """A server that answers the call of id n with reply n."""
+    """A server that answers the call of id n with reply n. No connection outlives it."""
+    serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if task := asyncio.current_task():
+            serving.add(task)
+            task.add_done_callback(serving.discard)
         left = (
             ConnectionError,
             RuntimeError,
@@ -122,6 +126,10 @@ async def replying(seed: int) -> AsyncIterator[int]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         yield int(server.sockets[0].getsockname()[1])
+    for task in list(serving):
+        task.cancel()
+    await asyncio.gather(*serving, return_exceptions=True)
+    await asyncio.sleep(0)  # a transport closes in the loop's next turn
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seed: int) -> bool:

@@ -22,7 +22,7 @@ FILL = text(f"""
 
 async def plan(session: AsyncSession, filters: dict[str, str], after: int) -> dict[str, Any]:
     statement = page_of_clients(filters, after=after, limit=50)
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types for it
     sql = str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
     return await explained(session, sql)
 

@@ -49,7 +49,7 @@ async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 
 async def plan(session: AsyncSession, search: Search, place: Place) -> dict[str, object]:
     statement = page_of_search(search, place=place, limit=50)
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types for it
     return await explained(session, str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})))
 
 

@@ -20,7 +20,7 @@ names = st.sampled_from(
 audiences = st.dictionaries(names, st.integers(1, 5000), min_size=1)
 terms = st.builds(
     lambda begin, lasts, window: Term(begin, begin + lasts, window),
-    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC)),  # noqa: DTZ001
+    st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)).map(lambda naive: naive.replace(tzinfo=UTC)),  # noqa: DTZ001 - hypothesis bounds are naive
     st.timedeltas(timedelta(minutes=1), timedelta(days=20)),
     windows,
 )

@@ -109,8 +109,8 @@ async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> N
     )
     for statement, values in [
         (pace._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
-        (pace._BOUNDS, {}),  # noqa: SLF001
-        (pace._COURSE, {"first": NOON, "step_s": 60}),  # noqa: SLF001
+        (pace._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
+        (pace._COURSE, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
     ]:
         found = await scans(engine, statement, mailing_id=7, **values)
         assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_pace_pkey"}

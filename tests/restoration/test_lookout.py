@@ -47,7 +47,8 @@ class Cluster:
     def put_copy_back(self) -> None:
         (self._data / "postgres").rename(self._data / "lost")
         with tarfile.open(self._copy) as copy:
-            copy.extractall(self._data, numeric_owner=True, filter="fully_trusted")  # noqa: S202 - our own
+            copy.extraction_filter = tarfile.fully_trusted_filter if hasattr(tarfile, "fully_trusted_filter") else None
+            copy.extractall(self._data, numeric_owner=True)  # noqa: S202 - our own
 
     def recover_on_a_new_timeline(self) -> None:
         """As a recovery to a point in time ends, and as a standby is promoted."""

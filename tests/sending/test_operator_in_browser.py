@@ -11,7 +11,7 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
-from browser import CHROMIUM, WITHOUT, Seen, chromium, served, watched
+from browser import CHROMIUM, WITHOUT, Seen, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.db import Sessions, transaction
@@ -57,21 +57,15 @@ class Operator:
 
 
 @pytest.fixture
-async def address(settings: Settings, sessions: Sessions) -> AsyncIterator[str]:
-    async with transaction(sessions) as session:
-        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
-    async with served(settings) as address:
-        yield address
-
-
-@pytest.fixture
 async def page() -> AsyncIterator[Page]:
     async with chromium() as browser:
         yield await browser.new_page(viewport={"width": 1280, "height": 900}, locale="en-GB")
 
 
 @pytest.fixture
-def anna(page: Page, address: str) -> Operator:
+async def anna(page: Page, address: str, sessions: Sessions) -> Operator:
+    async with transaction(sessions) as session:
+        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
     return Operator(page, address)
 
 

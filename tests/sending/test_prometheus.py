@@ -3,19 +3,17 @@
 import asyncio
 import json
 import shutil
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
-import uvicorn
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.app import create_app
 from mailing.db import Sessions
 from mailing.messages.audit import audit_counts
 from mailing.settings import Settings
@@ -27,17 +25,6 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = shutil.which("prometheus")
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="prometheus is not on PATH; Debian's package has that name")
-
-
-@pytest.fixture
-async def target(settings: Settings) -> AsyncIterator[str]:
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), lifespan="on", log_config=None))
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await serving
 
 
 @asynccontextmanager
@@ -78,7 +65,7 @@ async def firing(http: httpx.AsyncClient) -> set[str]:
 
 
 async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(  # noqa: PLR0917 - fixtures
-    target: str,
+    address: str,
     settings: Settings,
     campaign: Campaign,
     sandbox: Sandbox,
@@ -91,7 +78,7 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(  # noqa:
     expressions = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
     await sandbox.behave(error_500=0.2)
     await campaign.clients(200)
-    async with working(settings), prometheus(tmp_path, target) as http:
+    async with working(settings), prometheus(tmp_path, urlsplit(address).netloc) as http:
         await campaign.finished(await campaign.mailing())
         await audit_counts(sessions)
 

@@ -41,7 +41,7 @@ _COLUMNS = "id, name, hint, scope, created_at, revoked_at"
 
 _ALL = text(f"SELECT {_COLUMNS} FROM api_key ORDER BY id")  # noqa: S608 - its own constant
 
-_BY_ID = text(f"SELECT {_COLUMNS} FROM api_key WHERE id = :id")  # noqa: S608
+_BY_ID = text(f"SELECT {_COLUMNS} FROM api_key WHERE id = :id")  # noqa: S608 - its own constant
 
 _REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id")
 

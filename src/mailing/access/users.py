@@ -33,9 +33,9 @@ _COLUMNS = "id, name, role, issuer, created_at, disabled_at"
 # all of them: they are few
 _ALL = text(f"SELECT {_COLUMNS} FROM user_account ORDER BY lower(name), id")  # noqa: S608 - its own constant
 
-_BY_ID = text(f"SELECT {_COLUMNS} FROM user_account WHERE id = :id FOR UPDATE")  # noqa: S608
+_BY_ID = text(f"SELECT {_COLUMNS} FROM user_account WHERE id = :id FOR UPDATE")  # noqa: S608 - its own constant
 
-_BY_NAME = text(f"SELECT {_COLUMNS} FROM user_account WHERE lower(name) = lower(:name) AND issuer IS NULL")  # noqa: S608
+_BY_NAME = text(f"SELECT {_COLUMNS} FROM user_account WHERE lower(name) = lower(:name) AND issuer IS NULL")  # noqa: S608 - its own constant
 
 _INSERT = text("INSERT INTO user_account (name, role, password_hash) VALUES (:name, :role, :hash) RETURNING id")
 

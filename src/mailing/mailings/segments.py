@@ -18,13 +18,13 @@ _REPLACEMENTS = {
     for characters, replacement in (
         ("“”„‟«»″", '"'),
         ("‘’‚‛′`´", "'"),  # noqa: RUF001 - the look-alikes are the point
-        ("–—―‒‐‑−", "-"),  # noqa: RUF001
+        ("–—―‒‐‑−", "-"),  # noqa: RUF001 - the look-alikes are the point
         ("\t\u00a0\u2002\u2003\u2009\u202f", " "),
         ("\u200b\u200c\u200d\u2060\ufeff\u00ad\ufe0f", ""),
         ("•·", "*"),
         ("…", "..."),
         ("№", "No."),
-        ("×", "x"),  # noqa: RUF001
+        ("×", "x"),  # noqa: RUF001 - the look-alikes are the point
         ("\u2028\u2029", "\n"),
     )
     for character in characters

@@ -1,7 +1,7 @@
 """Mailings as lines for people: what each says, how far it is, how fast it goes. Only counters are read."""
 
-from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Row, text
@@ -50,6 +50,6 @@ async def newest(session: AsyncSession, *, before: int, limit: int) -> list[Over
     return [_line(row) for row in await session.execute(_NEWEST, {"before": before, "count": limit + 1})]
 
 
-def _line(row: Row[*tuple[object, ...]] | Sequence[object]) -> Overview:
+def _line(row: Row[*tuple[Any, ...]]) -> Overview:
     *counts, mailing_id, beginning, status, starts_at, ends_at = row
-    return Overview(mailing_id, beginning, Status(str(status)), starts_at, ends_at, Counts(*counts))  # type: ignore[arg-type]
+    return Overview(mailing_id, beginning, Status(status), starts_at, ends_at, Counts(*counts))
