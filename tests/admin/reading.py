@@ -1,0 +1,17 @@
+"""What the tests read off a page."""
+
+import re
+
+import httpx
+
+
+def words(answer: httpx.Response, status: int = 200) -> str:
+    """What a page says, without its tags."""
+    assert answer.status_code == status, answer.text
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
+
+
+def entered(answer: httpx.Response, name: str) -> str:
+    found = re.search(rf'<input id="{name}"[^>]* value="([^"]*)"', answer.text)
+    assert found
+    return found[1]
