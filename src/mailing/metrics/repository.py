@@ -6,9 +6,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import queue, tallies
 from mailing.gateway import repository as gateway
+from mailing.messages.states import Status
 
 COUNTED_UPTO = 10_000  # pending messages, looked at one by one
-STATUSES = ("pending", "sending", "sent", "failed", "cancelled", "expired", "unknown")
 
 
 class Connections(msgspec.Struct, frozen=True):
@@ -76,7 +76,7 @@ async def read(session: AsyncSession) -> Standing:
 
 # One row a mailing, tests left out, as in the statistics.
 _MESSAGES = text(f"""
-    SELECT {", ".join(f"coalesce(sum(c.{status}), 0)::bigint" for status in STATUSES)}
+    SELECT {", ".join(f"coalesce(sum(c.{status}), 0)::bigint" for status in Status)}
     FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
@@ -148,7 +148,7 @@ _REPORTS = text("""
 
 async def _messages(session: AsyncSession) -> dict[str, int]:
     counts = (await session.execute(_MESSAGES)).one()
-    return dict(zip(STATUSES, counts, strict=True))
+    return dict(zip(Status, counts, strict=True))
 
 
 async def _by_name(session: AsyncSession, statement: TextClause) -> dict[str, int]:
