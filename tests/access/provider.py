@@ -24,7 +24,8 @@ def running_provider(*, lasting: timedelta = timedelta(hours=1)) -> Iterator[str
         mock.patch.dict(os.environ, {"AUTHLIB_INSECURE_TRANSPORT": "1"}),  # it speaks plain http here
         run_server_in_thread(require_nonce=True, access_token_max_age=lasting, user_claims=[CLARA]) as server,
     ):
-        yield f"http://localhost:{server.server_port}"
+        # one address: of two that are tried at once an older Python leaves the slower one's socket open
+        yield f"http://127.0.0.1:{server.server_port}"
 
 
 def client_of(issuer: str, *, client_id: str = "mailing") -> Client:

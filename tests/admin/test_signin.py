@@ -190,7 +190,7 @@ async def with_provider(settings: Settings, issuer: str) -> AsyncIterator[httpx.
 
 async def test_the_identity_provider_leads_in_as_the_role_of_the_group(with_provider: httpx.AsyncClient) -> None:
     shown = await with_provider.get("/admin/sign-in?next=/admin/account")
-    assert "Sign in with localhost" in shown.text
+    assert "Sign in with 127.0.0.1" in shown.text
     away = await with_provider.get("/admin/sign-in/oidc?next=/admin/account")
     back = await signed_in_at(away.headers["location"])
     with_provider.headers["Sec-Fetch-Site"] = "cross-site"
