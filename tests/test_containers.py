@@ -59,6 +59,14 @@ def test_each_part_starts_with_the_defaults(name: str) -> None:
     assert loaded.report_to or command != "worker", "the report can be seen from the start"
 
 
+@pytest.mark.parametrize("name", PARTS)
+def test_no_default_secret_is_a_word_that_logs_need(name: str) -> None:
+    """Each would be masked wherever it stands, in the gateway's address as well."""
+    loaded = settings.load(environment(PARTS[name]))
+    words = " ".join([*SERVICES, settings.__name__, str(loaded.gateway_url), loaded.smtp_host])
+    assert [secret for secret in settings.secrets_of(loaded) if secret in words] == []
+
+
 @pytest.mark.parametrize("name", BUILT_HERE)
 def test_each_part_is_confined(name: str) -> None:
     service = BUILT_HERE[name]
