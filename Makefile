@@ -7,8 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test fuzz chaos drills audit sbom check containers format lock
-.PHONY: help demo up test chaos drills check containers kubernetes format lock
+.PHONY: help demo up test fuzz chaos drills audit sbom check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,7 +49,7 @@ check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)mypy
 	@$(RUN)lint-imports
 
-containers: ## build the image, run docker-compose.yml, send one mailing, remove it all (COMPOSE="docker compose")
+containers: ## build the image, run docker-compose.yml, send mailings, kill a worker, remove it all (COMPOSE="docker compose")
 	@.ci/containers
 
 kubernetes: .venv/.ready ## run deploy/kubernetes by podman kube play, send one mailing, remove it (PODMAN="sudo podman")
