@@ -14,6 +14,7 @@ END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mailing_api, mailing_worker;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM mailing_api, mailing_worker;
+REVOKE ALL ON FUNCTION forget_events FROM mailing_api, mailing_worker;
 
 -- Both: is the schema the one this version needs? May sending go on here? How do things stand with the gateway?
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
@@ -45,6 +46,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_pace TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, count_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it forgets old ones
+GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and events, but none about access
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
     procrastinate_workers TO mailing_worker;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq, procrastinate_periodic_defers_id_seq,

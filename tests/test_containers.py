@@ -146,4 +146,5 @@ def test_the_image_leaves_out_what_only_development_needs() -> None:
     syncs = re.findall(r"uv sync (.+)", CONTAINERFILE)
     assert [sync for sync in syncs if "--frozen" not in sync] == []
     assert [sync for sync in syncs if "--no-dev" not in sync and "--only-group" not in sync] == []
-    assert "extra" not in " ".join(syncs)
+    named = set(re.findall(r"--(?:all-)?extras?(?: (\w+))?", " ".join(syncs)))
+    assert named == {"otel"}, "an embedded PostgreSQL has no business there"

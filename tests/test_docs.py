@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli import cli
+from rows import run
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -35,6 +37,28 @@ def test_the_architecture_names_every_module_of_the_top_level() -> None:
     }
     named = set(re.findall(r"`(\w+)/?`", text))
     assert modules - {"__init__", "__main__"} - named == set()
+
+
+async def test_for_every_table_it_is_said_what_makes_it_smaller(engine: AsyncEngine) -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    section = page.partition("## What grows")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", section, flags=re.MULTILINE)
+    told = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    tables = await run(
+        engine,
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+        " AND NOT relispartition",
+    )
+    assert sorted(told) == sorted(row.relname for row in tables)
+
+
+async def test_every_index_that_it_names_exists(engine: AsyncEngine) -> None:
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    section = page.partition("## What grows")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(\w+_(?:age|minute|heartbeat))`", section))
+    indexes = await run(engine, "SELECT indexname FROM pg_indexes WHERE schemaname = 'public'")
+    assert len(named) == 5
+    assert named - {row.indexname for row in indexes} == set()
 
 
 @pytest.mark.parametrize(("page", "least"), [("faults.md", 80), ("security.md", 50)])

@@ -20,7 +20,7 @@ from rows import add_mailing, value
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "logging.md").read_text(encoding="utf-8")
-COMMON = {"event", "level", "timestamp", "request_id", "job_id", "mailing_id", "message_id", "client_id"}
+COMMON = {"event", "level", "timestamp", "request_id", "job_id", "mailing_id", "message_id", "client_id", "trace_id"}
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mailing import db
+from mailing import db, tracing
 from mailing.access import users
 from mailing.access.allowance import Allowance, within_allowance
 from mailing.access.id_token import Client
@@ -84,6 +84,7 @@ def create_app(settings: Settings) -> Litestar:
         state=State({"settings": settings, "metrics": page, "provider": provider_of(settings)}),
         exception_handlers=EXCEPTION_HANDLERS,
         before_send=[allow_all_methods],
+        on_shutdown=[tracing.finish],
         request_max_body_size=1_000_000,
         logging_config=None,
     )

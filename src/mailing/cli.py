@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 it failed, 2 wrong use or settings. An error is one clear line on standard error.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mailing import __version__, db
+from mailing import __version__, db, tracing
 from mailing.errors import ConfigurationError, MailingError
 from mailing.granting import admin, key
 from mailing.persons import person
@@ -112,6 +113,7 @@ def api(wait_s: float) -> None:
     from mailing.serving import serve
 
     settings = configured("database_url")
+    tracing.start("mailing-api", os.environ)
     run(require_schema(settings, wait_s=wait_s))
     serve(create_app(settings), host=settings.host, port=settings.port)
 
@@ -129,8 +131,12 @@ def worker(*, wait_s: float, check: bool) -> None:
         sys.exit(pulse.main())
 
     settings = configured("database_url", "gateway_url")
+    tracing.start("mailing-worker", os.environ)
     run(require_schema(settings, wait_s=wait_s))
-    run(until_signal(lambda stop: run_worker(settings, stop)))
+    try:
+        run(until_signal(lambda stop: run_worker(settings, stop)))
+    finally:
+        tracing.finish()
 
 
 @cli.command(epilog=example("mailing sandbox --port 8001 --latency 0.05"))

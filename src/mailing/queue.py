@@ -6,7 +6,7 @@ a message. No job is retried by Procrastinate: whatever fails is found again by 
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import Any
@@ -22,7 +22,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from mailing import crashpoints, log
+from mailing import crashpoints, log, tracing
 from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S
 
 logger = log.get(__name__)
@@ -47,7 +47,9 @@ async def defer(
     """Enqueues `task` with `args` as part of the session's transaction; one of a kind per second of `at`."""
     moment = f"@{int(at.timestamp())}" if at else ""
     queueing_lock = f"{task}:{':'.join(str(value) for value in args.values())}{moment}"
-    job = {"task": task, "priority": priority, "queueing_lock": queueing_lock, "args": json.dumps(args), "at": at}
+    carried = tracing.carry(task, later=at is not None)
+    given = json.dumps({**args, "trace": carried} if carried else args)
+    job = {"task": task, "priority": priority, "queueing_lock": queueing_lock, "args": given, "at": at}
     try:
         async with session.begin_nested():
             await session.execute(_DEFER, job)
@@ -129,8 +131,10 @@ class Queue:
 
     def task(self, name: str, handler: Handler) -> None:
 
-        async def work(context: procrastinate.JobContext, /, **args: int) -> None:
-            with _line(name, context, **args):
+        async def work(
+            context: procrastinate.JobContext, /, trace: Mapping[str, str] | None = None, **args: int
+        ) -> None:
+            with _line(name, context, trace or {}, **args):
                 await handler(**args)
 
         self._app.task(name=name, queue="mailing", pass_context=True)(work)
@@ -139,7 +143,7 @@ class Queue:
         """`cron` has five fields, or six with the seconds last; a tick while its twin is still queued is left out."""
 
         async def tick(context: procrastinate.JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
-            with _line(name, context):
+            with _line(name, context, {}):
                 await handler()
 
         task = self._app.task(name=name, queue="mailing", queueing_lock=name, pass_context=True)(tick)
@@ -177,9 +181,12 @@ class Queue:
 
 
 @contextmanager
-def _line(task: str, context: procrastinate.JobContext, **ids: int) -> Iterator[None]:
-    """One line about a job; those that come by themselves and found nothing to do are told at debug level."""
-    with log.line(job_id=context.job.id, **ids) as line:
+def _line(task: str, context: procrastinate.JobContext, carried: Mapping[str, str], **ids: int) -> Iterator[None]:
+    """One line and one span for a job; of those that come by themselves and found nothing to do a line at debug level.
+
+    `carried` by whoever enqueued it: the trace it belongs to.
+    """
+    with tracing.job(task, carried) as span, log.line(job_id=context.job.id, **ids) as line:
         outcome = "failed"
         try:
             yield
@@ -191,6 +198,7 @@ def _line(task: str, context: procrastinate.JobContext, **ids: int) -> Iterator[
             told = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
             idle = not (ids or line.counts or outcome == "failed")
             (logger.debug if idle else logger.info)("job", **(told | line.told | line.counts))
+            span.tell(job_id=context.job.id, outcome=outcome, **(ids | line.told | line.counts))
 
 
 async def _autocommit(connection: Connection) -> None:

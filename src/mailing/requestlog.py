@@ -1,14 +1,15 @@
-"""One line about every request, and the id by which its answer, its events and its lines are found together."""
+"""One line and one span for every request, and the id by which its answer, events and lines are found together."""
 
 import re
 import uuid
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
-from mailing import log
+from mailing import log, tracing
 
 logger = log.get(__name__)
 
@@ -36,21 +37,32 @@ class RequestLog:
                 MutableScopeHeaders.from_message(message)[HEADER] = request_id
             await send(message)
 
-        with log.line(request_id=request_id) as line:
+        with _span(scope) as span, log.line(request_id=request_id) as line:
             try:
                 await self.app(scope, receive, answer)
             finally:
-                _write(scope, line, status)
+                span.tell(request_id=request_id)
+                _write(scope, line, span, status)
 
 
 def _given(scope: Scope) -> str | None:
     """The caller's own id, if it is one that can stand in a log."""
-    name = HEADER.lower().encode()
-    value = next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+    value = _header(scope, HEADER)
     return value if _ACCEPTED.fullmatch(value) else None
 
 
-def _write(scope: HTTPScope, line: log.Line, status: int) -> None:
+def _header(scope: Scope, name: str) -> str:
+    wanted = name.lower().encode()
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), "")
+
+
+def _span(scope: HTTPScope) -> AbstractContextManager[tracing.Span]:
+    if scope["path"].startswith(_QUIET):
+        return nullcontext(tracing.Span())
+    return tracing.request(scope["method"], _header(scope, "traceparent"))
+
+
+def _write(scope: HTTPScope, line: log.Line, span: tracing.Span, status: int) -> None:
     """`status` 0: it broke off before there was an answer."""
     route = str(scope.get("path_template") or "none")
     told: dict[str, Any] = {
@@ -63,3 +75,5 @@ def _write(scope: HTTPScope, line: log.Line, status: int) -> None:
     ids = {name: value for name, value in scope.get("path_params", {}).items() if name.endswith("_id")}
     write = logger.debug if route.startswith(_QUIET) else logger.info
     write("request", **(told | ids | line.told | line.counts))
+    span.answered(scope["method"], scope.get("path_template"), status)
+    span.tell(**(ids | line.told | line.counts))

@@ -14,7 +14,7 @@ from mailing.gateway.gate import Gate
 from mailing.log import get
 from mailing.mailings.repository import database_now
 from mailing.messages.audit import audit_counts
-from mailing.privacy.retention import blank_old
+from mailing.privacy.retention import blank_old, forget_old_events
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
 from mailing.restoration.lookout import looking_out
@@ -73,7 +73,7 @@ async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
     queue.periodic("uploads", partial(tend_uploads, sessions), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, sessions), cron="* * * * *")
     queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
-    queue.periodic("retention", partial(blank_old, sessions, settings), cron="17 * * * *")
+    queue.periodic("retention", partial(_forget, sessions, settings), cron="17 * * * *")
     async with repository.alone(sessions) as session:
         await repository.configure(session, settings.gateway_rate)
     tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy))
@@ -107,6 +107,11 @@ async def _ask(sessions: db.Sessions, watchdog: Watchdog) -> None:
                 await database_now(session)
             watchdog.heard(DATABASE)
         await asyncio.sleep(ASK_EVERY_S)
+
+
+async def _forget(sessions: db.Sessions, settings: Settings) -> None:
+    await blank_old(sessions, settings)
+    await forget_old_events(sessions, settings)
 
 
 async def _sweep(queue: Queue, desk: Desk) -> None:

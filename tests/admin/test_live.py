@@ -226,3 +226,20 @@ async def test_an_editor_does_nothing_to_the_gateway(signed_in: SignedIn, act: s
     editor = await signed_in(Role.EDITOR)
     assert (await editor.post(f"/admin/gateway/{act}", data={"rate": "1"})).status_code == 403
     assert "/admin/gateway/stop" not in (await editor.get("/admin/gateway")).text
+
+
+@pytest.mark.parametrize("page", ["/admin", "/admin/gateway", "/admin/mailings/{id}"])
+async def test_a_page_that_follows_by_itself_does_not_keep_its_session_open(
+    viewer: Browser, engine: AsyncEngine, page: str
+) -> None:
+    """Whoever left it open is signed out after the hour, as from any other page; whoever opens it anew is not."""
+    page = page.format(id=await add_mailing(engine))
+    await run(engine, "UPDATE user_session SET seen_at = now() - interval '59 minutes'")
+    seen = await value(engine, "SELECT seen_at FROM user_session")
+    assert (await viewer.get(f"{page}/live")).status_code == 200
+    assert await value(engine, "SELECT seen_at FROM user_session") == seen
+    assert (await viewer.get(page)).status_code == 200
+    assert await value(engine, "SELECT seen_at FROM user_session") > seen
+    await run(engine, "UPDATE user_session SET seen_at = now() - interval '61 minutes'")
+    asked = await viewer.get(f"{page}/live", headers={"HX-Request": "true"})
+    assert (asked.status_code, asked.headers["hx-redirect"]) == (401, "/admin/sign-in")

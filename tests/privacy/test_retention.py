@@ -3,15 +3,19 @@ import asyncio
 import httpx
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing import db
 from mailing.db import Sessions, transaction
 from mailing.messages.blanking import blank_slice
 from mailing.messages.restored import Slice
 from mailing.messages.states import Status
 from mailing.privacy import retention
-from mailing.privacy.retention import blank_old
+from mailing.privacy.repository import forget_events
+from mailing.privacy.retention import blank_old, forget_old_events
 from mailing.settings import Settings
+from roles import url_as
 from rows import add_client, add_mailing, add_messages, run, value
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
@@ -113,3 +117,93 @@ async def test_a_blanked_mailing_has_no_words_to_test(
     answer = await api.post(f"/mailings/{mailing_id}/test", json={"phone": "79161234567"})
     assert answer.status_code == 409
     assert "MAILING_RETENTION_DAYS" in answer.json()["detail"]
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+async def noted(engine: AsyncEngine, kind: str, *, days: int, mailing_id: int | None = None) -> None:
+    add = """
+        INSERT INTO event (at, kind, actor, mailing_id)
+        VALUES (now() - make_interval(days => :days), :kind, 'user 1 (admin)', CAST(:mailing_id AS bigint))"""
+    await run(engine, add, kind=kind, days=days, mailing_id=mailing_id)
+
+
+async def kinds(engine: AsyncEngine) -> list[str]:
+    return [row.kind for row in await run(engine, "SELECT kind FROM event ORDER BY id")]
+
+
+async def test_events_about_clients_are_forgotten_after_the_days_and_younger_ones_are_not(
+    engine: AsyncEngine, sessions: Sessions, settings: Settings, keeping: Settings
+) -> None:
+    for kind, days in [("client.changed", 31), ("clients.imported", 31), ("client.deleted", 29), ("client.created", 0)]:
+        await noted(engine, kind, days=days)
+    await forget_old_events(sessions, settings)
+    assert len(await kinds(engine)) == 4, "0 days keep everything"
+    await forget_old_events(sessions, keeping)
+    assert await kinds(engine) == ["client.deleted", "client.created"]
+
+
+async def test_events_of_a_mailing_are_forgotten_when_its_phones_were(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings
+) -> None:
+    """However long it runs, its story is whole until then."""
+    old = await closed(engine, days=31)
+    running = await closed(engine, days=31, status="running", first_client=2000)
+    await noted(engine, "mailing.created", days=40, mailing_id=old)
+    await noted(engine, "mailing.created", days=40, mailing_id=running)
+    await forget_old_events(sessions, keeping)
+    assert await kinds(engine) == ["mailing.created", "mailing.created"]
+    await blank_old(sessions, keeping)
+    await forget_old_events(sessions, keeping)
+    left = await run(engine, "SELECT kind, mailing_id FROM event ORDER BY id")
+    assert [tuple(row) for row in left] == [("mailing.created", running), ("mailing.blanked", old)]
+
+
+@pytest.mark.parametrize(
+    "kind", ["user.sign_in_failed", "key.revoked", "gateway.stopped", "database.set_aside", "client.opted_out"]
+)
+async def test_who_had_access_who_stopped_what_and_who_opted_out_is_kept_for_good(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings, kind: str
+) -> None:
+    await noted(engine, kind, days=4000)
+    await forget_old_events(sessions, keeping)
+    assert await kinds(engine) == [kind]
+
+
+async def test_events_are_forgotten_in_slices_over_what_is_kept_between_them(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "SLICE", 10)
+    for kind, count in [("user.signed_in", 25), ("client.changed", 25), ("key.created", 5), ("client.created", 7)]:
+        add = """
+            INSERT INTO event (at, kind, actor)
+            SELECT now() - interval '50 days', :kind, 'a' FROM generate_series(1, :count)"""
+        await run(engine, add, kind=kind, count=count)
+    await noted(engine, "client.deleted", days=1)
+    await forget_old_events(sessions, keeping)
+    assert set(await kinds(engine)) == {"user.signed_in", "key.created", "client.deleted"}
+
+
+async def test_a_slice_of_events_reads_no_more_than_itself(engine: AsyncEngine, sessions: Sessions) -> None:
+    """By the primary key, and not the table behind it."""
+    add = """
+        INSERT INTO event (at, kind, actor)
+        SELECT now() - interval '50 days', 'client.changed', 'a' FROM generate_series(1, 20000)"""
+    await run(engine, add)
+    await run(engine, "ANALYZE event")
+    async with transaction(sessions) as session:
+        assert await forget_events(session, 30, after=0, count=100) is not None
+        touched = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'event'"
+        assert await session.scalar(text(touched)) == 0
+    assert await value(engine, "SELECT count(*) FROM event") == 19_900
+
+
+async def test_a_worker_with_its_own_role_forgets_events(
+    engine: AsyncEngine, database_url: str, keeping: Settings
+) -> None:
+    await noted(engine, "client.changed", days=31)
+    own = db.create_engine(url_as("mailing_worker", database_url), application="tests", pool_size=1)
+    await forget_old_events(db.sessions(own), keeping)
+    await own.dispose()
+    assert await kinds(engine) == []

@@ -23,6 +23,7 @@ FORBIDDEN = {
         "UPDATE event SET actor = 'nobody'",
         "UPDATE report SET sent_at = now()",
         "DELETE FROM procrastinate_jobs",
+        "SELECT forget_events(1, 0, 100)",
         "INSERT INTO restoration (place) VALUES ('here')",
     ),
     "mailing_worker": (

@@ -65,7 +65,7 @@ _USER_OF = text("""
     ), seen AS (
         UPDATE user_session SET seen_at = now() WHERE id IN (
             SELECT s.id FROM user_session s JOIN found ON found.session_id = s.id
-            WHERE s.seen_at < now() - interval '1 minute' FOR UPDATE OF s SKIP LOCKED)
+            WHERE CAST(:used AS boolean) AND s.seen_at < now() - interval '1 minute' FOR UPDATE OF s SKIP LOCKED)
     )
     SELECT id, name, role FROM found
 """)
@@ -96,9 +96,12 @@ async def open_session(session: AsyncSession, user_id: int, *, address: str, age
     return token
 
 
-async def user_of(session: AsyncSession, token: str) -> User | None:
-    """None for a token nobody issued, one unused for IDLE or older than ABSOLUTE, and for a disabled user."""
-    found = (await session.execute(_USER_OF, {"hash": _hash(token)} | _LIMITS)).first()
+async def user_of(session: AsyncSession, token: str, *, used: bool = True) -> User | None:
+    """None for a token nobody issued, one unused for IDLE or older than ABSOLUTE, and for a disabled user.
+
+    A request that is no use of it is answered, and leaves it as old as it was.
+    """
+    found = (await session.execute(_USER_OF, {"hash": _hash(token), "used": used} | _LIMITS)).first()
     return User(found.id, found.name, Role.named(found.role)) if found else None
 
 

@@ -27,13 +27,17 @@ class SignInNeeded(Exception):
 
 @dataclass(frozen=True)
 class Needs:
-    """A Litestar guard. `role` is None for the pages that anybody may see."""
+    """A Litestar guard. `role` is None for the pages that anybody may see.
+
+    `by_itself`: the browser asks, and nobody sits there for all we know, so it does not keep the session open.
+    """
 
     role: Role | None
+    by_itself: bool = False
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         del handler
-        connection.scope["user"] = user = await _user(connection)
+        connection.scope["user"] = user = await _user(connection, used=not self.by_itself)
         if self.role is None:
             return
         if user is None:
@@ -46,15 +50,20 @@ def needs(role: Role) -> Needs:
     return Needs(role)
 
 
+def follows(role: Role) -> Needs:
+    """For a part of a page that is asked for again and again."""
+    return Needs(role, by_itself=True)
+
+
 anybody = Needs(None)
 
 
-async def _user(connection: ASGIConnection[Any, Any, Any, Any]) -> User | None:
+async def _user(connection: ASGIConnection[Any, Any, Any, Any], *, used: bool) -> User | None:
     token = connection.cookies.get(cookie_name(connection))
     if not token:
         return None
     async with transaction(connection.app.state.sessions) as session:
-        return await user_of(session, token)
+        return await user_of(session, token, used=used)
 
 
 def cookie_name(connection: ASGIConnection[Any, Any, Any, Any]) -> str:

@@ -46,6 +46,16 @@ async def blank_words(session: AsyncSession, mailing_id: int) -> None:
     await note(session, "mailing.blanked", by=RETENTION, mailing_id=mailing_id)
 
 
+# The function says which, and why it is one. By the primary key, in slices.
+_FORGET_EVENTS = text("SELECT forget_events(:days, :after, :count)")
+
+
+async def forget_events(session: AsyncSession, days: int, *, after: int, count: int) -> int | None:
+    """Of a slice of `count` ids behind `after`. Returns the last of them, None when the rest is young."""
+    last: int | None = await session.scalar(_FORGET_EVENTS, {"days": days, "after": after, "count": count})
+    return last
+
+
 class Erasure(Struct, frozen=True):
     """A line of the log. `installation` tells whether the hash was made with this installation's key."""
 

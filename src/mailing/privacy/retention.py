@@ -1,7 +1,7 @@
-"""Phones and words of mailings that closed MAILING_RETENTION_DAYS ago are blanked, a slice a transaction.
+"""Phones and words of mailings that closed MAILING_RETENTION_DAYS ago are blanked, and events of that age forgotten.
 
-What is left to do stands in the tables: after an interruption the next run begins the mailing anew, and reads over what
-is blank already. Counters, attempts and events stay.
+A slice a transaction. What is left to do stands in the tables: after an interruption the next run begins anew, and
+reads over what is done already. Counters and attempts stay.
 """
 
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from mailing import log
 from mailing.db import Sessions, transaction
 from mailing.messages.blanking import FINAL, blank_slice
 from mailing.messages.restored import Slice
-from mailing.privacy.repository import alone, blank_words, next_to_blank
+from mailing.privacy.repository import alone, blank_words, forget_events, next_to_blank
 from mailing.settings import Settings
 
 SLICE = 5000
@@ -26,6 +26,14 @@ async def blank_old(sessions: Sessions, settings: Settings) -> None:
         if mailing_id is None or not await _blank(sessions, mailing_id):
             return
         logger.info("phones and text forgotten", mailing_id=mailing_id)
+
+
+async def forget_old_events(sessions: Sessions, settings: Settings) -> None:
+    """Everything that is due; 0 days keep everything. What another worker forgets meanwhile is gone all the same."""
+    after: int | None = 0 if settings.retention_days else None
+    while after is not None:
+        async with transaction(sessions) as session:
+            after = await forget_events(session, settings.retention_days, after=after, count=SLICE)
 
 
 async def _blank(sessions: Sessions, mailing_id: int) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from mailing import crashpoints, queue
+from mailing import crashpoints, queue, tracing
 from mailing.db import TROUBLE, DatabaseClock, transaction
 from mailing.gateway.gate import Closed, Pass
 from mailing.log import count, get
@@ -25,6 +25,7 @@ from mailing.messages.openings import Opening
 from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record
 from mailing.messages.states import Status as MessageStatus
 from mailing.sending.call import Call
+from mailing.sending.calls import Calls
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Moment, after_call, not_called
 from mailing.sending.watch import Watch
@@ -131,15 +132,17 @@ class Run:
             if not claimed:
                 return False
             self._watch.add(claimed)
+            batch = Calls(len(claimed))
             for message in claimed:
-                task = calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at)))
-                task.add_done_callback(partial(self._over_with, message))
+                task = calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at), batch))
+                task.add_done_callback(partial(self._over_with, message, batch))
         return True
 
-    def _over_with(self, message: Claimed, _: asyncio.Task[None]) -> None:
+    def _over_with(self, message: Claimed, batch: Calls, _: asyncio.Task[None]) -> None:
         """However it ended: what an aborted run went on holding, the process could never claim again."""
         self._watch.remove(message)
         self._desk.capacity.done()
+        batch.one_less()
 
     async def _claim_if_open(self, room: int) -> tuple[list[Claimed], float]:
         match await self._ask(room):
@@ -147,7 +150,9 @@ class Run:
                 self.closed = closed
                 return [], 0.0
             case Pass(count, probe):
-                claimed, at = await self._claim(min(room, count), probe=probe)
+                with tracing.step("claim") as span:
+                    claimed, at = await self._claim(min(room, count), probe=probe)
+                    span.tell(messages=len(claimed))
                 if probe and not claimed:
                     await self._desk.gate.give_probe_back()
                 return claimed, at
@@ -174,9 +179,11 @@ class Run:
         crashpoints.reached("claim.after")
         return claimed, at
 
-    async def _deal_with(self, message: Claimed, clock: DatabaseClock) -> None:
+    async def _deal_with(self, message: Claimed, clock: DatabaseClock, batch: Calls) -> None:
         async with self._desk.slots:
             result = await self._call(message, clock)
+        if result.answer:
+            batch.answered(result.answer.outcome.value)
         if result.step.status is MessageStatus.pending:
             self._come_back(result.step.due_at)
             self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
@@ -208,7 +215,9 @@ class Run:
             over = await _happens(self._over, within_s=RECORD_EVERY_S)
             while self._results:
                 batch, self._results = self._results[:BATCH], self._results[BATCH:]
-                await self._record(batch)
+                with tracing.step("record") as span:
+                    span.tell(messages=len(batch))
+                    await self._record(batch)
 
     async def _record(self, batch: Sequence[Result]) -> None:
         """Keeps trying while the database is away, as long as the leases may last."""

@@ -8,7 +8,7 @@ from litestar import Request, Response, get, post
 from msgspec import Struct
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.door import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.charts import columns, segments
 from mailing.admin.live.shared import shared
@@ -39,7 +39,7 @@ async def gateway_page(request: Request[Any, Any, Any]) -> Response[str]:
     return _whole(request, look, errors={}, rate=f"{look.state.rate:g}")
 
 
-@get("/gateway/live", guards=[needs(Role.VIEWER)])
+@get("/gateway/live", guards=[follows(Role.VIEWER)])
 async def gateway_live(request: Request[Any, Any, Any]) -> Response[str]:
     return part.again(request, "live/calls.html", every_s=EVERY_S, **_shown(await _look(request)))
 

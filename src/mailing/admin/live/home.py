@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response, get
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.door import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.glance import READ_FOR_S, Glance, glance
 from mailing.admin.live.shared import shared
@@ -19,7 +19,7 @@ async def home(request: Request[Any, Any, Any]) -> Response[str]:
     return part.whole(request, "live/home.html", "live/glance.html", every_s=EVERY_S, glance=await _glance(request))
 
 
-@get("/live", guards=[needs(Role.VIEWER)])
+@get("/live", guards=[follows(Role.VIEWER)])
 async def home_live(request: Request[Any, Any, Any]) -> Response[str]:
     return part.again(request, "live/glance.html", every_s=EVERY_S, glance=await _glance(request))
 

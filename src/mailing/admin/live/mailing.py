@@ -8,7 +8,7 @@ from litestar import Request, Response, get
 from msgspec import Struct
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.door import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.charts import columns, segments
 from mailing.admin.live.shared import shared
@@ -44,7 +44,7 @@ async def mailing_page(request: Request[Any, Any, Any], mailing_id: Id) -> Respo
     )
 
 
-@get("/mailings/{mailing_id:int}/live", guards=[needs(Role.VIEWER)])
+@get("/mailings/{mailing_id:int}/live", guards=[follows(Role.VIEWER)])
 async def mailing_live(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
     look = await _look(request, mailing_id)
     return part.again(request, "live/progress.html", every_s=_every_s(look), **_shown(look))
