@@ -7,8 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test fuzz chaos drills audit sbom check containers format lock
-.PHONY: help demo up test chaos drills check containers kubernetes format lock
+.PHONY: help demo up test fuzz chaos drills audit sbom check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
