@@ -50,7 +50,7 @@ async def test_the_repetition_shown_is_answered_as_it_says(api: httpx.AsyncClien
     headers = dict(re.findall(r'-H "([\w-]+): ([^"]+)"', shown))
     body = re.search(r"-d '(.*?)'", shown, flags=re.DOTALL)
     assert body
-    request: dict[str, Any] = {"headers": headers, "content": body[1].replace("2026", "2035")}
+    request: dict[str, Any] = {"headers": headers, "content": body[1]}
     first, second = [await api.post("/mailings/", **request) for _ in range(2)]
     assert (first.status_code, second.status_code) == (201, 201)
     assert (second.json(), second.headers["idempotent-replayed"]) == (first.json(), "true")
@@ -81,8 +81,9 @@ def test_every_act_on_a_mailing_and_every_reason_and_status_is_listed(settings: 
     acts = {
         path.rpartition("/")[2] for path in documented_paths(settings) if path.startswith("/mailings/{mailing_id}/")
     }
+    reasons = set(get_args(Reason)) - {"start"}  # what a mailing waits for: it has no message before
     first_cells = re.findall(r"^\| ((?:`[a-z-]+`(?: · )?)+) \|", TEXT, flags=re.MULTILINE)
     listed = {name for cell in first_cells for name in re.findall(r"`([a-z-]+)`", cell)}
-    assert listed == acts | set(get_args(Reason)) | {"reason", "kind"} & listed
-    (sentence,) = re.findall(r"^\*\*A message\*\* is ([^.]*)\.", TEXT, flags=re.MULTILINE)
+    assert listed - {"reason", "kind"} == acts | reasons  # without the heads of tables
+    (sentence,) = re.findall(r"^A message is ([^.]*)\.", TEXT, flags=re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(Status)
