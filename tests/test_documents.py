@@ -16,6 +16,7 @@ SAID = '{"id":7,"at":"2026-11-26T23:45:12.283449Z","items":[1,2],"ends_at":"2035
         '{"id": 7, …}',
         '{"id": …, "items": [1, …], "at": "…", …}',
         '{"items": …,\n …\n}',
+        '{"id": 7, "at": "…", "items": [1, 2], "ends_at": …}',
     ],
 )
 def test_an_answer_is_the_one_shown_where_only_what_varies_differs(shown: str) -> None:
