@@ -1,32 +1,105 @@
-"""What the documentation says is so: links lead somewhere, names exist."""
+"""What the documentation says is so: links lead somewhere, names exist, both READMEs are one."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from documents import ROOT, addresses, anchors, blocks, headings, links, pages, prose
 from mailing.cli import cli
 from rows import run
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_into_the_repository_leads_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+@each_page
+def test_every_link_into_the_repository_leads_to_a_file_and_a_heading_in_it(page: Path) -> None:
+    wrong = []
+    for path, anchor in links(page):
+        target = page.parent / path if path else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            wrong.append(f"{path}#{anchor}")
+    assert wrong == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@each_page
 def test_every_command_and_target_named_exists(page: Path) -> None:
+    code = "\n".join(code_of(page))
+    assert [words for words in commands_in(code) if not exists(words)] == []
+    assert set(re.findall(r"\bmake ([a-z-]+)", code)) - TARGETS == set()
+
+
+def test_commands_are_found_in_documents_and_one_that_is_not_there_is_noticed() -> None:
+    code = "`mailing up` x=$(mailing key create crm)\nkubectl -n mailing wait\n`mailing key create\\|burn`\n"
+    code += "$ mailing worker --cheek"
+    assert [(words, exists(words)) for words in commands_in(code)] == [
+        (["up"], True),
+        (["key", "create", "crm"], True),
+        (["key", "create"], True),
+        (["key", "burn"], False),
+        (["worker", "--cheek"], False),
+    ]
+
+
+def test_every_document_is_in_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / path).resolve() for path, _ in links(index)}
+    assert [page.name for page in pages() if page.is_relative_to(ROOT / "docs") and page not in {index, *linked}] == []
+
+
+def test_the_russian_readme_has_the_commands_the_links_and_the_sections_of_the_english_one() -> None:
+    english, russian = ROOT / "README.md", ROOT / "README.ru.md"
+    assert len(english.read_text(encoding="utf-8").splitlines()) <= 120
+    assert commands_of(english) == commands_of(russian)
+    assert [level for level, _ in headings(english)] == [level for level, _ in headings(russian)]
+    assert addresses(english) == addresses(russian)
+    there, back = [*links(english)], [*links(russian)]
+    assert [*there[1:]] == [*back[1:]]
+    assert (there[0], back[0]) == (("README.ru.md", ""), ("README.md", ""))
+
+
+def code_of(page: Path) -> list[str]:
+    """Fenced, indented and inline."""
     text = page.read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
-    named = set(re.findall(r"(?:`|^    )mailing ([a-z-]+)", text, flags=re.MULTILINE))
-    made = set(re.findall(r"(?:`|^    )make ([a-z-]+)", text, flags=re.MULTILINE))
-    assert named - cli.commands.keys() == set()
-    assert made - targets == set()
+    indented = re.findall(r"^ {4,}(.*)$", text, flags=re.MULTILINE)
+    return [*(code.text for code in blocks(page)), *indented, *re.findall(r"`([^`\n]+)`", text)]
+
+
+def commands_in(code: str) -> Iterator[list[str]]:
+    """The words after `mailing`, where that is a program that is run: neither a noun nor an option's value."""
+    for said in re.findall(
+        r"(?:^|[$`(/] ?|run |-- |exec (?:-\w )?\w+ |=\S+ )mailing ([a-z-][^\n`');&<>#]*)", code, flags=re.MULTILINE
+    ):
+        words = said.split("   ")[0].split()
+        *group, last = words[:2]
+        for name in re.split(r"\\?\|", last):
+            if name:
+                yield [*group, name, *words[2:]]
+
+
+def exists(words: list[str]) -> bool:
+    command: click.Command = cli
+    while words and isinstance(command, click.Group) and not words[0].startswith("-"):
+        if words[0] not in command.commands:
+            return False
+        command, words = command.commands[words[0]], words[1:]
+    known = {
+        "--help",
+        "--version",
+        *(name for option in command.params for name in (*option.opts, *option.secondary_opts)),
+    }
+    return {word.strip("[]|").split("=")[0] for word in words if word.startswith(("--", "[--"))} <= known
+
+
+def commands_of(page: Path) -> list[str]:
+    """The lines of all code but `text`, which is for people, as comments are."""
+    lines = "".join(code.text for code in blocks(page) if code.language != "text").splitlines()
+    indented = re.findall(r"^ {4}(.*)$", prose(page), flags=re.MULTILINE)
+    return [re.sub(r"\s+# .*$", "", line) for line in [*lines, *indented]]
 
 
 def test_the_architecture_names_every_module_of_the_top_level() -> None:

@@ -5,65 +5,28 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
-from mailing.site import free_port
+from documents import ROOT, blocks, same_json, same_text
 from processes import is_running
+from running_site import PATIENCE_S, clean_environment, follow, free_port_with_the_next, up
 
 pytestmark = pytest.mark.xdist_group("embedded")
 
-PATIENCE_S = 60.0
-
-
-def clean_environment(**settings: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings
-
-
-def free_port_with_the_next() -> int:
-    """The sandbox gateway's port is the next one."""
-    while True:
-        port = free_port()
-        with socket.socket() as next_one, suppress(OSError, OverflowError):
-            next_one.bind(("127.0.0.1", port + 1))
-            return port
+CUT = "----8<----"  # between the answers of a script
 
 
 @pytest.fixture
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("up")
-
-
-@asynccontextmanager
-async def up(home: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Running and ready; ended by Ctrl-C's signal, or killed if that does not help."""
-    with (home / "up.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mailing", "up"),
-            cwd=home,
-            env=clean_environment(MAILING_PORT=str(port)),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        await _ready(port, process)
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            await asyncio.wait_for(process.wait(), 20)
-        except TimeoutError:
-            process.kill()
-            raise
 
 
 async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home: Path) -> None:
@@ -101,20 +64,30 @@ async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="the README speaks curl, and there is none here")
 async def test_the_readme_can_be_followed_word_for_word(home: Path) -> None:
-    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
+    (script,) = [code.text for code in blocks(ROOT / "README.md") if code.language == "sh"]
     port = free_port_with_the_next()
     async with up(home, port):
-        followed = await asyncio.create_subprocess_exec(
-            *("bash", "-ec", script.replace("8000", str(port)).replace("8001", str(port + 1))),
-            cwd=home,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        said = (await followed.communicate())[0].decode()
-        assert followed.returncode == 0, said
+        said = await follow(script, home=home, port=port)
         assert '"counts":{"planned":3,' in said
         assert '"errors"' not in said
+
+
+@pytest.mark.timeout(300)  # forty commands, one after the other
+@pytest.mark.skipif(not shutil.which("curl"), reason="the tutorial speaks curl, and there is none here")
+async def test_the_tutorial_can_be_followed_word_for_word_and_its_answers_are_the_ones_shown(home: Path) -> None:
+    page = blocks(ROOT / "docs" / "tutorial.md")
+    assert [code.language for code in page[::2]] == ["sh"] * (len(page) // 2)
+    script = f"\necho '{CUT}'\n".join(code.text for code in page[::2])
+    port = free_port_with_the_next()
+    async with up(home, port):
+        answers = (await follow(script, home=home, port=port)).split(CUT)
+    same = {"js": same_json, "text": same_text}
+    wrong = [
+        f"shown:\n{code.text}\nanswered:\n{answer}"
+        for code, answer in zip(page[1::2], answers, strict=True)
+        if not same[code.language](code.text, answer)
+    ]
+    assert wrong == [], "\n\n".join(wrong)
 
 
 async def test_after_a_kill_of_up_nothing_is_left_but_the_data_which_the_next_up_takes_over(home: Path) -> None:
@@ -148,20 +121,6 @@ async def test_the_demo_sends_to_every_sample_client_and_exits_0(home: Path) -> 
     assert demo.returncode == 0, said
     assert "1,000 of 1,000 sent" in said
     assert list(home.iterdir()) == []
-
-
-async def _ready(port: int, process: asyncio.subprocess.Process) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    async with httpx.AsyncClient(trust_env=False) as http:
-        while True:
-            assert time.monotonic() < give_up_at
-            assert process.returncode is None
-            try:
-                if (await http.get(f"http://127.0.0.1:{port}/health/ready")).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)
 
 
 async def _sent(api: httpx.AsyncClient) -> dict[str, int]:
