@@ -49,7 +49,7 @@ check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)mypy
 	@$(RUN)lint-imports
 
-containers: ## build the image, run docker-compose.yml, send one mailing, remove it all (COMPOSE="docker compose")
+containers: ## build the image, run docker-compose.yml, send mailings, kill a worker, remove it all (COMPOSE="docker compose")
 	@.ci/containers
 
 kubernetes: .venv/.ready ## run deploy/kubernetes by podman kube play, send one mailing, remove it (PODMAN="sudo podman")

@@ -29,3 +29,10 @@ def test_the_database_of_the_tests_is_the_services() -> None:
     variables, (service,) = JOBS["test"]["variables"], JOBS["test"]["services"]
     assert f"@{service['alias']}:5432/" in variables["MAILING_TEST_DATABASE_URL"]
     assert f":{variables['POSTGRES_PASSWORD']}@" in variables["MAILING_TEST_DATABASE_URL"]
+
+
+def test_the_ports_of_the_containers_are_looked_for_where_the_engine_is() -> None:
+    """A service is another container: its loopback is not the job's."""
+    variables, (engine,) = JOBS["containers"]["variables"], JOBS["containers"]["services"]
+    assert variables["ENGINE_HOST"] == engine.partition(":")[0]
+    assert "${ENGINE_HOST:-127.0.0.1}" in (ROOT / ".ci" / "containers").read_text()

@@ -8,8 +8,9 @@ import click
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
-from mailing import settings
+from mailing import __version__, settings
 from mailing.cli import cli
+from mailing.clients.upload.keeping import SIZE_LIMIT
 from mailing.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,14 @@ def test_each_part_starts_with_the_defaults(name: str) -> None:
     assert loaded.report_to or command != "worker", "the report can be seen from the start"
 
 
+@pytest.mark.parametrize("name", PARTS)
+def test_no_default_secret_is_a_word_that_logs_need(name: str) -> None:
+    """Each would be masked wherever it stands, in the gateway's address as well."""
+    loaded = settings.load(environment(PARTS[name]))
+    words = " ".join([*SERVICES, settings.__name__, str(loaded.gateway_url), loaded.smtp_host])
+    assert [secret for secret in settings.secrets_of(loaded) if secret in words] == []
+
+
 @pytest.mark.parametrize("name", BUILT_HERE)
 def test_each_part_is_confined(name: str) -> None:
     service = BUILT_HERE[name]
@@ -65,6 +74,39 @@ def test_each_part_is_confined(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert "user" not in service, "the image's own stands"
+
+
+def test_an_import_fits_into_the_room_for_temporary_files_and_that_into_the_memory() -> None:
+    """It is read into a file; under an Idempotency-Key its body is kept in another one meanwhile."""
+    for name, service in BUILT_HERE.items():
+        (tmp,) = service["tmpfs"]
+        room = re.fullmatch(r"/tmp:size=(\d+)m", tmp)  # noqa: S108 - the container's own
+        assert room, name
+        assert 2 * SIZE_LIMIT < int(room[1]) * 2**20 < 2**30
+        assert service["mem_limit"] == "1g"
+
+
+def test_every_service_comes_back_and_keeps_few_logs() -> None:
+    for name, service in SERVICES.items():
+        assert service["restart"] == ("on-failure:5" if name == "migrate" else "unless-stopped")
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}
+        assert ("healthcheck" in service) == (name != "migrate")
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_nothing_starts_on_a_schema_that_is_not_migrated_yet(name: str) -> None:
+    assert SERVICES["migrate"]["depends_on"]["database"] == {"condition": "service_healthy"}
+    assert "--wait" in SERVICES[name]["command"]
+
+
+def test_a_worker_may_end_as_slowly_in_containers_as_in_kubernetes() -> None:
+    (worker, *_) = yaml.safe_load_all((ROOT / "deploy/kubernetes/worker.yaml").read_text())
+    assert worker["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 60
+    assert SERVICES["worker"]["stop_grace_period"] == "1m"
+
+
+def test_the_image_says_which_version_it_is() -> None:
+    assert f'org.opencontainers.image.version="{__version__}"' in CONTAINERFILE
 
 
 def test_ports_are_bound_to_loopback_unless_told_otherwise() -> None:

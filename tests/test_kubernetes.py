@@ -1,5 +1,6 @@
 """deploy/kubernetes against Kubernetes' own schemas, and against the program that it runs."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
-from mailing import settings
+from mailing import __version__, settings
+from mailing.admin.clients.uploading import BODY_LIMIT
 from mailing.app import create_app
 from mailing.cli import cli
+from mailing.clients.upload.keeping import SIZE_LIMIT
 from mailing.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -25,7 +28,8 @@ def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DIRECTORY / name).read_text()))
 
 
-FILES = [*KUSTOMIZATION["resources"], "secrets.example.yaml"]
+ON_DEMAND = "network-oidc.yaml"
+FILES = [*KUSTOMIZATION["resources"], ON_DEMAND, "secrets.example.yaml"]
 OBJECTS = {(each["kind"], each["metadata"]["name"]): each for name in FILES for each in documents(name)}
 POD_OWNERS = {name: each for (kind, name), each in OBJECTS.items() if kind in {"Deployment", "Job"}}
 
@@ -33,6 +37,11 @@ POD_OWNERS = {name: each for (kind, name), each in OBJECTS.items() if kind in {"
 def pod(name: str) -> dict[str, Any]:
     spec: dict[str, Any] = POD_OWNERS[name]["spec"]["template"]["spec"]
     return spec
+
+
+def pod_labels(name: str) -> dict[str, str]:
+    labels: dict[str, str] = POD_OWNERS[name]["spec"]["template"]["metadata"]["labels"]
+    return labels
 
 
 def container(name: str) -> dict[str, Any]:
@@ -58,9 +67,11 @@ def test_kubernetes_knows_every_field(key: tuple[str, str], version: str) -> Non
 
 def test_every_file_is_applied_and_the_secrets_are_not() -> None:
     written = {path.name for path in DIRECTORY.glob("*.yaml")}
-    assert written - set(KUSTOMIZATION["resources"]) == {"kustomization.yaml", "secrets.example.yaml"}
+    assert written - set(KUSTOMIZATION["resources"]) == {"kustomization.yaml", ON_DEMAND, "secrets.example.yaml"}
+    assert f"# - {ON_DEMAND}" in (DIRECTORY / "kustomization.yaml").read_text()
     assert {name for kind, name in OBJECTS if kind == "Secret"} == {"mailing-migrate", "mailing-api", "mailing-worker"}
     assert {image["name"] for image in KUSTOMIZATION["images"]} == {container(name)["image"] for name in POD_OWNERS}
+    assert [image["newTag"] for image in KUSTOMIZATION["images"]] == [__version__]
 
 
 @pytest.mark.parametrize("name", POD_OWNERS)
@@ -89,10 +100,11 @@ def test_each_pod_starts_with_what_it_is_told(name: str) -> None:
 
 
 def test_each_part_gets_the_secrets_that_it_needs() -> None:
-    secret = {"MAILING_API_KEY", "MAILING_GATEWAY_TOKEN", "MAILING_SMTP_PASSWORD"}
+    api = {"MAILING_API_KEY", "MAILING_ADMIN_PASSWORD"}
+    worker = {"MAILING_GATEWAY_TOKEN", "MAILING_SMTP_PASSWORD"}
     assert environment("migrate").keys() == {"MAILING_DATABASE_URL"}
-    assert environment("api").keys() & secret == {"MAILING_API_KEY"}
-    assert environment("worker").keys() & secret == secret - {"MAILING_API_KEY"}
+    assert environment("api").keys() & (api | worker) == api
+    assert environment("worker").keys() & (api | worker) == worker
     roles = {name: urlsplit(environment(name)["MAILING_DATABASE_URL"]).username for name in POD_OWNERS}
     assert roles == {"migrate": "mailing", "api": "mailing_api", "worker": "mailing_worker"}
     assert {"mailing_api", "mailing_worker"} <= set(re.findall(r"\w+", (ROOT / "deploy/roles.sql").read_text()))
@@ -102,6 +114,34 @@ def test_every_setting_named_is_one() -> None:
     known = {PREFIX + name.upper() for name in Settings.__struct_fields__}
     for path in [*DIRECTORY.glob("*.yaml"), ROOT / "docs" / "kubernetes.md"]:
         assert set(re.findall(r"\bMAILING_\w*\w", path.read_text())) - known == set()
+
+
+def test_what_is_commented_out_can_be_switched_on() -> None:
+    """The identity provider's settings, in both files, make a whole that the API starts with."""
+    written = [(DIRECTORY / name).read_text() for name in ("settings.yaml", "secrets.example.yaml")]
+    switched = dict(re.findall(r"^  # (MAILING_\w+): (.+)$", "".join(written), re.MULTILINE))
+    assert switched.keys() == {f"MAILING_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "ROLES", "CLIENT_SECRET")}
+    assert settings.load(environment("api") | switched).oidc_issuer
+    allowed = OBJECTS["NetworkPolicy", "identity-provider"]["spec"]
+    assert allowed["podSelector"]["matchLabels"] == pod_labels("api")
+    assert {port["port"] for rule in allowed["egress"] for port in rule["ports"]} == {443}
+
+
+def test_the_proxy_in_front_is_believed_about_https_and_nobody_outside_is() -> None:
+    """Uvicorn reads the variable itself."""
+    told = environment("api")["FORWARDED_ALLOW_IPS"].split(",")
+    networks = [ipaddress.ip_network(each) for each in told]
+    assert networks
+    assert [network for network in networks if not network.is_private] == []
+
+
+@pytest.mark.parametrize("name", ["api", "worker"])
+def test_imports_fit_into_the_room_for_temporary_files(name: str) -> None:
+    (tmp,) = pod(name)["volumes"]
+    assert tmp == {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, "memory would count against the pod's limit"
+    assert 4 * SIZE_LIMIT < 2**30
+    body = OBJECTS["Ingress", "mailing"]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert int(body.removesuffix("m")) * 2**20 >= BODY_LIMIT
 
 
 def test_probes_ask_what_answers() -> None:

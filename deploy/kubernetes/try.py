@@ -1,5 +1,7 @@
 """Runs the pods of this directory by `podman kube play`, on this host's network, and sends a mailing through them.
 
+All start together, as docs/kubernetes.md has it: API and workers wait for the migration and for their roles.
+
     make kubernetes                    # after: docker build or podman build -f Containerfile -t localhost/mailing .
     PODMAN="sudo podman" make kubernetes
 
@@ -19,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
@@ -27,14 +30,15 @@ ROOT: Final = HERE.parents[1]
 PODMAN: Final = shlex.split(os.environ.get("PODMAN", "podman"))
 KEY: Final = "a-key-for-this-one-try"
 DATABASE_PORT, API_PORT, GATEWAY_PORT = 15432, 18000, 18001
+OWNER: Final = f"postgresql://mailing:try@127.0.0.1:{DATABASE_PORT}/mailing"
 SETTINGS: Final = {
     "MAILING_HOST": "127.0.0.1",
     "MAILING_PORT": str(API_PORT),
     "MAILING_GATEWAY_URL": f"http://127.0.0.1:{GATEWAY_PORT}/v1",
 }
 SECRETS: Final = {
-    "MAILING_DATABASE_URL": f"postgresql://mailing:try@127.0.0.1:{DATABASE_PORT}/mailing",
     "MAILING_API_KEY": KEY,
+    "MAILING_ADMIN_PASSWORD": KEY,
     "MAILING_GATEWAY_TOKEN": "sandbox",
 }
 Object = dict[str, Any]
@@ -92,7 +96,10 @@ def told(sources: list[Object]) -> Iterator[tuple[str, str]]:
         if "configMapRef" in source:
             yield from SETTINGS.items()
         else:
-            yield from ((name, SECRETS[name]) for name in secrets[source["secretRef"]["name"]] if name in SECRETS)
+            secret = secrets[source["secretRef"]["name"]]
+            role = urlsplit(secret["MAILING_DATABASE_URL"]).username
+            yield "MAILING_DATABASE_URL", f"postgresql://{role}:try@127.0.0.1:{DATABASE_PORT}/mailing"
+            yield from ((name, SECRETS[name]) for name in secret if name in SECRETS)
 
 
 @contextmanager
@@ -129,6 +136,18 @@ def within(seconds: float, holds: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
+def is_migrated() -> bool:
+    (found,) = json.loads(podman("inspect", "try-migrate-migrate"))
+    return bool(found["State"]["Status"] == "exited" and found["State"]["ExitCode"] == 0)
+
+
+def make_roles() -> None:
+    """What the step by step does with psql, with one password for both."""
+    passwords = "".join(f"ALTER ROLE {role} PASSWORD 'try';" for role in ("mailing_api", "mailing_worker"))
+    psql = ("exec", "-i", "try-database-server", "psql", OWNER, "-v", "ON_ERROR_STOP=1")
+    podman(*psql, stdin=(ROOT / "deploy/roles.sql").read_text() + passwords)
+
+
 def is_ready() -> bool:
     return bool(asked("/health/ready")["status"] == "ok")
 
@@ -136,6 +155,14 @@ def is_ready() -> bool:
 def is_finished() -> bool:
     counts = asked("/mailing/api/statistics/1/?limit=1")
     return bool(counts["status"] == "finished" and counts["counts"]["sent"] == 1000)
+
+
+def sign_in() -> None:
+    form = urlencode({"name": "admin", "password": KEY}).encode()
+    site = f"http://127.0.0.1:{API_PORT}"
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    with browser.open(urllib.request.Request(f"{site}/admin/sign-in", form, {"Origin": site}), timeout=30) as answer:  # noqa: S310 - our own address
+        assert 'action="/admin/sign-out"' in answer.read().decode()
 
 
 def check_confinement(container: str) -> None:
@@ -147,7 +174,10 @@ def check_confinement(container: str) -> None:
 
 def main() -> None:
     with playing([database(), sandbox(), *ours()]):
+        within(180, is_migrated)
+        make_roles()
         within(180, is_ready)
+        sign_in()
         clients = (ROOT / "src/mailing/sample/clients.csv").read_bytes()
         assert asked("/mailing/api/clients/import", clients, "text/csv")["created"] == 1000
         mailing = {"text": "Hello", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2099-01-01T00:00:00Z"}
@@ -157,7 +187,7 @@ def main() -> None:
             check_confinement(container)
         podman("exec", "try-worker-worker", "python", "-m", "mailing.pulse")
         print(podman("exec", "try-worker-worker", "mailing", "doctor"), end="")
-    print("kubernetes: migrated, started and confined as the files say; 1,000 messages sent")
+    print("kubernetes: migrated, started and confined as the files say; signed in, 1,000 messages sent")
 
 
 if __name__ == "__main__":

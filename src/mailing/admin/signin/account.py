@@ -10,6 +10,7 @@ from mailing.access.roles import Role
 from mailing.admin.door import SIGN_IN, needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.signin import cookies
+from mailing.admin.signin.agents import described
 from mailing.admin.signin.asking import errors_of
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.viewer import CurrentViewer
@@ -77,6 +78,7 @@ async def _page(request: AnyRequest, session: AsyncSession, *, errors: dict[str,
         "signin/account.html",
         status=400 if errors else 200,
         user=user,
+        described=described,
         sessions=await signed.open_sessions(session, user.id, token=cookies.token_of(request)),
         zones=sorted((zone, zone.replace("_", " ")) for zone in zone_names()),
         errors=errors or {},

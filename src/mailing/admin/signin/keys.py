@@ -48,4 +48,5 @@ async def revoke_key(viewer: CurrentViewer, session: Session, caller: Caller, ke
 
 async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200, **values: object) -> Response[str]:
     shown = {"keys": await keys.all_keys(session), "key": "", "name": "", "scope": "full", "errors": {}}
-    return page(request, "signin/keys.html", status=status, **(shown | values))
+    configured = bool(request.app.state.settings.api_key)
+    return page(request, "signin/keys.html", status=status, configured=configured, **(shown | values))
