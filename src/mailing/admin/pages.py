@@ -15,6 +15,7 @@ from mailing import web
 from mailing.access.roles import Role
 from mailing.admin import language
 from mailing.admin.viewer import viewer_of
+from mailing.masking import mask_addresses
 
 HTML = "text/html; charset=utf-8"
 NOTICE_COOKIE = "mailing_notice"
@@ -100,6 +101,8 @@ def _environment(language_code: str) -> Environment:
     )
     environment.filters["number"] = partial(language.number, language=language_code)
     environment.filters["percent"] = partial(language.percent, language=language_code)
+    environment.filters["day"] = partial(language.day, language=language_code)
+    environment.filters["masked"] = mask_addresses
     environment.filters["duration"] = partial(language.duration, language=language_code)
     environment.globals.update(LANGUAGES=language.LANGUAGES, Role=Role)
     return environment
