@@ -1,7 +1,7 @@
 """The two languages of the admin page. English stands in the code, Russian in the `ru.po` of each slice."""
 
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def preferred(accept_language: str) -> str:
     return negotiate_locale(asked, LANGUAGES, sep="-") or "en"
 
 
+@lru_cache(10_000)  # a page shows a few numbers and times again and again, and Babel takes its time for each
 def number(value: float, language: str) -> str:
     return format_decimal(value, locale=language)
 
@@ -51,6 +52,7 @@ def percent(share: float, language: str) -> str:
     return format_percent(shown, format="#,##0.#\xa0%", locale=language)
 
 
+@lru_cache(10_000)
 def instant(value: datetime, language: str, zone: str) -> str:
     """With the offset from UTC: a time without its zone is no time."""
     local = value.astimezone(zone_named(zone))
