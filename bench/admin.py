@@ -14,6 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -174,8 +175,9 @@ async def watch(database: asyncpg.Connection, api: int, address: str, mailing: i
     cpu, transactions = cpu_s(api) - cpu, await committed(database) - transactions
     sending.cancel()
     print(f"\n{TABS} tabs follow a running mailing for {seconds:.0f} s, each every {tabs[0].every_s:g} s:")
-    changed = sum(polled.changed for polled in polls)
-    print(f"  {len(polls) / seconds:.0f} polls a second, {changed} of {len(polls)} changed", end=", ")
+    answers = Counter(polled.status for polled in polls)
+    told = f"{answers[200]} changed, {answers[204]} unchanged, {answers[503]} refused"
+    print(f"  {len(polls) / seconds:.0f} polls a second: {told}", end=", ")
     print(f"median {percentile([polled.ms for polled in polls], 50):.1f} ms", end=", ")
     print(f"p99 {percentile([polled.ms for polled in polls], 99):.1f} ms")
     print(f"  API process: {100 * cpu / seconds:.1f} % of one core, {1000 * cpu / len(polls):.2f} ms a poll")
@@ -185,9 +187,9 @@ async def watch(database: asyncpg.Connection, api: int, address: str, mailing: i
 
 
 class Polled:
-    def __init__(self, ms: float, *, changed: bool) -> None:
+    def __init__(self, ms: float, status: int) -> None:
         self.ms = ms
-        self.changed = changed
+        self.status = status  # 204: nothing has changed; 503: too busy, the page asks again
 
 
 class Tab:
@@ -212,8 +214,8 @@ class Tab:
             began = time.perf_counter()
             answer = await self.browser.get(self.next_path, headers={"HX-Request": "true"})
             ms = 1000 * (time.perf_counter() - began)
-            assert answer.status_code in (200, 204), answer.status_code
-            polls.append(Polled(ms, changed=answer.status_code == 200))
+            assert answer.status_code in (200, 204, 503), answer.status_code
+            polls.append(Polled(ms, answer.status_code))
             if answer.status_code == 200:
                 self._read(answer.text)
             await asyncio.sleep(max(0.0, self.every_s - ms / 1000))
