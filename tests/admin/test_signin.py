@@ -101,7 +101,7 @@ async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says
 ) -> None:
     answers = []
     for number in range(lockout.ADDRESS_TRIES + 1):
-        stranger.headers |= {"X-Forwarded-For": f"10.0.0.{number}", "Forwarded": f"for=10.0.0.{number}"}
+        stranger.headers.update({"X-Forwarded-For": f"10.0.0.{number}", "Forwarded": f"for=10.0.0.{number}"})
         answers.append(await signs_in(stranger, name=f"user{number}", password="wrong words here"))
     assert [answer.status_code for answer in answers] == [400] * lockout.ADDRESS_TRIES + [429]
 
