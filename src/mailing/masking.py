@@ -16,6 +16,7 @@ HIDDEN = "***"
 _PHONES = range(7 * 10**10, 8 * 10**10)  # as numbers: no id is as great, and no restored one as small
 _PHONE = re.compile(r"(?<!\d)(7\d{3})\d{3}(\d{4})(?!\d)")
 _CREDENTIALS = re.compile(r"(?i)\b(mk_|bearer\s+|basic\s+)[\w~+/=.-]{8,}|(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
+_ADDRESS = re.compile(r"([\w.+-])[\w.+-]*(?=@[\w.-])")
 _QUOTED = re.compile(r"""(['"]).*(['"])""")
 
 Event = MutableMapping[str, Any]
@@ -47,6 +48,11 @@ class Masking:
     def mask(self, text: str) -> str:
         known = self._secrets.sub(HIDDEN, text) if self._secrets else text
         return _CREDENTIALS.sub(HIDDEN, _PHONE.sub(r"\1***\2", known))
+
+
+def mask_addresses(text: str) -> str:
+    """E-mail addresses to be recognised by who knows them: `o***@example.org`."""
+    return _ADDRESS.sub(rf"\1{HIDDEN}", text)
 
 
 def tell_exception(_logger: object, _level: str, event: Event) -> Event:

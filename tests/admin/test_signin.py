@@ -96,6 +96,16 @@ async def test_guessing_is_stopped_and_told_how_long_to_wait(stranger: httpx.Asy
     assert (await signs_in(stranger)).status_code == 429, "the right password too"
 
 
+async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says_of_itself(
+    stranger: httpx.AsyncClient,
+) -> None:
+    answers = []
+    for number in range(lockout.ADDRESS_TRIES + 1):
+        stranger.headers.update({"X-Forwarded-For": f"10.0.0.{number}", "Forwarded": f"for=10.0.0.{number}"})
+        answers.append(await signs_in(stranger, name=f"user{number}", password="wrong words here"))
+    assert [answer.status_code for answer in answers] == [400] * lockout.ADDRESS_TRIES + [429]
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"name=%00&password=%ff", b"name=a&name=b", b"x" * 5000])
 async def test_no_form_is_too_strange(stranger: httpx.AsyncClient, body: bytes) -> None:
     for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json", "x"):

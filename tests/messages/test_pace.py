@@ -1,8 +1,10 @@
 """How fast messages go out."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.db import Sessions, transaction
@@ -107,11 +109,12 @@ async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> N
         """INSERT INTO mailing_pace SELECT m, now() - n * interval '1 min', 1
         FROM generate_series(1, 20) m, generate_series(1, 1000) n""",
     )
-    for statement, values in [
+    asked: list[tuple[TextClause, dict[str, Any]]] = [
         (pace._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
         (pace._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
         (pace._COURSE, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
-    ]:
+    ]
+    for statement, values in asked:
         found = await scans(engine, statement, mailing_id=7, **values)
         assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_pace_pkey"}
         assert "Seq Scan" not in {node["Node Type"] for node in found}

@@ -99,11 +99,15 @@ async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(
         assert await waiting.due(session, mailing_id, broken) == [Wait("breaker", 4, SOON), Wait("window", 1)]
 
 
-async def test_the_openings_are_found_from_one_to_the_next(engine: AsyncEngine, mailing_id: int) -> None:
+@pytest.mark.parametrize("analyse", [True, False])
+async def test_the_openings_are_found_from_one_to_the_next(
+    engine: AsyncEngine, mailing_id: int, *, analyse: bool
+) -> None:
     """20,000 messages of 4 openings: counting is bounded, and no step to the next opening reads what lies between."""
+    await run(engine, "ANALYZE")
     for n, zone in enumerate(("Asia/Omsk", "Asia/Tomsk", "Europe/Samara", "Europe/Moscow")):
         await add_waiting(engine, mailing_id, 5000, zone=zone, due=SOON + timedelta(hours=n))
-    found = await scans(engine, waiting._OPENINGS, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
+    found = await scans(engine, waiting._OPENINGS, analyse=analyse, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
     of_messages = [node for node in found if node.get("Relation Name") == "message"]
     assert {node["Index Name"] for node in of_messages} == {"message_waiting"}
     steps = [node for node in of_messages if read(node) <= MOST_OPENINGS]
@@ -111,10 +115,12 @@ async def test_the_openings_are_found_from_one_to_the_next(engine: AsyncEngine, 
     assert max(read(node) for node in of_messages) <= 4 * MOST_COUNTED
 
 
-async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing_id: int) -> None:
+@pytest.mark.parametrize("analyse", [True, False])
+async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing_id: int, *, analyse: bool) -> None:
+    await run(engine, "ANALYZE")
     await add_waiting(engine, mailing_id, 2 * MOST_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
     for statement in (waiting._DUE, waiting._POSTPONED):  # noqa: SLF001 - their plans are the point
-        found = await scans(engine, statement, mailing_id=mailing_id)
+        found = await scans(engine, statement, analyse=analyse, mailing_id=mailing_id)
         assert {node["Index Name"] for node in found} <= {"message_due", "message_waiting"}
         assert all(read(node) <= MOST_COUNTED + 1 for node in found)
     assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MOST_COUNTED

@@ -1,12 +1,12 @@
 """The two languages of the admin page. English stands in the code, Russian in the `ru.po` of each slice."""
 
-from datetime import datetime, timedelta
-from functools import cache
+from datetime import date, datetime, timedelta
+from functools import cache, lru_cache
 from io import BytesIO
 from pathlib import Path
 
 from babel.core import negotiate_locale
-from babel.dates import format_datetime
+from babel.dates import format_date, format_datetime
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
@@ -41,6 +41,7 @@ def preferred(accept_language: str) -> str:
     return negotiate_locale(asked, LANGUAGES, sep="-") or "en"
 
 
+@lru_cache(10_000)  # a page shows a few numbers and times again and again, and Babel takes its time for each
 def number(value: float, language: str) -> str:
     return format_decimal(value, locale=language)
 
@@ -51,10 +52,15 @@ def percent(share: float, language: str) -> str:
     return format_percent(shown, format="#,##0.#\xa0%", locale=language)
 
 
+@lru_cache(10_000)
 def instant(value: datetime, language: str, zone: str) -> str:
     """With the offset from UTC: a time without its zone is no time."""
     local = value.astimezone(zone_named(zone))
     return f"{format_datetime(local, 'd MMM y, HH:mm', locale=language)} {offset(local)}"
+
+
+def day(value: date, language: str) -> str:
+    return format_date(value, "EEE, d MMM y", locale=language)
 
 
 def offset(local: datetime) -> str:

@@ -14,7 +14,8 @@ from litestar.datastructures import Cookie
 from mailing import web
 from mailing.access.roles import Role
 from mailing.admin import language
-from mailing.admin.viewer import viewer_of
+from mailing.admin.viewer import Viewer, viewer_of
+from mailing.masking import mask_addresses
 
 HTML = "text/html; charset=utf-8"
 NOTICE_COOKIE = "mailing_notice"
@@ -34,16 +35,15 @@ HEADERS = {
 def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, **values: object) -> Response[str]:
     """`template` is a path below `admin/`. A notice left by `seen_other` is shown, this once."""
     notice = _notice(request)
-    shown = rendered(request, template, notice=notice, **values)
+    shown = rendered(viewer_of(request), template, notice=notice, **values)
     answer = Response(shown, media_type=HTML, status_code=status, headers=HEADERS)
     if notice:
         answer.delete_cookie(NOTICE_COOKIE, path="/admin")
     return answer
 
 
-def rendered(request: Request[Any, Any, Any], template: str, **values: object) -> str:
+def rendered(viewer: Viewer, template: str, **values: object) -> str:
     """A part of a page, or one that needs no answer of its own."""
-    viewer = viewer_of(request)
     return (
         _environment(viewer.language)
         .get_template(template)
@@ -100,6 +100,8 @@ def _environment(language_code: str) -> Environment:
     )
     environment.filters["number"] = partial(language.number, language=language_code)
     environment.filters["percent"] = partial(language.percent, language=language_code)
+    environment.filters["day"] = partial(language.day, language=language_code)
+    environment.filters["masked"] = mask_addresses
     environment.filters["duration"] = partial(language.duration, language=language_code)
     environment.globals.update(LANGUAGES=language.LANGUAGES, Role=Role)
     return environment

@@ -15,6 +15,7 @@ from mailing.admin.live.routes import LIVE
 from mailing.admin.mailings.control import ControlPages
 from mailing.admin.mailings.routes import MailingPages
 from mailing.admin.preferences import keep_preferences
+from mailing.admin.reports.routes import reports
 from mailing.admin.signin import signin
 from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
@@ -25,7 +26,7 @@ from mailing.web import EXCEPTION_HANDLERS
 def admin() -> Router:
     return Router(
         "/admin",
-        route_handlers=[clients, MailingPages, ControlPages, *LIVE, *signin, keep_preferences, nowhere],
+        route_handlers=[clients, MailingPages, ControlPages, *LIVE, reports, *signin, keep_preferences, nowhere],
         guards=[same_origin],
         dependencies={
             "session": Provide(provide_session),

@@ -10,9 +10,9 @@ from mailing.errors import FieldError, Invalid
 from mailing.reports import mail, repository
 from mailing.reports.jobs import LEASE, days_to_report, loop_time, send_claimed
 from mailing.reports.mail import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
-from mailing.reports.render import render
+from mailing.reports.render import Rendered, render
 from mailing.reports.schedule import day_of, newest_over
-from mailing.reports.words import LANGUAGES
+from mailing.reports.words import LANGUAGES, Words
 from mailing.settings import Settings
 from mailing.zones import zone_named
 
@@ -49,13 +49,29 @@ def yesterday(settings: Settings, now: datetime) -> date:
     return newest_over(now, zone_named(settings.report_timezone))
 
 
+def today(settings: Settings, now: datetime) -> date:
+    return now.astimezone(zone_named(settings.report_timezone)).date()
+
+
 async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
-    """For `--dry-run`. Today's is the report so far; Invalid for a day that has not begun."""
-    zone = zone_named(settings.report_timezone)
-    _check(day, newest=now.astimezone(zone).date(), remedy="has not begun yet")
+    """For `--dry-run`."""
+    return (await rendered_report(sessions, settings, day, now=now, words=LANGUAGES[settings.report_language])).text
+
+
+async def rendered_report(
+    sessions: Sessions, settings: Settings, day: date, *, now: datetime, words: Words
+) -> Rendered:
+    """As the messages stand now. Today's is the report so far; Invalid for a day that has not begun."""
+    refuse_unbegun(settings, day, now=now)
     async with repository.snapshot(sessions) as session:
-        figures = await repository.figures_of(session, day_of(day, zone), taken_at=now)
-    return render(figures, LANGUAGES[settings.report_language]).text
+        day_there = day_of(day, zone_named(settings.report_timezone))
+        figures = await repository.figures_of(session, day_there, taken_at=now)
+    return render(figures, words)
+
+
+def refuse_unbegun(settings: Settings, day: date, *, now: datetime) -> None:
+    """Raises Invalid for a day that has not begun where the report is read."""
+    _check(day, newest=today(settings, now), remedy="has not begun yet")
 
 
 async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> Answer:

@@ -5,12 +5,13 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from msgspec import Struct
+from msgspec import Struct, field
 
 from mailing.access.roles import Role
 from mailing.admin.door import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.charts import columns, segments
+from mailing.admin.live.part import Renderings
 from mailing.admin.live.shared import shared
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
@@ -31,6 +32,7 @@ PATH = "/admin/gateway"
 class Look(Struct, frozen=True):
     state: State
     calls: RecentCalls
+    kept: Renderings = field(default_factory=dict)
 
 
 @get("/gateway", guards=[needs(Role.VIEWER)])
@@ -108,8 +110,9 @@ def _whole(request: Request[Any, Any, Any], look: Look, *, errors: dict[str, str
     return answer
 
 
-def _shown(look: Look) -> dict[str, object]:
+def _shown(look: Look) -> dict[str, Any]:
     return {
+        "kept": look.kept,
         "state": look.state,
         "calls": look.calls,
         "bar": segments({outcome.value: calls for outcome, calls in look.calls.outcomes.items()}),

@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from mailing import queue
+from mailing.admin.live.part import Renderings
 from mailing.db import Sessions, transaction
 from mailing.gateway import repository as gateway
 from mailing.gateway.repository import State
@@ -27,6 +28,7 @@ class Glance(Struct, frozen=True):
     late_s: float
     report: Outlook
     mailings: list[Overview]
+    kept: Renderings = field(default_factory=dict)
 
 
 async def glance(sessions: Sessions, settings: Settings) -> Glance:

@@ -16,12 +16,14 @@ EVERY_S = 3
 
 @get("/", guards=[needs(Role.VIEWER)])
 async def home(request: Request[Any, Any, Any]) -> Response[str]:
-    return part.whole(request, "live/home.html", "live/glance.html", every_s=EVERY_S, glance=await _glance(request))
+    seen = await _glance(request)
+    return part.whole(request, "live/home.html", "live/glance.html", every_s=EVERY_S, kept=seen.kept, glance=seen)
 
 
 @get("/live", guards=[follows(Role.VIEWER)])
 async def home_live(request: Request[Any, Any, Any]) -> Response[str]:
-    return part.again(request, "live/glance.html", every_s=EVERY_S, glance=await _glance(request))
+    seen = await _glance(request)
+    return part.again(request, "live/glance.html", every_s=EVERY_S, kept=seen.kept, glance=seen)
 
 
 async def _glance(request: Request[Any, Any, Any]) -> Glance:

@@ -5,12 +5,13 @@ from functools import partial
 from typing import Any
 
 from litestar import Request, Response, get
-from msgspec import Struct
+from msgspec import Struct, field
 
 from mailing.access.roles import Role
 from mailing.admin.door import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.charts import columns, segments
+from mailing.admin.live.part import Renderings
 from mailing.admin.live.shared import shared
 from mailing.db import Sessions, transaction
 from mailing.events.reading import Noted, newest
@@ -33,6 +34,7 @@ class Look(Struct, frozen=True):
     progress: Progress
     course: Course | None
     acts: list[Noted]
+    kept: Renderings = field(default_factory=dict)
 
 
 @get("/mailings/{mailing_id:int}", guards=[needs(Role.VIEWER)])
@@ -40,14 +42,20 @@ async def mailing_page(request: Request[Any, Any, Any], mailing_id: Id) -> Respo
     look = await _look(request, mailing_id)
     values = _shown(look)
     return part.whole(
-        request, "live/mailing.html", "live/progress.html", every_s=_every_s(look), acts=look.acts, **values
+        request,
+        "live/mailing.html",
+        "live/progress.html",
+        every_s=_every_s(look),
+        kept=look.kept,
+        acts=look.acts,
+        **values,
     )
 
 
 @get("/mailings/{mailing_id:int}/live", guards=[follows(Role.VIEWER)])
 async def mailing_live(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
     look = await _look(request, mailing_id)
-    return part.again(request, "live/progress.html", every_s=_every_s(look), **_shown(look))
+    return part.again(request, "live/progress.html", every_s=_every_s(look), kept=look.kept, **_shown(look))
 
 
 async def _look(request: Request[Any, Any, Any], mailing_id: int) -> Look:

@@ -49,26 +49,32 @@ class Choice(Struct, frozen=True):
 
 MOST_CHOICES = 100  # as many as a filter may hold
 
-# Every client is read: 1,000,000 take 0.3 s. The most frequent come first.
-_CHOICES = {
-    name: text(f"""
-        SELECT {name}, count(*) FROM client WHERE {name} IS NOT NULL AND NOT opted_out
-        GROUP BY {name} ORDER BY count(*) DESC, {name} LIMIT {MOST_CHOICES}
-    """)  # noqa: S608 - a column's name, from the line below
-    for name in ("tag", "operator_code")
-}
+# Every client is read, once for both: two thirds of the time of two statements. The most frequent come first.
+_CHOICES = text(f"""
+    WITH pair AS MATERIALIZED (
+        SELECT tag, operator_code, count(*) AS clients FROM client WHERE NOT opted_out GROUP BY tag, operator_code
+    )
+    (SELECT 'tag', tag, sum(clients)::bigint FROM pair WHERE tag IS NOT NULL
+     GROUP BY tag ORDER BY 3 DESC, 2 LIMIT {MOST_CHOICES})
+    UNION ALL
+    (SELECT 'operator_code', operator_code, sum(clients)::bigint FROM pair
+     GROUP BY operator_code ORDER BY 3 DESC, 2 LIMIT {MOST_CHOICES})
+""")  # noqa: S608 - a constant of this module
 
 
-async def tags(session: AsyncSession, *, chosen: list[str]) -> list[Choice]:
-    return await _choices(session, "tag", chosen)
+class Choices(Struct, frozen=True):
+    tags: list[Choice]
+    operator_codes: list[Choice]
 
 
-async def operator_codes(session: AsyncSession, *, chosen: list[str]) -> list[Choice]:
-    return await _choices(session, "operator_code", chosen)
+async def choices(session: AsyncSession, *, tags: list[str], operator_codes: list[str]) -> Choices:
+    """What is chosen, `tags` and `operator_codes`, stays to be seen, though no client has it any more."""
+    found: dict[str, list[Choice]] = {"tag": [], "operator_code": []}
+    for name, value, clients in await session.execute(_CHOICES):
+        found[name].append(Choice(value, clients))
+    return Choices(_with(tags, found["tag"]), _with(operator_codes, found["operator_code"]))
 
 
-async def _choices(session: AsyncSession, name: str, chosen: list[str]) -> list[Choice]:
-    """What is chosen stays to be seen, though no client has it any more."""
-    found = [Choice(*row) for row in await session.execute(_CHOICES[name])]
+def _with(chosen: list[str], found: list[Choice]) -> list[Choice]:
     missing = set(chosen) - {choice.value for choice in found}
     return found + [Choice(value, 0) for value in sorted(missing)]

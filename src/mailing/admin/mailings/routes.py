@@ -144,6 +144,7 @@ async def form_page(
     errors: dict[str, str] | None = None,
     plan: Preview | None = None,
 ) -> Response[str]:
+    choices = await repository.choices(session, tags=fields.tags, operator_codes=fields.operator_codes)
     return page(
         request,
         "mailings/form.html",
@@ -152,8 +153,8 @@ async def form_page(
         mailing=mailing,
         begun=mailing is not None and mailing.status != Status.scheduled,
         errors=errors or {},
-        tags=await repository.tags(session, chosen=fields.tags),
-        operator_codes=await repository.operator_codes(session, chosen=fields.operator_codes),
+        tags=choices.tags,
+        operator_codes=choices.operator_codes,
         zones=sorted(zone_names()),
         said=False,
         **plan_of(fields, plan),

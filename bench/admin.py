@@ -1,0 +1,259 @@
+"""What the admin page costs with 1,000,000 clients and 1,000,000 messages, and with 100 open tabs.
+
+    MAILING_DATABASE_URL=postgresql://… python bench/admin.py [pages] [tabs]
+
+The database is filled by SQL, unless it has clients, and analysed; then an API process of its own is asked over HTTP,
+signed in as a browser does. `ms` is from the request to the last byte, on one connection; `cpu ms` is what the API
+process spent on it, which other work on the machine changes less. Then tabs follow one running mailing as htmx does.
+"""
+
+import asyncio
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import asyncpg
+import httpx
+
+from mailing.site import free_port
+
+CLIENTS = 1_000_000
+ROUNDS = 30
+TABS = 100
+WATCHED_S = 30
+SENT_A_SECOND = 200
+PASSWORD = "a password for the benchmark"  # of a user that the benchmark makes
+TICKS = os.sysconf("SC_CLK_TCK")
+
+ADD_CLIENTS = """
+    INSERT INTO client (phone, operator_code, tag, timezone, opted_out)
+    SELECT '79' || lpad(n::text, 9, '0'), (900 + n % 90)::text, 'tag-' || n % 200,
+        (ARRAY['Europe/Moscow', 'Asia/Omsk', 'Asia/Vladivostok', 'Europe/Kaliningrad'])[1 + n % 4], n % 50 = 0
+    FROM generate_series(1, $1::int) n
+"""
+MAILINGS = """
+    INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, finished_at)
+    SELECT 'Dear customer, from tomorrow on everything is cheaper. Offer number ' || n, now() - interval '1 h',
+        now() + interval '2 d', CASE WHEN n < 1000 THEN 'finished' ELSE 'running' END, 1, now() - interval '1 h',
+        CASE WHEN n < 1000 THEN now() END
+    FROM generate_series(1, 1000) n
+"""
+# The newest mailing has a message for everybody: three quarters wait, the others are in their last states.
+MESSAGES = """
+    INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, ambiguous, due_at, closes_at, waiting,
+                         phone, text_revision, finished_at, last_error)
+    SELECT (SELECT max(id) FROM mailing), c.id, s.status, s.tries, s.tries, s.status = 'unknown',
+        date_trunc('hour', now()) + make_interval(hours => (c.id % 5)::int), now() + interval '1 d',
+        CASE WHEN s.status = 'pending' AND c.id % 5 > 0 THEN 'window' END,
+        CASE s.tries WHEN 1 THEN c.phone END, CASE s.tries WHEN 1 THEN 1 END, CASE WHEN s.tries = 1 THEN now() END,
+        CASE WHEN s.status IN ('failed', 'unknown') THEN 'the gateway answered 400: the phone is not known here' END
+    FROM client c CROSS JOIN LATERAL (
+        SELECT status, (status <> 'pending')::int AS tries
+        FROM (SELECT (ARRAY['sent', 'failed', 'unknown', 'pending'])[1 + least(c.id % 12, 3)] AS status) AS one
+    ) AS s
+"""
+SEND = """
+    WITH due AS (SELECT id FROM message WHERE mailing_id = $1 AND status = 'pending' ORDER BY due_at, id LIMIT $2)
+    UPDATE message SET status = 'sending', attempts = 1, attempt_no = 1, phone = '79000000000', text_revision = 1,
+        waiting = NULL, lease_until = now() + interval '1 min' FROM due WHERE message.id = due.id
+"""
+SENT = """
+    UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now()
+    WHERE mailing_id = $1 AND status = 'sending'
+"""
+
+
+async def main(parts: list[str]) -> None:
+    database = await asyncpg.connect(os.environ["MAILING_DATABASE_URL"])
+    async with serving() as (api, address):
+        await fill(database)
+        mailing = await database.fetchval("SELECT max(id) FROM mailing")
+        if "pages" in parts:
+            await look(database, api, address, mailing)
+        if "tabs" in parts:
+            await watch(database, api, address, mailing)
+    await database.close()
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[int, str]]:
+    """The process id and the address of `mailing api`, over a migrated database."""
+    port = free_port()
+    env = os.environ | {"MAILING_PORT": str(port), "MAILING_ADMIN_PASSWORD": PASSWORD, "MAILING_LOG_LEVEL": "warning"}
+    with tempfile.TemporaryDirectory() as home:
+        migrate = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "migrate", env=env, cwd=home)
+        assert await migrate.wait() == 0
+        api = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "api", env=env, cwd=home)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            while not await answers(address):
+                await asyncio.sleep(0.2)
+            yield api.pid, address
+        finally:
+            api.terminate()
+            await api.wait()
+
+
+async def answers(address: str) -> bool:
+    try:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            return (await http.get(f"{address}/health/ready")).is_success
+    except httpx.TransportError:
+        return False
+
+
+async def fill(database: asyncpg.Connection) -> None:
+    if await database.fetchval("SELECT EXISTS (SELECT FROM client)"):
+        return
+    for statement, *values in ((ADD_CLIENTS, CLIENTS), (MAILINGS,), (MESSAGES,)):
+        await database.execute(statement, *values, timeout=3600)
+    await database.execute("VACUUM ANALYZE", timeout=3600)
+
+
+async def sign_in(browser: httpx.AsyncClient) -> None:
+    browser.headers["Sec-Fetch-Site"] = "same-origin"
+    answer = await browser.post("/admin/sign-in", data={"name": "admin", "password": PASSWORD})
+    assert answer.status_code == 303, answer.text
+
+
+async def look(database: asyncpg.Connection, api: int, address: str, mailing: int) -> None:
+    print(f"{'page':<52}{'rows':>5}{'kB':>8}{'ms':>8}{'p95':>8}{'cpu ms':>8}")
+    async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=60) as browser:
+        await sign_in(browser)
+        for path in await pages(database, mailing):
+            await measure(browser, api, path)
+
+
+async def pages(database: asyncpg.Connection, mailing: int) -> list[str]:
+    middle = await database.fetchval("SELECT max(id) / 2 FROM client")
+    failed = await database.fetchval("SELECT min(id) FROM message WHERE mailing_id = $1 AND status = 'failed'", mailing)
+    clients = [f"?after={middle}", "?tag=tag-7", "?ends=4567", "?begins=79000", "?timezone=Asia/Omsk&operator_code=917"]
+    return [
+        *("/admin/", "/admin/mailings", "/admin/mailings?before=500", "/admin/mailings?q=no+such+words"),
+        *("/admin/mailings/new", f"/admin/mailings/{mailing}/edit", f"/admin/mailings/{mailing}"),
+        f"/admin/mailings/{mailing}/cancel",
+        *(f"/admin/mailings/{mailing}/messages{query}" for query in ("", "?status=failed", "?status=pending")),
+        *(f"/admin/messages/{failed}", "/admin/clients", *(f"/admin/clients{query}" for query in clients)),
+        *(f"/admin/clients/{middle}", "/admin/statistics", "/admin/gateway", "/admin/gateway/stop", "/admin/users"),
+        *("/admin/reports", f"/admin/reports/{datetime.now(UTC).date()}/mail"),
+    ]
+
+
+async def measure(browser: httpx.AsyncClient, api: int, path: str) -> None:
+    answer = await browser.get(path)
+    assert answer.is_success, (path, answer.status_code)
+    took: list[float] = []
+    before = cpu_s(api)
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        answer = await browser.get(path)
+        took.append(1000 * (time.perf_counter() - began))
+    cpu = 1000 * (cpu_s(api) - before) / ROUNDS
+    rows = len(re.findall("<tr>", answer.text)) - 1 if "<table" in answer.text else 0
+    line = f"{len(answer.content) / 1000:>8.1f}{statistics.median(took):>8.1f}{percentile(took, 95):>8.1f}{cpu:>8.1f}"
+    print(f"{path:<52}{rows:>5}{line}", flush=True)
+
+
+async def watch(database: asyncpg.Connection, api: int, address: str, mailing: int) -> None:
+    """Each tab has a session and a connection of its own, and asks as often as its page says."""
+    async with asyncio.TaskGroup() as opening:
+        one_by_one = asyncio.Lock()
+        opened = [opening.create_task(open_tab(address, mailing, one_by_one)) for _ in range(TABS)]
+    tabs = [tab.result() for tab in opened]
+    sending = asyncio.create_task(send(mailing))
+    cpu, transactions, began = cpu_s(api), await committed(database), time.perf_counter()
+    polls = [each for tab in await asyncio.gather(*(tab.follow() for tab in tabs)) for each in tab]
+    seconds = time.perf_counter() - began
+    cpu, transactions = cpu_s(api) - cpu, await committed(database) - transactions
+    sending.cancel()
+    print(f"\n{TABS} tabs follow a running mailing for {seconds:.0f} s, each every {tabs[0].every_s:g} s:")
+    answers = Counter(polled.status for polled in polls)
+    told = f"{answers[200]} changed, {answers[204]} unchanged, {answers[503]} refused"
+    print(f"  {len(polls) / seconds:.0f} polls a second: {told}", end=", ")
+    print(f"median {percentile([polled.ms for polled in polls], 50):.1f} ms", end=", ")
+    print(f"p99 {percentile([polled.ms for polled in polls], 99):.1f} ms")
+    print(f"  API process: {100 * cpu / seconds:.1f} % of one core, {1000 * cpu / len(polls):.2f} ms a poll")
+    print(f"  PostgreSQL: {transactions / seconds:.1f} transactions a second, sending included")
+    for tab in tabs:
+        await tab.browser.aclose()
+
+
+class Polled:
+    def __init__(self, ms: float, status: int) -> None:
+        self.ms = ms
+        self.status = status  # 204: nothing has changed; 503: too busy, the page asks again
+
+
+class Tab:
+    """`next_path` is what the page said to ask for next, as htmx does."""
+
+    def __init__(self, browser: httpx.AsyncClient, page: str) -> None:
+        self.browser = browser
+        self.every_s = 0.0
+        self.next_path = ""
+        self._read(page)
+
+    def _read(self, page: str) -> None:
+        found = re.search(r'hx-get="([^"]+)"[^>]* data-every="([^"]+)"', page)
+        assert found, page
+        self.next_path, self.every_s = found[1], float(found[2])
+
+    async def follow(self) -> list[Polled]:
+        polls: list[Polled] = []
+        await asyncio.sleep(self.every_s * (id(self) % 97) / 97)  # tabs were not opened in the same moment
+        until = time.perf_counter() + WATCHED_S
+        while time.perf_counter() < until:
+            began = time.perf_counter()
+            answer = await self.browser.get(self.next_path, headers={"HX-Request": "true"})
+            ms = 1000 * (time.perf_counter() - began)
+            assert answer.status_code in (200, 204, 503), answer.status_code
+            polls.append(Polled(ms, answer.status_code))
+            if answer.status_code == 200:
+                self._read(answer.text)
+            await asyncio.sleep(max(0.0, self.every_s - ms / 1000))
+        return polls
+
+
+async def open_tab(address: str, mailing: int, one_by_one: asyncio.Lock) -> Tab:
+    """A password costs the server a good part of a second, on purpose."""
+    browser = httpx.AsyncClient(base_url=address, trust_env=False, timeout=60)
+    async with one_by_one:
+        await sign_in(browser)
+    return Tab(browser, (await browser.get(f"/admin/mailings/{mailing}")).text)
+
+
+async def send(mailing: int) -> None:
+    """As a worker would, in two transactions a second."""
+    database = await asyncpg.connect(os.environ["MAILING_DATABASE_URL"])
+    while True:
+        await database.execute(SEND, mailing, SENT_A_SECOND)
+        await database.execute(SENT, mailing)
+        await asyncio.sleep(1)
+
+
+async def committed(database: asyncpg.Connection) -> int:
+    await asyncio.sleep(1.1)  # a backend reports its figures once a second
+    query = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
+    return int(await database.fetchval(query))
+
+
+def cpu_s(process: int) -> float:
+    """User and system time. Linux only."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def percentile(values: list[float], percent: int) -> float:
+    return sorted(values)[min(len(values) - 1, len(values) * percent // 100)]
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:] or ["pages", "tabs"]))

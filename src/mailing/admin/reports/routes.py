@@ -1,0 +1,115 @@
+"""`/admin/reports`: which days were reported when, and what the report of a day says."""
+
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Annotated, Any
+
+from litestar import Request, Response, Router, get
+from litestar.datastructures import State
+from litestar.params import PathParameter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.language import instant
+from mailing.admin.live.shared import shared
+from mailing.admin.pages import HEADERS, HTML, page
+from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.db import transaction
+from mailing.errors import Invalid, NotFound
+from mailing.mailings.repository import database_now
+from mailing.reports import command
+from mailing.reports.history import last_reports, report_of
+from mailing.reports.mail import recipients_of
+from mailing.reports.outlook import outlook
+from mailing.reports.render import Rendered
+from mailing.reports.words import LANGUAGES
+from mailing.web import Session
+
+READ_FOR_S = 5
+
+# The mail has its styles on its elements, which no page of ours may have: it is shown in a frame that can do nothing,
+# whatever a mailing's text or a gateway's reason holds.
+PAGE_WITH_FRAME = {"Content-Security-Policy": HEADERS["Content-Security-Policy"] + "; frame-src 'self'"}
+IN_FRAME = HEADERS | {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'unsafe-inline'; sandbox; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+    )
+}
+
+Browser = Request[Any, Any, Any]
+Day = Annotated[date, PathParameter()]
+
+
+@get("/", guards=[needs(Role.VIEWER)])
+async def list_(request: Browser, session: Session, viewer: CurrentViewer, state: State) -> Response[str]:
+    now = await database_now(session)
+    return page(
+        request,
+        "reports/list.html",
+        reports=await last_reports(session, state.settings, now=now),
+        coming=(await outlook(session, state.settings, now=now)).coming,
+        today=command.today(state.settings, now),
+        zone=state.settings.report_timezone,
+        **_told(state, viewer, now),
+    )
+
+
+@get("/{day:date}", guards=[needs(Role.VIEWER)])
+async def read(request: Browser, session: Session, viewer: CurrentViewer, state: State, day: Day) -> Response[str]:
+    now = await _existing(session, state, day)
+    answer = page(
+        request,
+        "reports/report.html",
+        day=day,
+        report=await report_of(session, state.settings, day, now=now),
+        before=day - timedelta(days=1) if day > date.min else None,
+        after=day + timedelta(days=1) if day < command.today(state.settings, now) else None,
+        **_told(state, viewer, now),
+    )
+    answer.headers.update(PAGE_WITH_FRAME)
+    return answer
+
+
+async def _existing(session: AsyncSession, state: State, day: date) -> datetime:
+    """What time it is; raises NotFound for a day that has no report yet."""
+    now = await database_now(session)
+    try:
+        command.refuse_unbegun(state.settings, day, now=now)
+    except Invalid as error:
+        raise NotFound(f"The day {error.errors[0].message}.") from None
+    return now
+
+
+def _told(state: State, viewer: Viewer, now: datetime) -> dict[str, Any]:
+    """What `reports/words.html` asks for: times are in the report's zone, as its days are."""
+    at = partial(instant, language=viewer.language, zone=state.settings.report_timezone)
+    return {"at": at, "now": now, "awaited": bool(recipients_of(state.settings))}
+
+
+@get("/{day:date}/mail", guards=[needs(Role.VIEWER)])
+async def mail(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
+    """The mail itself, in the viewer's language."""
+    rendered = await _rendered(request, day, viewer.language)
+    return Response(rendered.html, media_type=HTML, headers=IN_FRAME)
+
+
+@get("/{day:date}/table", guards=[needs(Role.VIEWER)])
+async def table(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
+    """What is attached to the mail."""
+    rendered = await _rendered(request, day, viewer.language)
+    disposition = {"Content-Disposition": f'attachment; filename="mailings-{day}.csv"', "Cache-Control": "no-store"}
+    return Response(rendered.table, media_type="text/csv; charset=utf-8", headers=disposition)
+
+
+async def _rendered(request: Browser, day: date, language: str) -> Rendered:
+    """Every message of the day is counted anew: once for all who look, and nobody holds a connection meanwhile."""
+    state = request.app.state
+    async with transaction(state.sessions) as session:
+        now = await _existing(session, state, day)
+    counted = partial(command.rendered_report, state.sessions, state.settings, day, now=now, words=LANGUAGES[language])
+    return await shared(request).read(("report", day, language), counted, for_s=READ_FOR_S)
+
+
+reports = Router("/reports", route_handlers=[list_, read, mail, table])

@@ -1,0 +1,95 @@
+"""What a page costs, as far as it is the same on every machine: bytes, statements, and what both grow with."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from litestar import Litestar
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from admin.conftest import SignedIn
+from mailing.access.roles import Role
+from mailing.admin.live.shared import Shared
+from rows import run
+
+MOST_BYTES = 50_000
+ON_A_PAGE = 50
+TEXT = "Уважаемый клиент, с завтрашнего дня все товары дешевле на двадцать процентов. " * 3
+LISTS = ["/admin/clients", "/admin/mailings", "/admin/mailings/1/messages", "/admin/clients/1", "/admin/statistics"]
+
+
+async def add_rows(engine: AsyncEngine, count: int, *, first: int = 1) -> None:
+    """Clients, mailings and messages, with texts as long as people write them; a client of many mailings as well."""
+    await run(
+        engine,
+        """INSERT INTO client (phone, operator_code, tag, timezone)
+        SELECT '79' || lpad(n::text, 9, '0'), '900', 'постоянный покупатель ' || n % 50,
+            'America/Argentina/Buenos_Aires'
+        FROM generate_series(CAST(:first AS int), :first + :count - 1) n""",
+        first=first,
+        count=count,
+    )
+    await run(
+        engine,
+        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at)
+        SELECT :text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now()
+        FROM generate_series(1, :count)""",
+        count=count,
+        text=TEXT,
+    )
+    await run(
+        engine,
+        """INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, due_at, closes_at, phone,
+                                text_revision, finished_at, last_error)
+        SELECT m.id, c.id, 'failed', 1, 1, now(), now() + interval '1 h', '79000000001', 1, now(), :reason
+        FROM client c JOIN mailing m ON m.id = 1 OR c.id = 1 ON CONFLICT DO NOTHING""",
+        reason="the gateway answered 400: the phone is not known to any operator of this country",
+    )
+
+
+@contextmanager
+def counted() -> Iterator[list[str]]:
+    executed: list[str] = []
+
+    def count(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        if "database_home" not in statement:  # the lookout for a restored database, every few seconds
+            executed.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        yield executed
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+
+
+async def statements(browser: httpx.AsyncClient, path: str) -> list[str]:
+    with counted() as executed:
+        assert (await browser.get(path)).status_code == 200
+    return executed
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_a_page_of_fifty_rows_is_small(engine: AsyncEngine, signed_in: SignedIn, language: str) -> None:
+    await add_rows(engine, ON_A_PAGE + 1)
+    admin = await signed_in(Role.ADMIN)
+    admin.cookies.set("mailing_language", language)
+    for path in LISTS:
+        answer = await admin.get(path)
+        assert answer.text.count("<tr>") > ON_A_PAGE or path == "/admin/statistics", "a full page"
+        assert len(answer.content) <= MOST_BYTES, path
+
+
+@pytest.mark.parametrize("path", [*LISTS, "/admin/", "/admin/mailings/1", "/admin/mailings/new", "/admin/reports"])
+async def test_more_rows_need_no_more_statements(
+    app: Litestar, engine: AsyncEngine, signed_in: SignedIn, path: str
+) -> None:
+    browser = await signed_in(Role.ADMIN)
+    await add_rows(engine, 2)
+    few = await statements(browser, path)
+    app.state.shared = Shared()  # what was read for the first request would spare the second one
+    await add_rows(engine, ON_A_PAGE, first=3)
+    assert await statements(browser, path) == few
+    assert 2 <= len(few) <= 12

@@ -1,0 +1,209 @@
+"""Whatever people, files and gateways say is shown as words: it never becomes a part of the page.
+
+Every page is walked, as the application itself lists them, over rows whose texts all try to break out.
+"""
+
+import html
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+
+import httpx
+import pytest
+from litestar import Litestar
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from admin.conftest import SignedIn
+from admin.test_roles import handlers
+from mailing.access.roles import Role
+from mailing.web import SAFE
+from rows import add_messages, run
+
+OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static/", "iframe": "/admin/reports/"}
+
+
+def evil(field: str) -> str:
+    """It leaves attributes, text and the elements that hold nothing but text; `field` tells where it was shown."""
+    out = "'\"></title></textarea></option>"
+    return f"{out}<script>{field}</script><img src=x onerror={field}><a href=javascript:{field}>"
+
+
+FIELDS = [
+    *("mailing.text", "mailing.tag", "client.tag", "client.timezone", "message.last_error", "attempt.reason"),
+    *("user.name", "key.name", "session.agent", "session.address", "event.actor", "event.detail"),
+    *("gateway.open_reason", "report.last_error", "report.recipient"),
+    *("upload.name", "upload.actor", "upload.value", "refusal.row", "refusal.field"),
+]
+
+
+class Markup(HTMLParser):
+    """What of a page is not as our templates have it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.foreign: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: said or "" for name, said in attrs}
+        addresses = [given[name] for name in ("src", "href", "action", "formaction") if name in given]
+        own = all(each.startswith(("/", "#")) and not each.startswith("//") for each in addresses)
+        expected = OUR_TAGS.get(tag)
+        at_home = expected is None or all(each.startswith(expected) for each in addresses or [""])
+        if not own or not at_home or any(name.startswith("on") or name == "style" for name in given):
+            self.foreign.append(self.get_starttag_text() or tag)
+
+
+def shown_in(page: str) -> set[str]:
+    """The fields whose whole text a person reads there; a row of a file has its quotes doubled."""
+    said = html.unescape(page).replace('"', "")
+    return {field for field in FIELDS if evil(field).replace('"', "") in said}
+
+
+@pytest.fixture
+async def admin(signed_in: SignedIn, engine: AsyncEngine) -> httpx.AsyncClient:
+    browser = await signed_in(Role.ADMIN)
+    await run(engine, "UPDATE user_account SET name = :name", name=evil("user.name"))
+    await fill(engine)
+    return browser
+
+
+async def fill(engine: AsyncEngine) -> None:
+    """Rows of every kind, each with the id 1, and texts in them that no form would take."""
+    await run(
+        engine,
+        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, tags)
+        VALUES (:text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now(), ARRAY[:tag])""",
+        text=evil("mailing.text"),
+        tag=evil("mailing.tag"),
+    )
+    await run(
+        engine,
+        "INSERT INTO client (phone, operator_code, tag, timezone) VALUES ('79161234567', '916', :tag, :timezone)",
+        tag=evil("client.tag"),
+        timezone=evil("client.timezone"),
+    )
+    await add_messages(engine, 1, ["unknown", "failed", "sent"])
+    await run(engine, "UPDATE message SET last_error = :said", said=evil("message.last_error"))
+    await run(
+        engine,
+        "INSERT INTO attempt VALUES (1, 1, now(), 9, 'ambiguous', 502, 0, :said, 1)",
+        said=evil("attempt.reason"),
+    )
+    for column in ("mailing_id", "client_id", "message_id"):
+        await run(
+            engine,
+            f"""INSERT INTO event (kind, actor, {column}, detail)
+            VALUES ('message.resolved', :actor, 1, jsonb_build_object('note', CAST(:said AS text)))""",
+            actor=evil("event.actor"),
+            said=evil("event.detail"),
+        )
+    await run(engine, "INSERT INTO api_key (name, hash, hint) VALUES (:name, '\\x00', 'mk_x')", name=evil("key.name"))
+    await run(
+        engine,
+        "INSERT INTO user_session (hash, user_id, address, agent) VALUES ('\\x00', 1, :address, :agent)",
+        address=evil("session.address"),
+        agent=evil("session.agent"),
+    )
+    await run(
+        engine,
+        "UPDATE gateway SET open_since = now(), next_probe_at = now(), open_reason = :said",
+        said=evil("gateway.open_reason"),
+    )
+    await run(
+        engine,
+        """INSERT INTO report (day, due_at, sent_at, last_error, delivered_to)
+        VALUES (current_date, now(), now(), :said, ARRAY[:to])""",
+        said=evil("report.last_error"),
+        to=evil("report.recipient"),
+    )
+    await run(
+        engine,
+        """INSERT INTO upload (name, actor, size, status, finished_at, rejected)
+        VALUES (:name, :actor, 9, 'done', now(), 1)""",
+        name=evil("upload.name"),
+        actor=evil("upload.actor"),
+    )
+    await run(
+        engine,
+        "INSERT INTO upload_refusal VALUES (1, 2, :field, 'must be a time zone', :row)",
+        field=evil("refusal.field"),
+        row=evil("refusal.row"),
+    )
+
+
+def paths(app: Litestar, *, safe: bool) -> Iterator[tuple[str, str]]:
+    """Method and path of every page, of rows that are there."""
+    today = str(datetime.now(UTC).date())
+    for method, path, _ in handlers(app):
+        if (method in SAFE) == safe and method != "HEAD":
+            yield method, path.replace("999999", "1").replace("2000-01-01", today)
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+async def test_no_row_becomes_a_part_of_any_page(app: Litestar, admin: httpx.AsyncClient, language: str) -> None:
+    admin.cookies.set("mailing_language", language)
+    await admin.post("/admin/clients/upload", files={"file": (evil("upload.name"), csv_file(), "text/csv")})
+    wrong, shown, pages = [], set[str](), 0
+    for method, path in [*paths(app, safe=True), ("GET", "/admin/clients/uploads/2")]:
+        answer = await admin.request(method, path)
+        assert answer.status_code < 500, path
+        if answer.headers.get("content-type", "").startswith("text/html") and not path.endswith("/mail"):
+            wrong += [(path, each) for each in Markup(answer.text).foreign]
+            shown |= shown_in(answer.text)
+            pages += 1
+    assert wrong == []
+    assert pages > 25
+    assert sorted(set(FIELDS) - shown) == [], "shown nowhere, so nothing is proved of them"
+
+
+def csv_file() -> bytes:
+    said = evil("upload.value").replace('"', '""')
+    return f'phone,operator_code,tag,timezone\n79161234568,916,"{said}",UTC\n"{said}",916,,UTC\n'.encode()
+
+
+ASKED = [
+    *("q", "status", "phone", "begins", "ends", "tag", "timezone", "operator_code", "cursor", "before", "after"),
+    *("next", "like", "mailing_id", "seen", "state", "code", "error"),
+]
+ENTERED = [
+    *("text", "name", "role", "scope", "password", "old", "again", "tag", "tags", "phone", "timezone", "zone", "rate"),
+    *("operator_code", "operator_codes", "starts_at", "ends_at", "window_start", "window_end", "note", "as", "next"),
+    *("language", "opted_out", "was_opted_out", "file"),
+]
+
+
+async def test_no_question_becomes_a_part_of_any_page(app: Litestar, admin: httpx.AsyncClient) -> None:
+    wrong, echoed = [], set[str]()
+    for method, path in paths(app, safe=True):
+        for name in ASKED:
+            answer = await admin.request(method, path, params={name: evil(name)})
+            if answer.headers.get("content-type", "").startswith("text/html") and not path.endswith("/mail"):
+                wrong += [(path, name, each) for each in Markup(answer.text).foreign]
+                echoed |= {name} if evil(name) in html.unescape(answer.text) else set()
+    assert wrong == []
+    assert echoed >= {"q", "phone", "tag"}, "no answer repeats what was asked, so nothing is proved"
+
+
+async def test_no_form_becomes_a_part_of_the_page_that_refuses_it(app: Litestar, admin: httpx.AsyncClient) -> None:
+    """What is sent to end a session, or to disable somebody, comes last."""
+    wrong, echoed = [], set[str]()
+    ending = re.compile("sign-|session|/users/|password|/delete$|/stop$")
+    for method, path in sorted(paths(app, safe=False), key=lambda each: bool(ending.search(each[1]))):
+        answer = await admin.request(method, path, data={name: evil(name) for name in ENTERED})
+        assert answer.status_code < 500, path
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            wrong += [(path, each) for each in Markup(answer.text).foreign]
+            echoed |= {name for name in ENTERED if evil(name) in html.unescape(answer.text)}
+    assert wrong == []
+    assert echoed >= {"text", "name", "tags", "phone", "timezone", "rate", "note", "starts_at"}
+    assert not echoed & {"password", "old", "again"}
+
+
+def test_the_check_finds_what_breaks_out() -> None:
+    found = Markup(f'<input value="{evil("x")}">').foreign
+    assert [each.partition(" ")[0] for each in found] == ["<script>", "<img", "<a"]
+    assert (
+        Markup(f'<input value="{html.escape(evil("x"))}"><a href="/admin/">{html.escape(evil("x"))}</a>').foreign == []
+    )

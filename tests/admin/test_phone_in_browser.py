@@ -1,0 +1,82 @@
+"""A phone's narrow screen: who administers can do it there, in both languages, and no page has a barrier."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from browser import CHROMIUM, WITHOUT, chromium, watched
+from mailing.access import users
+from mailing.access.roles import Role
+from mailing.db import Sessions, transaction
+from rows import run
+
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
+
+expect.set_options(timeout=60_000)
+
+PASSWORD = "correct horse battery staple"
+LONG = "a-name-without-a-single-blank-in-it-that-is-longer-than-the-screen"
+WORDS = {
+    "en": ("Name", "Password", "Sign in", "Make the user", "Make the key"),
+    "ru": ("Имя", "Пароль", "Вход", "Создать пользователя", "Создать ключ"),
+}
+
+
+@pytest.fixture(params=WORDS)
+async def page(request: pytest.FixtureRequest, sessions: Sessions) -> AsyncIterator[Page]:
+    async with transaction(sessions) as session:
+        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
+    async with chromium() as browser:
+        yield await browser.new_page(viewport={"width": 360, "height": 740}, locale=request.param)
+
+
+async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(
+    address: str, engine: AsyncEngine, page: Page
+) -> None:
+    language = await page.evaluate("navigator.language")
+    name, password, sign_in, create_user, create_key = WORDS[language]
+    seen = watched(page)
+    await run(
+        engine,
+        """INSERT INTO report (day, due_at, sent_at, delivered_to)
+        VALUES (current_date, now(), now(), ARRAY['operations-of-the-whole-company@example.org'])""",
+    )
+    found = []
+    await page.goto(f"{address}/admin/account")
+    found += await barriers(page)
+    await page.get_by_label(name).fill("anna")
+    await page.get_by_label(password).fill(PASSWORD)
+    await page.get_by_role("button", name=sign_in, exact=True).click()
+    await expect(page.get_by_role("heading", name="anna")).to_be_visible()
+    found += await barriers(page)
+    await page.goto(f"{address}/admin/users")
+    found += await barriers(page)
+    await page.get_by_label(name, exact=True).fill(LONG)
+    await page.get_by_label(password, exact=True).fill(PASSWORD)
+    await page.get_by_role("button", name=create_user, exact=True).click()
+    await expect(page.get_by_role("heading", name=LONG)).to_be_visible()
+    found += await barriers(page)
+    await page.goto(f"{address}/admin/keys")
+    await page.get_by_label(name, exact=True).fill(LONG)
+    await page.get_by_role("button", name=create_key, exact=True).click()
+    await expect(page.locator("code.secret")).to_be_visible()
+    found += await barriers(page)
+    for path in ("users", "keys", "keys/1/revoke", "account", "reports"):
+        await page.goto(f"{address}/admin/{path}")
+        found += await barriers(page)
+    await page.locator("main table a").first.click()
+    await expect(page.frame_locator("iframe.mail").get_by_role("heading", level=1)).to_be_visible()
+    found += await barriers(page)
+    assert found == []
+    assert (seen.complaints, seen.blocked) == ([], [])
+
+
+async def barriers(page: Page) -> list[str]:
+    """What axe finds, and whether one has to scroll sideways."""
+    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    too_wide = [f"{page.url} is {wide} pixels wider than the screen"] if wide > 0 else []
+    violations = (await Axe().run(page)).response["violations"]
+    return too_wide + [f"{page.url}: {each['id']}: {each['nodes'][0]['html'][:150]}" for each in violations]
