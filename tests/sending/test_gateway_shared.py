@@ -164,7 +164,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
         (answered,) = await campaign.rows("SELECT clock_timestamp() AS at")
         assert stopped["stopped"]["by"] == "MAILING_API_KEY"
         await campaign.until(lambda: _all_pending(campaign, mailing, None))
-        # a second from the answer is promised: what is stored is when the transaction began, which then waits for claims
+        # promised from the answer: what is stored is when the transaction began, which may have waited for claims
         assert max(await begun(campaign)) <= answered.at + timedelta(seconds=1)
         assert datetime.fromisoformat(stopped["stopped"]["at"]) < answered.at
         held = (await campaign.statistics(mailing, status="pending", limit=1))["messages"]["items"]
