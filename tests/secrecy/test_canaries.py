@@ -65,7 +65,7 @@ async def test_no_secret_phone_or_text_turns_up_where_it_must_not(stage: Stage, 
     canaries, people, processes = stage.canaries, stage.people, stage.processes
     texts, unstorable = [canaries.new("text") for _ in range(3)], canaries.new("text")
     await run(stage.engine, f"ALTER TABLE mailing ADD CHECK (text <> '{unstorable}')")
-    for name, password in await give_access(sessions, people, keys_count=8, users_count=4):
+    for name, password in await give_access(sessions, people, keys_count=16, users_count=4):
         await sign_in(people, name, password)
     await sign_in_through_the_provider(people)
     await import_clients(people)
@@ -145,11 +145,10 @@ async def story(people: People, of: dict[str, int]) -> str:
 
 def assert_everything_was_tried(stage: Stage) -> None:
     """Else nothing found would mean nothing."""
-    logs, heard = stage.processes.logs, " ".join(stage.echo.heard)
-    settings = stage.processes.settings
+    logs, heard = stage.processes.logs, str(stage.canaries.found_in({"heard": " ".join(stage.echo.heard)}))
     assert set(stage.echo.calls) >= set(stage.canaries.phones)
-    assert str(settings.gateway_token) in heard
-    assert str(settings.oidc_client_secret) in heard
+    for kind in ("MAILING_GATEWAY_TOKEN", "MAILING_OIDC_CLIENT_SECRET", "OIDC code", "text", "phone"):
+        assert kind in heard
     assert stage.office.conversations == 0  # the password was refused
     assert stage.people.statuses >= {200, 201, 400, 401, 404, 409, 500}
     assert stage.seen.looks > 10
@@ -160,6 +159,7 @@ def assert_everything_was_tried(stage: Stage) -> None:
     assert all(
         '"event": "request"' in logs[name] or "request " in logs[name] for name in ("api-json.log", "api-console.log")
     )
+    assert "permission denied" not in str(logs)
     for event in ("breaker open", "unexpected error", "report tried", "leases reclaimed", "leases lost"):
         assert event in str(logs), event
 
