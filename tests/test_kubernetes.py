@@ -10,8 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
-from mailing import settings
-from mailing import __version__
+from mailing import __version__, settings
 from mailing.app import create_app
 from mailing.cli import cli
 from mailing.settings import PREFIX, Settings
