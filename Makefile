@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test fuzz chaos drills audit sbom check containers kubernetes format lock
+.PHONY: help demo up test fuzz chaos drills audit sbom wheel check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,12 +36,15 @@ chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages a
 drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)
 
-audit: .venv/.ready ## known vulnerabilities of everything in uv.lock; 1: found some, 2: the advisory database can't be reached
-	@UV="$(UV)" .ci/audit
+audit: .venv/.ready ## known vulnerabilities of everything in uv.lock; fails where it found some, or could not ask
+	@UV="$(UV)" .ci/audit $(ARGS)
 
 sbom: .venv/.ready ## sbom.json: what is shipped, with versions and hashes, as CycloneDX 1.5
 	@$(UV) export --quiet --frozen --no-dev --all-extras --format cyclonedx1.5 --output-file sbom.json
 	@echo "sbom.json: $$(grep -c '"purl"' sbom.json) packages"
+
+wheel: .venv/.ready ## dist/mailing-*.whl: everything in one file, for pip install 'mailing-*.whl[embedded]'
+	@$(RUN)hatchling build --target wheel --directory dist
 
 check: .venv/.ready ## format, lint, types, import contracts
 	@$(RUN)ruff format --check

@@ -12,6 +12,7 @@ import httpx
 import pytest
 import uvicorn
 from litestar import Litestar
+from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing import db
 from mailing.app import create_app
 from mailing.settings import Settings
-from roles import grant
+from roles import grant, url_as
 from server import PostgresServer, start_postgres
 
 URL = "MAILING_TEST_DATABASE_URL"
@@ -122,8 +123,11 @@ async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @asynccontextmanager
 async def running_app(settings: Settings) -> AsyncIterator[Litestar]:
-    """The lifespan in a task of its own: it must end in the task it began in, and a fixture's two halves are two."""
-    app = create_app(settings)
+    """With the API's own role in the database, so that no test needs more than deploy/roles.sql gives.
+
+    The lifespan in a task of its own: it must end in the task it began in, and a fixture's two halves are two.
+    """
+    app = create_app(replace(settings, database_url=url_as("mailing_api", str(settings.database_url))))
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:

@@ -11,11 +11,18 @@ PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
 JOBS = {name: job for name, job in PIPELINE.items() if isinstance(job, dict) and "script" in job}
 
 
-def test_every_job_runs_one_target_of_the_makefile() -> None:
+def test_every_job_runs_targets_of_the_makefile_alone() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     commands = [line for job in JOBS.values() for line in job["script"]]
-    assert {line.split()[1] for line in commands} == {"check", "test", "containers"} <= set(targets)
+    assert {line.split()[1] for line in commands} == {"check", "audit", "sbom", "wheel", "test", "containers"}
+    assert {line.split()[1] for line in commands} <= set(targets)
     assert {line.split()[0] for line in commands} == {"make"}
+
+
+def test_the_short_way_checks_audits_and_tests_as_the_pipeline_does() -> None:
+    run = (ROOT / ".ci" / "run").read_text()
+    made = {target for line in re.findall(r"^make (.+)$", run, flags=re.MULTILINE) for target in line.split()}
+    assert made == {"audit", "ARGS=--if-reachable", "sbom", "check", "test"}
 
 
 def test_it_tests_on_the_oldest_and_the_newest_python() -> None:

@@ -71,7 +71,11 @@ def test_every_file_is_applied_and_the_secrets_are_not() -> None:
     assert f"# - {ON_DEMAND}" in (DIRECTORY / "kustomization.yaml").read_text()
     assert {name for kind, name in OBJECTS if kind == "Secret"} == {"mailing-migrate", "mailing-api", "mailing-worker"}
     assert {image["name"] for image in KUSTOMIZATION["images"]} == {container(name)["image"] for name in POD_OWNERS}
+
+
+def test_the_image_is_of_this_version() -> None:
     assert [image["newTag"] for image in KUSTOMIZATION["images"]] == [__version__]
+    assert f"mailing:{__version__} " in (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", POD_OWNERS)

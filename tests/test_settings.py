@@ -31,6 +31,9 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
     [
         ("DATABASE_URL", "mysql://x/y"),
         ("GATEWAY_URL", "ftp://x"),
+        ("GATEWAY_URL", "https://user:password@gateway.example/v1"),
+        ("GATEWAY_URL", "https://gateway.example/v1?key=1"),
+        ("GATEWAY_URL", "https://gateway.example:port/v1"),
         ("GATEWAY_TIMEOUT_S", "0"),
         ("GATEWAY_CONCURRENCY", "many"),
         ("REPORT_TIME", "25:00"),

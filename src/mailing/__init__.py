@@ -1,3 +1,5 @@
 """Bulk SMS campaigns through an HTTP gateway, on PostgreSQL alone."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("mailing")

@@ -92,8 +92,8 @@ def environment(settings: Settings) -> dict[str, str]:
 def secrets_of(settings: Settings) -> list[str]:
     """What no log may show, whatever it stands in."""
     given = [getattr(settings, field.name) for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
-    in_urls = [urlsplit(url).password for url in (settings.database_url, settings.gateway_url) if url]
-    return [secret for secret in (*given, *in_urls) if secret and len(secret) >= SHORTEST_SECRET]
+    given.append(urlsplit(settings.database_url or "").password)
+    return [secret for secret in given if secret and len(secret) >= SHORTEST_SECRET]
 
 
 def report_clock(settings: Settings) -> time:
@@ -130,9 +130,9 @@ def _contradictions(settings: Settings) -> list[str]:
     checks = {
         "DATABASE_URL must look like postgresql://user:password@host:5432/name": settings.database_url is None
         or urlsplit(settings.database_url).scheme in {"postgresql", "postgres"},
-        "GATEWAY_URL must be an http:// or https:// address, such as https://probe.fbrq.cloud/v1": settings.gateway_url
-        is None
-        or (urlsplit(settings.gateway_url).scheme in {"http", "https"} and bool(urlsplit(settings.gateway_url).netloc)),
+        "GATEWAY_URL must be an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more": (
+            settings.gateway_url is None or _base(settings.gateway_url)
+        ),
         "API_KEY must be printable ASCII": settings.api_key is None or _printable(settings.api_key),
         "GATEWAY_TOKEN must be printable ASCII": settings.gateway_token is None or _printable(settings.gateway_token),
         "OIDC_ISSUER must be an https:// address, such as https://id.example.org": settings.oidc_issuer is None
@@ -154,6 +154,17 @@ def _contradictions(settings: Settings) -> list[str]:
         "SMTP_USER and MAILING_SMTP_PASSWORD belong together": bool(settings.smtp_user) == bool(settings.smtp_password),
     }
     return [PREFIX + sentence for sentence, holds in checks.items() if not holds]
+
+
+def _base(address: str) -> bool:
+    """An address that paths can follow. Who calls is told by the token alone."""
+    try:
+        parts = urlsplit(address)
+        is_port = parts.port != 0
+    except ValueError:  # a port that is no number, or too great
+        return False
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_port and plain
 
 
 def _safe(address: str) -> bool:

@@ -21,7 +21,7 @@ PASSWORD = "correct horse battery staple"
 LONG = "a-name-without-a-single-blank-in-it-that-is-longer-than-the-screen"
 WORDS = {
     "en": ("Name", "Password", "Sign in", "Make the user", "Make the key"),
-    "ru": ("Имя", "Пароль", "Вход", "Создать пользователя", "Создать ключ"),
+    "ru": ("Имя", "Пароль", "Войти", "Создать пользователя", "Создать ключ"),
 }
 
 

@@ -105,7 +105,9 @@ async def overtaken(stage: Stage) -> None:
     """A lease runs out, a second worker calls, and only then comes the refusal of the first one's call."""
     await stage.campaign.clients(1)
     await stage.gateway.change({"mode": "hold", "script": ["refuse_400", "accept"]})
-    async with stage.working(), stage.working():
+    # The first call must outlive the second one's beginning: a worker that takes its own lane again passes it on only a
+    # second later, as often as it takes it.
+    async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
         await stage.campaign.mailing()
         await stage.until(lambda: _called(stage))
         await stage.lose_leases()

@@ -17,6 +17,7 @@ from mailing.db import Sessions, transaction
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
 from mailing.worker import run_worker
+from roles import url_as
 
 PATIENCE_S = 60.0  # a worker process may take half of it to start on a busy machine
 
@@ -72,9 +73,10 @@ WorkerOf = Callable[[Settings], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def _working(settings: Settings) -> AsyncIterator[None]:
-    """A worker for as long as the block lasts, ended as SIGTERM ends it."""
+    """A worker for as long as the block lasts, with its own role in the database, ended as SIGTERM ends it."""
     stop = asyncio.Event()
-    worker = asyncio.create_task(run_worker(settings, stop))
+    restricted = replace(settings, database_url=url_as("mailing_worker", str(settings.database_url)))
+    worker = asyncio.create_task(run_worker(restricted, stop))
     try:
         yield
     finally:

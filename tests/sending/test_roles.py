@@ -1,5 +1,6 @@
 """Each process with its own database role: it can do its work, and not what it needn't."""
 
+import asyncio
 import re
 
 import asyncpg
@@ -7,11 +8,22 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from clients.upload.uploading import confirmed, file_of, upload_of
 from conftest import running_api
+from mailing import db
+from mailing.clients.upload.job import import_upload, tend_uploads
+from mailing.clients.upload.schemas import Status
 from mailing.db import Sessions
+from mailing.messages.audit import audit_counts
+from mailing.privacy.retention import blank_old
+from mailing.reports.jobs import send_missing
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
+from mailing.tallies import CALLS, Tallies
+from mailing.worker import policy_of
+from reports.post_office import open_post_office
 from roles import NAMES, ROLES, url_as
-from rows import value
+from rows import add_mailing, add_messages, run, value
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
 FORBIDDEN = {
@@ -25,20 +37,38 @@ FORBIDDEN = {
         "DELETE FROM procrastinate_jobs",
         "SELECT forget_events(1, 0, 100)",
         "INSERT INTO restoration (place) VALUES ('here')",
+        "INSERT INTO erasure SELECT FROM erasure",
+        "DELETE FROM erasure",
+        "DELETE FROM user_account",
+        "UPDATE alembic_version SET version_num = 'x'",
     ),
     "mailing_worker": (
         "SELECT hash FROM api_key",
+        "SELECT password_hash FROM user_account",
+        "SELECT FROM user_session",
+        "SELECT FROM sign_in_try",
+        "SELECT FROM api_allowance",
+        "INSERT INTO api_key SELECT FROM api_key",
         "DELETE FROM client",
         "UPDATE client SET opted_out = false",
+        "UPDATE client SET phone = ''",
         "DELETE FROM message",
         "DELETE FROM event",
+        "UPDATE event SET actor = 'nobody'",
+        "DELETE FROM erasure",
+        "INSERT INTO restoration (place) VALUES ('here')",
     ),
 }
+LONG_OVER = """
+    UPDATE mailing SET status = 'finished',
+        starts_at = now() - interval '41 days', ends_at = now() - interval '40 days',
+        finished_at = now() - interval '40 days', updated_at = now() - interval '40 days'"""
 BOTH = (
     "ALTER TABLE message DISABLE TRIGGER ALL",
     "DROP TABLE client",
     "CREATE TABLE mine (id int)",
     "TRUNCATE message",
+    "CREATE OR REPLACE FUNCTION check_transitions() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
 )
 
 
@@ -74,6 +104,40 @@ async def test_with_their_own_roles_api_and_worker_send_a_mailing_and_all_that_p
         assert (await api.delete(f"/clients/{clients[1]}/")).status_code == 204
         assert (await api.patch("/gateway/", json={"rate": 50})).status_code == 200
     assert "permission denied" not in "".join(capfd.readouterr())
+
+
+async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
+    settings: Settings, engine: AsyncEngine, sessions: Sessions
+) -> None:
+    old = await add_mailing(engine, text="Your code is 1234")
+    await add_messages(engine, old, ["sent", "failed"])
+    await run(engine, LONG_OVER)
+    upload = await confirmed(sessions, file_of(10, bad=1))
+    async with open_post_office() as office:
+        reporting = replace(
+            settings, retention_days=30, report_to="ops@example.org", report_time="00:00", smtp_port=office.port
+        )
+        restricted = db.create_engine(
+            url_as("mailing_worker", str(settings.database_url)), application="tests", pool_size=2
+        )
+        try:
+            own = db.sessions(restricted)
+            await blank_old(own, reporting)
+            await audit_counts(own)
+            await import_upload(own, asyncio.Event(), upload)
+            await tend_uploads(own)
+            await send_missing(own, reporting)
+            await sweep(own, policy_of(reporting))
+            tallies = Tallies()
+            tallies.add(CALLS, "accepted")
+            await tallies.hand_over(own)
+        finally:
+            await restricted.dispose()
+    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.blanked'") == "retention"
+    assert await value(engine, "SELECT sum(drift) FROM count_audit") == 0
+    assert (await upload_of(sessions, upload)).status == Status.done
+    assert await value(engine, "SELECT count(*) FROM tally") == 1
+    assert await value(engine, "SELECT count(*) FROM report WHERE sent_at IS NOT NULL") == len(office.mails)
 
 
 async def test_every_table_of_the_schema_has_its_place_in_the_roles(engine: AsyncEngine) -> None:

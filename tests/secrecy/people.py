@@ -1,0 +1,141 @@
+"""What people and programs do with secrets, phones and texts, right and wrong; every refusal is kept."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+
+from mailing.access import keys, users
+from mailing.access.roles import Role
+from mailing.db import Sessions, transaction
+from secrecy.canaries import Canaries
+
+SAME_SITE = {"Sec-Fetch-Site": "same-origin"}
+ENDS_AT = "2090-01-01T00:00:00Z"
+
+
+@dataclass
+class People:
+    """`apis` are asked in turn. `refusals` holds every answer that is none of success, and what imports say of rows."""
+
+    apis: list[httpx.AsyncClient]
+    canaries: Canaries
+    keys: list[str] = field(default_factory=list)
+    refusals: dict[str, str] = field(default_factory=dict)
+    statuses: set[int] = field(default_factory=set)
+    asked: int = 0
+
+    async def ask(self, method: str, path: str, *, key: str | None = None, **given: Any) -> httpx.Response:  # noqa: ANN401
+        self.asked += 1
+        headers = {"Authorization": f"Bearer {key or self.keys[self.asked % len(self.keys)]}"} | given.pop(
+            "headers", {}
+        )
+        answer = await self.apis[self.asked % len(self.apis)].request(method, path, headers=headers, **given)
+        self.statuses.add(answer.status_code)
+        if answer.status_code >= 400 or path.endswith("/import"):
+            told = f"{answer.headers} {answer.text}"
+            self.refusals[f"answer {self.asked} {method} {answer.status_code}"] = told
+        return answer
+
+    async def post(self, path: str, **given: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
+        return await self.ask("POST", f"/mailing/api{path}", **given)
+
+    async def get(self, path: str, **given: Any) -> httpx.Response:  # noqa: ANN401 - of httpx
+        return await self.ask("GET", f"/mailing/api{path}", **given)
+
+    async def mailing(self, text: str) -> int:
+        body = {"text": text, "starts_at": "2026-01-01T00:00:00Z", "ends_at": ENDS_AT}
+        answer = await self.post("/mailings/", json=body, headers=self.idempotent())
+        assert answer.status_code == 201, answer.text
+        created: int = answer.json()["id"]
+        return created
+
+    def idempotent(self) -> dict[str, str]:
+        return {"Idempotency-Key": self.canaries.new("Idempotency-Key")}
+
+
+async def give_access(
+    sessions: Sessions, people: People, *, keys_count: int, users_count: int
+) -> list[tuple[str, str]]:
+    """Keys, and users with their passwords."""
+    made = []
+    async with transaction(sessions) as session:
+        for number in range(keys_count):
+            key = await keys.create(session, f"program {number}", by="tests")
+            people.keys.append(people.canaries.keep("API key", key))
+        for number in range(users_count):
+            name, password = f"person-{number}", people.canaries.new("password")
+            await users.create(session, name, role=Role.ADMIN, password=password, by="tests")
+            made.append((name, password))
+    return made
+
+
+async def sign_in(people: People, name: str, password: str) -> None:
+    """Once right and once wrong, and a form from another site."""
+    client = people.apis[people.asked % len(people.apis)]
+    wrong = {"name": name, "password": people.canaries.new("wrong password"), "next": "/admin/"}
+    with _kept(people, "sign-in", await client.post("/admin/sign-in", data=wrong, headers=SAME_SITE)) as refused:
+        assert refused.status_code == 400
+    with _kept(people, "another site", await client.post("/admin/sign-in", data=wrong)) as foreign:
+        assert foreign.status_code == 403
+    answer = await client.post("/admin/sign-in", data=wrong | {"password": password}, headers=SAME_SITE)
+    token = people.canaries.keep("session token", answer.cookies["mailing_session"])
+    for path in ("/admin/", "/admin/clients", "/admin/no-such-page"):
+        with _kept(people, path, await client.get(path, headers={"Cookie": f"mailing_session={token}"})):
+            pass
+    client.cookies.clear()
+
+
+async def sign_in_through_the_provider(people: People) -> None:
+    """It refuses the code, and repeats all that it was sent."""
+    client = people.apis[0]
+    begun = await client.get("/admin/sign-in/oidc")
+    assert begun.status_code == 303, begun.text
+    (state,) = parse_qs(urlsplit(begun.headers["location"]).query)["state"]
+    people.canaries.keep("OIDC state", state)
+    code = people.canaries.new("OIDC code")
+    answer = await client.get("/admin/sign-in/oidc/back", params={"code": code, "state": state})
+    with _kept(people, "provider", answer) as refused:
+        assert refused.status_code == 400
+    client.cookies.clear()
+
+
+async def err(people: People, *, phones: list[str], texts: list[str], unstorable: str) -> None:
+    """Everything that a caller can do wrong with them."""
+    phone, other, text = *phones[:2], texts[0]
+    repeated = people.idempotent()
+    mailing = {"text": text, "starts_at": "2026-01-01T00:00:00Z", "ends_at": ENDS_AT}
+    client = {"phone": phone, "timezone": "UTC"}
+    await people.post("/clients/", json=client)
+    await people.post("/clients/", json=client | {"phone": f"+{phone}"})
+    await people.post("/clients/", json=client | {"phone": int(phone), "timezone": other, text: text})
+    await people.post("/clients/", json=client | {"phone": f"{phone}\0", "tag": text * 40})
+    await people.post("/clients/", content=f'{{"phone": "{phone}", "tag": "{text}')
+    await people.post("/clients/import", content=f"phone,timezone\n{phone}0,{text}\n{other},{other}\n")
+    await people.post("/clients/import", content=f"{phone},{text}\n{other},UTC\n")
+    await people.get(f"/clients/{phone}/")
+    await people.get("/clients/", params={"phone": f"{phone};--", "cursor": text, text: phone})
+    await people.get(f"/{phone}/{text}")
+    await people.get("/events/", params={"client_id": phone, "mailing_id": text})
+    await people.post("/mailings/", json=mailing | {"starts_at": text, "filter": {"tags": [phone] * 2000}})
+    await people.post("/mailings/", json=mailing | {"local_window": {"start": phone, "end": text}})
+    await people.post("/mailings/", json=mailing | {"text": unstorable}, headers=repeated)
+    await people.post("/clients/", json={"phone": other[:-1] + "x"}, headers=repeated)
+    used = people.idempotent()
+    await people.post("/mailings/preview", json=mailing, headers=used)
+    await people.post("/mailings/preview", json=mailing | {"text": texts[1]}, headers=used)
+    for _ in range(5):
+        await people.get("/clients/", key=people.canaries.new("wrong key"), params={"phone": phone})
+    await people.get("/clients/", headers={"Authorization": f"Basic {people.canaries.new('wrong key')}"})
+
+
+@contextmanager
+def _kept(people: People, what: str, answer: httpx.Response) -> Iterator[httpx.Response]:
+    people.asked += 1
+    people.statuses.add(answer.status_code)
+    if answer.status_code >= 400:
+        people.refusals[f"{what} {people.asked}"] = answer.text
+    yield answer
