@@ -3,9 +3,9 @@
     PYTHONPATH=tests python bench/dispatch.py [--messages 20000] [--rounds 5] [--processes 1 2 4] [--latency 0.05]
 
 Without `--latency` the gateway is nginx (`return 200`), and each round also runs aiohttp alone, without a database,
-over as many connections: the limit. With it the gateway answers that many seconds later, from its own process. Wall time is
-from the first to the last call in the gateway's log, which must hold every message exactly once. CPU seconds are of the
-workers, of PostgreSQL and of the gateway, from before the first claim to the mailing's end.
+over as many connections: the limit. With it the gateway answers that many seconds later, from its own process. Wall
+time is from the first to the last call in the gateway's log, which must hold every message exactly once. CPU
+seconds are of the workers, of PostgreSQL and of the gateway, from before the first claim to the mailing's end.
 """
 
 import argparse
