@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mailing import __version__, db, tracing
+from mailing import __version__, db, log, tracing
 from mailing.errors import ConfigurationError, MailingError
 from mailing.granting import admin, key
 from mailing.persons import person
@@ -121,10 +121,17 @@ def api(wait_s: float) -> None:
 @cli.command(epilog=example("MAILING_GATEWAY_URL=https://probe.fbrq.cloud/v1 mailing worker"))
 @waiting
 @click.option("--check", is_flag=True, help="Start none; exit code 0: each worker running here makes progress.")
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="How many to keep running.")
+@click.option("--number", type=int, hidden=True)
 @supervised
-def worker(*, wait_s: float, check: bool) -> None:
-    """Plan and send mailings, retry, report. Any number may run, on any number of machines."""
+def worker(*, wait_s: float, check: bool, processes: int, number: int | None) -> None:
+    """Plan and send mailings, retry, report. Any number may run, on any number of machines.
+
+    With --processes each runs on its own, with its own connections to the gateway and to the database; one that dies is
+    started again. One fills one processor: docs/scaling.md says how many pay.
+    """
     from mailing import pulse
+    from mailing.crew import run_crew
     from mailing.worker import run_worker
 
     if check:
@@ -132,9 +139,13 @@ def worker(*, wait_s: float, check: bool) -> None:
 
     settings = configured("database_url", "gateway_url")
     tracing.start("mailing-worker", os.environ)
-    run(require_schema(settings, wait_s=wait_s))
     try:
-        run(until_signal(lambda stop: run_worker(settings, stop)))
+        run(require_schema(settings, wait_s=wait_s))
+        if processes > 1:
+            run(run_crew(settings, processes))
+            return
+        with log.numbered(number):
+            run(until_signal(lambda stop: run_worker(settings, stop)))
     finally:
         tracing.finish()
 

@@ -66,6 +66,13 @@ def request_id() -> str | None:
     return found
 
 
+@contextmanager
+def numbered(worker: int | None) -> Iterator[None]:
+    """Every line has the worker's number, where several run under one supervisor."""
+    with bound_contextvars(**({} if worker is None else {"worker": worker})):
+        yield
+
+
 class Line:
     """The one line about a request or a job, written when it is over; until then it gathers what to tell."""
 

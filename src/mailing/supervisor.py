@@ -49,13 +49,16 @@ class Signals:
         (self.kill if self.stop.is_set() else self.stop).set()
 
 
-async def supervise(children: Sequence[Child], *, signals: Signals, on_event: Callable[[str], None]) -> Child | None:
+async def supervise(
+    children: Sequence[Child], *, signals: Signals, on_event: Callable[[str], None], grace_s: float | None = None
+) -> Child | None:
     """Returns when all have ended: None after `stop`, else the child that ended with status 2 and so stopped all.
 
-    That takes at most `GRACE_S` after `stop`. Cancelled, it kills them.
+    That takes at most `grace_s` after `stop`, GRACE_S where it is not given. Cancelled, it kills them.
     """
+    grace_s = GRACE_S if grace_s is None else grace_s
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_keep(child, signals, on_event)) for child in children]
+        tasks = [group.create_task(_keep(child, signals, on_event, grace_s)) for child in children]
     return next((child for child, task in zip(children, tasks, strict=True) if task.result() == WRONG_USE), None)
 
 
@@ -81,12 +84,12 @@ def delay_before_restart(quick_deaths: int) -> float:
     return 0.0 if quick_deaths <= 1 else min(LONGEST_DELAY_S, 2.0 ** min(quick_deaths - 3, 10))
 
 
-async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None]) -> int | None:
+async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None], grace_s: float) -> int | None:
     """The status 2 that ended it, or None after `stop`."""
     quick_deaths = 0
     while not signals.stop.is_set():
         started = time.monotonic()
-        end, status = await _live(child, signals)
+        end, status = await _live(child, signals, grace_s)
         if signals.stop.is_set():
             if status not in {0, -signal.SIGTERM}:
                 on_event(f"{child.name} {end}")
@@ -102,7 +105,7 @@ async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None])
     return None
 
 
-async def _live(child: Child, signals: Signals) -> tuple[str, int | None]:
+async def _live(child: Child, signals: Signals, grace_s: float) -> tuple[str, int | None]:
     """One life of a child: how it ended, in words, and its exit status (negative: the signal; None: never started)."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -116,7 +119,7 @@ async def _live(child: Child, signals: Signals) -> tuple[str, int | None]:
         if not ended.done():
             with suppress(ProcessLookupError, TimeoutError):
                 process.terminate()
-                await asyncio.wait_for(_first(ended, signals.kill), GRACE_S)
+                await asyncio.wait_for(_first(ended, signals.kill), grace_s)
     finally:
         _kill_session(process.pid)
         status = await ended

@@ -21,12 +21,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
-
-import aiohttp
-from aiohttp.connector import Connection
+from typing import Final
 
 from mailing import cli, crashpoints
+from mailing.gateway.wire import Line
 
 WRITTEN_PART: Final = {"call.half_written": 0.5, "call.written": 1.0}
 
@@ -86,39 +84,19 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class LastWords:
-    """In the place of a connection's transport: of the next bytes, a part gets into the socket before the end."""
-
-    def __init__(self, transport: Any, orders: Orders, point: str) -> None:  # noqa: ANN401 - the engine's transport
-        self._transport = transport
-        self._orders = orders
-        self._point = point
-
-    def write(self, data: bytes) -> None:
-        if self._orders.is_first(self._point):
-            part = data[: int(len(data) * WRITTEN_PART[self._point])]
-            os.write(self._transport.get_extra_info("socket").fileno(), part)
-            die()
-        self._transport.write(data)
-
-    def writelines(self, chunks: Iterable[bytes]) -> None:
-        self.write(b"".join(chunks))
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._transport, name)
-
-
 def write_in_parts(orders: Orders) -> None:
-    whole = aiohttp.ClientRequest.send
+    """Of the next request, a part gets into the socket before the end."""
+    whole = Line.write
 
-    async def send(request: aiohttp.ClientRequest, connection: Connection) -> aiohttp.ClientResponse:
-        protocol: Any = connection.protocol
+    def write(line: Line, request: bytes) -> None:
         due = next((point for point in WRITTEN_PART if orders.is_due(point)), None)
-        if due:
-            protocol.transport = LastWords(protocol.transport, orders, due)
-        return await whole(request, connection)
+        transport = line._connection.transport  # noqa: SLF001 - its socket is not shown
+        if due and transport and orders.is_first(due):
+            os.write(transport.get_extra_info("socket").fileno(), request[: int(len(request) * WRITTEN_PART[due])])
+            die()
+        whole(line, request)
 
-    aiohttp.ClientRequest.send = send  # type: ignore[method-assign, assignment]
+    Line.write = write  # type: ignore[method-assign, assignment]
 
 
 def main(arguments: Sequence[str], more_orders: Iterable[str]) -> None:

@@ -73,6 +73,65 @@ async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_message(
         assert (await send(client, 3)).outcome is Outcome.accepted
 
 
+async def test_a_connection_lost_while_its_turn_is_awaited_is_not_sent(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    closed = asyncio.Event()
+
+    async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        writer.write(OK)
+        await asyncio.sleep(0.05)
+        writer.close()
+        await writer.wait_closed()
+        closed.set()
+
+    async def turn() -> bool:
+        await closed.wait()
+        await asyncio.sleep(0.05)  # until our side knows
+        return True
+
+    async with gateway(await start_server(once)) as client:
+        assert (await send(client, 1)).outcome is Outcome.accepted
+        answer = await client.send(2, phone="79161234567", text="t", time_left_s=60, begin=turn)
+        assert answer == Answer(Outcome.not_sent, reason="the gateway had closed this connection before it was asked")
+        assert (await send(client, 3)).outcome is Outcome.accepted
+
+
+async def test_what_was_withdrawn_in_its_turn_leaves_the_connection_to_the_next(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    heads: list[list[bytes]] = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append([])
+        while True:
+            heads[-1].append((await read_head(reader)).split()[1])
+            writer.write(OK)
+
+    async def no() -> bool:
+        return False
+
+    async with gateway(await start_server(handler)) as client:
+        assert (await send(client, 1)).outcome is Outcome.accepted
+        assert await client.send(2, phone="79161234567", text="t", time_left_s=60, begin=no) is None
+        assert (await send(client, 3)).outcome is Outcome.accepted
+    assert heads == [[b"/v1/send/1", b"/v1/send/3"]]
+
+
+async def test_an_answer_that_comes_after_its_deadline_is_not_taken_for_the_next_message(
+    start_server: StartServer, gateway: MakeGateway, send: Send
+) -> None:
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = b"/send/1 " in await read_head(reader)
+        await asyncio.sleep(0.3 if first else 0)
+        writer.write(OK if first else OK.replace(b"0}", b"7}"))
+
+    async with gateway(await start_server(late), concurrency=1) as client:
+        assert (await send(client, 1, time_left_s=0.1)).outcome is Outcome.ambiguous
+        assert (await send(client, 2)).code == 7
+
+
 async def test_a_server_that_speaks_first_is_no_gateway(
     start_server: StartServer, gateway: MakeGateway, send: Send
 ) -> None:

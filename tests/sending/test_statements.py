@@ -1,12 +1,13 @@
 """Facts about the statements that hold on every machine: how many there are, and which index they use."""
 
 import json
+import re
 from typing import Any
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 
-from mailing.db import Sessions, transaction
+from mailing.db import Sessions, driver, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages import repository
 from mailing.messages.repository import Claimed, Result, Step, claim, record
@@ -50,6 +51,28 @@ async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Camp
     assert not any(node.get("Rows Removed by Filter") for node in scans)
 
 
+async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_say(
+    campaign: Campaign, sessions: Sessions
+) -> None:
+    """As a worker runs it, by a plan kept for any values, where the statistics are of a moment without sending."""
+    await campaign.clients(20_000)
+    await _insert_due_messages(campaign)
+    statement, arguments = _prepared(repository._RECORD.text)  # noqa: SLF001 - its plan is the point
+    async with sessions() as session:
+        await session.execute(text("ANALYZE"))
+        connection = await driver(session)
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        await connection.execute(f"PREPARE recording AS {statement}")
+        found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE recording ({arguments})")
+        await connection.execute("DEALLOCATE recording")
+    nodes = list(_nodes(_plan(found)))
+    scans = [node for node in nodes if node.get("Relation Name") == "message" and "Scan" in node["Node Type"]]
+    assert [node.get("Index Name") for node in scans] == ["message_pkey", "message_pkey"]
+    for node in nodes:
+        if node["Node Type"] == "Nested Loop":
+            assert node["Plans"][1]["Node Type"] != "CTE Scan", "all results are read for each message"
+
+
 async def _insert_due_messages(campaign: Campaign) -> None:
     """Two running mailings; the first one's messages are due."""
     await campaign.rows("""
@@ -80,11 +103,23 @@ def _accepted(message: Claimed) -> Result:
     )
 
 
+def _prepared(statement: str) -> tuple[str, str]:
+    """With numbers for names, and as many NULLs."""
+    names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", statement)))
+    numbered = re.sub(r"(?<!:):(\w+)", lambda name: f"${names.index(name[1]) + 1}", statement)
+    return numbered, ", ".join(["NULL"] * len(names))
+
+
 async def _explain(sessions: Sessions, statement: str, **values: object) -> dict[str, Any]:
     async with transaction(sessions) as session:
         await session.execute(text("ANALYZE"))
         found = await session.scalar(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"), values)
         await session.rollback()
+    return _plan(found)
+
+
+def _plan(found: str | list[Any]) -> dict[str, Any]:
+    """SQLAlchemy sets its connections up to read JSON."""
     plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return plan
 

@@ -119,9 +119,11 @@ _LEFT_OUT = """
 
 # One statement a batch. A message whose lease was lost keeps its state; the attempt is remembered all the same, and
 # replaces what the sweep had assumed about it. What was cancelled or whose client left meanwhile does not wait again.
+# Index: message_pkey. Compared with a column of the results, not with the word, the state does not lead the planner to
+# message_leased: by its statistics hardly a message is being sent, so it would look through all results for each one.
 _RECORD = text(f"""
     WITH result AS (
-        SELECT * FROM unnest(
+        SELECT *, 'sending' AS was FROM unnest(
             CAST(:ids AS bigint[]), CAST(:numbers AS int[]), CAST(:statuses AS text[]), CAST(:attempts AS int[]),
             CAST(:soft_refusals AS int[]), CAST(:ambiguous AS bool[]), CAST(:due AS timestamptz[]),
             CAST(:closes AS timestamptz[]), CAST(:waiting AS text[]), CAST(:errors AS text[]),
@@ -143,8 +145,9 @@ _RECORD = text(f"""
                 AND (g.revision = :revision OR NOT {_LEFT_OUT})) THEN r.status
             WHEN r.ambiguous THEN 'unknown'
             ELSE 'cancelled' END AS next
-        FROM result r JOIN message m ON m.id = r.id JOIN mailing g ON g.id = m.mailing_id
-        LEFT JOIN client c ON r.status = 'pending' AND c.id = m.client_id
+        FROM mailing g CROSS JOIN result r JOIN message m ON m.id = r.id
+        LEFT JOIN client c ON c.id = CASE r.status WHEN 'pending' THEN m.client_id END
+        WHERE g.id = :mailing_id
     )
     UPDATE message m SET
         status = d.next, attempts = d.attempts, soft_refusals = d.soft_refusals, ambiguous = d.ambiguous,
@@ -154,7 +157,7 @@ _RECORD = text(f"""
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
         last_error = CASE WHEN d.next = d.status THEN d.error WHEN d.left_out THEN :unselected
                           ELSE 'the mailing was cancelled or the client left while it was being sent' END
-    FROM decided d WHERE m.id = d.id AND m.status = 'sending' AND m.attempt_no = d.number
+    FROM decided d WHERE m.id = d.id AND m.status = d.was AND m.attempt_no = d.number
 """)  # noqa: S608 - composed from constants of this module
 
 

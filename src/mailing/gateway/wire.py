@@ -1,0 +1,141 @@
+"""HTTP/1.1 to one address: aiohttp's connections, TLS and parser, without the session that lies above them.
+
+A session builds address, headers, request and response anew for every call. Here all but the id and the body is made
+once, which halves the cost of a call (decision 20). A POST is written once, on whatever connection it fails; redirects,
+cookies, proxies and passwords of the environment belong to the session, so here are none.
+"""
+
+import asyncio
+import os
+import socket
+import ssl
+from typing import Final
+
+import aiohttp
+from aiohttp import StreamReader, hdrs
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from yarl import URL
+
+# Common servers close an idle connection after 5 s or later, and a call into a closing connection is ambiguous.
+IDLE_CONNECTION_S: Final = 4.0
+READ_AHEAD_BYTES: Final = 64 * 1024
+UNLIMITED: Final = aiohttp.ClientTimeout()  # whoever calls has a deadline
+
+# All that goes wrong between connecting and the last byte of the answer.
+BROKEN: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
+
+
+class NotWrittenError(aiohttp.ClientError):
+    """Given up before the first byte; the text is a sentence for people."""
+
+
+class Wire:
+    """Up to `concurrency` connections to the host of `base_url`; an idle one is kept for IDLE_CONNECTION_S.
+
+    `certificates` are those that https is checked against. Made in a running loop, to be closed there.
+    """
+
+    def __init__(
+        self, base_url: str, *, headers: dict[str, str], certificates: ssl.SSLContext, concurrency: int
+    ) -> None:
+        url = URL(base_url)
+        self._addressee = aiohttp.ClientRequest(hdrs.METH_POST, url, loop=asyncio.get_running_loop())
+        self._connector = aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=IDLE_CONNECTION_S, ssl=certificates)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        self._path = url.raw_path.rstrip("/")
+        self._head = f" HTTP/1.1\r\nHost: {self._addressee.headers[hdrs.HOST]}\r\n{lines}Content-Length: "
+
+    async def close(self) -> None:
+        await self._connector.close()
+
+    async def connect(self) -> "Line":
+        """Raises one of BROKEN."""
+        return Line(await self._connector.connect(self._addressee, [], UNLIMITED))
+
+    def post(self, path: str, body: bytes) -> bytes:
+        """The request's bytes. `path` goes on where the address ends and needs no quoting."""
+        return f"POST {self._path}{path}{self._head}{len(body)}\r\n\r\n".encode() + body
+
+
+class Line:
+    """A connection for one exchange: `check`, `write`, `head`, `body`, and `leave` wherever that ended.
+
+    `head` and `body` raise one of BROKEN.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._unused = True
+        self._content: StreamReader | None = None
+
+    def check(self) -> None:
+        """Right before the first byte. Raises NotWrittenError for a connection that is of no use any more."""
+        protocol = self._connection.protocol
+        if protocol is None or not protocol.is_connected():
+            raise NotWrittenError("the gateway had closed this connection before it was asked")
+        if protocol.should_close:  # it would be read as the answer to this message
+            raise NotWrittenError("the gateway had sent something on this connection before it was asked")
+
+    def write(self, request: bytes) -> None:
+        protocol, transport = self._ends()
+        self._unused = False
+        protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_AHEAD_BYTES)
+        transport.write(request)
+
+    async def head(self) -> RawResponseMessage:
+        """Of the final answer; what comes before it, such as 100 Continue, is passed over."""
+        protocol, _ = self._ends()
+        while True:
+            message, content = await protocol.read()
+            if message.code == 101 or not 100 <= message.code <= 199:
+                self._content = content
+                return message
+
+    async def body(self, most: int) -> bytes | None:
+        """As it came, never unpacked. None: it is longer than `most` bytes."""
+        content, read = self._content, b""
+        while content is not None and not content.at_eof():
+            read += await content.readany()
+            if len(read) > most:
+                return None
+        return read
+
+    def leave(self) -> None:
+        """For the next call, if the whole answer was read or nothing was written; it is closed otherwise."""
+        if self._unused or (self._content is not None and self._content.at_eof()):
+            self._connection.release()
+        else:
+            self._connection.close()
+
+    def _ends(self) -> tuple[ResponseHandler, asyncio.Transport]:
+        protocol, transport = self._connection.protocol, self._connection.transport
+        if protocol is None or transport is None:
+            raise aiohttp.ServerDisconnectedError
+        return protocol, transport
+
+
+# First match. Only for people: outcomes are decided elsewhere.
+SENTENCES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ClientConnectorDNSError, "the gateway's name does not resolve"),
+    (aiohttp.ClientConnectorCertificateError, "the gateway's TLS certificate is not valid"),
+    (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
+    (aiohttp.ServerDisconnectedError, "the gateway closed the connection without an answer"),
+    (aiohttp.ClientPayloadError, "the answer broke off or is no valid HTTP"),
+    (HttpProcessingError, "the answer is no valid HTTP"),
+    (socket.gaierror, "the gateway's name does not resolve"),
+    (ssl.SSLCertVerificationError, "the gateway's TLS certificate is not valid"),
+    (ssl.SSLError, "the TLS handshake failed"),
+)
+
+
+def sentence(error: BaseException) -> str:
+    """What is wrong, in our words: never the error's own, which may quote an address or an answer."""
+    if isinstance(error, NotWrittenError):
+        return str(error)
+    for kind, words in SENTENCES:
+        if isinstance(error, kind):
+            return words
+    number = error.errno if isinstance(error, OSError) else None
+    return os.strerror(number).lower() if number else "the connection failed"
