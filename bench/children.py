@@ -96,9 +96,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def run(command: Sequence[str], groups: Mapping[str, int], **options: Any) -> tuple[Meter, float, str]:
+def run(
+    command: Sequence[str],
+    groups: Mapping[str, int],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> tuple[Meter, float, str]:
     """A command from its start to its end: its cost, its peak memory in MB, and what it printed."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd)
     peak_mb = 0.0
     with Meter(groups) as meter:
         own = Meter({"party": process.pid})

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,8 @@ class Lab:
             server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY file_copy')  # type: ignore[call-overload] # ours
         if like != "template1":
             self.sql(name, "UPDATE gateway SET home = database_home()")  # a copy is no restored backup here
-        self.settle()
+        with psycopg.connect(self.cluster.url, autocommit=True) as server:
+            server.execute("CHECKPOINT")
         yield self.url(name)
         if not keep:
             with psycopg.connect(self.cluster.url, autocommit=True) as server:
@@ -67,12 +68,14 @@ class Lab:
                 cursor = connection.execute(statement, values or None)  # type: ignore[call-overload] # ours
             return cursor.fetchall() if cursor.description else []
 
-    def settle(self) -> None:
-        with psycopg.connect(self.cluster.url, autocommit=True) as server:
-            server.execute("CHECKPOINT")
+    def vacuum(self, database: str) -> None:
+        """As it would be some minutes later; then everything is on disk."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
+            connection.execute("CHECKPOINT")
 
     def tool(self, name: str) -> str:
-        """psql or pgbench: of the system, or of the embedded PostgreSQL."""
+        """Such as psql or pgbench: of the system, or of the embedded PostgreSQL."""
         return shutil.which(name) or str(_embedded_tools() / name)
 
     def mailing(self, database: str, **settings: object) -> dict[str, str]:
@@ -112,9 +115,6 @@ def _migrate(here: Lab) -> None:
 
 
 def _embedded_tools() -> Path:
-    from mailing.embedded.cluster import _binaries  # noqa: PLC0415, PLC2701 - where the system has none
+    from mailing.embedded.cluster import _binaries  # noqa: PLC0415 - where the system has none
 
     return _binaries()
-
-
-Environment = Mapping[str, str]

@@ -49,7 +49,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Stage:
-    """`needs` are programs; without them it is left out, and the report says so. `notes` say what a reader must know."""
+    """`needs` are programs: without them it is left out, as the report tells. `notes` are what a reader must know."""
 
     name: str
     title: str

@@ -53,7 +53,7 @@ def left_out(stage: Stage, reason: str) -> StageResult:
 
 def markdown(result: Result) -> str:
     """What docs/performance.md holds."""
-    lines = [f"`{result.command}`, {result.began}, {result.rounds} rounds, medians (lowest–highest).", ""]
+    lines = [f"`{result.command}`, {result.began}, {result.rounds} rounds, medians and ranges.", ""]
     if result.is_quick:
         lines += ["**A quick run: its figures show that everything works and nothing else.**", ""]
     lines += [f"- {name}: {value}" for name, value in result.machine.items()]
@@ -79,15 +79,14 @@ def _stage(stage: StageResult) -> Iterator[str]:
         cpu = [f"{each.cpu_s_of_1000[group]:.3g}" if group in each.cpu_s_of_1000 else "" for group in groups]
         memory = [f"{each.memory_mb:.0f}" if each.memory_mb is not None else ""] if with_memory else []
         lowest, highest = each.range
-        yield _row([each.party, f"{number(each.median)} ({number(lowest)}–{number(highest)})", *cpu, *memory])
+        yield _row([each.party, f"{number(each.median)} ({number(lowest)} to {number(highest)})", *cpu, *memory])
     yield ""
     yield _row(["", "found", "goal", ""])
     yield _row(["---", "---:", "---:", "---"])
     for verdict in stage.verdicts:
         met = "met" if verdict.met else "**missed**"
         yield _row([f"{verdict.subject} : {verdict.other}", f"{verdict.ratio:.3g}", verdict.wish, met])
-    for note in ("", *stage.notes):
-        yield note
+    yield from ("", *stage.notes)
 
 
 def number(value: float) -> str:

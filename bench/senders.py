@@ -22,6 +22,10 @@ from mailing import db, queue
 CONNECTIONS = 64
 PEERS = Path(__file__).parent / "peers"
 ROUND = "bench_round"  # the database of one round
+ZONES = (
+    *("Europe/Kaliningrad", "Europe/Moscow", "Europe/Samara", "Asia/Yekaterinburg", "Asia/Omsk", "Asia/Krasnoyarsk"),
+    *("Asia/Irkutsk", "Asia/Yakutsk", "Asia/Vladivostok", "Asia/Magadan", "Asia/Kamchatka"),
+)
 PLANNED = "bench_planned"  # ours, with a mailing that waits for its start
 
 
@@ -53,18 +57,33 @@ def dispatch(lab: Lab, sender: Sender, count: int) -> Sample:
 def planned_mailing(lab: Lab, count: int) -> Iterator[None]:
     """A database to copy: a paused mailing whose `count` messages are planned and due."""
     with lab.database(PLANNED, like=OURS):
-        lab.sql(
-            PLANNED,
-            """INSERT INTO client (phone, operator_code, timezone)
-               SELECT '79' || lpad(n::text, 9, '0'), '900', 'UTC' FROM generate_series(1, %(count)s) n""",
-            """INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, audience_upto)
-               VALUES ('hello', now() - interval '1 h', now() + interval '1 d', 'paused', now(), 1, %(count)s)""",
-            """INSERT INTO message (mailing_id, client_id, due_at, closes_at)
-               SELECT 1, id, now(), now() + interval '1 d' FROM client ORDER BY id""",
-            "ANALYZE",
-            count=count,
-        )
+        add_mailing(lab, PLANNED, count)
+        lab.vacuum(PLANNED)
         yield
+
+
+def add_mailing(lab: Lab, database: str, count: int) -> None:
+    """Mailing 1, paused, with a message for each of `count` new clients."""
+    add_clients(lab, database, count)
+    lab.sql(
+        database,
+        """INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, audience_upto)
+           VALUES ('hello', now() - interval '1 h', now() + interval '1 d', 'paused', now(), 1, %(count)s)""",
+        """INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+           SELECT 1, id, now(), now() + interval '1 d' FROM client ORDER BY id""",
+        count=count,
+    )
+
+
+def add_clients(lab: Lab, database: str, count: int) -> None:
+    lab.sql(
+        database,
+        """INSERT INTO client (phone, operator_code, tag, timezone)
+           SELECT '79' || lpad(n::text, 9, '0'), '900', 'tag ' || n %% 100, (%(zones)s::text[])[1 + n %% 11]
+           FROM generate_series(1, %(count)s) n""",
+        count=count,
+        zones=list(ZONES),
+    )
 
 
 @contextmanager
@@ -156,9 +175,8 @@ def peers_messages(lab: Lab, count: int) -> Iterator[None]:
             (PEERS / "message.sql").read_text("utf-8"),
             f"""INSERT INTO message (id, mailing_id, client_id, phone, text)
                 SELECT n, 1, n, '79161234567', 'hello' FROM generate_series(1, {count}) n""",
-            "ANALYZE",
         )
-        lab.settle()
+        lab.vacuum(ROUND)
         yield
 
 

@@ -28,9 +28,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
         return Party(name, measure)
 
     def celery(name: str, pool: str, size: int) -> Party:
-        return party(
-            name, few, lambda: senders.celery(lab, broker, few, gateway=lab.stub.url, pool=pool, size=size)
-        )
+        return party(name, few, lambda: senders.celery(lab, broker, few, gateway=lab.stub.url, pool=pool, size=size))
 
     with redis() as broker, senders.planned_mailing(lab, many):
         yield [
@@ -69,7 +67,9 @@ STAGE = Stage(
     ),
     notes=(
         "Every message reaches the gateway exactly once, or the run fails: nginx logs their ids.",
-        "Celery gets all it can use: connections to the gateway and PostgreSQL that stay open, results ignored, and "
-        "what the call needs in the task. A peer's result is one UPDATE; ours keeps an attempt, counters and a lease.",
+        (
+            "Celery gets all it can use: connections to the gateway and PostgreSQL that stay open, no results, what "
+            "the call needs in the task. A peer's result is one UPDATE; ours is an attempt, counters and a lease too."
+        ),
     ),
 )
