@@ -26,6 +26,7 @@ class Child:
         self, module: str, values: Mapping[str, Any], log: Path, environment: Mapping[str, str] | None = None
     ) -> None:
         self._log = log
+        self._name = module
         with log.open("ab") as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, json.dumps(values)],
@@ -73,12 +74,12 @@ class Child:
             readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, give_up_at - time.monotonic()))
             heard = os.read(self._process.stdout.fileno(), 65_536) if readable else b""
             if not heard:
-                raise BenchError(f"{self._process.args} was to say {word!r} and did not; see {self._log}")
+                raise BenchError(f"{self._name} was to say {word!r} and did not; see {self._log}")
             self._read += heard
         line, _, self._read = self._read.partition(b"\n")
         said, _, rest = line.decode().partition(" ")
         if said != word:
-            raise BenchError(f"{self._process.args} said {said!r} instead of {word!r}; see {self._log}")
+            raise BenchError(f"{self._name} said {said!r} instead of {word!r}; see {self._log}")
         return dict(json.loads(rest)) if rest else {}
 
 

@@ -50,8 +50,8 @@ class Lab:
     def database(self, name: str, *, like: str = "template1", keep: bool = False) -> Iterator[str]:
         """A new one; its URL. Everything is on disk before the block begins."""
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
-            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')  # type: ignore[call-overload] # ours
-            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY file_copy')  # type: ignore[call-overload] # ours
+            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY file_copy')
         if like != "template1":
             self.sql(name, "UPDATE gateway SET home = database_home()")  # a copy is no restored backup here
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
@@ -59,13 +59,14 @@ class Lab:
         yield self.url(name)
         if not keep:
             with psycopg.connect(self.cluster.url, autocommit=True) as server:
-                server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[call-overload] # ours
+                server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     def sql(self, database: str, *statements: str, **values: object) -> list[tuple[Any, ...]]:
         """In a transaction; the rows of the last statement."""
         with psycopg.connect(self.url(database)) as connection:
+            cursor = connection.cursor()
             for statement in statements:
-                cursor = connection.execute(statement, values or None)  # type: ignore[call-overload] # ours
+                cursor.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def vacuum(self, database: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import asyncpg
 import procrastinate
 import uvloop
+from procrastinate.types import JSONDict
 
 from bench.follow import done, ready, values
 from bench.peers.gateway import send, session
@@ -19,7 +20,7 @@ async def enqueue(given: dict[str, Any]) -> None:
         ready()
         for first in range(1, given["count"] + 1, BATCH):
             ids = range(first, min(first + BATCH, given["count"] + 1))
-            jobs = [{"message_id": each, "phone": "79161234567", "text": "hello"} for each in ids]
+            jobs: list[JSONDict] = [{"message_id": each, "phone": "79161234567", "text": "hello"} for each in ids]
             await deferrer.batch_defer_async(*jobs)
         done()
 

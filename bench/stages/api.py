@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -37,10 +38,9 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
             port = free_port()
             settings = lab.mailing(DATABASE, port=port, api_rate=0, log_level="info")
             pid = servers.enter_context(_serving(lab, command(port), port, settings))
-            parties += [
-                Party(_name(name, what), lambda pid=pid, at=f"http://127.0.0.1:{port}{path}": _load(lab, pid, at, key))
-                for what, path in ROUTES.items()
-            ]
+            for what, path in ROUTES.items():
+                load = partial(_load, lab, pid, f"http://127.0.0.1:{port}{path}", key)
+                parties.append(Party(_name(name, what), load))
         yield parties
 
 
