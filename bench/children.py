@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from bench.errors import BenchError
 
 PATIENCE_S = 600.0
 STOP_S = 40.0
+
+
+def program(name: str) -> str | None:
+    """Its path; Debian keeps nginx where only root looks."""
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 class Child:

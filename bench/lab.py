@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from bench.stub import Stub
+from mailing.settings import PREFIX
 from server import Cluster, own_cluster
 
 # The same for all parties; everything else is PostgreSQL's default, fsync and synchronous_commit among it. A checkpoint
@@ -80,9 +81,10 @@ class Lab:
         return shutil.which(name) or str(_embedded_tools() / name)
 
     def mailing(self, database: str, **settings: object) -> dict[str, str]:
-        """The environment of our commands."""
+        """The environment of our commands: no other settings than these."""
         given = {"database_url": self.url(database), "log_format": "json", "log_level": "warning"} | settings
-        return os.environ | {f"MAILING_{name.upper()}": str(value) for name, value in given.items()}
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return others | {PREFIX + name.upper(): str(value) for name, value in given.items()}
 
 
 @contextmanager
@@ -100,10 +102,6 @@ def lab(*, is_quick: bool) -> Iterator[Lab]:
         cluster.stop("fast")
         cluster.remove()
     shutil.rmtree(directory, ignore_errors=True)  # kept where it failed
-
-
-def missing(programs: Sequence[str]) -> list[str]:
-    return [program for program in programs if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None]
 
 
 def mailing(*arguments: str) -> list[str]:

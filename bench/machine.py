@@ -2,13 +2,14 @@
 
 import os
 import platform
-import shutil
 import subprocess
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
 
+from bench.children import program
 from bench.lab import SETTINGS, Lab
 
 PACKAGES = (
@@ -25,7 +26,7 @@ def describe(lab: Lab) -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()}",
         "Python": platform.python_version(),
         "PostgreSQL": f"{row[0] if row else '?'}, {lab.cluster.kind}; {', '.join(SETTINGS)}",
-        "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+        "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES if find_spec(name)),
         "programs": ", ".join(filter(None, (_first_line(*command) for command in _PROGRAMS))),
         "commit": _first_line("git", "describe", "--always", "--dirty") or "unknown",
     }
@@ -34,8 +35,8 @@ def describe(lab: Lab) -> dict[str, str]:
 _PROGRAMS = (("nginx", "-v"), ("redis-server", "--version"), ("wrk", "-v"))
 
 
-def _first_line(program: str, *options: str) -> str:
-    path = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+def _first_line(name: str, *options: str) -> str:
+    path = program(name)
     if path is None:
         return ""
     printed = subprocess.run([path, *options], capture_output=True, text=True, check=False)

@@ -49,7 +49,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Stage:
-    """`needs` are programs: without them it is left out, as the report tells. `notes` are what a reader must know."""
+    """Left out, as the report tells, without the programs it `needs` and the packages it `imports`."""
 
     name: str
     title: str
@@ -57,6 +57,7 @@ class Stage:
     parties: Callable[[Lab], AbstractContextManager[Sequence[Party]]]
     goals: Sequence[Goal]
     needs: Sequence[str] = ()
+    imports: Sequence[str] = ()
     notes: Sequence[str] = ()
 
 

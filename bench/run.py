@@ -13,13 +13,15 @@ import shlex
 import sys
 import time
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
 
 from bench import report
+from bench.children import program
 from bench.errors import BenchError
-from bench.lab import Lab, lab, missing
+from bench.lab import Lab, lab
 from bench.machine import describe
 from bench.measure import Stage, measure
 from bench.report import Result, StageResult
@@ -50,10 +52,9 @@ def main() -> int:
 
 def _stage(here: Lab, stage: Stage, rounds: int) -> StageResult:
     _say(f"\n{stage.title}")
-    if absent := missing(stage.needs):
-        result = report.left_out(stage, f"{', '.join(absent)} not found; in Debian: apt-get install {PACKAGES}")
-        _say(f"  {result.left_out}")
-        return result
+    if reason := _missing(stage):
+        _say(f"  left out: {reason}")
+        return report.left_out(stage, reason)
     began = time.monotonic()
     with stage.parties(here) as parties:
         measured = measure(parties, rounds, _say)
@@ -63,6 +64,14 @@ def _stage(here: Lab, stage: Stage, rounds: int) -> StageResult:
         _say(f"  {verdict.subject} : {verdict.other} = {verdict.ratio:.3g}, goal {verdict.wish}: {met}")
     _say(f"  {result.took_s:.0f} s")
     return result
+
+
+def _missing(stage: Stage) -> str | None:
+    programs = [name for name in stage.needs if program(name) is None]
+    packages = [name for name in stage.imports if find_spec(name) is None]
+    if programs:
+        return f"{', '.join(programs)} not found; in Debian: apt-get install {PACKAGES}"
+    return f"{', '.join(packages)} not installed; make bench does it" if packages else None
 
 
 PACKAGES = "nginx libnginx-mod-http-echo redis-server wrk"

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 from collections import Counter
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from bench.children import end, until
+from bench.children import end, program, until
 from bench.errors import BenchError
 from mailing.site import free_port
 
@@ -62,7 +61,7 @@ class Stub:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._port = free_port()
-        self._program = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+        self._program = program("nginx")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

@@ -98,6 +98,7 @@ STAGE = Stage(
     unit="requests/s",
     parties=_parties,
     needs=("wrk",),
+    imports=("fastapi",),
     goals=tuple(
         Goal(_name(MAILING, route), _name(other, route), least=least)
         for route in ROUTES

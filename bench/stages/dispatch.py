@@ -56,6 +56,7 @@ STAGE = Stage(
     unit="messages/s",
     parties=_parties,
     needs=("nginx", "redis-server", "wrk"),
+    imports=("celery", "pgqueuer", "requests"),
     goals=(
         Goal(MAILING, LOOP, least=0.6),
         Goal(MAILING, CELERY_2, least=8),

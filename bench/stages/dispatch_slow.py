@@ -74,6 +74,7 @@ STAGE = Stage(
     unit="messages/s",
     parties=_parties,
     needs=("nginx", "redis-server"),
+    imports=("celery", "requests"),
     goals=(
         Goal(MAILING, LIMIT, least=0.95),
         Goal(MAILING, PREFORK, least=5),

@@ -102,6 +102,7 @@ STAGE = Stage(
     unit="messages/s",
     parties=_parties,
     needs=("redis-server",),
+    imports=("celery",),
     goals=(
         Goal(MAILING, BARE, least=0.7),
         Goal(MAILING, CELERY, least=100),
