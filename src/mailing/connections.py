@@ -7,7 +7,6 @@ is dead gets that far.
 """
 
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,14 +15,12 @@ from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from sqlalchemy.pool import ConnectionPoolEntry
 
 # The database away, or gone in the middle of a statement; the last is a connection that asyncpg itself lost track of.
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 CONNECT_S = 5
 PROOF_S = 2
-PROVED_S = 0.1  # after an answer no other is asked for: a busy pool would ask before every statement
 LATER_S = 2  # than the server's own limit of a statement
 IDLE_S = 5  # in a transaction: a frozen process holds its locks no longer
 LOST_S = 10  # without an acknowledgement the other machine is taken for gone
@@ -36,9 +33,6 @@ _TCP_OPTIONS = {
     "TCP_KEEPCNT": KEEPALIVE["count"],
     "TCP_USER_TIMEOUT": LOST_S * 1000,
 }
-
-
-_ANSWERED_AT = "answered_at"
 
 
 def arguments(application: str, *, limit_s: float) -> dict[str, Any]:
@@ -63,7 +57,6 @@ def watch(engine: AsyncEngine) -> None:
     """In place of SQLAlchemy's pre-ping, which waits as long as any statement may, and costs three round trips."""
     listeners: dict[str, Callable[..., None]] = {
         "connect": _keep_alive,
-        "checkin": _note_answer,
         "checkout": _prove,
         "handle_error": _drop_what_timed_out,
     }
@@ -82,15 +75,8 @@ def _keep_alive(connection: AdaptedConnection, _record: object) -> None:
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _note_answer(_connection: AdaptedConnection | None, record: ConnectionPoolEntry) -> None:
-    """Whoever gives a connection back has had its last answer."""
-    record.info[_ANSWERED_AT] = time.monotonic()
-
-
-def _prove(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
-    silent_s = time.monotonic() - record.info.get(_ANSWERED_AT, 0.0)
-    if silent_s > PROVED_S or connection.driver_connection.is_closed():
-        connection.run_async(_answers)
+def _prove(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
+    connection.run_async(_answers)
 
 
 async def _answers(driver: asyncpg.Connection) -> None:
