@@ -86,7 +86,7 @@ def _stage(stage: StageResult) -> Iterator[str]:
     for verdict in stage.verdicts:
         met = "met" if verdict.met else "**missed**"
         yield _row([f"{verdict.subject} : {verdict.other}", f"{verdict.ratio:.3g}", verdict.wish, met])
-    yield from ("", *stage.notes)
+    yield from ("", *stage.notes, f"All rounds took {stage.took_s:.0f} s.")
 
 
 def number(value: float) -> str:

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.timeout(300)  # it makes a cluster of its own
 def test_a_quick_run_of_one_stage_writes_figures_and_a_table(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.run", "--quick", "--stage", "statements", "--directory", str(tmp_path)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "tests")}

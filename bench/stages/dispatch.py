@@ -18,7 +18,7 @@ WRK = "wrk against the stub"
 
 @contextmanager
 def _parties(lab: Lab) -> Iterator[list[Party]]:
-    many, few = lab.count(30_000, quick=2_000), lab.count(3_000, quick=300)
+    many, few = lab.count(30_000, quick=2_000), lab.count(2_000, quick=300)
 
     def party(name: str, count: int, sender: Callable[[], AbstractContextManager[Sender]]) -> Party:
         def measure() -> Sample:

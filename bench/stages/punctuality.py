@@ -18,7 +18,7 @@ GAP_S = 5  # nothing is due for so long, now and then: the worker has to be woke
 @contextmanager
 def _parties(lab: Lab) -> Iterator[list[Party]]:
     """One run gives three figures: the first party measures, the others tell."""
-    seconds = lab.count(30, quick=8)
+    seconds = lab.count(20, quick=8)
     lateness: list[float] = []
 
     def run() -> Sample:
