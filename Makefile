@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test fuzz chaos drills audit sbom wheel check containers kubernetes format lock
+.PHONY: help demo up test bench fuzz chaos drills audit sbom wheel check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages a
 
 drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)
+
+bench: .venv/.ready ## beside the machine's limits and the peers: half an hour; ARGS="--quick" or "--stage dispatch"
+	@$(UV) sync --frozen --inexact --all-extras --group bench --quiet
+	@PYTHONPATH=tests $(RUN)python -m bench.run $(ARGS)
 
 audit: .venv/.ready ## known vulnerabilities of everything in uv.lock; fails where it found some, or could not ask
 	@UV="$(UV)" .ci/audit $(ARGS)

@@ -87,6 +87,8 @@ async def _recovery(up: int, port: int, between: Proxy, fault: str) -> float:
             between.forget()
         case "kill":
             os.kill(_worker_of(up), signal.SIGKILL)
+        case _:
+            raise SystemExit(f"{fault}: no such fault")
     mended_at = time.monotonic()
     await _accepts(port)
     recovered_s = time.monotonic() - mended_at

@@ -306,7 +306,7 @@ async def test_a_database_that_stops_and_comes_back_costs_503s_in_between(settin
 async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Settings, engine: AsyncEngine) -> None:
     async with proxy(settings) as (between, through), running_api(through) as api:
         await api.get("/mailings/")  # draws the key's allowance, whose COMMIT would be the first
-        between.cut_after = (b"COMMIT",)
+        between.cut_after = (b"COMMIT;",)  # not `READ COMMITTED`
         answer = await api.post("/mailings/", json=MAILING)
         assert is_problem(answer, 503)
         assert "the change may have been made" in answer.json()["detail"]

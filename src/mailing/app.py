@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> Litestar:
         engine = db.create_engine(url, application="mailing-api", pool_size=POOL_SIZE, limit_s=LIMIT_S)
         app.state.engine = engine
         app.state.sessions = db.sessions(engine)
+        app.state.readers = db.readers(engine)
         await _first_user(app.state.sessions, settings.admin_password)
         app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
         async with looking_out(engine, by="api"):

@@ -78,6 +78,14 @@ def sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
+def readers(engine: AsyncEngine) -> Sessions:
+    """Sessions for whoever only reads: each statement stands alone, without asking the server to BEGIN and COMMIT.
+
+    A transaction of several statements would see no more: each takes its own snapshot there too.
+    """
+    return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+
+
 @asynccontextmanager
 async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
     """Commits when the block ends, before anybody is told that it worked."""

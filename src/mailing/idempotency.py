@@ -29,6 +29,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from mailing.db import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
+from mailing.web import SAFE
 
 HEADER = "Idempotency-Key"
 PATTERN = "^[!-~]{1,255}$"
@@ -166,11 +167,14 @@ def _take_with_first_statement(session: AsyncSession, names: dict[str, str]) -> 
 
 
 async def provide_session(request: Request[Any, Any, Any], state: State) -> AsyncIterator[AsyncSession]:
-    """The request's transaction: committed when the handler returns, before the answer is sent."""
+    """The request's transaction: committed when the handler returns, before the answer is sent.
+
+    A request that changes nothing needs none.
+    """
     if keyed := request.scope["state"].get("keyed"):
         yield keyed.session
         return
-    async with transaction(state.sessions) as session:
+    async with transaction(state.readers if request.method in SAFE else state.sessions) as session:
         yield session
 
 

@@ -2,15 +2,18 @@
 
 import json
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import Sessions, driver, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages import repository
-from mailing.messages.repository import Claimed, Result, Step, claim, record
+from mailing.messages.repository import Claimed, Result, Step, claim, next_due, record, still_allowed
 from mailing.messages.states import Status
 from sending.conftest import Campaign
 
@@ -71,6 +74,59 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
     for node in nodes:
         if node["Node Type"] == "Nested Loop":
             assert node["Plans"][1]["Node Type"] != "CTE Scan", "all results are read for each message"
+
+
+async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(
+    campaign: Campaign, sessions: Sessions
+) -> None:
+    """Triggers included: what PostgreSQL itself counted, for a batch alone and beside forty times as many sent ones."""
+    await campaign.clients(2 * BATCH)
+    await _insert_due_messages(campaign)
+    alone = await _rows_read_by_a_batch(sessions)
+    await campaign.rows("""
+        INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, due_at, closes_at, phone, finished_at)
+        SELECT 1, 1000000 + n, 'sent', 1, 1, now(), now() + interval '1 h', '79160000000', now()
+        FROM generate_series(1, 40 * 500) n RETURNING id""")
+    beside_many = await _rows_read_by_a_batch(sessions)
+    assert alone >= BATCH
+    assert beside_many <= 1.5 * alone
+
+
+async def _rows_read_by_a_batch(sessions: Sessions) -> int:
+    """Claimed, looked at again, recorded, and the next one's time asked for."""
+    async with transaction(sessions) as session:
+        await session.execute(text("ANALYZE"))
+    before = await _rows_read(sessions)
+    async with _told(sessions) as session:
+        claimed = await claim(session, 1, BATCH)
+    async with _told(sessions) as session:
+        allowed = await still_allowed(session, [message.id for message in claimed])
+    async with _told(sessions) as session:
+        moved = await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
+    async with _told(sessions) as session:
+        await next_due(session, 1)
+    assert (len(claimed), len(allowed), moved) == (BATCH, BATCH, BATCH)
+    return await _rows_read(sessions) - before
+
+
+@asynccontextmanager
+async def _told(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+    """A transaction whose reads stand in PostgreSQL's statistics as soon as it has ended."""
+    async with transaction(sessions) as session:
+        yield session
+        await session.execute(text("SELECT pg_stat_force_next_flush()"))
+
+
+async def _rows_read(sessions: Sessions) -> int:
+    """By sequential scans, and entries of indexes."""
+    async with transaction(sessions) as session:
+        return int(
+            await session.scalar(
+                text("""SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables)
+                    + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes)""")
+            )
+            or 0
+        )
 
 
 async def _insert_due_messages(campaign: Campaign) -> None:

@@ -86,7 +86,7 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: B
     if configured and secrets.compare_digest(key.encode(), configured.encode()):
         connection.scope["user"] = CONFIGURED
         return
-    async with transaction(connection.app.state.sessions) as session:
+    async with transaction(connection.app.state.readers) as session:
         found = (await session.execute(_KNOWN, {"hash": _hash(key)})).first()
     if found is None:
         raise Unauthorized("This key is not known here, or it was revoked.")

@@ -1,0 +1,2 @@
+class BenchError(Exception):
+    """The run has failed: its figures mean nothing."""

@@ -1,0 +1,119 @@
+"""What all parties of a run share: one PostgreSQL cluster, one gateway stub, one directory, one sizing."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from bench.stub import Stub
+from mailing.settings import PREFIX
+from server import Cluster, own_cluster
+
+# The same for all parties; everything else is PostgreSQL's default, fsync and synchronous_commit among it. A checkpoint
+# is made before each measurement, and there is room enough in the log for none to begin during one.
+SETTINGS = ("shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=30min", "max_connections=200")
+OURS = "mailing_template"  # a database with our schema in it
+
+
+@dataclass(frozen=True)
+class Lab:
+    """`is_quick`: small numbers, which show that everything works and nothing else."""
+
+    directory: Path
+    cluster: Cluster
+    stub: Stub
+    is_quick: bool
+
+    def count(self, full: int, *, quick: int) -> int:
+        return quick if self.is_quick else full
+
+    @property
+    def postmaster(self) -> int:
+        return int((self.cluster.data / "postmaster.pid").read_text().split()[0])
+
+    @property
+    def log(self) -> Path:
+        """What the processes wrote about their troubles."""
+        return self.directory / "processes.log"
+
+    def url(self, database: str) -> str:
+        return self.cluster.url.rpartition("/")[0] + f"/{database}"
+
+    @contextmanager
+    def database(self, name: str, *, like: str = "template1", keep: bool = False) -> Iterator[str]:
+        """A new one; its URL. Everything is on disk before the block begins."""
+        with psycopg.connect(self.cluster.url, autocommit=True) as server:
+            server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+            server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY file_copy')
+        if like != "template1":
+            self.sql(name, "UPDATE gateway SET home = database_home()")  # a copy is no restored backup here
+        with psycopg.connect(self.cluster.url, autocommit=True) as server:
+            server.execute("CHECKPOINT")
+        yield self.url(name)
+        if not keep:
+            with psycopg.connect(self.cluster.url, autocommit=True) as server:
+                server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def sql(self, database: str, *statements: str, **values: object) -> list[tuple[Any, ...]]:
+        """In a transaction; the rows of the last statement."""
+        with psycopg.connect(self.url(database)) as connection:
+            cursor = connection.cursor()
+            for statement in statements:
+                cursor.execute(statement, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def vacuum(self, database: str) -> None:
+        """As it would be some minutes later; then everything is on disk."""
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
+            connection.execute("CHECKPOINT")
+
+    def tool(self, name: str) -> str:
+        """Such as psql or pgbench: of the system, or of the embedded PostgreSQL."""
+        return shutil.which(name) or str(_embedded_tools() / name)
+
+    def mailing(self, database: str, **settings: object) -> dict[str, str]:
+        """The environment of our commands: no other settings than these."""
+        given = {"database_url": self.url(database), "log_format": "json", "log_level": "warning"} | settings
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return others | {PREFIX + name.upper(): str(value) for name, value in given.items()}
+
+
+@contextmanager
+def lab(*, is_quick: bool) -> Iterator[Lab]:
+    directory = Path(tempfile.mkdtemp(prefix="mailing-bench-"))
+    directory.chmod(0o755)
+    cluster = own_cluster()
+    cluster.start(SETTINGS)
+    try:
+        with Stub(directory / "gateway") as stub:
+            here = Lab(directory, cluster, stub, is_quick)
+            _migrate(here)
+            yield here
+    finally:
+        cluster.stop("fast")
+        cluster.remove()
+    shutil.rmtree(directory, ignore_errors=True)  # kept where it failed
+
+
+def mailing(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "mailing", *arguments]
+
+
+def _migrate(here: Lab) -> None:
+    with here.database(OURS, keep=True):
+        subprocess.run(mailing("migrate"), env=here.mailing(OURS), check=True, stdout=subprocess.DEVNULL)
+
+
+def _embedded_tools() -> Path:
+    from mailing.embedded.cluster import _binaries  # noqa: PLC0415 - where the system has none
+
+    return _binaries()

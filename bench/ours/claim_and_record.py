@@ -1,0 +1,45 @@
+"""Our statements of dispatch alone: batches of mailing 1 are claimed and recorded as accepted, one after another."""
+
+from typing import Any
+
+import uvloop
+
+from bench.follow import done, ready, values
+from mailing import db
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.messages.repository import Claimed, Result, Step, claim, record
+from mailing.messages.states import Status
+from mailing.sending.send import BATCH
+
+
+async def work(given: dict[str, Any]) -> None:
+    engine = db.create_engine(given["database"], application="bench", pool_size=1)
+    sessions = db.sessions(engine)
+    async with db.transaction(sessions):
+        ready()
+    while True:
+        async with db.transaction(sessions) as session:
+            claimed = await claim(session, 1, BATCH)
+        if not claimed:
+            break
+        async with db.transaction(sessions) as session:
+            await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
+    done()
+    await engine.dispose()
+
+
+def _accepted(message: Claimed) -> Result:
+    step = Step(
+        status=Status.sent,
+        attempts=1,
+        soft_refusals=0,
+        ambiguous=False,
+        due_at=message.claimed_at,
+        closes_at=message.closes_at,
+    )
+    answer = Answer(Outcome.accepted, 200, 0)
+    return Result(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+
+
+if __name__ == "__main__":
+    uvloop.run(work(values()))

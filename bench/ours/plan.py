@@ -1,0 +1,25 @@
+"""Our start of a mailing: the job `plan_mailing` for mailing 1, as a worker runs it."""
+
+from typing import Any
+
+import uvloop
+
+from bench.follow import done, ready, values
+from mailing import db, log
+from mailing.sending.plan import plan_mailing
+from mailing.worker import LIMIT_S
+
+
+async def plan(given: dict[str, Any]) -> None:
+    engine = db.create_engine(given["database"], application="bench", pool_size=2, limit_s=LIMIT_S)
+    sessions = db.sessions(engine)
+    async with db.transaction(sessions):
+        ready()
+    await plan_mailing(sessions, 1)
+    done()
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    log.configure(level="error", style="json", secrets=[])  # standard output is the harness's
+    uvloop.run(plan(values()))

@@ -1,0 +1,196 @@
+"""Everybody who sends messages, ready to be told to go: ours, and the peers with the same connections."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import text
+
+from bench.broker import Redis
+from bench.children import Child, end, until
+from bench.cost import Meter, memory_mb
+from bench.lab import OURS, Lab, mailing
+from bench.measure import Sample
+from mailing import db, queue
+
+CONNECTIONS = 64
+PEERS = Path(__file__).parent / "peers"
+ROUND = "bench_round"  # the database of one round
+ZONES = (
+    *("Europe/Kaliningrad", "Europe/Moscow", "Europe/Samara", "Asia/Yekaterinburg", "Asia/Omsk", "Asia/Krasnoyarsk"),
+    *("Asia/Irkutsk", "Asia/Yakutsk", "Asia/Vladivostok", "Asia/Magadan", "Asia/Kamchatka"),
+)
+PLANNED = "bench_planned"  # ours, with a mailing that waits for its start
+
+
+@dataclass(frozen=True)
+class Sender:
+    """`recorded` tells how many messages stand as sent in its database; `beside` are processes it can't do without."""
+
+    pid: int
+    go: Callable[[], None]
+    recorded: Callable[[], int]
+    beside: Mapping[str, int] = field(default_factory=dict)
+
+
+def dispatch(lab: Lab, sender: Sender, count: int) -> Sample:
+    """From the word to go until every result is stored. Raises BenchError for a message lost or repeated."""
+    groups = {"party": sender.pid, "postgres": lab.postmaster, "nginx": lab.stub.pid, **sender.beside}
+    lab.stub.forget()
+    with Meter(groups) as meter:
+        sender.go()
+        until(lambda: lab.stub.logged() >= count, f"{count} messages at the gateway", every_s=0.05)
+        until(lambda: sender.recorded() >= count, f"{count} results in the database")
+    memory = memory_mb(sender.pid)
+    time.sleep(0.3)  # a repeated one would come late, and the log is behind
+    lab.stub.check(range(1, count + 1))
+    return Sample(count / meter.seconds, count, meter.cpu_s, memory)
+
+
+@contextmanager
+def planned_mailing(lab: Lab, count: int) -> Iterator[None]:
+    """A database to copy: a paused mailing whose `count` messages are planned and due."""
+    with lab.database(PLANNED, like=OURS):
+        add_mailing(lab, PLANNED, count)
+        lab.vacuum(PLANNED)
+        yield
+
+
+def add_mailing(lab: Lab, database: str, count: int) -> None:
+    """Mailing 1, paused, with a message for each of `count` new clients."""
+    add_clients(lab, database, count)
+    lab.sql(
+        database,
+        """INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, audience_upto)
+           VALUES ('hello', now() - interval '1 h', now() + interval '1 d', 'paused', now(), 1, %(count)s)""",
+        """INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+           SELECT 1, id, now(), now() + interval '1 d' FROM client ORDER BY id""",
+        count=count,
+    )
+
+
+def add_clients(lab: Lab, database: str, count: int) -> None:
+    lab.sql(
+        database,
+        """INSERT INTO client (phone, operator_code, tag, timezone)
+           SELECT '79' || lpad(n::text, 9, '0'), '900', 'tag ' || n %% 100, (%(zones)s::text[])[1 + n %% 11]
+           FROM generate_series(1, %(count)s) n""",
+        count=count,
+        zones=list(ZONES),
+    )
+
+
+@contextmanager
+def ours(lab: Lab, *, gateway: str) -> Iterator[Sender]:
+    """`mailing worker` with its default settings, idle beside the paused mailing."""
+    with lab.database(ROUND, like=PLANNED) as url:
+        environment = lab.mailing(ROUND, gateway_url=gateway, gateway_concurrency=CONNECTIONS)
+        with lab.log.open("ab") as log:
+            worker = subprocess.Popen(mailing("worker"), env=environment, cwd=lab.directory, stdout=log, stderr=log)
+        try:
+            until(lambda: _one(lab, "SELECT count(*) FROM procrastinate_workers") > 0, "the worker starts")
+            time.sleep(1)  # its start is over
+            yield Sender(
+                worker.pid,
+                go=lambda: asyncio.run(_resume(url)),
+                recorded=lambda: _one(lab, "SELECT sent FROM mailing_counts WHERE mailing_id = 1"),
+            )
+        finally:
+            end(worker)
+
+
+@contextmanager
+def aiohttp_loop(lab: Lab, count: int) -> Iterator[Sender]:
+    given = {"url": lab.stub.url, "connections": CONNECTIONS, "count": count}
+    with Child("bench.peers.aiohttp_loop", given, lab.log) as child:
+        yield Sender(child.pid, go=child.go, recorded=lambda: count)
+
+
+@contextmanager
+def celery(lab: Lab, broker: Redis, count: int, *, gateway: str, pool: str, size: int) -> Iterator[Sender]:
+    """A worker that listens to nothing yet, and a queue full of messages."""
+    from celery import Celery  # noqa: PLC0415 - a peer, installed for the benchmark alone
+
+    environment = {"BENCH_BROKER": broker.url, "BENCH_DATABASE_URL": lab.url(ROUND), "BENCH_GATEWAY_URL": gateway}
+    with peers_messages(lab, count):
+        with Child("bench.peers.celery_app", {"count": count}, lab.log, environment) as filler:
+            filler.go()
+            filler.finish()
+        worker = celery_worker(lab, environment, pool=pool, size=size)
+        control = Celery(broker=broker.url).control
+        try:
+            until(lambda: bool(control.ping(timeout=1)), "the Celery worker answers")
+            yield Sender(
+                worker.pid,
+                go=lambda: control.add_consumer("messages"),
+                recorded=lambda: _peers_recorded(lab),
+                beside={"redis": broker.pid},
+            )
+        finally:
+            end(worker)
+            control.purge()
+
+
+def celery_worker(lab: Lab, environment: dict[str, str], *, pool: str, size: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "celery", "-A", "bench.peers.celery_app", "worker", "-l", "WARNING", "-Q", "none"]
+    options = ["-P", pool, "-c", str(size), "--without-gossip", "--without-mingle", "--without-heartbeat"]
+    with lab.log.open("ab") as log:
+        return subprocess.Popen([*command, *options], env=os.environ | environment, stdout=log, stderr=log)
+
+
+@contextmanager
+def procrastinate(lab: Lab, count: int) -> Iterator[Sender]:
+    given = {"database": lab.url(ROUND), "url": lab.stub.url, "connections": CONNECTIONS, "count": count}
+    with peers_messages(lab, count):
+        for step in ("schema", "enqueue"):
+            with Child("bench.peers.procrastinate_app", given | {"do": step}, lab.log) as filler:
+                filler.go()
+                filler.finish()
+        with Child("bench.peers.procrastinate_app", given | {"do": "work"}, lab.log) as child:
+            yield Sender(child.pid, go=child.go, recorded=lambda: _peers_recorded(lab))
+
+
+@contextmanager
+def pgqueuer(lab: Lab, count: int) -> Iterator[Sender]:
+    given = {"database": lab.url(ROUND), "url": lab.stub.url, "connections": CONNECTIONS, "count": count}
+    with peers_messages(lab, count):
+        with Child("bench.peers.pgqueuer_app", given | {"do": "enqueue"}, lab.log) as filler:
+            filler.go()
+            filler.finish()
+        with Child("bench.peers.pgqueuer_app", given | {"do": "work"}, lab.log) as child:
+            yield Sender(child.pid, go=child.go, recorded=lambda: _peers_recorded(lab))
+
+
+@contextmanager
+def peers_messages(lab: Lab, count: int) -> Iterator[None]:
+    with lab.database(ROUND):
+        lab.sql(
+            ROUND,
+            (PEERS / "message.sql").read_text("utf-8"),
+            f"""INSERT INTO message (id, mailing_id, client_id, phone, text)
+                SELECT n, 1, n, '79161234567', 'hello' FROM generate_series(1, {count}) n""",
+        )
+        lab.vacuum(ROUND)
+        yield
+
+
+def _one(lab: Lab, statement: str) -> int:
+    return int(lab.sql(ROUND, statement)[0][0])
+
+
+def _peers_recorded(lab: Lab) -> int:
+    return _one(lab, "SELECT count(*) FROM message WHERE status = 'sent'")
+
+
+async def _resume(url: str) -> None:
+    engine = db.create_engine(url, application="bench", pool_size=1)
+    async with db.transaction(db.sessions(engine)) as session:
+        await session.execute(text("UPDATE mailing SET status = 'running'"))
+        await queue.defer(session, "send_mailing", mailing_id=1, lane=0)
+    await engine.dispose()

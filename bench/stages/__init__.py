@@ -1,0 +1,14 @@
+"""One module a stage: who takes part, how each is prepared, and the goals."""
+
+from bench.stages import api, dispatch, dispatch_slow, fan_out, importing, punctuality, statements, statistic
+
+STAGES = (
+    importing.STAGE,
+    fan_out.STAGE,
+    dispatch.STAGE,
+    dispatch_slow.STAGE,
+    statements.STAGE,
+    statistic.STAGE,
+    api.STAGE,
+    punctuality.STAGE,
+)

@@ -1,0 +1,114 @@
+"""The API under load: one client read, and a page of fifty. Each server is one process of uvicorn."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from bench import senders
+from bench.children import end, run, until
+from bench.cost import Meter
+from bench.errors import BenchError
+from bench.lab import OURS, Lab, mailing
+from bench.measure import Goal, Party, Sample, Stage
+from bench.wrk import requests_a_second
+from mailing.site import free_port
+
+DATABASE = "bench_api"
+CLIENTS = 10_000
+CONNECTIONS = 16
+ROUTES = {"read one": "/mailing/api/clients/5000/", "list 50": "/mailing/api/clients/?limit=50"}
+MAILING, HAND, FASTAPI = "Mailing", "by hand", "FastAPI"
+
+
+@contextmanager
+def _parties(lab: Lab) -> Iterator[list[Party]]:
+    with lab.database(DATABASE, like=OURS) as url, ExitStack() as servers:
+        senders.add_clients(lab, DATABASE, CLIENTS)
+        lab.vacuum(DATABASE)
+        key = run(mailing("key", "create", "bench"), {}, env=lab.mailing(DATABASE), cwd=lab.directory)[2].split()[-1]
+        parties = []
+        for name, command in _servers(url, key):
+            port = free_port()
+            settings = lab.mailing(DATABASE, port=port, api_rate=0, log_level="info")
+            pid = servers.enter_context(_serving(lab, command(port), port, settings))
+            for what, path in ROUTES.items():
+                load = partial(_load, lab, pid, f"http://127.0.0.1:{port}{path}", key)
+                parties.append(Party(_name(name, what), load))
+        yield parties
+
+
+def _servers(url: str, key: str) -> list[tuple[str, Callable[[int], Sequence[str]]]]:
+    def peer(module: str) -> Callable[[int], Sequence[str]]:
+        def command(port: int) -> Sequence[str]:
+            given = msgspec.json.encode({"database": url, "key": key, "port": port}).decode()
+            return [sys.executable, "-m", module, given]
+
+        return command
+
+    return [
+        (MAILING, lambda _: mailing("api")),
+        (HAND, peer("bench.peers.handwritten_api")),
+        (FASTAPI, peer("bench.peers.fastapi_api")),
+    ]
+
+
+@contextmanager
+def _serving(lab: Lab, command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+    """Yields its process id once it answers. Its log is written, to nowhere."""
+    root = Path.cwd()  # where `bench` is found
+    environment = environment | {"PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}
+    process = subprocess.Popen(
+        command, env=environment, cwd=lab.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+    def answers() -> bool:
+        if process.poll() is not None:
+            raise BenchError(f"{command} ended with {process.returncode}")
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        until(answers, f"{command} answers", within_s=60)
+        yield process.pid
+    finally:
+        end(process)
+
+
+def _load(lab: Lab, pid: int, address: str, key: str) -> Sample:
+    header = f"Authorization: Bearer {key}"
+    with Meter({"party": pid, "postgres": lab.postmaster}) as meter:
+        rate = requests_a_second(lab, address, "-H", header, connections=CONNECTIONS)
+    return Sample(rate, round(rate * meter.seconds), meter.cpu_s)
+
+
+def _name(server: str, route: str) -> str:
+    return f"{server}, {route}"
+
+
+STAGE = Stage(
+    name="api",
+    title=f"API, {CLIENTS:,} clients, {CONNECTIONS} connections",
+    unit="requests/s",
+    parties=_parties,
+    needs=("wrk",),
+    imports=("fastapi",),
+    goals=tuple(
+        Goal(_name(MAILING, route), _name(other, route), least=least)
+        for route in ROUTES
+        for other, least in ((HAND, 0.7), (FASTAPI, 2))
+    ),
+    notes=(
+        (
+            "Mailing as it is shipped: a key from the database, looked up for each request, a log line for each, safe "
+            "headers, checked parameters, metrics; only its limit of requests a second is lifted. The others compare "
+            "one key that they were given and write no log."
+        ),
+    ),
+)

@@ -1,0 +1,91 @@
+"""Clients from a CSV file: how many rows a second, from the start of the program to its end, and in how much memory."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.children import Child, run
+from bench.errors import BenchError
+from bench.lab import OURS, Lab, mailing
+from bench.measure import Goal, Party, Sample, Stage
+from bench.senders import ROUND, ZONES
+
+MAILING, TENTH, COPY, ORM = "Mailing", "Mailing, a tenth of the rows", "psql \\copy", "SQLAlchemy ORM, bulk insert"
+COLUMNS = "phone, operator_code, tag, timezone"
+PRIME = 736_338_717  # n * PRIME modulo 10^9 meets every number once: phones in no order
+
+
+@contextmanager
+def _parties(lab: Lab) -> Iterator[list[Party]]:
+    rows = lab.count(1_000_000, quick=20_000)
+    whole, tenth = _file(lab, rows), _file(lab, rows // 10)
+
+    def ours(file: Path, count: int) -> Sample:
+        with lab.database(ROUND, like=OURS):
+            command = mailing("import", str(file))
+            environment = lab.mailing(ROUND)
+            meter, peak_mb, _ = run(command, {"postgres": lab.postmaster}, env=environment, cwd=lab.directory)
+            _check(lab, count)
+        return Sample(count / meter.seconds, count, meter.cpu_s, peak_mb)
+
+    def copy() -> Sample:
+        with lab.database(ROUND, like=OURS) as url:
+            command = f"\\copy client ({COLUMNS}) FROM '{whole}' WITH (FORMAT csv, HEADER)"
+            psql = [lab.tool("psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", command, url]
+            meter, peak_mb, _ = run(psql, {"postgres": lab.postmaster})
+            _check(lab, rows)
+        return Sample(rows / meter.seconds, rows, meter.cpu_s, peak_mb)
+
+    def orm() -> Sample:
+        with lab.database(ROUND, like=OURS) as url:
+            with Child("bench.peers.orm_insert", {"database": url, "file": str(tenth)}, lab.log) as child:
+                meter = child.work({"postgres": lab.postmaster})
+            _check(lab, rows // 10)
+        return Sample(rows // 10 / meter.seconds, rows // 10, meter.cpu_s)
+
+    yield [
+        Party(MAILING, lambda: ours(whole, rows)),
+        Party(TENTH, lambda: ours(tenth, rows // 10)),
+        Party(COPY, copy),
+        Party(ORM, orm),
+    ]
+
+
+def _file(lab: Lab, rows: int) -> Path:
+    """Phones in no order, a hundred tags, some rows without one."""
+    file = lab.directory / f"clients-{rows}.csv"
+    with file.open("w", newline="") as output:
+        writer = csv.writer(output)
+        writer.writerow(COLUMNS.split(", "))
+        for n in range(rows):
+            number = n * PRIME % 10**9
+            tag = f"tag {n % 128}" if n % 128 < 100 else ""
+            writer.writerow([f"79{number:09}", f"9{number // 10**7:02}", tag, ZONES[n % len(ZONES)]])
+    return file
+
+
+def _check(lab: Lab, expected: int) -> None:
+    found = lab.sql(ROUND, "SELECT count(*) FROM client")[0][0]
+    if found != expected:
+        raise BenchError(f"{found} clients instead of {expected}")
+
+
+STAGE = Stage(
+    name="import",
+    title="Import of 1,000,000 clients from CSV",
+    unit="rows/s",
+    parties=_parties,
+    goals=(
+        Goal(MAILING, COPY, least=0.4),
+        Goal(MAILING, ORM, least=15),
+    ),
+    notes=(
+        (
+            "`mailing import` judges every row, leaves out bad ones, updates known clients and keeps opt-outs; its "
+            "start counts. `\\copy` fills the same empty table with its indexes and triggers, and judges nothing but "
+            "its constraints. The ORM adds 100,000 objects, flushed by 1,000, in one transaction, without its start."
+        ),
+        "Memory is the peak of the program itself: at a tenth of the rows and at all of them.",
+    ),
+)

@@ -1,0 +1,104 @@
+"""The database's part of dispatch: our two statements from Python, and the same ones from pgbench."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.children import Child, run
+from bench.errors import BenchError
+from bench.lab import Lab
+from bench.measure import Goal, Party, Sample, Stage
+from bench.senders import PLANNED, ROUND, planned_mailing
+from mailing.messages import repository
+from mailing.sending.send import BATCH
+
+MAILING, PGBENCH = "Mailing's claim and record", "pgbench, the same statements"
+
+# What stands for our parameters: every message of the batch was accepted.
+_ACCEPTED = {
+    "ids": "':ids'::bigint[]",
+    "numbers": "':numbers'::int[]",
+    "statuses": "array_fill('sent'::text, ARRAY[:n])",
+    "attempts": "array_fill(1, ARRAY[:n])",
+    "soft_refusals": "array_fill(0, ARRAY[:n])",
+    "ambiguous": "array_fill(false, ARRAY[:n])",
+    "due": "array_fill(now(), ARRAY[:n])",
+    "closes": "array_fill(now(), ARRAY[:n])",
+    "waiting": "array_fill(NULL::text, ARRAY[:n])",
+    "errors": "array_fill(NULL::text, ARRAY[:n])",
+    "outcomes": "array_fill('accepted'::text, ARRAY[:n])",
+    "started": "array_fill(now(), ARRAY[:n])",
+    "durations": "array_fill(5, ARRAY[:n])",
+    "http": "array_fill(200, ARRAY[:n])",
+    "codes": "array_fill(0::bigint, ARRAY[:n])",
+    "reasons": "array_fill(''::text, ARRAY[:n])",
+    "mailing_id": "1",
+    "revision": "1",
+    "unselected": "''",
+}
+
+
+@contextmanager
+def _parties(lab: Lab) -> Iterator[list[Party]]:
+    messages = lab.count(100_000, quick=5_000)
+
+    def ours() -> Sample:
+        with lab.database(ROUND, like=PLANNED) as url:
+            lab.sql(ROUND, "UPDATE mailing SET status = 'running'")
+            with Child("bench.ours.claim_and_record", {"database": url}, lab.log) as child:
+                meter = child.work({"postgres": lab.postmaster})
+            _check(lab, messages)
+        return Sample(messages / meter.seconds, messages, meter.cpu_s)
+
+    def pgbench() -> Sample:
+        script = lab.directory / "claim_and_record.sql"
+        script.write_text(_script(), "utf-8")
+        with lab.database(ROUND, like=PLANNED) as url:
+            lab.sql(ROUND, "UPDATE mailing SET status = 'running'")
+            times = str(messages // BATCH)
+            command = [lab.tool("pgbench"), "--no-vacuum", "-t", times, "-f", str(script), url]
+            meter, _, _ = run(command, {"postgres": lab.postmaster})
+            _check(lab, messages)
+        return Sample(messages / meter.seconds, messages, meter.cpu_s)
+
+    with planned_mailing(lab, messages):
+        yield [Party(MAILING, ours), Party(PGBENCH, pgbench)]
+
+
+def _script() -> str:
+    claim = _filled(repository._CLAIM.text, {"mailing_id": "1", "count": str(BATCH), "probe": "false"})  # noqa: SLF001
+    record = _filled(repository._RECORD.text, _ACCEPTED)  # noqa: SLF001
+    return f"""
+        BEGIN;
+        WITH claimed AS ({claim}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(attempt_no) AS numbers
+        FROM claimed \\gset
+        COMMIT;
+        BEGIN;
+        {record};
+        COMMIT;
+    """
+
+
+def _filled(statement: str, values: dict[str, str]) -> str:
+    return re.sub(r"(?<!:):([a-z_]+)\b", lambda found: values[found[1]], statement)
+
+
+def _check(lab: Lab, expected: int) -> None:
+    counts = lab.sql(ROUND, "SELECT sent, (SELECT count(*) FROM attempt) FROM mailing_counts")[0]
+    if counts != (expected, expected):
+        raise BenchError(f"{counts} messages sent and attempts kept instead of {expected} of both")
+
+
+STAGE = Stage(
+    name="statements",
+    title="The database's part of dispatch alone",
+    unit="messages/s",
+    parties=_parties,
+    goals=(Goal(MAILING, PGBENCH, least=0.5),),
+    notes=(
+        (
+            f"A claim of {BATCH} messages and the record of their results, each a transaction, one after another over "
+            "one connection: called from Python, and as a pgbench script of the same two statements."
+        ),
+    ),
+)

@@ -1,0 +1,132 @@
+"""The gateway's stub: nginx, which accepts every message and logs its id. It is never what limits a party."""
+
+import os
+import re
+import socket
+import subprocess
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bench.children import end, program, until
+from bench.errors import BenchError
+from mailing.site import free_port
+
+ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")  # Debian's libnginx-mod-http-echo: nginx can't wait
+DELAY_S = 0.05
+
+_CONFIGURATION = """
+daemon off;
+worker_processes 1;
+pid {home}/nginx.pid;
+error_log {home}/error.log;
+{module}
+events {{ worker_connections 1024; }}
+http {{
+    log_format call '$msec $uri $status';
+    access_log {home}/calls.log call buffer=64k flush=100ms;
+    client_body_temp_path {home}/body;
+    proxy_temp_path {home}/proxy;
+    fastcgi_temp_path {home}/fastcgi;
+    uwsgi_temp_path {home}/uwsgi;
+    scgi_temp_path {home}/scgi;
+    keepalive_timeout 60s;
+    keepalive_requests 1000000;
+    default_type application/json;
+    server {{
+        listen 127.0.0.1:{port} backlog=1024;
+        location /v1/send/ {{ return 200 '{{"code":0,"message":"OK"}}'; }}
+        location /unlogged/ {{ access_log off; return 200 '{{"code":0,"message":"OK"}}'; }}
+        {delayed}
+    }}
+}}
+"""
+_DELAYED = """location /slow/send/ {{ echo_sleep {delay}; echo -n '{{"code":0,"message":"OK"}}'; }}"""
+
+
+@dataclass(frozen=True)
+class Call:
+    """`at` is the time of the answer, in seconds since 1970."""
+
+    at: float
+    message_id: int
+
+
+class Stub:
+    """Without nginx it does not start, and stages that need it are left out."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._port = free_port()
+        self._program = program("nginx")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def unlogged_url(self) -> str:
+        return f"http://127.0.0.1:{self._port}/unlogged"
+
+    @property
+    def slow_url(self) -> str:
+        """Answers after DELAY_S."""
+        return f"http://127.0.0.1:{self._port}/slow"
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        if not self._program:
+            return self
+        self._home.mkdir()
+        delayed = _DELAYED.format(delay=DELAY_S) if ECHO.exists() else ""
+        module = f"load_module {ECHO};" if ECHO.exists() else ""
+        configuration = _CONFIGURATION.format(home=self._home, port=self._port, module=module, delayed=delayed)
+        (self._home / "nginx.conf").write_text(configuration)
+        command = [self._program, "-p", str(self._home), "-c", str(self._home / "nginx.conf")]
+        self._process = subprocess.Popen([*command, "-e", str(self._home / "error.log")])
+        until(self._answers, "nginx answers", within_s=10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process:
+            end(self._process)
+
+    def forget(self) -> None:
+        os.truncate(self._log, 0)
+
+    def logged(self) -> int:
+        """How many calls stand in the log; it is 0.1 s behind."""
+        return self._log.read_bytes().count(b"\n")
+
+    def calls(self) -> list[Call]:
+        """Raises BenchError where one was not answered with 200."""
+        lines = [line.split() for line in self._log.read_text().splitlines()]
+        if bad := [line for line in lines if line[2] != "200"]:
+            raise BenchError(f"{len(bad)} calls were refused by the stub: {bad[0]}")
+        return [Call(float(at), int(re.sub(r".*/", "", path))) for at, path, _ in lines]
+
+    def check(self, expected: Iterable[int]) -> None:
+        """Raises BenchError unless every message was called exactly once, and no other."""
+        calls, wanted = Counter(call.message_id for call in self.calls()), set(expected)
+        lost, repeated = wanted - calls.keys(), [each for each, times in calls.items() if times > 1]
+        strange = calls.keys() - wanted
+        if lost or repeated or strange:
+            raise BenchError(f"{len(lost)} messages lost, {len(repeated)} repeated, {len(strange)} never asked for")
+
+    @property
+    def _log(self) -> Path:
+        return self._home / "calls.log"
+
+    def _answers(self) -> bool:
+        with socket.socket() as connection:
+            return connection.connect_ex(("127.0.0.1", self._port)) == 0
