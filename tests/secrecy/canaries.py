@@ -42,4 +42,5 @@ class Canaries:
 
 def _decoded(words: Iterable[str]) -> Iterator[str]:
     for word in words:
-        yield base64.b64decode(word + "=" * (-len(word) % 4), validate=False).decode("latin-1")
+        whole = word[:-1] if len(word) % 4 == 1 else word  # one letter alone holds no byte
+        yield base64.b64decode(whole + "=" * (-len(whole) % 4), validate=False).decode("latin-1")

@@ -13,7 +13,7 @@ LOOK_EVERY_S = 0.2
 JOBS = "SELECT concat_ws(' ', task_name, args, lock, queueing_lock) FROM procrastinate_jobs"
 SESSIONS = """
     SELECT concat_ws(' ', application_name, query) FROM pg_stat_activity
-    WHERE datname = current_database() AND application_name <> 'the test'"""
+    WHERE datname = current_database() AND application_name LIKE 'mailing%'"""
 
 
 @dataclass

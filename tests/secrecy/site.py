@@ -105,7 +105,8 @@ class Processes:
         return httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False)
 
     async def kill(self, name: str) -> None:
-        self.running[name].kill()
+        with suppress(ProcessLookupError):  # the watchdog may have been quicker
+            self.running[name].kill()
         await self.running[name].wait()
 
     async def end(self) -> None:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from mailing.access.roles import Role
 from mailing.access.sessions import User
+from mailing.admin.door import SIGN_IN
 from mailing.admin.language import LANGUAGES, preferred, translations
 from mailing.zones import known_zone
 
@@ -50,8 +51,16 @@ def viewer_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
         user=connection.scope.get("user"),
         language=language if language in LANGUAGES else preferred(connection.headers.get("accept-language", "")),
         zone=zone if known_zone(zone) else connection.app.state.settings.report_timezone,
-        path=connection.url.path + (f"?{connection.url.query}" if connection.url.query else ""),
+        path=_path_of(connection),
     )
+
+
+def _path_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """What a provider's answer has in its address serves once and stands on no page: one begins again."""
+    path, query = connection.url.path, connection.url.query
+    if path.startswith(f"{SIGN_IN}/"):
+        return SIGN_IN
+    return f"{path}?{query}" if query else path
 
 
 def local(path: str) -> str:
