@@ -52,12 +52,14 @@ _RESOLUTIONS = text("""
     WHERE message_id = :id AND kind = 'message.resolved' ORDER BY id
 """)
 
-# A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page. Asked
+# A page of each status that occurs by message_listed, merged: as many probes, however deep the page. One that occurs no
+# more has left dead entries there, which a probe would walk for as long as a snapshot is open. Asked
 # for one status in the order of ids, the planner may walk the primary key instead, and all of it for a status that
 # hardly occurs; in the order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
 _PAGE = text(f"""
     SELECT {_COLUMNS} FROM (
         SELECT each.* FROM unnest(CAST(:statuses AS text[])) AS wanted (status)
+        JOIN mailing_counts k ON k.mailing_id = :mailing_id AND CAST(to_jsonb(k) ->> wanted.status AS bigint) > 0
         CROSS JOIN LATERAL (
             SELECT * FROM message
             WHERE mailing_id = :mailing_id AND (status, id) > (wanted.status, CAST(:cursor AS bigint))

@@ -1,7 +1,8 @@
-"""Phones and words of mailings that closed MAILING_RETENTION_DAYS ago are blanked, a slice a transaction.
+"""Phones and words of mailings that closed MAILING_RETENTION_DAYS ago are blanked, and what the gateway answered is
+deleted, a slice a transaction.
 
 What is left to do stands in the tables: after an interruption the next run begins the mailing anew, and reads over what
-is blank already. Counters, attempts and events stay.
+is blank already. Messages and counters stay (decision 21).
 """
 
 from msgspec.structs import replace
