@@ -8,7 +8,7 @@ RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up test fuzz chaos drills audit sbom check containers format lock
-.PHONY: help demo up test chaos drills check containers kubernetes format lock
+.PHONY: help demo up test chaos drills bench-growth check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ fuzz: .venv/.ready ## 10,000 and more cases against the API, whatever its docume
 
 chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages are sent; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.run $(ARGS)
+
+bench-growth: .venv/.ready ## what a message costs among 10,000 and among 100,000; ARGS="--largest 1M" or 10M; some minutes to hours
+	@PYTHONPATH=bench:tests $(RUN)python -m growth.run $(ARGS)
 
 drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)

@@ -8,7 +8,6 @@ from mailing.db import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.repository import Claimed, Result, Step, claim, record
 from mailing.messages.states import Status
-from mailing.sending.plan import plan_mailing
 from mailing.sending.send import BATCH
 
 ZONES = ("Europe/Kaliningrad", "Europe/Moscow", "Asia/Yekaterinburg", "Asia/Novosibirsk", "Asia/Vladivostok")
@@ -77,7 +76,3 @@ async def add_mailing(sessions: Sessions, *, tags: tuple[str, ...] = ()) -> int:
     async with transaction(sessions) as session:
         mailing_id: int = (await session.execute(_MAILING, {"tags": list(tags)})).scalar_one()
     return mailing_id
-
-
-async def plan(sessions: Sessions, mailing_id: int) -> None:
-    await plan_mailing(sessions, mailing_id)
