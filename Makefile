@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench fuzz chaos drills audit sbom wheel check containers kubernetes format lock
+.PHONY: help demo up test bench bench-growth fuzz chaos drills audit sbom wheel check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ fuzz: .venv/.ready ## 10,000 and more cases against the API, whatever its docume
 
 chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages are sent; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.run $(ARGS)
+
+bench-growth: .venv/.ready ## what a message costs among 10,000 and among 100,000; ARGS="--largest 1M" or 10M; some minutes to hours
+	@PYTHONPATH=tests $(RUN)python -m bench.growth.run $(ARGS)
 
 drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)

@@ -22,7 +22,8 @@ GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON tally TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- nobody erased is stored again
-GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_front
+    TO mailing_api, mailing_worker;
 
 -- The API: people's changes, and wake-ups for the worker. It writes no report.
 GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins make keys on their page
@@ -43,6 +44,7 @@ GRANT SELECT, INSERT, UPDATE (operator_code, tag, timezone, updated_at) ON clien
 GRANT SELECT, UPDATE, DELETE ON upload, upload_piece TO mailing_worker;
 GRANT SELECT, INSERT, DELETE ON upload_refusal TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_pace TO mailing_worker;
+GRANT DELETE ON attempt TO mailing_worker; -- of mailings that closed long ago
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, count_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it forgets old ones

@@ -121,6 +121,7 @@ async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing
     await add_waiting(engine, mailing_id, 2 * MOST_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
     for statement in (waiting._DUE, waiting._POSTPONED):  # noqa: SLF001 - their plans are the point
         found = await scans(engine, statement, analyse=analyse, mailing_id=mailing_id)
-        assert {node["Index Name"] for node in found} <= {"message_due", "message_waiting"}
+        of_messages = [node for node in found if node.get("Relation Name") == "message"]
+        assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_waiting"}
         assert all(read(node) <= MOST_COUNTED + 1 for node in found)
     assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MOST_COUNTED

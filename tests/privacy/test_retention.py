@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db
 from mailing.db import Sessions, transaction
+from mailing.messages import blanking
 from mailing.messages.blanking import blank_slice
 from mailing.messages.restored import Slice
 from mailing.messages.states import Status
@@ -15,10 +17,15 @@ from mailing.privacy import retention
 from mailing.privacy.repository import forget_events
 from mailing.privacy.retention import blank_old, forget_old_events
 from mailing.settings import Settings
+from plans import buffers, scans
 from roles import url_as
 from rows import add_client, add_mailing, add_messages, run, value
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
+ATTEMPTS = """
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)
+    SELECT id, mailing_id, attempt_no, now(), 5, 'accepted', '' FROM message WHERE attempts > 0
+    ON CONFLICT DO NOTHING"""
 PHONES = "SELECT count(*) FROM message WHERE mailing_id = :id AND phone IS NOT NULL"
 
 
@@ -57,6 +64,37 @@ async def test_after_the_days_phones_and_words_are_blank_and_everything_counted_
     story = (await api.get(f"/messages/{after['messages']['items'][0]['id']}/")).json()
     assert (story["phone"], story["text"]) == ("", "")
     assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.blanked'") == "retention"
+
+
+async def test_what_the_gateway_answered_goes_with_the_phones_and_the_number_of_calls_stays(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings, api: httpx.AsyncClient
+) -> None:
+    old, young = await closed(engine, days=31), await closed(engine, days=29, first_client=2000)
+    await run(engine, ATTEMPTS)
+    await blank_old(sessions, keeping)
+    assert await run(engine, "SELECT DISTINCT mailing_id FROM attempt") == [(young,)]
+    sent = (await api.get(f"/statistics/{old}/", params={"status": "sent"})).json()["messages"]["items"][0]
+    story = (await api.get(f"/messages/{sent['id']}/")).json()
+    assert (story["attempts"], story["history"]) == (1, [])
+
+
+@pytest.mark.parametrize("blanked_before", [False, True])
+async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
+    engine: AsyncEngine, blanked_before: bool
+) -> None:
+    """Pages looked at, and no table read from its beginning, with 3,000 and with 15,000 messages."""
+    cost = []
+    for number in range(1, 6):
+        mailing_id = await closed(engine, days=31, first_client=100_000 * number)
+        await add_messages(engine, mailing_id, ["sent"] * 3000, first_client=100_000 * number + 50)
+        await run(engine, ATTEMPTS)
+        if blanked_before:
+            await run(engine, "UPDATE message SET phone = NULL WHERE mailing_id < :id", id=mailing_id)
+        part: dict[str, Any] = {"mailing_id": mailing_id, "status": "sent", "after": 0, "count": 500}
+        read = await scans(engine, blanking._BLANK, **part)  # noqa: SLF001 - its plan is the point
+        assert not [node for node in read if node["Node Type"] == "Seq Scan"]
+        cost.append(await buffers(engine, blanking._BLANK, **part))  # noqa: SLF001
+    assert max(cost) <= cost[0] * 1.1 + 10, cost
 
 
 async def test_a_client_who_is_still_there_is_kept_but_not_shown_with_a_blanked_message(

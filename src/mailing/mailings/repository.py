@@ -141,21 +141,25 @@ class Needs(msgspec.Struct, frozen=True):
     """Pending messages whose opening has passed, or that no end will ever reach."""
 
 
-# Each EXISTS is one probe of message_due or message_closing. A closed mailing with pending messages is rare:
-# a call came back while it was being cancelled.
+# Each inner SELECT is one probe of message_due, from the front on, or of message_closing: its order binds it to that
+# one. For an EXISTS the planner took the wrong one, or read it whole for all mailings. A closed mailing with pending
+# messages is rare: a call came back while it was being cancelled.
 _NEEDS = text(f"""
     SELECT g.id,
         g.status = 'scheduled' AND g.starts_at <= now()
             OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision
             AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_LOST_S} s'),
         {MAY_CALL} AND (w.open_since IS NULL OR w.next_probe_at <= now())
-            AND g.status = 'running' AND now() < g.ends_at AND EXISTS (
-            SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
-            AND m.due_at <= now() AND m.closes_at > now()),
-        now() >= g.ends_at AND g.status <> 'scheduled' OR EXISTS (
-            SELECT FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now())
+            AND g.status = 'running' AND now() < g.ends_at AND (
+            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
+            AND (m.due_at, m.id) >= (f.due_at, f.id) AND m.due_at <= now() AND m.closes_at > now()
+            ORDER BY m.due_at, m.id LIMIT 1) IS NOT NULL,
+        now() >= g.ends_at AND g.status <> 'scheduled' OR (
+            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now()
+            ORDER BY m.closes_at LIMIT 1) IS NOT NULL
             OR c.pending + c.sending = 0 AND g.planned_revision = g.revision
-    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id CROSS JOIN gateway w
+    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_front f ON f.mailing_id = g.id
+    CROSS JOIN gateway w
     WHERE g.status IN ('scheduled', 'running', 'paused')
     UNION ALL
     SELECT g.id, false, false, true FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id

@@ -7,21 +7,22 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import unhurried
+from mailing.messages.front import FROM_FRONT
 from mailing.messages.repository import rows_moved
 from mailing.restoration.repository import restored
 
 # pending → cancelled (or unknown). What a worker is just claiming is passed over: its sender finds the mailing
 # cancelled. Index: message_due. A million in slices of 20,000: 28 s.
-_CANCEL = text("""
+_CANCEL = text(f"""
     WITH unsent AS (
-        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending'
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
         status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
         finished_at = now(), waiting = NULL, last_error = 'the mailing was cancelled'
     FROM unsent WHERE m.id = unsent.id
-""")
+""")  # noqa: S608 - composed from constants
 
 
 async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:

@@ -52,19 +52,34 @@ _RESOLUTIONS = text("""
     WHERE message_id = :id AND kind = 'message.resolved' ORDER BY id
 """)
 
-# A page of each status by message_listed, merged: as many probes as there are statuses, however deep the page. Asked
-# for one status in the order of ids, the planner may walk the primary key instead, and all of it for a status that
-# hardly occurs; in the order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
+# The next messages in each of these states, merged: a probe of message_listed for each that occurs. Asked for one
+# status in the order of ids, the planner may walk the primary key instead, and all of it for a status that hardly
+# occurs; in the order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
+_NEXT = """
+    SELECT each.* FROM unnest(ARRAY(
+        SELECT asked.status FROM mailing_counts k CROSS JOIN unnest(CAST(:statuses AS text[])) AS asked (status)
+        WHERE k.mailing_id = :mailing_id AND CAST(to_jsonb(k) ->> asked.status AS bigint) > 0
+            AND {which}
+    )) AS wanted (status)
+    CROSS JOIN LATERAL (
+        SELECT * FROM message
+        WHERE mailing_id = :mailing_id AND (status, id) > (wanted.status, CAST(:cursor AS bigint))
+          AND (status, id) <= (wanted.status, {last})
+        ORDER BY status, id LIMIT :count
+    ) each
+    ORDER BY each.id LIMIT :count
+"""
+_UNSENT = "asked.status IN ('pending', 'sending')"
+_ENDED = _NEXT.format(which=f"NOT {_UNSENT}", last=2**63 - 1)
+# What was sent has left dead entries under both states, for as long as a snapshot is open: none is met behind the page.
+_NOT_ENDED = _NEXT.format(
+    which=_UNSENT,
+    last=f"coalesce((SELECT max(id) FROM ended HAVING count(*) = :count), {2**63 - 1})",  # noqa: S608 - constants
+)
 _PAGE = text(f"""
+    WITH ended AS MATERIALIZED ({_ENDED})
     SELECT {_COLUMNS} FROM (
-        SELECT each.* FROM unnest(CAST(:statuses AS text[])) AS wanted (status)
-        CROSS JOIN LATERAL (
-            SELECT * FROM message
-            WHERE mailing_id = :mailing_id AND (status, id) > (wanted.status, CAST(:cursor AS bigint))
-              AND status <= wanted.status
-            ORDER BY status, id LIMIT :count
-        ) each
-        ORDER BY each.id LIMIT :count
+        (SELECT * FROM ended UNION ALL ({_NOT_ENDED})) ORDER BY id LIMIT :count
     ) m
     JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id CROSS JOIN gateway w
     ORDER BY m.id

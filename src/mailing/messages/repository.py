@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Answer
 from mailing.gateway.repository import MAY_CALL
+from mailing.messages.front import FROM_FRONT
 from mailing.messages.states import Status
 from mailing.restoration.repository import restored
 
@@ -64,8 +65,8 @@ _MAY_SEND = """
     AND (g.planned_revision = g.revision OR g.revision = 1)
 """
 
-# Index: message_due, no row filtered away but those whose opening has just passed; then the primary keys, whatever the
-# planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
+# Index: message_due from its front on, no row filtered away but those whose opening has just passed; then the primary
+# keys, whatever the planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
 _CLAIM = text(f"""
     UPDATE message m SET
         status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => {LEASE_S}),
@@ -75,7 +76,8 @@ _CLAIM = text(f"""
     FROM mailing g, client c, gateway w
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
-            WHERE mailing_id = :mailing_id AND status = 'pending' AND due_at <= now() AND closes_at > now()
+            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+              AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
         AND {MAY_CALL} AND (w.open_since IS NULL OR :probe)
@@ -221,16 +223,16 @@ async def reclaim_lost(session: AsyncSession, *, count: int, hold: bool, base_s:
 
 
 # pending → expired (or unknown): the end has come. Index: message_due.
-_EXPIRE_OF_MAILING = text("""
+_EXPIRE_OF_MAILING = text(f"""
     WITH late AS (
-        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending'
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
         status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'expired' END, finished_at = now(), waiting = NULL,
         last_error = concat_ws('; ', 'the mailing''s end was reached', m.last_error)
     FROM late WHERE m.id = late.id
-""")
+""")  # noqa: S608 - composed from constants
 
 
 async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:

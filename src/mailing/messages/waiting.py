@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.repository import State
+from mailing.messages.front import FROM_FRONT
 
 MOST_COUNTED = 10_000
 MOST_OPENINGS = 40  # the world has 38 different offsets
@@ -65,7 +66,7 @@ _POSTPONED = text(f"""
 # Those within their opening, and those whose opening has passed or is void. Index: message_due.
 _DUE = text(f"""
     SELECT count(*) FILTER (WHERE closes_at > now()), count(*) FILTER (WHERE closes_at <= now())
-    FROM (SELECT closes_at FROM message WHERE {_PENDING} AND due_at <= now()
+    FROM (SELECT closes_at FROM message WHERE {_PENDING} AND {FROM_FRONT} AND due_at <= now()
           ORDER BY due_at, id LIMIT {MOST_COUNTED} + 1) m
 """)  # noqa: S608 - composed from constants of this module
 

@@ -1,7 +1,8 @@
-"""Phones and words of mailings that closed MAILING_RETENTION_DAYS ago are blanked, and events of that age forgotten.
+"""Phones and words of mailings that closed MAILING_RETENTION_DAYS ago are blanked, what the gateway answered is
+deleted, and events of that age are forgotten. A slice a transaction.
 
-A slice a transaction. What is left to do stands in the tables: after an interruption the next run begins anew, and
-reads over what is done already. Counters and attempts stay.
+What is left to do stands in the tables: after an interruption the next run begins anew, and reads over what is done
+already. Messages and counters stay (decision 21).
 """
 
 from msgspec.structs import replace

@@ -1,0 +1,45 @@
+"""What people and programs read: each as a call of the product's own function, by name."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.clients.repository import list_clients
+from mailing.clients.search import FIRST, Search, search_clients
+from mailing.events.reading import Place, story
+from mailing.mailings.repository import MailingRepository, needs
+from mailing.messages.calls import recent_calls
+from mailing.messages.reading import message_story, messages_of, messages_of_client
+from mailing.messages.repository import reclaim_lost
+from mailing.messages.states import Status
+from mailing.statistics import repository as statistics
+
+LAST = 2**62
+LIMIT = 50
+
+Reading = Callable[[AsyncSession], Awaitable[object]]
+
+
+def readings(mailing_id: int, *, deep: int) -> Mapping[str, Reading]:
+    """Pages of 50; `deep` is a message and a client far behind the first page."""
+    late = Place(datetime.now(UTC), 0, 0, 0)
+    return {
+        "statistics of a mailing": lambda s: statistics.line(s, mailing_id),
+        "statistics of all": statistics.totals,
+        "a message's story": lambda s: message_story(s, deep),
+        "messages, first page": lambda s: messages_of(s, mailing_id, cursor=0, limit=LIMIT, status=None),
+        "messages, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=None),
+        "messages sent, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=Status.sent),
+        "messages of a client": lambda s: messages_of_client(s, deep, before=LAST, limit=LIMIT),
+        "clients, first page": lambda s: list_clients(s, {}, after=0, limit=LIMIT),
+        "clients of a tag, deep page": lambda s: list_clients(s, {"tag": "tag7"}, after=deep, limit=LIMIT),
+        "clients by end of phone": lambda s: search_clients(s, Search(ends="77"), place=FIRST, limit=LIMIT),
+        "mailings": lambda s: MailingRepository(session=s).after(0, limit=LIMIT),
+        "events of a mailing, first page": lambda s: story(s, "mailing_id", mailing_id, after=Place(), limit=LIMIT),
+        "events of a mailing, last page": lambda s: story(s, "mailing_id", mailing_id, after=late, limit=LIMIT),
+        "events of a client": lambda s: story(s, "client_id", deep, after=Place(), limit=LIMIT),
+        "the newest calls": recent_calls,
+        "the sweep's look": needs,
+        "the sweep's lost leases": lambda s: reclaim_lost(s, count=1000, hold=False, base_s=5, max_s=600),
+    }

@@ -1,0 +1,78 @@
+"""Whether a message costs the same among ten million as among ten thousand.
+
+    make bench-growth                                     # 10,000 and 100,000; some minutes
+    make bench-growth ARGS="--largest 1M --held 600 --json growth.json"
+
+For each size a fresh database: a mailing to everybody is planned and sent and stays; pages are read; a small mailing is
+sent beside it; then another to everybody while a snapshot is held open; at last a slice of retention. Pages (8 kB,
+looked at in the database) are what to compare: they are the same on every machine. Seconds stand beside them.
+"""
+
+import argparse
+import asyncio
+import json
+import platform
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.growth.cluster import cluster, drop_database, make_database
+from bench.growth.scenario import Scenario
+from server import Cluster
+
+SIZES = {
+    "2k": 2000,
+    "10k": 10_000,
+    "100k": 100_000,
+    "1M": 1_000_000,
+    "10M": 10_000_000,
+}  # 10M: 25 GB of disk, some hours
+
+
+def main() -> None:
+    options = _options()
+    sizes = list(SIZES)[1 : list(SIZES).index(options.largest) + 1] or ["2k"]  # which only shows that it runs
+    with cluster() as (own, settings):
+        print(
+            f"PostgreSQL: {own.kind}, {', '.join(settings)}; {platform.machine()}, Python {platform.python_version()}"
+        )
+        scenarios = [
+            asyncio.run(_measured(own, size, held_s=options.held if size == sizes[-1] else 0)) for size in sizes
+        ]
+    print(_table(sizes, scenarios))
+    if options.json:
+        options.json.write_text(
+            json.dumps({size: asdict(each)["costs"] for size, each in zip(sizes, scenarios, strict=True)}, indent=1)
+        )
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench-growth", description=__doc__)
+    parser.add_argument("--largest", choices=SIZES, default="100k", help="10M takes 25 GB of disk and hours")
+    parser.add_argument(
+        "--held", type=float, default=0, help="seconds, at least, that the snapshot is held open at the largest size"
+    )
+    parser.add_argument("--json", type=Path, help="where to write all figures")
+    return parser.parse_args()
+
+
+async def _measured(own: Cluster, size: str, *, held_s: float) -> Scenario:
+    name = f"growth_{size}".lower()
+    print(f"{size} messages", flush=True)
+    url = await make_database(own, name)
+    scenario = Scenario(SIZES[size], url, counts=own.kind != "embedded", held_s=held_s)
+    await scenario.run()
+    await drop_database(own, name)
+    return scenario
+
+
+def _table(sizes: list[str], scenarios: list[Scenario]) -> str:
+    """Pages, and in brackets microseconds."""
+    lines = [f"| | {' | '.join(sizes)} |", f"|---|{'---|' * len(sizes)}"]
+    for name in scenarios[-1].costs:
+        cells = [f"{cost.buffers:,.1f} ({cost.microseconds:,.0f})" for cost in (each.costs[name] for each in scenarios)]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
