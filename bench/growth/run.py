@@ -36,7 +36,8 @@ def main() -> None:
             f"PostgreSQL: {own.kind}, {', '.join(settings)}; {platform.machine()}, Python {platform.python_version()}"
         )
         scenarios = [
-            asyncio.run(_measured(own, size, held_s=options.held if size == sizes[-1] else 0)) for size in sizes
+            asyncio.run(_measured(own, size, options, held_s=options.held if size == sizes[-1] else 0))
+            for size in sizes
         ]
     print(_table(sizes, scenarios))
     if options.json:
@@ -51,15 +52,16 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--held", type=float, default=0, help="seconds, at least, that the snapshot is held open at the largest size"
     )
+    parser.add_argument("--fillfactor", type=int, help="of the table message, instead of the migration's")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     return parser.parse_args()
 
 
-async def _measured(own: Cluster, size: str, *, held_s: float) -> Scenario:
+async def _measured(own: Cluster, size: str, options: argparse.Namespace, *, held_s: float) -> Scenario:
     name = f"growth_{size}".lower()
     print(f"{size} messages", flush=True)
     url = await make_database(own, name)
-    scenario = Scenario(SIZES[size], url, counts=own.kind != "embedded", held_s=held_s)
+    scenario = Scenario(SIZES[size], url, own.kind != "embedded", held_s=held_s, fillfactor=options.fillfactor)
     await scenario.run()
     await drop_database(own, name)
     return scenario

@@ -33,6 +33,7 @@ class Scenario:
     url: str
     counts: bool
     held_s: float
+    fillfactor: int | None
     costs: dict[str, Cost] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -41,6 +42,8 @@ class Scenario:
         self._sessions, self._connection = db.sessions(engine), connection
         self._meter = Meter(connection, counts=self.counts)
         try:
+            if self.fillfactor:
+                await connection.execute(f"ALTER TABLE message SET (fillfactor = {self.fillfactor})")
             await add_clients(self._sessions, self.size)
             await connection.execute("VACUUM ANALYZE client")
             kept = await self._big_mailing()
@@ -58,7 +61,14 @@ class Scenario:
         mailing_id = await add_mailing(self._sessions)
         await self._note("fan-out", lambda: plan_mailing(self._sessions, mailing_id), per=self.size)
         await self._send(mailing_id, self.size, "")
+        await self._tell_sizes()
         return mailing_id
+
+    async def _tell_sizes(self) -> None:
+        """Bytes a message, of the table and of its indexes."""
+        row = await self._connection.fetchrow("SELECT pg_table_size('message'), pg_indexes_size('message')")
+        table, indexes = (round(size / self.size) for size in row)
+        print(f"  a message takes {table} bytes of the table and {indexes} of its indexes", flush=True)
 
     async def _send(self, mailing_id: int, size: int, prefix: str) -> None:
         sender, sample = Sender(self._sessions, mailing_id), min(SAMPLE, size // 2)

@@ -16,8 +16,8 @@ BEGIN
     RETURN NULL;
 END $$;
 
--- Exact only while the mailing's counters are locked: whoever made a message pending has committed then and is seen, or
--- comes later and lowers the new front. Where nothing is pending it is infinity. The walk is kept to message_due,
+-- Exact only while the mailing's counters are locked, and in READ COMMITTED, as everybody writes here: whoever made a
+-- message pending has committed then and is seen, or comes later and lowers the new front. Where nothing is pending it is infinity. The walk is kept to message_due,
 -- whatever the planner thinks of a mailing that it has no statistics of.
 CREATE FUNCTION raise_front(mailing bigint) RETURNS void LANGUAGE plpgsql
 SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$

@@ -90,7 +90,7 @@ async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
         await run(engine, ATTEMPTS)
         if blanked_before:
             await run(engine, "UPDATE message SET phone = NULL WHERE mailing_id < :id", id=mailing_id)
-        part: dict[str, Any] = {"mailing_id": mailing_id, "status": "sent", "after": 0, "count": 500}
+        part: dict[str, Any] = {"mailing_id": mailing_id, "status": "sent", "after": 0, "count": 3000}
         read = await scans(engine, blanking._BLANK, **part)  # noqa: SLF001 - its plan is the point
         assert not [node for node in read if node["Node Type"] == "Seq Scan"]
         cost.append(await buffers(engine, blanking._BLANK, **part))  # noqa: SLF001

@@ -71,7 +71,8 @@ _NEXT = """
 """
 _UNSENT = "asked.status IN ('pending', 'sending')"
 _ENDED = _NEXT.format(which=f"NOT {_UNSENT}", last=2**63 - 1)
-# What was sent has left dead entries under both states, for as long as a snapshot is open: none is met behind the page.
+# What was sent has left dead entries under both states, for as long as a snapshot is open: behind the page they are
+# walked in the index, but none of their rows is looked at.
 _NOT_ENDED = _NEXT.format(
     which=_UNSENT,
     last=f"coalesce((SELECT max(id) FROM ended HAVING count(*) = :count), {2**63 - 1})",  # noqa: S608 - constants
