@@ -85,7 +85,7 @@ class Proxy:
         writer.transport.abort()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection(self._url.hostname, self._url.port)
+        there, back = await self._connected()
         passing = self._passing
         forth = asyncio.create_task(self._forward(reader, back, passing))
         home = asyncio.create_task(self._forward(there, writer, passing))
@@ -96,6 +96,16 @@ class Proxy:
             home.cancel()
             await asyncio.gather(forth, home, return_exceptions=True)
             back.close()
+
+    async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Cancelled in the moment it was made, a connection is closed all the same."""
+        opening = asyncio.ensure_future(asyncio.open_connection(self._url.hostname, self._url.port))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            _, writer = await opening
+            writer.close()
+            raise
 
     async def _forward(
         self, source: asyncio.StreamReader, target: asyncio.StreamWriter, passing: asyncio.Event

@@ -59,7 +59,7 @@ def test_the_wheel_names_its_version_its_licence_and_its_command(wheel: Path) ->
         commands = archive.read(f"{home}/entry_points.txt").decode()
         assert f"{home}/licenses/LICENSE" in archive.namelist()
     assert (about["Name"], about["Version"], about["License-Expression"]) == ("mailing", __version__, "Apache-2.0")
-    assert about.get_all("Provides-Extra") == ["embedded"]
+    assert about.get_all("Provides-Extra") == ["embedded", "otel"]
     assert "mailing = mailing.cli:main" in commands
 
 

@@ -16,6 +16,7 @@ from chaos import scenarios
 from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
 from mailing.mailings.rules import Status
+from mailing.messages.front import FROM_FRONT
 from mailing.messages.repository import Claimed, Step, claim
 from mailing.sending.next_step import Moment, Policy, after_call
 from mailing.zones import zone_named
@@ -124,7 +125,7 @@ MUTANTS = (
         bug="a batch of outcomes is lost",
         scenario=scenarios.calm,
         invariant="I2",
-        patches=(sql(RECORD, "m.status = 'sending'", "false"),),
+        patches=(sql(RECORD, "m.status = d.was", "false"),),
     ),
     Mutant(
         bug="sent is written before the call",
@@ -176,6 +177,7 @@ MUTANTS = (
         patches=(
             sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sent' AND attempt_no = 1) AND"),
             sql(CLAIM, "waiting = NULL", "waiting = NULL, finished_at = NULL"),
+            sql(CLAIM, f"AND {FROM_FRONT}", ""),
         ),
         schema=(ANY_TRANSITION,),
     ),
@@ -259,6 +261,7 @@ MUTANTS = (
         invariant="I8",
         patches=(
             sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sending' AND attempt_no = 1) AND"),
+            sql(CLAIM, f"AND {FROM_FRONT}", ""),
         ),
     ),
     Mutant(

@@ -79,14 +79,14 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
 async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(
     campaign: Campaign, sessions: Sessions
 ) -> None:
-    """Triggers included: what PostgreSQL itself counted, for a batch alone and beside forty times as many sent ones."""
+    """Triggers included: what PostgreSQL itself counted, for a batch alone and beside 400 times as many sent ones."""
     await campaign.clients(2 * BATCH)
     await _insert_due_messages(campaign)
     alone = await _rows_read_by_a_batch(sessions)
     await campaign.rows("""
         INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, due_at, closes_at, phone, finished_at)
         SELECT 1, 1000000 + n, 'sent', 1, 1, now(), now() + interval '1 h', '79160000000', now()
-        FROM generate_series(1, 40 * 500) n RETURNING id""")
+        FROM generate_series(1, 400 * 500) n RETURNING id""")
     beside_many = await _rows_read_by_a_batch(sessions)
     assert alone >= BATCH
     assert beside_many <= 1.5 * alone

@@ -121,7 +121,8 @@ _LEFT_OUT = """
 
 # One statement a batch. A message whose lease was lost keeps its state; the attempt is remembered all the same, and
 # replaces what the sweep had assumed about it. What was cancelled or whose client left meanwhile does not wait again.
-# Index: message_pkey. Compared with a column of the results, not with the word, the state does not lead the planner to
+# Index: message_pkey, and client_pkey for what waits again: the LIMIT keeps the planner from joining all clients.
+# Compared with a column of the results, not with the word, the state does not lead the planner to
 # message_leased: by its statistics hardly a message is being sent, so it would look through all results for each one.
 _RECORD = text(f"""
     WITH result AS (
@@ -148,7 +149,9 @@ _RECORD = text(f"""
             WHEN r.ambiguous THEN 'unknown'
             ELSE 'cancelled' END AS next
         FROM mailing g CROSS JOIN result r JOIN message m ON m.id = r.id
-        LEFT JOIN client c ON c.id = CASE r.status WHEN 'pending' THEN m.client_id END
+        LEFT JOIN LATERAL (
+            SELECT * FROM client WHERE id = m.client_id AND r.status = 'pending' LIMIT 1
+        ) c ON true
         WHERE g.id = :mailing_id
     )
     UPDATE message m SET
