@@ -7,7 +7,7 @@ export UV_PYTHON_DOWNLOADS := never
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench bench-growth fuzz chaos drills audit sbom wheel check containers kubernetes format lock
+.PHONY: help demo up test test-heavy bench bench-growth fuzz chaos drills audit sbom wheel check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ up: .venv/.ready ## API, worker, embedded PostgreSQL and sandbox gateway until C
 
 test: .venv/.ready ## the whole test suite
 	@$(RUN)pytest -n auto $(ARGS)
+
+test-heavy: .venv/.ready ## what takes minutes each: seeded bugs, the search for secrets, the benchmarks' own tests
+	@$(RUN)pytest -n auto -m heavy $(ARGS)
 
 fuzz: .venv/.ready ## 10,000 and more cases against the API, whatever its documentation says; some minutes
 	@PYTHONPATH=tests $(RUN)python -m fuzz.run $(ARGS)

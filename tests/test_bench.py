@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(300)  # it makes a cluster of its own
 def test_a_quick_run_of_one_stage_writes_figures_and_a_table(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.run", "--quick", "--stage", "statements", "--directory", str(tmp_path)]

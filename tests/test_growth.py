@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.heavy
 def test_it_measures_a_mailing_from_the_fan_out_to_the_retention(tmp_path: Path) -> None:
     found = tmp_path / "found.json"
     env = os.environ | {"PYTHONPATH": str(ROOT / "tests")}

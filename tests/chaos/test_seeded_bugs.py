@@ -54,6 +54,7 @@ async def test_the_product_as_it_is_breaks_no_invariant(scenario: Scenario, stag
     assert await stage.violations() == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
 async def test_a_bug_is_found(
     mutant: Mutant, stage: Stage, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch

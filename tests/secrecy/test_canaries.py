@@ -60,6 +60,7 @@ async def stage(settings: Settings, database_url: str, engine: AsyncEngine, tmp_
             await asyncio.gather(*(api.aclose() for api in apis))
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(600)  # a minute of work; the rest is patience with a busy machine
 async def test_no_secret_phone_or_text_turns_up_where_it_must_not(stage: Stage, sessions: Sessions) -> None:
     canaries, people, processes = stage.canaries, stage.people, stage.processes
