@@ -63,6 +63,7 @@ def test_the_wheel_names_its_version_its_licence_and_its_command(wheel: Path) ->
     assert "mailing = mailing.cli:main" in commands
 
 
+@pytest.mark.heavy
 async def test_installed_alone_it_plays_the_demo_and_serves_api_documentation_and_admin_page(
     wheel: Path, passable: Path
 ) -> None:

@@ -48,6 +48,7 @@ def stage(api: httpx.AsyncClient, sessions: Sessions, gateway: Gateway, ledger: 
     return Stage(Campaign(api, sessions), gateway, ledger, settings, _working)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("scenario", dict.fromkeys(mutant.scenario for mutant in MUTANTS), ids=lambda s: s.__name__)
 async def test_the_product_as_it_is_breaks_no_invariant(scenario: Scenario, stage: Stage) -> None:
     await scenario(stage)

@@ -324,6 +324,7 @@ def test_no_zone_has_ever_changed_its_offset_twice_in_less_than_six_days() -> No
         assert all(b - a >= 6 * DAY for a, b in pairwise(sorted({*listed, *seen}))), name
 
 
+@pytest.mark.heavy
 def test_every_transition_of_every_zone_agrees_with_a_clock_read_every_minute() -> None:
     """Transitions alike in both offsets and in local time of day are swept once: a window sees nothing else of a
     zone within the horizon, as the next transition is six days away or more.
