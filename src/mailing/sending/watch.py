@@ -39,15 +39,14 @@ class Watch:
 
     def allows(self, message: Claimed, clock: DatabaseClock) -> bool:
         """Everything that may have changed since the claim. `clock` was read with the claim."""
-        lease_left_s = clock.at + LEASE_S - SPARE_LEASE_S - time.monotonic()
-        checked_ago_s = time.monotonic() - max(clock.at, self._checked_at)
+        now = time.monotonic()
         return (
             message.id not in self._withdrawn
             and not self._desk.stopping.is_set()
             and self._desk.gate.is_open(probe=message.probe)
-            and checked_ago_s <= STALE_S
-            and lease_left_s >= self._desk.timeout_s
-            and time_left_s(message, clock) >= LEAST_CALL_S
+            and now - max(clock.at, self._checked_at) <= STALE_S
+            and clock.at + LEASE_S - SPARE_LEASE_S - now >= self._desk.timeout_s
+            and clock.at_local(message.closes_at) - now >= LEAST_CALL_S
         )
 
     async def keep(self, over: asyncio.Event) -> None:
@@ -71,4 +70,4 @@ class Watch:
 
 
 def time_left_s(message: Claimed, clock: DatabaseClock) -> float:
-    return (message.closes_at - clock.now()).total_seconds()
+    return clock.at_local(message.closes_at) - time.monotonic()
