@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from mailing import crashpoints, queue, tracing
 from mailing.db import TROUBLE, DatabaseClock, transaction
 from mailing.gateway.gate import Closed, Pass
@@ -67,8 +69,12 @@ async def _pass_on(desk: Desk, mailing_id: int, lane: int) -> None:
 
 async def _begin(desk: Desk, mailing_id: int, lane: int) -> "Run | None":
     async with transaction(desk.sessions) as session:
-        mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=Status.running)
+        mailing = await _running(session, mailing_id)
         return Run(desk, mailing, await texts(session, mailing_id), lane) if mailing else None
+
+
+async def _running(session: AsyncSession, mailing_id: int) -> Mailing | None:
+    return await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=Status.running)
 
 
 async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
@@ -85,7 +91,7 @@ async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
 
 
 class Run:
-    """One slice of one mailing.
+    """One slice of one mailing, or several where nobody else wants a turn and the mailing was not edited.
 
     `more` tells whether messages were left due, `closed` that nothing may be sent, `next_due` when to come back.
     """
@@ -121,12 +127,16 @@ class Run:
 
     async def _claim_until_dry(self, calls: asyncio.TaskGroup) -> bool:
         until = time.monotonic() + SLICE_S
-        while time.monotonic() < until:
+        while True:
             room = await self._desk.capacity.take(BATCH)
             claimed: list[Claimed] = []
             try:
                 if self._desk.stopping.is_set():
                     return True
+                if time.monotonic() >= until:
+                    if self._desk.crowded or not await self._is_as_it_was():
+                        return True
+                    until = time.monotonic() + SLICE_S
                 claimed, at = await self._claim_if_open(room)
             except TROUBLE as error:  # the calls under way go on, and are recorded when it is back
                 logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
@@ -137,6 +147,12 @@ class Run:
                 return False
             self._hand_out(claimed, DatabaseClock(claimed[0].claimed_at, at), calls)
         return True
+
+    async def _is_as_it_was(self) -> bool:
+        """Then the next slice follows at once: a new run would wait until all calls of this one have ended."""
+        async with transaction(self._desk.sessions) as session:
+            mailing = await _running(session, self._mailing.id)
+        return mailing is not None and mailing.revision == self._mailing.revision
 
     def _hand_out(self, claimed: Sequence[Claimed], clock: DatabaseClock, calls: asyncio.TaskGroup) -> None:
         """To as many callers as there are connections: a task for each message would cost as much as half its call."""
@@ -199,14 +215,14 @@ class Run:
     async def _deal_with(self, message: Claimed, batch: Calls) -> None:
         try:
             result = await self._call(message, batch.clock)
+            if result.answer:
+                batch.answered(result.answer.outcome.value)
+            if result.step.status is MessageStatus.pending:
+                self._come_back(result.step.due_at)
+                self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
+            self._results.append(result)
         finally:
             self._over_with(message, batch)
-        if result.answer:
-            batch.answered(result.answer.outcome.value)
-        if result.step.status is MessageStatus.pending:
-            self._come_back(result.step.due_at)
-            self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
-        self._results.append(result)
 
     async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
         call = Call(self._desk, self._watch, message, clock)

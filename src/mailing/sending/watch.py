@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from mailing.db import TROUBLE, DatabaseClock, transaction
+from mailing.db import TROUBLE, DatabaseClock
+from mailing.gateway.repository import alone
 from mailing.log import get
 from mailing.messages.repository import LEASE_S, Claimed, still_allowed
 from mailing.sending.desk import Desk
@@ -59,7 +60,7 @@ class Watch:
     async def _recheck(self) -> None:
         at, waiting = time.monotonic(), dict(self._waiting)
         try:
-            async with transaction(self._desk.sessions) as session:
+            async with alone(self._desk.sessions) as session:
                 probes = [message.id for message in waiting.values() if message.probe]
                 allowed = await still_allowed(session, list(waiting), probes=probes)
         except TROUBLE as error:
