@@ -1,7 +1,7 @@
 """A mailing's due messages through the gateway: claim a batch, let go of the database, call, record in bulk.
 
-The three go on side by side for a slice of time. Nothing here is needed to be right after a crash: a claim is a
-lease, and whoever loses it finds that its results no longer count.
+The three go on side by side. Nothing here is needed to be right after a crash: a claim is a lease, and whoever loses
+it finds that its results no longer count.
 """
 
 import asyncio
@@ -155,7 +155,7 @@ class Run:
         return mailing is not None and mailing.revision == self._mailing.revision
 
     def _hand_out(self, claimed: Sequence[Claimed], clock: DatabaseClock, calls: asyncio.TaskGroup) -> None:
-        """To as many callers as there are connections: a task for each message would cost as much as half its call."""
+        """To as many callers as there are connections, instead of a task for each message."""
         self._watch.add(claimed)
         batch = Calls(len(claimed), clock)
         self._claimed.extend((message, batch) for message in claimed)
