@@ -94,8 +94,8 @@ class Proxy:
         finally:
             forth.cancel()
             home.cancel()
+            back.close()  # before anything is waited for: that may be cancelled
             await asyncio.gather(forth, home, return_exceptions=True)
-            back.close()
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Cancelled in the moment it was made, a connection is closed all the same."""

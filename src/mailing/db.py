@@ -46,7 +46,11 @@ class DatabaseClock:
     at: float
 
     def now(self) -> datetime:
-        return self.read + timedelta(seconds=time.monotonic() - self.at)
+        return self.instant(time.monotonic())
+
+    def instant(self, local: float) -> datetime:
+        """Of a monotonic time."""
+        return self.read + timedelta(seconds=local - self.at)
 
     def at_local(self, instant: datetime) -> float:
         """The monotonic time of an instant."""

@@ -10,22 +10,29 @@ from mailing.sending.desk import Desk
 from mailing.sending.watch import Watch, time_left_s
 from mailing.tallies import GATE_SECONDS
 
-OVERDUE_S = 5.0  # beyond its deadline: no call takes so long in a process that runs
+# Beyond its deadline: no call takes so long in a process that runs. One that was frozen finds all its calls overdue,
+# and that says nothing about the gateway.
+OVERDUE_S = 5.0
 
 
 class Call:
     """Whether it may be made is asked before a connection is, and once more when there is one."""
 
     def __init__(self, desk: Desk, watch: Watch, message: Claimed, clock: DatabaseClock) -> None:
-        self.started_at: datetime = clock.now()
+        self._began_at = time.monotonic()
         self._desk = desk
         self._watch = watch
         self._message = message
         self._clock = clock
 
     @property
-    def duration_ms(self) -> int:
-        return int((self._clock.now() - self.started_at).total_seconds() * 1000)
+    def started_at(self) -> datetime:
+        """By the database's clock."""
+        return self._clock.instant(self._began_at)
+
+    @property
+    def lasted_s(self) -> float:
+        return time.monotonic() - self._began_at
 
     async def make(self, text: str) -> Answer | None:
         """None: it was withdrawn, too late, or sending is stopped, and not a byte was written."""
@@ -36,15 +43,11 @@ class Call:
         answer = await self._desk.gateway.send(
             message.id, phone=message.phone, text=text, time_left_s=left_s, begin=self._begin
         )
-        if answer and not self._slept:
+        lasted_s = self.lasted_s
+        if answer and lasted_s <= self._desk.timeout_s + OVERDUE_S:
             self._desk.gate.tell(answer, probe=message.probe)
-            self._desk.tallies.called(answer.outcome, self.duration_ms / 1000)
+            self._desk.tallies.called(answer.outcome, lasted_s)
         return answer
-
-    @property
-    def _slept(self) -> bool:
-        """A process that was frozen finds all its calls overdue: that says nothing about the gateway."""
-        return self.duration_ms > (self._desk.timeout_s + OVERDUE_S) * 1000
 
     async def _begin(self) -> bool:
         """Without the database nobody can say whose turn it is; the other calls go on."""
@@ -53,6 +56,6 @@ class Call:
             await self._desk.gate.turn(self._message.id)
         except TROUBLE:
             return False
-        self._desk.tallies.add(GATE_SECONDS, "call", value=time.monotonic() - waits_since)
-        self.started_at = self._clock.now()
+        self._began_at = time.monotonic()
+        self._desk.tallies.add(GATE_SECONDS, "call", value=self._began_at - waits_since)
         return self._watch.allows(self._message, self._clock)

@@ -3,12 +3,14 @@
 from collections import Counter
 
 from mailing import tracing
+from mailing.db import DatabaseClock
 
 
 class Calls:
-    """From the claim until the last of `messages` is dealt with."""
+    """From the claim until the last of `messages` is dealt with. `clock` was read with the claim."""
 
-    def __init__(self, messages: int) -> None:
+    def __init__(self, messages: int, clock: DatabaseClock) -> None:
+        self.clock = clock
         self._left = messages
         self._counts = Counter(messages=messages)
         self._span = tracing.begin("calls")

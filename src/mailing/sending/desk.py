@@ -11,11 +11,12 @@ from mailing.sending.next_step import Policy
 from mailing.tallies import Tallies
 
 HELD_S = 0.5
+MEASURED_S = 0.25  # all connections answering in one such moment tell no higher pace than what is held at least
 MOST_HELD = 3000
 
 
 class Capacity:
-    """How many claimed messages the process may hold: about half a second's work at the pace of the last second.
+    """How many claimed messages the process may hold: about half a second's work at the pace it has.
 
     More would lie under their leases while a slow gateway crawls; fewer would leave its connections idle between two
     claims. Whoever asks first is served first, so a small mailing waits for one claim of a big one at most.
@@ -49,7 +50,7 @@ class Capacity:
         self._done += 1
         self.give_back(1)
         elapsed = time.monotonic() - self._measured_at
-        if elapsed >= 1:
+        if elapsed >= MEASURED_S:
             self._limit = min(max(self._least, int(self._done / elapsed * HELD_S)), MOST_HELD)
             self._done, self._measured_at = 0, time.monotonic()
 

@@ -1,16 +1,18 @@
 """A mailing's due messages through the gateway: claim a batch, let go of the database, call, record in bulk.
 
-The three go on side by side for a slice of time. Nothing here is needed to be right after a crash: a claim is a
-lease, and whoever loses it finds that its results no longer count.
+The three go on side by side. Nothing here is needed to be right after a crash: a claim is a lease, and whoever loses
+it finds that its results no longer count.
 """
 
 import asyncio
 import random
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import crashpoints, queue, tracing
 from mailing.db import TROUBLE, DatabaseClock, transaction
@@ -67,8 +69,12 @@ async def _pass_on(desk: Desk, mailing_id: int, lane: int) -> None:
 
 async def _begin(desk: Desk, mailing_id: int, lane: int) -> "Run | None":
     async with transaction(desk.sessions) as session:
-        mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=Status.running)
+        mailing = await _running(session, mailing_id)
         return Run(desk, mailing, await texts(session, mailing_id), lane) if mailing else None
+
+
+async def _running(session: AsyncSession, mailing_id: int) -> Mailing | None:
+    return await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=Status.running)
 
 
 async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
@@ -85,7 +91,7 @@ async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
 
 
 class Run:
-    """One slice of one mailing.
+    """One slice of one mailing, or several where nobody else wants a turn and the mailing was not edited.
 
     `more` tells whether messages were left due, `closed` that nothing may be sent, `next_due` when to come back.
     """
@@ -100,6 +106,8 @@ class Run:
         self._lane = lane
         self._offered = False  # the next lane
         self._watch = Watch(desk)
+        self._claimed: deque[tuple[Claimed, Calls]] = deque()
+        self._callers = 0
         self._results: list[Result] = []
         self._over = asyncio.Event()
 
@@ -113,16 +121,22 @@ class Run:
                     self.more = await self._claim_until_dry(calls)
             finally:
                 self._over.set()
+                while self._claimed:
+                    self._over_with(*self._claimed.popleft())
         return self.more
 
     async def _claim_until_dry(self, calls: asyncio.TaskGroup) -> bool:
         until = time.monotonic() + SLICE_S
-        while time.monotonic() < until:
+        while True:
             room = await self._desk.capacity.take(BATCH)
             claimed: list[Claimed] = []
             try:
                 if self._desk.stopping.is_set():
                     return True
+                if time.monotonic() >= until:
+                    if self._desk.crowded or not await self._is_as_it_was():
+                        return True
+                    until = time.monotonic() + SLICE_S
                 claimed, at = await self._claim_if_open(room)
             except TROUBLE as error:  # the calls under way go on, and are recorded when it is back
                 logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
@@ -131,14 +145,33 @@ class Run:
                 self._desk.capacity.give_back(room - len(claimed))
             if not claimed:
                 return False
-            self._watch.add(claimed)
-            batch = Calls(len(claimed))
-            for message in claimed:
-                task = calls.create_task(self._deal_with(message, DatabaseClock(message.claimed_at, at), batch))
-                task.add_done_callback(partial(self._over_with, message, batch))
+            self._hand_out(claimed, DatabaseClock(claimed[0].claimed_at, at), calls)
         return True
 
-    def _over_with(self, message: Claimed, batch: Calls, _: asyncio.Task[None]) -> None:
+    async def _is_as_it_was(self) -> bool:
+        """Then the next slice follows at once: a new run would wait until all calls of this one have ended."""
+        async with transaction(self._desk.sessions) as session:
+            mailing = await _running(session, self._mailing.id)
+        return mailing is not None and mailing.revision == self._mailing.revision
+
+    def _hand_out(self, claimed: Sequence[Claimed], clock: DatabaseClock, calls: asyncio.TaskGroup) -> None:
+        """To as many callers as there are connections, instead of a task for each message."""
+        self._watch.add(claimed)
+        batch = Calls(len(claimed), clock)
+        self._claimed.extend((message, batch) for message in claimed)
+        for _ in range(min(len(self._claimed), self._desk.gateway.concurrency - self._callers)):
+            self._callers += 1
+            calls.create_task(self._call_until_none_is_left())
+
+    async def _call_until_none_is_left(self) -> None:
+        """Side by side with the callers of other mailings: whoever has waited longest for a slot has the next one."""
+        while self._claimed:
+            async with self._desk.slots:
+                if self._claimed:
+                    await self._deal_with(*self._claimed.popleft())
+        self._callers -= 1
+
+    def _over_with(self, message: Claimed, batch: Calls) -> None:
         """However it ended: what an aborted run went on holding, the process could never claim again."""
         self._watch.remove(message)
         self._desk.capacity.done()
@@ -179,25 +212,26 @@ class Run:
         crashpoints.reached("claim.after")
         return claimed, at
 
-    async def _deal_with(self, message: Claimed, clock: DatabaseClock, batch: Calls) -> None:
-        async with self._desk.slots:
-            result = await self._call(message, clock)
-        if result.answer:
-            batch.answered(result.answer.outcome.value)
-        if result.step.status is MessageStatus.pending:
-            self._come_back(result.step.due_at)
-            self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
-        self._results.append(result)
+    async def _deal_with(self, message: Claimed, batch: Calls) -> None:
+        try:
+            result = await self._call(message, batch.clock)
+            if result.answer:
+                batch.answered(result.answer.outcome.value)
+            if result.step.status is MessageStatus.pending:
+                self._come_back(result.step.due_at)
+                self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
+            self._results.append(result)
+        finally:
+            self._over_with(message, batch)
 
     async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
         call = Call(self._desk, self._watch, message, clock)
         answer = await call.make(self._wordings[message.text_revision])
-        self._watch.remove(message)
         moment = self._moment(message, clock)
         if answer is None:
             return Result(message=message, step=not_called(message, moment))
         step = after_call(answer, message, self._desk.policy, moment)
-        started_at, duration_ms = call.started_at, call.duration_ms
+        started_at, duration_ms = call.started_at, int(call.lasted_s * 1000)
         return Result(message=message, step=step, answer=answer, started_at=started_at, duration_ms=duration_ms)
 
     def _moment(self, message: Claimed, clock: DatabaseClock) -> Moment:
@@ -210,11 +244,13 @@ class Run:
             self.next_due = due
 
     async def _record_until_over(self) -> None:
+        """Together what came in RECORD_EVERY_S: a handful at a time would cost a transaction each."""
         over = False
-        while not over or self._results:
+        while not over:
             over = await _happens(self._over, within_s=RECORD_EVERY_S)
-            while self._results:
-                batch, self._results = self._results[:BATCH], self._results[BATCH:]
+            results, self._results = self._results, []
+            for first in range(0, len(results), BATCH):
+                batch = results[first : first + BATCH]
                 with tracing.step("record") as span:
                     span.tell(messages=len(batch))
                     await self._record(batch)

@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from mailing.db import TROUBLE, DatabaseClock, transaction
+from mailing.db import TROUBLE, DatabaseClock
+from mailing.gateway.repository import alone
 from mailing.log import get
 from mailing.messages.repository import LEASE_S, Claimed, still_allowed
 from mailing.sending.desk import Desk
@@ -39,15 +40,14 @@ class Watch:
 
     def allows(self, message: Claimed, clock: DatabaseClock) -> bool:
         """Everything that may have changed since the claim. `clock` was read with the claim."""
-        lease_left_s = clock.at + LEASE_S - SPARE_LEASE_S - time.monotonic()
-        checked_ago_s = time.monotonic() - max(clock.at, self._checked_at)
+        now = time.monotonic()
         return (
             message.id not in self._withdrawn
             and not self._desk.stopping.is_set()
             and self._desk.gate.is_open(probe=message.probe)
-            and checked_ago_s <= STALE_S
-            and lease_left_s >= self._desk.timeout_s
-            and time_left_s(message, clock) >= LEAST_CALL_S
+            and now - max(clock.at, self._checked_at) <= STALE_S
+            and clock.at + LEASE_S - SPARE_LEASE_S - now >= self._desk.timeout_s
+            and clock.at_local(message.closes_at) - now >= LEAST_CALL_S
         )
 
     async def keep(self, over: asyncio.Event) -> None:
@@ -60,7 +60,7 @@ class Watch:
     async def _recheck(self) -> None:
         at, waiting = time.monotonic(), dict(self._waiting)
         try:
-            async with transaction(self._desk.sessions) as session:
+            async with alone(self._desk.sessions) as session:
                 probes = [message.id for message in waiting.values() if message.probe]
                 allowed = await still_allowed(session, list(waiting), probes=probes)
         except TROUBLE as error:
@@ -71,4 +71,4 @@ class Watch:
 
 
 def time_left_s(message: Claimed, clock: DatabaseClock) -> float:
-    return (message.closes_at - clock.now()).total_seconds()
+    return clock.at_local(message.closes_at) - time.monotonic()

@@ -1,0 +1,86 @@
+"""What keeps the connections of one worker busy, and what that costs the database."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+
+from mailing.sending import send
+from mailing.sending.send import RECORD_EVERY_S
+from mailing.settings import Settings
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+PARTS = {
+    "claim": "UPDATE message m SET\n        status = 'sending'",
+    "record": "INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms",
+    "begin": "FROM mailing_text",
+}
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Statements of the dispatch, of all engines in this process."""
+    executed: Counter[str] = Counter()
+
+    def count(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        executed.update(part for part, words in PARTS.items() if words in statement)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        yield executed
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+
+
+async def test_results_wait_for_each_other_and_are_recorded_together(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    """However fast or slow the machine is: answers come one by one all the time, and one record takes many."""
+    await campaign.clients(2000)
+    await sandbox.behave(latency_s=0.05)
+    with counting() as executed:
+        async with working(settings):
+            began_at = time.monotonic()
+            assert await campaign.finished(await campaign.mailing()) == {"planned": 2000, "sent": 2000}
+            lasted_s = time.monotonic() - began_at
+    assert 1 <= executed["record"] <= lasted_s / RECORD_EVERY_S + executed["begin"]
+    assert executed["claim"] <= 2000 / settings.gateway_concurrency + executed["begin"] + 2
+
+
+async def test_a_mailing_alone_goes_on_after_its_slice_without_waiting_for_its_calls(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "SLICE_S", 0.05)
+    await campaign.clients(400)
+    await sandbox.behave(latency_s=0.05)
+    with counting() as executed:
+        async with working(replace(settings, gateway_concurrency=8)):
+            mailing = await campaign.mailing()
+            await campaign.until(lambda: _begun(campaign, mailing))
+            before = executed.copy()
+            assert await campaign.finished(mailing) == {"planned": 400, "sent": 400}
+    assert executed["claim"] - before["claim"] >= 5, "there was more than one slice"
+    assert executed["begin"] - before["begin"] <= 2
+
+
+async def test_an_edit_ends_the_slice_and_what_waits_again_is_decided_by_the_new_rules(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "SLICE_S", 0.05)
+    await campaign.clients(300)
+    await sandbox.behave(latency_s=0.05, error_500=0.2, seed=5)
+    async with working(replace(settings, gateway_concurrency=8)):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _begun(campaign, mailing))
+        (await campaign.api.patch(f"/mailings/{mailing}/", json={"text": "second"})).raise_for_status()
+        assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
+    assert {item["text"] for item in await sandbox.ledger()} == {"hello", "second"}
+
+
+async def _begun(campaign: Campaign, mailing: int) -> bool:
+    return (await campaign.counts(mailing)).get("sent", 0) >= 20
