@@ -38,7 +38,7 @@ from mailing.restoration.lookout import looking_out
 from mailing.serving import PunctualBodies
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller, provide_reads
+from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
 
 POOL_SIZE = 10
 LIMIT_S = 10  # of a statement
@@ -78,11 +78,7 @@ def create_app(settings: Settings) -> Litestar:
         guards=[admit],
         middleware=[Idempotency],
         before_request=begin,
-        dependencies={
-            "session": Provide(provide_session),
-            "reads": Provide(provide_reads),
-            "caller": Provide(provide_caller),
-        },
+        dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
     page = Page()

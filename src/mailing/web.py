@@ -11,7 +11,6 @@ from litestar import Request, Response
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.connection import ASGIConnection
 from litestar.constants import RESERVED_KWARGS
-from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.dto._backend import DTOBackend
@@ -28,7 +27,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import db, errors
+from mailing import errors
 from mailing.errors import FieldError
 from mailing.parsing import parse
 
@@ -42,7 +41,6 @@ PROBLEM_JSON = "application/problem+json"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 MAX_ID = 2**53 - 1  # where whole numbers in JavaScript end; the database's go on to 2**63
 Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
-Reads = NamedDependency[db.Reads]  # `provide_reads`
 Caller = NamedDependency[str]  # `provide_caller`
 # A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
@@ -88,12 +86,6 @@ def encode_cursor(value: int) -> str:
 def decode_cursor(cursor: str | None) -> int:
     """The id after which the page begins; 0 without a cursor. The parameter `Cursor` lets no other text through."""
     return int.from_bytes(base64.urlsafe_b64decode(f"{cursor}="), "big") if cursor else 0
-
-
-async def provide_reads(state: State) -> db.Reads:
-    """For a handler that reads and no more: no session is opened."""
-    reads: db.Reads = state.reads
-    return reads
 
 
 async def provide_caller(request: Request[str, Any, Any]) -> str:

@@ -10,7 +10,7 @@ from litestar.openapi import OpenAPIConfig
 from clients.asking import MOSCOW, bad_fields, created
 from mailing.clients.routes import clients
 from mailing.idempotency import provide_session
-from mailing.web import MAX_ID, provide_caller, provide_reads
+from mailing.web import MAX_ID, provide_caller
 
 
 async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:
@@ -196,11 +196,7 @@ async def test_without_a_key_nothing_is_told(api: httpx.AsyncClient) -> None:
 
 
 def documented() -> dict[str, Any]:
-    dependencies = {
-        "session": Provide(provide_session),
-        "reads": Provide(provide_reads),
-        "caller": Provide(provide_caller),
-    }
+    dependencies = {"session": Provide(provide_session), "caller": Provide(provide_caller)}
     api = Router("/mailing/api", route_handlers=[clients], dependencies=dependencies)
     config = OpenAPIConfig(title="clients", version="1", use_handler_docstrings=True)
     return Litestar([api], openapi_config=config).openapi_schema.to_schema()

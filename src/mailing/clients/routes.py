@@ -16,7 +16,7 @@ from mailing.clients.repository import ClientRepository, list_clients, read_clie
 from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
-from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Reads, Session, decode_cursor, documented, page
+from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
 
 IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
 CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
@@ -47,7 +47,7 @@ PhoneFilter = Annotated[
 
 @get(summary="List clients", operation_id="list_clients", responses=documented(400))
 async def list_(
-    reads: Reads,
+    state: State,
     tag: TagFilter = None,
     operator_code: OperatorCodeFilter = None,
     phone: PhoneFilter = None,
@@ -57,7 +57,7 @@ async def list_(
     """In the order of their ids. Filters narrow each other down; a page costs the same however deep it lies."""
     given = {"tag": tag, "operator_code": operator_code, "phone": phone}
     filters = {name: value for name, value in given.items() if value is not None}
-    return page(await list_clients(reads, filters, after=decode_cursor(cursor), limit=limit), limit)
+    return page(await list_clients(state.reads, filters, after=decode_cursor(cursor), limit=limit), limit)
 
 
 @post(
@@ -75,8 +75,8 @@ async def create(session: Session, data: JSONBody[ClientIn], caller: Caller) -> 
 
 
 @get("/{client_id:int}", summary="Read a client", operation_id="read_client", responses=documented(400, 404))
-async def read(reads: Reads, client_id: FromPath[Id]) -> ClientOut:
-    return await read_client(reads, client_id)
+async def read(state: State, client_id: FromPath[Id]) -> ClientOut:
+    return await read_client(state.reads, client_id)
 
 
 @put(
