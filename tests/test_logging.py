@@ -1,9 +1,11 @@
 """One line about each request and each job, and a page that names everything that is ever logged."""
 
 import ast
+import io
 import logging
 import re
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import httpx
@@ -13,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from logs import Lines, logged
 from mailing.app import create_app
-from mailing.log import get
+from mailing.log import configure, get
 from mailing.masking import Masking
 from mailing.settings import Settings, secrets_of
 from rows import add_mailing, value
@@ -167,3 +169,12 @@ def test_a_line_from_a_library_goes_the_same_way(lines: Lines) -> None:
     logging.getLogger("procrastinate.worker").error("Job for %s failed", "79161234567")
     structlog.get_logger("x").info("after it")
     assert [line["event"] for line in lines()] == ["Job for 7916***4567 failed", "after it"]
+
+
+def test_a_line_that_cannot_be_written_is_lost_and_nothing_else_with_it(settings: Settings) -> None:
+    with logged(settings):
+        full = io.StringIO()
+        full.close()
+        with redirect_stderr(full):
+            configure(level="info", style="json")
+        get(__name__).info("request")

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import asyncpg
 import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
 from mailing import app, connections
+from mailing.access import keys
+from mailing.db import Reads, Sessions, transaction
 from mailing.settings import Settings
 from proxy import proxy
 from rows import add_mailing, value
@@ -44,6 +47,46 @@ async def test_a_database_that_vanished_is_answered_503_and_the_pool_is_good_whe
             assert await statuses(api, app.POOL_SIZE + 1) == {503}
         between.forget()
         assert await statuses(api, app.POOL_SIZE) == {201}
+
+
+async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
+    settings: Settings, sessions: Sessions
+) -> None:
+    async with transaction(sessions) as session:
+        key = await keys.create(session, "shop", by="tests")
+
+    async def read(count: int) -> set[int]:
+        """The key and a page, by as many at once."""
+        headers = {"Authorization": f"Bearer {key}"}
+        answers = await asyncio.gather(*[api.get("/clients/", headers=headers) for _ in range(count)])
+        return {answer.status_code for answer in answers}
+
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        assert await read(app.POOL_SIZE) == {200}
+        between.forget()
+        assert await read(app.POOL_SIZE) == {200}
+        await between.reset()
+        assert await read(app.POOL_SIZE) == {200}
+        between.freeze()
+        assert await read(1) == {503}
+        between.forget()
+        assert await read(app.POOL_SIZE) == {200}
+
+
+async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection(engine: AsyncEngine) -> None:
+    reads = Reads(engine)
+    (before,) = await reads.row("SELECT pg_backend_pid()")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await reads.rows("SELECT 1 / 0")
+    assert await reads.row("SELECT pg_backend_pid()") == (before,)
+
+
+async def test_a_read_that_is_given_up_leaves_a_pool_that_works(engine: AsyncEngine) -> None:
+    reads = Reads(engine)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reads.rows("SELECT pg_sleep(30)")
+    assert await reads.row("SELECT 1") == (1,)
 
 
 async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_503(

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import list_clients
 from mailing.clients.search import FIRST, Search, search_clients
+from mailing.db import Reads
 from mailing.events.reading import Place, story
 from mailing.mailings.repository import MailingRepository, needs
 from mailing.messages.calls import recent_calls
@@ -21,7 +22,7 @@ LIMIT = 50
 Reading = Callable[[AsyncSession], Awaitable[object]]
 
 
-def readings(mailing_id: int, *, deep: int) -> Mapping[str, Reading]:
+def readings(mailing_id: int, reads: Reads, *, deep: int) -> Mapping[str, Reading]:
     """Pages of 50; `deep` is a message and a client far behind the first page."""
     late = Place(datetime.now(UTC), 0, 0, 0)
     return {
@@ -32,8 +33,8 @@ def readings(mailing_id: int, *, deep: int) -> Mapping[str, Reading]:
         "messages, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=None),
         "messages sent, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=Status.sent),
         "messages of a client": lambda s: messages_of_client(s, deep, before=LAST, limit=LIMIT),
-        "clients, first page": lambda s: list_clients(s, {}, after=0, limit=LIMIT),
-        "clients of a tag, deep page": lambda s: list_clients(s, {"tag": "tag7"}, after=deep, limit=LIMIT),
+        "clients, first page": lambda _: list_clients(reads, {}, after=0, limit=LIMIT),
+        "clients of a tag, deep page": lambda _: list_clients(reads, {"tag": "tag7"}, after=deep, limit=LIMIT),
         "clients by end of phone": lambda s: search_clients(s, Search(ends="77"), place=FIRST, limit=LIMIT),
         "mailings": lambda s: MailingRepository(session=s).after(0, limit=LIMIT),
         "events of a mailing, first page": lambda s: story(s, "mailing_id", mailing_id, after=Place(), limit=LIMIT),

@@ -40,6 +40,7 @@ class Scenario:
         engine = db.create_engine(self.url, application="bench", pool_size=5, limit_s=900)
         connection = await asyncpg.connect(self.url)
         self._sessions, self._connection = db.sessions(engine), connection
+        self._reads = db.Reads(engine)
         self._meter = Meter(connection, counts=self.counts)
         try:
             if self.fillfactor:
@@ -77,7 +78,7 @@ class Scenario:
         await self._note(f"{prefix}claim and record, the last", lambda: sender.send(sample), per=sample)
 
     async def _read(self, prefix: str, mailing_id: int) -> None:
-        for name, reading in readings(mailing_id, deep=self.size - 100).items():
+        for name, reading in readings(mailing_id, self._reads, deep=self.size - 100).items():
             await self._note(prefix + name, _in_transaction(self._sessions, reading))
 
     async def _small_mailing(self, prefix: str) -> None:

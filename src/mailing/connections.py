@@ -2,12 +2,14 @@
 
 From the outside in: the server ends a statement that takes too long, and a transaction whose process stands still;
 the kernel ends a connection whose bytes nobody acknowledges; whoever takes a connection from the pool asks it for an
-answer first; asyncpg gives up a statement a little later than the server would have, so that only a connection which
-is dead gets that far.
+answer first, or does what can be done again (`db.Reads`); asyncpg gives up a statement a little later than the server
+would have, so that only a connection which is dead gets that far.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import asyncpg
@@ -76,8 +78,22 @@ def _keep_alive(connection: AdaptedConnection, _record: object) -> None:
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
+
+
+@contextmanager
+def trusted() -> Iterator[None]:
+    """A connection taken meanwhile is not asked first: for what can be done again on another one."""
+    token = _trusted.set(True)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
 def _prove(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
-    connection.run_async(_answers)
+    if not _trusted.get():
+        connection.run_async(_answers)
 
 
 async def _answers(driver: asyncpg.Connection) -> None:
@@ -93,3 +109,8 @@ def _drop_what_timed_out(context: ExceptionContext) -> None:
     """Rolling back would wait for asyncpg's cancelling, which takes the same way to the server, for as long again."""
     if isinstance(context.original_exception, TimeoutError):
         context.is_disconnect = True
+
+
+def was_answered(error: BaseException) -> bool:
+    """By the server, over a connection that was good for it."""
+    return isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError)

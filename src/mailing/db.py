@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 from advanced_alchemy.base import BasicAttributes
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.util import await_only, greenlet_spawn
 
 from mailing import connections
 from mailing.errors import MailingError
@@ -88,6 +90,46 @@ def readers(engine: AsyncEngine) -> Sessions:
     A transaction of several statements would see no more: each takes its own snapshot there too.
     """
     return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
+
+
+class Reads:
+    """Single statements that only read, by the driver itself on the engine's connections (decision 22).
+
+    No connection is asked for an answer first: a read that finds it dead, or hears nothing from it for PROOF_S, is done
+    again on one that was asked. Raises asyncpg's errors, as what goes through `driver` does.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._pool = engine.sync_engine.pool
+
+    async def rows(self, statement: str, *values: object) -> list[Any]:
+        """`statement` has `$1`, `$2` …"""
+        try:
+            with connections.trusted():
+                return await greenlet_spawn(self._read, statement, values, connections.PROOF_S)
+        except connections.BROKEN as error:
+            if connections.was_answered(error):
+                raise
+        return await greenlet_spawn(self._read, statement, values, None)
+
+    async def row(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a record
+        """The first one, or None."""
+        return next(iter(await self.rows(statement, *values)), None)
+
+    def _read(self, statement: str, values: tuple[object, ...], limit_s: float | None) -> list[Any]:
+        """Without a limit of its own it has the connection's."""
+        connection = self._pool.connect()
+        driver: asyncpg.Connection = connection.driver_connection
+        try:
+            rows: list[Any] = await_only(driver.fetch(statement, *values, timeout=limit_s))
+        except BaseException as error:
+            if not connections.was_answered(error):
+                driver.terminate()
+                self._pool._invalidate(connection)  # noqa: SLF001 - as for InvalidatePoolError: the others are as old
+            raise
+        finally:
+            connection.close()
+        return rows
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """What every answer says to browsers and proxies, whatever route, page or error it comes from."""
 
+from functools import cache
 from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
@@ -31,7 +32,7 @@ class SafeHeaders:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        added = _encoded(scope)
+        added = _added(scope.get("scheme") == "https", scope["path"].startswith("/mailing/api/"))
 
         async def send_with_headers(message: Any) -> None:  # noqa: ANN401 - an ASGI event
             if message["type"] == "http.response.start":
@@ -42,10 +43,10 @@ class SafeHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
-def _encoded(scope: Scope) -> list[tuple[bytes, bytes]]:
-    secure = SECURE if scope.get("scheme") == "https" else {}
-    private = PRIVATE if scope["path"].startswith("/mailing/api/") else {}
-    return [(name.lower().encode(), value.encode()) for name, value in (ALWAYS | private | secure).items()]
+@cache
+def _added(is_secure: bool, is_private: bool) -> list[tuple[bytes, bytes]]:
+    headers = ALWAYS | (PRIVATE if is_private else {}) | (SECURE if is_secure else {})
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 async def allow_all_methods(message: Message, scope: Scope) -> None:

@@ -7,9 +7,10 @@ import logging
 import sys
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from typing import Literal
+from functools import partial
+from typing import Literal, TextIO
 
 import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
@@ -34,25 +35,38 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
+    last: list[structlog.types.Processor] = [tell_exception, Masking(secrets), renderer]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=partial(_Lines, sys.stderr),
     )
-    last: list[structlog.types.Processor] = [
-        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        tell_exception,
-        Masking(secrets),
-        renderer,
-    ]
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
+    others = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=others))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(threshold)
     for chatty in CHATTY:
         logging.getLogger(chatty).setLevel(max(threshold, logging.WARNING))
+
+
+class _Lines:
+    """Where our own lines end, rendered already: by way of `logging` each would cost twice as much.
+
+    One that can't be written, to a full disk or a closed pipe, is lost, and nothing else with it: as `logging` has it.
+    """
+
+    def __init__(self, file: TextIO, *_names: str) -> None:
+        self._file = file
+
+    def write(self, line: str) -> None:
+        with suppress(OSError, ValueError):
+            self._file.write(f"{line}\n")
+            self._file.flush()
+
+    debug = info = warning = error = critical = write
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:

@@ -5,7 +5,6 @@ import uuid
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
@@ -14,6 +13,7 @@ from mailing import log, tracing
 logger = log.get(__name__)
 
 HEADER = "X-Request-ID"
+_NAME = HEADER.lower().encode()
 _ACCEPTED = re.compile("[A-Za-z0-9._-]{1,64}")
 _QUIET = ("/health", "/metrics")  # asked all the time, by machines
 
@@ -34,7 +34,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableScopeHeaders.from_message(message)[HEADER] = request_id
+                message["headers"] = [*message["headers"], (_NAME, request_id.encode())]
             await send(message)
 
         with _span(scope) as span, log.line(request_id=request_id) as line:

@@ -14,7 +14,6 @@ from litestar.handlers import BaseRouteHandler
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.db import transaction
 from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
 from mailing.events import note
 from mailing.web import SAFE
@@ -46,7 +45,7 @@ _BY_ID = text(f"SELECT {_COLUMNS} FROM api_key WHERE id = :id")  # noqa: S608 - 
 _REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id")
 
 # By the unique hash.
-_KNOWN = text("SELECT id, name, scope FROM api_key WHERE hash = :hash AND revoked_at IS NULL")
+_KNOWN = "SELECT id, name, scope FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
 
 
 async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str) -> str:
@@ -86,13 +85,12 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: B
     if configured and secrets.compare_digest(key.encode(), configured.encode()):
         connection.scope["user"] = CONFIGURED
         return
-    async with transaction(connection.app.state.readers) as session:
-        found = (await session.execute(_KNOWN, {"hash": _hash(key)})).first()
+    found = await connection.app.state.reads.row(_KNOWN, _hash(key))
     if found is None:
         raise Unauthorized("This key is not known here, or it was revoked.")
-    if found.scope == READ and connection.scope.get("method") not in SAFE:
+    if found["scope"] == READ and connection.scope.get("method") not in SAFE:
         raise Forbidden("This key may only read; mailing key create makes one that may do everything.")
-    connection.scope["user"] = f"key {found.id} ({found.name})"
+    connection.scope["user"] = f"key {found['id']} ({found['name']})"
 
 
 def _problems(name: str, scope: str) -> list[FieldError]:

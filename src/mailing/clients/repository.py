@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import UNSET, Struct
-from sqlalchemy import BigInteger, Row, Select, literal, select, text, tuple_
+from sqlalchemy import Row, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,48 +17,67 @@ from mailing.clients import audit
 from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
-from mailing.db import driver
+from mailing.db import Reads, driver
 from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import note
 from mailing.messages.openings import void_openings_of_moved_clients
 from mailing.messages.repository import cancel_of_client, void_openings_of_client
 from mailing.parsing import present
 
-_TABLE = Client.__table__.c
-_COLUMNS = [_TABLE[name] for name in ClientOut.__struct_fields__]
+_COLUMNS = ", ".join(ClientOut.__struct_fields__)
+
+# By the primary key, and by client_phone_unique.
+_READ = f"SELECT {_COLUMNS} FROM client WHERE id = $1"  # noqa: S608 - its own constant
+_GET = text(f"SELECT {_COLUMNS} FROM client WHERE id = :id")  # noqa: S608 - its own constant
+_WITH_PHONE = text(f"SELECT {_COLUMNS} FROM client WHERE phone = :phone")  # noqa: S608 - its own constant
 
 
-def page_of_clients(filters: Mapping[str, str], *, after: int, limit: int) -> Select[Any]:
+def page_of_clients(filters: Collection[str]) -> str:
     """A page and one row more, by keyset. Index: client_phone_unique, client_by_tag, client_by_operator_code, the key.
+
+    $1 is the id before the page, $2 the number of rows; then comes a value for each of `filters`, columns of ours.
 
     An equality would let the planner walk the primary key instead and throw rows away, for ever where they are rare.
     The pair makes it begin in the filter's own index, at the very place; a second filter costs what it throws away.
     """
-    page = select(*_COLUMNS).where(*(_TABLE[name] == value for name, value in filters.items() if name != _led(filters)))
-    if leading := _led(filters):
-        column, value = _TABLE[leading], literal(filters[leading])
-        beyond = tuple_(column, _TABLE.id) > tuple_(value, literal(after, BigInteger))
-        page = page.where(beyond, column <= value).order_by(column, _TABLE.id)
-    else:
-        page = page.where(_TABLE.id > after).order_by(_TABLE.id)
-    return page.limit(limit + 1)
+    leading = _led(filters)
+    wanted = [f"{name} = ${number}" for number, name in enumerate(filters, 3) if name != leading]
+    beyond, order = "id > $1", "id"
+    if leading:
+        value = f"${list(filters).index(leading) + 3}"
+        beyond, order = f"({leading}, id) > ({value}, $1) AND {leading} <= {value}", f"{leading}, id"
+    which = " AND ".join([*wanted, beyond])
+    return f"SELECT {_COLUMNS} FROM client WHERE {which} ORDER BY {order} LIMIT $2"  # noqa: S608 - names of columns
 
 
-def _led(filters: Mapping[str, str]) -> str | None:
+def _led(filters: Collection[str]) -> str | None:
     """The filter whose index is walked; a phone needs no walk."""
     return None if "phone" in filters else next((name for name in ("tag", "operator_code") if name in filters), None)
 
 
-async def list_clients(session: AsyncSession, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
-    rows = await session.execute(page_of_clients(filters, after=after, limit=limit))
+async def list_clients(reads: Reads, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
+    rows = await reads.rows(page_of_clients(filters), after, limit + 1, *filters.values())
     return [ClientOut(*row) for row in rows]
 
 
-async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
-    row = (await session.execute(select(*_COLUMNS).where(_TABLE.id == client_id))).first()
+async def read_client(reads: Reads, client_id: int) -> ClientOut:
+    row = await reads.row(_READ, client_id)
     if row is None:
         raise _missing(client_id)
     return ClientOut(*row)
+
+
+async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
+    """As `read_client`, in a session."""
+    row = (await session.execute(_GET, {"id": client_id})).first()
+    if row is None:
+        raise _missing(client_id)
+    return ClientOut(*row)
+
+
+async def client_with_phone(session: AsyncSession, phone: str) -> ClientOut | None:
+    row = (await session.execute(_WITH_PHONE, {"phone": phone})).first()
+    return ClientOut(*row) if row else None
 
 
 class ClientRepository(SQLAlchemyAsyncRepository[Client]):

@@ -12,7 +12,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from mailing.clients import phone, tag, transfer
-from mailing.clients.repository import ClientRepository, get_client, list_clients
+from mailing.clients.repository import ClientRepository, list_clients, read_client
 from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
@@ -47,7 +47,7 @@ PhoneFilter = Annotated[
 
 @get(summary="List clients", operation_id="list_clients", responses=documented(400))
 async def list_(
-    session: Session,
+    state: State,
     tag: TagFilter = None,
     operator_code: OperatorCodeFilter = None,
     phone: PhoneFilter = None,
@@ -57,7 +57,7 @@ async def list_(
     """In the order of their ids. Filters narrow each other down; a page costs the same however deep it lies."""
     given = {"tag": tag, "operator_code": operator_code, "phone": phone}
     filters = {name: value for name, value in given.items() if value is not None}
-    return page(await list_clients(session, filters, after=decode_cursor(cursor), limit=limit), limit)
+    return page(await list_clients(state.reads, filters, after=decode_cursor(cursor), limit=limit), limit)
 
 
 @post(
@@ -75,8 +75,8 @@ async def create(session: Session, data: JSONBody[ClientIn], caller: Caller) -> 
 
 
 @get("/{client_id:int}", summary="Read a client", operation_id="read_client", responses=documented(400, 404))
-async def read(session: Session, client_id: FromPath[Id]) -> ClientOut:
-    return await get_client(session, client_id)
+async def read(state: State, client_id: FromPath[Id]) -> ClientOut:
+    return await read_client(state.reads, client_id)
 
 
 @put(

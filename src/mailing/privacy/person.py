@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.repository import ClientRepository, list_clients
+from mailing.clients.repository import ClientRepository, client_with_phone
 from mailing.clients.schemas import ClientOut
 from mailing.clients.upload.repository import forget_rows
 from mailing.db import Sessions, transaction
@@ -39,7 +39,7 @@ class Person(Struct, frozen=True, kw_only=True):
 
 async def known_about(sessions: Sessions, phone: str) -> Person:
     async with transaction(sessions) as session:
-        client = await _client(session, phone)
+        client = await client_with_phone(session, phone)
         client_id = client.id if client else None
         messages = [dict(row) for row in await repository.messages_of_person(session, phone, client_id)]
         ids = [message["id"] for message in messages]
@@ -85,16 +85,12 @@ async def erase(sessions: Sessions, phone: str, *, patience_s: float = CALLS_END
 
 async def _remove_client(session: AsyncSession, phone: str) -> int | None:
     """Its unsent messages are cancelled, as by DELETE. None: there is no client."""
-    client = await _client(session, phone)
+    client = await client_with_phone(session, phone)
     if client is None:
         return None
     await ClientRepository(session).remove(client.id, by=ACTOR)
     await note(session, "client.erased", by=ACTOR, client_id=client.id)
     return client.id
-
-
-async def _client(session: AsyncSession, phone: str) -> ClientOut | None:
-    return next(iter(await list_clients(session, {"phone": phone}, after=0, limit=1)), None)
 
 
 async def lift(sessions: Sessions, phone: str) -> None:
