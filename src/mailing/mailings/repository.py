@@ -82,15 +82,25 @@ async def begin_plan(session: AsyncSession, mailing_id: int) -> bool:
     return begun is not None
 
 
-_CONTINUE_PLAN = text("""
-    UPDATE mailing SET planning_at = now()
-    WHERE id = :id AND revision = :revision AND EXISTS (SELECT FROM gateway WHERE home = database_home())
-""")
+_CURRENT = "id = :id AND revision = :revision AND EXISTS (SELECT FROM gateway WHERE home = database_home())"
+_CONTINUE_PLAN = text(f"UPDATE mailing SET planning_at = now() WHERE {_CURRENT}")  # noqa: S608 - its own constant
 
 
 async def continue_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    """False: an edit made this plan obsolete, or the database was restored. Holds edits back until the commit."""
+    """Tells that somebody is at it. False: an edit made this plan obsolete, or the database was restored.
+
+    Holds edits back until the commit, and other slices of the plan.
+    """
     return await _changed(session, _CONTINUE_PLAN, id=mailing_id, revision=revision)
+
+
+_HOLD_PLAN = text(f"SELECT id FROM mailing WHERE {_CURRENT} FOR SHARE")  # noqa: S608 - its own constant
+
+
+async def hold_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+    """As `continue_plan`, for slices that are planned side by side: holds only edits back, and tells nothing."""
+    held = await session.execute(_HOLD_PLAN, {"id": mailing_id, "revision": revision})
+    return held.first() is not None
 
 
 # The plan of `revision` is complete; a newer edit leaves it behind.

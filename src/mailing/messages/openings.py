@@ -94,14 +94,20 @@ _SLICE = text("""
 """)
 
 
-async def next_slice(
-    session: AsyncSession, audience: Audience, *, after: int, count: int
-) -> tuple[int | None, list[str]]:
-    """The last client of the slice and its time zones; (None, []) behind the end."""
+class Slice(msgspec.Struct, frozen=True):
+    """Clients of an audience: those behind `after`, `upto` included, and their time zones."""
+
+    after: int
+    upto: int
+    timezones: list[str]
+
+
+async def next_slice(session: AsyncSession, audience: Audience, *, after: int, count: int) -> Slice | None:
+    """None behind the end."""
     filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
     bounds = {"after": after, "upto": audience.upto, "count": count}
     last, zones = (await session.execute(_SLICE, bounds | filters)).one()
-    return last, zones or []
+    return Slice(after, last, zones) if last else None
 
 
 # The plan, one slice of clients: idempotent, so that starting, editing and healing are the same statement. An edit
@@ -136,7 +142,7 @@ _PLAN = text("""
 
 
 async def plan_slice(
-    session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[Opening], *, after: int, upto: int
+    session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[Opening], part: Slice
 ) -> int:
     return await rows_moved(
         session,
@@ -144,8 +150,8 @@ async def plan_slice(
         mailing_id=mailing_id,
         tags=audience.tags,
         operator_codes=audience.operator_codes,
-        after=after,
-        upto=upto,
+        after=part.after,
+        upto=part.upto,
         unselected=UNSELECTED,
         **_columns(openings),
     )
