@@ -13,6 +13,7 @@ from mailing.sending.send import BATCH
 ZONES = ("Europe/Kaliningrad", "Europe/Moscow", "Asia/Yekaterinburg", "Asia/Novosibirsk", "Asia/Vladivostok")
 SMALL = "small"  # the tag of the first clients, who get the small mailing
 SMALL_CLIENTS = 10_000
+TENTH = ("tag0", "tag1", "tag2", "tag3", "tag4")  # of fifty, a fiftieth of the other clients each
 
 _CLIENTS = text("""
     INSERT INTO client (phone, operator_code, tag, timezone)
