@@ -62,6 +62,21 @@ class Lab:
             with psycopg.connect(self.cluster.url, autocommit=True) as server:
                 server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
+    @contextmanager
+    def listening_on(self, host: str) -> Iterator[None]:
+        """PostgreSQL, for whoever comes from a net of ours, beside 127.0.0.1."""
+        with (self.cluster.data / "pg_hba.conf").open("a") as access:
+            access.write(f"host all all {host}/16 trust\n")
+        self._restart(f"listen_addresses=127.0.0.1,{host}")
+        try:
+            yield
+        finally:
+            self._restart()
+
+    def _restart(self, *settings: str) -> None:
+        self.cluster.stop("fast")
+        self.cluster.start((*SETTINGS, *settings))
+
     def sql(self, database: str, *statements: str, **values: object) -> list[tuple[Any, ...]]:
         """In a transaction; the rows of the last statement."""
         with psycopg.connect(self.url(database)) as connection:

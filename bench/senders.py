@@ -5,8 +5,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,22 +87,36 @@ def add_clients(lab: Lab, database: str, count: int) -> None:
 
 
 @contextmanager
-def ours(lab: Lab, *, gateway: str) -> Iterator[Sender]:
-    """`mailing worker` with its default settings, idle beside the paused mailing."""
-    with lab.database(ROUND, like=PLANNED) as url:
-        environment = lab.mailing(ROUND, gateway_url=gateway, gateway_concurrency=CONNECTIONS)
-        with lab.log.open("ab") as log:
-            worker = subprocess.Popen(mailing("worker"), env=environment, cwd=lab.directory, stdout=log, stderr=log)
-        try:
-            until(lambda: _one(lab, "SELECT count(*) FROM procrastinate_workers") > 0, "the worker starts")
-            time.sleep(1)  # its start is over
-            yield Sender(
-                worker.pid,
-                go=lambda: asyncio.run(_resume(url)),
-                recorded=lambda: _one(lab, "SELECT sent FROM mailing_counts WHERE mailing_id = 1"),
-            )
-        finally:
-            end(worker)
+def ours(
+    lab: Lab, *, gateway: str, processes: int = 1, machines: Sequence[Sequence[str]] = ((),), host: str = "127.0.0.1"
+) -> Iterator[Sender]:
+    """`mailing worker` with its default settings, idle beside the paused mailing; one on each machine.
+
+    A machine is what stands before a command that runs there. `host` is where PostgreSQL is, as it sees it.
+    """
+    command = mailing("worker", *(["--processes", str(processes)] if processes > 1 else []))
+    with lab.database(ROUND, like=PLANNED) as url, ExitStack() as workers:
+        there = url.replace("127.0.0.1", host)
+        environment = lab.mailing(ROUND, database_url=there, gateway_url=gateway, gateway_concurrency=CONNECTIONS)
+        pids = [workers.enter_context(_running(lab, [*machine, *command], environment)) for machine in machines]
+        until(lambda: _one(lab, "SELECT count(*) FROM procrastinate_workers") >= processes * len(pids), "workers start")
+        time.sleep(1)  # their start is over
+        yield Sender(
+            pids[0],
+            go=lambda: asyncio.run(_resume(url)),
+            recorded=lambda: _one(lab, "SELECT sent FROM mailing_counts WHERE mailing_id = 1"),
+            beside={f"machine {number}": pid for number, pid in enumerate(pids[1:], 2)},
+        )
+
+
+@contextmanager
+def _running(lab: Lab, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
+    with lab.log.open("ab") as log:
+        process = subprocess.Popen(command, env=environment, cwd=lab.directory, stdout=log, stderr=log)
+    try:
+        yield process.pid
+    finally:
+        end(process)
 
 
 @contextmanager

@@ -37,7 +37,7 @@ http {{
     keepalive_requests 1000000;
     default_type application/json;
     server {{
-        listen 127.0.0.1:{port} backlog=1024;
+        listen {host}:{port} backlog=1024;
         location /v1/send/ {{ return 200 '{{"code":0,"message":"OK"}}'; }}
         location /unlogged/ {{ access_log off; return 200 '{{"code":0,"message":"OK"}}'; }}
         {delayed}
@@ -58,24 +58,25 @@ class Call:
 class Stub:
     """Without nginx it does not start, and stages that need it are left out."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, host: str = "127.0.0.1") -> None:
         self._home = home
+        self._host = host
         self._port = free_port()
         self._program = program("nginx")
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/v1"
+        return f"http://{self._host}:{self._port}/v1"
 
     @property
     def unlogged_url(self) -> str:
-        return f"http://127.0.0.1:{self._port}/unlogged"
+        return f"http://{self._host}:{self._port}/unlogged"
 
     @property
     def slow_url(self) -> str:
         """Answers after DELAY_S."""
-        return f"http://127.0.0.1:{self._port}/slow"
+        return f"http://{self._host}:{self._port}/slow"
 
     @property
     def pid(self) -> int:
@@ -88,7 +89,8 @@ class Stub:
         self._home.mkdir()
         delayed = _DELAYED.format(delay=DELAY_S) if ECHO.exists() else ""
         module = f"load_module {ECHO};" if ECHO.exists() else ""
-        configuration = _CONFIGURATION.format(home=self._home, port=self._port, module=module, delayed=delayed)
+        place = {"home": self._home, "host": self._host, "port": self._port}
+        configuration = _CONFIGURATION.format(**place, module=module, delayed=delayed)
         (self._home / "nginx.conf").write_text(configuration)
         command = [self._program, "-p", str(self._home), "-c", str(self._home / "nginx.conf")]
         self._process = subprocess.Popen([*command, "-e", str(self._home / "error.log")])
@@ -129,4 +131,4 @@ class Stub:
 
     def _answers(self) -> bool:
         with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", self._port)) == 0
+            return connection.connect_ex((self._host, self._port)) == 0

@@ -1,12 +1,13 @@
 """One module a stage: who takes part, how each is prepared, and the goals."""
 
-from bench.stages import api, dispatch, dispatch_slow, fan_out, importing, punctuality, statements, statistic
+from bench.stages import api, dispatch, dispatch_slow, fan_out, importing, processes, punctuality, statements, statistic
 
 STAGES = (
     importing.STAGE,
     fan_out.STAGE,
     dispatch.STAGE,
     dispatch_slow.STAGE,
+    processes.STAGE,
     statements.STAGE,
     statistic.STAGE,
     api.STAGE,
