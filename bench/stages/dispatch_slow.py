@@ -21,7 +21,7 @@ PREFORK, THREADS = "Celery, processes in the same memory", "Celery, 64 threads"
 def _parties(lab: Lab) -> Iterator[list[Party]]:
     if not ECHO.exists():
         raise BenchError(f"{ECHO} is needed: apt-get install libnginx-mod-http-echo")
-    count, few = lab.count(20_000, quick=1_000), lab.count(500, quick=100)
+    count, few = lab.count(40_000, quick=1_000), lab.count(500, quick=100)
     ours_mb: list[float] = []
 
     def ours() -> Sample:
