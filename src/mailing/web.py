@@ -202,6 +202,8 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     if not _passes(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
+    if getattr(_cause(error), "sqlstate", "") == READ_ONLY:
+        return problem(503, "The database only reads now, as one that follows another does; nothing was changed.")
     return problem(503, f"The database can't answer now; try again in a few seconds.{_doubt(request)}")
 
 
@@ -213,20 +215,24 @@ def _doubt(request: Request[Any, Any, Any]) -> str:
     return " Look first: the change may have been made."
 
 
-# by SQLSTATE, two digits for a whole class: connection, idle, rollback (deadlock), resources, intervention, read-only
-_PASSING = ("08", "25P03", "40", "53", "55P03", "57", "58", "25006")
+READ_ONLY = "25006"
+# by SQLSTATE, two digits for a whole class: connection, idle, rollback (deadlock), resources, intervention
+_PASSING = ("08", "25P03", "40", "53", "55P03", "57", "58", READ_ONLY)
 _LOST = (OSError, PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 
 def _passes(error: Exception) -> bool:
     """Whether the same request may work a moment later."""
-    cause: BaseException | None = error
-    if isinstance(error, DBAPIError):  # SQLAlchemy's own class around asyncpg's
-        cause = error.orig and (error.orig.__cause__ or error.orig)
+    cause = _cause(error)
     lost = isinstance(error, DBAPIError) and error.connection_invalidated
     misused = isinstance(cause, ValueError)  # asyncpg's DataError is an InterfaceError too
     busy = isinstance(cause, _LOST) and not misused
     return lost or busy or str(getattr(cause, "sqlstate", "")).startswith(_PASSING)
+
+
+def _cause(error: Exception) -> BaseException | None:
+    """What asyncpg raised, without SQLAlchemy's own class around it."""
+    return error.orig and (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) else error
 
 
 def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

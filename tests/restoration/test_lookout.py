@@ -10,10 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from conftest import running_api
 from mailing import db, embedded
 from mailing.restoration.lookout import looking_out
+from mailing.settings import Settings
+from roles import grant
 from rows import run, value
 
 pytestmark = pytest.mark.xdist_group("embedded")
@@ -23,6 +27,13 @@ ADD_CLIENTS = """
     SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 1000) n"""
 RESTORED = "SELECT home <> database_home() FROM gateway"
 SET_ASIDE = "SELECT count(*) FROM event WHERE kind = 'database.set_aside' AND actor = 'worker'"
+
+CLIENT = {"phone": "79161234567", "timezone": "UTC"}
+MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
+READS = (
+    *("/clients/", "/clients/1/", "/mailings/", "/mailings/1/", "/statistics/"),
+    *("/statistics/1/", "/events/?mailing_id=1", "/gateway/", "http://test/health/ready"),
+)
 
 
 class Cluster:
@@ -57,6 +68,12 @@ class Cluster:
             settings.write("restore_command = 'false'\n")
         (directory / "recovery.signal").touch()
         os.chown(directory / "recovery.signal", directory.stat().st_uid, directory.stat().st_gid)
+
+    def follow(self) -> None:
+        """As a standby that waits for more from its primary."""
+        directory = self._data / "postgres"
+        (directory / "standby.signal").touch()
+        os.chown(directory / "standby.signal", directory.stat().st_uid, directory.stat().st_gid)
 
     def kill(self) -> None:
         """As a crash does: nothing is flushed on the way out."""
@@ -121,3 +138,24 @@ async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
         assert await value(engine, RESTORED)
         await run(engine, "UPDATE gateway SET home = database_home()")
         assert not await value(engine, RESTORED)
+
+
+async def test_a_standby_answers_what_reads_and_says_where_changes_are_taken(
+    cluster: Cluster, settings: Settings
+) -> None:
+    async with cluster.running() as url:
+        await grant(url)
+        async with running_api(replace(settings, database_url=url)) as api:
+            (await api.post("/clients/", json=CLIENT)).raise_for_status()
+            (await api.post("/mailings/", json=MAILING)).raise_for_status()
+    cluster.follow()
+    async with cluster.running() as url, running_api(replace(settings, database_url=url)) as api:
+        answers = {path: await api.get(path) for path in READS}
+        assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(READS, 200)
+        assert answers["/statistics/"].json()["mailings"] == 1
+        assert not answers["/gateway/"].json()["restored"]
+        refused = await api.post("/clients/", json=CLIENT | {"phone": "79161234568"})
+        assert refused.status_code == 503
+        assert "only reads" in refused.json()["detail"]
+        metrics = await api.get("http://test/metrics")
+        assert "mailing_database_up 1.0" in metrics.text
