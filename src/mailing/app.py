@@ -15,7 +15,7 @@ from mailing import db, tracing
 from mailing.access import users
 from mailing.access.allowance import Allowance, within_allowance
 from mailing.access.id_token import Client
-from mailing.access.keys import require_key
+from mailing.access.keys import KnownKeys, require_key
 from mailing.access.oidc import Provider
 from mailing.access.roles import Role
 from mailing.admin.routes import admin
@@ -55,6 +55,7 @@ def create_app(settings: Settings) -> Litestar:
         app.state.sessions = db.sessions(engine)
         app.state.readers = db.readers(engine)
         app.state.reads = db.Reads(engine)
+        app.state.known_keys = KnownKeys(app.state.reads)
         await _first_user(app.state.sessions, settings.admin_password)
         app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
         async with looking_out(engine, by="api"):
