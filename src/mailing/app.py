@@ -1,7 +1,7 @@
 """The API process: routes, documentation, health. A composition root: nobody imports it but the command line."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from litestar import Litestar, Router
@@ -58,7 +58,7 @@ def create_app(settings: Settings) -> Litestar:
         app.state.known_keys = KnownKeys(app.state.reads)
         await _first_user(app.state.sessions, settings.admin_password)
         app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
-        async with looking_out(engine, by="api"):
+        async with looking_out(engine, by="api"), aclosing(app.state.reads):
             yield
         await engine.dispose()
 

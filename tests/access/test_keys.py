@@ -1,5 +1,6 @@
 import asyncio
 import hashlib
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -67,26 +68,29 @@ async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_i
 
 
 async def test_a_key_is_looked_up_once_for_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
-    key, known = await made(sessions), keys.KnownKeys(Reads(engine))
-    found = await known.find(key)
-    assert found
-    assert found.caller == "key 1 (shop)"
-    assert await known.find(key) is found
+    key = await made(sessions)
+    async with aclosing(Reads(engine)) as reads:
+        known = keys.KnownKeys(reads)
+        found = await known.find(key)
+        assert found
+        assert found.caller == "key 1 (shop)"
+        assert await known.find(key) is found
 
 
 async def test_wrong_keys_are_not_remembered_and_of_right_ones_no_more_than_a_bounded_number(
     engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keys, "MOST_KNOWN", 3)
-    known = keys.KnownKeys(Reads(engine))
-    for number in range(10):
-        assert await known.find(f"mk_{number}") is None
-    assert len(known) == 0
-    counts = set()
-    for _ in range(5):
-        assert await known.find(await made(sessions)) is not None
-        counts.add(len(known))
-    assert max(counts) == 3
+    async with aclosing(Reads(engine)) as reads:
+        known = keys.KnownKeys(reads)
+        for number in range(10):
+            assert await known.find(f"mk_{number}") is None
+        assert len(known) == 0
+        counts = set()
+        for _ in range(5):
+            assert await known.find(await made(sessions)) is not None
+            counts.add(len(known))
+        assert max(counts) == 3
 
 
 async def test_keys_are_listed_by_name_and_beginning_without_the_rest(sessions: Sessions) -> None:
