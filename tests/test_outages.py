@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
 
 import asyncpg
 import httpx
@@ -11,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from conftest import running_api
 from mailing import app, connections
 from mailing.access import keys
-from mailing.db import Reads, Sessions, transaction
+from mailing.db import READERS, Reads, Sessions, transaction
 from mailing.settings import Settings
 from proxy import proxy
 from rows import add_mailing, value
@@ -73,16 +74,29 @@ async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
         assert await read(app.POOL_SIZE) == {200}
 
 
-async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection(engine: AsyncEngine) -> None:
-    reads = Reads(engine)
+@pytest.fixture
+async def reads(engine: AsyncEngine) -> AsyncIterator[Reads]:
+    async with aclosing(Reads(engine)) as reads:
+        yield reads
+
+
+async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection(reads: Reads) -> None:
     (before,) = await reads.row("SELECT pg_backend_pid()")
     with pytest.raises(asyncpg.DivisionByZeroError):
         await reads.rows("SELECT 1 / 0")
     assert await reads.row("SELECT pg_backend_pid()") == (before,)
 
 
-async def test_a_read_that_is_given_up_leaves_a_pool_that_works(engine: AsyncEngine) -> None:
-    reads = Reads(engine)
+async def test_reads_share_few_connections_however_many_come_at_once_and_give_them_back(engine: AsyncEngine) -> None:
+    async with aclosing(Reads(engine)) as reads:
+        found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(50)])
+        assert len({pid for pid, _ in found}) == reads.idle == READERS
+    async with AsyncExitStack() as stack:
+        for _ in range(5):  # all that the engine has
+            await stack.enter_async_context(engine.connect())
+
+
+async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: Reads) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await reads.rows("SELECT pg_sleep(30)")

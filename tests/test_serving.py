@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from litestar.types import ASGIApp
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from conftest import KEY
 from mailing.app import create_app
-from mailing.serving import HEAD_BYTES, ImpatientProtocol, PunctualBodies
+from mailing.serving import HEAD_BYTES, TOGETHER_BYTES, ImpatientProtocol, PunctualBodies
 from mailing.settings import Settings
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -97,3 +98,22 @@ async def test_many_bytes_may_take_longer_than_few(connect: Connect) -> None:
         await asyncio.sleep(0.6)
         writer.write(b'"}')
         assert b" 400 " in await reader.readline()
+
+
+async def test_an_answer_in_many_parts_arrives_whole_and_in_order(tmp_path: Path) -> None:
+    parts = [bytes([letter]) * TOGETHER_BYTES for letter in b"abcde"] + [b"end"]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            return
+        await receive()
+        size = str(sum(map(len, parts))).encode()
+        headers = [(b"content-length", size), (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for number, part in enumerate(parts, 1):
+            await send({"type": "http.response.body", "body": part, "more_body": number < len(parts)})
+
+    async with serving(app, tmp_path / "api") as connect:
+        head, _, body = (await answers(connect, GET)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert body == b"".join(parts)

@@ -106,9 +106,9 @@ STAGE = Stage(
     ),
     notes=(
         (
-            "Mailing as it is shipped: a key from the database, looked up for each request, a log line for each, safe "
-            "headers, checked parameters, metrics; only its limit of requests a second is lifted. The others compare "
-            "one key that they were given and write no log."
+            "Mailing as it is shipped: a key from the database, looked up once a second, a log line for each request, "
+            "safe headers, checked parameters, metrics; only its limit of requests a second is lifted. The others "
+            "compare one key that they were given and write no log."
         ),
     ),
 )

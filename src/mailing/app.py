@@ -1,21 +1,19 @@
 """The API process: routes, documentation, health. A composition root: nobody imports it but the command line."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
-from litestar import Litestar, Router
-from litestar.connection import ASGIConnection
+from litestar import Litestar, Request, Response, Router
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing import db, tracing
 from mailing.access import users
 from mailing.access.allowance import Allowance, within_allowance
 from mailing.access.id_token import Client
-from mailing.access.keys import require_key
+from mailing.access.keys import KnownKeys, require_key
 from mailing.access.oidc import Provider
 from mailing.access.roles import Role
 from mailing.admin.routes import admin
@@ -24,7 +22,7 @@ from mailing.assets import static_files
 from mailing.clients.routes import clients
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
-from mailing.headers import SafeHeaders, allow_all_methods
+from mailing.headers import AllMethods, SafeHeaders
 from mailing.health import health
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
@@ -55,9 +53,10 @@ def create_app(settings: Settings) -> Litestar:
         app.state.sessions = db.sessions(engine)
         app.state.readers = db.readers(engine)
         app.state.reads = db.Reads(engine)
+        app.state.known_keys = KnownKeys(app.state.reads)
         await _first_user(app.state.sessions, settings.admin_password)
         app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
-        async with looking_out(engine, by="api"):
+        async with looking_out(engine, by="api"), aclosing(app.state.reads):
             yield
         await engine.dispose()
 
@@ -75,9 +74,8 @@ def create_app(settings: Settings) -> Litestar:
             list_events,
             GatewayController,
         ],
-        guards=[admit],
         middleware=[Idempotency],
-        before_request=begin,
+        before_request=admit,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
@@ -88,22 +86,22 @@ def create_app(settings: Settings) -> Litestar:
         lifespan=[database],
         state=State({"settings": settings, "metrics": page, "provider": provider_of(settings)}),
         exception_handlers=EXCEPTION_HANDLERS,
-        before_send=[allow_all_methods],
         on_shutdown=[tracing.finish],
         request_max_body_size=1_000_000,
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    inside = SafeHeaders(PunctualBodies(LowerCaseClients(app.asgi_handler)))
-    app.asgi_handler = RequestLog(page.requests.counted(inside))
+    inside = SafeHeaders(AllMethods(PunctualBodies(LowerCaseClients(app.asgi_handler))))
+    app.asgi_handler = RequestLog(inside, count=page.requests.count)
     return app
 
 
-async def admit(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Every guard of the API in one: Litestar copies the handler, with all it holds, for each."""
-    await require_key(connection, handler)
-    await within_allowance(connection, handler)
-    await known_parameters_only(connection, handler)
+async def admit(request: Request[str, Any, Any]) -> Response[bytes] | None:
+    """Every guard of the API, before its handlers. As guards, Litestar would copy the handler for each."""
+    await require_key(request, request.route_handler)
+    await within_allowance(request, request.route_handler)
+    await known_parameters_only(request, request.route_handler)
+    return await begin(request)
 
 
 def provider_of(settings: Settings) -> Provider | None:

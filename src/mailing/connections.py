@@ -7,9 +7,7 @@ would have, so that only a connection which is dead gets that far.
 """
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -78,22 +76,8 @@ def _keep_alive(connection: AdaptedConnection, _record: object) -> None:
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
-
-
-@contextmanager
-def trusted() -> Iterator[None]:
-    """A connection taken meanwhile is not asked first: for what can be done again on another one."""
-    token = _trusted.set(True)
-    try:
-        yield
-    finally:
-        _trusted.reset(token)
-
-
 def _prove(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
-    if not _trusted.get():
-        connection.run_async(_answers)
+    connection.run_async(_answers)
 
 
 async def _answers(driver: asyncpg.Connection) -> None:

@@ -1,5 +1,6 @@
 """The database: engine, sessions, migrations. Nothing connects before it is asked to."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,7 +21,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.util import await_only, greenlet_spawn
+from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.util import greenlet_spawn
 
 from mailing import connections
 from mailing.errors import MailingError
@@ -92,44 +94,81 @@ def readers(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
 
 
+READERS = 5  # of the engine's connections, kept for reads; a statement is done within a millisecond as a rule
+TURN_S = 5  # longer than it takes whoever has a connection to find it dead and to get a good one
+
+
 class Reads:
-    """Single statements that only read, by the driver itself on the engine's connections (decision 22).
+    """Single statements that only read, by the driver itself on connections kept for them (decision 22).
 
     No connection is asked for an answer first: a read that finds it dead, or hears nothing from it for PROOF_S, is done
     again on one that was asked. Raises asyncpg's errors, as what goes through `driver` does.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._pool = engine.sync_engine.pool
+        self._engine = engine
+        self._turns = asyncio.Semaphore(READERS)
+        self._idle: list[PoolProxiedConnection] = []  # the one used last is taken first
 
-    async def rows(self, statement: str, *values: object) -> list[Any]:
-        """`statement` has `$1`, `$2` …"""
-        try:
-            with connections.trusted():
-                return await greenlet_spawn(self._read, statement, values, connections.PROOF_S)
-        except connections.BROKEN as error:
-            if connections.was_answered(error):
-                raise
-        return await greenlet_spawn(self._read, statement, values, None)
+    @property
+    def idle(self) -> int:
+        """Connections that the engine's pool takes for used."""
+        return len(self._idle)
 
     async def row(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a record
         """The first one, or None."""
         return next(iter(await self.rows(statement, *values)), None)
 
-    def _read(self, statement: str, values: tuple[object, ...], limit_s: float | None) -> list[Any]:
-        """Without a limit of its own it has the connection's."""
-        connection = self._pool.connect()
-        driver: asyncpg.Connection = connection.driver_connection
+    async def rows(self, statement: str, *values: object) -> list[Any]:
+        """`statement` has `$1`, `$2` …"""
+        await self._turn()
         try:
-            rows: list[Any] = await_only(driver.fetch(statement, *values, timeout=limit_s))
-        except BaseException as error:
-            if not connections.was_answered(error):
-                driver.terminate()
-                self._pool._invalidate(connection)  # noqa: SLF001 - as for InvalidatePoolError: the others are as old
-            raise
+            return await self._done(statement, values)
         finally:
-            connection.close()
+            self._turns.release()
+
+    async def _turn(self) -> None:
+        """Raises TimeoutError; it need not be timed where nobody waits."""
+        if self._turns.locked():
+            async with asyncio.timeout(TURN_S):
+                await self._turns.acquire()
+        else:
+            await self._turns.acquire()
+
+    async def _done(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+        if self._idle:
+            try:
+                return await self._asked(self._idle.pop(), statement, values, connections.PROOF_S)
+            except connections.BROKEN as error:
+                if connections.was_answered(error):
+                    raise
+                self._drop()  # the others are as old
+        return await self._asked(await self._engine.raw_connection(), statement, values, None)
+
+    async def _asked(
+        self, connection: PoolProxiedConnection, statement: str, values: tuple[object, ...], limit_s: float | None
+    ) -> list[Any]:
+        """Without a limit of its own it has the connection's."""
+        driver: Any = connection.driver_connection
+        try:
+            rows: list[Any] = await driver.fetch(statement, *values, timeout=limit_s)
+        except BaseException as error:
+            if connections.was_answered(error):
+                self._idle.append(connection)
+            else:
+                connection.invalidate()
+            raise
+        self._idle.append(connection)
         return rows
+
+    def _drop(self) -> None:
+        while self._idle:
+            self._idle.pop().invalidate()
+
+    async def aclose(self) -> None:
+        """Gives back what is idle."""
+        while self._idle:
+            await greenlet_spawn(self._idle.pop().close)
 
 
 @asynccontextmanager

@@ -105,8 +105,8 @@ def key_list() -> None:
 @key.command("revoke", epilog=example("mailing key revoke 2"))
 @click.argument("key_id", type=click.IntRange(1))
 def key_revoke(key_id: int) -> None:
-    """Refuse a key from now on."""
-    _done(lambda session: keys.revoke(session, key_id, by=BY))
+    """Refuse a key from now on: once this says so, every process does."""
+    run(with_database(configured(), lambda sessions: keys.revoke(sessions, key_id, by=BY)))
     click.echo(f"Key {key_id} is revoked.")
 
 

@@ -49,11 +49,18 @@ def _added(is_secure: bool, is_private: bool) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-async def allow_all_methods(message: Message, scope: Scope) -> None:
-    """A hook before each answer. Litestar's own to OPTIONS names the methods of the path's first handler only."""
-    if message["type"] != "http.response.start" or scope.get("method") != "OPTIONS":
-        return
-    if message["status"] == 204:
-        here = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
-        methods = {method for route in here if isinstance(route, HTTPRoute) for method in route.methods}
-        MutableScopeHeaders(message)["Allow"] = ", ".join(sorted(methods))
+class AllMethods:
+    """ASGI middleware: Litestar's own answer to OPTIONS names the methods of the path's first handler only."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_methods(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 204:
+                here = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
+                methods = {method for route in here if isinstance(route, HTTPRoute) for method in route.methods}
+                MutableScopeHeaders(message)["Allow"] = ", ".join(sorted(methods))
+            await send(message)
+
+        await self.app(scope, receive, send_with_methods if scope.get("method") == "OPTIONS" else send)

@@ -96,8 +96,12 @@ class Line:
         self._begun = time.perf_counter()
 
     @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._begun
+
+    @property
     def duration_ms(self) -> float:
-        return round((time.perf_counter() - self._begun) * 1000, 1)
+        return round(self.seconds * 1000, 1)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ without what stands in quotes: that is where libraries and the database repeat v
 
 import re
 from collections.abc import Collection, Iterator, MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,6 +29,7 @@ class Masking:
     def __init__(self, secrets: Collection[str] = ()) -> None:
         longest_first = sorted((re.escape(secret) for secret in secrets), key=len, reverse=True)
         self._secrets = re.compile("|".join(longest_first)) if secrets else None
+        self.mask = lru_cache(1024)(self._mask)  # methods, routes and callers come again and again
 
     def __call__(self, _logger: object, _level: str, event: Event) -> Event:
         return {key: HIDDEN if key in NEVER else self._masked(value) for key, value in event.items()}
@@ -45,7 +47,7 @@ class Masking:
             case _:
                 return self.mask(str(value))
 
-    def mask(self, text: str) -> str:
+    def _mask(self, text: str) -> str:
         known = self._secrets.sub(HIDDEN, text) if self._secrets else text
         return _CREDENTIALS.sub(HIDDEN, _PHONE.sub(r"\1***\2", known))
 

@@ -1,7 +1,8 @@
-"""One line and one span for every request, and the id by which its answer, events and lines are found together."""
+"""One line, span and count for every request, and the id by which its answer, events and lines are found together."""
 
 import re
-import uuid
+import secrets
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -21,14 +22,16 @@ _QUIET = ("/health", "/metrics")  # asked all the time, by machines
 class RequestLog:
     """ASGI middleware, around everything else: also around what finds no route."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, count: Callable[[HTTPScope, int, float], None]) -> None:
+        """`count` is told a request's status and seconds."""
         self.app = app
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == ScopeType.WEBSOCKET:
             await self.app(scope, receive, send)
             return
-        request_id, status = _given(scope) or uuid.uuid4().hex, 0
+        request_id, status = _given(scope) or secrets.token_hex(16), 0
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -41,6 +44,7 @@ class RequestLog:
             try:
                 await self.app(scope, receive, answer)
             finally:
+                self._count(scope, status or 500, line.seconds)
                 span.tell(request_id=request_id)
                 _write(scope, line, span, status)
 

@@ -18,6 +18,7 @@ from mailing.errors import TooSlow
 CONNECTIONS = 900  # at once, for each process: below the usual limit of 1,024 open files; more are answered 503
 HEAD_S = 10
 HEAD_BYTES = 64 * 1024
+TOGETHER_BYTES = 64 * 1024  # of answers, before they are written all the same
 BODY_GRACE_S = 20
 BODY_RATE = 10_000  # bytes a second, after the grace
 
@@ -47,6 +48,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        self.transport: Any = Together(transport, self.loop)
         self._await_head()
 
     def data_received(self, data: bytes) -> None:
@@ -84,6 +86,40 @@ class ImpatientProtocol(HttpToolsProtocol):
         if not self.transport.is_closing():
             self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
             self.transport.close()
+
+
+class Together:
+    """A transport that hands on what one turn of the event loop wrote at its end: an answer's head with its body.
+
+    uvicorn writes them apart, and each write is a system call, and a client that is woken twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a transport has
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > TOGETHER_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+            self._size = 0
 
 
 class PunctualBodies:

@@ -1,4 +1,6 @@
+import asyncio
 import hashlib
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -7,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import KEY, running_api
 from mailing.access import keys
-from mailing.db import Sessions, transaction
+from mailing.db import Reads, Sessions, transaction
 from mailing.errors import NotFound
 from mailing.settings import Settings
 from rows import run, value
@@ -24,8 +26,7 @@ async def listed(sessions: Sessions) -> list[keys.ApiKey]:
 
 
 async def revoked(sessions: Sessions, key_id: int) -> None:
-    async with transaction(sessions) as session:
-        await keys.revoke(session, key_id, by="tests")
+    await keys.revoke(sessions, key_id, by="tests")
 
 
 async def status_with(api: httpx.AsyncClient, authorization: bytes) -> int:
@@ -39,6 +40,57 @@ async def test_a_key_opens_the_api_until_it_is_revoked(api: httpx.AsyncClient, s
     assert await status_with(api, f"Bearer {key}".encode()) == 200
     await revoked(sessions, (await listed(sessions))[0].id)
     assert await status_with(api, f"Bearer {key}".encode()) == 401
+
+
+async def test_no_process_lets_a_key_in_once_revoking_has_returned_however_often_it_was_used(
+    settings: Settings, sessions: Sessions
+) -> None:
+    given = f"Bearer {await made(sessions)}".encode()
+    async with running_api(settings) as one, running_api(settings) as other:
+        assert [await status_with(api, given) for api in (one, other)] == [200, 200]
+        revoking = asyncio.create_task(revoked(sessions, 1))
+        while not revoking.done():
+            await asyncio.gather(status_with(one, given), status_with(other, given))
+        assert [await status_with(api, given) for api in (one, other)] == [401, 401]
+
+
+async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_is_believed(
+    api: httpx.AsyncClient, engine: AsyncEngine, sessions: Sessions
+) -> None:
+    read, gone = await made(sessions), await made(sessions)
+    assert [await status_with(api, f"Bearer {key}".encode()) for key in (read, gone)] == [200, 200]
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE api_key SET scope = 'read' WHERE id = 1")
+        await connection.exec_driver_sql("UPDATE api_key SET revoked_at = now() WHERE id = 2")
+    await asyncio.sleep(keys.KNOWN_S)
+    assert await status_with(api, f"Bearer {gone}".encode()) == 401
+    assert (await api.post("/mailings/", headers={"Authorization": f"Bearer {read}"})).status_code == 403
+
+
+async def test_a_key_is_looked_up_once_for_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
+    key = await made(sessions)
+    async with aclosing(Reads(engine)) as reads:
+        known = keys.KnownKeys(reads)
+        found = await known.find(key)
+        assert found
+        assert found.caller == "key 1 (shop)"
+        assert await known.find(key) is found
+
+
+async def test_wrong_keys_are_not_remembered_and_of_right_ones_no_more_than_a_bounded_number(
+    engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST_KNOWN", 3)
+    async with aclosing(Reads(engine)) as reads:
+        known = keys.KnownKeys(reads)
+        for number in range(10):
+            assert await known.find(f"mk_{number}") is None
+        assert len(known) == 0
+        counts = set()
+        for _ in range(5):
+            assert await known.find(await made(sessions)) is not None
+            counts.add(len(known))
+        assert max(counts) == 3
 
 
 async def test_keys_are_listed_by_name_and_beginning_without_the_rest(sessions: Sessions) -> None:

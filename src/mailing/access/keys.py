@@ -1,12 +1,17 @@
 """API keys: 32 random bytes each, shown once, kept as a SHA-256.
 
 A key may read, or everything. There is nothing between: whoever may make a mailing sends.
+
+A process believes what it was told about a key for KNOWN_S, so it asks once a second and not for each request. That is
+why `revoke` takes that long: when it returns, no process lets the key in.
 """
 
+import asyncio
 import hashlib
 import secrets
+import time
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from litestar.connection import ASGIConnection
@@ -14,6 +19,7 @@ from litestar.handlers import BaseRouteHandler
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.db import Reads, Sessions, transaction
 from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
 from mailing.events import note
 from mailing.web import SAFE
@@ -21,6 +27,9 @@ from mailing.web import SAFE
 CONFIGURED = "MAILING_API_KEY"
 READ, FULL = "read", "full"
 LONGEST_NAME = 100  # characters
+KNOWN_S: Final = 1.0
+FORGOTTEN_S: Final = 1.1 * KNOWN_S  # by every process, though its clock be slower than ours
+MOST_KNOWN = 1000  # of them at a time
 
 
 class ApiKey(msgspec.Struct):
@@ -45,7 +54,7 @@ _BY_ID = text(f"SELECT {_COLUMNS} FROM api_key WHERE id = :id")  # noqa: S608 - 
 _REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id")
 
 # By the unique hash.
-_KNOWN = "SELECT id, name, scope FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
+_FIND = "SELECT id, name, scope FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
 
 
 async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str) -> str:
@@ -68,11 +77,51 @@ async def by_id(session: AsyncSession, key_id: int) -> ApiKey:
     return ApiKey(*found)
 
 
-async def revoke(session: AsyncSession, key_id: int, *, by: str) -> None:
-    """Takes effect with the next request; revoking twice changes nothing."""
-    if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
-        raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
-    await note(session, "key.revoked", by=by, key_id=key_id)
+async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
+    """Returns when every process refuses the key, FORGOTTEN_S after the commit. Revoking twice changes nothing."""
+    async with transaction(sessions) as session:
+        if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
+            raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
+        await note(session, "key.revoked", by=by, key_id=key_id)
+    await asyncio.sleep(FORGOTTEN_S)
+
+
+class Known(NamedTuple):
+    """A key that was found, and the monotonic time until which that is believed."""
+
+    caller: str
+    scope: str
+    until: float
+
+
+class KnownKeys:
+    """The keys as one process knows them."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self._known: dict[bytes, Known] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def find(self, key: str) -> Known | None:
+        """None for one that is unknown or revoked: that is not remembered, there is no end of wrong keys."""
+        digest, now = _hash(key), time.monotonic()
+        known = self._known.get(digest)
+        if known is None or known.until <= now:
+            known = await self._look_up(digest, until=now + KNOWN_S)
+        return known
+
+    async def _look_up(self, digest: bytes, *, until: float) -> Known | None:
+        """`until` is counted from before the database was asked: its answer is no newer than that."""
+        self._known.pop(digest, None)
+        row = await self._reads.row(_FIND, digest)
+        if row is None:
+            return None
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        known = self._known[digest] = Known(f"key {row['id']} ({row['name']})", row["scope"], until)
+        return known
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -85,12 +134,12 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: B
     if configured and secrets.compare_digest(key.encode(), configured.encode()):
         connection.scope["user"] = CONFIGURED
         return
-    found = await connection.app.state.reads.row(_KNOWN, _hash(key))
-    if found is None:
+    known = await connection.app.state.known_keys.find(key)
+    if known is None:
         raise Unauthorized("This key is not known here, or it was revoked.")
-    if found["scope"] == READ and connection.scope.get("method") not in SAFE:
+    if known.scope == READ and connection.scope.get("method") not in SAFE:
         raise Forbidden("This key may only read; mailing key create makes one that may do everything.")
-    connection.scope["user"] = f"key {found['id']} ({found['name']})"
+    connection.scope["user"] = known.caller
 
 
 def _problems(name: str, scope: str) -> list[FieldError]:

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from mailing.db import TROUBLE, Sessions, transaction
+from mailing.db import TROUBLE, Reads, Sessions, transaction
 from mailing.log import get as logger_named
 from mailing.metrics.families import families
 from mailing.metrics.repository import Standing, read
@@ -58,24 +58,24 @@ async def _read(sessions: Sessions) -> Standing | None:
 class Shown(Collector):
     """Everything at the moment of one request."""
 
-    def __init__(self, page: Page, standing: Standing | None, engine: AsyncEngine) -> None:
+    def __init__(self, page: Page, standing: Standing | None, state: State) -> None:
         self._page = page
         self._standing = standing
-        self._engine = engine
+        self._state = state
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._standing is not None)
         if self._standing:
             yield from families(self._standing)
-        yield _pool(self._engine)
+        yield _pool(self._state.engine, self._state.reads)
         yield from self._page.registry.collect()
 
 
-def _pool(engine: AsyncEngine) -> Metric:
+def _pool(engine: AsyncEngine, reads: Reads) -> Metric:
     family = GaugeMetricFamily("mailing_pool_connections", "This process's pool of connections", labels=["state"])
     pool = engine.pool
     if isinstance(pool, QueuePool):
-        family.add_metric(["used"], pool.checkedout())
+        family.add_metric(["used"], pool.checkedout() - reads.idle)
         family.add_metric(["size"], pool.size())
     return family
 
@@ -85,5 +85,5 @@ async def metrics(request: Request[Any, Any, Any], state: State) -> Response[byt
     """Asks for no key, as scrapers have none: there is no name, phone or text in it."""
     standing = await state.metrics.standing(state.sessions)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    shown = Shown(state.metrics, standing, state.engine)
+    shown = Shown(state.metrics, standing, state)
     return Response(encode(shown), headers={"Content-Type": content_type, "Cache-Control": "no-store"})

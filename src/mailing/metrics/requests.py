@@ -1,10 +1,8 @@
 """Requests to this API process, counted by route."""
 
-import time
 from typing import Final
 
-from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import HTTPScope
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -21,26 +19,7 @@ class Requests:
             "mailing_http_request_seconds", "How long answers took", ["route"], buckets=BOUNDS_S, registry=registry
         )
 
-    def counted(self, app: ASGIApp) -> ASGIApp:
-        async def counting(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != ScopeType.HTTP:
-                return await app(scope, receive, send)
-            began, status = time.perf_counter(), 500
-
-            async def noting(message: Message) -> None:
-                nonlocal status
-                if message["type"] == "http.response.start":
-                    status = message["status"]
-                await send(message)
-
-            try:
-                await app(scope, receive, noting)
-            finally:
-                self._count(scope, status, time.perf_counter() - began)
-
-        return counting
-
-    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+    def count(self, scope: HTTPScope, status: int, seconds: float) -> None:
         """By the route's template, never by the path or the method as they were sent: there is no end of those."""
         route: str = scope.get("path_template") or "unknown"
         method = str(scope.get("method")) if route != "unknown" else "any"

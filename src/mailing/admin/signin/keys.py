@@ -1,6 +1,7 @@
 """Keys for the API: for admins. A key is shown by the answer that makes it, and never again."""
 
 from litestar import Response, get, post
+from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import keys
@@ -41,8 +42,8 @@ async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Resp
 
 
 @post("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)], status_code=303)
-async def revoke_key(viewer: CurrentViewer, session: Session, caller: Caller, key_id: Id) -> Response[None]:
-    await keys.revoke(session, key_id, by=caller)
+async def revoke_key(viewer: CurrentViewer, state: State, caller: Caller, key_id: Id) -> Response[None]:
+    await keys.revoke(state.sessions, key_id, by=caller)
     return seen_other(KEYS, notice=viewer.gettext("The key is revoked: it is refused from now on."))
 
 
