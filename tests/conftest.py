@@ -99,10 +99,9 @@ def sessions(engine: AsyncEngine) -> db.Sessions:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _spare_app() -> None:
-    """Made once, before any test has changed anything: it costs more than most tests."""
-    app = unfurnished()
-    _spare.append((app, app.asgi_handler))
+def _spare_apps() -> None:
+    """Made once, before any test has changed anything: one costs more than most tests, and some use two at a time."""
+    _spare.extend((app, app.asgi_handler) for app in (unfurnished(), unfurnished()))
 
 
 @pytest.fixture
@@ -132,7 +131,7 @@ async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @contextmanager
 def _app_with(settings: Settings) -> Iterator[Litestar]:
-    """The spare one, furnished anew; a second one at the same time is made."""
+    """A spare one, furnished anew; where all are in use, a new one."""
     if not _spare:
         yield create_app(settings)
         return
