@@ -26,9 +26,34 @@ from server import PostgresServer, start_postgres
 
 URL = "MAILING_TEST_DATABASE_URL"
 KEY = "a-key-for-the-tests"
+LONG = {
+    "test_attack",
+    "test_cli",
+    "test_control",
+    "test_crew",
+    "test_faults",
+    "test_gateway_shared",
+    "test_operator_in_browser",
+    "test_outages",
+    "test_outcomes",
+    "test_recovery",
+    "test_restore",
+    "test_site",
+    "test_stuck",
+}
 
 _server = pytest.StashKey[PostgresServer]()
 _spare: list[tuple[Litestar, ASGIApp]] = []
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are processors, because many a test waits for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that no processor is without work at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 def pytest_configure(config: pytest.Config) -> None:
