@@ -4,29 +4,56 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import asyncpg
 import httpx
 import pytest
 import uvicorn
 from litestar import Litestar
+from litestar.types import ASGIApp
 from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db
-from mailing.app import create_app
+from mailing.app import create_app, furnished, unfurnished
 from mailing.settings import Settings
 from roles import grant, url_as
 from server import PostgresServer, start_postgres
 
 URL = "MAILING_TEST_DATABASE_URL"
 KEY = "a-key-for-the-tests"
+LONG = {
+    "test_attack",
+    "test_cli",
+    "test_control",
+    "test_crew",
+    "test_faults",
+    "test_gateway_shared",
+    "test_operator_in_browser",
+    "test_outages",
+    "test_outcomes",
+    "test_recovery",
+    "test_restore",
+    "test_site",
+    "test_stuck",
+}
 
 _server = pytest.StashKey[PostgresServer]()
+_spare: list[tuple[Litestar, ASGIApp]] = []
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are processors, because many a test waits for other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long begins first, so that no processor is without work at the end."""
+    items.sort(key=lambda item: item.path.stem not in LONG)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -96,6 +123,12 @@ def sessions(engine: AsyncEngine) -> db.Sessions:
     return db.sessions(engine)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _spare_apps() -> None:
+    """Made once, before any test has changed anything: one costs more than most tests, and some use two at a time."""
+    _spare.extend((app, app.asgi_handler) for app in (unfurnished(), unfurnished()))
+
+
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     return Settings(database_url=database_url, api_key=KEY)
@@ -121,13 +154,31 @@ async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@contextmanager
+def _app_with(settings: Settings) -> Iterator[Litestar]:
+    """A spare one, furnished anew; where all are in use, a new one."""
+    if not _spare:
+        yield create_app(settings)
+        return
+    app, unfurnished_handler = _spare.pop()
+    try:
+        yield furnished(app, settings)
+    finally:
+        app.asgi_handler = unfurnished_handler
+        _spare.append((app, unfurnished_handler))
+
+
 @asynccontextmanager
 async def running_app(settings: Settings) -> AsyncIterator[Litestar]:
-    """With the API's own role in the database, so that no test needs more than deploy/roles.sql gives.
+    """With the API's own role in the database, so that no test needs more than deploy/roles.sql gives."""
+    with _app_with(replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))) as app:
+        async with _alive(app):
+            yield app
 
-    The lifespan in a task of its own: it must end in the task it began in, and a fixture's two halves are two.
-    """
-    app = create_app(replace(settings, database_url=url_as("mailing_api", str(settings.database_url))))
+
+@asynccontextmanager
+async def _alive(app: Litestar) -> AsyncIterator[None]:
+    """The lifespan in a task of its own: it must end in the task it began in, and a fixture's two halves are two."""
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
@@ -141,7 +192,7 @@ async def running_app(settings: Settings) -> AsyncIterator[Litestar]:
     waiting.cancel()
     if task.done():
         await task
-    yield app
+    yield
     stop.set()
     await task
 

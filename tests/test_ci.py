@@ -14,8 +14,9 @@ JOBS = {name: job for name, job in PIPELINE.items() if isinstance(job, dict) and
 def test_every_job_runs_targets_of_the_makefile_alone() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     commands = [line for job in JOBS.values() for line in job["script"]]
-    assert {line.split()[1] for line in commands} == {"check", "audit", "sbom", "wheel", "test", "containers"}
-    assert {line.split()[1] for line in commands} <= set(targets)
+    run = {line.split()[1] for line in commands}
+    assert run == {"check", "audit", "sbom", "wheel", "test", "test-heavy", "containers"}
+    assert run <= set(targets)
     assert {line.split()[0] for line in commands} == {"make"}
 
 
@@ -30,6 +31,12 @@ def test_it_tests_on_the_oldest_and_the_newest_python() -> None:
     assert supported
     oldest, newest = supported[1], f"3.{int(supported[2]) - 1}"
     assert [each["PYTHON_VERSION"] for each in JOBS["test"]["parallel"]["matrix"]] == [oldest, newest]
+
+
+def test_what_takes_minutes_each_runs_by_a_schedule_and_stops_no_merge() -> None:
+    by_schedule, by_hand = JOBS["test-heavy"]["rules"]
+    assert by_schedule == {"if": '$CI_PIPELINE_SOURCE == "schedule"'}
+    assert by_hand == {"when": "manual", "allow_failure": True}
 
 
 def test_the_database_of_the_tests_is_the_services() -> None:
