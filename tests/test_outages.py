@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import Any
 
 import asyncpg
 import httpx
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing import app, connections
+from mailing import app, connections, db
 from mailing.access import keys
 from mailing.db import READERS, Reads, Sessions, transaction
 from mailing.settings import Settings
@@ -101,6 +104,23 @@ async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: Reads) ->
         async with asyncio.timeout(0.2):
             await reads.rows("SELECT pg_sleep(30)")
     assert await reads.row("SELECT 1") == (1,)
+
+
+async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_any_other(database_url: str) -> None:
+    engine = db.create_engine(database_url, application="tests", pool_size=1)
+
+    async def die(driver: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
+        with suppress(asyncpg.PostgresError):
+            await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def made(connection: AdaptedConnection, _record: object) -> None:
+        connection.run_async(die)
+
+    for _ in range(2):
+        with pytest.raises(db.TROUBLE):
+            await value(engine, "SELECT 1")
+    await engine.dispose()
 
 
 async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_503(

@@ -15,6 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 # The database away, or gone in the middle of a statement; the last is a connection that asyncpg itself lost track of.
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -54,6 +55,9 @@ def arguments(application: str, *, limit_s: float) -> dict[str, Any]:
     }
 
 
+_NEW = "new"
+
+
 def watch(engine: AsyncEngine) -> None:
     """In place of SQLAlchemy's pre-ping, which waits as long as any statement may, and costs three round trips."""
     listeners: dict[str, Callable[..., None]] = {
@@ -65,8 +69,9 @@ def watch(engine: AsyncEngine) -> None:
         event.listen(engine.sync_engine, name, listener)
 
 
-def _keep_alive(connection: AdaptedConnection, _record: object) -> None:
+def _keep_alive(connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
     """A host that vanished sends no reset: without this the kernel would wait for it a quarter of an hour."""
+    record.info[_NEW] = True
     wire = connection.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg shows it nowhere else
     if wire.family == getattr(socket, "AF_UNIX", None):
         return
@@ -76,8 +81,10 @@ def _keep_alive(connection: AdaptedConnection, _record: object) -> None:
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _prove(connection: AdaptedConnection, _record: object, _proxy: object) -> None:
-    connection.run_async(_answers)
+def _prove(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+    """A new one has just answered. Were it refused as well, SQLAlchemy would say that the program misused it."""
+    if not record.info.pop(_NEW, False):
+        connection.run_async(_answers)
 
 
 async def _answers(driver: asyncpg.Connection) -> None:
