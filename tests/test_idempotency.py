@@ -19,7 +19,7 @@ from mailing.access import keys
 from mailing.app import admit, create_app
 from mailing.db import Sessions, transaction
 from mailing.sending.next_step import Policy
-from mailing.sending.sweep import sweep
+from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
 from proxy import proxy
 from rows import add_client, add_mailing, run, value
@@ -411,7 +411,7 @@ OF_AN_AGE = """
 
 async def test_the_sweep_forgets_what_is_older_than_a_day(engine: AsyncEngine, sessions: Sessions) -> None:
     await run(engine, OF_AN_AGE, ages=["25 h", "24 h 1 min", "23 h 59 min", "1 s"], count=3)
-    await sweep(sessions, Policy(hold=False, base_s=5, max_s=600))
+    await sweep(sessions, Policy(hold=False, base_s=5, max_s=600), Leases())
     left = await run(engine, "SELECT DISTINCT split_part(key, '-', 1) FROM idempotency_key")
     assert {row[0] for row in left} == {"23 h 59 min", "1 s"}
 

@@ -1,7 +1,7 @@
 """What people and programs read: each as a call of the product's own function, by name."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -11,13 +11,14 @@ from mailing.db import Reads
 from mailing.events.reading import Place, story
 from mailing.mailings.repository import MailingRepository, needs
 from mailing.messages.calls import recent_calls
+from mailing.messages.leases import reclaim_lost
 from mailing.messages.reading import message_story, messages_of, messages_of_client
-from mailing.messages.repository import reclaim_lost
 from mailing.messages.states import Status
 from mailing.statistics import repository as statistics
 
 LAST = 2**62
 LIMIT = 50
+LATELY = timedelta(seconds=60)  # where a sweep begins that follows another
 
 Reading = Callable[[AsyncSession], Awaitable[object]]
 
@@ -42,5 +43,7 @@ def readings(mailing_id: int, reads: Reads, *, deep: int) -> Mapping[str, Readin
         "events of a client": lambda s: story(s, "client_id", deep, after=Place(), limit=LIMIT),
         "the newest calls": recent_calls,
         "the sweep's look": needs,
-        "the sweep's lost leases": lambda s: reclaim_lost(s, count=1000, hold=False, base_s=5, max_s=600),
+        "the sweep's lost leases": lambda s: reclaim_lost(
+            s, since=datetime.now(UTC) - LATELY, count=1000, hold=False, base_s=5, max_s=600
+        ),
     }

@@ -23,7 +23,7 @@ from mailing.sending.next_step import Policy
 from mailing.sending.plan import plan_mailing
 from mailing.sending.send import send_mailing
 from mailing.sending.settle import settle_mailing
-from mailing.sending.sweep import sweep
+from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
 from mailing.tallies import REPAIRS
 from mailing.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
@@ -63,20 +63,20 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
 
 
 async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
-    sessions, tallies = desk.sessions, desk.tallies
+    sessions, tallies, leases = desk.sessions, desk.tallies, Leases()
     queue = Queue(str(settings.database_url), concurrency=JOBS, answered=partial(watchdog.heard, QUEUE))
     queue.task("plan_mailing", partial(plan_mailing, sessions))
     queue.task("settle_mailing", partial(settle_mailing, sessions))
     queue.task("send_mailing", partial(send_mailing, desk))
     queue.task("import_upload", partial(import_upload, sessions, desk.stopping))
-    queue.periodic("sweep", partial(_sweep, queue, desk), cron="* * * * * */5")
+    queue.periodic("sweep", partial(_sweep, queue, desk, leases), cron="* * * * * */5")
     queue.periodic("uploads", partial(tend_uploads, sessions), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, sessions), cron="* * * * *")
     queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
     queue.periodic("retention", partial(_forget, sessions, settings), cron="17 * * * *")
     async with repository.alone(sessions) as session:
         await repository.configure(session, settings.gateway_rate)
-    tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy))
+    tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
     with watchdog.watching():
         async with _beside(desk.gate.keep()), _beside(_ask(sessions, watchdog)), _beside(tallies.keep(sessions)):
@@ -114,8 +114,8 @@ async def _forget(sessions: db.Sessions, settings: Settings) -> None:
     await forget_old_events(sessions, settings)
 
 
-async def _sweep(queue: Queue, desk: Desk) -> None:
-    desk.tallies.add(REPAIRS, "leases", value=await sweep(desk.sessions, desk.policy))
+async def _sweep(queue: Queue, desk: Desk, leases: Leases) -> None:
+    desk.tallies.add(REPAIRS, "leases", value=await sweep(desk.sessions, desk.policy, leases))
     if buried := await queue.bury_stalled():
         desk.tallies.add(REPAIRS, "jobs", value=buried)
         logger.warning("stalled jobs buried", jobs=buried)

@@ -91,7 +91,7 @@ async def anything_goes(_session: AsyncSession, ids: Iterable[int], **_options: 
 CLAIM = "mailing.messages.repository._CLAIM"
 STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
 RECORD = "mailing.messages.repository._RECORD"
-RECLAIM = "mailing.messages.repository._RECLAIM"
+RECLAIM = "mailing.messages.leases._RECLAIM"
 BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
 PLAN = "mailing.messages.openings._PLAN"
 SLICE = "mailing.messages.openings._SLICE"

@@ -15,7 +15,7 @@ from chaos.evidence import History, collect
 from chaos.facts import Action, Violation
 from chaos.gateway import Gateway
 from chaos.versions import GRACE_S
-from mailing.sending.sweep import sweep
+from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
 from processes import until
@@ -76,7 +76,7 @@ class Stage:
         self.lease_left_s = 0.0
         await self.campaign.rows("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id""")
-        await sweep(self.campaign.sessions, policy_of(self.settings))
+        await sweep(self.campaign.sessions, policy_of(self.settings), Leases())
 
     async def settle(self) -> None:
         """Until every message is final, or the faulty product has had its time."""

@@ -1,16 +1,21 @@
 """How a plan is written: two slices at a time, and none without the other's leave."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.db import Sessions, transaction
+from mailing.mailings.repository import database_now
+from mailing.messages.openings import Audience, Opening, Slice, next_slice, plan_slice
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
 from rows import add_mailing, run, value
 
 PLANNED = "SELECT array_agg(client_id ORDER BY client_id) FROM message"
+LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'client'"
 EDIT = "UPDATE mailing SET revision = revision + 1"
 
 
@@ -57,3 +62,26 @@ async def _until(engine: AsyncEngine, question: str, answer: object) -> None:
     async with asyncio.timeout(30):
         while await value(engine, question) != answer:  # noqa: ASYNC110 - nobody would set an event
             await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("audience", [Audience(["few"], [], 30_000), Audience(["few", "none"], ["916"], 30_000)])
+async def test_a_rare_tag_or_code_is_found_without_a_look_at_the_others(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int, audience: Audience
+) -> None:
+    """Six clients before 20,000 others, of whom the planner has not heard yet: it takes the tag for everybody's."""
+    await run(engine, "UPDATE client SET tag = 'few'")
+    await run(engine, "ANALYZE client")
+    await run(
+        engine,
+        """INSERT INTO client (phone, operator_code, tag, timezone)
+        SELECT '79' || lpad(n::text, 9, '0'), '9' || 10 + n % 5, 'tag ' || n % 3, 'UTC'
+        FROM generate_series(1, 20000) n""",
+    )
+    found = Slice(0, 6, ["UTC"])
+    async with transaction(sessions) as session:
+        assert await next_slice(session, audience, after=0, count=20_000) == found
+        assert await next_slice(session, audience, after=6, count=20_000) is None
+        now = await database_now(session)
+        opening = Opening("UTC", now, now + timedelta(hours=1), None)
+        assert await plan_slice(session, mailing_id, audience, [opening], found) == 6
+        assert await session.scalar(text(LOOKED_AT)) <= 30

@@ -17,7 +17,7 @@ from mailing.db import Sessions
 from mailing.messages.audit import audit_counts
 from mailing.privacy.retention import blank_old
 from mailing.reports.jobs import send_missing
-from mailing.sending.sweep import sweep
+from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
 from mailing.tallies import CALLS, Tallies
 from mailing.worker import policy_of
@@ -127,7 +127,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             await import_upload(own, asyncio.Event(), upload)
             await tend_uploads(own)
             await send_missing(own, reporting)
-            await sweep(own, policy_of(reporting))
+            await sweep(own, policy_of(reporting), Leases())
             tallies = Tallies()
             tallies.add(CALLS, "accepted")
             await tallies.hand_over(own)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import driver
@@ -80,8 +80,36 @@ class Audience(msgspec.Struct, frozen=True):
     upto: int
     """The newest client that belongs to it."""
 
+    @property
+    def leading(self) -> tuple[str, str] | None:
+        """The column and the single value by whose index it is found. Of several values, a client may go from one to
+        another meanwhile, and a walk value by value would miss it.
+        """
+        for column, values in (("tag", self.tags), ("operator_code", self.operator_codes)):
+            if len(values) == 1:
+                return column, values[0]
+        return None
 
-# The next clients of the audience. Index: the primary key, or client_by_tag for a single tag. 20,000 rows: 10 ms.
+    @property
+    def values(self) -> dict[str, object]:
+        values: dict[str, object] = {"tags": self.tags, "operator_codes": self.operator_codes}
+        return values | {"led": self.leading[1]} if self.leading else values
+
+
+_WALK = "c.id > :after AND c.id <= :upto"
+
+
+def _led(statement: TextClause, audience: Audience) -> TextClause:
+    """Along (column, id), whatever the planner believes: it would rather walk all clients and throw the others away."""
+    if audience.leading is None:
+        return statement
+    column, _ = audience.leading
+    led, bound = f"(c.{column}, c.id)", "(CAST(:led AS text), CAST(:{} AS bigint))"
+    walk = f"{led} > {bound.format('after')} AND {led} <= {bound.format('upto')}"
+    return text(statement.text.replace(_WALK, walk).replace("ORDER BY c.id", f"ORDER BY c.{column}, c.id"))
+
+
+# The next clients of the audience. Index: the primary key, or that of the leading filter. 20,000 rows: 10 ms.
 _SLICE = text("""
     SELECT max(id), array_agg(DISTINCT timezone) FROM (
         SELECT c.id, c.timezone FROM client c
@@ -104,9 +132,8 @@ class Slice(msgspec.Struct, frozen=True):
 
 async def next_slice(session: AsyncSession, audience: Audience, *, after: int, count: int) -> Slice | None:
     """None behind the end."""
-    filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
-    bounds = {"after": after, "upto": audience.upto, "count": count}
-    last, zones = (await session.execute(_SLICE, bounds | filters)).one()
+    values = {"after": after, "upto": audience.upto, "count": count} | audience.values
+    last, zones = (await session.execute(_led(_SLICE, audience), values)).one()
     return Slice(after, last, zones) if last else None
 
 
@@ -146,13 +173,12 @@ async def plan_slice(
 ) -> int:
     return await rows_moved(
         session,
-        _PLAN,
+        _led(_PLAN, audience),
         mailing_id=mailing_id,
-        tags=audience.tags,
-        operator_codes=audience.operator_codes,
         after=part.after,
         upto=part.upto,
         unselected=UNSELECTED,
+        **audience.values,
         **_columns(openings),
     )
 

@@ -96,14 +96,14 @@ async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bo
 
 
 # What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
-_CLAIMED_SINCE_PLAN = f"(g.revision = 1 OR m.lease_until - make_interval(secs => {LEASE_S}) >= g.planning_at)"
+CLAIMED_SINCE_PLAN = f"(g.revision = 1 OR m.lease_until - make_interval(secs => {LEASE_S}) >= g.planning_at)"
 
 # Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
     SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
     AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
-    AND {_CLAIMED_SINCE_PLAN} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND {CLAIMED_SINCE_PLAN} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -114,7 +114,7 @@ async def still_allowed(session: AsyncSession, ids: Sequence[int], *, probes: Se
 
 UNSELECTED = "an edit of the mailing no longer selects this client"
 
-_LEFT_OUT = """
+LEFT_OUT = """
     NOT ((cardinality(g.tags) = 0 OR coalesce(c.tag = ANY(g.tags), false))
         AND (cardinality(g.operator_codes) = 0 OR c.operator_code = ANY(g.operator_codes)))
 """
@@ -143,9 +143,9 @@ _RECORD = text(f"""
             started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
             http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
     ), decided AS (
-        SELECT r.*, g.revision <> :revision AS replanned, g.revision <> :revision AND {_LEFT_OUT} AS left_out, CASE
+        SELECT r.*, g.revision <> :revision AS replanned, g.revision <> :revision AND {LEFT_OUT} AS left_out, CASE
             WHEN r.status <> 'pending' OR (g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out
-                AND (g.revision = :revision OR NOT {_LEFT_OUT})) THEN r.status
+                AND (g.revision = :revision OR NOT {LEFT_OUT})) THEN r.status
             WHEN r.ambiguous THEN 'unknown'
             ELSE 'cancelled' END AS next
         FROM mailing g CROSS JOIN result r JOIN message m ON m.id = r.id
@@ -193,36 +193,6 @@ async def record(session: AsyncSession, results: Sequence[Result], *, mailing_id
     return await rows_moved(
         session, _RECORD, mailing_id=mailing_id, revision=revision, unselected=UNSELECTED, **columns
     )
-
-
-# Worker lost: nobody knows whether the call was made. An edit since the claim has left the message to this statement:
-# its opening is void, and whom the filter no longer selects is not called again. Index: message_leased.
-_RECLAIM = text(f"""
-    WITH lost AS (
-        SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,
-            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({_LEFT_OUT}, false) AS ends
-        FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
-        WHERE m.status = 'sending' AND m.lease_until < now()
-        ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
-    ), moved AS (
-        UPDATE message m SET
-            status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, ambiguous = true, attempts = m.attempts + 1,
-            closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
-            lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
-            waiting = CASE WHEN NOT l.ends THEN 'retry' END, last_error = 'the worker was lost during the call',
-            due_at = now() + make_interval(secs => random() * least(:max_s, :base_s * 2.0 ^ least(m.attempts, 30)))
-        FROM lost l WHERE m.id = l.id
-        RETURNING m.id, m.mailing_id, m.attempt_no
-    )
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-    SELECT id, mailing_id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
-    ON CONFLICT (message_id, number) DO NOTHING
-""")  # noqa: S608 - composed from constants of this module
-
-
-async def reclaim_lost(session: AsyncSession, *, count: int, hold: bool, base_s: float, max_s: float) -> int:
-    """Leases that ran out: back to waiting, or to `unknown` with `hold`. One past its end is expired by the sweep."""
-    return await rows_moved(session, _RECLAIM, count=count, hold=hold, base_s=base_s, max_s=max_s)
 
 
 # pending → expired (or unknown): the end has come. Index: message_due.

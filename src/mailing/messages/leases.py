@@ -1,0 +1,61 @@
+"""Leases that ran out, because their worker was lost."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.messages.repository import CLAIMED_SINCE_PLAN, LEASE_S, LEFT_OUT, rows_moved
+
+EVER = datetime.min.replace(tzinfo=UTC)
+
+# Worker lost: nobody knows whether the call was made. An edit since the claim has left the message to this statement:
+# its opening is void, and whom the filter no longer selects is not called again. Index: message_leased.
+_RECLAIM = text(f"""
+    WITH lost AS (
+        SELECT m.id, NOT {CLAIMED_SINCE_PLAN} AS replanned,
+            :hold OR NOT {CLAIMED_SINCE_PLAN} AND coalesce({LEFT_OUT}, false) AS ends
+        FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
+        WHERE m.status = 'sending' AND m.lease_until < now() AND m.lease_until >= :since
+        ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
+    ), moved AS (
+        UPDATE message m SET
+            status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, ambiguous = true, attempts = m.attempts + 1,
+            closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
+            lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
+            waiting = CASE WHEN NOT l.ends THEN 'retry' END, last_error = 'the worker was lost during the call',
+            due_at = now() + make_interval(secs => random() * least(:max_s, :base_s * 2.0 ^ least(m.attempts, 30)))
+        FROM lost l WHERE m.id = l.id
+        RETURNING m.id, m.mailing_id, m.attempt_no
+    )
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
+    SELECT id, mailing_id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    ON CONFLICT (message_id, number) DO NOTHING
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def reclaim_lost(
+    session: AsyncSession, *, since: datetime, count: int, hold: bool, base_s: float, max_s: float
+) -> int:
+    """Leases that ran out `since`: back to waiting, or to `unknown` with `hold`. One past its end is expired by the
+    sweep.
+    """
+    return await rows_moved(session, _RECLAIM, since=since, count=count, hold=hold, base_s=base_s, max_s=max_s)
+
+
+# Index: message_leased.
+_OLDEST_LOST = text(f"""
+    SELECT least(now(), (
+        SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
+    )) - make_interval(secs => {LEASE_S})
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def nothing_lost_before(session: AsyncSession, *, since: datetime) -> datetime:
+    """Where the next look at leases that ran out may begin, given that none did before `since`.
+
+    Earlier by a lease than the first that is left: a claim that is not committed yet is not seen here, and its lease
+    began with its transaction.
+    """
+    moment: datetime = (await session.execute(_OLDEST_LOST, {"since": since})).scalar_one()
+    return moment
