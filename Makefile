@@ -44,7 +44,7 @@ bench-growth: .venv/.ready ## what a message costs among 10,000 and among 100,00
 drills: .venv/.ready ## one fault at a time: a hanging gateway, one that is down, rolling restarts, the rate, fairness; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.drills $(ARGS)
 
-bench: .venv/.ready ## beside the machine's limits and the peers: half an hour; ARGS="--quick" or "--stage dispatch"
+bench: .venv/.ready ## beside the machine's limits and the peers: three quarters of an hour; ARGS="--quick" or "--stage dispatch"
 	@$(UV) sync --frozen --inexact --all-extras --group bench --quiet
 	@PYTHONPATH=tests $(RUN)python -m bench.run $(ARGS)
 

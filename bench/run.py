@@ -1,6 +1,6 @@
 """Mailing beside the limits of the machine and beside its peers, measured in turns.
 
-    make bench                                       # everything, half an hour
+    make bench                                       # everything, three quarters of an hour
     make bench ARGS="--quick"                        # two minutes: shows that everything works
     make bench ARGS="--stage dispatch --rounds 3"
 
