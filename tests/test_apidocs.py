@@ -52,7 +52,7 @@ def app_with(*handlers: HTTPRouteHandler, security: bool = True) -> Litestar:
     """The real application and more routes in it. Without a database: these tests stop at the guard."""
     app = create_app(Settings())
     requirement = [{"key": list[str]()}] if security else []
-    app.register(Router("/mailing/api", route_handlers=handlers, guards=[require_key], security=requirement))
+    app.register(Router("/mailing/api", route_handlers=handlers, before_request=require_key, security=requirement))
     return app
 
 

@@ -108,8 +108,8 @@ async def database(app: Litestar) -> AsyncIterator[None]:
 
 async def admit(request: Request[str, Any, Any]) -> Response[bytes] | None:
     """Every guard of the API, before its handlers. As guards, Litestar would copy the handler for each."""
-    await require_key(request, request.route_handler)
-    await within_allowance(request, request.route_handler)
+    await require_key(request)
+    await within_allowance(request)
     await known_parameters_only(request, request.route_handler)
     return await begin(request)
 

@@ -55,13 +55,10 @@ def arguments(application: str, *, limit_s: float) -> dict[str, Any]:
     }
 
 
-_NEW = "new"
-
-
 def watch(engine: AsyncEngine) -> None:
     """In place of SQLAlchemy's pre-ping, which waits as long as any statement may, and costs three round trips."""
     listeners: dict[str, Callable[..., None]] = {
-        "connect": _keep_alive,
+        "connect": _made,
         "checkout": _prove,
         "handle_error": _drop_what_timed_out,
     }
@@ -69,9 +66,16 @@ def watch(engine: AsyncEngine) -> None:
         event.listen(engine.sync_engine, name, listener)
 
 
-def _keep_alive(connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
-    """A host that vanished sends no reset: without this the kernel would wait for it a quarter of an hour."""
+_NEW = "new"
+
+
+def _made(connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
     record.info[_NEW] = True
+    _keep_alive(connection)
+
+
+def _keep_alive(connection: AdaptedConnection) -> None:
+    """A host that vanished sends no reset: without this the kernel would wait for it a quarter of an hour."""
     wire = connection.driver_connection._transport.get_extra_info("socket")  # noqa: SLF001 - asyncpg shows it nowhere else
     if wire.family == getattr(socket, "AF_UNIX", None):
         return

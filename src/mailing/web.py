@@ -264,10 +264,9 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
 
 
 async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard: a mistyped filter would select everything, so unknown query parameters are refused.
+    """A mistyped filter would select everything, so unknown query parameters are refused.
 
-    Parameters are those of the handler itself; what a dependency reads from the query counts as unknown. Asynchronous,
-    because Litestar runs any other guard in a thread: that took a third of a request.
+    Parameters are those of the handler itself; what a dependency reads from the query counts as unknown.
     """
     if not connection.scope["query_string"]:
         return

@@ -11,7 +11,6 @@ from collections import defaultdict
 from typing import Any
 
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from sqlalchemy import text
 
 from mailing.db import TROUBLE, Sessions, transaction
@@ -76,7 +75,6 @@ class _Held:
         return self.left <= 0 or time.monotonic() > self.kept_until
 
 
-async def within_allowance(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A Litestar guard, after the one that finds out who asks."""
-    del handler
+async def within_allowance(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """After `require_key`, which finds out who asks."""
     await connection.app.state.allowance.take(str(connection.scope["user"]))

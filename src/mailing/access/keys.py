@@ -15,7 +15,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from litestar.connection import ASGIConnection
-from litestar.handlers import BaseRouteHandler
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -124,9 +123,8 @@ class KnownKeys:
         return known
 
 
-async def require_key(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A Litestar guard: `Authorization: Bearer <key>`. Who it is stands in `scope["user"]` afterwards."""
-    del handler  # Litestar passes it; every route asks for the same
+async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """`Authorization: Bearer <key>`. Who it is stands in `scope["user"]` afterwards."""
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized("Send the header Authorization: Bearer <key>; mailing key create makes one.")

@@ -31,7 +31,7 @@ _RECLAIM = text(f"""
     INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
     SELECT id, mailing_id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
     ON CONFLICT (message_id, number) DO NOTHING
-""")  # noqa: S608 - composed from constants of this module
+""")  # noqa: S608 - composed from constants
 
 
 async def reclaim_lost(
@@ -48,7 +48,7 @@ _OLDEST_LOST = text(f"""
     SELECT least(now(), (
         SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
     )) - make_interval(secs => {LEASE_S})
-""")  # noqa: S608 - composed from constants of this module
+""")  # noqa: S608 - composed from constants
 
 
 async def nothing_lost_before(session: AsyncSession, *, since: datetime) -> datetime:

@@ -146,7 +146,6 @@ class Run:
             if not claimed:
                 return False
             self._hand_out(claimed, DatabaseClock(claimed[0].claimed_at, at), calls)
-        return True
 
     async def _is_as_it_was(self) -> bool:
         """Then the next slice follows at once: a new run would wait until all calls of this one have ended."""
