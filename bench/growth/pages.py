@@ -11,7 +11,7 @@ from mailing.db import Reads
 from mailing.events.reading import Place, story
 from mailing.mailings.repository import MailingRepository, needs
 from mailing.messages.calls import recent_calls
-from mailing.messages.leases import reclaim_lost
+from mailing.messages.leases import Repeat, reclaim_lost
 from mailing.messages.reading import message_story, messages_of, messages_of_client
 from mailing.messages.states import Status
 from mailing.statistics import repository as statistics
@@ -44,6 +44,6 @@ def readings(mailing_id: int, reads: Reads, *, deep: int) -> Mapping[str, Readin
         "the newest calls": recent_calls,
         "the sweep's look": needs,
         "the sweep's lost leases": lambda s: reclaim_lost(
-            s, since=datetime.now(UTC) - LATELY, count=1000, hold=False, base_s=5, max_s=600
+            s, Repeat(hold=False, base_s=5, max_s=600), since=datetime.now(UTC) - LATELY, count=1000
         ),
     }

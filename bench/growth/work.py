@@ -8,7 +8,7 @@ from mailing.db import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.repository import Claimed, Result, Step, claim, record
 from mailing.messages.states import Status
-from mailing.sending.send import BATCH
+from mailing.sending.recording import BATCH
 
 ZONES = ("Europe/Kaliningrad", "Europe/Moscow", "Asia/Yekaterinburg", "Asia/Novosibirsk", "Asia/Vladivostok")
 SMALL = "small"  # the tag of the first clients, who get the small mailing
@@ -49,7 +49,9 @@ class Sender:
         if not claimed:
             return 0
         async with transaction(self.sessions) as session:
-            return await record(session, [_sent(each) for each in claimed], mailing_id=self.mailing_id, revision=1)
+            return (
+                await record(session, [_sent(each) for each in claimed], mailing_id=self.mailing_id, revision=1)
+            ).moved
 
 
 def _sent(message: Claimed) -> Result:

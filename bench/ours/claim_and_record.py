@@ -9,7 +9,7 @@ from mailing import db
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.repository import Claimed, Result, Step, claim, record
 from mailing.messages.states import Status
-from mailing.sending.send import BATCH
+from mailing.sending.recording import BATCH
 
 
 async def work(given: dict[str, Any]) -> None:

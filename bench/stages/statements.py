@@ -10,7 +10,7 @@ from bench.lab import Lab
 from bench.measure import Goal, Party, Sample, Stage
 from bench.senders import PLANNED, ROUND, planned_mailing
 from mailing.messages import repository
-from mailing.sending.send import BATCH
+from mailing.sending.recording import BATCH
 
 MAILING, PGBENCH = "Mailing's claim and record", "pgbench, the same statements"
 

@@ -10,7 +10,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.db import TROUBLE, Sessions, transaction
+from mailing import trouble
+from mailing.db import Sessions, transaction
 from mailing.log import get
 
 logger = get(__name__)
@@ -60,10 +61,10 @@ class Tallies:
         try:
             async with transaction(sessions) as session:
                 await _add(session, counted)
-        except TROUBLE as error:
+        except Exception as error:  # noqa: BLE001 - told
             for (name, label), value in counted.items():
                 self.add(name, label, value=value)
-            logger.warning("counts are kept for later", error=type(error).__name__)
+            trouble.tell(logger, "counts are kept for later", error)
 
 
 # In the order of the key, so that two workers never wait for each other in a circle. A dozen rows by primary key.

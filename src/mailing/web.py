@@ -28,6 +28,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import errors
+from mailing.db import READ_ONLY, is_transient, sqlstate
 from mailing.errors import FieldError
 from mailing.parsing import parse
 
@@ -199,10 +200,10 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
 
 
 def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
-    if not _passes(error):
+    if not is_transient(error):
         return _bug(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
-    if getattr(_cause(error), "sqlstate", "") == READ_ONLY:
+    if sqlstate(error) == READ_ONLY:
         return problem(503, "The database only reads now, as one that follows another does; nothing was changed.")
     return problem(503, f"The database can't answer now; try again in a few seconds.{_doubt(request)}")
 
@@ -213,26 +214,6 @@ def _doubt(request: Request[Any, Any, Any]) -> str:
     if request.method == "POST" and "idempotency-key" in request.headers:
         return " With the same Idempotency-Key the change is made only once."
     return " Look first: the change may have been made."
-
-
-READ_ONLY = "25006"
-# by SQLSTATE, two digits for a whole class: connection, idle, rollback (deadlock), resources, intervention
-_PASSING = ("08", "25P03", "40", "53", "55P03", "57", "58", READ_ONLY)
-_LOST = (OSError, PoolTimeout, asyncpg.InterfaceError, asyncpg.InternalClientError)
-
-
-def _passes(error: Exception) -> bool:
-    """Whether the same request may work a moment later."""
-    cause = _cause(error)
-    lost = isinstance(error, DBAPIError) and error.connection_invalidated
-    misused = isinstance(cause, ValueError)  # asyncpg's DataError is an InterfaceError too
-    busy = isinstance(cause, _LOST) and not misused
-    return lost or busy or str(getattr(cause, "sqlstate", "")).startswith(_PASSING)
-
-
-def _cause(error: Exception) -> BaseException | None:
-    """What asyncpg raised, without SQLAlchemy's own class around it."""
-    return error.orig and (error.orig.__cause__ or error.orig) if isinstance(error, DBAPIError) else error
 
 
 def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
-from mailing import db, pulse
+from mailing import db, pulse, trouble
 from mailing.clients.upload.job import import_upload, tend_uploads
 from mailing.gateway import repository
 from mailing.gateway.client import Gateway
@@ -79,7 +79,12 @@ async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
     tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
     with watchdog.watching():
-        async with _beside(desk.gate.keep()), _beside(_ask(sessions, watchdog)), _beside(tallies.keep(sessions)):
+        async with (
+            _beside(desk.gate.keep()),
+            _beside(_ask(sessions, watchdog)),
+            _beside(tallies.keep(sessions)),
+            desk.recording.keeping(),
+        ):
             await queue.run(desk.stopping)
     await tallies.hand_over(sessions)
 
@@ -102,10 +107,12 @@ def policy_of(settings: Settings) -> Policy:
 async def _ask(sessions: db.Sessions, watchdog: Watchdog) -> None:
     """For an answer all the time, because an idle worker's jobs don't."""
     while True:
-        with suppress(*db.TROUBLE):
+        try:
             async with db.transaction(sessions) as session:
                 await database_now(session)
             watchdog.heard(DATABASE)
+        except Exception as error:  # noqa: BLE001 - told
+            trouble.tell(logger, "no answer from the database", error)
         await asyncio.sleep(ASK_EVERY_S)
 
 

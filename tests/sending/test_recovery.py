@@ -129,10 +129,10 @@ async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(
         assert await campaign.finished(mailing) == {"planned": 50, "sent": 50}
 
 
-async def test_a_result_without_its_lease_is_remembered_as_an_attempt_and_changes_no_state(
+async def test_an_acceptance_that_comes_after_its_lease_had_run_out_ends_the_message_as_sent(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
 ) -> None:
-    """A worker freezes in a call, its lease runs out, another one takes over; then it thaws and reports."""
+    """A worker hangs in a call, its lease runs out, the sweep calls the message unknown; then the answer comes."""
     await campaign.clients(1)
     await sandbox.behave(latency_s=8.0)
     async with working(replace(settings, on_unknown="hold", gateway_timeout_s=20.0)):
@@ -141,7 +141,7 @@ async def test_a_result_without_its_lease_is_remembered_as_an_attempt_and_change
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
         await campaign.until(lambda: _is(campaign, mailing, {"planned": 1, "unknown": 1}))
         await campaign.until(lambda: _outcome(campaign, "accepted"))
-    assert await campaign.counts(mailing) == {"planned": 1, "unknown": 1}
+    assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
 
 
 async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_cancelled(
@@ -149,7 +149,7 @@ async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_c
 ) -> None:
     """The opt-out commits between the sender's look at the client and its writing of the message."""
     (client,) = await campaign.clients(1)
-    await sandbox.behave(latency_s=3.0)
+    await sandbox.behave(latency_s=3.0, refuse_400=1.0)
     async with working(settings):
         mailing = await campaign.mailing()
         await campaign.until(lambda: _calling(campaign, mailing))

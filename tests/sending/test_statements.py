@@ -35,10 +35,10 @@ async def test_a_batch_costs_two_statements_in_two_transactions(campaign: Campai
             claimed = await claim(session, 1, BATCH)
         results = [_accepted(message) for message in claimed]
         async with transaction(sessions) as session:
-            moved = await record(session, results, mailing_id=1, revision=1)
+            recorded = await record(session, results, mailing_id=1, revision=1)
     finally:
         event.remove(Engine, "before_cursor_execute", count)
-    assert (len(claimed), moved, len(executed)) == (BATCH, BATCH, 2)
+    assert (len(claimed), recorded.moved, len(executed)) == (BATCH, BATCH, 2)
     assert (len(executed) + 4) / BATCH <= 0.02
     assert await campaign.counts(1) == {"planned": BATCH, "sent": BATCH}
 
@@ -102,10 +102,10 @@ async def _rows_read_by_a_batch(sessions: Sessions) -> int:
     async with _told(sessions) as session:
         allowed = await still_allowed(session, [message.id for message in claimed])
     async with _told(sessions) as session:
-        moved = await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
+        recorded = await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
     async with _told(sessions) as session:
         await next_due(session, 1)
-    assert (len(claimed), len(allowed), moved) == (BATCH, BATCH, BATCH)
+    assert (len(claimed), len(allowed), recorded.moved) == (BATCH, BATCH, BATCH)
     return await _rows_read(sessions) - before
 
 

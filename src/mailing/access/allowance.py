@@ -13,7 +13,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 from sqlalchemy import text
 
-from mailing.db import TROUBLE, Sessions, transaction
+from mailing.db import Sessions, transaction, transient
 from mailing.errors import TooMany
 
 BURST_S = 2
@@ -57,7 +57,7 @@ class Allowance:
         try:
             async with transaction(self._sessions) as session:
                 drawn = (await session.execute(_DRAW, values)).first() is not None
-        except TROUBLE:  # away, or open for reading alone
+        except transient():  # away, or open for reading alone
             drawn = True
         now = time.monotonic()
         held.left, held.kept_until = (count, now + KEPT_S) if drawn else (0, 0.0)

@@ -12,7 +12,8 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from mailing.db import TROUBLE, DatabaseClock, Sessions
+from mailing import trouble
+from mailing.db import DatabaseClock, Sessions
 from mailing.gateway import repository
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import HORIZON_S, Seen, State
@@ -42,7 +43,7 @@ class Closed(msgspec.Struct, frozen=True):
 
 
 class Gate:
-    """`keep` runs beside the calls. Everything else raises `db.TROUBLE` while the database is away."""
+    """`keep` runs beside the calls. Everything else raises what the database does."""
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
@@ -121,8 +122,8 @@ class Gate:
                 continue
             try:
                 await self.refresh()
-            except TROUBLE as error:
-                logger.warning("report on the gateway failed", error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - told
+                trouble.tell(logger, "report on the gateway failed", error)
                 await asyncio.sleep(REPORT_EVERY_S)
 
     async def refresh(self) -> None:
@@ -132,7 +133,7 @@ class Gate:
         self._urgent.clear()
         try:
             await self._exchange(seen, probe_worked=worked)
-        except TROUBLE:
+        except Exception:
             self._seen, self._probe_worked = _both(seen, self._seen), self._probe_worked or worked
             raise
 

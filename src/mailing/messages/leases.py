@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +18,7 @@ _RECLAIM = text(f"""
             :hold OR NOT {CLAIMED_SINCE_PLAN} AND coalesce({LEFT_OUT}, false) AS ends
         FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
         WHERE m.status = 'sending' AND m.lease_until < now() AND m.lease_until >= :since
+          AND (CAST(:only AS bigint) IS NULL OR m.id = :only)
         ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET
@@ -34,13 +36,31 @@ _RECLAIM = text(f"""
 """)  # noqa: S608 - composed from constants
 
 
+class Repeat(msgspec.Struct, frozen=True):
+    """How long a message waits whose call may have arrived; with `hold` it is not repeated but unknown."""
+
+    hold: bool
+    base_s: float
+    max_s: float
+
+
 async def reclaim_lost(
-    session: AsyncSession, *, since: datetime, count: int, hold: bool, base_s: float, max_s: float
+    session: AsyncSession, repeat: Repeat, *, since: datetime, count: int, only: int | None = None
 ) -> int:
-    """Leases that ran out `since`: back to waiting, or to `unknown` with `hold`. One past its end is expired by the
-    sweep.
-    """
-    return await rows_moved(session, _RECLAIM, since=since, count=count, hold=hold, base_s=base_s, max_s=max_s)
+    """Leases that ran out `since`, or that of one message. One past its end is expired by the sweep."""
+    values = msgspec.structs.asdict(repeat) | {"since": since, "count": count, "only": only}
+    return await rows_moved(session, _RECLAIM, **values)
+
+
+# Index: message_leased.
+_LOST = text("""
+    SELECT id FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
+    ORDER BY lease_until LIMIT :count
+""")
+
+
+async def lost(session: AsyncSession, *, since: datetime, count: int) -> list[int]:
+    return list((await session.execute(_LOST, {"since": since, "count": count})).scalars())
 
 
 # Index: message_leased.

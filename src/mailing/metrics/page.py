@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import QueuePool
 
-from mailing.db import TROUBLE, Reads, Sessions, transaction
+from mailing.db import Reads, Sessions, transaction, transient
 from mailing.log import get as logger_named
 from mailing.metrics.families import families
 from mailing.metrics.repository import Standing, read
@@ -50,7 +50,7 @@ async def _read(sessions: Sessions) -> Standing | None:
     try:
         async with asyncio.timeout(ANSWERS_WITHIN_S), transaction(sessions) as session:
             return await read(session)
-    except TROUBLE as error:
+    except transient() as error:
         logger.warning("metrics without the database", error=type(error).__name__)
         return None
 

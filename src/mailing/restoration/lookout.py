@@ -10,7 +10,7 @@ import asyncpg
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import TROUBLE
+from mailing.db import transient
 from mailing.log import get
 
 logger = get(__name__)
@@ -57,7 +57,7 @@ class Lookout:
             try:
                 async with engine.connect() as connection:
                     await self._look((await connection.get_raw_connection()).driver_connection)
-            except TROUBLE:
+            except transient():
                 continue
 
     async def _look(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg ships no types

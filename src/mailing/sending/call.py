@@ -3,7 +3,7 @@
 import time
 from datetime import datetime
 
-from mailing.db import TROUBLE, DatabaseClock
+from mailing.db import DatabaseClock, transient
 from mailing.gateway.outcome import Answer
 from mailing.messages.repository import Claimed
 from mailing.sending.desk import Desk
@@ -54,7 +54,7 @@ class Call:
         waits_since = time.monotonic()
         try:
             await self._desk.gate.turn(self._message.id)
-        except TROUBLE:
+        except transient():
             return False
         self._began_at = time.monotonic()
         self._desk.tallies.add(GATE_SECONDS, "call", value=self._began_at - waits_since)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -48,7 +49,17 @@ def after_call(answer: Answer, message: Claimed, policy: Policy, moment: Moment)
             return _ended(step, Status.failed, answer.reason)
         case Outcome.ambiguous if policy.hold:
             return _ended(step, Status.unknown, answer.reason)
-    return _again(step, answer, policy, moment)
+        case Outcome.throttled:
+            asked_s = THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s
+            waiting, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
+        case Outcome.configuration:
+            waiting, delay_s = "breaker", CONFIGURATION_S * (1 + moment.chance)
+        case Outcome.not_sent | Outcome.soft_refusal | Outcome.ambiguous:
+            waiting, delay_s = "retry", backoff(step.attempts, policy, moment.chance)
+        case _:
+            assert_never(answer.outcome)
+    step = replace(step, waiting=waiting, last_error=answer.reason)
+    return _at_opening(step, moment, not_before=moment.now + timedelta(seconds=delay_s))
 
 
 def not_called(message: Claimed, moment: Moment) -> Step:
@@ -77,24 +88,11 @@ def _as_it_was(message: Claimed, now: datetime) -> Step:
     )
 
 
-def _again(step: Step, answer: Answer, policy: Policy, moment: Moment) -> Step:
-    match answer.outcome:
-        case Outcome.throttled:
-            asked_s = THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s
-            delay_s, waiting = asked_s + THROTTLED_S * moment.chance, "rate"
-        case Outcome.configuration:
-            delay_s, waiting = CONFIGURATION_S * (1 + moment.chance), "breaker"
-        case _:
-            delay_s, waiting = backoff(step.attempts, policy, moment.chance), "retry"
-    step = replace(step, waiting=waiting, last_error=answer.reason)
-    return _at_opening(step, moment, not_before=moment.now + timedelta(seconds=delay_s))
-
-
 def _at_opening(step: Step, moment: Moment, *, not_before: datetime) -> Step:
     found = moment.opens(not_before)
     if found.opens_at is None or found.closes_at is None:
         reason = "; ".join(part for part in (found.reason, step.last_error) if part)
-        return _ended(step, Status.expired, reason)
+        return replace(_ended(step, Status.expired, reason), by_plan=True, due_at=not_before, waiting=step.waiting)
     waiting = step.waiting if found.opens_at == not_before else "window"
     return replace(step, due_at=found.opens_at, closes_at=found.closes_at, waiting=waiting)
 

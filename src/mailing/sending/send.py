@@ -7,7 +7,7 @@ it finds that its results no longer count.
 import asyncio
 import random
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,27 +16,27 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import crashpoints, queue, tracing
-from mailing.db import TROUBLE, DatabaseClock, transaction
+from mailing.db import DatabaseClock, cause, sqlstate, transaction, transient
 from mailing.gateway.gate import Closed, Pass
-from mailing.log import count, get
+from mailing.log import get
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
 from mailing.mailings.rules import Status
 from mailing.mailings.schedule import opening
 from mailing.mailings.window import LocalWindow
 from mailing.messages.openings import Opening
-from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record, set_aside
+from mailing.messages.repository import Claimed, Result, claim, next_due, set_aside
 from mailing.messages.states import Status as MessageStatus
 from mailing.sending.call import Call
 from mailing.sending.calls import Calls
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Moment, after_call, not_called
+from mailing.sending.recording import BATCH, Decided
 from mailing.sending.watch import Watch
-from mailing.tallies import GATE_SECONDS, LEASES_LOST, POSTPONED
+from mailing.tallies import GATE_SECONDS, POSTPONED
 
 logger = get(__name__)
 
-BATCH = 500
 SLICE_S = 10.0
 RECORD_EVERY_S = 0.1
 LANES = 32
@@ -114,9 +114,13 @@ class Run:
         self._callers = 0
         self._results: list[Result] = []
         self._over = asyncio.Event()
+        self._failure: Exception | None = None
+        self._decided = Decided(mailing.id, mailing.revision)
 
     async def work(self) -> bool:
-        """Returns `more`."""
+        """Returns `more`. What fails unexpectedly is raised when the calls under way have ended and are recorded: were
+        they cut off, they would all be repeated.
+        """
         async with asyncio.TaskGroup() as beside:
             beside.create_task(self._record_until_over())
             beside.create_task(self._watch.keep(self._over))
@@ -127,11 +131,13 @@ class Run:
                 self._over.set()
                 while self._claimed:
                     self._over_with(*self._claimed.popleft())
+        if self._failure:
+            raise self._failure
         return self.more
 
     async def _claim_until_dry(self, calls: asyncio.TaskGroup) -> bool:
         until = time.monotonic() + SLICE_S
-        while True:
+        while not self._failure:
             room = await self._desk.capacity.take(BATCH)
             claimed: list[Claimed] = []
             try:
@@ -142,11 +148,14 @@ class Run:
                         return True
                     until = time.monotonic() + SLICE_S
                 claimed, at = await self._claim_if_open(room)
+            except transient() as error:  # the calls under way go on, and are recorded when it is back
+                logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
+                return True
             except REFUSED as error:
                 await self._claim_fewer(error)
                 continue
-            except TROUBLE as error:  # the calls under way go on, and are recorded when it is back
-                logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - raised at the end
+                self._failure = error
                 return True
             finally:
                 self._desk.capacity.give_back(room - len(claimed))
@@ -154,11 +163,11 @@ class Run:
                 return False
             self._most = min(2 * self._most, BATCH)
             self._hand_out(claimed, DatabaseClock(claimed[0].claimed_at, at), calls)
+        return True
 
     async def _claim_fewer(self, error: DBAPIError) -> None:
         """A row can't be claimed: claims shrink until it stands alone, and then it waits while the others go on."""
-        cause = error.orig.__cause__ if error.orig else None  # its words would tell the row, and so the phone
-        refusal = getattr(cause, "constraint_name", None) or getattr(cause, "sqlstate", None) or type(error).__name__
+        refusal = getattr(cause(error), "constraint_name", None) or sqlstate(error)  # its words would tell the phone
         logger.error("claim refused", mailing_id=self._mailing.id, messages=self._most, error=refusal)
         if self._most > 1:
             self._most = self._most // 8 or 1
@@ -166,7 +175,7 @@ class Run:
         try:
             async with transaction(self._desk.sessions) as session:
                 await set_aside(session, self._mailing.id, reason=f"it could not be claimed: {refusal}")
-        except TROUBLE:
+        except DBAPIError:
             await asyncio.sleep(REFUSED_S)
 
     async def _is_as_it_was(self) -> bool:
@@ -186,7 +195,7 @@ class Run:
 
     async def _call_until_none_is_left(self) -> None:
         """Side by side with the callers of other mailings: whoever has waited longest for a slot has the next one."""
-        while self._claimed:
+        while self._claimed and not self._failure:
             async with self._desk.slots:
                 if self._claimed:
                     await self._deal_with(*self._claimed.popleft())
@@ -242,6 +251,9 @@ class Run:
                 self._come_back(result.step.due_at)
                 self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
             self._results.append(result)
+            self._desk.capacity.owe()
+        except Exception as error:  # noqa: BLE001 - raised at the end
+            self._failure = error
         finally:
             self._over_with(message, batch)
 
@@ -271,31 +283,7 @@ class Run:
             over = await _happens(self._over, within_s=RECORD_EVERY_S)
             results, self._results = self._results, []
             for first in range(0, len(results), BATCH):
-                batch = results[first : first + BATCH]
-                with tracing.step("record") as span:
-                    span.tell(messages=len(batch))
-                    await self._record(batch)
-
-    async def _record(self, batch: Sequence[Result]) -> None:
-        """Keeps trying while the database is away, as long as the leases may last."""
-        give_up_at = time.monotonic() + LEASE_S
-        while True:
-            try:
-                async with transaction(self._desk.sessions) as session:
-                    moved = await record(session, batch, mailing_id=self._mailing.id, revision=self._mailing.revision)
-                    crashpoints.reached("record.inside")
-            except TROUBLE as error:
-                logger.warning("recording failed", mailing_id=self._mailing.id, error=type(error).__name__)
-                if time.monotonic() > give_up_at:
-                    return
-                await asyncio.sleep(0.5)
-            else:
-                crashpoints.reached("record.after")
-                count(recorded=moved, **Counter(result.answer.outcome.value for result in batch if result.answer))
-                if moved < len(batch):
-                    self._desk.tallies.add(LEASES_LOST, value=len(batch) - moved)
-                    logger.warning("leases lost", mailing_id=self._mailing.id, messages=len(batch) - moved)
-                return
+                await self._desk.recording.record(self._decided, results[first : first + BATCH])
 
 
 def _opens(timezone: str, window: LocalWindow | None, not_before: datetime, *, before: datetime) -> Opening:

@@ -1,11 +1,17 @@
 """Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
 
-from mailing import crashpoints, idempotency, queue
-from mailing.db import Sessions, transaction
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import crashpoints, idempotency, queue, trouble
+from mailing.db import Sessions, transaction, transient
 from mailing.gateway.repository import forget_old_calls
 from mailing.log import count, get
 from mailing.mailings.repository import needs
-from mailing.messages.leases import EVER, nothing_lost_before, reclaim_lost
+from mailing.messages.leases import EVER, Repeat, lost, nothing_lost_before, reclaim_lost
 from mailing.messages.pace import forget_old_minutes
 from mailing.restoration.repository import restored
 from mailing.sending.next_step import Policy
@@ -24,20 +30,52 @@ class Leases:
     """
 
     since = EVER
+    reclaimed = 0  # since it was last told
 
 
 async def sweep(sessions: Sessions, policy: Policy, leases: Leases) -> int:
     """Cheap when there is nothing to do: one probe of an index for each open mailing.
 
-    A restored database is left alone: whoever resumes there wakes everything. Returns how many leases were reclaimed.
+    A restored database is left alone: whoever resumes there wakes everything. What fails takes none of the other parts
+    with it. Returns how many leases were reclaimed.
     """
     async with transaction(sessions) as session:
         if await restored(session):
             return 0
-    reclaimed = await _reclaim(sessions, policy, leases)
+    repeat = Repeat(policy.hold, policy.base_s, policy.max_s)
+    with _apart("leases"):
+        await _reclaim(sessions, repeat, leases)
+    with _apart("work"):
+        await _wake(sessions)
+    for part, forget in FORGETTING.items():
+        with _apart(part):
+            async with transaction(sessions) as session:
+                await forget(session)
+    reclaimed, leases.reclaimed = leases.reclaimed, 0
+    if reclaimed:
+        count(reclaimed=reclaimed)
+        logger.warning("leases reclaimed", messages=reclaimed)
+    return reclaimed
+
+
+FORGETTING: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
+    "calls": forget_old_calls,
+    "minutes": partial(forget_old_minutes, count=FORGET),
+    "keys": partial(idempotency.forget_old, count=FORGET),
+}
+
+
+@contextmanager
+def _apart(part: str) -> Iterator[None]:
+    """Says what fails, and leaves it to the next sweep."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - told
+        trouble.tell(logger, "a part of the sweep failed", error, part=part)
+
+
+async def _wake(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
-        await forget_old_calls(session)
-        await forget_old_minutes(session, FORGET)
         for found in await needs(session):
             if found.plan:
                 await queue.defer(session, "plan_mailing", mailing_id=found.mailing_id)
@@ -45,22 +83,40 @@ async def sweep(sessions: Sessions, policy: Policy, leases: Leases) -> int:
                 await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
             if found.openings:
                 await queue.defer(session, "settle_mailing", mailing_id=found.mailing_id)
-    async with transaction(sessions) as session:
-        await idempotency.forget_old(session, count=FORGET)
-    if reclaimed:
-        count(reclaimed=reclaimed)
-        logger.warning("leases reclaimed", messages=reclaimed)
-    return reclaimed
 
 
-async def _reclaim(sessions: Sessions, policy: Policy, leases: Leases) -> int:
-    total, moved = 0, RECLAIM
-    limits = {"base_s": policy.base_s, "max_s": policy.max_s}
+async def _reclaim(sessions: Sessions, repeat: Repeat, leases: Leases) -> None:
+    """Many at a time, and one by one where a message refuses it: that one is left, and the others are taken back."""
+    moved = RECLAIM
     while moved == RECLAIM:
-        async with transaction(sessions) as session:
-            moved = await reclaim_lost(session, since=leases.since, count=RECLAIM, hold=policy.hold, **limits)
-            crashpoints.reached("sweep.inside")
-        total += moved
+        try:
+            moved = await _taken_back(sessions, repeat, leases, count=RECLAIM)
+        except transient():
+            raise
+        except Exception:  # noqa: BLE001 - told when it stands alone
+            await _reclaim_singly(sessions, repeat, leases)
+            break
     async with transaction(sessions) as session:
         leases.since = await nothing_lost_before(session, since=leases.since)
-    return total
+
+
+async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: Leases) -> None:
+    async with transaction(sessions) as session:
+        ids = await lost(session, since=leases.since, count=RECLAIM)
+    for message_id in ids:
+        try:
+            await _taken_back(sessions, repeat, leases, only=message_id)
+        except transient():
+            raise
+        except Exception as error:  # noqa: BLE001 - told
+            trouble.tell(logger, "lease refused", error, message_id=message_id)
+
+
+async def _taken_back(
+    sessions: Sessions, repeat: Repeat, leases: Leases, *, count: int = 1, only: int | None = None
+) -> int:
+    async with transaction(sessions) as session:
+        moved = await reclaim_lost(session, repeat, since=leases.since, count=count, only=only)
+        crashpoints.reached("sweep.inside")
+    leases.reclaimed += moved
+    return moved

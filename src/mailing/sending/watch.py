@@ -5,7 +5,8 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
-from mailing.db import TROUBLE, DatabaseClock
+from mailing import trouble
+from mailing.db import DatabaseClock
 from mailing.gateway.repository import alone
 from mailing.log import get
 from mailing.messages.repository import LEASE_S, Claimed, still_allowed
@@ -63,8 +64,8 @@ class Watch:
             async with alone(self._desk.sessions) as session:
                 probes = [message.id for message in waiting.values() if message.probe]
                 allowed = await still_allowed(session, list(waiting), probes=probes)
-        except TROUBLE as error:
-            logger.warning("recheck failed", messages=len(waiting), error=type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - told; nothing is called that was not looked at
+            trouble.tell(logger, "recheck failed", error, messages=len(waiting))
             return
         self._withdrawn = waiting.keys() - allowed
         self._checked_at = at

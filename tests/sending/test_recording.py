@@ -1,0 +1,209 @@
+"""Results reach the database whatever one row does; what the gateway accepted is sent, however late it comes out."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.db import Sessions, transaction
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.messages.leases import EVER, Repeat, reclaim_lost
+from mailing.messages.repository import CAME_LATE, Claimed, Recorded, Result, claim, record
+from mailing.messages.states import Status
+from mailing.sending.next_step import Moment, Policy, after_call
+from mailing.sending.sweep import Leases, sweep
+from mailing.settings import Settings
+from rows import add_mailing, add_messages, run, value
+from sending.conftest import Campaign, Sandbox, WorkerOf
+from sending.test_next_step import always_open
+
+POLICY = Policy(hold=False, base_s=5, max_s=600)
+LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id"
+
+
+async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(
+    campaign: Campaign, engine: AsyncEngine, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(100)
+    await sandbox.behave(latency_s=0.5)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        async with locked(campaign, engine):
+            await campaign.until(lambda: _is(campaign, mailing, {"planned": 100, "sent": 99, "sending": 1}))
+        assert await campaign.finished(mailing) == {"planned": 100, "sent": 100}
+    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+    assert await campaign.rows("SELECT number, outcome, count(*) FROM attempt GROUP BY 1, 2") == [(1, "accepted", 100)]
+
+
+async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_not_called_again(
+    campaign: Campaign, engine: AsyncEngine, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    """It is unknown until its result can be stored after all."""
+    await campaign.clients(100)
+    await sandbox.behave(latency_s=0.5)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _sending(campaign))
+        refusing = await value(engine, "SELECT max(id) FROM message WHERE status = 'sending'")
+        await run(engine, f"ALTER TABLE attempt ADD CONSTRAINT poison CHECK (message_id <> {refusing}) NOT VALID")
+        assert await campaign.finished(mailing) == {"planned": 100, "sent": 99, "unknown": 1}
+        await run(engine, "ALTER TABLE attempt DROP CONSTRAINT poison")
+        await campaign.until(lambda: _is(campaign, mailing, {"planned": 100, "sent": 100}))
+    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+
+
+@pytest.mark.parametrize("hold", [False, True], ids=["it waits again", "it is unknown"])
+async def test_a_late_acceptance_of_a_message_that_was_not_claimed_again_is_its_only_attempt(
+    engine: AsyncEngine, sessions: Sessions, hold: bool
+) -> None:
+    first = await claimed_and_lost(engine, sessions, hold=hold)
+    for _ in range(2):  # the second as after a commit whose answer was lost
+        await recorded(sessions, result_of(first, Outcome.accepted))
+    assert await state(engine) == ("sent", 1, True)
+    assert await run(engine, "SELECT number, outcome, duration_ms FROM attempt") == [(1, "accepted", 5)]
+    assert await value(engine, "SELECT sent FROM mailing_counts") == 1
+
+
+async def test_a_late_acceptance_calls_off_the_claim_that_the_sweep_had_made_possible(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    """The second call may be under way by then: its outcome finds the message sent, and is remembered."""
+    first = await claimed_and_lost(engine, sessions)
+    second = await claimed(engine, sessions)
+    assert (second.number, second.ambiguous) == (2, True)
+    await recorded(sessions, result_of(first, Outcome.accepted))
+    assert await state(engine) == ("sent", 2, True)
+    assert (await recorded(sessions, result_of(second, Outcome.accepted))).moved == 0
+    assert await state(engine) == ("sent", 2, True)
+
+
+async def test_where_the_call_was_repeated_a_late_acceptance_leaves_the_reason_for_the_repeat(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    """Accepted twice, and the ambiguous attempt still lies between."""
+    first = await claimed_and_lost(engine, sessions)
+    second = await claimed(engine, sessions)
+    await recorded(sessions, result_of(second, Outcome.accepted))
+    await recorded(sessions, result_of(first, Outcome.accepted))
+    attempts = await run(engine, "SELECT number, outcome, reason FROM attempt ORDER BY number")
+    assert attempts == [(1, "ambiguous", CAME_LATE), (2, "accepted", "")]
+    assert await state(engine) == ("sent", 2, True)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.refused, Outcome.not_sent, Outcome.ambiguous, Outcome.configuration])
+async def test_a_result_that_is_no_acceptance_changes_nothing_without_its_lease(
+    engine: AsyncEngine, sessions: Sessions, outcome: Outcome
+) -> None:
+    first = await claimed_and_lost(engine, sessions)
+    assert (await recorded(sessions, result_of(first, outcome))).moved == 0
+    assert await state(engine) == ("pending", 1, True)
+    assert await run(engine, "SELECT number, outcome FROM attempt") == [(1, outcome.value)]
+
+
+@pytest.mark.parametrize("said", ["failed", "sent"])
+async def test_what_an_operator_said_stands_against_a_late_acceptance(
+    engine: AsyncEngine, sessions: Sessions, said: str
+) -> None:
+    first = await claimed_and_lost(engine, sessions, hold=True)
+    await run(engine, "UPDATE message SET status = :said, ambiguous = :said <> 'failed'", said=said)
+    assert (await recorded(sessions, result_of(first, Outcome.accepted))).moved == 0
+    assert (await state(engine))[0] == said
+
+
+async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    """The end was moved on while the call was under way; the settle job decides anew."""
+    first = await claimed(engine, sessions)
+    answer = Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200)
+    result = result_of(first, answer=answer)
+    assert (result.step.status, result.step.by_plan) == (Status.expired, True)
+    await run(engine, "UPDATE mailing SET revision = revision + 1, ends_at = now() + interval '3 days'")
+    await recorded(sessions, result)
+    row = await run(engine, "SELECT status, closes_at = '-infinity', due_at, waiting, last_error FROM message")
+    assert row == [("pending", True, result.step.due_at, "rate", "HTTP 429")]
+
+
+async def test_an_expiry_decided_under_the_present_plan_stands(engine: AsyncEngine, sessions: Sessions) -> None:
+    first = await claimed(engine, sessions)
+    await recorded(sessions, result_of(first, answer=Answer(Outcome.throttled, 429, retry_after_s=7200)))
+    assert (await state(engine))[0] == "expired"
+
+
+async def test_one_part_of_the_sweep_that_fails_takes_no_other_one_with_it(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    """A message that refuses to be taken back, and tables that are gone."""
+    refusing, *_ = await add_messages(engine, await add_mailing(engine), ["sending"] * 3)
+    await add_mailing(engine)  # with nothing left to wait for
+    await run(engine, LOSE)
+    await run(engine, f"ALTER TABLE message ADD CONSTRAINT poison CHECK (id <> {refusing} OR attempts = 1) NOT VALID")
+    await run(engine, "ALTER TABLE gateway_calls RENAME TO gone")
+    await run(engine, "ALTER TABLE idempotency_key RENAME TO gone_too")
+    leases = Leases()
+    assert await sweep(sessions, POLICY, leases) == 2
+    await run(engine, "ALTER TABLE message DROP CONSTRAINT poison")
+    assert await sweep(sessions, POLICY, leases) == 1
+    assert await value(engine, "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'settle_mailing'") == 1
+
+
+@asynccontextmanager
+async def locked(campaign: Campaign, engine: AsyncEngine) -> AsyncIterator[None]:
+    """One of the messages being sent, by somebody who takes his time."""
+    async with engine.connect() as other:
+        lock = "SELECT id FROM message WHERE status = 'sending' ORDER BY id DESC LIMIT 1 FOR UPDATE SKIP LOCKED"
+
+        async def found() -> bool:
+            return (await other.exec_driver_sql(lock)).first() is not None
+
+        await campaign.until(found)
+        yield
+        await other.rollback()
+
+
+async def claimed(engine: AsyncEngine, sessions: Sessions) -> Claimed:
+    if not await run(engine, "SELECT id FROM mailing"):
+        client = await value(
+            engine,
+            """
+            INSERT INTO client (phone, operator_code, timezone) VALUES ('79161234567', '916', 'UTC') RETURNING id""",
+        )
+        await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client)
+    await run(engine, "UPDATE message SET due_at = now() - interval '1 s'")
+    async with transaction(sessions) as session:
+        (message,) = await claim(session, await value(engine, "SELECT id FROM mailing"), 1)
+    return message
+
+
+async def claimed_and_lost(engine: AsyncEngine, sessions: Sessions, *, hold: bool = False) -> Claimed:
+    message = await claimed(engine, sessions)
+    await run(engine, LOSE)
+    async with transaction(sessions) as session:
+        assert await reclaim_lost(session, Repeat(hold=hold, base_s=0.001, max_s=1), since=EVER, count=9) == 1
+    return message
+
+
+def result_of(message: Claimed, outcome: Outcome = Outcome.accepted, *, answer: Answer | None = None) -> Result:
+    answer = answer or Answer(outcome)
+    step = after_call(answer, message, POLICY, Moment(datetime.now(UTC), 0.5, always_open))
+    return Result(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+
+
+async def recorded(sessions: Sessions, result: Result) -> Recorded:
+    async with transaction(sessions) as session:
+        return await record(session, [result], mailing_id=1, revision=1)
+
+
+async def state(engine: AsyncEngine) -> tuple[str, int, bool]:
+    ((status, number, ambiguous),) = await run(engine, "SELECT status, attempt_no, ambiguous FROM message")
+    return status, number, ambiguous
+
+
+async def _is(campaign: Campaign, mailing: int, counts: dict[str, int]) -> bool:
+    return await campaign.counts(mailing) == counts
+
+
+async def _sending(campaign: Campaign) -> bool:
+    return bool(await campaign.rows("SELECT 1 FROM message WHERE status = 'sending' LIMIT 1"))
