@@ -78,7 +78,7 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
         pool_timeout=2,
         connect_args=connections.arguments(application, limit_s=limit_s),
     )
-    connections.watch(engine)
+    connections.watch(engine, limit_s=limit_s)
     return engine
 
 
