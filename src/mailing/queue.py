@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from mailing import crashpoints, log, tracing
 from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S, pins
+from mailing.ticks import Ticks
 
 logger = log.get(__name__)
 
@@ -128,6 +129,7 @@ class Queue:
         )
         self._connector = _Connector(answered, url, patience_s)
         self._app = procrastinate.App(connector=self._connector)
+        self._ticks = Ticks(self._connector)
         self._concurrency = concurrency
 
     def task(self, name: str, handler: Handler) -> None:
@@ -148,11 +150,11 @@ class Queue:
                 await handler()
 
         task = self._app.task(name=name, queue="mailing", queueing_lock=name, pass_context=True)(tick)
-        self._app.periodic(cron=cron)(task)
+        self._ticks.add(task, cron)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` and waits for jobs under way. Sets `stop`, and raises, when the database stays away."""
-        async with self._app.open_async():
+        async with self._app.open_async(), self._ticks.running():
             worker = asyncio.create_task(
                 self._app.run_worker_async(
                     queues=["mailing"],
