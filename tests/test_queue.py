@@ -1,7 +1,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -177,6 +177,63 @@ async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:
     queue.periodic("tick", tick, cron="* * * * * */1")
     async with working(queue):
         await asyncio.wait_for(ticked.wait(), 5)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_periodic_jobs_go_on_when_the_workers_clock_steps(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+    real = time.time
+
+    async def tick() -> None:
+        await ticks.put(None)
+
+    queue = Queue(database_url, concurrency=1)
+    queue.periodic("tick", tick, cron="* * * * * */1")
+    async with working(queue), asyncio.timeout(15):
+        await ticks.get()
+        monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+        for _ in range(3):
+            await ticks.get()
+
+
+async def test_periodic_jobs_go_on_when_the_databases_clock_went_back(engine: AsyncEngine, database_url: str) -> None:
+    """What it had enqueued last then lies ahead."""
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def tick() -> None:
+        await ticks.put(None)
+
+    await run(
+        engine,
+        """INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
+        VALUES ('tick', '', extract(epoch FROM now())::bigint + 3600)""",
+    )
+    queue = Queue(database_url, concurrency=1)
+    queue.periodic("tick", tick, cron="* * * * * */1")
+    async with working(queue), asyncio.timeout(15):
+        for _ in range(3):
+            await ticks.get()
+
+
+async def test_of_several_workers_one_enqueues_a_tick(engine: AsyncEngine, database_url: str) -> None:
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def tick() -> None:
+        await ticks.put(None)
+
+    queues = [Queue(database_url, concurrency=1) for _ in range(3)]
+    for queue in queues:
+        queue.periodic("tick", tick, cron="* * * * * */1")
+    began = await run(engine, "SELECT extract(epoch FROM clock_timestamp())")
+    async with AsyncExitStack() as stack, asyncio.timeout(20):
+        for queue in queues:
+            await stack.enter_async_context(working(queue))
+        for _ in range(4):
+            await ticks.get()
+    passed = (await run(engine, "SELECT extract(epoch FROM clock_timestamp())"))[0][0] - began[0][0]
+    assert ticks.qsize() + 4 <= passed + 2
 
 
 async def test_a_stop_waits_for_the_job_under_way_and_for_nothing_else(

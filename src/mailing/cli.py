@@ -75,7 +75,8 @@ waiting = click.option(
 def up() -> None:
     """Run API, worker, embedded PostgreSQL and sandbox gateway until Ctrl-C.
 
-    With MAILING_DATABASE_URL or MAILING_GATEWAY_URL set, yours are used instead.
+    With MAILING_DATABASE_URL or MAILING_GATEWAY_URL set, yours are used instead; a database of yours is brought up to
+    date by `mailing migrate` alone.
     """
     from mailing.up import run_up
 
@@ -93,7 +94,7 @@ def demo(count: int) -> None:
 
 @cli.command(epilog=example("MAILING_DATABASE_URL=postgresql://mailing@db/mailing mailing migrate"))
 def migrate() -> None:
-    """Bring the database schema up to date, all steps in one transaction."""
+    """Bring the database schema up to date, all steps in one transaction. No other command does."""
     settings = configured("database_url")
 
     async def work() -> None:

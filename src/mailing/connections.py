@@ -4,10 +4,14 @@ From the outside in: the server ends a statement that takes too long, and a tran
 the kernel ends a connection whose bytes nobody acknowledges; whoever takes a connection from the pool asks it for an
 answer first, or does what can be done again (`db.Reads`); asyncpg gives up a statement a little later than the server
 would have, so that only a connection which is dead gets that far.
+
+And connections that mean the same on every server: `pins`, the first statement on each connection of either driver. Not
+start-up parameters: PgBouncer refuses those, or drops them.
 """
 
 import socket
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -36,42 +40,97 @@ _TCP_OPTIONS = {
 }
 
 
+# What correctness needs, whatever `ALTER ROLE … SET`, `ALTER DATABASE … SET` or postgresql.conf say. A name that an
+# older server does not know is left out.
+_PINNED = {
+    "default_transaction_isolation": "read committed",  # guarded UPDATEs look again at a row that somebody changed
+    "default_transaction_deferrable": "off",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",  # psycopg reads no other
+    "IntervalStyle": "postgres",
+    "TimeZone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "array_nulls": "on",
+    "standard_conforming_strings": "on",
+    "transform_null_equals": "off",
+    "lock_timeout": "0",  # `statement_timeout` contains the wait (decision 9)
+    "transaction_timeout": "0",  # a plan or an import takes as long as it takes
+    "idle_session_timeout": "0",  # pools hold idle connections on purpose
+    "exit_on_error": "off",
+    "jit": "off",  # no statement runs for long enough: compiling the sweep's took 0.2 s of its 0.25
+    "idle_in_transaction_session_timeout": f"{IDLE_S}s",
+    "tcp_user_timeout": f"{LOST_S}s",
+    "tcp_keepalives_idle": f"{KEEPALIVE['idle']}s",
+    "tcp_keepalives_interval": f"{KEEPALIVE['interval']}s",
+    "tcp_keepalives_count": str(KEEPALIVE["count"]),
+}
+
+# `off` and `local` lose what was answered: raised to `on`. `remote_write` and `remote_apply` wait for a standby: kept.
+_DURABLE = """
+    SELECT pg_catalog.set_config('synchronous_commit', CASE
+        WHEN pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') THEN 'on'
+        ELSE pg_catalog.current_setting('synchronous_commit') END, false)"""
+
+# Triggers keep counters and transitions. Only a superuser may set this back; anybody else is refused here.
+_TRIGGERED = """
+    SELECT pg_catalog.set_config('session_replication_role', 'origin', false)
+    WHERE pg_catalog.current_setting('session_replication_role') <> 'origin'"""
+
+# The schema that holds our tables: `public`, or another into which the role's own path had once put them.
+_SCHEMA = """
+    SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(coalesce((
+        SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        WHERE c.relname = 'mailing_counts' AND c.relkind = 'r' AND EXISTS (
+            SELECT FROM pg_catalog.pg_class v WHERE v.relnamespace = n.oid AND v.relname = 'alembic_version')
+        ORDER BY pg_catalog.array_position(pg_catalog.current_schemas(false), n.nspname), n.nspname <> 'public',
+            n.nspname LIMIT 1), 'public')), false)"""
+
+
+def pins(limit_s: float) -> str:
+    """Statements for a new connection. `limit_s` bounds each later statement, its waiting for locks included."""
+    values = ", ".join(f"('{name}', '{value}')" for name, value in _PINNED.items())
+    pinned = f"""
+    SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {values}) AS pinned (name, value)
+    WHERE pg_catalog.current_setting(name, true) IS NOT NULL"""  # noqa: S608 - constants of this module
+    return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
+
+
 def arguments(application: str, *, limit_s: float) -> dict[str, Any]:
-    """For `asyncpg.connect`. `limit_s` bounds a statement, its waiting for locks included."""
+    """For `asyncpg.connect`."""
     return {
         "timeout": CONNECT_S,
         "command_timeout": limit_s + LATER_S,
-        "server_settings": {
-            "application_name": application,
-            "timezone": "UTC",
-            "jit": "off",  # no statement runs for long enough: compiling the sweep's took 0.2 s of its 0.25
-            "statement_timeout": f"{limit_s}s",
-            "idle_in_transaction_session_timeout": f"{IDLE_S}s",
-            "tcp_user_timeout": f"{LOST_S}s",
-            "tcp_keepalives_idle": f"{KEEPALIVE['idle']}s",
-            "tcp_keepalives_interval": f"{KEEPALIVE['interval']}s",
-            "tcp_keepalives_count": str(KEEPALIVE["count"]),
-        },
+        "server_settings": {"application_name": application},
     }
 
 
-def watch(engine: AsyncEngine) -> None:
+def watch(engine: AsyncEngine, *, limit_s: float) -> None:
     """In place of SQLAlchemy's pre-ping, which waits as long as any statement may, and costs three round trips."""
     listeners: dict[str, Callable[..., None]] = {
-        "connect": _made,
+        "connect": partial(_made, pins(limit_s)),
         "checkout": _prove,
         "handle_error": _drop_what_timed_out,
     }
     for name, listener in listeners.items():
-        event.listen(engine.sync_engine, name, listener)
+        event.listen(engine.sync_engine, name, listener, insert=True)  # before SQLAlchemy's own first statements
 
 
 _NEW = "new"
 
 
-def _made(connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
+def _made(statements: str, connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
     record.info[_NEW] = True
     _keep_alive(connection)
+    connection.run_async(partial(_pin, statements))
+
+
+async def _pin(statements: str, driver: asyncpg.Connection) -> None:
+    try:
+        await driver.execute(statements, timeout=CONNECT_S)
+    except BaseException:
+        driver.terminate()  # nobody else would: the pool never got it
+        raise
 
 
 def _keep_alive(connection: AdaptedConnection) -> None:

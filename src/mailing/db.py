@@ -119,7 +119,7 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
         pool_timeout=2,
         connect_args=connections.arguments(application, limit_s=limit_s),
     )
-    connections.watch(engine)
+    connections.watch(engine, limit_s=limit_s)
     return engine
 
 
@@ -244,11 +244,14 @@ async def unhurried(session: AsyncSession, statement: str, *values: object) -> i
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
     """Brings the schema to `revision`: all steps in one transaction, one process at a time.
 
-    Raises MailingError for a server that is too old, or a database in another encoding than UTF8.
+    Raises MailingError for a server that is too old, a database in another encoding than UTF8, or a newer schema.
     """
     async with engine.begin() as connection:
         await _refuse_unfit(connection)
         await connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7233150)")
+        found = await connection.run_sync(_revision)
+        if found is not None and found not in _known():
+            raise MailingError(_newer(found))
         await connection.run_sync(_run, revision)
 
 
@@ -259,8 +262,29 @@ def execute_script(connection: Connection, script: Path) -> None:
 
 
 async def is_current(engine: AsyncEngine) -> bool:
+    return await schema_fault(engine) is None
+
+
+async def schema_fault(engine: AsyncEngine, *, migrate: str = "mailing migrate") -> str | None:
+    """A sentence with both revisions and the remedy, of which `migrate` is one; None: the schema is this version's."""
     async with engine.connect() as connection:
-        return await connection.run_sync(_revision) == _scripts().get_current_head()
+        found = await connection.run_sync(_revision)
+    needed = _scripts().get_current_head()
+    if found == needed:
+        return None
+    if found is None:
+        return f"the database is empty, this program needs schema {needed}; run {migrate}"
+    if found in _known():
+        return f"the database's schema {found} is older than {needed}, which this program needs; run {migrate}"
+    return _newer(found)
+
+
+def _newer(found: str) -> str:
+    needed = _scripts().get_current_head()
+    return (
+        f"the database's schema {found} is newer than {needed}, this program's; "
+        "use the version of Mailing that has migrated it, or a newer one"
+    )
 
 
 async def _refuse_unfit(connection: AsyncConnection) -> None:
@@ -283,6 +307,10 @@ def _run(connection: Connection, revision: str) -> None:
 
 def _revision(connection: Connection) -> str | None:
     return MigrationContext.configure(connection).get_current_revision()
+
+
+def _known() -> set[str]:
+    return {script.revision for script in _scripts().walk_revisions()}
 
 
 def _scripts() -> ScriptDirectory:

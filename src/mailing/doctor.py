@@ -69,13 +69,13 @@ async def examine(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[Fin
 
 
 async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
-    if settings.database_url is None and not data_dir_of(settings).is_dir():
+    if settings.database_url is None and not embedded.exists(data_dir_of(settings)):
         unset = "MAILING_DATABASE_URL is not set, and there is no embedded database yet"
         yield Finding("database", "look", unset, "set it, or run mailing up, which makes an embedded one")
         return
     try:
         async with _engine(settings) as engine, engine.connect() as connection:
-            async for finding in _inside(engine, connection):
+            async for finding in _inside(settings, engine, connection):
                 yield finding
     except (MailingError, *db.TROUBLE) as error:
         cause = getattr(error, "orig", None) or error
@@ -105,11 +105,12 @@ async def _disposed(url: str) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
-async def _inside(engine: AsyncEngine, connection: AsyncConnection) -> AsyncIterator[Finding]:
+async def _inside(settings: Settings, engine: AsyncEngine, connection: AsyncConnection) -> AsyncIterator[Finding]:
     yield await _server(connection)
     yield await _clock(connection)
-    if not await db.is_current(engine):
-        yield Finding("schema", "wrong", "it is not the one that this version needs", "run mailing migrate")
+    if fault := await db.schema_fault(engine, migrate="mailing migrate" if settings.database_url else "mailing up"):
+        detail, _, remedy = fault.partition("; ")
+        yield Finding("schema", "wrong", detail, remedy)
         return
     yield Finding("schema", "ok", "it is this version's")
     if not await queue.takes_jobs(connection):

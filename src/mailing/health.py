@@ -9,7 +9,7 @@ from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db, queue
+from mailing import connections, db, queue
 
 logger = structlog.get_logger(__name__)
 
@@ -72,7 +72,7 @@ async def _failure(engine: AsyncEngine) -> NotReady | None:
         if not checking.done():
             return _no_database(f"It did not answer within {ANSWERS_WITHIN_S} s.")
         return checking.result()
-    except (OSError, SQLAlchemyError) as error:
+    except (SQLAlchemyError, *connections.BROKEN) as error:
         return _no_database(f"The connection failed: {_cause(error)}.")
     finally:
         checking.cancel()  # not awaited: SQLAlchemy takes 2 s more to give up a frozen connection

@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,7 +24,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from mailing import crashpoints, log, tracing
-from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S
+from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S, pins
+from mailing.ticks import Ticks
 
 logger = log.get(__name__)
 
@@ -127,6 +129,7 @@ class Queue:
         )
         self._connector = _Connector(answered, url, patience_s)
         self._app = procrastinate.App(connector=self._connector)
+        self._ticks = Ticks(self._connector)
         self._concurrency = concurrency
 
     def task(self, name: str, handler: Handler) -> None:
@@ -147,11 +150,11 @@ class Queue:
                 await handler()
 
         task = self._app.task(name=name, queue="mailing", queueing_lock=name, pass_context=True)(tick)
-        self._app.periodic(cron=cron)(task)
+        self._ticks.add(task, cron)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` and waits for jobs under way. Sets `stop`, and raises, when the database stays away."""
-        async with self._app.open_async():
+        async with self._app.open_async(), self._ticks.running():
             worker = asyncio.create_task(
                 self._app.run_worker_async(
                     queues=["mailing"],
@@ -201,9 +204,10 @@ def _line(task: str, context: procrastinate.JobContext, carried: Mapping[str, st
             span.tell(job_id=context.job.id, outcome=outcome, **(ids | line.told | line.counts))
 
 
-async def _autocommit(connection: Connection) -> None:
+async def _configure(limit_s: float, connection: Connection) -> None:
     """One statement an operation instead of BEGIN, the statement and COMMIT."""
     await connection.set_autocommit(True)
+    await connection.execute(pins(limit_s).encode())
 
 
 async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, object]) -> None:
@@ -218,7 +222,8 @@ class _Connector(procrastinate.PsycopgConnector):
     """Says when it was answered; `given_up` is set when the worker ends, before it waits for its jobs."""
 
     def __init__(self, answered: Callable[[], None], url: str, patience_s: float) -> None:
-        super().__init__(conninfo=url, min_size=1, max_size=4, timeout=patience_s, configure=_autocommit)
+        configure = partial(_configure, 2 * patience_s)
+        super().__init__(conninfo=url, min_size=1, max_size=4, timeout=patience_s, configure=configure)
         self._answered = answered
         self._patience_s = patience_s
         self.given_up = asyncio.Event()

@@ -55,10 +55,13 @@ async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
 
 
 async def with_database(settings: Settings, work: Callable[[db.Sessions], Coroutine[Any, Any, T]]) -> T:
-    """With the configured database, or the embedded one that `mailing up` uses too."""
+    """With the configured database, or the embedded one that `mailing up` uses too.
+
+    Raises MailingError where its schema is not this version's: only `migrate`, `up` and `demo` change one.
+    """
     from mailing.site import database_of  # noqa: PLC0415
 
-    async with database_of(settings, stop=asyncio.Event(), say=lambda line: click.echo(line, err=True)) as url:
+    async with database_of(settings, say=lambda line: click.echo(line, err=True)) as url:
         engine = db.create_engine(url, application="mailing-cli", pool_size=2)
         try:
             return await work(db.sessions(engine))
@@ -81,11 +84,10 @@ async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
     async with engine_of(settings) as engine:
         while True:
             try:
-                if await db.is_current(engine):
+                fault = await db.schema_fault(engine)
+                if fault is None:
                     return
-                missing: Exception = MailingError(
-                    "the database schema is not this version's; run mailing migrate first"
-                )
+                missing: Exception = MailingError(fault)
             except db.TROUBLE as error:
                 missing = error
             if time.monotonic() >= give_up_at:

@@ -33,20 +33,47 @@ class Site:
 
 
 @asynccontextmanager
-async def database_of(settings: Settings, *, stop: asyncio.Event, say: Say) -> AsyncIterator[str]:
-    """The configured database, or the embedded one for as long as the block lasts; migrated in both cases."""
+async def database_of(settings: Settings, *, say: Say) -> AsyncIterator[str]:
+    """The configured database, or the embedded one, for as long as the block lasts.
+
+    Raises MailingError where there is none, or its schema is not this version's.
+    """
     if settings.database_url:
-        await _migrate(settings.database_url)
+        await _require(settings.database_url, migrate="mailing migrate")
+        yield settings.database_url
+        return
+    if not embedded.exists(data_dir_of(settings)):
+        raise MailingError(
+            f"there is no database: set MAILING_DATABASE_URL, or run mailing up, "
+            f"which makes an embedded one in {data_dir_of(settings)}"
+        )
+    with embedded.start(data_dir_of(settings)) as server:
+        await _require(server.url, migrate="mailing up")
+        async with _kept_running(server, stop=asyncio.Event(), say=say):
+            yield server.url
+
+
+@asynccontextmanager
+async def _database_of_site(settings: Settings, *, stop: asyncio.Event, say: Say) -> AsyncIterator[str]:
+    """As `database_of`, but the embedded one is made and migrated: nobody else would."""
+    if settings.database_url:
+        await _require(settings.database_url, migrate="mailing migrate")
         yield settings.database_url
         return
     with embedded.start(data_dir_of(settings)) as server:
         await _migrate(server.url)
-        keeper = asyncio.create_task(embedded.keep_running(server, stop=stop, on_event=say))
-        try:
+        async with _kept_running(server, stop=stop, say=say):
             yield server.url
-        finally:
-            stop.set()
-            await keeper
+
+
+@asynccontextmanager
+async def _kept_running(server: embedded.Embedded, *, stop: asyncio.Event, say: Say) -> AsyncIterator[None]:
+    keeper = asyncio.create_task(embedded.keep_running(server, stop=stop, on_event=say))
+    try:
+        yield
+    finally:
+        stop.set()
+        await keeper
 
 
 @asynccontextmanager
@@ -56,7 +83,7 @@ async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event,
     _refuse_port_in_use(settings.host, settings.port, "MAILING_PORT")
     if not settings.gateway_url:
         _refuse_port_in_use(settings.host, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
-    async with database_of(settings, stop=stop, say=say) as database_url:
+    async with _database_of_site(settings, stop=stop, say=say) as database_url:
         password = await _first_password(database_url, settings.admin_password)
         key = settings.api_key or _kept_key(data_dir_of(settings) / "api-key")
         sandbox_url = None if settings.gateway_url else f"http://{settings.host}:{sandbox_port}"
@@ -78,6 +105,15 @@ async def run_site(site: Site, *, signals: Signals, say: Say) -> None:
 
 def data_dir_of(settings: Settings) -> Path:
     return Path(settings.data_dir).expanduser().absolute()
+
+
+async def _require(database_url: str, *, migrate: str) -> None:
+    engine = db.create_engine(database_url, application="mailing-cli", pool_size=1)
+    try:
+        if fault := await db.schema_fault(engine, migrate=migrate):
+            raise MailingError(fault)
+    finally:
+        await engine.dispose()
 
 
 async def _migrate(database_url: str) -> None:

@@ -18,6 +18,7 @@ from mailing.privacy.retention import blank_old, forget_old_events
 from mailing.queue import Queue
 from mailing.reports.jobs import send_missing
 from mailing.restoration.lookout import looking_out
+from mailing.sending.clock import mind_clock
 from mailing.sending.desk import Desk
 from mailing.sending.next_step import Policy
 from mailing.sending.plan import plan_mailing
@@ -70,6 +71,7 @@ async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
     queue.task("send_mailing", partial(send_mailing, desk))
     queue.task("import_upload", partial(import_upload, sessions, desk.stopping))
     queue.periodic("sweep", partial(_sweep, queue, desk, leases), cron="* * * * * */5")
+    queue.periodic("clock", partial(mind_clock, sessions), cron="* * * * * */5")
     queue.periodic("uploads", partial(tend_uploads, sessions), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, sessions), cron="* * * * *")
     queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")

@@ -28,8 +28,8 @@ async def taken(allowance: Allowance, caller: str, tries: int) -> int:
 
 
 async def stop_the_clock(engine: AsyncEngine) -> None:
-    """No time passes for what was drawn: as if a second were an hour."""
-    await run(engine, "UPDATE api_allowance SET spent_upto = spent_upto + interval '1 hour'")
+    """No time passes for what was drawn, for some seconds."""
+    await run(engine, "UPDATE api_allowance SET spent_upto = spent_upto + interval '9 s'")
 
 
 async def test_processes_together_give_no_more_than_the_burst(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -55,6 +55,13 @@ async def test_a_draw_serves_many_requests(engine: AsyncEngine, sessions: Sessio
     first = await value(engine, "SELECT spent_upto FROM api_allowance")
     await allowance.take("crm")
     assert await value(engine, "SELECT spent_upto > :first FROM api_allowance", first=first)
+
+
+async def test_a_key_goes_on_after_the_databases_clock_went_back(engine: AsyncEngine, sessions: Sessions) -> None:
+    await taken(Allowance(sessions, RATE), "crm", 1)
+    await run(engine, "UPDATE api_allowance SET spent_upto = spent_upto + interval '1 hour'")
+    assert await taken(Allowance(sessions, RATE), "crm", 1) == 1
+    assert await value(engine, "SELECT spent_upto <= now() FROM api_allowance")
 
 
 async def test_without_a_rate_nothing_is_counted(engine: AsyncEngine, sessions: Sessions) -> None:

@@ -18,15 +18,20 @@ from mailing.errors import TooMany
 
 BURST_S = 2
 DRAWS_A_SECOND = 10
+AHEAD_S = 10  # more than any two requests' transactions lie apart
 KEPT_S = 10  # what was drawn and not given out
 
-# By the primary key. Requests up to `spent_upto` are given away; it never lags more than a burst behind the clock.
+# By the primary key. Requests up to `spent_upto` are given away; it never lags more than a burst behind the clock. Far
+# ahead of it is only what was written before the clock went back.
 _DRAW = text("""
     INSERT INTO api_allowance AS a (caller, spent_upto)
     VALUES (:caller, now() - make_interval(secs => :burst) + make_interval(secs => :worth))
     ON CONFLICT (caller) DO UPDATE
-        SET spent_upto = greatest(a.spent_upto, now() - make_interval(secs => :burst)) + make_interval(secs => :worth)
+        SET spent_upto = make_interval(secs => :worth) + CASE
+            WHEN a.spent_upto > now() + make_interval(secs => :most) THEN now() - make_interval(secs => :burst)
+            ELSE greatest(a.spent_upto, now() - make_interval(secs => :burst)) END
         WHERE a.spent_upto + make_interval(secs => :worth) <= now()
+            OR a.spent_upto > now() + make_interval(secs => :most)
     RETURNING true
 """)
 
@@ -53,7 +58,7 @@ class Allowance:
 
     async def _draw(self, caller: str, held: "_Held") -> None:
         count = -(-self._rate // DRAWS_A_SECOND)
-        values = {"caller": caller, "burst": BURST_S, "worth": count / self._rate}
+        values = {"caller": caller, "burst": BURST_S, "worth": count / self._rate, "most": AHEAD_S}
         try:
             async with transaction(self._sessions) as session:
                 drawn = (await session.execute(_DRAW, values)).first() is not None

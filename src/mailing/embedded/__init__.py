@@ -5,6 +5,6 @@ the data readable to everybody, its lock is one file for all users of a machine,
 number in `postmaster.pid` for the server, and an interrupted `initdb` leaves a cluster that never starts.
 """
 
-from mailing.embedded.shared import Embedded, keep_running, start
+from mailing.embedded.shared import Embedded, exists, keep_running, start
 
-__all__ = ["Embedded", "keep_running", "start"]
+__all__ = ["Embedded", "exists", "keep_running", "start"]

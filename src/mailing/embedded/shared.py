@@ -66,6 +66,11 @@ class Embedded:
         self.stop()
 
 
+def exists(data_dir: Path) -> bool:
+    """Whether `start` would find a database there, not make one."""
+    return (data_dir.expanduser() / "postgres").is_dir()
+
+
 def start(data_dir: Path) -> Embedded:
     """0.1 s, the first time 0.7 s, more if PostgreSQL must recover from a crash. Raises EmbeddedError."""
     data_dir = data_dir.expanduser().resolve()

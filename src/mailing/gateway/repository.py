@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import Sessions
 from mailing.events import WORKER
+from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 
 LEAST_CALLS = 20  # fewer say nothing about the gateway
 COUNTED_S = 30
@@ -22,6 +23,7 @@ LONGEST_PROBE_S = 60
 HORIZON_S = 1.0  # no slot further ahead is given away: a lower rate is kept as soon as that
 SLACK_S = 0.05  # a call may begin this much beside its slot, and any second still holds no more than the rate
 SHARE_S = 0.2  # of a second's slots for one worker at a time
+STEP_S = 1.0  # a clock that goes back by less is not worth a word: what waits by it waits that much longer
 
 
 # Of the row `w`, asked by the claim, by the look before each call and by the sweep: no stop, no pause that the gateway
@@ -189,12 +191,18 @@ async def close_breaker(session: AsyncSession) -> None:
     await session.execute(_CLOSE)
 
 
+# The last slot that may have been given away at this rate. One twice as far ahead is of a clock that went back since,
+# or of a lower rate; what other workers still hold lies before this.
+_LAST_SLOT = f"make_interval(secs => {HORIZON_S} + (1 + {SLACK_S}) * greatest({SHARE_S}, 1 / nullif(w.rate, 0)))"
+_ASTRAY = f"w.next_slot_at > clock_timestamp() + 2 * {_LAST_SLOT}"
+
 # As many slots as the rate has in SHARE_S, at least one. Any `rate` + 1 slots in a row span 1 s + SLACK_S.
 _TAKE_SLOTS = text(f"""
-    UPDATE gateway w SET next_slot_at = greatest(w.next_slot_at, clock_timestamp())
+    UPDATE gateway w SET next_slot_at = CASE WHEN {_ASTRAY} THEN clock_timestamp() + {_LAST_SLOT}
+            ELSE greatest(w.next_slot_at, clock_timestamp()) END
         + make_interval(secs => (1 + {SLACK_S}) / w.rate
             * least(CAST(:most AS int), greatest(1, floor(w.rate * {SHARE_S}))))
-    WHERE w.rate > 0 AND w.next_slot_at < clock_timestamp() + interval '{HORIZON_S} s'
+    WHERE w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{HORIZON_S} s' OR {_ASTRAY})
     RETURNING clock_timestamp(), w.next_slot_at, (1 + {SLACK_S}) / w.rate,
         CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {SHARE_S}))) AS int)
 """)  # noqa: S608 - composed from constants of this module
@@ -204,6 +212,34 @@ async def take_slots(session: AsyncSession, most: int) -> Granted | None:
     """None: all slots of the next HORIZON_S are given away, or there is no limit any more."""
     row = (await session.execute(_TAKE_SLOTS, {"most": most})).first()
     return Granted(*row) if row else None
+
+
+# `clock_at` is the newest time that the row was written at by `note_clock`.
+_BACK = text("SELECT CAST(extract(epoch FROM clock_at - clock_timestamp()) AS float) FROM gateway FOR UPDATE")
+# Nothing lies further ahead than what puts it there allows: what does, somebody's clock or hand has put there.
+_NOTE_CLOCK = text(f"""
+    UPDATE gateway w SET clock_at = clock_timestamp(),
+        throttled_until = CASE WHEN w.throttled_until - b.back > now() + interval '{RETRY_AFTER_CAP_S} s' THEN now()
+            ELSE w.throttled_until - b.back END,
+        next_probe_at = CASE WHEN w.next_probe_at - b.back > now() + interval '{LONGEST_PROBE_S} s' THEN now()
+            ELSE w.next_probe_at - b.back END,
+        open_since = CASE WHEN w.open_since IS NOT NULL THEN least(w.open_since - b.back, now()) END,
+        counted_from = least(w.counted_from - b.back, now())
+    FROM (SELECT make_interval(secs => :back_s) AS back) b
+""")  # noqa: S608 - composed from constants
+_FORGET_COMING = text("DELETE FROM gateway_calls WHERE period > now()")
+
+
+async def note_clock(session: AsyncSession) -> float:
+    """How many seconds the database's clock went back since the last time; 0: it did not. To be called every few
+    seconds; what the old time had put ahead of this row is put back by as much.
+    """
+    ahead_s: float = (await session.execute(_BACK)).scalar_one()
+    back_s = ahead_s if ahead_s > STEP_S else 0.0
+    await session.execute(_NOTE_CLOCK, {"back_s": back_s})
+    if back_s:
+        await session.execute(_FORGET_COMING)
+    return back_s
 
 
 _CONFIGURE = text("""

@@ -10,6 +10,7 @@ from mailing.gateway.repository import SLACK_S, Granted
 
 CLOCK_KEPT_S: Final = 60.0
 LEAST_LATE_S: Final = 0.005
+STEP_S: Final = 0.1  # a clock that is only slewed drifts less in CLOCK_KEPT_S
 
 
 class Slots:
@@ -32,8 +33,19 @@ class Slots:
 
     def hear(self, clock: DatabaseClock) -> None:
         round_trip_s = time.monotonic() - clock.at
-        if self._clock is None or round_trip_s < self._round_trip_s or clock.at - self._clock.at > CLOCK_KEPT_S:
+        known = self._clock
+        if (
+            known is None
+            or round_trip_s < self._round_trip_s
+            or clock.at - known.at > CLOCK_KEPT_S
+            or self._has_stepped(known, clock, within_s=round_trip_s + self._round_trip_s)
+        ):
             self._clock, self._round_trip_s = clock, round_trip_s
+
+    def _has_stepped(self, known: DatabaseClock, clock: DatabaseClock, *, within_s: float) -> bool:
+        """Two readings differ by no more than both round trips took; beyond that somebody has set the clock."""
+        apart_s = abs((clock.read - known.instant(clock.at)).total_seconds())
+        return apart_s > within_s + STEP_S
 
     def add(self, granted: Granted) -> None:
         until = self._heard().at_local(granted.until)

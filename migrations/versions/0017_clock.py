@@ -1,0 +1,20 @@
+"""The database's clock as workers saw it last."""
+
+from pathlib import Path
+
+from alembic import op
+
+from mailing.db import execute_script
+
+revision = "0017"
+down_revision = "0015"
+
+SCHEMA = Path(__file__).with_name("0017_clock.sql")
+
+
+def upgrade() -> None:
+    execute_script(op.get_bind(), SCHEMA)
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE gateway DROP COLUMN clock_at")
