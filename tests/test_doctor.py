@@ -96,6 +96,25 @@ async def test_what_holds_sending_back_is_told(
     assert findings["queue"].verdict == "wrong", "no worker is at work"
 
 
+async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
+    tmp_path: Path, database_url: str, engine: AsyncEngine
+) -> None:
+    wanted = {"database_url": database_url, "report_to": "ops@example.org", "smtp_port": 1}
+    assert (await found(tmp_path, **wanted))["reports"].verdict == "ok"
+    add = (
+        "INSERT INTO report (day, due_at, tries, last_error) VALUES (current_date - CAST(:ago AS int), now(), 3, :why)"
+    )
+    await run(engine, add, ago=2, why="ops@example.org: 451 later")
+    await run(
+        engine, add, ago=1, why="the report could not be made: KeyError in page; the log of the process has the rest"
+    )
+    finding = (await found(tmp_path, **wanted))["reports"]
+    assert finding.verdict == "wrong"
+    assert "not sent: 2" in finding.detail
+    assert "was tried 3 times: o***@example.org: 451 later" in finding.detail
+    assert "mailing report --date" in finding.remedy
+
+
 @pytest.mark.parametrize(
     ("lasts_s", "verdict"), [(-60, "wrong"), (3600, "look"), (30 * 86_400, "ok")], ids=["over", "soon", "long"]
 )

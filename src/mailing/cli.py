@@ -212,7 +212,7 @@ def report(day: datetime | None, dry_run: bool) -> None:
 
     async def work(sessions: db.Sessions) -> int:
         now = await database_clock(sessions)
-        chosen = day.date() if day else command.yesterday(settings, now)
+        chosen = day.date() if day else await command.newest(sessions, settings, now=now)
         if dry_run:
             click.echo(await command.text_of_report(sessions, settings, chosen, now=now))
             return 0

@@ -18,8 +18,11 @@ from mailing import db, embedded, queue
 from mailing.errors import ConfigurationError, MailingError
 from mailing.gateway import repository as gateway
 from mailing.gateway.client import reach as reach_gateway
+from mailing.masking import mask_addresses
 from mailing.reports.mail import reach as reach_mail_server
 from mailing.reports.mail import recipients_of
+from mailing.reports.outlook import failing_reports
+from mailing.reports.repository import clock
 from mailing.settings import Settings, load
 from mailing.site import data_dir_of
 
@@ -119,6 +122,8 @@ async def _inside(settings: Settings, engine: AsyncEngine, connection: AsyncConn
         return
     yield await _queue(engine)
     yield await _sending(engine)
+    if recipients_of(settings):
+        yield await _reports(engine, settings)
 
 
 async def _server(connection: AsyncConnection) -> Finding:
@@ -170,6 +175,17 @@ async def _sending(engine: AsyncEngine) -> Finding:
     if state.throttled_until:
         return Finding("sending", "look", f"the gateway wants a pause until {state.throttled_until:%H:%M:%S} UTC")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
+
+
+async def _reports(engine: AsyncEngine, settings: Settings) -> Finding:
+    async with db.transaction(db.sessions(engine)) as session:
+        failing = await failing_reports(session, settings, now=await clock(session))
+    if not failing:
+        return Finding("reports", "ok", "none has failed and waits for another try")
+    oldest = failing[0]
+    why = mask_addresses(oldest.last_error or "the process that tries it has said nothing yet")
+    detail = f"not sent: {len(failing)}; that of {oldest.day} was tried {oldest.tries} times: {why}"
+    return Finding("reports", "wrong", detail, f"mend that; mailing report --date {oldest.day} tries it at once")
 
 
 async def _gateway(settings: Settings) -> Finding:

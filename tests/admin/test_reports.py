@@ -69,7 +69,7 @@ async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, 
         r"The last try failed: b\*\*\*@example.org: 451 greylisted",
         r"refused - - Tried again on .*? The last try failed: 550 no such user",
         r"sent \d.*? UTC\+0 o\*\*\*@example.org But not to b\*\*\*@example.org: 550 gone",
-        r"not sent yet - - Tried as soon as its turn comes",
+        r"not sent yet - - Tried within a minute or two",
         r"never sent - - It was tried for 31 days; .*? The last try failed: connection refused",
     ):
         found = re.search(told, rows)

@@ -11,10 +11,10 @@ from mailing.reports.command import (
     Sent,
     UnderWay,
     exit_code,
+    newest,
     send_report,
     sentence,
     text_of_report,
-    yesterday,
 )
 from mailing.settings import Settings
 from reports.conftest import ReportRows, Rows, send_all
@@ -29,7 +29,7 @@ async def test_a_dry_run_prints_the_report_and_sends_nothing(
     sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
 ) -> None:
     await rows.messages(await rows.mailing("Good day"), "sent", 7, at=NOW - DAY)
-    printed = await text_of_report(sessions, reporting, yesterday(reporting, NOW), now=NOW)
+    printed = await text_of_report(sessions, reporting, await newest(sessions, reporting, now=NOW), now=NOW)
     assert "Tuesday, 9 January 2024" in printed
     assert "Good day" in printed
     assert office.mails == []
@@ -45,10 +45,10 @@ async def test_a_dry_run_of_today_is_the_report_so_far_and_of_tomorrow_is_refuse
             await text_of_report(sessions, reporting, impossible, now=NOW)
 
 
-async def test_yesterday_is_that_of_the_reports_zone(settings: Settings) -> None:
+async def test_yesterday_is_that_of_the_reports_zone(sessions: Sessions, settings: Settings) -> None:
     at = datetime(2024, 1, 10, 22, tzinfo=UTC)
-    assert yesterday(settings, at) == YESTERDAY
-    assert yesterday(replace(settings, report_timezone="Europe/Moscow"), at) == TODAY
+    assert await newest(sessions, settings, now=at) == YESTERDAY
+    assert await newest(sessions, replace(settings, report_timezone="Europe/Moscow"), now=at) == TODAY
 
 
 async def test_a_report_is_sent_before_its_time_and_never_again(

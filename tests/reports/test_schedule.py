@@ -1,12 +1,12 @@
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailing.reports.schedule import CATCH_UP, day_of, days_over, due_at, first_instant, newest_over
+from mailing.reports.schedule import Day, day_of, days_after, due_at, first_instant, newest_over
 
 NINE = time(9)
 DAY = timedelta(days=1)
@@ -76,13 +76,13 @@ def test_the_first_instant_is_the_first_minute_whose_wall_time_is_late_enough(
         ("America/New_York", date(2024, 3, 9), time(2, 30), utc(2024, 3, 10, 7)),  # 02:30 is skipped
         ("America/New_York", date(2024, 11, 2), time(1, 30), utc(2024, 11, 3, 5, 30)),  # the first 01:30
         ("America/Sao_Paulo", date(2018, 11, 3), time(0, 0), utc(2018, 11, 4, 3)),
-        ("Pacific/Apia", date(2011, 12, 29), NINE, utc(2011, 12, 30, 10)),
+        ("Pacific/Apia", date(2011, 12, 29), NINE, utc(2011, 12, 30, 19)),  # there was no next day but one
     ],
 )
 def test_a_report_is_due_when_the_clock_of_the_next_day_first_shows_its_time(
     zone: str, day: date, clock: time, due: datetime
 ) -> None:
-    assert due_at(day, ZoneInfo(zone), clock) == due
+    assert due_at(day_of(day, ZoneInfo(zone)).ends, ZoneInfo(zone), clock) == due
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,12 +95,40 @@ def test_the_newest_day_over_has_ended_and_the_next_one_has_not(change: tuple[st
 
 
 def test_days_that_never_were_need_no_report() -> None:
-    days = days_over(utc(2012, 1, 3), ZoneInfo("Pacific/Apia"), NINE)
-    assert len(days) == CATCH_UP - 1
-    assert [day.date for day in days[-4:]] == [
-        date(2011, 12, 29),
-        date(2011, 12, 31),
-        date(2012, 1, 1),
-        date(2012, 1, 2),
-    ]
-    assert all(before.due_at < after.due_at for before, after in pairwise(days))
+    apia = ZoneInfo("Pacific/Apia")
+    days = list(islice(days_after(day_of(date(2011, 12, 28), apia), apia), 4))
+    assert [day.date.day for day in days] == [29, 31, 1, 2]
+    assert all(day.plain for day in days)
+    due = [due_at(day.ends, apia, NINE) for day in days]
+    assert all(before < after for before, after in pairwise(due))
+
+
+ZONES = st.sampled_from([*{zone for zone, _ in CHANGES}, "Pacific/Auckland", "Pacific/Kiritimati", "Etc/GMT+12", "UTC"])
+
+
+@settings(max_examples=100, deadline=None)
+@given(change=st.sampled_from(CHANGES), zones=st.lists(ZONES, min_size=1, max_size=6), kept=st.integers(1, 3))
+def test_whatever_zone_comes_next_a_period_begins_where_the_last_one_ended_and_no_date_comes_twice(
+    change: tuple[str, date], zones: list[str], kept: int
+) -> None:
+    periods = [day_of(change[1] - 2 * DAY, ZoneInfo(change[0]))]
+    for zone in zones:
+        periods += islice(days_after(periods[-1], ZoneInfo(zone)), kept)
+    for before, after in pairwise(periods):
+        assert before.ends == after.starts < after.ends
+        assert before.date < after.date
+        assert after.ends == day_of(after.date, ZoneInfo(after.zone)).ends
+        assert after.ends - after.starts <= timedelta(hours=51)
+
+
+def test_the_rest_of_a_date_that_was_reported_belongs_to_the_next_one() -> None:
+    told = day_of(date(2026, 12, 29), ZoneInfo("Pacific/Auckland"))
+    first, second = islice(days_after(told, ZoneInfo("America/New_York")), 2)
+    assert first == Day(date(2026, 12, 30), "America/New_York", utc(2026, 12, 29, 11), utc(2026, 12, 31, 5))
+    assert (told.plain, first.plain, second.plain) == (True, False, True)
+
+
+def test_a_zone_further_east_makes_the_first_period_shorter() -> None:
+    told = day_of(date(2026, 12, 29), ZoneInfo("America/New_York"))
+    first = next(days_after(told, ZoneInfo("Pacific/Auckland")))
+    assert first == Day(date(2026, 12, 30), "Pacific/Auckland", utc(2026, 12, 30, 5), utc(2026, 12, 30, 11))

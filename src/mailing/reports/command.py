@@ -7,11 +7,10 @@ from msgspec import Struct
 
 from mailing.db import Sessions, transaction
 from mailing.errors import FieldError, Invalid
-from mailing.reports import mail, repository
-from mailing.reports.jobs import LEASE, days_to_report, loop_time, send_claimed
+from mailing.reports import mail, planning, repository
+from mailing.reports.jobs import LEASE, lease_from, loop_time, send_claimed
 from mailing.reports.mail import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.reports.render import Rendered, render
-from mailing.reports.schedule import day_of, newest_over
 from mailing.reports.words import LANGUAGES, Words
 from mailing.settings import Settings
 from mailing.zones import zone_named
@@ -44,13 +43,10 @@ class NotSent(Struct, frozen=True):
 Answer: TypeAlias = Sent | AlreadySent | UnderWay | NotSent
 
 
-def yesterday(settings: Settings, now: datetime) -> date:
-    """The newest day that has ended where the report is read."""
-    return newest_over(now, zone_named(settings.report_timezone))
-
-
-def today(settings: Settings, now: datetime) -> date:
-    return now.astimezone(zone_named(settings.report_timezone)).date()
+async def newest(sessions: Sessions, settings: Settings, *, now: datetime) -> date:
+    """The newest day that is over: yesterday, where the report is read."""
+    async with transaction(sessions) as session:
+        return (await planning.calendar(session, settings, now=now)).newest().date
 
 
 async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
@@ -62,16 +58,10 @@ async def rendered_report(
     sessions: Sessions, settings: Settings, day: date, *, now: datetime, words: Words
 ) -> Rendered:
     """As the messages stand now. Today's is the report so far; Invalid for a day that has not begun."""
-    refuse_unbegun(settings, day, now=now)
     async with repository.snapshot(sessions) as session:
-        day_there = day_of(day, zone_named(settings.report_timezone))
-        figures = await repository.figures_of(session, day_there, taken_at=now)
+        period = await planning.day_on(session, settings, day, now=now)
+        figures = await repository.figures_of(session, period, taken_at=now)
     return render(figures, words)
-
-
-def refuse_unbegun(settings: Settings, day: date, *, now: datetime) -> None:
-    """Raises Invalid for a day that has not begun where the report is read."""
-    _check(day, newest=today(settings, now), remedy="has not begun yet")
 
 
 async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> Answer:
@@ -79,13 +69,15 @@ async def send_report(sessions: Sessions, settings: Settings, day: date, *, now:
 
     Invalid for a day that is not over, and without recipients.
     """
-    _check(day, newest=yesterday(settings, now), remedy="is not over yet; --dry-run prints the report so far")
     if not mail.recipients_of(settings):
         raise Invalid(FieldError("MAILING_REPORT_TO", "is not set: there is nobody to send the report to"))
-    begun = loop_time()
+    begun, zone = loop_time(), zone_named(settings.report_timezone)
     async with transaction(sessions) as session:
-        await repository.plan(session, days_to_report(settings, now))  # the day is no reason to leave others out
-        claim = await repository.claim_day(session, day, now=now, lease_until=now + LEASE)
+        await planning.plan(session, settings, now=now)  # the day is no reason to leave others out
+        period = await planning.day_on(session, settings, day, now=now)
+        if period.ends > now:
+            raise Invalid(FieldError("date", f"{day} is not over yet; --dry-run prints the report so far"))
+        claim = await repository.claim_day(session, period, zone=zone, lease=lease_from(now))
         sent_at = None if claim else await repository.sent_at(session, day)
     if claim is None:
         return AlreadySent(day, sent_at) if sent_at else UnderWay(day)
@@ -118,10 +110,3 @@ def sentence(answer: Answer) -> str:
 def exit_code(answer: Answer) -> int:
     """A report that was sent before is sent: 0, so that the command can be repeated."""
     return 0 if isinstance(answer, Sent | AlreadySent) else 1
-
-
-def _check(day: date, *, newest: date, remedy: str) -> None:
-    if day > newest:
-        raise Invalid(FieldError("date", f"{day} {remedy}"))
-    if day.year < 1970:
-        raise Invalid(FieldError("date", f"{day} is long before the first mailing"))

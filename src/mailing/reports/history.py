@@ -8,7 +8,8 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.reports.schedule import CATCH_UP, day_of
+from mailing.reports.planning import period_of
+from mailing.reports.schedule import CATCH_UP, Day, day_of
 from mailing.settings import Settings
 from mailing.zones import zone_named
 
@@ -27,13 +28,15 @@ class ReportedDay(Struct, frozen=True):
     tried_until: datetime
     reason: str | None
     delivered_to: list[str]
+    period: Day
 
 
 _ROW = """
     SELECT day,
         CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN lease_until > :now THEN 'sending'
              WHEN refused THEN 'refused' ELSE 'waiting' END,
-        tries, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to
+        tries, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
+        day, zone, starts, ends
     FROM report"""
 
 # Index, of both: the primary key, in the first one backwards.
@@ -55,8 +58,9 @@ async def report_of(session: AsyncSession, settings: Settings, day: date, *, now
 
 
 def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> ReportedDay:
-    day, state, tries, sent_at, next_try_at, reason, delivered_to = row
-    until = day_of(day + timedelta(days=CATCH_UP), zone_named(settings.report_timezone)).ends
+    day, state, tries, sent_at, next_try_at, reason, delivered_to, *period = row
+    zone = zone_named(settings.report_timezone)
+    until = day_of(day + timedelta(days=CATCH_UP), zone).ends
     if state in ("waiting", "refused") and until <= now:
         state, next_try_at = "given_up", None
-    return ReportedDay(day, state, tries, sent_at, next_try_at, until, reason, delivered_to)
+    return ReportedDay(day, state, tries, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))

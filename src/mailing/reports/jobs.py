@@ -1,14 +1,18 @@
 """Sending what is missing: exactly one report for each day.
 
-The database says which days are missing. A day is claimed, and the claim committed, before the mail server is spoken
-to; while that lasts no transaction is open and no connection is held. What came of it is recorded afterwards.
+The database says which days are missing. A day is claimed, and the claim committed, before its figures are read and the
+mail server is spoken to; while that lasts no transaction is open and no connection is held. What came of it is recorded
+afterwards, whatever it was: a day that can't be counted or rendered has failed as one that was not accepted has, and
+each waits by itself for its next try.
 
 One repeat can't be excluded by any sender: the mail server took the mail, and the process died, or lost the database
 for minutes, before that was recorded. When the lease is over the day is sent again, with the same Message-ID.
 """
 
 import asyncio
+import traceback
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import assert_never
 
 import asyncpg
@@ -19,14 +23,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import crashpoints, log
 from mailing.db import Sessions, transaction
-from mailing.reports import mail, repository
+from mailing.reports import mail, planning, repository
 from mailing.reports.mail import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.reports.render import Rendered, render
-from mailing.reports.repository import Claim, Failure
-from mailing.reports.schedule import DueDay, day_of, days_over
+from mailing.reports.repository import Claim, Failure, Lease
+from mailing.reports.schedule import oldest_wanted
 from mailing.reports.words import LANGUAGES
 from mailing.restoration.repository import restored
-from mailing.settings import Settings, report_clock
+from mailing.settings import Settings
 from mailing.zones import zone_named
 
 LEASE = timedelta(minutes=6)
@@ -35,6 +39,9 @@ TRY_S = 300.0
 RECORD_PAUSE_S = 1.0
 FIRST_PAUSE = timedelta(minutes=1)
 LONGEST_PAUSE = timedelta(hours=1)
+LONGEST_AFTER = 7
+"""Tries."""
+OURS = str(Path(__file__).parent)
 
 logger = log.get(__name__)
 
@@ -45,7 +52,7 @@ class Tried(Struct, frozen=True):
 
 
 async def send_missing(sessions: Sessions, settings: Settings) -> None:
-    """Call it every minute: it sends what is due, the oldest first, until one has to wait.
+    """Call it every minute: it tries what is due, the oldest first.
 
     Without recipients it claims nothing; nor from a restored database, which doesn't know the days reported since. The
     clock is the database's.
@@ -70,16 +77,17 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
     """
     if not mail.recipients_of(settings):
         return None
-    begun, days = loop_time(), days_to_report(settings, now)
+    begun, zone = loop_time(), zone_named(settings.report_timezone)
     async with transaction(sessions) as session:
-        await repository.plan(session, days)
-        claim = await repository.claim_oldest(session, days, now=now, lease_until=now + LEASE)
+        await planning.plan(session, settings, now=now)
+        oldest = oldest_wanted(now, zone)
+        claim = await repository.claim_oldest(session, oldest=oldest, zone=zone, lease=lease_from(now))
     return await send_claimed(sessions, settings, claim, now=now, begun=begun) if claim else None
 
 
 async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float) -> Tried:
     """`begun` is the event loop's time at `now`, before the claim."""
-    outcome = await _deliver(sessions, settings, claim, now=now, deadline=begun + TRY_S)
+    outcome = await _attempt(sessions, settings, claim, now=now, deadline=begun + TRY_S)
     crashpoints.reached("report.accepted")
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Tried(claim, outcome), at=at, until=begun + LEASE.total_seconds())
@@ -88,22 +96,39 @@ async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, 
     return Tried(claim, outcome)
 
 
-def days_to_report(settings: Settings, now: datetime) -> list[DueDay]:
-    return days_over(now, zone_named(settings.report_timezone), report_clock(settings))
+def lease_from(now: datetime) -> Lease:
+    return Lease(now, now + LEASE, [pause_after(tries) for tries in range(1, LONGEST_AFTER + 1)])
 
 
 def pause_after(tries: int) -> timedelta:
     """1, 2, 4 … 32 minutes, then every hour."""
-    return min(FIRST_PAUSE * (1 << min(tries - 1, 6)), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * (1 << min(tries, LONGEST_AFTER) - 1), LONGEST_PAUSE)
+
+
+async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
+    """Whatever is raised is this day's failure: nothing of it is the others' concern."""
+    try:
+        return await _deliver(sessions, settings, claim, now=now, deadline=deadline)
+    except Exception as error:
+        logger.exception("report not made", day=str(claim.day), tries=claim.tries)
+        return TemporaryFailure(mail.one_line(_reason_of(error)))
+
+
+def _reason_of(error: Exception) -> str:
+    """Kind and place alone: the words of an exception may hold anything that stands in the database."""
+    cause = getattr(error, "orig", None) or error
+    kind = type(cause.__cause__ or cause).__name__
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if OURS in frame.filename]
+    place = f" in {places[-1].name}" if places else ""
+    return f"the report could not be made: {kind}{place}; the log of the process has the rest"
 
 
 async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
     left = [recipient for recipient in mail.recipients_of(settings) if recipient not in claim.delivered_to]
     if not left:  # the ones who had to wait were taken out of the settings
         return Accepted(())
-    async with repository.snapshot(sessions) as session:
-        day = day_of(claim.day, zone_named(settings.report_timezone))
-        figures = await repository.figures_of(session, day, taken_at=now)
+    async with asyncio.timeout_at(deadline), repository.snapshot(sessions) as session:
+        figures = await repository.figures_of(session, claim.period, taken_at=now)
     rendered = render(figures, LANGUAGES[settings.report_language])
     return await mail.send(_mail(rendered, claim, date=now), left, settings, deadline=deadline)
 

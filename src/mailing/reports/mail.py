@@ -134,8 +134,8 @@ def _client(settings: Settings, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
 
 
 async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
-    """The mail is accepted, whatever becomes of this."""
-    with suppress(aiosmtplib.SMTPException, OSError):
+    """The mail is accepted, whatever becomes of this: a failure now would make it go out again."""
+    with suppress(Exception):
         await client.quit(timeout=2)
 
 
@@ -187,13 +187,13 @@ def _failure(error: Exception) -> TemporaryFailure | PermanentFailure:
         case aiosmtplib.SMTPResponseException(code=code, message=message):
             return _answered(f"the mail server answered {code} {message}", for_good=_for_good(code))
         case OSError():  # refused, reset, closed, timed out, a certificate that is not right
-            return TemporaryFailure(_one_line(f"no connection to the mail server: {str(error) or 'timed out'}"))
+            return TemporaryFailure(one_line(f"no connection to the mail server: {str(error) or 'timed out'}"))
         case _:  # an extension that is missing, such as STARTTLS, or an address that SMTP can't carry
-            return PermanentFailure(_one_line(str(error)))
+            return PermanentFailure(one_line(str(error)))
 
 
 def _answered(reason: str, *, for_good: bool) -> TemporaryFailure | PermanentFailure:
-    return PermanentFailure(_one_line(reason)) if for_good else TemporaryFailure(_one_line(reason))
+    return PermanentFailure(one_line(reason)) if for_good else TemporaryFailure(one_line(reason))
 
 
 def _for_good(code: int) -> bool:
@@ -201,10 +201,10 @@ def _for_good(code: int) -> bool:
 
 
 def _of_recipients(refused: Iterable[tuple[str, int, str]]) -> str:
-    return _one_line("; ".join(f"{recipient}: {code} {message}" for recipient, code, message in refused))
+    return one_line("; ".join(f"{recipient}: {code} {message}" for recipient, code, message in refused))
 
 
-def _one_line(reason: str) -> str:
+def one_line(reason: str) -> str:
     """A server may answer anything, in any encoding."""
     printable = "".join(character if character.isprintable() else " " for character in reason)
     return " ".join(printable.split())[:MAX_REASON]

@@ -1,12 +1,13 @@
 """The newest report that went out, and the next one."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.reports.schedule import CATCH_UP, due_at, newest_over
+from mailing.reports import planning
+from mailing.reports.schedule import due_at, oldest_wanted
 from mailing.settings import Settings, report_clock
 from mailing.zones import zone_named
 
@@ -15,7 +16,13 @@ _LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY
 
 # At most CATCH_UP rows of the primary key.
 _MISSING = text("""
-    SELECT day, due_at, tries, last_error FROM report WHERE day > :older AND sent_at IS NULL ORDER BY day LIMIT 1
+    SELECT day, due_at, tries, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
+""")
+
+
+_FAILING = text("""
+    SELECT day, due_at, tries, last_error FROM report
+    WHERE day >= :oldest AND sent_at IS NULL AND tries > 0 AND (lease_until IS NULL OR tries > 1) ORDER BY day
 """)
 
 
@@ -49,9 +56,14 @@ async def outlook(session: AsyncSession, settings: Settings, *, now: datetime) -
 async def _coming(session: AsyncSession, settings: Settings, now: datetime) -> Coming:
     """The oldest that is missing, or that of the day that is not over."""
     zone = zone_named(settings.report_timezone)
-    newest = newest_over(now, zone)
-    missing = (await session.execute(_MISSING, {"older": newest - timedelta(days=CATCH_UP)})).one_or_none()
+    missing = (await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)})).one_or_none()
     if missing:
         return Coming(*missing)
-    today = newest + timedelta(days=1)
-    return Coming(today, due_at(today, zone, report_clock(settings)))
+    running = (await planning.calendar(session, settings, now=now)).running()
+    return Coming(running.date, due_at(running.ends, zone, report_clock(settings)))
+
+
+async def failing_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[Coming]:
+    """Those that were tried in vain and will be tried again, the oldest first."""
+    oldest = oldest_wanted(now, zone_named(settings.report_timezone))
+    return [Coming(*row) for row in await session.execute(_FAILING, {"oldest": oldest})]

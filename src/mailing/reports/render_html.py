@@ -17,6 +17,7 @@ from mailing.reports.wording import (
     is_over,
     left_out,
     moment,
+    not_plain,
     progress,
     said,
     shown,
@@ -49,12 +50,15 @@ def page(figures: Figures, words: Words, *, title: str) -> str:
 
 def _heading(figures: Figures, words: Words) -> str:
     day = figures.day
+    period = "<br>".join(
+        filter(None, (escape(day.zone), span_in_utc(figures, words), escape(not_plain(figures, words))))
+    )
     so_far = "" if is_over(figures) else f" · {words.not_over}"
     return (
         f'<p style="margin:0;{_QUIET}">{words.title}{so_far}</p>'
         f'<h1 style="margin:2px 0 4px;font-size:24px;line-height:1.25;font-weight:600">'
         f"{weekday(day.date, words).capitalize()}, {day_in_words(day.date, words)}</h1>"
-        f'<p style="margin:0 0 20px;{_QUIET}">{escape(day.zone)}<br>{span_in_utc(figures, words)}</p>'
+        f'<p style="margin:0 0 20px;{_QUIET}">{period}</p>'
     )
 
 

@@ -13,6 +13,7 @@ from mailing.reports.wording import (
     is_over,
     left_out,
     moment,
+    not_plain,
     progress,
     said,
     shown,
@@ -34,7 +35,8 @@ def plain(figures: Figures, words: Words) -> str:
 def _heading(figures: Figures, words: Words) -> list[str]:
     day = figures.day
     title = words.heading.format(weekday=weekday(day.date, words), date=day_in_words(day.date, words))
-    return [title, "=" * len(title), words.zone.format(zone=day.zone, span=span_in_utc(figures, words))]
+    zone = words.zone.format(zone=day.zone, span=span_in_utc(figures, words))
+    return [title, "=" * len(title), zone, *wrap(not_plain(figures, words), WIDTH)]
 
 
 def _day(figures: Figures, words: Words) -> list[str]:

@@ -1,10 +1,11 @@
-"""Every statement of the reports: the figures of a day, and which days still have to be sent."""
+"""The statements of the reports: the figures of a day, and what becomes of a try to send it."""
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 from sqlalchemy import text
@@ -12,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import Sessions
 from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason, Standing
-from mailing.reports.schedule import Day, DueDay
+from mailing.reports.planning import period_of
+from mailing.reports.schedule import Day
 
 
 @asynccontextmanager
@@ -103,67 +105,83 @@ def _mailing(row: Sequence[Any]) -> MailingFigures:
 
 
 class Claim(Struct, frozen=True):
-    """The right to send the report of `day`, until the lease ends. `delivered_to` have it from an earlier try."""
+    """The right to send the report of `period`, until the lease ends. `delivered_to` have it from an earlier try."""
 
-    day: date
+    period: Day
     key: uuid.UUID
     tries: int
     delivered_to: list[str]
 
-
-# Adds the days that ended since the newest row, or only the newest day where no row is. A day never tried follows
-# the settings. Index: the primary key.
-_PLAN = text("""
-    INSERT INTO report (day, due_at)
-    SELECT over.day, over.due_at
-    FROM unnest(CAST(:days AS date[]), CAST(:due AS timestamptz[])) AS over (day, due_at)
-    WHERE over.day >= coalesce((SELECT max(day) FROM report WHERE day <= :newest), :newest)
-    ORDER BY over.day
-    ON CONFLICT (day) DO UPDATE SET due_at = excluded.due_at WHERE report.tries = 0
-""")
+    @property
+    def day(self) -> date:
+        return self.period.date
 
 
-async def plan(session: AsyncSession, days: Sequence[DueDay]) -> None:
-    """`days` are the newest that have ended, oldest first, and all there are within the time to catch up."""
-    await session.execute(
-        _PLAN,
-        {"days": [day.date for day in days], "due": [day.due_at for day in days], "newest": days[-1].date},
-    )
+class Lease(Struct, frozen=True):
+    """A try counts as failed until something else is recorded: `pauses` come after the 1st, 2nd … and any later one."""
+
+    now: datetime
+    until: datetime
+    pauses: Sequence[timedelta]
 
 
-# missing → under way, the oldest first: a day that waits or is under way holds the younger ones back, unless it was
-# refused for good. Of two at once the second finds the lease taken. Index: the primary key, at most 31 rows.
-_CLAIM_OLDEST = text("""
-    UPDATE report SET lease_until = :lease_until, tries = tries + 1
+# What becomes of a row with a claim. A process may die of its day: the next try waits as after any other failure.
+_CLAIMED = """
+    lease_until = :until, tries = report.tries + 1,
+    due_at = greatest(:until, CAST(:now AS timestamptz)
+                            + (CAST(:pauses AS interval[]))[least(report.tries + 1, :pauses_known)]),
+    last_error = CASE WHEN report.lease_until IS NULL THEN report.last_error
+                      ELSE 'the process that tried it was lost' END
+"""
+_OF_CLAIM = "report.day, report.zone, report.starts, report.ends, report.key, report.tries, report.delivered_to"
+
+# missing → under way, the oldest of those that are due: none waits for another. A row that somebody has locked, be it a
+# second worker, is passed over. Index: the primary key, at most 33 rows.
+_CLAIM_OLDEST = text(f"""
+    UPDATE report SET {_CLAIMED}
     WHERE day = (
             SELECT day FROM report
-            WHERE day BETWEEN :oldest AND :newest AND sent_at IS NULL AND (due_at <= :now OR NOT refused)
-            ORDER BY day LIMIT 1)
-      AND sent_at IS NULL AND due_at <= :now AND (lease_until IS NULL OR lease_until <= :now)
-    RETURNING day, key, tries, delivered_to
-""")
+            WHERE day >= :oldest AND coalesce(ends, :now) <= :now AND sent_at IS NULL AND due_at <= :now
+              AND (lease_until IS NULL OR lease_until <= :now)
+            ORDER BY day LIMIT 1 FOR UPDATE SKIP LOCKED)
+    RETURNING {_OF_CLAIM}
+""")  # noqa: S608 - composed from constants of this module
 
 
-async def claim_oldest(
-    session: AsyncSession, days: Sequence[DueDay], *, now: datetime, lease_until: datetime
-) -> Claim | None:
-    bounds = {"oldest": days[0].date, "newest": days[-1].date}
-    row = (await session.execute(_CLAIM_OLDEST, {**bounds, "now": now, "lease_until": lease_until})).one_or_none()
-    return Claim(*row) if row else None
+async def claim_oldest(session: AsyncSession, *, oldest: date, zone: ZoneInfo, lease: Lease) -> Claim | None:
+    """`zone` is for rows of earlier versions."""
+    row = (await session.execute(_CLAIM_OLDEST, {"oldest": oldest, **_columns(lease)})).one_or_none()
+    return _claim(row, zone) if row else None
 
 
 # missing or never planned → under way, however long the next try is away. Index: the primary key.
-_CLAIM_DAY = text("""
-    INSERT INTO report (day, due_at, lease_until, tries) VALUES (:day, :now, :lease_until, 1)
-    ON CONFLICT (day) DO UPDATE SET lease_until = excluded.lease_until, tries = report.tries + 1
+_CLAIM_DAY = text(f"""
+    INSERT INTO report (day, zone, starts, ends, due_at, lease_until, tries)
+    VALUES (:day, :zone, :starts, :ends, :until, :until, 1)
+    ON CONFLICT (day) DO UPDATE SET {_CLAIMED}
     WHERE report.sent_at IS NULL AND (report.lease_until IS NULL OR report.lease_until <= :now)
-    RETURNING day, key, tries, delivered_to
-""")
+    RETURNING {_OF_CLAIM}
+""")  # noqa: S608 - composed from constants of this module
 
 
-async def claim_day(session: AsyncSession, day: date, *, now: datetime, lease_until: datetime) -> Claim | None:
-    row = (await session.execute(_CLAIM_DAY, {"day": day, "now": now, "lease_until": lease_until})).one_or_none()
-    return Claim(*row) if row else None
+async def claim_day(session: AsyncSession, period: Day, *, zone: ZoneInfo, lease: Lease) -> Claim | None:
+    """`period` is that of the row, where there is one."""
+    columns = {"day": period.date, "zone": period.zone, "starts": period.starts, "ends": period.ends}
+    row = (await session.execute(_CLAIM_DAY, {**columns, **_columns(lease)})).one_or_none()
+    return _claim(row, zone) if row else None
+
+
+def _columns(lease: Lease) -> dict[str, Any]:
+    return {
+        "now": lease.now,
+        "until": lease.until,
+        "pauses": list(lease.pauses),
+        "pauses_known": len(lease.pauses),
+    }
+
+
+def _claim(row: Sequence[Any], zone: ZoneInfo) -> Claim:
+    return Claim(period_of(row[:4], zone), *row[4:])
 
 
 async def sent_at(session: AsyncSession, day: date) -> datetime | None:

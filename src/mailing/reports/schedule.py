@@ -1,14 +1,18 @@
-"""Which local days there are to report, when each begins, ends and is due.
+"""Which times there are to report: local days, one after the other without gap and overlap.
 
 A local day is [the first instant whose wall time is its midnight or later, the same of the next day). So days never
-overlap and leave nothing out, also where midnight is skipped or comes twice, or a whole day is missing.
+overlap and leave nothing out, also where midnight is skipped or comes twice, or a whole day is missing. A period is
+such a day, unless the reports' zone was changed: the first one afterwards begins where the last of the old zone ended.
 """
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+
+from mailing.zones import zone_named
 
 CATCH_UP = 31
 """How many days back a missing report is still made up for; nobody reads older ones."""
@@ -18,26 +22,44 @@ _SECOND = timedelta(seconds=1)
 
 
 class Day(Struct, frozen=True):
-    """The local day `date` of `zone` as the UTC instants [starts, ends)."""
+    """The period [starts, ends) as UTC instants, dated as the local day `date` of `zone` in which it ends."""
 
     date: date
     zone: str
     starts: datetime
     ends: datetime
 
-
-class DueDay(Struct, frozen=True):
-    date: date
-    due_at: datetime
+    @property
+    def plain(self) -> bool:
+        """It is the local day, no more and no less."""
+        return self == day_of(self.date, zone_named(self.zone))
 
 
 def day_of(day: date, zone: ZoneInfo) -> Day:
     return Day(day, zone.key, _midnight(day, zone), _midnight(day + _DAY, zone))
 
 
-def due_at(day: date, zone: ZoneInfo, clock: time) -> datetime:
-    """The report of a day goes out on the next one, as soon as the wall clock shows `clock` or later."""
-    return first_instant(datetime.combine(day + _DAY, clock), zone)
+def days_after(last: Day, zone: ZoneInfo) -> Iterator[Day]:
+    """The periods that follow `last`, without end: each begins where the one before ended, and ends with a day there.
+
+    No date comes twice. Where the old zone had the date already, the rest of that day belongs to the next one's period;
+    a day that never was has none.
+    """
+    starts = last.ends
+    day = max(starts.astimezone(zone).date(), last.date + _DAY)
+    while True:
+        ends = _midnight(day + _DAY, zone)
+        if ends > starts:
+            yield Day(day, zone.key, starts, ends)
+            starts = ends
+        day += _DAY
+
+
+def due_at(ends: datetime, zone: ZoneInfo, clock: time) -> datetime:
+    """The report of what ended at `ends` goes out as soon as the wall clock shows `clock` or later, from then on."""
+    day = ends.astimezone(zone).date()
+    that_day = first_instant(datetime.combine(day, clock), zone)
+    return that_day if that_day >= ends else first_instant(datetime.combine(day + _DAY, clock), zone)
 
 
 def newest_over(now: datetime, zone: ZoneInfo) -> date:
@@ -48,11 +70,9 @@ def newest_over(now: datetime, zone: ZoneInfo) -> date:
     return day
 
 
-def days_over(now: datetime, zone: ZoneInfo, clock: time) -> list[DueDay]:
-    """The newest days that have ended, oldest first: `CATCH_UP` of them, without days that never were."""
-    newest = newest_over(now, zone)
-    days = (newest - n * _DAY for n in reversed(range(CATCH_UP)))
-    return [DueDay(day, due_at(day, zone, clock)) for day in days if _existed(day, zone)]
+def oldest_wanted(now: datetime, zone: ZoneInfo) -> date:
+    """Older days are given up."""
+    return newest_over(now, zone) - (CATCH_UP - 1) * _DAY
 
 
 def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
@@ -70,8 +90,3 @@ def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
     return first_instant(datetime.combine(day, time.min), zone)
-
-
-def _existed(day: date, zone: ZoneInfo) -> bool:
-    """Samoa had no 30 December 2011."""
-    return _midnight(day, zone) < _midnight(day + _DAY, zone)

@@ -38,6 +38,14 @@ def span_in_utc(figures: Figures, words: Words) -> str:
     return words.span.format(starts=f"{starts:%Y-%m-%d %H:%M}", ends=f"{ends:%Y-%m-%d %H:%M}")
 
 
+def not_plain(figures: Figures, words: Words) -> str:
+    """A sentence about a period that is no local day; empty for one that is."""
+    day = figures.day
+    if day.plain:
+        return ""
+    return words.not_plain.format(starts=moment(day.starts, day.zone), ends=moment(day.ends, day.zone))
+
+
 def is_over(figures: Figures) -> bool:
     return figures.day.ends <= figures.taken_at
 

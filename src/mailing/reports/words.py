@@ -28,6 +28,7 @@ class Words(Struct, frozen=True, kw_only=True):
     not_over: str
     zone: str
     span: str
+    not_plain: str
     of_the_day: str
     so_far: str
     by_hour: str
@@ -80,6 +81,7 @@ EN = Words(
     not_over="not over yet",
     zone="Time zone {zone}: {span}",
     span="{starts} to {ends} UTC",
+    not_plain="Not a plain day, but {starts} to {ends} there: the reports' time zone was changed.",
     of_the_day="Messages that ended on this day",
     so_far="Messages that ended on this day, which is not over yet",
     by_hour="By the hour",
@@ -169,6 +171,7 @@ RU = Words(
     not_over="день ещё не закончился",
     zone="Часовой пояс {zone}: {span}",
     span="с {starts} до {ends} UTC",
+    not_plain="Не обычные сутки, а с {starts} до {ends} по местному времени: часовой пояс отчётов изменён.",
     of_the_day="Сообщения, завершённые в этот день",
     so_far="Сообщения, завершённые в этот день, который ещё не закончился",
     by_hour="По часам",

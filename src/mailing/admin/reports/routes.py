@@ -18,11 +18,12 @@ from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.db import transaction
 from mailing.errors import Invalid, NotFound
 from mailing.mailings.repository import database_now
-from mailing.reports import command
+from mailing.reports import command, planning
 from mailing.reports.history import last_reports, report_of
 from mailing.reports.mail import recipients_of
 from mailing.reports.outlook import outlook
 from mailing.reports.render import Rendered
+from mailing.reports.schedule import Day as Period
 from mailing.reports.words import LANGUAGES
 from mailing.web import Session
 
@@ -45,12 +46,13 @@ Day = Annotated[date, PathParameter()]
 @get("/", guards=[needs(Role.VIEWER)])
 async def list_(request: Browser, session: Session, viewer: CurrentViewer, state: State) -> Response[str]:
     now = await database_now(session)
+    running = (await planning.calendar(session, state.settings, now=now)).running()
     return page(
         request,
         "reports/list.html",
         reports=await last_reports(session, state.settings, now=now),
         coming=(await outlook(session, state.settings, now=now)).coming,
-        today=command.today(state.settings, now),
+        today=running.date,
         zone=state.settings.report_timezone,
         **_told(state, viewer, now),
     )
@@ -58,28 +60,28 @@ async def list_(request: Browser, session: Session, viewer: CurrentViewer, state
 
 @get("/{day:date}", guards=[needs(Role.VIEWER)])
 async def read(request: Browser, session: Session, viewer: CurrentViewer, state: State, day: Day) -> Response[str]:
-    now = await _existing(session, state, day)
+    now = await database_now(session)
+    period = await _period(session, state, day, now=now)
     answer = page(
         request,
         "reports/report.html",
         day=day,
+        period=period,
         report=await report_of(session, state.settings, day, now=now),
         before=day - timedelta(days=1) if day > date.min else None,
-        after=day + timedelta(days=1) if day < command.today(state.settings, now) else None,
+        after=day + timedelta(days=1) if period.ends <= now else None,
         **_told(state, viewer, now),
     )
     answer.headers.update(PAGE_WITH_FRAME)
     return answer
 
 
-async def _existing(session: AsyncSession, state: State, day: date) -> datetime:
-    """What time it is; raises NotFound for a day that has no report yet."""
-    now = await database_now(session)
+async def _period(session: AsyncSession, state: State, day: date, *, now: datetime) -> Period:
+    """What the report of the day is about; raises NotFound for a day that has none."""
     try:
-        command.refuse_unbegun(state.settings, day, now=now)
+        return await planning.day_on(session, state.settings, day, now=now)
     except Invalid as error:
         raise NotFound(f"The day {error.errors[0].message}.") from None
-    return now
 
 
 def _told(state: State, viewer: Viewer, now: datetime) -> dict[str, Any]:
@@ -107,7 +109,8 @@ async def _rendered(request: Browser, day: date, language: str) -> Rendered:
     """Every message of the day is counted anew: once for all who look, and nobody holds a connection meanwhile."""
     state = request.app.state
     async with transaction(state.sessions) as session:
-        now = await _existing(session, state, day)
+        now = await database_now(session)
+        await _period(session, state, day, now=now)
     counted = partial(command.rendered_report, state.sessions, state.settings, day, now=now, words=LANGUAGES[language])
     return await shared(request).read(("report", day, language), counted, for_s=READ_FOR_S)
 

@@ -1,0 +1,200 @@
+"""The periods of reports tile the time, whatever becomes of zone, time and workers meanwhile."""
+
+import asyncio
+import random
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.db import Sessions, transaction
+from mailing.errors import Invalid
+from mailing.reports.command import AlreadySent, Sent, newest, send_report, text_of_report
+from mailing.reports.history import last_reports
+from mailing.reports.outlook import outlook
+from mailing.reports.planning import plan
+from mailing.settings import Settings
+from reports.conftest import ReportRows, Rows, send_all
+from reports.post_office import PostOffice
+from rows import run, value
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+WEST, EAST = "America/New_York", "Pacific/Auckland"
+CHANGED = datetime(2026, 12, 30, 14, 30, tzinfo=UTC)
+ZONES = (WEST, EAST, "Pacific/Kiritimati", "Etc/GMT+12", "Asia/Kolkata", "Australia/Lord_Howe", "UTC", "Africa/Cairo")
+
+
+@pytest.fixture
+def eastern(reporting: Settings) -> Settings:
+    return replace(reporting, report_timezone=EAST)
+
+
+@pytest.fixture
+def western(reporting: Settings) -> Settings:
+    return replace(reporting, report_timezone=WEST)
+
+
+async def moved_west(sessions: Sessions, eastern: Settings, western: Settings) -> None:
+    """Three reports in the east, then two in the west."""
+    for n in (3, 2, 1):
+        await send_all(sessions, eastern, CHANGED - n * DAY + 6 * HOUR)
+    for n in (0, 1, 2):
+        await send_all(sessions, western, CHANGED + n * DAY)
+
+
+async def test_after_a_change_of_the_zone_the_first_report_begins_where_the_last_one_ended(
+    sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
+) -> None:
+    mailing = await rows.mailing()
+    for hour in range(4 * 24):
+        await rows.messages(mailing, "sent", at=datetime(2026, 12, 28, tzinfo=UTC) + hour * HOUR)
+    await moved_west(sessions, eastern, western)
+    found = await report_rows()
+    assert office.days == [str(row["day"]) for row in found]
+    assert all(before["ends"] == after["starts"] for before, after in pairwise(found))
+    assert [row["ends"] - row["starts"] for row in found] == [DAY, DAY, DAY, 42 * HOUR, DAY]
+    assert [subject.rpartition(": ")[2] for subject in office.subjects[2:4]] == ["24 sent", "42 sent"]
+
+
+async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
+    sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice
+) -> None:
+    await moved_west(sessions, eastern, western)
+    told = "Not a plain day, but 2026-12-29 06:00 to 2026-12-31 00:00 there"
+    for mail, number in zip(office.mails, (0, 0, 0, 1, 0), strict=True):
+        for form in ("plain", "html"):
+            body = mail.message.get_body((form,))
+            assert body
+            assert " ".join(body.get_content().split()).count(told) == number
+    async with transaction(sessions) as session:
+        found = await last_reports(session, western, now=CHANGED + 2 * DAY)
+    assert [each.period.plain for each in found] == [True, False, True, True, True]
+
+
+async def test_the_report_so_far_and_the_next_one_follow_the_rows(
+    sessions: Sessions, eastern: Settings, western: Settings
+) -> None:
+    await send_all(sessions, eastern, CHANGED - 18 * HOUR)
+    assert await newest(sessions, western, now=CHANGED) == date(2026, 12, 29)
+    async with transaction(sessions) as session:
+        coming = (await outlook(session, western, now=CHANGED)).coming
+    assert coming
+    assert (coming.day, coming.due_at) == (date(2026, 12, 30), datetime(2026, 12, 31, 14, tzinfo=UTC))
+    so_far = await text_of_report(sessions, western, date(2026, 12, 30), now=CHANGED)
+    assert "2026-12-29 11:00 to 2026-12-31 05:00 UTC" in so_far
+    assert "Pacific/Auckland" in await text_of_report(sessions, western, date(2026, 12, 29), now=CHANGED)
+    with pytest.raises(Invalid, match="has not begun"):
+        await text_of_report(sessions, western, date(2026, 12, 31), now=CHANGED)
+
+
+async def test_on_demand_a_day_before_the_first_report_takes_no_hour_of_another(
+    sessions: Sessions, eastern: Settings, western: Settings, report_rows: ReportRows
+) -> None:
+    await send_all(sessions, eastern, CHANGED - 18 * HOUR)
+    assert isinstance(await send_report(sessions, western, date(2026, 12, 28), now=CHANGED), Sent)
+    assert isinstance(await send_report(sessions, western, date(2026, 12, 29), now=CHANGED), AlreadySent)
+    first, second = await report_rows()
+    assert first["starts"] == datetime(2026, 12, 28, 5, tzinfo=UTC)
+    assert first["ends"] == second["starts"] == datetime(2026, 12, 28, 11, tzinfo=UTC)
+
+
+async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
+    sessions: Sessions, reporting: Settings, report_rows: ReportRows
+) -> None:
+    """From twelve hours behind to fourteen ahead: a date begins and ends there within the last day here."""
+    behind, ahead = (replace(reporting, report_timezone=zone) for zone in ("Etc/GMT+12", "Pacific/Kiritimati"))
+    for n in (1, 0):
+        await send_all(sessions, behind, CHANGED - n * DAY)
+    await send_all(sessions, ahead, CHANGED + DAY)
+    assert [row["day"].day for row in await report_rows()] == [28, 29, 31]
+    for day in (29, 31):
+        await text_of_report(sessions, ahead, date(2026, 12, day), now=CHANGED + DAY)
+    with pytest.raises(Invalid, match="its neighbours tell about its hours"):
+        await send_report(sessions, ahead, date(2026, 12, 30), now=CHANGED + DAY)
+
+
+async def test_a_report_that_was_not_sent_before_the_change_keeps_its_period(
+    sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice, report_rows: ReportRows
+) -> None:
+    await send_all(sessions, replace(eastern, report_time="23:00"), CHANGED - 20 * HOUR)
+    before = await report_rows()
+    assert office.days == []
+    await send_all(sessions, western, CHANGED - 20 * HOUR)
+    assert office.days == ["2026-12-29"]
+    for name in ("zone", "starts", "ends"):
+        assert [row[name] for row in await report_rows()] == [row[name] for row in before]
+
+
+async def test_two_workers_with_different_zones_leave_no_gap_and_count_no_hour_twice(
+    sessions: Sessions, eastern: Settings, western: Settings, report_rows: ReportRows
+) -> None:
+    for n in range(12):
+        at = CHANGED + n * 13 * HOUR
+        await asyncio.gather(*(send_all(sessions, chosen, at) for chosen in (eastern, western) * 2))
+    assert_tiled(await report_rows())
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_whatever_is_changed_and_however_long_nobody_works_the_periods_tile_the_time(
+    *,
+    sessions: Sessions,
+    reporting: Settings,
+    office: PostOffice,
+    rows: Rows,
+    engine: AsyncEngine,
+    report_rows: ReportRows,
+    seed: int,
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - changes, not secrets
+    mailing = await rows.mailing()
+    began = datetime(2026, 3, 20, 7, tzinfo=UTC)
+    for _ in range(200):
+        await rows.messages(mailing, "sent", at=began + chance.randrange(60 * 24 * 60) * MINUTE)
+    now, chosen = began, reporting
+    while now < began + 60 * DAY:
+        clock = f"{chance.randrange(24):02}:{chance.choice(('00', '30'))}"
+        chosen = replace(reporting, report_timezone=chance.choice(ZONES), report_time=clock)
+        for _ in range(chance.randrange(1, 6)):
+            await send_all(sessions, chosen, now)
+            now += chance.choice([20 * MINUTE, 5 * HOUR, DAY, 26 * HOUR, 9 * DAY])
+    await send_all(sessions, replace(chosen, report_time="00:00"), now + 2 * DAY)
+    found = await report_rows()
+    assert_tiled(found)
+    assert all(row["sent_at"] for row in found)
+    assert sorted(office.days) == [str(row["day"]) for row in found]
+    figures = dict(zip(office.days, (subject.rpartition(": ")[2] for subject in office.subjects), strict=True))
+    for row in found:
+        within = "SELECT count(*) FROM message WHERE finished_at >= :starts AND finished_at < :ends"
+        counted = await value(engine, within, starts=row["starts"], ends=row["ends"])
+        assert figures[str(row["day"])] == f"{counted} sent"
+
+
+def assert_tiled(found: list[dict[str, Any]]) -> None:
+    assert len(found) > 5
+    for before, after in pairwise(found):
+        assert before["ends"] == after["starts"]
+
+
+async def test_the_rows_of_an_earlier_version_are_days_of_the_zone_that_is_set(
+    sessions: Sessions, eastern: Settings, western: Settings, engine: AsyncEngine, report_rows: ReportRows
+) -> None:
+    await run(engine, "INSERT INTO report (day, due_at, sent_at) VALUES ('2026-12-28', now(), now())")
+    await run(engine, "INSERT INTO report (day, due_at, sent_at) VALUES ('2026-12-29', now(), now())")
+    async with transaction(sessions) as session:
+        await plan(session, eastern, now=CHANGED - 20 * HOUR)
+    await send_all(sessions, western, CHANGED + DAY)
+    found = await report_rows()
+    assert [row["zone"] for row in found] == [EAST, EAST, WEST]
+    assert all(before["ends"] == after["starts"] for before, after in pairwise(found))
+
+
+async def test_the_database_refuses_an_hour_in_two_reports(engine: AsyncEngine) -> None:
+    add = """INSERT INTO report (day, zone, starts, ends, due_at)
+             VALUES (:day, 'UTC', '2026-12-29 00:00Z', '2026-12-30 00:00Z', now())"""
+    await run(engine, add, day=date(2026, 12, 29))
+    with pytest.raises(IntegrityError, match="report_once"):
+        await run(engine, add, day=date(2026, 12, 30))
