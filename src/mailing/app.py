@@ -23,6 +23,7 @@ from mailing.clients.routes import clients
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
 from mailing.headers import AllMethods, SafeHeaders
+from mailing.heads import ModestHeads
 from mailing.health import health
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
@@ -78,7 +79,7 @@ def unfurnished() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = SafeHeaders(AllMethods(PunctualBodies(LowerCaseClients(app.asgi_handler))))
+    app.asgi_handler = SafeHeaders(AllMethods(PunctualBodies(ModestHeads(LowerCaseClients(app.asgi_handler)))))
     return app
 
 

@@ -9,25 +9,25 @@ Export: the same columns, so that the file can be imported again. Each page is a
 a slow reader must not hold one open; a client changed meanwhile comes as it was or as it is, and never twice.
 """
 
-import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.clients.judging import PIECE, Judging, beside_the_loop
 from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
-from mailing.clients.rows import COLUMNS, Reading, Refusal, Row
+from mailing.clients.rows import COLUMNS, Reading, Refusal
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.clients.tag import neutralised
 from mailing.db import Sessions, transaction
 from mailing.events import note
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
-PIECE = 16 * 1024  # bytes, judged in about 1 ms
 EXPORT_PAGE = 5000
 
 
@@ -47,12 +47,11 @@ def spooled() -> SpooledTemporaryFile[bytes]:
 
 async def judge(chunks: AsyncIterator[bytes], reading: Reading, *, into: IO[bytes]) -> int:
     """How many rows are right: they stand in `into`, ready for `import_staged`. Raises Invalid, as above."""
-    accepted = 0
+    judging = Judging(reading, into)
     async for piece in _pieces(chunks):
-        accepted += _stage(reading.feed(piece), into)
-    accepted += _stage(reading.finish(), into)
-    into.seek(0)
-    return accepted
+        await beside_the_loop(partial(judging.feed, piece))
+    await beside_the_loop(judging.finish)
+    return judging.accepted
 
 
 class Imported(Struct):
@@ -84,23 +83,15 @@ def _listed(reading: Reading, erased: Sequence[int]) -> list[Refusal]:
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Cut small, so that memory stays flat and other requests get their turn after each."""
+    """All of one size, so that memory stays flat and a file that comes byte by byte costs no more."""
+    held = bytearray()
     async for chunk in chunks:
-        for start in range(0, len(chunk), PIECE):
-            yield chunk[start : start + PIECE]
-            await asyncio.sleep(0)
-
-
-def _stage(rows: Sequence[Row], spool: IO[bytes]) -> int:
-    """In COPY's text format. No value has a tab or a line break; only a tag can hold a backslash."""
-    spool.write("".join(_staged(rows)).encode())
-    return len(rows)
-
-
-def _staged(rows: Sequence[Row]) -> Iterator[str]:
-    for line, phone, code, tag, zone in rows:
-        label = "\\N" if tag is None else tag.replace("\\", "\\\\")
-        yield f"{line}\t{phone}\t{code}\t{label}\t{zone}\n"
+        held += chunk
+        while len(held) >= PIECE:
+            yield bytes(held[:PIECE])
+            del held[:PIECE]
+    if held:
+        yield bytes(held)
 
 
 async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:

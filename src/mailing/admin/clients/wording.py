@@ -37,6 +37,7 @@ SENTENCES: Final = (
     "column %(name)s is missing",
     "choose a file first",
     "is larger than %(size)s MB; split it into several files",
+    "takes too long to read; split the file, and look for rows that are none",
     "was begun %(tries)s times and never came to its end; the worker's log says why",
 )
 

@@ -1,10 +1,12 @@
 """What people do with an upload: keep it, look at it, have it imported or throw it away."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import queue
+from mailing.clients.judging import beside_the_loop
 from mailing.clients.repository import known_phones
 from mailing.clients.upload import repository
 from mailing.clients.upload.preview import Preview, preview
@@ -24,7 +26,7 @@ async def keep(session: AsyncSession, read: Read, *, name: str, size: int, by: s
     if size > SIZE_LIMIT:
         raise Invalid(FieldError("file", f"is larger than {SIZE_LIMIT // 10**6} MB; split it into several files"))
     piece = await read(PIECE)
-    preview(piece, complete=len(piece) == size)
+    await beside_the_loop(partial(preview, piece, complete=len(piece) == size))
     upload_id = await repository.add_upload(session, name=_shown(name), actor=by, size=size)
     number = 0
     while piece:
@@ -41,7 +43,7 @@ def _shown(name: str) -> str:
 
 async def preview_of(session: AsyncSession, upload: Upload) -> Preview:
     beginning = await repository.piece_of_upload(session, upload.id, number=0)
-    found = preview(beginning, complete=len(beginning) == upload.size)
+    found = await beside_the_loop(partial(preview, beginning, complete=len(beginning) == upload.size))
     phones = [row.client[1] for row in found.rows if row.client]
     known = await known_phones(session, phones)
     for row in found.rows:
