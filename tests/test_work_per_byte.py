@@ -30,7 +30,7 @@ from mailing.clients import timezone
 from mailing.clients.phone import is_operator_code, is_phone
 from mailing.clients.rows import Reading
 from mailing.clients.schemas import ClientIn
-from mailing.clients.tag import is_tag, neutralised, restored
+from mailing.clients.tag import is_tag
 from mailing.clients.upload.preview import preview
 from mailing.errors import Invalid
 from mailing.gateway.outcome import classify
@@ -39,6 +39,7 @@ from mailing.idempotency import PATTERN
 from mailing.mailings.schemas import MailingIn
 from mailing.masking import Masking, mask_addresses
 from mailing.parsing import parse
+from mailing.sheets import csv_of, neutralised, restored
 
 FACTOR = 8
 MOST = 3 * FACTOR
@@ -126,12 +127,45 @@ def test_a_preview_takes_time_proportional_to_what_it_reads(line: bytes) -> None
 
 # --- values ---------------------------------------------------------------------------------------------------------
 
-SIGNS = ("'", "=", ";=", ";'=", "\t", " ", "7", "+", "a", "ü", '"', "\x00", ";", ",", "-0", "UTC ", "%", "\\", ".", ":")
+SIGNS = (
+    "'",
+    "=",
+    ";=",
+    ";'=",
+    "\t;",
+    '";',
+    "\t",
+    " ",
+    "7",
+    "+",
+    "a",
+    "ü",
+    '"',
+    "\x00",
+    ";",
+    ",",
+    "-0",
+    "UTC ",
+    "%",
+    "\\",
+    ".",
+    ":",
+)
 
 
 @pytest.mark.parametrize("sign", SIGNS, ids=repr)
 @pytest.mark.parametrize(
-    "work", [is_tag, restored, neutralised, is_phone, is_operator_code, timezone.remedy, mask_addresses]
+    "work",
+    [
+        is_tag,
+        restored,
+        neutralised,
+        lambda cell: csv_of([[cell]]),
+        is_phone,
+        is_operator_code,
+        timezone.remedy,
+        mask_addresses,
+    ],
 )
 def test_a_value_is_looked_at_in_time_proportional_to_its_length(work: Callable[[str], object], sign: str) -> None:
     assert_linear(work, lambda size: sign * size, 8_000)

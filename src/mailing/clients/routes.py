@@ -151,8 +151,8 @@ breaks off. `errors` lists the first {ERRORS_LISTED:,} bad fields, `rejected` co
 
 An import never changes an opt-out. An empty `operator_code` means digits 2 to 4 of the phone, an empty `tag` none; a
 column that is not in the file changes nothing. Where the time zone changes, unsent messages wait for the new local
-hours. An apostrophe before `=`, `+`, `-` or `@` in a tag is taken away: the export puts it there against
-spreadsheets that would calculate the cell.""",
+hours. An apostrophe before `=`, `+`, `-` or `@` is taken away where a cell could begin, at the start of a tag and
+behind a separator in it: the export puts it there against spreadsheets that would calculate the cell.""",
 )
 async def import_(request: Request[Any, Any, State], session: Session, caller: Caller) -> ImportResult:
     kind, options = request.content_type
@@ -175,8 +175,8 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
 )
 async def export(state: State) -> Stream:
     """The columns of the import, so that the file can be imported again, which leaves opt-outs as they are. The file
-    does not tell who opted out: to move to another database, use a backup of it. A tag that a spreadsheet would take
-    for a formula begins with an apostrophe, which the import takes away.
+    does not tell who opted out: to move to another database, use a backup of it. What a spreadsheet would take
+    for a formula in a tag has an apostrophe before it, which the import takes away.
     """
     return await csv_file(transfer.export_clients(state.sessions), name="clients.csv")
 

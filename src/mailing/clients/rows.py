@@ -16,8 +16,9 @@ from mailing.clients import phone, tag, timezone
 from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
 from mailing.clients.quotes import OpenQuoteError, Quotes, Record, cells_of
 from mailing.clients.schemas import RowError
-from mailing.clients.tag import is_tag, restored
+from mailing.clients.tag import is_tag
 from mailing.errors import FieldError, Invalid
+from mailing.sheets import restored
 from mailing.zones import known_zone
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone")

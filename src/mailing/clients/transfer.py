@@ -9,8 +9,6 @@ Export: the same columns, so that the file can be imported again. Each page is a
 a slow reader must not hold one open; a client changed meanwhile comes as it was or as it is, and never twice.
 """
 
-import csv
-import io
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -20,12 +18,12 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.judging import PIECE, Judging, beside_the_loop
-from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
+from mailing.clients.repository import ERASED, Stored, export_page, import_staged
 from mailing.clients.rows import COLUMNS, Reading, Refusal
 from mailing.clients.schemas import ImportResult, RowError
-from mailing.clients.tag import neutralised
 from mailing.db import Sessions, transaction
 from mailing.events import note
+from mailing.sheets import csv_of
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
 EXPORT_PAGE = 5000
@@ -95,21 +93,13 @@ async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
-    """In the order of ids. A tag that a spreadsheet would calculate gets an apostrophe, which the import takes away."""
+    """In the order of ids. What a spreadsheet would calculate gets an apostrophe, which the import takes away."""
     text = ",".join(COLUMNS) + "\r\n"
     after = 0
     while True:
         async with transaction(sessions) as session:
             clients = await export_page(session, after=after, limit=EXPORT_PAGE)
-        yield (text + _csv(clients)).encode()
+        yield (text + csv_of(client[1:] for client in clients)).encode()
         if len(clients) < EXPORT_PAGE:
             return
         text, after = "", clients[-1][0]
-
-
-def _csv(clients: Sequence[ExportedClient]) -> str:
-    file = io.StringIO()
-    csv.writer(file).writerows(
-        (phone, code, neutralised(tag) if tag else None, zone) for _, phone, code, tag, zone in clients
-    )
-    return file.getvalue()
