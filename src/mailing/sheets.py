@@ -18,16 +18,17 @@ _PASSED = "\"'\\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2060\ufeff"
 _START = re.compile(
     f"(?:^[{_PASSED}{SEPARATORS}]*+|(?<![{_PASSED}{SEPARATORS}])[{_PASSED}{SEPARATORS}]++)(?=[{SIGNS}])"
 )
+_SIGN = re.compile(f"[{SIGNS}]").search
 _SEPARATOR = re.compile(f"[{SEPARATORS}]").search
 
 
 def neutralised(cell: str) -> str:
     """An apostrophe before each sign with which a cell could begin. `restored` takes exactly those away."""
-    return _START.sub(_with_apostrophe, cell)
+    return _START.sub(_with_apostrophe, cell) if _SIGN(cell) else cell
 
 
 def restored(cell: str) -> str:
-    return _START.sub(_without_apostrophe, cell)
+    return _START.sub(_without_apostrophe, cell) if _SIGN(cell) else cell
 
 
 def _with_apostrophe(start: re.Match[str]) -> str:

@@ -9,6 +9,7 @@ Export: the same columns, so that the file can be imported again. Each page is a
 a slow reader must not hold one open; a client changed meanwhile comes as it was or as it is, and never twice.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -18,15 +19,16 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.judging import PIECE, Judging, beside_the_loop
-from mailing.clients.repository import ERASED, Stored, export_page, import_staged
+from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
 from mailing.clients.rows import COLUMNS, Reading, Refusal
 from mailing.clients.schemas import ImportResult, RowError
-from mailing.db import Sessions, transaction
+from mailing.db import TROUBLE, Sessions, transaction
 from mailing.events import note
 from mailing.sheets import csv_of
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
-EXPORT_PAGE = 5000
+EXPORT_PAGE = 1000  # clients; 5 ms of the event loop
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
@@ -97,9 +99,23 @@ async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
     text = ",".join(COLUMNS) + "\r\n"
     after = 0
     while True:
-        async with transaction(sessions) as session:
-            clients = await export_page(session, after=after, limit=EXPORT_PAGE)
+        clients = await _page(sessions, after=after)
         yield (text + csv_of(client[1:] for client in clients)).encode()
         if len(clients) < EXPORT_PAGE:
             return
         text, after = "", clients[-1][0]
+
+
+async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
+    """An export that has begun outlives a database that is away for a few seconds; the first page is asked for once."""
+    for pause_s in PAUSES_S if after else ():
+        try:
+            return await _read(sessions, after=after)
+        except TROUBLE:
+            await asyncio.sleep(pause_s)
+    return await _read(sessions, after=after)
+
+
+async def _read(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
+    async with transaction(sessions) as session:
+        return await export_page(session, after=after, limit=EXPORT_PAGE)
