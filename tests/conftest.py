@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing import db
 from mailing.app import create_app, furnished, unfurnished
 from mailing.settings import Settings
+from processes import until
 from roles import grant, url_as
 from server import PostgresServer, start_postgres
 
@@ -204,6 +205,7 @@ async def address(settings: Settings) -> AsyncIterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started, seconds=30)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         await serving

@@ -1,5 +1,6 @@
 """The API process: routes, documentation, health. A composition root: nobody imports it but the command line."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -23,7 +24,8 @@ from mailing.clients.routes import clients
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
 from mailing.headers import AllMethods, SafeHeaders
-from mailing.health import health
+from mailing.heads import ModestHeads
+from mailing.health import Readiness, health
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
 from mailing.mailings.preview import preview_mailing
@@ -31,6 +33,7 @@ from mailing.mailings.resolving import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.metrics.page import Page, metrics
+from mailing.places import PLACE, GivesBack, Places, hold_place
 from mailing.requestlog import RequestLog
 from mailing.restoration.lookout import looking_out
 from mailing.serving import PunctualBodies
@@ -39,7 +42,11 @@ from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
 
 POOL_SIZE = 10
+EXPORT_POOL_SIZE = 2  # of exports alone: each asks for a page now and then
+HEALTH_POOL_SIZE = 2  # of /health/ready alone: one that asks, and one that may be dead
+CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE
 LIMIT_S = 10  # of a statement
+WAIT_FOR_TURN_S = 30  # of a page of an export that is under way
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -78,23 +85,52 @@ def unfurnished() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = SafeHeaders(AllMethods(PunctualBodies(LowerCaseClients(app.asgi_handler))))
+    app.asgi_handler = SafeHeaders(
+        AllMethods(PunctualBodies(ModestHeads(GivesBack(LowerCaseClients(app.asgi_handler)))))
+    )
     return app
 
 
 def furnished(app: Litestar, settings: Settings) -> Litestar:
     page = Page()
-    app.state = State({"settings": settings, "metrics": page, "provider": provider_of(settings)})
+    app.state = State(
+        {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": few_at_once()}
+    )
     app.asgi_handler = RequestLog(app.asgi_handler, count=page.requests.count)
     return app
+
+
+def few_at_once() -> dict[str, Places]:
+    """What one process does at a time of that which takes long."""
+    return {
+        "exports": Places(
+            total=8,
+            each=2,
+            yours="2 exports of yours are under way; ask again when one has ended.",
+            all_="As many exports are under way here as may be; ask again in a few seconds.",
+        ),
+        "imports": Places(
+            total=4,
+            each=2,
+            most_bytes=250_000_000,  # they lie in temporary files, twice under an Idempotency-Key
+            yours="2 imports of yours are under way; send the next when one has ended.",
+            all_="As many imports are under way here as may be, or as long ones; send yours again in a few seconds.",
+        ),
+    }
 
 
 @asynccontextmanager
 async def database(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     url = str(settings.database_url)
-    engine = db.create_engine(url, application="mailing-api", pool_size=POOL_SIZE, limit_s=LIMIT_S)
+    engine, exporting, asked = (
+        db.create_engine(url, application="mailing-api", pool_size=size, limit_s=LIMIT_S, wait_s=wait_s)
+        for size, wait_s in ((POOL_SIZE, 2), (EXPORT_POOL_SIZE, WAIT_FOR_TURN_S), (HEALTH_POOL_SIZE, 2))
+    )
     app.state.engine = engine
+    app.state.exporting = db.readers(exporting)
+    app.state.export_turn = asyncio.Lock()
+    app.state.readiness = Readiness(asked)
     app.state.sessions = db.sessions(engine)
     app.state.readers = db.readers(engine)
     app.state.reads = db.Reads(engine)
@@ -103,7 +139,8 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
     async with looking_out(engine, by="api"), aclosing(app.state.reads):
         yield
-    await engine.dispose()
+    for each in (engine, exporting, asked):
+        await each.dispose()
 
 
 async def admit(request: Request[str, Any, Any]) -> Response[bytes] | None:
@@ -111,6 +148,8 @@ async def admit(request: Request[str, Any, Any]) -> Response[bytes] | None:
     await require_key(request)
     await within_allowance(request)
     await known_parameters_only(request, request.route_handler)
+    if PLACE in request.route_handler.opt:
+        await hold_place(request, request.route_handler)
     return await begin(request)
 
 

@@ -58,14 +58,30 @@ async def live() -> Alive:
 
 @get("/ready")
 async def ready(state: State) -> Response[Alive | NotReady]:
-    failure = await _failure(state.engine)
+    readiness: Readiness = state.readiness
+    failure = await readiness.failure()
     if failure:
         logger.warning("not ready", check=failure.check, detail=failure.detail)
     return Response(failure or Alive(), status_code=503 if failure else 200)
 
 
+class Readiness:
+    """Of one process, looked at over connections of its own: what uses up the others stops no orchestrator's probe.
+
+    Nobody needs a key to ask, so however many do, one look answers them all.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._looking: asyncio.Task[NotReady | None] | None = None
+
+    async def failure(self) -> NotReady | None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(_failure(self._engine))
+        return await asyncio.shield(self._looking)
+
+
 async def _failure(engine: AsyncEngine) -> NotReady | None:
-    """A connection pool that stays empty counts as no answer: a request would be answered 503 as well."""
     checking = asyncio.create_task(_wrong_inside(engine))
     try:
         await asyncio.wait({checking}, timeout=ANSWERS_WITHIN_S)

@@ -17,8 +17,8 @@ HIDDEN = "***"
 _PHONES = range(7 * 10**10, 8 * 10**10)  # as numbers: no id is as great, and no restored one as small
 # One id in a hundred of a request or a trace has a phone's digits in it, and must be found again as it is.
 _PHONE = re.compile(r"\b[0-9a-f]{32}\b|(?<!\d)(7\d{3})\d{3}(\d{4})(?!\d)")
-_CREDENTIALS = re.compile(r"(?i)\b(mk_|bearer\s+|basic\s+)[\w~+/=.-]{8,}|(?<=://)[^\s/@]*:[^\s/@]*(?=@)")
-_ADDRESS = re.compile(r"([\w.+-])[\w.+-]*(?=@[\w.-])")
+_CREDENTIALS = re.compile(r"(?i)\b(mk_|bearer\s+|basic\s+)[\w~+/=.-]{8,}|(?<=://)[^\s/@:]*:[^\s/@]*(?=@)")
+_ADDRESS = re.compile(r"(?<![\w.+-])([\w.+-])[\w.+-]*+(?=@[\w.-])")  # begins at a run's first sign: linear
 _QUOTED = re.compile(r"""(['"]).*(['"])""")
 
 Event = MutableMapping[str, Any]

@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Generator, Mapping, Sequence
+from itertools import islice
 from typing import Annotated, Any, Generic, TypeVar
 
 import asyncpg
@@ -30,7 +31,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import errors
 from mailing.db import READ_ONLY, is_transient, sqlstate
 from mailing.errors import FieldError
-from mailing.parsing import parse
+from mailing.parsing import MOST_STRAYS, parse
 
 logger = structlog.get_logger(__name__)
 
@@ -258,7 +259,8 @@ async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], 
         if name not in elsewhere and getattr(field.kwarg_definition, "param_type", ParamType.QUERY) is ParamType.QUERY
     }
     stray = f"is not a parameter here; known are {', '.join(known)}" if known else "is not a parameter: there are none"
-    unknown = [FieldError(name[:100], stray) for name in connection.query_params if name not in known]
+    strays = (name for name in connection.query_params if name not in known)
+    unknown = [FieldError(name[:100], stray) for name in islice(strays, MOST_STRAYS)]
     if unknown:
         types = handler.signature_model.__annotations__
         bad = [_refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]

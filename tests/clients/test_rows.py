@@ -144,6 +144,19 @@ def test_an_open_quote_before_a_line_that_is_too_long_is_a_bad_row_of_its_own() 
     assert verdicts(HEADER, b'7,"open\n', *[b"x" * LINE_LIMIT] * 3, b"\n" + GOOD) == [(2, "row"), (3, "row")]
 
 
+def test_a_quote_that_never_closes_in_a_line_over_the_limit_is_a_bad_row() -> None:
+    long = b'7,"' + b"x" * LINE_LIMIT
+    rows, reading = read(HEADER, long[:1000], long[1000:] + b"\n" + GOOD)
+    assert [row[0] for row in rows] == [3]
+    assert [(error.line, error.field) for error in reading.errors] == [(2, "row")]
+
+
+def test_quotes_join_lines_up_to_the_limit_and_no_further() -> None:
+    blank = b"\n" * (LINE_LIMIT - 10)
+    assert verdicts(HEADER, b'7,"', blank, b'",UTC\n', GOOD) == [(2, "row")]
+    assert verdicts(HEADER, b'7,"', blank, b"\n" * 20, b'"x\n', GOOD) == [(2, "row"), (2 + len(blank) + 20, "row")]
+
+
 def test_the_list_of_errors_ends_but_every_bad_row_is_counted() -> None:
     _, reading = read(HEADER, *[b"8,x,vip,here\n" * 100] * 20)
     assert (len(reading.errors), reading.rejected) == (ERRORS_LISTED, 2000)

@@ -1,6 +1,7 @@
 """Import and export against a real database."""
 
 import asyncio
+import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,7 +10,8 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from mailing.clients import transfer
+from mailing.clients import judging, transfer
+from mailing.clients.rows import Reading, Row
 from mailing.clients.schemas import ImportResult
 from mailing.db import Sessions, transaction
 
@@ -125,6 +127,32 @@ async def test_two_imports_of_the_same_phones_in_opposite_order_do_not_hinder_ea
     assert len({fields[1] for fields in (await stored(sessions)).values()}) == 1
 
 
+async def test_a_file_is_judged_beside_the_event_loop(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a piece takes, requests go on: here it takes until the loop has had its turn."""
+    had_a_turn = threading.Event()
+    judged = Reading.feed
+
+    def feed(reading: Reading, piece: bytes) -> list[Row]:
+        assert had_a_turn.wait(10)
+        return judged(reading, piece)
+
+    monkeypatch.setattr(Reading, "feed", feed)
+    importing = asyncio.create_task(imported(sessions, HEADER + "79161234567,,,UTC\n"))
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_later(0.05, had_a_turn.set)
+    assert (await importing).created == 1
+
+
+async def test_a_file_that_takes_too_long_to_judge_is_refused_and_stores_nothing(
+    api: httpx.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "GRACE_S", -1.0)
+    answer = await api.post("/clients/import", content=HEADER + "79161234567,,,UTC\n")
+    assert answer.status_code == 400
+    assert "takes too long to read; split the file" in answer.json()["errors"][0]["message"]
+    assert await stored(sessions) == {}
+
+
 async def test_a_file_without_a_good_row_stores_nothing(api: httpx.AsyncClient, sessions: Sessions) -> None:
     assert (await uploaded(api, HEADER))["created"] == 0
     assert (await uploaded(api, HEADER + "8,,,\n"))["rejected"] == 1
@@ -161,6 +189,10 @@ NASTY_TAGS = [
     "@a",
     "'=x",
     "''=x",
+    "x;=cmd|'/C calc'!A1;y",
+    "x;'=1",
+    'x; "=1"',
+    "a,b;-1|@c",
     "'quoted'",
     "a,b",
     'a"b',

@@ -190,14 +190,14 @@ def test_the_text_draws_the_hours_too() -> None:
 
 
 def test_the_table_has_a_line_for_every_mailing_and_nothing_to_calculate() -> None:
-    texts = ["=1+1", "\t=1+1", "@SUM(A1)", "-2", "+7", "＝1", 'plain, "quoted"\nand broken']
-    figures = report(*(mailing(text, n) for n, text in enumerate(texts, 1)), *(mailing(number=n) for n in range(8, 99)))
+    texts = ["=1+1", "\t=1+1", "@SUM(A1)", "-2", "+7", "＝1", "go;=1", 'plain, "quoted"\nand broken']
+    figures = report(*(mailing(text, n) for n, text in enumerate(texts, 1)), *(mailing(number=n) for n in range(9, 99)))
     table = render(figures).table
     assert table.startswith("\ufeffmailing_id,text,status,sent_that_day,failed_that_day,")
     rows = list(csv.DictReader(io.StringIO(table.removeprefix("\ufeff"), newline="")))
     assert [row["mailing_id"] for row in rows] == [str(n) for n in range(1, 99)]
-    assert [row["text"] for row in rows[:6]] == ["'=1+1", "'=1+1", "'@SUM(A1)", "'-2", "'+7", "'＝1"]
-    assert rows[6]["text"] == 'plain, "quoted" and broken'
+    assert [row["text"] for row in rows[:7]] == ["'=1+1", "'=1+1", "'@SUM(A1)", "'-2", "'+7", "'＝1", "go;'=1"]
+    assert rows[7]["text"] == 'plain, "quoted" and broken'
     assert (rows[0]["sent_that_day"], rows[0]["failed_that_day"], rows[0]["planned"]) == ("1234567", "3", "12345")
 
 

@@ -76,7 +76,9 @@ def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[
     """What the API would answer, as a page."""
     handler = next(web.EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in web.EXCEPTION_HANDLERS)
     answer: Response[web.Problem] = handler(request, error)
-    return page(request, "problem.html", status=answer.status_code or 500, problem=answer.content)
+    shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content)
+    shown.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
+    return shown
 
 
 async def form(request: Request[Any, Any, Any]) -> Mapping[str, str]:

@@ -1,5 +1,7 @@
 """`/clients`: the API's handlers; what a change means for messages stands in `repository`."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,9 +18,11 @@ from mailing.clients.repository import ClientRepository, list_clients, read_clie
 from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
+from mailing.places import PLACE
 from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
 
 IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
+LONGEST_PAUSE_S = 0.02
 CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
 
 TagFilter = Annotated[
@@ -134,6 +138,7 @@ class ImportOperation(Operation):
     operation_id="import_clients",
     operation_class=ImportOperation,
     request_max_body_size=IMPORT_LIMIT,
+    opt={PLACE: "imports"},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
@@ -151,8 +156,8 @@ breaks off. `errors` lists the first {ERRORS_LISTED:,} bad fields, `rejected` co
 
 An import never changes an opt-out. An empty `operator_code` means digits 2 to 4 of the phone, an empty `tag` none; a
 column that is not in the file changes nothing. Where the time zone changes, unsent messages wait for the new local
-hours. An apostrophe before `=`, `+`, `-` or `@` in a tag is taken away: the export puts it there against
-spreadsheets that would calculate the cell.""",
+hours. An apostrophe before `=`, `+`, `-` or `@` is taken away where a cell could begin, at the start of a tag and
+behind a separator in it: the export puts it there against spreadsheets that would calculate the cell.""",
 )
 async def import_(request: Request[Any, Any, State], session: Session, caller: Caller) -> ImportResult:
     kind, options = request.content_type
@@ -168,6 +173,7 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
     summary="Export clients as CSV",
     operation_id="export_clients",
     media_type="text/csv",
+    opt={PLACE: "exports"},
     responses={
         200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False),
         **documented(400),
@@ -175,16 +181,29 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
 )
 async def export(state: State) -> Stream:
     """The columns of the import, so that the file can be imported again, which leaves opt-outs as they are. The file
-    does not tell who opted out: to move to another database, use a backup of it. A tag that a spreadsheet would take
-    for a formula begins with an apostrophe, which the import takes away.
+    does not tell who opted out: to move to another database, use a backup of it. What a spreadsheet would take
+    for a formula in a tag has an apostrophe before it, which the import takes away.
     """
-    return await csv_file(transfer.export_clients(state.sessions), name="clients.csv")
+    return await csv_file(state, transfer.export_clients(state.exporting), name="clients.csv")
 
 
-async def csv_file(pages: AsyncIterator[bytes], *, name: str) -> Stream:
-    first = await anext(pages)  # a database that can't answer is a 503, not half a file
+async def csv_file(state: State, pages: AsyncIterator[bytes], *, name: str) -> Stream:
+    shared = _in_turn(pages, state.export_turn)
+    first = await anext(shared)  # a database that can't answer is a 503, not half a file
     disposition = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return Stream(_after(first, pages), media_type="text/csv; charset=utf-8", headers=disposition)
+    return Stream(_after(first, shared), media_type="text/csv; charset=utf-8", headers=disposition)
+
+
+async def _in_turn(pages: AsyncIterator[bytes], turn: asyncio.Lock) -> AsyncIterator[bytes]:
+    """One export at a time makes a page, and then leaves the event loop to others for as long as that took."""
+    while True:
+        async with turn:
+            began = time.monotonic()
+            page = await anext(pages, None)
+            await asyncio.sleep(min(time.monotonic() - began, LONGEST_PAUSE_S))
+        if page is None:
+            return
+        yield page
 
 
 async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -2,20 +2,23 @@
 
 A row is a line, because no value may hold a line break; only a quote that closes on a later line joins lines, and
 such a row is refused as one. A quote that never closes costs its own line, not the rest of the file.
+
+No byte is looked at more than a fixed number of times, whatever the file holds and however it is cut into pieces.
 """
 
-import csv
 import re
 from collections.abc import Callable, Iterator
-from itertools import accumulate, takewhile
+from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
 from mailing.clients import phone, tag, timezone
 from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
+from mailing.clients.quotes import OpenQuoteError, Quotes, Record, cells_of
 from mailing.clients.schemas import RowError
-from mailing.clients.tag import is_tag, restored
+from mailing.clients.tag import is_tag
 from mailing.errors import FieldError, Invalid
+from mailing.sheets import restored
 from mailing.zones import known_zone
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone")
@@ -23,6 +26,7 @@ REQUIRED = ("phone", "timezone")
 LINE_LIMIT = 64 * 1024  # bytes of one row; a right one has under 1,000
 ERRORS_LISTED = 1000
 ROW_SHOWN = 500  # characters of a refused row
+HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
 
 Row = tuple[int, str, str, str | None, str]  # line, phone, operator code, tag, time zone
 
@@ -49,9 +53,10 @@ class Reading:
         self.rejected = 0
         self.refusals: list[Refusal] = []
         self.listed = listed
+        self._begun = False
         self._line = 0  # lines that are done with
-        self._tail = b""  # the beginning of a line
-        self._open: list[str] = []  # lines from a quote that has not closed yet
+        self._tail = bytearray()  # the beginning of a line
+        self._quotes = Quotes(limit=LINE_LIMIT)
         self._skipping = False  # inside a line over the limit
         self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
 
@@ -64,37 +69,49 @@ class Reading:
         if self._skipping:
             _, newline, piece = piece.partition(b"\n")
             self._skipping = not newline
-        block, newline, self._tail = (self._tail + piece).rpartition(b"\n")
-        rows = list(self._rows(block + newline, last=False)) if newline else []
+        end = piece.rfind(b"\n") + 1
+        self._tail += piece[:end]
+        rows = list(self._rows()) if end else []
+        self._tail += piece[end:]
         if len(self._tail) > LINE_LIMIT:
-            rows += self._rows(b"", last=True)
+            rows += self._last_rows()
             self._refuse_long_line()
-            self._tail, self._skipping = b"", True
         return rows
 
     def finish(self) -> list[Row]:
-        rows = list(self._rows(self._tail + b"\n", last=True)) if self._tail or self._open else []
+        rows: list[Row] = []
+        if self._tail:
+            self._tail += b"\n"
+            rows += self._rows()
+        rows += self._last_rows()
         if not self.columns:
             raise _bad_header("the file is empty; its first line must be " + ",".join(COLUMNS))
         return rows
 
-    def _rows(self, block: bytes, *, last: bool) -> Iterator[Row]:
-        """The rows of whole lines; what a quote keeps open waits for more lines, unless these are the last."""
-        text = block.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
-        if not self._line:
+    def _rows(self) -> Iterator[Row]:
+        """Of the whole lines that have come; those that a quote may join wait for more."""
+        text = self._tail.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+        self._tail.clear()
+        if not self._begun:
             text = text.removeprefix("\ufeff")
-        lines = self._open + text.split("\n")[:-1]
-        at = 0
-        while at < len(lines):
-            cells: list[str] | None
-            cells, taken = _cells(lines, at) if '"' in lines[at] else (lines[at].split(","), 1)
-            if not taken and not last:
-                break
-            if row := self._row(cells) or self._second_look(cells, given=lines[at : at + (taken or 1)]):
+            self._begun = True
+        for line in text.split("\n")[:-1]:
+            cells = None if self._quotes.open else _plain_cells(line)
+            if cells is not None:
+                if row := self._row(cells) or self._second_look(cells, given=[line]):
+                    yield row
+                self._line += 1
+            else:
+                yield from self._judged(self._quotes.take(line))
+
+    def _last_rows(self) -> Iterator[Row]:
+        yield from self._judged(self._quotes.flush())
+
+    def _judged(self, records: Iterator[Record]) -> Iterator[Row]:
+        for cells, given in records:
+            if row := self._row(cells) or self._second_look(cells, given=given):
                 yield row
-            self._line += taken or 1
-            at += taken or 1
-        self._open = lines[at:]
+            self._line += len(given)
 
     def _row(self, cells: list[str] | None) -> Row | None:
         if cells is not None and len(cells) == len(self.columns):
@@ -149,38 +166,24 @@ class Reading:
         beginning = self._tail[: 4 * ROW_SHOWN].decode("utf-8", "surrogateescape")
         self._refuse([beginning], ("row", f"is longer than {LINE_LIMIT // 1024} KiB"))
         self._line += 1
+        self._tail.clear()
+        self._skipping = True
 
     def _read_header(self, cells: list[str]) -> None:
         names = [cell.lower() for cell in cells]
-        if problems := list(_header_problems(names)):
+        if problems := list(islice(_header_problems(names), HEADER_PROBLEMS)):
             raise _bad_header(*problems)
         self.columns = tuple(names)
         # a column that is not there is taken from beyond the row's end, where an empty cell stands
         self._pick = itemgetter(*(names.index(name) if name in names else len(names) for name in COLUMNS))
 
 
-def _cells(lines: list[str], at: int) -> tuple[list[str] | None, int]:
-    """The cells of the row at this line and how many lines it takes: none if it needs more lines than there are.
-
-    Without cells: the quotes make no sense.
-    """
+def _plain_cells(line: str) -> list[str] | None:
+    """None for a line whose quotes need a closer look."""
     try:
-        return next(csv.reader([lines[at]], strict=True, skipinitialspace=True)), 1
-    except csv.Error:
-        if lines[at].count('"') % 2 == 0:
-            return None, 1
-    return _joined_cells(lines[at:])
-
-
-def _joined_cells(lines: list[str]) -> tuple[list[str] | None, int]:
-    sizes = accumulate(len(line) + 1 for line in lines)
-    near = sum(1 for _ in takewhile(lambda size: size <= LINE_LIMIT, sizes))
-    reader = csv.reader((line + "\n" for line in lines[:near]), strict=True, skipinitialspace=True)
-    try:
-        return next(reader), reader.line_num
-    except csv.Error:
-        waits = reader.line_num == near == len(lines)
-        return None, 0 if waits else 1
+        return cells_of(line)
+    except OpenQuoteError:
+        return None
 
 
 def _shown(given: list[str]) -> str:

@@ -14,19 +14,6 @@ PATTERN = r"^[^\u0000-\u001f\u007f-\u009f]+$"  # for the documentation; `is_tag`
 # C0, DEL, C1 and lone surrogates; the last can't come in by JSON, but stand for bytes that are no UTF-8 in a CSV file
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]").search
 
-# What a spreadsheet takes for the beginning of a formula, the full-width forms included
-_FORMULA = re.compile("'*[=+\\-@＝＋－＠]").match  # noqa: RUF001 - full-width on purpose
-_NEUTRALISED = re.compile("'+[=+\\-@＝＋－＠]").match  # noqa: RUF001
-
 
 def is_tag(value: str) -> bool:
     return 0 < len(value) <= MAX_LENGTH and not _FORBIDDEN(value) and value == value.strip()
-
-
-def neutralised(tag: str) -> str:
-    """For a spreadsheet: an apostrophe before what it would calculate. `restored` takes exactly that one away."""
-    return "'" + tag if _FORMULA(tag) else tag
-
-
-def restored(cell: str) -> str:
-    return cell[1:] if _NEUTRALISED(cell) else cell

@@ -10,25 +10,25 @@ a slow reader must not hold one open; a client changed meanwhile comes as it was
 """
 
 import asyncio
-import csv
-import io
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO
 
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.clients.judging import PIECE, Judging, beside_the_loop
 from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
-from mailing.clients.rows import COLUMNS, Reading, Refusal, Row
+from mailing.clients.rows import COLUMNS, Reading, Refusal
 from mailing.clients.schemas import ImportResult, RowError
-from mailing.clients.tag import neutralised
-from mailing.db import Sessions, transaction
+from mailing.db import TROUBLE, Sessions, transaction
 from mailing.events import note
+from mailing.sheets import csv_of
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
-PIECE = 16 * 1024  # bytes, judged in about 1 ms
-EXPORT_PAGE = 5000
+EXPORT_PAGE = 1000  # clients; 5 ms of the event loop
+PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
@@ -47,12 +47,11 @@ def spooled() -> SpooledTemporaryFile[bytes]:
 
 async def judge(chunks: AsyncIterator[bytes], reading: Reading, *, into: IO[bytes]) -> int:
     """How many rows are right: they stand in `into`, ready for `import_staged`. Raises Invalid, as above."""
-    accepted = 0
+    judging = Judging(reading, into)
     async for piece in _pieces(chunks):
-        accepted += _stage(reading.feed(piece), into)
-    accepted += _stage(reading.finish(), into)
-    into.seek(0)
-    return accepted
+        await beside_the_loop(partial(judging.feed, piece))
+    await beside_the_loop(judging.finish)
+    return judging.accepted
 
 
 class Imported(Struct):
@@ -84,41 +83,39 @@ def _listed(reading: Reading, erased: Sequence[int]) -> list[Refusal]:
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Cut small, so that memory stays flat and other requests get their turn after each."""
+    """All of one size, so that memory stays flat and a file that comes byte by byte costs no more."""
+    held = bytearray()
     async for chunk in chunks:
-        for start in range(0, len(chunk), PIECE):
-            yield chunk[start : start + PIECE]
-            await asyncio.sleep(0)
-
-
-def _stage(rows: Sequence[Row], spool: IO[bytes]) -> int:
-    """In COPY's text format. No value has a tab or a line break; only a tag can hold a backslash."""
-    spool.write("".join(_staged(rows)).encode())
-    return len(rows)
-
-
-def _staged(rows: Sequence[Row]) -> Iterator[str]:
-    for line, phone, code, tag, zone in rows:
-        label = "\\N" if tag is None else tag.replace("\\", "\\\\")
-        yield f"{line}\t{phone}\t{code}\t{label}\t{zone}\n"
+        held += chunk
+        while len(held) >= PIECE:
+            yield bytes(held[:PIECE])
+            del held[:PIECE]
+    if held:
+        yield bytes(held)
 
 
 async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
-    """In the order of ids. A tag that a spreadsheet would calculate gets an apostrophe, which the import takes away."""
+    """In the order of ids. What a spreadsheet would calculate gets an apostrophe, which the import takes away."""
     text = ",".join(COLUMNS) + "\r\n"
     after = 0
     while True:
-        async with transaction(sessions) as session:
-            clients = await export_page(session, after=after, limit=EXPORT_PAGE)
-        yield (text + _csv(clients)).encode()
+        clients = await _page(sessions, after=after)
+        yield (text + csv_of(client[1:] for client in clients)).encode()
         if len(clients) < EXPORT_PAGE:
             return
         text, after = "", clients[-1][0]
 
 
-def _csv(clients: Sequence[ExportedClient]) -> str:
-    file = io.StringIO()
-    csv.writer(file).writerows(
-        (phone, code, neutralised(tag) if tag else None, zone) for _, phone, code, tag, zone in clients
-    )
-    return file.getvalue()
+async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
+    """An export that has begun outlives a database that is away for a few seconds; the first page is asked for once."""
+    for pause_s in PAUSES_S if after else ():
+        try:
+            return await _read(sessions, after=after)
+        except TROUBLE:
+            await asyncio.sleep(pause_s)
+    return await _read(sessions, after=after)
+
+
+async def _read(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
+    async with transaction(sessions) as session:
+        return await export_page(session, after=after, limit=EXPORT_PAGE)

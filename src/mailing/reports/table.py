@@ -1,12 +1,10 @@
 """The day's mailings as CSV for a spreadsheet, a line each, none left out. The columns are named as in the API."""
 
-import csv
-import io
 from collections.abc import Iterable
 
-from mailing.clients.tag import neutralised
 from mailing.reports.figures import Ended, MailingFigures, Standing
 from mailing.reports.wording import by_status, one_line
+from mailing.sheets import csv_of
 
 COLUMNS = (
     *("mailing_id", "text", "status"),
@@ -17,13 +15,9 @@ COLUMNS = (
 
 def table(mailings: Iterable[MailingFigures]) -> str:
     """Begins with a byte order mark, by which Excel knows UTF-8."""
-    file = io.StringIO()
-    rows = csv.writer(file)
-    rows.writerow(COLUMNS)
-    rows.writerows(_row(mailing) for mailing in mailings)
-    return "\ufeff" + file.getvalue()
+    return "\ufeff" + csv_of([COLUMNS, *(_row(mailing) for mailing in mailings)])
 
 
 def _row(mailing: MailingFigures) -> list[object]:
     counts = (*by_status(mailing.ended).values(), *by_status(mailing.standing).values())
-    return [mailing.id, neutralised(one_line(mailing.text)), mailing.status, *counts]
+    return [mailing.id, one_line(mailing.text), mailing.status, *counts]

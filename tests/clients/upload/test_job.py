@@ -56,12 +56,13 @@ async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.clients.upload.verdict.PAGE", 2)
-    file = HEADER.encode() + b"=1+1,,a,UTC\n79160000001,,,UTC\n\xff\x00,,,UTC\n79160000002,,,Omsk\n"
+    file = HEADER.encode() + b"\t=1+1,,a;=2,UTC\n=1+1,,a,UTC\n79160000001,,,UTC\n\xff\x00,,,UTC\n79160000002,,,Omsk\n"
     upload_id = await confirmed(sessions, file)
     await job.import_upload(sessions, RUNNING, upload_id)
     verdict = b"".join([chunk async for chunk in verdict_of(sessions, upload_id)]).decode()
-    assert [line.split(",")[0] for line in verdict.splitlines()] == ["line", "2", "4", "5"]
+    assert [line.split(",")[0] for line in verdict.splitlines()] == ["line", "2", "3", "5", "6"]
     assert verdict.startswith("line,field,message,row\r\n2,phone,")
+    assert "\"\t'=1+1,,a;'=2,UTC\"\r\n" in verdict
     assert '"\'=1+1,,a,UTC"\r\n' in verdict
     assert "\ufffd\ufffd,,,UTC" in verdict
     assert "Asia/Omsk" in verdict

@@ -21,6 +21,7 @@ from mailing.clients.routes import csv_file
 from mailing.clients.search import FIRST, Found, Place, known_tags, known_timezones, search_clients
 from mailing.events.reading import newest
 from mailing.messages.reading import messages_of_client
+from mailing.places import PLACE, hold_place
 from mailing.web import MAX_ID, Id, Session
 
 PAGE = 50
@@ -84,10 +85,10 @@ async def read(request: Request[Any, Any, Any], session: Session, client_id: Fro
     )
 
 
-@get("/export", guards=[needs(Role.EDITOR)])
+@get("/export", guards=[needs(Role.EDITOR), hold_place], opt={PLACE: "exports"})
 async def export(state: State) -> Stream:
     """Everybody's phone at once: not for those who only look."""
-    return await csv_file(transfer.export_clients(state.sessions), name="clients.csv")
+    return await csv_file(state, transfer.export_clients(state.exporting), name="clients.csv")
 
 
 clients = Router("/clients", route_handlers=[list_, read, export, *editing.HANDLERS, *uploading.HANDLERS])

@@ -21,7 +21,9 @@ from mailing.clients.upload.job import REFUSALS_KEPT
 from mailing.clients.upload.keeping import SIZE_LIMIT
 from mailing.clients.upload.schemas import Status, Upload
 from mailing.clients.upload.verdict import verdict_of
-from mailing.errors import FieldError, Invalid
+from mailing.db import transaction
+from mailing.errors import FieldError, Invalid, TooMany
+from mailing.places import PLACE, hold_place
 from mailing.web import Caller, Id, Session
 
 BODY_LIMIT = SIZE_LIMIT + 100_000  # bytes; what a form puts around its file is less
@@ -31,19 +33,31 @@ REFUSALS_SHOWN = 20
 
 @get("/upload", guards=[needs(Role.EDITOR)])
 async def choose(request: Request[Any, Any, Any], session: Session) -> Response[str]:
-    return await _choice(request, session, error="")
+    return await _choice(request, session, error="", status=200)
 
 
-@post("/upload", guards=[needs(Role.EDITOR)], status_code=303, request_max_body_size=BODY_LIMIT)
+@post(
+    "/upload",
+    guards=[needs(Role.EDITOR), hold_place],
+    opt={PLACE: "imports"},
+    status_code=303,
+    request_max_body_size=BODY_LIMIT,
+)
 async def send(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, state: State, caller: Caller
 ) -> Response[Any]:
     try:
+        async with transaction(state.sessions) as looking:
+            await keeping.refuse_more(looking, by=caller)
         file = await _file(request)
         upload_id = await keeping.keep(session, file.read, name=file.filename, size=_size(file), by=caller)
     except Invalid as refused:
         error = " ".join(_capital(said(viewer, each.message)) for each in refused.errors)
-        return await _choice(request, session, error=error)
+        return await _choice(request, session, error=error, status=400)
+    except TooMany as refused:
+        answer = await _choice(request, session, error=_capital(said(viewer, str(refused))), status=429)
+        answer.headers["Retry-After"] = str(refused.wait_s)
+        return answer
     return seen_other(f"/admin/clients/uploads/{upload_id}")
 
 
@@ -70,13 +84,13 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:] + "."
 
 
-async def _choice(request: Request[Any, Any, Any], session: Session, *, error: str) -> Response[str]:
+async def _choice(request: Request[Any, Any, Any], session: Session, *, error: str, status: int) -> Response[str]:
     return page(
         request,
         "clients/upload.html",
-        status=400 if error else 200,
+        status=status,
         error=error,
-        uploads=await repository.newest_uploads(session, count=UPLOADS_SHOWN),
+        uploads=await repository.newest_uploads(session, count=UPLOADS_SHOWN, actor=str(request.user)),
         columns=COLUMNS,
         megabytes=SIZE_LIMIT // 10**6,
         days=repository.RESULT_KEPT_D,
@@ -135,10 +149,10 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
     return seen_other("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
 
 
-@get("/uploads/{upload_id:int}/verdict", guards=[needs(Role.EDITOR)])
+@get("/uploads/{upload_id:int}/verdict", guards=[needs(Role.EDITOR), hold_place], opt={PLACE: "exports"})
 async def verdict(session: Session, state: State, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
-    return await csv_file(verdict_of(state.sessions, upload.id), name=f"left-out-{upload.id}.csv")
+    return await csv_file(state, verdict_of(state.exporting, upload.id), name=f"left-out-{upload.id}.csv")
 
 
 HANDLERS = [choose, send, show, confirm, discard, verdict]

@@ -37,6 +37,9 @@ SENTENCES: Final = (
     "column %(name)s is missing",
     "choose a file first",
     "is larger than %(size)s MB; split it into several files",
+    "%(files)s files or %(size)s MB of yours may wait at once; import or discard one first",
+    "%(files)s files or %(size)s MB may wait at once, those of others too; import or discard one, or come again later",
+    "takes too long to read; split the file, and look for rows that are none",
     "was begun %(tries)s times and never came to its end; the worker's log says why",
 )
 

@@ -1,36 +1,61 @@
 """What people do with an upload: keep it, look at it, have it imported or throw it away."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import queue
+from mailing.clients.judging import beside_the_loop
 from mailing.clients.repository import known_phones
 from mailing.clients.upload import repository
 from mailing.clients.upload.preview import Preview, preview
 from mailing.clients.upload.schemas import Upload
-from mailing.errors import Conflict, FieldError, Invalid
+from mailing.errors import Conflict, FieldError, Invalid, TooMany
 from mailing.events import note
 
 PIECE = 256 * 1024  # bytes
 SIZE_LIMIT = 200_000_000  # bytes, about five million rows
 NAME_LENGTH = 200
+FILES_EACH, BYTES_EACH = 5, 500_000_000  # of one user, that are not imported yet
+FILES_ALL, BYTES_ALL = 50, 2_000_000_000
+WAIT_S = 60
 
 Read = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most so many; none at its end
 
 
 async def keep(session: AsyncSession, read: Read, *, name: str, size: int, by: str) -> int:
-    """Returns the upload's id. Raises Invalid for a file that no row could be imported from: nothing is kept then."""
+    """Returns the upload's id. Raises Invalid for a file that no row could be imported from: nothing is kept then.
+
+    Raises TooMany as `refuse_more` does.
+    """
     if size > SIZE_LIMIT:
         raise Invalid(FieldError("file", f"is larger than {SIZE_LIMIT // 10**6} MB; split it into several files"))
+    await refuse_more(session, by=by, size=size)
     piece = await read(PIECE)
-    preview(piece, complete=len(piece) == size)
+    await beside_the_loop(partial(preview, piece, complete=len(piece) == size))
     upload_id = await repository.add_upload(session, name=_shown(name), actor=by, size=size)
     number = 0
     while piece:
         await repository.add_piece(session, upload_id, number=number, data=piece)
         piece, number = await read(PIECE), number + 1
     return upload_id
+
+
+async def refuse_more(session: AsyncSession, *, by: str, size: int = 0) -> None:
+    """Raises TooMany where too many files lie there, or too long ones. Those sent in the same moment all pass."""
+    there = await repository.lying(session, by)
+    if there.own >= FILES_EACH or there.own_bytes + size > BYTES_EACH:
+        raise TooMany(
+            f"{FILES_EACH} files or {BYTES_EACH // 10**6} MB of yours may wait at once; import or discard one first",
+            wait_s=WAIT_S,
+        )
+    if there.all >= FILES_ALL or there.all_bytes + size > BYTES_ALL:
+        raise TooMany(
+            f"{FILES_ALL} files or {BYTES_ALL // 10**6} MB may wait at once, those of others too; "
+            "import or discard one, or come again later",
+            wait_s=WAIT_S,
+        )
 
 
 def _shown(name: str) -> str:
@@ -41,7 +66,7 @@ def _shown(name: str) -> str:
 
 async def preview_of(session: AsyncSession, upload: Upload) -> Preview:
     beginning = await repository.piece_of_upload(session, upload.id, number=0)
-    found = preview(beginning, complete=len(beginning) == upload.size)
+    found = await beside_the_loop(partial(preview, beginning, complete=len(beginning) == upload.size))
     phones = [row.client[1] for row in found.rows if row.client]
     known = await known_phones(session, phones)
     for row in found.rows:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from msgspec import Struct
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +16,27 @@ MOST_TRIES = 5
 LEASE_S = 60
 
 _COLUMNS = ", ".join(Upload.__struct_fields__)
+
+# Files that still lie in the database. There are as many as the limits let be: no index.
+_LYING = text("""
+    SELECT count(*) FILTER (WHERE actor = :actor), coalesce(sum(size) FILTER (WHERE actor = :actor), 0)::bigint,
+        count(*), coalesce(sum(size), 0)::bigint
+    FROM upload WHERE status IN ('uploaded', 'waiting', 'importing')
+""")
+
+
+class Lying(Struct):
+    """How many files wait or are being imported, and their bytes: of one user, and of all."""
+
+    own: int
+    own_bytes: int
+    all: int
+    all_bytes: int
+
+
+async def lying(session: AsyncSession, actor: str) -> Lying:
+    return Lying(*(await session.execute(_LYING, {"actor": actor})).one())
+
 
 _ADD = text("INSERT INTO upload (name, actor, size) VALUES (:name, :actor, :size) RETURNING id")
 _ADD_PIECE = text("INSERT INTO upload_piece (upload_id, number, data) VALUES (:upload_id, :number, :data)")
@@ -30,7 +52,9 @@ async def add_piece(session: AsyncSession, upload_id: int, *, number: int, data:
 
 
 _GET = text(f"SELECT {_COLUMNS} FROM upload WHERE id = :id")  # noqa: S608 - the columns are ours
-_NEWEST = text(f"SELECT {_COLUMNS} FROM upload ORDER BY id DESC LIMIT :count")  # noqa: S608 - as above
+_NEWEST = text(f"""
+    SELECT {_COLUMNS} FROM upload ORDER BY (status = 'uploaded' AND actor = :actor) DESC, id DESC LIMIT :count
+""")  # noqa: S608 - as above
 _PIECE = text("SELECT data FROM upload_piece WHERE upload_id = :upload_id AND number = :number")
 
 
@@ -41,8 +65,9 @@ async def get_upload(session: AsyncSession, upload_id: int) -> Upload:
     return _upload(row)
 
 
-async def newest_uploads(session: AsyncSession, *, count: int) -> list[Upload]:
-    return [_upload(row) for row in (await session.execute(_NEWEST, {"count": count})).mappings()]
+async def newest_uploads(session: AsyncSession, *, count: int, actor: str) -> list[Upload]:
+    """Those come first for which `actor` has to decide something."""
+    return [_upload(row) for row in (await session.execute(_NEWEST, {"count": count, "actor": actor})).mappings()]
 
 
 async def piece_of_upload(session: AsyncSession, upload_id: int, *, number: int) -> bytes:
