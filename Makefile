@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-heavy bench bench-growth fuzz chaos drills audit sbom wheel check containers kubernetes format lock
+.PHONY: help demo up test test-heavy bench bench-growth fuzz floods chaos drills audit sbom wheel check containers kubernetes format lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ test-heavy: .venv/.ready ## what takes minutes each: seeded bugs, the search for
 
 fuzz: .venv/.ready ## 10,000 and more cases against the API, whatever its documentation says; some minutes
 	@PYTHONPATH=tests $(RUN)python -m fuzz.run $(ARGS)
+
+floods: .venv/.ready ## what strangers can send without end, against `mailing up`: memory and waits, a minute
+	@ulimit -n 4096 && PYTHONPATH=tests $(RUN)python -m fuzz.flood $(ARGS)
 
 chaos: .venv/.ready ## the fault run: everything breaks while 100,000 messages are sent; half an hour
 	@PYTHONPATH=tests $(RUN)python -m chaos.run $(ARGS)

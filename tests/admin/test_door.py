@@ -2,6 +2,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from litestar._parsers import parse_url_encoded_form_data
 
 from admin.conftest import SignedIn
 from mailing.access.roles import Role
@@ -70,3 +71,25 @@ def test_no_form_leads_to_another_site(path: str) -> None:
 def test_where_a_form_leads_is_always_a_page_of_ours(path: str) -> None:
     assert local(path).startswith("/admin/")
     assert local("/admin/" + path).startswith("/admin/")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param("&".join(f"{number:x}=1" for number in range(4_000)), id="many fields"),
+        pytest.param("language=" + "x" * 20_000, id="many bytes"),
+    ],
+)
+async def test_a_form_of_many_fields_or_bytes_is_refused_before_it_is_read(
+    stranger: httpx.AsyncClient, sent: str
+) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    for path in ("/admin/preferences", "/admin/sign-in"):
+        assert (await stranger.post(path, content=sent, headers=form)).status_code == 413
+
+
+async def test_no_form_is_remembered_after_its_request(stranger: httpx.AsyncClient) -> None:
+    """Litestar's own reader would keep 1,024 of them, with the passwords typed."""
+    parse_url_encoded_form_data.cache_clear()
+    await stranger.post("/admin/sign-in", data={"name": "admin", "password": "a secret that was typed"})
+    assert parse_url_encoded_form_data.cache_info().currsize == 0

@@ -38,6 +38,7 @@ def admin() -> Router:
             SignInNeeded: to_sign_in,
         },
         include_in_schema=False,
+        request_max_body_size=pages.FORM_BYTES,
     )
 
 

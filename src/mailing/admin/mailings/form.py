@@ -8,6 +8,7 @@ from litestar import Request
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mailing.admin.pages import fields
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing
@@ -17,6 +18,8 @@ from mailing.parsing import check
 from mailing.zones import known_zone, zone_named
 
 LASTS = timedelta(days=1)
+FORM_BYTES = 256 * 1024  # 100 tags of 100 letters, each letter written as up to 12 bytes, and the text
+FORM_FIELDS = 250
 AT_ONCE = "at_once"  # the field of an error: this user's mailings may not begin at once
 
 
@@ -62,10 +65,10 @@ def shown(instant: datetime, zone: str) -> str:
 
 
 async def entered(request: Request[Any, Any, Any]) -> Entered:
-    sent = await request.form()
+    sent = await fields(request, most=FORM_FIELDS)
 
     def many(name: str) -> list[str]:
-        return [value for value in sent.getall(name, []) if isinstance(value, str)]
+        return [value for key, value in sent if key == name]
 
     def one(name: str) -> str:
         return next(iter(many(name)), "").strip()

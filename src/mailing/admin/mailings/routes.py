@@ -12,7 +12,7 @@ from mailing.access.roles import Role
 from mailing.admin.door import needs
 from mailing.admin.mailings import repository
 from mailing.admin.mailings.chart import chart
-from mailing.admin.mailings.form import AT_ONCE, Entered, entered, mailing_of, sentences
+from mailing.admin.mailings.form import AT_ONCE, FORM_BYTES, Entered, entered, mailing_of, sentences
 from mailing.admin.pages import page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.errors import FieldError, Invalid
@@ -35,6 +35,7 @@ MailingId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="a
 
 class MailingPages(Controller):
     path = "/mailings"
+    request_max_body_size = FORM_BYTES
 
     @get("/", guards=[needs(Role.VIEWER)])
     async def show_list(

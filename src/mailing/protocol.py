@@ -1,0 +1,221 @@
+"""HTTP/1.1 with an end to everything: uvicorn's protocol, and the limits of size and time that it lacks.
+
+Whatever a client sends that is not a body counts, wherever it stands: heads, also those sent ahead of their turn,
+chunk sizes and their extensions, trailers. Whatever a client is waited for has a deadline.
+"""
+
+import asyncio
+from typing import ClassVar
+
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+CONNECTIONS = 900  # at once, for each process: below the usual limit of 1,024 open files
+HEAD_S = 10
+HEAD_BYTES = 32 * 1024  # between two pieces of a body as well
+HEAD_FIELDS = 100
+URL_BYTES = 8 * 1024
+PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hundred times its bytes
+AHEAD = 16  # requests sent before the answer to an earlier one
+DRAIN_S = 20
+DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_S
+
+TOO_LARGE = b"431 Request Header Fields Too Large"
+
+
+class Refused(Exception):
+    """Raised in the parser's callbacks, which then parses nothing more of this connection."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Nothing is answered to a refused request where another answer is on its way: the connection ends."""
+
+    head_s: float = HEAD_S
+    drain_s: float = DRAIN_S
+    most_connections = CONNECTIONS
+    # Those whose client has to move next, the one that has not for longest first.
+    waited_for: ClassVar[dict["BoundedProtocol", None]] = {}
+
+    _worked_on: RequestResponseCycle | None = None
+    _head_deadline: asyncio.TimerHandle | None = None
+    _drain_deadline: asyncio.TimerHandle | None = None
+    _refusal = b"400 Bad Request"
+    _in_head = False
+    _arriving = False  # a request that has begun and not ended
+    _is_progress = False
+    _fields = 0
+    _body_bytes = 0
+    _other_bytes = 0
+    _unsent = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > self.most_connections and not self._make_room():
+            self._end(b"503 Service Unavailable")
+            return
+        self._await_head()
+        self._note()
+
+    def _make_room(self) -> bool:
+        longest = next(iter(self.waited_for), None)
+        if longest is None:
+            return False
+        self.waited_for.pop(longest)
+        longest.transport.abort()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.waited_for.pop(self, None)
+        self._stop_waiting_for_head()
+        self._stop_draining()
+        super().connection_lost(exc)
+        if self._worked_on is not None:  # uvicorn tells the last one alone, be it sent ahead of its turn
+            self._worked_on.disconnected = not self._worked_on.response_complete
+            self._worked_on.message_event.set()
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_deadline is None and self._is_idle():
+            self._await_head()
+        for start in range(0, len(data), HEAD_BYTES):
+            if self.transport.is_closing():
+                return
+            self._feed(data if len(data) <= HEAD_BYTES else data[start : start + HEAD_BYTES])
+        self._note()
+
+    def _feed(self, piece: bytes) -> None:
+        self._is_progress, self._body_bytes = False, 0
+        super().data_received(piece)
+        other = len(piece) - self._body_bytes
+        self._other_bytes = other if self._is_progress else self._other_bytes + other
+        if self._other_bytes > HEAD_BYTES:
+            self._end(TOO_LARGE)
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr] # None at first
+
+    def on_message_begin(self) -> None:
+        self._in_head = self._arriving = True
+        self._fields = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > URL_BYTES or self.url.count(b"&") >= PARTS:
+            self._refuse(b"414 URI Too Long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A trailer is dropped: uvicorn would add it to the head's fields, while they are read."""
+        self._fields += 1
+        if self._fields > HEAD_FIELDS or (value.count(b";") >= PARTS and name.lower() == b"cookie"):
+            self._refuse(TOO_LARGE)
+        if self._in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._is_progress = True
+        self._stop_waiting_for_head()
+        if len(self.pipeline) >= AHEAD:
+            self._refuse(b"429 Too Many Requests")
+        self._in_head = False
+        super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._worked_on = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def on_chunk_header(self) -> None:
+        self._is_progress = True
+
+    def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_progress = True
+        self._arriving = False
+        super().on_message_complete()
+        if self._is_idle():  # the rest of a body that nobody wanted
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._drain()
+        elif self._is_idle():
+            self.cycle.body = bytearray()
+            if self._arriving:
+                self._await_head()
+        self._note()
+
+    def send_400_response(self, msg: str) -> None:
+        """What uvicorn does with a request that can't be parsed, and with one that was refused while it was."""
+        del msg
+        self._end(self._refusal)
+
+    def _refuse(self, status: bytes) -> None:
+        self._refusal = status
+        raise Refused
+
+    def _end(self, status: bytes) -> None:
+        self._stop_waiting_for_head()
+        if self.transport.is_closing():
+            return
+        if self._may_answer():
+            self.transport.write(b"HTTP/1.1 " + status + b"\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        self.transport.close()
+        self._drain()
+
+    def _may_answer(self) -> bool:
+        """Not to a request that was answered already, nor before the answer to an earlier one."""
+        if self._is_idle():
+            return not self._arriving or self._in_head
+        return not self._in_head and not self.cycle.response_started
+
+    def _note(self) -> None:
+        self.waited_for.pop(self, None)
+        is_sending = self._arriving and not self.flow.read_paused
+        if not self.transport.is_closing() and (is_sending or self.flow.write_paused or self._is_idle()):
+            self.waited_for[self] = None
+
+    def _await_head(self) -> None:
+        self._stop_waiting_for_head()
+        self._other_bytes = 0
+        self._head_deadline = self.loop.call_later(self.head_s, self._end, b"408 Request Timeout")
+
+    def _stop_waiting_for_head(self) -> None:
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._drain()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._drain()
+        self._note()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._stop_draining()
+            self._note()
+
+    def _drain(self) -> None:
+        """From now on the client has to take what waits for it, DRAIN_RATE bytes a second at least."""
+        self._stop_draining()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._drain_deadline = self.loop.call_later(self.drain_s, self._look_at_what_drained)
+
+    def _look_at_what_drained(self) -> None:
+        taken = self._unsent - self.transport.get_write_buffer_size()
+        if taken < min(self._unsent, DRAIN_RATE * self.drain_s) or taken <= 0:
+            self.transport.abort()
+        else:
+            self._drain()
+
+    def _stop_draining(self) -> None:
+        if self._drain_deadline is not None:
+            self._drain_deadline.cancel()
+            self._drain_deadline = None

@@ -1,0 +1,213 @@
+"""What a stranger can do to one API process over its port: bounded floods, and what memory and answers did meanwhile.
+
+Each flood is a coroutine that takes the server's address. `watched` runs one, while somebody else asks for
+/health/live all the time.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+MEGABYTE = 2**20
+SIGN_IN = b"name=nobody&password=a-wrong-password"
+FORM = b"Content-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Site: same-origin\r\n"
+BUNDLE = "/static/vendor/swagger-ui-dist-5.35.0/swagger-ui-bundle.js"
+STALL_S = 3.0
+
+Flood = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`grown` bytes of resident memory at the most, `waited_s` the longest wait of those who asked meanwhile."""
+
+    grown: int
+    waited_s: float
+    answered: int
+
+
+async def watched(flood: Flood, *, port: int, pid: int) -> Seen:
+    before = resident(pid)
+    watcher = asyncio.create_task(asyncio.to_thread(_watch, port, pid, stop := _Stop()))
+    try:
+        await flood(port)
+    finally:
+        stop.told = True
+        most, waited_s, answered = await watcher
+    return Seen(most - before, waited_s, answered)
+
+
+class _Stop:
+    told = False
+
+
+def resident(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def _watch(port: int, pid: int, stop: _Stop) -> tuple[int, float, int]:
+    """In a thread of its own: the flood's own work must not be taken for the server's."""
+    most, waited_s, answered = resident(pid), 0.0, 0
+    while not stop.told:
+        began = time.monotonic()
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10) as asking:
+            asking.sendall(b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            answered += b" 200 " in asking.recv(1000)
+        waited_s = max(waited_s, time.monotonic() - began)
+        most = max(most, resident(pid))
+        time.sleep(0.02)
+    return most, waited_s, answered
+
+
+async def _send(port: int, *parts: bytes, repeat: bytes = b"", until: int = 0, receive_buffer: int = 0) -> None:
+    """`repeat` until so many bytes are sent or the server has ended the connection; then what it has to say."""
+    writer = None
+    with suppress(OSError):
+        reader, writer = await _connected(port, receive_buffer)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+        sent = 0
+        while sent < until:
+            writer.write(repeat)
+            await writer.drain()
+            sent += len(repeat)
+        async with asyncio.timeout(STALL_S):
+            await reader.read()
+    if writer:
+        writer.transport.abort()
+
+
+async def _connected(port: int, receive_buffer: int = 0) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    made = socket.socket()
+    made.setblocking(False)
+    if receive_buffer:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    await asyncio.get_running_loop().sock_connect(made, ("127.0.0.1", port))
+    return await asyncio.open_connection(sock=made, limit=1000)
+
+
+async def _hold(port: int, requests: Iterable[bytes]) -> None:
+    """Connections that ask and read nothing, all at once, for a while."""
+    held = []
+    for request in requests:
+        with suppress(OSError):
+            reader, writer = await _connected(port, receive_buffer=4096)
+            reader._transport.pause_reading()  # type: ignore[attr-defined] # noqa: SLF001 - there is no other way
+            held.append(writer)
+            writer.write(request)
+    await asyncio.sleep(STALL_S)
+    for writer in held:
+        writer.transport.abort()
+
+
+def head(method: str, path: str, *lines: bytes) -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: localhost\r\n".encode() + b"".join(lines) + b"\r\n"
+
+
+async def trailers(port: int) -> None:
+    """A chunked body whose trailers never end."""
+    begun = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM) + b"0\r\n"
+    await _send(port, begun, repeat=b"x: yyyyyyyy\r\n" * 5000, until=60 * MEGABYTE)
+
+
+async def long_trailer(port: int) -> None:
+    begun = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM) + b"0\r\nx: "
+    await _send(port, begun, repeat=b"y" * 65536, until=60 * MEGABYTE)
+
+
+async def chunk_extension(port: int) -> None:
+    begun = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM) + b"1;"
+    await _send(port, begun, repeat=b"y" * 65536, until=60 * MEGABYTE)
+
+
+async def pipelined_head(port: int) -> None:
+    """A second head without end, while the first request is still worked on."""
+    length = f"Content-Length: {len(SIGN_IN)}\r\n".encode()
+    first = head("POST", "/admin/sign-in", length, FORM) + SIGN_IN
+    begun = first * 20 + b"GET / HTTP/1.1\r\nX-Long: "
+    await _send(port, begun, repeat=b"x" * 65536, until=60 * MEGABYTE)
+
+
+async def pipelined_requests(port: int) -> None:
+    await asyncio.gather(*(_send(port, head("GET", "/health/ready") * 20_000) for _ in range(20)))
+
+
+async def many_fields(port: int) -> None:
+    body = b"&".join(b"%x=1" % number for number in range(100_000))
+    length = f"Content-Length: {len(body)}\r\n".encode()
+    await asyncio.gather(*(_send(port, head("POST", "/admin/preferences", length, FORM) + body) for _ in range(5)))
+
+
+async def distinct_forms(port: int) -> None:
+    """What is remembered of each must not add up."""
+    for number in range(100):
+        body = b"a%d=" % number + b"x" * 900_000
+        length = f"Content-Length: {len(body)}\r\n".encode()
+        await _send(port, head("POST", "/admin/preferences", length, FORM, b"Connection: close\r\n") + body)
+
+
+async def distinct_queries(port: int) -> None:
+    for number in range(300):
+        query = f"{number}&" + "&".join(f"{each:x}=1" for each in range(6000))
+        await _send(port, head("GET", f"/admin/sign-in?next={query}", b"Connection: close\r\n"))
+
+
+async def distinct_cookies(port: int) -> None:
+    for number in range(300):
+        cookies = f"Cookie: a={number};" + ";".join(f"{each:x}=1" for each in range(6000))
+        await _send(port, head("GET", "/admin/sign-in", cookies.encode() + b"\r\n", b"Connection: close\r\n"))
+
+
+async def many_header_fields(port: int) -> None:
+    begun = b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 8000
+    await _hold(port, [begun] * 400)
+
+
+async def refused_bodies(port: int) -> None:
+    """Bodies of requests that were answered 401 without reading them."""
+    begun = head("POST", "/mailing/api/clients", b"Content-Length: 10000000\r\n")
+    await _hold(port, [begun + b"x" * 400_000] * 400)
+
+
+async def slow_readers(port: int) -> None:
+    await _hold(port, [head("GET", BUNDLE)] * 200)
+
+
+async def idle_connections(port: int) -> None:
+    await _hold(port, [b""] * 950)
+
+
+async def slow_heads(port: int) -> None:
+    await _hold(port, [b"GET / HTTP/1.1\r\n"] * 950)
+
+
+async def bodies_that_do_not_come(port: int) -> None:
+    await _hold(port, [head("POST", "/admin/sign-in", b"Content-Length: 100\r\n", FORM)] * 950)
+
+
+FLOODS: dict[str, Flood] = {
+    flood.__name__: flood
+    for flood in (
+        trailers,
+        long_trailer,
+        chunk_extension,
+        pipelined_head,
+        pipelined_requests,
+        many_fields,
+        distinct_forms,
+        distinct_queries,
+        distinct_cookies,
+        many_header_fields,
+        refused_bodies,
+        slow_readers,
+        idle_connections,
+        slow_heads,
+        bodies_that_do_not_come,
+    )
+}

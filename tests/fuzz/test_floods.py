@@ -1,0 +1,52 @@
+"""A real `mailing api` process, and every flood that a stranger has for it."""
+
+import asyncio
+import os
+import resource
+import sys
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from fuzz.floods import FLOODS, MEGABYTE, Seen, watched
+from mailing.settings import Settings, environment
+from mailing.site import free_port
+from roles import url_as
+from running_site import clean_environment
+
+MOST_GROWN = 150 * MEGABYTE
+
+
+@pytest.fixture
+async def api_process(settings: Settings) -> AsyncIterator[tuple[int, int]]:
+    """Its port and its id."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    database_url = url_as("mailing_api", str(settings.database_url))
+    told = environment(replace(settings, database_url=database_url, port=(port := free_port()), log_level="error"))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "mailing", "api", env=clean_environment(**told)
+    )
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as asking, asyncio.timeout(60):
+        while not await _is_ready(asking):
+            assert process.returncode is None
+            await asyncio.sleep(0.1)
+    yield port, process.pid
+    process.terminate()
+    await asyncio.wait_for(process.wait(), 30)
+
+
+async def _is_ready(asking: httpx.AsyncClient) -> bool:
+    try:
+        return (await asking.get("/health/ready")).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")  # noqa: PTH110
+async def test_no_flood_fills_the_memory_or_keeps_others_from_an_answer(api_process: tuple[int, int]) -> None:
+    port, pid = api_process
+    seen: dict[str, Seen] = {name: await watched(flood, port=port, pid=pid) for name, flood in FLOODS.items()}
+    assert {name: one for name, one in seen.items() if one.grown > MOST_GROWN or not one.answered} == {}
