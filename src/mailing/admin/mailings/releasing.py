@@ -18,6 +18,7 @@ from mailing.mailings.preview import preview
 from mailing.mailings.repository import MailingRepository, Released, database_now, last_release
 from mailing.mailings.rules import Status
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
+from mailing.restoration.repository import resumed_since
 from mailing.web import Caller, Id, Session
 
 Browser = Request[Any, Any, Any]
@@ -64,6 +65,7 @@ async def _release_page(
         problem=problem,
         mailing=MailingOut.of(mailing),
         begins_at_once=mailing.starts_at <= await database_now(session),
+        resumed_at=await resumed_since(session, mailing.created_at),
         last=last,
         changed=_changed(mailing, last) if last else [],
         plan=plan,
