@@ -40,10 +40,11 @@ ADD_CLIENTS = """
     FROM generate_series(1, $1::int) n
 """
 MAILINGS = """
-    INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, finished_at)
+    INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, finished_at,
+        released_revision, released_at, released_by)
     SELECT 'Dear customer, from tomorrow on everything is cheaper. Offer number ' || n, now() - interval '1 h',
         now() + interval '2 d', CASE WHEN n < 1000 THEN 'finished' ELSE 'running' END, 1, now() - interval '1 h',
-        CASE WHEN n < 1000 THEN now() END
+        CASE WHEN n < 1000 THEN now() END, 1, now(), 'bench'
     FROM generate_series(1, 1000) n
 """
 # The newest mailing has a message for everybody: three quarters wait, the others are in their last states.

@@ -67,8 +67,10 @@ def add_mailing(lab: Lab, database: str, count: int) -> None:
     add_clients(lab, database, count)
     lab.sql(
         database,
-        """INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, audience_upto)
-           VALUES ('hello', now() - interval '1 h', now() + interval '1 d', 'paused', now(), 1, %(count)s)""",
+        """INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, audience_upto,
+               released_revision, released_at, released_by)
+           VALUES ('hello', now() - interval '1 h', now() + interval '1 d', 'paused', now(), 1, %(count)s,
+               1, now(), 'bench')""",
         """INSERT INTO message (mailing_id, client_id, due_at, closes_at)
            SELECT 1, id, now(), now() + interval '1 d' FROM client ORDER BY id""",
         count=count,

@@ -28,6 +28,7 @@ GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing
 
 -- The API: people's changes, and wake-ups for the worker. It writes no report.
 GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins make keys on their page
+GRANT SELECT, INSERT ON mailing_release TO mailing_api; -- who released what; by trigger, and nobody changes it
 GRANT SELECT ON gateway_calls TO mailing_api;
 GRANT SELECT ON count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
 GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;

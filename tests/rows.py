@@ -27,12 +27,15 @@ async def add_client(engine: AsyncEngine, *, phone: str = "79161234567", tag: st
 
 
 async def add_mailing(engine: AsyncEngine, *, status: str = "running", text: str = "Hello") -> int:
-    """Planned and without an end near; scheduled ones start in an hour, others started an hour ago."""
+    """Without an end near; drafts and scheduled ones start in an hour, others began an hour ago and are planned."""
     statement = """
-        INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at)
+        INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, released_revision,
+            released_at, released_by)
         SELECT CAST(:text AS text), now() + start, now() + interval '1 day', CAST(:status AS text),
-            CASE WHEN start < interval '0' THEN 1 ELSE 0 END, CASE WHEN start < interval '0' THEN now() + start END
-        FROM (SELECT CASE :status WHEN 'scheduled' THEN interval '1 h' ELSE interval '-1 h' END AS start) AS s
+            CASE WHEN start < interval '0' THEN 1 ELSE 0 END, CASE WHEN start < interval '0' THEN now() + start END,
+            released, CASE released WHEN 1 THEN now() END, CASE released WHEN 1 THEN 'tests' END
+        FROM (SELECT CASE WHEN :status IN ('draft', 'scheduled') THEN interval '1 h' ELSE interval '-1 h' END AS start,
+                CASE WHEN :status <> 'draft' THEN 1 END AS released) AS s
         RETURNING id"""
     mailing_id: int = await value(engine, statement, status=status, text=text)
     return mailing_id

@@ -22,8 +22,9 @@ _CLIENTS = text("""
     FROM generate_series(CAST(:first AS bigint), :last) n
 """)
 _MAILING = text("""
-    INSERT INTO mailing (text, tags, starts_at, ends_at)
-    VALUES ('Hello', CAST(:tags AS text[]), now(), now() + interval '2 days') RETURNING id
+    INSERT INTO mailing (text, tags, starts_at, ends_at, status, released_revision, released_at, released_by)
+    VALUES ('Hello', CAST(:tags AS text[]), now(), now() + interval '2 days', 'scheduled', 1, now(), 'bench')
+    RETURNING id
 """)
 
 

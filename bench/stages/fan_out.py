@@ -80,7 +80,8 @@ def _audience(lab: Lab, clients: int) -> Iterator[None]:
         senders.add_clients(lab, AUDIENCE, clients)
         lab.sql(
             AUDIENCE,
-            """INSERT INTO mailing (text, starts_at, ends_at) VALUES ('hello', now(), now() + interval '1 d')""",
+            """INSERT INTO mailing (text, starts_at, ends_at, status, released_revision, released_at, released_by)
+            VALUES ('hello', now(), now() + interval '1 d', 'scheduled', 1, now(), 'bench')""",
         )
         lab.vacuum(AUDIENCE)
         yield

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import events, queue
 from mailing.db import Sessions, transaction
-from mailing.mailings.restored import affected, launched, pause_unknown_audiences
+from mailing.mailings.restored import affected, launched, pause_unknown_audiences, started_drafts
 from mailing.messages.restored import UNSENT, Slice, doubt_unsent
 from mailing.restoration import repository as restoration
 
@@ -39,6 +40,7 @@ async def forecast(sessions: Sessions, plan: Plan) -> None:
                 plan.say(_doubted(mailing.mailing_id, mailing.unsent, plan))
             if mailing.to_pause:
                 plan.say(_paused(mailing.mailing_id))
+        await _tell_drafts(session, plan)
     plan.say("Nothing was changed: all this happens without --dry-run, and then sending goes on.")
 
 
@@ -105,7 +107,13 @@ async def pause_mailings(sessions: Sessions, plan: Plan) -> int:
                 session, "mailing.paused", by=events.COMMAND_LINE, mailing_id=mailing_id, reason="restored"
             )
             plan.say(_paused(mailing_id))
+        await _tell_drafts(session, plan)
     return len(paused)
+
+
+async def _tell_drafts(session: AsyncSession, plan: Plan) -> None:
+    for mailing_id in await started_drafts(session):
+        plan.say(_draft(mailing_id))
 
 
 async def send_again(sessions: Sessions, *, messages: int, paused: int) -> None:
@@ -127,6 +135,13 @@ def _ids(coming: dict[str, int]) -> str:
 def _doubted(mailing_id: int, count: int, plan: Plan) -> str:
     then = "parked as unknown" if plan.hold else "to be sent again under the same ids"
     return f"mailing {mailing_id}: {count} unsent at the backup may have been sent since; {then}"
+
+
+def _draft(mailing_id: int) -> str:
+    return (
+        f"mailing {mailing_id}: a draft whose start has passed; it may have been released and sent since the backup: "
+        "look before it is released"
+    )
 
 
 def _paused(mailing_id: int) -> str:

@@ -34,8 +34,9 @@ async def add_rows(engine: AsyncEngine, count: int, *, first: int = 1) -> None:
     )
     await run(
         engine,
-        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at)
-        SELECT :text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now()
+        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, released_revision,
+            released_at, released_by)
+        SELECT :text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now(), 1, now(), 'tests'
         FROM generate_series(1, :count)""",
         count=count,
         text=TEXT,

@@ -73,8 +73,11 @@ async def fill(engine: AsyncEngine) -> None:
     """Rows of every kind, each with the id 1, and texts in them that no form would take."""
     await run(
         engine,
-        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, tags)
-        VALUES (:text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now(), ARRAY[:tag])""",
+        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, tags,
+            released_revision, released_at, released_by)
+        VALUES (:text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now(), ARRAY[:tag],
+            1, now(), :by)""",
+        by=evil("mailing.released_by"),
         text=evil("mailing.text"),
         tag=evil("mailing.tag"),
     )

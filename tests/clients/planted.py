@@ -7,8 +7,9 @@ from sqlalchemy import text
 from mailing.db import Sessions, transaction
 
 _MAILING = text("""
-    INSERT INTO mailing (text, starts_at, ends_at, status, launched_at)
-    VALUES ('hello', now() - interval '1 hour', now() + interval '1 day', 'running', now()) RETURNING id
+    INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, released_revision, released_at, released_by)
+    VALUES ('hello', now() - interval '1 hour', now() + interval '1 day', 'running', now(), 1, now(), 'tests')
+    RETURNING id
 """)
 _MESSAGE = text("""
     INSERT INTO message (mailing_id, client_id, status, due_at, closes_at, attempts, attempt_no, ambiguous,

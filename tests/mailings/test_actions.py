@@ -15,7 +15,7 @@ async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refuse
     leads: dict[str, dict[str, str]] = {
         "pause": {"running": "paused", "paused": "paused"},
         "resume": {"running": "running", "paused": "running"},
-        "cancel": dict.fromkeys(("scheduled", "running", "paused", "cancelled"), "cancelled"),
+        "cancel": dict.fromkeys(("draft", "scheduled", "running", "paused", "cancelled"), "cancelled"),
     }
     for action, reached in leads.items():
         for status in Status:

@@ -52,6 +52,7 @@ async def test_an_edit_tells_which_fields_differ_and_how_but_never_the_text(engi
     (_, _, _, made), (_, _, _, edited) = await events(engine)
     assert made == {name: created[name] for name in ("starts_at", "ends_at", "filter", "local_window")}
     assert edited == {
+        "revision": 2,
         "fields": ["text", "ends_at", "filter", "local_window"],
         "old": {"ends_at": created["ends_at"], "filter": created["filter"], "local_window": None},
         "new": {

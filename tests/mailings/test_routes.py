@@ -17,7 +17,8 @@ async def test_a_mailing_with_a_start_to_come_is_scheduled(engine: AsyncEngine, 
     found = answer.json()
     assert answer.headers["location"] == f"/mailing/api/mailings/{found['id']}/"
     assert list(found) == [
-        *("id", "text", "starts_at", "ends_at", "filter", "local_window", "status", "created_at", "updated_at")
+        *("id", "text", "starts_at", "ends_at", "filter", "local_window", "status", "created_at", "updated_at"),
+        *("revision", "release"),
     ]
     assert found | given == found
     assert (found["status"], found["filter"], found["local_window"]) == (

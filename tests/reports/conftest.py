@@ -40,8 +40,9 @@ class Rows:
         self, body: str = "Hello", *, status: str = "running", launched_at: datetime = CREATED, deleted: bool = False
     ) -> int:
         sql = text("""
-            INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, deleted_at)
-            VALUES (:body, :at, :ends, :status, :launched_at, :deleted_at) RETURNING id""")
+            INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, deleted_at, released_revision,
+                released_at, released_by)
+            VALUES (:body, :at, :ends, :status, :launched_at, :deleted_at, 1, :at, 'tests') RETURNING id""")
         launched = None if status == "scheduled" else launched_at
         deleted_at = CREATED if deleted else None
         row = {"body": body, "at": CREATED, "ends": CREATED + timedelta(days=1), "status": status}

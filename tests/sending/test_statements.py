@@ -132,8 +132,9 @@ async def _rows_read(sessions: Sessions) -> int:
 async def _insert_due_messages(campaign: Campaign) -> None:
     """Two running mailings; the first one's messages are due."""
     await campaign.rows("""
-        INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision)
-        SELECT 't', now() - interval '1 h', now() + interval '1 h', 'running', now(), 1
+        INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, released_revision,
+            released_at, released_by)
+        SELECT 't', now() - interval '1 h', now() + interval '1 h', 'running', now(), 1, 1, now(), 'tests'
         FROM generate_series(1, 2) RETURNING id""")
     await campaign.rows("""
         INSERT INTO message (mailing_id, client_id, due_at, closes_at)

@@ -5,7 +5,7 @@ from typing import Self
 
 
 class Role(IntEnum):
-    """Compared by `>=`. A viewer reads, an editor changes clients and mailings that have not begun, a sender starts,
+    """Compared by `>=`. A viewer reads, an editor changes clients and makes drafts of mailings, a sender releases,
     stops and resolves, an admin gives access.
     """
 

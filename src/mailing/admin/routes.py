@@ -7,12 +7,14 @@ from litestar import Request, Router, get
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
+from litestar.types import ControllerRouterHandler
 
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
 from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
 from mailing.admin.live.routes import LIVE
 from mailing.admin.mailings.control import ControlPages
+from mailing.admin.mailings.releasing import ReleasePages
 from mailing.admin.mailings.routes import MailingPages
 from mailing.admin.preferences import keep_preferences
 from mailing.admin.reports.routes import reports
@@ -22,11 +24,13 @@ from mailing.errors import NotFound
 from mailing.idempotency import provide_session
 from mailing.web import EXCEPTION_HANDLERS
 
+PAGES: list[ControllerRouterHandler] = [clients, MailingPages, ControlPages, ReleasePages, reports, keep_preferences]
+
 
 def admin() -> Router:
     return Router(
         "/admin",
-        route_handlers=[clients, MailingPages, ControlPages, *LIVE, reports, *signin, keep_preferences, nowhere],
+        route_handlers=[*PAGES, *LIVE, *signin, nowhere],
         guards=[same_origin],
         dependencies={
             "session": Provide(provide_session),

@@ -61,12 +61,13 @@ async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> t
     return mailing, resent
 
 
-async def test(session: AsyncSession, mailing_id: int, *, phone: str, by: str) -> int:
-    """The id of the message that it sends to this client."""
+async def test(session: AsyncSession, mailing_id: int, *, phone: str, read: int | None, by: str) -> int:
+    """The id of the message that it sends to this client. `read` is the revision that the caller saw, None: any."""
     mailing = await MailingRepository(session=session).existing(mailing_id)
     rules.refuse_test(Status(mailing.status))
+    rules.refuse_unread(mailing.content_revision, read=read)
     client_id = (await recipient(session, phone)).id
-    message_id = await send_test(session, mailing, client_id=client_id)
+    message_id = await send_test(session, mailing, client_id=client_id, by=by)
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
     await note(session, "mailing.tested", by=by, **ids)
     return message_id

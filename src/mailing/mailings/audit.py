@@ -4,12 +4,19 @@ from typing import Any
 
 import msgspec
 
+from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingOut
 
 TOLD = ("starts_at", "ends_at", "filter", "local_window")
 
 
 def told(mailing: MailingOut) -> dict[str, Any]:
+    """`draft` stands only with one: any other mailing is released by creating it."""
+    draft = {"draft": True} if mailing.status is Status.draft else {}
+    return _fields(mailing) | draft
+
+
+def _fields(mailing: MailingOut) -> dict[str, Any]:
     whole = msgspec.to_builtins(mailing)
     return {name: whole[name] for name in TOLD}
 
@@ -17,8 +24,9 @@ def told(mailing: MailingOut) -> dict[str, Any]:
 def difference(old: MailingOut, new: MailingOut, *, text_revision: int) -> dict[str, Any]:
     """The names of the fields that differ, and what they were and are; of a new text its revision."""
     fields = [name for name in ("text", *TOLD) if getattr(old, name) != getattr(new, name)]
-    before, after = told(old), told(new)
+    before, after = _fields(old), _fields(new)
     return {
+        "revision": new.revision,
         "fields": fields,
         "old": {name: before[name] for name in TOLD if name in fields},
         "new": {name: after[name] for name in TOLD if name in fields},

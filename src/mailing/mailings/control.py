@@ -1,20 +1,45 @@
 """`/mailing/api/mailings/{id}/…`: what can be done with a mailing while it runs, and after."""
 
+from typing import Annotated
+
 from litestar import Controller, Response, post
 from litestar.datastructures import ResponseHeader
-from litestar.params import JSONBody
+from litestar.params import JSONBody, QueryParameter
 
 from mailing.mailings import actions
+from mailing.mailings.releasing import release
+from mailing.mailings.rules import MAX_REVISION
 from mailing.mailings.schemas import MailingOut, ResentMailing, StoppedMailing, TestIn
 from mailing.messages.reading import message_story
 from mailing.messages.schemas import MessageStory
 from mailing.web import Body, Caller, Id, Session, documented
+
+ReadRevision = Annotated[
+    int | None,
+    QueryParameter(ge=1, le=MAX_REVISION, description="a revision, 1 or greater: the mailing's when you read it"),
+]
 
 
 class ControlController(Controller):
     path = "/mailings/{mailing_id:int}"
     tags = ["mailings"]  # noqa: RUF012 - Litestar's way to declare it
     return_dto = None
+
+    @post(
+        "/release",
+        summary="Release a draft",
+        operation_id="release_mailing",
+        status_code=200,
+        responses=documented(400, 404, 409),
+    )
+    async def release_mailing(
+        self, session: Session, mailing_id: Id, caller: Caller, revision: ReadRevision = None
+    ) -> MailingOut:
+        """An editor's mailing is a `draft` and is sent only after this: at `starts_at`, or at once if that has passed.
+        With `revision` it is released only if it still is what you read (409 otherwise). Releasing twice changes
+        nothing. A draft whose end has passed needs a later end first (409).
+        """
+        return MailingOut.of(await release(session, mailing_id, read=revision, by=caller))
 
     @post(
         "/pause",
@@ -84,7 +109,7 @@ class ControlController(Controller):
         """At once, whatever the mailing's times and window say, and for ten minutes at most. The phone must be a
         client's. The message is in no list, count or report: read it at `Location`, under the tested mailing's id.
         """
-        message_id = await actions.test(session, mailing_id, phone=data.phone, by=caller)
+        message_id = await actions.test(session, mailing_id, phone=data.phone, read=None, by=caller)
         return Response(
             await message_story(session, message_id),
             status_code=201,

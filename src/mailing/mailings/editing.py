@@ -11,6 +11,7 @@ from mailing.errors import FieldError, Invalid
 from mailing.events import note
 from mailing.mailings import audit, rules
 from mailing.mailings.models import Mailing
+from mailing.mailings.releasing import mark_released
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingIn, MailingOut, columns
@@ -21,17 +22,25 @@ PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "win
 
 
 async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
+    """For a caller who may send: creating the mailing releases it."""
     now = await database_now(session)
+    mailing = _draft_of(data, now=now)
+    mark_released(mailing, by=by, now=now)
+    return await _store(session, mailing, by=by)
+
+
+async def create_draft(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
+    """For a caller who may not send."""
+    return await _store(session, _draft_of(data, now=await database_now(session)), by=by)
+
+
+def _draft_of(data: MailingIn, *, now: datetime) -> Mailing:
     refuse_passed_end(data.ends_at, now)
-    status = rules.status_at_creation(data.starts_at, now)
-    mailing = await MailingRepository(session=session).add(
-        Mailing(
-            status=status,
-            launched_at=now if status is Status.running else None,
-            **columns(asdict(data)),
-        ),
-        auto_refresh=True,
-    )
+    return Mailing(status=Status.draft, content_revision=1, **columns(asdict(data)))
+
+
+async def _store(session: AsyncSession, mailing: Mailing, *, by: str) -> MailingOut:
+    await MailingRepository(session=session).add(mailing, auto_refresh=True)
     await wake(session, mailing)
     created = MailingOut.of(mailing)
     await note(session, "mailing.created", by=by, mailing_id=mailing.id, **audit.told(created))
@@ -39,16 +48,42 @@ async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingO
 
 
 async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
-    """`given` holds fields of a MailingIn or MailingPatch."""
+    """For a caller who may send: a released mailing stays released, as it is now; a draft stays a draft.
+
+    `given` holds fields of a MailingIn or MailingPatch.
+    """
     mailing = await MailingRepository(session=session).locked(mailing_id)
     old, now = MailingOut.of(mailing), await database_now(session)
     if changes := changes_of(mailing, given, now=now):
         _change(mailing, changes, now=now)
-        await session.flush()
-        await wake(session, mailing)
-        difference = audit.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
-        await note(session, "mailing.edited", by=by, mailing_id=mailing_id, **difference)
+        if old.status is not Status.draft:
+            mark_released(mailing, by=by, now=now)
+        await _store_change(session, mailing, old, by=by)
     return MailingOut.of(mailing)
+
+
+async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
+    """For a caller who may not send: a change withdraws the release. Raises Forbidden once the mailing has begun."""
+    mailing = await MailingRepository(session=session).locked(mailing_id)
+    old, now = MailingOut.of(mailing), await database_now(session)
+    rules.refuse_edit_of_closed(old.status)
+    rules.refuse_editors_change(old.status)
+    if changes := changes_of(mailing, given, now=now):
+        _change(mailing, changes, now=now)
+        mailing.status = Status.draft
+        await _store_change(session, mailing, old, by=by)
+        if old.status is not Status.draft:
+            await note(
+                session, "mailing.release_withdrawn", by=by, mailing_id=mailing_id, revision=mailing.released_revision
+            )
+    return MailingOut.of(mailing)
+
+
+async def _store_change(session: AsyncSession, mailing: Mailing, old: MailingOut, *, by: str) -> None:
+    await session.flush()
+    await wake(session, mailing)
+    difference = audit.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
+    await note(session, "mailing.edited", by=by, mailing_id=mailing.id, **difference)
 
 
 async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
@@ -87,9 +122,8 @@ def _change(mailing: Mailing, changes: Mapping[str, Any], *, now: datetime) -> N
         setattr(mailing, name, value)
     if "text" in changes:
         mailing.text_revision += 1
-    if changes.keys() & PLAN_COLUMNS and mailing.status != Status.scheduled:
+    mailing.content_revision += 1
+    if changes.keys() & PLAN_COLUMNS and mailing.status not in rules.AHEAD:
         mailing.revision += 1
         mailing.audience_upto = None
-    if mailing.status == Status.scheduled and mailing.starts_at <= now:
-        mailing.status, mailing.launched_at = Status.running, now
     mailing.updated_at = now

@@ -10,7 +10,11 @@ Instant = DateTime(timezone=True)
 
 
 class Mailing(Base):
-    """A campaign. Its plan is behind while `planned_revision` < `revision`; every edit of the plan adds one."""
+    """A campaign. Its plan is behind while `planned_revision` < `revision`; every edit of the plan adds one.
+
+    `content_revision` counts the changes of everything that a release covers. Where `released_revision` is another one,
+    the mailing is a draft: the schema holds the two together.
+    """
 
     __tablename__ = "mailing"
 
@@ -28,6 +32,10 @@ class Mailing(Base):
     planning_revision: Mapped[int] = mapped_column(Integer, default=0)
     planning_at: Mapped[datetime | None] = mapped_column(Instant)
     text_revision: Mapped[int] = mapped_column(Integer, default=1)
+    content_revision: Mapped[int] = mapped_column(Integer, default=1)
+    released_revision: Mapped[int | None] = mapped_column(Integer)
+    released_at: Mapped[datetime | None] = mapped_column(Instant)
+    released_by: Mapped[str | None] = mapped_column(Text)
     audience_upto: Mapped[int | None] = mapped_column(BigInteger)
     launched_at: Mapped[datetime | None] = mapped_column(Instant)
     finished_at: Mapped[datetime | None] = mapped_column(Instant)

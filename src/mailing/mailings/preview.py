@@ -16,7 +16,7 @@ from mailing.mailings.audience import Exclusion, Reach, reach, reach_of_edit
 from mailing.mailings.editing import PLAN_COLUMNS, changes_of, refuse_passed_end
 from mailing.mailings.forecast import Forecast, Term, forecast
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.rules import Status
+from mailing.mailings.rules import AHEAD
 from mailing.mailings.schemas import MailingIn, columns
 from mailing.mailings.segments import Segments, segments_of
 from mailing.mailings.window import LocalWindow
@@ -131,7 +131,7 @@ async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | No
         return await reach(session, everyone)
     mailing = await MailingRepository(session=session).existing(mailing_id)
     changes = changes_of(mailing, asdict(data), now=now)
-    if mailing.status == Status.scheduled:
+    if mailing.status in AHEAD:
         return await reach(session, everyone)
     replans = bool(changes.keys() & PLAN_COLUMNS) or mailing.planned_revision < mailing.revision
     return await reach_of_edit(session, everyone, mailing_id=mailing_id, replans=replans)

@@ -1,7 +1,7 @@
 """Mailings as rows: reading and editing through the ORM, the steps of a mailing's life as guarded statements."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, time
 
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
@@ -179,6 +179,32 @@ _NEEDS = text(f"""
 
 async def needs(session: AsyncSession) -> list[Needs]:
     return [Needs(*row) for row in await session.execute(_NEEDS)]
+
+
+class Released(msgspec.Struct, frozen=True):
+    """What a release covered."""
+
+    text: str
+    starts_at: datetime
+    ends_at: datetime
+    tags: list[str]
+    operator_codes: list[str]
+    window_start: time | None
+    window_end: time | None
+
+
+# By the primary keys.
+_LAST_RELEASE = text("""
+    SELECT t.text, r.starts_at, r.ends_at, r.tags, r.operator_codes, r.window_start, r.window_end
+    FROM mailing g JOIN mailing_release r ON r.mailing_id = g.id AND r.revision = g.released_revision
+    JOIN mailing_text t ON t.mailing_id = g.id AND t.revision = r.text_revision
+    WHERE g.id = :id
+""")
+
+
+async def last_release(session: AsyncSession, mailing_id: int) -> Released | None:
+    row = (await session.execute(_LAST_RELEASE, {"id": mailing_id})).first()
+    return Released(*row) if row else None
 
 
 _TEXTS = text("SELECT revision, text FROM mailing_text WHERE mailing_id = :id")

@@ -30,6 +30,15 @@ async def affected(session: AsyncSession) -> list[Affected]:
     return [Affected(*row) for row in await session.execute(_AFFECTED)]
 
 
+# A draft is sent by nobody, so it needs no pause; it may have been released and sent since the backup all the same.
+_STARTED_DRAFTS = text("SELECT id FROM mailing WHERE status = 'draft' AND starts_at <= now() ORDER BY id")
+
+
+async def started_drafts(session: AsyncSession) -> list[int]:
+    """Index: mailing_open."""
+    return list((await session.execute(_STARTED_DRAFTS)).scalars())
+
+
 # scheduled | running → paused. It counts as launched: it may have been. Index: mailing_open.
 _PAUSE = text(f"""
     UPDATE mailing g SET status = 'paused', launched_at = coalesce(g.launched_at, now()), updated_at = now()

@@ -15,7 +15,7 @@ from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_c
 
 StatusFilter = Annotated[
     Status | None,
-    QueryParameter(description="a status of a mailing: scheduled, running, paused, finished or cancelled"),
+    QueryParameter(description="a status of a mailing: draft, scheduled, running, paused, finished or cancelled"),
 ]
 
 
@@ -41,6 +41,7 @@ class MailingController(Controller):
     )
     async def create_mailing(self, session: Session, data: JSONBody[MailingIn], caller: Caller) -> Response[MailingOut]:
         """Sending begins at `starts_at`, by itself; at once if that has passed. Nothing is sent at or after `ends_at`.
+        A key that may create it may send, so creating it releases it: only the admin page makes a `draft`.
 
         The audience is taken at the start: clients added later don't join.
         """
@@ -77,6 +78,7 @@ class MailingController(Controller):
         """A running or paused mailing is planned anew for what is unsent: new matches join, those no longer matched
         are cancelled, window and end apply. What went out is never touched, and a message that may have arrived keeps
         its text. `starts_at` can't move after the start; a finished or cancelled mailing can't be changed (409).
+        A released mailing stays released, as it is now; a `draft` stays one until POST …/release.
         """
         return await editing.edit(session, mailing_id, present(data), by=caller)
 

@@ -1,19 +1,24 @@
 """What a mailing may become, and what may be changed in it when.
 
-scheduled ── its start ──► running ── all messages final, or the end ──► finished
-│                      │    ▲  ▲                                            │
-│                 pause▼    │resume                                         │
-└── cancel ──►        paused  ── cancel ──► cancelled                       │
-                               └── failed or unknown messages sent again ───┘
+draft ── release ──► scheduled ── its start ──► running ── all messages final, or the end ──► finished
+  ▲                      │                     │    ▲  ▲                                            │
+  └── editor's change ───┘                pause▼    │resume                                         │
+                                          paused    └── failed or unknown messages sent again ──────┘
+every one but a finished one ── cancel ──► cancelled
+
+A release is of everything that decides what is sent: text, times, local hours, filter. Whoever may not send can't start
+a mailing, and can't change one that has begun; a change of theirs to a scheduled one withdraws its release. Nothing but
+a release leads out of a draft, no change does.
 """
 
 from datetime import datetime
 from enum import StrEnum
 
-from mailing.errors import Conflict
+from mailing.errors import Conflict, Forbidden
 
 
 class Status(StrEnum):
+    draft = "draft"
     scheduled = "scheduled"
     running = "running"
     paused = "paused"
@@ -21,11 +26,37 @@ class Status(StrEnum):
     cancelled = "cancelled"
 
 
-OPEN = frozenset({Status.scheduled, Status.running, Status.paused})
+MAX_REVISION = 2**31 - 1  # an integer of PostgreSQL
+
+AHEAD = frozenset({Status.draft, Status.scheduled})  # not begun
+OPEN = AHEAD | {Status.running, Status.paused}
 
 
-def status_at_creation(starts_at: datetime, now: datetime) -> Status:
+def status_once_released(starts_at: datetime, now: datetime) -> Status:
     return Status.running if starts_at <= now else Status.scheduled
+
+
+def refuse_release(status: Status, *, ends_at: datetime, now: datetime) -> None:
+    if status not in OPEN:
+        raise Conflict(f"A {status} mailing can't be released any more; create a new one.")
+    if status is Status.draft and now >= ends_at:
+        raise Conflict("This draft's end has passed, so nothing would be sent; set a later end, then release it.")
+
+
+def refuse_unread(revision: int, *, read: int | None) -> None:
+    """`read` is the revision that the caller decided about; None: whatever it is now."""
+    if read is not None and read != revision:
+        raise Conflict("The mailing was changed after you read it; read it again, then release what it is now.")
+
+
+def refuse_editors_change(status: Status) -> None:
+    if status not in AHEAD:
+        raise Forbidden("A mailing that has begun is changed by a sender.")
+
+
+def refuse_editors_end(status: Status) -> None:
+    if status is not Status.draft:
+        raise Forbidden("A mailing that was released is cancelled or deleted by a sender.")
 
 
 def refuse_edit_of_closed(status: Status) -> None:
@@ -34,7 +65,7 @@ def refuse_edit_of_closed(status: Status) -> None:
 
 
 def refuse_moved_start(status: Status, *, old: datetime, new: datetime) -> None:
-    if status is not Status.scheduled and new != old:
+    if status not in AHEAD and new != old:
         raise Conflict("starts_at can't be changed after the mailing has begun; leave it as it is.")
 
 
@@ -62,7 +93,7 @@ def refuse_test(status: Status) -> None:
 
 
 def refuse_sending_again(status: Status, *, ends_at: datetime, now: datetime) -> None:
-    if status is Status.scheduled:
+    if status in AHEAD:
         raise Conflict("This mailing has not begun, so there is nothing to send again; wait for its start.")
     if status is Status.cancelled:
         raise Conflict("A cancelled mailing sends nothing any more; create a new one.")

@@ -123,7 +123,17 @@ class LocalWindowOut(Struct):
     end: str
 
 
+class Release(Struct):
+    """The last one: who released which `revision` of the mailing, and when. In a draft it is an older revision."""
+
+    revision: int
+    at: datetime
+    by: str
+
+
 class MailingOut(Struct):
+    """`revision` grows with each change of text, times, hours or filter: a release is of one of them."""
+
     id: int
     text: str
     starts_at: datetime
@@ -133,6 +143,8 @@ class MailingOut(Struct):
     status: Status
     created_at: datetime
     updated_at: datetime
+    revision: int
+    release: Release | None
 
     @classmethod
     def of(cls, mailing: Mailing, **counts: int) -> Self:
@@ -148,8 +160,16 @@ class MailingOut(Struct):
             status=Status(mailing.status),
             created_at=mailing.created_at,
             updated_at=mailing.updated_at,
+            revision=mailing.content_revision,
+            release=_release(mailing),
             **counts,
         )
+
+
+def _release(mailing: Mailing) -> Release | None:
+    if mailing.released_revision is None or mailing.released_at is None or mailing.released_by is None:
+        return None
+    return Release(mailing.released_revision, mailing.released_at, mailing.released_by)
 
 
 class StoppedMailing(MailingOut):

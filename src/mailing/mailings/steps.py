@@ -27,7 +27,9 @@ async def send_again(session: AsyncSession, mailing: Mailing) -> None:
 
 
 async def wake(session: AsyncSession, mailing: Mailing) -> None:
-    """Plans now or at the start, sends on, and looks again at the end; a closed mailing needs nobody."""
+    """Plans now or at the start, sends on, and looks again at the end; a draft or a closed mailing needs nobody."""
+    if mailing.status == Status.draft:
+        return
     if mailing.status == Status.scheduled:
         await queue.defer(session, "plan_mailing", at=mailing.starts_at, mailing_id=mailing.id)
     elif mailing.status in rules.OPEN:

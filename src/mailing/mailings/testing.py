@@ -33,8 +33,8 @@ async def recipient(session: AsyncSession, phone: str) -> Client:
     return client
 
 
-async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int) -> int:
-    """Returns the id of the message."""
+async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int, by: str) -> int:
+    """Returns the id of the message. Whoever sends a test releases that one."""
     if await restored(session):
         raise Conflict("The database was restored from a backup; run mailing resume-after-restore before a test.")
     if not mailing.text:
@@ -51,6 +51,10 @@ async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int) 
             planned_revision=1,
             audience_upto=0,
             launched_at=now,
+            content_revision=1,
+            released_revision=1,
+            released_at=now,
+            released_by=by,
             test_of=mailing.id,
         )
     )

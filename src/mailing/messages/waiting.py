@@ -15,7 +15,7 @@ MOST_COUNTED = 10_000
 MOST_OPENINGS = 40  # the world has 38 different offsets
 SAMPLED = 200  # clients who name an opening's zones
 
-Reason = Literal["start", "window", "retry", "rate", "breaker", "pause"]
+Reason = Literal["release", "start", "window", "retry", "rate", "breaker", "pause"]
 
 
 class Wait(Struct, frozen=True):

@@ -127,6 +127,7 @@ RU = Words(
         "cancelled": "остановлено до отправки",
     },
     mailing_statuses={
+        "draft": "черновик",
         "scheduled": "запланирована",
         "running": "идёт",
         "paused": "приостановлена",

@@ -22,6 +22,15 @@ async def restored(session: AsyncSession) -> bool:
     return bool((await session.execute(_RESTORED)).scalar_one())
 
 
+_RESUMED = text("SELECT max(finished_at) FROM restoration WHERE finished_at > :since")
+
+
+async def resumed_since(session: AsyncSession, since: datetime) -> datetime | None:
+    """When sending was resumed after the newest restore: what was done between the backup and then is not known."""
+    found: datetime | None = await session.scalar(_RESUMED, {"since": since})
+    return found
+
+
 _SET_ASIDE = text("UPDATE gateway SET home = 'set aside'")
 
 

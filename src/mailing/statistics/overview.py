@@ -30,10 +30,11 @@ _LINES = f"""
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.deleted_at IS NULL AND g.test_of IS NULL
 """  # noqa: S608 - composed from constants
 
-# Those under way before those to come. Index: mailing_open.
+# Those under way, then those that wait for somebody, then those to come. Index: mailing_open.
 _OPEN = text(f"""
-    {_LINES} AND g.status IN ('scheduled', 'running', 'paused')
-    ORDER BY array_position(ARRAY['running', 'paused', 'scheduled'], g.status), g.starts_at, g.id LIMIT {MOST_OPEN}
+    {_LINES} AND g.status IN ('draft', 'scheduled', 'running', 'paused')
+    ORDER BY array_position(ARRAY['running', 'paused', 'draft', 'scheduled'], g.status), g.starts_at, g.id
+    LIMIT {MOST_OPEN}
 """)
 
 # The primary key, backwards.

@@ -67,6 +67,8 @@ def done_at(left: int, per_minute: int, waits: list[Wait], *, now: datetime) -> 
 
 async def waits_of(session: AsyncSession, mailing: Mailing, pending: int, state: State) -> list[Wait]:
     """What keeps its pending messages from going out at this moment: what can be waited for soonest first."""
+    if mailing.status == Status.draft:
+        return [Wait("release", pending)]
     if mailing.status == Status.scheduled:
         return [Wait("start", pending, mailing.starts_at)]
     if mailing.status not in OPEN or not pending:

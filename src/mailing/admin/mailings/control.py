@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access.roles import Role
 from mailing.admin.door import needs
 from mailing.admin.language import number
+from mailing.admin.mailings.form import revision_of
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.errors import Conflict, Invalid
@@ -35,13 +36,16 @@ REFUSALS: dict[str, Callable[[Status], object]] = {
 class ControlPages(Controller):
     path = "/mailings/{mailing_id:int}"
 
-    @get(["/pause", "/resume", "/cancel", "/resend-failed", "/delete"], guards=SENDER)
+    @get(["/pause", "/resume", "/resend-failed"], guards=SENDER)
     async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
-        action = request.url.path.rstrip("/").rpartition("/")[2]
         mailing = await MailingRepository(session=session).existing(mailing_id)
-        await _refuse(session, mailing, action=action)
-        counts = await line(session, mailing_id)
-        return page(request, "mailings/confirm.html", action=action, mailing=mailing, counts=counts)
+        return await _confirm_page(request, session, mailing)
+
+    @get(["/cancel", "/delete"], guards=[needs(Role.EDITOR)])
+    async def ask_end(self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id) -> Response[str]:
+        mailing = await MailingRepository(session=session).existing(mailing_id)
+        _refuse_end(viewer, mailing)
+        return await _confirm_page(request, session, mailing)
 
     @post("/pause", guards=SENDER, status_code=303)
     async def pause(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
@@ -54,8 +58,9 @@ class ControlPages(Controller):
         await actions.resume(session, mailing_id, by=caller)
         return _done(viewer, mailing_id, notice=viewer.gettext("The mailing goes on."))
 
-    @post("/cancel", guards=SENDER, status_code=303)
+    @post("/cancel", guards=[needs(Role.EDITOR)], status_code=303)
     async def cancel(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
+        _refuse_end(viewer, await MailingRepository(session=session).locked(mailing_id))
         _, count = await actions.cancel(session, mailing_id, by=caller)
         one = viewer.ngettext("Cancelled: %(n)s message is not sent.", "Cancelled: %(n)s messages are not sent.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
@@ -66,8 +71,9 @@ class ControlPages(Controller):
         one = viewer.ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
 
-    @post("/delete", guards=SENDER, status_code=303)
+    @post("/delete", guards=[needs(Role.EDITOR)], status_code=303)
     async def delete(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
+        _refuse_end(viewer, await MailingRepository(session=session).locked(mailing_id))
         count = await editing.remove(session, mailing_id, by=caller)
         one = viewer.ngettext("Deleted: %(n)s message is not sent.", "Deleted: %(n)s messages are not sent.", count)
         return seen_other("/admin/mailings", notice=_counted(viewer, one, count))
@@ -82,14 +88,28 @@ class ControlPages(Controller):
     async def test(
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
-        phone = (await form(request)).get("phone", "")
+        sent = await form(request)
+        phone, read = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
         try:
-            await actions.test(session, mailing_id, phone=check({"phone": phone}, TestIn).phone, by=caller)
+            await actions.test(session, mailing_id, phone=check({"phone": phone}, TestIn).phone, read=read, by=caller)
         except (Invalid, Conflict) as refused:
             mailing = await MailingRepository(session=session).existing(mailing_id)
             errors = {"phone": _told(viewer, refused)}
             return page(request, "mailings/test.html", status=400, mailing=mailing, phone=phone, errors=errors)
         return _done(viewer, mailing_id, notice=viewer.gettext("The test is on its way."))
+
+
+def _refuse_end(viewer: Viewer, mailing: Mailing) -> None:
+    """An editor ends drafts only; the row is locked where it is done, so none is released meanwhile."""
+    if not viewer.may("sender"):
+        rules.refuse_editors_end(Status(mailing.status))
+
+
+async def _confirm_page(request: Browser, session: AsyncSession, mailing: Mailing) -> Response[str]:
+    action = request.url.path.rstrip("/").rpartition("/")[2]
+    await _refuse(session, mailing, action=action)
+    counts = await line(session, mailing.id)
+    return page(request, "mailings/confirm.html", action=action, mailing=mailing, counts=counts)
 
 
 async def _refuse(session: AsyncSession, mailing: Mailing, *, action: str) -> None:

@@ -1,5 +1,6 @@
 """A mailing as a form has it: every field as it was typed, times in the zone that stands beside them."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 from zoneinfo import ZoneInfo
@@ -12,7 +13,7 @@ from mailing.admin.pages import fields
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing
-from mailing.mailings.rules import Status
+from mailing.mailings.rules import AHEAD
 from mailing.mailings.schemas import MailingIn
 from mailing.parsing import check
 from mailing.zones import known_zone, zone_named
@@ -20,7 +21,6 @@ from mailing.zones import known_zone, zone_named
 LASTS = timedelta(days=1)
 FORM_BYTES = 256 * 1024  # 100 tags of 100 letters, each letter written as up to 12 bytes, and the text
 FORM_FIELDS = 250
-AT_ONCE = "at_once"  # the field of an error: this user's mailings may not begin at once
 
 
 class Entered(Struct, frozen=True):
@@ -85,11 +85,17 @@ async def entered(request: Request[Any, Any, Any]) -> Entered:
     )
 
 
+def revision_of(sent: Mapping[str, str]) -> int:
+    """The revision that the page showed; 0, which no mailing has, where the form does not say."""
+    given = sent.get("revision", "")
+    return int(given) if given.isdecimal() and len(given) < 10 else 0
+
+
 def mailing_of(entered: Entered, *, now: datetime, stored: Mailing | None = None) -> MailingIn:
     """Raises Invalid, with the API's field names. What was not touched stays as it is stored, to the second."""
     if not known_zone(entered.zone):
         raise Invalid(FieldError("zone", "must be a time zone"))
-    begun = stored is not None and stored.status != Status.scheduled
+    begun = stored is not None and stored.status not in AHEAD
     starts_at = None if begun else entered.starts_at or now
     window = {"start": entered.window_start, "end": entered.window_end}
     value: dict[str, object] = {
@@ -126,7 +132,6 @@ def sentences(viewer: Viewer, refused: Invalid) -> dict[str, str]:
     rules = {
         "text": viewer.gettext("Enter a text of 1 to 1,600 characters."),
         "starts_at": viewer.gettext("Enter the start as a date and a time that exist in this time zone."),
-        AT_ONCE: viewer.gettext("Enter a start that lies ahead: to begin at once is for a sender."),
         "ends_at": viewer.gettext("Enter an end that lies ahead and after the start, as a date and a time."),
         "zone": viewer.gettext("Enter a time zone by its name, such as Europe/Moscow."),
         "window_start": viewer.gettext("Enter two different times of day, or none to send at any hour."),
@@ -134,7 +139,7 @@ def sentences(viewer: Viewer, refused: Invalid) -> dict[str, str]:
         "operator_codes": viewer.gettext("Choose up to 100 operator codes, three digits each."),
     }
     names = {_name(error.field) for error in refused.errors}
-    return {"starts_at" if name == AT_ONCE else name: rule for name, rule in rules.items() if name in names}
+    return {name: rule for name, rule in rules.items() if name in names}
 
 
 def _name(field: str) -> str:

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from litestar import Controller, Request, Response, get, post
-from litestar.exceptions import PermissionDeniedException
 from litestar.params import FromQuery, QueryParameter
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,16 +11,16 @@ from mailing.access.roles import Role
 from mailing.admin.door import needs
 from mailing.admin.mailings import repository
 from mailing.admin.mailings.chart import chart
-from mailing.admin.mailings.form import AT_ONCE, FORM_BYTES, Entered, entered, mailing_of, sentences
+from mailing.admin.mailings.form import FORM_BYTES, Entered, entered, mailing_of, sentences
 from mailing.admin.pages import page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
-from mailing.errors import FieldError, Invalid
+from mailing.errors import Invalid
 from mailing.mailings import editing, rules
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import Preview, preview
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.rules import Status
-from mailing.mailings.schemas import MailingIn
+from mailing.mailings.schemas import MailingOut
 from mailing.mailings.segments import segments_of
 from mailing.web import MAX_ID, Caller, Id, Session
 from mailing.zones import zone_names
@@ -73,11 +72,11 @@ class MailingPages(Controller):
     async def create(self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
         fields = await entered(request)
         try:
-            data = await wanted(session, viewer, fields)
-            created = await editing.create(session, data, by=caller)
+            data = mailing_of(fields, now=await database_now(session))
+            created = await (editing.create if viewer.may("sender") else editing.create_draft)(session, data, by=caller)
         except Invalid as refused:
             return await form_page(request, session, fields, errors=sentences(viewer, refused))
-        return seen_other(f"/admin/mailings/{created.id}", notice=viewer.gettext("The mailing is stored."))
+        return done(viewer, created, viewer.gettext("The mailing is stored."))
 
     @get("/{mailing_id:int}/edit", guards=[needs(Role.EDITOR)])
     async def show_edit(
@@ -93,11 +92,12 @@ class MailingPages(Controller):
         fields = await entered(request)
         mailing = editable(viewer, await MailingRepository(session=session).locked(mailing_id))
         try:
-            data = await wanted(session, viewer, fields, stored=mailing)
-            await editing.edit(session, mailing_id, asdict(data), by=caller)
+            data = mailing_of(fields, now=await database_now(session), stored=mailing)
+            edit = editing.edit if viewer.may("sender") else editing.edit_unreleased
+            changed = await edit(session, mailing_id, asdict(data), by=caller)
         except Invalid as refused:
             return await form_page(request, session, fields, mailing=mailing, errors=sentences(viewer, refused))
-        return seen_other(f"/admin/mailings/{mailing_id}", notice=viewer.gettext("The mailing is changed."))
+        return done(viewer, changed, viewer.gettext("The mailing is changed."))
 
     @post("/plan", guards=[needs(Role.EDITOR)], status_code=200)
     async def show_plan(
@@ -109,7 +109,7 @@ class MailingPages(Controller):
         errors: dict[str, str] = {}
         plan: Preview | None = None
         try:
-            data = await wanted(session, viewer, fields, stored=mailing)
+            data = mailing_of(fields, now=await database_now(session), stored=mailing)
             plan = await preview(session, data, mailing_id=mailing_id)
         except Invalid as refused:
             errors = sentences(viewer, refused)
@@ -122,18 +122,16 @@ def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
     """Raises where its status, or the role, forbids it."""
     status = Status(mailing.status)
     rules.refuse_edit_of_closed(status)
-    if status is not Status.scheduled and not viewer.may("sender"):
-        raise PermissionDeniedException("A mailing that has begun is changed by a sender.")
+    if not viewer.may("sender"):
+        rules.refuse_editors_change(status)
     return mailing
 
 
-async def wanted(session: AsyncSession, viewer: Viewer, fields: Entered, *, stored: Mailing | None = None) -> MailingIn:
-    """Raises Invalid; an editor's mailing lies ahead, because to start one is a sender's."""
-    now = await database_now(session)
-    data = mailing_of(fields, now=now, stored=stored)
-    if data.starts_at <= now and not viewer.may("sender"):
-        raise Invalid(FieldError(AT_ONCE, "must lie ahead"))
-    return data
+def done(viewer: Viewer, mailing: MailingOut, notice: str) -> Response[None]:
+    """The notice of a draft says what it waits for."""
+    if mailing.status is Status.draft:
+        notice = viewer.gettext("The draft is stored. Nothing is sent before a sender releases it.")
+    return seen_other(f"/admin/mailings/{mailing.id}", notice=notice)
 
 
 async def form_page(
@@ -152,7 +150,7 @@ async def form_page(
         status=400 if errors else 200,
         fields=fields,
         mailing=mailing,
-        begun=mailing is not None and mailing.status != Status.scheduled,
+        begun=mailing is not None and mailing.status not in rules.AHEAD,
         errors=errors or {},
         tags=choices.tags,
         operator_codes=choices.operator_codes,

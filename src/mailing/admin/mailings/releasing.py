@@ -1,0 +1,89 @@
+"""`/admin/mailings/{id}/release`: what exactly a sender would release, and the release of it."""
+
+from typing import Any
+
+from litestar import Controller, Request, Response, get, post
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access.roles import Role
+from mailing.admin.door import needs
+from mailing.admin.mailings.chart import chart
+from mailing.admin.mailings.form import revision_of
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.viewer import CurrentViewer
+from mailing.errors import Conflict
+from mailing.mailings import releasing, rules
+from mailing.mailings.models import Mailing
+from mailing.mailings.preview import preview
+from mailing.mailings.repository import MailingRepository, Released, database_now, last_release
+from mailing.mailings.rules import Status
+from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
+from mailing.restoration.repository import resumed_since
+from mailing.web import Caller, Id, Session
+
+Browser = Request[Any, Any, Any]
+
+
+class ReleasePages(Controller):
+    path = "/mailings/{mailing_id:int}/release"
+
+    @get("/", guards=[needs(Role.SENDER)])
+    async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[Any]:
+        mailing = await MailingRepository(session=session).existing(mailing_id)
+        rules.refuse_release(Status(mailing.status), ends_at=mailing.ends_at, now=await database_now(session))
+        if mailing.status != Status.draft:
+            return seen_other(f"/admin/mailings/{mailing_id}")
+        return await _release_page(request, session, mailing)
+
+    @post("/", guards=[needs(Role.SENDER)], status_code=303)
+    async def release(
+        self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
+    ) -> Response[Any]:
+        """Of what the page showed: where it was changed meanwhile, the page shows what it is now."""
+        read = revision_of(await form(request))
+        try:
+            released = await releasing.release(session, mailing_id, read=read, by=caller)
+        except Conflict as refused:
+            mailing = await MailingRepository(session=session).existing(mailing_id)
+            if mailing.content_revision == read or mailing.status != Status.draft:
+                raise
+            return await _release_page(request, session, mailing, problem=str(refused))
+        begun = released.status == Status.running
+        notice = viewer.gettext("Released: sending begins.") if begun else viewer.gettext("Released.")
+        return seen_other(f"/admin/mailings/{mailing_id}", notice=notice)
+
+
+async def _release_page(
+    request: Browser, session: AsyncSession, mailing: Mailing, *, problem: str = ""
+) -> Response[str]:
+    plan = await preview(session, _as_given(mailing), mailing_id=mailing.id)
+    last = await last_release(session, mailing.id)
+    return page(
+        request,
+        "mailings/release.html",
+        status=409 if problem else 200,
+        problem=problem,
+        mailing=MailingOut.of(mailing),
+        begins_at_once=mailing.starts_at <= await database_now(session),
+        resumed_at=await resumed_since(session, mailing.created_at),
+        last=last,
+        changed=_changed(mailing, last) if last else [],
+        plan=plan,
+        sms=plan.sms,
+        chart=chart(plan.hours),
+        errors={},
+        said=False,
+    )
+
+
+def _as_given(mailing: Mailing) -> MailingIn:
+    window = mailing.window
+    hours = LocalWindowIn(f"{window.start:%H:%M}", f"{window.end:%H:%M}") if window else None
+    chosen = Filter(mailing.tags, mailing.operator_codes)
+    return MailingIn(mailing.text, mailing.starts_at, mailing.ends_at, chosen, hours)
+
+
+def _changed(mailing: Mailing, last: Released) -> list[str]:
+    """The names of what differs; the hours' two ends as one."""
+    names = [name for name in last.__struct_fields__ if getattr(last, name) != getattr(mailing, name)]
+    return [name for name in names if name != "window_end" or "window_start" not in names]

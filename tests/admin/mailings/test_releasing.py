@@ -1,0 +1,244 @@
+"""Who may do what with a mailing in which state, and what a sender sees before the release."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from admin.conftest import SignedIn
+from admin.mailings.test_pages import form
+from admin.reading import words
+from mailing.access.roles import Role
+from mailing.mailings.rules import Status
+from rows import add_client, add_mailing, add_messages, run, value
+
+PHONE = "79161234567"
+EDITORS = {Role.EDITOR, Role.SENDER, Role.ADMIN}
+SENDERS = {Role.SENDER, Role.ADMIN}
+BEGUN = {Status.running, Status.paused}
+CLOSED = {Status.finished, Status.cancelled}
+
+# By action: who may, by status; what it leads to where that is not the same status. What is in no set is refused.
+Way = tuple[set[Role], str]
+WAYS: Mapping[str, Mapping[Status, Way]] = {
+    "edit": {
+        Status.draft: (EDITORS, "draft"),
+        Status.scheduled: (EDITORS, "scheduled"),  # "draft" for the editor, see below
+        Status.running: (SENDERS, "running"),
+        Status.paused: (SENDERS, "paused"),
+    },
+    "release": {
+        Status.draft: (SENDERS, "scheduled"),
+        Status.scheduled: (SENDERS, "scheduled"),
+        Status.running: (SENDERS, "running"),
+        Status.paused: (SENDERS, "paused"),
+    },
+    "pause": {Status.running: (SENDERS, "paused"), Status.paused: (SENDERS, "paused")},
+    "resume": {Status.running: (SENDERS, "running"), Status.paused: (SENDERS, "running")},
+    "cancel": {
+        Status.draft: (EDITORS, "cancelled"),
+        **dict.fromkeys((Status.scheduled, *BEGUN, Status.cancelled), (SENDERS, "cancelled")),
+    },
+    "delete": {
+        Status.draft: (EDITORS, "cancelled"),
+        **dict.fromkeys((Status.scheduled, *BEGUN, Status.cancelled), (SENDERS, "cancelled")),
+        Status.finished: (SENDERS, "finished"),
+    },
+    "resend-failed": {
+        Status.running: (SENDERS, "running"),
+        Status.paused: (SENDERS, "paused"),
+        Status.finished: (SENDERS, "running"),
+    },
+    "test": {status: (SENDERS, status.value) for status in Status if status is not Status.cancelled},
+    "resolve": {
+        Status.running: (SENDERS, "running"),
+        Status.paused: (SENDERS, "paused"),
+        Status.finished: (SENDERS, "running"),
+    },
+}
+
+
+async def act(browser: httpx.AsyncClient, action: str, mailing_id: int, messages: list[int]) -> httpx.Response:
+    if action == "resolve":
+        return await browser.post(f"/admin/messages/{messages[0]}/resolve", data={"as": "pending"})
+    data: dict[str, dict[str, Any]] = {
+        "edit": form(text="Changed"),
+        "release": {"revision": "1"},
+        "test": {"phone": PHONE, "revision": "1"},
+    }
+    return await browser.post(f"/admin/mailings/{mailing_id}/{action}", data=data.get(action, {}))
+
+
+async def snapshot(engine: AsyncEngine, mailing_id: int) -> list[Any]:
+    """The mailing with its messages, and how many tests there are."""
+    statement = """
+        SELECT to_jsonb(g), (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM message m WHERE m.mailing_id = g.id),
+            (SELECT count(*) FROM mailing WHERE test_of IS NOT NULL)
+        FROM mailing g WHERE g.id = :id"""
+    return list((await run(engine, statement, id=mailing_id))[0])
+
+
+@pytest.mark.parametrize("action", WAYS)
+async def test_each_role_may_in_each_state_what_the_table_says_and_nothing_else_changes_anything(
+    engine: AsyncEngine, signed_in: SignedIn, action: str
+) -> None:
+    client_id = await add_client(engine, phone=PHONE)
+    for role in Role:
+        browser = await signed_in(role)
+        for status in Status:
+            mailing_id = await add_mailing(engine, status=status)
+            begun = status not in {Status.draft, Status.scheduled}
+            sent = ["unknown", "failed"] if begun else []
+            messages = await add_messages(engine, mailing_id, sent, first_client=client_id) if begun else [0, 0]
+            before = await snapshot(engine, mailing_id)
+            answer = await act(browser, action, mailing_id, messages)
+            after = await snapshot(engine, mailing_id)
+            may, leads_to = WAYS[action].get(status, (set(), ""))
+            case = (role, status, answer.status_code)
+            if role not in may:
+                assert answer.status_code in {400, 403, 404, 409}, case
+                assert role in SENDERS or status in CLOSED or action == "resolve" or answer.status_code == 403, case
+                assert after == before, case
+                continue
+            withdrawn = (action, role, status) == ("edit", Role.EDITOR, Status.scheduled)
+            assert (answer.status_code, after[0]["status"]) == (303, "draft" if withdrawn else leads_to), case
+
+
+async def test_no_editor_s_way_leads_to_a_mailing_that_is_sent(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    """The start has passed, or is left empty: nothing begins, whatever an editor creates, duplicates or changes."""
+    editor = await signed_in(Role.EDITOR)
+    yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M}"
+    for start in ("", yesterday):
+        assert (await editor.post("/admin/mailings/new", data=form(starts_at=start))).status_code == 303
+    scheduled = await add_mailing(engine, status="scheduled")
+    for start in ("", yesterday):
+        answer = await editor.post(f"/admin/mailings/{scheduled}/edit", data=form(starts_at=start))
+        assert answer.status_code == 303
+    assert await run(engine, "SELECT DISTINCT status, launched_at FROM mailing") == [("draft", None)]
+    assert await value(engine, "SELECT count(*) FROM procrastinate_jobs") == 0
+
+
+async def test_the_editor_reads_what_a_draft_waits_for_and_the_sender_finds_the_release(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    mailing_id = await add_mailing(engine, status="draft")
+    editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
+    for browser in (editor, sender):
+        assert "waits for its release" in words(await browser.get("/admin/mailings?status=draft"))
+        assert "waits for its release" in words(await browser.get("/admin/"))
+        assert "A sender's release: nothing is sent before it" in words(
+            await browser.get(f"/admin/mailings/{mailing_id}")
+        ).replace("&#39;", "'")
+    release = f'href="/admin/mailings/{mailing_id}/release"'
+    assert release not in (await editor.get(f"/admin/mailings/{mailing_id}")).text
+    assert release in (await sender.get(f"/admin/mailings/{mailing_id}")).text
+    for end in ("cancel", "delete", "edit"):
+        assert f'/{mailing_id}/{end}"' in (await editor.get(f"/admin/mailings/{mailing_id}")).text
+
+
+async def test_a_sender_reads_text_times_hours_filter_and_recipients_before_the_release(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    await add_client(engine, tag="vip")
+    editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
+    await editor.post("/admin/mailings/new", data=form(text="Read <me>", tags=["vip"], operator_codes=["916"]))
+    mailing_id = await value(engine, "SELECT id FROM mailing")
+    asked = await sender.get(f"/admin/mailings/{mailing_id}/release")
+    shown = words(asked)
+    for part in ("Read &lt;me&gt;", "vip", "916", "09:00\u201321:00", "Sending begins at", "Recipients 1 "):
+        assert part in shown
+    assert "Changed since" not in shown
+    revision = re.search(r'name="revision" value="(\d+)"', asked.text)
+    assert revision
+    answer = await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": revision[1]})
+    assert answer.status_code == 303
+    row = (await run(engine, "SELECT status, released_revision, released_by FROM mailing"))[0]
+    assert tuple(row) == ("scheduled", 1, "user 2 (sender)")
+
+
+async def test_what_was_changed_while_the_sender_read_is_not_released_but_shown(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    mailing_id = await add_mailing(engine, status="draft", text="Old words")
+    editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
+    await editor.post(f"/admin/mailings/{mailing_id}/edit", data=form(text="New words"))
+    for read in ({"revision": "1"}, {}, {"revision": "1.0"}, {"revision": "9" * 30}, {"revision": "-2"}):
+        refused = words(await sender.post(f"/admin/mailings/{mailing_id}/release", data=read), 409)
+        assert "was changed after you read it" in refused
+        assert "New words" in refused
+    assert await value(engine, "SELECT status FROM mailing") == "draft"
+    assert (await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": "2"})).status_code == 303
+
+
+async def test_the_sender_sees_what_was_changed_since_the_last_release(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    mailing_id = await add_mailing(engine, status="scheduled", text="Old words")
+    editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
+    path = f"/admin/mailings/{mailing_id}"
+    assert "A change withdraws the release by tests" in words(await editor.get(f"{path}/edit"))
+    answer = await editor.post(f"{path}/edit", data=form(text="New words", tags=["vip"]))
+    assert answer.status_code == 303
+    shown = words(await sender.get(f"{path}/release"))
+    assert "Changed since tests released it" in shown
+    changes = shown.partition("Changed since")[2].partition("The mailing")[0]
+    for part in ("Text Old words", "Tags all vip", "Local hours at any hour 09:00\u201321:00", "Start", "End"):
+        assert part in changes
+    assert "Operator codes" not in changes
+
+
+async def test_a_draft_whose_end_has_passed_says_that_it_needs_a_later_one(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    mailing_id = await add_mailing(engine, status="draft")
+    await run(engine, "UPDATE mailing SET starts_at = now() - interval '2 h', ends_at = now() - interval '1 h'")
+    sender = await signed_in(Role.SENDER)
+    shown = await sender.get(f"/admin/mailings/{mailing_id}")
+    assert "its end has passed" in words(shown)
+    assert f"/admin/mailings/{mailing_id}/release" not in shown.text
+    assert "set a later end" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"), 409)
+    assert "set a later end" in words(
+        await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": "1"}), 409
+    )
+
+
+async def test_a_release_and_an_editor_s_change_at_once_never_release_what_nobody_read(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
+    for _ in range(10):
+        mailing_id = await add_mailing(engine, status="draft", text="Read")
+        path = f"/admin/mailings/{mailing_id}"
+        released, _ = await asyncio.gather(
+            sender.post(f"{path}/release", data={"revision": "1"}),
+            editor.post(f"{path}/edit", data=form(text="Never read")),
+        )
+        assert released.status_code in {303, 409}
+        row = (await run(engine, "SELECT status, text FROM mailing WHERE id = :id", id=mailing_id))[0]
+        assert tuple(row) == ("draft", "Never read")
+
+
+async def test_a_draft_from_before_a_restore_says_that_it_may_have_been_sent(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    mailing_id = await add_mailing(engine, status="draft")
+    sender = await signed_in(Role.SENDER)
+    assert "restored from a backup" not in words(await sender.get(f"/admin/mailings/{mailing_id}/release"))
+    await run(engine, "INSERT INTO restoration (place, finished_at) VALUES ('here', now())")
+    assert "restored from a backup" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"))
+
+
+async def test_a_test_goes_out_with_the_words_that_the_sender_saw(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    await add_client(engine, phone=PHONE)
+    mailing_id = await add_mailing(engine, status="draft")
+    editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
+    await editor.post(f"/admin/mailings/{mailing_id}/edit", data=form(text="New words"))
+    path, seen = f"/admin/mailings/{mailing_id}/test", {"phone": PHONE, "revision": "1"}
+    assert "was changed after you read it" in words(await sender.post(path, data=seen), 400)
+    assert await value(engine, "SELECT count(*) FROM mailing") == 1
+    assert (await sender.post(path, data=seen | {"revision": "2"})).status_code == 303

@@ -1,0 +1,137 @@
+"""No call without a release of exactly the words that it carries, whatever editors and senders do at once."""
+
+import asyncio
+import random
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mailing.db import transaction
+from mailing.errors import Conflict, Forbidden
+from mailing.mailings import actions, editing, releasing
+from mailing.mailings.repository import MailingRepository, needs
+from mailing.mailings.rules import Status
+from mailing.mailings.schemas import MailingIn
+from mailing.parsing import check
+from mailing.sending.plan import plan_mailing
+from mailing.settings import Settings
+from mailings.asking import body, in_hours
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+EDITOR, SENDER = "user 1 (editor)", "user 2 (sender)"
+MAILINGS = 6
+ROUNDS = 40
+
+# Every claim took words that a release of its mailing covers, and clients that were selected by one.
+_UNRELEASED = """
+    SELECT m.id FROM message m WHERE m.attempt_no > 0 AND NOT EXISTS (
+        SELECT FROM mailing_release r WHERE r.mailing_id = m.mailing_id AND r.text_revision = m.text_revision)
+    UNION ALL
+    SELECT m.id FROM message m WHERE NOT EXISTS (SELECT FROM mailing_release r WHERE r.mailing_id = m.mailing_id)"""
+
+
+@dataclass
+class Office:
+    """An editor and a sender at the same mailings. `seen`: the words that were released, as the sender read them."""
+
+    campaign: Campaign
+    rng: random.Random
+    mailings: list[int] = field(default_factory=list)
+    seen: dict[int, set[str]] = field(default_factory=dict)
+    written: int = 0
+
+    def words(self) -> str:
+        self.written += 1
+        return f"words {self.written}"
+
+    async def draft(self) -> None:
+        async with transaction(self.campaign.sessions) as session:
+            data = check(body(text=self.words(), starts_at=in_hours(-1)), MailingIn)
+            mailing = await editing.create_draft(session, data, by=EDITOR)
+        self.mailings.append(mailing.id)
+        self.seen[mailing.id] = set()
+
+    async def editor(self) -> None:
+        while self.rng.random() > 1 / ROUNDS:
+            change = {"text": self.words()} if self.rng.random() < 0.7 else {"ends_at": later(self.written)}
+            with suppress(Conflict, Forbidden):  # it has begun, or is over
+                async with transaction(self.campaign.sessions) as session:
+                    await editing.edit_unreleased(session, self.rng.choice(self.mailings), change, by=EDITOR)
+
+    async def sender(self) -> None:
+        while self.rng.random() > 1 / ROUNDS:
+            mailing_id = self.rng.choice(self.mailings)
+            with suppress(Conflict):  # changed meanwhile, or over
+                await self.rng.choice([self.release, self.release, self.reword, self.pause_and_resume])(mailing_id)
+
+    async def release(self, mailing_id: int) -> None:
+        """Of what was read in a transaction before."""
+        async with transaction(self.campaign.sessions) as session:
+            read = await MailingRepository(session=session).existing(mailing_id)
+        async with transaction(self.campaign.sessions) as session:
+            await releasing.release(session, mailing_id, read=read.content_revision, by=SENDER)
+        self.seen[mailing_id].add(read.text)
+
+    async def reword(self, mailing_id: int) -> None:
+        """Of a draft it is no release."""
+        words = self.words()
+        async with transaction(self.campaign.sessions) as session:
+            edited = await editing.edit(session, mailing_id, {"text": words}, by=SENDER)
+        if edited.status is not Status.draft:
+            self.seen[mailing_id].add(words)
+
+    async def pause_and_resume(self, mailing_id: int) -> None:
+        for action in (actions.pause, actions.resume):
+            async with transaction(self.campaign.sessions) as session:
+                await action(session, mailing_id, by=SENDER)
+
+    async def all_released(self) -> None:
+        for mailing_id in self.mailings:
+            with suppress(Conflict):  # it is over
+                await self.release(mailing_id)
+
+
+def later(n: int) -> datetime:
+    return check(body(ends_at=in_hours(24 + n)), MailingIn).ends_at
+
+
+async def test_no_call_carries_words_that_were_not_released(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(60)
+    office = Office(campaign, random.Random(14))  # noqa: S311 - to be repeated
+    for _ in range(MAILINGS):
+        await office.draft()
+    async with working(settings):
+        await asyncio.gather(office.editor(), office.editor(), office.sender(), office.sender())
+        await office.all_released()
+        for mailing_id in office.mailings:
+            assert (await campaign.finished(mailing_id))["sent"] == 60
+    texts = {item["id"]: item["text"] for item in await sandbox.ledger()}
+    mailing_of = dict(tuple(row) for row in await campaign.rows("SELECT id, mailing_id FROM message"))
+    assert [id_ for id_, text in texts.items() if text not in office.seen[mailing_of[id_]]] == []
+    assert await campaign.rows(_UNRELEASED) == []
+
+
+async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    """It was scheduled, and the job for its start was enqueued; an editor changed it before that job ran."""
+    await campaign.clients(3)
+    mailing_id = await campaign.mailing(starts_in_s=600)
+    async with transaction(campaign.sessions) as session:
+        await editing.edit_unreleased(session, mailing_id, {"text": "unread"}, by=EDITOR)
+    past = "UPDATE mailing SET starts_at = now() - interval '1 h' RETURNING id"
+    await campaign.rows(past)
+    await campaign.rows("UPDATE procrastinate_jobs SET scheduled_at = now() RETURNING id")
+    await plan_mailing(campaign.sessions, mailing_id)
+    async with transaction(campaign.sessions) as session:
+        assert await needs(session) == []
+    async with working(settings):
+        other = await campaign.mailing()
+        await campaign.finished(other)  # the jobs before it have run
+        assert await campaign.counts(mailing_id) == {}
+        async with transaction(campaign.sessions) as session:
+            await releasing.release(session, mailing_id, read=2, by=SENDER)
+        assert await campaign.finished(mailing_id) == {"planned": 3, "sent": 3}
+    assert {item["text"] for item in await sandbox.ledger()} == {"hello", "unread"}
