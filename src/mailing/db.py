@@ -65,17 +65,17 @@ class Base(BasicAttributes, DeclarativeBase):
     pass
 
 
-def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60) -> AsyncEngine:
+def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60, wait_s: float = 2) -> AsyncEngine:
     """A pool of its own for each process; a request that finds it empty for 2 s is answered 503, not kept waiting.
 
-    No statement takes longer than `limit_s`, except through `driver`.
+    No statement takes longer than `limit_s`, except through `driver`. `wait_s` bounds the waiting for a connection.
     """
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),
         pool_size=pool_size,
         max_overflow=0,
         hide_parameters=True,  # phones and texts are among them
-        pool_timeout=2,
+        pool_timeout=wait_s,
         connect_args=connections.arguments(application, limit_s=limit_s),
     )
     connections.watch(engine)

@@ -1,18 +1,23 @@
 """Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
 
-from mailing import crashpoints, idempotency, queue
+from collections.abc import Collection, Iterator
+
+from mailing import crashpoints, idempotency
 from mailing.db import Sessions, transaction
 from mailing.gateway.repository import forget_old_calls
 from mailing.log import count, get
-from mailing.mailings.repository import needs
+from mailing.mailings.repository import Needs, closed_unsettled, needs
 from mailing.messages.leases import EVER, nothing_lost_before, reclaim_lost
 from mailing.messages.pace import forget_old_minutes
+from mailing.queue import CONTINUED
 from mailing.restoration.repository import restored
 from mailing.sending.next_step import Policy
+from mailing.waking import Wake, defer_all, ready
 
 logger = get(__name__)
 
 RECLAIM = 1000
+AT_ONCE = 500  # mailings
 FORGET = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
@@ -26,10 +31,11 @@ class Leases:
     since = EVER
 
 
-async def sweep(sessions: Sessions, policy: Policy, leases: Leases) -> int:
+async def sweep(sessions: Sessions, policy: Policy, leases: Leases, active: Collection[int] = ()) -> int:
     """Cheap when there is nothing to do: one probe of an index for each open mailing.
 
-    A restored database is left alone: whoever resumes there wakes everything. Returns how many leases were reclaimed.
+    A restored database is left alone: whoever resumes there wakes everything. `active` are mailings that this very
+    process is sending. Returns how many leases were reclaimed.
     """
     async with transaction(sessions) as session:
         if await restored(session):
@@ -38,19 +44,38 @@ async def sweep(sessions: Sessions, policy: Policy, leases: Leases) -> int:
     async with transaction(sessions) as session:
         await forget_old_calls(session)
         await forget_old_minutes(session, FORGET)
-        for found in await needs(session):
-            if found.plan:
-                await queue.defer(session, "plan_mailing", mailing_id=found.mailing_id)
-            if found.send:  # in the order of plan_mailing, so that neither waits for the other's half
-                await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
-            if found.openings:
-                await queue.defer(session, "settle_mailing", mailing_id=found.mailing_id)
+    await _wake(sessions, active)
     async with transaction(sessions) as session:
         await idempotency.forget_old(session, count=FORGET)
     if reclaimed:
         count(reclaimed=reclaimed)
         logger.warning("leases reclaimed", messages=reclaimed)
     return reclaimed
+
+
+async def _wake(sessions: Sessions, active: Collection[int]) -> None:
+    """Mailings with work but without a job that waits to be taken. In slices: thousands may begin in one second."""
+    async with transaction(sessions) as session:
+        standing = await ready(session) | {("send_mailing", mailing_id) for mailing_id in active}
+        closed = await closed_unsettled(session, count=AT_ONCE)
+        await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
+    after: int | None = 0
+    while after is not None:
+        async with transaction(sessions) as session:
+            found = await needs(session, after=after, count=AT_ONCE)
+            wakes = [wake for each in found for wake in _wakes(each)]
+            await defer_all(session, [wake for wake in wakes if (wake.task, wake.args["mailing_id"]) not in standing])
+        after = found[-1].mailing_id if len(found) == AT_ONCE else None
+
+
+def _wakes(found: Needs) -> Iterator[Wake]:
+    """In the order of plan_mailing, so that neither waits for the other's half."""
+    if found.plan:
+        yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
+    if found.send:
+        yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
+    if found.openings:
+        yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
 async def _reclaim(sessions: Sessions, policy: Policy, leases: Leases) -> int:
