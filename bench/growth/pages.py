@@ -14,6 +14,7 @@ from mailing.messages.calls import recent_calls
 from mailing.messages.leases import Repeat, reclaim_lost
 from mailing.messages.reading import message_story, messages_of, messages_of_client
 from mailing.messages.states import Status
+from mailing.sending.sweep import AT_ONCE
 from mailing.statistics import repository as statistics
 
 LAST = 2**62
@@ -42,7 +43,7 @@ def readings(mailing_id: int, reads: Reads, *, deep: int) -> Mapping[str, Readin
         "events of a mailing, last page": lambda s: story(s, "mailing_id", mailing_id, after=late, limit=LIMIT),
         "events of a client": lambda s: story(s, "client_id", deep, after=Place(), limit=LIMIT),
         "the newest calls": recent_calls,
-        "the sweep's look": needs,
+        "the sweep's look": lambda s: needs(s, after=0, count=AT_ONCE),
         "the sweep's lost leases": lambda s: reclaim_lost(
             s, Repeat(hold=False, base_s=5, max_s=600), since=datetime.now(UTC) - LATELY, count=1000
         ),

@@ -109,7 +109,7 @@ class Base(BasicAttributes, DeclarativeBase):
 def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60, wait_s: float = 2) -> AsyncEngine:
     """A pool of its own for each process; a request that finds it empty for `wait_s` is answered 503.
 
-    No statement takes longer than `limit_s`, except through `driver`.
+    No statement takes longer than `limit_s`, except through `driver`. `wait_s` bounds the waiting for a connection.
     """
     engine = create_async_engine(
         make_url(url).set(drivername="postgresql+asyncpg"),

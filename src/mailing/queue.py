@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import procrastinate
@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from mailing import crashpoints, log, tracing
 from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S, pins
+from mailing.fetching import FetchingWorker
 from mailing.ticks import Ticks
 
 logger = log.get(__name__)
@@ -33,10 +34,31 @@ Handler = Callable[..., Awaitable[None]]
 Connection = psycopg.AsyncConnection[Any]
 Cursor = psycopg.AsyncCursor[dict[str, Any]]
 
+# Each has a limit of its own, so that none waits for another's jobs (decision 25). COMMON is for what has no queue, and
+# for what processes enqueue that began before their update.
+COMMON: Final = "mailing"
+QUEUES: Final = {
+    "plan_mailing": "planning",
+    "send_mailing": "sending",
+    "settle_mailing": "settling",
+    "sweep": "upkeep",
+    "uploads": "upkeep",
+    "report": "reporting",
+    "import_upload": "importing",
+    "audit": "housekeeping",
+    "retention": "housekeeping",
+}
+CONTINUED: Final = -1  # the priority of a mailing that has had a turn: behind those that wait for their first
+
+
+def queue_of(task: str) -> str:
+    return QUEUES.get(task, COMMON)
+
+
 # A queued twin makes the job unnecessary; NOT EXISTS keeps the usual twin out of the server's error log.
 _DEFER = text("""
     SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
-        'mailing', CAST(:task AS text), CAST(:priority AS int), NULL, CAST(:queueing_lock AS text),
+        CAST(:queue AS text), CAST(:task AS text), CAST(:priority AS int), NULL, CAST(:queueing_lock AS text),
         CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1])
     WHERE NOT EXISTS (
         SELECT FROM procrastinate_jobs WHERE queueing_lock = :queueing_lock AND status = 'todo')
@@ -48,15 +70,25 @@ async def defer(
 ) -> None:
     """Enqueues `task` with `args` as part of the session's transaction; one of a kind per second of `at`."""
     moment = f"@{int(at.timestamp())}" if at else ""
-    queueing_lock = f"{task}:{':'.join(str(value) for value in args.values())}{moment}"
-    carried = tracing.carry(task, later=at is not None)
-    given = json.dumps({**args, "trace": carried} if carried else args)
-    job = {"task": task, "priority": priority, "queueing_lock": queueing_lock, "args": given, "at": at}
+    queueing_lock = twins_of(task, args) + moment
+    given = arguments_of(task, args, later=at is not None)
+    job = {"queue": queue_of(task), "task": task, "priority": priority, "queueing_lock": queueing_lock}
+    job |= {"args": given, "at": at}
     try:
         async with session.begin_nested():
             await session.execute(_DEFER, job)
     except IntegrityError:
         return  # the twin was enqueued in the same moment
+
+
+def twins_of(task: str, args: Mapping[str, int]) -> str:
+    """Of jobs with the same one, one is enough."""
+    return f"{task}:{':'.join(str(value) for value in args.values())}"
+
+
+def arguments_of(task: str, args: Mapping[str, int], *, later: bool) -> str:
+    carried = tracing.carry(task, later=later)
+    return json.dumps({**args, "trace": carried} if carried else args)
 
 
 class Jobs(msgspec.Struct, frozen=True):
@@ -109,14 +141,24 @@ def _nothing() -> None:
     pass
 
 
+_NONE: Final[Mapping[str, int]] = {}
+
+
 class Queue:
     """The worker's side. Handlers are registered by name before `run`; `answered` is called at each answer it gets.
 
+    So many jobs of a queue run side by side as `limits` says, and `concurrency` of the common one.
     Without the database for about twice `patience_s` it gives up, and whatever started the process starts it again.
     """
 
     def __init__(
-        self, database_url: str, *, concurrency: int, patience_s: float = 10, answered: Callable[[], None] = _nothing
+        self,
+        database_url: str,
+        *,
+        concurrency: int,
+        limits: Mapping[str, int] = _NONE,
+        patience_s: float = 10,
+        answered: Callable[[], None] = _nothing,
     ) -> None:
         url = conninfo.make_conninfo(
             database_url,
@@ -130,7 +172,7 @@ class Queue:
         self._connector = _Connector(answered, url, patience_s)
         self._app = procrastinate.App(connector=self._connector)
         self._ticks = Ticks(self._connector)
-        self._concurrency = concurrency
+        self._limits = {COMMON: concurrency, **limits}
 
     def task(self, name: str, handler: Handler) -> None:
 
@@ -140,7 +182,7 @@ class Queue:
             with _line(name, context, trace or {}, **args):
                 await handler(**args)
 
-        self._app.task(name=name, queue="mailing", pass_context=True)(work)
+        self._app.task(name=name, queue=queue_of(name), pass_context=True)(work)
 
     def periodic(self, name: str, handler: Callable[[], Awaitable[None]], *, cron: str) -> None:
         """`cron` has five fields, or six with the seconds last; a tick while its twin is still queued is left out."""
@@ -149,22 +191,22 @@ class Queue:
             with _line(name, context, {}):
                 await handler()
 
-        task = self._app.task(name=name, queue="mailing", queueing_lock=name, pass_context=True)(tick)
+        task = self._app.task(name=name, queue=queue_of(name), queueing_lock=name, pass_context=True)(tick)
         self._ticks.add(task, cron)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` and waits for jobs under way. Sets `stop`, and raises, when the database stays away."""
         async with self._app.open_async(), self._ticks.running():
             worker = asyncio.create_task(
-                self._app.run_worker_async(
-                    queues=["mailing"],
-                    concurrency=self._concurrency,
+                FetchingWorker(
+                    self._app,
+                    self._limits,
                     fetch_job_polling_interval=1.0,  # how late a job scheduled for later may start
                     delete_jobs=DeleteJobCondition.ALWAYS,
                     install_signal_handlers=False,
                     shutdown_graceful_timeout=30,
                     stalled_worker_timeout=86_400,  # one that only froze is still known when it thaws
-                )
+                ).run()
             )
             await _first_of(worker, stop.wait(), self._connector.given_up.wait())
             if not stop.is_set():

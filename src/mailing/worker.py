@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Any, Final
+
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db, pulse, trouble
 from mailing.clients.upload.job import import_upload, tend_uploads
@@ -25,14 +27,31 @@ from mailing.sending.plan import plan_mailing
 from mailing.sending.send import send_mailing
 from mailing.sending.settle import settle_mailing
 from mailing.sending.sweep import Leases, sweep
+from mailing.sending.watch import Watch
 from mailing.settings import Settings
 from mailing.tallies import REPAIRS
 from mailing.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 
 logger = get(__name__)
 
-JOBS = 16
-POOL_SIZE = 10
+# Jobs of each queue. What lasts long has few places.
+SIDE_BY_SIDE: Final = {
+    "sending": 128,
+    "planning": 4,
+    "settling": 2,
+    "upkeep": 2,
+    "reporting": 1,
+    "importing": 2,
+    "housekeeping": 1,
+}
+COMMON = 2
+# Connections that nobody else can take: of gate and recheck, which decide whether calls go on; of claims and records;
+# of jobs that are done in a moment; of those that may last long, or wait long for a lock.
+URGENT_POOL = 2
+SENDING_POOL = 4
+SHORT_POOL = 3
+LONG_POOL = 6
+POOL_WAIT_S = 20  # for one of the others; each is held for a transaction
 LIMIT_S = 25  # of a statement; a slice of a plan takes 0.3 s
 ASK_EVERY_S = 5
 
@@ -42,9 +61,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
 
     `settings.database_url` and `settings.gateway_url` must be set. Ends the process where it makes no progress.
     """
-    engine = db.create_engine(
-        str(settings.database_url), application="mailing-worker", pool_size=POOL_SIZE, limit_s=LIMIT_S
-    )
+    engines = _engines(settings)
     gateway = Gateway(
         base_url=str(settings.gateway_url),
         token=settings.gateway_token,
@@ -53,42 +70,57 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     )
     try:
         with pulse.beating() as alive:
-            async with gateway, looking_out(engine, by="worker"):
-                sessions = db.sessions(engine)
-                gate, timeout_s = Gate(sessions), settings.gateway_timeout_s
-                desk = Desk(sessions, gateway, gate, policy_of(settings), timeout_s=timeout_s, jobs=JOBS, stopping=stop)
-                await _work(settings, desk, Watchdog(limits, alive=alive))
+            async with gateway, looking_out(*engines, by="worker"):
+                urgent, sending, short, long = map(db.sessions, engines)
+                desk = Desk(
+                    sending,
+                    urgent,
+                    gateway,
+                    Gate(urgent),
+                    policy_of(settings),
+                    timeout_s=settings.gateway_timeout_s,
+                    jobs=SIDE_BY_SIDE["sending"],
+                    stopping=stop,
+                )
+                await _work(settings, desk, short, long, Watchdog(limits, alive=alive))
     finally:
-        await engine.dispose()
+        for engine in engines:
+            await engine.dispose()
     logger.info("worker stopped")
 
 
-async def _work(settings: Settings, desk: Desk, watchdog: Watchdog) -> None:
-    sessions, tallies, leases = desk.sessions, desk.tallies, Leases()
-    queue = Queue(str(settings.database_url), concurrency=JOBS, answered=partial(watchdog.heard, QUEUE))
-    queue.task("plan_mailing", partial(plan_mailing, sessions))
-    queue.task("settle_mailing", partial(settle_mailing, sessions))
-    queue.task("send_mailing", partial(send_mailing, desk))
-    queue.task("import_upload", partial(import_upload, sessions, desk.stopping))
-    queue.periodic("sweep", partial(_sweep, queue, desk, leases), cron="* * * * * */5")
-    queue.periodic("clock", partial(mind_clock, sessions), cron="* * * * * */5")
-    queue.periodic("uploads", partial(tend_uploads, sessions), cron="* * * * * */10")
-    queue.periodic("audit", partial(audit_counts, sessions), cron="* * * * *")
-    queue.periodic("report", partial(send_missing, sessions, settings), cron="* * * * *")
-    queue.periodic("retention", partial(_forget, sessions, settings), cron="17 * * * *")
-    async with repository.alone(sessions) as session:
+def _engines(settings: Settings) -> list[AsyncEngine]:
+    """Urgent, sending, short, long."""
+    create = partial(db.create_engine, str(settings.database_url), application="mailing-worker", limit_s=LIMIT_S)
+    others = [create(pool_size=size, wait_s=POOL_WAIT_S) for size in (SENDING_POOL, SHORT_POOL, LONG_POOL)]
+    return [create(pool_size=URGENT_POOL), *others]
+
+
+async def _work(settings: Settings, desk: Desk, short: db.Sessions, long: db.Sessions, watchdog: Watchdog) -> None:
+    tallies, leases, watch = desk.tallies, Leases(), Watch(desk)
+    heard = partial(watchdog.heard, QUEUE)
+    queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, answered=heard)
+    queue.task("plan_mailing", partial(plan_mailing, long))
+    queue.task("settle_mailing", partial(settle_mailing, short))
+    queue.task("send_mailing", partial(send_mailing, desk, watch))
+    queue.task("import_upload", partial(import_upload, long, desk.stopping))
+    queue.periodic("sweep", partial(_sweep, short, queue, desk, leases), cron="* * * * * */5")
+    queue.periodic("clock", partial(mind_clock, short), cron="* * * * * */5")
+    queue.periodic("uploads", partial(tend_uploads, short), cron="* * * * * */10")
+    queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
+    queue.periodic("report", partial(send_missing, short, settings), cron="* * * * *")
+    queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
+    async with repository.alone(short) as session:
         await repository.configure(session, settings.gateway_rate)
-    tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases))
+    tallies.add(REPAIRS, "leases", value=await sweep(short, desk.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
     with watchdog.watching():
-        async with (
-            _beside(desk.gate.keep()),
-            _beside(_ask(sessions, watchdog)),
-            _beside(tallies.keep(sessions)),
-            desk.recording.keeping(),
-        ):
+        async with AsyncExitStack() as beside:
+            for work in (desk.gate.keep(), watch.keep(), _ask(desk.urgent, watchdog), tallies.keep(short)):
+                await beside.enter_async_context(_beside(work))
+            await beside.enter_async_context(desk.recording.keeping())
             await queue.run(desk.stopping)
-    await tallies.hand_over(sessions)
+    await tallies.hand_over(short)
 
 
 @asynccontextmanager
@@ -123,8 +155,8 @@ async def _forget(sessions: db.Sessions, settings: Settings) -> None:
     await forget_old_events(sessions, settings)
 
 
-async def _sweep(queue: Queue, desk: Desk, leases: Leases) -> None:
-    desk.tallies.add(REPAIRS, "leases", value=await sweep(desk.sessions, desk.policy, leases))
+async def _sweep(sessions: db.Sessions, queue: Queue, desk: Desk, leases: Leases) -> None:
+    desk.tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases, desk.active))
     if buried := await queue.bury_stalled():
         desk.tallies.add(REPAIRS, "jobs", value=buried)
         logger.warning("stalled jobs buried", jobs=buried)

@@ -152,8 +152,7 @@ class Needs(msgspec.Struct, frozen=True):
 
 
 # Each inner SELECT is one probe of message_due, from the front on, or of message_closing: its order binds it to that
-# one. For an EXISTS the planner took the wrong one, or read it whole for all mailings. A closed mailing with pending
-# messages is rare: a call came back while it was being cancelled.
+# one. For an EXISTS the planner took the wrong one, or read it whole for all mailings. Index: mailing_open.
 _NEEDS = text(f"""
     SELECT g.id,
         g.status = 'scheduled' AND g.starts_at <= now()
@@ -170,15 +169,26 @@ _NEEDS = text(f"""
             OR c.pending + c.sending = 0 AND g.planned_revision = g.revision
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_front f ON f.mailing_id = g.id
     CROSS JOIN gateway w
-    WHERE g.status IN ('scheduled', 'running', 'paused')
-    UNION ALL
-    SELECT g.id, false, false, true FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.status IN ('finished', 'cancelled') AND c.pending > 0
+    WHERE g.status IN ('scheduled', 'running', 'paused') AND g.id > :after
+    ORDER BY g.id LIMIT :count
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def needs(session: AsyncSession) -> list[Needs]:
-    return [Needs(*row) for row in await session.execute(_NEEDS)]
+async def needs(session: AsyncSession, *, after: int, count: int) -> list[Needs]:
+    """Of the next `count` open mailings in the order of their ids, of those without any too."""
+    return [Needs(*row) for row in await session.execute(_NEEDS, {"after": after, "count": count})]
+
+
+# Rare: a call came back while the mailing was being cancelled.
+_CLOSED_UNSETTLED = text("""
+    SELECT g.id FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
+    WHERE g.status IN ('finished', 'cancelled') AND c.pending > 0 ORDER BY g.id LIMIT :count
+""")
+
+
+async def closed_unsettled(session: AsyncSession, *, count: int) -> Sequence[int]:
+    """Closed mailings that have pending messages."""
+    return (await session.execute(_CLOSED_UNSETTLED, {"count": count})).scalars().all()
 
 
 class Released(msgspec.Struct, frozen=True):

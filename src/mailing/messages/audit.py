@@ -1,6 +1,7 @@
 """Counters are compared with the messages they count: each mailing when it has ended, open ones every hour."""
 
 import msgspec
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.db import UNHURRIED_S, Sessions, driver, transaction
@@ -52,7 +53,12 @@ _AUDIT = """
 """
 
 
+_ALONE = text("SELECT pg_try_advisory_xact_lock(7233152)")
+
+
 async def audit_next(session: AsyncSession) -> Audit | None:
-    """None: nothing is to be audited now."""
+    """None: nothing is to be audited now, or another worker is at it. Two would only take the disk from each other."""
+    if not (await session.execute(_ALONE)).scalar_one():
+        return None
     row = await (await driver(session)).fetchrow(_AUDIT, timeout=UNHURRIED_S)
     return Audit(*row) if row else None

@@ -78,10 +78,11 @@ class Lookout:
 
 
 @asynccontextmanager
-async def looking_out(engine: AsyncEngine, *, by: str) -> AsyncIterator[None]:
-    """`by` is the kind of process: api or worker."""
+async def looking_out(engine: AsyncEngine, *others: AsyncEngine, by: str) -> AsyncIterator[None]:
+    """All are of one database. `by` is the kind of process: api or worker."""
     lookout = Lookout(by=by)
-    event.listen(engine.sync_engine, "connect", lookout.connected)
+    for each in (engine, *others):
+        event.listen(each.sync_engine, "connect", lookout.connected)
     task = asyncio.create_task(lookout.go_on(engine))
     try:
         yield

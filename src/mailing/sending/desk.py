@@ -2,7 +2,12 @@
 
 import asyncio
 import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import count as count_up
+from typing import NamedTuple
 
 from mailing.db import Sessions
 from mailing.gateway.client import Gateway
@@ -15,13 +20,21 @@ HELD_S = 0.5
 MEASURED_S = 0.25  # all connections answering in one such moment tell no higher pace than what is held at least
 MOST_HELD = 3000
 MOST_UNRECORDED = 1000  # of a second or less, as a rule a tenth of that; what a killed process takes with it
+ROUND_S = 4.0
+LEAST_CLAIM = 4  # a claim of one message costs as much as one of ten
+HEAD_START_S = 10.0
+SLICE_S = 10.0
+CROWDED_SLICE_S = 3.0
+MOST_PASSED_ON = 8
 
 
 class Capacity:
     """How many claimed messages the process may hold: about half a second's work at the pace it has.
 
     More would lie under their leases while a slow gateway crawls; fewer would leave its connections idle between two
-    claims. Whoever asks first is served first, so a small mailing waits for one claim of a big one at most.
+    claims. Mailings claim in turn, each its part of ROUND_S of work. Whose turn is longest ago is first; one that has
+    just begun comes before all that had a turn in the last HEAD_START_S, and begins with a single message, so that
+    many that begin at once don't wait for each other.
 
     A result that is not stored yet takes up room too, of its own: nothing is claimed while MOST_UNRECORDED wait.
     """
@@ -29,39 +42,33 @@ class Capacity:
     def __init__(self, concurrency: int) -> None:
         self._least = 2 * concurrency
         self._limit = self._least
-        self._held = 0
+        self._round = self._least
+        self._held: Counter[int] = Counter()  # by mailing
         self._unrecorded = 0
+        self._waiting: dict[int, _Asked] = {}  # by mailing
+        self._turns: dict[int, float] = {}  # by mailing, the newest at the end
+        self._scheduled = False
         self._done = 0
         self._measured_at = time.monotonic()
-        self._turn = asyncio.Lock()
-        self._room = asyncio.Event()
 
-    async def take(self, most: int) -> int:
+    async def take(self, mailing_id: int, most: int) -> int:
         """Waits until a claim is worth its statements; returns how many may be claimed, at least 1."""
-        async with self._turn:
-            while not self._worth_it(most):
-                self._room.clear()
-                await self._room.wait()
-            taken = min(most, self._limit - self._held)
-            self._held += taken
-            return taken
+        now = time.monotonic()
+        since = max(self._turns.get(mailing_id, now - HEAD_START_S), now - HEAD_START_S)
+        asked = self._waiting[mailing_id] = _Asked(since, most, asyncio.get_running_loop().create_future())
+        self._give_out()
+        try:
+            return await asked.taken
+        except asyncio.CancelledError:
+            if self._waiting.pop(mailing_id, None) is None:
+                self.give_back(mailing_id, asked.taken.result())
+            raise
 
-    def _worth_it(self, most: int) -> bool:
-        """Asked again and again, because the limit may shrink meanwhile."""
-        return self._unrecorded < MOST_UNRECORDED and self._limit - self._held >= min(most, self._limit // 2)
-
-    def give_back(self, count: int) -> None:
-        self._held -= count
-        self._room.set()
-
-    def done(self) -> None:
-        """One message less to hold, and one more to measure the pace by."""
-        self._done += 1
-        self.give_back(1)
-        elapsed = time.monotonic() - self._measured_at
-        if elapsed >= MEASURED_S:
-            self._limit = min(max(self._least, int(self._done / elapsed * HELD_S)), MOST_HELD)
-            self._done, self._measured_at = 0, time.monotonic()
+    def give_back(self, mailing_id: int, count: int) -> None:
+        self._held[mailing_id] -= count
+        if not self._held[mailing_id]:
+            del self._held[mailing_id]
+        self._give_out_soon()
 
     def owe(self) -> None:
         """One result more that is to be stored."""
@@ -70,14 +77,133 @@ class Capacity:
     def settled(self, count: int) -> None:
         """So many results are stored, or given up."""
         self._unrecorded -= count
-        self._room.set()
+        self._give_out_soon()
+
+    def _give_out_soon(self) -> None:
+        """Once for all that end in the same moment."""
+        if self._waiting and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._give_out)
+
+    def done(self, mailing_id: int) -> None:
+        """One message less to hold, and one more to measure the pace by."""
+        self._done += 1
+        elapsed = time.monotonic() - self._measured_at
+        if elapsed >= MEASURED_S:
+            pace = self._done / elapsed
+            self._limit = min(max(self._least, int(pace * HELD_S)), MOST_HELD)
+            self._round = int(pace * ROUND_S)
+            self._done, self._measured_at = 0, time.monotonic()
+        self.give_back(mailing_id, 1)
+
+    def _give_out(self) -> None:
+        self._scheduled = False
+        while self._waiting and self._unrecorded < MOST_UNRECORDED:
+            first = min(self._waiting, key=self._waiting.__getitem__)
+            count = self._may_take(first)
+            if not count:
+                return
+            self._held[first] += count
+            self._note_turn(first)
+            self._waiting.pop(first).taken.set_result(count)
+
+    def _may_take(self, mailing_id: int) -> int:
+        """0 while it would be too few."""
+        part = min(self._waiting[mailing_id].most, self._part(mailing_id))
+        free = self._limit - self._held.total()
+        return min(part, free) if free >= min(part, self._limit // 2) else 0
+
+    def _part(self, mailing_id: int) -> int:
+        mailings = len(self._held.keys() | self._waiting.keys())
+        if mailings == 1:
+            return self._limit
+        if mailing_id not in self._turns:
+            return 1
+        return min(self._limit, max(LEAST_CLAIM, self._round // mailings))
+
+    def _note_turn(self, mailing_id: int) -> None:
+        now = time.monotonic()
+        self._turns.pop(mailing_id, None)
+        self._turns[mailing_id] = now
+        while now - next(iter(self._turns.values())) > HEAD_START_S:
+            del self._turns[next(iter(self._turns))]
+
+
+class _Asked(NamedTuple):
+    since: float
+    most: int
+    taken: asyncio.Future[int]
+
+
+class CallSlots:
+    """One for each connection to the gateway, given in the order of claims. A mailing without a call under way comes
+    first: it may be waiting for its very first.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._calling: Counter[int] = Counter()  # by mailing
+        self._waiting: dict[int, deque[_Caller]] = {}  # by mailing
+        self._numbers = count_up()
+
+    @asynccontextmanager
+    async def one(self, mailing_id: int) -> AsyncIterator[None]:
+        await self._take(mailing_id)
+        try:
+            yield
+        finally:
+            self._give_back(mailing_id)
+
+    async def _take(self, mailing_id: int) -> None:
+        if self._free:
+            self._grant(mailing_id)
+            return
+        caller = _Caller(next(self._numbers), asyncio.get_running_loop().create_future())
+        self._waiting.setdefault(mailing_id, deque()).append(caller)
+        try:
+            await caller.granted
+        except asyncio.CancelledError:
+            if not caller.granted.cancelled():
+                self._give_back(mailing_id)
+            raise
+
+    def _grant(self, mailing_id: int) -> None:
+        self._free -= 1
+        self._calling[mailing_id] += 1
+
+    def _give_back(self, mailing_id: int) -> None:
+        self._free += 1
+        self._calling[mailing_id] -= 1
+        if not self._calling[mailing_id]:
+            del self._calling[mailing_id]
+        while self._waiting and self._free:
+            first = min(self._waiting, key=self._place)
+            granted = self._waiting[first].popleft().granted
+            if not self._waiting[first]:
+                del self._waiting[first]
+            if not granted.cancelled():
+                self._grant(first)
+                granted.set_result(None)
+
+    def _place(self, mailing_id: int) -> tuple[bool, int]:
+        return mailing_id in self._calling, self._waiting[mailing_id][0].number
+
+
+class _Caller(NamedTuple):
+    number: int
+    granted: asyncio.Future[None]
 
 
 @dataclass
 class Desk:
-    """`active` are the mailings this process is sending just now, each by one job; `jobs` is how many it may run."""
+    """`active` are the mailings this process is sending just now, each by one job; `jobs` is how many it may run.
+    Those `again` were woken meanwhile.
+
+    `urgent` has connections that no claim and no record can take: for what decides whether calls go on.
+    """
 
     sessions: Sessions
+    urgent: Sessions
     gateway: Gateway
     gate: Gate
     policy: Policy
@@ -85,14 +211,26 @@ class Desk:
     jobs: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     active: set[int] = field(default_factory=set)
+    again: set[int] = field(default_factory=set)
     tallies: Tallies = field(default_factory=Tallies)
 
     def __post_init__(self) -> None:
         self.capacity = Capacity(self.gateway.concurrency)
-        self.slots = asyncio.Semaphore(self.gateway.concurrency)
+        self.slots = CallSlots(self.gateway.concurrency)
         self.recording = Recording(self.sessions, self.tallies, self.stopping, settled=self.capacity.settled)
+        self.asking = asyncio.Lock()  # one asks the gate for all that come meanwhile
 
     @property
     def crowded(self) -> bool:
-        """Others wait for a job slot: yield after a slice."""
-        return len(self.active) >= self.jobs // 2
+        """All places are taken, or the last one is being given away: yield after a short slice."""
+        return len(self.active) >= self.jobs - 1
+
+    @property
+    def slice_s(self) -> float:
+        """How long a mailing is sent before others have their turn."""
+        return CROWDED_SLICE_S if self.crowded else SLICE_S
+
+    @property
+    def passed_on_s(self) -> float:
+        """How long a lane waits that this process can't take: MOST_PASSED_ON a second, however many there are."""
+        return max(1.0, len(self.active) / MOST_PASSED_ON)

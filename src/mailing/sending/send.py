@@ -37,43 +37,57 @@ from mailing.tallies import GATE_SECONDS, POSTPONED
 
 logger = get(__name__)
 
-SLICE_S = 10.0
 RECORD_EVERY_S = 0.1
 LANES = 32
 REFUSED_S = 5.0
 REFUSED = (IntegrityError, DataError, InternalError)  # a row is wrong, and stays so however often it is tried
 
 
-async def send_mailing(desk: Desk, mailing_id: int, lane: int) -> None:
+async def send_mailing(desk: Desk, watch: Watch, mailing_id: int, lane: int) -> None:
     """Sends until nothing is due, or until other mailings want their turn.
 
     A lane is one process's share of a mailing: whoever works on lane n offers lane n + 1 as long as there is more
-    than it can take, and a process that is at it already passes the lane on a second later.
+    than it can take, and a process that is at it already passes the lane on a second later. Where other mailings wait,
+    one lane is enough: turns go by mailing.
     """
+    if lane and desk.crowded:
+        return
     if mailing_id in desk.active:
-        await _pass_on(desk, mailing_id, lane)
+        await _put_off(desk, mailing_id, lane)
         return
     desk.active.add(mailing_id)
     try:
-        while (run := await _begin(desk, mailing_id, lane)) and await run.work():
+        while (run := await _begin(desk, watch, mailing_id, lane)) and await run.work():
             if desk.crowded or desk.stopping.is_set() or run.closed:
                 break
     finally:
         desk.active.discard(mailing_id)
+        woken = mailing_id in desk.again
+        desk.again.discard(mailing_id)
     if run:
+        run.more |= woken
         await _leave(desk, mailing_id, lane, run)
 
 
-async def _pass_on(desk: Desk, mailing_id: int, lane: int) -> None:
+async def _put_off(desk: Desk, mailing_id: int, lane: int) -> None:
+    """Until the mailing has had its turn here; a lane is for another process in the meantime."""
+    if not lane:
+        desk.again.add(mailing_id)
+        return
     async with transaction(desk.sessions) as session:
-        at = await database_now(session) + timedelta(seconds=1)
-        await queue.defer(session, "send_mailing", at=at, mailing_id=mailing_id, lane=lane)
+        at = await database_now(session) + timedelta(seconds=desk.passed_on_s)
+        await _continue(session, mailing_id, lane, at=at)
 
 
-async def _begin(desk: Desk, mailing_id: int, lane: int) -> "Run | None":
+async def _continue(session: AsyncSession, mailing_id: int, lane: int = 0, *, at: datetime | None = None) -> None:
+    """Behind mailings that wait for their first turn."""
+    await queue.defer(session, "send_mailing", at=at, priority=queue.CONTINUED, mailing_id=mailing_id, lane=lane)
+
+
+async def _begin(desk: Desk, watch: Watch, mailing_id: int, lane: int) -> "Run | None":
     async with transaction(desk.sessions) as session:
         mailing = await _running(session, mailing_id)
-        return Run(desk, mailing, await texts(session, mailing_id), lane) if mailing else None
+        return Run(desk, watch, mailing, await texts(session, mailing_id), lane) if mailing else None
 
 
 async def _running(session: AsyncSession, mailing_id: int) -> Mailing | None:
@@ -84,11 +98,11 @@ async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
     async with transaction(desk.sessions) as session:
         if run.closed:
             if run.closed.until:
-                await queue.defer(session, "send_mailing", at=run.closed.until, mailing_id=mailing_id, lane=0)
+                await _continue(session, mailing_id, at=run.closed.until)
         elif run.more:
-            await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=lane)
+            await _continue(session, mailing_id, lane)
         elif run.next_due:
-            await queue.defer(session, "send_mailing", at=run.next_due, mailing_id=mailing_id, lane=0)
+            await _continue(session, mailing_id, at=run.next_due)
         elif await finish(session, mailing_id):
             logger.info("the mailing is finished", mailing_id=mailing_id)
 
@@ -99,7 +113,7 @@ class Run:
     `more` tells whether messages were left due, `closed` that nothing may be sent, `next_due` when to come back.
     """
 
-    def __init__(self, desk: Desk, mailing: Mailing, wordings: dict[int, str], lane: int) -> None:
+    def __init__(self, desk: Desk, watch: Watch, mailing: Mailing, wordings: dict[int, str], lane: int) -> None:
         self.more = False
         self.closed: Closed | None = None
         self.next_due: datetime | None = None
@@ -109,7 +123,7 @@ class Run:
         self._lane = lane
         self._offered = False  # the next lane
         self._most = BATCH  # that a claim takes
-        self._watch = Watch(desk)
+        self._watch = watch
         self._claimed: deque[tuple[Claimed, Calls]] = deque()
         self._callers = 0
         self._results: list[Result] = []
@@ -123,7 +137,6 @@ class Run:
         """
         async with asyncio.TaskGroup() as beside:
             beside.create_task(self._record_until_over())
-            beside.create_task(self._watch.keep(self._over))
             try:
                 async with asyncio.TaskGroup() as calls:
                     self.more = await self._claim_until_dry(calls)
@@ -136,17 +149,17 @@ class Run:
         return self.more
 
     async def _claim_until_dry(self, calls: asyncio.TaskGroup) -> bool:
-        until = time.monotonic() + SLICE_S
+        began_at = time.monotonic()
         while not self._failure:
-            room = await self._desk.capacity.take(BATCH)
+            room = await self._desk.capacity.take(self._mailing.id, BATCH)
             claimed: list[Claimed] = []
             try:
                 if self._desk.stopping.is_set():
                     return True
-                if time.monotonic() >= until:
+                if time.monotonic() - began_at >= self._desk.slice_s:
                     if self._desk.crowded or not await self._is_as_it_was():
                         return True
-                    until = time.monotonic() + SLICE_S
+                    began_at = time.monotonic()
                 claimed, at = await self._claim_if_open(room)
             except transient() as error:  # the calls under way go on, and are recorded when it is back
                 logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
@@ -158,7 +171,7 @@ class Run:
                 self._failure = error
                 return True
             finally:
-                self._desk.capacity.give_back(room - len(claimed))
+                self._desk.capacity.give_back(self._mailing.id, room - len(claimed))
             if not claimed:
                 return False
             self._most = min(2 * self._most, BATCH)
@@ -194,9 +207,9 @@ class Run:
             calls.create_task(self._call_until_none_is_left())
 
     async def _call_until_none_is_left(self) -> None:
-        """Side by side with the callers of other mailings: whoever has waited longest for a slot has the next one."""
+        """Side by side with the callers of other mailings."""
         while self._claimed and not self._failure:
-            async with self._desk.slots:
+            async with self._desk.slots.one(self._mailing.id):
                 if self._claimed:
                     await self._deal_with(*self._claimed.popleft())
         self._callers -= 1
@@ -204,7 +217,7 @@ class Run:
     def _over_with(self, message: Claimed, batch: Calls) -> None:
         """However it ended: what an aborted run went on holding, the process could never claim again."""
         self._watch.remove(message)
-        self._desk.capacity.done()
+        self._desk.capacity.done(self._mailing.id)
         batch.one_less()
 
     async def _claim_if_open(self, room: int) -> tuple[list[Claimed], float]:
@@ -222,7 +235,8 @@ class Run:
 
     async def _ask(self, room: int) -> Pass | Closed:
         waits_since = time.monotonic()
-        answer = await self._desk.gate.ask(room)
+        async with self._desk.asking:
+            answer = await self._desk.gate.ask(room)
         self._desk.tallies.add(GATE_SECONDS, "claim", value=time.monotonic() - waits_since)
         return answer
 
@@ -236,11 +250,17 @@ class Run:
                 self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
                 self._come_back(await next_due(session, self._mailing.id))
-            elif not self._offered and len(claimed) == count and not probe and self._lane < LANES:
-                await queue.defer(session, "send_mailing", mailing_id=self._mailing.id, lane=self._lane + 1)
-                self._offered = True
+            elif len(claimed) == count and not probe:
+                await self._offer_next_lane(session)
         crashpoints.reached("claim.after")
         return claimed, at
+
+    async def _offer_next_lane(self, session: AsyncSession) -> None:
+        """Not where other mailings wait: these come first."""
+        if self._offered or self._lane == LANES or self._desk.crowded:
+            return
+        await _continue(session, self._mailing.id, self._lane + 1)
+        self._offered = True
 
     async def _deal_with(self, message: Claimed, batch: Calls) -> None:
         try:

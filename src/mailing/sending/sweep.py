@@ -1,24 +1,27 @@
 """Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import crashpoints, idempotency, queue, trouble
+from mailing import crashpoints, idempotency, trouble
 from mailing.db import Sessions, transaction, transient
 from mailing.gateway.repository import forget_old_calls
 from mailing.log import count, get
-from mailing.mailings.repository import needs
+from mailing.mailings.repository import Needs, closed_unsettled, needs
 from mailing.messages.leases import EVER, Repeat, lost, nothing_lost_before, reclaim_lost
 from mailing.messages.pace import forget_old_minutes
+from mailing.queue import CONTINUED
 from mailing.restoration.repository import restored
 from mailing.sending.next_step import Policy
+from mailing.waking import Wake, defer_all, ready
 
 logger = get(__name__)
 
 RECLAIM = 1000
+AT_ONCE = 500  # mailings
 FORGET = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
@@ -33,11 +36,11 @@ class Leases:
     reclaimed = 0  # since it was last told
 
 
-async def sweep(sessions: Sessions, policy: Policy, leases: Leases) -> int:
+async def sweep(sessions: Sessions, policy: Policy, leases: Leases, active: Collection[int] = ()) -> int:
     """Cheap when there is nothing to do: one probe of an index for each open mailing.
 
-    A restored database is left alone: whoever resumes there wakes everything. What fails takes none of the other parts
-    with it. Returns how many leases were reclaimed.
+    A restored database is left alone: whoever resumes there wakes everything. `active` are mailings that this very
+    process is sending. What fails takes none of the other parts with it. Returns how many leases were reclaimed.
     """
     async with transaction(sessions) as session:
         if await restored(session):
@@ -46,7 +49,7 @@ async def sweep(sessions: Sessions, policy: Policy, leases: Leases) -> int:
     with _apart("leases"):
         await _reclaim(sessions, repeat, leases)
     with _apart("work"):
-        await _wake(sessions)
+        await _wake(sessions, active)
     for part, forget in FORGETTING.items():
         with _apart(part):
             async with transaction(sessions) as session:
@@ -74,15 +77,29 @@ def _apart(part: str) -> Iterator[None]:
         trouble.tell(logger, "a part of the sweep failed", error, part=part)
 
 
-async def _wake(sessions: Sessions) -> None:
+async def _wake(sessions: Sessions, active: Collection[int]) -> None:
+    """Mailings with work but without a job that waits to be taken. In slices: thousands may begin in one second."""
     async with transaction(sessions) as session:
-        for found in await needs(session):
-            if found.plan:
-                await queue.defer(session, "plan_mailing", mailing_id=found.mailing_id)
-            if found.send:  # in the order of plan_mailing, so that neither waits for the other's half
-                await queue.defer(session, "send_mailing", mailing_id=found.mailing_id, lane=0)
-            if found.openings:
-                await queue.defer(session, "settle_mailing", mailing_id=found.mailing_id)
+        standing = await ready(session) | {("send_mailing", mailing_id) for mailing_id in active}
+        closed = await closed_unsettled(session, count=AT_ONCE)
+        await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
+    after: int | None = 0
+    while after is not None:
+        async with transaction(sessions) as session:
+            found = await needs(session, after=after, count=AT_ONCE)
+            wakes = [wake for each in found for wake in _wakes(each)]
+            await defer_all(session, [wake for wake in wakes if (wake.task, wake.args["mailing_id"]) not in standing])
+        after = found[-1].mailing_id if len(found) == AT_ONCE else None
+
+
+def _wakes(found: Needs) -> Iterator[Wake]:
+    """In the order of plan_mailing, so that neither waits for the other's half."""
+    if found.plan:
+        yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
+    if found.send:
+        yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
+    if found.openings:
+        yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
 async def _reclaim(sessions: Sessions, repeat: Repeat, leases: Leases) -> None:

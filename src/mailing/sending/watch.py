@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 
 from mailing import trouble
 from mailing.db import DatabaseClock
@@ -21,7 +20,10 @@ LEAST_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather
 
 
 class Watch:
-    """Of one run. Pause, cancel, edit, opt-out, stop, breaker: what was withdrawn since its claim is not called."""
+    """Of one process. Pause, cancel, edit, opt-out, stop, breaker: what was withdrawn since its claim is not called.
+
+    `keep` runs beside the calls, for all mailings together: one statement each time, however many there are.
+    """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -37,6 +39,7 @@ class Watch:
     def remove(self, message: Claimed) -> None:
         """It is called now, or will not be."""
         self._waiting.pop(message.id, None)
+        self._withdrawn.discard(message.id)
         self._desk.gate.let_go(message.id)
 
     def allows(self, message: Claimed, clock: DatabaseClock) -> bool:
@@ -51,17 +54,20 @@ class Watch:
             and clock.at_local(message.closes_at) - now >= LEAST_CALL_S
         )
 
-    async def keep(self, over: asyncio.Event) -> None:
-        while not over.is_set():
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), RECHECK_EVERY_S)
-            if self._waiting:
-                await self._recheck()
+    async def keep(self) -> None:
+        """Until cancelled. Nothing is called while it fails, so it goes on whatever happens."""
+        while True:
+            await asyncio.sleep(RECHECK_EVERY_S)
+            try:
+                if self._waiting:
+                    await self._recheck()
+            except Exception:
+                logger.exception("recheck failed", messages=len(self._waiting))
 
     async def _recheck(self) -> None:
         at, waiting = time.monotonic(), dict(self._waiting)
         try:
-            async with alone(self._desk.sessions) as session:
+            async with alone(self._desk.urgent) as session:
                 probes = [message.id for message in waiting.values() if message.probe]
                 allowed = await still_allowed(session, list(waiting), probes=probes)
         except Exception as error:  # noqa: BLE001 - told; nothing is called that was not looked at
