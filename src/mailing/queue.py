@@ -42,6 +42,7 @@ QUEUES: Final = {
     "send_mailing": "sending",
     "settle_mailing": "settling",
     "sweep": "upkeep",
+    "clock": "upkeep",
     "uploads": "upkeep",
     "report": "reporting",
     "import_upload": "importing",
