@@ -7,7 +7,7 @@ from alembic import op
 from mailing.db import execute_script
 
 revision = "0017"
-down_revision = "0015"
+down_revision = "0016"
 
 SCHEMA = Path(__file__).with_name("0017_clock.sql")
 
