@@ -10,7 +10,7 @@ from litestar.params import FromPath
 
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
-from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
+from mailing.admin.door import SignInNeeded, anybody, same_origin
 from mailing.admin.live.routes import LIVE
 from mailing.admin.mailings.control import ControlPages
 from mailing.admin.mailings.routes import MailingPages
@@ -35,7 +35,7 @@ def admin() -> Router:
         },
         exception_handlers={
             **dict.fromkeys([*EXCEPTION_HANDLERS, HTTPException], pages.problem_page),
-            SignInNeeded: to_sign_in,
+            SignInNeeded: pages.to_sign_in,
         },
         include_in_schema=False,
     )
