@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import asyncpg
 import click
 import pytest
 from click.testing import CliRunner
@@ -115,6 +116,35 @@ def test_users_are_created_with_a_password_from_standard_input_listed_and_disabl
     listed = admin("list")
     assert "anna" in listed
     assert "boris" in listed
+
+
+def test_a_user_with_keys_is_disabled_when_it_is_said_what_becomes_of_them(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    others = dict.fromkeys((name for name in os.environ if name.startswith("MAILING_")), None)
+
+    def mailing(*arguments: str, typed: str = "") -> str:
+        chosen = others | {"MAILING_DATABASE_URL": database_url}
+        return CliRunner().invoke(cli, arguments, input=typed, env=chosen, catch_exceptions=False).output
+
+    for name in ("anna", "boris"):
+        mailing("admin", "create", name, typed="correct horse battery\n")
+    for name in ("crm", "shop"):
+        mailing("key", "create", name)
+    asyncio.run(made_by_boris(database_url))
+    with pytest.raises(Conflict, match=r"1 \(crm, mk_.*\), 2 \(shop, mk_.*--revoke-keys or --keep-keys"):
+        mailing("admin", "disable", "boris")
+    assert mailing("admin", "disable", "boris", "--keep-keys") == "The user is disabled. API keys left working: 2.\n"
+    assert mailing("admin", "disable", "boris", "--revoke-keys") == "The user is disabled. API keys revoked: 2.\n"
+    assert mailing("admin", "disable", "boris") == "The user is disabled.\n"
+    assert mailing("key", "list").count("boris") == 2
+
+
+async def made_by_boris(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE api_key SET created_by = 2")
+    await connection.close()
 
 
 def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(database_url: str, tmp_path: Path) -> None:

@@ -17,7 +17,17 @@ from mailing import __version__, db, log, tracing
 from mailing.errors import ConfigurationError, MailingError
 from mailing.granting import admin, key
 from mailing.persons import person
-from mailing.running import DOTENV, configured, engine_of, example, require_schema, run, until_signal, with_database
+from mailing.running import (
+    DOTENV,
+    configured,
+    engine_of,
+    example,
+    make_first_user,
+    require_schema,
+    run,
+    until_signal,
+    with_database,
+)
 
 T = TypeVar("T")
 
@@ -116,6 +126,7 @@ def api(wait_s: float) -> None:
     settings = configured("database_url")
     tracing.start("mailing-api", os.environ)
     run(require_schema(settings, wait_s=wait_s))
+    run(make_first_user(settings))
     serve(create_app(settings), host=settings.host, port=settings.port)
 
 

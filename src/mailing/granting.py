@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import db
 from mailing.access import keys, users
 from mailing.access.roles import Role
+from mailing.errors import Conflict
 from mailing.running import configured, example, run, with_database
 
 T = TypeVar("T")
@@ -65,10 +66,26 @@ def admin_password(name: str) -> None:
 
 @admin.command("disable", epilog=example("mailing admin disable anna"))
 @click.argument("name")
-def admin_disable(name: str) -> None:
+@click.option(
+    "--revoke-keys/--keep-keys", default=None, help="The API keys that the user made; to be said if any work."
+)
+def admin_disable(name: str, revoke_keys: bool | None) -> None:
     """Let a user in no more, and end all the user's sessions."""
-    _change(name, partial(users.disable, by=BY))
-    click.echo("The user is disabled.")
+    after = run(with_database(configured(), partial(_disabled, name=name, revoke_keys=revoke_keys)))
+    told = [(after.revoked, "revoked"), (after.live, "left working")]
+    click.echo("The user is disabled." + "".join(f" API keys {what}: {number}." for number, what in told if number))
+
+
+async def _disabled(sessions: db.Sessions, *, name: str, revoke_keys: bool | None) -> users.KeysAfter:
+    async with db.transaction(sessions) as session:
+        user = await users.by_name(session, name)
+        live = await keys.live_of(session, user.id)
+        if live and revoke_keys is None:
+            named = ", ".join(f"{each.id} ({each.name}, {each.hint}…)" for each in live)
+            raise Conflict(f"The user made API keys that work: {named}. Say --revoke-keys or --keep-keys.")
+        after = await users.disable(session, user.id, by=BY, revoke_keys=bool(revoke_keys))
+    await keys.forgotten(after.revoked)
+    return after
 
 
 @admin.command("enable", epilog=example("mailing admin enable anna"))
@@ -95,9 +112,9 @@ def key_create(name: str, scope: str) -> None:
 @key.command("list", epilog=example("mailing key list"))
 def key_list() -> None:
     """Show which keys exist, never the keys themselves."""
-    table = Table("id", "name", "begins with", "may", "created", "revoked")
+    table = Table("id", "name", "begins with", "may", "created", "made by", "revoked")
     for each in _done(keys.all_keys):
-        moments = (_moment(each.created_at), _moment(each.revoked_at))
+        moments = (_moment(each.created_at), each.made_by or BY, _moment(each.revoked_at))
         table.add_row(str(each.id), each.name, each.hint, each.scope, *moments)
     Console().print(table)
 

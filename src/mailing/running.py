@@ -78,6 +78,15 @@ async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
         await engine.dispose()
 
 
+async def make_first_user(settings: Settings) -> None:
+    """Before a server starts, whose log is no place for what is wrong with a setting. Raises ConfigurationError."""
+    from mailing.access import users  # noqa: PLC0415
+
+    if settings.admin_password:
+        async with engine_of(settings) as engine, db.transaction(db.sessions(engine)) as session:
+            await users.create_first(session, settings.admin_password)
+
+
 async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
     """Raises what stands in the way if it still does after `wait_s`: no database, or another version's schema."""
     give_up_at = time.monotonic() + wait_s

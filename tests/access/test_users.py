@@ -4,12 +4,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access_fixtures import PASSWORD, made, signed_in, who
-from mailing.access import users
+from mailing.access import keys, users
 from mailing.access.passwords import matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.db import Sessions, transaction
-from mailing.errors import Conflict, Invalid, NotFound
+from mailing.errors import Conflict, Forbidden, Invalid, NotFound
 from rows import run, value
 
 
@@ -112,3 +112,23 @@ async def test_nobody_is_changed_who_does_not_exist(sessions: Sessions) -> None:
             await users.set_password(session, 7, PASSWORD, by="tests")
         with pytest.raises(NotFound):
             await users.by_name(session, "nobody")
+
+
+async def test_who_is_disabled_makes_no_key_at_the_same_moment(sessions: Sessions, engine: AsyncEngine) -> None:
+    """Either the key is there in time to be revoked, or it is not made."""
+    await made(sessions)
+    boris = await made(sessions, "boris")
+
+    async def make(number: int) -> None:
+        async with transaction(sessions) as session:
+            await keys.create(session, f"key {number}", by="tests", user_id=boris)
+
+    async def disable() -> None:
+        async with transaction(sessions) as session:
+            await users.disable(session, boris, by="tests", revoke_keys=True)
+
+    tried = await asyncio.gather(make(1), make(2), disable(), make(3), make(4), return_exceptions=True)
+    assert all(result is None or isinstance(result, Forbidden) for result in tried)
+    with pytest.raises(Forbidden, match="no keys any more"):
+        await make(5)
+    assert await value(engine, "SELECT count(*) FROM api_key WHERE revoked_at IS NULL") == 0

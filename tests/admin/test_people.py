@@ -6,7 +6,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access_fixtures import PASSWORD
 from admin.conftest import SignedIn
+from mailing.access import users
 from mailing.access.roles import Role
+from mailing.db import Sessions, transaction
+from mailing.errors import Invalid
 from rows import run, value
 
 EVIL = "<script>alert(1)</script>"
@@ -117,3 +120,96 @@ async def test_what_does_not_exist_is_not_found(admin: httpx.AsyncClient) -> Non
         assert (await admin.get(path)).status_code in (400, 404)
     for path in ("/admin/users/77/enable", "/admin/users/77/disable", "/admin/keys/77/revoke"):
         assert (await admin.post(path)).status_code == 404
+
+
+KEYS_OF = "SELECT count(*) FROM api_key WHERE created_by = :user_id AND revoked_at IS NULL"
+
+
+async def second_admin(admin: httpx.AsyncClient, stranger: httpx.AsyncClient, *, makes: int) -> str:
+    """Signed in as `stranger`, with so many keys; returns the page about the user."""
+    made = await admin.post("/admin/users", data={"name": "boris", "role": "admin", "password": PASSWORD})
+    await stranger.post("/admin/sign-in", data={"name": "boris", "password": PASSWORD})
+    for _ in range(makes):
+        await key(stranger, scope="full")
+    return str(made.headers["location"])
+
+
+@pytest.mark.parametrize(
+    ("change", "sent", "left", "told"),
+    [
+        ("disable", {}, 2, "2 API keys go on working."),
+        ("disable", {"revoke_keys": "yes"}, 0, "2 API keys are revoked."),
+        ("role", {"role": "editor"}, 2, "2 API keys go on working."),
+        ("role", {"role": "editor", "revoke_keys": "yes"}, 0, "2 API keys are revoked."),
+        ("role", {"role": "admin", "revoke_keys": "yes"}, 2, "2 API keys go on working."),
+    ],
+)
+async def test_whoever_disables_a_user_or_lowers_a_role_sees_the_keys_and_chooses(
+    *,
+    admin: httpx.AsyncClient,
+    stranger: httpx.AsyncClient,
+    engine: AsyncEngine,
+    change: str,
+    sent: dict[str, str],
+    left: int,
+    told: str,
+) -> None:
+    page = await second_admin(admin, stranger, makes=2)
+    user_id = int(page.rpartition("/")[2])
+    await run(engine, "INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
+    shown = (await admin.get(page)).text
+    assert shown.count('/revoke">Revoke') == 2
+    assert "Revoke 2 API keys, too" in shown
+    answer = await admin.post(f"{page}/{change}", data=sent)
+    assert answer.status_code == 303
+    assert told in (await admin.get(answer.headers["location"])).text
+    assert await value(engine, KEYS_OF, user_id=user_id) == left
+    assert await value(engine, "SELECT count(*) FROM api_key WHERE revoked_at IS NULL") == left + 1
+    noted = await value(engine, "SELECT detail FROM event WHERE kind IN ('user.disabled', 'user.role_set')")
+    assert (noted["keys_revoked"], noted["keys_live"]) == (2 - left, left)
+    assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'key.revoked'") == 2 - left
+
+
+async def test_a_revoked_key_of_a_disabled_user_opens_nothing_once_the_page_says_so(
+    admin: httpx.AsyncClient, stranger: httpx.AsyncClient
+) -> None:
+    page = await second_admin(admin, stranger, makes=0)
+    api = {"Authorization": f"Bearer {await key(stranger, scope='full')}"}
+    assert (await stranger.get("/mailing/api/mailings/", headers=api)).status_code == 200
+    await admin.post(f"{page}/disable", data={"revoke_keys": "yes"})
+    assert (await stranger.get("/mailing/api/mailings/", headers=api)).status_code == 401
+
+
+async def test_the_list_of_keys_says_who_made_them(admin: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    await key(admin, scope="read")
+    await run(engine, "INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
+    shown = (await admin.get("/admin/keys")).text
+    assert '<td data-label="Made by">admin</td>' in shown
+    assert "the command line" in shown
+
+
+async def test_every_way_to_a_password_asks_the_same(
+    admin: httpx.AsyncClient, sessions: Sessions, engine: AsyncEngine
+) -> None:
+    before = await value(engine, "SELECT password_hash FROM user_account")
+    for path, sent in (
+        ("/admin/users", {"name": "boris", "role": "viewer", "password": "Password123"}),
+        ("/admin/users/1/password", {"password": "Password123"}),
+    ):
+        refused = await admin.post(path, data=sent)
+        assert refused.status_code == 400
+        assert "assword: is one of those that are tried first; take several words at random" in refused.text
+    made = await admin.post("/admin/users", data={"name": "boris", "role": "viewer", "password": PASSWORD})
+    await admin.post("/admin/sign-in", data={"name": "boris", "password": PASSWORD})
+    for weak, why in (("Password123", "tried first"), ("boris-mailing-1", "name")):
+        sent = {"old": PASSWORD, "password": weak, "again": weak}
+        refused = await admin.post("/admin/account/password", data=sent)
+        assert refused.status_code == 400
+        assert why in refused.text
+    boris = int(made.headers["location"].rpartition("/")[2])
+    async with transaction(sessions) as session:
+        with pytest.raises(Invalid, match=r"password: .*tried first"):
+            await users.create(session, "clara", role=Role.VIEWER, password="Password123", by="tests")
+        with pytest.raises(Invalid, match=r"password: .*name"):
+            await users.set_password(session, boris, "boris-mailing-1", by="tests")
+    assert await value(engine, "SELECT password_hash FROM user_account WHERE id = 1") == before

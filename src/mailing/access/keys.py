@@ -40,15 +40,33 @@ class ApiKey(msgspec.Struct):
     scope: str
     created_at: datetime
     revoked_at: datetime | None
+    made_by: str | None
 
 
-_INSERT = text("INSERT INTO api_key (name, hint, hash, scope) VALUES (:name, :hint, :hash, :scope)")
+_INSERT = text("""
+    INSERT INTO api_key (name, hint, hash, scope, created_by) VALUES (:name, :hint, :hash, :scope, :created_by)
+""")
 
-_COLUMNS = "id, name, hint, scope, created_at, revoked_at"
+# Whoever disables a user, or takes the role, waits for a key that is being made, and finds it.
+_STILL_ADMIN = text("""
+    SELECT id FROM user_account WHERE id = :id AND role = 'admin' AND disabled_at IS NULL FOR SHARE
+""")
 
-_ALL = text(f"SELECT {_COLUMNS} FROM api_key ORDER BY id")  # noqa: S608 - its own constant
+_KEYS = """
+    SELECT k.id, k.name, k.hint, k.scope, k.created_at, k.revoked_at, u.name
+    FROM api_key k LEFT JOIN user_account u ON u.id = k.created_by
+"""
 
-_BY_ID = text(f"SELECT {_COLUMNS} FROM api_key WHERE id = :id")  # noqa: S608 - its own constant
+_ALL = text(f"{_KEYS} ORDER BY k.id")
+
+_BY_ID = text(f"{_KEYS} WHERE k.id = :id")
+
+# Keys are few.
+_LIVE_OF_USER = text(f"{_KEYS} WHERE k.created_by = :user_id AND k.revoked_at IS NULL ORDER BY k.id")
+
+_REVOKE_OF_USER = text("""
+    UPDATE api_key SET revoked_at = now() WHERE created_by = :user_id AND revoked_at IS NULL RETURNING id
+""")
 
 _REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id")
 
@@ -56,12 +74,19 @@ _REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHER
 _FIND = "SELECT id, name, scope FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
 
 
-async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str) -> str:
-    """Returns the key itself; nobody can read it again later. Raises Invalid."""
+async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str, user_id: int | None = None) -> str:
+    """Returns the key itself; nobody can read it again later. `user_id` makes it, None: the command line.
+
+    Raises Invalid, and Forbidden for a user who may not make keys any more.
+    """
     if problems := _problems(name, scope):
         raise Invalid(*problems)
+    if user_id is not None and (await session.execute(_STILL_ADMIN, {"id": user_id})).first() is None:
+        raise Forbidden("This user may make no keys any more.")
     key = "mk_" + secrets.token_urlsafe(32)
-    await session.execute(_INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope})
+    await session.execute(
+        _INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope, "created_by": user_id}
+    )
     await note(session, "key.created", by=by, name=name, scope=scope)
     return key
 
@@ -82,7 +107,26 @@ async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
         if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
             raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
         await note(session, "key.revoked", by=by, key_id=key_id)
-    await asyncio.sleep(FORGOTTEN_S)
+    await forgotten(1)
+
+
+async def live_of(session: AsyncSession, user_id: int) -> list[ApiKey]:
+    """The user's keys that are accepted."""
+    return [ApiKey(*row) for row in await session.execute(_LIVE_OF_USER, {"user_id": user_id})]
+
+
+async def revoke_all_of(session: AsyncSession, user_id: int, *, by: str) -> int:
+    """Returns how many; every process refuses them FORGOTTEN_S after the commit, see `forgotten`."""
+    revoked = list((await session.execute(_REVOKE_OF_USER, {"user_id": user_id})).scalars())
+    for key_id in revoked:
+        await note(session, "key.revoked", by=by, key_id=key_id)
+    return len(revoked)
+
+
+async def forgotten(revoked: int) -> None:
+    """To be waited for after the commit: until every process refuses the keys that were revoked, if any were."""
+    if revoked:
+        await asyncio.sleep(FORGOTTEN_S)
 
 
 class Known(NamedTuple):

@@ -4,12 +4,14 @@ A hash takes 19 MiB and some 30 ms, as OWASP recommends. At most HASHING of them
 wait; whoever comes then is told to come again, so that a flood takes neither the memory nor the loop.
 """
 
+from collections.abc import Collection
 from functools import partial
 
 from anyio import CapacityLimiter, to_thread
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from mailing.access.guessable import problem_of
 from mailing.errors import FieldError, Invalid, TooMany
 
 HASHING = 2
@@ -23,9 +25,9 @@ _limiter = CapacityLimiter(HASHING)
 _NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$hOuWREoPdzy6kmkzV59UzA$Tqfm30BisCb/atgP+zCJ0eEQV/vXovOrDznBQ5eAADs"
 
 
-async def hashed(password: str) -> str:
-    """Raises Invalid for a password nobody should have."""
-    if problem := _problem(password):
+async def hashed(password: str, *, names: Collection[str]) -> str:
+    """Raises Invalid for a password nobody should have; `names` are the user's."""
+    if problem := _problem(password) or await to_thread.run_sync(problem_of, password, names):
         raise Invalid(FieldError("password", problem))
     return await to_thread.run_sync(_hasher.hash, password, limiter=_limiter)
 

@@ -8,10 +8,10 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access import lockout, sessions
+from mailing.access import keys, lockout, sessions
 from mailing.access.passwords import hashed
 from mailing.access.roles import Role
-from mailing.errors import Conflict, FieldError, Invalid, NotFound
+from mailing.errors import ConfigurationError, Conflict, FieldError, Invalid, NotFound
 from mailing.events import note
 
 LONGEST_NAME = 100  # characters
@@ -26,6 +26,19 @@ class Account(msgspec.Struct):
     issuer: str | None
     created_at: datetime
     disabled_at: datetime | None
+
+
+class KeysAfter(msgspec.Struct, frozen=True):
+    """What became of the API keys that a user made: so many were revoked, so many go on working."""
+
+    revoked: int
+    live: int
+
+    @property
+    def told(self) -> dict[str, int]:
+        """For the event; a user without keys needs no word about them."""
+        numbers = {"keys_revoked": self.revoked, "keys_live": self.live}
+        return numbers if self.revoked or self.live else {}
 
 
 _COLUMNS = "id, name, role, issuer, created_at, disabled_at"
@@ -47,6 +60,8 @@ _INSERT_FIRST = text("""
     ON CONFLICT (lower(name)) WHERE issuer IS NULL DO NOTHING RETURNING id
 """)
 
+_NAME = text("SELECT name FROM user_account WHERE id = :id")
+
 _SET_PASSWORD = text("UPDATE user_account SET password_hash = :hash WHERE id = :id AND issuer IS NULL RETURNING id")
 
 _SET_ROLE = text("UPDATE user_account SET role = :role WHERE id = :id")
@@ -64,7 +79,7 @@ _ADMINS = text("""
 async def create(session: AsyncSession, name: str, *, role: Role, password: str, by: str) -> int:
     """Raises Invalid for a name or a password that can't be, Conflict for a name that somebody has."""
     name = _fit(name)
-    values = {"name": name, "role": str(role), "hash": await hashed(password)}
+    values = {"name": name, "role": str(role), "hash": await hashed(password, names=[name])}
     try:
         async with session.begin_nested():
             user_id = int((await session.execute(_INSERT, values)).scalar_one())
@@ -76,10 +91,14 @@ async def create(session: AsyncSession, name: str, *, role: Role, password: str,
 
 
 async def create_first(session: AsyncSession, password: str) -> bool:
-    """The user `admin`, if there is no user at all; returns whether it was made."""
+    """The user `admin`, if there is no user at all; returns whether it was made. Raises ConfigurationError."""
     if (await session.execute(_ANY)).scalar_one():
         return False
-    return (await session.execute(_INSERT_FIRST, {"hash": await hashed(password)})).first() is not None
+    try:
+        values = {"hash": await hashed(password, names=["admin"])}
+    except Invalid as error:
+        raise ConfigurationError([f"MAILING_ADMIN_PASSWORD {each.message}" for each in error.errors]) from None
+    return (await session.execute(_INSERT_FIRST, values)).first() is not None
 
 
 async def all_users(session: AsyncSession) -> list[Account]:
@@ -98,7 +117,8 @@ async def by_name(session: AsyncSession, name: str) -> Account:
 
 async def set_password(session: AsyncSession, user_id: int, password: str, *, by: str) -> None:
     """Ends all the user's sessions, whoever knew the old password is out; and a lock, if there is one."""
-    values = {"id": user_id, "hash": await hashed(password)}
+    name = (await session.execute(_NAME, {"id": user_id})).scalar_one_or_none()
+    values = {"id": user_id, "hash": await hashed(password, names=[name or ""])}
     if (await session.execute(_SET_PASSWORD, values)).first() is None:
         await by_id(session, user_id)
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
@@ -107,21 +127,31 @@ async def set_password(session: AsyncSession, user_id: int, password: str, *, by
     await note(session, "user.password_set", by=by, user_id=user_id)
 
 
-async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str) -> None:
-    """Takes effect with the user's next request."""
+async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, revoke_keys: bool = False) -> KeysAfter:
+    """Takes effect with the user's next request. Only a lower role is a reason to revoke keys."""
     if role < Role.ADMIN:
         await _keep_an_admin(session, user_id)
-    await by_id(session, user_id)
+    before = (await by_id(session, user_id)).role
     await session.execute(_SET_ROLE, {"id": user_id, "role": str(role)})
-    await note(session, "user.role_set", by=by, user_id=user_id, role=str(role))
+    after = await _keys_after(session, user_id, by=by, revoke=revoke_keys and role < before)
+    await note(session, "user.role_set", by=by, user_id=user_id, role=str(role), **after.told)
+    return after
 
 
-async def disable(session: AsyncSession, user_id: int, *, by: str) -> None:
+async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: bool = False) -> KeysAfter:
+    """Commit, then wait for `keys.forgotten`."""
     await _keep_an_admin(session, user_id)
     await by_id(session, user_id)
     await session.execute(_DISABLE, {"id": user_id})
     await sessions.close_all(session, user_id)
-    await note(session, "user.disabled", by=by, user_id=user_id)
+    after = await _keys_after(session, user_id, by=by, revoke=revoke_keys)
+    await note(session, "user.disabled", by=by, user_id=user_id, **after.told)
+    return after
+
+
+async def _keys_after(session: AsyncSession, user_id: int, *, by: str, revoke: bool) -> KeysAfter:
+    revoked = await keys.revoke_all_of(session, user_id, by=by) if revoke else 0
+    return KeysAfter(revoked=revoked, live=len(await keys.live_of(session, user_id)))
 
 
 async def enable(session: AsyncSession, user_id: int, *, by: str) -> None:

@@ -6,9 +6,8 @@ by Sec-Fetch-Site, or by Origin where a browser leaves that out (plain http besi
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
@@ -85,11 +84,3 @@ def _comes_from_here(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
         return fetched == "same-origin"
     origin = urlsplit(connection.headers.get("origin", ""))
     return bool(origin.netloc) and origin.netloc == connection.headers.get("host")
-
-
-def to_sign_in(request: Request[Any, Any, Any], _: SignInNeeded) -> Response[None]:
-    """A part of a page would show the form in the wrong place: htmx is told to leave the page instead."""
-    if "hx-request" in request.headers:
-        return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
-    asked = request.url.path if request.method == "GET" else "/admin/"
-    return Response(None, status_code=303, headers={"Location": f"{SIGN_IN}?next={quote(asked, safe='/')}"})

@@ -5,7 +5,7 @@ from binascii import Error as NoBase64
 from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
@@ -17,7 +17,8 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 from mailing import web
 from mailing.access.roles import Role
 from mailing.admin import language
-from mailing.admin.viewer import Viewer, viewer_of
+from mailing.admin.door import SIGN_IN, SignInNeeded
+from mailing.admin.viewer import Viewer, in_header, local, viewer_of
 from mailing.masking import mask_addresses
 
 HTML = "text/html; charset=utf-8"
@@ -61,9 +62,24 @@ def rendered(viewer: Viewer, template: str, **values: object) -> str:
 
 
 def seen_other(path: str, *, notice: str = "") -> Response[None]:
-    """To the page that shows what the form did, so that a reload does not do it again."""
+    """To the page of ours that shows what the form did, so that a reload does not do it again."""
     cookies = [Cookie(NOTICE_COOKIE, value=_packed(notice), path="/admin", httponly=True, samesite="lax", max_age=60)]
-    return Response(None, status_code=303, headers={"Location": path}, cookies=cookies if notice else [])
+    answer = led_to(local(path))
+    answer.cookies.extend(cookies if notice else [])
+    return answer
+
+
+def led_to(address: str) -> Response[None]:
+    """The one place that tells a browser to go elsewhere; whatever `address` holds, it is one line of ASCII then."""
+    return Response(None, status_code=303, headers={"Location": in_header(address)})
+
+
+def to_sign_in(request: Request[Any, Any, Any], _: SignInNeeded) -> Response[None]:
+    """A part of a page would show the form in the wrong place: htmx is told to leave the page instead."""
+    if "hx-request" in request.headers:
+        return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
+    asked = local(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"
+    return led_to(f"{SIGN_IN}?next={quote(asked, safe='/')}")
 
 
 def _packed(notice: str) -> str:

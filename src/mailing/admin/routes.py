@@ -11,7 +11,7 @@ from litestar.types import ControllerRouterHandler
 
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
-from mailing.admin.door import SignInNeeded, anybody, same_origin, to_sign_in
+from mailing.admin.door import SignInNeeded, anybody, same_origin
 from mailing.admin.live.routes import LIVE
 from mailing.admin.mailings.control import ControlPages
 from mailing.admin.mailings.releasing import ReleasePages
@@ -39,7 +39,7 @@ def admin() -> Router:
         },
         exception_handlers={
             **dict.fromkeys([*EXCEPTION_HANDLERS, HTTPException], pages.problem_page),
-            SignInNeeded: to_sign_in,
+            SignInNeeded: pages.to_sign_in,
         },
         include_in_schema=False,
         request_max_body_size=pages.FORM_BYTES,

@@ -1,7 +1,8 @@
 """Who looks at a page, in which language and time zone."""
 
+import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 from litestar import Request
 from litestar.connection import ASGIConnection
@@ -16,6 +17,10 @@ from mailing.zones import known_zone
 
 LANGUAGE_COOKIE = "mailing_language"
 ZONE_COOKIE = "mailing_zone"
+
+LONGEST_PATH = 2000  # characters, encoded: less than any proxy takes for a line of a head
+_OF_ADDRESSES = "/?#[]@!$&'()*+,;=:%"
+_LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class Viewer(Struct, frozen=True):
@@ -64,7 +69,15 @@ def _path_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 
 def local(path: str) -> str:
-    """A page of ours to go to, whatever a form or an address says; `/admin/` for anything else."""
-    parts = urlsplit(path)
-    foreign = parts.scheme or parts.netloc or "\\" in path or not path.isprintable()
-    return path if path.startswith("/admin/") and not foreign else "/admin/"
+    """A page of ours to go to, whatever a form or an address says, in ASCII; `/admin/` for anything else.
+
+    What begins so names neither a scheme nor a host; browsers take a backslash for a slash.
+    """
+    ours = path.startswith("/admin/") and "\\" not in path and path.isprintable()
+    encoded = in_header(path) if ours else ""
+    return encoded if 0 < len(encoded) <= LONGEST_PATH else "/admin/"
+
+
+def in_header(address: str) -> str:
+    """An address in ASCII: what is encoded already stays so, the rest of what an address can't hold is encoded."""
+    return quote(_LONE_PERCENT.sub("%25", address), safe=_OF_ADDRESSES, errors="replace")

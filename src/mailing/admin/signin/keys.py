@@ -27,7 +27,7 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     sent = await form(request)
     name, scope = sent.get("name", ""), sent.get("scope", "")
     try:
-        key = await keys.create(session, name, scope=scope, by=caller)
+        key = await keys.create(session, name, scope=scope, by=caller, user_id=request.user.id)
     except Invalid as error:
         labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Allowed to")}
         return await _page(

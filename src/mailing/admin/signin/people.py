@@ -3,16 +3,18 @@
 from collections.abc import Mapping
 
 from litestar import Response, get, post
+from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access import users
+from mailing.access import keys, users
 from mailing.access.roles import Role
-from mailing.access.users import Account
+from mailing.access.users import Account, KeysAfter
 from mailing.admin.door import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.signin.asking import errors_of, role_names
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.db import transaction
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.web import Caller, Id, Session
 
@@ -41,20 +43,23 @@ async def create_user(
 
 @get("/users/{user_id:int}", guards=[needs(Role.ADMIN)])
 async def user_page(request: AnyRequest, viewer: CurrentViewer, session: Session, user_id: Id) -> Response[str]:
-    return _one(request, viewer, await users.by_id(session, user_id))
+    return await _one(request, viewer, session, await users.by_id(session, user_id))
 
 
 @post("/users/{user_id:int}/role", guards=[needs(Role.ADMIN)], status_code=303)
 async def set_role(
-    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
+    request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
-    user = await users.by_id(session, user_id)
+    sent = await form(request)
     try:
-        role = _role((await form(request)).get("role", ""))
-        await users.set_role(session, user_id, role, by=caller)
+        role = _role(sent.get("role", ""))
+        async with transaction(state.sessions) as session:
+            after = await users.set_role(session, user_id, role, by=caller, revoke_keys=_revokes(sent))
     except (Invalid, Conflict) as error:
-        return _one(request, viewer, user, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
-    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("The role counts from the next page on."))
+        return await _refused(request, viewer, user_id, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
+    await keys.forgotten(after.revoked)
+    notice = _with_keys(viewer, viewer.gettext("The role counts from the next page on."), after)
+    return seen_other(f"{USERS}/{user_id}", notice=notice)
 
 
 @post("/users/{user_id:int}/password", guards=[needs(Role.ADMIN)], status_code=303)
@@ -65,27 +70,43 @@ async def set_password(
     try:
         await users.set_password(session, user_id, (await form(request)).get("password", ""), by=caller)
     except (Invalid, Conflict) as error:
-        return _one(request, viewer, user, errors_of(viewer, error, {"password": viewer.gettext("New password")}))
+        errors = errors_of(viewer, error, {"password": viewer.gettext("New password")})
+        return await _one(request, viewer, session, user, errors)
     notice = viewer.gettext("The password is set. Every session of this user has ended.")
     return seen_other(f"{USERS}/{user_id}", notice=notice)
 
 
 @post("/users/{user_id:int}/disable", guards=[needs(Role.ADMIN)], status_code=303)
 async def disable_user(
-    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
+    request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
-    user = await users.by_id(session, user_id)
+    sent = await form(request)
     try:
-        await users.disable(session, user_id, by=caller)
+        async with transaction(state.sessions) as session:
+            after = await users.disable(session, user_id, by=caller, revoke_keys=_revokes(sent))
     except Conflict as error:
-        return _one(request, viewer, user, errors_of(viewer, error, {"disable": viewer.gettext("Access")}))
-    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can no longer sign in."))
+        return await _refused(request, viewer, user_id, errors_of(viewer, error, {"disable": viewer.gettext("Access")}))
+    await keys.forgotten(after.revoked)
+    notice = _with_keys(viewer, viewer.gettext("This user can no longer sign in."), after)
+    return seen_other(f"{USERS}/{user_id}", notice=notice)
 
 
 @post("/users/{user_id:int}/enable", guards=[needs(Role.ADMIN)], status_code=303)
 async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id) -> Response[None]:
     await users.enable(session, user_id, by=caller)
     return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))
+
+
+def _revokes(sent: Mapping[str, str]) -> bool:
+    return sent.get("revoke_keys") == "yes"
+
+
+def _with_keys(viewer: Viewer, notice: str, after: KeysAfter) -> str:
+    """`notice`, and what became of the keys that the user made."""
+    revoked = viewer.ngettext("%(n)s API key is revoked.", "%(n)s API keys are revoked.", after.revoked)
+    live = viewer.ngettext("%(n)s API key goes on working.", "%(n)s API keys go on working.", after.live)
+    told = [(after.revoked, revoked), (after.live, live)]
+    return " ".join([notice, *(sentence % {"n": number} for number, sentence in told if number)])
 
 
 def _role(name: str) -> Role:
@@ -115,6 +136,20 @@ async def _list(
     )
 
 
-def _one(request: AnyRequest, viewer: Viewer, user: Account, errors: dict[str, str] | None = None) -> Response[str]:
-    status = 400 if errors else 200
-    return page(request, "signin/user.html", status=status, user=user, roles=role_names(viewer), errors=errors or {})
+async def _refused(request: AnyRequest, viewer: Viewer, user_id: int, errors: dict[str, str]) -> Response[str]:
+    async with transaction(request.app.state.sessions) as session:
+        return await _one(request, viewer, session, await users.by_id(session, user_id), errors)
+
+
+async def _one(
+    request: AnyRequest, viewer: Viewer, session: AsyncSession, user: Account, errors: dict[str, str] | None = None
+) -> Response[str]:
+    return page(
+        request,
+        "signin/user.html",
+        status=400 if errors else 200,
+        user=user,
+        keys=await keys.live_of(session, user.id),
+        roles=role_names(viewer),
+        errors=errors or {},
+    )

@@ -12,7 +12,7 @@ from mailing.access import signing_in
 from mailing.access.oidc import Begun, Provider
 from mailing.access.roles import Role
 from mailing.admin.door import SIGN_IN, anybody, needs
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.pages import form, led_to, page, seen_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.viewer import CurrentViewer, local
@@ -61,7 +61,7 @@ async def go_to_provider(
         address, begun = await _provider(request).begin(redirect_uri=_back(request), next_page=local(next_page))
     except Unauthorized as error:
         return _page(request, next_page=local(next_page), problem=viewer.gettext(str(error)))
-    return cookies.keep_begun(Response(None, status_code=303, headers={"Location": address}), request, begun)
+    return cookies.keep_begun(led_to(address), request, begun)
 
 
 @get("/sign-in/oidc/back", guards=[anybody])
