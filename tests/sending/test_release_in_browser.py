@@ -1,0 +1,146 @@
+"""An editor writes, a sender reads and releases: in a real browser, with a real worker and a real gateway."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+
+from browser import CHROMIUM, WITHOUT, Seen, chromium, watched
+from mailing.access import users
+from mailing.access.roles import Role
+from mailing.db import Sessions, transaction
+from mailing.settings import Settings
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
+
+PASSWORD = "correct horse battery staple"
+SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page seen is kept there as a picture
+SIZES = ((1280, 900), (390, 844))
+LANGUAGES = {"en": "English", "ru": "Русский"}
+
+
+class Person:
+    """At a browser of their own. Every page they see must be accessible, in both languages, on desk and phone."""
+
+    def __init__(self, page: Page, address: str, name: str) -> None:
+        self.page, self.address, self.name = page, f"{address}/admin", name
+        self.seen: Seen = watched(page)
+
+    async def sign_in(self) -> None:
+        await self.page.goto(f"{self.address}/account")
+        await self.page.get_by_label("Name").fill(self.name)
+        await self.page.get_by_label("Password").fill(PASSWORD)
+        await self.press("Sign in")
+
+    async def press(self, name: str) -> None:
+        await self.page.locator("main").get_by_role("button", name=name, exact=True).click()
+
+    async def look(self, path: str, *, called: str) -> None:
+        """Ends in English on a desk."""
+        for language in ("ru", "en"):
+            await self.page.goto(f"{self.address}/{path}")
+            await self.page.get_by_role("button", name=LANGUAGES[language]).click()
+            for width, height in reversed(SIZES):
+                await self.page.set_viewport_size({"width": width, "height": height})
+                await self._look(f"{called}-{self.name}-{language}-{width}")
+
+    async def _look(self, called: str) -> None:
+        found = await Axe().run(self.page)
+        assert found.response["violations"] == [], found.generate_report()
+        wide = await self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{called} is wider than the screen"
+        if SHOTS:
+            await self.page.screenshot(path=Path(SHOTS) / f"{called}.png", full_page=True)
+
+
+@pytest.fixture
+async def people(address: str, sessions: Sessions) -> AsyncIterator[tuple[Person, Person]]:
+    """An editor and a sender, signed in."""
+    async with AsyncExitStack() as stack:
+        browser = await stack.enter_async_context(chromium())
+        found = []
+        for name, role in (("edith", Role.EDITOR), ("sam", Role.SENDER)):
+            async with transaction(sessions) as session:
+                await users.create(session, name, role=role, password=PASSWORD, by="tests")
+            context = await browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
+            person = Person(await context.new_page(), address, name)
+            await person.sign_in()
+            found.append(person)
+        yield found[0], found[1]
+
+
+async def test_an_editor_writes_and_a_sender_reads_and_releases(
+    people: tuple[Person, Person], campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    editor, sender = people
+    await campaign.clients(40, tag="vip")
+    await campaign.clients(20, tag="new", timezone="Asia/Omsk")
+    await campaign.mailing(text="The weekly news: what opens, what closes, what is new in your town", starts_in_s=600)
+    mailing = await written(editor, "Winter sale \u2013 20 % off until Sunday. Доставка бесплатно!")
+    await editor.look(f"mailings/{mailing}", called="draft")
+    await editor.look("mailings", called="list")
+    await editor.look("mailings/new", called="form")
+    await sender.look(f"mailings/{mailing}", called="draft")
+    await sender.look("mailings", called="list")
+    await sender.look("", called="start")
+    await sender.look(f"mailings/{mailing}/release", called="release")
+    async with working(settings):
+        await refused_and_released(editor, sender, mailing)
+        assert await campaign.finished(mailing) == {"planned": 60, "sent": 60}
+    assert {item["text"] for item in await sandbox.ledger()} == {"Winter sale - 10 % off"}
+    await withdrawn(editor, sender)
+    assert (editor.seen.complaints, editor.seen.blocked, sender.seen.blocked) == ([], [], [])
+    [refused] = sender.seen.complaints
+    assert "409" in refused
+
+
+async def written(editor: Person, text: str) -> int:
+    """Its start has passed already: an editor can't begin it by that."""
+    page, now = editor.page, datetime.now(UTC)
+    await page.goto(f"{editor.address}/mailings/new")
+    await page.get_by_label("Text").fill(text)
+    await page.get_by_label("Time zone of these times").fill("UTC")
+    await page.get_by_label("Start").fill(f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}")
+    await page.get_by_label("End").fill(f"{now + timedelta(days=1):%Y-%m-%dT%H:%M}")
+    await page.get_by_label("From").fill("")
+    await page.get_by_label("Until").fill("")
+    await editor.press("Store the draft")
+    await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
+    await expect(page.get_by_text("Nothing is sent before a sender releases it.")).to_be_visible()
+    await expect(page.get_by_role("link", name="Release", exact=True)).to_have_count(0)
+    return int(page.url.rpartition("/")[2])
+
+
+async def refused_and_released(editor: Person, sender: Person, mailing: int) -> None:
+    """While the sender reads, the editor changes the words: these are not released before they were read, too."""
+    await sender.page.goto(f"{sender.address}/mailings/{mailing}")
+    await sender.page.get_by_role("link", name="Release", exact=True).click()
+    await editor.page.goto(f"{editor.address}/mailings/{mailing}/edit")
+    await editor.page.get_by_label("Text").fill("Winter sale - 10 % off")
+    await editor.press("Save changes")
+    await expect(editor.page.get_by_text("The draft is stored.")).to_be_visible()
+    await sender.press("Release and send now")
+    await expect(sender.page.get_by_text("was changed after you read it")).to_be_visible()
+    await expect(sender.page.locator("blockquote").get_by_text("Winter sale - 10 % off")).to_be_visible()
+    await sender.press("Release and send now")
+    await expect(sender.page.get_by_text("Released: sending begins.")).to_be_visible()
+
+
+async def withdrawn(editor: Person, sender: Person) -> None:
+    """The weekly news, scheduled and released."""
+    await editor.look("mailings/1/edit", called="withdrawing")
+    await editor.page.get_by_label("Text").fill("The weekly news: what opens, and what closes in your town")
+    await editor.press("Save changes")
+    await editor.look("mailings/1", called="withdrawn")
+    await sender.look("mailings/1", called="withdrawn")
+    await sender.look("mailings/1/release", called="changes")
+    await sender.press("Release")
+    await expect(sender.page.get_by_text("Released.")).to_be_visible()
+    await sender.look("mailings/1", called="released")
