@@ -24,6 +24,7 @@ from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
 from mailing.headers import AllMethods, SafeHeaders
 from mailing.health import health
+from mailing.hosts import AllowedHosts, hosts_of
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
 from mailing.mailings.preview import preview_mailing
@@ -78,14 +79,15 @@ def unfurnished() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = SafeHeaders(AllMethods(PunctualBodies(LowerCaseClients(app.asgi_handler))))
+    app.asgi_handler = AllMethods(PunctualBodies(LowerCaseClients(app.asgi_handler)))
     return app
 
 
 def furnished(app: Litestar, settings: Settings) -> Litestar:
     page = Page()
     app.state = State({"settings": settings, "metrics": page, "provider": provider_of(settings)})
-    app.asgi_handler = RequestLog(app.asgi_handler, count=page.requests.count)
+    hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
+    app.asgi_handler = RequestLog(SafeHeaders(hosts), count=page.requests.count)
     return app
 
 
