@@ -1,8 +1,11 @@
 """docker-compose.yml and the Containerfile are compared with the program; `make containers` really runs them."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 import pytest
@@ -49,11 +52,58 @@ def test_a_value_set_outside_is_handed_on_under_its_own_name() -> None:
     assert [name for name, value in values if not value.startswith((f"${{{name}:-", f"${{{name}-"))] == []
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The .env of each part, as the first start of `database` makes them: its own script, but for PostgreSQL's."""
+    home = tmp_path_factory.mktemp("first-start")
+    program = home / "docker-entrypoint.sh"
+    program.write_text('#!/bin/sh\n[ "$1" = postgres ] && echo "$POSTGRES_PASSWORD" >>"$(dirname "$0")/started"\n')
+    (home / "chown").write_text("#!/bin/sh\n")
+    for each in (program, home / "chown"):
+        each.chmod(0o755)
+    for part in ("api", "worker"):
+        (home / part).mkdir()
+    shell, options, script = SERVICES["database"]["entrypoint"]
+    for _ in range(2):
+        told = subprocess.run(  # noqa: S603 - our own script
+            [shell, options, script.replace("$$", "$").replace("/secrets", str(home))],
+            env={"PATH": f"{home}:{os.environ['PATH']}"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        with (home / "told").open("a") as file:
+            file.write(told)
+    return {each: home / each for each in ("told", "started")} | {
+        "api": home / "api" / ".env",
+        "worker": home / "worker" / ".env",
+        "migrate": home / "worker" / ".env",
+    }
+
+
+def test_secrets_are_made_once_shown_once_and_known_to_nobody_else(made: dict[str, Path]) -> None:
+    loaded = settings.load({}, made["api"])
+    told = made["told"].read_text()
+    assert told.count("Made now") == 1
+    assert f"API key: {loaded.api_key} " in told
+    assert f"password {loaded.admin_password}" in told
+    first, second = made["started"].read_text().split()
+    assert first == second == urlsplit(str(loaded.database_url)).password
+    assert len({loaded.api_key, loaded.admin_password, first}) == 3
+    assert settings.load({}, made["worker"]).api_key is None, "a worker is not told what it need not know"
+    assert {oct(made[part].stat().st_mode)[-3:] for part in ("api", "worker")} == {"600"}
+
+
+def test_no_secret_stands_in_a_file_that_we_ship() -> None:
+    loaded = [settings.load(environment(service)) for service in PARTS.values()]
+    assert {secret for each in loaded for secret in settings.secrets_of(each)} == {"any-will-do"}, "the sandbox's"
+
+
 @pytest.mark.parametrize("name", PARTS)
-def test_each_part_starts_with_the_defaults(name: str) -> None:
+def test_each_part_starts_with_the_defaults(name: str, made: dict[str, Path]) -> None:
     command, *arguments = map(with_defaults, PARTS[name]["command"])
     cli.commands[command].make_context(command, arguments, parent=click.Context(cli)).close()
-    loaded = settings.load(environment(PARTS[name]))
+    loaded = settings.load(environment(PARTS[name]) | {"MAILING_HOST": "0.0.0.0"}, made.get(name))  # noqa: S104
     assert loaded.database_url or command == "sandbox"
     assert loaded.gateway_url or command != "worker"
     assert loaded.report_to or command != "worker", "the report can be seen from the start"

@@ -16,6 +16,7 @@ from mailing.admin.clients.uploading import BODY_LIMIT
 from mailing.app import create_app
 from mailing.cli import cli
 from mailing.clients.upload.keeping import SIZE_LIMIT
+from mailing.errors import ConfigurationError
 from mailing.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -97,10 +98,23 @@ def test_each_pod_is_confined(name: str) -> None:
 def test_each_pod_starts_with_what_it_is_told(name: str) -> None:
     command, *arguments = container(name)["args"]
     cli.commands[command].make_context(command, arguments, parent=click.Context(cli)).close()
-    loaded = settings.load(environment(name))
+    loaded = settings.load(filled_in(environment(name)))
     assert loaded.database_url
     assert loaded.gateway_url or command != "worker"
     assert pod(name)["enableServiceLinks"] is False, "a Service named mailing would set MAILING_PORT"
+
+
+def filled_in(told: dict[str, str]) -> dict[str, str]:
+    """The example's secrets replaced by one's own, in the image, which listens everywhere."""
+    everywhere = {"MAILING_HOST": "0.0.0.0"}  # noqa: S104 - the image's
+    return everywhere | {name: value.replace("CHANGE-ME", "of-our-own") for name, value in told.items()}
+
+
+@pytest.mark.parametrize("name", POD_OWNERS)
+def test_no_pod_starts_with_the_secrets_of_the_example(name: str) -> None:
+    everywhere = {"MAILING_HOST": "0.0.0.0"}  # noqa: S104 - the image's
+    with pytest.raises(ConfigurationError, match="is an example that everybody knows"):
+        settings.load(everywhere | environment(name))
 
 
 def test_each_part_gets_the_secrets_that_it_needs() -> None:
@@ -125,7 +139,7 @@ def test_what_is_commented_out_can_be_switched_on() -> None:
     written = [(DIRECTORY / name).read_text() for name in ("settings.yaml", "secrets.example.yaml")]
     switched = dict(re.findall(r"^  # (MAILING_\w+): (.+)$", "".join(written), re.MULTILINE))
     assert switched.keys() == {f"MAILING_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "ROLES", "CLIENT_SECRET")}
-    assert settings.load(environment("api") | switched).oidc_issuer
+    assert settings.load(filled_in(environment("api") | switched)).oidc_issuer
     allowed = OBJECTS["NetworkPolicy", "identity-provider"]["spec"]
     assert allowed["podSelector"]["matchLabels"] == pod_labels("api")
     assert {port["port"] for rule in allowed["egress"] for port in rule["ports"]} == {443}

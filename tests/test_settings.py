@@ -69,3 +69,46 @@ def test_the_example_file_lists_exactly_the_settings_with_their_defaults() -> No
     defaults = {PREFIX + field.name.upper(): field.default for field in msgspec.structs.fields(Settings)}
     assert listed.keys() == defaults.keys()
     assert load(listed) == Settings()
+
+
+SHIPPED = {"MAILING_API_KEY": "development-key-change-me", "MAILING_ADMIN_PASSWORD": "change-me-please"}
+
+
+@pytest.mark.parametrize(
+    "exposed",
+    [
+        {"MAILING_HOST": "0.0.0.0"},  # noqa: S104 - that is the point
+        {"MAILING_HOST": "::"},
+        {"MAILING_HOST": "10.0.0.5"},
+        {"MAILING_HOST": "mailing.example.org"},
+        {"MAILING_PUBLIC_URL": "https://mailing.example.org"},
+        {"MAILING_ALLOWED_HOSTS": "mailing.example.org"},
+    ],
+)
+def test_published_secrets_are_refused_where_others_may_come(exposed: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(SHIPPED | exposed | {"MAILING_DATABASE_URL": "postgresql://mailing:changeme@database/mailing"})
+    assert [problem.split()[0] for problem in refused.value.problems] == [
+        "MAILING_API_KEY",
+        "MAILING_ADMIN_PASSWORD",
+        "MAILING_DATABASE_URL's",
+    ]
+    assert "change-me" not in str(refused.value)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_on_loopback_they_are_good_enough(host: str) -> None:
+    assert load(SHIPPED | {"MAILING_HOST": host}).api_key == "development-key-change-me"
+
+
+def test_an_empty_value_of_the_environment_leaves_the_file_s_alone(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("MAILING_API_KEY=a-key-that-was-made\n")
+    assert load({"MAILING_API_KEY": ""}, file).api_key == "a-key-that-was-made"
+    assert load({"MAILING_API_KEY": "another-key-than-that"}, file).api_key == "another-key-than-that"
+
+
+@pytest.mark.parametrize("told", ["https://a.example", "a.example:8000", "a.example/", "a example", "*", "a.example,"])
+def test_an_allowed_host_is_a_name_alone(told: str) -> None:
+    with pytest.raises(ConfigurationError, match="MAILING_ALLOWED_HOSTS must be names without ports"):
+        load({"MAILING_ALLOWED_HOSTS": told})

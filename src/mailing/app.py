@@ -26,6 +26,7 @@ from mailing.gateway.routes import GatewayController
 from mailing.headers import AllMethods, SafeHeaders
 from mailing.heads import ModestHeads
 from mailing.health import Readiness, health
+from mailing.hosts import AllowedHosts, hosts_of
 from mailing.idempotency import Idempotency, begin, provide_session
 from mailing.mailings.control import ControlController
 from mailing.mailings.preview import preview_mailing
@@ -85,9 +86,7 @@ def unfurnished() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = SafeHeaders(
-        AllMethods(PunctualBodies(ModestHeads(GivesBack(LowerCaseClients(app.asgi_handler)))))
-    )
+    app.asgi_handler = AllMethods(PunctualBodies(ModestHeads(GivesBack(LowerCaseClients(app.asgi_handler)))))
     return app
 
 
@@ -96,7 +95,8 @@ def furnished(app: Litestar, settings: Settings) -> Litestar:
     app.state = State(
         {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": few_at_once()}
     )
-    app.asgi_handler = RequestLog(app.asgi_handler, count=page.requests.count)
+    hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
+    app.asgi_handler = RequestLog(SafeHeaders(hosts), count=page.requests.count)
     return app
 
 

@@ -163,12 +163,15 @@ def worker(*, wait_s: float, check: bool, processes: int, number: int | None) ->
 
 
 @cli.command(epilog=example("mailing sandbox --port 8001 --latency 0.05"))
-@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="It shows what it is sent to whoever can reach it."
+)
+@click.option("--allowed-host", "allowed_hosts", multiple=True, help="A name to answer to, beside its own addresses.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
 @click.option("--latency", type=click.FloatRange(0, 3600), default=0.0, help="Seconds before each answer.")
 @click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append what is accepted to this file.")
 @supervised
-def sandbox(host: str, port: int, latency: float, ledger: Path | None) -> None:
+def sandbox(*, host: str, allowed_hosts: tuple[str, ...], port: int, latency: float, ledger: Path | None) -> None:
     """Run the fake gateway: speaks the gateway's contract and shows what it accepted.
 
     Its behaviour is switched while it runs, by PUT /behaviour; its page is at /.
@@ -179,7 +182,8 @@ def sandbox(host: str, port: int, latency: float, ledger: Path | None) -> None:
         click.echo(f"sandbox gateway: http://{host}:{bound}/v1")
 
     try:
-        run(serve(host, port, Behaviour(latency_s=latency), ledger_path=ledger, started=started))
+        behaviour = Behaviour(latency_s=latency)
+        run(serve(host, port, behaviour, allowed_hosts=allowed_hosts, ledger_path=ledger, started=started))
     except KeyboardInterrupt:
         return
 

@@ -5,6 +5,7 @@ body is `protocol`'s.
 """
 
 import asyncio
+import os
 import socket
 import sys
 import time
@@ -17,6 +18,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.errors import TooSlow
+from mailing.forwarded import Forwarded
 from mailing.protocol import BoundedProtocol
 
 KEPT_BY_KERNEL = 128 * 1024  # bytes of an answer that are not on their way yet
@@ -36,8 +38,9 @@ def serve(app: Litestar, *, host: str, port: int) -> None:
 def configured(app: ASGIApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
     """`where` it listens: `host` and `port`, or `uds`. Connections are limited by the protocol."""
     return uvicorn.Config(
-        app,
+        Forwarded(app, trusted=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")),
         **{"http": BoundedProtocol, **where},
+        proxy_headers=False,  # `Forwarded` reads them
         ws="none",
         log_config=None,
         access_log=False,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ PREFIX = "MAILING_"
 ROLES = ("viewer", "editor", "sender", "admin")
 
 SECRET = re.compile("(key|token|password|secret)$")
+PUBLISHED = re.compile("change-?me", re.IGNORECASE)  # as in every example that we ship or shipped
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in every other word
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
@@ -29,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     data_dir: str = ".data"
     host: str = "127.0.0.1"
     port: Port = 8000
+    public_url: str | None = None
+    allowed_hosts: str | None = None
     api_key: Annotated[str, Meta(min_length=16)] | None = None
     admin_password: Annotated[str, Meta(min_length=10, max_length=200)] | None = None
     oidc_issuer: str | None = None
@@ -61,12 +65,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
-    """The environment wins over the file; an empty value counts as not set.
+    """The environment wins over the file; an empty value counts as not set, in both.
 
     Raises ConfigurationError with every problem at once. No value is repeated in it: it may be a secret.
     """
-    given = (_read(dotenv) if dotenv and dotenv.is_file() else {}) | dict(environ)
-    values = {name: value for name, value in given.items() if name.startswith(PREFIX) and value}
+    sources = (_read(dotenv) if dotenv and dotenv.is_file() else {}, environ)
+    values = {name: value for source in sources for name, value in source.items() if name.startswith(PREFIX) and value}
     fields = {PREFIX + field.name.upper(): field for field in msgspec.structs.fields(Settings)}
     problems = [f"{name} is not a setting{_hint(name, list(fields))}" for name in sorted(values.keys() - fields.keys())]
     converted: dict[str, object] = {}
@@ -130,6 +134,13 @@ def _contradictions(settings: Settings) -> list[str]:
     checks = {
         "DATABASE_URL must look like postgresql://user:password@host:5432/name": settings.database_url is None
         or urlsplit(settings.database_url).scheme in {"postgresql", "postgres"},
+        "PUBLIC_URL must be an http:// or https:// address such as https://mailing.example.org, and no more": (
+            settings.public_url is None or _base(settings.public_url)
+        ),
+        "ALLOWED_HOSTS must be names without ports such as mailing.example.org, separated by commas": all(
+            re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?", host.strip())
+            for host in (settings.allowed_hosts or "x").split(",")
+        ),
         "GATEWAY_URL must be an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more": (
             settings.gateway_url is None or _base(settings.gateway_url)
         ),
@@ -152,8 +163,26 @@ def _contradictions(settings: Settings) -> list[str]:
         or all(_address(address) for address in settings.report_to.split(",")),
         "REPORT_FROM must be an address such as mailing@example.org": _address(settings.report_from),
         "SMTP_USER and MAILING_SMTP_PASSWORD belong together": bool(settings.smtp_user) == bool(settings.smtp_password),
+        **{f"{name} is an example that everybody knows; set one of your own": False for name in _published(settings)},
     }
     return [PREFIX + sentence for sentence, holds in checks.items() if not holds]
+
+
+def _published(settings: Settings) -> list[str]:
+    """Secrets that stand in a file we ship or shipped, where others than this machine may reach us."""
+    if is_loopback(settings.host) and not settings.public_url and not settings.allowed_hosts:
+        return []
+    names = [field.name for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
+    given = {name.upper(): getattr(settings, name) for name in names}
+    given["DATABASE_URL's password"] = urlsplit(settings.database_url or "").password
+    return [name for name, value in given.items() if value and PUBLISHED.search(value)]
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _base(address: str) -> bool:

@@ -19,6 +19,7 @@ from mailing.settings import PREFIX, Settings, environment
 from mailing.supervisor import Child, Signals, supervise
 
 Say = Callable[[str], None]
+SANDBOX_HOST = "127.0.0.1"  # whatever MAILING_HOST is: it shows phones and texts to all who ask
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Site:
 
     url: str
     api_key: str
+    made_key: bool
     admin_password: str | None
     sandbox_url: str | None
     children: list[Child]
@@ -82,18 +84,20 @@ async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event,
     data_dir_of(settings).mkdir(parents=True, exist_ok=True)
     _refuse_port_in_use(settings.host, settings.port, "MAILING_PORT")
     if not settings.gateway_url:
-        _refuse_port_in_use(settings.host, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
+        _refuse_port_in_use(SANDBOX_HOST, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
     async with _database_of_site(settings, stop=stop, say=say) as database_url:
         password = await _first_password(database_url, settings.admin_password)
-        key = settings.api_key or _kept_key(data_dir_of(settings) / "api-key")
-        sandbox_url = None if settings.gateway_url else f"http://{settings.host}:{sandbox_port}"
+        key_file = data_dir_of(settings) / "api-key"
+        made_key = not settings.api_key and not key_file.is_file()
+        key = settings.api_key or _kept_key(key_file)
+        sandbox_url = None if settings.gateway_url else f"http://{SANDBOX_HOST}:{sandbox_port}"
         complete = replace(settings, database_url=database_url, api_key=key)
         children = []
         if sandbox_url:
             complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
-            children = [_child("sandbox", complete, "--host", settings.host, "--port", str(sandbox_port))]
+            children = [_child("sandbox", complete, "--host", SANDBOX_HOST, "--port", str(sandbox_port))]
         children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # quicker than a restart
-        yield Site(f"http://{settings.host}:{settings.port}", key, password, sandbox_url, children)
+        yield Site(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, children)
 
 
 async def run_site(site: Site, *, signals: Signals, say: Say) -> None:

@@ -28,9 +28,16 @@ def _announcement(settings: Settings, site: Site) -> list[str]:
             else []
         ),
         f"documentation  {site.url}/docs/",
-        f"API key        {site.api_key if not settings.api_key else 'the one in MAILING_API_KEY'}",
+        f"API key        {_key(settings, site)}",
         f"database       {f'embedded, data in {data}' if not settings.database_url else 'MAILING_DATABASE_URL'}",
         f"gateway        {f'sandbox, see {site.sandbox_url}/' if site.sandbox_url else settings.gateway_url}",
         "Ctrl-C ends everything.",
     ]
     return [*lines, ""]
+
+
+def _key(settings: Settings, site: Site) -> str:
+    """Shown when it was made, and not in every log of a later start."""
+    if site.made_key:
+        return site.api_key
+    return "the one in MAILING_API_KEY" if settings.api_key else f"the one in {data_dir_of(settings) / 'api-key'}"

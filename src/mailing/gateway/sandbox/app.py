@@ -1,15 +1,18 @@
 """The sandbox's routes: the gateway's one operation, the switches, the ledger, and a page to look at."""
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
 from mailing.gateway.sandbox.fake import FakeGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
+from mailing.hosts import LONGEST, is_served, named
 
 MOST_ON_A_PAGE: Final = 10_000
 LAST_ACCEPTED: Final = 50
@@ -22,14 +25,20 @@ class Page(msgspec.Struct, frozen=True):
     next_after: int | None
 
 
-def create_app(behaviour: Behaviour, *, token: str | None = None, ledger: Ledger | None = None) -> web.Application:
+def create_app(
+    behaviour: Behaviour,
+    *,
+    token: str | None = None,
+    allowed_hosts: Sequence[str] = (),
+    ledger: Ledger | None = None,
+) -> web.Application:
     """Without `token` every bearer token is good enough, but one there must be, as at the real gateway.
 
     The application closes the ledger when it is cleaned up.
     """
     fake = FakeGateway(behaviour, token=token, ledger=Ledger() if ledger is None else ledger)
     routes = _Routes(fake)
-    app = web.Application()
+    app = web.Application(middlewares=[_only_for(named(allowed_hosts))])
     app.add_routes(
         [
             web.post("/v1/send/{message_id}", fake.send),
@@ -44,6 +53,20 @@ def create_app(behaviour: Behaviour, *, token: str | None = None, ledger: Ledger
     )
     app.on_cleanup.append(routes.close)
     return app
+
+
+def _only_for(known: frozenset[str]) -> Middleware:
+    """No page of another site may read the ledger under a name of its own."""
+
+    @web.middleware
+    async def only_for(request: web.Request, handler: Handler) -> web.StreamResponse:
+        sockname = request.get_extra_info("sockname")
+        here = sockname[0] if isinstance(sockname, tuple) else None
+        if is_served(request.headers.get("Host", "")[:LONGEST], known=known, here=here):
+            return await handler(request)
+        return _json({"errors": [{"field": "Host", "message": "names another server; see --allowed-host"}]}, status=421)
+
+    return only_for
 
 
 class _Routes:

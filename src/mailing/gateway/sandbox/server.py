@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.ledger import Ledger
 
 
-async def serve(
+async def serve(  # noqa: PLR0913 - what the command line has
     host: str,
     port: int,
     behaviour: Behaviour,
     *,
     token: str | None = None,
+    allowed_hosts: Sequence[str] = (),
     ledger_path: Path | None = None,
     started: Callable[[int], object] = lambda port: port,
 ) -> None:
@@ -26,17 +27,24 @@ async def serve(
     stop = asyncio.Event()
     with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread: cancelling still ends it
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with running(host, port, behaviour, token=token, ledger_path=ledger_path) as bound_port:
+    serving = running(host, port, behaviour, token=token, allowed_hosts=allowed_hosts, ledger_path=ledger_path)
+    async with serving as bound_port:
         started(bound_port)
         await stop.wait()
 
 
 @asynccontextmanager
 async def running(
-    host: str, port: int, behaviour: Behaviour, *, token: str | None = None, ledger_path: Path | None = None
+    host: str,
+    port: int,
+    behaviour: Behaviour,
+    *,
+    token: str | None = None,
+    allowed_hosts: Sequence[str] = (),
+    ledger_path: Path | None = None,
 ) -> AsyncIterator[int]:
     """Run beside the caller, and yield the bound port. Raises OSError for a port in use or an unwritable ledger."""
-    app = create_app(behaviour, token=token, ledger=Ledger(ledger_path))
+    app = create_app(behaviour, token=token, allowed_hosts=allowed_hosts, ledger=Ledger(ledger_path))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:
