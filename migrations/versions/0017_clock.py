@@ -1,4 +1,4 @@
-"""The database's clock as workers saw it last."""
+"""The database's clock as workers saw it last; why an import broke off."""
 
 from pathlib import Path
 
@@ -17,4 +17,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.execute("ALTER TABLE upload DROP COLUMN broke_off")
     op.execute("ALTER TABLE gateway DROP COLUMN clock_at")

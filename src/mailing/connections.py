@@ -114,6 +114,8 @@ def watch(engine: AsyncEngine, *, limit_s: float) -> None:
     }
     for name, listener in listeners.items():
         event.listen(engine.sync_engine, name, listener, insert=True)  # before SQLAlchemy's own first statements
+    dialect: Any = engine.sync_engine.dialect
+    dialect.do_rollback = _roll_back
 
 
 _NEW = "new"
@@ -165,6 +167,24 @@ def _drop_what_timed_out(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
+def _roll_back(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy hands in more than one kind
+    """What can't be asked to roll back is ended: then the server does it. It raises nothing, because whoever rolls back
+    has an error to tell already, and one of the rolling back would be told in its place.
+    """
+    driver = connection.driver_connection
+    try:
+        if not driver.is_closed():
+            connection.rollback()
+    except Exception:  # noqa: BLE001 - of whatever kind; SQLAlchemy has classes of its own for them
+        driver.terminate()
+
+
 def was_answered(error: BaseException) -> bool:
     """By the server, over a connection that was good for it."""
     return isinstance(error, asyncpg.PostgresError) and not isinstance(error, asyncpg.PostgresConnectionError)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the connection is good for nothing any more, as the driver itself tells, or the cause of `error`."""
+    root = error if isinstance(error, BROKEN) else error.__cause__
+    return isinstance(root, BROKEN) and not was_answered(root)

@@ -214,9 +214,17 @@ class Reads:
 
 @asynccontextmanager
 async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
-    """Commits when the block ends, before anybody is told that it worked."""
+    """Commits when the block ends, before anybody is told that it worked.
+
+    What the block raises is raised, whatever becomes of undoing it: the first error says why.
+    """
     async with maker() as session, session.begin():
-        yield session
+        try:
+            yield session
+        except Exception as error:
+            if connections.is_lost(error):
+                await session.invalidate()  # the driver's own: SQLAlchemy doesn't know, and would ask a dead connection
+            raise
 
 
 async def driver(session: AsyncSession) -> asyncpg.Connection:

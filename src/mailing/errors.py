@@ -10,6 +10,7 @@
     ├── KeyReused            the Idempotency-Key belongs to another request
     ├── Unauthorized         no key, or a key nobody issued; a name and a password that don't fit
     ├── Forbidden            a key that may not do this
+    ├── Unavailable          the database broke off what was asked; the sentence says what has become of it
     └── TooMany              tried too often: come again in `wait_s` seconds
 
 None of them knows HTTP: `web.py` holds the one table that does. Each message is a sentence for the caller
@@ -71,6 +72,10 @@ class Unauthorized(MailingError):
 
 
 class Forbidden(MailingError):
+    pass
+
+
+class Unavailable(MailingError):
     pass
 
 

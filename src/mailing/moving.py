@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from mailing.clients.schemas import ImportResult
-from mailing.clients.transfer import export_clients, import_clients
+from mailing.clients.transfer import committing, export_clients, import_clients
 from mailing.db import Sessions, transaction
 from mailing.events import COMMAND_LINE
 
@@ -17,7 +17,10 @@ CHUNK = 256 * 1024
 
 
 async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportResult:
-    """All good rows in one transaction: an interrupted import leaves nothing behind. `size` in bytes."""
+    """All good rows in one transaction: an interrupted import leaves nothing behind. `size` in bytes.
+
+    Raises Unavailable where the database breaks it off, with the reason and whether anything may be stored.
+    """
     columns = TextColumn("importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("importing", total=size)
@@ -28,8 +31,9 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
                     yield chunk
                     progress.advance(bar, len(chunk))
 
-        async with transaction(sessions) as session:
-            return await import_clients(session, chunks(), by=COMMAND_LINE)
+        with committing():
+            async with transaction(sessions) as session:
+                return await import_clients(session, chunks(), by=COMMAND_LINE)
 
 
 async def export_to(sessions: Sessions, output: BinaryIO) -> None:

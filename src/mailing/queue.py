@@ -26,7 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from mailing import crashpoints, log, tracing
 from mailing.connections import CONNECT_S, KEEPALIVE, LOST_S, pins
 from mailing.fetching import FetchingWorker
-from mailing.ticks import Ticks
+from mailing.periodic import Ticks
 
 logger = log.get(__name__)
 

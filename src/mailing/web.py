@@ -161,6 +161,7 @@ _STATUS: Mapping[type[errors.MailingError], int] = {
     errors.KeyReused: 422,
     errors.TooMany: 429,
     errors.TooSlow: 408,
+    errors.Unavailable: 503,
 }
 
 _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
@@ -209,11 +210,16 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
     return problem(503, f"The database can't answer now; try again in a few seconds.{_doubt(request)}")
 
 
+REPEATABLE = "repeatable"  # of a route, in its `opt`: what doing it again means
+
+
 def _doubt(request: Request[Any, Any, Any]) -> str:
     if request.method == "GET":
         return ""
     if request.method == "POST" and "idempotency-key" in request.headers:
         return " With the same Idempotency-Key the change is made only once."
+    if told := getattr(request.scope.get("route_handler"), "opt", {}).get(REPEATABLE):
+        return f" {told}"
     return " Look first: the change may have been made."
 
 

@@ -19,7 +19,7 @@ from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
 from mailing.places import PLACE
-from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
+from mailing.web import REPEATABLE, Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
 
 IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
 LONGEST_PAUSE_S = 0.02
@@ -138,7 +138,7 @@ class ImportOperation(Operation):
     operation_id="import_clients",
     operation_class=ImportOperation,
     request_max_body_size=IMPORT_LIMIT,
-    opt={PLACE: "imports"},
+    opt={PLACE: "imports", REPEATABLE: transfer.MAY_BE_STORED},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 

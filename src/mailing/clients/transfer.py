@@ -10,7 +10,8 @@ a slow reader must not hold one open; a client changed meanwhile comes as it was
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -23,7 +24,9 @@ from mailing.clients.repository import ERASED, ExportedClient, Stored, export_pa
 from mailing.clients.rows import COLUMNS, Reading, Refusal
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.db import TROUBLE, Sessions, transaction
+from mailing.errors import Unavailable
 from mailing.events import note
+from mailing.outage import cause_of, may_be_done
 from mailing.sheets import csv_of
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
@@ -32,13 +35,48 @@ PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
-    """Raises Invalid when the header is wrong; a bad row is only counted. The session must be fresh: see above."""
+    """Raises Invalid when the header is wrong; a bad row is only counted. The session must be fresh: see above.
+
+    Raises Unavailable where the database breaks it off, with the reason.
+    """
     with spooled() as spool:
         reading = Reading()
         accepted = await judge(chunks, reading, into=spool)
-        imported = await store(session, spool, reading, accepted=accepted, by=by)
+        with storing():
+            imported = await store(session, spool, reading, accepted=accepted, by=by)
     errors = [RowError(line, field, message) for line, field, message, _ in imported.refusals]
     return ImportResult(**imported.counts, errors=errors)
+
+
+NOTHING_STORED = "Nothing was stored; import the file again."
+# What is stored stays as it is: a client is known by its phone.
+MAY_BE_STORED = "It may have been stored all the same; importing the file again is safe, and says how many are new."
+
+
+@contextmanager
+def storing() -> Iterator[None]:
+    """What the database breaks off in the block raises Unavailable, with the cause."""
+    try:
+        yield
+    except Exception as error:
+        if cause := cause_of(error):
+            raise Unavailable(_broke_off(cause, NOTHING_STORED)) from error
+        raise
+
+
+@contextmanager
+def committing() -> Iterator[None]:
+    """The same around a transaction of `import_clients`: what has not got its sentence there is from the COMMIT."""
+    try:
+        yield
+    except Exception as error:
+        if cause := cause_of(error):
+            raise Unavailable(_broke_off(cause, MAY_BE_STORED if may_be_done(error) else NOTHING_STORED)) from error
+        raise
+
+
+def _broke_off(cause: str, then: str) -> str:
+    return f"The import broke off: {cause}. {then}"
 
 
 def spooled() -> SpooledTemporaryFile[bytes]:

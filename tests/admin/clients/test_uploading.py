@@ -10,8 +10,9 @@ from clients.upload.uploading import HEADER, counted, file_of
 from mailing.access.roles import Role
 from mailing.admin.clients.wording import SENTENCES
 from mailing.admin.language import translations
-from mailing.clients.upload import job, keeping
-from mailing.db import Sessions
+from mailing.clients.upload import job, keeping, repository
+from mailing.db import Sessions, transaction
+from mailing.outage import SILENT
 
 RUNNING = asyncio.Event()
 HERE = "/admin/clients/uploads/1"
@@ -149,6 +150,21 @@ async def test_verdicts_are_told_in_the_viewers_language(
     await job.import_upload(sessions, RUNNING, 1)
     assert_russian((await editor.get(HERE)).text, len(rows))
     assert "Нет столбца timezone." in (await uploaded(editor, b"phone\n")).text
+
+
+async def test_what_broke_an_import_off_is_said_in_the_viewers_language(
+    editor: httpx.AsyncClient, sessions: Sessions
+) -> None:
+    await uploaded(editor, (HEADER + "79160000001,,,UTC\n").encode())
+    await editor.post(f"{HERE}/import")
+    async with transaction(sessions) as session:
+        mine = await repository.begin(session, 1)
+        assert mine
+        await repository.break_off(session, mine, cause=SILENT)
+    shown = (await editor.get(HERE)).text
+    assert "The import broke off, and nothing was stored; it begins again by itself within a minute:" in shown
+    assert f"<li>{SILENT}</li>" in shown
+    assert "база данных не ответила вовремя" in (await editor.get(HERE, headers={"Accept-Language": "ru"})).text
 
 
 def assert_russian(shown: str, rows: int) -> None:

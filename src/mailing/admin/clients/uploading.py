@@ -124,6 +124,7 @@ async def _outcome(request: Request[Any, Any, Any], session: Session, viewer: Vi
         request,
         "clients/outcome.html",
         upload=upload,
+        broke_off=said(viewer, upload.broke_off or ""),
         reasons=[said(viewer, line) for line in (upload.error or "").splitlines()],
         refusals=await repository.refusals_of(session, upload.id, count=REFUSALS_SHOWN),
         capped=await repository.count_refusals(session, upload.id) >= REFUSALS_KEPT,

@@ -12,6 +12,7 @@ from mailing.admin.viewer import Viewer
 from mailing.clients import phone, tag, timezone
 from mailing.clients.repository import ERASED
 from mailing.errors import FieldError
+from mailing.outage import CAUSES
 
 SENTENCES: Final = (
     "is required",
@@ -41,6 +42,8 @@ SENTENCES: Final = (
     "%(files)s files or %(size)s MB may wait at once, those of others too; import or discard one, or come again later",
     "takes too long to read; split the file, and look for rows that are none",
     "was begun %(tries)s times and never came to its end; the worker's log says why",
+    "was begun %(tries)s times and broke off each time",
+    *CAUSES,
 )
 
 

@@ -6,19 +6,22 @@ front; a worker that only froze finds its number outdated and stores nothing.
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from mailing import queue
 from mailing.clients.rows import Reading
 from mailing.clients.transfer import judge, spooled, store
 from mailing.clients.upload import repository
 from mailing.clients.upload.schemas import Try
-from mailing.db import Sessions, transaction
+from mailing.db import TROUBLE, Sessions, transaction
 from mailing.errors import Invalid
 from mailing.log import get
+from mailing.outage import cause_of
 
 logger = get(__name__)
 
 REFUSALS_KEPT = 10_000  # bad fields
+TELL_AFTER_S = (0, 1, 5, 10, 10)  # within a lease
 
 
 async def import_upload(sessions: Sessions, stopping: asyncio.Event, upload_id: int) -> None:
@@ -31,6 +34,26 @@ async def import_upload(sessions: Sessions, stopping: asyncio.Event, upload_id: 
     except Invalid as refused:
         async with transaction(sessions) as session:
             await repository.fail(session, mine, error="\n".join(error.message for error in refused.errors))
+    except Exception as error:
+        await _break_off(sessions, mine, error)
+        raise
+
+
+async def _break_off(sessions: Sessions, mine: Try, error: Exception) -> None:
+    """Whoever looks at the upload learns why, once the database takes it; the lease runs out all the same.
+
+    Where a COMMIT's answer was lost and it was done, the upload is `done`, not ours any more, and nothing happens here.
+    """
+    cause = cause_of(error)
+    if cause is None:
+        return
+    logger.warning("upload broke off", upload_id=mine.upload_id, tries=mine.number, cause=cause)
+    for wait_s in TELL_AFTER_S:
+        await asyncio.sleep(wait_s)
+        with suppress(*TROUBLE):
+            async with transaction(sessions) as session:
+                await repository.break_off(session, mine, cause=cause)
+            return
 
 
 async def _import(sessions: Sessions, mine: Try, stopping: asyncio.Event) -> None:

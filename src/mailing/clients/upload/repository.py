@@ -93,7 +93,7 @@ async def discard(session: AsyncSession, upload_id: int) -> bool:
 _FREE = "(status = 'waiting' OR (status = 'importing' AND lease_until < now()))"
 
 _BEGIN = text(f"""
-    UPDATE upload SET status = 'importing', tries = tries + 1, read = 0,
+    UPDATE upload SET status = 'importing', tries = tries + 1, read = 0, broke_off = NULL,
         lease_until = now() + make_interval(secs => :lease)
     WHERE id = (SELECT id FROM upload WHERE id = :id AND {_FREE} FOR UPDATE SKIP LOCKED)
     RETURNING tries
@@ -133,6 +133,19 @@ async def hold(session: AsyncSession, mine: Try) -> str | None:
 
 async def give_back(session: AsyncSession, mine: Try) -> None:
     await session.execute(_GIVE_BACK, _of(mine))
+
+
+_BREAK_OFF = text(f"""
+    UPDATE upload SET broke_off = :cause, lease_until = now() + make_interval(secs => :lease)
+    WHERE {_MINE} AND tries < :most RETURNING id
+""")  # noqa: S608 - as above
+
+
+async def break_off(session: AsyncSession, mine: Try, *, cause: str) -> None:
+    """Nothing was stored. Somebody begins again when the lease runs out, unless it was tried often enough."""
+    told = {"cause": cause, "lease": LEASE_S, "most": MOST_TRIES}
+    if (await session.execute(_BREAK_OFF, _of(mine) | told)).first() is None:
+        await fail(session, mine, error=f"was begun {mine.number} times and broke off each time\n{cause}")
 
 
 _FINISH = text(f"""

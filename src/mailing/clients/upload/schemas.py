@@ -13,7 +13,10 @@ class Status(StrEnum):
 
 
 class Upload(Struct):
-    """Sizes in bytes; `read` is how far the import is. `error` says why nothing was imported."""
+    """Sizes in bytes; `read` is how far the import is. `error` says why nothing was imported.
+
+    `broke_off`: what broke the newest try off, after which nothing was stored; it is begun again by itself.
+    """
 
     id: int
     name: str
@@ -26,6 +29,7 @@ class Upload(Struct):
     updated: int
     rejected: int
     error: str | None
+    broke_off: str | None
     finished_at: datetime | None
 
     @property

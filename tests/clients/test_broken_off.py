@@ -1,0 +1,193 @@
+"""An import that the database breaks off, in whatever phase: who imports learns why, and what has become of it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from clients.upload.uploading import confirmed, file_of, upload_of
+from conftest import running_api
+from mailing import db
+from mailing.clients import repository as stored
+from mailing.clients.schemas import ImportResult
+from mailing.clients.upload import job, repository
+from mailing.clients.upload.schemas import Status
+from mailing.db import Sessions, transaction
+from mailing.errors import Unavailable
+from mailing.moving import import_file
+from mailing.settings import Settings
+from proxy import Proxy, proxy
+from rows import run, value
+
+ROWS = 2000
+FILE = file_of(ROWS)
+COMMIT = b"COMMIT;"
+# What the server hears last before it falls silent, or the connection is cut.
+PHASES = [b"LOCK TABLE client", b"COPY", b"DELETE FROM staged", b"INSERT INTO client", b"INSERT INTO event"]
+SILENT = "the database did not answer in time"
+LOST = "the connection to the database was lost"
+NOTHING = "Nothing was stored; import the file again."
+DOUBT = "It may have been stored all the same; importing the file again is safe, and says how many are new."
+PATIENCE_S = 3
+
+
+@dataclass
+class Scene:
+    """A database behind a proxy, and a file to import."""
+
+    between: Proxy
+    settings: Settings
+    engine: AsyncEngine
+    sessions: Sessions
+    file: Path
+    monkeypatch: pytest.MonkeyPatch
+
+    async def mended(self) -> None:
+        """What was frozen has ended, new connections pass."""
+        await self.between.end_connections()
+        self.between.forget()
+
+    async def stored(self) -> int:
+        number: int = await value(self.engine, "SELECT count(*) FROM client")
+        return number
+
+    async def imported_again(self) -> ImportResult:
+        """Over a sound connection."""
+        self.monkeypatch.undo()
+        return await import_file(self.sessions, self.file, size=len(FILE))
+
+
+@pytest.fixture
+async def scene(
+    settings: Settings, engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Scene]:
+    monkeypatch.setattr(stored, "_STATEMENT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("mailing.app.LIMIT_S", PATIENCE_S)
+    file = tmp_path / "clients.csv"
+    file.write_bytes(FILE)
+    async with proxy(settings) as (between, through):
+        yield Scene(between, through, engine, db.sessions(engine), file, monkeypatch)
+
+
+def freeze(between: Proxy, word: bytes) -> None:
+    between.freeze_after = word
+
+
+def cut(between: Proxy, word: bytes) -> None:
+    between.cut_after = (word,)
+
+
+Break = Callable[[Proxy, bytes], None]
+breaks = pytest.mark.parametrize(("break_", "cause"), [(freeze, SILENT), (cut, LOST)], ids=["silent", "cut"])
+phases = pytest.mark.parametrize("word", [*PHASES, COMMIT], ids=lambda word: word.decode())
+
+
+def told(cause: str, word: bytes) -> str:
+    return f"The import broke off: {cause}. {DOUBT if word == COMMIT else NOTHING}"
+
+
+@breaks
+@phases
+async def test_the_command_says_why_and_what_was_stored(scene: Scene, break_: Break, cause: str, word: bytes) -> None:
+    engine = db.create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
+    async with transaction(db.sessions(engine)) as session:
+        await session.connection()
+    break_(scene.between, word)
+    with pytest.raises(Unavailable) as refused:
+        await import_file(db.sessions(engine), scene.file, size=len(FILE))
+    await scene.mended()
+    assert str(refused.value) == told(cause, word)
+    assert word == COMMIT or await scene.stored() == 0
+    again = await scene.imported_again()
+    assert (again.created + again.updated, await scene.stored()) == (ROWS, ROWS)
+    await engine.dispose()
+
+
+@breaks
+@phases
+async def test_the_api_answers_503_why_and_what_was_stored(
+    scene: Scene, break_: Break, cause: str, word: bytes
+) -> None:
+    async with running_api(scene.settings) as api:
+        assert (await api.get("/clients/")).status_code == 200
+        break_(scene.between, word)
+        answer = await api.post("/clients/import", content=FILE, headers={"Content-Type": "text/csv"})
+        await scene.mended()
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        assert answer.headers["content-type"] == "application/problem+json"
+        if word == COMMIT:
+            assert DOUBT in answer.json()["detail"]
+        else:
+            assert answer.json()["detail"] == told(cause, word)
+            assert await scene.stored() == 0
+    again = await scene.imported_again()
+    assert (again.created + again.updated, await scene.stored()) == (ROWS, ROWS)
+
+
+def cut_at_commit(between: Proxy, word: bytes) -> None:
+    between.cut_after = (word, COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("break_", "cause", "word"),
+    [(freeze, SILENT, b"COPY"), (cut, LOST, b"INSERT INTO client"), (cut_at_commit, LOST, b"INSERT INTO event")],
+    ids=["silent", "cut", "cut-at-commit"],
+)
+async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
+    scene: Scene, break_: Break, cause: str, word: bytes
+) -> None:
+    upload_id = await confirmed(scene.sessions, FILE)
+    engine = db.create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
+    break_(scene.between, word)
+    importing = asyncio.create_task(job.import_upload(db.sessions(engine), asyncio.Event(), upload_id))
+    if break_ is freeze:
+        await _thawed(scene, importing)
+    await asyncio.wait({importing})
+    upload = await upload_of(scene.sessions, upload_id)
+    if upload.status != Status.done:  # a COMMIT whose answer was lost may have been done
+        assert (upload.status, upload.broke_off) == (Status.importing, cause)
+        assert await scene.stored() == 0
+        await run(scene.engine, "UPDATE upload SET lease_until = now() - interval '1 s'")
+        scene.monkeypatch.undo()
+        await job.import_upload(scene.sessions, asyncio.Event(), upload_id)
+        upload = await upload_of(scene.sessions, upload_id)
+    assert (upload.status, upload.created, upload.broke_off) == (Status.done, ROWS, None)
+    assert await scene.stored() == ROWS
+    await engine.dispose()
+
+
+async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
+    """Once the worker has given the frozen connection up, new ones are good."""
+    while scene.between.freeze_after and not importing.done():  # noqa: ASYNC110 - the proxy tells nobody
+        await asyncio.sleep(0.05)
+    await asyncio.wait({importing}, timeout=PATIENCE_S + 1)
+    await scene.mended()
+
+
+async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Scene) -> None:
+    upload_id = await confirmed(scene.sessions, FILE)
+    await run(scene.engine, "UPDATE upload SET tries = :tries", tries=repository.MOST_TRIES - 1)
+    engine = db.create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
+    cut(scene.between, b"INSERT INTO client")
+    await asyncio.wait({asyncio.create_task(job.import_upload(db.sessions(engine), asyncio.Event(), upload_id))})
+    upload = await upload_of(scene.sessions, upload_id)
+    assert (upload.status, upload.error) == (Status.failed, f"was begun 5 times and broke off each time\n{LOST}")
+    await engine.dispose()
+
+
+async def test_whatever_the_driver_itself_raises_in_a_transaction_is_what_is_raised(scene: Scene) -> None:
+    """Rolling back a connection that is gone fails, too; that is not what anybody wants to hear."""
+    with pytest.raises(db.TROUBLE) as raised:  # noqa: PT012 - the driver is handed out inside
+        async with transaction(scene.sessions) as session:
+            driver = await db.driver(session)
+            await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    assert "rollback" not in str(raised.value)
+    assert "terminating connection" in str(raised.value)
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - as above
+        async with transaction(scene.sessions) as session:
+            (await db.driver(session)).terminate()
+            raise ZeroDivisionError
+    assert await scene.stored() == 0, "the pool is good"
