@@ -1,12 +1,12 @@
 """The slots of a rate limit: instants of this process's clock at which one call each may begin."""
 
-import time
 from collections import deque
 from datetime import datetime
 from typing import Final
 
 from mailing.db import DatabaseClock
 from mailing.gateway.repository import SLACK_S, Granted
+from mailing.ticks import Ticks, ticks
 
 CLOCK_KEPT_S: Final = 60.0
 LEAST_LATE_S: Final = 0.005
@@ -15,7 +15,8 @@ LEAST_LATE_S: Final = 0.005
 class Slots:
     """`owed` holds the ids of claimed messages that still have to take a slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticks: Ticks = ticks) -> None:
+        self._ticks = ticks
         self.owed: set[int] = set()
         self._instants: deque[float] = deque()
         self._clock: DatabaseClock | None = None
@@ -31,7 +32,7 @@ class Slots:
         return self._heard().now()
 
     def hear(self, clock: DatabaseClock) -> None:
-        round_trip_s = time.monotonic() - clock.at
+        round_trip_s = self._ticks() - clock.at
         if self._clock is None or round_trip_s < self._round_trip_s or clock.at - self._clock.at > CLOCK_KEPT_S:
             self._clock, self._round_trip_s = clock, round_trip_s
 
@@ -50,7 +51,7 @@ class Slots:
         return len(self._instants) - len(self.owed)
 
     def _drop_late(self) -> None:
-        over = time.monotonic() - self.late_s
+        over = self._ticks() - self.late_s
         while self._instants and self._instants[0] < over:
             self._instants.popleft()
 

@@ -16,8 +16,20 @@ from mailing.gateway.repository import MAY_CALL
 from mailing.messages.front import FROM_FRONT
 from mailing.messages.states import Status
 from mailing.restoration.repository import restored
+from mailing.settings import LONGEST_TIMEOUT_S
 
-LEASE_S = 60
+LEAST_LEASE_S = 60.0
+RECORDING_S = 15.0
+
+
+def lease_for(timeout_s: float) -> float:
+    """Seconds for which a worker whose calls take up to `timeout_s` holds what it claims: a whole call for whoever has
+    the connection before, one for the message itself, and time to record it.
+    """
+    return max(LEAST_LEASE_S, 2 * timeout_s + RECORDING_S)
+
+
+LONGEST_LEASE_S = lease_for(LONGEST_TIMEOUT_S)
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -73,7 +85,7 @@ _MAY_SEND = """
 # keys, whatever the planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
 _CLAIM = text(f"""
     UPDATE message m SET
-        status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => {LEASE_S}),
+        status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => :lease_s),
         waiting = NULL,
         phone = CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END,
         text_revision = CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END
@@ -90,30 +102,44 @@ _CLAIM = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False) -> list[Claimed]:
-    """Up to `count` due messages become `sending`, under a lease of LEASE_S from now on; none while sending is stopped.
+async def claim(
+    session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False, lease_s: float = LEAST_LEASE_S
+) -> list[Claimed]:
+    """Up to `count` due messages become `sending`, under a lease of `lease_s`; none while sending is stopped.
 
     `probe` claims while the breaker is open.
     """
-    rows = await session.execute(_CLAIM, {"mailing_id": mailing_id, "count": count, "probe": probe})
+    rows = await session.execute(_CLAIM, {"mailing_id": mailing_id, "count": count, "probe": probe, "lease_s": lease_s})
     return [Claimed(*row) for row in rows]
 
 
-# What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
-CLAIMED_SINCE_PLAN = f"(g.revision = 1 OR m.lease_until - make_interval(secs => {LEASE_S}) >= g.planning_at)"
+def claimed_since_plan(lease_s: str) -> str:
+    """What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+
+    A worker knows its own lease. Of another's only the longest possible is known, and in doubt the plan is newer.
+    """
+    return f"(g.revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.planning_at)"
+
 
 # Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
-    SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
+    SELECT m.id, clock_timestamp()
+    FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
     AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
-    AND {CLAIMED_SINCE_PLAN} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND {claimed_since_plan(":lease_s")} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def still_allowed(session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = ()) -> set[int]:
-    """`probes` are allowed while the breaker is open."""
-    return set((await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probes": list(probes)})).scalars())
+async def still_allowed(
+    session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = (), lease_s: float = LEAST_LEASE_S
+) -> tuple[set[int], datetime | None]:
+    """Which of the worker's own claims, held for `lease_s`, and the database's clock where there are any.
+
+    `probes` are allowed while the breaker is open.
+    """
+    rows = (await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probes": list(probes), "lease_s": lease_s})).all()
+    return {id_ for id_, _ in rows}, rows[-1][1] if rows else None
 
 
 CAME_LATE = "accepted, as came out when its lease was lost and the message claimed again"

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from mailing.db import Sessions
 from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
+from mailing.messages.repository import lease_for
 from mailing.sending.next_step import Policy
 from mailing.sending.recording import Recording
 from mailing.tallies import Tallies
+from mailing.ticks import Ticks, ticks
 
 HELD_S = 0.5
 MEASURED_S = 0.25  # all connections answering in one such moment tell no higher pace than what is held at least
@@ -86,8 +88,10 @@ class Desk:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     active: set[int] = field(default_factory=set)
     tallies: Tallies = field(default_factory=Tallies)
+    ticks: Ticks = ticks
 
     def __post_init__(self) -> None:
+        self.lease_s = lease_for(self.timeout_s)
         self.capacity = Capacity(self.gateway.concurrency)
         self.slots = asyncio.Semaphore(self.gateway.concurrency)
         self.recording = Recording(self.sessions, self.tallies, self.stopping, settled=self.capacity.settled)
