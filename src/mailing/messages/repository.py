@@ -232,6 +232,16 @@ _RECORD = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
+# Before an end that the plan decided is stored: an edit that commits between that statement's snapshot and its commit
+# would find the message being sent and leave it to the sender, who has not seen the edit. Whoever edits just then is
+# not waited for.
+_HOLD_PLAN = text("SELECT FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
+
+
+async def _hold_plan(session: AsyncSession, mailing_id: int) -> bool:
+    return (await session.execute(_HOLD_PLAN, {"mailing_id": mailing_id})).first() is not None
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """How many messages moved, and the ids of those that somebody held locked: their results are not stored.
 
@@ -245,6 +255,8 @@ class Recorded(msgspec.Struct, frozen=True):
 async def record(session: AsyncSession, results: Sequence[Result], *, mailing_id: int, revision: int) -> Recorded:
     """Results of one mailing, decided under `revision` of its plan; under a newer one what the plan decided is void."""
     steps, answers = [result.step for result in results], [result.answer for result in results]
+    if any(step.by_plan for step in steps) and not await _hold_plan(session, mailing_id):
+        return Recorded(0, [result.message.id for result in results])
     columns: dict[str, list[Any]] = {
         "ids": [result.message.id for result in results],
         "numbers": [result.message.number for result in results],
