@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from sqlalchemy.util import greenlet_spawn
 
 from mailing import connections
 from mailing.errors import MailingError
+from mailing.ticks import Ticks, ticks
 
 OLDEST = 15  # the oldest that the tests run on
 Sessions = async_sessionmaker[AsyncSession]
@@ -83,22 +83,23 @@ def sqlstate(error: BaseException | None) -> str:
 class DatabaseClock:
     """The database's clock between two statements: a process's own clock may be an hour off.
 
-    `at` is the monotonic time before `read` was asked for. So it runs ahead by no more than one round trip, never
-    behind, and nothing begins too late.
+    `at` is the process's time (`ticks`) before `read` was asked for. So it runs ahead by no more than one round trip,
+    never behind, and nothing begins too late.
     """
 
     read: datetime
     at: float
+    ticks: Ticks = ticks
 
     def now(self) -> datetime:
-        return self.instant(time.monotonic())
+        return self.instant(self.ticks())
 
     def instant(self, local: float) -> datetime:
-        """Of a monotonic time."""
+        """Of a time of this process."""
         return self.read + timedelta(seconds=local - self.at)
 
     def at_local(self, instant: datetime) -> float:
-        """The monotonic time of an instant."""
+        """The process's time of an instant."""
         return self.at + (instant - self.read).total_seconds()
 
 

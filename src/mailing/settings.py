@@ -21,6 +21,8 @@ SECRET = re.compile("(key|token|password|secret)$")
 PUBLISHED = re.compile("change-?me", re.IGNORECASE)  # as in every example that we ship or shipped
 SHORTEST_SECRET = 6  # characters; a shorter one would be found in every other word
 
+LONGEST_TIMEOUT_S = 60  # of a call; the longest lease a message may be held under follows from it
+
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
@@ -43,7 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_rate: Annotated[int, Meta(ge=0, le=100_000)] = 300
     gateway_url: str | None = None
     gateway_token: str | None = None
-    gateway_timeout_s: Annotated[float, Meta(gt=0, le=60)] = 10.0
+    gateway_timeout_s: Annotated[float, Meta(gt=0, le=LONGEST_TIMEOUT_S)] = 10.0
     gateway_rate: Annotated[float, Meta(ge=0, le=100_000)] = 0.0
     gateway_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
     on_unknown: Literal["retry", "hold"] = "retry"

@@ -119,6 +119,33 @@ async def test_what_was_withdrawn_in_its_turn_leaves_the_connection_to_the_next(
     assert heads == [[b"/v1/send/1", b"/v1/send/3"]]
 
 
+async def test_the_wait_for_its_turn_takes_nothing_from_the_gateways_time(
+    start_server: StartServer, gateway: MakeGateway
+) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader)
+        await asyncio.sleep(0.5)
+        writer.write(OK)
+
+    async def turn() -> bool:
+        await asyncio.sleep(1.5)
+        return True
+
+    async with gateway(await start_server(handler), timeout_s=1.2) as client:
+        answer = await client.send(1, phone="79161234567", text="t", time_left_s=60, begin=turn)
+    assert answer is not None
+    assert answer.outcome is Outcome.accepted
+
+
+async def test_a_wait_that_outlasts_the_message_is_no_attempt(start_server: StartServer, gateway: MakeGateway) -> None:
+    async def handler(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        assert not await reader.read()
+
+    async with gateway(await start_server(handler)) as client:
+        never = asyncio.Event()
+        assert await client.send(1, phone="79161234567", text="t", time_left_s=0.3, begin=never.wait) is None
+
+
 async def test_an_answer_that_comes_after_its_deadline_is_not_taken_for_the_next_message(
     start_server: StartServer, gateway: MakeGateway, send: Send
 ) -> None:

@@ -127,6 +127,8 @@ async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_count
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
         assert "HTTP 401" in (await gateway(campaign))["breaker"]["reason"]
         assert {message["attempts"] for message in await campaign.messages(mailing)} == {0}
+        before_any_probe = "SELECT count(*) FROM attempt JOIN gateway ON started_at < open_since + interval '3 s'"
+        assert 1 <= (await campaign.rows(before_any_probe))[0][0] <= settings.gateway_concurrency
         await sandbox.behave()
         assert (await campaign.api.post("/gateway/probe")).status_code == 200
         await campaign.until(lambda: _closed(campaign))
@@ -144,7 +146,7 @@ async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(
         calls = len(await begun(campaign))
         await sandbox.behave()
         await asyncio.sleep(3)
-        assert len(await begun(campaign)) == calls < 300
+        assert len(await begun(campaign)) == calls <= 2 * settings.gateway_concurrency
         untouched = [message for message in await campaign.messages(mailing) if message["last_error"] is None]
         until = (await gateway(campaign))["throttled_until"]
         assert {tuple(message["waiting_for"].values()) for message in untouched} == {("rate", until)}
@@ -238,6 +240,26 @@ async def test_what_was_seen_is_not_lost_when_the_report_fails(
     await run(engine, "ALTER TABLE hidden RENAME TO gateway_calls")
     await gate.refresh()
     assert (await gateway(campaign))["recent"]["calls"] == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(Outcome.configuration, 401, reason="HTTP 401"), Answer(Outcome.throttled, 429, retry_after_s=60)],
+    ids=["a wrong token", "a pause"],
+)
+async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
+    sessions: Sessions, answer: Answer
+) -> None:
+    gate = Gate(sessions)
+    await gate.refresh()
+    assert gate.is_open(probe=False)
+    gate.tell(answer, probe=False)
+    assert not gate.is_open(probe=False)
+    telling = asyncio.create_task(gate.refresh())
+    await asyncio.sleep(0)
+    assert not gate.is_open(probe=False)
+    await telling
+    assert not gate.is_open(probe=False)
 
 
 async def _sent(campaign: Campaign, mailing: int, least: int) -> bool:

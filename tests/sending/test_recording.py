@@ -126,6 +126,18 @@ async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
     assert row == [("pending", True, result.step.due_at, "rate", "HTTP 429")]
 
 
+async def test_an_expiry_waits_for_the_edit_under_way_that_may_move_the_end(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    first = await claimed(engine, sessions)
+    result = result_of(first, answer=Answer(Outcome.throttled, 429, retry_after_s=7200))
+    async with engine.begin() as edit:
+        await edit.exec_driver_sql("UPDATE mailing SET revision = revision + 1")
+        assert await recorded(sessions, result) == Recorded(0, [first.id])
+    await recorded(sessions, result)
+    assert (await state(engine))[0] == "pending"
+
+
 async def test_an_expiry_decided_under_the_present_plan_stands(engine: AsyncEngine, sessions: Sessions) -> None:
     first = await claimed(engine, sessions)
     await recorded(sessions, result_of(first, answer=Answer(Outcome.throttled, 429, retry_after_s=7200)))

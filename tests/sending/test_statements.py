@@ -47,7 +47,7 @@ async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Camp
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
     await campaign.rows("UPDATE message SET due_at = now() + client_id * interval '1 s' WHERE id % 20 > 0 RETURNING id")
-    plan = await _explain(sessions, repository._CLAIM.text, mailing_id=1, count=500, probe=False)  # noqa: SLF001 - its plan is the point
+    plan = await _explain(sessions, repository._CLAIM.text, mailing_id=1, count=500, probe=False, lease_s=60.0)  # noqa: SLF001 - its plan is the point
     scans = [node for node in _nodes(plan) if node.get("Relation Name") in {"message", "client"}]
     assert {node.get("Index Name") for node in scans} - {None} == {"message_due", "message_pkey", "client_pkey"}
     assert "Seq Scan" not in {node["Node Type"] for node in scans}
@@ -100,7 +100,7 @@ async def _rows_read_by_a_batch(sessions: Sessions) -> int:
     async with _told(sessions) as session:
         claimed = await claim(session, 1, BATCH)
     async with _told(sessions) as session:
-        allowed = await still_allowed(session, [message.id for message in claimed])
+        allowed, _ = await still_allowed(session, [message.id for message in claimed])
     async with _told(sessions) as session:
         recorded = await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
     async with _told(sessions) as session:

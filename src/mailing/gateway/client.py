@@ -6,7 +6,6 @@ No exception type is trusted to say what became of it. What decides is whether t
 
 import asyncio
 import re
-import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from types import TracebackType
@@ -18,6 +17,7 @@ import msgspec
 from mailing import crashpoints
 from mailing.gateway.outcome import Answer, Outcome, classify
 from mailing.gateway.wire import BROKEN, Line, NotWrittenError, Wire, sentence
+from mailing.ticks import ticks
 
 MOST_BODY_BYTES: Final = 64 * 1024
 
@@ -33,9 +33,10 @@ async def _at_once() -> bool:
 class Gateway:
     """The gateway at `base_url`, such as `https://host/v1`: at most `concurrency` calls and connections at a time.
 
-    `timeout_s` bounds a whole call: waiting for a free connection, connecting, writing, the answer to its last byte.
-    Raises ValueError for an address or a token that no call could be made with. No proxy, netrc or cookie is used;
-    certificates are checked against certifi's list, or the one that SSL_CERT_FILE names.
+    `timeout_s` bounds a whole call, without what `begin` takes in between: waiting for a free connection, connecting,
+    writing, the answer to its last byte. Raises ValueError for an address or a token that no call could be made with.
+    No proxy, netrc or cookie is used; certificates are checked against certifi's list, or the one that SSL_CERT_FILE
+    names.
     """
 
     def __init__(self, *, base_url: str, token: str | None, timeout_s: float, concurrency: int) -> None:
@@ -65,16 +66,19 @@ class Gateway:
     ) -> Answer | None:
         """Hand one message over, once: nothing is repeated here, and no outcome is an exception.
 
-        Ends within the smaller of `timeout_s` and `time_left_s`, and writes nothing after it. `begin` is asked when the
-        connection is ready, right before the first byte: it may take its time, and None is returned if it says no.
+        Ends within `time_left_s`, and writes nothing after it. `begin` is asked when the connection is ready, right
+        before the first byte: it may take its time, which is not the gateway's. None is returned if it says no, or if
+        `time_left_s` is over before it has said yes.
         """
         if self._wire is None:
             raise RuntimeError("the gateway is used outside of its `async with`")
+        if time_left_s <= 0:
+            return None
         order = _encode({"id": message_id, "phone": int(phone), "text": text})
-        deadline_s = min(self._timeout_s, time_left_s)
-        call = _Call(message_id, self._wire.post(f"/send/{message_id}", order), deadline_s, begin)
+        time = _Time(self._timeout_s, left_s=time_left_s)
+        call = _Call(message_id, self._wire.post(f"/send/{message_id}", order), time, begin)
         try:
-            async with asyncio.timeout(deadline_s), self._slots:
+            async with asyncio.timeout(time.left_s) as time.limit, self._slots:
                 call.waiting_for = "no connection"
                 line = await self._wire.connect()
                 try:
@@ -82,27 +86,56 @@ class Gateway:
                 finally:
                     line.leave()
         except TimeoutError:
-            return call.broken(f"{call.waiting_for} within {deadline_s:.3g} s")
+            return None if time.stands_still else call.broken(f"{call.waiting_for} within {time.deadline_s:.3g} s")
         except BROKEN as error:
             return call.broken(sentence(error))
+
+
+class _Time:
+    """What a call may take, and what is left until its message's end, which bounds its turn as well."""
+
+    limit: asyncio.Timeout
+
+    def __init__(self, timeout_s: float, *, left_s: float) -> None:
+        self.deadline_s = min(timeout_s, left_s)
+        self.stands_still = False  # while the call waits for its turn
+        self._end = ticks() + left_s
+        self._deadline = ticks() + self.deadline_s
+
+    @property
+    def left_s(self) -> float:
+        return self._deadline - ticks()
+
+    async def of_its_own(self, turn: Awaitable[bool]) -> bool:
+        """Waits for it, until the message's end at most, and gives the call the time back. False: it may not begin."""
+        asked_at, self.stands_still = ticks(), True
+        self._reschedule(self._end - asked_at)
+        may_begin = await turn
+        self.stands_still = False
+        self._deadline = min(self._deadline + ticks() - asked_at, self._end)
+        self._reschedule(self.left_s)
+        return may_begin and ticks() < self._end  # a frozen process wakes up here before its timers do
+
+    def _reschedule(self, within_s: float) -> None:
+        self.limit.reschedule(asyncio.get_running_loop().time() + within_s)
 
 
 class _Call:
     """One request, and how far it has come."""
 
-    def __init__(self, message_id: int, request: bytes, deadline_s: float, begin: Begin) -> None:
+    def __init__(self, message_id: int, request: bytes, time: _Time, begin: Begin) -> None:
         self.waiting_for = "no free connection"
         self._message_id = message_id
         self._request = request
         self._begin = begin
-        self._deadline = time.monotonic() + deadline_s
+        self._time = time
         self._written = False
         self._status: int | None = None
 
     async def make(self, line: Line) -> Answer | None:
-        if not await self._begin():
+        if not await self._time.of_its_own(self._begin()):
             return None
-        if time.monotonic() >= self._deadline:  # a frozen process wakes up here before its timers do
+        if self._time.left_s <= 0:
             raise NotWrittenError("no time was left when the connection was ready")
         line.check()
         crashpoints.reached("call.connected")

@@ -5,9 +5,8 @@ gathered and reported every half second, at once where it matters to the other w
 """
 
 import asyncio
-import time
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, assert_never
 
 import msgspec
 from msgspec.structs import replace
@@ -19,6 +18,7 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import HORIZON_S, Seen, State
 from mailing.gateway.slots import Slots
 from mailing.log import get
+from mailing.ticks import Ticks, ticks
 
 logger = get(__name__)
 
@@ -45,19 +45,21 @@ class Closed(msgspec.Struct, frozen=True):
 class Gate:
     """`keep` runs beside the calls. Everything else raises what the database does."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, ticks: Ticks = ticks) -> None:
         self._sessions = sessions
+        self._ticks = ticks
         self._state: State | None = None
         self._read_at = float("-inf")
         self._seen = NOTHING
+        self._reporting: list[Seen] = []  # on its way to the others
         self._probe_worked = False
         self._urgent = asyncio.Event()
-        self._slots = Slots()
+        self._slots = Slots(ticks)
         self._granting = asyncio.Lock()
 
     async def ask(self, most: int) -> Pass | Closed:
         """Waits for slots and out short pauses, not for longer ones."""
-        if time.monotonic() - self._read_at > FRESH_S or self._urgent.is_set():
+        if self._ticks() - self._read_at > FRESH_S or self._urgent.is_set():
             await self.refresh()
         state, now = self._known, self._slots.now()
         if state.stopped_at or state.restored:
@@ -79,8 +81,10 @@ class Gate:
         self._slots.owed.discard(message_id)
 
     def is_open(self, *, probe: bool) -> bool:
-        """As far as this worker knows."""
+        """As far as this worker knows: what its own calls heard it heeds before the others know, probes included."""
         state = self._known
+        if any(heard.misconfigured or heard.pause_s for heard in (self._seen, *self._reporting)):
+            return False
         if state.stopped_at or state.restored or (state.open_since and not probe):
             return False
         return state.throttled_until is None or state.throttled_until <= self._slots.now()
@@ -93,8 +97,8 @@ class Gate:
                 await self._grant(0)
                 continue
             self._slots.owed.discard(message_id)
-            await asyncio.sleep(slot - time.monotonic())
-            if time.monotonic() <= slot + self._slots.late_s:
+            await asyncio.sleep(slot - self._ticks())
+            if self._ticks() <= slot + self._slots.late_s:
                 return
             self._slots.owed.add(message_id)
 
@@ -107,9 +111,11 @@ class Gate:
                 seen = Seen(calls=1, failed=1, reason=answer.reason)
             case Outcome.configuration:
                 seen = Seen(calls=1, failed=1, reason=answer.reason, misconfigured=True)
-            case _:
+            case Outcome.accepted | Outcome.refused | Outcome.soft_refusal:
                 seen = Seen(calls=1)
                 self._probe_worked |= probe
+            case _:
+                assert_never(answer.outcome)
         self._seen = _both(self._seen, seen)
         if seen.pause_s or seen.misconfigured or probe:
             self._urgent.set()
@@ -131,11 +137,14 @@ class Gate:
         seen, worked = self._seen, self._probe_worked
         self._seen, self._probe_worked = NOTHING, False
         self._urgent.clear()
+        self._reporting.append(seen)
         try:
             await self._exchange(seen, probe_worked=worked)
-        except Exception:
+        except BaseException:
             self._seen, self._probe_worked = _both(seen, self._seen), self._probe_worked or worked
             raise
+        finally:
+            self._reporting.remove(seen)
 
     async def give_probe_back(self) -> None:
         """It found nothing to send."""
@@ -148,9 +157,9 @@ class Gate:
                 await repository.report(session, seen)
             if probe_worked:
                 await repository.close_breaker(session)
-            at = time.monotonic()
+            at = self._ticks()
             state = await repository.read(session)
-        self._slots.hear(DatabaseClock(state.now, at))
+        self._slots.hear(DatabaseClock(state.now, at, self._ticks))
         _log_change(self._state, state)
         self._state, self._read_at = state, at
 
@@ -178,10 +187,10 @@ class Gate:
             if missing <= 0:
                 return
             async with repository.alone(self._sessions) as session:
-                at = time.monotonic()
+                at = self._ticks()
                 granted = await repository.take_slots(session, missing)
             if granted:
-                self._slots.hear(DatabaseClock(granted.now, at))
+                self._slots.hear(DatabaseClock(granted.now, at, self._ticks))
                 self._slots.add(granted)
                 return
             await asyncio.sleep(HORIZON_S / 20)

@@ -10,7 +10,7 @@ import json
 import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, assert_never
 
 import msgspec
 
@@ -31,13 +31,15 @@ class Outcome(StrEnum):
 
     @property
     def counts(self) -> bool:
-        return self in COUNTED
+        """Throttled and configuration are the gateway's state and say nothing about the message."""
+        match self:
+            case Outcome.accepted | Outcome.not_sent | Outcome.refused | Outcome.soft_refusal | Outcome.ambiguous:
+                return True
+            case Outcome.throttled | Outcome.configuration:
+                return False
+            case _:
+                assert_never(self)
 
-
-# Throttled and configuration say nothing about the message: they are the gateway's state, and burn no attempt.
-COUNTED: Final = frozenset(
-    {Outcome.accepted, Outcome.not_sent, Outcome.refused, Outcome.soft_refusal, Outcome.ambiguous}
-)
 
 # Every status that is not here, and not 2xx or 3xx, is ambiguous: 5xx may have failed after accepting; 1xx is no final
 # answer; another 4xx (402, 406, 418, …) is documented nowhere, and `refused` would end a message for good on a guess.

@@ -1,12 +1,12 @@
 """The slots of a rate limit: instants of this process's clock at which one call each may begin."""
 
-import time
 from collections import deque
 from datetime import datetime
 from typing import Final
 
 from mailing.db import DatabaseClock
 from mailing.gateway.repository import SLACK_S, Granted
+from mailing.ticks import Ticks, ticks
 
 CLOCK_KEPT_S: Final = 60.0
 LEAST_LATE_S: Final = 0.005
@@ -16,7 +16,8 @@ STEP_S: Final = 0.1  # a clock that is only slewed drifts less in CLOCK_KEPT_S
 class Slots:
     """`owed` holds the ids of claimed messages that still have to take a slot."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticks: Ticks = ticks) -> None:
+        self._ticks = ticks
         self.owed: set[int] = set()
         self._instants: deque[float] = deque()
         self._clock: DatabaseClock | None = None
@@ -32,7 +33,7 @@ class Slots:
         return self._heard().now()
 
     def hear(self, clock: DatabaseClock) -> None:
-        round_trip_s = time.monotonic() - clock.at
+        round_trip_s = self._ticks() - clock.at
         known = self._clock
         if (
             known is None
@@ -62,7 +63,7 @@ class Slots:
         return len(self._instants) - len(self.owed)
 
     def _drop_late(self) -> None:
-        over = time.monotonic() - self.late_s
+        over = self._ticks() - self.late_s
         while self._instants and self._instants[0] < over:
             self._instants.popleft()
 

@@ -6,16 +6,18 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.messages.repository import CLAIMED_SINCE_PLAN, LEASE_S, LEFT_OUT, rows_moved
+from mailing.messages.repository import LEAST_LEASE_S, LEFT_OUT, LONGEST_LEASE_S, claimed_since_plan, rows_moved
 
 EVER = datetime.min.replace(tzinfo=UTC)
+
+_CLAIMED_SINCE_PLAN = claimed_since_plan(str(LONGEST_LEASE_S))
 
 # Worker lost: nobody knows whether the call was made. An edit since the claim has left the message to this statement:
 # its opening is void, and whom the filter no longer selects is not called again. Index: message_leased.
 _RECLAIM = text(f"""
     WITH lost AS (
-        SELECT m.id, NOT {CLAIMED_SINCE_PLAN} AS replanned,
-            :hold OR NOT {CLAIMED_SINCE_PLAN} AND coalesce({LEFT_OUT}, false) AS ends
+        SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,
+            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({LEFT_OUT}, false) AS ends
         FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
         WHERE m.status = 'sending' AND m.lease_until < now() AND m.lease_until >= :since
           AND (CAST(:only AS bigint) IS NULL OR m.id = :only)
@@ -67,15 +69,15 @@ async def lost(session: AsyncSession, *, since: datetime, count: int) -> list[in
 _OLDEST_LOST = text(f"""
     SELECT least(now(), (
         SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
-    )) - make_interval(secs => {LEASE_S})
+    )) - make_interval(secs => {LEAST_LEASE_S})
 """)  # noqa: S608 - composed from constants
 
 
 async def nothing_lost_before(session: AsyncSession, *, since: datetime) -> datetime:
     """Where the next look at leases that ran out may begin, given that none did before `since`.
 
-    Earlier by a lease than the first that is left: a claim that is not committed yet is not seen here, and its lease
-    began with its transaction.
+    Earlier by the shortest lease than the first that is left: a claim that is not committed yet is not seen here, and
+    its lease began with its transaction.
     """
     moment: datetime = (await session.execute(_OLDEST_LOST, {"since": since})).scalar_one()
     return moment

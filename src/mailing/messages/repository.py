@@ -16,8 +16,20 @@ from mailing.gateway.repository import MAY_CALL
 from mailing.messages.front import FROM_FRONT
 from mailing.messages.states import Status
 from mailing.restoration.repository import restored
+from mailing.settings import LONGEST_TIMEOUT_S
 
-LEASE_S = 60
+LEAST_LEASE_S = 60.0
+RECORDING_S = 15.0
+
+
+def lease_for(timeout_s: float) -> float:
+    """Seconds for which a worker whose calls take up to `timeout_s` holds what it claims: a whole call for whoever has
+    the connection before, one for the message itself, and time to record it.
+    """
+    return max(LEAST_LEASE_S, 2 * timeout_s + RECORDING_S)
+
+
+LONGEST_LEASE_S = lease_for(LONGEST_TIMEOUT_S)
 UNREACHABLE = 500  # due messages looked through at once for those without a client to send to
 SET_ASIDE_S = 300
 
@@ -75,7 +87,7 @@ _MAY_SEND = """
 # keys, whatever the planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
 _CLAIM = text(f"""
     UPDATE message m SET
-        status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => {LEASE_S}),
+        status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => :lease_s),
         waiting = NULL,
         phone = CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END,
         text_revision = CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END
@@ -92,13 +104,15 @@ _CLAIM = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False) -> list[Claimed]:
-    """Up to `count` due messages become `sending`, under a lease of LEASE_S from now on; none while sending is stopped.
+async def claim(
+    session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False, lease_s: float = LEAST_LEASE_S
+) -> list[Claimed]:
+    """Up to `count` due messages become `sending`, under a lease of `lease_s`; none while sending is stopped.
 
     `probe` claims while the breaker is open. What it finds due but has no client to send to is cancelled: left where
     it is, it would be found again by each claim, and keep a claim of one message from ever getting past it.
     """
-    values = {"mailing_id": mailing_id, "count": count, "probe": probe}
+    values = {"mailing_id": mailing_id, "count": count, "probe": probe, "lease_s": lease_s}
     claimed = [Claimed(*row) for row in await session.execute(_CLAIM, values)]
     if len(claimed) < count and await rows_moved(session, _CANCEL_UNREACHABLE, mailing_id=mailing_id):
         claimed += [Claimed(*row) for row in await session.execute(_CLAIM, values | {"count": count - len(claimed)})]
@@ -138,21 +152,33 @@ async def set_aside(session: AsyncSession, mailing_id: int, *, reason: str) -> b
     return await rows_moved(session, _SET_ASIDE, mailing_id=mailing_id, reason=reason) > 0
 
 
-# What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
-CLAIMED_SINCE_PLAN = f"(g.revision = 1 OR m.lease_until - make_interval(secs => {LEASE_S}) >= g.planning_at)"
+def claimed_since_plan(lease_s: str) -> str:
+    """What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+
+    A worker knows its own lease. Of another's only the longest possible is known, and in doubt the plan is newer.
+    """
+    return f"(g.revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.planning_at)"
+
 
 # Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
-    SELECT m.id FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
+    SELECT m.id, clock_timestamp()
+    FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
     AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
-    AND {CLAIMED_SINCE_PLAN} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND {claimed_since_plan(":lease_s")} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def still_allowed(session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = ()) -> set[int]:
-    """`probes` are allowed while the breaker is open."""
-    return set((await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probes": list(probes)})).scalars())
+async def still_allowed(
+    session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = (), lease_s: float = LEAST_LEASE_S
+) -> tuple[set[int], datetime | None]:
+    """Which of the worker's own claims, held for `lease_s`, and the database's clock where there are any.
+
+    `probes` are allowed while the breaker is open.
+    """
+    rows = (await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probes": list(probes), "lease_s": lease_s})).all()
+    return {id_ for id_, _ in rows}, rows[-1][1] if rows else None
 
 
 CAME_LATE = "accepted, as came out when its lease was lost and the message claimed again"
@@ -245,6 +271,16 @@ _RECORD = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
+# Before an end that the plan decided is stored: an edit that commits between that statement's snapshot and its commit
+# would find the message being sent and leave it to the sender, who has not seen the edit. Whoever edits just then is
+# not waited for.
+_HOLD_PLAN = text("SELECT FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
+
+
+async def _hold_plan(session: AsyncSession, mailing_id: int) -> bool:
+    return (await session.execute(_HOLD_PLAN, {"mailing_id": mailing_id})).first() is not None
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """How many messages moved, and the ids of those that somebody held locked: their results are not stored.
 
@@ -258,6 +294,8 @@ class Recorded(msgspec.Struct, frozen=True):
 async def record(session: AsyncSession, results: Sequence[Result], *, mailing_id: int, revision: int) -> Recorded:
     """Results of one mailing, decided under `revision` of its plan; under a newer one what the plan decided is void."""
     steps, answers = [result.step for result in results], [result.answer for result in results]
+    if any(step.by_plan for step in steps) and not await _hold_plan(session, mailing_id):
+        return Recorded(0, [result.message.id for result in results])
     columns: dict[str, list[Any]] = {
         "ids": [result.message.id for result in results],
         "numbers": [result.message.number for result in results],

@@ -1,13 +1,12 @@
 """One claimed message on its way to the gateway."""
 
-import time
 from datetime import datetime
 
 from mailing.db import DatabaseClock, transient
 from mailing.gateway.outcome import Answer
 from mailing.messages.repository import Claimed
 from mailing.sending.desk import Desk
-from mailing.sending.watch import Watch, time_left_s
+from mailing.sending.watch import Watch
 from mailing.tallies import GATE_SECONDS
 
 # Beyond its deadline: no call takes so long in a process that runs. One that was frozen finds all its calls overdue,
@@ -19,7 +18,7 @@ class Call:
     """Whether it may be made is asked before a connection is, and once more when there is one."""
 
     def __init__(self, desk: Desk, watch: Watch, message: Claimed, clock: DatabaseClock) -> None:
-        self._began_at = time.monotonic()
+        self._began_at = desk.ticks()
         self._desk = desk
         self._watch = watch
         self._message = message
@@ -32,14 +31,14 @@ class Call:
 
     @property
     def lasted_s(self) -> float:
-        return time.monotonic() - self._began_at
+        return self._desk.ticks() - self._began_at
 
     async def make(self, text: str) -> Answer | None:
         """None: it was withdrawn, too late, or sending is stopped, and not a byte was written."""
         message = self._message
         if not self._watch.allows(message, self._clock):
             return None
-        left_s = time_left_s(message, self._clock)
+        left_s = self._watch.time_left_s(message, self._clock)
         answer = await self._desk.gateway.send(
             message.id, phone=message.phone, text=text, time_left_s=left_s, begin=self._begin
         )
@@ -51,11 +50,11 @@ class Call:
 
     async def _begin(self) -> bool:
         """Without the database nobody can say whose turn it is; the other calls go on."""
-        waits_since = time.monotonic()
+        waits_since = self._desk.ticks()
         try:
             await self._desk.gate.turn(self._message.id)
         except transient():
             return False
-        self._began_at = time.monotonic()
+        self._began_at = self._desk.ticks()
         self._desk.tallies.add(GATE_SECONDS, "call", value=self._began_at - waits_since)
         return self._watch.allows(self._message, self._clock)

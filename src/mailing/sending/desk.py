@@ -12,9 +12,11 @@ from typing import NamedTuple
 from mailing.db import Sessions
 from mailing.gateway.client import Gateway
 from mailing.gateway.gate import Gate
+from mailing.messages.repository import lease_for
 from mailing.sending.next_step import Policy
 from mailing.sending.recording import Recording
 from mailing.tallies import Tallies
+from mailing.ticks import Ticks, ticks
 
 HELD_S = 0.5
 MEASURED_S = 0.25  # all connections answering in one such moment tell no higher pace than what is held at least
@@ -213,8 +215,10 @@ class Desk:
     active: set[int] = field(default_factory=set)
     again: set[int] = field(default_factory=set)
     tallies: Tallies = field(default_factory=Tallies)
+    ticks: Ticks = ticks
 
     def __post_init__(self) -> None:
+        self.lease_s = lease_for(self.timeout_s)
         self.capacity = Capacity(self.gateway.concurrency)
         self.slots = CallSlots(self.gateway.concurrency)
         self.recording = Recording(self.sessions, self.tallies, self.stopping, settled=self.capacity.settled)

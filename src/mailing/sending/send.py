@@ -175,7 +175,7 @@ class Run:
             if not claimed:
                 return False
             self._most = min(2 * self._most, BATCH)
-            self._hand_out(claimed, DatabaseClock(claimed[0].claimed_at, at), calls)
+            self._hand_out(claimed, DatabaseClock(claimed[0].claimed_at, at, self._desk.ticks), calls)
         return True
 
     async def _claim_fewer(self, error: DBAPIError) -> None:
@@ -241,10 +241,10 @@ class Run:
         return answer
 
     async def _claim(self, count: int, *, probe: bool) -> tuple[list[Claimed], float]:
-        at = time.monotonic()
+        at = self._desk.ticks()
         crashpoints.reached("claim.before")
         async with transaction(self._desk.sessions) as session:
-            claimed = await claim(session, self._mailing.id, count, probe=probe)
+            claimed = await claim(session, self._mailing.id, count, probe=probe, lease_s=self._desk.lease_s)
             crashpoints.reached("claim.inside")
             if any(message.text_revision not in self._wordings for message in claimed):
                 self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
