@@ -2,6 +2,7 @@ import uuid
 
 import asyncpg
 import pytest
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing import db
@@ -34,3 +35,28 @@ async def test_a_database_in_another_encoding_is_refused_with_the_remedy(databas
     await engine.dispose()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "passes"),
+    [
+        ("SELECT 1 / 0", False),
+        ("SELECT no_such_column", False),
+        ("INSERT INTO client (phone, operator_code, timezone) VALUES ('x', '916', 'UTC')", False),
+        ("SELECT pg_terminate_backend(pg_backend_pid())", True),
+        ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'deadlock_detected'; END $$", True),
+        ("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'lock_not_available'; END $$", True),
+    ],
+)
+async def test_only_what_may_work_a_moment_later_is_tried_again(
+    engine: AsyncEngine, statement: str, *, passes: bool
+) -> None:
+    caught = False
+    try:
+        async with engine.connect() as connection:
+            await connection.exec_driver_sql(statement)
+    except db.transient():
+        caught = True
+    except DBAPIError:
+        pass
+    assert caught is passes

@@ -274,7 +274,7 @@ _RECORD = text(f"""
 # Before an end that the plan decided is stored: an edit that commits between that statement's snapshot and its commit
 # would find the message being sent and leave it to the sender, who has not seen the edit. Whoever edits just then is
 # not waited for.
-_HOLD_PLAN = text("SELECT FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
+_HOLD_PLAN = text("SELECT id FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
 
 
 async def _hold_plan(session: AsyncSession, mailing_id: int) -> bool:
