@@ -7,7 +7,7 @@ from alembic import op
 from mailing.db import execute_script
 
 revision = "0019"
-down_revision = "0013"
+down_revision = "0014"
 
 SCHEMA = Path(__file__).with_name("0019_release.sql")
 
