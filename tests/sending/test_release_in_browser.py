@@ -38,6 +38,7 @@ class Person:
         await self.page.get_by_label("Name").fill(self.name)
         await self.page.get_by_label("Password").fill(PASSWORD)
         await self.press("Sign in")
+        await self.page.wait_for_url(f"{self.address}/account")
 
     async def press(self, name: str) -> None:
         await self.page.locator("main").get_by_role("button", name=name, exact=True).click()
@@ -47,6 +48,7 @@ class Person:
         for language in ("ru", "en"):
             await self.page.goto(f"{self.address}/{path}")
             await self.page.get_by_role("button", name=LANGUAGES[language]).click()
+            await expect(self.page.locator(f"html[lang={language}]")).to_be_attached()
             for width, height in reversed(SIZES):
                 await self.page.set_viewport_size({"width": width, "height": height})
                 await self._look(f"{called}-{self.name}-{language}-{width}")
@@ -138,6 +140,7 @@ async def withdrawn(editor: Person, sender: Person) -> None:
     await editor.look("mailings/1/edit", called="withdrawing")
     await editor.page.get_by_label("Text").fill("The weekly news: what opens, and what closes in your town")
     await editor.press("Save changes")
+    await expect(editor.page.get_by_text("The draft is stored.")).to_be_visible()
     await editor.look("mailings/1", called="withdrawn")
     await sender.look("mailings/1", called="withdrawn")
     await sender.look("mailings/1/release", called="changes")
