@@ -3,6 +3,7 @@ import secrets
 import httpx
 import pytest
 from litestar import Litestar
+from litestar._kwargs.extractors import create_query_default_dict
 from litestar._parsers import parse_cookie_string, parse_query_string
 
 from conftest import running_app
@@ -23,7 +24,18 @@ async def test_no_long_head_is_remembered_in_pieces(settings: Settings) -> None:
             query = "&".join(f"{n}_{m}=1" for m in range(500))
             cookie = f"mailing_language=ru; mailing_{n}={secrets.token_hex(1000)}"
             await http.get(f"/admin/sign-in?{query}", headers={"Cookie": cookie})
-    assert (parse_query_string.cache_info().currsize, parse_cookie_string.cache_info().currsize) == (0, 0)
+    remembered = (parse_query_string, create_query_default_dict, parse_cookie_string)
+    assert [each.cache_info().currsize for each in remembered] == [0, 0, 0]
+
+
+async def test_a_path_without_end_is_refused_as_a_problem_and_remembered_nowhere(settings: Settings) -> None:
+    async with running_app(settings) as app, client_of(app) as http:
+        for path in ("/admin/", "/static/", "/mailing/api/clients/"):
+            answer = await http.get(path + "0" * 1024)
+            assert answer.status_code == 414
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert "at most 1024 characters" in answer.json()["detail"]
+            assert "x-request-id" in answer.headers
 
 
 async def test_a_cookie_of_backslashes_beside_ours_changes_nothing(settings: Settings) -> None:

@@ -13,6 +13,7 @@ import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don
 
 from mailing import __version__, settings
 from mailing.admin.clients.uploading import BODY_LIMIT
+from mailing.app import CONNECTIONS as API_CONNECTIONS
 from mailing.app import create_app
 from mailing.cli import cli
 from mailing.clients.upload.keeping import SIZE_LIMIT
@@ -201,4 +202,6 @@ def test_the_autoscaler_scales_workers_and_nobody_else_says_how_many() -> None:
     scaler = OBJECTS["HorizontalPodAutoscaler", "worker"]["spec"]
     assert scaler["scaleTargetRef"]["name"] == "worker"
     assert "replicas" not in POD_OWNERS["worker"]["spec"]
-    assert 14 * scaler["maxReplicas"] + 10 * POD_OWNERS["api"]["spec"]["replicas"] <= 97, "max_connections, less 3"
+    assert 14 * scaler["maxReplicas"] + API_CONNECTIONS * POD_OWNERS["api"]["spec"]["replicas"] <= 97, (
+        "max_connections, less 3"
+    )

@@ -43,7 +43,7 @@ from mailing.statistics.routes import StatisticsController
 from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
 
 POOL_SIZE = 10
-EXPORT_POOL_SIZE = 2  # of exports alone: each asks for a page now and then
+EXPORT_POOL_SIZE = 1  # of exports alone: one at a time asks for a page
 HEALTH_POOL_SIZE = 2  # of /health/ready alone: one that asks, and one that may be dead
 CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE
 LIMIT_S = 10  # of a statement

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -322,7 +323,9 @@ def _known() -> set[str]:
     return {script.revision for script in _scripts().walk_revisions()}
 
 
+@cache
 def _scripts() -> ScriptDirectory:
+    """Read once a process: all migrations are loaded for it, which takes a tenth of a second."""
     return ScriptDirectory.from_config(_config())
 
 

@@ -19,6 +19,7 @@ from mailing.errors import TooMany, TooSlow
 
 PLACE: Final = "place"  # in a handler's `opt`: which of the process's `Places` it needs
 WAIT_S: Final = 10
+UNKNOWN_BYTES: Final = 200_000_000  # a body that does not say how long it is may become the longest
 READER_GRACE_S: Final = 30.0
 READER_RATE: Final = 10_000  # bytes a second, after the grace: who reads more slowly gives the place up
 
@@ -37,7 +38,7 @@ class Places:
 
     def take(self, caller: str, size: int | None = 0) -> Callable[[], None]:
         """Returns what gives the place back. `size` is that of a body, None where it is not known. Raises TooMany."""
-        size = self._most_bytes if size is None else size
+        size = UNKNOWN_BYTES if size is None else size
         if self._held[caller] >= self._each:
             raise TooMany(self._yours, wait_s=WAIT_S)
         if self._held.total() >= self._total or (self._bytes and self._bytes + size > self._most_bytes):

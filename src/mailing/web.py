@@ -146,6 +146,7 @@ _TITLES = {
     408: "Too slow",
     409: "Conflict",
     413: "Too large",
+    414: "Too long",
     422: "Key used before",
     429: "Too many requests",
     500: "Internal error",

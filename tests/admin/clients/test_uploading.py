@@ -1,5 +1,6 @@
 import asyncio
 import re
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -115,6 +116,46 @@ async def test_a_body_over_the_limit_is_not_read(editor: httpx.AsyncClient) -> N
     answer = await editor.post("/admin/clients/upload", content=b"--x\r\n", headers=headers)
     assert answer.status_code == 400
     assert "Is larger than 200 MB; split it into several files." in answer.text
+
+
+async def test_one_file_too_many_is_answered_429_with_what_to_do_and_the_files_to_do_it_with(
+    editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "FILES_EACH", 1)
+    monkeypatch.setattr("mailing.admin.clients.uploading.UPLOADS_SHOWN", 1)
+    await uploaded(editor, file_of(1), name="mine.csv")
+    answer = await uploaded(editor, file_of(1))
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
+    assert "1 files or 500 MB of yours may wait at once; import or discard one first." in answer.text
+    assert "mine.csv" in answer.text
+    editor.cookies.set("mailing_language", "ru")
+    assert "сначала импортируйте или удалите один из них" in (await uploaded(editor, file_of(1))).text
+    await editor.post(f"{HERE}/discard")
+    assert (await uploaded(editor, file_of(1))).status_code == 303
+
+
+async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read(
+    editor: httpx.AsyncClient, sessions: Sessions
+) -> None:
+    """One whose file comes slowly does not hold a connection, and two of a user keep a third out."""
+    begun, may_end = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        begun.release()
+        yield b"--x\r\n"
+        await may_end.wait()
+
+    kind = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "5"}
+    both = [asyncio.create_task(editor.post("/admin/clients/upload", content=slow(), headers=kind)) for _ in range(2)]
+    for _ in both:
+        await begun.acquire()
+    refused = await uploaded(editor, file_of(1))
+    assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
+    assert "2 imports of yours are under way" in refused.text
+    may_end.set()
+    assert [answer.status_code for answer in await asyncio.gather(*both)] == [400, 400]
+    assert (await uploaded(editor, file_of(1))).status_code == 303
+    assert await counted(sessions, "upload") == 1
 
 
 async def test_why_an_import_failed_is_said(editor: httpx.AsyncClient, sessions: Sessions) -> None:

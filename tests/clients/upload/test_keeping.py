@@ -1,12 +1,14 @@
+import asyncio
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clients.upload.uploading import HEADER, confirmed, counted, file_of, kept, upload_of
-from mailing.clients.upload import keeping, repository
+from mailing.clients.upload import job, keeping, repository
 from mailing.clients.upload.preview import ROWS, Preview
 from mailing.clients.upload.schemas import Status
 from mailing.db import Sessions, transaction
-from mailing.errors import Conflict, Invalid, NotFound
+from mailing.errors import Conflict, Invalid, NotFound, TooMany
 from rows import add_client
 
 
@@ -53,6 +55,45 @@ async def test_a_file_over_the_limit_is_refused(sessions: Sessions, monkeypatch:
     monkeypatch.setattr(keeping, "SIZE_LIMIT", 100)
     with pytest.raises(Invalid, match="file: is larger than"):
         await kept(sessions, file_of(10))
+
+
+async def test_a_user_has_so_many_files_waiting_and_others_are_not_in_the_way(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "FILES_EACH", 2)
+    first = await kept(sessions, file_of(1))
+    await confirmed(sessions, file_of(1))
+    with pytest.raises(TooMany, match="2 files or 500 MB of yours may wait at once; import or discard one first"):
+        await kept(sessions, file_of(1))
+    await kept(sessions, file_of(1), by="user 2 (boris)")
+    async with transaction(sessions) as session:
+        await keeping.discard(session, first)
+    await kept(sessions, file_of(1))
+
+
+async def test_a_user_s_files_have_a_size_together(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "BYTES_EACH", 2 * len(file_of(10)))
+    await kept(sessions, file_of(10))
+    with pytest.raises(TooMany):
+        await kept(sessions, file_of(11))
+    await kept(sessions, file_of(10))
+
+
+@pytest.mark.parametrize("limit", [("FILES_ALL", 2), ("BYTES_ALL", 2 * len(file_of(1)))])
+async def test_all_users_together_have_a_limit(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(keeping, *limit)
+    for name in ("anna", "boris"):
+        await kept(sessions, file_of(1), by=name)
+    with pytest.raises(TooMany, match="those of others too"):
+        await kept(sessions, file_of(1), by="clara")
+
+
+async def test_what_was_imported_or_failed_makes_room(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "FILES_EACH", 1)
+    for file in (file_of(1), b"\n" * 300_000 + b"name\n", file_of(1)):
+        await job.import_upload(sessions, asyncio.Event(), await confirmed(sessions, file))
 
 
 async def test_the_preview_shows_the_first_rows_with_verdicts(sessions: Sessions) -> None:

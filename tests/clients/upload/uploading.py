@@ -19,13 +19,13 @@ def file_of(count: int, *, bad: int = 0) -> bytes:
     return (HEADER + good + "8916,,vip,Mars\n" * bad).encode()
 
 
-async def kept(sessions: Sessions, file: bytes, *, name: str = "clients.csv") -> int:
+async def kept(sessions: Sessions, file: bytes, *, name: str = "clients.csv", by: str = "user 1 (anna)") -> int:
     async def read(size: int) -> bytes:
         return source.read(size)
 
     source = io.BytesIO(file)
     async with transaction(sessions) as session:
-        return await keeping.keep(session, read, name=name, size=len(file), by="user 1 (anna)")
+        return await keeping.keep(session, read, name=name, size=len(file), by=by)
 
 
 async def confirmed(sessions: Sessions, file: bytes) -> int:
