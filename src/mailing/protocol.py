@@ -5,7 +5,7 @@ chunk sizes and their extensions, trailers. Whatever a client is waited for has 
 """
 
 import asyncio
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -19,6 +19,8 @@ PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hundre
 AHEAD = 16  # requests sent before the answer to an earlier one
 DRAIN_S = 20
 DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_S
+
+TOGETHER_BYTES = 64 * 1024  # of an answer; what is larger is written as it is, without a copy
 
 TOO_LARGE = b"431 Request Header Fields Too Large"
 
@@ -50,6 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        self.transport: Any = Together(transport, self.loop)
         if len(self.connections) > self.most_connections and not self._make_room():
             self._end(b"503 Service Unavailable")
             return
@@ -219,3 +222,41 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._drain_deadline is not None:
             self._drain_deadline.cancel()
             self._drain_deadline = None
+
+
+class Together:
+    """A transport that hands on what one turn of the event loop wrote at its end: an answer's head with its body.
+
+    uvicorn writes them apart, and each write is a system call, and a client that is woken twice.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: list[bytes] = []
+        self._size = 0
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a transport has
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if len(data) > TOGETHER_BYTES:
+            self._flush()
+            self._transport.write(data)
+            return
+        if not self._held:
+            self._loop.call_soon(self._flush)
+        self._held.append(data)
+        self._size += len(data)
+        if self._size > TOGETHER_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._held:
+            self._transport.write(b"".join(self._held))
+            self._held.clear()
+            self._size = 0

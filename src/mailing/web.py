@@ -180,7 +180,8 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
 def _refused(_: Request[Any, Any, Any], error: errors.MailingError) -> Response[Problem]:
     fields = error.errors if isinstance(error, errors.Invalid | errors.Conflict) else None
     detail = "See errors for each bad field." if isinstance(error, errors.Invalid) else str(error)
-    answer = problem(_STATUS[type(error)], detail, fields)
+    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    answer = problem(status, detail, fields)
     if isinstance(error, errors.TooMany):
         answer.headers["Retry-After"] = str(error.wait_s)
     return answer

@@ -117,8 +117,8 @@ async def test_messages_are_found_by_status_and_by_phone(engine: AsyncEngine, vi
     )
     path = f"/admin/mailings/{mailing_id}/messages"
 
-    async def found(**parameters: str) -> set[int]:
-        page = (await viewer.get(path, params=parameters)).text
+    async def found(**typed: str) -> set[int]:
+        page = (await viewer.post(path, data=typed, follow_redirects=True)).text
         return {int(number) for number in re.findall(r"/admin/messages/(\d+)", page)}
 
     assert await found() == {sent, failed, pending}

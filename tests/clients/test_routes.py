@@ -46,6 +46,7 @@ async def test_a_phone_belongs_to_one_client(api: httpx.AsyncClient) -> None:
         assert answer.headers["content-type"] == "application/problem+json"
         assert [error["field"] for error in answer.json()["errors"]] == ["phone"]
         assert first["phone"] not in answer.text
+        assert answer.json()["errors"][0]["message"].endswith(f": /mailing/api/clients/{first['id']}/")
     assert (await api.get(f"/clients/{second['id']}")).json() == second
 
 

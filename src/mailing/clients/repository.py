@@ -4,11 +4,12 @@ A change that touches messages locks its client first, so that a change, a DELET
 wait for each other instead of deadlocking.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import IO, Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import Row, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -148,7 +149,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
                 raise _erased() from None
             if "client_phone_unique" not in str(error.orig):
                 raise
-            raise _taken() from None
+            raise PhoneTaken from None
         return _out(client)
 
 
@@ -173,9 +174,26 @@ def _missing(client_id: int) -> NotFound:
     return NotFound(f"There is no client {client_id}.")
 
 
-def _taken() -> Conflict:
-    taken = FieldError("phone", "belongs to another client; find it with GET /mailing/api/clients/?phone=")
-    return Conflict("Another client has this phone.", taken)
+class PhoneTaken(Conflict):
+    """Within the transaction that failed nobody can be asked whose it is: `owner_named` asks in another."""
+
+    def __init__(self, owner_id: int | None = None) -> None:
+        whose = "belongs to another client" + (f": /mailing/api/clients/{owner_id}/" if owner_id else "")
+        super().__init__("Another client has this phone.", FieldError("phone", whose))
+        self.owner_id = owner_id
+
+
+@asynccontextmanager
+async def owner_named(reads: Reads, phone: str | UnsetType) -> AsyncIterator[None]:
+    """A refusal within says whose phone it is, by the id: a query would put the phone into the logs of proxies.
+
+    Whoever may write may read, so nobody learns here what they may not know.
+    """
+    try:
+        yield
+    except PhoneTaken:
+        found = await list_clients(reads, {"phone": str(phone)}, after=0, limit=1)
+        raise PhoneTaken(found[0].id if found else None) from None
 
 
 ERASED = "belongs to a person who was erased; mailing person lift allows it again"

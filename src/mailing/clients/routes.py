@@ -14,7 +14,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from mailing.clients import phone, tag, transfer
-from mailing.clients.repository import ClientRepository, list_clients, read_client
+from mailing.clients.repository import ClientRepository, list_clients, owner_named, read_client
 from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
@@ -72,9 +72,10 @@ async def list_(
     responses=documented(400, 409, 413),
     response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
 )
-async def create(session: Session, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
+async def create(session: Session, state: State, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
     """The operator code is taken from digits 2 to 4 of the phone when it is left out."""
-    client = await ClientRepository(session).create(data, by=caller)
+    async with owner_named(state.reads, data.phone):
+        client = await ClientRepository(session).create(data, by=caller)
     return Response(client, headers={"Location": f"/mailing/api/clients/{client.id}/"})
 
 
@@ -91,14 +92,17 @@ async def read(state: State, client_id: FromPath[Id]) -> ClientOut:
     return_dto=None,
     responses=documented(400, 404, 409, 413),
 )
-async def replace(session: Session, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller) -> ClientOut:
+async def replace(
+    session: Session, state: State, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller
+) -> ClientOut:
     """What is left out is emptied: the tag becomes null, the operator code is taken from the phone. Only `opted_out`
     stays as it is unless it is given, so that an opt-out is never lost by silence.
 
     Messages not sent yet follow: they are cancelled when the client opts out, and wait for the local hours of a new
     time zone. Opting in again does not bring cancelled messages back.
     """
-    return await ClientRepository(session).replace(client_id, data, by=caller)
+    async with owner_named(state.reads, data.phone):
+        return await ClientRepository(session).replace(client_id, data, by=caller)
 
 
 @patch(
@@ -109,11 +113,14 @@ async def replace(session: Session, client_id: FromPath[Id], data: JSONBody[Clie
     return_dto=None,
     responses=documented(400, 404, 409, 413),
 )
-async def change(session: Session, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller) -> ClientOut:
+async def change(
+    session: Session, state: State, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller
+) -> ClientOut:
     """Only the given fields change. With a new phone the operator code follows it, unless the client had a code of its
     own, or one is given. Messages not sent yet follow as with PUT.
     """
-    return await ClientRepository(session).change(client_id, data, by=caller)
+    async with owner_named(state.reads, data.phone):
+        return await ClientRepository(session).change(client_id, data, by=caller)
 
 
 @delete("/{client_id:int}", summary="Delete a client", operation_id="delete_client", responses=documented(400, 404))

@@ -12,7 +12,7 @@ from mailing.admin.clients.wording import by_field
 from mailing.admin.door import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
-from mailing.clients.repository import ERASED, ClientRepository, get_client
+from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, owner_named
 from mailing.clients.timezone import offered
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.messages.reading import counts_of_client
@@ -33,7 +33,9 @@ async def create(
 ) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
     try:
-        client = await ClientRepository(session).create(client_of(typed), by=caller)
+        sent = client_of(typed)
+        async with owner_named(request.app.state.reads, sent.phone):
+            client = await ClientRepository(session).create(sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
         return _refusal(request, typed, refused, viewer=viewer)
@@ -52,7 +54,9 @@ async def change(
 ) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
     try:
-        await ClientRepository(session).replace(client_id, client_of(typed), by=caller)
+        sent = client_of(typed)
+        async with owner_named(request.app.state.reads, sent.phone):
+            await ClientRepository(session).replace(client_id, sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
         return _refusal(request, typed, refused, viewer=viewer, client_id=client_id)
@@ -61,7 +65,7 @@ async def change(
 
 def _form(request: Request[Any, Any, Any], typed: Mapping[str, str], *, client_id: int | None = None) -> Response[str]:
     zones = offered()
-    return page(request, "clients/form.html", typed=typed, client_id=client_id, zones=zones, errors={}, taken=False)
+    return page(request, "clients/form.html", typed=typed, client_id=client_id, zones=zones, errors={}, owner_id=None)
 
 
 def _refusal(
@@ -72,11 +76,12 @@ def _refusal(
     viewer: Viewer,
     client_id: int | None = None,
 ) -> Response[str]:
-    """The API's word for a phone that is taken tells how to find its client there; here the page leads to it."""
-    taken = isinstance(refused, Conflict) and FieldError("phone", ERASED) not in refused.errors
+    """The API's word for a phone that is taken names its client's address there; here the page leads to it."""
+    taken = isinstance(refused, PhoneTaken)
     errors = by_field(viewer, [FieldError("phone", "belongs to another client")] if taken else refused.errors)
+    owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None
     shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": offered()}
-    return page(request, "clients/form.html", status=400, errors=errors, taken=taken, **shown)
+    return page(request, "clients/form.html", status=400, errors=errors, owner_id=owner_id, **shown)
 
 
 @get("/{client_id:int}/delete", guards=[needs(Role.EDITOR)])

@@ -4,16 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Request, Response, Router, get
+from litestar import Request, Response, Router, get, post
 from litestar.datastructures import State
 from litestar.params import FromPath
 from litestar.response import Stream
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
 from mailing.admin.clients import editing, uploading
 from mailing.admin.clients.form import Asked, asked
 from mailing.admin.door import needs
-from mailing.admin.pages import page
+from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
 from mailing.clients import transfer
 from mailing.clients.repository import get_client
@@ -29,11 +30,26 @@ TAGS_OFFERED = 500
 ZONES_OFFERED = 500
 MESSAGES = 50
 EVENTS = 50
+PHONES = ("begins", "ends")  # the fields of the search that hold phones
 
 
 @get("/", guards=[needs(Role.VIEWER)])
 async def list_(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[str]:
-    question = asked(request.query_params, viewer)
+    """By what may stand in an address; a phone, or a part of one, may not: it would be in the logs of proxies."""
+    told = {name: value for name, value in request.query_params.items() if name not in PHONES}
+    return await _list(request, session, asked(told, viewer))
+
+
+@post("/", guards=[needs(Role.VIEWER)], status_code=200)
+async def search(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[Any]:
+    """A search without a phone goes on under an address of its own, which can be kept and reloaded."""
+    question = asked(await form(request), viewer)
+    if question.errors or any(question.typed[name] for name in PHONES):
+        return await _list(request, session, question)
+    return seen_other(_address(question.typed, question.place))
+
+
+async def _list(request: Request[Any, Any, Any], session: AsyncSession, question: Asked) -> Response[str]:
     found = Found([], before=None, after=None)
     if not question.errors:
         found = await search_clients(session, question.search, place=question.place, limit=PAGE)
@@ -47,8 +63,20 @@ async def list_(request: Request[Any, Any, Any], session: Session, viewer: Curre
         filtered=any(question.typed.values()),
         tags=await known_tags(session, count=TAGS_OFFERED),
         zones=[(zone, zone) for zone in await known_timezones(session, count=ZONES_OFFERED)],
+        is_posted=any(question.typed[name] for name in PHONES),
+        places=_places(question, found),
         **_neighbours(question, found),
     )
+
+
+def _places(question: Asked, found: Found) -> dict[str, dict[str, str]]:
+    """The places of the pages around this one, by their relation, as a form sends them."""
+    places = {
+        "first": FIRST if question.place != FIRST else None,
+        "prev": found.before,
+        "next": found.after,
+    }
+    return {name: _at(place) for name, place in places.items() if place}
 
 
 def _neighbours(question: Asked, found: Found) -> dict[str, str]:
@@ -60,9 +88,12 @@ def _neighbours(question: Asked, found: Found) -> dict[str, str]:
     }
 
 
+def _at(place: Place) -> dict[str, str]:
+    return {} if place == FIRST else {"before" if place.backwards else "after": str(place.position)}
+
+
 def _address(typed: Mapping[str, str], place: Place) -> str:
-    at = {} if place == FIRST else {"before" if place.backwards else "after": place.position}
-    query = urlencode({name: value for name, value in typed.items() if value} | at)
+    query = urlencode({name: value for name, value in typed.items() if value and name not in PHONES} | _at(place))
     return "/admin/clients" + (f"?{query}" if query else "")
 
 
@@ -91,4 +122,4 @@ async def export(state: State) -> Stream:
     return await csv_file(state, transfer.export_clients(state.exporting), name="clients.csv")
 
 
-clients = Router("/clients", route_handlers=[list_, read, export, *editing.HANDLERS, *uploading.HANDLERS])
+clients = Router("/clients", route_handlers=[list_, search, read, export, *editing.HANDLERS, *uploading.HANDLERS])

@@ -32,27 +32,55 @@ async def messages_page(
     session: Session,
     mailing_id: Id,
     status: Annotated[str, QueryParameter()] = "",
-    phone: Annotated[str, QueryParameter()] = "",
     cursor: Cursor = None,
 ) -> Response[str]:
     """A status that does not exist selects none in particular."""
+    return await _list(request, session, mailing_id, status=_status(status), cursor=cursor)
+
+
+@post("/mailings/{mailing_id:int}/messages", guards=[needs(Role.VIEWER)], status_code=200)
+async def search_messages(request: Request[Any, Any, Any], session: Session, mailing_id: Id) -> Response[Any]:
+    """A phone is asked for by POST: in an address it would be in the logs of proxies."""
+    sent = await form(request)
+    status, phone = _status(sent.get("status", "")), sent.get("phone", "")
+    if phone:
+        return await _list(request, session, mailing_id, status=status, phone=phone)
+    return seen_other(_address(mailing_id, {"status": status.value} if status else {}))
+
+
+def _status(given: str) -> Status | None:
+    return Status(given) if given in set(Status) else None
+
+
+def _address(mailing_id: int, query: Mapping[str, str]) -> str:
+    return f"/admin/mailings/{mailing_id}/messages" + (f"?{urlencode(query)}" if query else "")
+
+
+async def _list(
+    request: Request[Any, Any, Any],
+    session: AsyncSession,
+    mailing_id: int,
+    *,
+    status: Status | None,
+    phone: str = "",
+    cursor: str | None = None,
+) -> Response[str]:
     mailing = await MailingRepository(session=session).existing(mailing_id)
-    wanted = Status(status) if status in set(Status) else None
     digits = "".join(each for each in phone if each in "0123456789")
-    found = await _found(session, mailing_id, status=wanted, phone=digits if phone.strip() else None, cursor=cursor)
+    found = await _found(session, mailing_id, status=status, phone=digits if phone else None, cursor=cursor)
     more = len(found) > ON_A_PAGE
-    here = f"/admin/mailings/{mailing_id}/messages?"
-    kept = {"status": wanted.value} if wanted else {}
+    kept = {"status": status.value} if status else {}
+    following = kept | {"cursor": encode_cursor(found[ON_A_PAGE - 1].id)} if more else {}
     return page(
         request,
         "live/messages.html",
         mailing=MailingOut.of(mailing),
         messages=found[:ON_A_PAGE],
         statuses=list(Status),
-        chosen=wanted,
+        chosen=status,
         phone=phone,
-        next_page=here + urlencode(kept | {"cursor": encode_cursor(found[ON_A_PAGE - 1].id)}) if more else "",
-        first_page=here + urlencode(kept) if cursor else "",
+        next_page=_address(mailing_id, following) if more else "",
+        first_page=_address(mailing_id, kept) if cursor else "",
     )
 
 

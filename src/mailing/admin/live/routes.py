@@ -5,7 +5,7 @@ from litestar.types import ControllerRouterHandler
 from mailing.admin.live import gateway
 from mailing.admin.live.home import home, home_live
 from mailing.admin.live.mailing import mailing_live, mailing_page
-from mailing.admin.live.messages import message_page, messages_page, resolve_page
+from mailing.admin.live.messages import message_page, messages_page, resolve_page, search_messages
 from mailing.admin.live.statistics import statistics_page
 
 LIVE: list[ControllerRouterHandler] = [
@@ -14,6 +14,7 @@ LIVE: list[ControllerRouterHandler] = [
     mailing_page,
     mailing_live,
     messages_page,
+    search_messages,
     message_page,
     resolve_page,
     statistics_page,
