@@ -202,6 +202,6 @@ def test_the_autoscaler_scales_workers_and_nobody_else_says_how_many() -> None:
     scaler = OBJECTS["HorizontalPodAutoscaler", "worker"]["spec"]
     assert scaler["scaleTargetRef"]["name"] == "worker"
     assert "replicas" not in POD_OWNERS["worker"]["spec"]
-    assert 14 * scaler["maxReplicas"] + API_CONNECTIONS * POD_OWNERS["api"]["spec"]["replicas"] <= 97, (
+    assert 19 * scaler["maxReplicas"] + API_CONNECTIONS * POD_OWNERS["api"]["spec"]["replicas"] <= 97, (
         "max_connections, less 3"
     )

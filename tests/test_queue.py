@@ -294,6 +294,53 @@ async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_no
         await soon(lambda: jobs(engine), [("plan", {"mailing_id": 1}, None, "doing")])
 
 
+async def test_jobs_of_one_queue_fill_their_places_and_take_none_of_another_ones(
+    sessions: Sessions, database_url: str
+) -> None:
+    planned: asyncio.Queue[int] = asyncio.Queue()
+    may_end, sent = asyncio.Event(), asyncio.Event()
+
+    async def plan(mailing_id: int) -> None:
+        await planned.put(mailing_id)
+        await may_end.wait()
+
+    async def send(mailing_id: int) -> None:
+        del mailing_id
+        sent.set()
+
+    queue = Queue(database_url, concurrency=1, limits={"planning": 2, "sending": 1})
+    queue.task("plan_mailing", plan)
+    queue.task("send_mailing", send)
+    for mailing_id in range(5):
+        await enqueue(sessions, "plan_mailing", mailing_id=mailing_id)
+    async with working(queue):
+        assert [await asyncio.wait_for(planned.get(), 5) for _ in range(2)] == [0, 1]
+        await enqueue(sessions, "send_mailing", mailing_id=9)
+        await asyncio.wait_for(sent.wait(), 5)
+        assert planned.empty(), "no third one beside the two"
+        may_end.set()
+        assert [await asyncio.wait_for(planned.get(), 5) for _ in range(3)] == [2, 3, 4]
+
+
+async def test_what_a_process_enqueues_that_knows_one_queue_is_done_too(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    """It began before the update, and its job keeps its twin out of the new queue."""
+    planned: asyncio.Queue[int] = asyncio.Queue()
+
+    async def plan(mailing_id: int) -> None:
+        await planned.put(mailing_id)
+
+    await enqueue(sessions, "plan_mailing", mailing_id=7)
+    await run(engine, "UPDATE procrastinate_jobs SET queue_name = 'mailing'")
+    await enqueue(sessions, "plan_mailing", mailing_id=7)
+    queue = Queue(database_url, concurrency=1, limits={"planning": 1})
+    queue.task("plan_mailing", plan)
+    async with working(queue):
+        assert await asyncio.wait_for(planned.get(), 5) == 7
+        await soon(lambda: jobs(engine), [])
+
+
 @pytest.mark.parametrize("vanish", ["stop", "freeze"])
 async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises(
     settings: Settings, vanish: str

@@ -58,11 +58,12 @@ async def defer_all(session: AsyncSession, wakes: Sequence[Wake]) -> None:
 
 
 _READY = text("""
-    SELECT task_name, CAST(args->>'mailing_id' AS bigint) FROM procrastinate_jobs
-    WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now()) AND args->>'mailing_id' IS NOT NULL
+    SELECT j.task_name, m.id FROM procrastinate_jobs j, CAST(j.args->>'mailing_id' AS bigint) m (id)
+    WHERE j.status = 'todo' AND (j.scheduled_at IS NULL OR j.scheduled_at <= now()) AND m.id BETWEEN :first AND :last
 """)
 
 
-async def ready(session: AsyncSession) -> set[tuple[str, int]]:
-    """The task and the mailing of each job that only waits to be taken."""
-    return {(task, mailing_id) for task, mailing_id in await session.execute(_READY)}
+async def ready(session: AsyncSession, first: int, last: int) -> set[tuple[str, int]]:
+    """The task and the mailing of each job that only waits to be taken, of the mailings from `first` to `last`."""
+    rows = await session.execute(_READY, {"first": first, "last": last})
+    return {(task, mailing_id) for task, mailing_id in rows}

@@ -36,9 +36,10 @@ class Drill:
             )
             await connection.execute("ANALYZE client", timeout=600)
 
-    async def mailing(self, *, tag: str) -> int:
+    async def mailing(self, *, tag: str, lasts_s: float = 10_800) -> int:
         now = datetime.now(UTC)
-        body = {"text": "drill", "starts_at": now.isoformat(), "ends_at": (now + timedelta(hours=3)).isoformat()}
+        ends_at = now + timedelta(seconds=lasts_s)
+        body = {"text": "drill", "starts_at": now.isoformat(), "ends_at": ends_at.isoformat()}
         answer = await self.api.post("/mailings/", json=body | {"filter": {"tags": [tag]}})
         return int(answer.raise_for_status().json()["id"])
 
@@ -66,6 +67,9 @@ class Drill:
     async def load_api(self, seconds: float) -> Latencies:
         base = self.here.api_url.removesuffix("/mailing/api")
         return await load(base, KEY, PATHS, rate=API_RATE, seconds=seconds)
+
+    async def holds(self, query: str) -> bool:
+        return bool(await self.value(query))
 
     async def value(self, query: str) -> Any:  # noqa: ANN401 - a column
         async with self.here.database.connection() as connection:

@@ -19,6 +19,7 @@ from typing import Final
 import uvloop
 
 from chaos.drilling import Drill, drilling
+from chaos.fairness import fairness
 from chaos.ledger import calls_in
 from chaos.load import Latencies
 from chaos.promises import Promise, table
@@ -141,22 +142,6 @@ def most_in_a_second(instants: Sequence[float]) -> int:
             first += 1
         most = max(most, last - first + 1)
     return most
-
-
-async def fairness(directory: Path) -> list[Promise]:
-    """An urgent mailing of 100 beside one of 1,000,000."""
-    trial = Trial(name="fairness", messages=1_000_000, workers=2, connections=64, latency_s=0.05, kills=0)
-    async with drilling(directory, trial, gateway_timeout_s=10.0) as drill:
-        await drill.clients(100, tag="urgent")
-        huge = await drill.mailing(tag="drill")
-        await drill.until(lambda: drill.sent(huge, 5000))
-        began, urgent = time.monotonic(), await drill.mailing(tag="urgent")
-        await drill.until(lambda: drill.sent(urgent, 100))
-        took_s, counts = time.monotonic() - began, await drill.counts(huge)
-    return [
-        Promise("100 urgent beside 1,000,000: done", "seconds", f"{took_s:.1f} s", took_s <= 10),
-        Promise("the huge one meanwhile", "", f"{counts['sent']:,} of {counts['planned']:,} planned sent", kept=True),
-    ]
 
 
 async def down(directory: Path, *, down_s: float) -> list[Promise]:

@@ -42,6 +42,16 @@ async def test_a_worker_audits_with_its_own_database_role(database_url: str, eng
     assert await value(engine, "SELECT drift FROM count_audit") == 0
 
 
+async def test_a_second_audit_beside_the_first_one_leaves_it_alone(sessions: Sessions, engine: AsyncEngine) -> None:
+    """A long one would meet the next of every minute, until no connection is left."""
+    await add_mailing(engine)
+    await add_mailing(engine)
+    async with transaction(sessions) as first:
+        assert await audit_next(first) is not None
+        assert await audited(sessions) is None
+    assert await audited(sessions) is not None
+
+
 async def test_a_difference_is_kept_and_not_mended(sessions: Sessions, engine: AsyncEngine) -> None:
     mailing_id = await add_mailing(engine)
     await add_messages(engine, mailing_id, ["sent", "sent"])

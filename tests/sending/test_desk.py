@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from mailing.sending import desk
-from mailing.sending.desk import MOST_HELD, Capacity
+from mailing.sending.desk import LEAST_CLAIM, MOST_HELD, CallSlots, Capacity
 
 
 class Clock:
@@ -65,3 +65,107 @@ async def test_what_was_not_used_is_given_back_at_once(clock: Clock) -> None:
     capacity.give_back(1, 8)
     assert await asyncio.wait_for(capacity.take(1, 500), 5) == 8
     assert clock.now == 0
+
+
+async def test_many_that_begin_at_once_begin_with_one_message_each(clock: Clock) -> None:
+    """The first alone can't know that others come."""
+    capacity = Capacity(64)
+    await capacity.take(1, 500)
+    asked = [asyncio.create_task(capacity.take(mailing, 500)) for mailing in range(2, 40)]
+    await asyncio.sleep(0)
+    await finish(capacity, 64)
+    assert [await asyncio.wait_for(each, 5) for each in asked] == [1] * 38
+    assert clock.now == 0
+
+
+async def test_whoever_has_just_begun_claims_before_those_that_had_a_turn(clock: Clock) -> None:
+    """All others that wait had one a second ago."""
+    capacity, order = Capacity(8), list[int]()
+
+    async def take(mailing: int) -> None:
+        await capacity.take(mailing, 500)
+        order.append(mailing)
+
+    for mailing in (1, 2, 3):
+        capacity.give_back(mailing, await capacity.take(mailing, 500))
+    held = await capacity.take(4, 500)
+    clock.now += 1
+    async with asyncio.timeout(5), asyncio.TaskGroup() as waiting:
+        for mailing in (2, 1, 3, 99):
+            waiting.create_task(take(mailing))
+        await asyncio.sleep(0)
+        await finish_all(capacity, 4, held)
+    assert order == [99, 2, 1, 3]
+
+
+async def finish_all(capacity: Capacity, mailing: int, count: int) -> None:
+    for _ in range(count):
+        capacity.done(mailing)
+    await asyncio.sleep(0)
+
+
+async def test_a_part_is_worth_its_statements(clock: Clock) -> None:
+    capacity = Capacity(64)
+    for mailing in range(1, 31):
+        capacity.give_back(mailing, await capacity.take(mailing, 500) - 1)
+    assert await capacity.take(1, 500) == LEAST_CLAIM
+    assert clock.now == 0
+
+
+async def test_a_waiting_mailing_that_is_cancelled_leaves_its_room_to_others(clock: Clock) -> None:
+    capacity = Capacity(4)
+    assert await capacity.take(1, 500) == 8
+    waiting = asyncio.create_task(capacity.take(2, 500))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await finish(capacity, 8)
+    assert await asyncio.wait_for(capacity.take(1, 500), 5) == 8
+    assert clock.now == 0
+
+
+async def test_a_mailing_without_a_call_under_way_is_called_first_and_then_whose_turn_it_is() -> None:
+    slots, called = CallSlots(1), list[int]()
+
+    async def call(mailing: int) -> None:
+        async with slots.one(mailing):
+            called.append(mailing)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as calls, slots.one(1):
+        for mailing in (1, 1, 2, 3, 2):
+            calls.create_task(call(mailing))
+        await asyncio.sleep(0)
+    assert sorted(called) == [1, 1, 2, 2, 3]
+    assert called == [1, 1, 2, 3, 2], "nobody has a call under way while the only slot changes hands"
+    async with asyncio.timeout(5), asyncio.TaskGroup() as calls:
+        called.clear()
+        two = CallSlots(2)
+        slots = two
+        async with two.one(1):
+            async with two.one(1):
+                for mailing in (1, 1, 2):
+                    calls.create_task(call(mailing))
+                await asyncio.sleep(0)
+            assert not called
+            await asyncio.sleep(0)
+            assert called == [2], "the other call of mailing 1 is under way"
+
+
+async def test_a_caller_that_is_cancelled_keeps_no_slot() -> None:
+    slots = CallSlots(1)
+
+    async def call() -> None:
+        async with slots.one(2):
+            pass
+
+    async with slots.one(1):
+        waiting = [asyncio.create_task(call()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+    waiting[1].cancel()
+    await asyncio.wait_for(waiting[2], 5)
+    await asyncio.gather(*waiting, return_exceptions=True)
+    async with asyncio.timeout(5), slots.one(3):
+        pass

@@ -1,8 +1,12 @@
-"""A huge mailing leaves room for a small one."""
+"""A huge mailing leaves room for a small one, and many for one more; what is no sending waits for none."""
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
 
+from mailing import queue
+from mailing.db import Sessions, transaction
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
@@ -32,3 +36,79 @@ async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(
 
 async def _begun(campaign: Campaign, mailing: int) -> bool:
     return (await campaign.counts(mailing)).get("sent", 0) >= 200
+
+
+async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_settled_soon(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    """30 mailings of 100 over 8 connections that take half a second: more than three minutes of work."""
+    await campaign.clients(100, tag="many")
+    await campaign.clients(1, tag="one")
+    await sandbox.behave(latency_s=0.5)
+    async with working(replace(settings, gateway_concurrency=8)):
+        for _ in range(30):
+            await campaign.mailing(filter={"tags": ["many"]})
+        ends = await campaign.mailing(filter={"tags": ["many"]}, lasts_s=8)
+        await campaign.until(lambda: _have_begun(campaign, 31))
+        urgent = await campaign.mailing(filter={"tags": ["one"]})
+        await campaign.until(lambda: _both_are_done(campaign, urgent, ends))
+    assert (await campaign.rows(BEGAN_S, id=urgent))[0][0] <= 5
+    assert (await campaign.rows(SETTLED_S, id=ends))[0][0] <= 10
+
+
+BEGAN_S = """
+    SELECT extract(epoch FROM min(a.started_at) - g.created_at) FROM attempt a
+    JOIN message m ON m.id = a.message_id JOIN mailing g ON g.id = m.mailing_id
+    WHERE g.id = :id GROUP BY g.created_at"""
+SETTLED_S = "SELECT extract(epoch FROM finished_at - ends_at) FROM mailing WHERE id = :id"
+LATE = """
+    SELECT task_name FROM procrastinate_jobs
+    WHERE status = 'todo' AND task_name IN ('sweep', 'report', 'settle_mailing')
+    AND id IN (SELECT job_id FROM procrastinate_events WHERE at < now() - interval '5 s')
+    AND coalesce(scheduled_at, '-infinity') < now() - interval '5 s'"""
+
+
+async def _have_begun(campaign: Campaign, count: int) -> bool:
+    return len(await campaign.rows("SELECT DISTINCT mailing_id FROM attempt")) == count
+
+
+async def _both_are_done(campaign: Campaign, urgent: int, ends: int) -> bool:
+    """The one has begun and the other is finished; meanwhile nothing else was late."""
+    assert not await campaign.rows(LATE)
+    return bool(await campaign.rows(BEGAN_S, id=urgent)) and (await campaign.rows(SETTLED_S, id=ends))[0][0] is not None
+
+
+async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
+    campaign: Campaign, sessions: Sessions, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(1)
+    starts_at = datetime.now(UTC) + timedelta(seconds=5)
+    await _schedule(campaign, sessions, 300, starts_at)
+    async with working(settings):
+        await campaign.until(lambda: _is_sent(campaign))
+    began_at = (await campaign.rows("SELECT min(started_at) FROM attempt"))[0][0]
+    assert 0 <= (began_at - starts_at).total_seconds() <= 5
+
+
+async def _schedule(campaign: Campaign, sessions: Sessions, count: int, starts_at: datetime) -> None:
+    """As the API stores them."""
+    rows = await campaign.rows(
+        """INSERT INTO mailing (text, starts_at, ends_at) SELECT 'hello', at, at + interval '1 h'
+           FROM CAST(:at AS timestamptz) at, generate_series(1, CAST(:count AS int)) RETURNING id""",
+        at=starts_at,
+        count=count,
+    )
+    async with transaction(sessions) as session:
+        for row in rows:
+            await queue.defer(session, "plan_mailing", at=starts_at, mailing_id=row.id)
+
+
+async def _is_sent(campaign: Campaign) -> bool:
+    """No transaction of the worker lasts longer than others can wait for."""
+    assert (await campaign.rows(LONGEST_S))[0][0] <= 5
+    return bool(await campaign.rows("SELECT id FROM message WHERE status = 'sent' LIMIT 1"))
+
+
+LONGEST_S = """
+    SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'mailing-worker'"""

@@ -1,10 +1,18 @@
 """The worker's part in an upload, with the worker itself."""
 
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from clients.upload.uploading import confirmed, file_of, upload_of
 from mailing.clients.upload.schemas import Status
 from mailing.db import Sessions
 from mailing.settings import Settings
+from rows import add_client
 from sending.conftest import Campaign, WorkerOf
+from sending.faulty_worker import worker
 
 
 async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_left(
@@ -23,3 +31,36 @@ async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_lef
         await campaign.until(are_done)
     assert (await upload_of(sessions, left)).rejected == 1
     assert len(await campaign.rows("SELECT id FROM client")) == 20
+
+
+@pytest.mark.timeout(300)
+async def test_uploads_that_wait_for_a_lock_hold_neither_the_sending_back_nor_end_the_worker(
+    campaign: Campaign, engine: AsyncEngine, sessions: Sessions, settings: Settings, tmp_path: Path
+) -> None:
+    """More of them than a worker has connections, for longer than it goes without an answer of its database."""
+    database_s = 12
+    await campaign.clients(20, tag="sent to")
+    locked = await add_client(engine, phone="79160000000")
+    uploads = [await confirmed(sessions, file_of(1)) for _ in range(12)]
+    async with worker(settings, tmp_path, 30, database_s) as process:
+        async with engine.begin() as holder:
+            await holder.exec_driver_sql(f"SELECT FROM client WHERE id = {locked} FOR UPDATE")
+            await campaign.until(lambda: _waits(campaign))
+            await asyncio.sleep(database_s + 5)
+            mailing = await campaign.mailing(filter={"tags": ["sent to"]})
+            assert await campaign.finished(mailing) == {"planned": 20, "sent": 20}
+            assert process.returncode is None
+        await campaign.until(lambda: _are_done(sessions, uploads))
+        assert process.returncode is None
+
+
+async def _waits(campaign: Campaign) -> bool:
+    return bool(
+        await campaign.rows("""
+            SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mailing-worker'
+              AND wait_event_type = 'Lock'""")
+    )
+
+
+async def _are_done(sessions: Sessions, uploads: list[int]) -> bool:
+    return all([(await upload_of(sessions, upload_id)).status == Status.done for upload_id in uploads])

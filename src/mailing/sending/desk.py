@@ -101,7 +101,7 @@ class Capacity:
     def _give_out(self) -> None:
         self._scheduled = False
         while self._waiting and self._unrecorded < MOST_UNRECORDED:
-            first = min(self._waiting, key=self._waiting.__getitem__)
+            first = min(self._waiting, key=lambda mailing_id: self._waiting[mailing_id].since)
             count = self._may_take(first)
             if not count:
                 return

@@ -160,6 +160,7 @@ class Run:
                     if self._desk.crowded or not await self._is_as_it_was():
                         return True
                     began_at = time.monotonic()
+                self._desk.again.discard(self._mailing.id)  # what woke it so far is seen by this claim
                 claimed, at = await self._claim_if_open(room)
             except transient() as error:  # the calls under way go on, and are recorded when it is back
                 logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)

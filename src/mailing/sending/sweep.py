@@ -80,16 +80,23 @@ def _apart(part: str) -> Iterator[None]:
 async def _wake(sessions: Sessions, active: Collection[int]) -> None:
     """Mailings with work but without a job that waits to be taken. In slices: thousands may begin in one second."""
     async with transaction(sessions) as session:
-        standing = await ready(session) | {("send_mailing", mailing_id) for mailing_id in active}
         closed = await closed_unsettled(session, count=AT_ONCE)
         await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
     after: int | None = 0
     while after is not None:
-        async with transaction(sessions) as session:
-            found = await needs(session, after=after, count=AT_ONCE)
-            wakes = [wake for each in found for wake in _wakes(each)]
+        after = await _wake_slice(sessions, active, after=after)
+
+
+async def _wake_slice(sessions: Sessions, active: Collection[int], *, after: int) -> int | None:
+    """Returns the last mailing it looked at; None after the last of all."""
+    async with transaction(sessions) as session:
+        found = await needs(session, after=after, count=AT_ONCE)
+        wakes = [wake for each in found for wake in _wakes(each)]
+        if wakes:
+            standing = await ready(session, found[0].mailing_id, found[-1].mailing_id)
+            standing |= {("send_mailing", mailing_id) for mailing_id in active}
             await defer_all(session, [wake for wake in wakes if (wake.task, wake.args["mailing_id"]) not in standing])
-        after = found[-1].mailing_id if len(found) == AT_ONCE else None
+    return found[-1].mailing_id if len(found) == AT_ONCE else None
 
 
 def _wakes(found: Needs) -> Iterator[Wake]:
