@@ -9,10 +9,11 @@ And connections that mean the same on every server: `pins`, the first statement 
 start-up parameters: PgBouncer refuses those, or drops them.
 """
 
+import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import event
@@ -20,6 +21,8 @@ from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
+
+T = TypeVar("T")
 
 # The database away, or gone in the middle of a statement; the last is a connection that asyncpg itself lost track of.
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
@@ -188,3 +191,29 @@ def is_lost(error: BaseException) -> bool:
     """Whether the connection is good for nothing any more, as the driver itself tells, or the cause of `error`."""
     root = error if isinstance(error, BROKEN) else error.__cause__
     return isinstance(root, BROKEN) and not was_answered(root)
+
+
+async def unless_lost(driver: asyncpg.Connection, work: Coroutine[Any, Any, T]) -> T:
+    """For COPY: asyncpg waits until the server takes more bytes, and does not hear that the connection is gone.
+
+    Raises ConnectionResetError where it goes before `work` is done.
+    """
+    lost = asyncio.Event()
+
+    def note(_driver: object) -> None:
+        lost.set()
+
+    driver.add_termination_listener(note)
+    doing, losing = asyncio.create_task(work), asyncio.create_task(lost.wait())
+    doing.add_done_callback(lambda task: task.cancelled() or task.exception())  # which may come after we have gone on
+    try:
+        await asyncio.wait({doing, losing}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            await asyncio.wait({doing}, timeout=1)  # it may know more about the cause
+        if not doing.done():
+            raise ConnectionResetError("the connection was lost while it was written to")
+        return await doing
+    finally:
+        doing.cancel()
+        losing.cancel()
+        driver.remove_termination_listener(note)

@@ -1,10 +1,12 @@
 """An import that the database breaks off, in whatever phase: who imports learns why, and what has become of it."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,6 +17,7 @@ from mailing.clients import repository as stored
 from mailing.clients.schemas import ImportResult
 from mailing.clients.upload import job, repository
 from mailing.clients.upload.schemas import Status
+from mailing.connections import unless_lost
 from mailing.db import Sessions, transaction
 from mailing.errors import Unavailable
 from mailing.moving import import_file
@@ -191,3 +194,17 @@ async def test_whatever_the_driver_itself_raises_in_a_transaction_is_what_is_rai
             (await db.driver(session)).terminate()
             raise ZeroDivisionError
     assert await scene.stored() == 0, "the pool is good"
+
+
+async def test_a_connection_lost_while_the_server_takes_no_bytes_is_noticed_at_once(scene: Scene) -> None:
+    """Asyncpg itself would wait for room to write until the statement's limit."""
+    driver = await asyncpg.connect(str(scene.settings.database_url))
+    await driver.execute("CREATE TEMPORARY TABLE long (line text)")
+    freeze(scene.between, b"COPY")
+    rows = io.BytesIO((b"x" * 99 + b"\n") * 400_000)
+    copying = asyncio.create_task(unless_lost(driver, driver.copy_to_table("long", source=rows, timeout=900)))
+    _, waiting = await asyncio.wait({copying}, timeout=2)
+    assert waiting, "it waits for room"
+    await scene.between.reset()
+    with pytest.raises((OSError, asyncpg.PostgresConnectionError)):
+        await asyncio.wait_for(copying, 20)

@@ -74,6 +74,7 @@ async def test_a_mailing_goes_on_within_10_s_after_the_databases_clock_went_back
             f"""UPDATE gateway SET clock_at = clock_timestamp() + {HOUR}, next_slot_at = next_slot_at + {HOUR},
             throttled_until = clock_timestamp() + {HOUR}, counted_from = clock_timestamp() + {HOUR}""",
         )
+        await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
         async with asyncio.timeout(10):
             await calls(20)
         assert await campaign.finished(mailing_id) == {"planned": 400, "sent": 400}
@@ -102,6 +103,16 @@ async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(engine: As
     assert await value(engine, "SELECT lease_until < now() + interval '61 s' FROM message WHERE status = 'sending'")
     assert await value(engine, "SELECT planning_at < now() FROM mailing")
     assert await run(engine, "SELECT due_at, closes_at FROM message ORDER BY id") == due_at, "hours are the people's"
+
+
+async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    await add_messages(engine, await add_mailing(engine), ["sending"])
+    lease = await value(engine, "SELECT lease_until FROM message")
+    await run(engine, f"UPDATE gateway SET clock_at = now() + {HOUR}")
+    await mind_clock(sessions)
+    assert await value(engine, "SELECT lease_until FROM message") == lease
 
 
 async def test_nothing_is_put_back_while_the_clock_goes_on(engine: AsyncEngine, sessions: Sessions) -> None:

@@ -18,6 +18,7 @@ from mailing.clients import audit
 from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
+from mailing.connections import unless_lost
 from mailing.db import Reads, driver
 from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import note
@@ -294,9 +295,8 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
     for statement in (_MEET_ERASURES, _STAGE, _STAGE_MOVED):
         await session.execute(statement)
     connection = await driver(session)
-    copied = await connection.copy_to_table(
-        "staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S
-    )
+    copy = connection.copy_to_table("staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S)
+    copied = await unless_lost(connection, copy)
     erased = sorted((await session.execute(_REFUSE_ERASED)).scalars())
     created = _rows(await connection.execute(_INSERT_NEW, timeout=_STATEMENT_TIMEOUT_S))
     if created < _rows(copied) - len(erased):
