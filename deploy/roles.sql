@@ -22,6 +22,7 @@ GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON tally TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- nobody erased is stored again
+GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it: it has no rows
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_front
     TO mailing_api, mailing_worker;
 

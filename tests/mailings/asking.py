@@ -130,7 +130,11 @@ async def with_messages(engine: AsyncEngine, *, status: str = "running") -> int:
     """UNSENT, and one more that waits although an attempt of it may have arrived."""
     mailing_id = await add_mailing(engine, status=status)
     *_, last = await add_messages(engine, mailing_id, [*UNSENT, "pending"])
-    await run(engine, "UPDATE message SET ambiguous = true, waiting = 'retry' WHERE id = :id", id=last)
+    await run(
+        engine,
+        "UPDATE message SET ambiguous = true, phone = '79160000000', waiting = 'retry' WHERE id = :id",
+        id=last,
+    )
     return mailing_id
 
 

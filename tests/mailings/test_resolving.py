@@ -70,17 +70,21 @@ async def test_all_unknown_messages_of_a_mailing_are_resolved_at_once(engine: As
     assert [tuple(each) for each in told_of] == [(each, {"as": "sent", "note": "x"}) for each in ids[:2]]
 
 
-async def test_all_are_sent_again_but_to_clients_that_are_gone_or_have_opted_out(engine: AsyncEngine, api: Api) -> None:
-    mailing_id, ids = await add_audience(engine, ["unknown"] * 3, status="finished")
+async def test_all_are_sent_again_but_to_clients_that_are_gone_or_opted_out_and_to_erased_phones(
+    engine: AsyncEngine, api: Api
+) -> None:
+    mailing_id, ids = await add_audience(engine, ["unknown"] * 4, status="finished")
+    await run(engine, "UPDATE message SET phone = NULL WHERE id = :id", id=ids[1])
     await run(engine, "UPDATE client SET opted_out = true WHERE id = (SELECT min(id) FROM client)")
     await run(engine, "DELETE FROM client WHERE id = (SELECT max(id) FROM client)")
     answer = await told(await api.post(f"/mailings/{mailing_id}/resolve-unknown", json={"as": "pending"}))
     assert (answer["resolved"], answer["status"]) == (1, "running")
-    assert await statuses(engine, mailing_id) == {"unknown": 2, "pending": 1}
-    for message_id in (ids[0], ids[2]):
+    assert await statuses(engine, mailing_id) == {"unknown": 3, "pending": 1}
+    for message_id in (ids[0], ids[1], ids[3]):
         refused = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "pending"}), 409)
         assert refused["detail"] == (
-            "Its client is gone or has opted out, so it can't be sent again; say sent or failed."
+            "It can't be sent again: its client is gone or has opted out, or the phone that it went to was erased; "
+            "say sent or failed."
         )
         await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "failed"}))
 

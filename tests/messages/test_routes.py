@@ -149,7 +149,9 @@ async def test_a_message_shows_the_text_it_went_out_with_and_before_that_the_new
     statuses = ["sent", "sending", "unknown", "pending", "pending", "pending"]
     ids = await add_messages(engine, mailing_id, statuses)
     await change(engine, ids[4], "attempts = 1, attempt_no = 1, phone = '79160000000', text_revision = 1")
-    await change(engine, ids[5], "attempts = 1, attempt_no = 1, text_revision = 1, ambiguous = true")
+    await change(
+        engine, ids[5], "attempts = 1, attempt_no = 1, text_revision = 1, phone = '79160000000', ambiguous = true"
+    )
     assert (await api.patch(f"/mailings/{mailing_id}/", json={"text": "second"})).status_code == 200
     shown = [(await story(api, message_id))["text"] for message_id in ids]
     assert shown == ["first", "first", "first", "second", "second", "first"]

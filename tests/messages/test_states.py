@@ -85,6 +85,14 @@ async def test_a_status_that_its_own_columns_contradict_cannot_be_stored(engine:
             await run(engine, f"UPDATE message SET {change} WHERE id = :id", id=ids[Status(status)])
 
 
+async def test_what_may_have_arrived_at_a_phone_that_was_erased_cannot_become_pending(engine: AsyncEngine) -> None:
+    (message_id,) = await add_messages(engine, await add_mailing(engine), ["unknown"])
+    again = "UPDATE message SET status = 'pending', finished_at = NULL, phone = {} WHERE id = :id"
+    with pytest.raises(IntegrityError, match="message_repeatable"):
+        await run(engine, again.format("NULL"), id=message_id)
+    await run(engine, again.format("phone"), id=message_id)
+
+
 async def test_a_client_gets_one_message_of_a_mailing(engine: AsyncEngine) -> None:
     mailing_id = await add_mailing(engine)
     await add_messages(engine, mailing_id, ["sent"], first_client=1)

@@ -61,7 +61,7 @@ async def resolve_unknown(
     session: Session, mailing_id: Id, data: JSONBody[Resolution], caller: Caller
 ) -> ResolvedMailing:
     """As for one message, for all that are unknown at this moment. With `pending`, those whose client is gone or has
-    opted out stay unknown.
+    opted out, or whose phone was erased, stay unknown.
     """
     mailing = await MailingRepository(session=session).locked(mailing_id)
     await _refuse_in_vain(session, mailing, resolution=data)
@@ -79,5 +79,8 @@ async def _refuse_in_vain(session: AsyncSession, mailing: Mailing, *, resolution
 
 def _unresolvable(status: MessageStatus) -> Conflict:
     if status is MessageStatus.unknown:
-        return Conflict("Its client is gone or has opted out, so it can't be sent again; say sent or failed.")
+        return Conflict(
+            "It can't be sent again: its client is gone or has opted out, or the phone that it went to was erased; "
+            "say sent or failed."
+        )
     return Conflict(f"Only an unknown message can be resolved; this one is {status}.")

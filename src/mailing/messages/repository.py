@@ -18,6 +18,8 @@ from mailing.messages.states import Status
 from mailing.restoration.repository import restored
 
 LEASE_S = 60
+UNREACHABLE = 500  # due messages looked through at once for those without a client to send to
+SET_ASIDE_S = 300
 
 
 class Claimed(msgspec.Struct, frozen=True):
@@ -89,10 +91,47 @@ _CLAIM = text(f"""
 async def claim(session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False) -> list[Claimed]:
     """Up to `count` due messages become `sending`, under a lease of LEASE_S from now on; none while sending is stopped.
 
-    `probe` claims while the breaker is open.
+    `probe` claims while the breaker is open. What it finds due but has no client to send to is cancelled: left where
+    it is, it would be found again by each claim, and keep a claim of one message from ever getting past it.
     """
-    rows = await session.execute(_CLAIM, {"mailing_id": mailing_id, "count": count, "probe": probe})
-    return [Claimed(*row) for row in rows]
+    values = {"mailing_id": mailing_id, "count": count, "probe": probe}
+    claimed = [Claimed(*row) for row in await session.execute(_CLAIM, values)]
+    if len(claimed) < count and await rows_moved(session, _CANCEL_UNREACHABLE, mailing_id=mailing_id):
+        claimed += [Claimed(*row) for row in await session.execute(_CLAIM, values | {"count": count - len(claimed)})]
+    return claimed
+
+
+# pending → cancelled (or unknown): due, and its client is gone or has opted out. No statement leaves such a message
+# behind (decision 24), and this one does not rely on that. Index: message_due from its front on, then client_pkey.
+_CANCEL_UNREACHABLE = text(f"""
+    UPDATE message m SET
+        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END, finished_at = now(), waiting = NULL,
+        last_error = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
+                          THEN 'the client opted out' ELSE 'the client was deleted' END
+    WHERE m.id = ANY(ARRAY(
+            SELECT id FROM message
+            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+              AND due_at <= now() AND closes_at > now()
+            ORDER BY due_at, id LIMIT {UNREACHABLE} FOR UPDATE SKIP LOCKED))
+        AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
+        AND EXISTS (SELECT FROM gateway WHERE home = database_home())
+""")  # noqa: S608 - composed from constants of this module
+
+
+# pending → pending, later: the first due message, which the claim could not take. Index: message_due.
+_SET_ASIDE = text(f"""
+    UPDATE message SET
+        due_at = now() + interval '{SET_ASIDE_S} s', waiting = 'retry', last_error = CAST(:reason AS text)
+    WHERE id = ANY(ARRAY(
+        SELECT id FROM message
+        WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT} AND due_at <= now() AND closes_at > now()
+        ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def set_aside(session: AsyncSession, mailing_id: int, *, reason: str) -> bool:
+    """The message that a claim of one would take comes again SET_ASIDE_S later, and those behind it now."""
+    return await rows_moved(session, _SET_ASIDE, mailing_id=mailing_id, reason=reason) > 0
 
 
 # What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
@@ -213,6 +252,20 @@ async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
     return await rows_moved(session, _EXPIRE_OF_MAILING, mailing_id=mailing_id, count=count)
 
 
+async def lock_for_plan(session: AsyncSession) -> bool:
+    """From here to the commit no client moves, opts out or goes; what is read afterwards is true at the commit.
+
+    False: somebody who changes clients holds the lock for long. Commit, and ask again.
+    """
+    locked: bool = (await session.execute(text("SELECT lock_for_plan()"))).scalar_one()
+    return locked
+
+
+async def lock_for_client_change(session: AsyncSession) -> None:
+    """From here to the commit nobody computes when clients may be sent to; what was computed is there to be seen."""
+    await session.execute(text("SELECT lock_for_client_change()"))
+
+
 # pending → cancelled (or unknown), of one client in every mailing. One that is being sent has its opening voided:
 # should its sender, which may not have seen the change, put it back, the sweep finds it. The same where the database
 # was restored, and nobody is sure that it was not sent. Index: message_once.
@@ -229,10 +282,12 @@ _CANCEL_OF_CLIENT = text("""
 
 
 async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str) -> int:
-    """Call before the client's row goes: a message that was never claimed takes the phone from it.
+    """Call with the client's row locked, after it says that it opted out, or before it goes: a message that was never
+    claimed takes the phone from it. No plan runs from here to the commit.
 
     One that is being sent is stopped by its sender, which asks before each call.
     """
+    await lock_for_client_change(session)
     values = {"client_id": client_id, "reason": reason, "unsure": await restored(session)}
     return await rows_moved(session, _CANCEL_OF_CLIENT, **values)
 
@@ -244,7 +299,11 @@ _VOID_OPENINGS = text("""
 
 
 async def void_openings_of_client(session: AsyncSession, client_id: int) -> None:
-    """The client moved to another time zone: nothing is sent to it before its local hours are known again."""
+    """The client moved to another time zone: nothing is sent to it before its local hours are known again.
+
+    Call after the change. No plan runs from here to the commit.
+    """
+    await lock_for_client_change(session)
     await session.execute(_VOID_OPENINGS, {"client_id": client_id})
 
 

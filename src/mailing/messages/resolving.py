@@ -25,7 +25,8 @@ async def resend_failed(session: AsyncSession, mailing_id: int) -> int:
 
 
 # unknown → sent, failed or pending, and an event for each. A pending one may have arrived all the same, so it stays
-# ambiguous and is repeated with the same words. Index: the primary key, or message_listed. A million: 85 s.
+# ambiguous and is repeated with the same words to the same phone, unless that was erased. Index: the primary key, or
+# message_listed. A million: 85 s.
 _RESOLVE = """
     WITH moved AS (
         UPDATE message m SET
@@ -35,7 +36,8 @@ _RESOLVE = """
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
             last_error = CASE $2 WHEN 'pending' THEN m.last_error WHEN 'failed' THEN 'resolved as not delivered' END
         WHERE {whose} = $1 AND m.status = 'unknown'
-          AND ($2 <> 'pending' OR EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))
+          AND ($2 <> 'pending' OR m.phone IS NOT NULL
+               AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))
         RETURNING m.id, m.mailing_id, m.client_id
     )
     INSERT INTO event (kind, actor, mailing_id, message_id, client_id, detail)
@@ -46,7 +48,7 @@ _RESOLVE_ALL = _RESOLVE.format(whose="m.mailing_id")
 
 
 async def resolve_message(session: AsyncSession, message_id: int, resolution: Resolution, *, by: str) -> bool:
-    """False: it is not unknown, or it can't be sent again because its client is gone or has opted out."""
+    """False: it is not unknown, or not to be sent again: its client is gone or opted out, or the phone was erased."""
     return await _resolve(session, _RESOLVE_ONE, message_id, resolution, by) > 0
 
 

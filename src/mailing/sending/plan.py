@@ -16,6 +16,7 @@ from mailing.mailings.repository import (
 )
 from mailing.mailings.schedule import opening
 from mailing.messages.openings import Audience, Slice, cancel_unselected, next_slice, plan_slice
+from mailing.messages.repository import lock_for_plan
 
 logger = get(__name__)
 
@@ -67,15 +68,25 @@ async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience,
 
 
 async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> None:
+    while not await _try_plan(sessions, mailing, audience, part):
+        async with transaction(sessions) as session:
+            await continue_plan(session, mailing.id, mailing.revision)
+    crashpoints.reached("plan.after")
+
+
+async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
+    """False: somebody who changes clients goes first."""
     async with transaction(sessions) as session:
         if not await hold_plan(session, mailing.id, mailing.revision):
-            return  # the next look finds out, too
+            return True  # the next look finds out, too
+        if not await lock_for_plan(session):
+            return False
         now = await database_now(session)
         openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones]
         count(planned=await plan_slice(session, mailing.id, audience, openings, part))
         await queue.defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
         crashpoints.reached("plan.inside")
-    crashpoints.reached("plan.after")
+    return True
 
 
 async def _cancel_unselected(sessions: Sessions, mailing: Mailing, audience: Audience) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import crashpoints, queue, tracing
@@ -24,7 +25,7 @@ from mailing.mailings.rules import Status
 from mailing.mailings.schedule import opening
 from mailing.mailings.window import LocalWindow
 from mailing.messages.openings import Opening
-from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record
+from mailing.messages.repository import LEASE_S, Claimed, Result, claim, next_due, record, set_aside
 from mailing.messages.states import Status as MessageStatus
 from mailing.sending.call import Call
 from mailing.sending.calls import Calls
@@ -39,6 +40,8 @@ BATCH = 500
 SLICE_S = 10.0
 RECORD_EVERY_S = 0.1
 LANES = 32
+REFUSED_S = 5.0
+REFUSED = (IntegrityError, DataError, InternalError)  # a row is wrong, and stays so however often it is tried
 
 
 async def send_mailing(desk: Desk, mailing_id: int, lane: int) -> None:
@@ -105,6 +108,7 @@ class Run:
         self._wordings = wordings
         self._lane = lane
         self._offered = False  # the next lane
+        self._most = BATCH  # that a claim takes
         self._watch = Watch(desk)
         self._claimed: deque[tuple[Claimed, Calls]] = deque()
         self._callers = 0
@@ -138,6 +142,9 @@ class Run:
                         return True
                     until = time.monotonic() + SLICE_S
                 claimed, at = await self._claim_if_open(room)
+            except REFUSED as error:
+                await self._claim_fewer(error)
+                continue
             except TROUBLE as error:  # the calls under way go on, and are recorded when it is back
                 logger.warning("claim failed", mailing_id=self._mailing.id, error=type(error).__name__)
                 return True
@@ -145,7 +152,22 @@ class Run:
                 self._desk.capacity.give_back(room - len(claimed))
             if not claimed:
                 return False
+            self._most = min(2 * self._most, BATCH)
             self._hand_out(claimed, DatabaseClock(claimed[0].claimed_at, at), calls)
+
+    async def _claim_fewer(self, error: DBAPIError) -> None:
+        """A row can't be claimed: claims shrink until it stands alone, and then it waits while the others go on."""
+        cause = error.orig.__cause__ if error.orig else None  # its words would tell the row, and so the phone
+        refusal = getattr(cause, "constraint_name", None) or getattr(cause, "sqlstate", None) or type(error).__name__
+        logger.error("claim refused", mailing_id=self._mailing.id, messages=self._most, error=refusal)
+        if self._most > 1:
+            self._most = self._most // 8 or 1
+            return
+        try:
+            async with transaction(self._desk.sessions) as session:
+                await set_aside(session, self._mailing.id, reason=f"it could not be claimed: {refusal}")
+        except TROUBLE:
+            await asyncio.sleep(REFUSED_S)
 
     async def _is_as_it_was(self) -> bool:
         """Then the next slice follows at once: a new run would wait until all calls of this one have ended."""
@@ -183,7 +205,7 @@ class Run:
                 return [], 0.0
             case Pass(count, probe):
                 with tracing.step("claim") as span:
-                    claimed, at = await self._claim(min(room, count), probe=probe)
+                    claimed, at = await self._claim(min(room, count, self._most), probe=probe)
                     span.tell(messages=len(claimed))
                 if probe and not claimed:
                     await self._desk.gate.give_probe_back()

@@ -11,7 +11,7 @@ from mailing.mailings.rules import Status
 from mailing.mailings.schedule import opening
 from mailing.messages.cancelling import cancel_of_mailing
 from mailing.messages.openings import reopen, zones_of_closed
-from mailing.messages.repository import expire_of_mailing
+from mailing.messages.repository import expire_of_mailing, lock_for_plan
 from mailing.restoration.repository import restored
 
 logger = get(__name__)
@@ -39,6 +39,8 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
             return await cancel_of_mailing(session, mailing_id, SLICE) == SLICE
         if now >= mailing.ends_at:
             return await _expire_slice(session, mailing_id) == SLICE
+        if not await lock_for_plan(session):
+            return True
         zones = await zones_of_closed(session, mailing_id, SLICE)
         if not zones:
             return False

@@ -1,0 +1,170 @@
+"""A plan and a change of its clients at the same moment: the interleavings of decision 24."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from mailing.clients.repository import ClientRepository
+from mailing.clients.schemas import ClientPatch
+from mailing.clients.transfer import import_clients
+from mailing.db import Sessions, transaction
+from mailing.mailings.repository import database_now
+from mailing.messages.openings import Audience, Opening, Slice, next_slice, plan_slice
+from mailing.messages.repository import lock_for_plan
+from mailing.sending.plan import plan_mailing
+from mailing.sending.settle import settle_mailing
+from rows import add_client, add_mailing, run, value
+
+AUDIENCE = Audience([], [], 1_000)
+MESSAGE = "SELECT status, closes_at = '-infinity' AS void, closes_at > now() AS open FROM message"
+WAITING_FOR_PLAN_LOCK = "SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted"
+
+Change = Callable[[AsyncSession, int], Awaitable[Any]]
+
+
+async def move(session: AsyncSession, client_id: int) -> None:
+    await ClientRepository(session).change(client_id, ClientPatch(timezone="Asia/Tokyo"), by="test")
+
+
+async def opt_out(session: AsyncSession, client_id: int) -> None:
+    await ClientRepository(session).change(client_id, ClientPatch(opted_out=True), by="test")
+
+
+async def remove(session: AsyncSession, client_id: int) -> None:
+    await ClientRepository(session).remove(client_id, by="test")
+
+
+async def move_by_import(session: AsyncSession, client_id: int) -> None:
+    client = await ClientRepository(session).get(client_id)
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield f"phone,timezone\n{client.phone},Asia/Tokyo\n".encode()
+
+    await import_clients(session, chunks(), by="test")
+
+
+CHANGES = {"moved": move, "moved by an import": move_by_import, "opted out": opt_out, "deleted": remove}
+AFTERWARDS = {
+    "moved": ("pending", True),
+    "moved by an import": ("pending", True),
+    "opted out": ("cancelled", False),
+    "deleted": ("cancelled", False),
+}
+
+
+@pytest.fixture
+async def client_id(engine: AsyncEngine) -> int:
+    """In Europe/Moscow."""
+    return await add_client(engine)
+
+
+@pytest.fixture
+async def mailing_id(engine: AsyncEngine) -> int:
+    """Not planned yet."""
+    mailing_id = await add_mailing(engine)
+    await run(engine, "UPDATE mailing SET planned_revision = 0")
+    return mailing_id
+
+
+async def plan_slice_of(session: AsyncSession, mailing_id: int, part: Slice) -> None:
+    now = await database_now(session)
+    openings = [Opening(zone, now, now + timedelta(hours=1), None) for zone in part.timezones]
+    await plan_slice(session, mailing_id, AUDIENCE, openings, part)
+
+
+async def has(engine: AsyncEngine, statement: str, answer: object) -> None:
+    async with asyncio.timeout(30):
+        while await value(engine, statement) != answer:  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+async def test_a_change_that_begins_during_a_plan_waits_for_it_and_repairs_what_it_planned(
+    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int, kind: str
+) -> None:
+    async def change() -> None:
+        async with transaction(sessions) as session:
+            await CHANGES[kind](session, client_id)
+
+    async with transaction(sessions) as plan:
+        assert await lock_for_plan(plan)
+        await plan_slice_of(plan, mailing_id, Slice(0, client_id, ["Europe/Moscow"]))
+        changing = asyncio.create_task(change())
+        await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+    await changing
+    (message,) = await run(engine, MESSAGE)
+    assert (message.status, message.void) == AFTERWARDS[kind]
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+async def test_a_plan_that_begins_during_a_change_waits_for_it_and_sees_what_it_changed(
+    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int, kind: str
+) -> None:
+    async with sessions() as change, change.begin():
+        await CHANGES[kind](change, client_id)
+        planning = asyncio.create_task(plan_mailing(sessions, mailing_id))
+        await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+        assert await value(engine, "SELECT count(*) FROM message") == 0
+    await planning
+    await settle_mailing(sessions, mailing_id)
+    planned = [tuple(row) for row in await run(engine, MESSAGE)]
+    assert planned == ([("pending", False, True)] if kind.startswith("moved") else [])
+
+
+async def test_a_client_whose_zone_is_new_since_the_zones_were_read_gets_its_message_all_the_same(
+    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int
+) -> None:
+    """It moved by whatever hand, or it was stored only now under an id that had been given to it before."""
+    async with transaction(sessions) as session:
+        part = await next_slice(session, AUDIENCE, after=0, count=10)
+        assert part is not None
+    await run(engine, "UPDATE client SET timezone = 'Asia/Tokyo' WHERE id = :id", id=client_id)
+    async with transaction(sessions) as session:
+        assert await lock_for_plan(session)
+        await plan_slice_of(session, mailing_id, part)
+    assert [tuple(row) for row in await run(engine, MESSAGE)] == [("pending", True, False)]
+    await settle_mailing(sessions, mailing_id)
+    assert [tuple(row) for row in await run(engine, MESSAGE)] == [("pending", False, True)]
+
+
+async def test_an_opening_is_not_computed_by_the_zone_from_before_a_change_under_way(
+    engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int
+) -> None:
+    await plan_mailing(sessions, mailing_id)
+    await run(engine, "UPDATE message SET closes_at = now()")  # its opening is over
+    async with sessions() as change, change.begin():
+        await move(change, client_id)
+        settling = asyncio.create_task(settle_mailing(sessions, mailing_id))
+        await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+    await settling
+    assert [tuple(row) for row in await run(engine, MESSAGE)] == [("pending", False, True)]
+
+
+async def test_plans_run_side_by_side_and_so_do_changes(
+    engine: AsyncEngine, sessions: Sessions, client_id: int
+) -> None:
+    neighbour = await add_client(engine, phone="79161234568")
+    async with transaction(sessions) as one, transaction(sessions) as other:
+        assert await lock_for_plan(one)
+        assert await lock_for_plan(other)
+    async with transaction(sessions) as one, transaction(sessions) as other:
+        await opt_out(one, client_id)
+        await opt_out(other, neighbour)
+
+
+async def test_a_plan_that_waits_for_a_long_import_lets_the_changes_behind_it_pass(
+    engine: AsyncEngine, sessions: Sessions, client_id: int
+) -> None:
+    neighbour = await add_client(engine, phone="79161234568")
+    async with sessions() as long, long.begin():
+        await move_by_import(long, client_id)
+        async with transaction(sessions) as plan:
+            waiting = asyncio.create_task(lock_for_plan(plan))
+            await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+            async with transaction(sessions) as session:
+                await opt_out(session, neighbour)
+            assert await waiting is False

@@ -1,0 +1,71 @@
+"""Messages that no claim may take, or can take: they don't keep the others waiting."""
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.db import Sessions, transaction
+from mailing.messages.repository import claim
+from mailing.settings import Settings
+from rows import add_client, add_mailing, run, value
+from sending.conftest import Campaign, Sandbox, WorkerOf
+
+ADD = """
+    INSERT INTO message (mailing_id, client_id, ambiguous, phone, due_at, closes_at)
+    VALUES (:mailing_id, :client_id, :ambiguous, CASE WHEN :ambiguous THEN '79160000000' END,
+            now() - interval '1 min', now() + interval '1 h') RETURNING id"""
+STATUSES = "SELECT status, last_error FROM message ORDER BY id"
+
+
+async def add(engine: AsyncEngine, mailing_id: int, client_id: int, *, ambiguous: bool = False) -> int:
+    added: int = await value(engine, ADD, mailing_id=mailing_id, client_id=client_id, ambiguous=ambiguous)
+    return added
+
+
+async def test_a_claim_of_one_gets_past_messages_without_a_client_and_ends_them(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    mailing_id, client_id = await add_mailing(engine), await add_client(engine)
+    opted_out = await add_client(engine, phone="79161234568")
+    await run(engine, "UPDATE client SET opted_out = true WHERE id = :id", id=opted_out)
+    for gone in (998, 999):
+        await add(engine, mailing_id, gone, ambiguous=gone == 999)
+    await add(engine, mailing_id, opted_out)
+    wanted = await add(engine, mailing_id, client_id)
+    async with transaction(sessions) as session:
+        assert [message.id for message in await claim(session, mailing_id, 1)] == [wanted]
+    assert [tuple(row) for row in await run(engine, STATUSES)] == [
+        ("cancelled", "the client was deleted"),
+        ("unknown", "the client was deleted"),
+        ("cancelled", "the client opted out"),
+        ("sending", None),
+    ]
+
+
+async def test_a_claim_ends_nothing_in_a_restored_database(engine: AsyncEngine, sessions: Sessions) -> None:
+    await add(engine, mailing_id := await add_mailing(engine), 999)
+    await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+    async with transaction(sessions) as session:
+        assert await claim(session, mailing_id, 10) == []
+    assert await value(engine, "SELECT status FROM message") == "pending"
+
+
+async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent(
+    engine: AsyncEngine, campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    clients = await campaign.clients(600)
+    await run(
+        engine,
+        f"ALTER TABLE message ADD CONSTRAINT poisoned CHECK (status <> 'sending' OR client_id <> {clients[3]})",
+    )
+    async with working(settings):
+        mailing_id = await campaign.mailing()
+
+        async def others_are_sent() -> bool:
+            return (await campaign.counts(mailing_id)).get("sent") == 599
+
+        await campaign.until(others_are_sent)
+        assert await campaign.counts(mailing_id) == {"planned": 600, "sent": 599, "pending": 1}
+    (row,) = await run(
+        engine, "SELECT client_id, last_error, due_at > now() AS later FROM message WHERE status <> 'sent'"
+    )
+    assert tuple(row) == (clients[3], "it could not be claimed: poisoned", True)
+    assert [item["repeats"] for item in await sandbox.ledger()] == [0] * 599
