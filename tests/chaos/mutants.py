@@ -88,14 +88,24 @@ async def anything_goes(_session: AsyncSession, ids: Iterable[int], **_options: 
     return set(ids)
 
 
+async def at_any_time(_session: AsyncSession) -> bool:
+    """No plan waits for a change, no change for a plan."""
+    return True
+
+
 CLAIM = "mailing.messages.repository._CLAIM"
 STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
 RECORD = "mailing.messages.repository._RECORD"
 RECLAIM = "mailing.messages.leases._RECLAIM"
 BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
 PLAN = "mailing.messages.openings._PLAN"
+UNREACHABLE = "mailing.messages.repository._CANCEL_UNREACHABLE"
 SLICE = "mailing.messages.openings._SLICE"
 CLAIMED_SINCE_PLAN = "(g.revision = 1 OR m.lease_until - make_interval(secs => 60) >= g.planning_at)"
+LOCKS = (
+    instead("mailing.sending.plan.lock_for_plan", at_any_time),
+    instead("mailing.sending.settle.lock_for_plan", at_any_time),
+)
 ANY_TRANSITION = "DROP TRIGGER check_transitions ON message"
 
 MUTANTS = (
@@ -120,6 +130,24 @@ MUTANTS = (
         scenario=scenarios.calm,
         invariant="I1",
         patches=(sql(PLAN, "AND NOT c.opted_out", ""), sql(SLICE, "AND NOT c.opted_out", "")),
+    ),
+    Mutant(
+        bug="whoever moves while a plan is made has no zone in it, and no message",
+        scenario=scenarios.moved_before_planned,
+        invariant="I1",
+        patches=(sql(PLAN, "LEFT JOIN (", "JOIN ("),),
+    ),
+    Mutant(
+        bug="a client moves beside a plan, and its message keeps the hours of the old zone",
+        scenario=scenarios.moved_while_planned,
+        invariant="I7",
+        patches=LOCKS,
+    ),
+    Mutant(
+        bug="a client leaves beside a plan, and nobody may claim its message",
+        scenario=scenarios.gone_while_planned,
+        invariant="I2",
+        patches=(*LOCKS, sql(UNREACHABLE, "status = 'pending' AND", "false AND")),
     ),
     Mutant(
         bug="a batch of outcomes is lost",
