@@ -3,6 +3,7 @@
 import asyncio
 import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from chaos.crowd import Crowd, hours
@@ -58,7 +59,7 @@ class Campaign:
 
     async def launch(self) -> None:
         for name in ("long", *SHARES):
-            self.mailings[name] = await self._people.make_mailing(self._body(name))
+            self.mailings[name] = await self._people.make_mailing(partial(self._body, name))
 
     async def act(self, event: Event) -> None:
         match event.kind:
@@ -94,13 +95,12 @@ class Campaign:
     async def _stir(self, name: str) -> None:
         """Many mailings to a few clients, or one to many: clients change, and the mailings, while they are planned."""
         part = self._parts[name]
-        bodies = [self._body(name) for _ in range(part.mailings)]
-        await Crowd(self._people, part, self._seed).stir(bodies)
+        await Crowd(self._people, part, self._seed).stir(partial(self._body, name))
 
     async def _extend(self, name: str) -> None:
         """Its end, close by, is moved on while the gateway fails; what fails then has time to be tried again."""
         await self._here.witness.behave(mix=FAILING, latency_s=max(FAILING_LATENCY_S, self._scale.latency_s))
-        mailing = await self._people.make_mailing(self._body(name))
+        mailing = await self._people.make_mailing(partial(self._body, name))
         await asyncio.sleep(EXTENDED_AFTER_S)
         body = {"ends_at": self._ends_at.isoformat()}
         await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", mailing))

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ class Crowd:
         self._planned = asyncio.Event()
         self._until = 0.0
 
-    async def stir(self, bodies: Sequence[dict[str, Any]]) -> list[int]:
+    async def stir(self, body: Callable[[], dict[str, Any]]) -> None:
         """Makes the mailings and edits them; clients change from a little before until all is planned."""
         self._until = time.monotonic() + WORKS_S
         async with asyncio.TaskGroup() as beside:
@@ -43,11 +43,10 @@ class Crowd:
                 beside.create_task(self._change_clients(hand))
             for nth in range(FILES):
                 beside.create_task(self._move_by_file(nth))
-            made = [beside.create_task(self._launch(nth, body)) for nth, body in enumerate(bodies)]
+            made = [beside.create_task(self._launch(nth, body)) for nth in range(self._part.mailings)]
             beside.create_task(self._wait_for_plans(made))
-        return self._mailings
 
-    async def _launch(self, nth: int, body: dict[str, Any]) -> None:
+    async def _launch(self, nth: int, body: Callable[[], dict[str, Any]]) -> None:
         chance = self._chance_of("mailing", nth)
         await asyncio.sleep(chance.uniform(0, 0.3))
         mailing = await self._people.make_mailing(body)

@@ -99,13 +99,14 @@ async def reworded(stage: Stage) -> None:
 
 
 async def lost(stage: Stage) -> None:
-    """Leases run out while the gateway, which has accepted, keeps its answers back."""
+    """Leases run out while the gateway, which has accepted, keeps its answers back, and a second worker calls again."""
     await stage.campaign.clients(4)
     await stage.gateway.change({"mode": "hold"})
-    async with stage.working():
+    async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
         await stage.campaign.mailing()
         await stage.until(lambda: _called(stage, 4))
         await stage.lose_leases()
+        await stage.in_time(lambda: _called(stage, 8))
         await stage.gateway.change({"mode": "normal"})
         await stage.settle()
 
@@ -242,7 +243,7 @@ async def row_refused(stage: Stage) -> None:
 async def _with_a_row_that_waits(stage: Stage, hold: Callable[[], AbstractAsyncContextManager[int]]) -> None:
     await stage.campaign.clients(6)
     await stage.gateway.change({"mode": "hold"})
-    async with stage.working():
+    async with stage.working(), stage.working():
         await stage.campaign.mailing()
         await stage.until(lambda: _called(stage, 6))
         async with hold():

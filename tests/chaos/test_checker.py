@@ -24,8 +24,18 @@ def call(began_s: float, *, accepted: bool = True, lasts_s: float = 1.0, how: st
     return Call(int(began_s), 7, 79160000001, "hi", began_at, accepted_at, began_at + lasts_s, how)
 
 
-def attempt(number: int, began_s: float, outcome: str, lasts_s: float | None = 1.0) -> Attempt:
-    return Attempt(message_id=7, number=number, started_at=T + began_s, duration_s=lasts_s, outcome=outcome)
+def attempt(
+    number: int, began_s: float, outcome: str, lasts_s: float | None = 1.0, http_status: int | None = None
+) -> Attempt:
+    started_at = T + began_s
+    return Attempt(
+        message_id=7,
+        number=number,
+        started_at=started_at,
+        duration_s=lasts_s,
+        outcome=outcome,
+        http_status=http_status,
+    )
 
 
 GOOD = Evidence(
@@ -69,20 +79,22 @@ def test_a_repeat_needs_an_ambiguous_attempt_between_the_two_acceptances() -> No
     assert broken(twice(attempts=afterwards, lease_left_s=71)) == ["I5"]
 
 
-def test_what_a_thawed_worker_wrote_over_the_sweeps_doubt_is_no_unexplained_repeat() -> None:
-    thawed = [attempt(1, 10, "accepted"), attempt(2, 80, "accepted")]
-    assert broken(twice(attempts=thawed)) == []
-    assert broken(twice(attempts=thawed, lease_left_s=71)) == ["I5"]
-    assert broken(twice(attempts=thawed, absences=[])) == ["I5"]
-    assert broken(twice(attempts=thawed, absences=[Absence(T + 81, T + 90)])) == ["I5"]
+LATE = attempt(1, 10, "ambiguous", http_status=200)
+"""An acceptance that was written down when the message had been claimed again."""
+
+
+def test_an_acceptance_that_came_late_is_the_doubt_that_led_to_the_repeat() -> None:
+    assert broken(twice(attempts=[LATE, attempt(2, 80, "accepted")])) == []
+    assert broken(twice(attempts=[attempt(1, 10, "accepted"), attempt(2, 80, "accepted")])) == ["I5"]
 
 
 def test_a_lease_may_be_lost_only_while_a_worker_is_or_somebody_holds_the_row() -> None:
-    swept = twice(attempts=[attempt(1, 75, "ambiguous", None), attempt(2, 80, "accepted")])
-    assert broken(swept) == []
-    assert broken(replace(swept, absences=[])) == ["I12"]
-    assert broken(replace(swept, absences=[Absence(T, T + 9)])) == ["I12"]
-    assert broken(replace(swept, absences=[], locked=frozenset({7}))) == []
+    for first in (attempt(1, 75, "ambiguous", None), LATE):
+        lost = twice(attempts=[first, attempt(2, 80, "accepted")])
+        assert broken(lost) == []
+        assert broken(replace(lost, absences=[])) == ["I12"]
+        assert broken(replace(lost, absences=[Absence(T, T + 9)])) == ["I12"]
+        assert broken(replace(lost, absences=[], locked=frozenset({7}))) == []
 
 
 def test_a_call_may_overlap_another_only_when_its_lease_ran_out() -> None:
@@ -266,8 +278,8 @@ def test_test_sends_stand_outside_of_all_figures() -> None:
 def test_every_repeat_has_its_reason_and_those_of_kills_their_bound() -> None:
     dropped = twice(attempts=[attempt(1, 10, "ambiguous"), attempt(2, 80, "accepted")])
     killed = twice(attempts=[attempt(1, 70, "ambiguous", None), attempt(2, 80, "accepted")])
-    thawed = twice(attempts=[attempt(1, 10, "accepted"), attempt(2, 80, "accepted")])
-    unexplained = replace(thawed, messages=[replace(MESSAGE, attempt_no=2)])
+    thawed = twice(attempts=[LATE, attempt(2, 80, "accepted")])
+    unexplained = twice(attempts=[attempt(1, 10, "accepted"), attempt(2, 80, "accepted")])
     reasons = [[*account(each, connections=0, unwritten=1).reasons] for each in (dropped, killed, thawed, unexplained)]
     assert reasons == [["the gateway had accepted it, and then: answered 200"], [KILLED], [THAWED], [UNEXPLAINED]]
     assert not account(killed, connections=0, unwritten=1).holds

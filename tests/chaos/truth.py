@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from chaos.case import Case
-from chaos.facts import FINAL, Mailing, Message, Terms, Violation
+from chaos.facts import FINAL, Attempt, Call, Mailing, Message, Terms, Violation
 from chaos.trails import Pair, Trail
 from chaos.versions import at
 from mailing.mailings.window import next_slot
@@ -42,10 +42,9 @@ def never_arrived(case: Case) -> Iterator[Violation]:
 def repeats_have_a_reason(case: Case) -> Iterator[Violation]:
     for trail in case.trails:
         for first, second in zip(trail.accepted, trail.accepted[1:], strict=False):
-            if not in_doubt(trail, first, second) and not lease_lost(case, trail, first, second):
-                yield Violation(
-                    "I5", trail.id, f"was accepted by call {first.call.n} and by call {second.call.n} again"
-                )
+            if not in_doubt(trail, first, second):
+                accepted = f"was accepted by call {first.call.n} and by call {second.call.n} again"
+                yield Violation("I5", trail.id, accepted)
 
 
 def in_doubt(trail: Trail, first: Pair, second: Pair) -> bool:
@@ -54,27 +53,25 @@ def in_doubt(trail: Trail, first: Pair, second: Pair) -> bool:
     return any(attempt.outcome == "ambiguous" and attempt.number in between for attempt in trail.attempts)
 
 
-def lease_lost(case: Case, trail: Trail, first: Pair, second: Pair) -> bool:
-    """The sweep had called the first one ambiguous, and a worker that thawed put its true outcome in the place of that:
-    what is left of the doubt is the message's own memory, and so much time between the calls that the lease ran out.
-    """
-    if trail.message is None or not trail.message.ambiguous:
-        return False
-    began_at, again_at = first.call.began_at, second.call.began_at
-    return again_at - began_at >= case.evidence.lease_left_s and _was_absent(case, began_at, again_at)
-
-
 def leases_lost_with_their_workers(case: Case) -> Iterator[Violation]:
     """I12. Whoever lives gives back, or writes down, whatever it holds, in time."""
     for trail in case.trails:
         calls = {pair.number: pair.call for pair in trail.pairs}
         for attempt in trail.attempts:
-            if attempt.duration_s is not None or attempt.outcome != "ambiguous" or trail.id in case.evidence.locked:
-                continue
             call = calls.get(attempt.number)
+            if trail.id in case.evidence.locked or not lease_was_lost(attempt, call):
+                continue
             since = call.began_at if call else attempt.started_at - LEASE_S - SWEPT_AFTER_S
             if not _was_absent(case, since, attempt.started_at):
                 yield Violation("I12", trail.id, f"lost the lease of attempt {attempt.number}, and no worker was lost")
+
+
+def lease_was_lost(attempt: Attempt, call: Call | None) -> bool:
+    """The sweep wrote it, or it was written late: the gateway had answered, and in the meantime it was repeated."""
+    if attempt.outcome != "ambiguous":
+        return False
+    answered = call is not None and call.accepted_at is not None and call.how == "answered 200"
+    return attempt.duration_s is None or (attempt.http_status == 200 and answered)
 
 
 def _was_absent(case: Case, since: float, until: float) -> bool:
