@@ -15,10 +15,10 @@ from chaos.timeline import Event, Kind, Scale
 from chaos.witness import MIX
 
 MARK: Final = "Zugspitze"  # in every text, and so in nothing but calls and rows
-# While an end is moved on: calls that surely failed, too few for the breaker, and slow enough that some are left.
+# While an end is moved on: calls that surely fail, too few for the breaker, and slow enough that some are under way.
 FAILING: Final = {"status:408": 0.3, "throttle_429": 0.1}
-FAILING_LATENCY_S: Final = 0.6
-EXTENDED_AFTER_S, FAILING_S = 2.5, 5.0
+FAILING_LATENCY_S: Final = 1.5
+FAILING_S: Final = 6.0
 FIRST_END_S: Final = 6.0
 MAILINGS: Final = {
     Kind.pause: Deed("paused", "POST", "pause/"),
@@ -41,7 +41,7 @@ class Campaign:
         self._seed = seed
         self._parts = parts(scale)
         self._chance = random.Random(seed)  # noqa: S311 - a replay, not a secret
-        self._people = People(here)
+        self._people = People(here, at_once=scale.people)
         self._edits = 0
         self._left_out = False
         self._ends_at = datetime.now(UTC) + timedelta(hours=2)
@@ -99,9 +99,9 @@ class Campaign:
 
     async def _extend(self, name: str) -> None:
         """Its end, close by, is moved on while the gateway fails; what fails then has time to be tried again."""
-        await self._here.witness.behave(mix=FAILING, latency_s=max(FAILING_LATENCY_S, self._scale.latency_s))
+        await self._here.witness.behave(mix=FAILING, latency_s=FAILING_LATENCY_S)
         mailing = await self._people.make_mailing(partial(self._body, name))
-        await asyncio.sleep(EXTENDED_AFTER_S)
+        await self._people.see_sent(mailing, within_s=FIRST_END_S)
         body = {"ends_at": self._ends_at.isoformat()}
         await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", mailing))
         await asyncio.sleep(FAILING_S)

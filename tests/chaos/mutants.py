@@ -1,7 +1,7 @@
 """Bugs that senders like this one have had, as changes to the product; the checker has to find each of them."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
 from mailing.mailings.rules import Status
 from mailing.messages.front import FROM_FRONT
-from mailing.messages.repository import Claimed, Result, Step, claim
+from mailing.messages.repository import Claimed, Result, Step, claim, claimed_since_plan
 from mailing.sending.next_step import Moment, Policy, after_call
 from mailing.sending.recording import Recording
 from mailing.zones import zone_named
@@ -85,13 +85,17 @@ def losing_the_first() -> Callable[..., Awaitable[list[Claimed]]]:
     return claim_and_lose
 
 
-async def anything_goes(_session: AsyncSession, ids: Iterable[int], **_options: bool) -> set[int]:
-    return set(ids)
+async def anything_goes(_session: AsyncSession, ids: Iterable[int], **_options: object) -> tuple[set[int], datetime]:
+    return set(ids), datetime.now(UTC)
 
 
 async def at_any_time(_session: AsyncSession) -> bool:
     """No plan waits for a change, no change for a plan."""
     return True
+
+
+def none_is_left(_recording: Recording, *_batch: object, **_refusals: int) -> list[Sequence[Result]]:
+    return []
 
 
 CLAIM = "mailing.messages.repository._CLAIM"
@@ -102,11 +106,7 @@ BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
 PLAN = "mailing.messages.openings._PLAN"
 UNREACHABLE = "mailing.messages.repository._CANCEL_UNREACHABLE"
 SLICE = "mailing.messages.openings._SLICE"
-CLAIMED_SINCE_PLAN = "(g.revision = 1 OR m.lease_until - make_interval(secs => 60) >= g.planning_at)"
-
-
-def none_is_left(_recording: Recording, *_batch: object, **_refusals: int) -> list[Sequence[Result]]:
-    return []
+CLAIMED_SINCE_PLAN = claimed_since_plan(":lease_s")
 
 
 LOCKS = (
@@ -168,7 +168,7 @@ MUTANTS = (
         invariant="I3",
         patches=(
             sql(CLAIM, "status = 'sending'", "status = 'sent'"),
-            sql(CLAIM, "lease_until = now() + make_interval(secs => 60)", "attempts = 1, finished_at = now()"),
+            sql(CLAIM, "lease_until = now() + make_interval(secs => :lease_s)", "attempts = 1, finished_at = now()"),
         ),
         schema=(ANY_TRANSITION,),
     ),

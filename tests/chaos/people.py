@@ -5,6 +5,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -17,7 +18,6 @@ from chaos.site import Site
 
 PATIENCE_S: Final = 120
 AGAIN_S: Final = 0.2
-AT_ONCE: Final = 4  # fewer than the API has connections to the database: those who only look are always answered
 TRAITS: Final = "id, phone, operator_code, tag, timezone, opted_out"
 
 
@@ -42,11 +42,12 @@ class Deed(NamedTuple):
 class People:
     """They ask again until the database is back, and a POST under one key."""
 
-    def __init__(self, here: Site) -> None:
+    def __init__(self, here: Site, *, at_once: int) -> None:
+        """`at_once`: fewer than the API has connections to the database, so that those who only look are answered."""
         self.actions: list[Action] = []
         self._here = here
         self._api = here.api()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._turns = asyncio.Semaphore(at_once)
 
     async def make_mailing(self, body: Callable[[], dict[str, Any]]) -> int:
         """Anew where its end had passed before the database was there to hear of it."""
@@ -74,6 +75,17 @@ class People:
             WHERE id = ANY($1::bigint[]) AND planned_revision < revision
               AND status IN ('scheduled', 'running', 'paused')"""
         return bool((await self._rows(statement, list(mailings)))[0][0])
+
+    async def see_sent(self, mailing: int, *, within_s: float) -> None:
+        """Returns when its first messages have been claimed, for a second, or when it takes too long."""
+        claimed = "SELECT 1 FROM message WHERE mailing_id = $1 AND attempt_no > 0 LIMIT 1"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    await asyncio.sleep(0.1)
+                    if await self._rows(claimed, mailing):
+                        break
+                await asyncio.sleep(1)
 
     async def close(self) -> None:
         await self._api.aclose()

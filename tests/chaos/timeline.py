@@ -47,7 +47,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     `is_quick`: processes are forked, whichever worker comes by a point first dies there, and nobody waits the minute
     that a dead worker's leases last. Two faults lie `apart_s` apart at least, also after an outage that held them up.
     `rate`: calls a second, 0 without a limit. `churns` audiences change while they are planned, `extensions` mailings
-    have their end moved on while the gateway fails, `swarm` mailings begin at once.
+    have their end moved on while the gateway fails, `swarm` mailings begin at once, `people` ask at the same time.
     """
 
     messages: int
@@ -70,6 +70,7 @@ class Scale(Struct, frozen=True, kw_only=True):
     churns: int = 0
     swarm: int = 0
     extensions: int = 0
+    people: int = 4
     clients: int = 0
     hits: int = 1
     end_s: float = 3600.0
@@ -112,6 +113,7 @@ SMALL: Final = Scale(
     churns=2,
     swarm=12,
     extensions=1,
+    people=2,
     clients=2,
     hits=3,
     end_s=20.0,
