@@ -20,7 +20,8 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], AbstractAsyncContextManager[Streams]]
 
 POST = (
-    f"POST /mailing/api/mailings HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
+    "POST /mailing/api/mailings HTTP/1.1\r\nHost: localhost\r\n"
+    f"Authorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
 ).encode()
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -1,9 +1,11 @@
 """I1: every planned recipient has exactly one message, and nobody else has one."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from itertools import pairwise
 
-from chaos.case import Case
+from chaos.case import EVERYBODY, Case
 from chaos.facts import Client, Mailing, Violation
 from chaos.versions import GRACE_S
 
@@ -39,17 +41,38 @@ def _may_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
     """Any filter the mailing ever had selects any state the client was ever in."""
     filters = [version.value for version in case.terms[mailing.id]]
     states = [version.value for version in case.traits[client.id]]
-    was_in = not client.traits.opted_out or ("client", client.id) in case.about
+    was_in = not all(traits.opted_out for traits in states)
     return was_in and any(terms.selects(traits) for terms in filters for traits in states)
 
 
 def _must_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
-    """The newest plan is complete and selects the client, whom nobody touched before it was."""
+    """Whatever was done to it, it was there and selected from before the newest plan began until that was complete."""
     if mailing.planned_at is None or client.id > mailing.audience_upto:
         return False
-    actions = case.about.get(("client", client.id), [])
-    if any(action.may_apply_from <= mailing.planned_at + GRACE_S for action in actions):
+    begun, ended = _planning_begins(case, mailing), mailing.planned_at + GRACE_S
+    if _known_since(case, client) > begun or _left_before(case, client, ended):
         return False
-    traits = case.traits[client.id][0].value
-    opted_out_before = traits.opted_out and not any(action.kind == "opted_out" for action in actions)
-    return mailing.terms.selects(traits) and not opted_out_before
+    meanwhile = [each for each in case.traits[client.id] if each.since <= ended and each.until >= begun]
+    return all(mailing.terms.selects(each.value) and not each.value.opted_out for each in meanwhile)
+
+
+def _planning_begins(case: Case, mailing: Mailing) -> float:
+    """Of the newest plan: not before it was asked for, by its start or by the last edit that changed the terms."""
+    versions = case.terms[mailing.id]
+    changes = [later.since for earlier, later in pairwise(versions) if earlier.value != later.value]
+    begun = max(mailing.terms.starts_at, changes[-1] if changes else mailing.created_at)
+    return min(begun, mailing.planned_at or begun)
+
+
+def _known_since(case: Case, client: Client) -> float:
+    """When the file that made it was answered; of those that were there before any file, always."""
+    files = [action for action in case.about.get(EVERYBODY, ()) if action.kind == "imported"]
+    made_by = [file for file in files if file.may_apply_from <= client.created_at <= file.at_answered]
+    if made_by:
+        return max(file.at_answered for file in made_by)
+    return -math.inf if all(client.created_at < file.may_apply_from for file in files) else math.inf
+
+
+def _left_before(case: Case, client: Client, moment: float) -> bool:
+    actions = case.about.get(("client", client.id), ())
+    return any(action.kind == "deleted" and action.may_apply_from <= moment for action in actions)

@@ -2,45 +2,24 @@
 
 import asyncio
 import random
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Any, Final
 
-import httpx
-
+from chaos.crowd import Crowd, hours
 from chaos.facts import Action
+from chaos.parts import KOLKATA, SHARES, parts, rows
+from chaos.people import Deed, People, Subject
 from chaos.site import Site
 from chaos.timeline import Event, Kind, Scale
+from chaos.witness import MIX
 
 MARK: Final = "Zugspitze"  # in every text, and so in nothing but calls and rows
-PHONES_FROM: Final = 79_160_000_000
-# Part of the run and its share of the messages, the rest is `long`. `windowed`: [3 minutes from now in the second zone,
-# 4 minutes from now in the third): open, about to open, about to close, closed. `ending` ends while it is sent.
-SHARES: Final = {"windowed": 0.12, "paused": 0.1, "edited": 0.1, "cancelled": 0.06, "deleted": 0.04, "ending": 0.08}
-ZONES: Final = ("Asia/Kolkata", "Etc/GMT-5", "Asia/Kathmandu", "Etc/UTC")
-KOLKATA: Final = timedelta(hours=5, minutes=30)
-PATIENCE_S: Final = 120
-
-
-class Subject(NamedTuple):
-    kind: str
-    id: int
-
-    @property
-    def path(self) -> str:
-        return f"/{self.kind}s/{self.id}/"
-
-
-class Deed(NamedTuple):
-    """`kind` as in `facts.Action`; `step` is what follows the subject's path."""
-
-    kind: str
-    method: str
-    step: str = ""
-    body: dict[str, Any] | None = None
-
-
+# While an end is moved on: calls that surely fail, too few for the breaker, and slow enough that some are under way.
+FAILING: Final = {"status:408": 0.3, "throttle_429": 0.1}
+FAILING_LATENCY_S: Final = 1.5
+FAILING_S: Final = 6.0
+FIRST_END_S: Final = 6.0
 MAILINGS: Final = {
     Kind.pause: Deed("paused", "POST", "pause/"),
     Kind.resume: Deed("resumed", "POST", "resume/"),
@@ -56,104 +35,97 @@ CLIENTS: Final = {
 
 class Campaign:
     def __init__(self, here: Site, scale: Scale, seed: int) -> None:
-        self.actions: list[Action] = []
         self.mailings: dict[str, int] = {}
         self._here = here
         self._scale = scale
+        self._seed = seed
+        self._parts = parts(scale)
         self._chance = random.Random(seed)  # noqa: S311 - a replay, not a secret
-        self._api = here.api()
+        self._people = People(here, at_once=scale.people)
         self._edits = 0
         self._left_out = False
         self._ends_at = datetime.now(UTC) + timedelta(hours=2)
 
+    @property
+    def actions(self) -> list[Action]:
+        return self._people.actions
+
     async def prepare(self) -> None:
-        """The clients: one for each message, the parts told apart by tag, half of each with another operator."""
+        """The clients, by the order of their ids."""
         columns = ["phone", "operator_code", "tag", "timezone"]
         async with self._here.database.connection() as connection:
-            await connection.copy_records_to_table("client", columns=columns, records=list(self._clients()))
+            await connection.copy_records_to_table("client", columns=columns, records=list(rows(self._scale)))
             await connection.execute("ANALYZE client")
 
     async def launch(self) -> None:
         for name in ("long", *SHARES):
-            answer = await self._insist("POST", "/mailings/", self._body(name))
-            self.mailings[name] = answer.json()["id"]
+            self.mailings[name] = await self._people.make_mailing(partial(self._body, name))
 
     async def act(self, event: Event) -> None:
-        if event.kind in CLIENTS:
-            client = self._chance.randint(1, self._count("long"))
-            await self._do(CLIENTS[event.kind], Subject("client", client))
-        elif event.kind is Kind.edit:
-            await self.edit()
-        else:
-            await self._do(MAILINGS[event.kind], Subject("mailing", self.mailings[event.target]))
+        match event.kind:
+            case Kind.opt_out | Kind.delete_client | Kind.move_client:
+                client = self._chance.choice(self._parts[event.target].ids)
+                await self._people.do(CLIENTS[event.kind], Subject("client", client))
+            case Kind.edit:
+                await self._edit()
+            case Kind.churn | Kind.swarm:
+                await self._stir(event.target)
+            case Kind.extend:
+                await self._extend(event.target)
+            case _:
+                await self._people.do(MAILINGS[event.kind], Subject("mailing", self.mailings[event.target]))
 
-    async def edit(self) -> None:
+    async def plan_anew(self) -> None:
+        """The mailing that lasts, all of its audience: it ends a second later than it did."""
+        self._edits += 1
+        body = {"ends_at": (self._ends_at + timedelta(seconds=self._edits)).isoformat()}
+        await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", self.mailings["long"]))
+
+    async def close(self) -> None:
+        await self._people.close()
+
+    async def _edit(self) -> None:
         """New words every time; half of the audience is left out, then taken back."""
         self._edits += 1
         self._left_out = not self._left_out
         codes = ["916"] if self._left_out else []
         body = {"text": f"{MARK} edited {self._edits}", "filter": {"tags": ["edited"], "operator_codes": codes}}
-        await self._do(Deed("edited", "PATCH", "", body), Subject("mailing", self.mailings["edited"]))
+        await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", self.mailings["edited"]))
 
-    async def plan_anew(self) -> None:
-        """The biggest mailing, all of its audience: it ends a second later than it did."""
-        self._edits += 1
-        body = {"ends_at": (self._ends_at + timedelta(seconds=self._edits)).isoformat()}
-        await self._do(Deed("edited", "PATCH", "", body), Subject("mailing", self.mailings["long"]))
+    async def _stir(self, name: str) -> None:
+        """Many mailings to a few clients, or one to many: clients change, and the mailings, while they are planned."""
+        part = self._parts[name]
+        await Crowd(self._people, part, self._seed).stir(partial(self._body, name))
 
-    async def close(self) -> None:
-        await self._api.aclose()
-
-    async def _do(self, deed: Deed, subject: Subject) -> None:
-        """What the API refuses, because the mailing is over or the client gone, was not done."""
-        before = await self._insist("GET", subject.path)
-        at_asked = time.time()
-        answer = await self._insist(deed.method, f"{subject.path}{deed.step}", deed.body)
-        is_gone = deed.method == "DELETE" and before.is_success and answer.status_code == 404
-        if not answer.is_success and not is_gone:
-            return
-        details = {"before": before.json()} | ({"after": answer.json()} if answer.status_code == 200 else {})
-        ids = {f"{subject.kind}_id": subject.id}
-        self.actions.append(Action(at_answered=time.time(), at_asked=at_asked, kind=deed.kind, details=details, **ids))
-
-    async def _insist(self, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
-        """Again until the database is back. A POST that had worked all the same is a second mailing."""
-        async with asyncio.timeout(PATIENCE_S):
-            while True:
-                try:
-                    answer = await self._api.request(method, path, json=body)
-                except httpx.TransportError:
-                    await asyncio.sleep(0.2)
-                    continue
-                if answer.status_code < 500:
-                    return answer
-                await asyncio.sleep(0.2)
-
-    def _clients(self) -> Iterator[tuple[str, str, str, str]]:
-        number = 0
-        for name in ("long", *SHARES):
-            for nth in range(self._count(name)):
-                zone = ZONES[nth // 2 % len(ZONES)] if name == "windowed" else "Etc/UTC"
-                yield str(PHONES_FROM + number), ("916", "917")[nth % 2], name, zone
-                number += 1
-
-    def _count(self, name: str) -> int:
-        if name in SHARES:
-            return int(self._scale.messages * SHARES[name])
-        return self._scale.messages - sum(map(self._count, SHARES))
+    async def _extend(self, name: str) -> None:
+        """Its end, close by, is moved on while the gateway fails; what fails then has time to be tried again."""
+        await self._here.witness.behave(mix=FAILING, latency_s=FAILING_LATENCY_S)
+        mailing = await self._people.make_mailing(partial(self._body, name))
+        await self._people.see_sent(mailing, within_s=FIRST_END_S)
+        body = {"ends_at": self._ends_at.isoformat()}
+        await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", mailing))
+        await asyncio.sleep(FAILING_S)
+        await self._here.witness.behave(mix=MIX, latency_s=self._scale.latency_s)
 
     def _body(self, name: str) -> dict[str, Any]:
         now = datetime.now(UTC)
-        early = {"ending": self._scale.end_s, "windowed": 4 * self._scale.end_s}
-        ends_at = now + timedelta(seconds=early[name]) if name in early else self._ends_at
-        body: dict[str, Any] = {
+        return {
             "text": f"{MARK} {name}",
             "starts_at": (now - timedelta(seconds=1)).isoformat(),
-            "ends_at": ends_at.isoformat(),
+            "ends_at": self._end(name, now).isoformat(),
             "filter": {"tags": [name]},
+            "local_window": self._hours(name, now),
         }
+
+    def _end(self, name: str, now: datetime) -> datetime:
+        if name.startswith("extended"):
+            return now + timedelta(seconds=FIRST_END_S)
+        early = {"ending": self._scale.end_s, "windowed": 4 * self._scale.end_s}
+        return now + timedelta(seconds=early[name]) if name in early else self._ends_at
+
+    def _hours(self, name: str, now: datetime) -> dict[str, str] | None:
         if name == "windowed":
             there = now + KOLKATA
             start, end = there - timedelta(minutes=27), there + timedelta(minutes=19)
-            body["local_window"] = {"start": f"{start:%H:%M}", "end": f"{end:%H:%M}"}
-        return body
+            return {"start": f"{start:%H:%M}", "end": f"{end:%H:%M}"}
+        return hours() if name.startswith("churn") else None

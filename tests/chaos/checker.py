@@ -1,4 +1,4 @@
-"""The invariants I1 to I10, checked offline after a fault run. Pure: what is known goes in, what is wrong comes out."""
+"""The invariants I1 to I12, checked offline after a fault run. Pure: what is known goes in, what is wrong comes out."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,7 +7,15 @@ from chaos.audience import planned_once
 from chaos.case import Case
 from chaos.facts import STATUSES, Call, Evidence, Violation
 from chaos.permission import permitted
-from chaos.truth import ended, never_arrived, repeats_have_a_reason, sent_was_accepted, words_stay
+from chaos.truth import (
+    ended,
+    expired_in_time,
+    leases_lost_with_their_workers,
+    never_arrived,
+    repeats_have_a_reason,
+    sent_was_accepted,
+    words_stay,
+)
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -80,4 +88,6 @@ RULES = (
     one_at_a_time,
     words_stay,
     counted,
+    expired_in_time,
+    leases_lost_with_their_workers,
 )

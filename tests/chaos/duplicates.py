@@ -7,10 +7,10 @@ from msgspec import Struct
 from chaos.case import Case
 from chaos.facts import Evidence
 from chaos.trails import Pair, Trail
-from chaos.truth import in_doubt, lease_lost
+from chaos.truth import in_doubt, lease_was_lost
 
 KILLED = "its worker was lost before it had recorded the outcome"
-THAWED = "its worker thawed after the lease had run out"
+THAWED = "its worker wrote it down after the lease had run out"
 UNEXPLAINED = "unexplained"
 
 
@@ -39,7 +39,7 @@ def account(evidence: Evidence, *, connections: int, unwritten: int) -> Accounti
     """`connections` and `unwritten` outcomes are those of one worker: what a kill can leave in doubt."""
     case = Case(evidence)
     repeats = [
-        Repeat(trail.id, second.call.n, _why(case, trail, first, second))
+        Repeat(trail.id, second.call.n, _why(trail, first, second))
         for trail in case.trails
         for first, second in zip(trail.accepted, trail.accepted[1:], strict=False)
     ]
@@ -47,8 +47,10 @@ def account(evidence: Evidence, *, connections: int, unwritten: int) -> Accounti
     return Accounting(repeats, dict(reasons), reasons[KILLED], len(evidence.kills) * (connections + unwritten))
 
 
-def _why(case: Case, trail: Trail, first: Pair, second: Pair) -> str:
-    if in_doubt(trail, first, second):
-        swept = first.attempt is None or first.attempt.duration_s is None
-        return KILLED if swept else f"the gateway had accepted it, and then: {first.call.how}"
-    return THAWED if lease_lost(case, trail, first, second) else UNEXPLAINED
+def _why(trail: Trail, first: Pair, second: Pair) -> str:
+    if not in_doubt(trail, first, second):
+        return UNEXPLAINED
+    if first.attempt is None or first.attempt.duration_s is None:
+        return KILLED
+    written_late = lease_was_lost(first.attempt, first.call)
+    return THAWED if written_late else f"the gateway had accepted it, and then: {first.call.how}"

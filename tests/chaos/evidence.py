@@ -12,7 +12,7 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chaos.facts import FINAL, STATUSES, Action, Attempt, Client, Evidence, Kill, Mailing, Message, Terms, Told
+from chaos.facts import FINAL, STATUSES, Absence, Action, Attempt, Client, Evidence, Kill, Mailing, Message, Terms, Told
 from chaos.ledger import calls_in
 from chaos.versions import traits_of
 from mailing.db import Sessions
@@ -26,10 +26,12 @@ ALWAYS = Day(date(2000, 1, 1), "UTC", datetime(2000, 1, 1, tzinfo=UTC), datetime
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """What only the harness knows, because it was the one who did it; `lag_s` and `lease_left_s` as in `Evidence`."""
+    """What only the harness knows, because it was the one who did it; its fields are those of `Evidence`."""
 
     actions: Sequence[Action] = ()
     kills: Sequence[Kill] = ()
+    absences: Sequence[Absence] = ()
+    locked: Sequence[int] = ()
     lag_s: float = 0.1
     lease_left_s: float = 15.0
 
@@ -48,6 +50,8 @@ async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, hist
             told=told + await _told_by_report(session),
             actions=list(history.actions),
             kills=list(history.kills),
+            absences=list(history.absences),
+            locked=frozenset(history.locked),
             resolutions=frozenset(await session.scalars(text(_RESOLVED))),
             lag_s=history.lag_s,
             lease_left_s=history.lease_left_s,
@@ -61,9 +65,12 @@ _MESSAGES = """
 _ATTEMPTS = """
     SELECT message_id, number, CAST(extract(epoch FROM started_at) AS float8) AS started_at,
         CAST(duration_ms / 1000.0 AS float8) AS duration_s, outcome, http_status FROM attempt"""
-_CLIENTS = "SELECT id, phone, operator_code, tag, timezone, opted_out FROM client"
+_CLIENTS = "SELECT id, phone, operator_code, tag, timezone, opted_out, created_at FROM client"
 _MAILINGS = """
-    SELECT g.*, g.planned_revision >= g.revision AS is_planned,
+    SELECT g.*, (
+            SELECT max(e.at) FROM event e WHERE e.mailing_id = g.id AND e.kind = 'mailing.planned'
+            AND (e.detail->>'revision')::int = g.revision
+        ) AS planned_at,
         ARRAY(SELECT t.text FROM mailing_text t WHERE t.mailing_id = g.id) AS texts FROM mailing g"""
 _RESOLVED = "SELECT message_id FROM event WHERE kind = 'message.resolved'"
 
@@ -77,10 +84,10 @@ async def _rows(session: AsyncSession, statement: str, kind: type[Row]) -> list[
 async def _clients(session: AsyncSession, actions: Sequence[Action]) -> list[Client]:
     """Those that are there, and those whom somebody deleted."""
     rows = (await session.execute(text(_CLIENTS))).mappings()
-    deleted = [action for action in actions if action.kind == "deleted" and action.client_id is not None]
+    deleted = {action.client_id: action for action in actions if action.kind == "deleted" and action.client_id}
     return [
-        *(Client(row["id"], traits_of(dict(row))) for row in rows),
-        *(Client(action.client_id or 0, traits_of(action.details["before"])) for action in deleted),
+        *(Client(row["id"], traits_of(dict(row)), row["created_at"].timestamp()) for row in rows),
+        *(Client(client, traits_of(action.details["before"])) for client, action in deleted.items()),
     ]
 
 
@@ -98,7 +105,8 @@ def _mailing(row: Any) -> Mailing:  # noqa: ANN401 - a row with every column
         ),
         texts=frozenset(row["texts"]),
         audience_upto=row["audience_upto"] or 0,
-        planned_at=row["planning_at"].timestamp() if row["is_planned"] and row["planning_at"] else None,
+        created_at=row["created_at"].timestamp(),
+        planned_at=row["planned_at"].timestamp() if row["planned_at"] else None,
         is_test=row["test_of"] is not None,
     )
 

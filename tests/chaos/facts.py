@@ -55,10 +55,13 @@ class Traits(Struct, frozen=True, kw_only=True):
 
 
 class Client(Struct, frozen=True):
-    """As it is at the end of the run, or as it was when it was deleted."""
+    """As it is at the end of the run, or as it was when it was deleted. `created_at` begins the transaction that made
+    it; one that was deleted counts as if it had always been there.
+    """
 
     id: int
     traits: Traits
+    created_at: float = 0.0
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -78,7 +81,7 @@ class Terms(Struct, frozen=True, kw_only=True):
 class Mailing(Struct, frozen=True, kw_only=True):
     """As it is at the end of the run; `texts` are all its wordings, `audience_upto` its newest client.
 
-    `planned_at` is None while the plan of the newest revision is not complete.
+    `planned_at` is when the plan of the newest revision was complete; None while it is not.
     """
 
     id: int
@@ -86,6 +89,7 @@ class Mailing(Struct, frozen=True, kw_only=True):
     terms: Terms
     texts: frozenset[str]
     audience_upto: int
+    created_at: float = 0.0
     planned_at: float | None = None
     is_test: bool = False
 
@@ -93,9 +97,10 @@ class Mailing(Struct, frozen=True, kw_only=True):
 class Action(Struct, frozen=True, kw_only=True):
     """What somebody did, noted when the API had answered it with success.
 
-    `kind`: paused, resumed, cancelled, deleted, edited (a mailing or a client), opted_out (a client), stopped, started
-    (all sending), resolved (a message). An edit has `details` {"before": …, "after": …}, a deleted client
-    {"before": …}: the API's JSON of it. Without `at_asked` it may have taken effect up to PATIENCE_S before the answer.
+    `kind`: paused, resumed, cancelled, deleted, edited (a mailing or a client), opted_out (a client), imported (a file
+    of clients; those it changed are edited, too), stopped, started (all sending), resolved (a message). An edit and an
+    opt-out have `details` {"before": …, "after": …}, a deleted client {"before": …}: the API's JSON of it. Without
+    `at_asked` it may have taken effect up to PATIENCE_S before the answer.
     """
 
     at_answered: float
@@ -129,11 +134,19 @@ class Kill(Struct, frozen=True):
     at: float
 
 
+class Absence(Struct, frozen=True):
+    """While a worker was killed, frozen or cut off from its database: its leases may run out."""
+
+    since: float
+    until: float
+
+
 class Evidence(Struct, frozen=True, kw_only=True):
     """Collected when nothing moves any more.
 
     `resolutions` are the messages an operator decided about, by the event table. `lag_s` is how late the gateway may
-    note a call, `lease_left_s` what is left of a lease, at least, when its call begins.
+    note a call, `lease_left_s` what is left of a lease, at least, when its call begins. `locked` are the messages whose
+    rows somebody else held. `retry_max_s` is the longest wait before another attempt.
     """
 
     calls: list[Call]
@@ -145,9 +158,12 @@ class Evidence(Struct, frozen=True, kw_only=True):
     told: list[Told] = []
     actions: list[Action] = []
     kills: list[Kill] = []
+    absences: list[Absence] = []
+    locked: frozenset[int] = frozenset()
     resolutions: frozenset[int] = frozenset()
     lease_left_s: float = 15.0
     lag_s: float = 0.1
+    retry_max_s: float = 10.0
 
 
 class Violation(Struct, frozen=True):

@@ -1,5 +1,6 @@
 """What is measured in a run, from what was recorded: recoveries, the API, leases."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
@@ -7,6 +8,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from chaos.facts import Evidence
 from chaos.load import Latencies
 from chaos.observer import SLICE_S, Slice
 from chaos.player import Happened
@@ -64,6 +66,25 @@ def rate_back_after(outage: Happened, beginnings: Sequence[datetime]) -> float:
         if _rate(beginnings, since, RATE_OVER_S) >= wanted:
             return half_seconds / 2
     return float("inf")
+
+
+def late_while_locked(lock: Happened, evidence: Evidence) -> float:
+    """The longest from an answer to its result in the database, of the calls that were answered meanwhile."""
+    begun, ended = lock.begun.timestamp(), lock.ended.timestamp()
+    finished = {message.id: message.finished_at for message in evidence.messages if message.status == "sent"}
+    return max(
+        (
+            (finished[call.id] or math.inf) - call.ended_at
+            for call in evidence.calls
+            if call.ended_at
+            and begun <= call.ended_at <= ended
+            and call.accepted_at
+            and call.how == "answered 200"
+            and call.id in finished
+            and call.id not in evidence.locked
+        ),
+        default=0.0,
+    )
 
 
 def api_of(slices: Sequence[Slice], happened: Sequence[Happened]) -> Api:

@@ -1,6 +1,6 @@
 """Bugs that senders like this one have had, as changes to the product; the checker has to find each of them."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
@@ -17,8 +17,9 @@ from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
 from mailing.mailings.rules import Status
 from mailing.messages.front import FROM_FRONT
-from mailing.messages.repository import Claimed, Step, claim, claimed_since_plan
+from mailing.messages.repository import Claimed, Result, Step, claim, claimed_since_plan
 from mailing.sending.next_step import Moment, Policy, after_call
+from mailing.sending.recording import Recording
 from mailing.zones import zone_named
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -88,14 +89,30 @@ async def anything_goes(_session: AsyncSession, ids: Iterable[int], **_options: 
     return set(ids), datetime.now(UTC)
 
 
+async def at_any_time(_session: AsyncSession) -> bool:
+    """No plan waits for a change, no change for a plan."""
+    return True
+
+
+def none_is_left(_recording: Recording, *_batch: object, **_refusals: int) -> list[Sequence[Result]]:
+    return []
+
+
 CLAIM = "mailing.messages.repository._CLAIM"
 STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
 RECORD = "mailing.messages.repository._RECORD"
 RECLAIM = "mailing.messages.leases._RECLAIM"
 BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
 PLAN = "mailing.messages.openings._PLAN"
+UNREACHABLE = "mailing.messages.repository._CANCEL_UNREACHABLE"
 SLICE = "mailing.messages.openings._SLICE"
 CLAIMED_SINCE_PLAN = claimed_since_plan(":lease_s")
+
+
+LOCKS = (
+    instead("mailing.sending.plan.lock_for_plan", at_any_time),
+    instead("mailing.sending.settle.lock_for_plan", at_any_time),
+)
 ANY_TRANSITION = "DROP TRIGGER check_transitions ON message"
 
 MUTANTS = (
@@ -122,10 +139,28 @@ MUTANTS = (
         patches=(sql(PLAN, "AND NOT c.opted_out", ""), sql(SLICE, "AND NOT c.opted_out", "")),
     ),
     Mutant(
+        bug="whoever moves while a plan is made has no zone in it, and no message",
+        scenario=scenarios.moved_before_planned,
+        invariant="I1",
+        patches=(sql(PLAN, "LEFT JOIN (", "JOIN ("),),
+    ),
+    Mutant(
+        bug="a client moves beside a plan, and its message keeps the hours of the old zone",
+        scenario=scenarios.moved_while_planned,
+        invariant="I7",
+        patches=LOCKS,
+    ),
+    Mutant(
+        bug="a client leaves beside a plan, and nobody may claim its message",
+        scenario=scenarios.gone_while_planned,
+        invariant="I2",
+        patches=(*LOCKS, sql(UNREACHABLE, "status = 'pending' AND", "false AND")),
+    ),
+    Mutant(
         bug="a batch of outcomes is lost",
         scenario=scenarios.calm,
         invariant="I2",
-        patches=(sql(RECORD, "m.status = d.was", "false"),),
+        patches=(sql(RECORD, "(r.fits OR r.late)", "false"),),
     ),
     Mutant(
         bug="sent is written before the call",
@@ -168,7 +203,7 @@ MUTANTS = (
         bug="a result counts under somebody else's lease",
         scenario=scenarios.overtaken,
         invariant="I4",
-        patches=(sql(RECORD, "AND m.attempt_no = d.number", ""),),
+        patches=(sql(RECORD, "m.status = d.was AND m.attempt_no = d.number AS fits", "m.status = d.was AS fits"),),
     ),
     Mutant(
         bug="what was sent is claimed again",
@@ -188,7 +223,34 @@ MUTANTS = (
         patches=(
             sql(RECLAIM, "ambiguous = true", "ambiguous = false"),
             sql(RECLAIM, "now(), 'ambiguous'", "now(), 'not_sent'"),
+            sql(
+                RECORD, "WHERE outcome IS NOT NULL", "WHERE outcome IS NOT NULL AND NOT repeated"
+            ),  # a dead one says nothing
         ),
+    ),
+    Mutant(
+        bug="an acceptance that comes late takes the place of the doubt that led to the repeat",
+        scenario=scenarios.lost,
+        invariant="I5",
+        patches=(sql(RECORD, "CASE WHEN repeated THEN 'ambiguous' ELSE outcome END", "outcome"),),
+    ),
+    Mutant(
+        bug="a row that somebody holds keeps the outcomes of all others back",
+        scenario=scenarios.row_locked,
+        invariant="I12",
+        patches=(sql(RECORD, "FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE"),),
+    ),
+    Mutant(
+        bug="a row that refuses its outcome takes all others with it",
+        scenario=scenarios.row_refused,
+        invariant="I12",
+        patches=(instead("mailing.sending.recording.Recording._divided", none_is_left),),
+    ),
+    Mutant(
+        bug="what was ended by the old end stays ended when it has been moved on",
+        scenario=scenarios.moved_on,
+        invariant="I11",
+        patches=(sql(RECORD, "(NOT r.by_plan OR g.revision = :revision)", "true"),),
     ),
     Mutant(
         bug="attempts are not written down",

@@ -1,6 +1,7 @@
 """What is looked at while a run goes on: its progress, the API under load, leases, idle transactions."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,8 +20,9 @@ API_RATE: Final = 10.0
 TROUBLE: Final = (httpx.TransportError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 # For small runs: whoever lives calls or gives back within seconds, so what is older was a killed worker's.
 SOONER_FREE: Final = """
-    UPDATE message SET lease_until = now() - interval '1 s'
-    WHERE status = 'sending' AND lease_until < now() + interval '50 s'"""
+    UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
+        SELECT id FROM message WHERE status = 'sending' AND lease_until < now() + interval '50 s'
+        FOR UPDATE SKIP LOCKED))"""
 SOONER_PLANNED: Final = """
     UPDATE mailing SET planning_at = now() - interval '1 minute'
     WHERE planned_revision < planning_revision AND planning_at < now() - interval '5 s'"""
@@ -34,13 +36,16 @@ class Slice(Struct, frozen=True):
 
 
 class Seen(Struct):
-    """`overdue_s`: how long a lease that had run out was held at most. `idle_s`: the oldest idle transaction."""
+    """`overdue_s`: how long a lease that had run out was held at most. `idle_s`: the oldest idle transaction. `open`:
+    mailings that are not over yet.
+    """
 
     overdue_s: float = 0.0
     idle: list[tuple[datetime, float]] = field(default_factory=list)
     slices: list[Slice] = field(default_factory=list)
     final: int = 0
     planned: int = 0
+    open: int = 1
 
 
 class Observer:
@@ -49,7 +54,6 @@ class Observer:
         self._here = here
         self._messages = messages
         self._is_quick = is_quick
-        self._open = 1
         self._api = here.api()
 
     @property
@@ -59,7 +63,7 @@ class Observer:
     @property
     def is_over(self) -> bool:
         """No mailing is open. Whoever left before the plan reached them has no message: a count would never be full."""
-        return self._open == 0 and self.seen.planned > 0 and self.seen.final == self.seen.planned
+        return self.seen.open == 0 and self.seen.planned > 0 and self.seen.final == self.seen.planned
 
     async def reaches(self, share: float) -> bool:
         """Returns when that share of the messages is final; False if the run is over before."""
@@ -70,17 +74,18 @@ class Observer:
                 return True
             await asyncio.sleep(0.1)
 
-    async def end(self) -> None:
-        """Returns when every message is final."""
-        while True:
-            if self.is_over:
-                return
+    async def end(self, *, stuck_s: float) -> None:
+        """Returns when every message is final, or none has become so for `stuck_s`."""
+        final, since = self.seen.final, time.monotonic()
+        while not self.is_over and time.monotonic() - since < stuck_s:
             await asyncio.sleep(0.2)
+            if self.seen.final != final:
+                final, since = self.seen.final, time.monotonic()
 
     async def watch_progress(self) -> None:
         statistics = (await self._api.get("/statistics/", params={"limit": 500})).json()
         counts = statistics["messages"]
-        self._open = sum(each["status"] not in {"finished", "cancelled"} for each in statistics["items"])
+        self.seen.open = sum(each["status"] not in {"finished", "cancelled"} for each in statistics["items"])
         self.seen.planned = counts["planned"]
         self.seen.final = counts["planned"] - counts["pending"] - counts["sending"]
 

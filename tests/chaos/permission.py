@@ -49,7 +49,7 @@ def _stops(actions: list[Action], lag_s: float) -> Iterator[Stop]:
 def _takes_back(later: Action, action: Action) -> bool:
     if later.kind != FORBIDS[action.kind]:
         return False
-    return later.kind != "edited" or not later.details["after"]["opted_out"]
+    return later.kind != "edited" or (later.details["before"]["opted_out"] and not later.details["after"]["opted_out"])
 
 
 def _after_stops(call: Call, stops: list[Stop]) -> Iterator[str]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
+import asyncpg
 from msgspec import Struct
 
 from chaos.campaign import Campaign
@@ -16,8 +17,12 @@ from chaos.timeline import ANY_WORKER, Event, Kind, Scale
 
 CALM_S: Final = 10.0  # before an outage: the rate to compare with
 SLOW_S: Final = 0.2
+BEING_SENT: Final = """
+    SELECT id FROM message WHERE status = 'sending' ORDER BY lease_until DESC LIMIT 1 FOR UPDATE SKIP LOCKED"""
+RECORDED_S: Final = 3.0  # after a lock: whoever waited for it has written down what it knows
 DISRUPTIVE: Final = frozenset({Kind.kill, Kind.restart, Kind.terminate, Kind.freeze, Kind.network})
-TIMED: Final = frozenset({Kind.freeze, Kind.outage})  # by themselves: they last
+LASTING: Final = frozenset({Kind.churn, Kind.swarm, Kind.extend})  # people are at it while other things go wrong
+TIMED: Final = frozenset({Kind.freeze, Kind.outage, Kind.lock, *LASTING})  # they note themselves when they were
 
 
 class Happened(Struct, frozen=True):
@@ -29,24 +34,27 @@ class Happened(Struct, frozen=True):
 class Player:
     """A kill waits for its process to come by the point; what lasts goes on beside the next events.
 
-    An outage has the stage for itself, from a calm before to a while after it, so that its recovery can be measured.
+    An outage has the stage for itself, from a calm before to a while after it, so that its recovery can be measured; a
+    locked row, too.
     """
 
     def __init__(self, here: Site, campaign: Campaign, seen: Observer, scale: Scale) -> None:
         self.happened: list[Happened] = []
         self.left: list[Event] = []
+        self.locked: list[int] = []
         self.here = here
         self.campaign = campaign
         self.seen = seen
         self.scale = scale
         self._beside: set[asyncio.Task[None]] = set()
         self._freezes: list[asyncio.Task[None]] = []
+        self._people: list[asyncio.Task[None]] = []
         self._orders: dict[int, Event] = {}
 
     async def play(self, events: list[Event]) -> None:
         try:
             await self._play_all(events)
-            await asyncio.gather(*self._beside)
+            await asyncio.gather(*self._beside, *self._people)
         finally:
             for task in self._beside:
                 task.cancel()
@@ -83,8 +91,17 @@ class Player:
                 await self._outage(event)
             case Kind.network:
                 await self._disturb(event)
+            case Kind.lock:
+                await self._lock(event)
+            case Kind.churn | Kind.swarm | Kind.extend:
+                self._people.append(self._start_beside(self._act(event)))
             case _:
                 await self.campaign.act(event)
+
+    async def _act(self, event: Event) -> None:
+        begun = datetime.now(UTC)
+        await self.campaign.act(event)
+        self.happened.append(Happened(event, begun, datetime.now(UTC)))
 
     async def _kill(self, event: Event) -> None:
         if event.point == "report.accepted":
@@ -142,7 +159,7 @@ class Player:
             await proxy.start()
 
     async def _outage(self, event: Event) -> None:
-        await asyncio.gather(*self._freezes)
+        await asyncio.gather(*self._freezes, *self._people)
         await asyncio.sleep(CALM_S)
         begun = datetime.now(UTC)
         await self.here.witness.behave(mode=event.target)
@@ -150,6 +167,23 @@ class Player:
         await self.here.witness.behave(mode="normal")
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
         await asyncio.sleep(self.scale.settle_s)
+
+    async def _lock(self, event: Event) -> None:
+        """Somebody's transaction holds the row of a message that is being sent."""
+        await asyncio.gather(*self._beside)
+        async with self.here.database.connection() as connection, connection.transaction():
+            self.locked.append(await self._lock_what_is_sent(connection))
+            begun = datetime.now(UTC)
+            await asyncio.sleep(event.seconds)
+        self.happened.append(Happened(event, begun, datetime.now(UTC)))
+        await asyncio.sleep(RECORDED_S)
+
+    async def _lock_what_is_sent(self, connection: asyncpg.Connection) -> int:
+        """Returns the message's id."""
+        while True:
+            if message := await connection.fetchval(BEING_SENT):
+                return int(message)
+            await asyncio.sleep(0.05)
 
     def _start_beside(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

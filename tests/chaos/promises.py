@@ -26,6 +26,8 @@ INVARIANTS: Final = {
     "I8": "no two calls of one id at once, unless a lease ran out",
     "I9": "words and phone don't change once they may have arrived",
     "I10": "counters of the API, rows and report agree",
+    "I11": "expired: its end or its hours left no time",
+    "I12": "no lease is lost but with its worker",
 }
 
 
@@ -71,6 +73,8 @@ def _duplicates(record: Record) -> Iterator[Promise]:
 
 def _recoveries(record: Record) -> Iterator[Promise]:
     outages = [each for each in record.happened if each.event.kind is Kind.outage]
+    if record.late_s:
+        yield _at_most("a row is locked: the others are recorded", 2, record.late_s)
     killed = [kill.at for kill in record.kills if kill.name.startswith("worker")]
     yield _next_call("worker killed", 5, killed, record, quiet_s=5 + START_S)
     if not record.trial.is_quick:
@@ -120,9 +124,23 @@ def _coverage(record: Record) -> Iterator[Promise]:
     yield Promise("every named point", f"{len(POINTS)}", ", ".join(missing) or "all", not missing)
     happened = Counter(each.event.kind for each in record.happened)
     wanted = Counter(event.kind for event in record.timeline)
-    for kind in (Kind.restart, Kind.terminate, Kind.freeze, Kind.outage, Kind.network):
+    for kind in (
+        Kind.restart,
+        Kind.terminate,
+        Kind.freeze,
+        Kind.outage,
+        Kind.network,
+        Kind.lock,
+        Kind.churn,
+        Kind.swarm,
+        Kind.extend,
+    ):
         yield _all(f"{kind}s", wanted[kind], happened[kind])
     yield _all("messages planned, and final", record.seen.planned, record.seen.final)
+    yield Promise("mailings that are not over", "0", str(record.seen.open), record.seen.open == 0)
+    changes = Counter("clients" if action.client_id else "mailings" for action in record.actions)
+    found = f"{changes['clients']} of clients, {changes['mailings']} of mailings"
+    yield Promise("changes made by people", "some", found, bool(changes["clients"] and changes["mailings"]))
 
 
 def _at_most(name: str, limit: float, found: list[float]) -> Promise:

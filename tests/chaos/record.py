@@ -23,7 +23,8 @@ SECRET: Final = re.compile(rf"\b7916\d{{7}}\b|{MARK}|{KEY}|{TOKEN}")
 class Record(Struct, kw_only=True):
     """`left` and `open_orders` are events that the run was over for; `beginnings` are the calls at the gateway.
 
-    `accounting` says what was accepted more than once, and why.
+    `locked` are the messages whose rows somebody had locked, `late_s` how long after its answer a result was written
+    down meanwhile. `accounting` says what was accepted more than once, and why.
     """
 
     trial: Trial
@@ -35,11 +36,13 @@ class Record(Struct, kw_only=True):
     kills: list[Kill]
     ends: list[End]
     actions: list[Action]
+    locked: list[int]
     seen: Seen
     took_s: float = 0.0
     beginnings: list[datetime] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     accounting: Accounting | None = None
+    late_s: list[float] = field(default_factory=list)
     leaks: int = 0
 
 

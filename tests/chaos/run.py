@@ -31,7 +31,19 @@ from chaos.verdict import judge
 
 # Beside the full run, and smaller: what must never be repeated is not, whatever breaks.
 BESIDE: Final = replace(
-    FULL, messages=5_000, rate=40.0, kills=20, restarts=1, terminations=3, freezes=1, outages=0, end_s=60.0
+    FULL,
+    messages=5_000,
+    rate=40.0,
+    kills=20,
+    restarts=1,
+    terminations=3,
+    freezes=1,
+    outages=0,
+    locks=0,
+    churns=2,
+    swarm=10,
+    extensions=1,
+    end_s=60.0,
 )
 
 
@@ -71,7 +83,7 @@ async def _play(player: Player, events: list[Event]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(player.scale.limit_s):
             await player.play(events)
-            await player.seen.end()
+            await player.seen.end(stuck_s=player.scale.stuck_s)
 
 
 def _record(player: Player, trial: Trial, seed: int) -> Record:
@@ -85,6 +97,7 @@ def _record(player: Player, trial: Trial, seed: int) -> Record:
         kills=player.here.processes.kills,
         ends=player.here.processes.ends,
         actions=player.campaign.actions,
+        locked=player.locked,
         seen=player.seen.seen,
     )
 

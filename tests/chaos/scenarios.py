@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from chaos.stage import Stage
 
 Scenario = Callable[[Stage], Awaitable[None]]
 
+SLOW = """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$"""
 TROUBLE = {"accept_then_drop": 0.15, "accept_then_500": 0.15, "garbage": 0.25, "error_500": 0.1}
 
 
@@ -96,13 +99,14 @@ async def reworded(stage: Stage) -> None:
 
 
 async def lost(stage: Stage) -> None:
-    """Leases run out while the gateway, which has accepted, keeps its answers back."""
+    """Leases run out while the gateway, which has accepted, keeps its answers back, and a second worker calls again."""
     await stage.campaign.clients(4)
     await stage.gateway.change({"mode": "hold"})
-    async with stage.working():
+    async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
         await stage.campaign.mailing()
         await stage.until(lambda: _called(stage, 4))
         await stage.lose_leases()
+        await stage.in_time(lambda: _called(stage, 8))
         await stage.gateway.change({"mode": "normal"})
         await stage.settle()
 
@@ -175,6 +179,97 @@ async def left(stage: Stage) -> None:
     await _with_calls_waiting(stage, opt_out)
 
 
+async def gone_while_planned(stage: Stage) -> None:
+    """One opts out and one is deleted while the plan writes their messages, before anybody can see these."""
+    clients = await stage.campaign.clients(6)
+
+    async def leave() -> None:
+        await stage.act("opted_out", "PATCH", f"/clients/{clients[0]}", {"opted_out": True}, client_id=clients[0])
+        await stage.act("deleted", "DELETE", f"/clients/{clients[1]}/", client_id=clients[1])
+
+    await _while_planned(stage, leave)
+
+
+async def moved_while_planned(stage: Stage) -> None:
+    """From where the mailing's window is open to where it has closed for good, while the plan writes their messages."""
+    clients = await stage.campaign.clients(4)
+    await stage.campaign.clients(1, timezone="Etc/GMT-6")
+
+    async def move() -> None:
+        for client in clients[:2]:
+            body = {"timezone": "Etc/GMT-6"}
+            await stage.act("edited", "PATCH", f"/clients/{client}", body, client_id=client)
+
+    await _while_planned(stage, move, local_window=_hours_around(datetime.now(UTC)))
+
+
+async def moved_before_planned(stage: Stage) -> None:
+    """To a zone where nobody was when the plan asked for its zones, before it writes the first message."""
+    clients = await stage.campaign.clients(4)
+    async with stage.working():
+        async with stage.changing_clients():
+            await stage.campaign.mailing(local_window=_hours_around(datetime.now(UTC)))
+            await stage.until(stage.plan_waits)
+            body = {"timezone": "Etc/GMT-6"}
+            await stage.act("edited", "PATCH", f"/clients/{clients[0]}", body, client_id=clients[0])
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def moved_on(stage: Stage) -> None:
+    """Its end is moved on, and planned anew, while calls are under way that fail: there is time for the next try."""
+    await stage.campaign.clients(3)
+    await stage.gateway.change({"mode": "hold", "script": ["throttle_429"], "retry_after": "9"})
+    async with stage.working():
+        mailing = await stage.campaign.mailing(lasts_s=8)
+        await stage.until(lambda: _called(stage, 3))
+        ends_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"ends_at": ends_at}, mailing_id=mailing)
+        await stage.until(lambda: _planned(stage))
+        await stage.gateway.change({"mode": "normal"})
+        await stage.settle()
+
+
+async def row_locked(stage: Stage) -> None:
+    """Somebody holds the row of one message when the results of all come, and for longer than a lease."""
+    await _with_a_row_that_waits(stage, stage.locked_row)
+
+
+async def row_refused(stage: Stage) -> None:
+    """One row refuses its result when the results of all come, and for longer than a lease."""
+    await _with_a_row_that_waits(stage, stage.refusing_row)
+
+
+async def _with_a_row_that_waits(stage: Stage, hold: Callable[[], AbstractAsyncContextManager[int]]) -> None:
+    await stage.campaign.clients(6)
+    await stage.gateway.change({"mode": "hold"})
+    async with stage.working(), stage.working():
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage, 6))
+        async with hold():
+            await stage.gateway.change({"mode": "normal"})
+            await stage.in_time(lambda: _sent(stage, 5))
+            await stage.run_leases_out()
+            await stage.in_time(lambda: _sent(stage, 5))
+        await stage.settle()
+
+
+async def _while_planned(
+    stage: Stage,
+    change: Callable[[], Awaitable[None]],
+    **fields: Any,  # noqa: ANN401 - of a mailing
+) -> None:
+    """The statement of the plan takes two seconds, and `change` begins in the first."""
+    await stage.define(SLOW, "CREATE TRIGGER slow AFTER INSERT ON message FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+    async with stage.working():
+        await stage.campaign.mailing(**fields)
+        await stage.until(lambda: _planning(stage))
+        await change()
+        await stage.define("DROP TRIGGER slow ON message")
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
 async def _with_calls_waiting(
     stage: Stage,
     change: Callable[[int], Awaitable[None]],
@@ -206,6 +301,21 @@ def _calls(stage: Stage) -> list[Call]:
 
 async def _called(stage: Stage, at_least: int = 1) -> bool:
     return stage.gateway.calls >= at_least
+
+
+async def _sent(stage: Stage, at_least: int) -> bool:
+    (found,) = await stage.campaign.rows("SELECT count(*) FROM message WHERE status = 'sent'")
+    return bool(found[0] >= at_least)
+
+
+async def _planning(stage: Stage) -> bool:
+    """In the midst of it: nothing is committed."""
+    sleeps = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    return bool(await stage.campaign.rows(sleeps))
+
+
+async def _planned(stage: Stage) -> bool:
+    return not await stage.campaign.rows("SELECT 1 FROM mailing WHERE planned_revision < revision")
 
 
 async def _waiting(stage: Stage, at_least: int) -> bool:

@@ -90,6 +90,7 @@ def _settings(database_url: str, gateway_url: str, trial: Trial) -> Settings:
         database_url=database_url,
         port=free_port(),
         api_key=KEY,
+        api_rate=0,
         gateway_url=gateway_url,
         gateway_token=TOKEN,
         gateway_timeout_s=2.0,

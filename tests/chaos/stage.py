@@ -2,19 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
+from sqlalchemy import text
 
 from chaos.checker import check
 from chaos.evidence import History, collect
-from chaos.facts import Action, Violation
+from chaos.facts import Absence, Action, Violation
 from chaos.gateway import Gateway
 from chaos.versions import GRACE_S
+from mailing.db import transaction
+from mailing.messages.repository import lock_for_client_change
 from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
@@ -22,6 +25,7 @@ from processes import until
 from sending.conftest import Campaign, WorkerOf
 
 CLEAN_PATIENCE_S = 60.0
+FAULTY_PATIENCE_S = 8.0  # for what may never come
 IDLE_S = 2.0
 
 
@@ -37,6 +41,8 @@ class Stage:
     is_faulty: bool = False
     lease_left_s: float = 15.0
     actions: list[Action] = field(default_factory=list)
+    absences: list[Absence] = field(default_factory=list)
+    locked: list[int] = field(default_factory=list)
 
     def working(self, **changes: Any) -> AbstractAsyncContextManager[None]:  # noqa: ANN401 - fields of Settings
         return self.worker_of(replace(self.settings, **changes))
@@ -74,9 +80,62 @@ class Stage:
     async def lose_leases(self) -> None:
         """As when every worker stood still for a minute."""
         self.lease_left_s = 0.0
+        self.absences.append(Absence(0.0, time.time()))
+        await self.run_leases_out()
+
+    async def run_leases_out(self) -> None:
+        """As when a minute had passed, and every worker lived."""
         await self.campaign.rows("""
-            UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id""")
+            UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
+                SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED)) RETURNING id""")
         await sweep(self.campaign.sessions, policy_of(self.settings), Leases())
+
+    @asynccontextmanager
+    async def locked_row(self) -> AsyncIterator[int]:
+        """Somebody's transaction holds the row of a message that is being sent."""
+        async with transaction(self.campaign.sessions) as session:
+            row = await session.execute(text("SELECT id FROM message WHERE status = 'sending' LIMIT 1 FOR UPDATE"))
+            message: int = row.scalar_one()
+            self.locked.append(message)
+            yield message
+
+    @asynccontextmanager
+    async def refusing_row(self) -> AsyncIterator[int]:
+        """A message that is being sent can't have an attempt."""
+        (row,) = await self.campaign.rows("SELECT id FROM message WHERE status = 'sending' LIMIT 1")
+        message: int = row[0]
+        self.locked.append(message)
+        check = f"CHECK (message_id <> {message}) NOT VALID"
+        await self.define(f"ALTER TABLE attempt ADD CONSTRAINT refusing {check}")
+        yield message
+        await self.define("ALTER TABLE attempt DROP CONSTRAINT refusing")
+
+    @asynccontextmanager
+    async def changing_clients(self) -> AsyncIterator[None]:
+        """Somebody's change of a client, which no plan goes beside."""
+        async with transaction(self.campaign.sessions) as session:
+            await lock_for_client_change(session)
+            yield
+
+    async def plan_waits(self) -> bool:
+        """For whoever changes clients."""
+        waits = "SELECT 1 FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted"
+        return bool(await self.campaign.rows(waits))
+
+    async def define(self, *statements: str) -> None:
+        """Something in the schema of the stage's own database."""
+        async with transaction(self.campaign.sessions) as session:
+            for statement in statements:
+                await session.execute(text(statement))
+
+    async def in_time(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """As `until`; a faulty product may not get there."""
+        give_up_at = time.monotonic() + (FAULTY_PATIENCE_S if self.is_faulty else CLEAN_PATIENCE_S)
+        while not await holds():
+            assert self.is_faulty or time.monotonic() < give_up_at, "it did not happen in time"
+            if time.monotonic() >= give_up_at:
+                return
+            await asyncio.sleep(0.05)
 
     async def settle(self) -> None:
         """Until every message is final, or the faulty product has had its time."""
@@ -89,7 +148,13 @@ class Stage:
         await self.campaign.until(holds)
 
     async def violations(self) -> list[Violation]:
-        history = History(actions=self.actions, lag_s=self.lag_s, lease_left_s=self.lease_left_s)
+        history = History(
+            actions=self.actions,
+            absences=self.absences,
+            locked=self.locked,
+            lag_s=self.lag_s,
+            lease_left_s=self.lease_left_s,
+        )
         return check(await collect(self.campaign.sessions, self.campaign.api, self.ledger, history))
 
     async def _is_settled(self) -> bool:

@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from chaos.parts import parts, rows
+from chaos.player import LASTING
 from chaos.promises import promises
 from chaos.record import Record
 from chaos.run import run, trials
+from chaos.site import Trial
 from chaos.timeline import FULL, POINTS, timeline
 
 SEED = 1
@@ -29,9 +32,18 @@ def test_the_same_seed_gives_the_same_timeline_and_another_seed_another() -> Non
 
 def test_the_full_timeline_has_every_fault_that_is_promised() -> None:
     kinds = [str(event.kind) for event in timeline(FULL, 1)]
-    promised = {"kill": 60, "restart": 5, "terminate": 20, "freeze": 10, "outage": 3}
+    promised = {"kill": 60, "restart": 5, "terminate": 20, "freeze": 10, "outage": 3, "lock": 2}
+    promised |= {"churn": 8, "swarm": 1, "extend": 3}
     assert {kind: kinds.count(kind) for kind in promised} == promised
     assert {event.point for event in timeline(FULL, 1)} - {""} == set(POINTS)
+
+
+@pytest.mark.parametrize("trial", [*trials("full", None), *trials("small", None)], ids=lambda trial: trial.name)
+def test_every_client_belongs_to_one_part_and_the_messages_are_as_many_as_was_said(trial: Trial) -> None:
+    found = parts(trial)
+    assert sum(part.count * part.mailings for part in found.values()) == trial.messages
+    assert [client for part in found.values() for client in part.ids] == list(range(1, len(list(rows(trial))) + 1))
+    assert {event.target for event in timeline(trial, 1) if event.kind in LASTING} <= found.keys()
 
 
 def _killed(record: Record) -> set[tuple[str, int]]:

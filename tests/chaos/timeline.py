@@ -16,6 +16,7 @@ ANY_WORKER: Final = "any worker"
 # Reached once in a while, by whichever worker gets the job: the first one there dies.
 RARE: Final = frozenset({"plan.inside", "plan.after", "sweep.inside", "report.accepted"})
 OUTAGES: Final = ("refuse", "hang", "status:503")
+EARLY: Final = 0.6  # what brings messages of its own comes while there are others left to send
 NETWORKS: Final = ("down", "reset", "forget", "freeze", "slow")
 
 
@@ -26,6 +27,10 @@ class Kind(StrEnum):
     freeze = "freeze"
     outage = "outage"
     network = "network"
+    lock = "lock"
+    churn = "churn"
+    swarm = "swarm"
+    extend = "extend"
     pause = "pause"
     resume = "resume"
     edit = "edit"
@@ -41,7 +46,8 @@ class Scale(Struct, frozen=True, kw_only=True):
 
     `is_quick`: processes are forked, whichever worker comes by a point first dies there, and nobody waits the minute
     that a dead worker's leases last. Two faults lie `apart_s` apart at least, also after an outage that held them up.
-    `rate`: calls a second, 0 without a limit.
+    `rate`: calls a second, 0 without a limit. `churns` audiences change while they are planned, `extensions` mailings
+    have their end moved on while the gateway fails, `swarm` mailings begin at once, `people` ask at the same time.
     """
 
     messages: int
@@ -59,10 +65,17 @@ class Scale(Struct, frozen=True, kw_only=True):
     apart_s: float = 0.0
     rate: float = 0.0
     networks: int = 0
+    locks: int = 0
+    lock_s: float = 15.0
+    churns: int = 0
+    swarm: int = 0
+    extensions: int = 0
+    people: int = 4
     clients: int = 0
     hits: int = 1
     end_s: float = 3600.0
     limit_s: float = 1800.0
+    stuck_s: float = 240.0
     is_quick: bool = False
 
 
@@ -79,12 +92,16 @@ FULL: Final = Scale(
     freezes=10,
     outages=3,
     networks=5,
+    locks=2,
+    churns=8,
+    swarm=40,
+    extensions=3,
     clients=20,
     hits=40,
     end_s=300.0,
 )
 SMALL: Final = Scale(
-    messages=1_500,
+    messages=2_400,
     workers=3,
     connections=16,
     latency_s=0.05,
@@ -92,10 +109,16 @@ SMALL: Final = Scale(
     restarts=1,
     terminations=2,
     networks=1,
+    locks=1,
+    churns=2,
+    swarm=12,
+    extensions=1,
+    people=2,
     clients=2,
     hits=3,
     end_s=20.0,
     limit_s=300.0,
+    stuck_s=60.0,
     is_quick=True,
 )
 
@@ -139,14 +162,18 @@ def _of_parts(scale: Scale, chance: random.Random) -> Iterator[Event]:
         yield Event(at=at, kind=Kind.restart, target="PostgreSQL")
     for at in _spread(scale.terminations, chance):
         yield Event(at=at, kind=Kind.terminate, target="all backends")
-    for number, at in enumerate(_spread(scale.outages, chance)):
+    outages = _spread(scale.outages, chance)
+    for number, at in enumerate(outages):
         yield Event(at=at, kind=Kind.outage, target=OUTAGES[number % len(OUTAGES)], seconds=scale.outage_s)
     for number, at in enumerate(_spread(scale.networks, chance)):
         yield Event(at=at, kind=Kind.network, target=NETWORKS[number % len(NETWORKS)], seconds=chance.randint(1, 5))
+    # Nothing else goes wrong meanwhile; after an outage that is so already.
+    for at in (outages or _spread(scale.locks, chance))[: scale.locks]:
+        yield Event(at=at, kind=Kind.lock, target="a message being sent", seconds=scale.lock_s)
 
 
 def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
-    """Mailings by the name of their part in the run, see `campaign.PARTS`."""
+    """Mailings by the name of their part in the run, see `parts`."""
     paused_at = chance.uniform(0.02, 0.08)
     yield Event(at=paused_at, kind=Kind.pause, target="paused")
     yield Event(at=paused_at + chance.uniform(0.02, 0.1), kind=Kind.resume, target="paused")
@@ -157,6 +184,11 @@ def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
     for kind in (Kind.opt_out, Kind.delete_client, Kind.move_client):
         for at in _spread(scale.clients, chance):
             yield Event(at=at, kind=kind, target="long")
+    for kind, name, count in ((Kind.churn, "churn", scale.churns), (Kind.extend, "extended", scale.extensions)):
+        for number, at in enumerate(_spread(count, chance)):
+            yield Event(at=at * EARLY, kind=kind, target=f"{name}-{number + 1}")
+    if scale.swarm:
+        yield Event(at=chance.uniform(0.05, 0.3), kind=Kind.swarm, target="swarm")
 
 
 def _spread(count: int, chance: random.Random) -> list[float]:

@@ -1,10 +1,17 @@
-"""I2 to I5 and I9: is each status true, was each repeat right, and did the words stay."""
+"""I2 to I5, I9, I11 and I12: is each status true, was each repeat right, did the words stay, whose lease was lost."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from chaos.case import Case
-from chaos.facts import FINAL, Violation
+from chaos.facts import FINAL, Attempt, Call, Mailing, Message, Terms, Violation
 from chaos.trails import Pair, Trail
+from chaos.versions import at
+from mailing.mailings.window import next_slot
+from mailing.zones import known_zone, zone_named
+
+LEASE_S = 60.0
+SWEPT_AFTER_S = 30.0  # a lease that ran out, at most
 
 
 def ended(case: Case) -> Iterator[Violation]:
@@ -35,10 +42,9 @@ def never_arrived(case: Case) -> Iterator[Violation]:
 def repeats_have_a_reason(case: Case) -> Iterator[Violation]:
     for trail in case.trails:
         for first, second in zip(trail.accepted, trail.accepted[1:], strict=False):
-            if not in_doubt(trail, first, second) and not lease_lost(case, trail, first, second):
-                yield Violation(
-                    "I5", trail.id, f"was accepted by call {first.call.n} and by call {second.call.n} again"
-                )
+            if not in_doubt(trail, first, second):
+                accepted = f"was accepted by call {first.call.n} and by call {second.call.n} again"
+                yield Violation("I5", trail.id, accepted)
 
 
 def in_doubt(trail: Trail, first: Pair, second: Pair) -> bool:
@@ -47,13 +53,59 @@ def in_doubt(trail: Trail, first: Pair, second: Pair) -> bool:
     return any(attempt.outcome == "ambiguous" and attempt.number in between for attempt in trail.attempts)
 
 
-def lease_lost(case: Case, trail: Trail, first: Pair, second: Pair) -> bool:
-    """The sweep had called the first one ambiguous, and a worker that thawed put its true outcome in the place of that:
-    what is left of the doubt is the message's own memory, and so much time between the calls that the lease ran out.
-    """
-    if trail.message is None or not trail.message.ambiguous:
+def leases_lost_with_their_workers(case: Case) -> Iterator[Violation]:
+    """I12. Whoever lives gives back, or writes down, whatever it holds, in time."""
+    for trail in case.trails:
+        calls = {pair.number: pair.call for pair in trail.pairs}
+        for attempt in trail.attempts:
+            call = calls.get(attempt.number)
+            if trail.id in case.evidence.locked or not lease_was_lost(attempt, call):
+                continue
+            since = call.began_at if call else attempt.started_at - LEASE_S - SWEPT_AFTER_S
+            if not _was_absent(case, since, attempt.started_at):
+                yield Violation("I12", trail.id, f"lost the lease of attempt {attempt.number}, and no worker was lost")
+
+
+def lease_was_lost(attempt: Attempt, call: Call | None) -> bool:
+    """The sweep wrote it, or it was written late: the gateway had answered, and in the meantime it was repeated."""
+    if attempt.outcome != "ambiguous":
         return False
-    return second.call.began_at - first.call.began_at >= case.evidence.lease_left_s
+    answered = call is not None and call.accepted_at is not None and call.how == "answered 200"
+    return attempt.duration_s is None or (attempt.http_status == 200 and answered)
+
+
+def _was_absent(case: Case, since: float, until: float) -> bool:
+    return any(each.since <= until and each.until >= since for each in case.evidence.absences)
+
+
+def expired_in_time(case: Case) -> Iterator[Violation]:
+    """I11. Whatever the mailing's end and hours were before: by those in force there was no time left."""
+    mailings = {mailing.id: mailing for mailing in case.evidence.mailings}
+    for trail in case.trails:
+        mailing = trail.message and mailings.get(trail.message.mailing_id)
+        if trail.message and mailing and trail.message.status == "expired":
+            yield from _expired_too_soon(case, trail.message, mailing)
+
+
+def _expired_too_soon(case: Case, message: Message, mailing: Mailing) -> Iterator[Violation]:
+    """Judged when it expired or, where an edit came later, when that was planned: a plan takes back what had ended."""
+    versions = case.traits.get(message.client_id)
+    if mailing.planned_at is None or message.finished_at is None or versions is None:
+        return
+    since = max(message.finished_at, mailing.planned_at)
+    zones = {traits.timezone for traits in at(since, versions)}
+    if zones and all(_opens_again(mailing.terms, zone, since + case.evidence.retry_max_s) for zone in zones):
+        left_s = mailing.terms.ends_at - since
+        yield Violation(
+            "I11", message.id, f"is expired, {left_s:.0f} s before the end, in {' or '.join(sorted(zones))}"
+        )
+
+
+def _opens_again(terms: Terms, zone: str, since: float) -> bool:
+    if since >= terms.ends_at or (terms.window and not known_zone(zone)):
+        return False
+    not_before, before = (datetime.fromtimestamp(moment, UTC) for moment in (since, terms.ends_at))
+    return next_slot(terms.window, zone_named(zone), not_before=not_before, before=before) is not None
 
 
 def words_stay(case: Case) -> Iterator[Violation]:

@@ -39,13 +39,17 @@ def at(moment: float, versions: Iterable[Version[T]]) -> list[T]:
 
 
 def _versions(final: T, actions: Iterable[Action], read: Callable[[dict[str, Any]], T]) -> list[Version[T]]:
-    edits = [action for action in actions if action.kind == "edited"]
+    """Of edits that were under way at the same time nobody knows the order: each may be the last one."""
+    edits = [action for action in actions if action.kind in ("edited", "opted_out")]
     if not edits:
         return [Version(-math.inf, math.inf, final)]
-    values = [read(edits[0].details["before"]), *(read(edit.details["after"]) for edit in edits)]
-    since = [-math.inf, *(edit.may_apply_from for edit in edits)]
-    until = [*(edit.at_answered + GRACE_S for edit in edits), math.inf]
-    return [Version(*each) for each in zip(since, until, values, strict=True)]
+    first = min(edits, key=lambda edit: edit.may_apply_from)
+    versions = [Version(-math.inf, edits[0].at_answered + GRACE_S, read(first.details["before"]))]
+    for nth, edit in enumerate(edits):
+        later = (each.at_answered for each in edits[nth + 1 :] if each.may_apply_from > edit.at_answered)
+        until = next(later, math.inf) + GRACE_S
+        versions.append(Version(edit.may_apply_from, until, read(edit.details["after"])))
+    return versions
 
 
 def terms_of(mailing: dict[str, Any]) -> Terms:
