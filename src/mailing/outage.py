@@ -4,6 +4,8 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from mailing.db import cause, sqlstate
+
 _BY_STATE = {  # SQLSTATE, or the two digits of its class
     "25P03": "this process stood still in the middle, and the database gave its transaction up",
     "25006": "the database only reads now",
@@ -24,8 +26,7 @@ CAUSES = (*dict.fromkeys(_BY_STATE.values()), SILENT, BUSY)
 
 def cause_of(error: BaseException) -> str | None:
     """None where it is not the database's doing: a mistake in what it was asked."""
-    root = (error.orig and (error.orig.__cause__ or error.orig)) if isinstance(error, DBAPIError) else error
-    state = str(getattr(root, "sqlstate", None) or "")
+    root, state = cause(error), sqlstate(error)
     if told := _BY_STATE.get(state) or _BY_STATE.get(state[:2]):
         return told
     if isinstance(root, PoolTimeout):
@@ -39,6 +40,5 @@ def cause_of(error: BaseException) -> str | None:
 
 def may_be_done(error: BaseException) -> bool:
     """Of a COMMIT that raised this: whether it may have been done all the same. The server's refusal is not."""
-    root = (error.orig and (error.orig.__cause__ or error.orig)) if isinstance(error, DBAPIError) else error
-    state = str(getattr(root, "sqlstate", None) or "")
+    state = sqlstate(error)
     return not state or state[:2] in {"08", "57"}

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.db import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.leases import EVER, Repeat, reclaim_lost
-from mailing.messages.repository import CAME_LATE, Claimed, Recorded, Result, claim, record
+from mailing.messages.repository import CAME_LATE, Claimed, Recorded, Result, claim, record, void_openings_of_client
 from mailing.messages.states import Status
 from mailing.sending.next_step import Moment, Policy, after_call
 from mailing.sending.sweep import Leases, sweep
@@ -124,6 +124,19 @@ async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
     await recorded(sessions, result)
     row = await run(engine, "SELECT status, closes_at = '-infinity', due_at, waiting, last_error FROM message")
     assert row == [("pending", True, result.step.due_at, "rate", "HTTP 429")]
+
+
+async def test_an_expiry_by_the_hours_of_a_zone_that_the_client_has_left_is_void(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    first = await claimed(engine, sessions)
+    result = result_of(first, answer=Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200))
+    assert result.step.status is Status.expired
+    client_id = await value(engine, "SELECT client_id FROM message")
+    async with transaction(sessions) as session:
+        await void_openings_of_client(session, client_id)
+    await recorded(sessions, result)
+    assert await run(engine, "SELECT status, closes_at = '-infinity' FROM message") == [("pending", True)]
 
 
 async def test_an_expiry_waits_for_the_edit_under_way_that_may_move_the_end(

@@ -218,10 +218,11 @@ _RECORD = text(f"""
         ) AS r (id, number, status, by_plan, attempts, soft_refusals, ambiguous, due_at, closes_at, waiting, error,
                 outcome, started_at, duration_ms, http_status, code, reason)
     ), held AS MATERIALIZED (
-        SELECT id, client_id, status, attempt_no FROM message WHERE id = ANY(CAST(:ids AS bigint[]))
+        SELECT id, client_id, status, attempt_no, closes_at = '-infinity' AS voided
+        FROM message WHERE id = ANY(CAST(:ids AS bigint[]))
         FOR NO KEY UPDATE SKIP LOCKED
     ), result AS MATERIALIZED (
-        SELECT d.*, m.client_id,
+        SELECT d.*, m.client_id, m.voided,
             m.status = d.was AND m.attempt_no = d.number AS fits,
             d.status = 'sent' AND (m.status IN ('pending', 'unknown') AND m.attempt_no >= d.number
                                    OR m.status = d.was AND m.attempt_no > d.number) AS late,
@@ -240,7 +241,8 @@ _RECORD = text(f"""
             http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
     ), decided AS (
         SELECT r.*, g.revision <> :revision AS replanned, g.revision <> :revision AND {LEFT_OUT} AS left_out, CASE
-            WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.revision = :revision) THEN r.status
+            WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.revision = :revision AND NOT r.voided)
+                THEN r.status
             WHEN g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out
                 AND (g.revision = :revision OR NOT {LEFT_OUT}) THEN 'pending'
             WHEN r.ambiguous THEN 'unknown'
@@ -258,7 +260,7 @@ _RECORD = text(f"""
             ambiguous = CASE WHEN d.late THEN m.ambiguous ELSE d.ambiguous END,
             due_at = CASE WHEN d.next = 'pending' THEN d.due_at ELSE m.due_at END,
             closes_at = CASE WHEN d.late THEN m.closes_at
-                             WHEN d.replanned OR m.closes_at = '-infinity' THEN '-infinity' ELSE d.closes_at END,
+                             WHEN d.replanned OR d.voided THEN '-infinity' ELSE d.closes_at END,
             waiting = CASE WHEN d.next = 'pending' THEN d.waiting END, lease_until = NULL,
             finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
             last_error = CASE WHEN d.next = d.status THEN d.error WHEN d.next = 'pending' THEN nullif(d.reason, '')
