@@ -70,7 +70,8 @@ class Office:
             read = await MailingRepository(session=session).existing(mailing_id)
         async with transaction(self.campaign.sessions) as session:
             await releasing.release(session, mailing_id, read=read.content_revision, by=SENDER)
-        self.seen[mailing_id].add(read.text)
+        if read.status == Status.draft:
+            self.seen[mailing_id].add(read.text)
 
     async def reword(self, mailing_id: int) -> None:
         """Of a draft it is no release."""
@@ -111,6 +112,7 @@ async def test_no_call_carries_words_that_were_not_released(
     mailing_of = dict(tuple(row) for row in await campaign.rows("SELECT id, mailing_id FROM message"))
     assert [id_ for id_, text in texts.items() if text not in office.seen[mailing_of[id_]]] == []
     assert await campaign.rows(_UNRELEASED) == []
+    assert await campaign.rows("SELECT revision FROM mailing_release WHERE released_by = :by", by=EDITOR) == []
 
 
 async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(

@@ -89,7 +89,9 @@ async def test_launched_tells_whether_the_start_ever_came(engine: AsyncEngine, a
     unlaunched = await add_mailing(engine, status="scheduled")
     assert (await api.post(f"/mailings/{unlaunched}/cancel")).status_code == 200
     launched = {item["mailing_id"]: item["launched"] for item in (await get(api, "/statistics/"))["items"]}
-    assert launched == {ids[status]: status != "scheduled" for status in MailingStatus} | {unlaunched: False}
+    assert launched == {ids[status]: status not in {"draft", "scheduled"} for status in MailingStatus} | {
+        unlaunched: False
+    }
     assert (await get(api, f"/statistics/{unlaunched}/"))["launched"] is False
 
 
