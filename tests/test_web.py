@@ -124,7 +124,7 @@ async def test_bad_parameters_are_named_together_with_the_remedy_and_without_the
     assert named(answer) == {
         "limit": limit,
         "cursor": "must be the next_cursor of the page before",
-        "status": "must be a status of a mailing: scheduled, running, paused, finished or cancelled",
+        "status": "must be a status of a mailing: draft, scheduled, running, paused, finished or cancelled",
     }
     for bad in ("0", "501", "-1", "", "1.5", "%00", "9" * 30, "ten", "0x10", "%F0%9F%92%A9", "null"):
         assert named(await api.get(f"/mailings/?limit={bad}")) == {"limit": limit}

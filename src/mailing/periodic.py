@@ -44,17 +44,18 @@ class Ticks:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        ticking = [asyncio.create_task(self._keep(each)) for each in self._tasks]
+        """They end by themselves: a cancellation in the middle of a statement may come out of it as its failure."""
+        over = asyncio.Event()
+        ticking = [asyncio.create_task(self._keep(each, over)) for each in self._tasks]
         try:
             yield
         finally:
-            for each in ticking:
-                each.cancel()
+            over.set()
             await asyncio.gather(*ticking, return_exceptions=True)
 
-    async def _keep(self, periodic: Periodic) -> None:
+    async def _keep(self, periodic: Periodic, over: asyncio.Event) -> None:
         last = 0
-        while True:
+        while not over.is_set():
             wait_s: float = AGAIN_S
             with suppress(ConnectorException, TimeoutError):
                 now: float = (await self._connector.execute_query_one_async(_NOW))["now"]
@@ -62,7 +63,8 @@ class Ticks:
                 if due != last and now - due < TOO_LATE_S:
                     await self._defer(periodic.task, due)
                 last, wait_s = due, periodic.croniter.get_next(float, start_time=now) - now
-            await asyncio.sleep(min(wait_s, LONGEST_S))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(over.wait(), min(wait_s, LONGEST_S))
 
     async def _defer(self, task: Task[Any, Any, Any], due: int) -> None:
         await self._connector.execute_query_all_async(

@@ -108,8 +108,8 @@ async def _many_at_once(directory: Path) -> list[Promise]:
 # As the API stores them and enqueues their jobs.
 SCHEDULE: Final = """
     WITH made AS (
-        INSERT INTO mailing (text, starts_at, ends_at)
-        SELECT 'drill', at, at + interval '3 h'
+        INSERT INTO mailing (text, starts_at, ends_at, status, released_revision, released_at, released_by)
+        SELECT 'drill', at, at + interval '3 h', 'scheduled', 1, now(), 'drill'
         FROM generate_series(1, 4000), CAST(now() + interval '20 s' AS timestamptz) at
         RETURNING id, starts_at
     )

@@ -51,6 +51,7 @@ class People:
             rows = await self._campaign.rows("SELECT id, phone FROM client WHERE id = ANY(:ids)", ids=ids)
             self.persons |= {row.id: Person(row.id, row.phone, tag) for row in rows}
         self._unchanged = list(self.persons.values())
+        await self._campaign.clients(1, tag=TAGS[0], timezone=CLOSED)  # the mailing goes on until its end
         self._random.shuffle(self._unchanged)
 
     async def change(self, mailing: int, count: int, window: dict[str, str]) -> None:
@@ -154,6 +155,7 @@ async def _clients_of(campaign: Campaign, mailing: int) -> dict[int, int]:
 def _check_calls(people: People, calls: list[dict[str, Any]], clients: dict[int, int], seed: int) -> None:
     assert calls, f"seed {seed}: nobody was called"
     for call in calls:
+        assert clients[call["id"]] in people.persons, f"seed {seed}: called outside its hours"
         person, at = people.persons[clients[call["id"]]], datetime.fromisoformat(call["at"])
         latest = at - timedelta(seconds=ANSWERED_S)
         assert call["repeats"] == 0, f"seed {seed}: {person} was called again"

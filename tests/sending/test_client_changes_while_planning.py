@@ -21,7 +21,9 @@ from rows import add_client, add_mailing, run, value
 
 AUDIENCE = Audience([], [], 1_000)
 MESSAGE = "SELECT status, closes_at = '-infinity' AS void, closes_at > now() AS open FROM message"
-WAITING_FOR_PLAN_LOCK = "SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted"
+WAITING_FOR_PLAN_LOCK = """
+    SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 
 Change = Callable[[AsyncSession, int], Awaitable[Any]]
 

@@ -93,7 +93,8 @@ async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
 async def _schedule(campaign: Campaign, sessions: Sessions, count: int, starts_at: datetime) -> None:
     """As the API stores them."""
     rows = await campaign.rows(
-        """INSERT INTO mailing (text, starts_at, ends_at) SELECT 'hello', at, at + interval '1 h'
+        """INSERT INTO mailing (text, starts_at, ends_at, status, released_revision, released_at, released_by)
+           SELECT 'hello', at, at + interval '1 h', 'scheduled', 1, now(), 'tests'
            FROM CAST(:at AS timestamptz) at, generate_series(1, CAST(:count AS int)) RETURNING id""",
         at=starts_at,
         count=count,

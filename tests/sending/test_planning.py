@@ -16,6 +16,7 @@ from rows import add_mailing, run, value
 
 PLANNED = "SELECT array_agg(client_id ORDER BY client_id) FROM message"
 LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'client'"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 EDIT = "UPDATE mailing SET revision = revision + 1"
 
 
@@ -44,7 +45,7 @@ async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(
         tasks.create_task(plan_mailing(sessions, mailing_id))
         await _until(engine, PLANNED, [3, 4])
         edit = tasks.create_task(run(engine, EDIT))
-        await _until(engine, "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'", 2)
+        await _until(engine, WAITING, 2)
         assert await value(engine, "SELECT revision FROM mailing") == 1
         assert not edit.done()
         await other.rollback()

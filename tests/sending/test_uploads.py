@@ -41,7 +41,7 @@ async def test_uploads_that_wait_for_a_lock_hold_neither_the_sending_back_nor_en
     database_s = 12
     await campaign.clients(20, tag="sent to")
     locked = await add_client(engine, phone="79160000000")
-    uploads = [await confirmed(sessions, file_of(1)) for _ in range(12)]
+    uploads = [await confirmed(sessions, file_of(1), by=f"user {n} (anna)") for n in range(12)]
     async with worker(settings, tmp_path, 30, database_s) as process:
         async with engine.begin() as holder:
             await holder.exec_driver_sql(f"SELECT FROM client WHERE id = {locked} FOR UPDATE")

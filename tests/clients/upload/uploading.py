@@ -28,10 +28,10 @@ async def kept(sessions: Sessions, file: bytes, *, name: str = "clients.csv", by
         return await keeping.keep(session, read, name=name, size=len(file), by=by)
 
 
-async def confirmed(sessions: Sessions, file: bytes) -> int:
-    upload_id = await kept(sessions, file)
+async def confirmed(sessions: Sessions, file: bytes, *, by: str = "user 1 (anna)") -> int:
+    upload_id = await kept(sessions, file, by=by)
     async with transaction(sessions) as session:
-        await keeping.confirm(session, upload_id, by="user 1 (anna)")
+        await keeping.confirm(session, upload_id, by=by)
     return upload_id
 
 
