@@ -33,7 +33,7 @@ def _audience(case: Case, mailing: Mailing, messages: Counter[int]) -> Iterator[
     for client in case.evidence.clients:
         if client.id in messages and not _may_have_one(case, mailing, client):
             yield Violation("I1", None, f"client {client.id} has a message of mailing {mailing.id}, unselected")
-        if client.id not in messages and _must_have_one(case, mailing, client):
+        if client.id not in messages and must_have_one(case, mailing, client):
             yield Violation("I1", None, f"client {client.id} has no message of mailing {mailing.id}")
 
 
@@ -45,7 +45,7 @@ def _may_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
     return was_in and any(terms.selects(traits) for terms in filters for traits in states)
 
 
-def _must_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
+def must_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
     """Whatever was done to it, it was there and selected from before the newest plan began until that was complete."""
     if mailing.planned_at is None or client.id > mailing.audience_upto:
         return False

@@ -285,3 +285,8 @@ def test_every_repeat_has_its_reason_and_those_of_kills_their_bound() -> None:
     assert not account(killed, connections=0, unwritten=1).holds
     assert account(replace(killed, kills=[Kill(1, T + 11)]), connections=0, unwritten=1).holds
     assert not account(unexplained, connections=0, unwritten=1).holds
+
+
+def test_an_edit_does_not_take_back_what_expired_for_a_client_that_has_opted_out_since() -> None:
+    longer = replace(EXPIRED, mailings=[replace(MAILING, planned_at=T + 600)])
+    assert broken(replace(longer, actions=[changed(550, "opted_out", opted_out=True)])) == []

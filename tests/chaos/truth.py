@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from chaos.audience import must_have_one
 from chaos.case import Case
 from chaos.facts import FINAL, Attempt, Call, Mailing, Message, Terms, Violation
 from chaos.trails import Pair, Trail
@@ -92,6 +93,8 @@ def _expired_too_soon(case: Case, message: Message, mailing: Mailing) -> Iterato
     versions = case.traits.get(message.client_id)
     if mailing.planned_at is None or message.finished_at is None or versions is None:
         return
+    if mailing.planned_at > message.finished_at and not _is_planned_again(case, message, mailing):
+        return
     since = max(message.finished_at, mailing.planned_at)
     zones = {traits.timezone for traits in at(since, versions)}
     if zones and all(_opens_again(mailing.terms, zone, since + case.evidence.retry_max_s) for zone in zones):
@@ -99,6 +102,12 @@ def _expired_too_soon(case: Case, message: Message, mailing: Mailing) -> Iterato
         yield Violation(
             "I11", message.id, f"is expired, {left_s:.0f} s before the end, in {' or '.join(sorted(zones))}"
         )
+
+
+def _is_planned_again(case: Case, message: Message, mailing: Mailing) -> bool:
+    """An edit's plan passes over a client that has opted out, is gone or is no longer selected."""
+    clients = (client for client in case.evidence.clients if client.id == message.client_id)
+    return any(must_have_one(case, mailing, client) for client in clients)
 
 
 def _opens_again(terms: Terms, zone: str, since: float) -> bool:
