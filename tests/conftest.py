@@ -29,18 +29,27 @@ URL = "MAILING_TEST_DATABASE_URL"
 KEY = "a-key-for-the-tests"
 LONG = {
     "test_attack",
+    "test_broken_off",
     "test_cli",
+    "test_clock",
     "test_control",
     "test_crew",
+    "test_fairness",
     "test_faults",
+    "test_floods",
     "test_gateway_shared",
     "test_operator_in_browser",
     "test_outages",
     "test_outcomes",
+    "test_people",
+    "test_places",
     "test_recovery",
+    "test_release_in_browser",
     "test_restore",
+    "test_schema_of_commands",
     "test_site",
     "test_stuck",
+    "test_work_per_byte",
 }
 
 _server = pytest.StashKey[PostgresServer]()
