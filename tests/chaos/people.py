@@ -48,6 +48,7 @@ class People:
         self._here = here
         self._api = here.api()
         self._turns = asyncio.Semaphore(at_once)
+        self._imports = asyncio.Semaphore(1)
 
     async def make_mailing(self, body: Callable[[], dict[str, Any]]) -> int:
         """Anew where its end had passed before the database was there to hear of it."""
@@ -64,8 +65,10 @@ class People:
             await self._do(deed, subject)
 
     async def import_clients(self, zones: dict[int, str], new: Sequence[Sequence[str]]) -> None:
-        """One file: clients by id, each with another time zone, and rows of new ones, as `parts.rows` has them."""
-        async with self._turns:
+        """One file: clients by id, each with another time zone, and rows of new ones, as `parts.rows` has them. One at a
+        time: a key may import two, and a file whose answer was cut off may still be at it.
+        """
+        async with self._imports, self._turns:
             await self._import(zones, new)
 
     async def is_planned(self, mailings: Sequence[int]) -> bool:
@@ -129,7 +132,7 @@ class People:
                     await asyncio.sleep(AGAIN_S)
 
     async def _insist(self, method: str, path: str, **content: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
-        """Again until the database is back. An answer that was lost is given again, and nothing is made twice."""
+        """Again until the database is back, or there is a place for what takes long. An answer that was lost is given again, and nothing is made twice."""
         headers = content.pop("headers", {}) | ({"Idempotency-Key": str(uuid4())} if method == "POST" else {})
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -138,7 +141,7 @@ class People:
                 except httpx.TransportError:
                     await asyncio.sleep(AGAIN_S)
                     continue
-                if answer.status_code < 500 and not _is_in_progress(answer):
+                if answer.status_code < 500 and answer.status_code != 429 and not _is_in_progress(answer):
                     return answer
                 await asyncio.sleep(AGAIN_S)
 
