@@ -65,8 +65,9 @@ class People:
             await self._do(deed, subject)
 
     async def import_clients(self, zones: dict[int, str], new: Sequence[Sequence[str]]) -> None:
-        """One file: clients by id, each with another time zone, and rows of new ones, as `parts.rows` has them. One at a
-        time: a key may import two, and a file whose answer was cut off may still be at it.
+        """One file: clients by id, each with another time zone, and rows of new ones, as `parts.rows` has them.
+
+        One at a time: a key may import two, and a file whose answer was cut off may still be at it.
         """
         async with self._imports, self._turns:
             await self._import(zones, new)
@@ -132,7 +133,9 @@ class People:
                     await asyncio.sleep(AGAIN_S)
 
     async def _insist(self, method: str, path: str, **content: Any) -> httpx.Response:  # noqa: ANN401 - httpx's own
-        """Again until the database is back, or there is a place for what takes long. An answer that was lost is given again, and nothing is made twice."""
+        """Again until the database is back, or there is a place for what takes long. An answer that was lost is given
+        again, and nothing is made twice.
+        """
         headers = content.pop("headers", {}) | ({"Idempotency-Key": str(uuid4())} if method == "POST" else {})
         async with asyncio.timeout(PATIENCE_S):
             while True:
