@@ -49,14 +49,14 @@ def must_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
     """Whatever was done to it, it was there and selected from before the newest plan began until that was complete."""
     if mailing.planned_at is None or client.id > mailing.audience_upto:
         return False
-    begun, ended = _planning_begins(case, mailing), mailing.planned_at + GRACE_S
+    begun, ended = planning_begins(case, mailing), mailing.planned_at + GRACE_S
     if _known_since(case, client) > begun or _left_before(case, client, ended):
         return False
     meanwhile = [each for each in case.traits[client.id] if each.since <= ended and each.until >= begun]
     return all(mailing.terms.selects(each.value) and not each.value.opted_out for each in meanwhile)
 
 
-def _planning_begins(case: Case, mailing: Mailing) -> float:
+def planning_begins(case: Case, mailing: Mailing) -> float:
     """Of the newest plan: not before it was asked for, by its start or by the last edit that changed the terms."""
     versions = case.terms[mailing.id]
     changes = [later.since for earlier, later in pairwise(versions) if earlier.value != later.value]

@@ -290,3 +290,9 @@ def test_every_repeat_has_its_reason_and_those_of_kills_their_bound() -> None:
 def test_an_edit_does_not_take_back_what_expired_for_a_client_that_has_opted_out_since() -> None:
     longer = replace(EXPIRED, mailings=[replace(MAILING, planned_at=T + 600)])
     assert broken(replace(longer, actions=[changed(550, "opted_out", opted_out=True)])) == []
+
+
+def test_a_client_that_moves_while_an_edit_is_planned_may_have_been_planned_by_either_zone() -> None:
+    hours = [replace(each, planned_at=T + 600) for each in with_hours("13:00", "14:30")]
+    evidence = replace(EXPIRED, mailings=hours, actions=[changed(595, timezone="Asia/Tokyo")])
+    assert broken(evidence) == []

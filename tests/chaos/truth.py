@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from chaos.audience import must_have_one
+from chaos.audience import must_have_one, planning_begins
 from chaos.case import Case
 from chaos.facts import FINAL, Attempt, Call, Mailing, Message, Terms, Violation
 from chaos.trails import Pair, Trail
-from chaos.versions import at
 from mailing.mailings.window import next_slot
 from mailing.zones import known_zone, zone_named
 
@@ -89,14 +88,17 @@ def expired_in_time(case: Case) -> Iterator[Violation]:
 
 
 def _expired_too_soon(case: Case, message: Message, mailing: Mailing) -> Iterator[Violation]:
-    """Judged when it expired or, where an edit came later, when that was planned: a plan takes back what had ended."""
+    """Judged when it expired or, where an edit came later, while that was planned: a plan takes back what had ended.
+    A client that moves afterwards takes back nothing.
+    """
     versions = case.traits.get(message.client_id)
     if mailing.planned_at is None or message.finished_at is None or versions is None:
         return
     if mailing.planned_at > message.finished_at and not _is_planned_again(case, message, mailing):
         return
     since = max(message.finished_at, mailing.planned_at)
-    zones = {traits.timezone for traits in at(since, versions)}
+    begun = max(message.finished_at, planning_begins(case, mailing)) if since > message.finished_at else since
+    zones = {each.value.timezone for each in versions if each.since <= since and each.until >= begun}
     if zones and all(_opens_again(mailing.terms, zone, since + case.evidence.retry_max_s) for zone in zones):
         left_s = mailing.terms.ends_at - since
         yield Violation(

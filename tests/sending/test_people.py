@@ -16,6 +16,7 @@ async def test_clients_and_mailing_change_at_random_moments_of_a_plan(
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(3600)  # some seconds a round
 async def test_clients_and_mailing_change_at_random_moments_of_two_hundred_plans(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
 ) -> None:
