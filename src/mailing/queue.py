@@ -261,6 +261,13 @@ async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, objec
         each.cancel()
 
 
+def _heed_cancellation() -> None:
+    """One in the middle of a statement may come out of it as its failure; the task is to end all the same."""
+    task = asyncio.current_task()
+    if task and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class _Connector(procrastinate.PsycopgConnector):
     """Says when it was answered; `given_up` is set when the worker ends, before it waits for its jobs."""
 
@@ -284,6 +291,7 @@ class _Connector(procrastinate.PsycopgConnector):
             while True:
                 with suppress(ConnectorException):
                     await super().listen_notify(on_notification, channels)
+                _heed_cancellation()
                 await asyncio.sleep(1)
         finally:
             self.given_up.set()
