@@ -19,6 +19,9 @@ EXPORT = "/mailing/api/clients/export"
 IMPORT = "/mailing/api/clients/import"
 AUTH = {"Authorization": f"Bearer {KEY}"}
 FILE = b"phone,timezone\n79161234567,UTC\n"
+END_CONNECTIONS = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'mailing-api'"""
 
 
 def places(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> Places:
@@ -156,8 +159,7 @@ async def test_an_export_outlives_a_database_that_ends_its_connections(address: 
     await add_clients(engine, 30_000)
     async with asking(address, EXPORT) as export:
         assert await export.status() == 200
-        ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'mailing-api'"
-        await run(engine, ended)
+        await run(engine, END_CONNECTIONS)
         answer = await export.rest()
         assert answer.count(b"Europe/Moscow") == 30_000
         assert answer.endswith(b"0\r\n\r\n")

@@ -359,6 +359,17 @@ async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises
             await asyncio.wait_for(worker, 60)
 
 
+async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngine, database_url: str) -> None:
+    """Its jobs would be taken for lost, and done by others too."""
+    stop = asyncio.Event()
+    worker = asyncio.create_task(Queue(database_url, concurrency=1).run(stop))
+    await soon(lambda: _listening(engine), 1)
+    await run(engine, "ALTER FUNCTION procrastinate_update_heartbeat_v1 RENAME TO gone")
+    await asyncio.wait_for(stop.wait(), 60)
+    with pytest.raises(RuntimeError, match="ended by itself"):
+        await worker
+
+
 async def test_a_worker_that_lost_its_notifications_alone_goes_on(
     engine: AsyncEngine, sessions: Sessions, database_url: str
 ) -> None:

@@ -16,19 +16,34 @@ from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job, Notification
 from procrastinate.worker import Worker
 
+from mailing.periodic import Ticks
+
 
 class FetchingWorker(Worker):
-    """`limits` says how many jobs of each queue run side by side. The rest is Procrastinate's, `options` too."""
+    """`limits` says how many jobs of each queue run side by side, `ticks` enqueue the periodic ones. The rest is
+    Procrastinate's, `options` too.
+    """
 
-    def __init__(self, app: procrastinate.App, limits: Mapping[str, int], **options: Any) -> None:  # noqa: ANN401 - Procrastinate's
+    def __init__(
+        self,
+        app: procrastinate.App,
+        limits: Mapping[str, int],
+        ticks: Ticks,
+        **options: Any,  # noqa: ANN401 - Procrastinate's
+    ) -> None:
         super().__init__(app, queues=list(limits), **options)
         self._limits = limits
+        self._ticks = ticks
         self._busy: Counter[str] = Counter()
         self._promising: set[str] = set()  # queues that may hold a job
         self._polled_at = float("-inf")
 
     async def run(self) -> None:
         await super().run()  # type: ignore[no-untyped-call] # Procrastinate's
+
+    async def _periodic_deferrer(self) -> None:
+        """One of the tasks whose failure ends the worker; where one of them ends without, the others go unwatched."""
+        await self._ticks.run()
 
     async def _fetch_and_process_jobs(self) -> None:
         """Until no queue holds a job that its limit lets in. Called again at each event, and to poll."""

@@ -7,8 +7,7 @@ of several workers enqueues a tick is decided by `procrastinate_periodic_defers`
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import Any, Final
 
 from procrastinate import BaseConnector
@@ -38,33 +37,28 @@ class Ticks:
     def __init__(self, connector: BaseConnector) -> None:
         self._connector = connector
         self._tasks: list[Periodic] = []
+        self._last: dict[str, int] = {}  # by the task's name
 
     def add(self, task: Task[Any, Any, Any], cron: str) -> None:
         self._tasks.append(PeriodicTask(task=task, cron=cron, periodic_id="", configure_kwargs={}))
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """They end by themselves: a cancellation in the middle of a statement may come out of it as its failure."""
-        over = asyncio.Event()
-        ticking = [asyncio.create_task(self._keep(each, over)) for each in self._tasks]
-        try:
-            yield
-        finally:
-            over.set()
-            await asyncio.gather(*ticking, return_exceptions=True)
-
-    async def _keep(self, periodic: Periodic, over: asyncio.Event) -> None:
-        last = 0
-        while not over.is_set():
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
             wait_s: float = AGAIN_S
             with suppress(ConnectorException, TimeoutError):
-                now: float = (await self._connector.execute_query_one_async(_NOW))["now"]
-                due = int(periodic.croniter.get_prev(float, start_time=now + 0.001))
-                if due != last and now - due < TOO_LATE_S:
-                    await self._defer(periodic.task, due)
-                last, wait_s = due, periodic.croniter.get_next(float, start_time=now) - now
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), min(wait_s, LONGEST_S))
+                wait_s = await self._tick()
+            await asyncio.sleep(min(wait_s, LONGEST_S))
+
+    async def _tick(self) -> float:
+        """Enqueues what is due; returns the seconds until something is."""
+        now: float = (await self._connector.execute_query_one_async(_NOW))["now"]
+        for each in self._tasks:
+            due = int(each.croniter.get_prev(float, start_time=now + 0.001))
+            if due != self._last.get(each.task.name) and now - due < TOO_LATE_S:
+                await self._defer(each.task, due)
+            self._last[each.task.name] = due
+        return min((each.croniter.get_next(float, start_time=now) - now for each in self._tasks), default=LONGEST_S)
 
     async def _defer(self, task: Task[Any, Any, Any], due: int) -> None:
         await self._connector.execute_query_all_async(

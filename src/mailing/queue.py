@@ -197,26 +197,27 @@ class Queue:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Works until `stop` and waits for jobs under way. Sets `stop`, and raises, when the database stays away."""
-        async with self._app.open_async(), self._ticks.running():
-            worker = asyncio.create_task(
-                FetchingWorker(
-                    self._app,
-                    self._limits,
-                    fetch_job_polling_interval=1.0,  # how late a job scheduled for later may start
-                    delete_jobs=DeleteJobCondition.ALWAYS,
-                    install_signal_handlers=False,
-                    shutdown_graceful_timeout=30,
-                    stalled_worker_timeout=86_400,  # one that only froze is still known when it thaws
-                ).run()
+        async with self._app.open_async():
+            worker = FetchingWorker(
+                self._app,
+                self._limits,
+                self._ticks,
+                fetch_job_polling_interval=1.0,  # how late a job scheduled for later may start
+                delete_jobs=DeleteJobCondition.ALWAYS,
+                install_signal_handlers=False,
+                shutdown_graceful_timeout=30,
+                stalled_worker_timeout=86_400,  # one that only froze is still known when it thaws
             )
-            await _first_of(worker, stop.wait(), self._connector.given_up.wait())
+            working = asyncio.create_task(worker.run())
+            await _first_of(working, stop.wait(), self._connector.given_up.wait())
             if not stop.is_set():
                 stop.set()
-                await worker
+                await working
                 raise RuntimeError("the queue's worker ended by itself; its log says why")
-            worker.cancel()
+            # not cancelled: that may be lost in the middle of a statement, and it would work on for ever
+            worker.stop()  # type: ignore[no-untyped-call] # Procrastinate's
             crashpoints.reached("stop.draining")
-            await asyncio.gather(worker, return_exceptions=True)
+            await asyncio.gather(working, return_exceptions=True)
 
     async def bury_stalled(self) -> int:
         """Jobs whose worker is gone are taken off the table: the sweep wakes whatever still has to be done."""
@@ -261,13 +262,6 @@ async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, objec
         each.cancel()
 
 
-def _heed_cancellation() -> None:
-    """One in the middle of a statement may come out of it as its failure; the task is to end all the same."""
-    task = asyncio.current_task()
-    if task and task.cancelling():
-        raise asyncio.CancelledError
-
-
 class _Connector(procrastinate.PsycopgConnector):
     """Says when it was answered; `given_up` is set when the worker ends, before it waits for its jobs."""
 
@@ -291,7 +285,6 @@ class _Connector(procrastinate.PsycopgConnector):
             while True:
                 with suppress(ConnectorException):
                     await super().listen_notify(on_notification, channels)
-                _heed_cancellation()
                 await asyncio.sleep(1)
         finally:
             self.given_up.set()
