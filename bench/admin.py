@@ -23,7 +23,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 
 CLIENTS = 1_000_000
 ROUNDS = 30

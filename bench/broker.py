@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from bench.children import end, until
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 
 
 @dataclass(frozen=True)

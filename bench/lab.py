@@ -129,6 +129,6 @@ def _migrate(here: Lab) -> None:
 
 
 def _embedded_tools() -> Path:
-    from mailing.embedded.cluster import _binaries  # noqa: PLC0415 - where the system has none
+    from mailing.process.embedded_postgres.cluster import _binaries  # noqa: PLC0415 - where the system has none
 
     return _binaries()

@@ -18,7 +18,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 from proxy import Proxy
 
 CLIENTS = 200_000

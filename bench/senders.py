@@ -17,7 +17,8 @@ from bench.children import Child, end, until
 from bench.cost import Meter, memory_mb
 from bench.lab import OURS, Lab, mailing
 from bench.measure import Sample
-from mailing import db, queue
+from mailing.database.engine import create_engine, sessions, transaction
+from mailing.job_queue.enqueue import defer
 
 CONNECTIONS = 64
 PEERS = Path(__file__).parent / "peers"
@@ -205,8 +206,8 @@ def _peers_recorded(lab: Lab) -> int:
 
 
 async def _resume(url: str) -> None:
-    engine = db.create_engine(url, application="bench", pool_size=1)
-    async with db.transaction(db.sessions(engine)) as session:
+    engine = create_engine(url, application="bench", pool_size=1)
+    async with transaction(sessions(engine)) as session:
         await session.execute(text("UPDATE mailing SET status = 'running'"))
-        await queue.defer(session, "send_mailing", mailing_id=1, lane=0)
+        await defer(session, "send_mailing", mailing_id=1, lane=0)
     await engine.dispose()

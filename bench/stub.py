@@ -13,7 +13,7 @@ from typing import Self
 
 from bench.children import end, program, until
 from bench.errors import BenchError
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 
 ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")  # Debian's libnginx-mod-http-echo: nginx can't wait
 DELAY_S = 0.05

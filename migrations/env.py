@@ -1,4 +1,4 @@
-"""Runs every pending migration in one transaction, over the connection `mailing.db.migrate` hands in."""
+"""Run every pending migration in one transaction, over the connection of `mailing.database.migrations.migrate`."""
 
 from alembic import context
 

@@ -3,7 +3,7 @@
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import User, open_session, user_of
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 
 PASSWORD = "correct horse battery"
 

@@ -18,8 +18,10 @@ from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
 from mailing.app import create_app, furnished, unfurnished
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, create_engine
+from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from processes import until
 from roles import grant, url_as
@@ -90,8 +92,8 @@ async def _make_template(url: str) -> None:
     await admin.execute("DROP DATABASE IF EXISTS mailing_template WITH (FORCE)")
     await admin.execute("CREATE DATABASE mailing_template")
     await admin.close()
-    engine = db.create_engine(_named(url, "mailing_template"), application="tests", pool_size=1)
-    await db.migrate(engine)
+    engine = create_engine(_named(url, "mailing_template"), application="tests", pool_size=1)
+    await migrate(engine)
     await engine.dispose()
     await grant(_named(url, "mailing_template"))
 
@@ -118,7 +120,7 @@ async def database_url() -> AsyncIterator[str]:
 @pytest.fixture
 async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
     """Its transactions may stand still, as a test needs it."""
-    engine = db.create_engine(database_url, application="tests", pool_size=5)
+    engine = create_engine(database_url, application="tests", pool_size=5)
     event.listen(engine.sync_engine, "connect", _stay)
     yield engine
     await engine.dispose()
@@ -129,8 +131,8 @@ def _stay(connection: AdaptedConnection, _record: object) -> None:
 
 
 @pytest.fixture
-def sessions(engine: AsyncEngine) -> db.Sessions:
-    return db.sessions(engine)
+def sessions(engine: AsyncEngine) -> Sessions:
+    return engine_.sessions(engine)
 
 
 @pytest.fixture(scope="session", autouse=True)

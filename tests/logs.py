@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from mailing import log
+from mailing.observability import log
 from mailing.settings import Settings, secrets_of
 
 Lines = Callable[..., list[dict[str, Any]]]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 
 PATIENCE_S = 60.0
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108 - Linux's own; a container's has 64 MB as a rule
 TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_connections=200", "shared_buffers=128MB")
@@ -121,7 +121,7 @@ def _initdb(place: Path | None) -> Cluster | None:
 
 def _embedded(place: Path | None) -> Cluster:
     """With the binaries of the embedded one."""
-    from mailing.embedded.cluster import Cluster as EmbeddedCluster  # noqa: PLC0415 - the last resort
+    from mailing.process.embedded_postgres.cluster import Cluster as EmbeddedCluster  # noqa: PLC0415 - the last resort
 
     home = Path(tempfile.mkdtemp(prefix="mailing-tests-", dir=place))
     home.chmod(0o711)

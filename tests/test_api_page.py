@@ -9,14 +9,14 @@ import msgspec
 import pytest
 
 from documents import ROOT, blocks
-from mailing import idempotency
 from mailing.app import create_app
-from mailing.events.reading import Happened
+from mailing.events.history import Happened
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
 from mailing.messages.states import Status
-from mailing.messages.waiting import Reason
 from mailing.settings import Settings
+from mailing.statistics.backlog import Reason
+from mailing.web import idempotency
 
 PAGE = ROOT / "docs" / "api.md"
 TEXT = PAGE.read_text(encoding="utf-8")

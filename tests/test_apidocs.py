@@ -10,11 +10,11 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from mailing import __version__
-from mailing.access.keys import require_key
-from mailing.apidocs import CSP, DESCRIPTION
+from mailing.access.api_keys import require_key
 from mailing.app import create_app
 from mailing.settings import Settings
-from mailing.web import Body, documented
+from mailing.web.openapi import CSP, DESCRIPTION
+from mailing.web.parameters import Body, documented
 from openapi import faults, operations
 
 

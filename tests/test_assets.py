@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from mailing.app import create_app
-from mailing.assets import STATIC
 from mailing.settings import Settings
+from mailing.web.static_files import STATIC
 
 VENDOR = STATIC / "vendor"
 MANIFEST: dict[str, Any] = tomllib.loads((VENDOR / "MANIFEST.toml").read_text())

@@ -13,10 +13,10 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
-from mailing.cli import cli
+from mailing.cli.main import cli
+from mailing.cli.runtime import require_schema
+from mailing.database.migrations import migrate
 from mailing.errors import Conflict, Invalid
-from mailing.running import require_schema
 from mailing.settings import Settings
 from rows import run, value
 
@@ -198,10 +198,10 @@ def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_p
 
 
 async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, engine: AsyncEngine) -> None:
-    await db.migrate(engine, "base")
+    await migrate(engine, "base")
     settings = Settings(database_url=database_url)
     waiting = asyncio.create_task(require_schema(settings, wait_s=30))
     await asyncio.sleep(0.7)
     assert not waiting.done()
-    await db.migrate(engine)
+    await migrate(engine)
     await waiting

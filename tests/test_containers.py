@@ -12,8 +12,8 @@ import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
 from mailing import __version__, settings
-from mailing.cli import cli
-from mailing.clients.upload.keeping import SIZE_LIMIT
+from mailing.cli.main import cli
+from mailing.clients.upload.actions import SIZE_LIMIT
 from mailing.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[1]

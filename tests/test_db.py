@@ -5,13 +5,15 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
+from mailing.database.engine import create_engine
+from mailing.database.errors import transient
+from mailing.database.migrations import is_current, migrate
 from mailing.errors import MailingError
 
 
 async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine, database_url: str) -> None:
-    assert await db.is_current(engine)
-    await db.migrate(engine, "base")
+    assert await is_current(engine)
+    await migrate(engine, "base")
     connection = await asyncpg.connect(database_url)
     left = await connection.fetch("""
         SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
@@ -19,9 +21,9 @@ async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine, database
         UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype IN ('e', 'd')""")
     await connection.close()
     assert left == []
-    assert not await db.is_current(engine)
-    await db.migrate(engine)
-    assert await db.is_current(engine)
+    assert not await is_current(engine)
+    await migrate(engine)
+    assert await is_current(engine)
 
 
 async def test_a_database_in_another_encoding_is_refused_with_the_remedy(database_url: str) -> None:
@@ -29,9 +31,9 @@ async def test_a_database_in_another_encoding_is_refused_with_the_remedy(databas
     name = f"ascii_{uuid.uuid4().hex}"
     admin = await asyncpg.connect(database_url)
     await admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
-    engine = db.create_engine(database_url.rsplit("/", 1)[0] + f"/{name}", application="tests", pool_size=1)
+    engine = create_engine(database_url.rsplit("/", 1)[0] + f"/{name}", application="tests", pool_size=1)
     with pytest.raises(MailingError, match="encoding is SQL_ASCII; make one with"):
-        await db.migrate(engine)
+        await migrate(engine)
     await engine.dispose()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
@@ -55,7 +57,7 @@ async def test_only_what_may_work_a_moment_later_is_tried_again(
     try:
         async with engine.connect() as connection:
             await connection.exec_driver_sql(statement)
-    except db.transient():
+    except transient():
         caught = True
     except DBAPIError:
         pass

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
-from mailing.doctor import Finding, examine, line
+from mailing.cli.doctor import Finding, examine, line
+from mailing.database.migrations import migrate
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings, environment
 from rows import run, value
@@ -70,7 +70,7 @@ async def test_what_does_not_answer_is_named_with_a_remedy(tmp_path: Path) -> No
 
 
 async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, engine: AsyncEngine) -> None:
-    await db.migrate(engine, "base")
+    await migrate(engine, "base")
     findings = await found(tmp_path, database_url=database_url)
     assert findings["schema"].verdict == "wrong"
     assert "mailing migrate" in findings["schema"].remedy

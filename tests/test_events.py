@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
-from mailing.events.reading import STORIES, Place, Whose, page_values, story
+from mailing.database.engine import Sessions, transaction
+from mailing.events.history import STORIES, Place, Whose, page_values, story
 from mailing.messages.states import Status
 from mailings.asking import Json, told
 from rows import add_client, add_mailing, add_messages, run

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mailing.forwarded import Forwarded
+from mailing.web.forwarded import Forwarded
 
 PROXY = ("10.0.0.9", 4000)
 

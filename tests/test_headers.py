@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from mailing.app import create_app
-from mailing.headers import ALWAYS, POLICY
 from mailing.settings import Settings
+from mailing.web.security_headers import ALWAYS, POLICY
 
 ANSWERS = {
     "/health/live": 200,

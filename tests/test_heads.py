@@ -7,8 +7,8 @@ from litestar._kwargs.extractors import create_query_default_dict
 from litestar._parsers import parse_cookie_string, parse_query_string
 
 from conftest import running_app
-from mailing.heads import own_cookies
 from mailing.settings import Settings
+from mailing.web.header_limits import own_cookies
 
 
 def client_of(app: Litestar) -> httpx.AsyncClient:

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
 from mailing.app import create_app
+from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from rows import run
 
@@ -94,13 +94,13 @@ async def test_it_is_ready_when_the_database_answers_and_the_schema_is_current(d
 async def test_it_is_not_ready_on_another_schema_and_says_how_to_mend_it(
     database_url: str, engine: AsyncEngine
 ) -> None:
-    await db.migrate(engine, "base")
+    await migrate(engine, "base")
     async with client(database_url) as http:
         answer = await http.get("/ready")
         assert failed(answer) == "schema"
         assert "mailing migrate" in answer.json()["remedy"]
         assert answer.headers["cache-control"] == "no-store"
-        await db.migrate(engine)
+        await migrate(engine)
         assert (await http.get("/ready")).status_code == 200
 
 

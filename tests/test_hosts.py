@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from conftest import running_api
 from mailing.gateway.sandbox import Behaviour, running
-from mailing.hosts import hosts_of, is_served
 from mailing.settings import Settings
+from mailing.web.allowed_hosts import hosts_of, is_served
 
 TOLD = Settings(public_url="https://Mailing.example.org/sms", allowed_hosts="api, [2001:db8::7] ,other.example.org")
 KNOWN = hosts_of(TOLD)

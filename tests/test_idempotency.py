@@ -14,13 +14,13 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing import idempotency
-from mailing.access import keys
+from mailing.access import api_keys
 from mailing.app import admit, create_app
-from mailing.db import Sessions, transaction
-from mailing.sending.next_step import Policy
+from mailing.database.engine import Sessions, transaction
+from mailing.sending.retry_policy import Policy
 from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
+from mailing.web import idempotency
 from proxy import proxy
 from rows import add_client, add_mailing, run, value
 
@@ -195,7 +195,7 @@ async def test_keys_of_one_caller_never_meet_those_of_another(
     api: Api, engine: AsyncEngine, sessions: Sessions
 ) -> None:
     async with transaction(sessions) as session:
-        others = [await keys.create(session, "shop", by="tests") for _ in range(2)]
+        others = [await api_keys.create(session, "shop", by="tests") for _ in range(2)]
     for key in others:
         answer = await api.post("/mailings/", json=MAILING, headers=KEY | {"Authorization": f"Bearer {key}"})
         assert (answer.status_code, REPLAYED in answer.headers) == (201, False)

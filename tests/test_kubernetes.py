@@ -15,8 +15,8 @@ from mailing import __version__, settings
 from mailing.admin.clients.uploading import BODY_LIMIT
 from mailing.app import CONNECTIONS as API_CONNECTIONS
 from mailing.app import create_app
-from mailing.cli import cli
-from mailing.clients.upload.keeping import SIZE_LIMIT
+from mailing.cli.main import cli
+from mailing.clients.upload.actions import SIZE_LIMIT
 from mailing.errors import ConfigurationError
 from mailing.settings import PREFIX, Settings
 
@@ -170,7 +170,7 @@ def test_probes_ask_what_answers() -> None:
     assert {probe["path"] for probe in probes.values()} <= routes
     assert {probe["port"] for probe in probes.values()} == {"http"}
     assert container("api")["ports"] == [{"name": "http", "containerPort": Settings().port}]
-    assert container("worker")["livenessProbe"]["exec"]["command"] == ["python", "-m", "mailing.pulse"]
+    assert container("worker")["livenessProbe"]["exec"]["command"] == ["python", "-m", "mailing.process.heartbeat"]
 
 
 @pytest.mark.parametrize("name", ["api", "worker"])

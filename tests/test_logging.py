@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from logs import Lines, logged
 from mailing.app import create_app
-from mailing.log import configure, get
-from mailing.masking import Masking
+from mailing.observability.log import configure, get
+from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
 from rows import add_mailing, value
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 
 CATCHER = Path(__file__).parents[1] / "deploy" / "mail" / "catcher.py"
 

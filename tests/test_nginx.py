@@ -17,9 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from conftest import KEY
 from documents import ROOT
 from mailing.app import create_app
-from mailing.serving import Server, configured
+from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from mailing.site import free_port
+from mailing.web.server import Server, configured
 from processes import until
 from rows import run
 

@@ -13,9 +13,12 @@ from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing import app, connections, db
-from mailing.access import keys
-from mailing.db import READERS, Reads, Sessions, transaction
+from mailing import app
+from mailing.access import api_keys
+from mailing.database import connections
+from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.database.errors import TROUBLE
+from mailing.database.read_pool import READERS, Reads
 from mailing.settings import Settings
 from proxy import proxy
 from rows import add_mailing, value
@@ -57,7 +60,7 @@ async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
     settings: Settings, sessions: Sessions
 ) -> None:
     async with transaction(sessions) as session:
-        key = await keys.create(session, "shop", by="tests")
+        key = await api_keys.create(session, "shop", by="tests")
 
     async def read(count: int) -> set[int]:
         """The key and a page, by as many at once."""
@@ -107,7 +110,7 @@ async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: Reads) ->
 
 
 async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_any_other(database_url: str) -> None:
-    engine = db.create_engine(database_url, application="tests", pool_size=1)
+    engine = create_engine(database_url, application="tests", pool_size=1)
 
     async def die(driver: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         with suppress(asyncpg.PostgresError):
@@ -118,7 +121,7 @@ async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_an
         connection.run_async(die)
 
     for _ in range(2):
-        with pytest.raises(db.TROUBLE):
+        with pytest.raises(TROUBLE):
             await value(engine, "SELECT 1")
     await engine.dispose()
 

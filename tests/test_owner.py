@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from conftest import URL
-from mailing import db
-from mailing.cli import cli
+from mailing.cli.main import cli
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
 from roles import ROLES
 
 PHONE = "79161234567"
@@ -67,8 +68,8 @@ def test_the_owner_of_the_schema_needs_no_more_than_to_own_it(owner: Owner, tmp_
 
 
 async def test_the_owner_grants_what_roles_sql_says_again_after_each_migration(owner: Owner) -> None:
-    engine = db.create_engine(owner.url, application="tests", pool_size=1)
-    await db.migrate(engine)
+    engine = create_engine(owner.url, application="tests", pool_size=1)
+    await migrate(engine)
     await engine.dispose()
     connection = await asyncpg.connect(owner.url)
     await connection.execute(ROLES.read_text("utf-8"))

@@ -16,7 +16,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingPatch
-from mailing.parsing import check, parse, present
+from mailing.web.validation import check, parse, present
 
 VALID: dict[str, Any] = {
     "text": "Autumn sale",

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from hostile import HOSTILE, change, make_hostile
-from mailing import db
-from mailing.db import transaction
-from mailing.queue import Queue, defer
+from mailing.database.engine import create_engine, sessions, transaction
+from mailing.database.migrations import is_current, migrate
+from mailing.job_queue.enqueue import defer
+from mailing.job_queue.worker import Queue
 from roles import url_as
 from rows import run, value
 
@@ -31,7 +32,7 @@ Driver = Callable[[str], AbstractAsyncContextManager[Asked]]
 
 @asynccontextmanager
 async def by_asyncpg(url: str) -> AsyncIterator[Asked]:
-    engine = db.create_engine(url, application="tests", pool_size=1, limit_s=20)
+    engine = create_engine(url, application="tests", pool_size=1, limit_s=20)
 
     async def asked(statement: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in await run(engine, statement)]
@@ -87,7 +88,7 @@ async def test_settings_changed_on_a_running_server_do_not_reach_connections_tha
 
 
 async def test_a_queue_works_under_hostile_settings(hostile_url: str) -> None:
-    engine = db.create_engine(hostile_url, application="tests", pool_size=2)
+    engine = create_engine(hostile_url, application="tests", pool_size=2)
     done, ticked = asyncio.Event(), asyncio.Event()
 
     async def handler(mailing_id: int) -> None:
@@ -102,7 +103,7 @@ async def test_a_queue_works_under_hostile_settings(hostile_url: str) -> None:
     queue.periodic("tick", tick, cron="* * * * * */1")
     stop = asyncio.Event()
     worker = asyncio.create_task(queue.run(stop))
-    async with transaction(db.sessions(engine)) as session:
+    async with transaction(sessions(engine)) as session:
         await defer(session, "plan", mailing_id=1)
     async with asyncio.timeout(30):
         await done.wait()
@@ -131,7 +132,7 @@ async def test_tables_in_a_schema_of_their_own_are_found_whatever_the_path(
     await engine.dispose()
     async with by_asyncpg(database_url) as asked:
         assert await asked("SELECT current_setting('search_path')") == [("campaigns",)]
-    assert await db.is_current(engine)
+    assert await is_current(engine)
 
 
 async def test_of_two_installations_in_one_database_the_roles_own_path_decides(
@@ -149,9 +150,9 @@ async def test_of_two_installations_in_one_database_the_roles_own_path_decides(
 async def test_an_empty_database_is_installed_in_public_whatever_the_path(
     database_url: str, engine: AsyncEngine
 ) -> None:
-    await db.migrate(engine, "base")
+    await migrate(engine, "base")
     await run(engine, "CREATE SCHEMA elsewhere")
     await change(database_url, {"search_path": "elsewhere"})
     await engine.dispose()
-    await db.migrate(engine)
+    await migrate(engine)
     assert await value(engine, "SELECT to_regclass('public.mailing') IS NOT NULL")

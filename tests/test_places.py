@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import KEY, running_app
 from mailing.errors import TooMany
-from mailing.places import Places
 from mailing.settings import Settings
+from mailing.web.concurrency_limits import Places
 from rows import run
 
 EXPORT = "/mailing/api/clients/export"
@@ -144,8 +144,8 @@ async def test_whoever_leaves_an_export_gives_the_place_back(address: str, engin
 async def test_a_reader_who_is_too_slow_loses_the_place_and_sees_that_the_answer_is_no_whole_one(
     address: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailing.places.READER_GRACE_S", 0.2)
-    monkeypatch.setattr("mailing.places.READER_RATE", 10**9)
+    monkeypatch.setattr("mailing.web.concurrency_limits.READER_GRACE_S", 0.2)
+    monkeypatch.setattr("mailing.web.concurrency_limits.READER_RATE", 10**9)
     await add_clients(engine, 30_000)
     async with asking(address, EXPORT) as first, asking(address, EXPORT) as second, httpx.AsyncClient() as http:
         assert (await first.status(), await second.status()) == (200, 200)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mailing import pulse
+from mailing.process import heartbeat
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +23,9 @@ def asked(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [["mailing.pulse"], ["mailing", "worker", "--check"]])
+@pytest.mark.parametrize("command", [["mailing.process.heartbeat"], ["mailing", "worker", "--check"]])
 def test_a_beating_worker_is_alive_and_none_is_not(command: list[str]) -> None:
-    with pulse.beating() as beat:
+    with heartbeat.beating() as beat:
         beat()
         assert asked(*command).returncode == 0
     gone = asked(*command)
@@ -34,36 +34,37 @@ def test_a_beating_worker_is_alive_and_none_is_not(command: list[str]) -> None:
 
 
 def test_a_silent_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pulse.beating():
-        monkeypatch.setattr(pulse, "SILENT_S", -1.0)
-        assert "no progress" in str(pulse.check())
+    with heartbeat.beating():
+        monkeypatch.setattr(heartbeat, "SILENT_S", -1.0)
+        assert "no progress" in str(heartbeat.check())
 
 
 def test_a_killed_workers_file_counts_for_nobody(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     (tmp_path / f"mailing-worker-{ended.pid}.pulse").write_text("0.0")
-    assert "no worker runs here" in str(pulse.check())
-    with pulse.beating():
-        assert pulse.check() is None
+    assert "no worker runs here" in str(heartbeat.check())
+    with heartbeat.beating():
+        assert heartbeat.check() is None
 
 
 def test_what_the_last_worker_of_this_number_left_is_replaced(tmp_path: Path) -> None:
     left = tmp_path / f"mailing-worker-{os.getpid()}.pulse"
     left.symlink_to(tmp_path / "somebody's file")
-    with pulse.beating():
-        assert pulse.check() is None
+    with heartbeat.beating():
+        assert heartbeat.check() is None
     assert not (tmp_path / "somebody's file").exists()
 
 
 def test_a_worker_without_a_place_for_it_works_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pulse.beating() as beat:
+    with heartbeat.beating() as beat:
         beat()
 
 
 def test_asking_loads_nothing_else_of_the_product() -> None:
-    source = (
-        "import sys, mailing.pulse; sys.exit(len([n for n in sys.modules if n.startswith(('mailing.', 'sql'))]) - 1)"
-    )
+    source = """if True:
+        import sys, mailing.process.heartbeat
+        loaded = {name for name in sys.modules if name.startswith(("mailing.", "sql"))}
+        sys.exit(loaded != {"mailing.process", "mailing.process.heartbeat"})"""
     assert subprocess.run([sys.executable, "-c", source], check=False, timeout=60).returncode == 0  # noqa: S603 - our own program

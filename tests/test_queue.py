@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
-from mailing.queue import Queue, defer
+from mailing.database.engine import Sessions, transaction
+from mailing.job_queue.enqueue import defer
+from mailing.job_queue.worker import Queue
 from mailing.settings import Settings
 from proxy import proxy
 from rows import run

@@ -10,8 +10,8 @@ import click
 import psycopg
 import pytest
 
-from mailing import cli
-from mailing.site import free_port
+from mailing.cli import main
+from mailing.process.local_stack import free_port
 
 Words = tuple[str, ...]
 
@@ -20,7 +20,7 @@ APART = {("migrate",), ("doctor",)}
 GIVEN = {"file": "given", "phone": "79161234567", "key_id": "1"}
 
 
-def commands(group: click.Group = cli.cli, before: Words = ()) -> Iterator[Words]:
+def commands(group: click.Group = main.cli, before: Words = ()) -> Iterator[Words]:
     """Each command there is: a new one is tried by itself."""
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
@@ -30,7 +30,7 @@ def commands(group: click.Group = cli.cli, before: Words = ()) -> Iterator[Words
 
 
 def arguments_of(words: Words) -> list[str]:
-    command: click.Command = cli.cli
+    command: click.Command = main.cli
     for word in words:
         assert isinstance(command, click.Group)
         command = command.commands[word]
@@ -56,7 +56,7 @@ def call(
         monkeypatch.setattr(sys, "argv", ["mailing", *words, *arguments_of(words)])
         monkeypatch.setattr(sys, "stdin", io.StringIO("correct horse battery\n"))
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main.main()
         return ended.value.code, *capsys.readouterr()
 
     return called

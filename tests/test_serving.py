@@ -11,9 +11,9 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from conftest import KEY
 from mailing.app import create_app
-from mailing.protocol import AHEAD, HEAD_BYTES, HEAD_FIELDS, PARTS, URL_BYTES, BoundedProtocol
-from mailing.serving import PunctualBodies, Server, configured
 from mailing.settings import Settings
+from mailing.web.http_protocol import AHEAD, HEAD_BYTES, HEAD_FIELDS, PARTS, URL_BYTES, BoundedProtocol
+from mailing.web.server import PunctualBodies, Server, configured
 from processes import until
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from mailing import supervisor
-from mailing.supervisor import Child, Signals, delay_before_restart, supervise
+from mailing.process import supervisor
+from mailing.process.supervisor import Child, Signals, delay_before_restart, supervise
 from processes import is_running, until
 
 # each child first writes its pid into the file named by its first argument
 BORN = "import os, signal, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
 SLEEPER = BORN + "time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
-SUPERVISED = "from mailing.supervisor import end_with_parent; end_with_parent(grace_s=0.3); "
+SUPERVISED = "from mailing.process.supervisor import end_with_parent; end_with_parent(grace_s=0.3); "
 SUPERVISOR = """
 import asyncio, os, sys
-from mailing.supervisor import Child, Signals, supervise
+from mailing.process.supervisor import Child, Signals, supervise
 
 async def main():
     signals = Signals()

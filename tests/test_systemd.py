@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from mailing.cli import cli
+from mailing.cli.main import cli
 from mailing.settings import PREFIX, Settings, load
 
 ROOT = Path(__file__).parents[1]

@@ -4,14 +4,13 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
-from mailing.db import Sessions
-from mailing.tallies import Tallies, totals
+from mailing.database.engine import Sessions, transaction
+from mailing.observability.counters import Tallies, totals
 from rows import run
 
 
 async def counted(sessions: Sessions) -> dict[tuple[str, str], float]:
-    async with db.transaction(sessions) as session:
+    async with transaction(sessions) as session:
         return await totals(session)
 
 

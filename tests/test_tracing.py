@@ -15,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from collector import Collector, collecting
 from conftest import KEY
 from logs import logged
-from mailing import tracing
-from mailing.cli import cli
-from mailing.db import Sessions, transaction
+from mailing.cli.main import cli
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import ConfigurationError
-from mailing.queue import Queue, defer
+from mailing.job_queue.enqueue import defer
+from mailing.job_queue.worker import Queue
+from mailing.observability import tracing
+from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from mailing.site import free_port
 from rows import add_mailing, run, value
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -205,7 +206,7 @@ def test_nothing_of_opentelemetry_is_imported_where_nobody_wants_traces() -> Non
         endpoint | {"OTEL_TRACES_EXPORTER": "none"},
     ]
     source = (
-        "import sys, mailing.app, mailing.worker, mailing.tracing as tracing;"
+        "import sys, mailing.app, mailing.worker, mailing.observability.tracing as tracing;"
         f"[tracing.start('tests', environ) for environ in {unwanted}];"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
@@ -226,7 +227,7 @@ def test_an_endpoint_without_the_packages_is_refused_with_the_name_of_the_extra(
     command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry", None)  # as if it were not installed
-    monkeypatch.delitem(sys.modules, "mailing.tracing.otel", raising=False)
+    monkeypatch.delitem(sys.modules, "mailing.observability.tracing.otel", raising=False)
     monkeypatch.chdir(tmp_path)
     settings = {
         "MAILING_TEST_DATABASE_URL": None,

@@ -6,9 +6,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import queue
-from mailing.db import Sessions, transaction
-from mailing.waking import Wake, defer_all, ready
+from mailing.database.engine import Sessions, transaction
+from mailing.job_queue.bulk import Wake, defer_all, ready
+from mailing.job_queue.enqueue import defer
 from rows import run
 
 WAKES = [Wake("plan_mailing", {"mailing_id": number}) for number in range(1, 501)]
@@ -37,7 +37,7 @@ async def test_hundreds_of_jobs_are_enqueued_by_one_statement(engine: AsyncEngin
 
 async def test_jobs_that_are_enqueued_already_are_left_out(engine: AsyncEngine, sessions: Sessions) -> None:
     async with transaction(sessions) as session:
-        await queue.defer(session, "plan_mailing", mailing_id=3)
+        await defer(session, "plan_mailing", mailing_id=3)
     await enqueue(sessions, WAKES[:5])
     await enqueue(sessions, WAKES[:6])
     assert (await run(engine, "SELECT count(*) FROM procrastinate_jobs"))[0][0] == 6
@@ -45,7 +45,7 @@ async def test_jobs_that_are_enqueued_already_are_left_out(engine: AsyncEngine, 
 
 async def test_a_twin_of_the_same_moment_keeps_none_of_the_others_away(engine: AsyncEngine, sessions: Sessions) -> None:
     async with transaction(sessions) as session:
-        await queue.defer(session, "plan_mailing", mailing_id=3)
+        await defer(session, "plan_mailing", mailing_id=3)
         many = asyncio.create_task(enqueue(sessions, WAKES))
         while not (await run(engine, WAITING))[0][0]:  # noqa: ASYNC110 - nobody would set an event
             await asyncio.sleep(0.02)

@@ -16,7 +16,7 @@ PATIENCE_S = 60
 WATCHED = """
 import asyncio, logging, sys, time
 from mailing import log, watchdog
-from mailing.watchdog import DATABASE, QUEUE, Limits, Watchdog
+from mailing.process.watchdog import DATABASE, QUEUE, Limits, Watchdog
 
 log.configure(level="info", style="json")
 watchdog.TICK_S = 0.1

@@ -21,14 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from conftest import running_api
 from mailing.app import POOL_SIZE, LowerCaseClients, create_app
 from mailing.settings import Settings
-from mailing.web import (
-    EXCEPTION_HANDLERS,
-    MAX_ID,
-    Cursor,
-    decode_cursor,
-    encode_cursor,
-    known_parameters_only,
-)
+from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
+from mailing.web.parameters import MAX_ID, known_parameters_only
+from mailing.web.problems import EXCEPTION_HANDLERS
 from proxy import proxy
 from rows import add_mailing, run, value
 

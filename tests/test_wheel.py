@@ -60,7 +60,7 @@ def test_the_wheel_names_its_version_its_licence_and_its_command(wheel: Path) ->
         assert f"{home}/licenses/LICENSE" in archive.namelist()
     assert (about["Name"], about["Version"], about["License-Expression"]) == ("mailing", __version__, "Apache-2.0")
     assert about.get_all("Provides-Extra") == ["embedded", "otel"]
-    assert "mailing = mailing.cli:main" in commands
+    assert "mailing = mailing.cli.main:main" in commands
 
 
 @pytest.mark.heavy

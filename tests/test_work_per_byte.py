@@ -24,22 +24,22 @@ from mailing.access.oidc import Metadata
 from mailing.access.roles import Role
 from mailing.admin.clients.form import LONGEST, asked
 from mailing.admin.language import preferred
-from mailing.admin.signin.agents import described
+from mailing.admin.signin.user_agents import described
 from mailing.admin.viewer import Viewer, local
 from mailing.clients import timezone
+from mailing.clients.csv_reader import Reading
 from mailing.clients.phone import is_operator_code, is_phone
-from mailing.clients.rows import Reading
 from mailing.clients.schemas import ClientIn
 from mailing.clients.tag import is_tag
 from mailing.clients.upload.preview import preview
+from mailing.csv_writer import csv_of, neutralised, restored
 from mailing.errors import Invalid
 from mailing.gateway.outcome import classify
-from mailing.heads import own_cookies
-from mailing.idempotency import PATTERN
 from mailing.mailings.schemas import MailingIn
-from mailing.masking import Masking, mask_addresses
-from mailing.parsing import parse
-from mailing.sheets import csv_of, neutralised, restored
+from mailing.observability.masking import Masking, mask_addresses
+from mailing.web.header_limits import own_cookies
+from mailing.web.idempotency import PATTERN
+from mailing.web.validation import parse
 
 FACTOR = 8
 MOST = 3 * FACTOR

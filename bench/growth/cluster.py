@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from mailing import db
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
 from server import Cluster, own_cluster
 
 # Everything else as PostgreSQL has it: fsync, synchronous_commit and autovacuum are on.
@@ -37,8 +38,8 @@ async def make_database(own: Cluster, name: str) -> str:
     await admin.execute(f"CREATE DATABASE {name}")
     await admin.close()
     url = own.url.removesuffix("/postgres") + f"/{name}"
-    engine = db.create_engine(url, application="bench", pool_size=1)
-    await db.migrate(engine)
+    engine = create_engine(url, application="bench", pool_size=1)
+    await migrate(engine)
     await engine.dispose()
     if own.kind != "embedded":
         inside = await asyncpg.connect(url)

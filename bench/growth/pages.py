@@ -7,15 +7,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import list_clients
 from mailing.clients.search import FIRST, Search, search_clients
-from mailing.db import Reads
-from mailing.events.reading import Place, story
+from mailing.database.read_pool import Reads
+from mailing.events.history import Place, story
 from mailing.mailings.repository import MailingRepository, needs
-from mailing.messages.calls import recent_calls
 from mailing.messages.leases import Repeat, reclaim_lost
-from mailing.messages.reading import message_story, messages_of, messages_of_client
+from mailing.messages.queries import message_story, messages_of, messages_of_client
 from mailing.messages.states import Status
 from mailing.sending.sweep import AT_ONCE
 from mailing.statistics import repository as statistics
+from mailing.statistics.latency import recent_calls
 
 LAST = 2**62
 LIMIT = 50

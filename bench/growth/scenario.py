@@ -12,10 +12,11 @@ import asyncpg
 from bench.growth.meter import Cost, Meter
 from bench.growth.pages import Reading, readings
 from bench.growth.work import SMALL, SMALL_CLIENTS, TENTH, Sender, add_clients, add_mailing
-from mailing import db
-from mailing.db import Sessions, transaction
-from mailing.messages.blanking import blank_slice
-from mailing.messages.restored import Slice
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.database.read_pool import Reads
+from mailing.messages.after_restore import Slice
+from mailing.messages.redaction import blank_slice
 from mailing.messages.states import Status
 from mailing.sending.plan import plan_mailing
 
@@ -38,10 +39,10 @@ class Scenario:
     costs: dict[str, Cost] = field(default_factory=dict)
 
     async def run(self) -> None:
-        engine = db.create_engine(self.url, application="bench", pool_size=5, limit_s=900)
+        engine = create_engine(self.url, application="bench", pool_size=5, limit_s=900)
         connection = await asyncpg.connect(self.url)
-        self._sessions, self._connection = db.sessions(engine), connection
-        self._reads = db.Reads(engine)
+        self._sessions, self._connection = engine_.sessions(engine), connection
+        self._reads = Reads(engine)
         self._meter = Meter(connection, counts=self.counts)
         try:
             if self.fillfactor:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.repository import Claimed, Result, Step, claim, record
 from mailing.messages.states import Status

@@ -5,7 +5,8 @@ from typing import Any
 import uvloop
 
 from bench.follow import done, ready, values
-from mailing import db
+from mailing.database import engine as engine_
+from mailing.database.engine import create_engine, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.repository import Claimed, Result, Step, claim, record
 from mailing.messages.states import Status
@@ -13,16 +14,16 @@ from mailing.sending.recording import BATCH
 
 
 async def work(given: dict[str, Any]) -> None:
-    engine = db.create_engine(given["database"], application="bench", pool_size=1)
-    sessions = db.sessions(engine)
-    async with db.transaction(sessions):
+    engine = create_engine(given["database"], application="bench", pool_size=1)
+    sessions = engine_.sessions(engine)
+    async with transaction(sessions):
         ready()
     while True:
-        async with db.transaction(sessions) as session:
+        async with transaction(sessions) as session:
             claimed = await claim(session, 1, BATCH)
         if not claimed:
             break
-        async with db.transaction(sessions) as session:
+        async with transaction(sessions) as session:
             await record(session, [_accepted(message) for message in claimed], mailing_id=1, revision=1)
     done()
     await engine.dispose()

@@ -5,15 +5,17 @@ from typing import Any
 import uvloop
 
 from bench.follow import done, ready, values
-from mailing import db, log
+from mailing.database import engine as engine_
+from mailing.database.engine import create_engine, transaction
+from mailing.observability import log
 from mailing.sending.plan import plan_mailing
 from mailing.worker import LIMIT_S
 
 
 async def plan(given: dict[str, Any]) -> None:
-    engine = db.create_engine(given["database"], application="bench", pool_size=2, limit_s=LIMIT_S)
-    sessions = db.sessions(engine)
-    async with db.transaction(sessions):
+    engine = create_engine(given["database"], application="bench", pool_size=2, limit_s=LIMIT_S)
+    sessions = engine_.sessions(engine)
+    async with transaction(sessions):
         ready()
     await plan_mailing(sessions, 1)
     done()

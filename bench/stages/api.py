@@ -18,7 +18,7 @@ from bench.errors import BenchError
 from bench.lab import OURS, Lab, mailing
 from bench.measure import Goal, Party, Sample, Stage
 from bench.wrk import requests_a_second
-from mailing.site import free_port
+from mailing.process.local_stack import free_port
 
 DATABASE = "bench_api"
 CLIENTS = 10_000

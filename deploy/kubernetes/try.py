@@ -185,7 +185,7 @@ def main() -> None:
         within(120, is_finished)
         for container in ("try-api-api", "try-worker-worker"):
             check_confinement(container)
-        podman("exec", "try-worker-worker", "python", "-m", "mailing.pulse")
+        podman("exec", "try-worker-worker", "python", "-m", "mailing.process.heartbeat")
         print(podman("exec", "try-worker-worker", "mailing", "doctor"), end="")
     print("kubernetes: migrated, started and confined as the files say; signed in, 1,000 messages sent")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from alembic import op
 
-from mailing.db import execute_script
+from mailing.database.migrations import execute_script
 
 revision = "0002"
 down_revision = "0001"

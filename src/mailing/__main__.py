@@ -1,3 +1,3 @@
-from mailing.cli import main
+from mailing.cli.main import main
 
 main()

@@ -10,37 +10,41 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mailing import db, tracing
 from mailing.access import users
-from mailing.access.allowance import Allowance, within_allowance
+from mailing.access.api_keys import KnownKeys, require_key
 from mailing.access.id_token import Client
-from mailing.access.keys import KnownKeys, require_key
 from mailing.access.oidc import Provider
+from mailing.access.rate_limit import Allowance, within_allowance
 from mailing.access.roles import Role
 from mailing.admin.routes import admin
-from mailing.apidocs import landing, openapi_config
-from mailing.assets import static_files
 from mailing.clients.routes import clients
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, create_engine, readers, transaction
+from mailing.database.read_pool import Reads
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
-from mailing.headers import AllMethods, SafeHeaders
-from mailing.heads import ModestHeads
-from mailing.health import Readiness, health
-from mailing.hosts import AllowedHosts, hosts_of
-from mailing.idempotency import Idempotency, begin, provide_session
-from mailing.mailings.control import ControlController
+from mailing.mailings.action_routes import ControlController
 from mailing.mailings.preview import preview_mailing
-from mailing.mailings.resolving import resolve_message, resolve_unknown
+from mailing.mailings.resolution import resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
-from mailing.metrics.page import Page, metrics
-from mailing.places import PLACE, GivesBack, Places, hold_place
-from mailing.requestlog import RequestLog
-from mailing.restoration.lookout import looking_out
-from mailing.serving import PunctualBodies
+from mailing.metrics.routes import Page, metrics
+from mailing.observability import tracing
+from mailing.restore.rollback_detector import looking_out
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
-from mailing.web import EXCEPTION_HANDLERS, known_parameters_only, provide_caller
+from mailing.web.allowed_hosts import AllowedHosts, hosts_of
+from mailing.web.concurrency_limits import PLACE, GivesBack, Places, hold_place
+from mailing.web.header_limits import ModestHeads
+from mailing.web.health import Readiness, health
+from mailing.web.idempotency import Idempotency, begin, provide_session
+from mailing.web.openapi import landing, openapi_config
+from mailing.web.parameters import known_parameters_only, provide_caller
+from mailing.web.problems import EXCEPTION_HANDLERS
+from mailing.web.request_log import RequestLog
+from mailing.web.security_headers import AllMethods, SafeHeaders
+from mailing.web.server import PunctualBodies
+from mailing.web.static_files import static_files
 
 POOL_SIZE = 10
 EXPORT_POOL_SIZE = 1  # of exports alone: one at a time asks for a page
@@ -124,16 +128,16 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     url = str(settings.database_url)
     engine, exporting, asked = (
-        db.create_engine(url, application="mailing-api", pool_size=size, limit_s=LIMIT_S, wait_s=wait_s)
+        create_engine(url, application="mailing-api", pool_size=size, limit_s=LIMIT_S, wait_s=wait_s)
         for size, wait_s in ((POOL_SIZE, 2), (EXPORT_POOL_SIZE, WAIT_FOR_TURN_S), (HEALTH_POOL_SIZE, 2))
     )
     app.state.engine = engine
-    app.state.exporting = db.readers(exporting)
+    app.state.exporting = readers(exporting)
     app.state.export_turn = asyncio.Lock()
     app.state.readiness = Readiness(asked)
-    app.state.sessions = db.sessions(engine)
-    app.state.readers = db.readers(engine)
-    app.state.reads = db.Reads(engine)
+    app.state.sessions = engine_.sessions(engine)
+    app.state.readers = readers(engine)
+    app.state.reads = Reads(engine)
     app.state.known_keys = KnownKeys(app.state.reads)
     await _first_user(app.state.sessions, settings.admin_password)
     app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
@@ -168,9 +172,9 @@ def provider_of(settings: Settings) -> Provider | None:
     )
 
 
-async def _first_user(sessions: db.Sessions, password: str | None) -> None:
+async def _first_user(sessions: Sessions, password: str | None) -> None:
     if password:
-        async with db.transaction(sessions) as session:
+        async with transaction(sessions) as session:
             await users.create_first(session, password)
 
 

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from mailing.errors import ConfigurationError
-from mailing.zones import known_zone
+from mailing.timezones import known_zone
 
 PREFIX = "MAILING_"
 ROLES = ("viewer", "editor", "sender", "admin")

@@ -8,29 +8,32 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db, pulse, trouble
 from mailing.clients.upload.job import import_upload, tend_uploads
-from mailing.gateway import repository
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.gateway.client import Gateway
-from mailing.gateway.gate import Gate
-from mailing.log import get
+from mailing.gateway.flow_control import Gate
+from mailing.gateway.repository import alone, configure
+from mailing.job_queue.worker import Queue
 from mailing.mailings.repository import database_now
-from mailing.messages.audit import audit_counts
+from mailing.messages.counter_audit import audit_counts
+from mailing.observability import failures
+from mailing.observability.counters import REPAIRS
+from mailing.observability.log import get
 from mailing.privacy.retention import blank_old, forget_old_events
-from mailing.queue import Queue
+from mailing.process import heartbeat
+from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
-from mailing.restoration.lookout import looking_out
-from mailing.sending.clock import mind_clock
-from mailing.sending.desk import Desk
-from mailing.sending.next_step import Policy
+from mailing.restore.rollback_detector import looking_out
+from mailing.sending.clock_steps import mind_clock
+from mailing.sending.context import Desk
+from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
+from mailing.sending.retry_policy import Policy
+from mailing.sending.revalidation import Watch
 from mailing.sending.send import send_mailing
-from mailing.sending.settle import settle_mailing
 from mailing.sending.sweep import Leases, sweep
-from mailing.sending.watch import Watch
 from mailing.settings import Settings
-from mailing.tallies import REPAIRS
-from mailing.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 
 logger = get(__name__)
 
@@ -69,9 +72,9 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
         concurrency=settings.gateway_concurrency,
     )
     try:
-        with pulse.beating() as alive:
+        with heartbeat.beating() as alive:
             async with gateway, looking_out(*engines, by="worker"):
-                urgent, sending, short, long = map(db.sessions, engines)
+                urgent, sending, short, long = map(engine_.sessions, engines)
                 desk = Desk(
                     sending,
                     urgent,
@@ -91,12 +94,12 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
 
 def _engines(settings: Settings) -> list[AsyncEngine]:
     """Urgent, sending, short, long."""
-    create = partial(db.create_engine, str(settings.database_url), application="mailing-worker", limit_s=LIMIT_S)
+    create = partial(create_engine, str(settings.database_url), application="mailing-worker", limit_s=LIMIT_S)
     others = [create(pool_size=size, wait_s=POOL_WAIT_S) for size in (SENDING_POOL, SHORT_POOL, LONG_POOL)]
     return [create(pool_size=URGENT_POOL), *others]
 
 
-async def _work(settings: Settings, desk: Desk, short: db.Sessions, long: db.Sessions, watchdog: Watchdog) -> None:
+async def _work(settings: Settings, desk: Desk, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
     tallies, leases, watch = desk.tallies, Leases(), Watch(desk)
     heard = partial(watchdog.heard, QUEUE)
     queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, answered=heard)
@@ -110,8 +113,8 @@ async def _work(settings: Settings, desk: Desk, short: db.Sessions, long: db.Ses
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
     queue.periodic("report", partial(send_missing, short, settings), cron="* * * * *")
     queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
-    async with repository.alone(short) as session:
-        await repository.configure(session, settings.gateway_rate)
+    async with alone(short) as session:
+        await configure(session, settings.gateway_rate)
     tallies.add(REPAIRS, "leases", value=await sweep(short, desk.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
     with watchdog.watching():
@@ -138,24 +141,24 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(hold=settings.on_unknown == "hold", base_s=settings.retry_base_s, max_s=settings.retry_max_s)
 
 
-async def _ask(sessions: db.Sessions, watchdog: Watchdog) -> None:
+async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
     """For an answer all the time, because an idle worker's jobs don't."""
     while True:
         try:
-            async with db.transaction(sessions) as session:
+            async with transaction(sessions) as session:
                 await database_now(session)
             watchdog.heard(DATABASE)
         except Exception as error:  # noqa: BLE001 - told
-            trouble.tell(logger, "no answer from the database", error)
+            failures.tell(logger, "no answer from the database", error)
         await asyncio.sleep(ASK_EVERY_S)
 
 
-async def _forget(sessions: db.Sessions, settings: Settings) -> None:
+async def _forget(sessions: Sessions, settings: Settings) -> None:
     await blank_old(sessions, settings)
     await forget_old_events(sessions, settings)
 
 
-async def _sweep(sessions: db.Sessions, queue: Queue, desk: Desk, leases: Leases) -> None:
+async def _sweep(sessions: Sessions, queue: Queue, desk: Desk, leases: Leases) -> None:
     desk.tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases, desk.active))
     if buried := await queue.bury_stalled():
         desk.tallies.add(REPAIRS, "jobs", value=buried)

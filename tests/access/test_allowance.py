@@ -7,8 +7,8 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing.access.allowance import BURST_S, DRAWS_A_SECOND, Allowance
-from mailing.db import Sessions
+from mailing.access.rate_limit import BURST_S, DRAWS_A_SECOND, Allowance
+from mailing.database.engine import Sessions
 from mailing.errors import TooMany
 from mailing.settings import Settings
 from rows import run, value

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from access_fixtures import PASSWORD
 from mailing.access import users
-from mailing.access.guessable import LISTS, problem_of
-from mailing.db import Sessions, transaction
+from mailing.access.common_passwords import LISTS, problem_of
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import ConfigurationError
 
 MANIFEST: dict[str, Any] = tomllib.loads((LISTS / "MANIFEST.toml").read_text())

@@ -8,8 +8,9 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import KEY, running_api
-from mailing.access import keys
-from mailing.db import Reads, Sessions, transaction
+from mailing.access import api_keys
+from mailing.database.engine import Sessions, transaction
+from mailing.database.read_pool import Reads
 from mailing.errors import NotFound
 from mailing.settings import Settings
 from rows import run, value
@@ -17,16 +18,16 @@ from rows import run, value
 
 async def made(sessions: Sessions, name: str = "shop") -> str:
     async with transaction(sessions) as session:
-        return await keys.create(session, name, by="tests")
+        return await api_keys.create(session, name, by="tests")
 
 
-async def listed(sessions: Sessions) -> list[keys.ApiKey]:
+async def listed(sessions: Sessions) -> list[api_keys.ApiKey]:
     async with transaction(sessions) as session:
-        return await keys.all_keys(session)
+        return await api_keys.all_keys(session)
 
 
 async def revoked(sessions: Sessions, key_id: int) -> None:
-    await keys.revoke(sessions, key_id, by="tests")
+    await api_keys.revoke(sessions, key_id, by="tests")
 
 
 async def status_with(api: httpx.AsyncClient, authorization: bytes) -> int:
@@ -62,7 +63,7 @@ async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_i
     async with engine.begin() as connection:
         await connection.exec_driver_sql("UPDATE api_key SET scope = 'read' WHERE id = 1")
         await connection.exec_driver_sql("UPDATE api_key SET revoked_at = now() WHERE id = 2")
-    await asyncio.sleep(keys.KNOWN_S)
+    await asyncio.sleep(api_keys.KNOWN_S)
     assert await status_with(api, f"Bearer {gone}".encode()) == 401
     assert (await api.post("/mailings/", headers={"Authorization": f"Bearer {read}"})).status_code == 403
 
@@ -70,7 +71,7 @@ async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_i
 async def test_a_key_is_looked_up_once_for_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
     key = await made(sessions)
     async with aclosing(Reads(engine)) as reads:
-        known = keys.KnownKeys(reads)
+        known = api_keys.KnownKeys(reads)
         found = await known.find(key)
         assert found
         assert found.caller == "key 1 (shop)"
@@ -80,9 +81,9 @@ async def test_a_key_is_looked_up_once_for_many_requests(engine: AsyncEngine, se
 async def test_wrong_keys_are_not_remembered_and_of_right_ones_no_more_than_a_bounded_number(
     engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keys, "MOST_KNOWN", 3)
+    monkeypatch.setattr(api_keys, "MOST_KNOWN", 3)
     async with aclosing(Reads(engine)) as reads:
-        known = keys.KnownKeys(reads)
+        known = api_keys.KnownKeys(reads)
         for number in range(10):
             assert await known.find(f"mk_{number}") is None
         assert len(known) == 0

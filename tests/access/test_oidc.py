@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace
 
 from access.provider import BACK, client_of, running_provider, signed_in_at
+from mailing.access.authentication import Identity
 from mailing.access.oidc import Begun, Provider
 from mailing.access.roles import Role
-from mailing.access.signing_in import Identity
 from mailing.errors import Unauthorized
 
 

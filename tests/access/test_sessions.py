@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access_fixtures import made, signed_in, who
 from mailing.access import sessions as signed
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from rows import run, value
 
 

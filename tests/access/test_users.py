@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from access_fixtures import PASSWORD, made, signed_in, who
-from mailing.access import keys, users
+from mailing.access import api_keys, users
 from mailing.access.passwords import matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Forbidden, Invalid, NotFound
 from rows import run, value
 
@@ -121,7 +121,7 @@ async def test_who_is_disabled_makes_no_key_at_the_same_moment(sessions: Session
 
     async def make(number: int) -> None:
         async with transaction(sessions) as session:
-            await keys.create(session, f"key {number}", by="tests", user_id=boris)
+            await api_keys.create(session, f"key {number}", by="tests", user_id=boris)
 
     async def disable() -> None:
         async with transaction(sessions) as session:

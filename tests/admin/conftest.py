@@ -9,7 +9,7 @@ from conftest import running_app
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.settings import Settings
 
 

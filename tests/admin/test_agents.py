@@ -1,6 +1,6 @@
 import pytest
 
-from mailing.admin.signin.agents import described
+from mailing.admin.signin.user_agents import described
 
 
 @pytest.mark.parametrize(

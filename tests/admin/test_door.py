@@ -12,7 +12,7 @@ from admin.conftest import SignedIn
 from browser import CHROMIUM, WITHOUT, chromium
 from mailing.access.roles import Role
 from mailing.admin.viewer import in_header, local
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 
 FORM = {"language": "ru", "next": "/admin/clients?tag=vip"}
 

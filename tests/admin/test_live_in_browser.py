@@ -11,7 +11,7 @@ from browser import CHROMIUM, WITHOUT, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from rows import add_client, add_mailing, add_messages, run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from admin.conftest import SignedIn
 from admin.test_roles import handlers
 from mailing.access.roles import Role
-from mailing.web import SAFE
+from mailing.web.parameters import SAFE
 from rows import add_messages, run
 
 OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static/", "iframe": "/admin/reports/"}

@@ -8,7 +8,7 @@ from access_fixtures import PASSWORD
 from admin.conftest import SignedIn
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
 from rows import run, value
 

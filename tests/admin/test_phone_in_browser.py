@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from browser import CHROMIUM, WITHOUT, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from rows import run
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]

@@ -16,7 +16,7 @@ from conftest import running_app
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
 from rows import add_mailing, add_messages, run
 

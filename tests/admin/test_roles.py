@@ -11,9 +11,9 @@ from litestar.routes import HTTPRoute
 from admin.conftest import SignedIn
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
-from mailing.admin.door import Needs, same_origin
-from mailing.db import transaction
-from mailing.web import SAFE
+from mailing.admin.guards import Needs, same_origin
+from mailing.database.engine import transaction
+from mailing.web.parameters import SAFE
 
 
 def handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:

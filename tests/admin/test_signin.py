@@ -12,7 +12,7 @@ from admin.conftest import SignedIn, browser_at
 from conftest import running_app
 from mailing.access import lockout, users
 from mailing.access.roles import Role
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.settings import Settings
 
 COOKIE = "mailing_session"

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import asyncpg
 
-from mailing import db
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
 from server import TUNING, Cluster, own_cluster
 
 DATABASE = "chaos"
@@ -69,8 +70,8 @@ class Database:
         admin = await asyncpg.connect(self._cluster.url)
         await admin.execute(f"CREATE DATABASE {DATABASE}")
         await admin.close()
-        engine = db.create_engine(self.url, application=OBSERVER, pool_size=1)
-        await db.migrate(engine)
+        engine = create_engine(self.url, application=OBSERVER, pool_size=1)
+        await migrate(engine)
         await engine.dispose()
 
     @property

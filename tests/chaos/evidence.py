@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chaos.facts import FINAL, STATUSES, Absence, Action, Attempt, Client, Evidence, Kill, Mailing, Message, Terms, Told
 from chaos.ledger import calls_in
 from chaos.versions import traits_of
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.mailings.window import LocalWindow
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import Day

@@ -20,7 +20,7 @@ from msgspec import Struct
 
 from chaos import worker
 
-IMPORTED_ONCE: Final = ["mailing.cli", "mailing.app", "mailing.worker", "uvicorn", "chaos.worker"]
+IMPORTED_ONCE: Final = ["mailing.cli.main", "mailing.app", "mailing.worker", "uvicorn", "chaos.worker"]
 
 
 class Birth(Struct, frozen=True, kw_only=True):

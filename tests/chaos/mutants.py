@@ -15,12 +15,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chaos import scenarios
 from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
-from mailing.mailings.rules import Status
-from mailing.messages.front import FROM_FRONT
+from mailing.mailings.states import Status
+from mailing.messages.low_watermark import FROM_FRONT
 from mailing.messages.repository import Claimed, Result, Step, claim, claimed_since_plan
-from mailing.sending.next_step import Moment, Policy, after_call
 from mailing.sending.recording import Recording
-from mailing.zones import zone_named
+from mailing.sending.retry_policy import Moment, Policy, after_call
+from mailing.timezones import zone_named
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -103,15 +103,15 @@ STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
 RECORD = "mailing.messages.repository._RECORD"
 RECLAIM = "mailing.messages.leases._RECLAIM"
 BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
-PLAN = "mailing.messages.openings._PLAN"
+PLAN = "mailing.messages.planning._PLAN"
 UNREACHABLE = "mailing.messages.repository._CANCEL_UNREACHABLE"
-SLICE = "mailing.messages.openings._SLICE"
+SLICE = "mailing.messages.planning._SLICE"
 CLAIMED_SINCE_PLAN = claimed_since_plan(":lease_s")
 
 
 LOCKS = (
     instead("mailing.sending.plan.lock_for_plan", at_any_time),
-    instead("mailing.sending.settle.lock_for_plan", at_any_time),
+    instead("mailing.sending.finalize.lock_for_plan", at_any_time),
 )
 ANY_TRANSITION = "DROP TRIGGER check_transitions ON message"
 
@@ -269,7 +269,7 @@ MUTANTS = (
         scenario=scenarios.scheduled,
         invariant="I7",
         patches=(
-            instead("mailing.mailings.rules.status_at_creation", at_once),
+            instead("mailing.mailings.states.status_at_creation", at_once),
             sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
             sql(CLAIM, "AND now() >= g.starts_at", ""),
             sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),
@@ -297,7 +297,7 @@ MUTANTS = (
         bug="nothing is looked at before the call",
         scenario=scenarios.deleted,
         invariant="I7",
-        patches=(instead("mailing.sending.watch.still_allowed", anything_goes),),
+        patches=(instead("mailing.sending.revalidation.still_allowed", anything_goes),),
     ),
     Mutant(
         bug="the end is not looked at before the call",

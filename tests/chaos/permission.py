@@ -10,7 +10,7 @@ from chaos.case import EVERYBODY, Case
 from chaos.facts import Action, Call, Message, Terms, Violation
 from chaos.versions import GRACE_S, at
 from mailing.mailings.window import is_open
-from mailing.zones import known_zone, zone_named
+from mailing.timezones import known_zone, zone_named
 
 # What each action forbids, and the action that allows it again; `edited` only where it takes the opt-out back.
 FORBIDS = {"paused": "resumed", "cancelled": None, "deleted": None, "opted_out": "edited", "stopped": "started"}

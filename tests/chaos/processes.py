@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from chaos.lives import Birth, Life, strike
+from mailing.process.supervisor import WRONG_USE
 from mailing.settings import PREFIX, Settings, environment
-from mailing.supervisor import WRONG_USE
 
 STOP_S: Final = 40
 

@@ -15,8 +15,8 @@ from chaos.lives import executed, forked
 from chaos.processes import Processes, processes
 from chaos.timeline import Scale
 from chaos.witness import MIX, Witness, witness
+from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from mailing.site import free_port
 from proxy import Proxy
 from reports.post_office import PostOffice, open_post_office
 

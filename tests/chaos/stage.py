@@ -16,7 +16,7 @@ from chaos.evidence import History, collect
 from chaos.facts import Absence, Action, Violation
 from chaos.gateway import Gateway
 from chaos.versions import GRACE_S
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.messages.repository import lock_for_client_change
 from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings

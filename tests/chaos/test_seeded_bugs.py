@@ -12,7 +12,7 @@ from chaos.gateway import Gateway, listening
 from chaos.mutants import MUTANTS, Mutant
 from chaos.scenarios import Scenario
 from chaos.stage import Stage
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from rows import run
 from sending.conftest import Campaign, _working

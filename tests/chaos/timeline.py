@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from mailing import crashpoints
+from mailing import failpoints
 
 HALF_WRITTEN: Final = "call.half_written"  # reached in the launcher alone
-POINTS: Final = (*crashpoints.POINTS, HALF_WRITTEN)
+POINTS: Final = (*failpoints.POINTS, HALF_WRITTEN)
 ANY_WORKER: Final = "any worker"
 # Reached once in a while, by whichever worker gets the job: the first one there dies.
 RARE: Final = frozenset({"plan.inside", "plan.after", "sweep.inside", "report.accepted"})

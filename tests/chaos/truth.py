@@ -8,7 +8,7 @@ from chaos.case import Case
 from chaos.facts import FINAL, Attempt, Call, Mailing, Message, Terms, Violation
 from chaos.trails import Pair, Trail
 from mailing.mailings.window import next_slot
-from mailing.zones import known_zone, zone_named
+from mailing.timezones import known_zone, zone_named
 
 LEASE_S = 60.0
 SWEPT_AFTER_S = 30.0  # a lease that ran out, at most

@@ -15,7 +15,7 @@ from chaos.figures import late_while_locked
 from chaos.record import Record
 from chaos.site import Site, Trial
 from chaos.timeline import Kind
-from mailing import db
+from mailing.database.engine import create_engine, sessions
 
 UNWRITTEN: Final = 500  # outcomes of one worker that wait to be recorded, at most: one batch
 LEAST_LAG_S: Final = 0.1
@@ -27,9 +27,9 @@ QUICK_LEASE_LEFT_S: Final = 5.0  # where leases of the dead are shortened
 
 async def judge(here: Site, campaign: Campaign, record: Record) -> None:
     """Call when no worker runs any more."""
-    engine = db.create_engine(here.database.url, application="chaos", pool_size=2)
+    engine = create_engine(here.database.url, application="chaos", pool_size=2)
     async with here.api() as api:
-        evidence = await collect(db.sessions(engine), api, here.witness.ledger, await _history(here, campaign, record))
+        evidence = await collect(sessions(engine), api, here.witness.ledger, await _history(here, campaign, record))
     await engine.dispose()
     (here.directory / "evidence.json").write_bytes(msgspec.json.encode(evidence))
     conclude(evidence, record)

@@ -23,8 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from mailing import cli, crashpoints
-from mailing.gateway.wire import Line
+from mailing import failpoints
+from mailing.cli import main as cli
+from mailing.gateway.http_transport import Line
 
 WRITTEN_PART: Final = {"call.half_written": 0.5, "call.written": 1.0}
 
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str], more_orders: Iterable[str]) -> None:
     orders = Orders(given.name, given.deaths)
     for line in given.order:
         orders.take(line)
-    crashpoints.install(orders.reached)
+    failpoints.install(orders.reached)
     write_in_parts(orders)
     threading.Thread(target=orders.listen, args=(more_orders,), name="orders", daemon=True).start()
     sys.argv = ["mailing", *given.command]

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import text
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 
 _MAILING = text("""
     INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, released_revision, released_at, released_by)

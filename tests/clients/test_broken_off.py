@@ -12,15 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clients.upload.uploading import confirmed, file_of, upload_of
 from conftest import running_api
-from mailing import db
+from mailing.cli.clients import import_file
 from mailing.clients import repository as stored
 from mailing.clients.schemas import ImportResult
 from mailing.clients.upload import job, repository
 from mailing.clients.upload.schemas import Status
-from mailing.connections import unless_lost
-from mailing.db import Sessions, transaction
+from mailing.database import engine as engine_
+from mailing.database.connections import unless_lost
+from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.database.errors import TROUBLE
 from mailing.errors import Unavailable
-from mailing.moving import import_file
 from mailing.settings import Settings
 from proxy import Proxy, proxy
 from rows import run, value
@@ -72,7 +73,7 @@ async def scene(
     file = tmp_path / "clients.csv"
     file.write_bytes(FILE)
     async with proxy(settings) as (between, through):
-        yield Scene(between, through, engine, db.sessions(engine), file, monkeypatch)
+        yield Scene(between, through, engine, engine_.sessions(engine), file, monkeypatch)
 
 
 def freeze(between: Proxy, word: bytes) -> None:
@@ -95,12 +96,12 @@ def told(cause: str, word: bytes) -> str:
 @breaks
 @phases
 async def test_the_command_says_why_and_what_was_stored(scene: Scene, break_: Break, cause: str, word: bytes) -> None:
-    engine = db.create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
-    async with transaction(db.sessions(engine)) as session:
+    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
+    async with transaction(engine_.sessions(engine)) as session:
         await session.connection()
     break_(scene.between, word)
     with pytest.raises(Unavailable) as refused:
-        await import_file(db.sessions(engine), scene.file, size=len(FILE))
+        await import_file(engine_.sessions(engine), scene.file, size=len(FILE))
     await scene.mended()
     assert str(refused.value) == told(cause, word)
     assert word == COMMIT or await scene.stored() == 0
@@ -143,9 +144,9 @@ async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
     scene: Scene, break_: Break, cause: str, word: bytes
 ) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
-    engine = db.create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
+    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
     break_(scene.between, word)
-    importing = asyncio.create_task(job.import_upload(db.sessions(engine), asyncio.Event(), upload_id))
+    importing = asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))
     if break_ is freeze:
         await _thawed(scene, importing)
     await asyncio.wait({importing})
@@ -173,9 +174,9 @@ async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
 async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Scene) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
     await run(scene.engine, "UPDATE upload SET tries = :tries", tries=repository.MOST_TRIES - 1)
-    engine = db.create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
+    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
     cut(scene.between, b"INSERT INTO client")
-    await asyncio.wait({asyncio.create_task(job.import_upload(db.sessions(engine), asyncio.Event(), upload_id))})
+    await asyncio.wait({asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))})
     upload = await upload_of(scene.sessions, upload_id)
     assert (upload.status, upload.error) == (Status.failed, f"was begun 5 times and broke off each time\n{LOST}")
     await engine.dispose()
@@ -183,15 +184,15 @@ async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Sc
 
 async def test_whatever_the_driver_itself_raises_in_a_transaction_is_what_is_raised(scene: Scene) -> None:
     """Rolling back a connection that is gone fails, too; that is not what anybody wants to hear."""
-    with pytest.raises(db.TROUBLE) as raised:  # noqa: PT012 - the driver is handed out inside
+    with pytest.raises(TROUBLE) as raised:  # noqa: PT012 - the driver is handed out inside
         async with transaction(scene.sessions) as session:
-            driver = await db.driver(session)
+            driver = await engine_.driver(session)
             await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert "rollback" not in str(raised.value)
     assert "terminating connection" in str(raised.value)
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - as above
         async with transaction(scene.sessions) as session:
-            (await db.driver(session)).terminate()
+            (await engine_.driver(session)).terminate()
             raise ZeroDivisionError
     assert await scene.stored() == 0, "the pool is good"
 

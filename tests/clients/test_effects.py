@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from clients.planted import counters_agree, message_of, plant_message
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 
 MOSCOW = {"phone": "79161234567", "timezone": "Europe/Moscow"}
 

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from mailing.app import create_app
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
 
 CLIENT = {"phone": "79161234567", "timezone": "UTC"}

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from clients.plans import blocks, explained, nodes
 from mailing.clients.repository import page_of_clients
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 
 COUNT = 20_000
 FILL = text(f"""

@@ -9,8 +9,8 @@ from litestar.openapi import OpenAPIConfig
 
 from clients.asking import MOSCOW, bad_fields, created
 from mailing.clients.routes import clients
-from mailing.idempotency import provide_session
-from mailing.web import MAX_ID, provide_caller
+from mailing.web.idempotency import provide_session
+from mailing.web.parameters import MAX_ID, provide_caller
 
 
 async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:

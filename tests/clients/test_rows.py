@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT, Reading, Row
+from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT, Reading, Row
 from mailing.clients.schemas import RowError
 from mailing.errors import Invalid
 

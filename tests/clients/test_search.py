@@ -17,7 +17,7 @@ from mailing.clients.search import (
     page_of_search,
     search_clients,
 )
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 
 COUNT = 20_000
 FILL = text(f"""

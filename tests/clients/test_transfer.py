@@ -10,10 +10,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from mailing.clients import judging, transfer
-from mailing.clients.rows import Reading, Row
+from mailing.clients import csv_transfer, csv_validation
+from mailing.clients.csv_reader import Reading, Row
 from mailing.clients.schemas import ImportResult
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 
 HEADER = "phone,operator_code,tag,timezone\n"
 
@@ -38,11 +38,11 @@ async def in_pieces(file: bytes, size: int = 10_000) -> AsyncIterator[bytes]:
 
 async def imported(sessions: Sessions, file: str) -> ImportResult:
     async with transaction(sessions) as session:
-        return await transfer.import_clients(session, in_pieces(file.encode()), by="tests")
+        return await csv_transfer.import_clients(session, in_pieces(file.encode()), by="tests")
 
 
 async def exported(sessions: Sessions) -> str:
-    return b"".join([chunk async for chunk in transfer.export_clients(sessions)]).decode()
+    return b"".join([chunk async for chunk in csv_transfer.export_clients(sessions)]).decode()
 
 
 async def test_of_a_thousand_rows_the_seven_bad_ones_are_named_and_the_others_stored(
@@ -111,7 +111,7 @@ async def test_imports_follow_each_other_on_one_connection_and_in_one_transactio
     async with transaction(sessions) as session:
         for start in (0, 5, 10):
             file = HEADER + "".join(f"7916{n:07d},,,UTC\n" for n in range(start, start + 10))
-            result = await transfer.import_clients(session, in_pieces(file.encode()), by="tests")
+            result = await csv_transfer.import_clients(session, in_pieces(file.encode()), by="tests")
             assert (result.created, result.updated) == ((10, 0) if start == 0 else (5, 5))
 
 
@@ -146,7 +146,7 @@ async def test_a_file_is_judged_beside_the_event_loop(sessions: Sessions, monkey
 async def test_a_file_that_takes_too_long_to_judge_is_refused_and_stores_nothing(
     api: httpx.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "GRACE_S", -1.0)
+    monkeypatch.setattr(csv_validation, "GRACE_S", -1.0)
     answer = await api.post("/clients/import", content=HEADER + "79161234567,,,UTC\n")
     assert answer.status_code == 400
     assert "takes too long to read; split the file" in answer.json()["errors"][0]["message"]
@@ -231,7 +231,7 @@ async def test_an_import_of_an_export_changes_nothing_and_keeps_opt_outs(api: ht
 
 
 async def test_an_export_has_every_client_once_across_its_pages(sessions: Sessions) -> None:
-    phones = [f"7916{n * 7919 % 10_000_019:07d}" for n in range(2 * transfer.EXPORT_PAGE)]
+    phones = [f"7916{n * 7919 % 10_000_019:07d}" for n in range(2 * csv_transfer.EXPORT_PAGE)]
     await imported(sessions, HEADER + "".join(f"{phone},,,UTC\n" for phone in phones))
     lines = (await exported(sessions)).splitlines()
     assert sorted(lines[1:]) == [f"{phone},916,,UTC" for phone in sorted(phones)]
@@ -242,8 +242,8 @@ async def test_an_empty_export_is_a_header(sessions: Sessions) -> None:
 
 
 async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "SPOOL_IN_MEMORY", 10_000)  # both files below go to the disk
-    monkeypatch.setattr(transfer, "EXPORT_PAGE", 1_000)
+    monkeypatch.setattr(csv_transfer, "SPOOL_IN_MEMORY", 10_000)  # both files below go to the disk
+    monkeypatch.setattr(csv_transfer, "EXPORT_PAGE", 1_000)
 
     async def lines(count: int) -> AsyncIterator[bytes]:
         yield HEADER.encode()
@@ -253,9 +253,9 @@ async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatc
     async def peak(count: int) -> int:
         tracemalloc.reset_peak()
         async with transaction(sessions) as session:
-            result = await transfer.import_clients(session, lines(count), by="tests")
+            result = await csv_transfer.import_clients(session, lines(count), by="tests")
         assert result.created + result.updated + result.rejected == count
-        async for _ in transfer.export_clients(sessions):
+        async for _ in csv_transfer.export_clients(sessions):
             pass
         return tracemalloc.get_traced_memory()[1]
 

@@ -18,8 +18,8 @@ from schemathesis.openapi import from_asgi
 from schemathesis.python.asgi import shutdown_lifespans
 
 from mailing.app import create_app
-from mailing.headers import ALWAYS
 from mailing.settings import Settings
+from mailing.web.security_headers import ALWAYS
 
 # What a JSON schema can't say: a rule between two fields, about today, or with a list behind it. A 400 that names
 # nothing else is no contradiction to the documentation.

@@ -11,7 +11,8 @@ import sys
 import time
 
 from fuzz.attack import Findings, attack
-from mailing import db
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from roles import grant, url_as
 from server import start_postgres
@@ -38,8 +39,8 @@ def main() -> int:
 
 
 async def _migrate(url: str) -> None:
-    engine = db.create_engine(url, application="fuzz", pool_size=1)
-    await db.migrate(engine)
+    engine = create_engine(url, application="fuzz", pool_size=1)
+    await migrate(engine)
     await engine.dispose()
     await grant(url)
 

@@ -11,8 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from fuzz.floods import FLOODS, MEGABYTE, Seen, watched
+from mailing.process.local_stack import free_port
 from mailing.settings import Settings, environment
-from mailing.site import free_port
 from roles import url_as
 from running_site import clean_environment
 

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.mailings.rules import OPEN, Status
+from mailing.mailings.states import OPEN, Status
 from rows import add_client, add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient

@@ -4,7 +4,7 @@ from collections import Counter
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 from mailings.asking import STOPPED, Api, body, jobs, newest_job, read, row, statuses, with_messages
 from rows import add_mailing, run
 

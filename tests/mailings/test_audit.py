@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access import keys
-from mailing.db import Sessions, transaction
+from mailing.access import api_keys
+from mailing.database.engine import Sessions, transaction
 from mailings.asking import Json, events, told
 from rows import add_client, add_mailing, run, value
 
@@ -23,7 +23,7 @@ async def test_a_mailing_s_whole_life_is_told_with_the_name_of_the_key(
     engine: AsyncEngine, api: Api, sessions: Sessions
 ) -> None:
     async with transaction(sessions) as session:
-        key = await keys.create(session, "crm", by="tests")
+        key = await api_keys.create(session, "crm", by="tests")
     await run(engine, "DELETE FROM event")  # of making the key
     api.headers["Authorization"] = f"Bearer {key}"
     mailing = await told(await api.post("/mailings/", json=body()), 201)

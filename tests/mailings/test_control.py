@@ -4,10 +4,10 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings.actions import AT_ONCE
 from mailing.mailings.repository import finish
-from mailing.sending.settle import settle_mailing
+from mailing.sending.finalize import settle_mailing
 from mailings.asking import add_audience, events, jobs_of, statuses, told
 from rows import add_mailing, add_messages, run, value
 

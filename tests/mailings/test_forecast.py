@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mailing.mailings.forecast import HORIZON, Forecast, Term, forecast
 from mailing.mailings.window import LocalWindow, next_slot
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

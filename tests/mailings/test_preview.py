@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.sending.plan import plan_mailing
 from mailings.asking import Json, statuses, told
 from rows import add_client, add_mailing, run, value

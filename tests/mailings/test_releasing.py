@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access import keys
-from mailing.db import Sessions, transaction
+from mailing.access import api_keys
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings import editing
 from mailing.mailings.repository import begin_plan, needs
 from mailing.mailings.schemas import MailingIn
-from mailing.parsing import check
+from mailing.web.validation import check
 from mailings.asking import (
     ALL,
     CLOSED,
@@ -196,7 +196,7 @@ async def test_a_key_s_change_of_a_running_mailing_is_what_was_released(engine: 
 async def test_a_key_that_may_only_read_releases_nothing(api: Api, sessions: Sessions) -> None:
     mailing_id = await drafted(sessions)
     async with transaction(sessions) as session:
-        key = await keys.create(session, "screen", scope=keys.READ, by="tests")
+        key = await api_keys.create(session, "screen", scope=api_keys.READ, by="tests")
     answer = await api.post(f"/mailings/{mailing_id}/release", headers={"Authorization": f"Bearer {key}"})
     assert answer.status_code == 403
     assert (await read(api, mailing_id))["status"] == "draft"

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.messages.states import Status
-from mailing.sending.settle import settle_mailing
+from mailing.sending.finalize import settle_mailing
 from mailings.asking import add_audience, events, jobs_of, statuses, told
 from rows import run, value
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 from mailings.asking import ALL, Api, Json, body, created, fields, in_hours, instant, jobs, newest_job, read, whole
 from rows import add_mailing, run
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.mailings.segments import segments_of
+from mailing.mailings.sms_segments import segments_of
 
 
 @pytest.mark.parametrize(

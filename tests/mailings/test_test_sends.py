@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.reports.repository import clock, figures_of, snapshot
 from mailing.reports.schedule import day_of
 from mailings.asking import events, jobs_of, told

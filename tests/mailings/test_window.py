@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailing.mailings.window import LocalWindow, Slot, is_open, next_slot
-from mailing.zones import known_zone, zone_named
+from mailing.timezones import known_zone, zone_named
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

@@ -2,9 +2,9 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, create_engine, transaction
-from mailing.db import sessions as create_sessions
-from mailing.messages.audit import Audit, audit_counts, audit_next
+from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.database.engine import sessions as create_sessions
+from mailing.messages.counter_audit import Audit, audit_counts, audit_next
 from roles import url_as
 from rows import add_mailing, add_messages, run, value
 

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Outcome
-from mailing.messages import calls
-from mailing.messages.calls import Stretch, recent_calls
+from mailing.statistics import latency
+from mailing.statistics.latency import Stretch, recent_calls
 from plans import read, scans
 from rows import run
 
@@ -48,7 +48,7 @@ async def test_without_calls_there_is_nothing_to_tell(sessions: Sessions) -> Non
 
 
 async def test_no_more_than_the_newest_are_read(engine: AsyncEngine) -> None:
-    await add_calls(engine, 3 * calls.NEWEST, Outcome.accepted, 20)
-    found = await scans(engine, calls._COUNTED, edges=list(calls.EDGES_MS))  # noqa: SLF001 - its plan is the point
+    await add_calls(engine, 3 * latency.NEWEST, Outcome.accepted, 20)
+    found = await scans(engine, latency._COUNTED, edges=list(latency.EDGES_MS))  # noqa: SLF001 - its plan is the point
     assert [node["Index Name"] for node in found] == ["attempt_newest"]
-    assert read(found[0]) <= calls.NEWEST
+    assert read(found[0]) <= latency.NEWEST

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings import repository as mailings
-from mailing.messages import cancelling, reading, repository
-from mailing.messages.cancelling import cancel_of_mailing
+from mailing.messages import cancellation, queries, repository
+from mailing.messages.cancellation import cancel_of_mailing
 from mailing.messages.repository import claim, expire_of_mailing
-from mailing.messages.resolving import resend_failed
+from mailing.messages.resolution import resend_failed
 from mailing.messages.states import Status
 from plans import buffers
 from rows import add_mailing, run, value
@@ -72,7 +72,7 @@ async def test_the_front_follows_the_claims(engine: AsyncEngine, sessions: Sessi
 STATEMENTS: Mapping[str, TextClause] = {
     "claim": repository._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
     "expire": repository._EXPIRE_OF_MAILING,  # noqa: SLF001
-    "cancel": cancelling._CANCEL,  # noqa: SLF001
+    "cancel": cancellation._CANCEL,  # noqa: SLF001
     "needs": mailings._NEEDS,  # noqa: SLF001
 }
 
@@ -106,7 +106,7 @@ async def test_a_page_of_messages_passes_over_what_was_sent_since(
         await run(engine, SENT)
         page = {"mailing_id": mailing_id, "cursor": 0, "count": 51}
         sent, whole = [
-            await buffers(engine, reading._PAGE, statuses=statuses, **page)  # noqa: SLF001 - its cost is the point
+            await buffers(engine, queries._PAGE, statuses=statuses, **page)  # noqa: SLF001 - its cost is the point
             for statuses in (["sent"], list(Status))
         ]
     assert whole <= sent + 20, (sent, whole)

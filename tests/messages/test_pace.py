@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
-from mailing.messages import pace
-from mailing.messages.pace import Course, Sent
+from mailing.messages.redaction import forget_old_minutes
+from mailing.statistics import throughput
+from mailing.statistics.throughput import MOST_STEPS, Course, Sent, last_hours, sent_in_last_minute, step_of
 from plans import scans
 from rows import add_mailing, add_messages, run, value
 
@@ -35,7 +36,7 @@ async def test_what_goes_out_is_counted_in_its_minute(engine: AsyncEngine, sessi
             status=status,
         )
     async with transaction(sessions) as session:
-        assert [await pace.sent_in_last_minute(session, each) for each in (first, second)] == [2, 1]
+        assert [await sent_in_last_minute(session, each) for each in (first, second)] == [2, 1]
     assert await value(engine, "SELECT sum(sent) FROM mailing_pace") == 3
 
 
@@ -46,7 +47,7 @@ async def test_the_minute_before_counts_by_its_share(engine: AsyncEngine, sessio
         this = now.replace(second=0, microsecond=0)
         await add_minutes(engine, mailing_id, {this - timedelta(minutes=2): 500, this - timedelta(minutes=1): 600})
         share = 1 - (now - this).total_seconds() / 60
-        assert await pace.sent_in_last_minute(session, mailing_id) == round(600 * share)
+        assert await sent_in_last_minute(session, mailing_id) == round(600 * share)
 
 
 async def test_a_course_has_no_gap(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -54,27 +55,27 @@ async def test_a_course_has_no_gap(engine: AsyncEngine, sessions: Sessions) -> N
     minute = timedelta(minutes=1)
     await add_minutes(engine, mailing_id, {NOON: 3, NOON + 2 * minute: 5})
     async with transaction(sessions) as session:
-        assert await pace.course(session, mailing_id) == Course(
+        assert await throughput.course(session, mailing_id) == Course(
             60, [Sent(NOON, 3), Sent(NOON + minute, 0), Sent(NOON + 2 * minute, 5)]
         )
-        assert await pace.course(session, await add_mailing(engine)) is None
+        assert await throughput.course(session, await add_mailing(engine)) is None
 
 
 async def test_a_long_course_has_longer_steps(engine: AsyncEngine, sessions: Sessions) -> None:
     mailing_id = await add_mailing(engine)
     await add_minutes(engine, mailing_id, {NOON: 1, NOON + timedelta(hours=1): 2, NOON + timedelta(days=5): 4})
     async with transaction(sessions) as session:
-        course = await pace.course(session, mailing_id)
+        course = await throughput.course(session, mailing_id)
     assert course is not None
     assert course.step_s == 4 * 3600
-    assert len(course.steps) <= pace.MOST_STEPS
+    assert len(course.steps) <= MOST_STEPS
     assert sum(step.messages for step in course.steps) == 7
 
 
 @pytest.mark.parametrize("minutes", [0, 1, 59, 60, 61, 600, 1440, 10_080, 44_640])
 def test_a_course_never_has_more_than_its_most_steps(minutes: int) -> None:
-    step_s = pace.step_of(timedelta(minutes=minutes))
-    assert minutes * 60 // step_s + 1 <= pace.MOST_STEPS
+    step_s = step_of(timedelta(minutes=minutes))
+    assert minutes * 60 // step_s + 1 <= MOST_STEPS
 
 
 async def test_the_last_hours_are_of_all_mailings_but_tests(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -87,7 +88,7 @@ async def test_the_last_hours_are_of_all_mailings_but_tests(engine: AsyncEngine,
             await add_minutes(
                 engine, mailing_id, {hour: 1, hour - timedelta(hours=2): 10, hour - timedelta(hours=3): 9}
             )
-        assert await pace.last_hours(session, 3, now=now) == [
+        assert await last_hours(session, 3, now=now) == [
             Sent(hour - timedelta(hours=2), 20),
             Sent(hour - timedelta(hours=1), 0),
             Sent(hour, 2),
@@ -99,7 +100,7 @@ async def test_old_minutes_are_forgotten_a_few_at_a_time(engine: AsyncEngine, se
     days = [NOON - timedelta(days=400 + n) for n in range(3)]
     await add_minutes(engine, mailing_id, dict.fromkeys([*days, datetime.now(UTC)], 1))
     async with transaction(sessions) as session:
-        await pace.forget_old_minutes(session, 2)
+        await forget_old_minutes(session, 2)
     assert await value(engine, "SELECT count(*) FROM mailing_pace") == 2
 
 
@@ -110,9 +111,9 @@ async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> N
         FROM generate_series(1, 20) m, generate_series(1, 1000) n""",
     )
     asked: list[tuple[TextClause, dict[str, Any]]] = [
-        (pace._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
-        (pace._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
-        (pace._COURSE, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
+        (throughput._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
+        (throughput._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
+        (throughput._COURSE, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
     ]
     for statement, values in asked:
         found = await scans(engine, statement, mailing_id=7, **values)

@@ -5,7 +5,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.messages.states import Status
-from mailing.web import MAX_ID
+from mailing.web.parameters import MAX_ID
 from rows import add_client, add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient

@@ -6,10 +6,10 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
-from mailing.gateway import repository as gateway
-from mailing.messages import waiting
-from mailing.messages.waiting import MOST_COUNTED, MOST_OPENINGS, Wait
+from mailing.database.engine import Sessions, transaction
+from mailing.gateway import repository
+from mailing.statistics import backlog as waiting
+from mailing.statistics.backlog import MOST_COUNTED, MOST_OPENINGS, Wait
 from plans import read, scans
 from rows import add_mailing, run, value
 
@@ -93,7 +93,7 @@ async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(
     await add_waiting(engine, mailing_id, 1, waiting=None, due=past)
     await run(engine, "UPDATE message SET closes_at = '-infinity' WHERE id = (SELECT max(id) FROM message)")
     async with transaction(sessions) as session:
-        state = await gateway.read(session)
+        state = await repository.read(session)
         broken = replace(state, open_since=past, next_probe_at=SOON)
         assert await waiting.due(session, mailing_id, state) == [Wait("rate", 4), Wait("window", 1)]
         assert await waiting.due(session, mailing_id, broken) == [Wait("breaker", 4, SOON), Wait("window", 1)]

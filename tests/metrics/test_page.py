@@ -10,11 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing.db import Sessions
-from mailing.metrics import page, repository
+from mailing.database.engine import Sessions
+from mailing.metrics import repository, routes
 from mailing.metrics.repository import read
+from mailing.observability.counters import Tallies
 from mailing.settings import Settings
-from mailing.tallies import Tallies
 from metrics.reading import parsed, scraped
 from roles import url_as
 from rows import add_client, add_mailing, add_messages, run
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "FRESH_S", -1.0)
+    monkeypatch.setattr(routes, "FRESH_S", -1.0)
 
 
 async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
@@ -163,7 +163,7 @@ async def test_without_a_database_the_page_says_so_and_shows_this_process(settin
 
 
 def page_without_database() -> AsyncEngine:
-    from mailing.db import create_engine  # noqa: PLC0415 - of this test alone
+    from mailing.database.engine import create_engine  # noqa: PLC0415 - of this test alone
 
     return create_engine("postgresql://nobody@127.0.0.1:1/none", application="tests", pool_size=1)
 
@@ -171,7 +171,7 @@ def page_without_database() -> AsyncEngine:
 async def test_however_often_it_is_asked_the_database_is_read_once(
     api: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(page, "FRESH_S", 3600)
+    monkeypatch.setattr(routes, "FRESH_S", 3600)
     before = await scraped(api)
     await add_mailing(engine)
     after = await scraped(api)

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.cli import cli
+from mailing.cli.main import cli
 from mailing.errors import Invalid
 from rows import add_client
 

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound
 from mailing.mailings.repository import database_now
-from mailing.privacy.person import erase, erasures, known_about, lift, reapply
+from mailing.privacy.erasure import erase, erasures, known_about, lift, reapply
 from mailing.privacy.repository import Erasure
 from rows import add_client, add_mailing, add_messages, run, value
 

@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing import db
-from mailing.db import Sessions, transaction
-from mailing.messages import blanking
-from mailing.messages.blanking import blank_slice
-from mailing.messages.restored import Slice
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.messages import redaction
+from mailing.messages.after_restore import Slice
+from mailing.messages.redaction import blank_slice
 from mailing.messages.states import Status
 from mailing.privacy import retention
 from mailing.privacy.repository import forget_events
@@ -91,9 +91,9 @@ async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
         if blanked_before:
             await run(engine, "UPDATE message SET phone = NULL WHERE mailing_id < :id", id=mailing_id)
         part: dict[str, Any] = {"mailing_id": mailing_id, "status": "sent", "after": 0, "count": 3000}
-        read = await scans(engine, blanking._BLANK, **part)  # noqa: SLF001 - its plan is the point
+        read = await scans(engine, redaction._BLANK, **part)  # noqa: SLF001 - its plan is the point
         assert not [node for node in read if node["Node Type"] == "Seq Scan"]
-        cost.append(await buffers(engine, blanking._BLANK, **part))  # noqa: SLF001
+        cost.append(await buffers(engine, redaction._BLANK, **part))  # noqa: SLF001
     assert max(cost) <= cost[0] * 1.1 + 10, cost
 
 
@@ -241,7 +241,7 @@ async def test_a_worker_with_its_own_role_forgets_events(
     engine: AsyncEngine, database_url: str, keeping: Settings
 ) -> None:
     await noted(engine, "client.changed", days=31)
-    own = db.create_engine(url_as("mailing_worker", database_url), application="tests", pool_size=1)
-    await forget_old_events(db.sessions(own), keeping)
+    own = create_engine(url_as("mailing_worker", database_url), application="tests", pool_size=1)
+    await forget_old_events(engine_.sessions(own), keeping)
     await own.dispose()
     assert await kinds(engine) == []

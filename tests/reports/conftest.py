@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.reports.jobs import Tried, send_next
 from mailing.settings import Settings
 from reports.post_office import PostOffice, open_post_office

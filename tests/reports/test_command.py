@@ -3,9 +3,9 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.errors import Invalid
-from mailing.reports.command import (
+from mailing.reports.on_demand import (
     AlreadySent,
     NotSent,
     Sent,

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.reports.figures import Ended, Figures, Reason, Standing
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import day_of

@@ -2,11 +2,11 @@ from datetime import UTC, date, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.reports.history import ReportedDay, last_reports, report_of
 from mailing.reports.schedule import oldest_wanted
 from mailing.settings import Settings
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 from reports.conftest import send_all
 from reports.post_office import PostOffice
 from rows import run

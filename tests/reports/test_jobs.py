@@ -9,12 +9,12 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.reports.jobs import LEASE, lease_from, pause_after, send_missing, send_next
-from mailing.reports.mail import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.reports.planning import plan
 from mailing.reports.repository import claim_oldest
 from mailing.reports.schedule import CATCH_UP, day_of, oldest_wanted
+from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
 from reports.conftest import ReportRows, Rows, send_all
 from reports.post_office import DROP, PostOffice

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from mailing.reports.mail import (
+from mailing.reports.smtp import (
     Accepted,
     Mail,
     Outcome,

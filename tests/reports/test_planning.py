@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
-from mailing.reports.command import AlreadySent, Sent, newest, send_report, text_of_report
 from mailing.reports.history import last_reports
+from mailing.reports.on_demand import AlreadySent, Sent, newest, send_report, text_of_report
 from mailing.reports.outlook import outlook
 from mailing.reports.planning import plan
 from mailing.settings import Settings

@@ -13,7 +13,7 @@ from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason
 from mailing.reports.render import Rendered
 from mailing.reports.render import render as rendered_in
 from mailing.reports.schedule import day_of
-from mailing.reports.words import EN, LANGUAGES, RU, Words
+from mailing.reports.translations import EN, LANGUAGES, RU, Words
 
 DAY = day_of(date(2024, 1, 5), ZoneInfo("Europe/Moscow"))
 SPACE = "\u202f"

@@ -14,8 +14,10 @@ from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing import db, embedded
-from mailing.restoration.lookout import looking_out
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
+from mailing.process import embedded_postgres
+from mailing.restore.rollback_detector import looking_out
 from mailing.settings import Settings
 from roles import grant
 from rows import run, value
@@ -45,7 +47,7 @@ class Cluster:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
-        server = await asyncio.to_thread(embedded.start, self._data)
+        server = await asyncio.to_thread(embedded_postgres.start, self._data)
         try:
             yield server.url
         finally:
@@ -85,14 +87,14 @@ async def cluster() -> AsyncIterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="mailing-tests-") as directory:
         cluster = Cluster(Path(directory).resolve())
         async with cluster.running() as url, _connected(url) as engine:
-            await db.migrate(engine)
+            await migrate(engine)
         cluster.copy()
         yield cluster
 
 
 @asynccontextmanager
 async def _connected(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = db.create_engine(url, application="tests", pool_size=2)
+    engine = create_engine(url, application="tests", pool_size=2)
     try:
         yield engine
     finally:

@@ -9,9 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from mailing.access import keys, users
+from mailing.access import api_keys as keys
+from mailing.access import users
 from mailing.access.roles import Role
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from secrecy.canaries import Canaries
 
 SAME_SITE = {"Sec-Fetch-Site": "same-origin"}

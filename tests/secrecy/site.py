@@ -15,8 +15,8 @@ import asyncpg
 import httpx
 from msgspec.structs import replace
 
+from mailing.process.local_stack import free_port
 from mailing.settings import PREFIX, Settings, environment
-from mailing.site import free_port
 from processes import until
 from reports.post_office import CERTIFICATE
 from secrecy.canaries import Canaries

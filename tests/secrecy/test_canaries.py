@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from reports.post_office import PostOffice, open_post_office
 from rows import run, value

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
 from mailing.worker import run_worker

@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mailing import crashpoints
-from mailing.running import configured, run, until_signal
+from mailing import failpoints
+from mailing.cli.runtime import configured, run, until_signal
+from mailing.process.supervisor import Child, Signals, supervise
+from mailing.process.watchdog import Limits
 from mailing.settings import PREFIX, Settings, environment
-from mailing.supervisor import Child, Signals, supervise
-from mailing.watchdog import Limits
 from mailing.worker import run_worker
 
 
@@ -78,7 +78,7 @@ def _once(point: str, fault: Callable[[], None]) -> Callable[[str], None]:
 
 def main(loop_s: str, database_s: str, point: str = "", fault: str = "") -> None:
     if point:
-        crashpoints.install(_once(point, FAULTS[fault]))
+        failpoints.install(_once(point, FAULTS[fault]))
     settings, limits = configured(), Limits(float(loop_s), float(database_s))
     run(until_signal(lambda stop: run_worker(settings, stop, limits)))
 

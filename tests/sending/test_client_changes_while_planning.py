@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from mailing.clients.csv_transfer import import_clients
 from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientPatch
-from mailing.clients.transfer import import_clients
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
-from mailing.messages.openings import Audience, Opening, Slice, next_slice, plan_slice
+from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
 from mailing.messages.repository import lock_for_plan
+from mailing.messages.rescheduling import Opening
+from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from mailing.sending.settle import settle_mailing
 from rows import add_client, add_mailing, run, value
 
 AUDIENCE = Audience([], [], 1_000)

@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import DatabaseClock, Sessions
-from mailing.gateway import repository
-from mailing.gateway.slots import Slots
-from mailing.sending.clock import mind_clock
+from mailing.database.clock import DatabaseClock
+from mailing.database.engine import Sessions
+from mailing.gateway.rate_limiter import HORIZON_S, Slots, take_slots
+from mailing.gateway.repository import alone, set_rate
+from mailing.sending.clock_steps import mind_clock
 from mailing.settings import Settings
 from rows import add_mailing, add_messages, run, value
 from sending.conftest import Campaign, WorkerOf
@@ -22,27 +23,27 @@ HOUR = "interval '1 hour'"
 async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_are_not_given_twice(
     engine: AsyncEngine, sessions: Sessions
 ) -> None:
-    async with repository.alone(sessions) as session:
-        await repository.set_rate(session, 40)
+    async with alone(sessions) as session:
+        await set_rate(session, 40)
         await run(engine, f"UPDATE gateway SET next_slot_at = clock_timestamp() + {HOUR}")
-        first = await repository.take_slots(session, 8)
+        first = await take_slots(session, 8)
         assert first
-        assert await repository.take_slots(session, 8) is None, "the next ones follow those, they don't repeat them"
+        assert await take_slots(session, 8) is None, "the next ones follow those, they don't repeat them"
         begins = first.until - timedelta(seconds=first.count * first.spacing_s)
-        assert timedelta(seconds=repository.HORIZON_S) < begins - first.now < timedelta(seconds=2)
+        assert timedelta(seconds=HORIZON_S) < begins - first.now < timedelta(seconds=2)
         async with asyncio.timeout(10):
-            while not (second := await repository.take_slots(session, 8)):  # noqa: ASYNC110 - the row tells
+            while not (second := await take_slots(session, 8)):  # noqa: ASYNC110 - the row tells
                 await asyncio.sleep(0.05)
         assert second.until >= first.until
 
 
 async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(engine: AsyncEngine, sessions: Sessions) -> None:
-    async with repository.alone(sessions) as session:
-        await repository.set_rate(session, 0.01)
-        await repository.take_slots(session, 1)
-        assert await repository.take_slots(session, 1) is None
-        await repository.set_rate(session, 40)
-        assert await repository.take_slots(session, 8)
+    async with alone(sessions) as session:
+        await set_rate(session, 0.01)
+        await take_slots(session, 1)
+        assert await take_slots(session, 1) is None
+        await set_rate(session, 40)
+        assert await take_slots(session, 8)
     assert await value(engine, "SELECT next_slot_at < clock_timestamp() + interval '3 s' FROM gateway")
 
 

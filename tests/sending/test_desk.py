@@ -2,8 +2,9 @@ import asyncio
 
 import pytest
 
-from mailing.sending import desk
-from mailing.sending.desk import LEAST_CLAIM, MOST_HELD, CallSlots, Capacity
+from mailing.sending import claim_budget
+from mailing.sending.call_slots import CallSlots
+from mailing.sending.claim_budget import LEAST_CLAIM, MOST_HELD, Capacity
 
 
 class Clock:
@@ -17,7 +18,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(desk, "time", clock)
+    monkeypatch.setattr(claim_budget, "time", clock)
     return clock
 
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from mailing import queue
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
+from mailing.job_queue.enqueue import defer
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
@@ -101,7 +101,7 @@ async def _schedule(campaign: Campaign, sessions: Sessions, count: int, starts_a
     )
     async with transaction(sessions) as session:
         for row in rows:
-            await queue.defer(session, "plan_mailing", at=starts_at, mailing_id=row.id)
+            await defer(session, "plan_mailing", at=starts_at, mailing_id=row.id)
 
 
 async def _is_sent(campaign: Campaign) -> bool:

@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.messages.leases import EVER
-from mailing.sending.next_step import Policy
+from mailing.sending.retry_policy import Policy
 from mailing.sending.sweep import Leases, sweep
 from rows import add_mailing, add_messages, run, value
 

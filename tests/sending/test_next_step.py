@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.openings import Opening
 from mailing.messages.repository import Claimed
+from mailing.messages.rescheduling import Opening
 from mailing.messages.states import TRANSITIONS, Status
-from mailing.sending.next_step import SOFT_REFUSALS, Moment, Policy, after_call, backoff, not_called
+from mailing.sending.retry_policy import SOFT_REFUSALS, Moment, Policy, after_call, backoff, not_called
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 END = NOW + timedelta(hours=1)

@@ -14,7 +14,7 @@ from playwright.async_api import Page, expect
 from browser import CHROMIUM, WITHOUT, Seen, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
-from mailing.sending import desk
+from mailing.sending import context
 from mailing.sending.send import RECORD_EVERY_S
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
@@ -55,7 +55,7 @@ async def test_results_wait_for_each_other_and_are_recorded_together(
 async def test_a_mailing_alone_goes_on_after_its_slice_without_waiting_for_its_calls(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "SLICE_S", 0.05)
+    monkeypatch.setattr(context, "SLICE_S", 0.05)
     await campaign.clients(400)
     await sandbox.behave(latency_s=0.05)
     with counting() as executed:
@@ -71,7 +71,7 @@ async def test_a_mailing_alone_goes_on_after_its_slice_without_waiting_for_its_c
 async def test_an_edit_ends_the_slice_and_what_waits_again_is_decided_by_the_new_rules(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(desk, "SLICE_S", 0.05)
+    monkeypatch.setattr(context, "SLICE_S", 0.05)
     await campaign.clients(300)
     await sandbox.behave(latency_s=0.05, error_500=0.2, seed=5)
     async with working(replace(settings, gateway_concurrency=8)):

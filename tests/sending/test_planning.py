@@ -7,9 +7,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
-from mailing.messages.openings import Audience, Opening, Slice, next_slice, plan_slice
+from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
+from mailing.messages.rescheduling import Opening
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
 from rows import add_mailing, run, value

@@ -14,10 +14,10 @@ import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
-from mailing.messages.audit import audit_counts
+from mailing.database.engine import Sessions
+from mailing.messages.counter_audit import audit_counts
+from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from mailing.site import free_port
 from rows import run
 from sending.conftest import Campaign, Sandbox, WorkerOf
 

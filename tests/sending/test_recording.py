@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.leases import EVER, Repeat, reclaim_lost
 from mailing.messages.repository import CAME_LATE, Claimed, Recorded, Result, claim, record, void_openings_of_client
 from mailing.messages.states import Status
-from mailing.sending.next_step import Moment, Policy, after_call
+from mailing.sending.retry_policy import Moment, Policy, after_call
 from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
 from rows import add_mailing, add_messages, run, value

@@ -6,15 +6,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.errors import Conflict, Forbidden
 from mailing.mailings import actions, editing, releasing
 from mailing.mailings.repository import MailingRepository, needs
-from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingIn
-from mailing.parsing import check
+from mailing.mailings.states import Status
 from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
+from mailing.web.validation import check
 from mailings.asking import body, in_hours
 from sending.conftest import Campaign, Sandbox, WorkerOf
 

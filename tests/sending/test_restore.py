@@ -13,10 +13,11 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from mailing import queue, resuming
-from mailing.db import transaction
-from mailing.messages.restored import REASON
-from mailing.resuming import Plan, doubt_messages, pause_mailings, raise_ids, resume
+from mailing.cli import resume_after_restore
+from mailing.cli.resume_after_restore import Plan, doubt_messages, pause_mailings, raise_ids, resume
+from mailing.database.engine import transaction
+from mailing.job_queue.enqueue import defer
+from mailing.messages.after_restore import REASON
 from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
@@ -242,7 +243,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(
     restored = await _restored(campaign, backups, settings, working, COPY)
     before = await _everything(campaign)
     said: list[str] = []
-    await resuming.forecast(campaign.sessions, Plan(hold=False, say=said.append))
+    await resume_after_restore.forecast(campaign.sessions, Plan(hold=False, say=said.append))
     assert await _everything(campaign) == before
     assert said[:-1] == (await restored.resume())[:-1]
 
@@ -324,9 +325,9 @@ async def test_no_message_gets_an_id_in_a_restored_database(
 async def _woken_in_vain(campaign: Campaign, mailing: int) -> None:
     """Every job that could move the mailing has run."""
     async with transaction(campaign.sessions) as session:
-        await queue.defer(session, "plan_mailing", mailing_id=mailing)
-        await queue.defer(session, "settle_mailing", mailing_id=mailing)
-        await queue.defer(session, "send_mailing", mailing_id=mailing, lane=0)
+        await defer(session, "plan_mailing", mailing_id=mailing)
+        await defer(session, "settle_mailing", mailing_id=mailing)
+        await defer(session, "send_mailing", mailing_id=mailing, lane=0)
 
     async def idle() -> bool:
         return not await campaign.rows(

@@ -10,16 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clients.upload.uploading import confirmed, file_of, upload_of
 from conftest import running_api
-from mailing import db
 from mailing.clients.upload.job import import_upload, tend_uploads
 from mailing.clients.upload.schemas import Status
-from mailing.db import Sessions
-from mailing.messages.audit import audit_counts
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, create_engine
+from mailing.messages.counter_audit import audit_counts
+from mailing.observability.counters import CALLS, Tallies
 from mailing.privacy.retention import blank_old
 from mailing.reports.jobs import send_missing
 from mailing.sending.sweep import Leases, sweep
 from mailing.settings import Settings
-from mailing.tallies import CALLS, Tallies
 from mailing.worker import policy_of
 from reports.post_office import open_post_office
 from roles import NAMES, ROLES, url_as
@@ -117,11 +117,11 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
         reporting = replace(
             settings, retention_days=30, report_to="ops@example.org", report_time="00:00", smtp_port=office.port
         )
-        restricted = db.create_engine(
+        restricted = create_engine(
             url_as("mailing_worker", str(settings.database_url)), application="tests", pool_size=2
         )
         try:
-            own = db.sessions(restricted)
+            own = engine_.sessions(restricted)
             await blank_old(own, reporting)
             await audit_counts(own)
             await import_upload(own, asyncio.Event(), upload)

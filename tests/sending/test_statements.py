@@ -10,7 +10,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.db import Sessions, driver, transaction
+from mailing.database.engine import Sessions, driver, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages import repository
 from mailing.messages.repository import Claimed, Result, Step, claim, next_due, record, still_allowed

@@ -5,9 +5,9 @@ import os
 import pytest
 
 from collector import collecting
-from mailing import tracing
+from mailing.observability import tracing
+from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from mailing.site import free_port
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
 

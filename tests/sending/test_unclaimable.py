@@ -2,7 +2,7 @@
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.messages.repository import claim
 from mailing.settings import Settings
 from rows import add_client, add_mailing, run, value

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clients.upload.uploading import confirmed, file_of, upload_of
 from mailing.clients.upload.schemas import Status
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from rows import add_client
 from sending.conftest import Campaign, WorkerOf

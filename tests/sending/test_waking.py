@@ -3,9 +3,9 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.sending import sweep as sweeping
-from mailing.sending.next_step import Policy
+from mailing.sending.retry_policy import Policy
 from mailing.sending.sweep import Leases, sweep
 from rows import add_client, add_mailing, add_messages, run
 

@@ -6,15 +6,16 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import DatabaseClock, Sessions, transaction
+from mailing.database.clock import DatabaseClock
+from mailing.database.engine import Sessions, transaction
+from mailing.database.monotonic import ticks
 from mailing.gateway.client import Gateway
-from mailing.gateway.gate import Gate
+from mailing.gateway.flow_control import Gate
 from mailing.messages.repository import LEAST_LEASE_S, LONGEST_LEASE_S, Claimed, claim, lease_for
-from mailing.sending.desk import Desk
-from mailing.sending.next_step import Policy
-from mailing.sending.watch import Watch
+from mailing.sending.context import Desk
+from mailing.sending.retry_policy import Policy
+from mailing.sending.revalidation import Watch
 from mailing.settings import LONGEST_TIMEOUT_S
-from mailing.ticks import ticks
 from rows import add_mailing, add_messages, run, value
 
 

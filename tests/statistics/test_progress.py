@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import MailingRepository
-from mailing.messages.waiting import Wait
+from mailing.statistics.backlog import Wait
 from mailing.statistics.progress import Progress, done_at, progress_of
 from rows import add_mailing, add_messages, run
 

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from mailing.mailings.rules import Status as MailingStatus
+from mailing.mailings.states import Status as MailingStatus
 from mailing.messages.states import TRANSITIONS, Status
-from mailing.web import encode_cursor
+from mailing.web.pagination import encode_cursor
 from rows import ADD_MESSAGES, add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient

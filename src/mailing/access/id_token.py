@@ -9,8 +9,8 @@ from joserfc.errors import InvalidClaimError, InvalidKeyIdError
 from joserfc.jwk import KeySet
 from msgspec import Struct
 
+from mailing.access.authentication import Identity
 from mailing.access.roles import Role
-from mailing.access.signing_in import Identity
 from mailing.access.users import LONGEST_NAME
 
 ALGORITHMS: Final = ["RS256", "PS256", "ES256"]  # signatures by a private key only: never none, never a shared secret

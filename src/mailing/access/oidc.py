@@ -22,8 +22,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from msgspec import Struct
 
+from mailing.access.authentication import Identity
 from mailing.access.id_token import Client, UnknownKey, checked, identity
-from mailing.access.signing_in import Identity
 from mailing.errors import Unauthorized
 
 logger = structlog.get_logger(__name__)

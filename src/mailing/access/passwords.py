@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from mailing.access.guessable import problem_of
+from mailing.access.common_passwords import problem_of
 from mailing.errors import FieldError, Invalid, TooMany
 
 HASHING = 2

@@ -8,7 +8,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access import keys, lockout, sessions
+from mailing.access import api_keys, lockout, sessions
 from mailing.access.passwords import hashed
 from mailing.access.roles import Role
 from mailing.errors import ConfigurationError, Conflict, FieldError, Invalid, NotFound
@@ -150,8 +150,8 @@ async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: 
 
 
 async def _keys_after(session: AsyncSession, user_id: int, *, by: str, revoke: bool) -> KeysAfter:
-    revoked = await keys.revoke_all_of(session, user_id, by=by) if revoke else 0
-    return KeysAfter(revoked=revoked, live=len(await keys.live_of(session, user_id)))
+    revoked = await api_keys.revoke_all_of(session, user_id, by=by) if revoke else 0
+    return KeysAfter(revoked=revoked, live=len(await api_keys.live_of(session, user_id)))
 
 
 async def enable(session: AsyncSession, user_id: int, *, by: str) -> None:

@@ -12,7 +12,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
 from babel.support import Translations
 
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 
 LANGUAGES = {"en": "English", "ru": "Русский"}
 HERE = Path(__file__).parent

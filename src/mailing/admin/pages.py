@@ -14,12 +14,12 @@ from litestar.datastructures import Cookie
 from litestar.enums import RequestEncodingType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
-from mailing import web
 from mailing.access.roles import Role
 from mailing.admin import language
-from mailing.admin.door import SIGN_IN, SignInNeeded
+from mailing.admin.guards import SIGN_IN, SignInNeeded
 from mailing.admin.viewer import Viewer, in_header, local, viewer_of
-from mailing.masking import mask_addresses
+from mailing.observability.masking import mask_addresses
+from mailing.web.problems import EXCEPTION_HANDLERS, Problem
 
 HTML = "text/html; charset=utf-8"
 NOTICE_COOKIE = "mailing_notice"
@@ -95,8 +95,8 @@ def _notice(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
     """What the API would answer, as a page."""
-    handler = next(web.EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in web.EXCEPTION_HANDLERS)
-    answer: Response[web.Problem] = handler(request, error)
+    handler = next(EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
+    answer: Response[Problem] = handler(request, error)
     shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content)
     shown.headers.update({name: value for name, value in answer.headers.items() if name == "Retry-After"})
     return shown

@@ -5,11 +5,11 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.datastructures import Cookie
 
-from mailing.admin.door import anybody
+from mailing.admin.guards import anybody
 from mailing.admin.language import LANGUAGES
 from mailing.admin.pages import form, seen_other
 from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local
-from mailing.zones import known_zone
+from mailing.timezones import known_zone
 
 KEPT_S = 365 * 86_400
 

@@ -11,9 +11,9 @@ from litestar.types import ControllerRouterHandler
 
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
-from mailing.admin.door import SignInNeeded, anybody, same_origin
+from mailing.admin.guards import SignInNeeded, anybody, same_origin
 from mailing.admin.live.routes import LIVE
-from mailing.admin.mailings.control import ControlPages
+from mailing.admin.mailings.actions import ControlPages
 from mailing.admin.mailings.releasing import ReleasePages
 from mailing.admin.mailings.routes import MailingPages
 from mailing.admin.preferences import keep_preferences
@@ -21,8 +21,8 @@ from mailing.admin.reports.routes import reports
 from mailing.admin.signin import signin
 from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
-from mailing.idempotency import provide_session
-from mailing.web import EXCEPTION_HANDLERS
+from mailing.web.idempotency import provide_session
+from mailing.web.problems import EXCEPTION_HANDLERS
 
 PAGES: list[ControllerRouterHandler] = [clients, MailingPages, ControlPages, ReleasePages, reports, keep_preferences]
 

@@ -4,7 +4,7 @@ from typing import Any
 from sqlalchemy import BigInteger, DateTime, Identity, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mailing.db import Base
+from mailing.database.engine import Base
 
 
 class Client(Base):

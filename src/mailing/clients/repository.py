@@ -14,17 +14,18 @@ from sqlalchemy import Row, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients import audit
+from mailing.clients import event_details
 from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
-from mailing.connections import unless_lost
-from mailing.db import Reads, driver
+from mailing.database.connections import unless_lost
+from mailing.database.engine import driver
+from mailing.database.read_pool import Reads
 from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import note
-from mailing.messages.openings import void_openings_of_moved_clients
 from mailing.messages.repository import cancel_of_client, void_openings_of_client
-from mailing.parsing import present
+from mailing.messages.rescheduling import void_openings_of_moved_clients
+from mailing.web.validation import present
 
 _COLUMNS = ", ".join(ClientOut.__struct_fields__)
 
@@ -93,7 +94,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
 
     async def create(self, data: ClientIn, *, by: str) -> ClientOut:
         created = await self._stored(Client(**_whole(data)))
-        await note(self.session, "client.created", by=by, client_id=created.id, **audit.told(created))
+        await note(self.session, "client.created", by=by, client_id=created.id, **event_details.told(created))
         return created
 
     async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
@@ -109,7 +110,12 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         stopped = await cancel_of_client(self.session, client_id, reason="the client was deleted")
         await self.session.delete(client)
         await note(
-            self.session, "client.deleted", by=by, client_id=client_id, stopped=stopped, **audit.last(_out(client))
+            self.session,
+            "client.deleted",
+            by=by,
+            client_id=client_id,
+            stopped=stopped,
+            **event_details.last(_out(client)),
         )
 
     async def _locked(self, client_id: int) -> Client:
@@ -125,7 +131,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         for name, value in values.items():
             setattr(client, name, value)
         changed = await self._stored(client)
-        difference = audit.difference(old, changed)
+        difference = event_details.difference(old, changed)
         if difference["fields"]:
             await note(self.session, "client.changed", by=by, client_id=client.id, **difference)
         if opts:

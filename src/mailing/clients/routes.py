@@ -13,13 +13,15 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, Requ
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from mailing.clients import phone, tag, transfer
+from mailing.clients import csv_transfer, phone, tag
+from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.repository import ClientRepository, list_clients, owner_named, read_client
-from mailing.clients.rows import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
-from mailing.places import PLACE
-from mailing.web import REPEATABLE, Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
+from mailing.web.concurrency_limits import PLACE
+from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
+from mailing.web.parameters import Body, Caller, Id, Session, documented
+from mailing.web.problems import REPEATABLE
 
 IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
 LONGEST_PAUSE_S = 0.02
@@ -145,7 +147,7 @@ class ImportOperation(Operation):
     operation_id="import_clients",
     operation_class=ImportOperation,
     request_max_body_size=IMPORT_LIMIT,
-    opt={PLACE: "imports", REPEATABLE: transfer.MAY_BE_STORED},
+    opt={PLACE: "imports", REPEATABLE: csv_transfer.MAY_BE_STORED},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
@@ -172,7 +174,7 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
         raise Invalid(FieldError("body", "must be the CSV file itself, not a form: curl --data-binary @clients.csv"))
     if options.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
         raise Invalid(FieldError("body", "must be UTF-8; save the file as CSV UTF-8"))
-    return await transfer.import_clients(session, request.stream(), by=caller)
+    return await csv_transfer.import_clients(session, request.stream(), by=caller)
 
 
 @get(
@@ -191,7 +193,7 @@ async def export(state: State) -> Stream:
     does not tell who opted out: to move to another database, use a backup of it. What a spreadsheet would take
     for a formula in a tag has an apostrophe before it, which the import takes away.
     """
-    return await csv_file(state, transfer.export_clients(state.exporting), name="clients.csv")
+    return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")
 
 
 async def csv_file(state: State, pages: AsyncIterator[bytes], *, name: str) -> Stream:

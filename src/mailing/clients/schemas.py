@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mailing.clients import phone, tag, timezone
 from mailing.errors import FieldError
-from mailing.zones import known_zone
+from mailing.timezones import known_zone
 
 # The lengths refuse what a pattern's `$` lets pass: a line break at the end.
 Phone = Annotated[

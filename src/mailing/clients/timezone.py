@@ -3,7 +3,7 @@
 import re
 from functools import cache
 
-from mailing.zones import known_zone, zone_names
+from mailing.timezones import known_zone, zone_names
 
 RULE = "an IANA time zone, such as Europe/Moscow"
 

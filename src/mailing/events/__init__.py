@@ -1,5 +1,5 @@
 """What people, programs and workers did: `note` writes it down, `reading.story` tells it by id."""
 
-from mailing.events.noting import COMMAND_LINE, WORKER, note
+from mailing.events.writer import COMMAND_LINE, WORKER, note
 
 __all__ = ["COMMAND_LINE", "WORKER", "note"]

@@ -8,8 +8,9 @@ from litestar import get
 from litestar.params import QueryParameter
 
 from mailing.errors import FieldError, Invalid
-from mailing.events.reading import Happened, Place, Whose, story
-from mailing.web import MAX_ID, Limit, Page, Session, documented
+from mailing.events.history import Happened, Place, Whose, story
+from mailing.web.pagination import Limit, Page
+from mailing.web.parameters import MAX_ID, Session, documented
 
 _LAYOUT = ">QBQI"  # microseconds since 1970, rank, id, number
 _LENGTH = 28

@@ -14,10 +14,10 @@ from typing import Final, Self
 import httpx
 import msgspec
 
-from mailing import crashpoints
+from mailing import failpoints
+from mailing.database.monotonic import ticks
+from mailing.gateway.http_transport import BROKEN, Line, NotWrittenError, Wire, sentence
 from mailing.gateway.outcome import Answer, Outcome, classify
-from mailing.gateway.wire import BROKEN, Line, NotWrittenError, Wire, sentence
-from mailing.ticks import ticks
 
 MOST_BODY_BYTES: Final = 64 * 1024
 
@@ -138,17 +138,17 @@ class _Call:
         if self._time.left_s <= 0:
             raise NotWrittenError("no time was left when the connection was ready")
         line.check()
-        crashpoints.reached("call.connected")
+        failpoints.reached("call.connected")
         self._written, self.waiting_for = True, "no answer"
         line.write(self._request)
-        crashpoints.reached("call.written")
+        failpoints.reached("call.written")
         head = await line.head()
         self._status, self.waiting_for = head.code, "no complete answer"
-        crashpoints.reached("call.head_read")
+        failpoints.reached("call.head_read")
         body = await line.body(MOST_BODY_BYTES)
         if body is None:
             return self.broken(f"the answer is longer than {MOST_BODY_BYTES} bytes")
-        crashpoints.reached("call.answered")
+        failpoints.reached("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
         return classify(head.code, retry_after, body, message_id=self._message_id, now=datetime.now(UTC))
 

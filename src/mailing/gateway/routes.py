@@ -3,9 +3,10 @@
 from litestar import Controller, get, patch, post
 from litestar.params import JSONBody
 
-from mailing.gateway import control, repository
+from mailing.gateway import actions
+from mailing.gateway.repository import read
 from mailing.gateway.schemas import GatewayOut, GatewayPatch
-from mailing.web import Body, Caller, Session, documented
+from mailing.web.parameters import Body, Caller, Session, documented
 
 
 class GatewayController(Controller):
@@ -16,7 +17,7 @@ class GatewayController(Controller):
     @get("/", summary="Read the gateway's state", operation_id="read_gateway", responses=documented(400))
     async def read_gateway(self, session: Session) -> GatewayOut:
         """What all workers know of it together: breaker, pauses it asked for, rate limit, an operator's stop."""
-        return GatewayOut.of(await repository.read(session))
+        return GatewayOut.of(await read(session))
 
     @patch(
         "/",
@@ -29,20 +30,20 @@ class GatewayController(Controller):
         """Every worker keeps the new rate from a second later on, and after a restart, until it is changed again here
         or by another value of MAILING_GATEWAY_RATE. No second holds more calls than the rate.
         """
-        await control.change_rate(session, data.rate, by=caller)
-        return GatewayOut.of(await repository.read(session))
+        await actions.change_rate(session, data.rate, by=caller)
+        return GatewayOut.of(await read(session))
 
     @post("/stop", status_code=200, summary="Stop all sending", operation_id="stop_gateway", responses=documented(400))
     async def stop_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """The emergency stop: no call of any mailing begins more than a second later. Ends pass all the same."""
-        await control.stop(session, by=caller)
-        return GatewayOut.of(await repository.read(session))
+        await actions.stop(session, by=caller)
+        return GatewayOut.of(await read(session))
 
     @post("/start", status_code=200, summary="Send again", operation_id="start_gateway", responses=documented(400))
     async def start_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """Ends the stop; workers notice within a few seconds."""
-        await control.start(session, by=caller)
-        return GatewayOut.of(await repository.read(session))
+        await actions.start(session, by=caller)
+        return GatewayOut.of(await read(session))
 
     @post(
         "/probe",
@@ -53,5 +54,5 @@ class GatewayController(Controller):
     )
     async def probe_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """For a person who knows that it works again: the breaker's next probe is due, a pause it asked for is over."""
-        await control.probe(session, by=caller)
-        return GatewayOut.of(await repository.read(session))
+        await actions.probe(session, by=caller)
+        return GatewayOut.of(await read(session))

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from mailing.gateway.repository import COUNTED_S, State
+from mailing.gateway.circuit_breaker import COUNTED_S
+from mailing.gateway.repository import State
 
 Rate = Annotated[
     float,

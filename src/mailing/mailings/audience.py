@@ -8,7 +8,7 @@ from msgspec import Struct
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.messages.openings import Audience
+from mailing.messages.planning import Audience
 from mailing.messages.repository import UNSELECTED
 
 Exclusion = Literal["tag", "operator_code", "opted_out", "untouched"]

@@ -9,14 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import FieldError, Invalid
 from mailing.events import note
-from mailing.mailings import audit, rules
+from mailing.mailings import event_details, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.releasing import mark_released
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingIn, MailingOut, columns
-from mailing.mailings.steps import wake
-from mailing.messages.cancelling import cancel_of_deleted
+from mailing.mailings.states import Status
+from mailing.mailings.transitions import wake
+from mailing.messages.cancellation import cancel_of_deleted
 
 PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
 
@@ -43,7 +43,7 @@ async def _store(session: AsyncSession, mailing: Mailing, *, by: str) -> Mailing
     await MailingRepository(session=session).add(mailing, auto_refresh=True)
     await wake(session, mailing)
     created = MailingOut.of(mailing)
-    await note(session, "mailing.created", by=by, mailing_id=mailing.id, **audit.told(created))
+    await note(session, "mailing.created", by=by, mailing_id=mailing.id, **event_details.told(created))
     return created
 
 
@@ -66,8 +66,8 @@ async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping
     """For a caller who may not send: a change withdraws the release. Raises Forbidden once the mailing has begun."""
     mailing = await MailingRepository(session=session).locked(mailing_id)
     old, now = MailingOut.of(mailing), await database_now(session)
-    rules.refuse_edit_of_closed(old.status)
-    rules.refuse_editors_change(old.status)
+    states.refuse_edit_of_closed(old.status)
+    states.refuse_editors_change(old.status)
     if changes := changes_of(mailing, given, now=now):
         _change(mailing, changes, now=now)
         mailing.status = Status.draft
@@ -82,7 +82,7 @@ async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping
 async def _store_change(session: AsyncSession, mailing: Mailing, old: MailingOut, *, by: str) -> None:
     await session.flush()
     await wake(session, mailing)
-    difference = audit.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
+    difference = event_details.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
     await note(session, "mailing.edited", by=by, mailing_id=mailing.id, **difference)
 
 
@@ -90,7 +90,7 @@ async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
     """Returns how many messages it stopped."""
     mailing = await MailingRepository(session=session).locked(mailing_id)
     mailing.deleted_at = await database_now(session)
-    if mailing.status in rules.OPEN:
+    if mailing.status in states.OPEN:
         mailing.status = Status.cancelled
     await session.flush()
     stopped = await cancel_of_deleted(session, mailing_id)
@@ -101,10 +101,10 @@ async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
 def changes_of(mailing: Mailing, given: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """The columns that would be other than they are; refuses what an edit may not do now."""
     status = Status(mailing.status)
-    rules.refuse_edit_of_closed(status)
+    states.refuse_edit_of_closed(status)
     changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
     starts_at, ends_at = (changes.get(name, getattr(mailing, name)) for name in ("starts_at", "ends_at"))
-    rules.refuse_moved_start(status, old=mailing.starts_at, new=starts_at)
+    states.refuse_moved_start(status, old=mailing.starts_at, new=starts_at)
     if "ends_at" in changes:
         refuse_passed_end(ends_at, now)
     if ends_at <= starts_at:
@@ -123,7 +123,7 @@ def _change(mailing: Mailing, changes: Mapping[str, Any], *, now: datetime) -> N
     if "text" in changes:
         mailing.text_revision += 1
     mailing.content_revision += 1
-    if changes.keys() & PLAN_COLUMNS and mailing.status not in rules.AHEAD:
+    if changes.keys() & PLAN_COLUMNS and mailing.status not in states.AHEAD:
         mailing.revision += 1
         mailing.audience_upto = None
     mailing.updated_at = now

@@ -3,7 +3,7 @@ from datetime import datetime, time
 from sqlalchemy import ARRAY, BigInteger, DateTime, Identity, Integer, Text, Time, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mailing.db import Base
+from mailing.database.engine import Base
 from mailing.mailings.window import LocalWindow
 
 Instant = DateTime(timezone=True)

@@ -16,12 +16,12 @@ from mailing.mailings.audience import Exclusion, Reach, reach, reach_of_edit
 from mailing.mailings.editing import PLAN_COLUMNS, changes_of, refuse_passed_end
 from mailing.mailings.forecast import Forecast, Term, forecast
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.rules import AHEAD
 from mailing.mailings.schemas import MailingIn, columns
-from mailing.mailings.segments import Segments, segments_of
+from mailing.mailings.sms_segments import Segments, segments_of
+from mailing.mailings.states import AHEAD
 from mailing.mailings.window import LocalWindow
-from mailing.messages.openings import Audience
-from mailing.web import MAX_ID, Body, Session, documented
+from mailing.messages.planning import Audience
+from mailing.web.parameters import MAX_ID, Body, Session, documented
 
 Edited = Annotated[
     int | None,

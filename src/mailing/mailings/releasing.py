@@ -5,11 +5,11 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.events import note
-from mailing.mailings import rules
+from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.rules import Status
-from mailing.mailings.steps import wake
+from mailing.mailings.states import Status
+from mailing.mailings.transitions import wake
 
 
 async def release(session: AsyncSession, mailing_id: int, *, read: int | None = None, by: str) -> Mailing:
@@ -20,8 +20,8 @@ async def release(session: AsyncSession, mailing_id: int, *, read: int | None = 
     """
     mailing = await MailingRepository(session=session).locked(mailing_id)
     status, now = Status(mailing.status), await database_now(session)
-    rules.refuse_release(status, ends_at=mailing.ends_at, now=now)
-    rules.refuse_unread(mailing.content_revision, read=read)
+    states.refuse_release(status, ends_at=mailing.ends_at, now=now)
+    states.refuse_unread(mailing.content_revision, read=read)
     if status is not Status.draft:
         return mailing
     mark_released(mailing, by=by, now=now)
@@ -36,7 +36,7 @@ async def release(session: AsyncSession, mailing_id: int, *, read: int | None = 
 def mark_released(mailing: Mailing, *, by: str, now: datetime) -> None:
     """As it is now. What has not begun begins where its start has come; the schema keeps a copy of the release."""
     mailing.released_revision, mailing.released_at, mailing.released_by = mailing.content_revision, now, by
-    if mailing.status not in rules.AHEAD:
+    if mailing.status not in states.AHEAD:
         return
-    mailing.status = rules.status_once_released(mailing.starts_at, now)
+    mailing.status = states.status_once_released(mailing.starts_at, now)
     mailing.launched_at = now if mailing.status == Status.running else None

@@ -12,7 +12,7 @@ from mailing.errors import NotFound
 from mailing.events import WORKER, note
 from mailing.gateway.repository import MAY_CALL
 from mailing.mailings.models import Mailing
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 
 
 class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):

@@ -8,10 +8,11 @@ from msgspec.structs import asdict
 
 from mailing.mailings import editing
 from mailing.mailings.repository import MailingRepository
-from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch
-from mailing.parsing import present
-from mailing.web import Body, Caller, Cursor, Id, Limit, Page, Session, decode_cursor, documented, page
+from mailing.mailings.states import Status
+from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
+from mailing.web.parameters import Body, Caller, Id, Session, documented
+from mailing.web.validation import present
 
 StatusFilter = Annotated[
     Status | None,

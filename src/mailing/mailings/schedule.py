@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from mailing.mailings.window import LocalWindow, next_slot
-from mailing.messages.openings import Opening
-from mailing.zones import known_zone, zone_named
+from mailing.messages.rescheduling import Opening
+from mailing.timezones import known_zone, zone_named
 
 
 def opening(timezone: str, window: LocalWindow | None, *, not_before: datetime, before: datetime) -> Opening:

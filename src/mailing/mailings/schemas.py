@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from mailing.clients.schemas import Phone
 from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 
 TEXT_LIMIT = 1600  # characters; about ten segments of an SMS
 

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Answer
 from mailing.gateway.repository import MAY_CALL
-from mailing.messages.front import FROM_FRONT
+from mailing.messages.low_watermark import FROM_FRONT
 from mailing.messages.states import Status
-from mailing.restoration.repository import restored
+from mailing.restore.repository import restored
 from mailing.settings import LONGEST_TIMEOUT_S
 
 LEAST_LEASE_S = 60.0

@@ -2,9 +2,9 @@
 
 from litestar import get
 
-from mailing.messages.reading import message_story
+from mailing.messages.queries import message_story
 from mailing.messages.schemas import MessageStory
-from mailing.web import Id, Session, documented
+from mailing.web.parameters import Id, Session, documented
 
 
 @get(

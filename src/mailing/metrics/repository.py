@@ -4,9 +4,12 @@ import msgspec
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import queue, tallies
-from mailing.gateway import repository as gateway
+from mailing.gateway import repository
+from mailing.gateway.repository import State
+from mailing.job_queue import inspection
+from mailing.job_queue.inspection import Jobs, standing
 from mailing.messages.states import Status
+from mailing.observability import counters as tallies
 
 COUNTED_UPTO = 10_000  # pending messages, looked at one by one
 
@@ -46,8 +49,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     due_age_s: float
     due: int
     waiting: dict[str, int]
-    gateway: gateway.State
-    jobs: list[queue.Jobs]
+    gateway: State
+    jobs: list[Jobs]
     workers: int
     connections: list[Connections]
     server: Server
@@ -63,9 +66,9 @@ async def read(session: AsyncSession) -> Standing:
         due_age_s=(await session.execute(_DUE_AGE)).scalar_one(),
         due=(await session.execute(_DUE)).scalar_one(),
         waiting=await _by_name(session, _WAITING),
-        gateway=await gateway.read(session),
-        jobs=await queue.standing(session),
-        workers=await queue.workers(session),
+        gateway=await repository.read(session),
+        jobs=await standing(session),
+        workers=await inspection.workers(session),
         connections=[Connections(*row) for row in await session.execute(_CONNECTIONS)],
         server=Server(*(await session.execute(_SERVER)).one()),
         audits=Audits(*(await session.execute(_AUDITS)).one()),

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.db import UNHURRIED_S, driver, unhurried
+from mailing.database.engine import UNHURRIED_S, driver, unhurried
 from mailing.events import note
 
 RETENTION = "retention"

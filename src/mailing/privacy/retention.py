@@ -7,10 +7,10 @@ already. Messages and counters stay (decision 21).
 
 from msgspec.structs import replace
 
-from mailing import log
-from mailing.db import Sessions, transaction
-from mailing.messages.blanking import FINAL, blank_slice
-from mailing.messages.restored import Slice
+from mailing.database.engine import Sessions, transaction
+from mailing.messages.after_restore import Slice
+from mailing.messages.redaction import FINAL, blank_slice
+from mailing.observability import log
 from mailing.privacy.repository import alone, blank_words, forget_events, next_to_blank
 from mailing.settings import Settings
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import CATCH_UP, Day, day_of
 from mailing.settings import Settings
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 
 
 class ReportedDay(Struct, frozen=True):

@@ -21,17 +21,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import crashpoints, log
-from mailing.db import Sessions, transaction
-from mailing.reports import mail, planning, repository
-from mailing.reports.mail import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
+from mailing import failpoints
+from mailing.database.engine import Sessions, transaction
+from mailing.observability import log
+from mailing.reports import planning, repository, smtp
 from mailing.reports.render import Rendered, render
 from mailing.reports.repository import Claim, Failure, Lease
 from mailing.reports.schedule import oldest_wanted
-from mailing.reports.words import LANGUAGES
-from mailing.restoration.repository import restored
+from mailing.reports.smtp import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
+from mailing.reports.translations import LANGUAGES
+from mailing.restore.repository import restored
 from mailing.settings import Settings
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 
 LEASE = timedelta(minutes=6)
 TRY_S = 300.0
@@ -75,7 +76,7 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
 
     The first report ever is about the day before the service was first seen with a recipient: it shows that mail works.
     """
-    if not mail.recipients_of(settings):
+    if not smtp.recipients_of(settings):
         return None
     begun, zone = loop_time(), zone_named(settings.report_timezone)
     async with transaction(sessions) as session:
@@ -88,7 +89,7 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
 async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float) -> Tried:
     """`begun` is the event loop's time at `now`, before the claim."""
     outcome = await _attempt(sessions, settings, claim, now=now, deadline=begun + TRY_S)
-    crashpoints.reached("report.accepted")
+    failpoints.reached("report.accepted")
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Tried(claim, outcome), at=at, until=begun + LEASE.total_seconds())
     told = logger.info if isinstance(outcome, Accepted) else logger.warning
@@ -111,7 +112,7 @@ async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now:
         return await _deliver(sessions, settings, claim, now=now, deadline=deadline)
     except Exception as error:
         logger.exception("report not made", day=str(claim.day), tries=claim.tries)
-        return TemporaryFailure(mail.one_line(_reason_of(error)))
+        return TemporaryFailure(smtp.one_line(_reason_of(error)))
 
 
 def _reason_of(error: Exception) -> str:
@@ -124,13 +125,13 @@ def _reason_of(error: Exception) -> str:
 
 
 async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
-    left = [recipient for recipient in mail.recipients_of(settings) if recipient not in claim.delivered_to]
+    left = [recipient for recipient in smtp.recipients_of(settings) if recipient not in claim.delivered_to]
     if not left:  # the ones who had to wait were taken out of the settings
         return Accepted(())
     async with asyncio.timeout_at(deadline), repository.snapshot(sessions) as session:
         figures = await repository.figures_of(session, claim.period, taken_at=now)
     rendered = render(figures, LANGUAGES[settings.report_language])
-    return await mail.send(_mail(rendered, claim, date=now), left, settings, deadline=deadline)
+    return await smtp.send(_mail(rendered, claim, date=now), left, settings, deadline=deadline)
 
 
 def _mail(rendered: Rendered, claim: Claim, *, date: datetime) -> Mail:

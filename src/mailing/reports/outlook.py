@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.reports import planning
 from mailing.reports.schedule import due_at, oldest_wanted
 from mailing.settings import Settings, report_clock
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 
 # The primary key, backwards: the newest rows.
 _LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.errors import FieldError, Invalid
 from mailing.reports.schedule import CATCH_UP, Day, day_of, days_after, due_at, newest_over, oldest_wanted
 from mailing.settings import Settings, report_clock
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 
 _A_DAY = timedelta(days=1)
 _ROWS_READ = 2 * CATCH_UP

@@ -2,12 +2,12 @@
 
 from msgspec import Struct
 
+from mailing.reports.csv_attachment import table
 from mailing.reports.figures import Figures
+from mailing.reports.formatting import by_status, day_in_words, grouped
 from mailing.reports.render_html import page
 from mailing.reports.render_text import plain
-from mailing.reports.table import table
-from mailing.reports.wording import by_status, day_in_words, grouped
-from mailing.reports.words import Words
+from mailing.reports.translations import Words
 
 
 class Rendered(Struct, frozen=True):

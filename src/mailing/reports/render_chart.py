@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 
 from mailing.reports.figures import Figures, Hour
-from mailing.reports.wording import hour
+from mailing.reports.formatting import hour
 
 HEIGHT = 72
 LABEL_EVERY = 6

@@ -7,8 +7,7 @@ fit side by side on a phone moves below. Every value is escaped where it is put 
 from html import escape
 
 from mailing.reports.figures import Ended, Figures, MailingFigures, Reason
-from mailing.reports.render_chart import bar, columns
-from mailing.reports.wording import (
+from mailing.reports.formatting import (
     by_status,
     day_in_words,
     excerpt,
@@ -24,7 +23,8 @@ from mailing.reports.wording import (
     span_in_utc,
     weekday,
 )
-from mailing.reports.words import Words
+from mailing.reports.render_chart import bar, columns
+from mailing.reports.translations import Words
 
 # each has a contrast of 4.3 : 1 both to white and to the #121212 of dark mode; no colour has more to both
 _COLOURS = {"sent": "#1d8b50", "failed": "#d84638", "expired": "#a86c0a", "unknown": "#995dd0", "cancelled": "#747a83"}

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from textwrap import wrap
 
 from mailing.reports.figures import Figures, MailingFigures
-from mailing.reports.wording import (
+from mailing.reports.formatting import (
     by_status,
     day_in_words,
     excerpt,
@@ -20,7 +20,7 @@ from mailing.reports.wording import (
     span_in_utc,
     weekday,
 )
-from mailing.reports.words import Words
+from mailing.reports.translations import Words
 
 WIDTH = 76
 BAR = 40

@@ -11,7 +11,7 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.db import Sessions
+from mailing.database.engine import Sessions
 from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason, Standing
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import Day

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from mailing.zones import zone_named
+from mailing.timezones import zone_named
 
 CATCH_UP = 31
 """How many days back a missing report is still made up for; nobody reads older ones."""

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from mailing import crashpoints, queue
-from mailing.db import Sessions, transaction
-from mailing.log import count, get
+from mailing import failpoints
+from mailing.database.engine import Sessions, transaction
+from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import (
     MailingRepository,
@@ -15,8 +15,9 @@ from mailing.mailings.repository import (
     hold_plan,
 )
 from mailing.mailings.schedule import opening
-from mailing.messages.openings import Audience, Slice, cancel_unselected, next_slice, plan_slice
+from mailing.messages.planning import Audience, Slice, cancel_unselected, next_slice, plan_slice
 from mailing.messages.repository import lock_for_plan
+from mailing.observability.log import count, get
 
 logger = get(__name__)
 
@@ -32,7 +33,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     """
     async with transaction(sessions) as session:
         if not await begin_plan(session, mailing_id):
-            await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
+            await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
             return
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get(mailing_id)
@@ -51,8 +52,8 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
         if not await end_plan(session, mailing_id, mailing.revision):
             return
         logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.revision)
-        await queue.defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
-        await queue.defer(session, "settle_mailing", mailing_id=mailing_id)
+        await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
+        await defer(session, "settle_mailing", mailing_id=mailing_id)
 
 
 async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience, *, after: int) -> list[Slice] | None:
@@ -71,7 +72,7 @@ async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: 
     while not await _try_plan(sessions, mailing, audience, part):
         async with transaction(sessions) as session:
             await continue_plan(session, mailing.id, mailing.revision)
-    crashpoints.reached("plan.after")
+    failpoints.reached("plan.after")
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
@@ -84,8 +85,8 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
         now = await database_now(session)
         openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones]
         count(planned=await plan_slice(session, mailing.id, audience, openings, part))
-        await queue.defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
-        crashpoints.reached("plan.inside")
+        await defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
+        failpoints.reached("plan.inside")
     return True
 
 

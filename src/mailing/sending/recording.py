@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from mailing import crashpoints, tracing, trouble
-from mailing.db import TROUBLE, Sessions, sqlstate, transaction, transient
-from mailing.log import count, get
+from mailing import failpoints
+from mailing.database.engine import Sessions, transaction
+from mailing.database.errors import TROUBLE, sqlstate, transient
 from mailing.messages.repository import Recorded, Result, park, record
-from mailing.tallies import LEASES_LOST, Tallies
+from mailing.observability import failures, tracing
+from mailing.observability.counters import LEASES_LOST, Tallies
+from mailing.observability.log import count, get
 
 logger = get(__name__)
 
@@ -71,7 +73,7 @@ class Recording:
             try:
                 recorded = await self._store(decided, batch)
             except transient() as error:
-                trouble.tell(logger, "recording failed", error, mailing_id=decided.mailing_id)
+                failures.tell(logger, "recording failed", error, mailing_id=decided.mailing_id)
                 if self._gives_up():
                     self._settled(sum(map(len, (batch, *todo))))
                     return
@@ -80,7 +82,7 @@ class Recording:
                 await asyncio.sleep(TRY_EVERY_S)
             except Exception as error:  # noqa: BLE001 - told when it stands alone
                 if len(batch) == 1:
-                    trouble.tell(logger, "result refused", error, message_id=batch[0].message.id)
+                    failures.tell(logger, "result refused", error, message_id=batch[0].message.id)
                 todo.extendleft(self._divided(decided, batch, refusals=1))
             else:
                 self._leave_locked(decided, batch, recorded)
@@ -115,8 +117,8 @@ class Recording:
             span.tell(messages=len(batch))
             async with transaction(self._sessions) as session:
                 recorded = await record(session, batch, mailing_id=mailing_id, revision=revision)
-                crashpoints.reached("record.inside")
-        crashpoints.reached("record.after")
+                failpoints.reached("record.inside")
+        failpoints.reached("record.after")
         stored = len(batch) - len(recorded.locked)
         self._settled(stored)
         locked = set(recorded.locked)

@@ -15,25 +15,29 @@ from functools import partial
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import crashpoints, queue, tracing
-from mailing.db import DatabaseClock, cause, sqlstate, transaction, transient
-from mailing.gateway.gate import Closed, Pass
-from mailing.log import get
+from mailing import failpoints
+from mailing.database.clock import DatabaseClock
+from mailing.database.engine import transaction
+from mailing.database.errors import cause, sqlstate, transient
+from mailing.gateway.flow_control import Closed, Pass
+from mailing.job_queue.enqueue import CONTINUED, defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
-from mailing.mailings.rules import Status
 from mailing.mailings.schedule import opening
+from mailing.mailings.states import Status
 from mailing.mailings.window import LocalWindow
-from mailing.messages.openings import Opening
 from mailing.messages.repository import Claimed, Result, claim, next_due, set_aside
+from mailing.messages.rescheduling import Opening
 from mailing.messages.states import Status as MessageStatus
-from mailing.sending.call import Call
-from mailing.sending.calls import Calls
-from mailing.sending.desk import Desk
-from mailing.sending.next_step import Moment, after_call, not_called
+from mailing.observability import tracing
+from mailing.observability.counters import GATE_SECONDS, POSTPONED
+from mailing.observability.log import get
+from mailing.sending.attempt import Call
+from mailing.sending.batch_span import Calls
+from mailing.sending.context import Desk
 from mailing.sending.recording import BATCH, Decided
-from mailing.sending.watch import Watch
-from mailing.tallies import GATE_SECONDS, POSTPONED
+from mailing.sending.retry_policy import Moment, after_call, not_called
+from mailing.sending.revalidation import Watch
 
 logger = get(__name__)
 
@@ -81,7 +85,7 @@ async def _put_off(desk: Desk, mailing_id: int, lane: int) -> None:
 
 async def _continue(session: AsyncSession, mailing_id: int, lane: int = 0, *, at: datetime | None = None) -> None:
     """Behind mailings that wait for their first turn."""
-    await queue.defer(session, "send_mailing", at=at, priority=queue.CONTINUED, mailing_id=mailing_id, lane=lane)
+    await defer(session, "send_mailing", at=at, priority=CONTINUED, mailing_id=mailing_id, lane=lane)
 
 
 async def _begin(desk: Desk, watch: Watch, mailing_id: int, lane: int) -> "Run | None":
@@ -243,17 +247,17 @@ class Run:
 
     async def _claim(self, count: int, *, probe: bool) -> tuple[list[Claimed], float]:
         at = self._desk.ticks()
-        crashpoints.reached("claim.before")
+        failpoints.reached("claim.before")
         async with transaction(self._desk.sessions) as session:
             claimed = await claim(session, self._mailing.id, count, probe=probe, lease_s=self._desk.lease_s)
-            crashpoints.reached("claim.inside")
+            failpoints.reached("claim.inside")
             if any(message.text_revision not in self._wordings for message in claimed):
                 self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
                 self._come_back(await next_due(session, self._mailing.id))
             elif len(claimed) == count and not probe:
                 await self._offer_next_lane(session)
-        crashpoints.reached("claim.after")
+        failpoints.reached("claim.after")
         return claimed, at
 
     async def _offer_next_lane(self, session: AsyncSession) -> None:

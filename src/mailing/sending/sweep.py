@@ -6,17 +6,20 @@ from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing import crashpoints, idempotency, trouble
-from mailing.db import Sessions, transaction, transient
-from mailing.gateway.repository import forget_old_calls
-from mailing.log import count, get
+from mailing import failpoints
+from mailing.database.engine import Sessions, transaction
+from mailing.database.errors import transient
+from mailing.gateway.circuit_breaker import forget_old_calls
+from mailing.job_queue.bulk import Wake, defer_all, ready
+from mailing.job_queue.enqueue import CONTINUED
 from mailing.mailings.repository import Needs, closed_unsettled, needs
 from mailing.messages.leases import EVER, Repeat, lost, nothing_lost_before, reclaim_lost
-from mailing.messages.pace import forget_old_minutes
-from mailing.queue import CONTINUED
-from mailing.restoration.repository import restored
-from mailing.sending.next_step import Policy
-from mailing.waking import Wake, defer_all, ready
+from mailing.messages.redaction import forget_old_minutes
+from mailing.observability import failures
+from mailing.observability.log import count, get
+from mailing.restore.repository import restored
+from mailing.sending.retry_policy import Policy
+from mailing.web import idempotency
 
 logger = get(__name__)
 
@@ -74,7 +77,7 @@ def _apart(part: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - told
-        trouble.tell(logger, "a part of the sweep failed", error, part=part)
+        failures.tell(logger, "a part of the sweep failed", error, part=part)
 
 
 async def _wake(sessions: Sessions, active: Collection[int]) -> None:
@@ -133,7 +136,7 @@ async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: Leases) ->
         except transient():
             raise
         except Exception as error:  # noqa: BLE001 - told
-            trouble.tell(logger, "lease refused", error, message_id=message_id)
+            failures.tell(logger, "lease refused", error, message_id=message_id)
 
 
 async def _taken_back(
@@ -141,6 +144,6 @@ async def _taken_back(
 ) -> int:
     async with transaction(sessions) as session:
         moved = await reclaim_lost(session, repeat, since=leases.since, count=count, only=only)
-        crashpoints.reached("sweep.inside")
+        failpoints.reached("sweep.inside")
     leases.reclaimed += moved
     return moved

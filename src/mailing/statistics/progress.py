@@ -5,14 +5,13 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.gateway import repository as gateway
-from mailing.gateway.repository import State
+from mailing.gateway.repository import State, read
 from mailing.mailings.models import Mailing
-from mailing.mailings.rules import OPEN, Status
-from mailing.messages.pace import sent_in_last_minute
-from mailing.messages.waiting import Wait, due, openings, postponed
+from mailing.mailings.states import OPEN, Status
 from mailing.statistics import repository
+from mailing.statistics.backlog import Wait, due, openings, postponed
 from mailing.statistics.schemas import MailingLine
+from mailing.statistics.throughput import sent_in_last_minute
 
 
 class Progress(Struct, frozen=True):
@@ -35,7 +34,7 @@ class Progress(Struct, frozen=True):
 async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
     """The same handful of index probes for a mailing of any size."""
     counts = await repository.line(session, mailing.id)
-    state = await gateway.read(session)
+    state = await read(session)
     waits = await waits_of(session, mailing, counts.pending, state)
     per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
     moving = mailing.status == Status.running and not held(state)

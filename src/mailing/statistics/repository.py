@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 from mailing.statistics.schemas import Counts, MailingLine
 
 COUNTED = ("planned", "sent", "pending", "sending", "failed", "cancelled", "expired", "unknown")

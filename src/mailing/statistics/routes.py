@@ -5,11 +5,12 @@ from typing import Annotated
 from litestar import Controller, get
 from litestar.params import QueryParameter
 
-from mailing.messages.reading import messages_of
+from mailing.messages.queries import messages_of
 from mailing.messages.states import Status
 from mailing.statistics import repository
 from mailing.statistics.schemas import Counts, MailingStatistics, Statistics
-from mailing.web import Cursor, Id, Limit, Session, decode_cursor, documented, page
+from mailing.web.pagination import Cursor, Limit, decode_cursor, page
+from mailing.web.parameters import Id, Session, documented
 
 StatusFilter = Annotated[Status | None, QueryParameter(description=f"a status of a message: {', '.join(Status)}")]
 

@@ -1,8 +1,8 @@
 from msgspec import Struct
 
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 from mailing.messages.schemas import MessageOut
-from mailing.web import Page
+from mailing.web.pagination import Page
 
 
 class Counts(Struct):

@@ -9,11 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from admin.conftest import SignedIn
 from clients.upload.uploading import HEADER, counted, file_of
 from mailing.access.roles import Role
-from mailing.admin.clients.wording import SENTENCES
+from mailing.admin.clients.error_messages import SENTENCES
 from mailing.admin.language import translations
-from mailing.clients.upload import job, keeping, repository
-from mailing.db import Sessions, transaction
-from mailing.outage import SILENT
+from mailing.clients.upload import actions, job, repository
+from mailing.database.engine import Sessions, transaction
+from mailing.database.error_messages import SILENT
 
 RUNNING = asyncio.Event()
 HERE = "/admin/clients/uploads/1"
@@ -105,7 +105,7 @@ async def broken(editor: httpx.AsyncClient, body: bytes) -> httpx.Response:
 async def test_a_file_over_the_limit_is_refused_with_the_limit(
     editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "SIZE_LIMIT", 100)
+    monkeypatch.setattr(actions, "SIZE_LIMIT", 100)
     answer = await uploaded(editor, file_of(10))
     assert answer.status_code == 400
     assert "split it into several files" in answer.text
@@ -121,7 +121,7 @@ async def test_a_body_over_the_limit_is_not_read(editor: httpx.AsyncClient) -> N
 async def test_one_file_too_many_is_answered_429_with_what_to_do_and_the_files_to_do_it_with(
     editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "FILES_EACH", 1)
+    monkeypatch.setattr(actions, "FILES_EACH", 1)
     monkeypatch.setattr("mailing.admin.clients.uploading.UPLOADS_SHOWN", 1)
     await uploaded(editor, file_of(1), name="mine.csv")
     answer = await uploaded(editor, file_of(1))

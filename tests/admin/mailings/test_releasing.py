@@ -14,7 +14,7 @@ from admin.conftest import SignedIn
 from admin.mailings.test_pages import form
 from admin.reading import words
 from mailing.access.roles import Role
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 from rows import add_client, add_mailing, add_messages, run, value
 
 PHONE = "79161234567"

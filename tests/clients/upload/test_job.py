@@ -7,10 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clients.upload.uploading import HEADER, confirmed, counted, file_of, kept, refused, upload_of
-from mailing.clients.upload import job, keeping, repository
+from mailing.clients.upload import actions, job, repository
+from mailing.clients.upload.rejected_rows import verdict_of
 from mailing.clients.upload.schemas import Status
-from mailing.clients.upload.verdict import verdict_of
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from rows import run, value
 
 RUNNING = asyncio.Event()  # nobody asks the worker to stop
@@ -55,7 +55,7 @@ async def test_only_so_many_bad_fields_are_kept_but_all_bad_rows_counted(
 async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailing.clients.upload.verdict.PAGE", 2)
+    monkeypatch.setattr("mailing.clients.upload.rejected_rows.PAGE", 2)
     file = HEADER.encode() + b"\t=1+1,,a;=2,UTC\n=1+1,,a,UTC\n79160000001,,,UTC\n\xff\x00,,,UTC\n79160000002,,,Omsk\n"
     upload_id = await confirmed(sessions, file)
     await job.import_upload(sessions, RUNNING, upload_id)
@@ -117,7 +117,7 @@ async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio
 @pytest.fixture
 def long_file(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """50,000 good rows in a hundred pieces, and three bad ones."""
-    monkeypatch.setattr(keeping, "PIECE", 16 * 1024)
+    monkeypatch.setattr(actions, "PIECE", 16 * 1024)
     return file_of(50_000, bad=3)
 
 

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from clients.upload.uploading import HEADER, confirmed, counted, file_of, kept, upload_of
-from mailing.clients.upload import job, keeping, repository
+from mailing.clients.upload import actions, job, repository
 from mailing.clients.upload.preview import ROWS, Preview
 from mailing.clients.upload.schemas import Status
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound, TooMany
 from rows import add_client
 
@@ -15,7 +15,7 @@ from rows import add_client
 async def previewed(sessions: Sessions, file: bytes) -> Preview:
     upload_id = await kept(sessions, file)
     async with transaction(sessions) as session:
-        return await keeping.preview_of(session, await repository.get_upload(session, upload_id))
+        return await actions.preview_of(session, await repository.get_upload(session, upload_id))
 
 
 async def test_a_file_is_kept_whole_and_in_pieces(sessions: Sessions) -> None:
@@ -24,7 +24,7 @@ async def test_a_file_is_kept_whole_and_in_pieces(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
         pieces = [await repository.piece_of_upload(session, upload_id, number=number) for number in range(10)]
     assert b"".join(pieces) == file
-    assert max(len(piece) for piece in pieces) == keeping.PIECE
+    assert max(len(piece) for piece in pieces) == actions.PIECE
     upload = await upload_of(sessions, upload_id)
     assert (upload.status, upload.size, upload.actor) == (Status.uploaded, len(file), "user 1 (anna)")
 
@@ -52,7 +52,7 @@ async def test_a_file_that_cannot_be_read_is_refused_and_not_kept(sessions: Sess
 
 
 async def test_a_file_over_the_limit_is_refused(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "SIZE_LIMIT", 100)
+    monkeypatch.setattr(actions, "SIZE_LIMIT", 100)
     with pytest.raises(Invalid, match="file: is larger than"):
         await kept(sessions, file_of(10))
 
@@ -60,19 +60,19 @@ async def test_a_file_over_the_limit_is_refused(sessions: Sessions, monkeypatch:
 async def test_a_user_has_so_many_files_waiting_and_others_are_not_in_the_way(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeping, "FILES_EACH", 2)
+    monkeypatch.setattr(actions, "FILES_EACH", 2)
     first = await kept(sessions, file_of(1))
     await confirmed(sessions, file_of(1))
     with pytest.raises(TooMany, match="2 files or 500 MB of yours may wait at once; import or discard one first"):
         await kept(sessions, file_of(1))
     await kept(sessions, file_of(1), by="user 2 (boris)")
     async with transaction(sessions) as session:
-        await keeping.discard(session, first)
+        await actions.discard(session, first)
     await kept(sessions, file_of(1))
 
 
 async def test_a_user_s_files_have_a_size_together(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "BYTES_EACH", 2 * len(file_of(10)))
+    monkeypatch.setattr(actions, "BYTES_EACH", 2 * len(file_of(10)))
     await kept(sessions, file_of(10))
     with pytest.raises(TooMany):
         await kept(sessions, file_of(11))
@@ -83,7 +83,7 @@ async def test_a_user_s_files_have_a_size_together(sessions: Sessions, monkeypat
 async def test_all_users_together_have_a_limit(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
 ) -> None:
-    monkeypatch.setattr(keeping, *limit)
+    monkeypatch.setattr(actions, *limit)
     for name in ("anna", "boris"):
         await kept(sessions, file_of(1), by=name)
     with pytest.raises(TooMany, match="those of others too"):
@@ -91,7 +91,7 @@ async def test_all_users_together_have_a_limit(
 
 
 async def test_what_was_imported_or_failed_makes_room(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "FILES_EACH", 1)
+    monkeypatch.setattr(actions, "FILES_EACH", 1)
     for file in (file_of(1), b"\n" * 300_000 + b"name\n", file_of(1)):
         await job.import_upload(sessions, asyncio.Event(), await confirmed(sessions, file))
 
@@ -124,7 +124,7 @@ async def test_the_preview_of_a_long_file_is_its_beginning(sessions: Sessions) -
 async def test_confirming_twice_is_confirming_once(sessions: Sessions) -> None:
     upload_id = await confirmed(sessions, file_of(1))
     async with transaction(sessions) as session:
-        await keeping.confirm(session, upload_id, by="user 2 (boris)")
+        await actions.confirm(session, upload_id, by="user 2 (boris)")
     assert await counted(sessions, "procrastinate_jobs") == 1
     assert await counted(sessions, "event") == 1
 
@@ -132,11 +132,11 @@ async def test_confirming_twice_is_confirming_once(sessions: Sessions) -> None:
 async def test_a_discarded_file_is_gone_with_its_rows_and_a_confirmed_one_stays(sessions: Sessions) -> None:
     upload_id = await kept(sessions, file_of(1))
     async with transaction(sessions) as session:
-        await keeping.discard(session, upload_id)
+        await actions.discard(session, upload_id)
     assert await counted(sessions, "upload_piece") == 0
     with pytest.raises(NotFound):
         await upload_of(sessions, upload_id)
     upload_id = await confirmed(sessions, file_of(1))
     async with transaction(sessions) as session:
         with pytest.raises(Conflict):
-            await keeping.discard(session, upload_id)
+            await actions.discard(session, upload_id)

@@ -4,11 +4,11 @@ import io
 
 from sqlalchemy import text
 
-from mailing.clients.rows import Refusal
-from mailing.clients.upload import keeping
+from mailing.clients.csv_reader import Refusal
+from mailing.clients.upload import actions
 from mailing.clients.upload.repository import get_upload, refusals_of
 from mailing.clients.upload.schemas import Upload
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 
 HEADER = "phone,operator_code,tag,timezone\n"
 
@@ -25,13 +25,13 @@ async def kept(sessions: Sessions, file: bytes, *, name: str = "clients.csv", by
 
     source = io.BytesIO(file)
     async with transaction(sessions) as session:
-        return await keeping.keep(session, read, name=name, size=len(file), by=by)
+        return await actions.keep(session, read, name=name, size=len(file), by=by)
 
 
 async def confirmed(sessions: Sessions, file: bytes, *, by: str = "user 1 (anna)") -> int:
     upload_id = await kept(sessions, file, by=by)
     async with transaction(sessions) as session:
-        await keeping.confirm(session, upload_id, by=by)
+        await actions.confirm(session, upload_id, by=by)
     return upload_id
 
 

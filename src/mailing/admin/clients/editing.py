@@ -7,17 +7,17 @@ from litestar import Request, Response, get, post
 from litestar.params import FromPath
 
 from mailing.access.roles import Role
+from mailing.admin.clients.error_messages import by_field
 from mailing.admin.clients.form import client_of, typed_of
-from mailing.admin.clients.wording import by_field
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, owner_named
 from mailing.clients.timezone import offered
 from mailing.errors import Conflict, FieldError, Invalid
-from mailing.messages.reading import counts_of_client
+from mailing.messages.queries import counts_of_client
 from mailing.messages.states import Status
-from mailing.web import Caller, Id, Session
+from mailing.web.parameters import Caller, Id, Session
 
 EMPTY = {"phone": "", "operator_code": "", "tag": "", "timezone": "", "opted_out": "", "was_opted_out": ""}
 

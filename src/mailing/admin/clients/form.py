@@ -11,8 +11,8 @@ from mailing.admin.viewer import Viewer
 from mailing.clients.phone import LENGTH
 from mailing.clients.schemas import ClientIn, ClientOut
 from mailing.clients.search import FIRST, Place, Search
-from mailing.parsing import check
-from mailing.web import MAX_ID
+from mailing.web.parameters import MAX_ID
+from mailing.web.validation import check
 
 LONGEST = 100  # characters of a filter
 

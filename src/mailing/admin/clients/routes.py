@@ -13,17 +13,17 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access.roles import Role
 from mailing.admin.clients import editing, uploading
 from mailing.admin.clients.form import Asked, asked
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
-from mailing.clients import transfer
+from mailing.clients import csv_transfer
 from mailing.clients.repository import get_client
 from mailing.clients.routes import csv_file
 from mailing.clients.search import FIRST, Found, Place, known_tags, known_timezones, search_clients
-from mailing.events.reading import newest
-from mailing.messages.reading import messages_of_client
-from mailing.places import PLACE, hold_place
-from mailing.web import MAX_ID, Id, Session
+from mailing.events.history import newest
+from mailing.messages.queries import messages_of_client
+from mailing.web.concurrency_limits import PLACE, hold_place
+from mailing.web.parameters import MAX_ID, Id, Session
 
 PAGE = 50
 TAGS_OFFERED = 500
@@ -119,7 +119,7 @@ async def read(request: Request[Any, Any, Any], session: Session, client_id: Fro
 @get("/export", guards=[needs(Role.EDITOR), hold_place], opt={PLACE: "exports"})
 async def export(state: State) -> Stream:
     """Everybody's phone at once: not for those who only look."""
-    return await csv_file(state, transfer.export_clients(state.exporting), name="clients.csv")
+    return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")
 
 
 clients = Router("/clients", route_handlers=[list_, search, read, export, *editing.HANDLERS, *uploading.HANDLERS])

@@ -10,21 +10,21 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from mailing.access.roles import Role
-from mailing.admin.clients.wording import said
-from mailing.admin.door import needs
+from mailing.admin.clients.error_messages import said
+from mailing.admin.guards import needs
 from mailing.admin.pages import page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.clients.csv_reader import COLUMNS
 from mailing.clients.routes import csv_file
-from mailing.clients.rows import COLUMNS
-from mailing.clients.upload import keeping, repository
+from mailing.clients.upload import actions, repository
+from mailing.clients.upload.actions import SIZE_LIMIT
 from mailing.clients.upload.job import REFUSALS_KEPT
-from mailing.clients.upload.keeping import SIZE_LIMIT
+from mailing.clients.upload.rejected_rows import verdict_of
 from mailing.clients.upload.schemas import Status, Upload
-from mailing.clients.upload.verdict import verdict_of
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.errors import FieldError, Invalid, TooMany
-from mailing.places import PLACE, hold_place
-from mailing.web import Caller, Id, Session
+from mailing.web.concurrency_limits import PLACE, hold_place
+from mailing.web.parameters import Caller, Id, Session
 
 BODY_LIMIT = SIZE_LIMIT + 100_000  # bytes; what a form puts around its file is less
 UPLOADS_SHOWN = 10
@@ -48,9 +48,9 @@ async def send(
 ) -> Response[Any]:
     try:
         async with transaction(state.sessions) as looking:
-            await keeping.refuse_more(looking, by=caller)
+            await actions.refuse_more(looking, by=caller)
         file = await _file(request)
-        upload_id = await keeping.keep(session, file.read, name=file.filename, size=_size(file), by=caller)
+        upload_id = await actions.keep(session, file.read, name=file.filename, size=_size(file), by=caller)
     except Invalid as refused:
         error = " ".join(_capital(said(viewer, each.message)) for each in refused.errors)
         return await _choice(request, session, error=error, status=400)
@@ -113,7 +113,7 @@ async def _preview(request: Request[Any, Any, Any], session: Session, viewer: Vi
         request,
         "clients/preview.html",
         upload=upload,
-        preview=await keeping.preview_of(session, upload),
+        preview=await actions.preview_of(session, upload),
         hours=repository.UNCONFIRMED_KEPT_H,
         said=_saying(viewer),
     )
@@ -140,13 +140,13 @@ def _saying(viewer: Viewer) -> Any:  # noqa: ANN401 - a function of the template
 
 @post("/uploads/{upload_id:int}/import", guards=[needs(Role.EDITOR)], status_code=303)
 async def confirm(session: Session, caller: Caller, upload_id: FromPath[Id]) -> Response[None]:
-    await keeping.confirm(session, upload_id, by=caller)
+    await actions.confirm(session, upload_id, by=caller)
     return seen_other(f"/admin/clients/uploads/{upload_id}")
 
 
 @post("/uploads/{upload_id:int}/discard", guards=[needs(Role.EDITOR)], status_code=303)
 async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]) -> Response[None]:
-    await keeping.discard(session, upload_id)
+    await actions.discard(session, upload_id)
     return seen_other("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
 
 

@@ -8,21 +8,21 @@ from litestar import Request, Response, get, post
 from msgspec import Struct, field
 
 from mailing.access.roles import Role
-from mailing.admin.door import follows, needs
+from mailing.admin.guards import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.charts import columns, segments
 from mailing.admin.live.part import Renderings
 from mailing.admin.live.shared import shared
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
-from mailing.db import Sessions, transaction
-from mailing.gateway import control, repository
-from mailing.gateway.repository import State
+from mailing.database.engine import Sessions, transaction
+from mailing.gateway import actions
+from mailing.gateway.repository import State, read
 from mailing.gateway.schemas import GatewayPatch
-from mailing.mailings.rules import Status
-from mailing.messages.calls import RecentCalls, recent_calls
-from mailing.statistics.overview import open_mailings
-from mailing.web import Caller, Session
+from mailing.mailings.states import Status
+from mailing.statistics.latency import RecentCalls, recent_calls
+from mailing.statistics.mailing_list import open_mailings
+from mailing.web.parameters import Caller, Session
 
 EVERY_S = 2
 READ_FOR_S = 1.5
@@ -55,7 +55,7 @@ async def change_rate(
     if rate is None:
         wrong = viewer.gettext("Enter a number from 0 to 100000; 0 means no limit.")
         return _whole(request, await _look(request), errors={"rate": wrong}, rate=given)
-    await control.change_rate(session, rate, by=caller)
+    await actions.change_rate(session, rate, by=caller)
     return seen_other(PATH, notice=viewer.gettext("The rate limit is changed; workers keep it from a second later on."))
 
 
@@ -77,19 +77,19 @@ async def confirm_stop(request: Request[Any, Any, Any], session: Session) -> Res
 
 @post("/gateway/stop", guards=[needs(Role.SENDER)], status_code=303)
 async def stop(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
-    await control.stop(session, by=caller)
+    await actions.stop(session, by=caller)
     return seen_other(PATH, notice=viewer.gettext("All sending is stopped."))
 
 
 @post("/gateway/start", guards=[needs(Role.SENDER)], status_code=303)
 async def start(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
-    await control.start(session, by=caller)
+    await actions.start(session, by=caller)
     return seen_other(PATH, notice=viewer.gettext("Sending goes on; workers notice within a few seconds."))
 
 
 @post("/gateway/probe", guards=[needs(Role.SENDER)], status_code=303)
 async def probe(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
-    await control.probe(session, by=caller)
+    await actions.probe(session, by=caller)
     return seen_other(PATH, notice=viewer.gettext("The gateway is tried now."))
 
 
@@ -99,7 +99,7 @@ async def _look(request: Request[Any, Any, Any]) -> Look:
 
 async def read_look(sessions: Sessions) -> Look:
     async with transaction(sessions) as session:
-        return Look(await repository.read(session), await recent_calls(session))
+        return Look(await read(session), await recent_calls(session))
 
 
 def _whole(request: Request[Any, Any, Any], look: Look, *, errors: dict[str, str], rate: str) -> Response[str]:

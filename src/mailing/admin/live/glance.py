@@ -4,15 +4,15 @@ from datetime import datetime
 
 from msgspec import Struct, field
 
-from mailing import queue
 from mailing.admin.live.part import Renderings
-from mailing.db import Sessions, transaction
-from mailing.gateway import repository as gateway
-from mailing.gateway.repository import State
-from mailing.messages.calls import RecentCalls, recent_calls
+from mailing.database.engine import Sessions, transaction
+from mailing.gateway.repository import State, read
+from mailing.job_queue import inspection
+from mailing.job_queue.inspection import standing
 from mailing.reports.outlook import Outlook, outlook
 from mailing.settings import Settings
-from mailing.statistics.overview import Overview, open_mailings
+from mailing.statistics.latency import RecentCalls, recent_calls
+from mailing.statistics.mailing_list import Overview, open_mailings
 
 READ_FOR_S = 1.5
 
@@ -33,13 +33,13 @@ class Glance(Struct, frozen=True):
 
 async def glance(sessions: Sessions, settings: Settings) -> Glance:
     async with transaction(sessions) as session:
-        state = await gateway.read(session)
-        ready = [jobs for jobs in await queue.standing(session) if jobs.state == "ready"]
+        state = await read(session)
+        ready = [jobs for jobs in await standing(session) if jobs.state == "ready"]
         return Glance(
             now=state.now,
             gateway=state,
             calls=await recent_calls(session),
-            workers=await queue.workers(session),
+            workers=await inspection.workers(session),
             jobs=sum(jobs.count for jobs in ready),
             late_s=max((jobs.age_s for jobs in ready), default=0.0),
             report=await outlook(session, settings, now=state.now),

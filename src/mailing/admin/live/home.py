@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response, get
 
 from mailing.access.roles import Role
-from mailing.admin.door import follows, needs
+from mailing.admin.guards import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.glance import READ_FOR_S, Glance, glance
 from mailing.admin.live.shared import shared

@@ -8,20 +8,20 @@ from litestar import Request, Response, get
 from msgspec import Struct, field
 
 from mailing.access.roles import Role
-from mailing.admin.door import follows, needs
+from mailing.admin.guards import follows, needs
 from mailing.admin.live import part
 from mailing.admin.live.charts import columns, segments
 from mailing.admin.live.part import Renderings
 from mailing.admin.live.shared import shared
-from mailing.db import Sessions, transaction
-from mailing.events.reading import Noted, newest
+from mailing.database.engine import Sessions, transaction
+from mailing.events.history import Noted, newest
 from mailing.mailings.repository import MailingRepository
-from mailing.mailings.rules import OPEN
 from mailing.mailings.schemas import MailingOut
-from mailing.messages.pace import Course, course
+from mailing.mailings.states import OPEN
 from mailing.statistics.progress import Progress, progress_of
-from mailing.web import Id
-from mailing.zones import zone_named
+from mailing.statistics.throughput import Course, course
+from mailing.timezones import zone_named
+from mailing.web.parameters import Id
 
 EVERY_S = 2
 READ_FOR_S = 1.5

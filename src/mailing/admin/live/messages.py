@@ -9,17 +9,18 @@ from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
-from mailing.events.reading import Place, story
+from mailing.events.history import Place, story
 from mailing.mailings.repository import MailingRepository
-from mailing.mailings.resolving import resolve
+from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
-from mailing.messages.reading import message_story, message_to, messages_of
+from mailing.messages.queries import message_story, message_to, messages_of
 from mailing.messages.schemas import MessageOut, Resolution, Verdict
 from mailing.messages.states import Status
-from mailing.web import Caller, Cursor, Id, Session, decode_cursor, encode_cursor
+from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
+from mailing.web.parameters import Caller, Id, Session
 
 ON_A_PAGE = 50
 LONGEST_NOTE = 500

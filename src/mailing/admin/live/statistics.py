@@ -7,18 +7,19 @@ from litestar import Request, Response, get
 from msgspec import Struct
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.live.charts import columns, segments
 from mailing.admin.live.mailing import BAR
 from mailing.admin.live.shared import shared
 from mailing.admin.pages import page
-from mailing.db import Sessions, transaction
+from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
-from mailing.messages.pace import Sent, last_hours
-from mailing.statistics.overview import newest
+from mailing.statistics.mailing_list import newest
 from mailing.statistics.repository import totals
 from mailing.statistics.schemas import Counts
-from mailing.web import MAX_ID, Cursor, Session, decode_cursor, encode_cursor
+from mailing.statistics.throughput import Sent, last_hours
+from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
+from mailing.web.parameters import MAX_ID, Session
 
 ON_A_PAGE = 20
 HOURS = 24

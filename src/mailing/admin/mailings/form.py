@@ -13,10 +13,10 @@ from mailing.admin.pages import fields
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing
-from mailing.mailings.rules import AHEAD
 from mailing.mailings.schemas import MailingIn
-from mailing.parsing import check
-from mailing.zones import known_zone, zone_named
+from mailing.mailings.states import AHEAD
+from mailing.timezones import known_zone, zone_named
+from mailing.web.validation import check
 
 LASTS = timedelta(days=1)
 FORM_BYTES = 256 * 1024  # 100 tags of 100 letters, each letter written as up to 12 bytes, and the text

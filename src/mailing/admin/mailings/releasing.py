@@ -6,20 +6,20 @@ from litestar import Controller, Request, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.mailings.chart import chart
 from mailing.admin.mailings.form import revision_of
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
 from mailing.errors import Conflict
-from mailing.mailings import releasing, rules
+from mailing.mailings import releasing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import preview
 from mailing.mailings.repository import MailingRepository, Released, database_now, last_release
-from mailing.mailings.rules import Status
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
-from mailing.restoration.repository import resumed_since
-from mailing.web import Caller, Id, Session
+from mailing.mailings.states import Status
+from mailing.restore.repository import resumed_since
+from mailing.web.parameters import Caller, Id, Session
 
 Browser = Request[Any, Any, Any]
 
@@ -30,7 +30,7 @@ class ReleasePages(Controller):
     @get("/", guards=[needs(Role.SENDER)])
     async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[Any]:
         mailing = await MailingRepository(session=session).existing(mailing_id)
-        rules.refuse_release(Status(mailing.status), ends_at=mailing.ends_at, now=await database_now(session))
+        states.refuse_release(Status(mailing.status), ends_at=mailing.ends_at, now=await database_now(session))
         if mailing.status != Status.draft:
             return seen_other(f"/admin/mailings/{mailing_id}")
         return await _release_page(request, session, mailing)

@@ -6,7 +6,7 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.mailings.rules import Status
+from mailing.mailings.states import Status
 
 
 class Line(Struct, frozen=True):

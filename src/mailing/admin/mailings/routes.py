@@ -8,22 +8,22 @@ from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.mailings import repository
 from mailing.admin.mailings.chart import chart
 from mailing.admin.mailings.form import FORM_BYTES, Entered, entered, mailing_of, sentences
 from mailing.admin.pages import page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.errors import Invalid
-from mailing.mailings import editing, rules
+from mailing.mailings import editing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import Preview, preview
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.rules import Status
 from mailing.mailings.schemas import MailingOut
-from mailing.mailings.segments import segments_of
-from mailing.web import MAX_ID, Caller, Id, Session
-from mailing.zones import zone_names
+from mailing.mailings.sms_segments import segments_of
+from mailing.mailings.states import Status
+from mailing.timezones import zone_names
+from mailing.web.parameters import MAX_ID, Caller, Id, Session
 
 SHOWN = 50
 
@@ -121,9 +121,9 @@ class MailingPages(Controller):
 def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
     """Raises where its status, or the role, forbids it."""
     status = Status(mailing.status)
-    rules.refuse_edit_of_closed(status)
+    states.refuse_edit_of_closed(status)
     if not viewer.may("sender"):
-        rules.refuse_editors_change(status)
+        states.refuse_editors_change(status)
     return mailing
 
 
@@ -150,7 +150,7 @@ async def form_page(
         status=400 if errors else 200,
         fields=fields,
         mailing=mailing,
-        begun=mailing is not None and mailing.status not in rules.AHEAD,
+        begun=mailing is not None and mailing.status not in states.AHEAD,
         errors=errors or {},
         tags=choices.tags,
         operator_codes=choices.operator_codes,

@@ -10,22 +10,22 @@ from litestar.params import PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.language import instant
 from mailing.admin.live.shared import shared
 from mailing.admin.pages import HEADERS, HTML, page
 from mailing.admin.viewer import CurrentViewer, Viewer
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.errors import Invalid, NotFound
 from mailing.mailings.repository import database_now
-from mailing.reports import command, planning
+from mailing.reports import on_demand, planning
 from mailing.reports.history import last_reports, report_of
-from mailing.reports.mail import recipients_of
 from mailing.reports.outlook import outlook
 from mailing.reports.render import Rendered
 from mailing.reports.schedule import Day as Period
-from mailing.reports.words import LANGUAGES
-from mailing.web import Session
+from mailing.reports.smtp import recipients_of
+from mailing.reports.translations import LANGUAGES
+from mailing.web.parameters import Session
 
 READ_FOR_S = 5
 
@@ -111,7 +111,9 @@ async def _rendered(request: Browser, day: date, language: str) -> Rendered:
     async with transaction(state.sessions) as session:
         now = await database_now(session)
         await _period(session, state, day, now=now)
-    counted = partial(command.rendered_report, state.sessions, state.settings, day, now=now, words=LANGUAGES[language])
+    counted = partial(
+        on_demand.rendered_report, state.sessions, state.settings, day, now=now, words=LANGUAGES[language]
+    )
     return await shared(request).read(("report", day, language), counted, for_s=READ_FOR_S)
 
 

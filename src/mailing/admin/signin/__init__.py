@@ -1,6 +1,6 @@
 """Sign-in, one's own account, users and API keys."""
 
-from mailing.admin.signin import account, keys, people, routes
+from mailing.admin.signin import account, keys, routes, users
 
 signin = [
     routes.sign_in_page,
@@ -12,13 +12,13 @@ signin = [
     account.change_password,
     account.close_session,
     account.sign_out_everywhere,
-    people.users_page,
-    people.create_user,
-    people.user_page,
-    people.set_role,
-    people.set_password,
-    people.disable_user,
-    people.enable_user,
+    users.users_page,
+    users.create_user,
+    users.user_page,
+    users.set_role,
+    users.set_password,
+    users.disable_user,
+    users.enable_user,
     keys.keys_page,
     keys.create_key,
     keys.revoke_page,

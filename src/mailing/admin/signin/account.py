@@ -4,20 +4,20 @@ from litestar import Response, get, post
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.access import authentication, users
 from mailing.access import sessions as signed
-from mailing.access import signing_in, users
 from mailing.access.roles import Role
-from mailing.admin.door import SIGN_IN, needs
+from mailing.admin.guards import SIGN_IN, needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.signin import cookies
-from mailing.admin.signin.agents import described
-from mailing.admin.signin.asking import errors_of
 from mailing.admin.signin.cookies import AnyRequest
+from mailing.admin.signin.form_errors import errors_of
+from mailing.admin.signin.user_agents import described
 from mailing.admin.viewer import CurrentViewer
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
-from mailing.web import Id, Session
-from mailing.zones import zone_names
+from mailing.timezones import zone_names
+from mailing.web.parameters import Id, Session
 
 ACCOUNT = "/admin/account"
 
@@ -48,7 +48,7 @@ async def close_session(request: AnyRequest, viewer: CurrentViewer, session: Ses
 
 @post("/account/sign-out-everywhere", guards=[needs(Role.VIEWER)], status_code=303)
 async def sign_out_everywhere(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
-    await signing_in.sign_out_everywhere(session, request.user)
+    await authentication.sign_out_everywhere(session, request.user)
     notice = viewer.gettext("You are signed out in every browser.")
     return cookies.forget_token(seen_other(SIGN_IN, notice=notice), request)
 
@@ -57,7 +57,7 @@ async def _changed(request: AnyRequest, state: State) -> str:
     sent = await form(request)
     if sent.get("password", "") != sent.get("again", ""):
         raise Invalid(FieldError("password", "is not the same both times"))
-    return await signing_in.change_password(
+    return await authentication.change_password(
         state.sessions,
         request.user,
         sent.get("old", ""),

@@ -8,9 +8,9 @@ from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 
+from mailing.access.authentication import Browser
 from mailing.access.oidc import Begun
-from mailing.access.signing_in import Browser
-from mailing.admin.door import cookie_name
+from mailing.admin.guards import cookie_name
 
 BEGUN_S = 600
 

@@ -4,15 +4,15 @@ from litestar import Response, get, post
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access import keys
+from mailing.access import api_keys
 from mailing.access.roles import Role
-from mailing.admin.door import needs
+from mailing.admin.guards import needs
 from mailing.admin.pages import form, page, seen_other
-from mailing.admin.signin.asking import errors_of
 from mailing.admin.signin.cookies import AnyRequest
+from mailing.admin.signin.form_errors import errors_of
 from mailing.admin.viewer import CurrentViewer
 from mailing.errors import Invalid
-from mailing.web import Caller, Id, Session
+from mailing.web.parameters import Caller, Id, Session
 
 KEYS = "/admin/keys"
 
@@ -27,7 +27,7 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     sent = await form(request)
     name, scope = sent.get("name", ""), sent.get("scope", "")
     try:
-        key = await keys.create(session, name, scope=scope, by=caller, user_id=request.user.id)
+        key = await api_keys.create(session, name, scope=scope, by=caller, user_id=request.user.id)
     except Invalid as error:
         labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Allowed to")}
         return await _page(
@@ -38,16 +38,16 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
 
 @get("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)])
 async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Response[str]:
-    return page(request, "signin/revoke.html", key=await keys.by_id(session, key_id))
+    return page(request, "signin/revoke.html", key=await api_keys.by_id(session, key_id))
 
 
 @post("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)], status_code=303)
 async def revoke_key(viewer: CurrentViewer, state: State, caller: Caller, key_id: Id) -> Response[None]:
-    await keys.revoke(state.sessions, key_id, by=caller)
+    await api_keys.revoke(state.sessions, key_id, by=caller)
     return seen_other(KEYS, notice=viewer.gettext("The key is revoked: it is refused from now on."))
 
 
 async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200, **values: object) -> Response[str]:
-    shown = {"keys": await keys.all_keys(session), "key": "", "name": "", "scope": "full", "errors": {}}
+    shown = {"keys": await api_keys.all_keys(session), "key": "", "name": "", "scope": "full", "errors": {}}
     configured = bool(request.app.state.settings.api_key)
     return page(request, "signin/keys.html", status=status, configured=configured, **(shown | values))

@@ -7,18 +7,18 @@ from litestar import Response, get, post
 from litestar.datastructures import State
 from litestar.params import QueryParameter
 
+from mailing.access import authentication
 from mailing.access import sessions as signed
-from mailing.access import signing_in
 from mailing.access.oidc import Begun, Provider
 from mailing.access.roles import Role
-from mailing.admin.door import SIGN_IN, anybody, needs
+from mailing.admin.guards import SIGN_IN, anybody, needs
 from mailing.admin.pages import form, led_to, page, seen_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.viewer import CurrentViewer, local
-from mailing.db import transaction
+from mailing.database.engine import transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
-from mailing.web import Session
+from mailing.web.parameters import Session
 
 BACK = f"{SIGN_IN}/oidc/back"
 
@@ -36,7 +36,7 @@ async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> R
     sent = await form(request)
     next_page, name = local(sent.get("next", "")), sent.get("name", "")
     try:
-        token = await signing_in.sign_in(
+        token = await authentication.sign_in(
             state.sessions, name, sent.get("password", ""), browser=cookies.browser_of(request)
         )
     except Unauthorized as error:
@@ -48,7 +48,7 @@ async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> R
 
 @post("/sign-out", guards=[needs(Role.VIEWER)], status_code=303)
 async def sign_out(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
-    await signing_in.sign_out(session, request.user, cookies.token_of(request))
+    await authentication.sign_out(session, request.user, cookies.token_of(request))
     return cookies.forget_token(seen_other(SIGN_IN, notice=viewer.gettext("You are signed out.")), request)
 
 
@@ -82,7 +82,7 @@ async def _token_from_provider(request: AnyRequest, state: State, begun: Begun |
         raise Unauthorized("This sign-in was not begun in this browser, or it is over; begin again.")
     answer = dict(request.query_params)
     identity = await _provider(request).finish(answer, begun, redirect_uri=_back(request))
-    return await signing_in.sign_in_as(state.sessions, identity, browser=cookies.browser_of(request))
+    return await authentication.sign_in_as(state.sessions, identity, browser=cookies.browser_of(request))
 
 
 async def _let_in(request: AnyRequest, state: State, token: str, next_page: str) -> Response[None]:

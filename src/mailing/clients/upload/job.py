@@ -8,15 +8,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from mailing import queue
-from mailing.clients.rows import Reading
-from mailing.clients.transfer import judge, spooled, store
+from mailing.clients.csv_reader import Reading
+from mailing.clients.csv_transfer import judge, spooled, store
 from mailing.clients.upload import repository
 from mailing.clients.upload.schemas import Try
-from mailing.db import TROUBLE, Sessions, transaction
+from mailing.database.engine import Sessions, transaction
+from mailing.database.error_messages import cause_of
+from mailing.database.errors import TROUBLE
 from mailing.errors import Invalid
-from mailing.log import get
-from mailing.outage import cause_of
+from mailing.job_queue.enqueue import defer
+from mailing.observability.log import get
 
 logger = get(__name__)
 
@@ -91,4 +92,4 @@ async def tend_uploads(sessions: Sessions) -> None:
         await repository.give_up(session)
         await repository.forget_old(session)
         for upload_id in await repository.left_undone(session):
-            await queue.defer(session, "import_upload", upload_id=upload_id)
+            await defer(session, "import_upload", upload_id=upload_id)

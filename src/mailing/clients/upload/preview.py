@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from mailing.clients.rows import LINE_LIMIT, Reading, Refusal, Row
+from mailing.clients.csv_reader import LINE_LIMIT, Reading, Refusal, Row
 
 ROWS = 20
 

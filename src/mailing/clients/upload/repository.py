@@ -6,7 +6,7 @@ from msgspec import Struct
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.rows import Refusal
+from mailing.clients.csv_reader import Refusal
 from mailing.clients.upload.schemas import Status, Try, Upload
 from mailing.errors import NotFound
 

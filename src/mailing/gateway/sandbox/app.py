@@ -9,10 +9,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
-from mailing.gateway.sandbox.fake import FakeGateway
+from mailing.gateway.sandbox.gateway import FakeGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
-from mailing.hosts import LONGEST, is_served, named
+from mailing.web.allowed_hosts import LONGEST, is_served, named
 
 MOST_ON_A_PAGE: Final = 10_000
 LAST_ACCEPTED: Final = 50

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from mailing.gateway.sandbox.behaviour import Behaviour
-from mailing.gateway.sandbox.fake import Summary
+from mailing.gateway.sandbox.gateway import Summary
 from mailing.gateway.sandbox.ledger import Entry
 
 CONTENT_SECURITY_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"

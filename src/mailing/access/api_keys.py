@@ -1,0 +1,198 @@
+"""API keys: 32 random bytes each, shown once, kept as a SHA-256.
+
+A key may read, or everything. There is nothing between: whoever may make a mailing sends.
+
+A process believes what it was told about a key for KNOWN_S, so it asks once a second and not for each request. That is
+why `revoke` takes that long: when it returns, no process lets the key in.
+"""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from datetime import datetime
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from litestar.connection import ASGIConnection
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.database.engine import Sessions, transaction
+from mailing.database.read_pool import Reads
+from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
+from mailing.events import note
+from mailing.web.parameters import SAFE
+
+CONFIGURED = "MAILING_API_KEY"
+READ, FULL = "read", "full"
+LONGEST_NAME = 100  # characters
+KNOWN_S: Final = 1.0
+FORGOTTEN_S: Final = 1.1 * KNOWN_S  # by every process, though its clock be slower than ours
+MOST_KNOWN = 1000  # of them at a time
+
+
+class ApiKey(msgspec.Struct):
+    """`hint` is how the key begins, to tell it from others."""
+
+    id: int
+    name: str
+    hint: str
+    scope: str
+    created_at: datetime
+    revoked_at: datetime | None
+    made_by: str | None
+
+
+_INSERT = text("""
+    INSERT INTO api_key (name, hint, hash, scope, created_by) VALUES (:name, :hint, :hash, :scope, :created_by)
+""")
+
+# Whoever disables a user, or takes the role, waits for a key that is being made, and finds it.
+_STILL_ADMIN = text("""
+    SELECT id FROM user_account WHERE id = :id AND role = 'admin' AND disabled_at IS NULL FOR SHARE
+""")
+
+_KEYS = """
+    SELECT k.id, k.name, k.hint, k.scope, k.created_at, k.revoked_at, u.name
+    FROM api_key k LEFT JOIN user_account u ON u.id = k.created_by
+"""
+
+_ALL = text(f"{_KEYS} ORDER BY k.id")
+
+_BY_ID = text(f"{_KEYS} WHERE k.id = :id")
+
+# Keys are few.
+_LIVE_OF_USER = text(f"{_KEYS} WHERE k.created_by = :user_id AND k.revoked_at IS NULL ORDER BY k.id")
+
+_REVOKE_OF_USER = text("""
+    UPDATE api_key SET revoked_at = now() WHERE created_by = :user_id AND revoked_at IS NULL RETURNING id
+""")
+
+_REVOKE = text("UPDATE api_key SET revoked_at = coalesce(revoked_at, now()) WHERE id = :id RETURNING id")
+
+# By the unique hash.
+_FIND = "SELECT id, name, scope FROM api_key WHERE hash = $1 AND revoked_at IS NULL"
+
+
+async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str, user_id: int | None = None) -> str:
+    """Returns the key itself; nobody can read it again later. `user_id` makes it, None: the command line.
+
+    Raises Invalid, and Forbidden for a user who may not make keys any more.
+    """
+    if problems := _problems(name, scope):
+        raise Invalid(*problems)
+    if user_id is not None and (await session.execute(_STILL_ADMIN, {"id": user_id})).first() is None:
+        raise Forbidden("This user may make no keys any more.")
+    key = "mk_" + secrets.token_urlsafe(32)
+    await session.execute(
+        _INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope, "created_by": user_id}
+    )
+    await note(session, "key.created", by=by, name=name, scope=scope)
+    return key
+
+
+async def all_keys(session: AsyncSession) -> list[ApiKey]:
+    return [ApiKey(*row) for row in await session.execute(_ALL)]
+
+
+async def by_id(session: AsyncSession, key_id: int) -> ApiKey:
+    if (found := (await session.execute(_BY_ID, {"id": key_id})).first()) is None:
+        raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
+    return ApiKey(*found)
+
+
+async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
+    """Returns when every process refuses the key, FORGOTTEN_S after the commit. Revoking twice changes nothing."""
+    async with transaction(sessions) as session:
+        if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
+            raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
+        await note(session, "key.revoked", by=by, key_id=key_id)
+    await forgotten(1)
+
+
+async def live_of(session: AsyncSession, user_id: int) -> list[ApiKey]:
+    """The user's keys that are accepted."""
+    return [ApiKey(*row) for row in await session.execute(_LIVE_OF_USER, {"user_id": user_id})]
+
+
+async def revoke_all_of(session: AsyncSession, user_id: int, *, by: str) -> int:
+    """Returns how many; every process refuses them FORGOTTEN_S after the commit, see `forgotten`."""
+    revoked = list((await session.execute(_REVOKE_OF_USER, {"user_id": user_id})).scalars())
+    for key_id in revoked:
+        await note(session, "key.revoked", by=by, key_id=key_id)
+    return len(revoked)
+
+
+async def forgotten(revoked: int) -> None:
+    """To be waited for after the commit: until every process refuses the keys that were revoked, if any were."""
+    if revoked:
+        await asyncio.sleep(FORGOTTEN_S)
+
+
+class Known(NamedTuple):
+    """A key that was found, and the monotonic time until which that is believed."""
+
+    caller: str
+    scope: str
+    until: float
+
+
+class KnownKeys:
+    """The keys as one process knows them."""
+
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self._known: dict[bytes, Known] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    async def find(self, key: str) -> Known | None:
+        """None for one that is unknown or revoked: that is not remembered, there is no end of wrong keys."""
+        digest, now = _hash(key), time.monotonic()
+        known = self._known.get(digest)
+        if known is None or known.until <= now:
+            known = await self._look_up(digest, until=now + KNOWN_S)
+        return known
+
+    async def _look_up(self, digest: bytes, *, until: float) -> Known | None:
+        """`until` is counted from before the database was asked: its answer is no newer than that."""
+        self._known.pop(digest, None)
+        row = await self._reads.row(_FIND, digest)
+        if row is None:
+            return None
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+        known = self._known[digest] = Known(f"key {row['id']} ({row['name']})", row["scope"], until)
+        return known
+
+
+async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+    """`Authorization: Bearer <key>`. Who it is stands in `scope["user"]` afterwards."""
+    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key:
+        raise Unauthorized("Send the header Authorization: Bearer <key>; mailing key create makes one.")
+    configured: str | None = connection.app.state.settings.api_key
+    if configured and secrets.compare_digest(key.encode(), configured.encode()):
+        connection.scope["user"] = CONFIGURED
+        return
+    known = await connection.app.state.known_keys.find(key)
+    if known is None:
+        raise Unauthorized("This key is not known here, or it was revoked.")
+    if known.scope == READ and connection.scope.get("method") not in SAFE:
+        raise Forbidden("This key may only read; mailing key create makes one that may do everything.")
+    connection.scope["user"] = known.caller
+
+
+def _problems(name: str, scope: str) -> list[FieldError]:
+    checks = {
+        FieldError("name", "must have 1 to 100 printable characters"): 1 <= len(name.strip()) <= LONGEST_NAME
+        and name.isprintable(),
+        FieldError("scope", "must be read or full"): scope in (READ, FULL),
+    }
+    return [error for error, holds in checks.items() if not holds]
+
+
+def _hash(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,73 @@
+"""What the domain says of a client's fields and of a file's rows, in the viewer's language.
+
+Those sentences are English and some carry a number or a name; here they are known by their shape. A sentence that is
+not known is shown as it is.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from mailing.admin.viewer import Viewer
+from mailing.clients import phone, tag, timezone
+from mailing.clients.repository import ERASED
+from mailing.database.error_messages import CAUSES
+from mailing.errors import FieldError
+
+SENTENCES: Final = (
+    "is required",
+    "must not contain a NUL character",
+    f"must be {phone.RULE}",
+    f"must be {phone.OPERATOR_CODE_RULE}",
+    f"must be {tag.RULE}",
+    f"must be {timezone.RULE}",
+    f"must be {timezone.RULE}, not an offset",
+    f"must be {timezone.RULE}, not an offset; %(name)s is this one, all year round",
+    f"must be {timezone.RULE}; did you mean %(name)s?",
+    "belongs to another client",
+    ERASED,
+    "has a quote that does not close, or text after a closing quote",
+    "has %(cells)s columns, the header has %(columns)s",
+    "is not UTF-8; save the file as CSV UTF-8",
+    "is longer than %(size)s KiB",
+    "the file is empty; its first line must be %(columns)s",
+    "the file is not UTF-8; save it as CSV UTF-8",
+    "columns are separated by %(sign)s; save the file with commas",
+    "column %(place)s is unknown; the first line names the columns %(columns)s",
+    "column %(name)s is there twice",
+    "column %(name)s is missing",
+    "choose a file first",
+    "is larger than %(size)s MB; split it into several files",
+    "%(files)s files or %(size)s MB of yours may wait at once; import or discard one first",
+    "%(files)s files or %(size)s MB may wait at once, those of others too; import or discard one, or come again later",
+    "takes too long to read; split the file, and look for rows that are none",
+    "was begun %(tries)s times and never came to its end; the worker's log says why",
+    "was begun %(tries)s times and broke off each time",
+    *CAUSES,
+)
+
+
+def _shape(sentence: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"%\\\((\w+)\\\)s|%\((\w+)\)s", r"(?P<\1\2>.+)", re.escape(sentence)))
+
+
+_SHAPES: Final = {sentence: _shape(sentence) for sentence in SENTENCES}
+
+
+def said(viewer: Viewer, message: str) -> str:
+    for sentence, shape in _SHAPES.items():
+        if found := shape.fullmatch(message):
+            words = viewer.gettext(sentence)
+            return words % found.groupdict() if found.groupdict() else words
+    return message
+
+
+def by_field(viewer: Viewer, errors: Iterable[FieldError]) -> Mapping[str, str]:
+    """Each with the field's name, because the summary stands apart from the fields."""
+    labels = {
+        "phone": viewer.gettext("Phone"),
+        "operator_code": viewer.gettext("Operator code"),
+        "tag": viewer.gettext("Tag"),
+        "timezone": viewer.gettext("Time zone"),
+    }
+    return {error.field: f"{labels.get(error.field, error.field)}: {said(viewer, error.message)}" for error in errors}

@@ -1,0 +1,86 @@
+"""Who may: every route of the admin page names its role, and no other site may send a form here.
+
+The session's cookie is SameSite=Lax, and a request that changes something must say that it comes from this very site:
+by Sec-Fetch-Site, or by Origin where a browser leaves that out (plain http beside localhost). So forms need no token.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import PermissionDeniedException
+from litestar.handlers import BaseRouteHandler
+
+from mailing.access.roles import Role
+from mailing.access.sessions import User, user_of
+from mailing.database.engine import transaction
+from mailing.web.parameters import SAFE
+
+SIGN_IN = "/admin/sign-in"
+
+
+class SignInNeeded(Exception):
+    pass
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A Litestar guard. `role` is None for the pages that anybody may see.
+
+    `by_itself`: the browser asks, and nobody sits there for all we know, so it does not keep the session open.
+    """
+
+    role: Role | None
+    by_itself: bool = False
+
+    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+        del handler
+        connection.scope["user"] = user = await _user(connection, used=not self.by_itself)
+        if self.role is None:
+            return
+        if user is None:
+            raise SignInNeeded
+        if user.role < self.role:
+            raise PermissionDeniedException(f"This needs the role {self.role}.")
+
+
+def needs(role: Role) -> Needs:
+    return Needs(role)
+
+
+def follows(role: Role) -> Needs:
+    """For a part of a page that is asked for again and again."""
+    return Needs(role, by_itself=True)
+
+
+anybody = Needs(None)
+
+
+async def _user(connection: ASGIConnection[Any, Any, Any, Any], *, used: bool) -> User | None:
+    token = connection.cookies.get(cookie_name(connection))
+    if not token:
+        return None
+    async with transaction(connection.app.state.sessions) as session:
+        return await user_of(session, token, used=used)
+
+
+def cookie_name(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Under https no other host, path or plain connection can set a cookie of this name."""
+    return "__Host-mailing" if connection.url.scheme == "https" else "mailing_session"
+
+
+def same_origin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A Litestar guard of the whole router."""
+    del handler
+    if connection.scope.get("method") in SAFE or _comes_from_here(connection):
+        return
+    raise PermissionDeniedException("This form was sent from another site. Open the page here and send it again.")
+
+
+def _comes_from_here(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    fetched = connection.headers.get("sec-fetch-site")
+    if fetched is not None:
+        return fetched == "same-origin"
+    origin = urlsplit(connection.headers.get("origin", ""))
+    return bool(origin.netloc) and origin.netloc == connection.headers.get("host")

@@ -1,0 +1,155 @@
+"""Who may sign in, and as what: for admins."""
+
+from collections.abc import Mapping
+
+from litestar import Response, get, post
+from litestar.datastructures import State
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access import api_keys, users
+from mailing.access.roles import Role
+from mailing.access.users import Account, KeysAfter
+from mailing.admin.guards import needs
+from mailing.admin.pages import form, page, seen_other
+from mailing.admin.signin.cookies import AnyRequest
+from mailing.admin.signin.form_errors import errors_of, role_names
+from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.database.engine import transaction
+from mailing.errors import Conflict, FieldError, Invalid
+from mailing.web.parameters import Caller, Id, Session
+
+USERS = "/admin/users"
+
+
+@get("/users", guards=[needs(Role.ADMIN)])
+async def users_page(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[str]:
+    return await _list(request, viewer, session)
+
+
+@post("/users", guards=[needs(Role.ADMIN)], status_code=303)
+async def create_user(
+    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller
+) -> Response[str] | Response[None]:
+    sent = await form(request)
+    try:
+        role = _role(sent.get("role", ""))
+        user_id = await users.create(
+            session, sent.get("name", ""), role=role, password=sent.get("password", ""), by=caller
+        )
+    except (Invalid, Conflict) as error:
+        return await _list(request, viewer, session, sent=sent, error=error)
+    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("The user is made."))
+
+
+@get("/users/{user_id:int}", guards=[needs(Role.ADMIN)])
+async def user_page(request: AnyRequest, viewer: CurrentViewer, session: Session, user_id: Id) -> Response[str]:
+    return await _one(request, viewer, session, await users.by_id(session, user_id))
+
+
+@post("/users/{user_id:int}/role", guards=[needs(Role.ADMIN)], status_code=303)
+async def set_role(
+    request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
+) -> Response[str] | Response[None]:
+    sent = await form(request)
+    try:
+        role = _role(sent.get("role", ""))
+        async with transaction(state.sessions) as session:
+            after = await users.set_role(session, user_id, role, by=caller, revoke_keys=_revokes(sent))
+    except (Invalid, Conflict) as error:
+        return await _refused(request, viewer, user_id, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
+    await api_keys.forgotten(after.revoked)
+    notice = _with_keys(viewer, viewer.gettext("The role counts from the next page on."), after)
+    return seen_other(f"{USERS}/{user_id}", notice=notice)
+
+
+@post("/users/{user_id:int}/password", guards=[needs(Role.ADMIN)], status_code=303)
+async def set_password(
+    request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
+) -> Response[str] | Response[None]:
+    user = await users.by_id(session, user_id)
+    try:
+        await users.set_password(session, user_id, (await form(request)).get("password", ""), by=caller)
+    except (Invalid, Conflict) as error:
+        errors = errors_of(viewer, error, {"password": viewer.gettext("New password")})
+        return await _one(request, viewer, session, user, errors)
+    notice = viewer.gettext("The password is set. Every session of this user has ended.")
+    return seen_other(f"{USERS}/{user_id}", notice=notice)
+
+
+@post("/users/{user_id:int}/disable", guards=[needs(Role.ADMIN)], status_code=303)
+async def disable_user(
+    request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
+) -> Response[str] | Response[None]:
+    sent = await form(request)
+    try:
+        async with transaction(state.sessions) as session:
+            after = await users.disable(session, user_id, by=caller, revoke_keys=_revokes(sent))
+    except Conflict as error:
+        return await _refused(request, viewer, user_id, errors_of(viewer, error, {"disable": viewer.gettext("Access")}))
+    await api_keys.forgotten(after.revoked)
+    notice = _with_keys(viewer, viewer.gettext("This user can no longer sign in."), after)
+    return seen_other(f"{USERS}/{user_id}", notice=notice)
+
+
+@post("/users/{user_id:int}/enable", guards=[needs(Role.ADMIN)], status_code=303)
+async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id) -> Response[None]:
+    await users.enable(session, user_id, by=caller)
+    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))
+
+
+def _revokes(sent: Mapping[str, str]) -> bool:
+    return sent.get("revoke_keys") == "yes"
+
+
+def _with_keys(viewer: Viewer, notice: str, after: KeysAfter) -> str:
+    """`notice`, and what became of the keys that the user made."""
+    revoked = viewer.ngettext("%(n)s API key is revoked.", "%(n)s API keys are revoked.", after.revoked)
+    live = viewer.ngettext("%(n)s API key goes on working.", "%(n)s API keys go on working.", after.live)
+    told = [(after.revoked, revoked), (after.live, live)]
+    return " ".join([notice, *(sentence % {"n": number} for number, sentence in told if number)])
+
+
+def _role(name: str) -> Role:
+    try:
+        return Role.named(name)
+    except KeyError:
+        raise Invalid(FieldError("role", "choose one of the roles")) from None
+
+
+async def _list(
+    request: AnyRequest,
+    viewer: Viewer,
+    session: AsyncSession,
+    *,
+    sent: Mapping[str, str] | None = None,
+    error: Invalid | Conflict | None = None,
+) -> Response[str]:
+    labels = {"name": viewer.gettext("Name"), "password": viewer.gettext("Password"), "role": viewer.gettext("Role")}
+    return page(
+        request,
+        "signin/users.html",
+        status=400 if error else 200,
+        users=await users.all_users(session),
+        roles=role_names(viewer),
+        sent=sent or {},
+        errors=errors_of(viewer, error, labels) if error else {},
+    )
+
+
+async def _refused(request: AnyRequest, viewer: Viewer, user_id: int, errors: dict[str, str]) -> Response[str]:
+    async with transaction(request.app.state.sessions) as session:
+        return await _one(request, viewer, session, await users.by_id(session, user_id), errors)
+
+
+async def _one(
+    request: AnyRequest, viewer: Viewer, session: AsyncSession, user: Account, errors: dict[str, str] | None = None
+) -> Response[str]:
+    return page(
+        request,
+        "signin/user.html",
+        status=400 if errors else 200,
+        user=user,
+        keys=await api_keys.live_of(session, user.id),
+        roles=role_names(viewer),
+        errors=errors or {},
+    )

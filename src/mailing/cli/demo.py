@@ -1,0 +1,118 @@
+"""`mailing demo`: the product once through, from import to statistics, as an API client sees it."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from mailing.errors import MailingError
+from mailing.process.local_stack import Site, free_port, run_site, site_of
+from mailing.process.supervisor import Signals
+from mailing.settings import Settings
+
+PATIENCE_S = 60.0
+STATUSES = ("planned", "sent", "pending", "sending", "failed", "cancelled", "expired", "unknown")
+
+
+async def run_demo(count: int) -> None:
+    """Raises MailingError if not every message was sent within PATIENCE_S."""
+    console, signals = Console(), Signals()
+    signals.listen()
+    with _throwaway() as directory:
+        settings = Settings(data_dir=directory, port=free_port(), log_level="warning")
+        console.print(f"Starting PostgreSQL, API, worker and a sandbox gateway; data in {directory} until the end.")
+        async with site_of(settings, sandbox_port=free_port(), stop=signals.stop, say=console.print) as site:
+            running = asyncio.create_task(run_site(site, signals=signals, say=console.print))
+            story = asyncio.create_task(_tell(site, count, console))
+            await asyncio.wait({running, story}, return_when=asyncio.FIRST_COMPLETED)
+            signals.stop.set()
+            if not story.done():
+                story.cancel()
+            await asyncio.gather(running)
+            await story
+
+
+@contextmanager
+def _throwaway() -> Iterator[str]:
+    with tempfile.TemporaryDirectory(prefix="mailing-demo-") as directory:
+        Path(directory).chmod(0o711)  # as root, PostgreSQL runs as another user and has to pass through
+        yield directory
+
+
+async def _tell(site: Site, count: int, console: Console) -> None:
+    headers = {"Authorization": f"Bearer {site.api_key}"}
+    async with httpx.AsyncClient(base_url=f"{site.url}/mailing/api", headers=headers, trust_env=False) as api:
+        await _until_ready(site)
+        imported = _good(
+            await api.post("/clients/import", content=_sample(count), headers={"Content-Type": "text/csv"})
+        )
+        console.print(f"{imported['created']:,} sample clients imported.")
+        mailing = _good(await api.post("/mailings/", json=_mailing()))
+        counts = await _watch(api, mailing["id"], count, console)
+    console.print(_table(mailing["id"], counts))
+    if counts["sent"] != count:
+        raise MailingError(f"only {counts['sent']} of {count} were sent within {PATIENCE_S:g} s")
+    console.print(f"{count:,} of {count:,} sent. `mailing up` keeps everything running.")
+
+
+async def _until_ready(site: Site) -> None:
+    until = time.monotonic() + PATIENCE_S
+    async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
+        while time.monotonic() < until:
+            try:
+                if (await http.get("/health/ready")).is_success:
+                    return
+            except httpx.TransportError:
+                pass
+            await asyncio.sleep(0.1)
+    raise MailingError(f"the API did not become ready within {PATIENCE_S:g} s")
+
+
+async def _watch(api: httpx.AsyncClient, mailing_id: int, count: int, console: Console) -> dict[str, int]:
+    columns = TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress:
+        bar = progress.add_task("sending", total=count)
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            statistics = _good(await api.get(f"/statistics/{mailing_id}/", params={"limit": 1}))
+            counts: dict[str, int] = statistics["counts"]
+            progress.update(bar, completed=counts["sent"])
+            if statistics["status"] == "finished" or time.monotonic() > until:
+                return counts
+            await asyncio.sleep(0.1)
+
+
+def _sample(count: int) -> bytes:
+    lines = (files("mailing") / "sample" / "clients.csv").read_bytes().splitlines(keepends=True)
+    return b"".join(lines[: count + 1])
+
+
+def _mailing() -> dict[str, str]:
+    now = datetime.now(UTC)
+    ends_at = now + timedelta(hours=1)
+    return {"text": "Hello from Mailing", "starts_at": now.isoformat(), "ends_at": ends_at.isoformat()}
+
+
+def _table(mailing_id: int, counts: dict[str, int]) -> Table:
+    table = Table("messages", title=f"Mailing {mailing_id}")
+    table.add_column("number", justify="right")
+    for status in STATUSES:
+        table.add_row(status, f"{counts[status]:,}")
+    return table
+
+
+def _good(answer: httpx.Response) -> dict[str, Any]:
+    if not answer.is_success:
+        raise MailingError(f"{answer.request.method} {answer.request.url.path} answered {answer.text}")
+    body: dict[str, Any] = answer.json()
+    return body

@@ -1,0 +1,107 @@
+"""What every command needs to run: settings, an event loop, signals, a database."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import uvloop
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, create_engine, sessions, transaction
+from mailing.database.errors import TROUBLE
+from mailing.database.migrations import schema_fault
+from mailing.errors import ConfigurationError, MailingError
+from mailing.observability import log
+from mailing.settings import Settings, load, secrets_of
+
+T = TypeVar("T")
+DOTENV = Path(".env")
+
+
+def example(line: str) -> str:
+    """The end of a command's help."""
+    return f"\b\nExample:\n  {line}"
+
+
+def configured(*needed: str) -> Settings:
+    """The settings, with logging set up by them. Raises ConfigurationError where a `needed` one is missing."""
+    settings = load(os.environ, DOTENV)
+    missing = [name for name in needed if getattr(settings, name) is None]
+    if missing:
+        raise ConfigurationError([f"MAILING_{name.upper()} is needed for this; see .env.example" for name in missing])
+    log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets_of(settings))
+    return settings
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return uvloop.run(work)
+
+
+async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """The first SIGTERM or Ctrl-C asks to end, the second one ends at once."""
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, ask)
+    return await work(stop)
+
+
+async def with_database(settings: Settings, work: Callable[[Sessions], Coroutine[Any, Any, T]]) -> T:
+    """With the configured database, or the embedded one that `mailing up` uses too.
+
+    Raises MailingError where its schema is not this version's: only `migrate`, `up` and `demo` change one.
+    """
+    from mailing.process.local_stack import database_of  # noqa: PLC0415
+
+    async with database_of(settings, say=lambda line: click.echo(line, err=True)) as url:
+        engine = create_engine(url, application="mailing-cli", pool_size=2)
+        try:
+            return await work(sessions(engine))
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(str(settings.database_url), application="mailing-cli", pool_size=1)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def make_first_user(settings: Settings) -> None:
+    """Before a server starts, whose log is no place for what is wrong with a setting. Raises ConfigurationError."""
+    from mailing.access import users  # noqa: PLC0415
+
+    if settings.admin_password:
+        async with engine_of(settings) as engine, transaction(sessions(engine)) as session:
+            await users.create_first(session, settings.admin_password)
+
+
+async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
+    """Raises what stands in the way if it still does after `wait_s`: no database, or another version's schema."""
+    give_up_at = time.monotonic() + wait_s
+    async with engine_of(settings) as engine:
+        while True:
+            try:
+                fault = await schema_fault(engine)
+                if fault is None:
+                    return
+                missing: Exception = MailingError(fault)
+            except TROUBLE as error:
+                missing = error
+            if time.monotonic() >= give_up_at:
+                raise missing
+            await asyncio.sleep(0.5)

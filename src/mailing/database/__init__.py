@@ -1,0 +1,1 @@
+"""Engine, connections, clock, migrations."""

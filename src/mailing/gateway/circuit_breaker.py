@@ -1,0 +1,102 @@
+"""The circuit breaker that all workers share: calls counted, opened, probed, closed."""
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.events import WORKER
+
+LEAST_CALLS = 20  # fewer say nothing about the gateway
+COUNTED_S = 30
+FIRST_PROBE_S = 5
+LONGEST_PROBE_S = 60
+
+
+# The breaker opens when more than half of the newest calls failed: of the last 5 s, 10 s … or 30 s, with 20 calls or
+# more. So an outage after a busy time is noticed within 5 s, not when it outweighs the good half minute before it.
+_REPORT = text(f"""
+    WITH counted AS (
+        INSERT INTO gateway_calls AS c (period, calls, failed)
+        SELECT date_bin('5 s', now(), 'epoch'), CAST(:calls AS int), CAST(:failed AS int) WHERE :calls > 0
+        ON CONFLICT (period) DO UPDATE SET calls = c.calls + excluded.calls, failed = c.failed + excluded.failed
+    ), newest AS (
+        SELECT sum(calls) OVER upto AS calls, sum(failed) OVER upto AS failed
+        FROM (SELECT c.period, c.calls, c.failed FROM gateway_calls c JOIN gateway w ON c.period >= w.counted_from
+              WHERE c.period > now() - interval '{COUNTED_S} s'
+              UNION ALL SELECT now(), CAST(:calls AS int), CAST(:failed AS int)) AS known
+        WINDOW upto AS (ORDER BY period DESC)
+    ), verdict AS (
+        SELECT CASE WHEN :misconfigured THEN CAST(:reason AS text)
+            WHEN bool_or(calls >= {LEAST_CALLS} AND 2 * failed > calls) THEN 'most calls fail: ' || :reason
+            END AS reason
+        FROM newest
+    ), shared AS (
+        UPDATE gateway w SET
+            throttled_until = greatest(w.throttled_until, now() + make_interval(secs => CAST(:pause_s AS float))),
+            open_since = coalesce(w.open_since, CASE WHEN v.reason IS NOT NULL THEN now() END),
+            open_reason = CASE WHEN :misconfigured OR w.open_since IS NULL THEN v.reason ELSE w.open_reason END,
+            next_probe_at = coalesce(w.next_probe_at,
+                CASE WHEN v.reason IS NOT NULL THEN now() + interval '{FIRST_PROBE_S} s' END)
+        FROM verdict v WHERE :pause_s > 0 OR :misconfigured OR w.open_since IS NULL AND v.reason IS NOT NULL
+        RETURNING w.open_since, w.open_reason
+    )
+    INSERT INTO event (kind, actor, detail)
+    SELECT 'gateway.breaker_opened', '{WORKER}', jsonb_build_object('reason', open_reason)
+    FROM shared WHERE open_since = now()
+""")  # noqa: S608 - composed from constants of this module
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What one worker's calls told about the gateway. `reason` is the newest failure's.
+
+    `misconfigured` opens the breaker at once; `pause_s` is what the gateway asked for.
+    """
+
+    calls: int = 0
+    failed: int = 0
+    reason: str = ""
+    misconfigured: bool = False
+    pause_s: float = 0.0
+
+
+async def report(session: AsyncSession, seen: Seen) -> None:
+    await session.execute(_REPORT, msgspec.structs.asdict(seen))
+
+
+_FORGET = text(f"DELETE FROM gateway_calls WHERE period < now() - interval '{2 * COUNTED_S} s'")  # noqa: S608 - a constant of this module
+
+
+async def forget_old_calls(session: AsyncSession) -> None:
+    await session.execute(_FORGET)
+
+
+# One worker gets it, whoever asks first. The longer the breaker is open, the rarer: after a minute every 7.5 s; a probe
+# that fails by chance, or dies with its worker, costs no more than that.
+_TAKE_PROBE = text(f"""
+    UPDATE gateway SET next_probe_at = now() + make_interval(secs =>
+        least({LONGEST_PROBE_S}, greatest({FIRST_PROBE_S}, extract(epoch FROM now() - open_since) / 8)))
+    WHERE open_since IS NOT NULL AND next_probe_at <= now()
+    RETURNING true
+""")  # noqa: S608 - composed from constants of this module
+
+
+async def take_probe(session: AsyncSession) -> bool:
+    return (await session.execute(_TAKE_PROBE)).first() is not None
+
+
+async def give_probe_back(session: AsyncSession) -> None:
+    """It found nothing to send."""
+    await session.execute(text("UPDATE gateway SET next_probe_at = now() WHERE open_since IS NOT NULL"))
+
+
+_CLOSE = text(f"""
+    WITH closed AS (
+        UPDATE gateway SET open_since = NULL, open_reason = NULL, next_probe_at = NULL, counted_from = now()
+        WHERE open_since IS NOT NULL RETURNING true
+    )
+    INSERT INTO event (kind, actor) SELECT 'gateway.breaker_closed', '{WORKER}' FROM closed
+""")  # noqa: S608 - composed from constants
+
+
+async def close_breaker(session: AsyncSession) -> None:
+    await session.execute(_CLOSE)

@@ -1,0 +1,231 @@
+"""One worker's side of what all workers share: rate limit, breaker, pauses, stops.
+
+The gate is asked before a claim and passed right before a call's first byte. What calls tell about the gateway is
+gathered and reported every half second, at once where it matters to the other workers.
+"""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Final, assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from mailing.database.clock import DatabaseClock
+from mailing.database.engine import Sessions
+from mailing.database.monotonic import Ticks, ticks
+from mailing.gateway import circuit_breaker
+from mailing.gateway.circuit_breaker import Seen, close_breaker, report, take_probe
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.rate_limiter import HORIZON_S, Slots, take_slots
+from mailing.gateway.repository import State, alone, read
+from mailing.observability import failures
+from mailing.observability.log import get
+
+logger = get(__name__)
+
+REPORT_EVERY_S: Final = 0.5
+FRESH_S: Final = 1.0  # a claim asks the row itself; this bounds how long a new rate goes unnoticed
+PAUSE_S: Final = 1.0  # for a gateway that asks for a pause and doesn't say how long
+WAITED_OUT: Final = timedelta(seconds=2)  # a pause as short is not worth a job of its own
+NOTHING: Final = Seen()
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """How many messages may be claimed. `probe`: the one call by which an open breaker finds out."""
+
+    count: int
+    probe: bool = False
+
+
+class Closed(msgspec.Struct, frozen=True):
+    """Nothing may be sent. `until` is None where only a person can open it again."""
+
+    until: datetime | None
+
+
+class Gate:
+    """`keep` runs beside the calls. Everything else raises what the database does."""
+
+    def __init__(self, sessions: Sessions, ticks: Ticks = ticks) -> None:
+        self._sessions = sessions
+        self._ticks = ticks
+        self._state: State | None = None
+        self._read_at = float("-inf")
+        self._seen = NOTHING
+        self._reporting: list[Seen] = []  # on its way to the others
+        self._probe_worked = False
+        self._urgent = asyncio.Event()
+        self._slots = Slots(ticks)
+        self._granting = asyncio.Lock()
+
+    async def ask(self, most: int) -> Pass | Closed:
+        """Waits for slots and out short pauses, not for longer ones."""
+        if self._ticks() - self._read_at > FRESH_S or self._urgent.is_set():
+            await self.refresh()
+        state, now = self._known, self._slots.now()
+        if state.stopped_at or state.restored:
+            return Closed(None)
+        if state.throttled_until and state.throttled_until > now:
+            if state.throttled_until - now > WAITED_OUT:
+                return Closed(state.throttled_until)
+            await asyncio.sleep((state.throttled_until - now).total_seconds())
+            return await self.ask(most)
+        if state.open_since:
+            return await self._ask_open(state, most)
+        return Pass(most if not state.rate else await self._free_slots(most))
+
+    def owe(self, message_id: int) -> None:
+        """It was claimed: it will take its turn or be let go."""
+        self._slots.owed.add(message_id)
+
+    def let_go(self, message_id: int) -> None:
+        self._slots.owed.discard(message_id)
+
+    def is_open(self, *, probe: bool) -> bool:
+        """As far as this worker knows: what its own calls heard it heeds before the others know, probes included."""
+        state = self._known
+        if any(heard.misconfigured or heard.pause_s for heard in (self._seen, *self._reporting)):
+            return False
+        if state.stopped_at or state.restored or (state.open_since and not probe):
+            return False
+        return state.throttled_until is None or state.throttled_until <= self._slots.now()
+
+    async def turn(self, message_id: int) -> None:
+        """Returns when its call may begin, so that all workers together keep the rate in every second."""
+        while self._known.rate:
+            slot = self._slots.pop()
+            if slot is None:
+                await self._grant(0)
+                continue
+            self._slots.owed.discard(message_id)
+            await asyncio.sleep(slot - self._ticks())
+            if self._ticks() <= slot + self._slots.late_s:
+                return
+            self._slots.owed.add(message_id)
+
+    def tell(self, answer: Answer, *, probe: bool) -> None:
+        """What a call said about the gateway."""
+        match answer.outcome:
+            case Outcome.throttled:
+                seen = Seen(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
+            case Outcome.not_sent | Outcome.ambiguous:
+                seen = Seen(calls=1, failed=1, reason=answer.reason)
+            case Outcome.configuration:
+                seen = Seen(calls=1, failed=1, reason=answer.reason, misconfigured=True)
+            case Outcome.accepted | Outcome.refused | Outcome.soft_refusal:
+                seen = Seen(calls=1)
+                self._probe_worked |= probe
+            case _:
+                assert_never(answer.outcome)
+        self._seen = _both(self._seen, seen)
+        if seen.pause_s or seen.misconfigured or probe:
+            self._urgent.set()
+
+    async def keep(self) -> None:
+        """Reports while there is something to report. Runs until cancelled."""
+        while True:
+            await _happens(self._urgent, within_s=REPORT_EVERY_S)
+            if self._seen == NOTHING and not self._urgent.is_set():
+                continue
+            try:
+                await self.refresh()
+            except Exception as error:  # noqa: BLE001 - told
+                failures.tell(logger, "report on the gateway failed", error)
+                await asyncio.sleep(REPORT_EVERY_S)
+
+    async def refresh(self) -> None:
+        """Reports what was seen, and reads how things stand for all workers."""
+        seen, worked = self._seen, self._probe_worked
+        self._seen, self._probe_worked = NOTHING, False
+        self._urgent.clear()
+        self._reporting.append(seen)
+        try:
+            await self._exchange(seen, probe_worked=worked)
+        except BaseException:
+            self._seen, self._probe_worked = _both(seen, self._seen), self._probe_worked or worked
+            raise
+        finally:
+            self._reporting.remove(seen)
+
+    async def give_probe_back(self) -> None:
+        """It found nothing to send."""
+        async with alone(self._sessions) as session:
+            await circuit_breaker.give_probe_back(session)
+
+    async def _exchange(self, seen: Seen, *, probe_worked: bool) -> None:
+        async with alone(self._sessions) as session:
+            if seen != NOTHING:
+                await report(session, seen)
+            if probe_worked:
+                await close_breaker(session)
+            at = self._ticks()
+            state = await read(session)
+        self._slots.hear(DatabaseClock(state.now, at, self._ticks))
+        _log_change(self._state, state)
+        self._state, self._read_at = state, at
+
+    async def _ask_open(self, state: State, most: int) -> Pass | Closed:
+        if state.next_probe_at and state.next_probe_at > self._slots.now():
+            return Closed(state.next_probe_at)
+        async with alone(self._sessions) as session:
+            if await take_probe(session):
+                return Pass(1, probe=True)
+        await self.refresh()  # another worker was quicker, or the breaker is closed again
+        return await self.ask(most)
+
+    async def _free_slots(self, most: int) -> int:
+        """`most` when the limit was lifted meanwhile."""
+        while self._known.rate:
+            if (free := self._slots.free()) > 0:
+                return min(most, free)
+            await self._grant(most)
+        return most
+
+    async def _grant(self, wanted: int) -> None:
+        """Takes slots for `wanted` messages beside those that are owed one, or waits a moment until some are free."""
+        async with self._granting:
+            missing = wanted - self._slots.free()
+            if missing <= 0:
+                return
+            async with alone(self._sessions) as session:
+                at = self._ticks()
+                granted = await take_slots(session, missing)
+            if granted:
+                self._slots.hear(DatabaseClock(granted.now, at, self._ticks))
+                self._slots.add(granted)
+                return
+            await asyncio.sleep(HORIZON_S / 20)
+            await self.refresh()
+
+    @property
+    def _known(self) -> State:
+        if self._state is None:
+            raise RuntimeError("the gate is passed before it was asked")
+        return self._state
+
+
+def _log_change(was: State | None, now: State) -> None:
+    was_open = was is not None and was.open_since is not None
+    if now.open_since and not was_open:
+        logger.warning("breaker open", reason=now.open_reason, next_probe_at=str(now.next_probe_at))
+    if was_open and not now.open_since:
+        logger.info("breaker closed")
+
+
+def _both(earlier: Seen, later: Seen) -> Seen:
+    return replace(
+        earlier,
+        calls=earlier.calls + later.calls,
+        failed=earlier.failed + later.failed,
+        reason=later.reason or earlier.reason,
+        misconfigured=earlier.misconfigured or later.misconfigured,
+        pause_s=max(earlier.pause_s, later.pause_s),
+    )
+
+
+async def _happens(event: asyncio.Event, *, within_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), within_s)
+    except TimeoutError:
+        return

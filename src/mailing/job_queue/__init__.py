@@ -1,0 +1,1 @@
+"""The job queue: enqueueing, inspection, the worker's side."""

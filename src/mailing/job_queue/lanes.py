@@ -1,0 +1,100 @@
+"""Which jobs a process takes off the queues: so many of each at a time, whatever the others are doing.
+
+Procrastinate's own worker has one limit for all its queues and takes jobs in the order in which they were enqueued, so
+jobs that last long make all others wait. Here each queue has a limit of its own. A process still is one worker:
+one row of `procrastinate_workers`, one connection that LISTENs.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import procrastinate
+from procrastinate.job_context import AbortReason
+from procrastinate.jobs import Job, Notification
+from procrastinate.worker import Worker
+
+from mailing.job_queue.periodic import Ticks
+
+
+class FetchingWorker(Worker):
+    """`limits` says how many jobs of each queue run side by side, `ticks` enqueue the periodic ones. The rest is
+    Procrastinate's, `options` too.
+    """
+
+    def __init__(
+        self,
+        app: procrastinate.App,
+        limits: Mapping[str, int],
+        ticks: Ticks,
+        **options: Any,  # noqa: ANN401 - Procrastinate's
+    ) -> None:
+        super().__init__(app, queues=list(limits), **options)
+        self._limits = limits
+        self._ticks = ticks
+        self._busy: Counter[str] = Counter()
+        self._promising: set[str] = set()  # queues that may hold a job
+        self._polled_at = float("-inf")
+
+    async def run(self) -> None:
+        await super().run()  # type: ignore[no-untyped-call] # Procrastinate's
+
+    async def _periodic_deferrer(self) -> None:
+        """One of the tasks whose failure ends the worker; where one of them ends without, the others go unwatched."""
+        await self._ticks.run()
+
+    async def _fetch_and_process_jobs(self) -> None:
+        """Until no queue holds a job that its limit lets in. Called again at each event, and to poll."""
+        self._new_job_event.clear()
+        self._poll_if_due()
+        while not self._stop_event.is_set() and (open_queues := self._open_queues()):
+            for queue in open_queues:
+                await self._take(queue)
+
+    async def _handle_notification(self, *, channel: str, notification: Notification) -> None:
+        queue = channel.rpartition("#")[2]
+        if queue in self._limits:
+            self._promising.add(queue)
+        await super()._handle_notification(channel=channel, notification=notification)
+
+    def _poll_if_due(self) -> None:
+        """Jobs for later become due without a word, and a notification may be lost."""
+        if time.monotonic() - self._polled_at >= self.fetch_job_polling_interval:
+            self._polled_at = time.monotonic()
+            self._promising.update(self._limits)
+
+    def _open_queues(self) -> list[str]:
+        return [queue for queue in self._limits if queue in self._promising and self._busy[queue] < self._limits[queue]]
+
+    async def _take(self, queue: str) -> None:
+        self._promising.discard(queue)  # a notification that comes while it is asked counts
+        job = await self.app.job_manager.fetch_job(queues=[queue], worker_id=self.worker_id)  # type: ignore[arg-type] # set by then
+        if job:
+            self._promising.add(queue)
+            self._begin(job, queue)
+
+    def _begin(self, job: Job, queue: str) -> None:
+        context = procrastinate.JobContext(
+            app=self.app,
+            worker_name=self.worker_name,
+            worker_queues=self.queues,
+            additional_context={},
+            job=job,
+            abort_reason=lambda: self._reason_to_abort(job),
+            start_timestamp=time.time(),
+        )
+        task = asyncio.create_task(self._process_job(context), name=f"job {job.task_name}[{job.id}]")
+        self._running_jobs[task] = context
+        self._busy[queue] += 1
+        task.add_done_callback(lambda ended: self._end(ended, queue))
+
+    def _reason_to_abort(self, job: Job) -> AbortReason | None:
+        return self._job_ids_to_abort.get(job.id) if job.id else None
+
+    def _end(self, task: asyncio.Task[Any], queue: str) -> None:
+        del self._running_jobs[task]
+        self._busy[queue] -= 1
+        if queue in self._promising:
+            self._new_job_event.set()

@@ -1,0 +1,33 @@
+"""What an event tells of a mailing's fields: times, filter and window; of the text only that it changed."""
+
+from typing import Any
+
+import msgspec
+
+from mailing.mailings.schemas import MailingOut
+from mailing.mailings.states import Status
+
+TOLD = ("starts_at", "ends_at", "filter", "local_window")
+
+
+def told(mailing: MailingOut) -> dict[str, Any]:
+    """`draft` stands only with one: any other mailing is released by creating it."""
+    draft = {"draft": True} if mailing.status is Status.draft else {}
+    return _fields(mailing) | draft
+
+
+def _fields(mailing: MailingOut) -> dict[str, Any]:
+    whole = msgspec.to_builtins(mailing)
+    return {name: whole[name] for name in TOLD}
+
+
+def difference(old: MailingOut, new: MailingOut, *, text_revision: int) -> dict[str, Any]:
+    """The names of the fields that differ, and what they were and are; of a new text its revision."""
+    fields = [name for name in ("text", *TOLD) if getattr(old, name) != getattr(new, name)]
+    before, after = _fields(old), _fields(new)
+    return {
+        "revision": new.revision,
+        "fields": fields,
+        "old": {name: before[name] for name in TOLD if name in fields},
+        "new": {name: after[name] for name in TOLD if name in fields},
+    } | ({"text_revision": text_revision} if "text" in fields else {})

@@ -1,0 +1,38 @@
+"""A mailing's step to another status, and the jobs that it makes necessary. Its row must be locked."""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.job_queue.enqueue import defer
+from mailing.mailings import states
+from mailing.mailings.models import Mailing
+from mailing.mailings.repository import database_now
+from mailing.mailings.states import Status
+
+
+async def move(session: AsyncSession, mailing: Mailing, status: Status) -> bool:
+    """False: it was there already."""
+    if mailing.status == status:
+        return False
+    mailing.status, mailing.updated_at = status, await database_now(session)
+    await session.flush()
+    await wake(session, mailing)
+    return True
+
+
+async def send_again(session: AsyncSession, mailing: Mailing) -> None:
+    """Messages that had ended are pending again and wait for their openings; a finished mailing runs once more."""
+    mailing.finished_at = None
+    await move(session, mailing, states.after_sending_again(Status(mailing.status)))
+    await defer(session, "settle_mailing", mailing_id=mailing.id)
+
+
+async def wake(session: AsyncSession, mailing: Mailing) -> None:
+    """Plans now or at the start, sends on, and looks again at the end; a draft or a closed mailing needs nobody."""
+    if mailing.status == Status.draft:
+        return
+    if mailing.status == Status.scheduled:
+        await defer(session, "plan_mailing", at=mailing.starts_at, mailing_id=mailing.id)
+    elif mailing.status in states.OPEN:
+        await defer(session, "plan_mailing", mailing_id=mailing.id)
+    if mailing.status in states.OPEN:
+        await defer(session, "settle_mailing", at=mailing.ends_at, mailing_id=mailing.id)

@@ -1,0 +1,171 @@
+"""The plan of a mailing: which clients get a message, and when it may be sent."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.messages.repository import UNSELECTED, rows_moved
+from mailing.messages.rescheduling import Opening, window_columns
+
+
+class Audience(msgspec.Struct, frozen=True):
+    tags: list[str]
+    operator_codes: list[str]
+    upto: int
+    """The newest client that belongs to it."""
+
+    @property
+    def leading(self) -> tuple[str, str] | None:
+        """The column and the single value by whose index it is found. Of several values, a client may go from one to
+        another meanwhile, and a walk value by value would miss it.
+        """
+        for column, values in (("tag", self.tags), ("operator_code", self.operator_codes)):
+            if len(values) == 1:
+                return column, values[0]
+        return None
+
+    @property
+    def values(self) -> dict[str, object]:
+        values: dict[str, object] = {"tags": self.tags, "operator_codes": self.operator_codes}
+        return values | {"led": self.leading[1]} if self.leading else values
+
+
+_WALK = "c.id > :after AND c.id <= :upto"
+
+
+def _led(statement: TextClause, audience: Audience) -> TextClause:
+    """Along (column, id), whatever the planner believes: it would rather walk all clients and throw the others away."""
+    if audience.leading is None:
+        return statement
+    column, _ = audience.leading
+    led, bound = f"(c.{column}, c.id)", "(CAST(:led AS text), CAST(:{} AS bigint))"
+    walk = f"{led} > {bound.format('after')} AND {led} <= {bound.format('upto')}"
+    return text(statement.text.replace(_WALK, walk).replace("ORDER BY c.id", f"ORDER BY c.{column}, c.id"))
+
+
+# The next clients of the audience. Index: the primary key, or that of the leading filter. 20,000 rows: 10 ms.
+_SLICE = text("""
+    SELECT max(id), array_agg(DISTINCT timezone) FROM (
+        SELECT c.id, c.timezone FROM client c
+        WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
+          AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
+          AND (cardinality(CAST(:operator_codes AS text[])) = 0
+               OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
+        ORDER BY c.id LIMIT :count
+    ) s
+""")
+
+
+class Slice(msgspec.Struct, frozen=True):
+    """Clients of an audience: those behind `after`, `upto` included, and their time zones."""
+
+    after: int
+    upto: int
+    timezones: list[str]
+
+
+async def next_slice(session: AsyncSession, audience: Audience, *, after: int, count: int) -> Slice | None:
+    """None behind the end."""
+    values = {"after": after, "upto": audience.upto, "count": count} | audience.values
+    last, zones = (await session.execute(_led(_SLICE, audience), values)).one()
+    return Slice(after, last, zones) if last else None
+
+
+# The plan, one slice of clients: idempotent, so that starting, editing and healing are the same statement. An edit
+# takes back what an edit or the end had decided. Nobody who is selected is left out: a client whose zone has no opening
+# here (it moved, or came, since the zones were read) gets a message whose opening is void, for `reopen` to compute.
+# 20,000 rows: 0.2-0.3 s.
+_PLAN = text("""
+    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, waiting, finished_at, last_error)
+    SELECT :mailing_id, c.id, CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
+           coalesce(o.opens_at, now()),
+           CASE WHEN o.timezone IS NULL THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
+           CASE WHEN o.opens_at > now() THEN 'window' END,
+           CASE WHEN o.never THEN now() END, o.reason
+    FROM client c
+    LEFT JOIN (
+        SELECT *, opens_at IS NULL AS never
+        FROM unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
+                    CAST(:reasons AS text[])) AS z (timezone, opens_at, closes_at, reason)
+    ) o ON o.timezone = c.timezone
+    WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
+      AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
+      AND (cardinality(CAST(:operator_codes AS text[])) = 0 OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
+    ORDER BY c.id
+    ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET
+        status = CASE WHEN excluded.status = 'expired' AND m.ambiguous THEN 'unknown' ELSE excluded.status END,
+        due_at = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+                      THEN m.due_at ELSE excluded.due_at END,
+        waiting = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+                       THEN m.waiting ELSE excluded.waiting END,
+        closes_at = excluded.closes_at, finished_at = excluded.finished_at,
+        last_error = coalesce(excluded.last_error, CASE WHEN m.status = 'pending' THEN m.last_error END)
+    WHERE m.status = 'pending' AND (
+            m.closes_at <> excluded.closes_at OR excluded.status <> 'pending'
+            OR m.due_at <> excluded.due_at AND greatest(m.due_at, excluded.due_at) > now())
+       OR excluded.status = 'pending'
+           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.last_error = :unselected)
+""")
+
+
+async def plan_slice(
+    session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[Opening], part: Slice
+) -> int:
+    """Call under `lock_for_plan`."""
+    return await rows_moved(
+        session,
+        _led(_PLAN, audience),
+        mailing_id=mailing_id,
+        after=part.after,
+        upto=part.upto,
+        unselected=UNSELECTED,
+        **audience.values,
+        **window_columns(openings),
+    )
+
+
+# The one message of a test: due at once.
+_ADD = text("""
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+    VALUES (:mailing_id, :client_id, now(), :closes_at) RETURNING id
+""")
+
+
+async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *, closes_at: datetime) -> int:
+    """Returns its id."""
+    added = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
+    message_id: int = (await session.execute(_ADD, added)).scalar_one()
+    return message_id
+
+
+# After an edit: pending → cancelled (or unknown) where the filter no longer matches, among the next messages of the
+# mailing. Index: message_listed. 20,000 messages: 0.2-0.4 s.
+_CANCEL_UNSELECTED = text("""
+    WITH next AS (
+        SELECT id, client_id FROM message
+        WHERE mailing_id = :mailing_id AND status = 'pending' AND id > :after ORDER BY id LIMIT :count
+    ), cancelled AS (
+        UPDATE message m SET
+            status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+            finished_at = now(), waiting = NULL, last_error = :unselected
+        FROM next n JOIN client c ON c.id = n.client_id
+        WHERE m.id = n.id AND m.status = 'pending'
+          AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))
+            AND (cardinality(CAST(:operator_codes AS text[])) = 0
+                 OR c.operator_code = ANY(CAST(:operator_codes AS text[]))))
+    )
+    SELECT max(id) FROM next
+""")
+
+
+async def cancel_unselected(
+    session: AsyncSession, mailing_id: int, audience: Audience, *, after: int, count: int
+) -> int | None:
+    """Returns the last message of the slice, or None when there was none left."""
+    bounds = {"mailing_id": mailing_id, "after": after, "count": count, "unselected": UNSELECTED}
+    filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
+    last: int | None = await session.scalar(_CANCEL_UNSELECTED, bounds | filters)
+    return last

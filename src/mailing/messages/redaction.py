@@ -1,0 +1,81 @@
+"""Phones taken out of messages: of a mailing that is long closed, and of a person who is erased.
+
+A message keeps its id, its client's id, its state and the number of its attempts, so nothing that is counted changes.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.database.engine import UNHURRIED_S, driver, unhurried
+from mailing.messages.after_restore import Slice
+from mailing.messages.states import Status
+
+FINAL: Sequence[Status] = [status for status in Status if status not in {Status.pending, Status.sending}]
+ERASED = "the person was erased; an attempt may have arrived"
+
+# The next messages of a mailing in one state, and what the gateway answered each time. Index: message_listed, kept to
+# by the order of status and id; then the primary keys, because the planner takes no array for a long one and never
+# reads a table for it. 5,000 rows: 0.15 s.
+_BLANK = text("""
+    WITH next AS MATERIALIZED (
+        SELECT id FROM message
+        WHERE mailing_id = :mailing_id AND (status, id) > (:status, CAST(:after AS bigint)) AND status <= :status
+        ORDER BY status, id LIMIT :count
+    ), blanked AS (
+        UPDATE message m SET phone = NULL
+        WHERE m.id = ANY(ARRAY(SELECT id FROM next)) AND m.phone IS NOT NULL AND m.status = :status
+    ), forgotten AS (
+        DELETE FROM attempt WHERE message_id = ANY(ARRAY(SELECT id FROM next))
+    )
+    SELECT max(id) FROM next
+""")
+
+
+async def blank_slice(session: AsyncSession, part: Slice) -> int | None:
+    """Returns the last message of the slice; None behind the end. `part.status` is one of FINAL."""
+    values = {"mailing_id": part.mailing_id, "status": part.status.value, "after": part.after, "count": part.count}
+    last: int | None = await session.scalar(_BLANK, values)
+    return last
+
+
+# A message in a call keeps its phone until the call is over. One that may have gone to this phone is not repeated; one
+# that did not takes its client's new phone at the claim. No index: one for this alone would cost every message that is
+# sent. It reads the table, 0.3 s for 1,000,000 messages.
+_BLANK_PHONE = """
+    UPDATE message m SET phone = NULL,
+        status = CASE WHEN m.status = 'pending' AND m.ambiguous THEN 'unknown' ELSE m.status END,
+        finished_at = CASE WHEN m.status = 'pending' AND m.ambiguous THEN now() ELSE m.finished_at END,
+        waiting = CASE WHEN m.status = 'pending' AND m.ambiguous THEN NULL ELSE m.waiting END,
+        last_error = CASE WHEN m.status = 'pending' AND m.ambiguous THEN $2 ELSE m.last_error END
+    WHERE m.phone = $1 AND m.status <> 'sending'
+"""
+
+
+async def blank_phone(session: AsyncSession, phone: str) -> int:
+    """In every message that is not in a call; returns how many."""
+    return await unhurried(session, _BLANK_PHONE, phone, ERASED)
+
+
+_HOLDS = "SELECT EXISTS (SELECT FROM message WHERE phone = $1)"
+
+
+async def holds_phone(session: AsyncSession, phone: str) -> bool:
+    """Whether any message does, in whatever state; by reading the table."""
+    found: bool = await (await driver(session)).fetchval(_HOLDS, phone, timeout=UNHURRIED_S)
+    return found
+
+
+KEPT_D = 40
+
+
+# The oldest first. Index: mailing_pace_minute.
+_FORGET = text(f"""
+    DELETE FROM mailing_pace WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM mailing_pace WHERE minute < now() - interval '{KEPT_D} days' ORDER BY minute LIMIT :count))
+""")  # noqa: S608 - a constant of this module
+
+
+async def forget_old_minutes(session: AsyncSession, count: int) -> None:
+    await session.execute(_FORGET, {"count": count})

@@ -1,0 +1,101 @@
+"""The next send window of messages whose window has passed, or is void."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.database.engine import driver
+from mailing.messages.repository import lock_for_client_change, rows_moved
+
+# Index: message_closing, then the clients by primary key.
+_CLOSED_ZONES = text("""
+    SELECT DISTINCT c.timezone FROM (
+        SELECT client_id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
+        ORDER BY closes_at LIMIT :count
+    ) m LEFT JOIN client c ON c.id = m.client_id
+""")
+
+
+async def zones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
+    """The time zones of pending messages whose opening has passed; None stands for a client that is gone."""
+    return list((await session.execute(_CLOSED_ZONES, {"mailing_id": mailing_id, "count": count})).scalars())
+
+
+# pending → pending at the next opening; → expired (or unknown) without one; → cancelled where the client is gone
+# or has opted out.
+# A wait for a retry that reaches into the new opening is kept. Index: message_closing.
+_REOPEN = text("""
+    WITH closed AS (
+        SELECT id, client_id, due_at, waiting FROM message
+        WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
+        ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
+    ), decided AS (
+        SELECT m.id, o.opens_at, o.closes_at, o.reason,
+               m.waiting <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
+               c.opted_out,
+               CASE WHEN c.id IS NULL OR c.opted_out THEN 'cancelled'
+                    WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
+        FROM closed m LEFT JOIN client c ON c.id = m.client_id
+        LEFT JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
+                         CAST(:reasons AS text[])) AS o (timezone, opens_at, closes_at, reason)
+            ON o.timezone = c.timezone
+        WHERE c.id IS NULL OR c.opted_out OR o.timezone IS NOT NULL
+    )
+    UPDATE message m SET
+        status = CASE WHEN d.next <> 'pending' AND m.ambiguous THEN 'unknown' ELSE d.next END,
+        due_at = CASE WHEN d.keeps_wait THEN m.due_at ELSE coalesce(d.opens_at, m.due_at) END,
+        closes_at = coalesce(d.closes_at, m.closes_at),
+        waiting = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.waiting
+                       WHEN d.opens_at > now() THEN 'window' END,
+        finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
+        last_error = CASE d.next WHEN 'pending' THEN m.last_error WHEN 'expired' THEN d.reason
+            ELSE CASE WHEN d.opted_out THEN 'the client opted out' ELSE 'the client was deleted' END END
+    FROM decided d WHERE m.id = d.id
+""")
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """When clients of one zone may be sent to next. No `opens_at`: never before the end, and `reason` says why."""
+
+    timezone: str
+    opens_at: datetime | None
+    closes_at: datetime | None
+    reason: str | None
+
+
+async def reopen(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[Opening]) -> int:
+    """Call under `lock_for_plan`. A zone that is not among `openings` is left for the next look."""
+    return await rows_moved(session, _REOPEN, mailing_id=mailing_id, count=count, **window_columns(openings))
+
+
+# An import moved the clients in the temporary table moved_client (id) to other time zones: their openings are void.
+# Locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
+_VOID_OF_MOVED = """
+    UPDATE message m SET closes_at = '-infinity'
+    FROM (
+        SELECT id FROM message
+        WHERE client_id IN (SELECT id FROM moved_client) AND status IN ('pending', 'sending')
+        ORDER BY id FOR UPDATE
+    ) AS unsent
+    WHERE m.id = unsent.id
+"""
+
+
+async def void_openings_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
+    """As `void_openings_of_client`, for many: they stand in the session's temporary table `moved_client`."""
+    await lock_for_client_change(session)
+    connection = await driver(session)
+    await connection.execute(_VOID_OF_MOVED, timeout=timeout_s)
+
+
+def window_columns(openings: Sequence[Opening]) -> dict[str, list[Any]]:
+    return {
+        "zones": [opening.timezone for opening in openings],
+        "opens": [opening.opens_at for opening in openings],
+        "closes": [opening.closes_at for opening in openings],
+        "reasons": [opening.reason for opening in openings],
+    }

@@ -1,0 +1,91 @@
+"""`/metrics`: the whole service, read from the database at most every few seconds, and this API process."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.pool import QueuePool
+
+from mailing.database.engine import Sessions, transaction
+from mailing.database.errors import transient
+from mailing.database.read_pool import Reads
+from mailing.metrics.exposition import families
+from mailing.metrics.repository import Standing, read
+from mailing.metrics.requests import Requests
+from mailing.observability.log import get as logger_named
+
+logger = logger_named(__name__)
+
+FRESH_S: Final = 5.0
+ANSWERS_WITHIN_S: Final = 3.0
+
+
+class Page:
+    """Of one API process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.requests = Requests(self.registry)
+        ProcessCollector(registry=self.registry)
+        self._standing: Standing | None = None
+        self._read_at = float("-inf")
+        self._reading = asyncio.Lock()
+
+    async def standing(self, sessions: Sessions) -> Standing | None:
+        """At most FRESH_S old; None while the database does not answer. However many ask, it is read once."""
+        async with self._reading:
+            if time.monotonic() - self._read_at > FRESH_S:
+                self._standing = await _read(sessions)
+                self._read_at = time.monotonic()
+            return self._standing
+
+
+async def _read(sessions: Sessions) -> Standing | None:
+    try:
+        async with asyncio.timeout(ANSWERS_WITHIN_S), transaction(sessions) as session:
+            return await read(session)
+    except transient() as error:
+        logger.warning("metrics without the database", error=type(error).__name__)
+        return None
+
+
+class Shown(Collector):
+    """Everything at the moment of one request."""
+
+    def __init__(self, page: Page, standing: Standing | None, state: State) -> None:
+        self._page = page
+        self._standing = standing
+        self._state = state
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._standing is not None)
+        if self._standing:
+            yield from families(self._standing)
+        yield _pool(self._state.engine, self._state.reads)
+        yield from self._page.registry.collect()
+
+
+def _pool(engine: AsyncEngine, reads: Reads) -> Metric:
+    family = GaugeMetricFamily("mailing_pool_connections", "This process's pool of connections", labels=["state"])
+    pool = engine.pool
+    if isinstance(pool, QueuePool):
+        family.add_metric(["used"], pool.checkedout() - reads.idle)
+        family.add_metric(["size"], pool.size())
+    return family
+
+
+@get("/metrics", include_in_schema=False)
+async def metrics(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
+    """Asks for no key, as scrapers have none: there is no name, phone or text in it."""
+    standing = await state.metrics.standing(state.sessions)
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    shown = Shown(state.metrics, standing, state)
+    return Response(encode(shown), headers={"Content-Type": content_type, "Cache-Control": "no-store"})

@@ -1,0 +1,90 @@
+"""What workers count for `/metrics`: kept in memory, added to everybody's totals in the database every few seconds.
+
+In the database, because workers come and go: their counts stay, and one page shows all of them together.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.database.engine import Sessions, transaction
+from mailing.observability import failures
+from mailing.observability.log import get
+
+logger = get(__name__)
+
+ADD_EVERY_S: Final = 5.0  # what a killed worker takes with it
+
+CALLS: Final = "gateway_calls"  # by outcome
+CALL_SECONDS: Final = "gateway_call_seconds"  # the sum
+CALL_BUCKETS: Final = "gateway_call_seconds_bucket"  # by upper bound, each call in one
+GATE_SECONDS: Final = "gate_wait_seconds"  # by place: before a claim, before a call
+POSTPONED: Final = "postponed"  # by reason
+REPAIRS: Final = "repairs"  # by kind
+LEASES_LOST: Final = "leases_lost"
+
+BOUNDS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+Counts = dict[tuple[str, str], float]
+
+
+class Tallies:
+    """Of one process. `keep` runs beside the work."""
+
+    def __init__(self) -> None:
+        self._counted: Counts = {}
+
+    def add(self, name: str, label: str = "", *, value: float = 1) -> None:
+        if value:
+            self._counted[name, label] = self._counted.get((name, label), 0) + value
+
+    def called(self, outcome: str, seconds: float) -> None:
+        self.add(CALLS, outcome)
+        self.add(CALL_SECONDS, value=seconds)
+        self.add(CALL_BUCKETS, next((str(bound) for bound in BOUNDS_S if seconds <= bound), "+Inf"))
+
+    async def keep(self, sessions: Sessions) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(ADD_EVERY_S)
+            await self.hand_over(sessions)
+
+    async def hand_over(self, sessions: Sessions) -> None:
+        """While the database is away they wait for the next time."""
+        counted, self._counted = self._counted, {}
+        if not counted:
+            return
+        try:
+            async with transaction(sessions) as session:
+                await _add(session, counted)
+        except Exception as error:  # noqa: BLE001 - told
+            for (name, label), value in counted.items():
+                self.add(name, label, value=value)
+            failures.tell(logger, "counts are kept for later", error)
+
+
+# In the order of the key, so that two workers never wait for each other in a circle. A dozen rows by primary key.
+_ADD = text("""
+    INSERT INTO tally AS t (name, label, value)
+    SELECT * FROM unnest(CAST(:names AS text[]), CAST(:labels AS text[]), CAST(:values AS float[])) ORDER BY 1, 2
+    ON CONFLICT (name, label) DO UPDATE SET value = t.value + excluded.value
+""")
+
+
+async def _add(session: AsyncSession, counted: Mapping[tuple[str, str], float]) -> None:
+    columns = {
+        "names": [name for name, _ in counted],
+        "labels": [label for _, label in counted],
+        "values": list(counted.values()),
+    }
+    await session.execute(_ADD, columns)
+
+
+async def totals(session: AsyncSession) -> Counts:
+    """Of all workers, by name and label."""
+    rows = await session.execute(text("SELECT name, label, value FROM tally"))
+    return {(name, label): value for name, label, value in rows}

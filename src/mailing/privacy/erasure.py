@@ -1,0 +1,120 @@
+"""What a person may ask for: what is known about them, and that it is forgotten.
+
+A person is a phone. Erasing takes the client and every copy of the phone; what was counted stays counted, under ids
+that lead to nobody. A keyed hash of the phone remains, so that no import brings the person back by mistake.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.clients.repository import ClientRepository, client_with_phone
+from mailing.clients.schemas import ClientOut
+from mailing.clients.upload.repository import forget_rows
+from mailing.database.engine import Sessions, transaction
+from mailing.errors import Conflict, FieldError, Invalid, NotFound
+from mailing.events import note
+from mailing.messages.redaction import blank_phone, holds_phone
+from mailing.privacy import repository
+from mailing.privacy.repository import Erasure
+
+ACTOR = "command line"
+CALLS_END_S = 90
+"""By then a call is over, or its lease has run out and the sweep has taken the message back."""
+
+
+class Person(Struct, frozen=True, kw_only=True):
+    """Everything there is about a phone. `client` is who has it now; messages may name an earlier phone of theirs."""
+
+    phone: str
+    client: ClientOut | None
+    messages: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    erased_at: datetime | None
+
+
+async def known_about(sessions: Sessions, phone: str) -> Person:
+    async with transaction(sessions) as session:
+        client = await client_with_phone(session, phone)
+        client_id = client.id if client else None
+        messages = [dict(row) for row in await repository.messages_of_person(session, phone, client_id)]
+        ids = [message["id"] for message in messages]
+        attempts = await repository.attempts_of(session, ids)
+        return Person(
+            phone=phone,
+            client=client,
+            messages=[{**message, "attempts": _of(message["id"], attempts)} for message in messages],
+            events=await repository.events_of(session, client_id, ids),
+            erased_at=await repository.erased_at(session, phone),
+        )
+
+
+def _of(message_id: int, attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [attempt for attempt in attempts if attempt["message_id"] == message_id]
+
+
+class Erased(Struct, frozen=True):
+    client: bool
+    messages: int
+
+
+async def erase(sessions: Sessions, phone: str, *, patience_s: float = CALLS_END_S) -> Erased:
+    """Interrupted, it is simply run again. Conflict when a message is still in a call after `patience_s`."""
+    async with transaction(sessions) as session:
+        await repository.enter_erasure(session, phone)
+        client_id = await _remove_client(session, phone)
+        await repository.blank_events(session, phone, client_id)
+        await repository.forget_answers(session, phone)
+        await forget_rows(session, phone)
+    deadline = asyncio.get_running_loop().time() + patience_s
+    messages = 0
+    while True:
+        async with transaction(sessions) as session:
+            messages += await blank_phone(session, phone)
+        async with transaction(sessions) as session:
+            if not await holds_phone(session, phone):
+                return Erased(client_id is not None, messages)
+        if asyncio.get_running_loop().time() > deadline:
+            raise Conflict("A message to this phone is still in a call; erase again when a worker has settled it.")
+        await asyncio.sleep(1)
+
+
+async def _remove_client(session: AsyncSession, phone: str) -> int | None:
+    """Its unsent messages are cancelled, as by DELETE. None: there is no client."""
+    client = await client_with_phone(session, phone)
+    if client is None:
+        return None
+    await ClientRepository(session).remove(client.id, by=ACTOR)
+    await note(session, "client.erased", by=ACTOR, client_id=client.id)
+    return client.id
+
+
+async def lift(sessions: Sessions, phone: str) -> None:
+    """The phone may be stored again; what was erased stays erased. NotFound when it is not refused."""
+    async with transaction(sessions) as session:
+        if not await repository.lift_erasure(session, phone):
+            raise NotFound("Nobody with this phone was erased: it can be stored already.")
+
+
+async def erasures(sessions: Sessions) -> list[Erasure]:
+    async with transaction(sessions) as session:
+        return await repository.log_of_erasures(session)
+
+
+async def reapply(sessions: Sessions, log: Sequence[Erasure]) -> int:
+    """To a restored backup. Returns how many people it had brought back, who are erased again.
+
+    Invalid for the log of another installation, whose hashes say nothing here.
+    """
+    async with transaction(sessions) as session:
+        if {each.installation for each in log} - {await repository.installation(session)}:
+            raise Invalid(FieldError("log", "was written by another installation; its hashes fit no phone here"))
+        await repository.adopt_erasures(session, log)
+        phones = await repository.erased_but_there(session)
+    for phone in phones:
+        await erase(sessions, phone)
+    return len(phones)

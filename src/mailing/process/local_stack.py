@@ -1,0 +1,177 @@
+"""Everything on one machine: embedded PostgreSQL, sandbox gateway, API and worker, under one supervisor."""
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from mailing.access import users
+from mailing.database import migrations
+from mailing.database.engine import create_engine, sessions, transaction
+from mailing.database.migrations import schema_fault
+from mailing.errors import MailingError
+from mailing.process import embedded_postgres
+from mailing.process.supervisor import Child, Signals, supervise
+from mailing.settings import PREFIX, Settings, environment
+
+Say = Callable[[str], None]
+SANDBOX_HOST = "127.0.0.1"  # whatever MAILING_HOST is: it shows phones and texts to all who ask
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where everything is; no `sandbox_url` where a real gateway is set. `admin_password` if it was made just now."""
+
+    url: str
+    api_key: str
+    made_key: bool
+    admin_password: str | None
+    sandbox_url: str | None
+    children: list[Child]
+
+
+@asynccontextmanager
+async def database_of(settings: Settings, *, say: Say) -> AsyncIterator[str]:
+    """The configured database, or the embedded one, for as long as the block lasts.
+
+    Raises MailingError where there is none, or its schema is not this version's.
+    """
+    if settings.database_url:
+        await _require(settings.database_url, migrate="mailing migrate")
+        yield settings.database_url
+        return
+    if not embedded_postgres.exists(data_dir_of(settings)):
+        raise MailingError(
+            f"there is no database: set MAILING_DATABASE_URL, or run mailing up, "
+            f"which makes an embedded one in {data_dir_of(settings)}"
+        )
+    with embedded_postgres.start(data_dir_of(settings)) as server:
+        await _require(server.url, migrate="mailing up")
+        async with _kept_running(server, stop=asyncio.Event(), say=say):
+            yield server.url
+
+
+@asynccontextmanager
+async def _database_of_site(settings: Settings, *, stop: asyncio.Event, say: Say) -> AsyncIterator[str]:
+    """As `database_of`, but the embedded one is made and migrated: nobody else would."""
+    if settings.database_url:
+        await _require(settings.database_url, migrate="mailing migrate")
+        yield settings.database_url
+        return
+    with embedded_postgres.start(data_dir_of(settings)) as server:
+        await _migrate(server.url)
+        async with _kept_running(server, stop=stop, say=say):
+            yield server.url
+
+
+@asynccontextmanager
+async def _kept_running(server: embedded_postgres.Embedded, *, stop: asyncio.Event, say: Say) -> AsyncIterator[None]:
+    keeper = asyncio.create_task(embedded_postgres.keep_running(server, stop=stop, on_event=say))
+    try:
+        yield
+    finally:
+        stop.set()
+        await keeper
+
+
+@asynccontextmanager
+async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event, say: Say) -> AsyncIterator[Site]:
+    """Prepares database, key and ports. Raises MailingError for a port in use."""
+    data_dir_of(settings).mkdir(parents=True, exist_ok=True)
+    _refuse_port_in_use(settings.host, settings.port, "MAILING_PORT")
+    if not settings.gateway_url:
+        _refuse_port_in_use(SANDBOX_HOST, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
+    async with _database_of_site(settings, stop=stop, say=say) as database_url:
+        password = await _first_password(database_url, settings.admin_password)
+        key_file = data_dir_of(settings) / "api-key"
+        made_key = not settings.api_key and not key_file.is_file()
+        key = settings.api_key or _kept_key(key_file)
+        sandbox_url = None if settings.gateway_url else f"http://{SANDBOX_HOST}:{sandbox_port}"
+        complete = replace(settings, database_url=database_url, api_key=key)
+        children = []
+        if sandbox_url:
+            complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
+            children = [_child("sandbox", complete, "--host", SANDBOX_HOST, "--port", str(sandbox_port))]
+        children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # quicker than a restart
+        yield Site(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, children)
+
+
+async def run_site(site: Site, *, signals: Signals, say: Say) -> None:
+    """Until `signals.stop`. Raises MailingError when a child refuses to start at all."""
+    refused = await supervise(site.children, signals=signals, on_event=say)
+    if refused:
+        raise MailingError(f"mailing {refused.name} refuses to start; its own message stands above")
+
+
+def data_dir_of(settings: Settings) -> Path:
+    return Path(settings.data_dir).expanduser().absolute()
+
+
+async def _require(database_url: str, *, migrate: str) -> None:
+    engine = create_engine(database_url, application="mailing-cli", pool_size=1)
+    try:
+        if fault := await schema_fault(engine, migrate=migrate):
+            raise MailingError(fault)
+    finally:
+        await engine.dispose()
+
+
+async def _migrate(database_url: str) -> None:
+    engine = create_engine(database_url, application="mailing-migrate", pool_size=1)
+    try:
+        await migrations.migrate(engine)
+    finally:
+        await engine.dispose()
+
+
+async def _first_password(database_url: str, configured: str | None) -> str | None:
+    """Makes the user `admin` where there is no user. Returns the password if nobody knows it yet."""
+    password = configured or secrets.token_urlsafe(12)
+    engine = create_engine(database_url, application="mailing-up", pool_size=1)
+    try:
+        async with transaction(sessions(engine)) as session:
+            made = await users.create_first(session, password)
+    finally:
+        await engine.dispose()
+    return password if made and not configured else None
+
+
+def _child(name: str, settings: Settings, *arguments: str) -> Child:
+    """It is told every setting, and started where no other `.env` lies."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)} | environment(settings)
+    argv = [sys.executable, "-m", "mailing", name, "--supervised", *arguments]
+    return Child(name, argv, env, cwd=data_dir_of(settings))
+
+
+def _kept_key(path: Path) -> str:
+    """Made once and kept beside the data, readable by its owner alone: the next start has the same key."""
+    if path.is_file():
+        return path.read_text(encoding="ascii").strip()
+    key = "mk_" + secrets.token_urlsafe(32)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(key + "\n")
+    return key
+
+
+def _refuse_port_in_use(host: str, port: int, setting: str) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise MailingError(f"{host}:{port} can't be used ({error.strerror}); set {setting}") from None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,61 @@
+"""One claimed message on its way to the gateway."""
+
+from datetime import datetime
+
+from mailing.database.clock import DatabaseClock
+from mailing.database.errors import transient
+from mailing.gateway.outcome import Answer
+from mailing.messages.repository import Claimed
+from mailing.observability.counters import GATE_SECONDS
+from mailing.sending.context import Desk
+from mailing.sending.revalidation import Watch
+
+# Beyond its deadline: no call takes so long in a process that runs. One that was frozen finds all its calls overdue,
+# and that says nothing about the gateway.
+OVERDUE_S = 5.0
+
+
+class Call:
+    """Whether it may be made is asked before a connection is, and once more when there is one."""
+
+    def __init__(self, desk: Desk, watch: Watch, message: Claimed, clock: DatabaseClock) -> None:
+        self._began_at = desk.ticks()
+        self._desk = desk
+        self._watch = watch
+        self._message = message
+        self._clock = clock
+
+    @property
+    def started_at(self) -> datetime:
+        """By the database's clock."""
+        return self._clock.instant(self._began_at)
+
+    @property
+    def lasted_s(self) -> float:
+        return self._desk.ticks() - self._began_at
+
+    async def make(self, text: str) -> Answer | None:
+        """None: it was withdrawn, too late, or sending is stopped, and not a byte was written."""
+        message = self._message
+        if not self._watch.allows(message, self._clock):
+            return None
+        left_s = self._watch.time_left_s(message, self._clock)
+        answer = await self._desk.gateway.send(
+            message.id, phone=message.phone, text=text, time_left_s=left_s, begin=self._begin
+        )
+        lasted_s = self.lasted_s
+        if answer and lasted_s <= self._desk.timeout_s + OVERDUE_S:
+            self._desk.gate.tell(answer, probe=message.probe)
+            self._desk.tallies.called(answer.outcome, lasted_s)
+        return answer
+
+    async def _begin(self) -> bool:
+        """Without the database nobody can say whose turn it is; the other calls go on."""
+        waits_since = self._desk.ticks()
+        try:
+            await self._desk.gate.turn(self._message.id)
+        except transient():
+            return False
+        self._began_at = self._desk.ticks()
+        self._desk.tallies.add(GATE_SECONDS, "call", value=self._began_at - waits_since)
+        return self._watch.allows(self._message, self._clock)

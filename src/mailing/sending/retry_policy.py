@@ -1,0 +1,102 @@
+"""From a call's outcome to the message's next step. Pure: time, chance and openings are arguments."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import msgspec
+from msgspec.structs import replace
+
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.messages.repository import Claimed, Step
+from mailing.messages.rescheduling import Opening
+from mailing.messages.states import Status
+
+SOFT_REFUSALS = 5
+THROTTLED_S = 5.0
+CONFIGURATION_S = 30.0
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """`hold`: park a message whose call may have arrived, instead of repeating it under the same id."""
+
+    hold: bool
+    base_s: float
+    max_s: float
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """When it is decided. `chance` is in [0, 1); `opens(not_before)` is the next opening of the client's zone."""
+
+    now: datetime
+    chance: float
+    opens: Callable[[datetime], Opening]
+
+
+def after_call(answer: Answer, message: Claimed, policy: Policy, moment: Moment) -> Step:
+    step = replace(
+        _as_it_was(message, moment.now),
+        attempts=message.attempts + _counts(answer, message),
+        soft_refusals=message.soft_refusals + (answer.outcome is Outcome.soft_refusal),
+        ambiguous=message.ambiguous or answer.outcome is Outcome.ambiguous,
+    )
+    match answer.outcome:
+        case Outcome.accepted:
+            return replace(step, status=Status.sent)
+        case Outcome.refused:
+            return _ended(step, Status.failed, answer.reason)
+        case Outcome.soft_refusal if step.soft_refusals >= SOFT_REFUSALS:
+            return _ended(step, Status.failed, answer.reason)
+        case Outcome.ambiguous if policy.hold:
+            return _ended(step, Status.unknown, answer.reason)
+        case Outcome.throttled:
+            asked_s = THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s
+            waiting, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
+        case Outcome.configuration:
+            waiting, delay_s = "breaker", CONFIGURATION_S * (1 + moment.chance)
+        case Outcome.not_sent | Outcome.soft_refusal | Outcome.ambiguous:
+            waiting, delay_s = "retry", backoff(step.attempts, policy, moment.chance)
+        case _:
+            assert_never(answer.outcome)
+    step = replace(step, waiting=waiting, last_error=answer.reason)
+    return _at_opening(step, moment, not_before=moment.now + timedelta(seconds=delay_s))
+
+
+def not_called(message: Claimed, moment: Moment) -> Step:
+    """Its hour, its mailing or its lease had passed: it waits for the next opening and no attempt is counted."""
+    return _at_opening(_as_it_was(message, moment.now), moment, not_before=moment.now)
+
+
+def backoff(attempts: int, policy: Policy, chance: float) -> float:
+    """Full jitter: anything between nothing and min(max, base * 2^(attempts-1)) seconds."""
+    return chance * min(policy.max_s, policy.base_s * 2.0 ** min(attempts - 1, 30))
+
+
+def _counts(answer: Answer, message: Claimed) -> bool:
+    """A probe is made for the gateway's sake: while it is down for hours no message pays with its attempts."""
+    return answer.outcome.counts and not (message.probe and answer.outcome is Outcome.not_sent)
+
+
+def _as_it_was(message: Claimed, now: datetime) -> Step:
+    return Step(
+        status=Status.pending,
+        attempts=message.attempts,
+        soft_refusals=message.soft_refusals,
+        ambiguous=message.ambiguous,
+        due_at=now,
+        closes_at=message.closes_at,
+    )
+
+
+def _at_opening(step: Step, moment: Moment, *, not_before: datetime) -> Step:
+    found = moment.opens(not_before)
+    if found.opens_at is None or found.closes_at is None:
+        reason = "; ".join(part for part in (found.reason, step.last_error) if part)
+        return replace(_ended(step, Status.expired, reason), by_plan=True, due_at=not_before, waiting=step.waiting)
+    waiting = step.waiting if found.opens_at == not_before else "window"
+    return replace(step, due_at=found.opens_at, closes_at=found.closes_at, waiting=waiting)
+
+
+def _ended(step: Step, status: Status, reason: str) -> Step:
+    """An end without success is only true where no attempt can have arrived; otherwise nobody knows."""
+    return replace(step, status=Status.unknown if step.ambiguous else status, waiting=None, last_error=reason)

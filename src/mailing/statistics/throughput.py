@@ -1,0 +1,84 @@
+"""How fast messages go out: rows of `mailing_pace`, one a mailing and minute, kept by a trigger of the schema."""
+
+from datetime import datetime, timedelta
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+MOST_STEPS = 60
+_STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800)
+
+
+class Sent(Struct, frozen=True):
+    """Messages that went out in the stretch of time that begins `at`."""
+
+    at: datetime
+    messages: int
+
+
+class Course(Struct, frozen=True):
+    """From the first message to the last, in steps of `step_s` seconds without a gap."""
+
+    step_s: int
+    steps: list[Sent]
+
+
+# This minute and the share of the one before that lies within the last 60 s. Two rows by primary key.
+_LAST_MINUTE = text("""
+    SELECT coalesce(sum(sent * CASE WHEN minute = date_trunc('minute', now()) THEN 1
+                                    ELSE 1 - extract(second FROM now()) / 60 END), 0)
+    FROM mailing_pace WHERE mailing_id = :mailing_id AND minute >= date_trunc('minute', now()) - interval '1 min'
+""")
+
+
+async def sent_in_last_minute(session: AsyncSession, mailing_id: int) -> int:
+    """About: the minute before is taken as even."""
+    return round(await session.scalar(_LAST_MINUTE, {"mailing_id": mailing_id}) or 0)
+
+
+# Two probes of the primary key.
+_BOUNDS = text("SELECT min(minute), max(minute) FROM mailing_pace WHERE mailing_id = :mailing_id")
+
+# The primary key: 1,440 rows for a day of sending, however many messages.
+_COURSE = text("""
+    SELECT date_bin(make_interval(secs => :step_s), minute, CAST(:first AS timestamptz)) AS at, sum(sent) AS sent
+    FROM mailing_pace WHERE mailing_id = :mailing_id GROUP BY 1
+""")
+
+
+async def course(session: AsyncSession, mailing_id: int) -> Course | None:
+    """None before the first message."""
+    first, last = (await session.execute(_BOUNDS, {"mailing_id": mailing_id})).one()
+    if first is None:
+        return None
+    step_s = step_of(last - first)
+    rows = await session.execute(_COURSE, {"mailing_id": mailing_id, "first": first, "step_s": step_s})
+    return Course(step_s, _without_gaps({row.at: row.sent for row in rows}, first, last, step_s=step_s))
+
+
+def step_of(length: timedelta) -> int:
+    """The shortest step by which `length` has no more than MOST_STEPS."""
+    return next((step for step in _STEPS_S if length.total_seconds() / step < MOST_STEPS), _STEPS_S[-1])
+
+
+# Index: mailing_pace_minute; 1,440 rows for each mailing that was sending all day.
+_HOURS = text("""
+    SELECT date_bin('1 h', p.minute, 'epoch') AS at, sum(p.sent) AS sent
+    FROM mailing_pace p JOIN mailing g ON g.id = p.mailing_id
+    WHERE p.minute >= date_bin('1 h', now(), 'epoch') - make_interval(hours => :hours - 1) AND g.test_of IS NULL
+    GROUP BY 1
+""")
+
+
+async def last_hours(session: AsyncSession, hours: int, *, now: datetime) -> list[Sent]:
+    """Of all mailings, this hour included; tests count nowhere."""
+    found = {row.at: row.sent for row in await session.execute(_HOURS, {"hours": hours})}
+    last = now.replace(minute=0, second=0, microsecond=0)
+    return _without_gaps(found, last - timedelta(hours=hours - 1), last, step_s=3600)
+
+
+def _without_gaps(found: dict[datetime, int], first: datetime, last: datetime, *, step_s: int) -> list[Sent]:
+    steps = int((last - first).total_seconds()) // step_s + 1
+    instants = (first + timedelta(seconds=n * step_s) for n in range(steps))
+    return [Sent(at, int(found.get(at, 0))) for at in instants]

@@ -1,0 +1,1 @@
+"""HTTP: the server, validation, problems, pagination, documentation, health."""

@@ -1,0 +1,100 @@
+"""Which names a server here answers to.
+
+A page of another site can have its own name lead to this machine, and a browser would let it read what is answered
+(DNS rebinding). So a request must name us: a loopback address, the address that it came in by, or a name we were told.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import msgspec
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from mailing.settings import Settings
+from mailing.web.problems import PROBLEM_JSON, Problem
+
+ANY_HOST: Final = "/health/"  # probes and load balancers say what they like; it tells only whether this process works
+LONGEST: Final = 300
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
+
+
+def hosts_of(settings: Settings) -> frozenset[str]:
+    """The names of the settings; loopback needs none."""
+    told = [
+        *(settings.allowed_hosts or "").split(","),
+        urlsplit(settings.public_url or "").hostname or "",
+        settings.host,
+    ]
+    return named(told)
+
+
+def named(hosts: Iterable[str]) -> frozenset[str]:
+    return frozenset({"localhost", *(_plain(host.strip().strip("[]")) for host in hosts if host.strip())})
+
+
+@lru_cache(1024)
+def is_served(host: str, *, known: frozenset[str], here: str | None) -> bool:
+    """`host` as a request names it, with or without a port; `here` is the address that the connection was made to."""
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return False
+    name = _plain(found[1] or found[2])
+    address = _address(name)
+    return name in known or name == _plain(here or "") or (address is not None and address.is_loopback)
+
+
+def _plain(name: str) -> str:
+    """One spelling for each name and address."""
+    address = _address(name)
+    return str(address) if address else name.lower().removesuffix(".")
+
+
+def _address(name: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address(name)
+    except ValueError:
+        return None
+    return (isinstance(address, IPv6Address) and address.ipv4_mapped) or address
+
+
+class AllowedHosts:
+    """ASGI middleware around all routes."""
+
+    def __init__(self, app: ASGIApp, *, known: frozenset[str]) -> None:
+        self.app = app
+        self._known = known
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = self._refused(scope) if scope["type"] == ScopeType.HTTP else None
+        if refused is None:
+            await self.app(scope, receive, send)
+            return
+        headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(refused[1])).encode())]
+        await send({"type": "http.response.start", "status": refused[0], "headers": headers})
+        await send({"type": "http.response.body", "body": refused[1], "more_body": False})
+
+    def _refused(self, scope: Any) -> tuple[int, bytes] | None:  # noqa: ANN401 - of HTTP, for all we are asked
+        if scope["path"].startswith(ANY_HOST):
+            return None
+        told = [value for name, value in scope["headers"] if name == b"host"]
+        if len(told) != 1 or len(told[0]) > LONGEST:
+            return _problem(400, "Invalid request", "Send one Host header with the name of this server.")
+        here = (scope.get("server") or (None,))[0]
+        if is_served(told[0].decode("latin-1"), known=self._known, here=here):
+            return None
+        return _problem(421, "Misdirected request", REMEDY)
+
+
+REMEDY: Final = (
+    "This server does not answer to the name in the Host header. "
+    "Its operator names it in MAILING_PUBLIC_URL or MAILING_ALLOWED_HOSTS."
+)
+
+
+def _problem(status: int, title: str, detail: str) -> tuple[int, bytes]:
+    return status, msgspec.json.encode(Problem(title=title, status=status, detail=detail))

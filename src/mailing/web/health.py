@@ -1,0 +1,117 @@
+"""`/health`: whether this process lives, and whether it can do its work. Neither asks for a key."""
+
+import asyncio
+
+import structlog
+from litestar import Response, Router, get
+from litestar.datastructures import State
+from msgspec import Struct
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database import connections
+from mailing.database.migrations import is_current
+from mailing.job_queue.inspection import takes_jobs
+
+logger = structlog.get_logger(__name__)
+
+ANSWERS_WITHIN_S = 2
+
+
+class Alive(Struct):
+    status: str = "ok"
+
+
+class NotReady(Struct, kw_only=True):
+    """`check` is what failed: database, schema or queue."""
+
+    status: str = "unavailable"
+    check: str
+    detail: str
+    remedy: str
+
+
+_OTHER_SCHEMA = NotReady(
+    check="schema",
+    detail="The schema is not the one that this version needs.",
+    remedy="Run mailing migrate with the newest version of Mailing that uses this database.",
+)
+_NO_QUEUE = NotReady(
+    check="queue",
+    detail="Jobs can't be enqueued: Procrastinate's functions are missing, or the user may not insert into its tables.",
+    remedy="Grant the database's user what the owner of the schema may do; mailing doctor tells more.",
+)
+
+
+def health() -> Router:
+    return Router(
+        "/health",
+        route_handlers=[live, ready],
+        include_in_schema=False,
+        response_headers={"Cache-Control": "no-store"},
+    )
+
+
+@get("/live")
+async def live() -> Alive:
+    """Asks nothing else: a process must not be restarted because its database is away."""
+    return Alive()
+
+
+@get("/ready")
+async def ready(state: State) -> Response[Alive | NotReady]:
+    readiness: Readiness = state.readiness
+    failure = await readiness.failure()
+    if failure:
+        logger.warning("not ready", check=failure.check, detail=failure.detail)
+    return Response(failure or Alive(), status_code=503 if failure else 200)
+
+
+class Readiness:
+    """Of one process, looked at over connections of its own: what uses up the others stops no orchestrator's probe.
+
+    Nobody needs a key to ask, so however many do, one look answers them all.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._looking: asyncio.Task[NotReady | None] | None = None
+
+    async def failure(self) -> NotReady | None:
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(_failure(self._engine))
+        return await asyncio.shield(self._looking)
+
+
+async def _failure(engine: AsyncEngine) -> NotReady | None:
+    checking = asyncio.create_task(_wrong_inside(engine))
+    try:
+        await asyncio.wait({checking}, timeout=ANSWERS_WITHIN_S)
+        if not checking.done():
+            return _no_database(f"It did not answer within {ANSWERS_WITHIN_S} s.")
+        return checking.result()
+    except (SQLAlchemyError, *connections.BROKEN) as error:
+        return _no_database(f"The connection failed: {_cause(error)}.")
+    finally:
+        checking.cancel()  # not awaited: SQLAlchemy takes 2 s more to give up a frozen connection
+
+
+async def _wrong_inside(engine: AsyncEngine) -> NotReady | None:
+    if not await is_current(engine):
+        return _OTHER_SCHEMA
+    async with engine.connect() as connection:
+        return None if await takes_jobs(connection) else _NO_QUEUE
+
+
+def _no_database(detail: str) -> NotReady:
+    return NotReady(
+        check="database",
+        detail=detail,
+        remedy="See that PostgreSQL runs and that MAILING_DATABASE_URL is right; mailing doctor tells more.",
+    )
+
+
+def _cause(error: Exception) -> str:
+    """The driver's error by name, such as TooManyConnectionsError: its text may name users and databases."""
+    cause: BaseException = getattr(error, "orig", None) or error
+    return type(cause.__cause__ or cause).__name__

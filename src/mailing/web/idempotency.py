@@ -1,0 +1,199 @@
+"""`Idempotency-Key`: a POST that comes again with its key is answered again, not done again.
+
+The answer is stored by the transaction that makes the change: there are both or neither. A refusal changed nothing
+and is not stored; the same request is judged anew. Of two at once one has the key, by a lock that nobody waits for and
+that ends with the transaction, whatever becomes of the process.
+
+The body is read to its end first, because its digest tells whether the request is the same one; a long body lies in a
+temporary file meanwhile. The key is taken by the handler's first statement: neither a slow upload nor the judging of a
+long file holds a connection, in a transaction that the server would end as idle.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
+from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
+from litestar.utils.scope.state import ScopeState
+from sqlalchemy import Connection, Row, event, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, SessionTransaction
+
+from mailing.database.engine import Sessions, transaction
+from mailing.errors import Conflict, FieldError, Invalid, KeyReused
+from mailing.web.parameters import SAFE
+
+HEADER = "Idempotency-Key"
+PATTERN = "^[!-~]{1,255}$"
+RULE = "1 to 255 visible ASCII characters, such as a UUID"
+REPLAYED = "Idempotent-Replayed"
+KEPT_H = 24
+
+_NAME = HEADER.lower().encode()
+_IN_MEMORY = 1024 * 1024  # bytes; every body but an import's stays below
+_CHUNK = 64 * 1024
+
+# Tried, never waited for. Keys that share the 64 bits of their hash would only be in each other's way for a moment.
+_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:caller || ' ' || :key, 0))")
+
+# A statement of its own after the lock: only then it sees what the one before has committed. By the primary key.
+_FIND = text("SELECT request, status, headers, body FROM idempotency_key WHERE caller = :caller AND key = :key")
+
+_KEEP = text("""
+    INSERT INTO idempotency_key (caller, key, request, status, headers, body)
+    VALUES (:caller, :key, :request, :status, CAST(:headers AS jsonb), :body)
+""")
+
+# The oldest first, by idempotency_key_age; one that somebody else is pruning is left to them.
+_FORGET = text("""
+    DELETE FROM idempotency_key WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM idempotency_key WHERE created_at < now() - make_interval(hours => :kept)
+        ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED))
+""")
+
+
+@dataclass
+class Keyed:
+    """A POST with a key. `request` is its digest, once the handler may begin."""
+
+    key: str
+    session: AsyncSession
+    body: IO[bytes]
+    request: bytes | None = None
+
+
+class Idempotency:
+    """ASGI middleware: the answer to a POST with a key is held back until it is committed together with the change.
+
+    `begin` and `provide_session` do their part inside, after the guards: a key belongs to whoever asks.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = _key_of(scope)
+        if key is None:
+            await self.app(scope, receive, send)
+            return
+        for message in await self._committed(scope, receive, key):
+            await send(message)
+
+    async def _committed(self, scope: Scope, receive: Receive, key: str) -> list[Any]:
+        answer: list[Any] = []
+
+        async def hold_back(message: Any) -> None:  # noqa: ANN401 - an ASGI event
+            answer.append(message)
+
+        with SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
+            async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
+                keyed = scope["state"]["keyed"] = Keyed(key, session, body)
+                await self.app(scope, receive, hold_back)
+                ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
+                if 200 <= answer[0]["status"] < 300:
+                    await _keep(keyed, str(scope["user"]), answer)
+                    await session.commit()
+        return answer
+
+
+def _key_of(scope: Scope) -> str | None:
+    if scope.get("method") != "POST":
+        return None
+    given = [value for name, value in scope["headers"] if name == _NAME]
+    return b", ".join(given).decode("latin-1") if given else None
+
+
+async def begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
+    """Before the handler and instead of it: the stored answer, if there is one.
+
+    Raises Invalid for a malformed key, KeyReused if it had another request.
+    """
+    keyed: Keyed | None = request.scope["state"].get("keyed")
+    if keyed is None:
+        return None
+    if not re.fullmatch(PATTERN, keyed.key):
+        raise Invalid(FieldError(HEADER, f"must be {RULE}"))
+    digest = await _read(request, keyed.body)
+    names = {"caller": request.user, "key": keyed.key}
+    stored = await _stored(request.app.state.sessions, names)
+    if stored is None:
+        keyed.request = digest
+        _take_with_first_statement(keyed.session, names)
+        return None
+    if stored.request != digest:
+        raise KeyReused(f"This {HEADER} was used for another request; send a new key with a new request.")
+    return Response(stored.body, status_code=stored.status, headers=stored.headers | {REPLAYED: "true"})
+
+
+async def _read(request: Request[str, Any, Any], body: IO[bytes]) -> bytes:
+    """The digest of the whole request, whose body is in the file from now on. Raises what reading a body raises."""
+    named = [request.method, request.scope["path"], request.scope["query_string"], request.headers.get("content-type")]
+    digest = hashlib.sha256(msgspec.json.encode(named))
+    async for chunk in Request[str, Any, Any](request.scope, request.receive).stream():
+        digest.update(chunk)
+        body.write(chunk)
+    body.seek(0)
+    request.receive = partial(_next_chunk, body)
+    return digest.digest()
+
+
+async def _next_chunk(body: IO[bytes]) -> HTTPRequestEvent:
+    chunk = body.read(_CHUNK)
+    return {"type": "http.request", "body": chunk, "more_body": len(chunk) == _CHUNK}
+
+
+async def _stored(sessions: Sessions, names: dict[str, str]) -> Row[*tuple[Any, ...]] | None:
+    async with transaction(sessions) as session:
+        return (await session.execute(_FIND, names)).first()
+
+
+def _take_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
+    """That statement raises Conflict where another request has the key, or had it since we looked."""
+
+    def take(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
+        free = connection.execute(_LOCK, names).scalar_one()
+        if not free or connection.execute(_FIND, names).first() is not None:
+            raise Conflict(f"A request with this {HEADER} is still in progress; send it again in a moment.")
+
+    event.listen(session.sync_session, "after_begin", take, once=True)
+
+
+async def provide_session(request: Request[Any, Any, Any], state: State) -> AsyncIterator[AsyncSession]:
+    """The request's transaction: committed when the handler returns, before the answer is sent.
+
+    A request that changes nothing needs none.
+    """
+    if keyed := request.scope["state"].get("keyed"):
+        yield keyed.session
+        return
+    async with transaction(state.readers if request.method in SAFE else state.sessions) as session:
+        yield session
+
+
+async def _keep(keyed: Keyed, caller: str, answer: list[Any]) -> None:
+    if keyed.request is None:  # the answer came from here
+        return
+    start, *rest = answer
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
+    values = {
+        "caller": caller,
+        "key": keyed.key,
+        "request": keyed.request,
+        "status": start["status"],
+        "headers": json.dumps(headers),
+        "body": b"".join(message.get("body", b"") for message in rest),
+    }
+    await keyed.session.execute(_KEEP, values)
+
+
+async def forget_old(session: AsyncSession, *, count: int) -> None:
+    """At most `count` of those older than KEPT_H hours."""
+    await session.execute(_FORGET, {"kept": KEPT_H, "count": count})

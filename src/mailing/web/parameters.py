@@ -1,0 +1,116 @@
+"""Types of path and query parameters, dependencies of handlers, and their documentation."""
+
+from collections.abc import Generator
+from itertools import islice
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
+from litestar import Request
+from litestar._openapi.schema_generation import SchemaCreator
+from litestar.connection import ASGIConnection
+from litestar.constants import RESERVED_KWARGS
+from litestar.di import NamedDependency
+from litestar.dto import AbstractDTO, DTOFieldDefinition
+from litestar.dto._backend import DTOBackend
+from litestar.enums import ParamType
+from litestar.handlers import BaseRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Reference, Schema
+from litestar.params import PathParameter
+from litestar.typing import FieldDefinition
+from msgspec import Struct
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import errors
+from mailing.errors import FieldError
+from mailing.web.problems import PROBLEM_JSON, TITLES, Problem, refused_value
+from mailing.web.validation import MOST_STRAYS, parse
+
+S = TypeVar("S", bound=Struct)
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
+MAX_ID = 2**53 - 1  # where whole numbers in JavaScript end; the database's go on to 2**63
+Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
+Caller = NamedDependency[str]  # `provide_caller`
+# A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
+Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+
+
+async def provide_caller(request: Request[str, Any, Any]) -> str:
+    """Who asks, as the guard found out: for the record of events."""
+    return request.user
+
+
+class Body(AbstractDTO[S], Generic[S]):
+    """`dto=Body[ClientIn]` reads the body by `parsing.parse`; the documentation shows the struct as it is."""
+
+    @classmethod
+    def create_for_field_definition(
+        cls,
+        field_definition: FieldDefinition,
+        handler_id: str,
+        backend_cls: type[DTOBackend] | None = None,
+    ) -> None:
+        """There is no transfer model to prepare."""
+
+    @classmethod
+    def create_openapi_schema(
+        cls, field_definition: FieldDefinition, handler_id: str, schema_creator: SchemaCreator
+    ) -> Reference | Schema:
+        del handler_id
+        return schema_creator.for_field_definition(field_definition)
+
+    @classmethod
+    def generate_field_definitions(cls, model_type: type[Any]) -> Generator[DTOFieldDefinition, None, None]:
+        del model_type
+        yield from ()
+
+    @classmethod
+    def detect_nested_field(cls, field_definition: FieldDefinition) -> bool:
+        del field_definition
+        return False
+
+    def decode_bytes(self, value: bytes) -> S:
+        return parse(value, self.model_type)
+
+
+def documented(*statuses: int) -> dict[int, ResponseSpec]:
+    """The errors a route can answer with, for the API documentation; 401, 403, 429 and 503 come with every route."""
+    slow = {408} if 413 in statuses else set()  # where there is a body
+    return {
+        status: ResponseSpec(Problem, description=TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
+        for status in sorted({*statuses, *slow, 401, 403, 429, 503})
+    }
+
+
+async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """A mistyped filter would select everything, so unknown query parameters are refused.
+
+    Parameters are those of the handler itself; what a dependency reads from the query counts as unknown.
+    """
+    if not connection.scope["query_string"]:
+        return
+    elsewhere = {*RESERVED_KWARGS, *handler.resolve_dependencies(), *connection.path_params}
+    known = {
+        getattr(field.kwarg_definition, "name", None) or name: field
+        for name, field in handler.parsed_fn_signature.parameters.items()
+        if name not in elsewhere and getattr(field.kwarg_definition, "param_type", ParamType.QUERY) is ParamType.QUERY
+    }
+    stray = f"is not a parameter here; known are {', '.join(known)}" if known else "is not a parameter: there are none"
+    strays = (name for name in connection.query_params if name not in known)
+    unknown = [FieldError(name[:100], stray) for name in islice(strays, MOST_STRAYS)]
+    if unknown:
+        types = handler.signature_model.__annotations__
+        bad = [refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]
+        raise errors.Invalid(*unknown, *bad)
+
+
+def _fits(connection: ASGIConnection[Any, Any, Any, Any], name: str, kind: Any) -> bool:  # noqa: ANN401 - any type hint
+    """Whether a query parameter that was given can be read; Litestar itself stops at the guard."""
+    if name not in connection.query_params:
+        return True
+    try:
+        msgspec.convert(connection.query_params[name], kind, strict=False)
+    except msgspec.ValidationError:
+        return False
+    return True

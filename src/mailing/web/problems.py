@@ -1,0 +1,156 @@
+"""Problem documents (RFC 9457) for everything that a request can fail with."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import structlog
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.params import ParameterKwarg
+from litestar.types.composite_types import ExceptionHandlersMap
+from litestar.typing import FieldDefinition
+from msgspec import Struct
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from mailing import errors
+from mailing.database.errors import READ_ONLY, is_transient, sqlstate
+from mailing.errors import FieldError
+
+logger = structlog.get_logger(__name__)
+
+PROBLEM_JSON = "application/problem+json"
+
+
+class Problem(Struct):
+    """An error, as RFC 9457 has it. `errors` names every bad field of the input."""
+
+    title: str
+    status: int
+    detail: str
+    type: str = "about:blank"
+    errors: list[FieldError] = []
+
+
+TITLES = {
+    400: "Invalid input",
+    401: "Not authorized",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "Too slow",
+    409: "Conflict",
+    413: "Too large",
+    414: "Too long",
+    422: "Key used before",
+    429: "Too many requests",
+    500: "Internal error",
+    503: "Unavailable, try again",
+}
+
+_STATUS: Mapping[type[errors.MailingError], int] = {
+    errors.Invalid: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.KeyReused: 422,
+    errors.TooMany: 429,
+    errors.TooSlow: 408,
+    errors.Unavailable: 503,
+}
+
+_HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
+
+
+def problem(status: int, detail: str, fields: list[FieldError] | None = None) -> Response[Problem]:
+    return Response(
+        Problem(title=TITLES.get(status, "Error"), status=status, detail=detail, errors=fields or []),
+        status_code=status,
+        media_type=PROBLEM_JSON,
+        headers=_HEADERS.get(status, {}),
+    )
+
+
+def _refused(_: Request[Any, Any, Any], error: errors.MailingError) -> Response[Problem]:
+    fields = error.errors if isinstance(error, errors.Invalid | errors.Conflict) else None
+    detail = "See errors for each bad field." if isinstance(error, errors.Invalid) else str(error)
+    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    answer = problem(status, detail, fields)
+    if isinstance(error, errors.TooMany):
+        answer.headers["Retry-After"] = str(error.wait_s)
+    return answer
+
+
+def _invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
+    parameters = request.route_handler.parsed_fn_signature.parameters
+    names = [str(found.get("key", "")) for found in error.extra or [] if isinstance(found, Mapping)]
+    fields = [
+        refused_value(parameters[name]) if name in parameters and name != "data" else FieldError("body", "is required")
+        for name in names
+    ]
+    return problem(400, "See errors for each bad field." if fields else error.detail, fields)
+
+
+def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+    answer = problem(error.status_code, error.detail)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    if not is_transient(error):
+        return _bug(request, error)
+    logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
+    if sqlstate(error) == READ_ONLY:
+        return problem(503, "The database only reads now, as one that follows another does; nothing was changed.")
+    return problem(503, f"The database can't answer now; try again in a few seconds.{_doubt(request)}")
+
+
+REPEATABLE = "repeatable"  # of a route, in its `opt`: what doing it again means
+
+
+def _doubt(request: Request[Any, Any, Any]) -> str:
+    if request.method == "GET":
+        return ""
+    if request.method == "POST" and "idempotency-key" in request.headers:
+        return " With the same Idempotency-Key the change is made only once."
+    if told := getattr(request.scope.get("route_handler"), "opt", {}).get(REPEATABLE):
+        return f" {told}"
+    return " Look first: the change may have been made."
+
+
+def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+    logger.error("unexpected error", path=request.url.path, method=request.method, exc_info=error)
+    return problem(500, "Something went wrong here; it has been logged.")
+
+
+def _at_the_end(request: Request[Any, Any, Any], error: ExceptionGroup[Exception]) -> Response[Problem]:
+    """Litestar wraps what a dependency raises when it ends: a COMMIT that failed, a connection that is gone."""
+    cause = error.exceptions[0]
+    handler = next(EXCEPTION_HANDLERS[kind] for kind in type(cause).__mro__ if kind in EXCEPTION_HANDLERS)
+    answer: Response[Problem] = handler(request, cause)
+    return answer
+
+
+EXCEPTION_HANDLERS: ExceptionHandlersMap = {
+    errors.MailingError: _refused,
+    ValidationException: _invalid_parameters,
+    HTTPException: _http,
+    PoolTimeout: _database,
+    DBAPIError: _database,
+    asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `db.driver`
+    asyncpg.InterfaceError: _database,
+    asyncpg.InternalClientError: _database,
+    OSError: _database,
+    ExceptionGroup: _at_the_end,
+    Exception: _bug,
+}
+
+
+def refused_value(field: FieldDefinition) -> FieldError:
+    definition = field.kwarg_definition
+    if not isinstance(definition, ParameterKwarg):
+        return FieldError(field.name, "must be another value")
+    return FieldError(definition.name or field.name, f"must be {definition.description or 'another value'}")
