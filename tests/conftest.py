@@ -18,7 +18,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.app import create_app, furnished, unfurnished
+from mailing.app import bind_settings, build_app, create_app
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
 from mailing.database.migrations import migrate
@@ -138,7 +138,7 @@ def sessions(engine: AsyncEngine) -> Sessions:
 @pytest.fixture(scope="session", autouse=True)
 def _spare_apps() -> None:
     """Made once, before any test has changed anything: one costs more than most tests, and some use two at a time."""
-    _spare.extend((app, app.asgi_handler) for app in (unfurnished(), unfurnished()))
+    _spare.extend((app, app.asgi_handler) for app in (build_app(), build_app()))
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ def _app_with(settings: Settings) -> Iterator[Litestar]:
         return
     app, unfurnished_handler = _spare.pop()
     try:
-        yield furnished(app, settings)
+        yield bind_settings(app, settings)
     finally:
         app.asgi_handler = unfurnished_handler
         _spare.append((app, unfurnished_handler))

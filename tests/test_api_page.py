@@ -13,7 +13,7 @@ from mailing.app import create_app
 from mailing.events.history import Happened
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.settings import Settings
 from mailing.statistics.backlog import Reason
 from mailing.web import idempotency
@@ -86,4 +86,4 @@ def test_every_act_on_a_mailing_and_every_reason_and_status_is_listed(settings: 
     listed = {name for cell in first_cells for name in re.findall(r"`([a-z-]+)`", cell)}
     assert listed - {"reason", "kind"} == acts | reasons  # without the heads of tables
     (sentence,) = re.findall(r"^A message is ([^.]*)\.", TEXT, flags=re.MULTILINE)
-    assert set(re.findall(r"`(\w+)`", sentence)) == set(Status)
+    assert set(re.findall(r"`(\w+)`", sentence)) == set(MessageStatus)

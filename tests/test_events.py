@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.events.history import STORIES, Place, Whose, page_values, story
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailings.asking import Json, told
 from rows import add_client, add_mailing, add_messages, run
 
@@ -157,7 +157,9 @@ def test_the_documentation_names_every_kind_of_event() -> None:
         "client.opted_out",
         "client.opted_in",
     }
-    ended = {f"message.{status}" for status in Status if status not in {Status.pending, Status.sending}}
+    ended = {
+        f"message.{status}" for status in MessageStatus if status not in {MessageStatus.pending, MessageStatus.sending}
+    }
     documented = set(re.findall(rf"`({kind})`", (root / "docs" / "api.md").read_text(encoding="utf-8")))
     assert documented == noted | by_sql | ended
 

@@ -18,7 +18,7 @@ from mailing.access import api_keys
 from mailing.database import connections
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.errors import TROUBLE
-from mailing.database.read_pool import READERS, Reads
+from mailing.database.read_pool import READERS, ReadPool
 from mailing.settings import Settings
 from proxy import proxy
 from rows import add_mailing, value
@@ -81,12 +81,12 @@ async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
 
 
 @pytest.fixture
-async def reads(engine: AsyncEngine) -> AsyncIterator[Reads]:
-    async with aclosing(Reads(engine)) as reads:
+async def reads(engine: AsyncEngine) -> AsyncIterator[ReadPool]:
+    async with aclosing(ReadPool(engine)) as reads:
         yield reads
 
 
-async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection(reads: Reads) -> None:
+async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection(reads: ReadPool) -> None:
     (before,) = await reads.row("SELECT pg_backend_pid()")
     with pytest.raises(asyncpg.DivisionByZeroError):
         await reads.rows("SELECT 1 / 0")
@@ -94,7 +94,7 @@ async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection
 
 
 async def test_reads_share_few_connections_however_many_come_at_once_and_give_them_back(engine: AsyncEngine) -> None:
-    async with aclosing(Reads(engine)) as reads:
+    async with aclosing(ReadPool(engine)) as reads:
         found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(50)])
         assert len({pid for pid, _ in found}) == reads.idle == READERS
     async with AsyncExitStack() as stack:
@@ -102,7 +102,7 @@ async def test_reads_share_few_connections_however_many_come_at_once_and_give_th
             await stack.enter_async_context(engine.connect())
 
 
-async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: Reads) -> None:
+async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: ReadPool) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
             await reads.rows("SELECT pg_sleep(30)")

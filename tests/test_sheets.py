@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mailing
-from mailing.clients.csv_reader import Reading
+from mailing.clients.csv_reader import CsvReader
 from mailing.clients.tag import is_tag
 from mailing.csv_writer import csv_of, neutralised, restored
 
@@ -70,7 +70,7 @@ def test_what_was_neutralised_comes_back_as_it_was(cell: str) -> None:
 @given(st.lists(TAGS, min_size=1, max_size=20))
 def test_tags_survive_a_csv_file(tags: list[str]) -> None:
     file = csv_of([("phone", "tag", "timezone"), *(("79161234567", tag, "UTC") for tag in tags)])
-    reading = Reading()
+    reading = CsvReader()
     rows = reading.feed(file.encode()) + reading.finish()
     assert [row[3] for row in rows] == tags
     assert reading.errors == []

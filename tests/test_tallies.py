@@ -5,7 +5,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.observability.counters import Tallies, totals
+from mailing.observability.counters import WorkerCounters, totals
 from rows import run
 
 
@@ -15,7 +15,7 @@ async def counted(sessions: Sessions) -> dict[tuple[str, str], float]:
 
 
 async def test_counts_of_several_workers_at_once_are_added_up(sessions: Sessions) -> None:
-    workers = [Tallies() for _ in range(5)]
+    workers = [WorkerCounters() for _ in range(5)]
     for worker in workers:
         worker.add("repairs", "leases", value=2)
         worker.add("leases_lost")
@@ -26,7 +26,7 @@ async def test_counts_of_several_workers_at_once_are_added_up(sessions: Sessions
 
 
 async def test_counts_wait_for_the_database_and_go_on_meanwhile(sessions: Sessions, engine: AsyncEngine) -> None:
-    tallies = Tallies()
+    tallies = WorkerCounters()
     tallies.add("repairs", "jobs")
     await run(engine, "ALTER TABLE tally RENAME TO gone")
     await tallies.hand_over(sessions)

@@ -19,7 +19,7 @@ from litestar._multipart import parse_content_header, parse_multipart_form
 from litestar._parsers import parse_cookie_string, parse_query_string, parse_url_encoded_form_data
 from litestar.exceptions import ClientException
 
-from mailing.access.id_token import Client, UnknownKey, checked, identity
+from mailing.access.id_token import OidcClient, UnknownKey, checked, identity
 from mailing.access.oidc import Metadata
 from mailing.access.roles import Role
 from mailing.admin.clients.form import LONGEST, asked
@@ -27,7 +27,7 @@ from mailing.admin.language import preferred
 from mailing.admin.signin.user_agents import described
 from mailing.admin.viewer import Viewer, local
 from mailing.clients import timezone
-from mailing.clients.csv_reader import Reading
+from mailing.clients.csv_reader import CsvReader
 from mailing.clients.phone import is_operator_code, is_phone
 from mailing.clients.schemas import ClientIn
 from mailing.clients.tag import is_tag
@@ -84,7 +84,7 @@ LINES = {
 
 def whole(piece: int) -> Callable[[bytes], object]:
     def judged(file: bytes) -> object:
-        reading = Reading()
+        reading = CsvReader()
         try:
             for start in range(0, len(file), piece):
                 reading.feed(file[start : start + piece])
@@ -114,7 +114,7 @@ def test_a_header_is_read_in_time_proportional_to_its_bytes(header: bytes) -> No
 @pytest.mark.parametrize("header", [b"phone,", b"x,"])
 def test_a_header_without_end_gets_a_short_answer(header: bytes) -> None:
     with pytest.raises(Invalid) as refused:
-        Reading().feed(header * 10_000 + b"\n")
+        CsvReader().feed(header * 10_000 + b"\n")
     assert len(refused.value.errors) == 20
 
 
@@ -311,7 +311,7 @@ def test_retry_after_is_read_in_time_proportional_to_its_length(sign: str) -> No
     )
 
 
-PROVIDER = Client(
+PROVIDER = OidcClient(
     issuer="https://id", client_id="c", client_secret=None, groups_claim="groups", roles={"ops": Role.ADMIN}
 )
 

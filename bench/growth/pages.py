@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import list_clients
 from mailing.clients.search import FIRST, Search, search_clients
-from mailing.database.read_pool import Reads
+from mailing.database.read_pool import ReadPool
 from mailing.events.history import Place, story
-from mailing.mailings.repository import MailingRepository, needs
-from mailing.messages.leases import Repeat, reclaim_lost
-from mailing.messages.queries import message_story, messages_of, messages_of_client
-from mailing.messages.states import Status
+from mailing.mailings.repository import MailingRepository, find_pending_work
+from mailing.messages.leases import Repeat, reclaim_expired
+from mailing.messages.queries import get_message, messages_of, messages_of_client
+from mailing.messages.states import MessageStatus
 from mailing.sending.sweep import AT_ONCE
 from mailing.statistics import repository as statistics
 from mailing.statistics.latency import recent_calls
@@ -24,16 +24,18 @@ LATELY = timedelta(seconds=60)  # where a sweep begins that follows another
 Reading = Callable[[AsyncSession], Awaitable[object]]
 
 
-def readings(mailing_id: int, reads: Reads, *, deep: int) -> Mapping[str, Reading]:
+def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Reading]:
     """Pages of 50; `deep` is a message and a client far behind the first page."""
     late = Place(datetime.now(UTC), 0, 0, 0)
     return {
         "statistics of a mailing": lambda s: statistics.line(s, mailing_id),
         "statistics of all": statistics.totals,
-        "a message's story": lambda s: message_story(s, deep),
+        "a message's story": lambda s: get_message(s, deep),
         "messages, first page": lambda s: messages_of(s, mailing_id, cursor=0, limit=LIMIT, status=None),
         "messages, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=None),
-        "messages sent, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=Status.sent),
+        "messages sent, deep page": lambda s: messages_of(
+            s, mailing_id, cursor=deep, limit=LIMIT, status=MessageStatus.sent
+        ),
         "messages of a client": lambda s: messages_of_client(s, deep, before=LAST, limit=LIMIT),
         "clients, first page": lambda _: list_clients(reads, {}, after=0, limit=LIMIT),
         "clients of a tag, deep page": lambda _: list_clients(reads, {"tag": "tag7"}, after=deep, limit=LIMIT),
@@ -43,8 +45,8 @@ def readings(mailing_id: int, reads: Reads, *, deep: int) -> Mapping[str, Readin
         "events of a mailing, last page": lambda s: story(s, "mailing_id", mailing_id, after=late, limit=LIMIT),
         "events of a client": lambda s: story(s, "client_id", deep, after=Place(), limit=LIMIT),
         "the newest calls": recent_calls,
-        "the sweep's look": lambda s: needs(s, after=0, count=AT_ONCE),
-        "the sweep's lost leases": lambda s: reclaim_lost(
+        "the sweep's look": lambda s: find_pending_work(s, after=0, count=AT_ONCE),
+        "the sweep's lost leases": lambda s: reclaim_expired(
             s, Repeat(hold=False, base_s=5, max_s=600), since=datetime.now(UTC) - LATELY, count=1000
         ),
     }

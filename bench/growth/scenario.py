@@ -14,10 +14,10 @@ from bench.growth.pages import Reading, readings
 from bench.growth.work import SMALL, SMALL_CLIENTS, TENTH, Sender, add_clients, add_mailing
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine, transaction
-from mailing.database.read_pool import Reads
+from mailing.database.read_pool import ReadPool
 from mailing.messages.after_restore import Slice
 from mailing.messages.redaction import blank_slice
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.sending.plan import plan_mailing
 
 SAMPLE = 20_000
@@ -42,7 +42,7 @@ class Scenario:
         engine = create_engine(self.url, application="bench", pool_size=5, limit_s=900)
         connection = await asyncpg.connect(self.url)
         self._sessions, self._connection = engine_.sessions(engine), connection
-        self._reads = Reads(engine)
+        self._reads = ReadPool(engine)
         self._meter = Meter(connection, counts=self.counts)
         try:
             if self.fillfactor:
@@ -121,7 +121,7 @@ class Scenario:
         await self._connection.execute("VACUUM message, attempt")
         count = min(5000, self.size // 4)
         for place, after in (("first", 0), ("last", self.size - count)):
-            part = Slice(mailing_id, Status.sent, after=after, count=count)
+            part = Slice(mailing_id, MessageStatus.sent, after=after, count=count)
             await self._note(
                 f"retention, the {place} slice", _in_transaction(self._sessions, _blanking(part)), per=count
             )

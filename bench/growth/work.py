@@ -6,8 +6,8 @@ from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import Claimed, Result, Step, claim, record
-from mailing.messages.states import Status
+from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, record
+from mailing.messages.states import MessageStatus
 from mailing.sending.recording import BATCH
 
 ZONES = ("Europe/Kaliningrad", "Europe/Moscow", "Asia/Yekaterinburg", "Asia/Novosibirsk", "Asia/Vladivostok")
@@ -55,9 +55,9 @@ class Sender:
             ).moved
 
 
-def _sent(message: Claimed) -> Result:
-    step = Step(
-        status=Status.sent,
+def _sent(message: ClaimedMessage) -> CallResult:
+    step = Transition(
+        status=MessageStatus.sent,
         attempts=message.attempts + 1,
         soft_refusals=0,
         ambiguous=False,
@@ -65,7 +65,7 @@ def _sent(message: Claimed) -> Result:
         closes_at=message.closes_at,
     )
     answer = Answer(Outcome.accepted, 200, 0)
-    return Result(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+    return CallResult(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
 
 
 async def add_clients(sessions: Sessions, count: int) -> None:

@@ -8,8 +8,8 @@ from bench.follow import done, ready, values
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import Claimed, Result, Step, claim, record
-from mailing.messages.states import Status
+from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, record
+from mailing.messages.states import MessageStatus
 from mailing.sending.recording import BATCH
 
 
@@ -29,9 +29,9 @@ async def work(given: dict[str, Any]) -> None:
     await engine.dispose()
 
 
-def _accepted(message: Claimed) -> Result:
-    step = Step(
-        status=Status.sent,
+def _accepted(message: ClaimedMessage) -> CallResult:
+    step = Transition(
+        status=MessageStatus.sent,
         attempts=1,
         soft_refusals=0,
         ambiguous=False,
@@ -39,7 +39,7 @@ def _accepted(message: Claimed) -> Result:
         closes_at=message.closes_at,
     )
     answer = Answer(Outcome.accepted, 200, 0)
-    return Result(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+    return CallResult(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
 
 
 if __name__ == "__main__":

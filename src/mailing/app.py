@@ -12,15 +12,15 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.access import users
 from mailing.access.api_keys import KnownKeys, require_key
-from mailing.access.id_token import Client
+from mailing.access.id_token import OidcClient
 from mailing.access.oidc import Provider
-from mailing.access.rate_limit import Allowance, within_allowance
+from mailing.access.rate_limit import RateLimiter, within_allowance
 from mailing.access.roles import Role
 from mailing.admin.routes import admin
 from mailing.clients.routes import clients
 from mailing.database import engine as engine_
-from mailing.database.engine import Sessions, create_engine, readers, transaction
-from mailing.database.read_pool import Reads
+from mailing.database.engine import Sessions, autocommit_sessions, create_engine, transaction
+from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
 from mailing.mailings.action_routes import ControlController
@@ -56,10 +56,10 @@ WAIT_FOR_TURN_S = 30  # of a page of an export that is under way
 
 def create_app(settings: Settings) -> Litestar:
     """`settings.database_url` must be set and its schema current."""
-    return furnished(unfurnished(), settings)
+    return bind_settings(build_app(), settings)
 
 
-def unfurnished() -> Litestar:
+def build_app() -> Litestar:
     """What is the same for all settings: 200 routes, a fifth of a second of computing."""
     api = Router(
         "/mailing/api",
@@ -94,7 +94,7 @@ def unfurnished() -> Litestar:
     return app
 
 
-def furnished(app: Litestar, settings: Settings) -> Litestar:
+def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     page = Page()
     app.state = State(
         {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": few_at_once()}
@@ -132,15 +132,15 @@ async def database(app: Litestar) -> AsyncIterator[None]:
         for size, wait_s in ((POOL_SIZE, 2), (EXPORT_POOL_SIZE, WAIT_FOR_TURN_S), (HEALTH_POOL_SIZE, 2))
     )
     app.state.engine = engine
-    app.state.exporting = readers(exporting)
+    app.state.exporting = autocommit_sessions(exporting)
     app.state.export_turn = asyncio.Lock()
     app.state.readiness = Readiness(asked)
     app.state.sessions = engine_.sessions(engine)
-    app.state.readers = readers(engine)
-    app.state.reads = Reads(engine)
+    app.state.readers = autocommit_sessions(engine)
+    app.state.reads = ReadPool(engine)
     app.state.known_keys = KnownKeys(app.state.reads)
     await _first_user(app.state.sessions, settings.admin_password)
-    app.state.allowance = Allowance(app.state.sessions, settings.api_rate)
+    app.state.allowance = RateLimiter(app.state.sessions, settings.api_rate)
     async with looking_out(engine, by="api"), aclosing(app.state.reads):
         yield
     for each in (engine, exporting, asked):
@@ -162,7 +162,7 @@ def provider_of(settings: Settings) -> Provider | None:
         return None
     roles = {group: Role.named(role) for group, role in roles_of_groups(settings).items()}
     return Provider(
-        Client(
+        OidcClient(
             issuer=settings.oidc_issuer,
             client_id=str(settings.oidc_client_id),
             client_secret=settings.oidc_client_secret,

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.clients.upload.job import import_upload, tend_uploads
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine, transaction
-from mailing.gateway.client import Gateway
-from mailing.gateway.flow_control import Gate
-from mailing.gateway.repository import alone, configure
+from mailing.gateway.client import GatewayClient
+from mailing.gateway.flow_control import FlowControl
+from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
 from mailing.mailings.repository import database_now
 from mailing.messages.counter_audit import audit_counts
@@ -26,13 +26,13 @@ from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
 from mailing.restore.rollback_detector import looking_out
 from mailing.sending.clock_steps import mind_clock
-from mailing.sending.context import Desk
+from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from mailing.sending.retry_policy import Policy
-from mailing.sending.revalidation import Watch
+from mailing.sending.retry_policy import RetryPolicy
+from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
-from mailing.sending.sweep import Leases, sweep
+from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 
 logger = get(__name__)
@@ -65,7 +65,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     `settings.database_url` and `settings.gateway_url` must be set. Ends the process where it makes no progress.
     """
     engines = _engines(settings)
-    gateway = Gateway(
+    gateway = GatewayClient(
         base_url=str(settings.gateway_url),
         token=settings.gateway_token,
         timeout_s=settings.gateway_timeout_s,
@@ -75,11 +75,11 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
         with heartbeat.beating() as alive:
             async with gateway, looking_out(*engines, by="worker"):
                 urgent, sending, short, long = map(engine_.sessions, engines)
-                desk = Desk(
+                desk = SendContext(
                     sending,
                     urgent,
                     gateway,
-                    Gate(urgent),
+                    FlowControl(urgent),
                     policy_of(settings),
                     timeout_s=settings.gateway_timeout_s,
                     jobs=SIDE_BY_SIDE["sending"],
@@ -99,8 +99,8 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
     return [create(pool_size=URGENT_POOL), *others]
 
 
-async def _work(settings: Settings, desk: Desk, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
-    tallies, leases, watch = desk.tallies, Leases(), Watch(desk)
+async def _work(settings: Settings, desk: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
+    tallies, leases, watch = desk.tallies, LeaseScanCursor(), Revalidator(desk)
     heard = partial(watchdog.heard, QUEUE)
     queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, answered=heard)
     queue.task("plan_mailing", partial(plan_mailing, long))
@@ -113,7 +113,7 @@ async def _work(settings: Settings, desk: Desk, short: Sessions, long: Sessions,
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
     queue.periodic("report", partial(send_missing, short, settings), cron="* * * * *")
     queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
-    async with alone(short) as session:
+    async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
     tallies.add(REPAIRS, "leases", value=await sweep(short, desk.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
@@ -137,8 +137,8 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             await task
 
 
-def policy_of(settings: Settings) -> Policy:
-    return Policy(hold=settings.on_unknown == "hold", base_s=settings.retry_base_s, max_s=settings.retry_max_s)
+def policy_of(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(hold=settings.on_unknown == "hold", base_s=settings.retry_base_s, max_s=settings.retry_max_s)
 
 
 async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
@@ -158,7 +158,7 @@ async def _forget(sessions: Sessions, settings: Settings) -> None:
     await forget_old_events(sessions, settings)
 
 
-async def _sweep(sessions: Sessions, queue: Queue, desk: Desk, leases: Leases) -> None:
+async def _sweep(sessions: Sessions, queue: Queue, desk: SendContext, leases: LeaseScanCursor) -> None:
     desk.tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases, desk.active))
     if buried := await queue.bury_stalled():
         desk.tallies.add(REPAIRS, "jobs", value=buried)

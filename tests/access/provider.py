@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 import httpx
 from oidc_provider_mock import User, run_server_in_thread
 
-from mailing.access.id_token import Client
+from mailing.access.id_token import OidcClient
 from mailing.access.roles import Role
 
 BACK = "http://test/admin/sign-in/oidc/back"
@@ -28,8 +28,8 @@ def running_provider(*, lasting: timedelta = timedelta(hours=1)) -> Iterator[str
         yield f"http://127.0.0.1:{server.server_port}"
 
 
-def client_of(issuer: str, *, client_id: str = "mailing") -> Client:
-    return Client(
+def client_of(issuer: str, *, client_id: str = "mailing") -> OidcClient:
+    return OidcClient(
         issuer=issuer,
         client_id=client_id,
         client_secret="a:secret/ with blanks",

@@ -7,7 +7,7 @@ from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from conftest import running_api
-from mailing.access.rate_limit import BURST_S, DRAWS_A_SECOND, Allowance
+from mailing.access.rate_limit import BURST_S, DRAWS_A_SECOND, RateLimiter
 from mailing.database.engine import Sessions
 from mailing.errors import TooMany
 from mailing.settings import Settings
@@ -16,7 +16,7 @@ from rows import run, value
 RATE = 20
 
 
-async def taken(allowance: Allowance, caller: str, tries: int) -> int:
+async def taken(allowance: RateLimiter, caller: str, tries: int) -> int:
     done = 0
     for _ in range(tries):
         try:
@@ -33,7 +33,7 @@ async def stop_the_clock(engine: AsyncEngine) -> None:
 
 
 async def test_processes_together_give_no_more_than_the_burst(engine: AsyncEngine, sessions: Sessions) -> None:
-    processes = [Allowance(sessions, RATE) for _ in range(4)]
+    processes = [RateLimiter(sessions, RATE) for _ in range(4)]
     await run(engine, "INSERT INTO api_allowance VALUES ('crm', now() - interval '1 hour')")
     before = await value(engine, "SELECT clock_timestamp()")
     counts = await asyncio.gather(*(taken(process, "crm", 200) for process in processes))
@@ -42,7 +42,7 @@ async def test_processes_together_give_no_more_than_the_burst(engine: AsyncEngin
 
 
 async def test_a_key_that_used_up_its_allowance_leaves_others_alone(engine: AsyncEngine, sessions: Sessions) -> None:
-    allowance = Allowance(sessions, RATE)
+    allowance = RateLimiter(sessions, RATE)
     await allowance.take("crm")
     await stop_the_clock(engine)
     assert await taken(allowance, "crm", 10) == RATE // DRAWS_A_SECOND - 1
@@ -50,7 +50,7 @@ async def test_a_key_that_used_up_its_allowance_leaves_others_alone(engine: Asyn
 
 
 async def test_a_draw_serves_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
-    allowance = Allowance(sessions, 1000)
+    allowance = RateLimiter(sessions, 1000)
     assert await taken(allowance, "crm", 100) == 100
     first = await value(engine, "SELECT spent_upto FROM api_allowance")
     await allowance.take("crm")
@@ -58,14 +58,14 @@ async def test_a_draw_serves_many_requests(engine: AsyncEngine, sessions: Sessio
 
 
 async def test_a_key_goes_on_after_the_databases_clock_went_back(engine: AsyncEngine, sessions: Sessions) -> None:
-    await taken(Allowance(sessions, RATE), "crm", 1)
+    await taken(RateLimiter(sessions, RATE), "crm", 1)
     await run(engine, "UPDATE api_allowance SET spent_upto = spent_upto + interval '1 hour'")
-    assert await taken(Allowance(sessions, RATE), "crm", 1) == 1
+    assert await taken(RateLimiter(sessions, RATE), "crm", 1) == 1
     assert await value(engine, "SELECT spent_upto <= now() FROM api_allowance")
 
 
 async def test_without_a_rate_nothing_is_counted(engine: AsyncEngine, sessions: Sessions) -> None:
-    assert await taken(Allowance(sessions, 0), "crm", 1000) == 1000
+    assert await taken(RateLimiter(sessions, 0), "crm", 1000) == 1000
     assert await value(engine, "SELECT count(*) FROM api_allowance") == 0
 
 

@@ -8,13 +8,13 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from msgspec.structs import replace
 
-from mailing.access.id_token import Client, UnknownKey, checked, identity
+from mailing.access.id_token import OidcClient, UnknownKey, checked, identity
 from mailing.access.roles import Role
 
 NOW = 1_800_000_000
 KEY = RSAKey.generate_key(2048, {"kid": "one"})
 KEYS = KeySet([RSAKey.import_key(KEY.as_dict(private=False))])
-CLIENT = Client(
+CLIENT = OidcClient(
     issuer="https://id.example",
     client_id="mailing",
     client_secret=None,

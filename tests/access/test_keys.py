@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from conftest import KEY, running_api
 from mailing.access import api_keys
 from mailing.database.engine import Sessions, transaction
-from mailing.database.read_pool import Reads
+from mailing.database.read_pool import ReadPool
 from mailing.errors import NotFound
 from mailing.settings import Settings
 from rows import run, value
@@ -70,7 +70,7 @@ async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_i
 
 async def test_a_key_is_looked_up_once_for_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
     key = await made(sessions)
-    async with aclosing(Reads(engine)) as reads:
+    async with aclosing(ReadPool(engine)) as reads:
         known = api_keys.KnownKeys(reads)
         found = await known.find(key)
         assert found
@@ -82,7 +82,7 @@ async def test_wrong_keys_are_not_remembered_and_of_right_ones_no_more_than_a_bo
     engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api_keys, "MOST_KNOWN", 3)
-    async with aclosing(Reads(engine)) as reads:
+    async with aclosing(ReadPool(engine)) as reads:
         known = api_keys.KnownKeys(reads)
         for number in range(10):
             assert await known.find(f"mk_{number}") is None

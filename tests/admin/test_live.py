@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from admin.conftest import SignedIn
 from mailing.access.roles import Role
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from rows import add_client, add_mailing, add_messages, run, value
 
 Browser = httpx.AsyncClient
@@ -174,7 +174,7 @@ async def test_a_sender_resolves_an_unknown_message(engine: AsyncEngine, sender:
     assert ">kept</textarea>" in wrong.text
     right = await sender.post(f"{path}/resolve", data={"as": "sent", "note": "seen in the log"})
     assert (right.status_code, right.headers["location"]) == (303, path)
-    assert await value(engine, "SELECT status FROM message") == Status.sent
+    assert await value(engine, "SELECT status FROM message") == MessageStatus.sent
     page = await shown(sender, path)
     assert "What became of it is recorded." in page
     assert "it was delivered, “seen in the log” user 1 (sender)" in page

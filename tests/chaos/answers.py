@@ -20,7 +20,7 @@ import msgspec
 import uvloop
 
 from chaos.replies import Reply, draw
-from mailing.gateway.client import Gateway
+from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Outcome
 
 DEADLINE_S = 0.5
@@ -41,7 +41,7 @@ class Result(msgspec.Struct):
 async def fuzz(*, count: int, seed: int) -> Result:
     result, numbers = Result(), iter(range(count))
     async with replying(seed) as port:
-        gateway = Gateway(
+        gateway = GatewayClient(
             base_url=f"http://127.0.0.1:{port}/v1",
             token="t",
             timeout_s=DEADLINE_S,
@@ -60,7 +60,7 @@ async def fuzz(*, count: int, seed: int) -> Result:
     return result
 
 
-async def _call(gateway: Gateway, number: int, seed: int, result: Result) -> None:
+async def _call(gateway: GatewayClient, number: int, seed: int, result: Result) -> None:
     began = time.monotonic()
     try:
         answer = await gateway.send(FIRST_ID + number, phone="79161234567", text="t", time_left_s=60)

@@ -15,11 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from chaos import scenarios
 from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.messages.low_watermark import FROM_FRONT
-from mailing.messages.repository import Claimed, Result, Step, claim, claimed_since_plan
+from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, claimed_since_plan
 from mailing.sending.recording import Recording
-from mailing.sending.retry_policy import Moment, Policy, after_call
+from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.timezones import zone_named
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -58,22 +58,24 @@ def by_code_alone(status: int, retry_after: str | None, body: bytes, *, message_
     return classify(status, retry_after, body, message_id=message_id, now=now)
 
 
-def forgetful(answer: Answer, message: Claimed, policy: Policy, moment: Moment) -> Step:
-    return replace(after_call(answer, message, policy, moment), ambiguous=False)
+def forgetful(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment: RetryContext) -> Transition:
+    return replace(decide(answer, message, policy, moment), ambiguous=False)
 
 
 def in_utc(_name: str) -> ZoneInfo:
     return zone_named("UTC")
 
 
-def at_once(_starts_at: datetime, _now: datetime) -> Status:
-    return Status.running
+def at_once(_starts_at: datetime, _now: datetime) -> MailingStatus:
+    return MailingStatus.running
 
 
-def losing_the_first() -> Callable[..., Awaitable[list[Claimed]]]:
+def losing_the_first() -> Callable[..., Awaitable[list[ClaimedMessage]]]:
     lost = False
 
-    async def claim_and_lose(session: AsyncSession, mailing_id: int, count: int, **options: bool) -> list[Claimed]:
+    async def claim_and_lose(
+        session: AsyncSession, mailing_id: int, count: int, **options: bool
+    ) -> list[ClaimedMessage]:
         nonlocal lost
         savepoint = await session.begin_nested()
         claimed = await claim(session, mailing_id, count, **options)
@@ -94,7 +96,7 @@ async def at_any_time(_session: AsyncSession) -> bool:
     return True
 
 
-def none_is_left(_recording: Recording, *_batch: object, **_refusals: int) -> list[Sequence[Result]]:
+def none_is_left(_recording: Recording, *_batch: object, **_refusals: int) -> list[Sequence[CallResult]]:
     return []
 
 

@@ -13,7 +13,7 @@ import pytest
 from chaos.gateway import Gateway, listening
 from chaos.ledger import Ledger, Order, calls_in
 from chaos.reactions import REACTIONS, Control, react
-from mailing.gateway.client import Gateway as Client
+from mailing.gateway.client import GatewayClient as Client
 from mailing.gateway.outcome import Answer, Outcome
 from processes import until
 

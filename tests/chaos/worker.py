@@ -25,7 +25,7 @@ from typing import Final
 
 from mailing import failpoints
 from mailing.cli import main as cli
-from mailing.gateway.http_transport import Line
+from mailing.gateway.http_transport import Exchange
 
 WRITTEN_PART: Final = {"call.half_written": 0.5, "call.written": 1.0}
 
@@ -87,9 +87,9 @@ def die() -> None:
 
 def write_in_parts(orders: Orders) -> None:
     """Of the next request, a part gets into the socket before the end."""
-    whole = Line.write
+    whole = Exchange.write
 
-    def write(line: Line, request: bytes) -> None:
+    def write(line: Exchange, request: bytes) -> None:
         due = next((point for point in WRITTEN_PART if orders.is_due(point)), None)
         transport = line._connection.transport  # noqa: SLF001 - its socket is not shown
         if due and transport and orders.is_first(due):
@@ -97,7 +97,7 @@ def write_in_parts(orders: Orders) -> None:
             die()
         whole(line, request)
 
-    Line.write = write  # type: ignore[method-assign, assignment]
+    Exchange.write = write  # type: ignore[method-assign, assignment]
 
 
 def main(arguments: Sequence[str], more_orders: Iterable[str]) -> None:

@@ -186,13 +186,13 @@ async def test_whatever_the_driver_itself_raises_in_a_transaction_is_what_is_rai
     """Rolling back a connection that is gone fails, too; that is not what anybody wants to hear."""
     with pytest.raises(TROUBLE) as raised:  # noqa: PT012 - the driver is handed out inside
         async with transaction(scene.sessions) as session:
-            driver = await engine_.driver(session)
+            driver = await engine_.raw_connection(session)
             await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
     assert "rollback" not in str(raised.value)
     assert "terminating connection" in str(raised.value)
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - as above
         async with transaction(scene.sessions) as session:
-            (await engine_.driver(session)).terminate()
+            (await engine_.raw_connection(session)).terminate()
             raise ZeroDivisionError
     assert await scene.stored() == 0, "the pool is good"
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT, Reading, Row
+from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT, CsvReader, Row
 from mailing.clients.schemas import RowError
 from mailing.errors import Invalid
 
@@ -11,8 +11,8 @@ GOOD = b"79161234567,916,vip,Europe/Moscow\n"
 GOOD_ROW = (2, "79161234567", "916", "vip", "Europe/Moscow")
 
 
-def read(*pieces: bytes) -> tuple[list[Row], Reading]:
-    reading = Reading()
+def read(*pieces: bytes) -> tuple[list[Row], CsvReader]:
+    reading = CsvReader()
     rows = [row for piece in pieces for row in reading.feed(piece)]
     return rows + reading.finish(), reading
 

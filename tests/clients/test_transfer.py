@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from mailing.clients import csv_transfer, csv_validation
-from mailing.clients.csv_reader import Reading, Row
+from mailing.clients.csv_reader import CsvReader, Row
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, transaction
 
@@ -130,13 +130,13 @@ async def test_two_imports_of_the_same_phones_in_opposite_order_do_not_hinder_ea
 async def test_a_file_is_judged_beside_the_event_loop(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a piece takes, requests go on: here it takes until the loop has had its turn."""
     had_a_turn = threading.Event()
-    judged = Reading.feed
+    judged = CsvReader.feed
 
-    def feed(reading: Reading, piece: bytes) -> list[Row]:
+    def feed(reading: CsvReader, piece: bytes) -> list[Row]:
         assert had_a_turn.wait(10)
         return judged(reading, piece)
 
-    monkeypatch.setattr(Reading, "feed", feed)
+    monkeypatch.setattr(CsvReader, "feed", feed)
     importing = asyncio.create_task(imported(sessions, HEADER + "79161234567,,,UTC\n"))
     await asyncio.sleep(0)
     asyncio.get_running_loop().call_later(0.05, had_a_turn.set)

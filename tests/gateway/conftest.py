@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mailing.gateway.client import Gateway
+from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer
 
 PHONE, TEXT, TOKEN = "79161234567", "Привет, мир", "a.secret.token"
@@ -28,10 +28,10 @@ async def start_server() -> AsyncIterator[Callable[..., Awaitable[int]]]:
 
 
 @pytest.fixture
-def gateway() -> Callable[..., Gateway]:
-    def make(port: int, *, timeout_s: float = 5.0, concurrency: int = 4, scheme: str = "http") -> Gateway:
+def gateway() -> Callable[..., GatewayClient]:
+    def make(port: int, *, timeout_s: float = 5.0, concurrency: int = 4, scheme: str = "http") -> GatewayClient:
         url = f"{scheme}://127.0.0.1:{port}/v1"
-        return Gateway(base_url=url, token=TOKEN, timeout_s=timeout_s, concurrency=concurrency)
+        return GatewayClient(base_url=url, token=TOKEN, timeout_s=timeout_s, concurrency=concurrency)
 
     return make
 
@@ -40,7 +40,7 @@ def gateway() -> Callable[..., Gateway]:
 def send() -> Callable[..., Awaitable[Answer]]:
     """Send one message with `(gateway, message_id=7, *, time_left_s=60)`; its answer may tell no secret."""
 
-    async def send_one(client: Gateway, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
+    async def send_one(client: GatewayClient, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
         answer = await client.send(message_id, phone=PHONE, text=TEXT, time_left_s=time_left_s)
         assert answer is not None
         assert len(answer.reason) <= 200

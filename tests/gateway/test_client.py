@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mailing.gateway.client import MOST_BODY_BYTES, Gateway
+from mailing.gateway.client import MOST_BODY_BYTES, GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 StartServer = Callable[..., Awaitable[int]]
-MakeGateway = Callable[..., Gateway]
+MakeGateway = Callable[..., GatewayClient]
 Send = Callable[..., Awaitable[Answer]]
 
 OK_BODY = b'{"code":0,"message":"OK"}'
@@ -154,11 +154,11 @@ async def test_damaged_answers_are_answers_too(start_server: StartServer, gatewa
 )
 def test_an_address_that_cannot_be_called_is_refused_at_once(base_url: str) -> None:
     with pytest.raises(ValueError, match="address must be http"):
-        Gateway(base_url=base_url, token=None, timeout_s=1, concurrency=1)
+        GatewayClient(base_url=base_url, token=None, timeout_s=1, concurrency=1)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "токен"])
 def test_a_token_that_fits_no_header_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="must be visible ASCII") as refusal:
-        Gateway(base_url="http://host/v1/", token=token, timeout_s=1, concurrency=1)
+        GatewayClient(base_url="http://host/v1/", token=token, timeout_s=1, concurrency=1)
     assert token == "" or token not in str(refusal.value)

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mailing.gateway.client import Gateway
+from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 
 StartServer = Callable[..., Awaitable[int]]
-MakeGateway = Callable[..., Gateway]
+MakeGateway = Callable[..., GatewayClient]
 Send = Callable[..., Awaitable[Answer]]
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"code":0}'

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mailing.gateway.client import Gateway
+from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 
 StartServer = Callable[..., Awaitable[int]]
-MakeGateway = Callable[..., Gateway]
+MakeGateway = Callable[..., GatewayClient]
 Send = Callable[..., Awaitable[Answer]]
 
 OPENSSL = shutil.which("openssl")

@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 
-from mailing.gateway.client import Gateway
+from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.sandbox import Behaviour, running
 
-MakeGateway = Callable[..., Gateway]
+MakeGateway = Callable[..., GatewayClient]
 Send = Callable[..., Awaitable[Answer]]
 
 ORDER = {"id": 7, "phone": 79161234567, "text": "hello"}

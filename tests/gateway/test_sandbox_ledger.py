@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailing.gateway.client import Gateway
+from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer
 from mailing.gateway.sandbox import ledger as ledger_module
 from mailing.gateway.sandbox.behaviour import Behaviour, Problem, Reaction, react, read_behaviour
 from mailing.gateway.sandbox.ledger import Ledger
 
-MakeGateway = Callable[..., Gateway]
+MakeGateway = Callable[..., GatewayClient]
 Send = Callable[..., Awaitable[Answer]]
 
 AT = datetime(2030, 5, 17, 12, 0, 0, 123456, tzinfo=UTC)

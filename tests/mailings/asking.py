@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.mailings.states import OPEN, Status
+from mailing.mailings.states import OPEN, MailingStatus
 from rows import add_client, add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
@@ -65,7 +65,7 @@ ALL = {
     "filter": {"tags": ["vip", "Ё 'quoted' \"%s\"; --"], "operator_codes": ["916", "903"]},
     "local_window": {"start": "22:30", "end": "06:00"},
 }
-CLOSED = [status for status in Status if status not in OPEN]
+CLOSED = [status for status in MailingStatus if status not in OPEN]
 
 
 def in_hours(hours: float) -> str:

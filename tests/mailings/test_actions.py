@@ -4,7 +4,7 @@ from collections import Counter
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailings.asking import STOPPED, Api, body, jobs, newest_job, read, row, statuses, with_messages
 from rows import add_mailing, run
 
@@ -18,7 +18,7 @@ async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refuse
         "cancel": dict.fromkeys(("draft", "scheduled", "running", "paused", "cancelled"), "cancelled"),
     }
     for action, reached in leads.items():
-        for status in Status:
+        for status in MailingStatus:
             mailing_id = await add_mailing(engine, status=status)
             answer = await api.post(f"/mailings/{mailing_id}/{action}")
             after = (await read(api, mailing_id))["status"]
@@ -83,7 +83,7 @@ async def test_a_pause_touches_no_message(engine: AsyncEngine, api: Api) -> None
 
 
 async def test_a_deleted_mailing_is_gone_and_what_was_unsent_is_cancelled(engine: AsyncEngine, api: Api) -> None:
-    for status in Status:
+    for status in MailingStatus:
         mailing_id = await with_messages(engine, status=status)
         answer = await api.delete(f"/mailings/{mailing_id}/")
         assert (answer.status_code, answer.content) == (204, b"")

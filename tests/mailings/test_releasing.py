@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.access import api_keys
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings import editing
-from mailing.mailings.repository import begin_plan, needs
+from mailing.mailings.repository import claim_plan, find_pending_work
 from mailing.mailings.schemas import MailingIn
 from mailing.web.validation import check
 from mailings.asking import (
@@ -162,8 +162,8 @@ async def test_an_editor_s_change_of_anything_that_decides_what_is_sent_withdraw
     ]
     async with transaction(sessions) as session:
         await run(engine, "UPDATE mailing SET starts_at = now() - interval '1 h'")
-        assert not await begin_plan(session, found["id"])
-        assert await needs(session, after=0, count=100) == []
+        assert not await claim_plan(session, found["id"])
+        assert await find_pending_work(session, after=0, count=100) == []
 
 
 async def test_an_editor_s_change_that_changes_nothing_withdraws_nothing(

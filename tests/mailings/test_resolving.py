@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.sending.finalize import settle_mailing
 from mailings.asking import add_audience, events, jobs_of, statuses, told
 from rows import run, value
@@ -90,7 +90,7 @@ async def test_all_are_sent_again_but_to_clients_that_are_gone_or_opted_out_and_
 
 
 async def test_only_what_is_unknown_can_be_resolved(engine: AsyncEngine, api: Api) -> None:
-    others = [status for status in Status if status is not Status.unknown]
+    others = [status for status in MessageStatus if status is not MessageStatus.unknown]
     mailing_id, ids = await add_audience(engine, [*others])
     before = await statuses(engine, mailing_id)
     for message_id, status in zip(ids, others, strict=True):

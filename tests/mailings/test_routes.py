@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailings.asking import ALL, Api, Json, body, created, fields, in_hours, instant, jobs, newest_job, read, whole
 from rows import add_mailing, run
 
@@ -201,11 +201,11 @@ async def test_a_list_ends_where_its_last_page_is_full_or_empty(engine: AsyncEng
 
 
 async def test_a_list_can_be_had_of_one_status_and_never_shows_what_was_deleted(engine: AsyncEngine, api: Api) -> None:
-    ids = [(status, await add_mailing(engine, status=status)) for _ in range(3) for status in Status]
-    gone = ids[len(Status) : 2 * len(Status)]
+    ids = [(status, await add_mailing(engine, status=status)) for _ in range(3) for status in MailingStatus]
+    gone = ids[len(MailingStatus) : 2 * len(MailingStatus)]
     for _, mailing_id in gone:
         assert (await api.delete(f"/mailings/{mailing_id}/")).status_code == 204
-    for status in Status:
+    for status in MailingStatus:
         found = await pages(api, "/mailings/", limit=1, status=status)
         listed = [item["id"] for page in found for item in page["items"]]
         assert listed == [mailing_id for each, mailing_id in ids if each == status and (each, mailing_id) not in gone]

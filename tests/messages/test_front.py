@@ -16,7 +16,7 @@ from mailing.messages import cancellation, queries, repository
 from mailing.messages.cancellation import cancel_of_mailing
 from mailing.messages.repository import claim, expire_of_mailing
 from mailing.messages.resolution import resend_failed
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from plans import buffers
 from rows import add_mailing, run, value
 
@@ -107,7 +107,7 @@ async def test_a_page_of_messages_passes_over_what_was_sent_since(
         page = {"mailing_id": mailing_id, "cursor": 0, "count": 51}
         sent, whole = [
             await buffers(engine, queries._PAGE, statuses=statuses, **page)  # noqa: SLF001 - its cost is the point
-            for statuses in (["sent"], list(Status))
+            for statuses in (["sent"], list(MessageStatus))
         ]
     assert whole <= sent + 20, (sent, whole)
 

@@ -11,7 +11,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
 from mailing.messages.redaction import forget_old_minutes
 from mailing.statistics import throughput
-from mailing.statistics.throughput import MOST_STEPS, Course, Sent, last_hours, sent_in_last_minute, step_of
+from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of
 from plans import scans
 from rows import add_mailing, add_messages, run, value
 
@@ -55,8 +55,8 @@ async def test_a_course_has_no_gap(engine: AsyncEngine, sessions: Sessions) -> N
     minute = timedelta(minutes=1)
     await add_minutes(engine, mailing_id, {NOON: 3, NOON + 2 * minute: 5})
     async with transaction(sessions) as session:
-        assert await throughput.course(session, mailing_id) == Course(
-            60, [Sent(NOON, 3), Sent(NOON + minute, 0), Sent(NOON + 2 * minute, 5)]
+        assert await throughput.course(session, mailing_id) == Timeseries(
+            60, [MinuteCount(NOON, 3), MinuteCount(NOON + minute, 0), MinuteCount(NOON + 2 * minute, 5)]
         )
         assert await throughput.course(session, await add_mailing(engine)) is None
 
@@ -68,14 +68,14 @@ async def test_a_long_course_has_longer_steps(engine: AsyncEngine, sessions: Ses
         course = await throughput.course(session, mailing_id)
     assert course is not None
     assert course.step_s == 4 * 3600
-    assert len(course.steps) <= MOST_STEPS
+    assert len(course.steps) <= MAX_STEPS
     assert sum(step.messages for step in course.steps) == 7
 
 
 @pytest.mark.parametrize("minutes", [0, 1, 59, 60, 61, 600, 1440, 10_080, 44_640])
 def test_a_course_never_has_more_than_its_most_steps(minutes: int) -> None:
     step_s = step_of(timedelta(minutes=minutes))
-    assert minutes * 60 // step_s + 1 <= MOST_STEPS
+    assert minutes * 60 // step_s + 1 <= MAX_STEPS
 
 
 async def test_the_last_hours_are_of_all_mailings_but_tests(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -89,9 +89,9 @@ async def test_the_last_hours_are_of_all_mailings_but_tests(engine: AsyncEngine,
                 engine, mailing_id, {hour: 1, hour - timedelta(hours=2): 10, hour - timedelta(hours=3): 9}
             )
         assert await last_hours(session, 3, now=now) == [
-            Sent(hour - timedelta(hours=2), 20),
-            Sent(hour - timedelta(hours=1), 0),
-            Sent(hour, 2),
+            MinuteCount(hour - timedelta(hours=2), 20),
+            MinuteCount(hour - timedelta(hours=1), 0),
+            MinuteCount(hour, 2),
         ]
 
 

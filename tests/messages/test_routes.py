@@ -4,7 +4,7 @@ from typing import Any
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.web.parameters import MAX_ID
 from rows import add_client, add_mailing, add_messages, run, value
 
@@ -125,13 +125,13 @@ async def test_in_a_paused_mailing_everything_unsent_waits_for_the_resume(engine
 async def test_what_does_not_wait_says_nothing_of_waiting_and_only_what_was_sent_has_its_time(
     engine: AsyncEngine, api: Api
 ) -> None:
-    statuses = [status for status in Status if status is not Status.pending]
+    statuses = [status for status in MessageStatus if status is not MessageStatus.pending]
     for mailing_status in ("running", "paused", "finished"):
         mailing_id = await add_mailing(engine, status=mailing_status)
         for message_id, status in zip(await add_messages(engine, mailing_id, statuses), statuses, strict=True):
             found = await story(api, message_id)
             assert (found["status"], found["waiting_for"]) == (status, None)
-            assert (found["sent_at"] is not None) == (status is Status.sent)
+            assert (found["sent_at"] is not None) == (status is MessageStatus.sent)
 
 
 async def test_an_opening_that_has_been_voided_can_still_be_read(engine: AsyncEngine, api: Api) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.messages.states import TRANSITIONS, Status
+from mailing.messages.states import TRANSITIONS, MessageStatus
 from rows import add_mailing, add_messages, run, value
 
 # To any status, with what the CHECK of the schema wants of it.
@@ -30,8 +30,10 @@ async def moves(engine: AsyncEngine, ids: list[int], status: str) -> bool:
 
 
 async def test_the_database_allows_exactly_the_transitions_of_the_table(engine: AsyncEngine) -> None:
-    ids = dict(zip(Status, await add_messages(engine, await add_mailing(engine), list(Status)), strict=True))
-    for old, new in product(Status, Status):
+    ids = dict(
+        zip(MessageStatus, await add_messages(engine, await add_mailing(engine), list(MessageStatus)), strict=True)
+    )
+    for old, new in product(MessageStatus, MessageStatus):
         allowed = new in TRANSITIONS[old] or new is old
         assert await moves(engine, [ids[old]], new) == allowed, f"{old} -> {new}"
 
@@ -44,16 +46,16 @@ async def test_one_forbidden_transition_among_many_rows_stops_the_whole_statemen
 
 
 async def test_every_status_has_a_row_in_the_table() -> None:
-    assert TRANSITIONS.keys() == set(Status)
+    assert TRANSITIONS.keys() == set(MessageStatus)
 
 
 async def test_the_check_and_the_counters_of_the_schema_know_the_same_statuses(engine: AsyncEngine) -> None:
     check = await value(engine, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'message_status'")
-    assert re.findall(r"WHEN '(\w+)'", check) == list(Status)
+    assert re.findall(r"WHEN '(\w+)'", check) == list(MessageStatus)
     counters = await run(
         engine, "SELECT column_name FROM information_schema.columns WHERE table_name = 'mailing_counts'"
     )
-    assert {row[0] for row in counters} == {"mailing_id", "planned", *Status}
+    assert {row[0] for row in counters} == {"mailing_id", "planned", *MessageStatus}
 
 
 async def test_no_other_status_can_be_stored(engine: AsyncEngine) -> None:
@@ -79,10 +81,12 @@ WRONG = [
 
 
 async def test_a_status_that_its_own_columns_contradict_cannot_be_stored(engine: AsyncEngine) -> None:
-    ids = dict(zip(Status, await add_messages(engine, await add_mailing(engine), list(Status)), strict=True))
+    ids = dict(
+        zip(MessageStatus, await add_messages(engine, await add_mailing(engine), list(MessageStatus)), strict=True)
+    )
     for status, change in WRONG:
         with pytest.raises(IntegrityError, match="message_status"):
-            await run(engine, f"UPDATE message SET {change} WHERE id = :id", id=ids[Status(status)])
+            await run(engine, f"UPDATE message SET {change} WHERE id = :id", id=ids[MessageStatus(status)])
 
 
 async def test_what_may_have_arrived_at_a_phone_that_was_erased_cannot_become_pending(engine: AsyncEngine) -> None:

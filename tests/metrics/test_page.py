@@ -13,7 +13,7 @@ from conftest import running_api
 from mailing.database.engine import Sessions
 from mailing.metrics import repository, routes
 from mailing.metrics.repository import read
-from mailing.observability.counters import Tallies
+from mailing.observability.counters import WorkerCounters
 from mailing.settings import Settings
 from metrics.reading import parsed, scraped
 from roles import url_as
@@ -89,7 +89,7 @@ async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClien
 
 async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, sessions: Sessions) -> None:
     for seconds in (0.03, 0.2, 70.0):
-        one = Tallies()
+        one = WorkerCounters()
         one.called("accepted", seconds)
         await one.hand_over(sessions)
     found = await scraped(api)

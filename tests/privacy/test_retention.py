@@ -12,7 +12,7 @@ from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.messages import redaction
 from mailing.messages.after_restore import Slice
 from mailing.messages.redaction import blank_slice
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.privacy import retention
 from mailing.privacy.repository import forget_events
 from mailing.privacy.retention import blank_old, forget_old_events
@@ -129,7 +129,7 @@ async def test_a_run_that_was_killed_between_two_slices_is_taken_up_by_the_next(
     mailing_id = await closed(engine, days=31)
     phones = await value(engine, PHONES, id=mailing_id)
     async with transaction(sessions) as session:
-        await blank_slice(session, Slice(mailing_id, Status.sent, count=2))
+        await blank_slice(session, Slice(mailing_id, MessageStatus.sent, count=2))
     assert await value(engine, PHONES, id=mailing_id) == phones - 2
     await blank_old(sessions, keeping)
     assert await value(engine, PHONES, id=mailing_id) == 0

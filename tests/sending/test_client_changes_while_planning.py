@@ -15,7 +15,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
 from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
 from mailing.messages.repository import lock_for_plan
-from mailing.messages.rescheduling import Opening
+from mailing.messages.rescheduling import SendWindow
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
 from rows import add_client, add_mailing, run, value
@@ -75,7 +75,7 @@ async def mailing_id(engine: AsyncEngine) -> int:
 
 async def plan_slice_of(session: AsyncSession, mailing_id: int, part: Slice) -> None:
     now = await database_now(session)
-    openings = [Opening(zone, now, now + timedelta(hours=1), None) for zone in part.timezones]
+    openings = [SendWindow(zone, now, now + timedelta(hours=1), None) for zone in part.timezones]
     await plan_slice(session, mailing_id, AUDIENCE, openings, part)
 
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.engine import Sessions
-from mailing.gateway.rate_limiter import HORIZON_S, Slots, take_slots
-from mailing.gateway.repository import alone, set_rate
+from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
+from mailing.gateway.repository import autocommit, set_rate
 from mailing.sending.clock_steps import mind_clock
 from mailing.settings import Settings
 from rows import add_mailing, add_messages, run, value
@@ -23,14 +23,14 @@ HOUR = "interval '1 hour'"
 async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_are_not_given_twice(
     engine: AsyncEngine, sessions: Sessions
 ) -> None:
-    async with alone(sessions) as session:
+    async with autocommit(sessions) as session:
         await set_rate(session, 40)
         await run(engine, f"UPDATE gateway SET next_slot_at = clock_timestamp() + {HOUR}")
         first = await take_slots(session, 8)
         assert first
         assert await take_slots(session, 8) is None, "the next ones follow those, they don't repeat them"
         begins = first.until - timedelta(seconds=first.count * first.spacing_s)
-        assert timedelta(seconds=HORIZON_S) < begins - first.now < timedelta(seconds=2)
+        assert timedelta(seconds=MAX_AHEAD_S) < begins - first.now < timedelta(seconds=2)
         async with asyncio.timeout(10):
             while not (second := await take_slots(session, 8)):  # noqa: ASYNC110 - the row tells
                 await asyncio.sleep(0.05)
@@ -38,7 +38,7 @@ async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_a
 
 
 async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(engine: AsyncEngine, sessions: Sessions) -> None:
-    async with alone(sessions) as session:
+    async with autocommit(sessions) as session:
         await set_rate(session, 0.01)
         await take_slots(session, 1)
         assert await take_slots(session, 1) is None
@@ -49,7 +49,7 @@ async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(engine: Asy
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_a_worker_follows_the_databases_clock_when_it_steps(hours: int) -> None:
-    slots = Slots()
+    slots = RateLimiter()
     began, at = datetime(2026, 1, 1, tzinfo=UTC), time.monotonic()
     slots.hear(DatabaseClock(began, at))
     stepped = began + timedelta(hours=hours)

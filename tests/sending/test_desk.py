@@ -4,7 +4,7 @@ import pytest
 
 from mailing.sending import claim_budget
 from mailing.sending.call_slots import CallSlots
-from mailing.sending.claim_budget import LEAST_CLAIM, MOST_HELD, Capacity
+from mailing.sending.claim_budget import LEAST_CLAIM, MAX_CLAIMED, ClaimBudget
 
 
 class Clock:
@@ -22,13 +22,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-async def finish(capacity: Capacity, count: int) -> None:
+async def finish(capacity: ClaimBudget, count: int) -> None:
     for _ in range(count):
         capacity.done(1)
     await asyncio.sleep(0)
 
 
-async def at_a_thousand_a_second(capacity: Capacity, clock: Clock) -> None:
+async def at_a_thousand_a_second(capacity: ClaimBudget, clock: Clock) -> None:
     for _ in range(125):
         assert await capacity.take(1, 8) == 8
         await finish(capacity, 8)
@@ -38,19 +38,19 @@ async def at_a_thousand_a_second(capacity: Capacity, clock: Clock) -> None:
 
 
 async def test_at_first_it_holds_twice_the_connections(clock: Clock) -> None:
-    assert await Capacity(4).take(1, 500) == 8
+    assert await ClaimBudget(4).take(1, 500) == 8
     assert clock.now == 0
 
 
 async def test_it_holds_half_a_second_of_the_pace_and_never_more_than_its_most(clock: Clock) -> None:
-    capacity = Capacity(4)
+    capacity = ClaimBudget(4)
     await at_a_thousand_a_second(capacity, clock)
-    assert 490 <= await capacity.take(1, MOST_HELD) <= 510
+    assert 490 <= await capacity.take(1, MAX_CLAIMED) <= 510
 
 
 async def test_whoever_waits_at_a_high_pace_goes_on_after_the_pace_has_dropped(clock: Clock) -> None:
     """A gateway that fell silent: the room asked for at the old pace would never be free again."""
-    capacity = Capacity(4)
+    capacity = ClaimBudget(4)
     await at_a_thousand_a_second(capacity, clock)
     held = await capacity.take(1, 500)
     waiting = asyncio.create_task(capacity.take(1, 500))
@@ -61,7 +61,7 @@ async def test_whoever_waits_at_a_high_pace_goes_on_after_the_pace_has_dropped(c
 
 
 async def test_what_was_not_used_is_given_back_at_once(clock: Clock) -> None:
-    capacity = Capacity(4)
+    capacity = ClaimBudget(4)
     assert await capacity.take(1, 500) == 8
     capacity.give_back(1, 8)
     assert await asyncio.wait_for(capacity.take(1, 500), 5) == 8
@@ -70,7 +70,7 @@ async def test_what_was_not_used_is_given_back_at_once(clock: Clock) -> None:
 
 async def test_many_that_begin_at_once_begin_with_one_message_each(clock: Clock) -> None:
     """The first alone can't know that others come."""
-    capacity = Capacity(64)
+    capacity = ClaimBudget(64)
     await capacity.take(1, 500)
     asked = [asyncio.create_task(capacity.take(mailing, 500)) for mailing in range(2, 40)]
     await asyncio.sleep(0)
@@ -81,7 +81,7 @@ async def test_many_that_begin_at_once_begin_with_one_message_each(clock: Clock)
 
 async def test_whoever_has_just_begun_claims_before_those_that_had_a_turn(clock: Clock) -> None:
     """All others that wait had one a second ago."""
-    capacity, order = Capacity(8), list[int]()
+    capacity, order = ClaimBudget(8), list[int]()
 
     async def take(mailing: int) -> None:
         await capacity.take(mailing, 500)
@@ -99,14 +99,14 @@ async def test_whoever_has_just_begun_claims_before_those_that_had_a_turn(clock:
     assert order == [99, 2, 1, 3]
 
 
-async def finish_all(capacity: Capacity, mailing: int, count: int) -> None:
+async def finish_all(capacity: ClaimBudget, mailing: int, count: int) -> None:
     for _ in range(count):
         capacity.done(mailing)
     await asyncio.sleep(0)
 
 
 async def test_a_part_is_worth_its_statements(clock: Clock) -> None:
-    capacity = Capacity(64)
+    capacity = ClaimBudget(64)
     for mailing in range(1, 31):
         capacity.give_back(mailing, await capacity.take(mailing, 500) - 1)
     assert await capacity.take(1, 500) == LEAST_CLAIM
@@ -114,7 +114,7 @@ async def test_a_part_is_worth_its_statements(clock: Clock) -> None:
 
 
 async def test_a_waiting_mailing_that_is_cancelled_leaves_its_room_to_others(clock: Clock) -> None:
-    capacity = Capacity(4)
+    capacity = ClaimBudget(4)
     assert await capacity.take(1, 500) == 8
     waiting = asyncio.create_task(capacity.take(2, 500))
     await asyncio.sleep(0)

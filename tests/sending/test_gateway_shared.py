@@ -10,10 +10,10 @@ from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from mailing.gateway.circuit_breaker import Seen, close_breaker, report, take_probe
-from mailing.gateway.flow_control import Gate, Pass
+from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
+from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.gateway.repository import alone, probe_now, read, set_rate
+from mailing.gateway.repository import autocommit, probe_now, read, set_rate
 from mailing.settings import Settings
 from rows import run
 from sending.conftest import Campaign, Sandbox, WorkerOf
@@ -41,19 +41,19 @@ def most_in_a_second(instants: list[datetime]) -> int:
 
 
 async def test_three_gates_together_never_let_more_through_in_a_second_than_the_rate(sessions: Sessions) -> None:
-    async with alone(sessions) as session:
+    async with autocommit(sessions) as session:
         await set_rate(session, 40)
-    gates = [Gate(sessions) for _ in range(3)]
+    gates = [FlowControl(sessions) for _ in range(3)]
     passed: list[float] = []
 
-    async def use(gate: Gate, first: int) -> None:
+    async def use(gate: FlowControl, first: int) -> None:
         answer = await gate.ask(40)
-        assert isinstance(answer, Pass)
+        assert isinstance(answer, Permit)
         for each in range(first, first + 40):
             gate.owe(each)
         await asyncio.gather(*(pass_one(gate, each) for each in range(first, first + 40)))
 
-    async def pass_one(gate: Gate, message: int) -> None:
+    async def pass_one(gate: FlowControl, message: int) -> None:
         await gate.turn(message)
         passed.append(asyncio.get_running_loop().time())
 
@@ -182,12 +182,12 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
 
 
 async def test_one_of_many_workers_gets_the_probe(sessions: Sessions) -> None:
-    async with alone(sessions) as session:
-        await report(session, Seen(calls=1, failed=1, reason="HTTP 401", misconfigured=True))
+    async with autocommit(sessions) as session:
+        await report(session, CallStats(calls=1, failed=1, reason="HTTP 401", misconfigured=True))
         await probe_now(session)
 
     async def take() -> bool:
-        async with alone(sessions) as session:
+        async with autocommit(sessions) as session:
             return await take_probe(session)
 
     assert sum(await asyncio.gather(*(take() for _ in range(8)))) == 1
@@ -202,7 +202,7 @@ async def test_probes_become_rarer_the_longer_the_breaker_is_open(
            open_since = now() - make_interval(secs => :secs) RETURNING 1""",
         secs=open_for_s,
     )
-    async with alone(sessions) as session:
+    async with autocommit(sessions) as session:
         assert await take_probe(session)
     waits = await campaign.rows("SELECT extract(epoch FROM next_probe_at - now()) AS left FROM gateway")
     assert pause_s - 1 < waits[0].left <= pause_s + 0.1
@@ -214,25 +214,25 @@ async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls
     await campaign.rows("""
         INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
         FROM generate_series(1, 5) n RETURNING 1""")
-    async with alone(sessions) as session:
-        await report(session, Seen(calls=19, failed=19, reason="refused"))
+    async with autocommit(sessions) as session:
+        await report(session, CallStats(calls=19, failed=19, reason="refused"))
         assert (await read(session)).open_since is None
-        await report(session, Seen(calls=1, failed=1, reason="refused"))
+        await report(session, CallStats(calls=1, failed=1, reason="refused"))
         assert (await read(session)).open_since is not None
 
 
 async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(sessions: Sessions) -> None:
-    async with alone(sessions) as session:
-        await report(session, Seen(calls=30, failed=30, reason="refused"))
+    async with autocommit(sessions) as session:
+        await report(session, CallStats(calls=30, failed=30, reason="refused"))
         await close_breaker(session)
-        await report(session, Seen(calls=10, failed=6, reason="refused"))
+        await report(session, CallStats(calls=10, failed=6, reason="refused"))
         assert (await read(session)).open_since is None
 
 
 async def test_what_was_seen_is_not_lost_when_the_report_fails(
     campaign: Campaign, engine: AsyncEngine, sessions: Sessions
 ) -> None:
-    gate = Gate(sessions)
+    gate = FlowControl(sessions)
     await run(engine, "ALTER TABLE gateway_calls RENAME TO hidden")
     gate.tell(Answer(Outcome.accepted, 200, 0), probe=False)
     with pytest.raises(Exception, match="gateway_calls"):
@@ -250,7 +250,7 @@ async def test_what_was_seen_is_not_lost_when_the_report_fails(
 async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
     sessions: Sessions, answer: Answer
 ) -> None:
-    gate = Gate(sessions)
+    gate = FlowControl(sessions)
     await gate.refresh()
     assert gate.is_open(probe=False)
     gate.tell(answer, probe=False)

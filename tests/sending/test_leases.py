@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from mailing.messages.leases import EVER
-from mailing.sending.retry_policy import Policy
-from mailing.sending.sweep import Leases, sweep
+from mailing.messages.leases import BEGINNING
+from mailing.sending.retry_policy import RetryPolicy
+from mailing.sending.sweep import LeaseScanCursor, sweep
 from rows import add_mailing, add_messages, run, value
 
-POLICY = Policy(hold=False, base_s=5, max_s=600)
+POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE id = :id"
 
 
@@ -24,19 +24,19 @@ async def messages(engine: AsyncEngine) -> list[int]:
 async def test_a_lease_that_runs_out_later_is_found_by_the_next_look(
     engine: AsyncEngine, sessions: Sessions, messages: list[int]
 ) -> None:
-    leases = Leases()
+    leases = LeaseScanCursor()
     for message_id in messages:
         await run(engine, LOSE, id=message_id)
         assert await sweep(sessions, POLICY, leases) == 1
     assert await sweep(sessions, POLICY, leases) == 0
     now: datetime = await value(engine, "SELECT now()")
-    assert EVER < now - timedelta(seconds=90) < leases.since < now - timedelta(seconds=59)
+    assert BEGINNING < now - timedelta(seconds=90) < leases.since < now - timedelta(seconds=59)
 
 
 async def test_a_lost_lease_that_somebody_holds_just_then_is_not_forgotten(
     engine: AsyncEngine, sessions: Sessions, messages: list[int]
 ) -> None:
-    leases = Leases()
+    leases = LeaseScanCursor()
     await run(engine, "UPDATE message SET lease_until = now() - interval '1 day' WHERE id = :id", id=messages[0])
     async with engine.connect() as other:
         await other.exec_driver_sql(f"SELECT FROM message WHERE id = {messages[0]} FOR UPDATE")

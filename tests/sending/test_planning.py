@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
 from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
-from mailing.messages.rescheduling import Opening
+from mailing.messages.rescheduling import SendWindow
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
 from rows import add_mailing, run, value
@@ -84,6 +84,6 @@ async def test_a_rare_tag_or_code_is_found_without_a_look_at_the_others(
         assert await next_slice(session, audience, after=0, count=20_000) == found
         assert await next_slice(session, audience, after=6, count=20_000) is None
         now = await database_now(session)
-        opening = Opening("UTC", now, now + timedelta(hours=1), None)
+        opening = SendWindow("UTC", now, now + timedelta(hours=1), None)
         assert await plan_slice(session, mailing_id, audience, [opening], found) == 6
         assert await session.scalar(text(LOOKED_AT)) <= 30

@@ -9,17 +9,25 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.leases import EVER, Repeat, reclaim_lost
-from mailing.messages.repository import CAME_LATE, Claimed, Recorded, Result, claim, record, void_openings_of_client
-from mailing.messages.states import Status
-from mailing.sending.retry_policy import Moment, Policy, after_call
-from mailing.sending.sweep import Leases, sweep
+from mailing.messages.leases import BEGINNING, Repeat, reclaim_expired
+from mailing.messages.repository import (
+    CAME_LATE,
+    CallResult,
+    ClaimedMessage,
+    Recorded,
+    claim,
+    invalidate_windows_of_client,
+    record,
+)
+from mailing.messages.states import MessageStatus
+from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
+from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from rows import add_mailing, add_messages, run, value
 from sending.conftest import Campaign, Sandbox, WorkerOf
 from sending.test_next_step import always_open
 
-POLICY = Policy(hold=False, base_s=5, max_s=600)
+POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id"
 
 
@@ -119,7 +127,7 @@ async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
     first = await claimed(engine, sessions)
     answer = Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200)
     result = result_of(first, answer=answer)
-    assert (result.step.status, result.step.by_plan) == (Status.expired, True)
+    assert (result.step.status, result.step.by_plan) == (MessageStatus.expired, True)
     await run(engine, "UPDATE mailing SET revision = revision + 1, ends_at = now() + interval '3 days'")
     await recorded(sessions, result)
     row = await run(engine, "SELECT status, closes_at = '-infinity', due_at, waiting, last_error FROM message")
@@ -131,10 +139,10 @@ async def test_an_expiry_by_the_hours_of_a_zone_that_the_client_has_left_is_void
 ) -> None:
     first = await claimed(engine, sessions)
     result = result_of(first, answer=Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200))
-    assert result.step.status is Status.expired
+    assert result.step.status is MessageStatus.expired
     client_id = await value(engine, "SELECT client_id FROM message")
     async with transaction(sessions) as session:
-        await void_openings_of_client(session, client_id)
+        await invalidate_windows_of_client(session, client_id)
     await recorded(sessions, result)
     assert await run(engine, "SELECT status, closes_at = '-infinity' FROM message") == [("pending", True)]
 
@@ -167,7 +175,7 @@ async def test_one_part_of_the_sweep_that_fails_takes_no_other_one_with_it(
     await run(engine, f"ALTER TABLE message ADD CONSTRAINT poison CHECK (id <> {refusing} OR attempts = 1) NOT VALID")
     await run(engine, "ALTER TABLE gateway_calls RENAME TO gone")
     await run(engine, "ALTER TABLE idempotency_key RENAME TO gone_too")
-    leases = Leases()
+    leases = LeaseScanCursor()
     assert await sweep(sessions, POLICY, leases) == 2
     await run(engine, "ALTER TABLE message DROP CONSTRAINT poison")
     assert await sweep(sessions, POLICY, leases) == 1
@@ -188,7 +196,7 @@ async def locked(campaign: Campaign, engine: AsyncEngine) -> AsyncIterator[None]
         await other.rollback()
 
 
-async def claimed(engine: AsyncEngine, sessions: Sessions) -> Claimed:
+async def claimed(engine: AsyncEngine, sessions: Sessions) -> ClaimedMessage:
     if not await run(engine, "SELECT id FROM mailing"):
         client = await value(
             engine,
@@ -202,21 +210,23 @@ async def claimed(engine: AsyncEngine, sessions: Sessions) -> Claimed:
     return message
 
 
-async def claimed_and_lost(engine: AsyncEngine, sessions: Sessions, *, hold: bool = False) -> Claimed:
+async def claimed_and_lost(engine: AsyncEngine, sessions: Sessions, *, hold: bool = False) -> ClaimedMessage:
     message = await claimed(engine, sessions)
     await run(engine, LOSE)
     async with transaction(sessions) as session:
-        assert await reclaim_lost(session, Repeat(hold=hold, base_s=0.001, max_s=1), since=EVER, count=9) == 1
+        assert await reclaim_expired(session, Repeat(hold=hold, base_s=0.001, max_s=1), since=BEGINNING, count=9) == 1
     return message
 
 
-def result_of(message: Claimed, outcome: Outcome = Outcome.accepted, *, answer: Answer | None = None) -> Result:
+def result_of(
+    message: ClaimedMessage, outcome: Outcome = Outcome.accepted, *, answer: Answer | None = None
+) -> CallResult:
     answer = answer or Answer(outcome)
-    step = after_call(answer, message, POLICY, Moment(datetime.now(UTC), 0.5, always_open))
-    return Result(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+    step = decide(answer, message, POLICY, RetryContext(datetime.now(UTC), 0.5, always_open))
+    return CallResult(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
 
 
-async def recorded(sessions: Sessions, result: Result) -> Recorded:
+async def recorded(sessions: Sessions, result: CallResult) -> Recorded:
     async with transaction(sessions) as session:
         return await record(session, [result], mailing_id=1, revision=1)
 

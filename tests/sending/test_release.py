@@ -9,9 +9,9 @@ from datetime import datetime
 from mailing.database.engine import transaction
 from mailing.errors import Conflict, Forbidden
 from mailing.mailings import actions, editing, releasing
-from mailing.mailings.repository import MailingRepository, needs
+from mailing.mailings.repository import MailingRepository, find_pending_work
 from mailing.mailings.schemas import MailingIn
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
 from mailing.web.validation import check
@@ -70,7 +70,7 @@ class Office:
             read = await MailingRepository(session=session).existing(mailing_id)
         async with transaction(self.campaign.sessions) as session:
             await releasing.release(session, mailing_id, read=read.content_revision, by=SENDER)
-        if read.status == Status.draft:
+        if read.status == MailingStatus.draft:
             self.seen[mailing_id].add(read.text)
 
     async def reword(self, mailing_id: int) -> None:
@@ -78,7 +78,7 @@ class Office:
         words = self.words()
         async with transaction(self.campaign.sessions) as session:
             edited = await editing.edit(session, mailing_id, {"text": words}, by=SENDER)
-        if edited.status is not Status.draft:
+        if edited.status is not MailingStatus.draft:
             self.seen[mailing_id].add(words)
 
     async def pause_and_resume(self, mailing_id: int) -> None:
@@ -128,7 +128,7 @@ async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(
     await campaign.rows("UPDATE procrastinate_jobs SET scheduled_at = now() RETURNING id")
     await plan_mailing(campaign.sessions, mailing_id)
     async with transaction(campaign.sessions) as session:
-        assert await needs(session, after=0, count=100) == []
+        assert await find_pending_work(session, after=0, count=100) == []
     async with working(settings):
         other = await campaign.mailing()
         await campaign.finished(other)  # the jobs before it have run

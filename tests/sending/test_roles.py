@@ -15,10 +15,10 @@ from mailing.clients.upload.schemas import Status
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
 from mailing.messages.counter_audit import audit_counts
-from mailing.observability.counters import CALLS, Tallies
+from mailing.observability.counters import CALLS, WorkerCounters
 from mailing.privacy.retention import blank_old
 from mailing.reports.jobs import send_missing
-from mailing.sending.sweep import Leases, sweep
+from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
 from reports.post_office import open_post_office
@@ -127,8 +127,8 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             await import_upload(own, asyncio.Event(), upload)
             await tend_uploads(own)
             await send_missing(own, reporting)
-            await sweep(own, policy_of(reporting), Leases())
-            tallies = Tallies()
+            await sweep(own, policy_of(reporting), LeaseScanCursor())
+            tallies = WorkerCounters()
             tallies.add(CALLS, "accepted")
             await tallies.hand_over(own)
         finally:

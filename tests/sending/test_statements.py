@@ -10,11 +10,11 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import Sessions, driver, transaction
+from mailing.database.engine import Sessions, raw_connection, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages import repository
-from mailing.messages.repository import Claimed, Result, Step, claim, next_due, record, still_allowed
-from mailing.messages.states import Status
+from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, next_due, record, still_allowed
+from mailing.messages.states import MessageStatus
 from sending.conftest import Campaign
 
 BATCH = 500
@@ -63,7 +63,7 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
     statement, arguments = _prepared(repository._RECORD.text)  # noqa: SLF001 - its plan is the point
     async with sessions() as session:
         await session.execute(text("ANALYZE"))
-        connection = await driver(session)
+        connection = await raw_connection(session)
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         await connection.execute(f"PREPARE recording AS {statement}")
         found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE recording ({arguments})")
@@ -142,16 +142,16 @@ async def _insert_due_messages(campaign: Campaign) -> None:
         FROM client, generate_series(1, 2) g RETURNING id""")
 
 
-def _accepted(message: Claimed) -> Result:
-    step = Step(
-        status=Status.sent,
+def _accepted(message: ClaimedMessage) -> CallResult:
+    step = Transition(
+        status=MessageStatus.sent,
         attempts=1,
         soft_refusals=0,
         ambiguous=False,
         due_at=message.claimed_at,
         closes_at=message.closes_at,
     )
-    return Result(
+    return CallResult(
         message=message,
         step=step,
         answer=Answer(Outcome.accepted, 200, 0),

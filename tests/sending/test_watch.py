@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.clock import DatabaseClock
 from mailing.database.engine import Sessions, transaction
 from mailing.database.monotonic import ticks
-from mailing.gateway.client import Gateway
-from mailing.gateway.flow_control import Gate
-from mailing.messages.repository import LEAST_LEASE_S, LONGEST_LEASE_S, Claimed, claim, lease_for
-from mailing.sending.context import Desk
-from mailing.sending.retry_policy import Policy
-from mailing.sending.revalidation import Watch
+from mailing.gateway.client import GatewayClient
+from mailing.gateway.flow_control import FlowControl
+from mailing.messages.repository import LEAST_LEASE_S, LONGEST_LEASE_S, ClaimedMessage, claim, lease_for
+from mailing.sending.context import SendContext
+from mailing.sending.retry_policy import RetryPolicy
+from mailing.sending.revalidation import Revalidator
 from mailing.settings import LONGEST_TIMEOUT_S
 from rows import add_mailing, add_messages, run, value
 
@@ -31,8 +31,8 @@ class Jumping:
 
 @dataclass(frozen=True)
 class Held:
-    watch: Watch
-    message: Claimed
+    watch: Revalidator
+    message: ClaimedMessage
     clock: DatabaseClock
     jumping: Jumping
 
@@ -54,15 +54,15 @@ async def hold(engine: AsyncEngine, sessions: Sessions, *, timeout_s: float) -> 
     mailing = await add_mailing(engine)
     await add_messages(engine, mailing, ["pending"], first_client=client)
     jumping = Jumping()
-    gateway = Gateway(base_url="http://127.0.0.1:9/v1", token=None, timeout_s=timeout_s, concurrency=1)
-    gate = Gate(sessions, jumping)
+    gateway = GatewayClient(base_url="http://127.0.0.1:9/v1", token=None, timeout_s=timeout_s, concurrency=1)
+    gate = FlowControl(sessions, jumping)
     await gate.refresh()
-    policy = Policy(hold=False, base_s=5, max_s=600)
-    desk = Desk(sessions, sessions, gateway, gate, policy, timeout_s=timeout_s, jobs=1, ticks=jumping)
+    policy = RetryPolicy(hold=False, base_s=5, max_s=600)
+    desk = SendContext(sessions, sessions, gateway, gate, policy, timeout_s=timeout_s, jobs=1, ticks=jumping)
     at = jumping()
     async with transaction(sessions) as session:
         (message,) = await claim(session, mailing, 1, lease_s=desk.lease_s)
-    watch = Watch(desk)
+    watch = Revalidator(desk)
     watch.add([message])
     return Held(watch, message, DatabaseClock(message.claimed_at, at, jumping), jumping)
 
@@ -106,8 +106,10 @@ async def test_the_end_is_compared_with_the_newest_reading_of_the_databases_cloc
     assert soon.watch.time_left_s(soon.message, soon.clock) < 11
 
 
-def replace_closes(message: Claimed, closes_at: datetime) -> Claimed:
-    return Claimed(**{name: getattr(message, name) for name in message.__struct_fields__} | {"closes_at": closes_at})
+def replace_closes(message: ClaimedMessage, closes_at: datetime) -> ClaimedMessage:
+    return ClaimedMessage(
+        **{name: getattr(message, name) for name in message.__struct_fields__} | {"closes_at": closes_at}
+    )
 
 
 @pytest.mark.parametrize("timeout_s", [0.1, 10, 30, 55, LONGEST_TIMEOUT_S])

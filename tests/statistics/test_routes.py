@@ -13,14 +13,14 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from mailing.mailings.states import Status as MailingStatus
-from mailing.messages.states import TRANSITIONS, Status
+from mailing.mailings.states import MailingStatus
+from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
 from rows import ADD_MESSAGES, add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]
-ZERO = dict.fromkeys(("planned", *Status), 0)
+ZERO = dict.fromkeys(("planned", *MessageStatus), 0)
 
 
 async def get(api: Api, path: str, **parameters: object) -> Json:
@@ -143,7 +143,7 @@ class Walk:
         await step(connection)
 
     async def _add(self, connection: AsyncConnection) -> None:
-        statuses = self._chance.choices(list(Status), k=self._chance.randint(0, 30))
+        statuses = self._chance.choices(list(MessageStatus), k=self._chance.randint(0, 30))
         values = {"mailing_id": self._chance.choice(self._mailings), "statuses": statuses, "first_client": self._client}
         self._client += 30
         await connection.execute(text(ADD_MESSAGES), values)
@@ -154,10 +154,10 @@ class Walk:
         await connection.execute(text(PLAN), values)
 
     async def _move(self, connection: AsyncConnection) -> None:
-        old = self._chance.choice([status for status in Status if TRANSITIONS[status]])
-        new = self._chance.choice(sorted({*TRANSITIONS[old], old} - {Status.unknown} or {old}))
-        if self._chance.random() < 0.3 and Status.unknown in TRANSITIONS[old]:
-            new = Status.unknown
+        old = self._chance.choice([status for status in MessageStatus if TRANSITIONS[status]])
+        new = self._chance.choice(sorted({*TRANSITIONS[old], old} - {MessageStatus.unknown} or {old}))
+        if self._chance.random() < 0.3 and MessageStatus.unknown in TRANSITIONS[old]:
+            new = MessageStatus.unknown
         await connection.execute(text(MOVE), {"old": old, "new": new} | self._part())
 
     async def _mix(self, connection: AsyncConnection) -> None:
@@ -190,7 +190,7 @@ async def test_the_counters_are_what_counting_finds_after_any_statements(
         assert lines == {mailing_id: counts(truth.get(mailing_id, Counter())) for mailing_id in mailings}
         assert found["messages"] == counts(sum(truth.values(), Counter()))
         reached |= {status for by_status in truth.values() for status in by_status}
-    assert reached == set(Status), "the walk has been everywhere"
+    assert reached == set(MessageStatus), "the walk has been everywhere"
     for mailing_id in mailings:
         assert (await get(api, f"/statistics/{mailing_id}/"))["counts"] == lines[mailing_id]
 
@@ -238,9 +238,9 @@ async def ids_of_pages(api: Api, path: str, **parameters: object) -> list[int]:
 async def test_the_pages_of_a_mailings_messages_join_in_the_order_of_ids(engine: AsyncEngine, api: Api) -> None:
     mailing_id, other = await add_mailing(engine), await add_mailing(engine)
     chance = random.Random(7)  # noqa: S311 - the same mixture every time
-    of_status: dict[Status, list[int]] = {status: [] for status in Status}
+    of_status: dict[MessageStatus, list[int]] = {status: [] for status in MessageStatus}
     for batch in range(4):
-        statuses = chance.choices(list(Status), k=25)
+        statuses = chance.choices(list(MessageStatus), k=25)
         ids = await add_messages(engine, mailing_id, statuses, first_client=batch * 100)
         await add_messages(engine, other, statuses, first_client=batch * 100)
         for message_id, status in zip(ids, statuses, strict=True):
@@ -342,7 +342,7 @@ async def test_a_page_costs_the_same_however_deep_and_however_many_messages_ther
             assert read["message"]["Node Type"] == "Index Scan"
             assert read["message"]["Index Name"] == "message_listed"
             touched = [rows_touched(node) for node in plan if node["Node Type"] == "Sort" or node is read["message"]]
-            assert max(touched) <= len(Status) * (limit + 1)
+            assert max(touched) <= len(MessageStatus) * (limit + 1)
             blocks.append(read["message"]["Shared Hit Blocks"] + read["message"]["Shared Read Blocks"])
     assert max(blocks) <= 100, blocks
 

@@ -19,9 +19,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions, transaction
-from mailing.database.read_pool import Reads
+from mailing.database.read_pool import ReadPool
 from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
-from mailing.events import note
+from mailing.events import record_event
 from mailing.web.parameters import SAFE
 
 CONFIGURED = "MAILING_API_KEY"
@@ -88,7 +88,7 @@ async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str
     await session.execute(
         _INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope, "created_by": user_id}
     )
-    await note(session, "key.created", by=by, name=name, scope=scope)
+    await record_event(session, "key.created", by=by, name=name, scope=scope)
     return key
 
 
@@ -107,7 +107,7 @@ async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
     async with transaction(sessions) as session:
         if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
             raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
-        await note(session, "key.revoked", by=by, key_id=key_id)
+        await record_event(session, "key.revoked", by=by, key_id=key_id)
     await forgotten(1)
 
 
@@ -120,7 +120,7 @@ async def revoke_all_of(session: AsyncSession, user_id: int, *, by: str) -> int:
     """Returns how many; every process refuses them FORGOTTEN_S after the commit, see `forgotten`."""
     revoked = list((await session.execute(_REVOKE_OF_USER, {"user_id": user_id})).scalars())
     for key_id in revoked:
-        await note(session, "key.revoked", by=by, key_id=key_id)
+        await record_event(session, "key.revoked", by=by, key_id=key_id)
     return len(revoked)
 
 
@@ -141,7 +141,7 @@ class Known(NamedTuple):
 class KnownKeys:
     """The keys as one process knows them."""
 
-    def __init__(self, reads: Reads) -> None:
+    def __init__(self, reads: ReadPool) -> None:
         self._reads = reads
         self._known: dict[bytes, Known] = {}
 

@@ -101,18 +101,20 @@ async def sign_in_as(sessions: Sessions, identity: Identity, *, browser: Browser
         user = (await session.execute(_WELCOME, values | {"role": str(identity.role)})).one()
         if user.disabled_at is None:
             return await _welcome(session, user.id, identity.name, browser)
-        await events.note(session, "user.sign_in_failed", by=actor(user.id, identity.name), address=browser.address)
+        await events.record_event(
+            session, "user.sign_in_failed", by=actor(user.id, identity.name), address=browser.address
+        )
     raise Unauthorized("This user is disabled here; ask an admin.")
 
 
 async def sign_out(session: AsyncSession, user: User, token: str) -> None:
     await signed.close(session, token)
-    await events.note(session, "user.signed_out", by=str(user))
+    await events.record_event(session, "user.signed_out", by=str(user))
 
 
 async def sign_out_everywhere(session: AsyncSession, user: User) -> None:
     await signed.close_all(session, user.id)
-    await events.note(session, "user.signed_out_everywhere", by=str(user))
+    await events.record_event(session, "user.signed_out_everywhere", by=str(user))
 
 
 async def _find(session: AsyncSession, name: str) -> _Known | None:
@@ -129,13 +131,13 @@ async def _still(session: AsyncSession, known: _Known) -> bool:
 
 async def _welcome(session: AsyncSession, user_id: int, name: str, browser: Browser) -> str:
     token = await signed.open_session(session, user_id, address=browser.address, agent=browser.agent)
-    await events.note(session, "user.signed_in", by=actor(user_id, name), address=browser.address)
+    await events.record_event(session, "user.signed_in", by=actor(user_id, name), address=browser.address)
     return token
 
 
 async def _note_failure(session: AsyncSession, known: _Known | None, browser: Browser, *, locks: bool) -> None:
     """The name is noted only where it is one: what was typed may be a password."""
     by = actor(known.id, known.name) if known else "somebody"
-    await events.note(session, "user.sign_in_failed", by=by, address=browser.address)
+    await events.record_event(session, "user.sign_in_failed", by=by, address=browser.address)
     if locks:
-        await events.note(session, "user.locked_out", by=by, address=browser.address)
+        await events.record_event(session, "user.locked_out", by=by, address=browser.address)

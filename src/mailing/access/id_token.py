@@ -18,7 +18,7 @@ LEEWAY_S: Final = 30
 EVERYBODY: Final = "*"
 
 
-class Client(Struct, frozen=True, kw_only=True):
+class OidcClient(Struct, frozen=True, kw_only=True):
     """How the provider knows us, and who of its users may do what: `roles` is group → role, `*` is everybody."""
 
     issuer: str
@@ -32,7 +32,7 @@ class UnknownKey(Exception):
     """The provider may have changed its keys."""
 
 
-def checked(token: str, keys: KeySet, *, client: Client, nonce: str, now: int) -> dict[str, Any]:
+def checked(token: str, keys: KeySet, *, client: OidcClient, nonce: str, now: int) -> dict[str, Any]:
     """The claims. Raises JoseError or ValueError for a token that is not for us, now and this sign-in."""
     try:
         claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
@@ -62,7 +62,7 @@ def _check_party(claims: dict[str, Any], client_id: str) -> None:
         raise InvalidClaimError("azp")
 
 
-def identity(claims: Mapping[str, Any], client: Client) -> Identity | None:
+def identity(claims: Mapping[str, Any], client: OidcClient) -> Identity | None:
     """None for somebody whose groups give no role."""
     role = _role(claims.get(client.groups_claim), client.roles)
     if role is None:

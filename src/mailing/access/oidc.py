@@ -23,7 +23,7 @@ from joserfc.jwk import KeySet
 from msgspec import Struct
 
 from mailing.access.authentication import Identity
-from mailing.access.id_token import Client, UnknownKey, checked, identity
+from mailing.access.id_token import OidcClient, UnknownKey, checked, identity
 from mailing.errors import Unauthorized
 
 logger = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class _Tokens(Struct):
 class Provider:
     """One for a process: it remembers the provider's addresses and keys."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: OidcClient) -> None:
         self._client = client
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: tuple[float, KeySet] | None = None

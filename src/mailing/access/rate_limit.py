@@ -37,7 +37,7 @@ _DRAW = text("""
 """)
 
 
-class Allowance:
+class RateLimiter:
     """What one process holds of each key's allowance. `rate` is requests a second for a key; 0: no limit."""
 
     def __init__(self, sessions: Sessions, rate: int) -> None:

@@ -12,7 +12,7 @@ from mailing.access import api_keys, lockout, sessions
 from mailing.access.passwords import hashed
 from mailing.access.roles import Role
 from mailing.errors import ConfigurationError, Conflict, FieldError, Invalid, NotFound
-from mailing.events import note
+from mailing.events import record_event
 
 LONGEST_NAME = 100  # characters
 
@@ -86,7 +86,7 @@ async def create(session: AsyncSession, name: str, *, role: Role, password: str,
     except IntegrityError as error:
         taken = FieldError("name", "is another user's; choose a different one")
         raise Conflict("There is a user of this name.", taken) from error
-    await note(session, "user.created", by=by, user_id=user_id, role=str(role))
+    await record_event(session, "user.created", by=by, user_id=user_id, role=str(role))
     return user_id
 
 
@@ -124,7 +124,7 @@ async def set_password(session: AsyncSession, user_id: int, password: str, *, by
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
     await sessions.close_all(session, user_id)
     await lockout.unlock(session, str(user_id))
-    await note(session, "user.password_set", by=by, user_id=user_id)
+    await record_event(session, "user.password_set", by=by, user_id=user_id)
 
 
 async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, revoke_keys: bool = False) -> KeysAfter:
@@ -134,7 +134,7 @@ async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, 
     before = (await by_id(session, user_id)).role
     await session.execute(_SET_ROLE, {"id": user_id, "role": str(role)})
     after = await _keys_after(session, user_id, by=by, revoke=revoke_keys and role < before)
-    await note(session, "user.role_set", by=by, user_id=user_id, role=str(role), **after.told)
+    await record_event(session, "user.role_set", by=by, user_id=user_id, role=str(role), **after.told)
     return after
 
 
@@ -145,7 +145,7 @@ async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: 
     await session.execute(_DISABLE, {"id": user_id})
     await sessions.close_all(session, user_id)
     after = await _keys_after(session, user_id, by=by, revoke=revoke_keys)
-    await note(session, "user.disabled", by=by, user_id=user_id, **after.told)
+    await record_event(session, "user.disabled", by=by, user_id=user_id, **after.told)
     return after
 
 
@@ -157,7 +157,7 @@ async def _keys_after(session: AsyncSession, user_id: int, *, by: str, revoke: b
 async def enable(session: AsyncSession, user_id: int, *, by: str) -> None:
     await by_id(session, user_id)
     await session.execute(_ENABLE, {"id": user_id})
-    await note(session, "user.enabled", by=by, user_id=user_id)
+    await record_event(session, "user.enabled", by=by, user_id=user_id)
 
 
 async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:

@@ -18,7 +18,7 @@ from mailing.database.engine import create_engine, sessions, transaction
 from mailing.database.errors import TROUBLE
 from mailing.database.migrations import OLDEST, schema_fault
 from mailing.errors import ConfigurationError, MailingError
-from mailing.gateway.client import reach as reach_gateway
+from mailing.gateway.client import check_reachable as reach_gateway
 from mailing.gateway.repository import read
 from mailing.job_queue import inspection
 from mailing.job_queue.inspection import takes_jobs, workers

@@ -161,7 +161,7 @@ def worker(*, wait_s: float, check: bool, processes: int, number: int | None) ->
         if processes > 1:
             run(run_crew(settings, processes))
             return
-        with log.numbered(number):
+        with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
     finally:
         tracing.finish()

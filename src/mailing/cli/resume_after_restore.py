@@ -58,7 +58,7 @@ async def resume(sessions: Sessions, plan: Plan) -> None:
 
 async def _wanted(sessions: Sessions, plan: Plan) -> bool:
     async with transaction(sessions) as session:
-        wanted = plan.told or await restoration.restored(session)
+        wanted = plan.told or await restoration.is_restored(session)
     if not wanted:
         plan.say("This database was not restored from a backup: nothing to do.")
     return wanted
@@ -104,7 +104,7 @@ async def pause_mailings(sessions: Sessions, plan: Plan) -> int:
         await restoration.hold_restored(session)
         paused = await pause_unknown_audiences(session)
         for mailing_id in paused:
-            await events.note(
+            await events.record_event(
                 session, "mailing.paused", by=events.COMMAND_LINE, mailing_id=mailing_id, reason="restored"
             )
             plan.say(_paused(mailing_id))
@@ -122,7 +122,7 @@ async def send_again(sessions: Sessions, *, messages: int, paused: int) -> None:
     async with transaction(sessions) as session:
         await restoration.hold_restored(session)
         await restoration.finish(session)
-        await events.note(
+        await events.record_event(
             session, "database.resumed_after_restore", by=events.COMMAND_LINE, messages=messages, paused=paused
         )
         for mailing_id in await launched(session):

@@ -33,7 +33,7 @@ Row = tuple[int, str, str, str | None, str]  # line, phone, operator code, tag, 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]").search  # what surrogateescape makes of such bytes
 
 
-class Refusal(NamedTuple):
+class RejectedField(NamedTuple):
     """One bad field; `row` is the row as it was given, its first ROW_SHOWN characters."""
 
     line: int
@@ -42,7 +42,7 @@ class Refusal(NamedTuple):
     row: str
 
 
-class Reading:
+class CsvReader:
     """Feed it the file in pieces of at most LINE_LIMIT, then `finish` it.
 
     `columns` are those of the header; `rejected` counts every refused row, `refusals` are the first bad fields.
@@ -51,7 +51,7 @@ class Reading:
     def __init__(self, *, listed: int = ERRORS_LISTED) -> None:
         self.columns: tuple[str, ...] = ()
         self.rejected = 0
-        self.refusals: list[Refusal] = []
+        self.refusals: list[RejectedField] = []
         self.listed = listed
         self._begun = False
         self._line = 0  # lines that are done with
@@ -160,7 +160,7 @@ class Reading:
             raise _bad_header(*(message for _, message in troubles))
         self.rejected += 1
         free = self.listed - len(self.refusals)
-        self.refusals += [Refusal(self._line + 1, *trouble, _shown(given)) for trouble in troubles[:free]]
+        self.refusals += [RejectedField(self._line + 1, *trouble, _shown(given)) for trouble in troubles[:free]]
 
     def _refuse_long_line(self) -> None:
         beginning = self._tail[: 4 * ROW_SHOWN].decode("utf-8", "surrogateescape")

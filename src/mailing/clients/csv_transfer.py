@@ -19,7 +19,7 @@ from typing import IO
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.csv_reader import COLUMNS, Reading, Refusal
+from mailing.clients.csv_reader import COLUMNS, CsvReader, RejectedField
 from mailing.clients.csv_validation import PIECE, Judging, beside_the_loop
 from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
 from mailing.clients.schemas import ImportResult, RowError
@@ -28,7 +28,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import cause_of, may_be_done
 from mailing.database.errors import TROUBLE
 from mailing.errors import Unavailable
-from mailing.events import note
+from mailing.events import record_event
 
 SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
 EXPORT_PAGE = 1000  # clients; 5 ms of the event loop
@@ -41,10 +41,10 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *,
     Raises Unavailable where the database breaks it off, with the reason.
     """
     with spooled() as spool:
-        reading = Reading()
-        accepted = await judge(chunks, reading, into=spool)
+        reading = CsvReader()
+        accepted = await validate(chunks, reading, into=spool)
         with storing():
-            imported = await store(session, spool, reading, accepted=accepted, by=by)
+            imported = await save(session, spool, reading, accepted=accepted, by=by)
     errors = [RowError(line, field, message) for line, field, message, _ in imported.refusals]
     return ImportResult(**imported.counts, errors=errors)
 
@@ -84,7 +84,7 @@ def spooled() -> SpooledTemporaryFile[bytes]:
     return SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)
 
 
-async def judge(chunks: AsyncIterator[bytes], reading: Reading, *, into: IO[bytes]) -> int:
+async def validate(chunks: AsyncIterator[bytes], reading: CsvReader, *, into: IO[bytes]) -> int:
     """How many rows are right: they stand in `into`, ready for `import_staged`. Raises Invalid, as above."""
     judging = Judging(reading, into)
     async for piece in _pieces(chunks):
@@ -97,10 +97,10 @@ class Imported(Struct):
     """`counts`: created, updated, rejected. `refusals`: the first ones, those of erased persons with them."""
 
     counts: dict[str, int]
-    refusals: list[Refusal]
+    refusals: list[RejectedField]
 
 
-async def store(session: AsyncSession, rows: IO[bytes], reading: Reading, *, accepted: int, by: str) -> Imported:
+async def save(session: AsyncSession, rows: IO[bytes], reading: CsvReader, *, accepted: int, by: str) -> Imported:
     """What `judge` found right, with the numbers of the whole file."""
     stored = Stored(0, [])
     if accepted:
@@ -111,13 +111,13 @@ async def store(session: AsyncSession, rows: IO[bytes], reading: Reading, *, acc
         "rejected": reading.rejected + len(stored.erased),
     }
     if accepted:
-        await note(session, "clients.imported", by=by, **counts)
+        await record_event(session, "clients.imported", by=by, **counts)
     return Imported(counts, _listed(reading, stored.erased))
 
 
-def _listed(reading: Reading, erased: Sequence[int]) -> list[Refusal]:
+def _listed(reading: CsvReader, erased: Sequence[int]) -> list[RejectedField]:
     """The first ones of both kinds, in the order of lines."""
-    refused = [Refusal(line, "phone", ERASED, row="") for line in erased]
+    refused = [RejectedField(line, "phone", ERASED, row="") for line in erased]
     return sorted([*reading.refusals, *refused], key=lambda refusal: refusal.line)[: reading.listed]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Final, TypeVar
 
-from mailing.clients.csv_reader import Reading, Row
+from mailing.clients.csv_reader import CsvReader, Row
 from mailing.errors import FieldError, Invalid
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class Judging:
     GRACE_S and S_PER_MB for each million bytes.
     """
 
-    def __init__(self, reading: Reading, spool: IO[bytes]) -> None:
+    def __init__(self, reading: CsvReader, spool: IO[bytes]) -> None:
         self._reading = reading
         self._spool = spool
         self._bytes = 0

@@ -19,12 +19,12 @@ from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.database.connections import unless_lost
-from mailing.database.engine import driver
-from mailing.database.read_pool import Reads
+from mailing.database.engine import raw_connection
+from mailing.database.read_pool import ReadPool
 from mailing.errors import Conflict, FieldError, NotFound
-from mailing.events import note
-from mailing.messages.repository import cancel_of_client, void_openings_of_client
-from mailing.messages.rescheduling import void_openings_of_moved_clients
+from mailing.events import record_event
+from mailing.messages.repository import cancel_of_client, invalidate_windows_of_client
+from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
 from mailing.web.validation import present
 
 _COLUMNS = ", ".join(ClientOut.__struct_fields__)
@@ -58,12 +58,12 @@ def _led(filters: Collection[str]) -> str | None:
     return None if "phone" in filters else next((name for name in ("tag", "operator_code") if name in filters), None)
 
 
-async def list_clients(reads: Reads, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
+async def list_clients(reads: ReadPool, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
     rows = await reads.rows(page_of_clients(filters), after, limit + 1, *filters.values())
     return [ClientOut(*row) for row in rows]
 
 
-async def read_client(reads: Reads, client_id: int) -> ClientOut:
+async def read_client(reads: ReadPool, client_id: int) -> ClientOut:
     row = await reads.row(_READ, client_id)
     if row is None:
         raise _missing(client_id)
@@ -94,7 +94,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
 
     async def create(self, data: ClientIn, *, by: str) -> ClientOut:
         created = await self._stored(Client(**_whole(data)))
-        await note(self.session, "client.created", by=by, client_id=created.id, **event_details.told(created))
+        await record_event(self.session, "client.created", by=by, client_id=created.id, **event_details.told(created))
         return created
 
     async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
@@ -109,7 +109,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         client = await self._locked(client_id)
         stopped = await cancel_of_client(self.session, client_id, reason="the client was deleted")
         await self.session.delete(client)
-        await note(
+        await record_event(
             self.session,
             "client.deleted",
             by=by,
@@ -133,20 +133,20 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         changed = await self._stored(client)
         difference = event_details.difference(old, changed)
         if difference["fields"]:
-            await note(self.session, "client.changed", by=by, client_id=client.id, **difference)
+            await record_event(self.session, "client.changed", by=by, client_id=client.id, **difference)
         if opts:
             await self._opt(client, by=by)
         if moved:
-            await void_openings_of_client(self.session, client.id)
+            await invalidate_windows_of_client(self.session, client.id)
         return changed
 
     async def _opt(self, client: Client, *, by: str) -> None:
         """In or out, as the client says now; opting in brings nothing back."""
         if not client.opted_out:
-            await note(self.session, "client.opted_in", by=by, client_id=client.id)
+            await record_event(self.session, "client.opted_in", by=by, client_id=client.id)
             return
         stopped = await cancel_of_client(self.session, client.id, reason="the client opted out")
-        await note(self.session, "client.opted_out", by=by, client_id=client.id, stopped=stopped)
+        await record_event(self.session, "client.opted_out", by=by, client_id=client.id, stopped=stopped)
 
     async def _stored(self, client: Client) -> ClientOut:
         try:
@@ -191,7 +191,7 @@ class PhoneTaken(Conflict):
 
 
 @asynccontextmanager
-async def owner_named(reads: Reads, phone: str | UnsetType) -> AsyncIterator[None]:
+async def owner_named(reads: ReadPool, phone: str | UnsetType) -> AsyncIterator[None]:
     """A refusal within says whose phone it is, by the id: a query would put the phone into the logs of proxies.
 
     Whoever may write may read, so nobody learns here what they may not know.
@@ -300,7 +300,7 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
     """
     for statement in (_MEET_ERASURES, _STAGE, _STAGE_MOVED):
         await session.execute(statement)
-    connection = await driver(session)
+    connection = await raw_connection(session)
     copy = connection.copy_to_table("staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S)
     copied = await unless_lost(connection, copy)
     erased = sorted((await session.execute(_REFUSE_ERASED)).scalars())
@@ -308,7 +308,7 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
     if created < _rows(copied) - len(erased):
         given = "operator_code" in columns, "tag" in columns
         if _rows(await connection.execute(_UPDATE_CHANGED, *given, by, timeout=_STATEMENT_TIMEOUT_S)):
-            await void_openings_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
+            await invalidate_windows_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
     await session.execute(_UNSTAGE)
     return Stored(created, erased)
 

@@ -28,7 +28,7 @@ T = TypeVar("T")
 BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 CONNECT_S = 5
-PROOF_S = 2
+PING_S = 2
 LATER_S = 2  # than the server's own limit of a statement
 IDLE_S = 5  # in a transaction: a frozen process holds its locks no longer
 LOST_S = 10  # without an acknowledgement the other machine is taken for gone
@@ -99,7 +99,7 @@ def pins(limit_s: float) -> str:
     return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
-def arguments(application: str, *, limit_s: float) -> dict[str, Any]:
+def connect_args(application: str, *, limit_s: float) -> dict[str, Any]:
     """For `asyncpg.connect`."""
     return {
         "timeout": CONNECT_S,
@@ -108,7 +108,7 @@ def arguments(application: str, *, limit_s: float) -> dict[str, Any]:
     }
 
 
-def watch(engine: AsyncEngine, *, limit_s: float) -> None:
+def install_listeners(engine: AsyncEngine, *, limit_s: float) -> None:
     """In place of SQLAlchemy's pre-ping, which waits as long as any statement may, and costs three round trips."""
     listeners: dict[str, Callable[..., None]] = {
         "connect": partial(_made, pins(limit_s)),
@@ -158,7 +158,7 @@ def _prove(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: o
 async def _answers(driver: asyncpg.Connection) -> None:
     """Raises InvalidatePoolError: SQLAlchemy replaces this connection, and later each other one of its age."""
     try:
-        await driver.execute("SELECT", timeout=PROOF_S)
+        await driver.execute("SELECT", timeout=PING_S)
     except BROKEN as error:
         driver.terminate()
         raise InvalidatePoolError from error

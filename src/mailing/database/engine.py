@@ -30,9 +30,9 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
         max_overflow=0,
         hide_parameters=True,  # phones and texts are among them
         pool_timeout=wait_s,
-        connect_args=connections.arguments(application, limit_s=limit_s),
+        connect_args=connections.connect_args(application, limit_s=limit_s),
     )
-    connections.watch(engine, limit_s=limit_s)
+    connections.install_listeners(engine, limit_s=limit_s)
     return engine
 
 
@@ -40,7 +40,7 @@ def sessions(engine: AsyncEngine) -> Sessions:
     return async_sessionmaker(engine, expire_on_commit=False)
 
 
-def readers(engine: AsyncEngine) -> Sessions:
+def autocommit_sessions(engine: AsyncEngine) -> Sessions:
     """Sessions for whoever only reads: each statement stands alone, without asking the server to BEGIN and COMMIT.
 
     A transaction of several statements would see no more: each takes its own snapshot there too.
@@ -63,7 +63,7 @@ async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
             raise
 
 
-async def driver(session: AsyncSession) -> asyncpg.Connection:
+async def raw_connection(session: AsyncSession) -> asyncpg.Connection:
     """The connection under a session: for COPY and for statements that bring a `timeout` of their own.
 
     What it does is part of the session's transaction. It raises asyncpg's errors, which `web` knows too.
@@ -73,13 +73,13 @@ async def driver(session: AsyncSession) -> asyncpg.Connection:
     return (await connection.get_raw_connection()).driver_connection
 
 
-UNHURRIED_S = 900
+LONG_STATEMENT_S = 900
 
 
-async def unhurried(session: AsyncSession, statement: str, *values: object) -> int:
+async def execute_long(session: AsyncSession, statement: str, *values: object) -> int:
     """As `driver`, for a statement that moves as many rows as there are: it may take UNHURRIED_S, not the pool's limit.
 
     `statement` has `$1`, `$2` …; returns how many rows it moved. A million messages take 40 to 90 s.
     """
-    command: str = await (await driver(session)).execute(statement, *values, timeout=UNHURRIED_S)
+    command: str = await (await raw_connection(session)).execute(statement, *values, timeout=LONG_STATEMENT_S)
     return int(command.rpartition(" ")[2])

@@ -13,7 +13,7 @@ READERS = 5  # of the engine's connections, kept for reads; a statement is done 
 TURN_S = 5  # longer than it takes whoever has a connection to find it dead and to get a good one
 
 
-class Reads:
+class ReadPool:
     """Single statements that only read, by the driver itself on connections kept for them (decision 22).
 
     No connection is asked for an answer first: a read that finds it dead, or hears nothing from it for PROOF_S, is done
@@ -53,7 +53,7 @@ class Reads:
     async def _done(self, statement: str, values: tuple[object, ...]) -> list[Any]:
         if self._idle:
             try:
-                return await self._asked(self._idle.pop(), statement, values, connections.PROOF_S)
+                return await self._asked(self._idle.pop(), statement, values, connections.PING_S)
             except connections.BROKEN as error:
                 if connections.was_answered(error):
                     raise

@@ -1,5 +1,5 @@
-"""What people, programs and workers did: `note` writes it down, `reading.story` tells it by id."""
+"""What people, programs and workers did: `record_event` writes it, `history.history` reads it by id."""
 
-from mailing.events.writer import COMMAND_LINE, WORKER, note
+from mailing.events.writer import COMMAND_LINE, WORKER, record_event
 
-__all__ = ["COMMAND_LINE", "WORKER", "note"]
+__all__ = ["COMMAND_LINE", "WORKER", "record_event"]

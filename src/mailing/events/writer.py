@@ -16,7 +16,7 @@ _NOTE = text("""
 """)
 
 
-async def note(
+async def record_event(
     session: AsyncSession,
     kind: str,
     *,
@@ -28,6 +28,6 @@ async def note(
 ) -> None:
     """`kind` is noun and participle, such as `mailing.paused`; `detail` is JSON without phone, text or secret."""
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
-    log.tell(**{name: id_ for name, id_ in ids.items() if id_ is not None})
+    log.add_fields(**{name: id_ for name, id_ in ids.items() if id_ is not None})
     told = {"kind": kind, "actor": by, "request_id": log.request_id(), "detail": json.dumps(detail)}
     await session.execute(_NOTE, told | ids)

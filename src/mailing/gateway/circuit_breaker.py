@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.events import WORKER
 
-LEAST_CALLS = 20  # fewer say nothing about the gateway
-COUNTED_S = 30
+MIN_CALLS = 20  # fewer say nothing about the gateway
+WINDOW_S = 30
 FIRST_PROBE_S = 5
 LONGEST_PROBE_S = 60
 
@@ -22,12 +22,12 @@ _REPORT = text(f"""
     ), newest AS (
         SELECT sum(calls) OVER upto AS calls, sum(failed) OVER upto AS failed
         FROM (SELECT c.period, c.calls, c.failed FROM gateway_calls c JOIN gateway w ON c.period >= w.counted_from
-              WHERE c.period > now() - interval '{COUNTED_S} s'
+              WHERE c.period > now() - interval '{WINDOW_S} s'
               UNION ALL SELECT now(), CAST(:calls AS int), CAST(:failed AS int)) AS known
         WINDOW upto AS (ORDER BY period DESC)
     ), verdict AS (
         SELECT CASE WHEN :misconfigured THEN CAST(:reason AS text)
-            WHEN bool_or(calls >= {LEAST_CALLS} AND 2 * failed > calls) THEN 'most calls fail: ' || :reason
+            WHEN bool_or(calls >= {MIN_CALLS} AND 2 * failed > calls) THEN 'most calls fail: ' || :reason
             END AS reason
         FROM newest
     ), shared AS (
@@ -46,7 +46,7 @@ _REPORT = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
+class CallStats(msgspec.Struct, frozen=True, kw_only=True):
     """What one worker's calls told about the gateway. `reason` is the newest failure's.
 
     `misconfigured` opens the breaker at once; `pause_s` is what the gateway asked for.
@@ -59,11 +59,11 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     pause_s: float = 0.0
 
 
-async def report(session: AsyncSession, seen: Seen) -> None:
+async def report(session: AsyncSession, seen: CallStats) -> None:
     await session.execute(_REPORT, msgspec.structs.asdict(seen))
 
 
-_FORGET = text(f"DELETE FROM gateway_calls WHERE period < now() - interval '{2 * COUNTED_S} s'")  # noqa: S608 - a constant of this module
+_FORGET = text(f"DELETE FROM gateway_calls WHERE period < now() - interval '{2 * WINDOW_S} s'")  # noqa: S608 - a constant of this module
 
 
 async def forget_old_calls(session: AsyncSession) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from mailing import failpoints
 from mailing.database.monotonic import ticks
-from mailing.gateway.http_transport import BROKEN, Line, NotWrittenError, Wire, sentence
+from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, describe
 from mailing.gateway.outcome import Answer, Outcome, classify
 
 MOST_BODY_BYTES: Final = 64 * 1024
@@ -30,7 +30,7 @@ async def _at_once() -> bool:
     return True
 
 
-class Gateway:
+class GatewayClient:
     """The gateway at `base_url`, such as `https://host/v1`: at most `concurrency` calls and connections at a time.
 
     `timeout_s` bounds a whole call, without what `begin` takes in between: waiting for a free connection, connecting,
@@ -45,11 +45,11 @@ class Gateway:
         self._headers = _headers(token)
         self._timeout_s = timeout_s
         self._slots = asyncio.Semaphore(concurrency)
-        self._wire: Wire | None = None
+        self._wire: HttpTransport | None = None
 
     async def __aenter__(self) -> Self:
         certificates = httpx.create_ssl_context()
-        self._wire = Wire(
+        self._wire = HttpTransport(
             self._base_url, headers=self._headers, certificates=certificates, concurrency=self.concurrency
         )
         return self
@@ -87,8 +87,8 @@ class Gateway:
                     line.leave()
         except TimeoutError:
             return None if time.stands_still else call.broken(f"{call.waiting_for} within {time.deadline_s:.3g} s")
-        except BROKEN as error:
-            return call.broken(sentence(error))
+        except TRANSPORT_ERRORS as error:
+            return call.broken(describe(error))
 
 
 class _Time:
@@ -132,7 +132,7 @@ class _Call:
         self._written = False
         self._status: int | None = None
 
-    async def make(self, line: Line) -> Answer | None:
+    async def make(self, line: Exchange) -> Answer | None:
         if not await self._time.of_its_own(self._begin()):
             return None
         if self._time.left_s <= 0:
@@ -156,7 +156,7 @@ class _Call:
         return Answer(Outcome.ambiguous if self._written else Outcome.not_sent, self._status, reason=reason)
 
 
-async def reach(base_url: str, *, within_s: float) -> str | None:
+async def check_reachable(base_url: str, *, within_s: float) -> str | None:
     """What stands in the way of a connection, TLS included; None: nothing does. No request is sent."""
     url = httpx.URL(_checked_base(base_url))
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
@@ -166,7 +166,7 @@ async def reach(base_url: str, *, within_s: float) -> str | None:
     except TimeoutError:
         return f"no connection within {within_s:.3g} s"
     except OSError as error:
-        return sentence(error)
+        return describe(error)
     writer.close()
     return None
 

@@ -15,65 +15,65 @@ from mailing.database.clock import DatabaseClock
 from mailing.database.engine import Sessions
 from mailing.database.monotonic import Ticks, ticks
 from mailing.gateway import circuit_breaker
-from mailing.gateway.circuit_breaker import Seen, close_breaker, report, take_probe
+from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.gateway.rate_limiter import HORIZON_S, Slots, take_slots
-from mailing.gateway.repository import State, alone, read
+from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
+from mailing.gateway.repository import GatewayState, autocommit, read
 from mailing.observability import failures
 from mailing.observability.log import get
 
 logger = get(__name__)
 
 REPORT_EVERY_S: Final = 0.5
-FRESH_S: Final = 1.0  # a claim asks the row itself; this bounds how long a new rate goes unnoticed
+MAX_STATE_AGE_S: Final = 1.0  # a claim asks the row itself; this bounds how long a new rate goes unnoticed
 PAUSE_S: Final = 1.0  # for a gateway that asks for a pause and doesn't say how long
-WAITED_OUT: Final = timedelta(seconds=2)  # a pause as short is not worth a job of its own
-NOTHING: Final = Seen()
+MAX_INLINE_WAIT: Final = timedelta(seconds=2)  # a pause as short is not worth a job of its own
+NOTHING: Final = CallStats()
 
 
-class Pass(msgspec.Struct, frozen=True):
+class Permit(msgspec.Struct, frozen=True):
     """How many messages may be claimed. `probe`: the one call by which an open breaker finds out."""
 
     count: int
     probe: bool = False
 
 
-class Closed(msgspec.Struct, frozen=True):
+class Blocked(msgspec.Struct, frozen=True):
     """Nothing may be sent. `until` is None where only a person can open it again."""
 
     until: datetime | None
 
 
-class Gate:
+class FlowControl:
     """`keep` runs beside the calls. Everything else raises what the database does."""
 
     def __init__(self, sessions: Sessions, ticks: Ticks = ticks) -> None:
         self._sessions = sessions
         self._ticks = ticks
-        self._state: State | None = None
+        self._state: GatewayState | None = None
         self._read_at = float("-inf")
         self._seen = NOTHING
-        self._reporting: list[Seen] = []  # on its way to the others
+        self._reporting: list[CallStats] = []  # on its way to the others
         self._probe_worked = False
         self._urgent = asyncio.Event()
-        self._slots = Slots(ticks)
+        self._slots = RateLimiter(ticks)
         self._granting = asyncio.Lock()
 
-    async def ask(self, most: int) -> Pass | Closed:
+    async def ask(self, most: int) -> Permit | Blocked:
         """Waits for slots and out short pauses, not for longer ones."""
-        if self._ticks() - self._read_at > FRESH_S or self._urgent.is_set():
+        if self._ticks() - self._read_at > MAX_STATE_AGE_S or self._urgent.is_set():
             await self.refresh()
         state, now = self._known, self._slots.now()
         if state.stopped_at or state.restored:
-            return Closed(None)
+            return Blocked(None)
         if state.throttled_until and state.throttled_until > now:
-            if state.throttled_until - now > WAITED_OUT:
-                return Closed(state.throttled_until)
+            if state.throttled_until - now > MAX_INLINE_WAIT:
+                return Blocked(state.throttled_until)
             await asyncio.sleep((state.throttled_until - now).total_seconds())
             return await self.ask(most)
         if state.open_since:
             return await self._ask_open(state, most)
-        return Pass(most if not state.rate else await self._free_slots(most))
+        return Permit(most if not state.rate else await self._free_slots(most))
 
     def owe(self, message_id: int) -> None:
         """It was claimed: it will take its turn or be let go."""
@@ -108,13 +108,13 @@ class Gate:
         """What a call said about the gateway."""
         match answer.outcome:
             case Outcome.throttled:
-                seen = Seen(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
+                seen = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
             case Outcome.not_sent | Outcome.ambiguous:
-                seen = Seen(calls=1, failed=1, reason=answer.reason)
+                seen = CallStats(calls=1, failed=1, reason=answer.reason)
             case Outcome.configuration:
-                seen = Seen(calls=1, failed=1, reason=answer.reason, misconfigured=True)
+                seen = CallStats(calls=1, failed=1, reason=answer.reason, misconfigured=True)
             case Outcome.accepted | Outcome.refused | Outcome.soft_refusal:
-                seen = Seen(calls=1)
+                seen = CallStats(calls=1)
                 self._probe_worked |= probe
             case _:
                 assert_never(answer.outcome)
@@ -150,11 +150,11 @@ class Gate:
 
     async def give_probe_back(self) -> None:
         """It found nothing to send."""
-        async with alone(self._sessions) as session:
+        async with autocommit(self._sessions) as session:
             await circuit_breaker.give_probe_back(session)
 
-    async def _exchange(self, seen: Seen, *, probe_worked: bool) -> None:
-        async with alone(self._sessions) as session:
+    async def _exchange(self, seen: CallStats, *, probe_worked: bool) -> None:
+        async with autocommit(self._sessions) as session:
             if seen != NOTHING:
                 await report(session, seen)
             if probe_worked:
@@ -165,12 +165,12 @@ class Gate:
         _log_change(self._state, state)
         self._state, self._read_at = state, at
 
-    async def _ask_open(self, state: State, most: int) -> Pass | Closed:
+    async def _ask_open(self, state: GatewayState, most: int) -> Permit | Blocked:
         if state.next_probe_at and state.next_probe_at > self._slots.now():
-            return Closed(state.next_probe_at)
-        async with alone(self._sessions) as session:
+            return Blocked(state.next_probe_at)
+        async with autocommit(self._sessions) as session:
             if await take_probe(session):
-                return Pass(1, probe=True)
+                return Permit(1, probe=True)
         await self.refresh()  # another worker was quicker, or the breaker is closed again
         return await self.ask(most)
 
@@ -188,24 +188,24 @@ class Gate:
             missing = wanted - self._slots.free()
             if missing <= 0:
                 return
-            async with alone(self._sessions) as session:
+            async with autocommit(self._sessions) as session:
                 at = self._ticks()
                 granted = await take_slots(session, missing)
             if granted:
                 self._slots.hear(DatabaseClock(granted.now, at, self._ticks))
                 self._slots.add(granted)
                 return
-            await asyncio.sleep(HORIZON_S / 20)
+            await asyncio.sleep(MAX_AHEAD_S / 20)
             await self.refresh()
 
     @property
-    def _known(self) -> State:
+    def _known(self) -> GatewayState:
         if self._state is None:
             raise RuntimeError("the gate is passed before it was asked")
         return self._state
 
 
-def _log_change(was: State | None, now: State) -> None:
+def _log_change(was: GatewayState | None, now: GatewayState) -> None:
     was_open = was is not None and was.open_since is not None
     if now.open_since and not was_open:
         logger.warning("breaker open", reason=now.open_reason, next_probe_at=str(now.next_probe_at))
@@ -213,7 +213,7 @@ def _log_change(was: State | None, now: State) -> None:
         logger.info("breaker closed")
 
 
-def _both(earlier: Seen, later: Seen) -> Seen:
+def _both(earlier: CallStats, later: CallStats) -> CallStats:
     return replace(
         earlier,
         calls=earlier.calls + later.calls,

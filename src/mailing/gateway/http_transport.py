@@ -24,14 +24,14 @@ READ_AHEAD_BYTES: Final = 64 * 1024
 UNLIMITED: Final = aiohttp.ClientTimeout()  # whoever calls has a deadline
 
 # All that goes wrong between connecting and the last byte of the answer.
-BROKEN: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
+TRANSPORT_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class NotWrittenError(aiohttp.ClientError):
     """Given up before the first byte; the text is a sentence for people."""
 
 
-class Wire:
+class HttpTransport:
     """Up to `concurrency` connections to the host of `base_url`; an idle one is kept for IDLE_CONNECTION_S.
 
     `certificates` are those that https is checked against. Made in a running loop, to be closed there.
@@ -50,16 +50,16 @@ class Wire:
     async def close(self) -> None:
         await self._connector.close()
 
-    async def connect(self) -> "Line":
+    async def connect(self) -> "Exchange":
         """Raises one of BROKEN."""
-        return Line(await self._connector.connect(self._addressee, [], UNLIMITED))
+        return Exchange(await self._connector.connect(self._addressee, [], UNLIMITED))
 
     def post(self, path: str, body: bytes) -> bytes:
         """The request's bytes. `path` goes on where the address ends and needs no quoting."""
         return f"POST {self._path}{path}{self._head}{len(body)}\r\n\r\n".encode() + body
 
 
-class Line:
+class Exchange:
     """A connection for one exchange: `check`, `write`, `head`, `body`, and `leave` wherever that ended.
 
     `head` and `body` raise one of BROKEN.
@@ -130,7 +130,7 @@ SENTENCES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-def sentence(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """What is wrong, in our words: never the error's own, which may quote an address or an answer."""
     if isinstance(error, NotWrittenError):
         return str(error)

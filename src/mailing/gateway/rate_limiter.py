@@ -11,12 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.clock import DatabaseClock
 from mailing.database.monotonic import Ticks, ticks
 
-HORIZON_S = 1.0  # no slot further ahead is given away: a lower rate is kept as soon as that
+MAX_AHEAD_S = 1.0  # no slot further ahead is given away: a lower rate is kept as soon as that
 SLACK_S = 0.05  # a call may begin this much beside its slot, and any second still holds no more than the rate
-SHARE_S = 0.2  # of a second's slots for one worker at a time
+GRANT_SHARE_S = 0.2  # of a second's slots for one worker at a time
 
 
-class Granted(msgspec.Struct, frozen=True):
+class SlotGrant(msgspec.Struct, frozen=True):
     """`count` slots, `spacing_s` apart, the last one that long before `until`; `now` as in State."""
 
     now: datetime
@@ -27,33 +27,35 @@ class Granted(msgspec.Struct, frozen=True):
 
 # The last slot that may have been given away at this rate. One twice as far ahead is of a clock that went back since,
 # or of a lower rate; what other workers still hold lies before this.
-_LAST_SLOT = f"make_interval(secs => {HORIZON_S} + (1 + {SLACK_S}) * greatest({SHARE_S}, 1 / nullif(w.rate, 0)))"
+_LAST_SLOT = (
+    f"make_interval(secs => {MAX_AHEAD_S} + (1 + {SLACK_S}) * greatest({GRANT_SHARE_S}, 1 / nullif(w.rate, 0)))"
+)
 _ASTRAY = f"w.next_slot_at > clock_timestamp() + 2 * {_LAST_SLOT}"
 
-# As many slots as the rate has in SHARE_S, at least one. Any `rate` + 1 slots in a row span 1 s + SLACK_S.
+# As many slots as the rate has in GRANT_SHARE_S, at least one. Any `rate` + 1 slots in a row span 1 s + SLACK_S.
 _TAKE_SLOTS = text(f"""
     UPDATE gateway w SET next_slot_at = CASE WHEN {_ASTRAY} THEN clock_timestamp() + {_LAST_SLOT}
             ELSE greatest(w.next_slot_at, clock_timestamp()) END
         + make_interval(secs => (1 + {SLACK_S}) / w.rate
-            * least(CAST(:most AS int), greatest(1, floor(w.rate * {SHARE_S}))))
-    WHERE w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{HORIZON_S} s' OR {_ASTRAY})
+            * least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))))
+    WHERE w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_ASTRAY})
     RETURNING clock_timestamp(), w.next_slot_at, (1 + {SLACK_S}) / w.rate,
-        CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {SHARE_S}))) AS int)
+        CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))) AS int)
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def take_slots(session: AsyncSession, most: int) -> Granted | None:
+async def take_slots(session: AsyncSession, most: int) -> SlotGrant | None:
     """None: all slots of the next HORIZON_S are given away, or there is no limit any more."""
     row = (await session.execute(_TAKE_SLOTS, {"most": most})).first()
-    return Granted(*row) if row else None
+    return SlotGrant(*row) if row else None
 
 
-CLOCK_KEPT_S: Final = 60.0
-LEAST_LATE_S: Final = 0.005
-STEP_S: Final = 0.1  # a clock that is only slewed drifts less in CLOCK_KEPT_S
+MAX_CLOCK_AGE_S: Final = 60.0
+MIN_LATE_S: Final = 0.005
+STEP_S: Final = 0.1  # a clock that is only slewed drifts less in MAX_CLOCK_AGE_S
 
 
-class Slots:
+class RateLimiter:
     """`owed` holds the ids of claimed messages that still have to take a slot."""
 
     def __init__(self, ticks: Ticks = ticks) -> None:
@@ -66,7 +68,7 @@ class Slots:
     @property
     def late_s(self) -> float:
         """How much later than its slot a call may begin; our clock may be ahead by as much as the round trip took."""
-        return max(LEAST_LATE_S, SLACK_S - self._round_trip_s)
+        return max(MIN_LATE_S, SLACK_S - self._round_trip_s)
 
     def now(self) -> datetime:
         """The database's clock, by the reading of the last minute that took least."""
@@ -78,7 +80,7 @@ class Slots:
         if (
             known is None
             or round_trip_s < self._round_trip_s
-            or clock.at - known.at > CLOCK_KEPT_S
+            or clock.at - known.at > MAX_CLOCK_AGE_S
             or self._has_stepped(known, clock, within_s=round_trip_s + self._round_trip_s)
         ):
             self._clock, self._round_trip_s = clock, round_trip_s
@@ -88,7 +90,7 @@ class Slots:
         apart_s = abs((clock.read - known.instant(clock.at)).total_seconds())
         return apart_s > within_s + STEP_S
 
-    def add(self, granted: Granted) -> None:
+    def add(self, granted: SlotGrant) -> None:
         until = self._heard().at_local(granted.until)
         self._instants.extend(until - left * granted.spacing_s for left in range(granted.count, 0, -1))
 

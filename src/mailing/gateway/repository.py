@@ -13,7 +13,7 @@ from sqlalchemy import CursorResult, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
-from mailing.gateway.circuit_breaker import COUNTED_S, LEAST_CALLS, LONGEST_PROBE_S
+from mailing.gateway.circuit_breaker import LONGEST_PROBE_S, MIN_CALLS, WINDOW_S
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
 
@@ -25,7 +25,7 @@ STEP_S = 1.0  # a clock that goes back by less is not worth a word: what waits b
 MAY_CALL = "w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()"
 
 
-class State(msgspec.Struct, frozen=True):
+class GatewayState(msgspec.Struct, frozen=True):
     """`now` is the database's clock while it answered. `rate` is in calls per second, 0 without a limit."""
 
     now: datetime
@@ -42,7 +42,7 @@ class State(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def alone(sessions: Sessions) -> AsyncIterator[AsyncSession]:
+async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
     """A session whose statements commit one by one."""
     async with sessions() as session:
         await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
@@ -55,12 +55,12 @@ _READ = text(f"""
         w.open_since, w.open_reason, w.next_probe_at, w.stopped_at, w.stopped_by, w.home <> database_home(),
         coalesce(c.calls, 0), coalesce(c.failed, 0)
     FROM gateway w, (SELECT sum(calls) AS calls, sum(failed) AS failed FROM gateway_calls
-                     WHERE period > now() - interval '{COUNTED_S} s') c
+                     WHERE period > now() - interval '{WINDOW_S} s') c
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def read(session: AsyncSession) -> State:
-    return State(*(await session.execute(_READ)).one())
+async def read(session: AsyncSession) -> GatewayState:
+    return GatewayState(*(await session.execute(_READ)).one())
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -73,7 +73,7 @@ class Pace(msgspec.Struct, frozen=True):
 # One row by primary key, and up to seven periods of 5 s.
 _PACE = text(f"""
     SELECT rate / (1 + {SLACK_S}), (SELECT max(calls) / 5.0 FROM gateway_calls
-        WHERE period > now() - interval '{COUNTED_S} s' HAVING sum(calls) >= {LEAST_CALLS})
+        WHERE period > now() - interval '{WINDOW_S} s' HAVING sum(calls) >= {MIN_CALLS})
     FROM gateway
 """)  # noqa: S608 - composed from constants of this module
 

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from mailing.gateway.circuit_breaker import COUNTED_S
-from mailing.gateway.repository import State
+from mailing.gateway.circuit_breaker import WINDOW_S
+from mailing.gateway.repository import GatewayState
 
 Rate = Annotated[
     float,
@@ -59,7 +59,7 @@ class GatewayOut(Struct):
     recent: Recent
 
     @classmethod
-    def of(cls, state: State) -> "GatewayOut":
+    def of(cls, state: GatewayState) -> "GatewayOut":
         held = state.throttled_until or state.open_since or state.stopped_at or state.restored
         return cls(
             sending=not held,
@@ -70,5 +70,5 @@ class GatewayOut(Struct):
             ),
             stopped=Stop(state.stopped_at, state.stopped_by or "") if state.stopped_at else None,
             restored=state.restored,
-            recent=Recent(COUNTED_S, state.calls, state.failed),
+            recent=Recent(WINDOW_S, state.calls, state.failed),
         )

@@ -126,7 +126,7 @@ def _line(task: str, context: procrastinate.JobContext, carried: Mapping[str, st
 
     `carried` by whoever enqueued it: the trace it belongs to.
     """
-    with tracing.job(task, carried) as span, log.line(job_id=context.job.id, **ids) as line:
+    with tracing.job(task, carried) as span, log.log_scope(job_id=context.job.id, **ids) as line:
         outcome = "failed"
         try:
             yield

@@ -10,8 +10,8 @@ from mailing.mailings import actions
 from mailing.mailings.releasing import release
 from mailing.mailings.schemas import MailingOut, ResentMailing, StoppedMailing, TestIn
 from mailing.mailings.states import MAX_REVISION
-from mailing.messages.queries import message_story
-from mailing.messages.schemas import MessageStory
+from mailing.messages.queries import get_message
+from mailing.messages.schemas import MessageDetail
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 
 ReadRevision = Annotated[
@@ -105,13 +105,13 @@ class ControlController(Controller):
     )
     async def test_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[TestIn], caller: Caller
-    ) -> Response[MessageStory]:
+    ) -> Response[MessageDetail]:
         """At once, whatever the mailing's times and window say, and for ten minutes at most. The phone must be a
         client's. The message is in no list, count or report: read it at `Location`, under the tested mailing's id.
         """
         message_id = await actions.test(session, mailing_id, phone=data.phone, read=None, by=caller)
         return Response(
-            await message_story(session, message_id),
+            await get_message(session, message_id),
             status_code=201,
             headers={"Location": f"/mailing/api/messages/{message_id}/"},
         )

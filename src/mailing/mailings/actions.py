@@ -5,14 +5,14 @@ Each locks the mailing, answers 409 by `rules` where its status forbids it, and 
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.events import note
+from mailing.events import record_event
 from mailing.job_queue.enqueue import defer
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.mailings.test_sends import recipient, send_test
-from mailing.mailings.transitions import move, send_again
+from mailing.mailings.transitions import reopen, set_status
 from mailing.messages import resolution
 from mailing.messages.cancellation import cancel_of_mailing, pending_of_mailing
 
@@ -22,30 +22,30 @@ AT_ONCE = 5000  # messages that a cancel stops before it answers, within a secon
 async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
     """The mailing, and how many messages it holds back."""
     mailing = await _locked(session, mailing_id)
-    paused = await move(session, mailing, states.after_pause(Status(mailing.status)))
+    paused = await set_status(session, mailing, states.after_pause(MailingStatus(mailing.status)))
     stopped = await pending_of_mailing(session, mailing_id)
     if paused:
-        await note(session, "mailing.paused", by=by, mailing_id=mailing_id, stopped=stopped)
+        await record_event(session, "mailing.paused", by=by, mailing_id=mailing_id, stopped=stopped)
     return mailing, stopped
 
 
 async def resume(session: AsyncSession, mailing_id: int, *, by: str) -> Mailing:
     mailing = await _locked(session, mailing_id)
-    if await move(session, mailing, states.after_resume(Status(mailing.status))):
-        await note(session, "mailing.resumed", by=by, mailing_id=mailing_id)
+    if await set_status(session, mailing, states.after_resume(MailingStatus(mailing.status))):
+        await record_event(session, "mailing.resumed", by=by, mailing_id=mailing_id)
     return mailing
 
 
 async def cancel(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
     """The mailing, and how many messages were pending."""
     mailing = await _locked(session, mailing_id)
-    cancelled = await move(session, mailing, states.after_cancel(Status(mailing.status)))
+    cancelled = await set_status(session, mailing, states.after_cancel(MailingStatus(mailing.status)))
     moved = await cancel_of_mailing(session, mailing_id, AT_ONCE)
     left = await pending_of_mailing(session, mailing_id)
     if left:
         await defer(session, "settle_mailing", mailing_id=mailing_id)
     if cancelled:
-        await note(session, "mailing.cancelled", by=by, mailing_id=mailing_id, stopped=moved + left)
+        await record_event(session, "mailing.cancelled", by=by, mailing_id=mailing_id, stopped=moved + left)
     return mailing, moved + left
 
 
@@ -53,23 +53,23 @@ async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> t
     """The mailing, and how many messages are pending again."""
     mailing = await _locked(session, mailing_id)
     now = await database_now(session)
-    states.refuse_sending_again(Status(mailing.status), ends_at=mailing.ends_at, now=now)
+    states.refuse_sending_again(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
     resent = await resolution.resend_failed(session, mailing_id)
     if resent:
-        await send_again(session, mailing)
-        await note(session, "mailing.resent", by=by, mailing_id=mailing_id, resent=resent)
+        await reopen(session, mailing)
+        await record_event(session, "mailing.resent", by=by, mailing_id=mailing_id, resent=resent)
     return mailing, resent
 
 
 async def test(session: AsyncSession, mailing_id: int, *, phone: str, read: int | None, by: str) -> int:
     """The id of the message that it sends to this client. `read` is the revision that the caller saw, None: any."""
     mailing = await MailingRepository(session=session).existing(mailing_id)
-    states.refuse_test(Status(mailing.status))
+    states.refuse_test(MailingStatus(mailing.status))
     states.refuse_unread(mailing.content_revision, read=read)
     client_id = (await recipient(session, phone)).id
     message_id = await send_test(session, mailing, client_id=client_id, by=by)
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
-    await note(session, "mailing.tested", by=by, **ids)
+    await record_event(session, "mailing.tested", by=by, **ids)
     return message_id
 
 

@@ -8,14 +8,14 @@ from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import FieldError, Invalid
-from mailing.events import note
+from mailing.events import record_event
 from mailing.mailings import event_details, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.releasing import mark_released
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.schemas import MailingIn, MailingOut, columns
-from mailing.mailings.states import Status
-from mailing.mailings.transitions import wake
+from mailing.mailings.states import MailingStatus
+from mailing.mailings.transitions import enqueue_jobs
 from mailing.messages.cancellation import cancel_of_deleted
 
 PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
@@ -36,14 +36,14 @@ async def create_draft(session: AsyncSession, data: MailingIn, *, by: str) -> Ma
 
 def _draft_of(data: MailingIn, *, now: datetime) -> Mailing:
     refuse_passed_end(data.ends_at, now)
-    return Mailing(status=Status.draft, content_revision=1, **columns(asdict(data)))
+    return Mailing(status=MailingStatus.draft, content_revision=1, **columns(asdict(data)))
 
 
 async def _store(session: AsyncSession, mailing: Mailing, *, by: str) -> MailingOut:
     await MailingRepository(session=session).add(mailing, auto_refresh=True)
-    await wake(session, mailing)
+    await enqueue_jobs(session, mailing)
     created = MailingOut.of(mailing)
-    await note(session, "mailing.created", by=by, mailing_id=mailing.id, **event_details.told(created))
+    await record_event(session, "mailing.created", by=by, mailing_id=mailing.id, **event_details.told(created))
     return created
 
 
@@ -56,7 +56,7 @@ async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any],
     old, now = MailingOut.of(mailing), await database_now(session)
     if changes := changes_of(mailing, given, now=now):
         _change(mailing, changes, now=now)
-        if old.status is not Status.draft:
+        if old.status is not MailingStatus.draft:
             mark_released(mailing, by=by, now=now)
         await _store_change(session, mailing, old, by=by)
     return MailingOut.of(mailing)
@@ -70,10 +70,10 @@ async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping
     states.refuse_editors_change(old.status)
     if changes := changes_of(mailing, given, now=now):
         _change(mailing, changes, now=now)
-        mailing.status = Status.draft
+        mailing.status = MailingStatus.draft
         await _store_change(session, mailing, old, by=by)
-        if old.status is not Status.draft:
-            await note(
+        if old.status is not MailingStatus.draft:
+            await record_event(
                 session, "mailing.release_withdrawn", by=by, mailing_id=mailing_id, revision=mailing.released_revision
             )
     return MailingOut.of(mailing)
@@ -81,9 +81,9 @@ async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping
 
 async def _store_change(session: AsyncSession, mailing: Mailing, old: MailingOut, *, by: str) -> None:
     await session.flush()
-    await wake(session, mailing)
+    await enqueue_jobs(session, mailing)
     difference = event_details.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
-    await note(session, "mailing.edited", by=by, mailing_id=mailing.id, **difference)
+    await record_event(session, "mailing.edited", by=by, mailing_id=mailing.id, **difference)
 
 
 async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
@@ -91,16 +91,16 @@ async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
     mailing = await MailingRepository(session=session).locked(mailing_id)
     mailing.deleted_at = await database_now(session)
     if mailing.status in states.OPEN:
-        mailing.status = Status.cancelled
+        mailing.status = MailingStatus.cancelled
     await session.flush()
     stopped = await cancel_of_deleted(session, mailing_id)
-    await note(session, "mailing.deleted", by=by, mailing_id=mailing_id, stopped=stopped)
+    await record_event(session, "mailing.deleted", by=by, mailing_id=mailing_id, stopped=stopped)
     return stopped
 
 
 def changes_of(mailing: Mailing, given: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
     """The columns that would be other than they are; refuses what an edit may not do now."""
-    status = Status(mailing.status)
+    status = MailingStatus(mailing.status)
     states.refuse_edit_of_closed(status)
     changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
     starts_at, ends_at = (changes.get(name, getattr(mailing, name)) for name in ("starts_at", "ends_at"))

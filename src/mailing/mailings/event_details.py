@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 
 from mailing.mailings.schemas import MailingOut
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 
 TOLD = ("starts_at", "ends_at", "filter", "local_window")
 
 
 def told(mailing: MailingOut) -> dict[str, Any]:
     """`draft` stands only with one: any other mailing is released by creating it."""
-    draft = {"draft": True} if mailing.status is Status.draft else {}
+    draft = {"draft": True} if mailing.status is MailingStatus.draft else {}
     return _fields(mailing) | draft
 
 

@@ -4,12 +4,12 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.events import note
+from mailing.events import record_event
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.states import Status
-from mailing.mailings.transitions import wake
+from mailing.mailings.states import MailingStatus
+from mailing.mailings.transitions import enqueue_jobs
 
 
 async def release(session: AsyncSession, mailing_id: int, *, read: int | None = None, by: str) -> Mailing:
@@ -19,17 +19,17 @@ async def release(session: AsyncSession, mailing_id: int, *, read: int | None = 
     what was read.
     """
     mailing = await MailingRepository(session=session).locked(mailing_id)
-    status, now = Status(mailing.status), await database_now(session)
+    status, now = MailingStatus(mailing.status), await database_now(session)
     states.refuse_release(status, ends_at=mailing.ends_at, now=now)
     states.refuse_unread(mailing.content_revision, read=read)
-    if status is not Status.draft:
+    if status is not MailingStatus.draft:
         return mailing
     mark_released(mailing, by=by, now=now)
     mailing.updated_at = now
     await session.flush()
-    await wake(session, mailing)
+    await enqueue_jobs(session, mailing)
     revisions = {"revision": mailing.content_revision, "text_revision": mailing.text_revision}
-    await note(session, "mailing.released", by=by, mailing_id=mailing_id, **revisions)
+    await record_event(session, "mailing.released", by=by, mailing_id=mailing_id, **revisions)
     return mailing
 
 
@@ -39,4 +39,4 @@ def mark_released(mailing: Mailing, *, by: str, now: datetime) -> None:
     if mailing.status not in states.AHEAD:
         return
     mailing.status = states.status_once_released(mailing.starts_at, now)
-    mailing.launched_at = now if mailing.status == Status.running else None
+    mailing.launched_at = now if mailing.status == MailingStatus.running else None

@@ -9,10 +9,10 @@ from sqlalchemy import CursorResult, TextClause, func, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
-from mailing.events import WORKER, note
+from mailing.events import WORKER, record_event
 from mailing.gateway.repository import MAY_CALL
 from mailing.mailings.models import Mailing
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 
 
 class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
@@ -39,7 +39,7 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
             raise NotFound(f"There is no message {message_id}.")
         return mailing
 
-    async def after(self, cursor: int, *, limit: int, status: Status | None = None) -> Sequence[Mailing]:
+    async def after(self, cursor: int, *, limit: int, status: MailingStatus | None = None) -> Sequence[Mailing]:
         """One row more than `limit`, if there is one. Index: the primary key."""
         query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None), Mailing.test_of.is_(None))
         if status is not None:
@@ -74,11 +74,11 @@ _BEGIN_PLAN = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def begin_plan(session: AsyncSession, mailing_id: int) -> bool:
+async def claim_plan(session: AsyncSession, mailing_id: int) -> bool:
     """False: nothing to plan, not yet the time for it, somebody is at it, or the database was restored."""
     begun = (await session.execute(_BEGIN_PLAN, {"id": mailing_id})).first()
     if begun and begun[0]:
-        await note(session, "mailing.started", by=WORKER, mailing_id=mailing_id)
+        await record_event(session, "mailing.started", by=WORKER, mailing_id=mailing_id)
     return begun is not None
 
 
@@ -86,7 +86,7 @@ _CURRENT = "id = :id AND revision = :revision AND EXISTS (SELECT FROM gateway WH
 _CONTINUE_PLAN = text(f"UPDATE mailing SET planning_at = now() WHERE {_CURRENT}")  # noqa: S608 - its own constant
 
 
-async def continue_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+async def heartbeat_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
     """Tells that somebody is at it. False: an edit made this plan obsolete, or the database was restored.
 
     Holds edits back until the commit, and other slices of the plan.
@@ -97,8 +97,8 @@ async def continue_plan(session: AsyncSession, mailing_id: int, revision: int) -
 _HOLD_PLAN = text(f"SELECT id FROM mailing WHERE {_CURRENT} FOR SHARE")  # noqa: S608 - its own constant
 
 
-async def hold_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    """As `continue_plan`, for slices that are planned side by side: holds only edits back, and tells nothing."""
+async def lock_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+    """As `heartbeat_plan`, for slices that are planned side by side: holds only edits back, and tells nothing."""
     held = await session.execute(_HOLD_PLAN, {"id": mailing_id, "revision": revision})
     return held.first() is not None
 
@@ -107,11 +107,13 @@ async def hold_plan(session: AsyncSession, mailing_id: int, revision: int) -> bo
 _END_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id AND revision = :revision")
 
 
-async def end_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
+async def complete_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
     ended = await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
     if ended:
         planned = await session.scalar(_PLANNED, {"id": mailing_id})
-        await note(session, "mailing.planned", by=WORKER, mailing_id=mailing_id, revision=revision, messages=planned)
+        await record_event(
+            session, "mailing.planned", by=WORKER, mailing_id=mailing_id, revision=revision, messages=planned
+        )
     return ended
 
 
@@ -137,11 +139,11 @@ async def finish(session: AsyncSession, mailing_id: int) -> bool:
         return False
     counts = (await session.execute(_FINISH, {"id": mailing_id})).mappings().first()
     if counts is not None:
-        await note(session, "mailing.finished", by=WORKER, mailing_id=mailing_id, **counts)
+        await record_event(session, "mailing.finished", by=WORKER, mailing_id=mailing_id, **counts)
     return counts is not None
 
 
-class Needs(msgspec.Struct, frozen=True):
+class PendingWork(msgspec.Struct, frozen=True):
     """What the sweep finds undone about one mailing."""
 
     mailing_id: int
@@ -174,9 +176,9 @@ _NEEDS = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def needs(session: AsyncSession, *, after: int, count: int) -> list[Needs]:
+async def find_pending_work(session: AsyncSession, *, after: int, count: int) -> list[PendingWork]:
     """Of the next `count` open mailings in the order of their ids, of those without any too."""
-    return [Needs(*row) for row in await session.execute(_NEEDS, {"after": after, "count": count})]
+    return [PendingWork(*row) for row in await session.execute(_NEEDS, {"after": after, "count": count})]
 
 
 # Rare: a call came back while the mailing was being cancelled.

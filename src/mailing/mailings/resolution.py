@@ -9,12 +9,12 @@ from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.schemas import ResolvedMailing
-from mailing.mailings.states import Status
-from mailing.mailings.transitions import send_again
+from mailing.mailings.states import MailingStatus
+from mailing.mailings.transitions import reopen
 from mailing.messages import resolution as resolving
-from mailing.messages.queries import message_story
-from mailing.messages.schemas import MessageStory, Resolution
-from mailing.messages.states import Status as MessageStatus
+from mailing.messages.queries import get_message
+from mailing.messages.schemas import MessageDetail, Resolution
+from mailing.messages.states import MessageStatus
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 
 
@@ -28,13 +28,15 @@ from mailing.web.parameters import Body, Caller, Id, Session, documented
     responses=documented(400, 404, 409, 413),
     tags=["messages"],
 )
-async def resolve_message(session: Session, message_id: Id, data: JSONBody[Resolution], caller: Caller) -> MessageStory:
+async def resolve_message(
+    session: Session, message_id: Id, data: JSONBody[Resolution], caller: Caller
+) -> MessageDetail:
     """`sent` and `failed` say what the operator found out elsewhere. `pending` sends it again with the same id and the
     same words, as long as its mailing lasts: a recipient whom it had reached all the same gets it twice, unless the
     gateway recognises the id. A finished mailing then runs again. Who said it stays in `resolutions`.
     """
     await resolve(session, message_id, data, by=caller)
-    return await message_story(session, message_id)
+    return await get_message(session, message_id)
 
 
 async def resolve(session: AsyncSession, message_id: int, resolution: Resolution, *, by: str) -> None:
@@ -42,9 +44,9 @@ async def resolve(session: AsyncSession, message_id: int, resolution: Resolution
     mailing = await MailingRepository(session=session).locked_of_message(message_id)
     await _refuse_in_vain(session, mailing, resolution=resolution)
     if not await resolving.resolve_message(session, message_id, resolution, by=by):
-        raise _unresolvable((await message_story(session, message_id)).status)
+        raise _unresolvable((await get_message(session, message_id)).status)
     if resolution.as_ == "pending":
-        await send_again(session, mailing)
+        await reopen(session, mailing)
 
 
 @post(
@@ -67,14 +69,14 @@ async def resolve_unknown(
     await _refuse_in_vain(session, mailing, resolution=data)
     resolved = await resolving.resolve_all_unknown(session, mailing_id, data, by=caller)
     if resolved and data.as_ == "pending":
-        await send_again(session, mailing)
+        await reopen(session, mailing)
     return ResolvedMailing.of(mailing, resolved=resolved)
 
 
 async def _refuse_in_vain(session: AsyncSession, mailing: Mailing, *, resolution: Resolution) -> None:
     if resolution.as_ == "pending":
         now = await database_now(session)
-        states.refuse_sending_again(Status(mailing.status), ends_at=mailing.ends_at, now=now)
+        states.refuse_sending_again(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
 
 
 def _unresolvable(status: MessageStatus) -> Conflict:

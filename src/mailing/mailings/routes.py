@@ -9,13 +9,13 @@ from msgspec.structs import asdict
 from mailing.mailings import editing
 from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.validation import present
 
 StatusFilter = Annotated[
-    Status | None,
+    MailingStatus | None,
     QueryParameter(description="a status of a mailing: draft, scheduled, running, paused, finished or cancelled"),
 ]
 

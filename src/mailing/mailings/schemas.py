@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from mailing.clients.schemas import Phone
 from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 
 TEXT_LIMIT = 1600  # characters; about ten segments of an SMS
 
@@ -140,7 +140,7 @@ class MailingOut(Struct):
     ends_at: datetime
     filter: Filter
     local_window: LocalWindowOut | None
-    status: Status
+    status: MailingStatus
     created_at: datetime
     updated_at: datetime
     revision: int
@@ -157,7 +157,7 @@ class MailingOut(Struct):
             ends_at=mailing.ends_at,
             filter=Filter(mailing.tags, mailing.operator_codes),
             local_window=LocalWindowOut(f"{window.start:%H:%M}", f"{window.end:%H:%M}") if window else None,
-            status=Status(mailing.status),
+            status=MailingStatus(mailing.status),
             created_at=mailing.created_at,
             updated_at=mailing.updated_at,
             revision=mailing.content_revision,

@@ -17,7 +17,7 @@ from enum import StrEnum
 from mailing.errors import Conflict, Forbidden
 
 
-class Status(StrEnum):
+class MailingStatus(StrEnum):
     draft = "draft"
     scheduled = "scheduled"
     running = "running"
@@ -28,18 +28,18 @@ class Status(StrEnum):
 
 MAX_REVISION = 2**31 - 1  # an integer of PostgreSQL
 
-AHEAD = frozenset({Status.draft, Status.scheduled})  # not begun
-OPEN = AHEAD | {Status.running, Status.paused}
+AHEAD = frozenset({MailingStatus.draft, MailingStatus.scheduled})  # not begun
+OPEN = AHEAD | {MailingStatus.running, MailingStatus.paused}
 
 
-def status_once_released(starts_at: datetime, now: datetime) -> Status:
-    return Status.running if starts_at <= now else Status.scheduled
+def status_once_released(starts_at: datetime, now: datetime) -> MailingStatus:
+    return MailingStatus.running if starts_at <= now else MailingStatus.scheduled
 
 
-def refuse_release(status: Status, *, ends_at: datetime, now: datetime) -> None:
+def refuse_release(status: MailingStatus, *, ends_at: datetime, now: datetime) -> None:
     if status not in OPEN:
         raise Conflict(f"A {status} mailing can't be released any more; create a new one.")
-    if status is Status.draft and now >= ends_at:
+    if status is MailingStatus.draft and now >= ends_at:
         raise Conflict("This draft's end has passed, so nothing would be sent; set a later end, then release it.")
 
 
@@ -49,57 +49,57 @@ def refuse_unread(revision: int, *, read: int | None) -> None:
         raise Conflict("The mailing was changed after you read it; read it again, then release what it is now.")
 
 
-def refuse_editors_change(status: Status) -> None:
+def refuse_editors_change(status: MailingStatus) -> None:
     if status not in AHEAD:
         raise Forbidden("A mailing that has begun is changed by a sender.")
 
 
-def refuse_editors_end(status: Status) -> None:
-    if status is not Status.draft:
+def refuse_editors_end(status: MailingStatus) -> None:
+    if status is not MailingStatus.draft:
         raise Forbidden("A mailing that was released is cancelled or deleted by a sender.")
 
 
-def refuse_edit_of_closed(status: Status) -> None:
+def refuse_edit_of_closed(status: MailingStatus) -> None:
     if status not in OPEN:
         raise Conflict(f"A {status} mailing can't be changed any more; create a new one.")
 
 
-def refuse_moved_start(status: Status, *, old: datetime, new: datetime) -> None:
+def refuse_moved_start(status: MailingStatus, *, old: datetime, new: datetime) -> None:
     if status not in AHEAD and new != old:
         raise Conflict("starts_at can't be changed after the mailing has begun; leave it as it is.")
 
 
-def after_pause(status: Status) -> Status:
-    if status not in {Status.running, Status.paused}:
+def after_pause(status: MailingStatus) -> MailingStatus:
+    if status not in {MailingStatus.running, MailingStatus.paused}:
         raise Conflict(f"Only a running mailing can be paused; this one is {status}.")
-    return Status.paused
+    return MailingStatus.paused
 
 
-def after_resume(status: Status) -> Status:
-    if status not in {Status.running, Status.paused}:
+def after_resume(status: MailingStatus) -> MailingStatus:
+    if status not in {MailingStatus.running, MailingStatus.paused}:
         raise Conflict(f"Only a paused mailing can be resumed; this one is {status}.")
-    return Status.running
+    return MailingStatus.running
 
 
-def after_cancel(status: Status) -> Status:
-    if status is Status.finished:
+def after_cancel(status: MailingStatus) -> MailingStatus:
+    if status is MailingStatus.finished:
         raise Conflict("This mailing is finished; there is nothing left to cancel.")
-    return Status.cancelled
+    return MailingStatus.cancelled
 
 
-def refuse_test(status: Status) -> None:
-    if status is Status.cancelled:
+def refuse_test(status: MailingStatus) -> None:
+    if status is MailingStatus.cancelled:
         raise Conflict("A cancelled mailing sends nothing any more, no test either; create a new one.")
 
 
-def refuse_sending_again(status: Status, *, ends_at: datetime, now: datetime) -> None:
+def refuse_sending_again(status: MailingStatus, *, ends_at: datetime, now: datetime) -> None:
     if status in AHEAD:
         raise Conflict("This mailing has not begun, so there is nothing to send again; wait for its start.")
-    if status is Status.cancelled:
+    if status is MailingStatus.cancelled:
         raise Conflict("A cancelled mailing sends nothing any more; create a new one.")
     if now >= ends_at:
         raise Conflict("This mailing's end has passed; create a new one for those whom it did not reach.")
 
 
-def after_sending_again(status: Status) -> Status:
-    return Status.paused if status is Status.paused else Status.running
+def after_sending_again(status: MailingStatus) -> MailingStatus:
+    return MailingStatus.paused if status is MailingStatus.paused else MailingStatus.running

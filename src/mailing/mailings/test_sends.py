@@ -14,9 +14,9 @@ from mailing.errors import Conflict, FieldError, Invalid
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.messages.planning import add_message
-from mailing.restore.repository import restored
+from mailing.restore.repository import is_restored
 
 LASTS = timedelta(minutes=10)
 PRIORITY = 1  # before the send jobs of mailings: somebody waits for it
@@ -35,7 +35,7 @@ async def recipient(session: AsyncSession, phone: str) -> Client:
 
 async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int, by: str) -> int:
     """Returns the id of the message. Whoever sends a test releases that one."""
-    if await restored(session):
+    if await is_restored(session):
         raise Conflict("The database was restored from a backup; run mailing resume-after-restore before a test.")
     if not mailing.text:
         raise Conflict("The text of this mailing was blanked after MAILING_RETENTION_DAYS; create a new one.")
@@ -47,7 +47,7 @@ async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int, 
             ends_at=now + LASTS,
             tags=[],
             operator_codes=[],
-            status=Status.running,
+            status=MailingStatus.running,
             planned_revision=1,
             audience_upto=0,
             launched_at=now,

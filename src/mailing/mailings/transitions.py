@@ -6,31 +6,31 @@ from mailing.job_queue.enqueue import defer
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import database_now
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 
 
-async def move(session: AsyncSession, mailing: Mailing, status: Status) -> bool:
+async def set_status(session: AsyncSession, mailing: Mailing, status: MailingStatus) -> bool:
     """False: it was there already."""
     if mailing.status == status:
         return False
     mailing.status, mailing.updated_at = status, await database_now(session)
     await session.flush()
-    await wake(session, mailing)
+    await enqueue_jobs(session, mailing)
     return True
 
 
-async def send_again(session: AsyncSession, mailing: Mailing) -> None:
+async def reopen(session: AsyncSession, mailing: Mailing) -> None:
     """Messages that had ended are pending again and wait for their openings; a finished mailing runs once more."""
     mailing.finished_at = None
-    await move(session, mailing, states.after_sending_again(Status(mailing.status)))
+    await set_status(session, mailing, states.after_sending_again(MailingStatus(mailing.status)))
     await defer(session, "settle_mailing", mailing_id=mailing.id)
 
 
-async def wake(session: AsyncSession, mailing: Mailing) -> None:
+async def enqueue_jobs(session: AsyncSession, mailing: Mailing) -> None:
     """Plans now or at the start, sends on, and looks again at the end; a draft or a closed mailing needs nobody."""
-    if mailing.status == Status.draft:
+    if mailing.status == MailingStatus.draft:
         return
-    if mailing.status == Status.scheduled:
+    if mailing.status == MailingStatus.scheduled:
         await defer(session, "plan_mailing", at=mailing.starts_at, mailing_id=mailing.id)
     elif mailing.status in states.OPEN:
         await defer(session, "plan_mailing", mailing_id=mailing.id)

@@ -7,10 +7,10 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 
 REASON = "the database was restored from a backup; a call made after it may have arrived"
-UNSENT: Sequence[Status] = (Status.sending, Status.pending)
+UNSENT: Sequence[MessageStatus] = (MessageStatus.sending, MessageStatus.pending)
 
 # pending | sending → pending under the same id, phone and words; → unknown with `hold`, or where no phone is left. The
 # attempt that may have been made gets a row, and so does the one that was under way at the backup. Numbers go on after
@@ -56,7 +56,7 @@ class Slice(msgspec.Struct, frozen=True):
     """Of one mailing's messages in one status, in the order of their ids. `after` None: behind the end."""
 
     mailing_id: int
-    status: Status
+    status: MessageStatus
     after: int | None = 0
     count: int = 20_000
 

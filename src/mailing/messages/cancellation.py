@@ -6,10 +6,10 @@ Messages being sent at that moment are stopped by their sender, or end as their 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import unhurried
+from mailing.database.engine import execute_long
 from mailing.messages.low_watermark import FROM_FRONT
 from mailing.messages.repository import rows_moved
-from mailing.restore.repository import restored
+from mailing.restore.repository import is_restored
 
 # pending → cancelled (or unknown). What a worker is just claiming is passed over: its sender finds the mailing
 # cancelled. Index: message_due. A million in slices of 20,000: 28 s.
@@ -30,7 +30,7 @@ async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 
     In a restored database they all may have been sent: they are ended after `mailing resume-after-restore`.
     """
-    if await restored(session):
+    if await is_restored(session):
         return 0
     return await rows_moved(session, _CANCEL, mailing_id=mailing_id, count=count)
 
@@ -46,9 +46,9 @@ _CANCEL_OF_DELETED = """
 
 async def cancel_of_deleted(session: AsyncSession, mailing_id: int) -> int:
     """Every unsent message, however many there are; in a restored database as `cancel_of_mailing`."""
-    if await restored(session):
+    if await is_restored(session):
         return 0
-    return await unhurried(session, _CANCEL_OF_DELETED, mailing_id)
+    return await execute_long(session, _CANCEL_OF_DELETED, mailing_id)
 
 
 _PENDING = text("SELECT pending FROM mailing_counts WHERE mailing_id = :mailing_id FOR UPDATE")

@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import UNHURRIED_S, Sessions, driver, transaction
+from mailing.database.engine import LONG_STATEMENT_S, Sessions, raw_connection, transaction
 from mailing.observability.log import get
 
 logger = get(__name__)
@@ -60,5 +60,5 @@ async def audit_next(session: AsyncSession) -> Audit | None:
     """None: nothing is to be audited now, or another worker is at it. Two would only take the disk from each other."""
     if not (await session.execute(_ALONE)).scalar_one():
         return None
-    row = await (await driver(session)).fetchrow(_AUDIT, timeout=UNHURRIED_S)
+    row = await (await raw_connection(session)).fetchrow(_AUDIT, timeout=LONG_STATEMENT_S)
     return Audit(*row) if row else None

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.messages.repository import LEAST_LEASE_S, LEFT_OUT, LONGEST_LEASE_S, claimed_since_plan, rows_moved
 
-EVER = datetime.min.replace(tzinfo=UTC)
+BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 _CLAIMED_SINCE_PLAN = claimed_since_plan(str(LONGEST_LEASE_S))
 
@@ -46,7 +46,7 @@ class Repeat(msgspec.Struct, frozen=True):
     max_s: float
 
 
-async def reclaim_lost(
+async def reclaim_expired(
     session: AsyncSession, repeat: Repeat, *, since: datetime, count: int, only: int | None = None
 ) -> int:
     """Leases that ran out `since`, or that of one message. One past its end is expired by the sweep."""
@@ -73,7 +73,7 @@ _OLDEST_LOST = text(f"""
 """)  # noqa: S608 - composed from constants
 
 
-async def nothing_lost_before(session: AsyncSession, *, since: datetime) -> datetime:
+async def oldest_unexpired_lease(session: AsyncSession, *, since: datetime) -> datetime:
     """Where the next look at leases that ran out may begin, given that none did before `since`.
 
     Earlier by the shortest lease than the first that is left: a claim that is not committed yet is not seen here, and

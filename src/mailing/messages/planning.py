@@ -8,7 +8,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.messages.repository import UNSELECTED, rows_moved
-from mailing.messages.rescheduling import Opening, window_columns
+from mailing.messages.rescheduling import SendWindow, window_columns
 
 
 class Audience(msgspec.Struct, frozen=True):
@@ -112,7 +112,7 @@ _PLAN = text("""
 
 
 async def plan_slice(
-    session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[Opening], part: Slice
+    session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[SendWindow], part: Slice
 ) -> int:
     """Call under `lock_for_plan`."""
     return await rows_moved(

@@ -7,8 +7,8 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
-from mailing.messages.schemas import AttemptOut, MessageOut, MessageStory, ResolutionOut, WaitingFor
-from mailing.messages.states import Status
+from mailing.messages.schemas import AttemptOut, MessageDetail, MessageOut, ResolutionOut, WaitingFor
+from mailing.messages.states import MessageStatus
 
 # As the claim does it: the next call takes phone and text anew, unless an attempt may have arrived with the old ones.
 _ANEW = "m.status = 'pending' AND NOT m.ambiguous"
@@ -104,21 +104,21 @@ _TO = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def message_story(session: AsyncSession, message_id: int) -> MessageStory:
+async def get_message(session: AsyncSession, message_id: int) -> MessageDetail:
     row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
     if row is None:
         raise NotFound(f"There is no message {message_id}.")
     attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
     history = [AttemptOut(**attempt) for attempt in attempts]
     resolutions = [ResolutionOut(*each) for each in await session.execute(_RESOLUTIONS, {"id": message_id})]
-    return MessageStory(**_fields(row), text=row["text"], test=row["test"], history=history, resolutions=resolutions)
+    return MessageDetail(**_fields(row), text=row["text"], test=row["test"], history=history, resolutions=resolutions)
 
 
 async def messages_of(
-    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, status: Status | None
+    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, status: MessageStatus | None
 ) -> Sequence[MessageOut]:
     """One row more than `limit`, if there is one."""
-    statuses = [status.value] if status else [each.value for each in Status]
+    statuses = [status.value] if status else [each.value for each in MessageStatus]
     page = {"mailing_id": mailing_id, "statuses": statuses, "cursor": cursor, "count": limit + 1}
     return [MessageOut(**_fields(row)) for row in (await session.execute(_PAGE, page)).mappings()]
 
@@ -135,15 +135,15 @@ async def messages_of_client(session: AsyncSession, client_id: int, *, before: i
     return [MessageOut(**_fields(row)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
 
 
-async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[Status, int]:
+async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[MessageStatus, int]:
     rows = await session.execute(_COUNTS_OF_CLIENT, {"client_id": client_id})
-    return {Status(status): count for status, count in rows}
+    return {MessageStatus(status): count for status, count in rows}
 
 
 def _fields(row: RowMapping) -> dict[str, Any]:
     fields = {name: row[name] for name in ("id", "mailing_id", "client_id", "phone", "attempts", "due_at", "sent_at")}
     reason = row["waiting_reason"]
-    fields["status"] = Status(row["status"])
+    fields["status"] = MessageStatus(row["status"])
     fields["waiting_for"] = WaitingFor(reason, row["waiting_until"]) if reason else None
     fields["last_error"] = row["last_error"]
     return fields

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import UNHURRIED_S, driver, unhurried
+from mailing.database.engine import LONG_STATEMENT_S, execute_long, raw_connection
 from mailing.messages.after_restore import Slice
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 
-FINAL: Sequence[Status] = [status for status in Status if status not in {Status.pending, Status.sending}]
+FINAL: Sequence[MessageStatus] = [
+    status for status in MessageStatus if status not in {MessageStatus.pending, MessageStatus.sending}
+]
 ERASED = "the person was erased; an attempt may have arrived"
 
 # The next messages of a mailing in one state, and what the gateway answered each time. Index: message_listed, kept to
@@ -55,7 +57,7 @@ _BLANK_PHONE = """
 
 async def blank_phone(session: AsyncSession, phone: str) -> int:
     """In every message that is not in a call; returns how many."""
-    return await unhurried(session, _BLANK_PHONE, phone, ERASED)
+    return await execute_long(session, _BLANK_PHONE, phone, ERASED)
 
 
 _HOLDS = "SELECT EXISTS (SELECT FROM message WHERE phone = $1)"
@@ -63,7 +65,7 @@ _HOLDS = "SELECT EXISTS (SELECT FROM message WHERE phone = $1)"
 
 async def holds_phone(session: AsyncSession, phone: str) -> bool:
     """Whether any message does, in whatever state; by reading the table."""
-    found: bool = await (await driver(session)).fetchval(_HOLDS, phone, timeout=UNHURRIED_S)
+    found: bool = await (await raw_connection(session)).fetchval(_HOLDS, phone, timeout=LONG_STATEMENT_S)
     return found
 
 

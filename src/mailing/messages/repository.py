@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.gateway.outcome import Answer
 from mailing.gateway.repository import MAY_CALL
 from mailing.messages.low_watermark import FROM_FRONT
-from mailing.messages.states import Status
-from mailing.restore.repository import restored
+from mailing.messages.states import MessageStatus
+from mailing.restore.repository import is_restored
 from mailing.settings import LONGEST_TIMEOUT_S
 
 LEAST_LEASE_S = 60.0
@@ -34,7 +34,7 @@ UNREACHABLE = 500  # due messages looked through at once for those without a cli
 SET_ASIDE_S = 300
 
 
-class Claimed(msgspec.Struct, frozen=True):
+class ClaimedMessage(msgspec.Struct, frozen=True):
     """What a call needs, and what decides about the message afterwards. `number` is the fence."""
 
     id: int
@@ -50,13 +50,13 @@ class Claimed(msgspec.Struct, frozen=True):
     probe: bool = False
 
 
-class Step(msgspec.Struct, frozen=True, kw_only=True):
+class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """Where a message goes after a call, or after a call that was not made.
 
     `by_plan`: the mailing's end decided it, not the gateway; `due_at` and `waiting` are for a plan with a later end.
     """
 
-    status: Status
+    status: MessageStatus
     attempts: int
     soft_refusals: int
     ambiguous: bool
@@ -67,11 +67,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     by_plan: bool = False
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class CallResult(msgspec.Struct, frozen=True, kw_only=True):
     """`answer` is None where no call was made: then there is no attempt to remember."""
 
-    message: Claimed
-    step: Step
+    message: ClaimedMessage
+    step: Transition
     answer: Answer | None = None
     started_at: datetime | None = None
     duration_ms: int | None = None
@@ -106,16 +106,18 @@ _CLAIM = text(f"""
 
 async def claim(
     session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False, lease_s: float = LEAST_LEASE_S
-) -> list[Claimed]:
+) -> list[ClaimedMessage]:
     """Up to `count` due messages become `sending`, under a lease of `lease_s`; none while sending is stopped.
 
     `probe` claims while the breaker is open. What it finds due but has no client to send to is cancelled: left where
     it is, it would be found again by each claim, and keep a claim of one message from ever getting past it.
     """
     values = {"mailing_id": mailing_id, "count": count, "probe": probe, "lease_s": lease_s}
-    claimed = [Claimed(*row) for row in await session.execute(_CLAIM, values)]
+    claimed = [ClaimedMessage(*row) for row in await session.execute(_CLAIM, values)]
     if len(claimed) < count and await rows_moved(session, _CANCEL_UNREACHABLE, mailing_id=mailing_id):
-        claimed += [Claimed(*row) for row in await session.execute(_CLAIM, values | {"count": count - len(claimed)})]
+        claimed += [
+            ClaimedMessage(*row) for row in await session.execute(_CLAIM, values | {"count": count - len(claimed)})
+        ]
     return claimed
 
 
@@ -293,7 +295,7 @@ class Recorded(msgspec.Struct, frozen=True):
     locked: list[int]
 
 
-async def record(session: AsyncSession, results: Sequence[Result], *, mailing_id: int, revision: int) -> Recorded:
+async def record(session: AsyncSession, results: Sequence[CallResult], *, mailing_id: int, revision: int) -> Recorded:
     """Results of one mailing, decided under `revision` of its plan; under a newer one what the plan decided is void."""
     steps, answers = [result.step for result in results], [result.answer for result in results]
     if any(step.by_plan for step in steps) and not await _hold_plan(session, mailing_id):
@@ -389,7 +391,7 @@ async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str
     One that is being sent is stopped by its sender, which asks before each call.
     """
     await lock_for_client_change(session)
-    values = {"client_id": client_id, "reason": reason, "unsure": await restored(session)}
+    values = {"client_id": client_id, "reason": reason, "unsure": await is_restored(session)}
     return await rows_moved(session, _CANCEL_OF_CLIENT, **values)
 
 
@@ -399,7 +401,7 @@ _VOID_OPENINGS = text("""
 """)
 
 
-async def void_openings_of_client(session: AsyncSession, client_id: int) -> None:
+async def invalidate_windows_of_client(session: AsyncSession, client_id: int) -> None:
     """The client moved to another time zone: nothing is sent to it before its local hours are known again.
 
     Call after the change. No plan runs from here to the commit.

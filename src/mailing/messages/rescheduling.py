@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import driver
+from mailing.database.engine import raw_connection
 from mailing.messages.repository import lock_for_client_change, rows_moved
 
 # Index: message_closing, then the clients by primary key.
@@ -20,7 +20,7 @@ _CLOSED_ZONES = text("""
 """)
 
 
-async def zones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
+async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
     """The time zones of pending messages whose opening has passed; None stands for a client that is gone."""
     return list((await session.execute(_CLOSED_ZONES, {"mailing_id": mailing_id, "count": count})).scalars())
 
@@ -58,7 +58,7 @@ _REOPEN = text("""
 """)
 
 
-class Opening(msgspec.Struct, frozen=True):
+class SendWindow(msgspec.Struct, frozen=True):
     """When clients of one zone may be sent to next. No `opens_at`: never before the end, and `reason` says why."""
 
     timezone: str
@@ -67,7 +67,7 @@ class Opening(msgspec.Struct, frozen=True):
     reason: str | None
 
 
-async def reopen(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[Opening]) -> int:
+async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[SendWindow]) -> int:
     """Call under `lock_for_plan`. A zone that is not among `openings` is left for the next look."""
     return await rows_moved(session, _REOPEN, mailing_id=mailing_id, count=count, **window_columns(openings))
 
@@ -85,14 +85,14 @@ _VOID_OF_MOVED = """
 """
 
 
-async def void_openings_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
+async def invalidate_windows_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
     """As `void_openings_of_client`, for many: they stand in the session's temporary table `moved_client`."""
     await lock_for_client_change(session)
-    connection = await driver(session)
+    connection = await raw_connection(session)
     await connection.execute(_VOID_OF_MOVED, timeout=timeout_s)
 
 
-def window_columns(openings: Sequence[Opening]) -> dict[str, list[Any]]:
+def window_columns(openings: Sequence[SendWindow]) -> dict[str, list[Any]]:
     return {
         "zones": [opening.timezone for opening in openings],
         "opens": [opening.opens_at for opening in openings],

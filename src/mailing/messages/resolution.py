@@ -7,7 +7,7 @@ import json
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import unhurried
+from mailing.database.engine import execute_long
 from mailing.messages.schemas import Resolution
 
 # failed → pending. Index: message_listed, then the clients by primary key. A million: 54 s.
@@ -21,7 +21,7 @@ _RESEND_FAILED = """
 
 async def resend_failed(session: AsyncSession, mailing_id: int) -> int:
     """Not to clients that are gone or have opted out."""
-    return await unhurried(session, _RESEND_FAILED, mailing_id)
+    return await execute_long(session, _RESEND_FAILED, mailing_id)
 
 
 # unknown → sent, failed or pending, and an event for each. A pending one may have arrived all the same, so it stays
@@ -58,4 +58,4 @@ async def resolve_all_unknown(session: AsyncSession, mailing_id: int, resolution
 
 async def _resolve(session: AsyncSession, statement: str, of: int, resolution: Resolution, by: str) -> int:
     detail = json.dumps({"as": resolution.as_, "note": resolution.note})
-    return await unhurried(session, statement, of, resolution.as_, by, detail)
+    return await execute_long(session, statement, of, resolution.as_, by, detail)

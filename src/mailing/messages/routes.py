@@ -2,8 +2,8 @@
 
 from litestar import get
 
-from mailing.messages.queries import message_story
-from mailing.messages.schemas import MessageStory
+from mailing.messages.queries import get_message
+from mailing.messages.schemas import MessageDetail
 from mailing.web.parameters import Id, Session, documented
 
 
@@ -14,6 +14,6 @@ from mailing.web.parameters import Id, Session, documented
     responses=documented(400, 404),
     tags=["messages"],
 )
-async def read_message(session: Session, message_id: Id) -> MessageStory:
+async def read_message(session: Session, message_id: Id) -> MessageDetail:
     """`id` is also the id the gateway knows it by, in every attempt."""
-    return await message_story(session, message_id)
+    return await get_message(session, message_id)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from mailing.gateway.outcome import Outcome
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 
 
 class WaitingFor(Struct):
@@ -23,7 +23,7 @@ class MessageOut(Struct):
     mailing_id: int
     client_id: int
     phone: str
-    status: Status
+    status: MessageStatus
     attempts: int
     due_at: datetime
     sent_at: datetime | None
@@ -65,7 +65,7 @@ class ResolutionOut(Struct):
     note: str | None
 
 
-class MessageStory(MessageOut):
+class MessageDetail(MessageOut):
     """A message with every call made for it and everything said of it, oldest first.
 
     `test`: sent by the mailing's `/test`, to nobody's list.

@@ -11,7 +11,7 @@ pending, unknown ── an acceptance that came after its lease had run out ─�
 from enum import StrEnum
 
 
-class Status(StrEnum):
+class MessageStatus(StrEnum):
     pending = "pending"
     sending = "sending"
     sent = "sent"
@@ -23,12 +23,20 @@ class Status(StrEnum):
 
 # Out of a final state leads only somebody's explicit act: an edit takes back what an edit or the end had decided,
 # an operator sends a failed or unknown message again, or says what became of an unknown one.
-TRANSITIONS: dict[Status, frozenset[Status]] = {
-    Status.pending: frozenset({Status.sending, Status.sent, Status.cancelled, Status.expired, Status.unknown}),
-    Status.sending: frozenset(Status) - {Status.sending},
-    Status.sent: frozenset(),
-    Status.failed: frozenset({Status.pending}),
-    Status.cancelled: frozenset({Status.pending}),
-    Status.expired: frozenset({Status.pending}),
-    Status.unknown: frozenset({Status.pending, Status.sent, Status.failed}),
+TRANSITIONS: dict[MessageStatus, frozenset[MessageStatus]] = {
+    MessageStatus.pending: frozenset(
+        {
+            MessageStatus.sending,
+            MessageStatus.sent,
+            MessageStatus.cancelled,
+            MessageStatus.expired,
+            MessageStatus.unknown,
+        }
+    ),
+    MessageStatus.sending: frozenset(MessageStatus) - {MessageStatus.sending},
+    MessageStatus.sent: frozenset(),
+    MessageStatus.failed: frozenset({MessageStatus.pending}),
+    MessageStatus.cancelled: frozenset({MessageStatus.pending}),
+    MessageStatus.expired: frozenset({MessageStatus.pending}),
+    MessageStatus.unknown: frozenset({MessageStatus.pending, MessageStatus.sent, MessageStatus.failed}),
 }

@@ -6,8 +6,8 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from mailing.gateway.outcome import Outcome
-from mailing.gateway.repository import State
-from mailing.mailings.states import Status
+from mailing.gateway.repository import GatewayState
+from mailing.mailings.states import MailingStatus
 from mailing.metrics.repository import COUNTED_UPTO, Audits, Reports, Standing
 from mailing.observability import counters
 
@@ -26,7 +26,7 @@ def families(standing: Standing) -> Iterator[Metric]:
 
 
 def _messages(standing: Standing) -> Iterator[Metric]:
-    mailings = dict.fromkeys(Status, 0) | standing.mailings
+    mailings = dict.fromkeys(MailingStatus, 0) | standing.mailings
     waiting = dict.fromkeys(WAITS, 0) | standing.waiting
     upto = f"at most {COUNTED_UPTO} are counted"
     yield _gauges("mailing_mailings", "Mailings by status", "status", mailings)
@@ -36,7 +36,7 @@ def _messages(standing: Standing) -> Iterator[Metric]:
     yield _gauges("mailing_messages_waiting", f"Messages that may be sent later, by reason; {upto}", "reason", waiting)
 
 
-def _gateway(state: State) -> Iterator[Metric]:
+def _gateway(state: GatewayState) -> Iterator[Metric]:
     pause_s = (state.throttled_until - state.now).total_seconds() if state.throttled_until else 0
     yield _gauge("mailing_breaker_open", "1: the breaker is open, only probes are sent", bool(state.open_since))
     yield _gauge("mailing_gateway_pause_seconds", "How much longer the gateway wants to be left alone", pause_s)

@@ -5,10 +5,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway import repository
-from mailing.gateway.repository import State
+from mailing.gateway.repository import GatewayState
 from mailing.job_queue import inspection
 from mailing.job_queue.inspection import Jobs, standing
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.observability import counters as tallies
 
 COUNTED_UPTO = 10_000  # pending messages, looked at one by one
@@ -49,7 +49,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     due_age_s: float
     due: int
     waiting: dict[str, int]
-    gateway: State
+    gateway: GatewayState
     jobs: list[Jobs]
     workers: int
     connections: list[Connections]
@@ -79,7 +79,7 @@ async def read(session: AsyncSession) -> Standing:
 
 # One row a mailing, tests left out, as in the statistics.
 _MESSAGES = text(f"""
-    SELECT {", ".join(f"coalesce(sum(c.{status}), 0)::bigint" for status in Status)}
+    SELECT {", ".join(f"coalesce(sum(c.{status}), 0)::bigint" for status in MessageStatus)}
     FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
@@ -151,7 +151,7 @@ _REPORTS = text("""
 
 async def _messages(session: AsyncSession) -> dict[str, int]:
     counts = (await session.execute(_MESSAGES)).one()
-    return dict(zip(Status, counts, strict=True))
+    return dict(zip(MessageStatus, counts, strict=True))
 
 
 async def _by_name(session: AsyncSession, statement: TextClause) -> dict[str, int]:

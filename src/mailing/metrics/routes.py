@@ -16,7 +16,7 @@ from sqlalchemy.pool import QueuePool
 
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
-from mailing.database.read_pool import Reads
+from mailing.database.read_pool import ReadPool
 from mailing.metrics.exposition import families
 from mailing.metrics.repository import Standing, read
 from mailing.metrics.requests import Requests
@@ -73,7 +73,7 @@ class Shown(Collector):
         yield from self._page.registry.collect()
 
 
-def _pool(engine: AsyncEngine, reads: Reads) -> Metric:
+def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
     family = GaugeMetricFamily("mailing_pool_connections", "This process's pool of connections", labels=["state"])
     pool = engine.pool
     if isinstance(pool, QueuePool):

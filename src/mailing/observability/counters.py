@@ -32,7 +32,7 @@ BOUNDS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 Counts = dict[tuple[str, str], float]
 
 
-class Tallies:
+class WorkerCounters:
     """Of one process. `keep` runs beside the work."""
 
     def __init__(self) -> None:

@@ -18,9 +18,9 @@ from structlog.contextvars import bound_contextvars, get_contextvars
 from mailing.observability.masking import Masking, tell_exception
 
 # told by our own lines: each request, each job, each call
-CHATTY = ("procrastinate", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "alembic", "asyncio")
+QUIET_LOGGERS = ("procrastinate", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "alembic", "asyncio")
 
-_line: ContextVar["Line | None"] = ContextVar("line", default=None)
+_line: ContextVar["WideEvent | None"] = ContextVar("line", default=None)
 
 
 def configure(*, level: str, style: Literal["console", "json"], secrets: Collection[str] = ()) -> None:
@@ -48,7 +48,7 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(threshold)
-    for chatty in CHATTY:
+    for chatty in QUIET_LOGGERS:
         logging.getLogger(chatty).setLevel(max(threshold, logging.WARNING))
 
 
@@ -81,13 +81,13 @@ def request_id() -> str | None:
 
 
 @contextmanager
-def numbered(worker: int | None) -> Iterator[None]:
+def worker_context(worker: int | None) -> Iterator[None]:
     """Every line has the worker's number, where several run under one supervisor."""
     with bound_contextvars(**({} if worker is None else {"worker": worker})):
         yield
 
 
-class Line:
+class WideEvent:
     """The one line about a request or a job, written when it is over; until then it gathers what to tell."""
 
     def __init__(self) -> None:
@@ -105,9 +105,9 @@ class Line:
 
 
 @contextmanager
-def line(**ids: object) -> Iterator[Line]:
+def log_scope(**ids: object) -> Iterator[WideEvent]:
     """Every line written meanwhile has `ids` too."""
-    begun = Line()
+    begun = WideEvent()
     token = _line.set(begun)
     try:
         with bound_contextvars(**ids):
@@ -116,13 +116,13 @@ def line(**ids: object) -> Iterator[Line]:
         _line.reset(token)
 
 
-def tell(**ids: object) -> None:
+def add_fields(**ids: object) -> None:
     """What the request or job under way is about, for its line."""
     if current := _line.get():
         current.told |= ids
 
 
-def count(**counted: int) -> None:
+def increment(**counted: int) -> None:
     """What the request or job under way has done, for its line: added up."""
     if current := _line.get():
         for name, number in counted.items():

@@ -17,7 +17,7 @@ from mailing.clients.schemas import ClientOut
 from mailing.clients.upload.repository import forget_rows
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
-from mailing.events import note
+from mailing.events import record_event
 from mailing.messages.redaction import blank_phone, holds_phone
 from mailing.privacy import repository
 from mailing.privacy.repository import Erasure
@@ -89,7 +89,7 @@ async def _remove_client(session: AsyncSession, phone: str) -> int | None:
     if client is None:
         return None
     await ClientRepository(session).remove(client.id, by=ACTOR)
-    await note(session, "client.erased", by=ACTOR, client_id=client.id)
+    await record_event(session, "client.erased", by=ACTOR, client_id=client.id)
     return client.id
 
 

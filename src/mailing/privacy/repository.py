@@ -8,8 +8,8 @@ from msgspec import Meta, Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import UNHURRIED_S, driver, unhurried
-from mailing.events import note
+from mailing.database.engine import LONG_STATEMENT_S, execute_long, raw_connection
+from mailing.events import record_event
 
 RETENTION = "retention"
 
@@ -43,7 +43,7 @@ async def blank_words(session: AsyncSession, mailing_id: int) -> None:
     """The mailing is done with: its messages must be blank."""
     for statement in (_WORDS, _MARK):
         await session.execute(statement, {"id": mailing_id})
-    await note(session, "mailing.blanked", by=RETENTION, mailing_id=mailing_id)
+    await record_event(session, "mailing.blanked", by=RETENTION, mailing_id=mailing_id)
 
 
 # The function says which, and why it is one. By the primary key, in slices.
@@ -122,7 +122,7 @@ _BLANK_EVENTS = """
 
 async def blank_events(session: AsyncSession, phone: str, client_id: int | None) -> None:
     """Call when the client is gone and its messages still have the phone."""
-    await unhurried(session, _BLANK_EVENTS, phone, client_id)
+    await execute_long(session, _BLANK_EVENTS, phone, client_id)
 
 
 _INSTALLATION = "left(encode(erasure_hash('', k.key), 'hex'), 16)"
@@ -165,7 +165,7 @@ _STILL_THERE = """
 
 async def erased_but_there(session: AsyncSession) -> list[str]:
     """Phones that a restored backup has brought back."""
-    rows = await (await driver(session)).fetch(_STILL_THERE, timeout=UNHURRIED_S)
+    rows = await (await raw_connection(session)).fetch(_STILL_THERE, timeout=LONG_STATEMENT_S)
     return [row["phone"] for row in rows]
 
 
@@ -180,7 +180,7 @@ _MESSAGES = """
 
 
 async def messages_of_person(session: AsyncSession, phone: str, client_id: int | None) -> list[Mapping[str, Any]]:
-    return list(await (await driver(session)).fetch(_MESSAGES, phone, client_id, timeout=UNHURRIED_S))
+    return list(await (await raw_connection(session)).fetch(_MESSAGES, phone, client_id, timeout=LONG_STATEMENT_S))
 
 
 # Index: the primary key.

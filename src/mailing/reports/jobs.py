@@ -30,7 +30,7 @@ from mailing.reports.repository import Claim, Failure, Lease
 from mailing.reports.schedule import oldest_wanted
 from mailing.reports.smtp import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.reports.translations import LANGUAGES
-from mailing.restore.repository import restored
+from mailing.restore.repository import is_restored
 from mailing.settings import Settings
 from mailing.timezones import zone_named
 
@@ -59,7 +59,7 @@ async def send_missing(sessions: Sessions, settings: Settings) -> None:
     clock is the database's.
     """
     async with transaction(sessions) as session:
-        if await restored(session):
+        if await is_restored(session):
             return
     while await send_next(sessions, settings, now=await database_clock(sessions)):
         pass

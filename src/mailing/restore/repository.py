@@ -18,7 +18,7 @@ STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
 _RESTORED = text("SELECT home <> database_home() FROM gateway")
 
 
-async def restored(session: AsyncSession) -> bool:
+async def is_restored(session: AsyncSession) -> bool:
     return bool((await session.execute(_RESTORED)).scalar_one())
 
 

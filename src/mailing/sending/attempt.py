@@ -5,20 +5,20 @@ from datetime import datetime
 from mailing.database.clock import DatabaseClock
 from mailing.database.errors import transient
 from mailing.gateway.outcome import Answer
-from mailing.messages.repository import Claimed
+from mailing.messages.repository import ClaimedMessage
 from mailing.observability.counters import GATE_SECONDS
-from mailing.sending.context import Desk
-from mailing.sending.revalidation import Watch
+from mailing.sending.context import SendContext
+from mailing.sending.revalidation import Revalidator
 
 # Beyond its deadline: no call takes so long in a process that runs. One that was frozen finds all its calls overdue,
 # and that says nothing about the gateway.
 OVERDUE_S = 5.0
 
 
-class Call:
+class Attempt:
     """Whether it may be made is asked before a connection is, and once more when there is one."""
 
-    def __init__(self, desk: Desk, watch: Watch, message: Claimed, clock: DatabaseClock) -> None:
+    def __init__(self, desk: SendContext, watch: Revalidator, message: ClaimedMessage, clock: DatabaseClock) -> None:
         self._began_at = desk.ticks()
         self._desk = desk
         self._watch = watch

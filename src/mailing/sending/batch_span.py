@@ -6,7 +6,7 @@ from mailing.database.clock import DatabaseClock
 from mailing.observability import tracing
 
 
-class Calls:
+class BatchSpan:
     """From the claim until the last of `messages` is dealt with. `clock` was read with the claim."""
 
     def __init__(self, messages: int, clock: DatabaseClock) -> None:

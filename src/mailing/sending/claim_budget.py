@@ -5,16 +5,16 @@ import time
 from collections import Counter
 from typing import NamedTuple
 
-HELD_S = 0.5
-MEASURED_S = 0.25  # all connections answering in one such moment tell no higher pace than what is held at least
-MOST_HELD = 3000
+BUFFER_S = 0.5
+SAMPLE_S = 0.25  # all connections answering in one such moment tell no higher pace than what is held at least
+MAX_CLAIMED = 3000
 MOST_UNRECORDED = 1000  # of a second or less, as a rule a tenth of that; what a killed process takes with it
 ROUND_S = 4.0
 LEAST_CLAIM = 4  # a claim of one message costs as much as one of ten
 HEAD_START_S = 10.0
 
 
-class Capacity:
+class ClaimBudget:
     """How many claimed messages the process may hold: about half a second's work at the pace it has.
 
     More would lie under their leases while a slow gateway crawls; fewer would leave its connections idle between two
@@ -75,9 +75,9 @@ class Capacity:
         """One message less to hold, and one more to measure the pace by."""
         self._done += 1
         elapsed = time.monotonic() - self._measured_at
-        if elapsed >= MEASURED_S:
+        if elapsed >= SAMPLE_S:
             pace = self._done / elapsed
-            self._limit = min(max(self._least, int(pace * HELD_S)), MOST_HELD)
+            self._limit = min(max(self._least, int(pace * BUFFER_S)), MAX_CLAIMED)
             self._round = int(pace * ROUND_S)
             self._done, self._measured_at = 0, time.monotonic()
         self.give_back(mailing_id, 1)

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 from mailing.database.engine import Sessions
 from mailing.database.monotonic import Ticks, ticks
-from mailing.gateway.client import Gateway
-from mailing.gateway.flow_control import Gate
+from mailing.gateway.client import GatewayClient
+from mailing.gateway.flow_control import FlowControl
 from mailing.messages.repository import lease_for
-from mailing.observability.counters import Tallies
+from mailing.observability.counters import WorkerCounters
 from mailing.sending.call_slots import CallSlots
-from mailing.sending.claim_budget import Capacity
+from mailing.sending.claim_budget import ClaimBudget
 from mailing.sending.recording import Recording
-from mailing.sending.retry_policy import Policy
+from mailing.sending.retry_policy import RetryPolicy
 
 SLICE_S = 10.0
 CROWDED_SLICE_S = 3.0
@@ -20,7 +20,7 @@ MOST_PASSED_ON = 8
 
 
 @dataclass
-class Desk:
+class SendContext:
     """`active` are the mailings this process is sending just now, each by one job; `jobs` is how many it may run.
     Those `again` were woken meanwhile.
 
@@ -29,20 +29,20 @@ class Desk:
 
     sessions: Sessions
     urgent: Sessions
-    gateway: Gateway
-    gate: Gate
-    policy: Policy
+    gateway: GatewayClient
+    gate: FlowControl
+    policy: RetryPolicy
     timeout_s: float
     jobs: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     active: set[int] = field(default_factory=set)
     again: set[int] = field(default_factory=set)
-    tallies: Tallies = field(default_factory=Tallies)
+    tallies: WorkerCounters = field(default_factory=WorkerCounters)
     ticks: Ticks = ticks
 
     def __post_init__(self) -> None:
         self.lease_s = lease_for(self.timeout_s)
-        self.capacity = Capacity(self.gateway.concurrency)
+        self.capacity = ClaimBudget(self.gateway.concurrency)
         self.slots = CallSlots(self.gateway.concurrency)
         self.recording = Recording(self.sessions, self.tallies, self.stopping, settled=self.capacity.settled)
         self.asking = asyncio.Lock()  # one asks the gate for all that come meanwhile

@@ -3,16 +3,16 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions, transaction
-from mailing.events import WORKER, note
+from mailing.events import WORKER, record_event
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.repository import MailingRepository, database_now, finish
 from mailing.mailings.schedule import opening
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.messages.cancellation import cancel_of_mailing
 from mailing.messages.repository import expire_of_mailing, lock_for_plan
-from mailing.messages.rescheduling import reopen, zones_of_closed
-from mailing.observability.log import count, get
-from mailing.restore.repository import restored
+from mailing.messages.rescheduling import reschedule_closed, timezones_of_closed
+from mailing.observability.log import get, increment
+from mailing.restore.repository import is_restored
 
 logger = get(__name__)
 
@@ -33,27 +33,27 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id)
         now = await database_now(session)
-        if mailing is None or mailing.status == Status.scheduled or await restored(session):
+        if mailing is None or mailing.status == MailingStatus.scheduled or await is_restored(session):
             return False  # in a restored database nobody knows whether they were sent
-        if mailing.status == Status.cancelled:
+        if mailing.status == MailingStatus.cancelled:
             return await cancel_of_mailing(session, mailing_id, SLICE) == SLICE
         if now >= mailing.ends_at:
             return await _expire_slice(session, mailing_id) == SLICE
         if not await lock_for_plan(session):
             return True
-        zones = await zones_of_closed(session, mailing_id, SLICE)
+        zones = await timezones_of_closed(session, mailing_id, SLICE)
         if not zones:
             return False
         openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
-        moved = await reopen(session, mailing_id, SLICE, openings)
-        count(reopened=moved)
+        moved = await reschedule_closed(session, mailing_id, SLICE, openings)
+        increment(reopened=moved)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         return moved > 0
 
 
 async def _expire_slice(session: AsyncSession, mailing_id: int) -> int:
     expired = await expire_of_mailing(session, mailing_id, SLICE)
-    count(expired=expired)
+    increment(expired=expired)
     if expired:
-        await note(session, "mailing.expired", by=WORKER, mailing_id=mailing_id, messages=expired)
+        await record_event(session, "mailing.expired", by=WORKER, mailing_id=mailing_id, messages=expired)
     return expired

@@ -8,16 +8,16 @@ from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import (
     MailingRepository,
-    begin_plan,
-    continue_plan,
+    claim_plan,
+    complete_plan,
     database_now,
-    end_plan,
-    hold_plan,
+    heartbeat_plan,
+    lock_plan,
 )
 from mailing.mailings.schedule import opening
 from mailing.messages.planning import Audience, Slice, cancel_unselected, next_slice, plan_slice
 from mailing.messages.repository import lock_for_plan
-from mailing.observability.log import count, get
+from mailing.observability.log import get, increment
 
 logger = get(__name__)
 
@@ -32,7 +32,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     the first plan. A slice is one transaction, 0.2-0.4 s for 20,000 messages.
     """
     async with transaction(sessions) as session:
-        if not await begin_plan(session, mailing_id):
+        if not await claim_plan(session, mailing_id):
             await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
             return
     async with transaction(sessions) as session:
@@ -49,7 +49,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     if mailing.revision > 1:
         await _cancel_unselected(sessions, mailing, audience)
     async with transaction(sessions) as session:
-        if not await end_plan(session, mailing_id, mailing.revision):
+        if not await complete_plan(session, mailing_id, mailing.revision):
             return
         logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.revision)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
@@ -60,7 +60,7 @@ async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience,
     """The next of SIDE_BY_SIDE clients; none when all are planned. None: this plan is obsolete."""
     slices: list[Slice] = []
     async with transaction(sessions) as session:
-        if not await continue_plan(session, mailing.id, mailing.revision):
+        if not await heartbeat_plan(session, mailing.id, mailing.revision):
             return None
         while len(slices) < SIDE_BY_SIDE and (part := await next_slice(session, audience, after=after, count=SLICE)):
             slices.append(part)
@@ -71,20 +71,20 @@ async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience,
 async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> None:
     while not await _try_plan(sessions, mailing, audience, part):
         async with transaction(sessions) as session:
-            await continue_plan(session, mailing.id, mailing.revision)
+            await heartbeat_plan(session, mailing.id, mailing.revision)
     failpoints.reached("plan.after")
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
     """False: somebody who changes clients goes first."""
     async with transaction(sessions) as session:
-        if not await hold_plan(session, mailing.id, mailing.revision):
+        if not await lock_plan(session, mailing.id, mailing.revision):
             return True  # the next look finds out, too
         if not await lock_for_plan(session):
             return False
         now = await database_now(session)
         openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones]
-        count(planned=await plan_slice(session, mailing.id, audience, openings, part))
+        increment(planned=await plan_slice(session, mailing.id, audience, openings, part))
         await defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
         failpoints.reached("plan.inside")
     return True
@@ -95,6 +95,6 @@ async def _cancel_unselected(sessions: Sessions, mailing: Mailing, audience: Aud
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:
-            if not await continue_plan(session, mailing.id, mailing.revision):
+            if not await heartbeat_plan(session, mailing.id, mailing.revision):
                 return
             after = await cancel_unselected(session, mailing.id, audience, after=after, count=SLICE)

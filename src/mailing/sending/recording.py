@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import TROUBLE, sqlstate, transient
-from mailing.messages.repository import Recorded, Result, park, record
+from mailing.messages.repository import CallResult, Recorded, park, record
 from mailing.observability import failures, tracing
-from mailing.observability.counters import LEASES_LOST, Tallies
-from mailing.observability.log import count, get
+from mailing.observability.counters import LEASES_LOST, WorkerCounters
+from mailing.observability.log import get, increment
 
 logger = get(__name__)
 
@@ -41,7 +41,7 @@ class Left:
     """A result that could not be stored with its batch: its message is locked, or has refused it so often."""
 
     decided: Decided
-    result: Result
+    result: CallResult
     refusals: int = 0
     again_at: float = 0.0
 
@@ -54,7 +54,7 @@ class Recording:
     """
 
     def __init__(
-        self, sessions: Sessions, tallies: Tallies, stopping: asyncio.Event, *, settled: Callable[[int], None]
+        self, sessions: Sessions, tallies: WorkerCounters, stopping: asyncio.Event, *, settled: Callable[[int], None]
     ) -> None:
         self._sessions = sessions
         self._tallies = tallies
@@ -63,7 +63,7 @@ class Recording:
         self._left: list[Left] = []
         self._gives_up_at = float("inf")
 
-    async def record(self, decided: Decided, results: Sequence[Result]) -> None:
+    async def record(self, decided: Decided, results: Sequence[CallResult]) -> None:
         """Returns when each is stored or left. While the database is away it keeps trying: there is no hurry, for a
         lease that runs out takes no acceptance back, and the capacity bounds what gathers meanwhile.
         """
@@ -111,7 +111,7 @@ class Recording:
                 await asyncio.sleep(TRY_EVERY_S)
             await self._try_left()
 
-    async def _store(self, decided: Decided, batch: Sequence[Result]) -> Recorded:
+    async def _store(self, decided: Decided, batch: Sequence[CallResult]) -> Recorded:
         mailing_id, revision = decided
         with tracing.step("record") as span:
             span.tell(messages=len(batch))
@@ -123,18 +123,18 @@ class Recording:
         self._settled(stored)
         locked = set(recorded.locked)
         outcomes = Counter(each.answer.outcome.value for each in batch if each.answer and each.message.id not in locked)
-        count(recorded=recorded.moved, **outcomes)
+        increment(recorded=recorded.moved, **outcomes)
         if lost := stored - recorded.moved:
             self._tallies.add(LEASES_LOST, value=lost)
             logger.warning("leases lost", mailing_id=mailing_id, messages=lost)
         return recorded
 
-    def _leave_locked(self, decided: Decided, batch: Sequence[Result], recorded: Recorded) -> None:
+    def _leave_locked(self, decided: Decided, batch: Sequence[CallResult], recorded: Recorded) -> None:
         if recorded.locked:
             locked = set(recorded.locked)
             self._left += [Left(decided, result) for result in batch if result.message.id in locked]
 
-    def _divided(self, decided: Decided, batch: Sequence[Result], *, refusals: int) -> list[Sequence[Result]]:
+    def _divided(self, decided: Decided, batch: Sequence[CallResult], *, refusals: int) -> list[Sequence[CallResult]]:
         """In halves, until the one that is at fault stands alone and is left."""
         if len(batch) == 1:
             self._left.append(Left(decided, batch[0], refusals, time.monotonic() + TRY_EVERY_S))
@@ -146,7 +146,7 @@ class Recording:
         now = time.monotonic()
         due = [each for each in self._left if each.again_at <= now]
         self._left = [each for each in self._left if each.again_at > now]
-        locked: dict[Decided, list[Result]] = defaultdict(list)
+        locked: dict[Decided, list[CallResult]] = defaultdict(list)
         for each in due:
             if each.refusals:
                 await self._try_alone(each)

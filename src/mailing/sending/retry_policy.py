@@ -8,16 +8,16 @@ import msgspec
 from msgspec.structs import replace
 
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import Claimed, Step
-from mailing.messages.rescheduling import Opening
-from mailing.messages.states import Status
+from mailing.messages.repository import ClaimedMessage, Transition
+from mailing.messages.rescheduling import SendWindow
+from mailing.messages.states import MessageStatus
 
-SOFT_REFUSALS = 5
+MAX_SOFT_REFUSALS = 5
 THROTTLED_S = 5.0
 CONFIGURATION_S = 30.0
 
 
-class Policy(msgspec.Struct, frozen=True):
+class RetryPolicy(msgspec.Struct, frozen=True):
     """`hold`: park a message whose call may have arrived, instead of repeating it under the same id."""
 
     hold: bool
@@ -25,15 +25,15 @@ class Policy(msgspec.Struct, frozen=True):
     max_s: float
 
 
-class Moment(msgspec.Struct, frozen=True):
+class RetryContext(msgspec.Struct, frozen=True):
     """When it is decided. `chance` is in [0, 1); `opens(not_before)` is the next opening of the client's zone."""
 
     now: datetime
     chance: float
-    opens: Callable[[datetime], Opening]
+    opens: Callable[[datetime], SendWindow]
 
 
-def after_call(answer: Answer, message: Claimed, policy: Policy, moment: Moment) -> Step:
+def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment: RetryContext) -> Transition:
     step = replace(
         _as_it_was(message, moment.now),
         attempts=message.attempts + _counts(answer, message),
@@ -42,13 +42,13 @@ def after_call(answer: Answer, message: Claimed, policy: Policy, moment: Moment)
     )
     match answer.outcome:
         case Outcome.accepted:
-            return replace(step, status=Status.sent)
+            return replace(step, status=MessageStatus.sent)
         case Outcome.refused:
-            return _ended(step, Status.failed, answer.reason)
-        case Outcome.soft_refusal if step.soft_refusals >= SOFT_REFUSALS:
-            return _ended(step, Status.failed, answer.reason)
+            return _ended(step, MessageStatus.failed, answer.reason)
+        case Outcome.soft_refusal if step.soft_refusals >= MAX_SOFT_REFUSALS:
+            return _ended(step, MessageStatus.failed, answer.reason)
         case Outcome.ambiguous if policy.hold:
-            return _ended(step, Status.unknown, answer.reason)
+            return _ended(step, MessageStatus.unknown, answer.reason)
         case Outcome.throttled:
             asked_s = THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s
             waiting, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
@@ -62,24 +62,24 @@ def after_call(answer: Answer, message: Claimed, policy: Policy, moment: Moment)
     return _at_opening(step, moment, not_before=moment.now + timedelta(seconds=delay_s))
 
 
-def not_called(message: Claimed, moment: Moment) -> Step:
+def release(message: ClaimedMessage, moment: RetryContext) -> Transition:
     """Its hour, its mailing or its lease had passed: it waits for the next opening and no attempt is counted."""
     return _at_opening(_as_it_was(message, moment.now), moment, not_before=moment.now)
 
 
-def backoff(attempts: int, policy: Policy, chance: float) -> float:
+def backoff(attempts: int, policy: RetryPolicy, chance: float) -> float:
     """Full jitter: anything between nothing and min(max, base * 2^(attempts-1)) seconds."""
     return chance * min(policy.max_s, policy.base_s * 2.0 ** min(attempts - 1, 30))
 
 
-def _counts(answer: Answer, message: Claimed) -> bool:
+def _counts(answer: Answer, message: ClaimedMessage) -> bool:
     """A probe is made for the gateway's sake: while it is down for hours no message pays with its attempts."""
     return answer.outcome.counts and not (message.probe and answer.outcome is Outcome.not_sent)
 
 
-def _as_it_was(message: Claimed, now: datetime) -> Step:
-    return Step(
-        status=Status.pending,
+def _as_it_was(message: ClaimedMessage, now: datetime) -> Transition:
+    return Transition(
+        status=MessageStatus.pending,
         attempts=message.attempts,
         soft_refusals=message.soft_refusals,
         ambiguous=message.ambiguous,
@@ -88,15 +88,17 @@ def _as_it_was(message: Claimed, now: datetime) -> Step:
     )
 
 
-def _at_opening(step: Step, moment: Moment, *, not_before: datetime) -> Step:
+def _at_opening(step: Transition, moment: RetryContext, *, not_before: datetime) -> Transition:
     found = moment.opens(not_before)
     if found.opens_at is None or found.closes_at is None:
         reason = "; ".join(part for part in (found.reason, step.last_error) if part)
-        return replace(_ended(step, Status.expired, reason), by_plan=True, due_at=not_before, waiting=step.waiting)
+        return replace(
+            _ended(step, MessageStatus.expired, reason), by_plan=True, due_at=not_before, waiting=step.waiting
+        )
     waiting = step.waiting if found.opens_at == not_before else "window"
     return replace(step, due_at=found.opens_at, closes_at=found.closes_at, waiting=waiting)
 
 
-def _ended(step: Step, status: Status, reason: str) -> Step:
+def _ended(step: Transition, status: MessageStatus, reason: str) -> Transition:
     """An end without success is only true where no attempt can have arrived; otherwise nobody knows."""
-    return replace(step, status=Status.unknown if step.ambiguous else status, waiting=None, last_error=reason)
+    return replace(step, status=MessageStatus.unknown if step.ambiguous else status, waiting=None, last_error=reason)

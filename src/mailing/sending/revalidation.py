@@ -4,46 +4,46 @@ import asyncio
 from collections.abc import Iterable
 
 from mailing.database.clock import DatabaseClock
-from mailing.gateway.repository import alone
-from mailing.messages.repository import Claimed, still_allowed
+from mailing.gateway.repository import autocommit
+from mailing.messages.repository import ClaimedMessage, still_allowed
 from mailing.observability import failures
 from mailing.observability.log import get
-from mailing.sending.context import Desk
+from mailing.sending.context import SendContext
 
 logger = get(__name__)
 
 RECHECK_EVERY_S = 0.5
-STALE_S = 1.0  # a message checked longer ago than this is not called, nor by an older reading of the clock
+MAX_CHECK_AGE_S = 1.0  # a message checked longer ago than this is not called, nor by an older reading of the clock
 SPARE_LEASE_S = 5.0  # of each lease, for recording
-LEAST_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather none than one without a chance
+MIN_CALL_S = 0.2  # a call cut off by the end leaves a message unknown: rather none than one without a chance
 
 
-class Watch:
+class Revalidator:
     """Of one process. Pause, cancel, edit, opt-out, stop, breaker: what was withdrawn since its claim is not called.
 
     `keep` runs beside the calls, for all mailings together: one statement each time, however many there are.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: SendContext) -> None:
         self._desk = desk
-        self._waiting: dict[int, Claimed] = {}
+        self._waiting: dict[int, ClaimedMessage] = {}
         self._looked_at: set[int] = set()  # by the newest look
         self._withdrawn: set[int] = set()
         self._clock: DatabaseClock | None = None  # as of the newest look
 
-    def add(self, messages: Iterable[Claimed]) -> None:
+    def add(self, messages: Iterable[ClaimedMessage]) -> None:
         for message in messages:
             self._waiting[message.id] = message
             self._desk.gate.owe(message.id)
 
-    def remove(self, message: Claimed) -> None:
+    def remove(self, message: ClaimedMessage) -> None:
         """It is called now, or will not be."""
         self._waiting.pop(message.id, None)
         self._looked_at.discard(message.id)
         self._withdrawn.discard(message.id)
         self._desk.gate.let_go(message.id)
 
-    def allows(self, message: Claimed, clock: DatabaseClock) -> bool:
+    def allows(self, message: ClaimedMessage, clock: DatabaseClock) -> bool:
         """Everything that may have changed since the claim. `clock` was read with the claim.
 
         A process that stood still, whoever stopped it, finds everything STALE, and looks before it goes on.
@@ -54,12 +54,12 @@ class Watch:
             message.id not in self._withdrawn
             and not self._desk.stopping.is_set()
             and self._desk.gate.is_open(probe=message.probe)
-            and now - checked_at <= STALE_S
+            and now - checked_at <= MAX_CHECK_AGE_S
             and clock.at + self._desk.lease_s - SPARE_LEASE_S - now >= self._desk.timeout_s
-            and newest.at_local(message.closes_at) - now >= LEAST_CALL_S
+            and newest.at_local(message.closes_at) - now >= MIN_CALL_S
         )
 
-    def time_left_s(self, message: Claimed, clock: DatabaseClock) -> float:
+    def time_left_s(self, message: ClaimedMessage, clock: DatabaseClock) -> float:
         return self._newest(clock).at_local(message.closes_at) - self._desk.ticks()
 
     def _newest(self, clock: DatabaseClock) -> DatabaseClock:
@@ -78,7 +78,7 @@ class Watch:
     async def look(self) -> None:
         at, waiting = self._desk.ticks(), dict(self._waiting)
         try:
-            async with alone(self._desk.urgent) as session:
+            async with autocommit(self._desk.urgent) as session:
                 probes = [message.id for message in waiting.values() if message.probe]
                 allowed, read = await still_allowed(session, list(waiting), probes=probes, lease_s=self._desk.lease_s)
         except Exception as error:  # noqa: BLE001 - told; nothing is called that was not looked at

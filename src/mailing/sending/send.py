@@ -19,25 +19,25 @@ from mailing import failpoints
 from mailing.database.clock import DatabaseClock
 from mailing.database.engine import transaction
 from mailing.database.errors import cause, sqlstate, transient
-from mailing.gateway.flow_control import Closed, Pass
+from mailing.gateway.flow_control import Blocked, Permit
 from mailing.job_queue.enqueue import CONTINUED, defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
 from mailing.mailings.schedule import opening
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import LocalWindow
-from mailing.messages.repository import Claimed, Result, claim, next_due, set_aside
-from mailing.messages.rescheduling import Opening
-from mailing.messages.states import Status as MessageStatus
+from mailing.messages.repository import CallResult, ClaimedMessage, claim, next_due, set_aside
+from mailing.messages.rescheduling import SendWindow
+from mailing.messages.states import MessageStatus
 from mailing.observability import tracing
 from mailing.observability.counters import GATE_SECONDS, POSTPONED
 from mailing.observability.log import get
-from mailing.sending.attempt import Call
-from mailing.sending.batch_span import Calls
-from mailing.sending.context import Desk
+from mailing.sending.attempt import Attempt
+from mailing.sending.batch_span import BatchSpan
+from mailing.sending.context import SendContext
 from mailing.sending.recording import BATCH, Decided
-from mailing.sending.retry_policy import Moment, after_call, not_called
-from mailing.sending.revalidation import Watch
+from mailing.sending.retry_policy import RetryContext, decide, release
+from mailing.sending.revalidation import Revalidator
 
 logger = get(__name__)
 
@@ -47,7 +47,7 @@ REFUSED_S = 5.0
 REFUSED = (IntegrityError, DataError, InternalError)  # a row is wrong, and stays so however often it is tried
 
 
-async def send_mailing(desk: Desk, watch: Watch, mailing_id: int, lane: int) -> None:
+async def send_mailing(desk: SendContext, watch: Revalidator, mailing_id: int, lane: int) -> None:
     """Sends until nothing is due, or until other mailings want their turn.
 
     A lane is one process's share of a mailing: whoever works on lane n offers lane n + 1 as long as there is more
@@ -73,7 +73,7 @@ async def send_mailing(desk: Desk, watch: Watch, mailing_id: int, lane: int) -> 
         await _leave(desk, mailing_id, lane, run)
 
 
-async def _put_off(desk: Desk, mailing_id: int, lane: int) -> None:
+async def _put_off(desk: SendContext, mailing_id: int, lane: int) -> None:
     """Until the mailing has had its turn here; a lane is for another process in the meantime."""
     if not lane:
         desk.again.add(mailing_id)
@@ -88,17 +88,17 @@ async def _continue(session: AsyncSession, mailing_id: int, lane: int = 0, *, at
     await defer(session, "send_mailing", at=at, priority=CONTINUED, mailing_id=mailing_id, lane=lane)
 
 
-async def _begin(desk: Desk, watch: Watch, mailing_id: int, lane: int) -> "Run | None":
+async def _begin(desk: SendContext, watch: Revalidator, mailing_id: int, lane: int) -> "SendLoop | None":
     async with transaction(desk.sessions) as session:
         mailing = await _running(session, mailing_id)
-        return Run(desk, watch, mailing, await texts(session, mailing_id), lane) if mailing else None
+        return SendLoop(desk, watch, mailing, await texts(session, mailing_id), lane) if mailing else None
 
 
 async def _running(session: AsyncSession, mailing_id: int) -> Mailing | None:
-    return await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=Status.running)
+    return await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=MailingStatus.running)
 
 
-async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
+async def _leave(desk: SendContext, mailing_id: int, lane: int, run: "SendLoop") -> None:
     async with transaction(desk.sessions) as session:
         if run.closed:
             if run.closed.until:
@@ -111,15 +111,17 @@ async def _leave(desk: Desk, mailing_id: int, lane: int, run: "Run") -> None:
             logger.info("the mailing is finished", mailing_id=mailing_id)
 
 
-class Run:
+class SendLoop:
     """One slice of one mailing, or several where nobody else wants a turn and the mailing was not edited.
 
     `more` tells whether messages were left due, `closed` that nothing may be sent, `next_due` when to come back.
     """
 
-    def __init__(self, desk: Desk, watch: Watch, mailing: Mailing, wordings: dict[int, str], lane: int) -> None:
+    def __init__(
+        self, desk: SendContext, watch: Revalidator, mailing: Mailing, wordings: dict[int, str], lane: int
+    ) -> None:
         self.more = False
-        self.closed: Closed | None = None
+        self.closed: Blocked | None = None
         self.next_due: datetime | None = None
         self._desk = desk
         self._mailing = mailing
@@ -128,9 +130,9 @@ class Run:
         self._offered = False  # the next lane
         self._most = BATCH  # that a claim takes
         self._watch = watch
-        self._claimed: deque[tuple[Claimed, Calls]] = deque()
+        self._claimed: deque[tuple[ClaimedMessage, BatchSpan]] = deque()
         self._callers = 0
-        self._results: list[Result] = []
+        self._results: list[CallResult] = []
         self._over = asyncio.Event()
         self._failure: Exception | None = None
         self._decided = Decided(mailing.id, mailing.revision)
@@ -156,7 +158,7 @@ class Run:
         began_at = time.monotonic()
         while not self._failure:
             room = await self._desk.capacity.take(self._mailing.id, BATCH)
-            claimed: list[Claimed] = []
+            claimed: list[ClaimedMessage] = []
             try:
                 if self._desk.stopping.is_set():
                     return True
@@ -202,10 +204,10 @@ class Run:
             mailing = await _running(session, self._mailing.id)
         return mailing is not None and mailing.revision == self._mailing.revision
 
-    def _hand_out(self, claimed: Sequence[Claimed], clock: DatabaseClock, calls: asyncio.TaskGroup) -> None:
+    def _hand_out(self, claimed: Sequence[ClaimedMessage], clock: DatabaseClock, calls: asyncio.TaskGroup) -> None:
         """To as many callers as there are connections, instead of a task for each message."""
         self._watch.add(claimed)
-        batch = Calls(len(claimed), clock)
+        batch = BatchSpan(len(claimed), clock)
         self._claimed.extend((message, batch) for message in claimed)
         for _ in range(min(len(self._claimed), self._desk.gateway.concurrency - self._callers)):
             self._callers += 1
@@ -219,18 +221,18 @@ class Run:
                     await self._deal_with(*self._claimed.popleft())
         self._callers -= 1
 
-    def _over_with(self, message: Claimed, batch: Calls) -> None:
+    def _over_with(self, message: ClaimedMessage, batch: BatchSpan) -> None:
         """However it ended: what an aborted run went on holding, the process could never claim again."""
         self._watch.remove(message)
         self._desk.capacity.done(self._mailing.id)
         batch.one_less()
 
-    async def _claim_if_open(self, room: int) -> tuple[list[Claimed], float]:
+    async def _claim_if_open(self, room: int) -> tuple[list[ClaimedMessage], float]:
         match await self._ask(room):
-            case Closed() as closed:
+            case Blocked() as closed:
                 self.closed = closed
                 return [], 0.0
-            case Pass(count, probe):
+            case Permit(count, probe):
                 with tracing.step("claim") as span:
                     claimed, at = await self._claim(min(room, count, self._most), probe=probe)
                     span.tell(messages=len(claimed))
@@ -238,14 +240,14 @@ class Run:
                     await self._desk.gate.give_probe_back()
                 return claimed, at
 
-    async def _ask(self, room: int) -> Pass | Closed:
+    async def _ask(self, room: int) -> Permit | Blocked:
         waits_since = time.monotonic()
         async with self._desk.asking:
             answer = await self._desk.gate.ask(room)
         self._desk.tallies.add(GATE_SECONDS, "claim", value=time.monotonic() - waits_since)
         return answer
 
-    async def _claim(self, count: int, *, probe: bool) -> tuple[list[Claimed], float]:
+    async def _claim(self, count: int, *, probe: bool) -> tuple[list[ClaimedMessage], float]:
         at = self._desk.ticks()
         failpoints.reached("claim.before")
         async with transaction(self._desk.sessions) as session:
@@ -267,7 +269,7 @@ class Run:
         await _continue(session, self._mailing.id, self._lane + 1)
         self._offered = True
 
-    async def _deal_with(self, message: Claimed, batch: Calls) -> None:
+    async def _deal_with(self, message: ClaimedMessage, batch: BatchSpan) -> None:
         try:
             result = await self._call(message, batch.clock)
             if result.answer:
@@ -282,20 +284,20 @@ class Run:
         finally:
             self._over_with(message, batch)
 
-    async def _call(self, message: Claimed, clock: DatabaseClock) -> Result:
-        call = Call(self._desk, self._watch, message, clock)
+    async def _call(self, message: ClaimedMessage, clock: DatabaseClock) -> CallResult:
+        call = Attempt(self._desk, self._watch, message, clock)
         answer = await call.make(self._wordings[message.text_revision])
         moment = self._moment(message, clock)
         if answer is None:
-            return Result(message=message, step=not_called(message, moment))
-        step = after_call(answer, message, self._desk.policy, moment)
+            return CallResult(message=message, step=release(message, moment))
+        step = decide(answer, message, self._desk.policy, moment)
         started_at, duration_ms = call.started_at, int(call.lasted_s * 1000)
-        return Result(message=message, step=step, answer=answer, started_at=started_at, duration_ms=duration_ms)
+        return CallResult(message=message, step=step, answer=answer, started_at=started_at, duration_ms=duration_ms)
 
-    def _moment(self, message: Claimed, clock: DatabaseClock) -> Moment:
+    def _moment(self, message: ClaimedMessage, clock: DatabaseClock) -> RetryContext:
         mailing = self._mailing
         opens = partial(_opens, message.timezone, mailing.window, before=mailing.ends_at)
-        return Moment(clock.now(), random.random(), opens)  # noqa: S311 - jitter, not a secret
+        return RetryContext(clock.now(), random.random(), opens)  # noqa: S311 - jitter, not a secret
 
     def _come_back(self, due: datetime | None) -> None:
         if due and (self.next_due is None or due < self.next_due):
@@ -311,7 +313,7 @@ class Run:
                 await self._desk.recording.record(self._decided, results[first : first + BATCH])
 
 
-def _opens(timezone: str, window: LocalWindow | None, not_before: datetime, *, before: datetime) -> Opening:
+def _opens(timezone: str, window: LocalWindow | None, not_before: datetime, *, before: datetime) -> SendWindow:
     return opening(timezone, window, not_before=not_before, before=before)
 
 

@@ -12,13 +12,13 @@ from mailing.database.errors import transient
 from mailing.gateway.circuit_breaker import forget_old_calls
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import CONTINUED
-from mailing.mailings.repository import Needs, closed_unsettled, needs
-from mailing.messages.leases import EVER, Repeat, lost, nothing_lost_before, reclaim_lost
+from mailing.mailings.repository import PendingWork, closed_unsettled, find_pending_work
+from mailing.messages.leases import BEGINNING, Repeat, lost, oldest_unexpired_lease, reclaim_expired
 from mailing.messages.redaction import forget_old_minutes
 from mailing.observability import failures
-from mailing.observability.log import count, get
-from mailing.restore.repository import restored
-from mailing.sending.retry_policy import Policy
+from mailing.observability.log import get, increment
+from mailing.restore.repository import is_restored
+from mailing.sending.retry_policy import RetryPolicy
 from mailing.web import idempotency
 
 logger = get(__name__)
@@ -28,25 +28,25 @@ AT_ONCE = 500  # mailings
 FORGET = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
-class Leases:
+class LeaseScanCursor:
     """What a process knows of leases that ran out: none did before `since`.
 
     Without that each look would walk over all that was sent since an old snapshot, which keeps VACUUM from removing its
     entries from the index.
     """
 
-    since = EVER
+    since = BEGINNING
     reclaimed = 0  # since it was last told
 
 
-async def sweep(sessions: Sessions, policy: Policy, leases: Leases, active: Collection[int] = ()) -> int:
+async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor, active: Collection[int] = ()) -> int:
     """Cheap when there is nothing to do: one probe of an index for each open mailing.
 
     A restored database is left alone: whoever resumes there wakes everything. `active` are mailings that this very
     process is sending. What fails takes none of the other parts with it. Returns how many leases were reclaimed.
     """
     async with transaction(sessions) as session:
-        if await restored(session):
+        if await is_restored(session):
             return 0
     repeat = Repeat(policy.hold, policy.base_s, policy.max_s)
     with _apart("leases"):
@@ -59,7 +59,7 @@ async def sweep(sessions: Sessions, policy: Policy, leases: Leases, active: Coll
                 await forget(session)
     reclaimed, leases.reclaimed = leases.reclaimed, 0
     if reclaimed:
-        count(reclaimed=reclaimed)
+        increment(reclaimed=reclaimed)
         logger.warning("leases reclaimed", messages=reclaimed)
     return reclaimed
 
@@ -93,7 +93,7 @@ async def _wake(sessions: Sessions, active: Collection[int]) -> None:
 async def _wake_slice(sessions: Sessions, active: Collection[int], *, after: int) -> int | None:
     """Returns the last mailing it looked at; None after the last of all."""
     async with transaction(sessions) as session:
-        found = await needs(session, after=after, count=AT_ONCE)
+        found = await find_pending_work(session, after=after, count=AT_ONCE)
         wakes = [wake for each in found for wake in _wakes(each)]
         if wakes:
             standing = await ready(session, found[0].mailing_id, found[-1].mailing_id)
@@ -102,7 +102,7 @@ async def _wake_slice(sessions: Sessions, active: Collection[int], *, after: int
     return found[-1].mailing_id if len(found) == AT_ONCE else None
 
 
-def _wakes(found: Needs) -> Iterator[Wake]:
+def _wakes(found: PendingWork) -> Iterator[Wake]:
     """In the order of plan_mailing, so that neither waits for the other's half."""
     if found.plan:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
@@ -112,7 +112,7 @@ def _wakes(found: Needs) -> Iterator[Wake]:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
-async def _reclaim(sessions: Sessions, repeat: Repeat, leases: Leases) -> None:
+async def _reclaim(sessions: Sessions, repeat: Repeat, leases: LeaseScanCursor) -> None:
     """Many at a time, and one by one where a message refuses it: that one is left, and the others are taken back."""
     moved = RECLAIM
     while moved == RECLAIM:
@@ -124,10 +124,10 @@ async def _reclaim(sessions: Sessions, repeat: Repeat, leases: Leases) -> None:
             await _reclaim_singly(sessions, repeat, leases)
             break
     async with transaction(sessions) as session:
-        leases.since = await nothing_lost_before(session, since=leases.since)
+        leases.since = await oldest_unexpired_lease(session, since=leases.since)
 
 
-async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: Leases) -> None:
+async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: LeaseScanCursor) -> None:
     async with transaction(sessions) as session:
         ids = await lost(session, since=leases.since, count=RECLAIM)
     for message_id in ids:
@@ -140,10 +140,10 @@ async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: Leases) ->
 
 
 async def _taken_back(
-    sessions: Sessions, repeat: Repeat, leases: Leases, *, count: int = 1, only: int | None = None
+    sessions: Sessions, repeat: Repeat, leases: LeaseScanCursor, *, count: int = 1, only: int | None = None
 ) -> int:
     async with transaction(sessions) as session:
-        moved = await reclaim_lost(session, repeat, since=leases.since, count=count, only=only)
+        moved = await reclaim_expired(session, repeat, since=leases.since, count=count, only=only)
         failpoints.reached("sweep.inside")
     leases.reclaimed += moved
     return moved

@@ -8,7 +8,7 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.gateway.repository import State
+from mailing.gateway.repository import GatewayState
 from mailing.messages.low_watermark import FROM_FRONT
 
 MOST_COUNTED = 10_000
@@ -82,7 +82,7 @@ async def postponed(session: AsyncSession, mailing_id: int) -> list[Wait]:
     return [_wait(*row) for row in await session.execute(_POSTPONED, {"mailing_id": mailing_id})]
 
 
-async def due(session: AsyncSession, mailing_id: int, state: State) -> list[Wait]:
+async def due(session: AsyncSession, mailing_id: int, state: GatewayState) -> list[Wait]:
     """Those that may go now: they wait for the gateway, or for their turn. And those whose opening has passed, while
     the next one is worked out.
     """

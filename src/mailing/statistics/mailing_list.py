@@ -7,7 +7,7 @@ from msgspec import Struct
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.statistics.repository import COUNTED
 from mailing.statistics.schemas import Counts
 
@@ -18,7 +18,7 @@ BEGINNING = 80  # characters of the text, enough to know the mailing by
 class Overview(Struct, frozen=True):
     id: int
     beginning: str
-    status: Status
+    status: MailingStatus
     starts_at: datetime
     ends_at: datetime
     counts: Counts
@@ -53,4 +53,4 @@ async def newest(session: AsyncSession, *, before: int, limit: int) -> list[Over
 
 def _line(row: Row[*tuple[Any, ...]]) -> Overview:
     *counts, mailing_id, beginning, status, starts_at, ends_at = row
-    return Overview(mailing_id, beginning, Status(status), starts_at, ends_at, Counts(*counts))
+    return Overview(mailing_id, beginning, MailingStatus(status), starts_at, ends_at, Counts(*counts))

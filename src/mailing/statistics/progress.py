@@ -5,9 +5,9 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.gateway.repository import State, read
+from mailing.gateway.repository import GatewayState, read
 from mailing.mailings.models import Mailing
-from mailing.mailings.states import OPEN, Status
+from mailing.mailings.states import OPEN, MailingStatus
 from mailing.statistics import repository
 from mailing.statistics.backlog import Wait, due, openings, postponed
 from mailing.statistics.schemas import MailingLine
@@ -20,7 +20,7 @@ class Progress(Struct, frozen=True):
     """
 
     counts: MailingLine
-    gateway: State
+    gateway: GatewayState
     planning: bool
     per_minute: int
     done_at: datetime | None
@@ -37,7 +37,7 @@ async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
     state = await read(session)
     waits = await waits_of(session, mailing, counts.pending, state)
     per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
-    moving = mailing.status == Status.running and not held(state)
+    moving = mailing.status == MailingStatus.running and not held(state)
     return Progress(
         counts,
         gateway=state,
@@ -52,7 +52,7 @@ def unplanned(mailing: Mailing) -> bool:
     return mailing.planned_revision < mailing.revision
 
 
-def held(state: State) -> bool:
+def held(state: GatewayState) -> bool:
     return state.restored or state.stopped_at is not None
 
 
@@ -64,15 +64,15 @@ def done_at(left: int, per_minute: int, waits: list[Wait], *, now: datetime) -> 
     return max([at_this_pace, *(wait.until for wait in waits if wait.until)])
 
 
-async def waits_of(session: AsyncSession, mailing: Mailing, pending: int, state: State) -> list[Wait]:
+async def waits_of(session: AsyncSession, mailing: Mailing, pending: int, state: GatewayState) -> list[Wait]:
     """What keeps its pending messages from going out at this moment: what can be waited for soonest first."""
-    if mailing.status == Status.draft:
+    if mailing.status == MailingStatus.draft:
         return [Wait("release", pending)]
-    if mailing.status == Status.scheduled:
+    if mailing.status == MailingStatus.scheduled:
         return [Wait("start", pending, mailing.starts_at)]
     if mailing.status not in OPEN or not pending:
         return []
-    if mailing.status == Status.paused or held(state):
+    if mailing.status == MailingStatus.paused or held(state):
         return [Wait("pause", pending)]
     return [
         *await due(session, mailing.id, state),

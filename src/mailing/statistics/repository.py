@@ -4,7 +4,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.statistics.schemas import Counts, MailingLine
 
 COUNTED = ("planned", "sent", "pending", "sending", "failed", "cancelled", "expired", "unknown")
@@ -50,4 +50,4 @@ async def line(session: AsyncSession, mailing_id: int) -> MailingLine:
 def _line(*row: object) -> MailingLine:
     *counts, mailing_id, status, launched = row
     named = dict(zip(COUNTED, counts, strict=True))
-    return MailingLine(**named, mailing_id=mailing_id, status=Status(str(status)), launched=launched)  # type: ignore[arg-type]
+    return MailingLine(**named, mailing_id=mailing_id, status=MailingStatus(str(status)), launched=launched)  # type: ignore[arg-type]

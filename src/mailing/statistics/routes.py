@@ -6,13 +6,15 @@ from litestar import Controller, get
 from litestar.params import QueryParameter
 
 from mailing.messages.queries import messages_of
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.statistics import repository
 from mailing.statistics.schemas import Counts, MailingStatistics, Statistics
 from mailing.web.pagination import Cursor, Limit, decode_cursor, page
 from mailing.web.parameters import Id, Session, documented
 
-StatusFilter = Annotated[Status | None, QueryParameter(description=f"a status of a message: {', '.join(Status)}")]
+StatusFilter = Annotated[
+    MessageStatus | None, QueryParameter(description=f"a status of a message: {', '.join(MessageStatus)}")
+]
 
 
 class StatisticsController(Controller):

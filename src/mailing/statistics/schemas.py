@@ -1,6 +1,6 @@
 from msgspec import Struct
 
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.messages.schemas import MessageOut
 from mailing.web.pagination import Page
 
@@ -22,7 +22,7 @@ class MailingLine(Counts):
     """One mailing in the overall statistics. `launched`: its start has come and it was planned."""
 
     mailing_id: int
-    status: Status
+    status: MailingStatus
     launched: bool
 
 
@@ -37,7 +37,7 @@ class Statistics(Struct):
 
 class MailingStatistics(Struct):
     mailing_id: int
-    status: Status
+    status: MailingStatus
     launched: bool
     counts: Counts
     messages: Page[MessageOut]

@@ -6,22 +6,22 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-MOST_STEPS = 60
+MAX_STEPS = 60
 _STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800, 604800)
 
 
-class Sent(Struct, frozen=True):
+class MinuteCount(Struct, frozen=True):
     """Messages that went out in the stretch of time that begins `at`."""
 
     at: datetime
     messages: int
 
 
-class Course(Struct, frozen=True):
+class Timeseries(Struct, frozen=True):
     """From the first message to the last, in steps of `step_s` seconds without a gap."""
 
     step_s: int
-    steps: list[Sent]
+    steps: list[MinuteCount]
 
 
 # This minute and the share of the one before that lies within the last 60 s. Two rows by primary key.
@@ -47,19 +47,19 @@ _COURSE = text("""
 """)
 
 
-async def course(session: AsyncSession, mailing_id: int) -> Course | None:
+async def course(session: AsyncSession, mailing_id: int) -> Timeseries | None:
     """None before the first message."""
     first, last = (await session.execute(_BOUNDS, {"mailing_id": mailing_id})).one()
     if first is None:
         return None
     step_s = step_of(last - first)
     rows = await session.execute(_COURSE, {"mailing_id": mailing_id, "first": first, "step_s": step_s})
-    return Course(step_s, _without_gaps({row.at: row.sent for row in rows}, first, last, step_s=step_s))
+    return Timeseries(step_s, _without_gaps({row.at: row.sent for row in rows}, first, last, step_s=step_s))
 
 
 def step_of(length: timedelta) -> int:
     """The shortest step by which `length` has no more than MOST_STEPS."""
-    return next((step for step in _STEPS_S if length.total_seconds() / step < MOST_STEPS), _STEPS_S[-1])
+    return next((step for step in _STEPS_S if length.total_seconds() / step < MAX_STEPS), _STEPS_S[-1])
 
 
 # Index: mailing_pace_minute; 1,440 rows for each mailing that was sending all day.
@@ -71,14 +71,14 @@ _HOURS = text("""
 """)
 
 
-async def last_hours(session: AsyncSession, hours: int, *, now: datetime) -> list[Sent]:
+async def last_hours(session: AsyncSession, hours: int, *, now: datetime) -> list[MinuteCount]:
     """Of all mailings, this hour included; tests count nowhere."""
     found = {row.at: row.sent for row in await session.execute(_HOURS, {"hours": hours})}
     last = now.replace(minute=0, second=0, microsecond=0)
     return _without_gaps(found, last - timedelta(hours=hours - 1), last, step_s=3600)
 
 
-def _without_gaps(found: dict[datetime, int], first: datetime, last: datetime, *, step_s: int) -> list[Sent]:
+def _without_gaps(found: dict[datetime, int], first: datetime, last: datetime, *, step_s: int) -> list[MinuteCount]:
     steps = int((last - first).total_seconds()) // step_s + 1
     instants = (first + timedelta(seconds=n * step_s) for n in range(steps))
-    return [Sent(at, int(found.get(at, 0))) for at in instants]
+    return [MinuteCount(at, int(found.get(at, 0))) for at in instants]

@@ -40,7 +40,7 @@ class RequestLog:
                 message["headers"] = [*message["headers"], (_NAME, request_id.encode())]
             await send(message)
 
-        with _span(scope) as span, log.line(request_id=request_id) as line:
+        with _span(scope) as span, log.log_scope(request_id=request_id) as line:
             try:
                 await self.app(scope, receive, answer)
             finally:
@@ -66,7 +66,7 @@ def _span(scope: HTTPScope) -> AbstractContextManager[tracing.Span]:
     return tracing.request(scope["method"], _header(scope, "traceparent"))
 
 
-def _write(scope: HTTPScope, line: log.Line, span: tracing.Span, status: int) -> None:
+def _write(scope: HTTPScope, line: log.WideEvent, span: tracing.Span, status: int) -> None:
     """`status` 0: it broke off before there was an answer."""
     route = str(scope.get("path_template") or "none")
     told: dict[str, Any] = {

@@ -14,51 +14,51 @@ from admin.conftest import SignedIn
 from admin.mailings.test_pages import form
 from admin.reading import words
 from mailing.access.roles import Role
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from rows import add_client, add_mailing, add_messages, run, value
 
 PHONE = "79161234567"
 EDITORS = {Role.EDITOR, Role.SENDER, Role.ADMIN}
 SENDERS = {Role.SENDER, Role.ADMIN}
-BEGUN = {Status.running, Status.paused}
-CLOSED = {Status.finished, Status.cancelled}
+BEGUN = {MailingStatus.running, MailingStatus.paused}
+CLOSED = {MailingStatus.finished, MailingStatus.cancelled}
 
 # By action: who may, by status; what it leads to where that is not the same status. What is in no set is refused.
 Way = tuple[set[Role], str]
-WAYS: Mapping[str, Mapping[Status, Way]] = {
+WAYS: Mapping[str, Mapping[MailingStatus, Way]] = {
     "edit": {
-        Status.draft: (EDITORS, "draft"),
-        Status.scheduled: (EDITORS, "scheduled"),  # "draft" for the editor, see below
-        Status.running: (SENDERS, "running"),
-        Status.paused: (SENDERS, "paused"),
+        MailingStatus.draft: (EDITORS, "draft"),
+        MailingStatus.scheduled: (EDITORS, "scheduled"),  # "draft" for the editor, see below
+        MailingStatus.running: (SENDERS, "running"),
+        MailingStatus.paused: (SENDERS, "paused"),
     },
     "release": {
-        Status.draft: (SENDERS, "scheduled"),
-        Status.scheduled: (SENDERS, "scheduled"),
-        Status.running: (SENDERS, "running"),
-        Status.paused: (SENDERS, "paused"),
+        MailingStatus.draft: (SENDERS, "scheduled"),
+        MailingStatus.scheduled: (SENDERS, "scheduled"),
+        MailingStatus.running: (SENDERS, "running"),
+        MailingStatus.paused: (SENDERS, "paused"),
     },
-    "pause": {Status.running: (SENDERS, "paused"), Status.paused: (SENDERS, "paused")},
-    "resume": {Status.running: (SENDERS, "running"), Status.paused: (SENDERS, "running")},
+    "pause": {MailingStatus.running: (SENDERS, "paused"), MailingStatus.paused: (SENDERS, "paused")},
+    "resume": {MailingStatus.running: (SENDERS, "running"), MailingStatus.paused: (SENDERS, "running")},
     "cancel": {
-        Status.draft: (EDITORS, "cancelled"),
-        **dict.fromkeys((Status.scheduled, *BEGUN, Status.cancelled), (SENDERS, "cancelled")),
+        MailingStatus.draft: (EDITORS, "cancelled"),
+        **dict.fromkeys((MailingStatus.scheduled, *BEGUN, MailingStatus.cancelled), (SENDERS, "cancelled")),
     },
     "delete": {
-        Status.draft: (EDITORS, "cancelled"),
-        **dict.fromkeys((Status.scheduled, *BEGUN, Status.cancelled), (SENDERS, "cancelled")),
-        Status.finished: (SENDERS, "finished"),
+        MailingStatus.draft: (EDITORS, "cancelled"),
+        **dict.fromkeys((MailingStatus.scheduled, *BEGUN, MailingStatus.cancelled), (SENDERS, "cancelled")),
+        MailingStatus.finished: (SENDERS, "finished"),
     },
     "resend-failed": {
-        Status.running: (SENDERS, "running"),
-        Status.paused: (SENDERS, "paused"),
-        Status.finished: (SENDERS, "running"),
+        MailingStatus.running: (SENDERS, "running"),
+        MailingStatus.paused: (SENDERS, "paused"),
+        MailingStatus.finished: (SENDERS, "running"),
     },
-    "test": {status: (SENDERS, status.value) for status in Status if status is not Status.cancelled},
+    "test": {status: (SENDERS, status.value) for status in MailingStatus if status is not MailingStatus.cancelled},
     "resolve": {
-        Status.running: (SENDERS, "running"),
-        Status.paused: (SENDERS, "paused"),
-        Status.finished: (SENDERS, "running"),
+        MailingStatus.running: (SENDERS, "running"),
+        MailingStatus.paused: (SENDERS, "paused"),
+        MailingStatus.finished: (SENDERS, "running"),
     },
 }
 
@@ -91,9 +91,9 @@ async def test_each_role_may_in_each_state_what_the_table_says_and_nothing_else_
     await add_client(engine, phone="79161234568")  # with the next id
     for role in Role:
         browser = await signed_in(role)
-        for status in Status:
+        for status in MailingStatus:
             mailing_id = await add_mailing(engine, status=status)
-            begun = status not in {Status.draft, Status.scheduled}
+            begun = status not in {MailingStatus.draft, MailingStatus.scheduled}
             sent = ["unknown", "failed"] if begun else []
             messages = await add_messages(engine, mailing_id, sent, first_client=client_id) if begun else [0, 0]
             before = await snapshot(engine, mailing_id)
@@ -106,7 +106,7 @@ async def test_each_role_may_in_each_state_what_the_table_says_and_nothing_else_
                 assert role in SENDERS or status in CLOSED or action == "resolve" or answer.status_code == 403, case
                 assert after == before, case
                 continue
-            withdrawn = (action, role, status) == ("edit", Role.EDITOR, Status.scheduled)
+            withdrawn = (action, role, status) == ("edit", Role.EDITOR, MailingStatus.scheduled)
             assert (answer.status_code, after[0]["status"]) == (303, "draft" if withdrawn else leads_to), case
 
 

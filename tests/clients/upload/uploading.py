@@ -4,7 +4,7 @@ import io
 
 from sqlalchemy import text
 
-from mailing.clients.csv_reader import Refusal
+from mailing.clients.csv_reader import RejectedField
 from mailing.clients.upload import actions
 from mailing.clients.upload.repository import get_upload, refusals_of
 from mailing.clients.upload.schemas import Upload
@@ -40,7 +40,7 @@ async def upload_of(sessions: Sessions, upload_id: int) -> Upload:
         return await get_upload(session, upload_id)
 
 
-async def refused(sessions: Sessions, upload_id: int) -> list[Refusal]:
+async def refused(sessions: Sessions, upload_id: int) -> list[RejectedField]:
     async with transaction(sessions) as session:
         return await refusals_of(session, upload_id, count=100_000)
 

@@ -16,7 +16,7 @@ from mailing.clients.repository import ClientRepository, PhoneTaken, get_client,
 from mailing.clients.timezone import offered
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.messages.queries import counts_of_client
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.web.parameters import Caller, Id, Session
 
 EMPTY = {"phone": "", "operator_code": "", "tag": "", "timezone": "", "opted_out": "", "was_opted_out": ""}
@@ -88,7 +88,7 @@ def _refusal(
 async def ask(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     counts = await counts_of_client(session, client_id)
-    unsent = counts.get(Status.pending, 0) + counts.get(Status.sending, 0)
+    unsent = counts.get(MessageStatus.pending, 0) + counts.get(MessageStatus.sending, 0)
     kept = sum(counts.values()) - unsent
     return page(request, "clients/delete.html", client=client, unsent=unsent, kept=kept)
 

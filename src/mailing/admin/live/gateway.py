@@ -17,9 +17,9 @@ from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway import actions
-from mailing.gateway.repository import State, read
+from mailing.gateway.repository import GatewayState, read
 from mailing.gateway.schemas import GatewayPatch
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.statistics.latency import RecentCalls, recent_calls
 from mailing.statistics.mailing_list import open_mailings
 from mailing.web.parameters import Caller, Session
@@ -30,7 +30,7 @@ PATH = "/admin/gateway"
 
 
 class Look(Struct, frozen=True):
-    state: State
+    state: GatewayState
     calls: RecentCalls
     kept: Renderings = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ def _rate(given: str) -> float | None:
 @get("/gateway/stop", guards=[needs(Role.SENDER)])
 async def confirm_stop(request: Request[Any, Any, Any], session: Session) -> Response[str]:
     """In numbers: what the stop would hold back."""
-    running = [line for line in await open_mailings(session) if line.status is Status.running]
+    running = [line for line in await open_mailings(session) if line.status is MailingStatus.running]
     waiting = sum(line.counts.pending for line in running)
     in_calls = sum(line.counts.sending for line in running)
     return page(request, "live/stop.html", mailings=len(running), waiting=waiting, in_calls=in_calls)

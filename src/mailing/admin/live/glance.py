@@ -6,7 +6,7 @@ from msgspec import Struct, field
 
 from mailing.admin.live.part import Renderings
 from mailing.database.engine import Sessions, transaction
-from mailing.gateway.repository import State, read
+from mailing.gateway.repository import GatewayState, read
 from mailing.job_queue import inspection
 from mailing.job_queue.inspection import standing
 from mailing.reports.outlook import Outlook, outlook
@@ -21,7 +21,7 @@ class Glance(Struct, frozen=True):
     """`jobs` wait for a worker, the oldest for `late_s`."""
 
     now: datetime
-    gateway: State
+    gateway: GatewayState
     calls: RecentCalls
     workers: int
     jobs: int

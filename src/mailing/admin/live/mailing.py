@@ -19,7 +19,7 @@ from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.states import OPEN
 from mailing.statistics.progress import Progress, progress_of
-from mailing.statistics.throughput import Course, course
+from mailing.statistics.throughput import Timeseries, course
 from mailing.timezones import zone_named
 from mailing.web.parameters import Id
 
@@ -32,7 +32,7 @@ BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled"
 class Look(Struct, frozen=True):
     mailing: MailingOut
     progress: Progress
-    course: Course | None
+    course: Timeseries | None
     acts: list[Noted]
     kept: Renderings = field(default_factory=dict)
 

@@ -16,9 +16,9 @@ from mailing.events.history import Place, story
 from mailing.mailings.repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
-from mailing.messages.queries import message_story, message_to, messages_of
+from mailing.messages.queries import get_message, message_to, messages_of
 from mailing.messages.schemas import MessageOut, Resolution, Verdict
-from mailing.messages.states import Status
+from mailing.messages.states import MessageStatus
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import Caller, Id, Session
 
@@ -49,8 +49,8 @@ async def search_messages(request: Request[Any, Any, Any], session: Session, mai
     return seen_other(_address(mailing_id, {"status": status.value} if status else {}))
 
 
-def _status(given: str) -> Status | None:
-    return Status(given) if given in set(Status) else None
+def _status(given: str) -> MessageStatus | None:
+    return MessageStatus(given) if given in set(MessageStatus) else None
 
 
 def _address(mailing_id: int, query: Mapping[str, str]) -> str:
@@ -62,7 +62,7 @@ async def _list(
     session: AsyncSession,
     mailing_id: int,
     *,
-    status: Status | None,
+    status: MessageStatus | None,
     phone: str = "",
     cursor: str | None = None,
 ) -> Response[str]:
@@ -77,7 +77,7 @@ async def _list(
         "live/messages.html",
         mailing=MailingOut.of(mailing),
         messages=found[:ON_A_PAGE],
-        statuses=list(Status),
+        statuses=list(MessageStatus),
         chosen=status,
         phone=phone,
         next_page=_address(mailing_id, following) if more else "",
@@ -86,7 +86,7 @@ async def _list(
 
 
 async def _found(
-    session: AsyncSession, mailing_id: int, *, status: Status | None, phone: str | None, cursor: str | None
+    session: AsyncSession, mailing_id: int, *, status: MessageStatus | None, phone: str | None, cursor: str | None
 ) -> Sequence[MessageOut]:
     if phone is None:
         after = decode_cursor(cursor)
@@ -130,7 +130,7 @@ async def _story(
     errors: dict[str, str],
     sent: Mapping[str, str],
 ) -> Response[str]:
-    message = await message_story(session, message_id)
+    message = await get_message(session, message_id)
     told = await story(session, "message_id", message_id, after=Place(), limit=MOST_TOLD)
     return page(
         request,

@@ -17,7 +17,7 @@ from mailing.mailings.repository import database_now
 from mailing.statistics.mailing_list import newest
 from mailing.statistics.repository import totals
 from mailing.statistics.schemas import Counts
-from mailing.statistics.throughput import Sent, last_hours
+from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, Session
 
@@ -29,7 +29,7 @@ READ_FOR_S = 5
 class Whole(Struct, frozen=True):
     counts: Counts
     mailings: int
-    hours: list[Sent]
+    hours: list[MinuteCount]
 
 
 @get("/statistics", guards=[needs(Role.VIEWER)])

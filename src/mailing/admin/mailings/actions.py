@@ -17,7 +17,7 @@ from mailing.mailings import actions, editing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.schemas import TestIn
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.statistics.repository import line
 from mailing.web.parameters import Caller, Id, Session
 from mailing.web.validation import check
@@ -25,7 +25,7 @@ from mailing.web.validation import check
 Browser = Request[Any, Any, Any]
 SENDER = [needs(Role.SENDER)]
 
-REFUSALS: dict[str, Callable[[Status], object]] = {
+REFUSALS: dict[str, Callable[[MailingStatus], object]] = {
     "pause": states.after_pause,
     "resume": states.after_resume,
     "cancel": states.after_cancel,
@@ -102,7 +102,7 @@ class ControlPages(Controller):
 def _refuse_end(viewer: Viewer, mailing: Mailing) -> None:
     """An editor ends drafts only; the row is locked where it is done, so none is released meanwhile."""
     if not viewer.may("sender"):
-        states.refuse_editors_end(Status(mailing.status))
+        states.refuse_editors_end(MailingStatus(mailing.status))
 
 
 async def _confirm_page(request: Browser, session: AsyncSession, mailing: Mailing) -> Response[str]:
@@ -114,7 +114,7 @@ async def _confirm_page(request: Browser, session: AsyncSession, mailing: Mailin
 
 async def _refuse(session: AsyncSession, mailing: Mailing, *, action: str) -> None:
     """As the action itself would: no page asks about what can't be done."""
-    status = Status(mailing.status)
+    status = MailingStatus(mailing.status)
     if action == "resend-failed":
         states.refuse_sending_again(status, ends_at=mailing.ends_at, now=await database_now(session))
     elif action in REFUSALS:

@@ -17,7 +17,7 @@ from mailing.mailings.models import Mailing
 from mailing.mailings.preview import preview
 from mailing.mailings.repository import MailingRepository, Released, database_now, last_release
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.restore.repository import resumed_since
 from mailing.web.parameters import Caller, Id, Session
 
@@ -30,8 +30,8 @@ class ReleasePages(Controller):
     @get("/", guards=[needs(Role.SENDER)])
     async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[Any]:
         mailing = await MailingRepository(session=session).existing(mailing_id)
-        states.refuse_release(Status(mailing.status), ends_at=mailing.ends_at, now=await database_now(session))
-        if mailing.status != Status.draft:
+        states.refuse_release(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=await database_now(session))
+        if mailing.status != MailingStatus.draft:
             return seen_other(f"/admin/mailings/{mailing_id}")
         return await _release_page(request, session, mailing)
 
@@ -45,10 +45,10 @@ class ReleasePages(Controller):
             released = await releasing.release(session, mailing_id, read=read, by=caller)
         except Conflict as refused:
             mailing = await MailingRepository(session=session).existing(mailing_id)
-            if mailing.content_revision == read or mailing.status != Status.draft:
+            if mailing.content_revision == read or mailing.status != MailingStatus.draft:
                 raise
             return await _release_page(request, session, mailing, problem=str(refused))
-        begun = released.status == Status.running
+        begun = released.status == MailingStatus.running
         notice = viewer.gettext("Released: sending begins.") if begun else viewer.gettext("Released.")
         return seen_other(f"/admin/mailings/{mailing_id}", notice=notice)
 

@@ -6,13 +6,13 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 
 
 class Line(Struct, frozen=True):
     id: int
     text: str
-    status: Status
+    status: MailingStatus
     starts_at: datetime
     ends_at: datetime
     planned: int
@@ -33,11 +33,13 @@ _LINES = text("""
 """)
 
 
-async def lines(session: AsyncSession, *, words: str, status: Status | None, before: int, limit: int) -> list[Line]:
+async def lines(
+    session: AsyncSession, *, words: str, status: MailingStatus | None, before: int, limit: int
+) -> list[Line]:
     """One row more than `limit`, if there is one; `words` are looked for in the text, or are the mailing's id."""
     spellings = [words.lower(), words.upper(), words.capitalize()]
     asked = {"words": words, "spellings": spellings, "status": status, "before": before, "count": limit + 1}
-    return [Line(row[0], row[1], Status(row[2]), *row[3:]) for row in await session.execute(_LINES, asked)]
+    return [Line(row[0], row[1], MailingStatus(row[2]), *row[3:]) for row in await session.execute(_LINES, asked)]
 
 
 class Choice(Struct, frozen=True):

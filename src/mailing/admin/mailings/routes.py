@@ -21,7 +21,7 @@ from mailing.mailings.preview import Preview, preview
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
-from mailing.mailings.states import Status
+from mailing.mailings.states import MailingStatus
 from mailing.timezones import zone_names
 from mailing.web.parameters import MAX_ID, Caller, Id, Session
 
@@ -46,7 +46,7 @@ class MailingPages(Controller):
         before: Before = MAX_ID,
     ) -> Response[str]:
         words = q.replace("\x00", "").strip()
-        kept = Status(status) if status in set(Status) else None
+        kept = MailingStatus(status) if status in set(MailingStatus) else None
         found = await repository.lines(session, words=words, status=kept, before=before, limit=SHOWN)
         rows, more = found[:SHOWN], len(found) > SHOWN
         asked = {"q": words, "status": kept or ""}
@@ -57,7 +57,7 @@ class MailingPages(Controller):
             asked=asked,
             next_before=rows[-1].id if more else None,
             paged=before < MAX_ID,
-            statuses=list(Status),
+            statuses=list(MailingStatus),
         )
 
     @get("/new", guards=[needs(Role.EDITOR)])
@@ -120,7 +120,7 @@ class MailingPages(Controller):
 
 def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
     """Raises where its status, or the role, forbids it."""
-    status = Status(mailing.status)
+    status = MailingStatus(mailing.status)
     states.refuse_edit_of_closed(status)
     if not viewer.may("sender"):
         states.refuse_editors_change(status)
@@ -129,7 +129,7 @@ def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
 
 def done(viewer: Viewer, mailing: MailingOut, notice: str) -> Response[None]:
     """The notice of a draft says what it waits for."""
-    if mailing.status is Status.draft:
+    if mailing.status is MailingStatus.draft:
         notice = viewer.gettext("The draft is stored. Nothing is sent before a sender releases it.")
     return seen_other(f"/admin/mailings/{mailing.id}", notice=notice)
 

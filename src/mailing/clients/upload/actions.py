@@ -11,7 +11,7 @@ from mailing.clients.upload import repository
 from mailing.clients.upload.preview import Preview, preview
 from mailing.clients.upload.schemas import Upload
 from mailing.errors import Conflict, FieldError, Invalid, TooMany
-from mailing.events import note
+from mailing.events import record_event
 from mailing.job_queue.enqueue import defer
 
 PIECE = 256 * 1024  # bytes
@@ -79,7 +79,7 @@ async def confirm(session: AsyncSession, upload_id: int, *, by: str) -> None:
     await repository.get_upload(session, upload_id)
     if await repository.confirm(session, upload_id):
         await defer(session, "import_upload", upload_id=upload_id)
-        await note(session, "upload.confirmed", by=by, upload_id=upload_id)
+        await record_event(session, "upload.confirmed", by=by, upload_id=upload_id)
 
 
 async def discard(session: AsyncSession, upload_id: int) -> None:

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-from mailing.clients.csv_reader import Reading
-from mailing.clients.csv_transfer import judge, spooled, store
+from mailing.clients.csv_reader import CsvReader
+from mailing.clients.csv_transfer import save, spooled, validate
 from mailing.clients.upload import repository
 from mailing.clients.upload.schemas import Try
 from mailing.database.engine import Sessions, transaction
@@ -59,13 +59,13 @@ async def _break_off(sessions: Sessions, mine: Try, error: Exception) -> None:
 
 async def _import(sessions: Sessions, mine: Try, stopping: asyncio.Event) -> None:
     with spooled() as spool:
-        reading = Reading(listed=REFUSALS_KEPT)
-        accepted = await judge(_pieces(sessions, mine, stopping), reading, into=spool)
+        reading = CsvReader(listed=REFUSALS_KEPT)
+        accepted = await validate(_pieces(sessions, mine, stopping), reading, into=spool)
         async with transaction(sessions) as session:
             actor = await repository.hold(session, mine)
             if actor is None:
                 return
-            imported = await store(session, spool, reading, accepted=accepted, by=actor)
+            imported = await save(session, spool, reading, accepted=accepted, by=actor)
             await repository.finish(session, mine, imported.refusals, **imported.counts)
     logger.info("upload imported", upload_id=mine.upload_id, **imported.counts)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from mailing.clients.csv_reader import LINE_LIMIT, Reading, Refusal, Row
+from mailing.clients.csv_reader import LINE_LIMIT, CsvReader, RejectedField, Row
 
 ROWS = 20
 
@@ -15,7 +15,7 @@ class PreviewedRow(Struct):
 
     line: int
     client: Row | None = None
-    refusals: list[Refusal] = []
+    refusals: list[RejectedField] = []
     known: bool = False
 
 
@@ -29,7 +29,7 @@ class Preview(Struct):
 
 def preview(beginning: bytes, *, complete: bool) -> Preview:
     """Raises Invalid when the header is wrong. `complete`: the beginning is the whole file."""
-    reading = Reading()
+    reading = CsvReader()
     rows = [row for at in range(0, len(beginning), LINE_LIMIT) for row in reading.feed(beginning[at : at + LINE_LIMIT])]
     if complete:
         rows += reading.finish()
@@ -37,8 +37,8 @@ def preview(beginning: bytes, *, complete: bool) -> Preview:
     return Preview(columns=reading.columns, rows=judged[:ROWS], complete=complete and len(judged) <= ROWS)
 
 
-def _in_order(rows: Sequence[Row], refusals: Sequence[Refusal]) -> list[PreviewedRow]:
-    refused: Mapping[int, list[Refusal]] = defaultdict(list)
+def _in_order(rows: Sequence[Row], refusals: Sequence[RejectedField]) -> list[PreviewedRow]:
+    refused: Mapping[int, list[RejectedField]] = defaultdict(list)
     for refusal in refusals:
         refused[refusal.line].append(refusal)
     right = [PreviewedRow(row[0], client=row) for row in rows]

@@ -6,7 +6,7 @@ from msgspec import Struct
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.csv_reader import Refusal
+from mailing.clients.csv_reader import RejectedField
 from mailing.clients.upload.schemas import Status, Try, Upload
 from mailing.errors import NotFound
 
@@ -165,7 +165,7 @@ _REFUSE = text("""
 _DROP_FILE = text("DELETE FROM upload_piece WHERE upload_id = :id")
 
 
-async def finish(session: AsyncSession, mine: Try, refusals: Sequence[Refusal], **counts: int) -> None:
+async def finish(session: AsyncSession, mine: Try, refusals: Sequence[RejectedField], **counts: int) -> None:
     """`counts`: created, updated, rejected. Call after `hold`; the file goes, its result stays for RESULT_KEPT_D."""
     lines, fields, messages, rows = zip(*refusals, strict=True) if refusals else ((), (), (), ())
     given = {"lines": list(lines), "fields": list(fields), "messages": list(messages), "rows": list(rows)}
@@ -188,10 +188,10 @@ _REFUSALS = text("""
 
 async def refusals_of(
     session: AsyncSession, upload_id: int, *, count: int, after: tuple[int, str] = (0, "")
-) -> list[Refusal]:
+) -> list[RejectedField]:
     """In the order of lines; `after` is line and field of the last one seen."""
     page = {"id": upload_id, "count": count, "line": after[0], "field": after[1]}
-    return [Refusal(*row) for row in await session.execute(_REFUSALS, page)]
+    return [RejectedField(*row) for row in await session.execute(_REFUSALS, page)]
 
 
 _COUNT = text("SELECT count(*) FROM upload_refusal WHERE upload_id = :id")
