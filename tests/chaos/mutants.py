@@ -281,7 +281,7 @@ MUTANTS = (
         bug="the window is compared with UTC",
         scenario=scenarios.abroad,
         invariant="I7",
-        patches=(instead("mailing.mailings.schedule.zone_named", in_utc),),
+        patches=(instead("mailing.mailings.window.zone_named", in_utc),),
     ),
     Mutant(
         bug="a pause is not seen before the call",
