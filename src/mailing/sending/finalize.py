@@ -9,8 +9,8 @@ from mailing.mailings.repository import MailingRepository, database_now, finish
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import next_window
 from mailing.messages.cancellation import cancel_of_mailing
-from mailing.messages.repository import expire_of_mailing, lock_for_plan
-from mailing.messages.rescheduling import reschedule_closed, timezones_of_closed
+from mailing.messages.locks import lock_for_plan
+from mailing.messages.rescheduling import expire_of_mailing, reschedule_closed, timezones_of_closed
 from mailing.observability.log import get, increment
 from mailing.restore.repository import is_restored
 

@@ -15,8 +15,8 @@ from mailing.mailings.repository import (
     lock_plan,
 )
 from mailing.mailings.window import next_window
+from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, Slice, cancel_unselected, next_slice, plan_slice
-from mailing.messages.repository import lock_for_plan
 from mailing.observability.log import get, increment
 
 logger = get(__name__)

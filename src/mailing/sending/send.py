@@ -25,8 +25,9 @@ from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import LocalWindow, next_window
-from mailing.messages.repository import CallResult, ClaimedMessage, claim, next_due, set_aside
+from mailing.messages.claim import ClaimedMessage, claim, next_due, set_aside
 from mailing.messages.rescheduling import SendWindow
+from mailing.messages.results import CallResult
 from mailing.messages.states import MessageStatus
 from mailing.observability import tracing
 from mailing.observability.counters import GATE_SECONDS, POSTPONED
