@@ -273,7 +273,7 @@ MUTANTS = (
         scenario=scenarios.scheduled,
         invariant="I7",
         patches=(
-            instead("mailing.mailings.states.status_at_creation", at_once),
+            instead("mailing.mailings.states.released_status", at_once),
             sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
             sql(CLAIM, "AND now() >= g.starts_at", ""),
             sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),

@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings.actions import AT_ONCE
+from mailing.mailings.actions import MAX_CANCELLED_AT_ONCE
 from mailing.mailings.repository import finish
 from mailing.sending.finalize import settle_mailing
 from mailings.asking import add_audience, events, jobs_of, statuses, told
@@ -46,12 +46,12 @@ async def test_a_cancel_of_very_many_counts_all_and_leaves_the_rest_to_a_worker(
     engine: AsyncEngine, api: Api, sessions: Sessions
 ) -> None:
     mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["pending"] * (AT_ONCE + 7))
-    assert (await told(await api.post(f"/mailings/{mailing_id}/cancel")))["stopped"] == AT_ONCE + 7
-    assert await statuses(engine, mailing_id) == {"cancelled": AT_ONCE, "pending": 7}
+    await add_messages(engine, mailing_id, ["pending"] * (MAX_CANCELLED_AT_ONCE + 7))
+    assert (await told(await api.post(f"/mailings/{mailing_id}/cancel")))["stopped"] == MAX_CANCELLED_AT_ONCE + 7
+    assert await statuses(engine, mailing_id) == {"cancelled": MAX_CANCELLED_AT_ONCE, "pending": 7}
     assert await jobs_of(engine, mailing_id) == {"settle_mailing"}
     await settle_mailing(sessions, mailing_id)
-    assert await statuses(engine, mailing_id) == {"cancelled": AT_ONCE + 7}
+    assert await statuses(engine, mailing_id) == {"cancelled": MAX_CANCELLED_AT_ONCE + 7}
 
 
 async def test_a_message_that_is_just_being_claimed_neither_delays_a_cancel_nor_escapes_it(

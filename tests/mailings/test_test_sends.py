@@ -110,7 +110,7 @@ async def test_a_test_appears_in_no_list_count_or_report(engine: AsyncEngine, ap
         day = day_of(now.astimezone(UTC).date(), ZoneInfo("UTC"))
         figures = await figures_of(session, day, taken_at=now + timedelta(seconds=1))
     assert [each.id for each in figures.mailings] == [mailing_id]
-    assert (figures.standing.planned, figures.ended.messages, figures.reasons) == (0, 0, [])
+    assert (figures.totals.planned, figures.ended.messages, figures.reasons) == (0, 0, [])
 
 
 async def test_what_became_of_a_test_can_be_said_too(engine: AsyncEngine, api: Api) -> None:

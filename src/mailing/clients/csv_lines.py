@@ -13,7 +13,7 @@ from enum import Enum, auto
 Record = tuple[list[str] | None, list[str]]  # the cells, none where the quotes make no sense; the lines
 
 
-class Quotes:
+class QuotedLines:
     """Give it each line of a file that has a quote, and each line at all while it is `open`."""
 
     def __init__(self, *, limit: int) -> None:

@@ -13,22 +13,22 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from mailing.clients import phone, tag, timezone
-from mailing.clients.csv_lines import OpenQuoteError, Quotes, Record, cells_of
+from mailing.clients.csv_lines import OpenQuoteError, QuotedLines, Record, cells_of
 from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
 from mailing.clients.schemas import RowError
 from mailing.clients.tag import is_tag
-from mailing.csv_writer import restored
+from mailing.csv_writer import unescape_formula
 from mailing.errors import FieldError, Invalid
 from mailing.timezones import known_zone
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone")
 REQUIRED = ("phone", "timezone")
-LINE_LIMIT = 64 * 1024  # bytes of one row; a right one has under 1,000
-ERRORS_LISTED = 1000
-ROW_SHOWN = 500  # characters of a refused row
-HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
+MAX_LINE_BYTES = 64 * 1024  # bytes of one row; a right one has under 1,000
+MAX_LISTED_ERRORS = 1000
+MAX_EXCERPT = 500  # characters of a refused row
+MAX_HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
 
-Row = tuple[int, str, str, str | None, str]  # line, phone, operator code, tag, time zone
+ParsedRow = tuple[int, str, str, str | None, str]  # line, phone, operator code, tag, time zone
 
 _NOT_UTF_8 = re.compile("[\ud800-\udfff]").search  # what surrogateescape makes of such bytes
 
@@ -48,23 +48,23 @@ class CsvReader:
     `columns` are those of the header; `rejected` counts every refused row, `refusals` are the first bad fields.
     """
 
-    def __init__(self, *, listed: int = ERRORS_LISTED) -> None:
+    def __init__(self, *, listed: int = MAX_LISTED_ERRORS) -> None:
         self.columns: tuple[str, ...] = ()
         self.rejected = 0
-        self.refusals: list[RejectedField] = []
+        self.rejected_fields: list[RejectedField] = []
         self.listed = listed
         self._begun = False
         self._line = 0  # lines that are done with
         self._tail = bytearray()  # the beginning of a line
-        self._quotes = Quotes(limit=LINE_LIMIT)
+        self._quotes = QuotedLines(limit=MAX_LINE_BYTES)
         self._skipping = False  # inside a line over the limit
         self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
 
     @property
     def errors(self) -> list[RowError]:
-        return [RowError(line, field, message) for line, field, message, _ in self.refusals]
+        return [RowError(line, field, message) for line, field, message, _ in self.rejected_fields]
 
-    def feed(self, piece: bytes) -> list[Row]:
+    def feed(self, piece: bytes) -> list[ParsedRow]:
         """Raises Invalid when the header is wrong."""
         if self._skipping:
             _, newline, piece = piece.partition(b"\n")
@@ -73,13 +73,13 @@ class CsvReader:
         self._tail += piece[:end]
         rows = list(self._rows()) if end else []
         self._tail += piece[end:]
-        if len(self._tail) > LINE_LIMIT:
+        if len(self._tail) > MAX_LINE_BYTES:
             rows += self._last_rows()
             self._refuse_long_line()
         return rows
 
-    def finish(self) -> list[Row]:
-        rows: list[Row] = []
+    def finish(self) -> list[ParsedRow]:
+        rows: list[ParsedRow] = []
         if self._tail:
             self._tail += b"\n"
             rows += self._rows()
@@ -88,7 +88,7 @@ class CsvReader:
             raise _bad_header("the file is empty; its first line must be " + ",".join(COLUMNS))
         return rows
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[ParsedRow]:
         """Of the whole lines that have come; those that a quote may join wait for more."""
         text = self._tail.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
         self._tail.clear()
@@ -104,19 +104,19 @@ class CsvReader:
             else:
                 yield from self._judged(self._quotes.take(line))
 
-    def _last_rows(self) -> Iterator[Row]:
+    def _last_rows(self) -> Iterator[ParsedRow]:
         yield from self._judged(self._quotes.flush())
 
-    def _judged(self, records: Iterator[Record]) -> Iterator[Row]:
+    def _judged(self, records: Iterator[Record]) -> Iterator[ParsedRow]:
         for cells, given in records:
             if row := self._row(cells) or self._second_look(cells, given=given):
                 yield row
             self._line += len(given)
 
-    def _row(self, cells: list[str] | None) -> Row | None:
+    def _row(self, cells: list[str] | None) -> ParsedRow | None:
         if cells is not None and len(cells) == len(self.columns):
             number, code, label, zone = self._pick([*cells, ""])
-            label = restored(label)
+            label = unescape_formula(label)
             if (
                 is_phone(number)
                 and known_zone(zone)
@@ -126,7 +126,7 @@ class CsvReader:
                 return self._line + 1, number, code or operator_code_of(number), label or None, zone
         return None
 
-    def _second_look(self, was: list[str] | None, *, given: list[str]) -> Row | None:
+    def _second_look(self, was: list[str] | None, *, given: list[str]) -> ParsedRow | None:
         """Of a line that is no row as it stands: header, blank, right but for spaces around its values, or wrong."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
@@ -150,28 +150,28 @@ class CsvReader:
             yield "phone", f"must be {phone.RULE}"
         if code and not is_operator_code(code):
             yield "operator_code", f"must be {phone.OPERATOR_CODE_RULE}"
-        if label and not is_tag(restored(label)):
+        if label and not is_tag(unescape_formula(label)):
             yield "tag", f"must be {tag.RULE}"
         if not known_zone(zone):
-            yield "timezone", timezone.remedy(zone)
+            yield "timezone", timezone.suggestion(zone)
 
     def _refuse(self, given: list[str], *troubles: tuple[str, str]) -> None:
         if not self.columns:
             raise _bad_header(*(message for _, message in troubles))
         self.rejected += 1
-        free = self.listed - len(self.refusals)
-        self.refusals += [RejectedField(self._line + 1, *trouble, _shown(given)) for trouble in troubles[:free]]
+        free = self.listed - len(self.rejected_fields)
+        self.rejected_fields += [RejectedField(self._line + 1, *trouble, _shown(given)) for trouble in troubles[:free]]
 
     def _refuse_long_line(self) -> None:
-        beginning = self._tail[: 4 * ROW_SHOWN].decode("utf-8", "surrogateescape")
-        self._refuse([beginning], ("row", f"is longer than {LINE_LIMIT // 1024} KiB"))
+        beginning = self._tail[: 4 * MAX_EXCERPT].decode("utf-8", "surrogateescape")
+        self._refuse([beginning], ("row", f"is longer than {MAX_LINE_BYTES // 1024} KiB"))
         self._line += 1
         self._tail.clear()
         self._skipping = True
 
     def _read_header(self, cells: list[str]) -> None:
         names = [cell.lower() for cell in cells]
-        if problems := list(islice(_header_problems(names), HEADER_PROBLEMS)):
+        if problems := list(islice(_header_problems(names), MAX_HEADER_PROBLEMS)):
             raise _bad_header(*problems)
         self.columns = tuple(names)
         # a column that is not there is taken from beyond the row's end, where an empty cell stands
@@ -188,7 +188,7 @@ def _plain_cells(line: str) -> list[str] | None:
 
 def _shown(given: list[str]) -> str:
     """Without what PostgreSQL can't store: bytes that are no UTF-8, and NUL."""
-    row = "\n".join(given)[:ROW_SHOWN].replace("\x00", "\ufffd")
+    row = "\n".join(given)[:MAX_EXCERPT].replace("\x00", "\ufffd")
     return row.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

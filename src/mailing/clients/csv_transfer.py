@@ -20,8 +20,8 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_reader import COLUMNS, CsvReader, RejectedField
-from mailing.clients.csv_validation import PIECE, Judging, beside_the_loop
-from mailing.clients.repository import ERASED, ExportedClient, Stored, export_page, import_staged
+from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
+from mailing.clients.repository import ERASED, ExportedClient, StoredRows, export_page, import_staged
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.csv_writer import csv_of
 from mailing.database.engine import Sessions, transaction
@@ -30,9 +30,9 @@ from mailing.database.errors import TROUBLE
 from mailing.errors import Unavailable
 from mailing.events import record_event
 
-SPOOL_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
-EXPORT_PAGE = 1000  # clients; 5 ms of the event loop
-PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+MAX_IN_MEMORY = 1024 * 1024  # bytes; what is longer goes to the directory for temporary files
+EXPORT_PAGE_SIZE = 1000  # clients; 5 ms of the event loop
+RETRY_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *, by: str) -> ImportResult:
@@ -40,12 +40,12 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *,
 
     Raises Unavailable where the database breaks it off, with the reason.
     """
-    with spooled() as spool:
+    with temporary_file() as spool:
         reading = CsvReader()
         accepted = await validate(chunks, reading, into=spool)
-        with storing():
+        with explain_failure():
             imported = await save(session, spool, reading, accepted=accepted, by=by)
-    errors = [RowError(line, field, message) for line, field, message, _ in imported.refusals]
+    errors = [RowError(line, field, message) for line, field, message, _ in imported.rejected_fields]
     return ImportResult(**imported.counts, errors=errors)
 
 
@@ -55,7 +55,7 @@ MAY_BE_STORED = "It may have been stored all the same; importing the file again 
 
 
 @contextmanager
-def storing() -> Iterator[None]:
+def explain_failure() -> Iterator[None]:
     """What the database breaks off in the block raises Unavailable, with the cause."""
     try:
         yield
@@ -66,7 +66,7 @@ def storing() -> Iterator[None]:
 
 
 @contextmanager
-def committing() -> Iterator[None]:
+def explain_commit_failure() -> Iterator[None]:
     """The same around a transaction of `import_clients`: what has not got its sentence there is from the COMMIT."""
     try:
         yield
@@ -80,29 +80,29 @@ def _broke_off(cause: str, then: str) -> str:
     return f"The import broke off: {cause}. {then}"
 
 
-def spooled() -> SpooledTemporaryFile[bytes]:
-    return SpooledTemporaryFile(max_size=SPOOL_IN_MEMORY)
+def temporary_file() -> SpooledTemporaryFile[bytes]:
+    return SpooledTemporaryFile(max_size=MAX_IN_MEMORY)
 
 
 async def validate(chunks: AsyncIterator[bytes], reading: CsvReader, *, into: IO[bytes]) -> int:
     """How many rows are right: they stand in `into`, ready for `import_staged`. Raises Invalid, as above."""
-    judging = Judging(reading, into)
+    judging = RowValidator(reading, into)
     async for piece in _pieces(chunks):
-        await beside_the_loop(partial(judging.feed, piece))
-    await beside_the_loop(judging.finish)
+        await run_in_thread(partial(judging.feed, piece))
+    await run_in_thread(judging.finish)
     return judging.accepted
 
 
-class Imported(Struct):
+class ImportOutcome(Struct):
     """`counts`: created, updated, rejected. `refusals`: the first ones, those of erased persons with them."""
 
     counts: dict[str, int]
-    refusals: list[RejectedField]
+    rejected_fields: list[RejectedField]
 
 
-async def save(session: AsyncSession, rows: IO[bytes], reading: CsvReader, *, accepted: int, by: str) -> Imported:
+async def save(session: AsyncSession, rows: IO[bytes], reading: CsvReader, *, accepted: int, by: str) -> ImportOutcome:
     """What `judge` found right, with the numbers of the whole file."""
-    stored = Stored(0, [])
+    stored = StoredRows(0, [])
     if accepted:
         stored = await import_staged(session, rows, columns=reading.columns, by=by)
     counts = {
@@ -112,13 +112,13 @@ async def save(session: AsyncSession, rows: IO[bytes], reading: CsvReader, *, ac
     }
     if accepted:
         await record_event(session, "clients.imported", by=by, **counts)
-    return Imported(counts, _listed(reading, stored.erased))
+    return ImportOutcome(counts, _listed(reading, stored.erased))
 
 
 def _listed(reading: CsvReader, erased: Sequence[int]) -> list[RejectedField]:
     """The first ones of both kinds, in the order of lines."""
     refused = [RejectedField(line, "phone", ERASED, row="") for line in erased]
-    return sorted([*reading.refusals, *refused], key=lambda refusal: refusal.line)[: reading.listed]
+    return sorted([*reading.rejected_fields, *refused], key=lambda refusal: refusal.line)[: reading.listed]
 
 
 async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -126,9 +126,9 @@ async def _pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     held = bytearray()
     async for chunk in chunks:
         held += chunk
-        while len(held) >= PIECE:
-            yield bytes(held[:PIECE])
-            del held[:PIECE]
+        while len(held) >= CHUNK_BYTES:
+            yield bytes(held[:CHUNK_BYTES])
+            del held[:CHUNK_BYTES]
     if held:
         yield bytes(held)
 
@@ -140,14 +140,14 @@ async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
     while True:
         clients = await _page(sessions, after=after)
         yield (text + csv_of(client[1:] for client in clients)).encode()
-        if len(clients) < EXPORT_PAGE:
+        if len(clients) < EXPORT_PAGE_SIZE:
             return
         text, after = "", clients[-1][0]
 
 
 async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
     """An export that has begun outlives a database that is away for a few seconds; the first page is asked for once."""
-    for pause_s in PAUSES_S if after else ():
+    for pause_s in RETRY_PAUSES_S if after else ():
         try:
             return await _read(sessions, after=after)
         except TROUBLE:
@@ -157,4 +157,4 @@ async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
 
 async def _read(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
     async with transaction(sessions) as session:
-        return await export_page(session, after=after, limit=EXPORT_PAGE)
+        return await export_page(session, after=after, limit=EXPORT_PAGE_SIZE)

@@ -10,23 +10,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Final, TypeVar
 
-from mailing.clients.csv_reader import CsvReader, Row
+from mailing.clients.csv_reader import CsvReader, ParsedRow
 from mailing.errors import FieldError, Invalid
 
 T = TypeVar("T")
 
-PIECE = 32 * 1024  # bytes, judged in about 2 ms
-GRACE_S = 10.0
-S_PER_MB = 1.0  # a file of good rows takes a thirtieth of it
+CHUNK_BYTES = 32 * 1024  # bytes, judged in about 2 ms
+BASE_BUDGET_S = 10.0
+BUDGET_S_PER_MB = 1.0  # a file of good rows takes a thirtieth of it
 
 _THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
 
 
-async def beside_the_loop(work: Callable[[], T]) -> T:
+async def run_in_thread(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
 
 
-class Judging:
+class RowValidator:
     """Writes the right rows into `spool`, in COPY's text format, and counts them in `accepted`.
 
     `feed` and `finish` raise Invalid, as those of `reading` do, and where judging has taken more processor time than
@@ -48,17 +48,17 @@ class Judging:
         self._keep(self._reading.finish)
         self._spool.seek(0)
 
-    def _keep(self, judged: Callable[[], Sequence[Row]]) -> None:
+    def _keep(self, judged: Callable[[], Sequence[ParsedRow]]) -> None:
         began = time.thread_time()
         rows = judged()
         self._spool.write("".join(_staged(rows)).encode())
         self.accepted += len(rows)
         self._spent_s += time.thread_time() - began
-        if self._spent_s > GRACE_S + S_PER_MB * self._bytes / 1e6:
+        if self._spent_s > BASE_BUDGET_S + BUDGET_S_PER_MB * self._bytes / 1e6:
             raise Invalid(FieldError("body", "takes too long to read; split the file, and look for rows that are none"))
 
 
-def _staged(rows: Sequence[Row]) -> Iterator[str]:
+def _staged(rows: Sequence[ParsedRow]) -> Iterator[str]:
     """No value has a tab or a line break; only a tag can hold a backslash."""
     for line, phone, code, tag, zone in rows:
         label = "\\N" if tag is None else tag.replace("\\", "\\\\")

@@ -35,7 +35,7 @@ _GET = text(f"SELECT {_COLUMNS} FROM client WHERE id = :id")  # noqa: S608 - its
 _WITH_PHONE = text(f"SELECT {_COLUMNS} FROM client WHERE phone = :phone")  # noqa: S608 - its own constant
 
 
-def page_of_clients(filters: Collection[str]) -> str:
+def page_statement(filters: Collection[str]) -> str:
     """A page and one row more, by keyset. Index: client_phone_unique, client_by_tag, client_by_operator_code, the key.
 
     $1 is the id before the page, $2 the number of rows; then comes a value for each of `filters`, columns of ours.
@@ -59,7 +59,7 @@ def _led(filters: Collection[str]) -> str | None:
 
 
 async def list_clients(reads: ReadPool, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
-    rows = await reads.rows(page_of_clients(filters), after, limit + 1, *filters.values())
+    rows = await reads.rows(page_statement(filters), after, limit + 1, *filters.values())
     return [ClientOut(*row) for row in rows]
 
 
@@ -94,7 +94,9 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
 
     async def create(self, data: ClientIn, *, by: str) -> ClientOut:
         created = await self._stored(Client(**_whole(data)))
-        await record_event(self.session, "client.created", by=by, client_id=created.id, **event_details.told(created))
+        await record_event(
+            self.session, "client.created", by=by, client_id=created.id, **event_details.details(created)
+        )
         return created
 
     async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
@@ -115,7 +117,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
             by=by,
             client_id=client_id,
             stopped=stopped,
-            **event_details.last(_out(client)),
+            **event_details.final_details(_out(client)),
         )
 
     async def _locked(self, client_id: int) -> Client:
@@ -182,7 +184,7 @@ def _missing(client_id: int) -> NotFound:
 
 
 class PhoneTaken(Conflict):
-    """Within the transaction that failed nobody can be asked whose it is: `owner_named` asks in another."""
+    """Within the transaction that failed nobody can be asked whose it is: `name_phone_owner` asks in another."""
 
     def __init__(self, owner_id: int | None = None) -> None:
         whose = "belongs to another client" + (f": /mailing/api/clients/{owner_id}/" if owner_id else "")
@@ -191,7 +193,7 @@ class PhoneTaken(Conflict):
 
 
 @asynccontextmanager
-async def owner_named(reads: ReadPool, phone: str | UnsetType) -> AsyncIterator[None]:
+async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIterator[None]:
     """A refusal within says whose phone it is, by the id: a query would put the phone into the logs of proxies.
 
     Whoever may write may read, so nobody learns here what they may not know.
@@ -270,7 +272,7 @@ _UPDATE_CHANGED = """
         WHERE c.id = n.id
         RETURNING c.id, c.operator_code, c.tag, c.timezone, n.old_code, n.old_tag, n.old_timezone,
             n.old_timezone <> c.timezone AS moved
-    ), told AS (
+    ), recorded AS (
         INSERT INTO event (kind, actor, client_id, detail)
         SELECT 'client.changed', $3::text, id, (
             SELECT jsonb_build_object('import', true, 'fields', jsonb_agg(name), 'old', jsonb_object_agg(name, old),
@@ -285,14 +287,14 @@ _UPDATE_CHANGED = """
 _STATEMENT_TIMEOUT_S = 900  # a file of the greatest size takes a tenth of it
 
 
-class Stored(Struct, frozen=True):
+class StoredRows(Struct, frozen=True):
     """How many clients are new, and the lines of those who were erased."""
 
     created: int
     erased: list[int]
 
 
-async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Collection[str], by: str) -> Stored:
+async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Collection[str], by: str) -> StoredRows:
     """Stores rows of STAGED_COLUMNS in COPY's text format.
 
     Of the optional columns only those named in `columns` change clients that exist. A million new clients take 20 s.
@@ -310,7 +312,7 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
         if _rows(await connection.execute(_UPDATE_CHANGED, *given, by, timeout=_STATEMENT_TIMEOUT_S)):
             await invalidate_windows_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
     await session.execute(_UNSTAGE)
-    return Stored(created, erased)
+    return StoredRows(created, erased)
 
 
 def _rows(tag: str) -> int:

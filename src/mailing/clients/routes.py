@@ -14,8 +14,8 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from mailing.clients import csv_transfer, phone, tag
-from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT
-from mailing.clients.repository import ClientRepository, list_clients, owner_named, read_client
+from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS
+from mailing.clients.repository import ClientRepository, list_clients, name_phone_owner, read_client
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
 from mailing.web.concurrency_limits import PLACE
@@ -23,8 +23,8 @@ from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.problems import REPEATABLE
 
-IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
-LONGEST_PAUSE_S = 0.02
+MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
+MAX_PAUSE_S = 0.02
 CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
 
 TagFilter = Annotated[
@@ -76,7 +76,7 @@ async def list_(
 )
 async def create(session: Session, state: State, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
     """The operator code is taken from digits 2 to 4 of the phone when it is left out."""
-    async with owner_named(state.reads, data.phone):
+    async with name_phone_owner(state.reads, data.phone):
         client = await ClientRepository(session).create(data, by=caller)
     return Response(client, headers={"Location": f"/mailing/api/clients/{client.id}/"})
 
@@ -103,7 +103,7 @@ async def replace(
     Messages not sent yet follow: they are cancelled when the client opts out, and wait for the local hours of a new
     time zone. Opting in again does not bring cancelled messages back.
     """
-    async with owner_named(state.reads, data.phone):
+    async with name_phone_owner(state.reads, data.phone):
         return await ClientRepository(session).replace(client_id, data, by=caller)
 
 
@@ -121,7 +121,7 @@ async def change(
     """Only the given fields change. With a new phone the operator code follows it, unless the client had a code of its
     own, or one is given. Messages not sent yet follow as with PUT.
     """
-    async with owner_named(state.reads, data.phone):
+    async with name_phone_owner(state.reads, data.phone):
         return await ClientRepository(session).change(client_id, data, by=caller)
 
 
@@ -146,7 +146,7 @@ class ImportOperation(Operation):
     summary="Import clients from CSV",
     operation_id="import_clients",
     operation_class=ImportOperation,
-    request_max_body_size=IMPORT_LIMIT,
+    request_max_body_size=MAX_IMPORT_BYTES,
     opt={PLACE: "imports", REPEATABLE: csv_transfer.MAY_BE_STORED},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
@@ -155,12 +155,12 @@ class ImportOperation(Operation):
          http://127.0.0.1:8000/mailing/api/clients/import
 
 The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code` and `tag`. UTF-8,
-commas, quotes where needed; spaces around values and blank lines do not matter. At most {IMPORT_LIMIT // 10**6} MB in
-all, and {LINE_LIMIT // 1024} KiB a row.
+commas, quotes where needed; spaces around values and blank lines do not matter. At most
+{MAX_IMPORT_BYTES // 10**6} MB in all, and {MAX_LINE_BYTES // 1024} KiB a row.
 
 A client is known by its phone: a new one is created, a known one updated, and of several rows with one phone the last
 counts. A bad row is left out and the others are stored, all in one transaction; nothing is stored when the upload
-breaks off. `errors` lists the first {ERRORS_LISTED:,} bad fields, `rejected` counts every bad row, and
+breaks off. `errors` lists the first {MAX_LISTED_ERRORS:,} bad fields, `rejected` counts every bad row, and
 `created + updated + rejected` is the number of rows.
 
 An import never changes an opt-out. An empty `operator_code` means digits 2 to 4 of the phone, an empty `tag` none; a
@@ -209,7 +209,7 @@ async def _in_turn(pages: AsyncIterator[bytes], turn: asyncio.Lock) -> AsyncIter
         async with turn:
             began = time.monotonic()
             page = await anext(pages, None)
-            await asyncio.sleep(min(time.monotonic() - began, LONGEST_PAUSE_S))
+            await asyncio.sleep(min(time.monotonic() - began, MAX_PAUSE_S))
         if page is None:
             return
         yield page

@@ -45,7 +45,7 @@ def _contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
     if (label := fields.get("tag")) and not tag.is_tag(label):
         yield FieldError("tag", f"must be {tag.RULE}")
     if (zone := fields.get("timezone")) is not None and not known_zone(zone):
-        yield FieldError("timezone", timezone.remedy(zone))
+        yield FieldError("timezone", timezone.suggestion(zone))
 
 
 class ClientIn(Struct, kw_only=True):

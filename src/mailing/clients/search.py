@@ -30,38 +30,40 @@ class Search(Struct, frozen=True, omit_defaults=True):
     opted_out: bool | None = None
 
 
-class Place(Struct, frozen=True):
+class SearchCursor(Struct, frozen=True):
     """Where a page begins, or with `backwards` where it ends: beyond `position` of a client, in the search's order."""
 
     position: int
     backwards: bool = False
 
 
-FIRST = Place(0)
+FIRST = SearchCursor(0)
 
 
-class Found(Struct):
+class SearchPage(Struct):
     """`before` and `after` are the neighbouring pages, None where there are none."""
 
     clients: list[ClientOut]
-    before: Place | None
-    after: Place | None
+    before: SearchCursor | None
+    after: SearchCursor | None
 
 
-async def search_clients(session: AsyncSession, search: Search, *, place: Place, limit: int) -> Found:
-    rows = [ClientOut(*row) for row in await session.execute(page_of_search(search, place=place, limit=limit))]
+async def search_clients(session: AsyncSession, search: Search, *, place: SearchCursor, limit: int) -> SearchPage:
+    rows = [ClientOut(*row) for row in await session.execute(search_statement(search, place=place, limit=limit))]
     more, clients = len(rows) > limit, rows[:limit]
     if place.backwards:
         clients.reverse()
     position = _position(search)
-    return Found(
+    return SearchPage(
         clients,
-        before=Place(position(clients[0]), backwards=True) if clients and _has_before(place, more=more) else None,
-        after=Place(position(clients[-1])) if clients and (more or place.backwards) else None,
+        before=SearchCursor(position(clients[0]), backwards=True)
+        if clients and _has_before(place, more=more)
+        else None,
+        after=SearchCursor(position(clients[-1])) if clients and (more or place.backwards) else None,
     )
 
 
-def _has_before(place: Place, *, more: bool) -> bool:
+def _has_before(place: SearchCursor, *, more: bool) -> bool:
     return more if place.backwards else place != FIRST
 
 
@@ -74,7 +76,7 @@ def _position(search: Search) -> Callable[[ClientOut], int]:
     return lambda client: client.id
 
 
-def page_of_search(search: Search, *, place: Place, limit: int) -> Select[Any]:
+def search_statement(search: Search, *, place: SearchCursor, limit: int) -> Select[Any]:
     """A page and one row more. Index: client_by_phone_end, client_phone_unique, client_opted_out, client_by_timezone,
     client_by_tag, client_by_operator_code, or the key.
     """
@@ -108,7 +110,7 @@ def _rest(search: Search) -> list[ColumnElement[bool]]:
     return rest
 
 
-def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place: Place) -> Select[Any]:
+def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place: SearchCursor) -> Select[Any]:
     """Whole numbers of digits are compared, which every collation puts in the same order."""
     lowest, highest = digits.ljust(LENGTH, "0"), digits.ljust(LENGTH, "9")
     page = page.where(key >= lowest, key <= highest)
@@ -117,7 +119,7 @@ def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place
     return _beyond(page, key, literal(str(place.position).zfill(LENGTH), String), place=place)
 
 
-def _by_value(page: Select[Any], column: ColumnElement[str], value: str, *, place: Place) -> Select[Any]:
+def _by_value(page: Select[Any], column: ColumnElement[str], value: str, *, place: SearchCursor) -> Select[Any]:
     """As `repository.page_of_clients`: the pair makes the planner begin at the very place in the filter's index."""
     pair, start = tuple_(column, _TABLE.id), tuple_(literal(value), literal(place.position, BigInteger))
     if place.backwards:
@@ -125,7 +127,9 @@ def _by_value(page: Select[Any], column: ColumnElement[str], value: str, *, plac
     return page.where(pair > start, column <= value).order_by(column, _TABLE.id)
 
 
-def _beyond(page: Select[Any], key: ColumnElement[Any], start: ColumnElement[Any], *, place: Place) -> Select[Any]:
+def _beyond(
+    page: Select[Any], key: ColumnElement[Any], start: ColumnElement[Any], *, place: SearchCursor
+) -> Select[Any]:
     if place.backwards:
         return page.where(key < start).order_by(key.desc())
     return page.where(key > start).order_by(key)

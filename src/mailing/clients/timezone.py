@@ -10,7 +10,7 @@ RULE = "an IANA time zone, such as Europe/Moscow"
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+\-\u2212])\s*0?(\d{1,2})(?::?00)?", re.IGNORECASE | re.ASCII).fullmatch
 
 
-def remedy(name: str) -> str:
+def suggestion(name: str) -> str:
     """What to write instead of a name that is not known; never repeats the caller's own words."""
     if offset := _OFFSET(name.strip()):
         fixed = _fixed_zone(int(offset[2]) if offset[1] == "+" else -int(offset[2]))
@@ -27,7 +27,7 @@ def _fixed_zone(hours_east: int) -> str | None:
 
 
 @cache
-def offered() -> list[str]:
+def selectable() -> list[str]:
     """The names to choose from, those of places first; short and outdated spellings are known, but not offered."""
     names = sorted(name for name in zone_names() if "/" in name)
     return [*(name for name in names if not name.startswith("Etc/")), "UTC"]

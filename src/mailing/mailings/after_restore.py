@@ -54,6 +54,6 @@ async def pause_unknown_audiences(session: AsyncSession) -> list[int]:
 _LAUNCHED = text("SELECT id FROM mailing WHERE status IN ('running', 'paused') ORDER BY id")
 
 
-async def launched(session: AsyncSession) -> list[int]:
+async def started(session: AsyncSession) -> list[int]:
     """Those with something to plan, send or settle. Index: mailing_open."""
     return list((await session.execute(_LAUNCHED)).scalars())

@@ -17,7 +17,7 @@ HORIZON = timedelta(days=7)
 _HOUR = timedelta(hours=1)
 
 
-class Term(Struct, frozen=True):
+class Period(Struct, frozen=True):
     """[begin, end), and each client's local hours."""
 
     begin: datetime
@@ -25,7 +25,7 @@ class Term(Struct, frozen=True):
     window: LocalWindow | None
 
 
-class Start(Struct, frozen=True):
+class ZoneForecast(Struct, frozen=True):
     """A zone's messages and their first opening. Without one `reason` says why."""
 
     timezone: str
@@ -37,19 +37,19 @@ class Start(Struct, frozen=True):
 class Forecast(Struct, frozen=True):
     """`hours`: what leaves in each hour, by zone. `done_at`: null where nobody knows, or some never leave.
 
-    `no_opening` have none before the end; `too_late` have one, but the rate does not reach them before the end;
+    `no_window` have none before the end; `too_late` have one, but the rate does not reach them before the end;
     `later` are left at the horizon.
     """
 
-    starts: list[Start]
+    starts: list[ZoneForecast]
     hours: dict[datetime, dict[str, int]]
     done_at: datetime | None
-    no_opening: int
+    no_window: int
     too_late: int
-    later: int
+    after_horizon: int
 
 
-def forecast(zones: Mapping[str, int], term: Term, *, per_second: float | None) -> Forecast:
+def forecast(zones: Mapping[str, int], term: Period, *, per_second: float | None) -> Forecast:
     """`per_second` None: nobody knows the rate, and each message is told under the hour in which it becomes due.
 
     Takes some milliseconds where the rate suffices; 0.2 s for 30 zones of which none is ever done, and 3 s for all 400
@@ -63,21 +63,21 @@ def forecast(zones: Mapping[str, int], term: Term, *, per_second: float | None) 
         starts=starts,
         hours={hour: dict(sorted((+sent).items())) for hour, sent in run.hours.items() if sent.total()},
         done_at=run.done_at if not later and not run.too_late else None,
-        no_opening=sum(start.messages for start in starts if start.opens_at is None),
+        no_window=sum(start.messages for start in starts if start.opens_at is None),
         too_late=run.too_late,
-        later=later,
+        after_horizon=later,
     )
 
 
-def _start(zone: str, messages: int, term: Term) -> Start:
+def _start(zone: str, messages: int, term: Period) -> ZoneForecast:
     found = next_window(zone, term.window, not_before=term.begin, before=term.end)
-    return Start(zone, messages, found.opens_at, found.reason)
+    return ZoneForecast(zone, messages, found.opens_at, found.reason)
 
 
 class _Queue:
     """One zone's messages that have not left, and the opening that they wait for or are in."""
 
-    def __init__(self, start: Start, term: Term) -> None:
+    def __init__(self, start: ZoneForecast, term: Period) -> None:
         self.zone, self.left, self._term = start.timezone, start.messages, term
         self.opens_at = self.closes_at = term.begin
         self.reopen(term.begin)
@@ -94,7 +94,7 @@ class _Queue:
 class _Run:
     """From turn to turn: an hour begins, a zone opens or closes."""
 
-    def __init__(self, term: Term, per_second: float | None, queues: list[_Queue]) -> None:
+    def __init__(self, term: Period, per_second: float | None, queues: list[_Queue]) -> None:
         self.hours: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
         self.done_at: datetime | None = None
         self.too_late = 0

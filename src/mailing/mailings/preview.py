@@ -11,26 +11,26 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.repository import Pace, read_pace
 from mailing.mailings.audience import Exclusion, Reach, reach, reach_of_edit
-from mailing.mailings.editing import PLAN_COLUMNS, changes_of, refuse_passed_end
-from mailing.mailings.forecast import Forecast, Term, forecast
+from mailing.mailings.editing import PLAN_COLUMNS, changes_of, ensure_future_end
+from mailing.mailings.forecast import Forecast, Period, forecast
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.schemas import MailingIn, columns
 from mailing.mailings.sms_segments import Segments, segments_of
-from mailing.mailings.states import AHEAD
+from mailing.mailings.states import NOT_STARTED
 from mailing.mailings.window import LocalWindow
 from mailing.messages.planning import Audience
 from mailing.web.parameters import MAX_ID
 
 
 class Excluded(Struct):
-    """Clients that get nothing, each under the first reason that holds. `untouched`: only when a mailing is edited,
+    """Clients that get nothing, each under the first reason that holds. `unaffected`: only when a mailing is edited,
     those whose message has gone out or is decided, and those who joined too late for an edit of the text alone.
     """
 
     tag: int
     operator_code: int
     opted_out: int
-    untouched: int
+    unaffected: int
 
 
 class Rate(Struct):
@@ -43,7 +43,7 @@ class Rate(Struct):
 class Missed(Struct):
     """Recipients that the end comes before: their local hours do not begin earlier, or the rate does not reach them."""
 
-    no_opening: int
+    no_window: int
     too_late: int
 
 
@@ -83,7 +83,7 @@ class Preview(Struct):
     begins_at: datetime
     done_at: datetime | None
     missed: Missed
-    later: int
+    after_horizon: int
     zones: list[ZoneStart]
     hours: list[Hour]
 
@@ -94,25 +94,25 @@ async def preview(session: AsyncSession, data: MailingIn, *, mailing_id: int | N
     pace = await read_pace(session)
     row = columns(asdict(data))
     window = LocalWindow(row["window_start"], row["window_end"]) if row["window_start"] else None
-    term = Term(max(data.starts_at, now), data.ends_at, window)
+    term = Period(max(data.starts_at, now), data.ends_at, window)
     foreseen = await asyncio.to_thread(forecast, found.zones, term, per_second=pace.per_second if pace else None)
-    return _told(found, segments_of(data.text), pace=pace, term=term, foreseen=foreseen)
+    return _preview(found, segments_of(data.text), pace=pace, term=term, foreseen=foreseen)
 
 
 async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | None, now: datetime) -> Reach:
     everyone = Audience(data.filter.tags, data.filter.operator_codes, MAX_ID)
     if mailing_id is None:
-        refuse_passed_end(data.ends_at, now)
+        ensure_future_end(data.ends_at, now)
         return await reach(session, everyone)
-    mailing = await MailingRepository(session=session).existing(mailing_id)
+    mailing = await MailingRepository(session=session).get_visible(mailing_id)
     changes = changes_of(mailing, asdict(data), now=now)
-    if mailing.status in AHEAD:
+    if mailing.status in NOT_STARTED:
         return await reach(session, everyone)
     replans = bool(changes.keys() & PLAN_COLUMNS) or mailing.planned_revision < mailing.revision
     return await reach_of_edit(session, everyone, mailing_id=mailing_id, replans=replans)
 
 
-def _told(found: Reach, sms: Segments, *, pace: Pace | None, term: Term, foreseen: Forecast) -> Preview:
+def _preview(found: Reach, sms: Segments, *, pace: Pace | None, term: Period, foreseen: Forecast) -> Preview:
     recipients = sum(found.zones.values())
     return Preview(
         recipients=recipients,
@@ -123,15 +123,15 @@ def _told(found: Reach, sms: Segments, *, pace: Pace | None, term: Term, foresee
         rate=Rate(pace.per_second, pace.source) if pace else None,
         begins_at=term.begin,
         done_at=foreseen.done_at,
-        missed=Missed(foreseen.no_opening, foreseen.too_late),
-        later=foreseen.later,
+        missed=Missed(foreseen.no_window, foreseen.too_late),
+        after_horizon=foreseen.after_horizon,
         zones=[ZoneStart(each.timezone, each.messages, each.opens_at, each.reason) for each in foreseen.starts],
         hours=[_hour(at, zones) for at, zones in foreseen.hours.items()],
     )
 
 
 def _excluded(counts: Counter[Exclusion]) -> Excluded:
-    return Excluded(counts["tag"], counts["operator_code"], counts["opted_out"], counts["untouched"])
+    return Excluded(counts["tag"], counts["operator_code"], counts["opted_out"], counts["unaffected"])
 
 
 def _hour(at: datetime, zones: dict[str, int]) -> Hour:

@@ -22,16 +22,16 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
         """SQLAlchemy's errors come through as they are: `web` has to tell an outage from a bug."""
         super().__init__(session=session, wrap_exceptions=False)
 
-    async def existing(self, mailing_id: int) -> Mailing:
+    async def get_visible(self, mailing_id: int) -> Mailing:
         """Tests are no mailings for anybody outside."""
         return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None), mailing_id)
 
-    async def locked(self, mailing_id: int) -> Mailing:
+    async def get_for_update(self, mailing_id: int) -> Mailing:
         """For a change: two edits at once come one after the other, and a launch or finish waits."""
         found = await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None, with_for_update=True)
         return _found(found, mailing_id)
 
-    async def locked_of_message(self, message_id: int) -> Mailing:
+    async def get_for_update_by_message(self, message_id: int) -> Mailing:
         """As `locked`, the mailing of a message; of a test's too."""
         mailing_id = await self.session.scalar(_MAILING_OF_MESSAGE, {"id": message_id})
         mailing = await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True)
@@ -39,7 +39,7 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
             raise NotFound(f"There is no message {message_id}.")
         return mailing
 
-    async def after(self, cursor: int, *, limit: int, status: MailingStatus | None = None) -> Sequence[Mailing]:
+    async def list_after(self, cursor: int, *, limit: int, status: MailingStatus | None = None) -> Sequence[Mailing]:
         """One row more than `limit`, if there is one. Index: the primary key."""
         query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None), Mailing.test_of.is_(None))
         if status is not None:
@@ -55,7 +55,7 @@ async def database_now(session: AsyncSession) -> datetime:
     return (await session.execute(select(func.now()))).scalar_one()
 
 
-PLAN_LOST_S = 15
+PLAN_TIMEOUT_S = 15
 
 # scheduled → running when the start has come. Who plans is fenced: one planner for a revision, unless it was lost.
 # The audience ends with the newest client of this moment. In a restored database nothing is planned: a message would
@@ -68,7 +68,7 @@ _BEGIN_PLAN = text(f"""
         planning_revision = revision, planning_at = now()
     WHERE id = :id AND planned_revision < revision AND starts_at <= now()
       AND status IN ('scheduled', 'running', 'paused')
-      AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_LOST_S} s')
+      AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_TIMEOUT_S} s')
       AND EXISTS (SELECT FROM gateway WHERE home = database_home())
     RETURNING launched_at = now()
 """)  # noqa: S608 - composed from constants of this module
@@ -159,7 +159,7 @@ _NEEDS = text(f"""
     SELECT g.id,
         g.status = 'scheduled' AND g.starts_at <= now()
             OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision
-            AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_LOST_S} s'),
+            AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_TIMEOUT_S} s'),
         {MAY_CALL} AND (w.open_since IS NULL OR w.next_probe_at <= now())
             AND g.status = 'running' AND now() < g.ends_at AND (
             SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
@@ -188,12 +188,12 @@ _CLOSED_UNSETTLED = text("""
 """)
 
 
-async def closed_unsettled(session: AsyncSession, *, count: int) -> Sequence[int]:
+async def closed_with_pending(session: AsyncSession, *, count: int) -> Sequence[int]:
     """Closed mailings that have pending messages."""
     return (await session.execute(_CLOSED_UNSETTLED, {"count": count})).scalars().all()
 
 
-class Released(msgspec.Struct, frozen=True):
+class ReleasedContent(msgspec.Struct, frozen=True):
     """What a release covered."""
 
     text: str
@@ -214,9 +214,9 @@ _LAST_RELEASE = text("""
 """)
 
 
-async def last_release(session: AsyncSession, mailing_id: int) -> Released | None:
+async def last_release(session: AsyncSession, mailing_id: int) -> ReleasedContent | None:
     row = (await session.execute(_LAST_RELEASE, {"id": mailing_id})).first()
-    return Released(*row) if row else None
+    return ReleasedContent(*row) if row else None
 
 
 _TEXTS = text("SELECT revision, text FROM mailing_text WHERE mailing_id = :id")

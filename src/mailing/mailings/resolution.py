@@ -16,7 +16,7 @@ from mailing.messages.states import MessageStatus
 
 async def resolve(session: AsyncSession, message_id: int, resolution: Resolution, *, by: str) -> None:
     """Raises Conflict where it is not unknown, or can't be sent again."""
-    mailing = await MailingRepository(session=session).locked_of_message(message_id)
+    mailing = await MailingRepository(session=session).get_for_update_by_message(message_id)
     await _refuse_in_vain(session, mailing, resolution=resolution)
     if not await resolving.resolve_message(session, message_id, resolution, by=by):
         raise _unresolvable((await get_message(session, message_id)).status)
@@ -28,7 +28,7 @@ async def resolve_all(
     session: AsyncSession, mailing_id: int, resolution: Resolution, *, by: str
 ) -> tuple[Mailing, int]:
     """Return the mailing and the number of unknown messages that were resolved."""
-    mailing = await MailingRepository(session=session).locked(mailing_id)
+    mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     await _refuse_in_vain(session, mailing, resolution=resolution)
     resolved = await resolving.resolve_all_unknown(session, mailing_id, resolution, by=by)
     if resolved and resolution.as_ == "pending":
@@ -39,7 +39,7 @@ async def resolve_all(
 async def _refuse_in_vain(session: AsyncSession, mailing: Mailing, *, resolution: Resolution) -> None:
     if resolution.as_ == "pending":
         now = await database_now(session)
-        states.refuse_sending_again(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
+        states.ensure_resendable(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
 
 
 def _unresolvable(status: MessageStatus) -> Conflict:

@@ -30,7 +30,7 @@ class MailingController(Controller):
         self, session: Session, limit: Limit = 50, cursor: Cursor = None, status: StatusFilter = None
     ) -> Page[MailingOut]:
         """In the order of their ids, deleted ones left out."""
-        found = await MailingRepository(session=session).after(decode_cursor(cursor), limit=limit, status=status)
+        found = await MailingRepository(session=session).list_after(decode_cursor(cursor), limit=limit, status=status)
         return page([MailingOut.of(mailing) for mailing in found], limit)
 
     @post(
@@ -51,7 +51,7 @@ class MailingController(Controller):
 
     @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(400, 404))
     async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
-        return MailingOut.of(await MailingRepository(session=session).existing(mailing_id))
+        return MailingOut.of(await MailingRepository(session=session).get_visible(mailing_id))
 
     @put(
         "/{mailing_id:int}",

@@ -11,15 +11,15 @@ from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import MailingStatus
 
-TEXT_LIMIT = 1600  # characters; about ten segments of an SMS
+MAX_TEXT_LENGTH = 1600  # characters; about ten segments of an SMS
 
 Text = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=TEXT_LIMIT,
+        max_length=MAX_TEXT_LENGTH,
         pattern=r"\S",
-        description=f"1 to {TEXT_LIMIT} characters, not only blanks",
+        description=f"1 to {MAX_TEXT_LENGTH} characters, not only blanks",
         examples=["Autumn sale: 20 % off until Sunday"],
     ),
 ]

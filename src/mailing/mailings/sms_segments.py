@@ -35,7 +35,7 @@ Encoding = Literal["gsm7", "ucs2"]
 _ROOM: dict[Encoding, tuple[int, int]] = {"gsm7": (160, 153), "ucs2": (70, 67)}
 
 
-class Forcing(Struct, frozen=True):
+class NonGsmCharacter(Struct, frozen=True):
     """A character outside GSM-7, and what says the same there: null where nothing does."""
 
     character: str
@@ -50,8 +50,8 @@ class Segments(Struct, frozen=True):
     characters: int
     units: int
     segments: int
-    left: int
-    forced_by: list[Forcing]
+    units_left: int
+    forced_by: list[NonGsmCharacter]
 
 
 def segments_of(text: str) -> Segments:
@@ -90,9 +90,9 @@ def _filled(widths: Iterable[int], room: int) -> tuple[int, int]:
     return count, left
 
 
-def _forcing(character: str) -> Forcing:
+def _forcing(character: str) -> NonGsmCharacter:
     name = unicodedata.name(character, f"U+{ord(character):04X}")
-    return Forcing(character, name, _REPLACEMENTS.get(character, _plain(character)))
+    return NonGsmCharacter(character, name, _REPLACEMENTS.get(character, _plain(character)))
 
 
 def _plain(character: str) -> str | None:

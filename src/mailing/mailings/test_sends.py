@@ -18,11 +18,11 @@ from mailing.mailings.states import MailingStatus
 from mailing.messages.planning import add_message
 from mailing.restore.repository import is_restored
 
-LASTS = timedelta(minutes=10)
+DURATION = timedelta(minutes=10)
 PRIORITY = 1  # before the send jobs of mailings: somebody waits for it
 
 
-async def recipient(session: AsyncSession, phone: str) -> Client:
+async def find_recipient(session: AsyncSession, phone: str) -> Client:
     """The client that has this phone; nobody else is written to, in a test either."""
     client = await ClientRepository(session).get_one_or_none(Client.phone == phone)
     if client is None:
@@ -44,7 +44,7 @@ async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int, 
         Mailing(
             text=mailing.text,
             starts_at=now,
-            ends_at=now + LASTS,
+            ends_at=now + DURATION,
             tags=[],
             operator_codes=[],
             status=MailingStatus.running,

@@ -22,7 +22,7 @@ async def set_status(session: AsyncSession, mailing: Mailing, status: MailingSta
 async def reopen(session: AsyncSession, mailing: Mailing) -> None:
     """Messages that had ended are pending again and wait for their openings; a finished mailing runs once more."""
     mailing.finished_at = None
-    await set_status(session, mailing, states.after_sending_again(MailingStatus(mailing.status)))
+    await set_status(session, mailing, states.reopened_status(MailingStatus(mailing.status)))
     await defer(session, "settle_mailing", mailing_id=mailing.id)
 
 

@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from mailing.clients.csv_reader import LINE_LIMIT, CsvReader, RejectedField, Row
+from mailing.clients.csv_reader import MAX_LINE_BYTES, CsvReader, ParsedRow, RejectedField
 
-ROWS = 20
+MAX_ROWS = 20
 
 
 class PreviewedRow(Struct):
     """Either right, with `client`, or with `refusals`; `known` tells that a client has this phone already."""
 
     line: int
-    client: Row | None = None
-    refusals: list[RejectedField] = []
+    client: ParsedRow | None = None
+    rejected_fields: list[RejectedField] = []
     known: bool = False
 
 
@@ -30,17 +30,21 @@ class Preview(Struct):
 def preview(beginning: bytes, *, complete: bool) -> Preview:
     """Raises Invalid when the header is wrong. `complete`: the beginning is the whole file."""
     reading = CsvReader()
-    rows = [row for at in range(0, len(beginning), LINE_LIMIT) for row in reading.feed(beginning[at : at + LINE_LIMIT])]
+    rows = [
+        row
+        for at in range(0, len(beginning), MAX_LINE_BYTES)
+        for row in reading.feed(beginning[at : at + MAX_LINE_BYTES])
+    ]
     if complete:
         rows += reading.finish()
-    judged = _in_order(rows, reading.refusals)
-    return Preview(columns=reading.columns, rows=judged[:ROWS], complete=complete and len(judged) <= ROWS)
+    judged = _in_order(rows, reading.rejected_fields)
+    return Preview(columns=reading.columns, rows=judged[:MAX_ROWS], complete=complete and len(judged) <= MAX_ROWS)
 
 
-def _in_order(rows: Sequence[Row], refusals: Sequence[RejectedField]) -> list[PreviewedRow]:
+def _in_order(rows: Sequence[ParsedRow], refusals: Sequence[RejectedField]) -> list[PreviewedRow]:
     refused: Mapping[int, list[RejectedField]] = defaultdict(list)
     for refusal in refusals:
         refused[refusal.line].append(refusal)
     right = [PreviewedRow(row[0], client=row) for row in rows]
-    wrong = [PreviewedRow(line, refusals=found) for line, found in refused.items()]
+    wrong = [PreviewedRow(line, rejected_fields=found) for line, found in refused.items()]
     return sorted([*right, *wrong], key=lambda row: row.line)

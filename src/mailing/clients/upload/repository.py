@@ -7,12 +7,12 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_reader import RejectedField
-from mailing.clients.upload.schemas import Status, Try, Upload
+from mailing.clients.upload.schemas import ImportLease, Upload, UploadStatus
 from mailing.errors import NotFound
 
-UNCONFIRMED_KEPT_H = 24
-RESULT_KEPT_D = 7
-MOST_TRIES = 5
+UNCONFIRMED_RETENTION_H = 24
+RESULT_RETENTION_D = 7
+MAX_ATTEMPTS = 5
 LEASE_S = 60
 
 _COLUMNS = ", ".join(Upload.__struct_fields__)
@@ -25,7 +25,7 @@ _LYING = text("""
 """)
 
 
-class Lying(Struct):
+class PendingFiles(Struct):
     """How many files wait or are being imported, and their bytes: of one user, and of all."""
 
     own: int
@@ -34,8 +34,8 @@ class Lying(Struct):
     all_bytes: int
 
 
-async def lying(session: AsyncSession, actor: str) -> Lying:
-    return Lying(*(await session.execute(_LYING, {"actor": actor})).one())
+async def pending_files(session: AsyncSession, actor: str) -> PendingFiles:
+    return PendingFiles(*(await session.execute(_LYING, {"actor": actor})).one())
 
 
 _ADD = text("INSERT INTO upload (name, actor, size) VALUES (:name, :actor, :size) RETURNING id")
@@ -47,7 +47,7 @@ async def add_upload(session: AsyncSession, *, name: str, actor: str, size: int)
     return added
 
 
-async def add_piece(session: AsyncSession, upload_id: int, *, number: int, data: bytes) -> None:
+async def add_chunk(session: AsyncSession, upload_id: int, *, number: int, data: bytes) -> None:
     await session.execute(_ADD_PIECE, {"upload_id": upload_id, "number": number, "data": data})
 
 
@@ -70,7 +70,7 @@ async def newest_uploads(session: AsyncSession, *, count: int, actor: str) -> li
     return [_upload(row) for row in (await session.execute(_NEWEST, {"count": count, "actor": actor})).mappings()]
 
 
-async def piece_of_upload(session: AsyncSession, upload_id: int, *, number: int) -> bytes:
+async def read_chunk(session: AsyncSession, upload_id: int, *, number: int) -> bytes:
     """Empty beyond the end."""
     return await session.scalar(_PIECE, {"upload_id": upload_id, "number": number}) or b""
 
@@ -100,10 +100,10 @@ _BEGIN = text(f"""
 """)  # noqa: S608 - constants of this module
 
 
-async def begin(session: AsyncSession, upload_id: int) -> Try | None:
+async def claim_import(session: AsyncSession, upload_id: int) -> ImportLease | None:
     """None where there is nothing to import, or somebody is at it."""
     number = await session.scalar(_BEGIN, {"id": upload_id, "lease": LEASE_S})
-    return None if number is None else Try(upload_id, number)
+    return None if number is None else ImportLease(upload_id, number)
 
 
 _MINE = "id = :id AND tries = :number AND status = 'importing'"
@@ -116,7 +116,7 @@ _NEXT = text(f"""
 """)  # noqa: S608 - as above
 
 
-async def next_piece(session: AsyncSession, mine: Try, *, piece: int, read: int) -> bytes:
+async def next_chunk(session: AsyncSession, mine: ImportLease, *, piece: int, read: int) -> bytes:
     """Notes how much was read and renews the lease. Empty beyond the end, and where the upload was taken over."""
     return await session.scalar(_NEXT, _of(mine) | {"piece": piece, "read": read, "lease": LEASE_S}) or b""
 
@@ -125,13 +125,13 @@ _HOLD = text(f"SELECT actor FROM upload WHERE {_MINE} FOR UPDATE")  # noqa: S608
 _GIVE_BACK = text(f"UPDATE upload SET status = 'waiting', lease_until = NULL WHERE {_MINE}")  # noqa: S608 - as above
 
 
-async def hold(session: AsyncSession, mine: Try) -> str | None:
+async def lock_import(session: AsyncSession, mine: ImportLease) -> str | None:
     """Nobody takes the upload over until the session commits. Returns whose upload it is; None where it was taken."""
     actor: str | None = await session.scalar(_HOLD, _of(mine))
     return actor
 
 
-async def give_back(session: AsyncSession, mine: Try) -> None:
+async def release_import(session: AsyncSession, mine: ImportLease) -> None:
     await session.execute(_GIVE_BACK, _of(mine))
 
 
@@ -141,11 +141,11 @@ _BREAK_OFF = text(f"""
 """)  # noqa: S608 - as above
 
 
-async def break_off(session: AsyncSession, mine: Try, *, cause: str) -> None:
+async def record_interruption(session: AsyncSession, mine: ImportLease, *, cause: str) -> None:
     """Nothing was stored. Somebody begins again when the lease runs out, unless it was tried often enough."""
-    told = {"cause": cause, "lease": LEASE_S, "most": MOST_TRIES}
-    if (await session.execute(_BREAK_OFF, _of(mine) | told)).first() is None:
-        await fail(session, mine, error=f"was begun {mine.number} times and broke off each time\n{cause}")
+    fields = {"cause": cause, "lease": LEASE_S, "most": MAX_ATTEMPTS}
+    if (await session.execute(_BREAK_OFF, _of(mine) | fields)).first() is None:
+        await fail_import(session, mine, error=f"was begun {mine.number} times and broke off each time\n{cause}")
 
 
 _FINISH = text(f"""
@@ -165,7 +165,9 @@ _REFUSE = text("""
 _DROP_FILE = text("DELETE FROM upload_piece WHERE upload_id = :id")
 
 
-async def finish(session: AsyncSession, mine: Try, refusals: Sequence[RejectedField], **counts: int) -> None:
+async def complete_import(
+    session: AsyncSession, mine: ImportLease, refusals: Sequence[RejectedField], **counts: int
+) -> None:
     """`counts`: created, updated, rejected. Call after `hold`; the file goes, its result stays for RESULT_KEPT_D."""
     lines, fields, messages, rows = zip(*refusals, strict=True) if refusals else ((), (), (), ())
     given = {"lines": list(lines), "fields": list(fields), "messages": list(messages), "rows": list(rows)}
@@ -174,7 +176,7 @@ async def finish(session: AsyncSession, mine: Try, refusals: Sequence[RejectedFi
     await session.execute(_DROP_FILE, {"id": mine.upload_id})
 
 
-async def fail(session: AsyncSession, mine: Try, *, error: str) -> None:
+async def fail_import(session: AsyncSession, mine: ImportLease, *, error: str) -> None:
     """Nothing was imported, and trying again would not help."""
     if (await session.execute(_FAIL, _of(mine) | {"error": error})).first():
         await session.execute(_DROP_FILE, {"id": mine.upload_id})
@@ -186,7 +188,7 @@ _REFUSALS = text("""
 """)
 
 
-async def refusals_of(
+async def rejected_fields(
     session: AsyncSession, upload_id: int, *, count: int, after: tuple[int, str] = (0, "")
 ) -> list[RejectedField]:
     """In the order of lines; `after` is line and field of the last one seen."""
@@ -197,7 +199,7 @@ async def refusals_of(
 _COUNT = text("SELECT count(*) FROM upload_refusal WHERE upload_id = :id")
 
 
-async def count_refusals(session: AsyncSession, upload_id: int) -> int:
+async def count_rejected_fields(session: AsyncSession, upload_id: int) -> int:
     """Bad fields that are kept, of bad rows."""
     counted: int = (await session.execute(_COUNT, {"id": upload_id})).scalar_one()
     return counted
@@ -207,7 +209,7 @@ async def count_refusals(session: AsyncSession, upload_id: int) -> int:
 _FORGET_ROWS = text("DELETE FROM upload_refusal WHERE position(:phone IN row) > 0")
 
 
-async def forget_rows(session: AsyncSession, phone: str) -> None:
+async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
     """Bad rows that hold the phone, whoever's they are."""
     await session.execute(_FORGET_ROWS, {"phone": phone})
 
@@ -223,14 +225,14 @@ _GIVE_UP = text("""
 """)
 
 
-async def left_undone(session: AsyncSession) -> Sequence[int]:
+async def unfinished_imports(session: AsyncSession) -> Sequence[int]:
     """Index: upload_open."""
-    return (await session.execute(_LEFT, {"most": MOST_TRIES})).scalars().all()
+    return (await session.execute(_LEFT, {"most": MAX_ATTEMPTS})).scalars().all()
 
 
-async def give_up(session: AsyncSession) -> None:
+async def fail_exhausted(session: AsyncSession) -> None:
     """What always ends its worker is not begun for ever. Index: upload_open."""
-    for upload_id in (await session.execute(_GIVE_UP, {"most": MOST_TRIES})).scalars().all():
+    for upload_id in (await session.execute(_GIVE_UP, {"most": MAX_ATTEMPTS})).scalars().all():
         await session.execute(_DROP_FILE, {"id": upload_id})
 
 
@@ -241,14 +243,14 @@ _FORGET = text("""
 """)
 
 
-async def forget_old(session: AsyncSession) -> None:
+async def delete_expired(session: AsyncSession) -> None:
     """Files nobody confirmed and results that were kept long enough, with the rows in them."""
-    await session.execute(_FORGET, {"hours": UNCONFIRMED_KEPT_H, "days": RESULT_KEPT_D})
+    await session.execute(_FORGET, {"hours": UNCONFIRMED_RETENTION_H, "days": RESULT_RETENTION_D})
 
 
 def _upload(row: RowMapping) -> Upload:
-    return Upload(**dict(row) | {"status": Status(row["status"])})
+    return Upload(**dict(row) | {"status": UploadStatus(row["status"])})
 
 
-def _of(mine: Try) -> dict[str, int]:
+def _of(mine: ImportLease) -> dict[str, int]:
     return {"id": mine.upload_id, "number": mine.number}

@@ -4,7 +4,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 
-class Status(StrEnum):
+class UploadStatus(StrEnum):
     uploaded = "uploaded"
     waiting = "waiting"
     importing = "importing"
@@ -22,7 +22,7 @@ class Upload(Struct):
     name: str
     actor: str
     size: int
-    status: Status
+    status: UploadStatus
     created_at: datetime
     read: int
     created: int
@@ -35,10 +35,10 @@ class Upload(Struct):
     @property
     def storing(self) -> bool:
         """The file is judged to its end; its good rows go into the table in one step."""
-        return self.status == Status.importing and self.read >= self.size
+        return self.status == UploadStatus.importing and self.read >= self.size
 
 
-class Try(Struct, frozen=True):
+class ImportLease(Struct, frozen=True):
     """One worker's import of an upload. What it says counts as long as nobody took the upload over."""
 
     upload_id: int
