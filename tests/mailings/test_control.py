@@ -128,8 +128,8 @@ async def test_a_client_that_is_gone_or_has_opted_out_is_not_resent(engine: Asyn
 
 async def test_nothing_is_resent_before_the_start_after_a_cancel_or_past_the_end(engine: AsyncEngine, api: Api) -> None:
     refused = {
-        "scheduled": "This mailing has not begun, so there is nothing to send again; wait for its start.",
-        "cancelled": "A cancelled mailing sends nothing any more; create a new one.",
+        "scheduled": "This mailing has not started, so there is nothing to send again; wait for its start.",
+        "cancelled": "A cancelled mailing can't send again; create a new one.",
     }
     for status, remedy in refused.items():
         mailing_id, _ = await add_audience(engine, ["failed"], status=status)
@@ -137,7 +137,7 @@ async def test_nothing_is_resent_before_the_start_after_a_cancel_or_past_the_end
     for status in ("running", "paused", "finished"):
         mailing_id, _ = await add_audience(engine, ["failed"], status=status)
         await run(engine, "UPDATE mailing SET ends_at = now() WHERE id = :id", id=mailing_id)
-        remedy = "This mailing's end has passed; create a new one for those whom it did not reach."
+        remedy = "The end of this mailing has passed; create a new one for the clients it did not reach."
         assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed"), 409))["detail"] == remedy
         assert await statuses(engine, mailing_id) == {"failed": 1}
     assert await events(engine) == []

@@ -64,7 +64,10 @@ async def test_whoever_is_no_client_or_has_opted_out_gets_no_test(engine: AsyncE
     await add_client(engine, phone=PHONE)
     await run(engine, "UPDATE client SET opted_out = true")
     refused = await told(await api.post(path, json={"phone": PHONE}), 409)
-    assert refused["detail"] == "The client with this phone has opted out and gets nothing; take another one."
+    assert (
+        refused["detail"]
+        == "The client with this phone has opted out and gets no messages; use another client's phone."
+    )
     assert await value(engine, "SELECT count(*) FROM message") == 0
 
 

@@ -1,4 +1,4 @@
-"""A mailing is created, changed and deleted: the same for every door it comes in by."""
+"""Create, change and delete a mailing: the same for the API and the admin page."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "win
 
 
 async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
-    """For a caller who may send: creating the mailing releases it."""
+    """Create a mailing for a caller who may send: it is released at once."""
     now = await database_now(session)
     mailing = _draft_of(data, now=now)
     mark_released(mailing, by=by, now=now)
@@ -30,7 +30,7 @@ async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingO
 
 
 async def create_draft(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
-    """For a caller who may not send."""
+    """Create a draft for a caller who may not send."""
     return await _store(session, _draft_of(data, now=await database_now(session)), by=by)
 
 
@@ -48,7 +48,7 @@ async def _store(session: AsyncSession, mailing: Mailing, *, by: str) -> Mailing
 
 
 async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
-    """For a caller who may send: a released mailing stays released, as it is now; a draft stays a draft.
+    """Change a mailing for a caller who may send: a released mailing is released again, a draft stays a draft.
 
     `given` holds fields of a MailingIn or MailingPatch.
     """
@@ -63,7 +63,7 @@ async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any],
 
 
 async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
-    """For a caller who may not send: a change withdraws the release. Raises Forbidden once the mailing has begun."""
+    """Change a mailing for a caller who may not send: its release is withdrawn. Forbidden once it has started."""
     mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     old, now = MailingOut.of(mailing), await database_now(session)
     states.ensure_editable(old.status)
@@ -87,7 +87,7 @@ async def _store_change(session: AsyncSession, mailing: Mailing, old: MailingOut
 
 
 async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
-    """Returns how many messages it stopped."""
+    """Delete a mailing and return the number of messages that were cancelled."""
     mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     mailing.deleted_at = await database_now(session)
     if mailing.status in states.OPEN:
@@ -99,7 +99,7 @@ async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
 
 
 def changes_of(mailing: Mailing, given: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
-    """The columns that would be other than they are; refuses what an edit may not do now."""
+    """Return the columns that would change. Raises Conflict or Invalid for a change that is not allowed now."""
     status = MailingStatus(mailing.status)
     states.ensure_editable(status)
     changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}

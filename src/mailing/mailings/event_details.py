@@ -1,4 +1,4 @@
-"""What an event tells of a mailing's fields: times, filter and window; of the text only that it changed."""
+"""The details that an event records of a mailing: times, filter and window; of the text only that it changed."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ FIELDS = ("starts_at", "ends_at", "filter", "local_window")
 
 
 def details(mailing: MailingOut) -> dict[str, Any]:
-    """`draft` stands only with one: any other mailing is released by creating it."""
+    """Describe a new mailing. `draft` is only there for one: any other mailing is released by creating it."""
     draft = {"draft": True} if mailing.status is MailingStatus.draft else {}
     return _fields(mailing) | draft
 
@@ -22,7 +22,7 @@ def _fields(mailing: MailingOut) -> dict[str, Any]:
 
 
 def difference(old: MailingOut, new: MailingOut, *, text_revision: int) -> dict[str, Any]:
-    """The names of the fields that differ, and what they were and are; of a new text its revision."""
+    """Describe a change: the fields that differ, their old and new values; for a new text its revision."""
     fields = [name for name in ("text", *FIELDS) if getattr(old, name) != getattr(new, name)]
     before, after = _fields(old), _fields(new)
     return {

@@ -23,8 +23,10 @@ from mailing.web.parameters import MAX_ID
 
 
 class Excluded(Struct):
-    """Clients that get nothing, each under the first reason that holds. `unaffected`: only when a mailing is edited,
-    those whose message has gone out or is decided, and those who joined too late for an edit of the text alone.
+    """Clients that get nothing, each under the first reason that applies.
+
+    `unaffected`: only for an edit, clients whose message was sent or has ended, and clients added too late for an edit
+    of the text alone.
     """
 
     tag: int
@@ -34,21 +36,21 @@ class Excluded(Struct):
 
 
 class Rate(Struct):
-    """Messages per second. `limit`: as the rate limit allows; `measured`: without one, what the last 30 s held."""
+    """Messages per second, from the rate limit (`limit`), or without one from the last 30 s (`measured`)."""
 
     per_second: float
     source: Literal["limit", "measured"]
 
 
 class Missed(Struct):
-    """Recipients that the end comes before: their local hours do not begin earlier, or the rate does not reach them."""
+    """Recipients that the end cuts off: their local hours begin later, or the rate does not reach them in time."""
 
     no_window: int
     too_late: int
 
 
 class ZoneStart(Struct):
-    """When a zone's recipients can first be sent to; null with the `reason` where they never can."""
+    """When a zone's recipients can first be sent to; null with a `reason` if they never can."""
 
     timezone: str
     recipients: int
@@ -62,7 +64,7 @@ class ZoneHour(Struct):
 
 
 class Hour(Struct):
-    """What leaves in the hour from `at` on. Without a rate: what becomes due in it."""
+    """Messages sent in the hour from `at` on. Without a rate: messages that become due in it."""
 
     at: datetime
     messages: int
@@ -70,15 +72,18 @@ class Hour(Struct):
 
 
 class Preview(Struct):
-    """`stopped`: messages that an edit cancels, because their client is no recipient any more. `done_at` is null where
-    no rate is known, and where some are missed or `later`: not sent in the 7 days that `hours` looks ahead.
+    """What a mailing would do.
+
+    `stopped`: messages that an edit cancels, because their client is no longer a recipient. `after_horizon`: messages
+    not sent within the 7 days of `hours`. `done_at` is null without a rate, and if some messages are missed or after
+    the horizon.
     """
 
     recipients: int
     excluded: Excluded
     stopped: int
     sms: Segments
-    sms_total: Annotated[int, Meta(description="segments of all recipients together")]
+    sms_total: Annotated[int, Meta(description="segments for all recipients together")]
     rate: Rate | None
     begins_at: datetime
     done_at: datetime | None
