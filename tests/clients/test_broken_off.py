@@ -34,7 +34,7 @@ PHASES = [b"LOCK TABLE client", b"COPY", b"DELETE FROM staged", b"INSERT INTO cl
 SILENT = "the database did not answer in time"
 LOST = "the connection to the database was lost"
 NOTHING = "Nothing was stored; import the file again."
-DOUBT = "It may have been stored all the same; importing the file again is safe, and says how many are new."
+DOUBT = "It may have been stored. Importing the file again is safe, and says how many clients are new."
 PATIENCE_S = 3
 
 
@@ -178,7 +178,7 @@ async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Sc
     cut(scene.between, b"INSERT INTO client")
     await asyncio.wait({asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))})
     upload = await upload_of(scene.sessions, upload_id)
-    assert (upload.status, upload.error) == (UploadStatus.failed, f"was begun 5 times and broke off each time\n{LOST}")
+    assert (upload.status, upload.error) == (UploadStatus.failed, f"was started 5 times and failed each time\n{LOST}")
     await engine.dispose()
 
 

@@ -149,7 +149,7 @@ async def test_a_file_that_takes_too_long_to_judge_is_refused_and_stores_nothing
     monkeypatch.setattr(csv_validation, "BASE_BUDGET_S", -1.0)
     answer = await api.post("/clients/import", content=HEADER + "79161234567,,,UTC\n")
     assert answer.status_code == 400
-    assert "takes too long to read; split the file" in answer.json()["errors"][0]["message"]
+    assert "takes too long to validate; split the file" in answer.json()["errors"][0]["message"]
     assert await stored(sessions) == {}
 
 

@@ -1,4 +1,4 @@
-"""What an event tells of a client's fields; of the phone only that it changed.
+"""The details that an event records of a client; of the phone only that it changed.
 
 Opting out and in are events of their own.
 """
@@ -15,12 +15,12 @@ def details(client: ClientOut) -> dict[str, Any]:
 
 
 def final_details(client: ClientOut) -> dict[str, Any]:
-    """Of one that goes. By `created_at` its story still finds the import that made it."""
+    """Describe a deleted client. By `created_at` its history still finds the import that created it."""
     return details(client) | {"created_at": client.created_at.isoformat()}
 
 
 def difference(old: ClientOut, new: ClientOut) -> dict[str, Any]:
-    """The names of the fields that differ, and what they were and are."""
+    """Describe a change: the fields that differ, their old and new values."""
     fields = [name for name in ("phone", *FIELDS) if getattr(old, name) != getattr(new, name)]
     before, after = details(old), details(new)
     return {

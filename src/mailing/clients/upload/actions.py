@@ -1,4 +1,4 @@
-"""What people do with an upload: keep it, look at it, have it imported or throw it away."""
+"""Save an upload, preview it, confirm its import or discard it."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -17,24 +17,24 @@ from mailing.job_queue.enqueue import defer
 CHUNK_BYTES = 256 * 1024  # bytes
 MAX_FILE_BYTES = 200_000_000  # bytes, about five million rows
 MAX_NAME_LENGTH = 200
-MAX_USER_FILES, MAX_USER_BYTES = 5, 500_000_000  # of one user, that are not imported yet
+MAX_USER_FILES, MAX_USER_BYTES = 5, 500_000_000  # of one user, not imported yet
 MAX_FILES, MAX_BYTES = 50, 2_000_000_000
 RETRY_AFTER_S = 60
 
-ReadChunk = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most so many; none at its end
+ReadChunk = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most that many; none at its end
 
 
 async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size: int, by: str) -> int:
-    """Returns the upload's id. Raises Invalid for a file that no row could be imported from: nothing is kept then.
+    """Save a file and return the upload's id.
 
-    Raises TooMany as `ensure_capacity` does.
+    Raises Invalid for a file without importable rows, and TooMany as `ensure_capacity`; nothing is saved then.
     """
     if size > MAX_FILE_BYTES:
         raise Invalid(FieldError("file", f"is larger than {MAX_FILE_BYTES // 10**6} MB; split it into several files"))
     await ensure_capacity(session, by=by, size=size)
     piece = await read(CHUNK_BYTES)
     await run_in_thread(partial(preview, piece, complete=len(piece) == size))
-    upload_id = await repository.add_upload(session, name=_shown(name), actor=by, size=size)
+    upload_id = await repository.add_upload(session, name=_base_name(name), actor=by, size=size)
     number = 0
     while piece:
         await repository.add_chunk(session, upload_id, number=number, data=piece)
@@ -43,15 +43,15 @@ async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size
 
 
 async def ensure_capacity(session: AsyncSession, *, by: str, size: int = 0) -> None:
-    """Raises TooMany where too many files lie there, or too long ones. Those sent in the same moment all pass."""
-    there = await repository.pending_files(session, by)
-    if there.own >= MAX_USER_FILES or there.own_bytes + size > MAX_USER_BYTES:
+    """Raise TooMany if too many files, or too many bytes, are waiting. Files sent at the same moment all pass."""
+    waiting = await repository.pending_files(session, by)
+    if waiting.own >= MAX_USER_FILES or waiting.own_bytes + size > MAX_USER_BYTES:
         raise TooMany(
             f"{MAX_USER_FILES} files or {MAX_USER_BYTES // 10**6} MB of yours may wait at once; "
             "import or discard one first",
             wait_s=RETRY_AFTER_S,
         )
-    if there.all >= MAX_FILES or there.all_bytes + size > MAX_BYTES:
+    if waiting.all >= MAX_FILES or waiting.all_bytes + size > MAX_BYTES:
         raise TooMany(
             f"{MAX_FILES} files or {MAX_BYTES // 10**6} MB may wait at once, those of others too; "
             "import or discard one, or come again later",
@@ -59,8 +59,8 @@ async def ensure_capacity(session: AsyncSession, *, by: str, size: int = 0) -> N
         )
 
 
-def _shown(name: str) -> str:
-    """The file's own name: some browsers send its path."""
+def _base_name(name: str) -> str:
+    """Return the file's name without its path, which some browsers send."""
     own = name.replace("\\", "/").rpartition("/")[2]
     return "".join(sign for sign in own if sign.isprintable())[:MAX_NAME_LENGTH] or "clients.csv"
 
@@ -68,15 +68,15 @@ def _shown(name: str) -> str:
 async def preview_of(session: AsyncSession, upload: Upload) -> Preview:
     beginning = await repository.read_chunk(session, upload.id, number=0)
     found = await run_in_thread(partial(preview, beginning, complete=len(beginning) == upload.size))
-    phones = [row.client[1] for row in found.rows if row.client]
+    phones = [row.client.phone for row in found.rows if row.client]
     known = await known_phones(session, phones)
     for row in found.rows:
-        row.known = row.client is not None and row.client[1] in known
+        row.known = row.client is not None and row.client.phone in known
     return found
 
 
 async def confirm(session: AsyncSession, upload_id: int, *, by: str) -> None:
-    """A worker begins at once; confirming twice changes nothing."""
+    """Have a worker import the file at once. Confirming twice changes nothing."""
     await repository.get_upload(session, upload_id)
     if await repository.confirm(session, upload_id):
         await defer(session, "import_upload", upload_id=upload_id)
@@ -84,7 +84,7 @@ async def confirm(session: AsyncSession, upload_id: int, *, by: str) -> None:
 
 
 async def discard(session: AsyncSession, upload_id: int) -> None:
-    """Raises Conflict once it is confirmed: its rows may be stored already."""
+    """Discard an upload. Raises Conflict once it is confirmed: its rows may be stored already."""
     await repository.get_upload(session, upload_id)
     if not await repository.discard(session, upload_id):
-        raise Conflict("This file is being imported, or was.")
+        raise Conflict("This file is being imported, or was imported; it can't be discarded.")

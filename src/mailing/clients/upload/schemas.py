@@ -13,9 +13,11 @@ class UploadStatus(StrEnum):
 
 
 class Upload(Struct):
-    """Sizes in bytes; `read` is how far the import is. `error` says why nothing was imported.
+    """An uploaded file and its import. Sizes in bytes; `read` is the import's position.
 
-    `broke_off`: what broke the newest try off, after which nothing was stored; it is begun again by itself.
+    `error`: why the import failed for good.
+
+    `broke_off`: the cause of the last failed attempt, which stored nothing and is retried.
     """
 
     id: int
@@ -34,12 +36,12 @@ class Upload(Struct):
 
     @property
     def storing(self) -> bool:
-        """The file is judged to its end; its good rows go into the table in one step."""
+        """Whether the file is validated to its end and its rows are being stored."""
         return self.status == UploadStatus.importing and self.read >= self.size
 
 
 class ImportLease(Struct, frozen=True):
-    """One worker's import of an upload. What it says counts as long as nobody took the upload over."""
+    """A worker's lease on an import. `number`, the attempt, fences it: a later claim makes it void."""
 
     upload_id: int
     number: int
