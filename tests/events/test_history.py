@@ -148,7 +148,7 @@ async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_mo
 
 
 def test_the_documentation_names_every_kind_of_event() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     kind = r"(?:clients?|mailing|gateway|database|message)\.[a-z]+(?:_[a-z]+)*"
     sources = "".join(path.read_text(encoding="utf-8") for path in (root / "src").rglob("*.py"))
     noted = set(re.findall(rf"""note\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))

@@ -20,7 +20,7 @@ from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
 from rows import add_mailing, value
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "logging.md").read_text(encoding="utf-8")
 OF_THE_SERVER = {"sqlstate", "says"}  # `trouble.tell` adds them where the server refused something
 COMMON = {"event", "level", "timestamp", "request_id", "job_id", "mailing_id", "message_id", "client_id", "trace_id"}
