@@ -151,7 +151,7 @@ def test_the_documentation_names_every_kind_of_event() -> None:
     root = Path(__file__).parents[2]
     kind = r"(?:clients?|mailing|gateway|database|message)\.[a-z]+(?:_[a-z]+)*"
     sources = "".join(path.read_text(encoding="utf-8") for path in (root / "src").rglob("*.py"))
-    noted = set(re.findall(rf"""note\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
+    noted = set(re.findall(rf"""record_event\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
     by_sql = set(re.findall(rf"SELECT '({kind})'", sources)) | {
         "message.attempted",
         "client.opted_out",
