@@ -52,7 +52,7 @@ def written() -> dict[str, set[str]]:
 
 def event_of(call: ast.Call) -> str | None:
     callee = ast.unparse(call.func)
-    if not re.search(r"\blogger\.|^(told|write|trouble\.tell)$", callee) or not call.args:
+    if not re.search(r"\blogger\.|^(told|write|failures\.tell)$", callee) or not call.args:
         return None
     first = call.args[callee == "failures.tell"]
     return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
