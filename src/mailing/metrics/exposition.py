@@ -1,4 +1,4 @@
-"""A reading as Prometheus has it: every name, its labels and its help. docs/metrics.md says what each is for."""
+"""Convert a snapshot to Prometheus metrics: names, labels and help. docs/metrics.md says what each is for."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,25 +14,25 @@ from mailing.observability import counters
 WAITS = ("window", "retry", "rate", "breaker")
 
 
-def families(standing: Snapshot) -> Iterator[Metric]:
-    """Of the whole service: the same from every API process."""
-    yield from _messages(standing)
-    yield from _gateway(standing.gateway)
-    yield from _counted(standing.tallies)
-    yield from _queue(standing)
-    yield from _connections(standing)
-    yield from _audits(standing.audits)
-    yield from _reports(standing.reports)
+def families(snapshot: Snapshot) -> Iterator[Metric]:
+    """Return the metrics of the whole service: the same from every API process."""
+    yield from _messages(snapshot)
+    yield from _gateway(snapshot.gateway)
+    yield from _counted(snapshot.counters)
+    yield from _queue(snapshot)
+    yield from _connections(snapshot)
+    yield from _audits(snapshot.audits)
+    yield from _reports(snapshot.reports)
 
 
-def _messages(standing: Snapshot) -> Iterator[Metric]:
-    mailings = dict.fromkeys(MailingStatus, 0) | standing.mailings
-    waiting = dict.fromkeys(WAITS, 0) | standing.waiting
+def _messages(snapshot: Snapshot) -> Iterator[Metric]:
+    mailings = dict.fromkeys(MailingStatus, 0) | snapshot.mailings
+    waiting = dict.fromkeys(WAITS, 0) | snapshot.waiting
     upto = f"at most {MAX_COUNTED} are counted"
     yield _gauges("mailing_mailings", "Mailings by status", "status", mailings)
-    yield _gauges("mailing_messages", "Messages by status", "status", standing.messages)
-    yield _gauge("mailing_due_age_seconds", "How long the oldest due message has been due", standing.due_age_s)
-    yield _gauge("mailing_messages_due", f"Messages that could be sent now; {upto}", standing.due)
+    yield _gauges("mailing_messages", "Messages by status", "status", snapshot.messages)
+    yield _gauge("mailing_due_age_seconds", "How long the oldest due message has been due", snapshot.due_age_s)
+    yield _gauge("mailing_messages_due", f"Messages that could be sent now; {upto}", snapshot.due)
     yield _gauges("mailing_messages_waiting", f"Messages that may be sent later, by reason; {upto}", "reason", waiting)
 
 
@@ -61,24 +61,24 @@ def _counted(counts: counters.Counts) -> Iterator[Metric]:
     yield CounterMetricFamily("mailing_leases_lost", "Results that came after their lease had run out", value=lost)
 
 
-def _queue(standing: Snapshot) -> Iterator[Metric]:
+def _queue(snapshot: Snapshot) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("mailing_jobs", "Jobs by task and state", labels=["task", "state"])
-    for each in standing.jobs:
+    for each in snapshot.jobs:
         jobs.add_metric([each.task, each.state], each.count)
     yield jobs
-    age_s = max((each.age_s for each in standing.jobs), default=0)
+    age_s = max((each.age_s for each in snapshot.jobs), default=0)
     yield _gauge("mailing_job_age_seconds", "How long the oldest ready job has waited", age_s)
-    yield _gauge("mailing_workers", "Workers that said within 30 s that they are there", standing.workers)
+    yield _gauge("mailing_workers", "Workers that said within 30 s that they are there", snapshot.workers)
 
 
-def _connections(standing: Snapshot) -> Iterator[Metric]:
+def _connections(snapshot: Snapshot) -> Iterator[Metric]:
     labels = ["part", "state"]
     connections = GaugeMetricFamily("mailing_database_connections", "Connections of Mailing's parts", labels=labels)
-    for each in standing.connections:
-        connections.add_metric([each.part, each.state], each.count)
+    for each in snapshot.connections:
+        connections.add_metric([each.component, each.state], each.count)
     yield connections
-    yield _gauge("mailing_database_connections_used", "Connections of all programs", standing.server.used)
-    yield _gauge("mailing_database_connections_limit", "The server's max_connections", standing.server.limit)
+    yield _gauge("mailing_database_connections_used", "Connections of all programs", snapshot.server.used)
+    yield _gauge("mailing_database_connections_limit", "The server's max_connections", snapshot.server.limit)
 
 
 def _audits(audits: Audits) -> Iterator[Metric]:
@@ -115,7 +115,7 @@ def _counters(name: str, help_: str, label: str, values: Mapping[str, float]) ->
 
 
 def _histogram(buckets: Mapping[str, float], *, sum_s: float) -> Metric:
-    """Workers count each call in one bucket; Prometheus wants each bucket to hold the smaller ones, too."""
+    """Build a histogram. Workers count each call in one bucket; a Prometheus bucket includes all smaller ones."""
     family = HistogramMetricFamily("mailing_gateway_call_seconds", "How long calls took")
     cumulative, below = [], 0.0
     for bound in [*map(str, counters.BOUNDS_S), "+Inf"]:
