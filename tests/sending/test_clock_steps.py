@@ -14,8 +14,8 @@ from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
 from mailing.gateway.repository import autocommit, set_rate
 from mailing.sending.clock_steps import mind_clock
 from mailing.settings import Settings
-from rows import add_mailing, add_messages, run, value
-from sending.conftest import Campaign, WorkerOf
+from support.campaign import Campaign, WorkerOf
+from support.rows import add_mailing, add_messages, run, value
 
 pytestmark = pytest.mark.slow
 

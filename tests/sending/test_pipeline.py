@@ -13,7 +13,7 @@ from sqlalchemy.engine import Engine
 from mailing.sending import context
 from mailing.sending.send import RECORD_EVERY_S
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
 
 PARTS = {
     "claim": "UPDATE message m SET\n        status = 'sending'",

@@ -17,7 +17,7 @@ from mailing.sending.context import SendContext
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.settings import LONGEST_TIMEOUT_S
-from rows import add_mailing, add_messages, run, value
+from support.rows import add_mailing, add_messages, run, value
 
 
 @dataclass

@@ -15,8 +15,8 @@ from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import autocommit, probe_now, read, set_rate
 from mailing.settings import Settings
-from rows import run
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.rows import run
 
 pytestmark = pytest.mark.slow
 

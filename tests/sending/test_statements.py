@@ -17,7 +17,7 @@ from mailing.messages import results
 from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
 from mailing.messages.results import CallResult, Transition, record
 from mailing.messages.states import MessageStatus
-from sending.conftest import Campaign
+from support.campaign import Campaign
 
 BATCH = 500
 
