@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
-from mailing.reports.jobs import Tried, send_next
+from mailing.reports.jobs import Attempted, send_next
 from mailing.settings import Settings
 
 ReportRows = Callable[[], Awaitable[list[dict[str, Any]]]]
@@ -53,7 +53,7 @@ class Rows:
             await session.execute(sql, {**row, "first": first, "last": self._clients})
 
 
-async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Tried]:
+async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Attempted]:
     """What a worker does each minute, at a time of the test's choice."""
     tried = []
     while found := await send_next(sessions, settings, now=now):
