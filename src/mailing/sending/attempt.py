@@ -61,5 +61,5 @@ class Attempt:
 
     @property
     def _started_at(self) -> datetime:
-        """Database time."""
-        return self._clock.instant(self._started)
+        """Database time. Not by the clock reading of the claim, which is off by the claim's round trip."""
+        return self._context.flow_control.instant(self._started)

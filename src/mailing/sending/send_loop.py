@@ -5,15 +5,13 @@ import random
 import time
 from collections import deque
 from datetime import datetime
-from functools import partial
 from typing import assert_never
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.errors import transient
 from mailing.gateway.flow_control import Blocked
 from mailing.mailings.models import Mailing
-from mailing.mailings.schedule import opening
-from mailing.mailings.window import LocalWindow
+from mailing.mailings.window import next_window
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.rescheduling import SendWindow
 from mailing.messages.results import Called, CallResult, NotCalled
@@ -162,8 +160,11 @@ class SendLoop:
 
     def _retry_context(self, message: ClaimedMessage, clock: DatabaseClock) -> RetryContext:
         mailing = self._mailing
-        next_window = partial(_next_window, message.timezone, mailing.window, before=mailing.ends_at)
-        return RetryContext(clock.now(), random.random(), next_window)  # noqa: S311 - jitter, not a secret
+
+        def window_from(not_before: datetime) -> SendWindow:
+            return next_window(message.timezone, mailing.window, not_before=not_before, before=mailing.ends_at)
+
+        return RetryContext(clock.now(), random.random(), window_from)  # noqa: S311 - jitter, not a secret
 
     def _note_next_due(self, due: datetime | None) -> None:
         if due and (self.next_due is None or due < self.next_due):
@@ -177,10 +178,6 @@ class SendLoop:
             results, self._results = self._results, []
             for first in range(0, len(results), BATCH):
                 await self._context.recorder.record(self._plan, results[first : first + BATCH])
-
-
-def _next_window(timezone: str, window: LocalWindow | None, not_before: datetime, *, before: datetime) -> SendWindow:
-    return opening(timezone, window, not_before=not_before, before=before)
 
 
 async def _is_set_within(event: asyncio.Event, *, seconds: float) -> bool:
