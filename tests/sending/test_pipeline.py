@@ -11,7 +11,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from mailing.sending import context
-from mailing.sending.send import RECORD_EVERY_S
+from mailing.sending.send_loop import RECORD_EVERY_S
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
 
