@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.clients.upload.job import import_upload, tend_uploads
+from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.gateway.client import GatewayClient
@@ -20,7 +20,7 @@ from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
 from mailing.observability.counters import REPAIRS
 from mailing.observability.log import get
-from mailing.privacy.retention import blank_old, forget_old_events
+from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
@@ -109,7 +109,7 @@ async def _work(settings: Settings, desk: SendContext, short: Sessions, long: Se
     queue.task("import_upload", partial(import_upload, long, desk.stopping))
     queue.periodic("sweep", partial(_sweep, short, queue, desk, leases), cron="* * * * * */5")
     queue.periodic("clock", partial(mind_clock, short), cron="* * * * * */5")
-    queue.periodic("uploads", partial(tend_uploads, short), cron="* * * * * */10")
+    queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
     queue.periodic("report", partial(send_missing, short, settings), cron="* * * * *")
     queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
@@ -154,8 +154,8 @@ async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
 
 
 async def _forget(sessions: Sessions, settings: Settings) -> None:
-    await blank_old(sessions, settings)
-    await forget_old_events(sessions, settings)
+    await redact_old(sessions, settings)
+    await delete_old_events(sessions, settings)
 
 
 async def _sweep(sessions: Sessions, queue: Queue, desk: SendContext, leases: LeaseScanCursor) -> None:

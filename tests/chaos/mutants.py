@@ -106,7 +106,7 @@ CLAIM = "mailing.messages.claim._CLAIM"
 STILL_ALLOWED = "mailing.messages.claim._STILL_ALLOWED"
 RECORD = "mailing.messages.results._RECORD"
 RECLAIM = "mailing.messages.leases._RECLAIM"
-BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
+BEGIN_PLAN = "mailing.mailings.repository._CLAIM_PLAN"
 PLAN = "mailing.messages.planning._PLAN"
 UNREACHABLE = "mailing.messages.claim._CANCEL_UNREACHABLE"
 SLICE = "mailing.messages.planning._SLICE"
@@ -273,7 +273,7 @@ MUTANTS = (
         scenario=scenarios.scheduled,
         invariant="I7",
         patches=(
-            instead("mailing.mailings.states.status_at_creation", at_once),
+            instead("mailing.mailings.states.released_status", at_once),
             sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
             sql(CLAIM, "AND now() >= g.starts_at", ""),
             sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),

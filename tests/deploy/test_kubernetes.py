@@ -16,7 +16,7 @@ from mailing.admin.clients.uploading import BODY_LIMIT
 from mailing.app import CONNECTIONS as API_CONNECTIONS
 from mailing.app import create_app
 from mailing.cli.main import cli
-from mailing.clients.upload.actions import SIZE_LIMIT
+from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.errors import ConfigurationError
 from mailing.settings import PREFIX, Settings
 
@@ -158,7 +158,7 @@ def test_the_proxy_in_front_is_believed_about_https_and_nobody_outside_is() -> N
 def test_imports_fit_into_the_room_for_temporary_files(name: str) -> None:
     (tmp,) = pod(name)["volumes"]
     assert tmp == {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, "memory would count against the pod's limit"
-    assert 4 * SIZE_LIMIT < 2**30
+    assert 4 * MAX_FILE_BYTES < 2**30
     body = OBJECTS["Ingress", "mailing"]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
     assert int(body.removesuffix("m")) * 2**20 >= BODY_LIMIT
 

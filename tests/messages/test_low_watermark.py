@@ -75,7 +75,7 @@ STATEMENTS: Mapping[str, TextClause] = {
     "claim": claiming._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
     "expire": rescheduling._EXPIRE_OF_MAILING,  # noqa: SLF001
     "cancel": cancellation._CANCEL,  # noqa: SLF001
-    "needs": mailings._NEEDS,  # noqa: SLF001
+    "needs": mailings._FIND_PENDING_WORK,  # noqa: SLF001
 }
 
 

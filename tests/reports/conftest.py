@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
-from mailing.reports.jobs import Tried, send_next
+from mailing.reports.jobs import Attempted, send_next
 from mailing.settings import Settings
 from reports.post_office import PostOffice, open_post_office
 
@@ -72,7 +72,7 @@ def rows(sessions: Sessions) -> Rows:
     return Rows(sessions)
 
 
-async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Tried]:
+async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Attempted]:
     """What a worker does each minute, at a time of the test's choice."""
     tried = []
     while found := await send_next(sessions, settings, now=now):

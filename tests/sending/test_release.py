@@ -67,7 +67,7 @@ class Office:
     async def release(self, mailing_id: int) -> None:
         """Of what was read in a transaction before."""
         async with transaction(self.campaign.sessions) as session:
-            read = await MailingRepository(session=session).existing(mailing_id)
+            read = await MailingRepository(session=session).get_visible(mailing_id)
         async with transaction(self.campaign.sessions) as session:
             await releasing.release(session, mailing_id, read=read.content_revision, by=SENDER)
         if read.status == MailingStatus.draft:
