@@ -10,8 +10,6 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import confirmed, file_of, upload_of
-from conftest import running_api
 from mailing.cli.clients import import_file
 from mailing.clients import repository as stored
 from mailing.clients.schemas import ImportResult
@@ -23,8 +21,10 @@ from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.errors import TROUBLE
 from mailing.errors import Unavailable
 from mailing.settings import Settings
-from proxy import Proxy, proxy
-from rows import run, value
+from support.api import running_api
+from support.proxy import Proxy, proxy
+from support.rows import run, value
+from support.uploads import confirmed, file_of, upload_of
 
 pytestmark = pytest.mark.slow
 

@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clients.plans import blocks, explained, nodes
 from mailing.clients.repository import page_statement
 from mailing.database.engine import Sessions, transaction
+from support.statement_plans import blocks, explained, nodes
 
 COUNT = 20_000
 FILL = text(f"""

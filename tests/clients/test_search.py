@@ -7,7 +7,6 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clients.plans import blocks, explained, nodes
 from mailing.clients.search import (
     FIRST,
     Search,
@@ -18,6 +17,7 @@ from mailing.clients.search import (
     search_statement,
 )
 from mailing.database.engine import Sessions, transaction
+from support.statement_plans import blocks, explained, nodes
 
 COUNT = 20_000
 FILL = text(f"""

@@ -15,8 +15,8 @@ from mailing import __version__, settings
 from mailing.cli.main import cli
 from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.settings import PREFIX, Settings
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]

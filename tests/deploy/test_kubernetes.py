@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,8 +18,8 @@ from mailing.cli.main import cli
 from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.errors import ConfigurationError
 from mailing.settings import PREFIX, Settings
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((DIRECTORY / "kustomization.yaml").read_text())
 VERSIONS = ("1.29", "1.37")  # the oldest and the newest whose schemas are at hand

@@ -8,7 +8,6 @@ import httpx
 import msgspec
 import pytest
 
-from documents import ROOT, blocks
 from mailing.app import create_app
 from mailing.events.history import Happened
 from mailing.mailings.preview import Preview
@@ -17,6 +16,8 @@ from mailing.messages.states import MessageStatus
 from mailing.settings import Settings
 from mailing.statistics.backlog import WaitReason
 from mailing.web import idempotency
+from support import ROOT
+from support.documents import blocks
 
 PAGE = ROOT / "docs" / "api.md"
 TEXT = PAGE.read_text(encoding="utf-8")

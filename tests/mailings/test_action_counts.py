@@ -8,8 +8,8 @@ from mailing.database.engine import Sessions, transaction
 from mailing.mailings.actions import MAX_CANCELLED_AT_ONCE
 from mailing.mailings.repository import finish
 from mailing.sending.finalize import settle_mailing
-from mailings.asking import add_audience, events, jobs_of, statuses, told
-from rows import add_mailing, add_messages, run, value
+from support.mailing_requests import add_audience, events, jobs_of, statuses, told
+from support.rows import add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
 UNSENT = ["pending", "pending", "pending", "sending", "sent", "failed", "unknown", "expired"]

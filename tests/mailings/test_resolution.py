@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions
 from mailing.messages.states import MessageStatus
 from mailing.sending.finalize import settle_mailing
-from mailings.asking import add_audience, events, jobs_of, statuses, told
-from rows import run, value
+from support.mailing_requests import add_audience, events, jobs_of, statuses, told
+from support.rows import run, value
 
 Api = httpx.AsyncClient
 

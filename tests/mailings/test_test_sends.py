@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions
 from mailing.reports.repository import clock, figures_of, snapshot
 from mailing.reports.schedule import day_of
-from mailings.asking import events, jobs_of, told
-from rows import add_client, add_mailing, run, value
+from support.mailing_requests import events, jobs_of, told
+from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
 PHONE = "79161234567"

@@ -1,7 +1,6 @@
 """`/metrics` as Prometheus meets it: what it tells, what it never tells, and when the database is away."""
 
 import re
-from pathlib import Path
 
 import httpx
 import pytest
@@ -9,17 +8,16 @@ from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import running_api
 from mailing.database.engine import Sessions
 from mailing.metrics import repository, routes
 from mailing.metrics.repository import read
 from mailing.observability.counters import WorkerCounters
 from mailing.settings import Settings
-from metrics.reading import parsed, scraped
-from roles import url_as
-from rows import add_client, add_mailing, add_messages, run
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+from support.api import running_api
+from support.metrics import parsed, scraped
+from support.roles import url_as
+from support.rows import add_client, add_mailing, add_messages, run
 
 
 @pytest.fixture(autouse=True)

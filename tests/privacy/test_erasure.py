@@ -11,7 +11,7 @@ from mailing.errors import Conflict, Invalid, NotFound
 from mailing.mailings.repository import database_now
 from mailing.privacy.erasure import allow_again, erase, erasures, export_person, reapply
 from mailing.privacy.repository import Erasure
-from rows import add_client, add_mailing, add_messages, run, value
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 PHONE, OTHER = "79161234567", "79031234568"
 ENDS = ("sent", "failed", "unknown")

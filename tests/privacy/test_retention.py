@@ -17,9 +17,9 @@ from mailing.privacy import retention
 from mailing.privacy.repository import delete_events
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.settings import Settings
-from plans import buffers, scans
-from roles import url_as
-from rows import add_client, add_mailing, add_messages, run, value
+from support.query_plans import buffers, scans
+from support.roles import url_as
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
 ATTEMPTS = """

@@ -10,7 +10,7 @@ from mailing.database.engine import Sessions
 from mailing.reports.figures import DayCounts, Figures, Reason, StatusCounts
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import day_of
-from reports.conftest import Rows
+from support.reports import Rows
 
 ZONE = ZoneInfo("Europe/Moscow")
 DAY = day_of(date(2024, 1, 5), ZONE)

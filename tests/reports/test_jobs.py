@@ -16,9 +16,9 @@ from mailing.reports.repository import claim_oldest
 from mailing.reports.schedule import MAX_CATCH_UP_DAYS, day_of, oldest_wanted
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
-from reports.conftest import ReportRows, Rows, send_all
-from reports.post_office import DROP, PostOffice
-from rows import run
+from support.mail_server import DROP, PostOffice
+from support.reports import ReportRows, Rows, send_all
+from support.rows import run
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

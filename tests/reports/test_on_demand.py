@@ -17,8 +17,8 @@ from mailing.reports.on_demand import (
     text_of_report,
 )
 from mailing.settings import Settings
-from reports.conftest import ReportRows, Rows, send_all
-from reports.post_office import PostOffice
+from support.mail_server import PostOffice
+from support.reports import ReportRows, Rows, send_all
 
 NOW = datetime(2024, 1, 10, 8, tzinfo=UTC)
 YESTERDAY, TODAY = date(2024, 1, 9), date(2024, 1, 10)

@@ -17,9 +17,9 @@ from mailing.reports.delivery_log import last_and_next, last_reports
 from mailing.reports.on_demand import AlreadySent, ReportSent, newest_day, send_report, text_of_report
 from mailing.reports.planning import plan
 from mailing.settings import Settings
-from reports.conftest import ReportRows, Rows, send_all
-from reports.post_office import PostOffice
-from rows import run, value
+from support.mail_server import PostOffice
+from support.reports import ReportRows, Rows, send_all
+from support.rows import run, value
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 WEST, EAST = "America/New_York", "Pacific/Auckland"

@@ -15,8 +15,8 @@ from mailing.mailings.states import MailingStatus
 from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
 from mailing.web.validation import check
-from mailings.asking import body, in_hours
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.mailing_requests import body, in_hours
 
 EDITOR, SENDER = "user 1 (editor)", "user 2 (sender)"
 MAILINGS = 6

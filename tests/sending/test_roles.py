@@ -8,8 +8,6 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import confirmed, file_of, upload_of
-from conftest import running_api
 from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database import engine as engine_
@@ -21,10 +19,12 @@ from mailing.reports.jobs import send_missing
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
-from reports.post_office import open_post_office
-from roles import NAMES, ROLES, url_as
-from rows import add_mailing, add_messages, run, value
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.api import running_api
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.mail_server import open_post_office
+from support.roles import NAMES, ROLES, url_as
+from support.rows import add_mailing, add_messages, run, value
+from support.uploads import confirmed, file_of, upload_of
 
 FORBIDDEN = {
     "mailing_api": (

@@ -10,8 +10,8 @@ from mailing.database.engine import Sessions, transaction
 from mailing.gateway import repository
 from mailing.statistics import backlog as waiting
 from mailing.statistics.backlog import MAX_COUNTED, MAX_WINDOWS, BacklogItem
-from plans import read, scans
-from rows import add_mailing, run, value
+from support.query_plans import read, scans
+from support.rows import add_mailing, run, value
 
 SOON = datetime(2040, 1, 1, tzinfo=UTC)
 

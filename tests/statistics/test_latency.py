@@ -8,8 +8,8 @@ from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Outcome
 from mailing.statistics import latency
 from mailing.statistics.latency import LatencyBucket, recent_calls
-from plans import read, scans
-from rows import run
+from support.query_plans import read, scans
+from support.rows import run
 
 ADD = """
     INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)

@@ -9,7 +9,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import MailingRepository
 from mailing.statistics.backlog import BacklogItem
 from mailing.statistics.progress import Progress, estimate_done_at, progress_of
-from rows import add_mailing, add_messages, run
+from support.rows import add_mailing, add_messages, run
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -12,8 +12,8 @@ from mailing.mailings.repository import database_now
 from mailing.messages.redaction import forget_old_minutes
 from mailing.statistics import throughput
 from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of
-from plans import scans
-from rows import add_mailing, add_messages, run, value
+from support.query_plans import scans
+from support.rows import add_mailing, add_messages, run, value
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

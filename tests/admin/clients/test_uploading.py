@@ -6,14 +6,14 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
-from clients.upload.uploading import HEADER, counted, file_of
 from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import SENTENCES
 from mailing.admin.language import translations
 from mailing.clients.upload import actions, job, repository
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import SILENT
+from support.admin import SignedIn
+from support.uploads import HEADER, counted, file_of
 
 RUNNING = asyncio.Event()
 HERE = "/admin/clients/uploads/1"

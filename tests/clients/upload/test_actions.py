@@ -3,13 +3,13 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import HEADER, confirmed, counted, file_of, kept, upload_of
 from mailing.clients.upload import actions, job, repository
 from mailing.clients.upload.preview import MAX_ROWS, Preview
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound, TooMany
-from rows import add_client
+from support.rows import add_client
+from support.uploads import HEADER, confirmed, counted, file_of, kept, upload_of
 
 
 async def previewed(sessions: Sessions, file: bytes) -> Preview:

@@ -6,12 +6,12 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import HEADER, confirmed, counted, file_of, kept, refused, upload_of
 from mailing.clients.upload import actions, job, repository
 from mailing.clients.upload.rejected_rows import rejected_rows_csv
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions, transaction
-from rows import run, value
+from support.rows import run, value
+from support.uploads import HEADER, confirmed, counted, file_of, kept, refused, upload_of
 
 RUNNING = asyncio.Event()  # nobody asks the worker to stop
 
