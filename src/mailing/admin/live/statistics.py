@@ -13,10 +13,9 @@ from mailing.admin.live.mailing import BAR
 from mailing.admin.live.shared import shared
 from mailing.admin.pages import page
 from mailing.database.engine import Sessions, transaction
+from mailing.mailings.counts import Counts, totals
 from mailing.mailings.repository import database_now
-from mailing.statistics.mailing_list import newest
-from mailing.statistics.repository import totals
-from mailing.statistics.schemas import Counts
+from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, Session
@@ -36,7 +35,7 @@ class Whole(Struct, frozen=True):
 async def statistics_page(request: Request[Any, Any, Any], session: Session, cursor: Cursor = None) -> Response[str]:
     reader = partial(read_whole, request.app.state.sessions)
     whole = await shared(request).read("statistics", reader, for_s=READ_FOR_S)
-    lines = await newest(session, before=decode_cursor(cursor) or MAX_ID, limit=ON_A_PAGE)
+    lines = await newest_mailings(session, before=decode_cursor(cursor) or MAX_ID, limit=ON_A_PAGE)
     more = len(lines) > ON_A_PAGE
     return page(
         request,
@@ -54,8 +53,8 @@ async def statistics_page(request: Request[Any, Any, Any], session: Session, cur
 
 async def read_whole(sessions: Sessions) -> Whole:
     async with transaction(sessions) as session:
-        counts, mailings = await totals(session)
-        return Whole(counts, mailings, await last_hours(session, HOURS, now=await database_now(session)))
+        found = await totals(session)
+        return Whole(found.messages, found.mailings, await last_hours(session, HOURS, now=await database_now(session)))
 
 
 def bar_of(counts: Counts) -> list[Any]:
