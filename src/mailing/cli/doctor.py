@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mailing.database.engine import create_engine, sessions, transaction
+from mailing.database.error_messages import describe
 from mailing.database.errors import TROUBLE
 from mailing.database.migrations import OLDEST, schema_fault
 from mailing.errors import ConfigurationError, MailingError
@@ -94,9 +95,9 @@ async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
             async for finding in _inside(settings, engine, connection):
                 yield finding
     except (MailingError, *TROUBLE) as error:
-        cause = getattr(error, "orig", None) or error
-        name = type(cause.__cause__ or cause).__name__
-        detail = str(error) if isinstance(error, MailingError) else f"it does not answer as it should: {name}"
+        detail = (
+            str(error) if isinstance(error, MailingError) else f"it does not answer as it should: {describe(error)}"
+        )
         yield Finding("database", "wrong", detail, "see that PostgreSQL runs and that MAILING_DATABASE_URL is right")
 
 

@@ -99,15 +99,6 @@ def pins(limit_s: float) -> str:
     return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
-def connect_args(application: str, *, limit_s: float) -> dict[str, Any]:
-    """For `asyncpg.connect`."""
-    return {
-        "timeout": CONNECT_S,
-        "command_timeout": limit_s + LATER_S,
-        "server_settings": {"application_name": application},
-    }
-
-
 def install_listeners(engine: AsyncEngine, *, limit_s: float) -> None:
     """In place of SQLAlchemy's pre-ping, which waits as long as any statement may, and costs three round trips."""
     listeners: dict[str, Callable[..., None]] = {
