@@ -46,7 +46,7 @@ async def crew(
 
 def pids(directory: Path) -> set[int]:
     """Of workers, by their signs of life."""
-    found = {int(path.stem.rpartition("-")[2]) for path in directory.glob("mailing-worker-*.pulse")}
+    found = {int(path.stem.rpartition("-")[2]) for path in directory.glob("mailing-worker-*.heartbeat")}
     return {pid for pid in found if is_running(pid)}
 
 

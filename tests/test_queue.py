@@ -286,7 +286,7 @@ async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_no
 
     async def bury(mailing_id: int) -> None:
         del mailing_id
-        await buried.put(await queue.bury_stalled())
+        await buried.put(await queue.fail_stalled_jobs())
 
     queue = Queue(database_url, concurrency=1)
     queue.task("plan", bury)

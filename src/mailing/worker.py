@@ -18,13 +18,13 @@ from mailing.job_queue.worker import Queue
 from mailing.mailings.repository import database_now
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
-from mailing.observability.counters import REPAIRS
+from mailing.observability.counters import RECOVERED
 from mailing.observability.log import get
 from mailing.privacy.retention import blank_old, forget_old_events
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
-from mailing.restore.rollback_detector import looking_out
+from mailing.restore.rollback_detector import detect_rollback
 from mailing.sending.clock_steps import mind_clock
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
@@ -73,7 +73,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     )
     try:
         with heartbeat.beating() as alive:
-            async with gateway, looking_out(*engines, by="worker"):
+            async with gateway, detect_rollback(*engines, by="worker"):
                 urgent, sending, short, long = map(engine_.sessions, engines)
                 desk = SendContext(
                     sending,
@@ -115,7 +115,7 @@ async def _work(settings: Settings, desk: SendContext, short: Sessions, long: Se
     queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    tallies.add(REPAIRS, "leases", value=await sweep(short, desk.policy, leases))
+    tallies.add(RECOVERED, "leases", value=await sweep(short, desk.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
     with watchdog.watching():
         async with AsyncExitStack() as beside:
@@ -159,7 +159,7 @@ async def _forget(sessions: Sessions, settings: Settings) -> None:
 
 
 async def _sweep(sessions: Sessions, queue: Queue, desk: SendContext, leases: LeaseScanCursor) -> None:
-    desk.tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases, desk.active))
-    if buried := await queue.bury_stalled():
-        desk.tallies.add(REPAIRS, "jobs", value=buried)
-        logger.warning("stalled jobs buried", jobs=buried)
+    desk.tallies.add(RECOVERED, "leases", value=await sweep(sessions, desk.policy, leases, desk.active))
+    if buried := await queue.fail_stalled_jobs():
+        desk.tallies.add(RECOVERED, "jobs", value=buried)
+        logger.warning("stalled jobs removed", jobs=buried)

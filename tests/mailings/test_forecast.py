@@ -63,7 +63,7 @@ def test_what_the_evening_leaves_behind_goes_on_in_the_morning_and_the_end_makes
     found = forecast({"UTC": 50_000}, term, per_second=1)
     assert sums(found) == [3600] * 10
     assert list(found.hours)[8:] == [datetime(2026, 6, 1, 20, tzinfo=UTC), datetime(2026, 6, 2, 9, tzinfo=UTC)]
-    assert (found.too_late, found.no_opening, found.later, found.done_at) == (14_000, 0, 0, None)
+    assert (found.too_late, found.no_window, found.after_horizon, found.done_at) == (14_000, 0, 0, None)
 
 
 def test_a_zone_without_an_opening_before_the_end_is_told_with_the_reason() -> None:
@@ -73,7 +73,7 @@ def test_a_zone_without_an_opening_before_the_end_is_told_with_the_reason() -> N
         "UTC": None,
         "Asia/Vladivostok": "no opening of 09:00-21:00 in Asia/Vladivostok before the mailing's end",
     }
-    assert (found.no_opening, found.too_late) == (4, 0)
+    assert (found.no_window, found.too_late) == (4, 0)
 
 
 def test_without_a_known_rate_everything_is_told_under_the_hour_in_which_it_becomes_due() -> None:
@@ -84,15 +84,15 @@ def test_without_a_known_rate_everything_is_told_under_the_hour_in_which_it_beco
 
 def test_what_is_left_at_the_horizon_is_told_and_not_followed() -> None:
     found = forecast({"UTC": 1_000_000}, Term(NOON, NOON + timedelta(days=30_000), None), per_second=0.001)
-    assert found.later == 1_000_000 - sum(sums(found))
+    assert found.after_horizon == 1_000_000 - sum(sums(found))
     assert (found.too_late, found.done_at) == (0, None)
 
 
 @given(audiences, terms, paces)
 def test_each_recipient_is_told_once(zones: dict[str, int], term: Term, pace: float | None) -> None:
     found = forecast(zones, term, per_second=pace)
-    assert sum(sums(found)) + found.no_opening + found.too_late + found.later == sum(zones.values())
-    assert found.later == 0 or term.end > term.begin + HORIZON
+    assert sum(sums(found)) + found.no_window + found.too_late + found.after_horizon == sum(zones.values())
+    assert found.after_horizon == 0 or term.end > term.begin + HORIZON
 
 
 @given(audiences, terms, paces)

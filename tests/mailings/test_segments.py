@@ -21,14 +21,14 @@ from mailing.mailings.sms_segments import segments_of
 )
 def test_one_sms_holds_more_than_each_of_several(text: str, encoding: str, segments: int, left: int) -> None:
     found = segments_of(text)
-    assert (found.encoding, found.segments, found.left) == (encoding, segments, left)
+    assert (found.encoding, found.segments, found.units_left) == (encoding, segments, left)
 
 
 def test_a_character_of_two_units_is_never_split_over_two_segments() -> None:
     euro = segments_of("a" * 152 + "€" + "a" * 10)
-    assert (euro.units, euro.segments, euro.left) == (164, 2, 153 - 12)
+    assert (euro.units, euro.segments, euro.units_left) == (164, 2, 153 - 12)
     emoji = segments_of("я" * 66 + "🍂" + "я" * 10)
-    assert (emoji.characters, emoji.units, emoji.segments, emoji.left) == (77, 78, 2, 67 - 12)
+    assert (emoji.characters, emoji.units, emoji.segments, emoji.units_left) == (77, 78, 2, 67 - 12)
 
 
 def test_the_characters_that_force_ucs_2_are_named_once_with_what_could_stand_for_them() -> None:
@@ -61,4 +61,4 @@ def test_every_unit_has_its_place(text: str) -> None:
     found = segments_of(text)
     alone, each = (160, 153) if found.encoding == "gsm7" else (70, 67)
     room = alone if found.segments == 1 else found.segments * each
-    assert 0 <= room - found.left - found.units < found.segments
+    assert 0 <= room - found.units_left - found.units < found.segments

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound
 from mailing.mailings.repository import database_now
-from mailing.privacy.erasure import erase, erasures, known_about, lift, reapply
+from mailing.privacy.erasure import allow_again, erase, erasures, export_person, reapply
 from mailing.privacy.repository import Erasure
 from rows import add_client, add_mailing, add_messages, run, value
 
@@ -46,7 +46,7 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
         SELECT id, mailing_id, 1, now(), 'accepted', '' FROM message WHERE id = :id"""
     await run(engine, attempt, id=message_id)
     await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
-    known = await known_about(sessions, PHONE)
+    known = await export_person(sessions, PHONE)
     assert known.client
     assert (known.client.id, known.client.tag) == (client_id, "vip")
     assert [message["status"] for message in known.messages] == [*ENDS, "cancelled"]
@@ -61,7 +61,7 @@ async def test_a_message_to_a_client_who_is_gone_is_known_too(
 ) -> None:
     client_id = await written_to(engine)
     await api.delete(f"/clients/{client_id}/")
-    known = await known_about(sessions, PHONE)
+    known = await export_person(sessions, PHONE)
     assert known.client is None
     assert len(known.messages) == 3
     assert [event["client_id"] for event in known.events] == [client_id]
@@ -132,13 +132,13 @@ async def test_an_erased_phone_is_refused_by_the_api_until_it_is_lifted(
     for answer in answers:
         assert answer.status_code == 409
         assert answer.json()["errors"][0]["field"] == "phone"
-        assert "mailing person lift" in answer.json()["errors"][0]["message"]
+        assert "mailing privacy allow" in answer.json()["errors"][0]["message"]
         assert PHONE not in answer.text
     assert (await api.patch(f"/clients/{other_id}/", json={"tag": "vip"})).status_code == 200
-    await lift(sessions, PHONE)
+    await allow_again(sessions, PHONE)
     assert (await api.post("/clients/", json=body)).status_code == 201
     with pytest.raises(NotFound):
-        await lift(sessions, PHONE)
+        await allow_again(sessions, PHONE)
 
 
 async def test_an_import_leaves_out_the_erased_and_says_so_in_the_order_of_lines(
@@ -187,7 +187,7 @@ async def test_the_log_names_nobody_and_a_restored_backup_is_erased_again_by_it(
 async def test_the_newer_word_about_a_phone_holds(engine: AsyncEngine, sessions: Sessions) -> None:
     await erase(sessions, PHONE)
     old = await erasures(sessions)
-    await lift(sessions, PHONE)
+    await allow_again(sessions, PHONE)
     await add_client(engine, phone=PHONE)
     assert await reapply(sessions, old) == 0
     assert await value(engine, "SELECT count(*) FROM client") == 1
@@ -205,7 +205,7 @@ async def test_an_erasure_repeated_keeps_its_date_and_one_after_a_lift_begins_an
     [first] = await erasures(sessions)
     await erase(sessions, PHONE)
     assert await erasures(sessions) == [first]
-    await lift(sessions, PHONE)
+    await allow_again(sessions, PHONE)
     await erase(sessions, PHONE)
     [anew] = await erasures(sessions)
     assert anew.erased_at > first.erased_at

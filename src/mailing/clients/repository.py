@@ -203,7 +203,7 @@ async def owner_named(reads: ReadPool, phone: str | UnsetType) -> AsyncIterator[
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; mailing person lift allows it again"
+ERASED = "belongs to a person who was erased; mailing privacy allow allows it again"
 
 
 def _erased() -> Conflict:

@@ -112,7 +112,7 @@ class Queue:
             failpoints.reached("stop.draining")
             await asyncio.gather(working, return_exceptions=True)
 
-    async def bury_stalled(self) -> int:
+    async def fail_stalled_jobs(self) -> int:
         """Jobs whose worker is gone are taken off the table: the sweep wakes whatever still has to be done."""
         stalled: list[Any] = list(await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=60))
         for job in stalled:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.messages.planning import Audience
 from mailing.messages.repository import UNSELECTED
 
-Exclusion = Literal["tag", "operator_code", "opted_out", "untouched"]
+Exclusion = Literal["tag", "operator_code", "opted_out", "unaffected"]
 
 
 class Reach(Struct, frozen=True):
@@ -43,10 +43,10 @@ _REACH = text(f"""
 # for all of it at once were tried and change nothing.
 _REACH_OF_EDIT = text(f"""
     SELECT c.timezone, CASE {_NOT_SELECTED}
-        WHEN m.status = 'pending' THEN NULL WHEN NOT :replans THEN 'untouched'
+        WHEN m.status = 'pending' THEN NULL WHEN NOT :replans THEN 'unaffected'
         WHEN m.status IS NULL OR m.status = 'expired' THEN NULL
         WHEN m.status = 'cancelled' AND m.last_error = :unselected THEN NULL
-        ELSE 'untouched' END AS reason,
+        ELSE 'unaffected' END AS reason,
         count(*) AS clients, count(*) FILTER (WHERE m.status = 'pending') AS pending
     FROM client c LEFT JOIN (
         SELECT client_id, status, last_error FROM message WHERE mailing_id = :mailing_id

@@ -38,16 +38,16 @@ class Start(Struct, frozen=True):
 class Forecast(Struct, frozen=True):
     """`hours`: what leaves in each hour, by zone. `done_at`: null where nobody knows, or some never leave.
 
-    `no_opening` have none before the end; `too_late` have one, but the rate does not reach them before the end;
-    `later` are left at the horizon.
+    `no_window` have none before the end; `too_late` have one, but the rate does not reach them before the end;
+    `after_horizon` are left at the horizon.
     """
 
     starts: list[Start]
     hours: dict[datetime, dict[str, int]]
     done_at: datetime | None
-    no_opening: int
+    no_window: int
     too_late: int
-    later: int
+    after_horizon: int
 
 
 def forecast(zones: Mapping[str, int], term: Term, *, per_second: float | None) -> Forecast:
@@ -59,14 +59,14 @@ def forecast(zones: Mapping[str, int], term: Term, *, per_second: float | None) 
     starts = [_start(zone, messages, term) for zone, messages in sorted(zones.items())]
     run = _Run(term, per_second, [_Queue(start, term) for start in starts if start.opens_at])
     run.until(min(term.end, term.begin + HORIZON))
-    later = sum(queue.left for queue in run.queues)
+    after_horizon = sum(queue.left for queue in run.queues)
     return Forecast(
         starts=starts,
         hours={hour: dict(sorted((+sent).items())) for hour, sent in run.hours.items() if sent.total()},
-        done_at=run.done_at if not later and not run.too_late else None,
-        no_opening=sum(start.messages for start in starts if start.opens_at is None),
+        done_at=run.done_at if not after_horizon and not run.too_late else None,
+        no_window=sum(start.messages for start in starts if start.opens_at is None),
         too_late=run.too_late,
-        later=later,
+        after_horizon=after_horizon,
     )
 
 

@@ -30,14 +30,14 @@ Edited = Annotated[
 
 
 class Excluded(Struct):
-    """Clients that get nothing, each under the first reason that holds. `untouched`: only when a mailing is edited,
+    """Clients that get nothing, each under the first reason that holds. `unaffected`: only when a mailing is edited,
     those whose message has gone out or is decided, and those who joined too late for an edit of the text alone.
     """
 
     tag: int
     operator_code: int
     opted_out: int
-    untouched: int
+    unaffected: int
 
 
 class Rate(Struct):
@@ -50,7 +50,7 @@ class Rate(Struct):
 class Missed(Struct):
     """Recipients that the end comes before: their local hours do not begin earlier, or the rate does not reach them."""
 
-    no_opening: int
+    no_window: int
     too_late: int
 
 
@@ -78,7 +78,7 @@ class Hour(Struct):
 
 class Preview(Struct):
     """`stopped`: messages that an edit cancels, because their client is no recipient any more. `done_at` is null where
-    no rate is known, and where some are missed or `later`: not sent in the 7 days that `hours` looks ahead.
+    no rate is known, and where some are missed or `after_horizon`: not sent in the 7 days that `hours` looks ahead.
     """
 
     recipients: int
@@ -90,7 +90,7 @@ class Preview(Struct):
     begins_at: datetime
     done_at: datetime | None
     missed: Missed
-    later: int
+    after_horizon: int
     zones: list[ZoneStart]
     hours: list[Hour]
 
@@ -148,15 +148,15 @@ def _told(found: Reach, sms: Segments, *, pace: Pace | None, term: Term, foresee
         rate=Rate(pace.per_second, pace.source) if pace else None,
         begins_at=term.begin,
         done_at=foreseen.done_at,
-        missed=Missed(foreseen.no_opening, foreseen.too_late),
-        later=foreseen.later,
+        missed=Missed(foreseen.no_window, foreseen.too_late),
+        after_horizon=foreseen.after_horizon,
         zones=[ZoneStart(each.timezone, each.messages, each.opens_at, each.reason) for each in foreseen.starts],
         hours=[_hour(at, zones) for at, zones in foreseen.hours.items()],
     )
 
 
 def _excluded(counts: Counter[Exclusion]) -> Excluded:
-    return Excluded(counts["tag"], counts["operator_code"], counts["opted_out"], counts["untouched"])
+    return Excluded(counts["tag"], counts["operator_code"], counts["opted_out"], counts["unaffected"])
 
 
 def _hour(at: datetime, zones: dict[str, int]) -> Hour:

@@ -44,13 +44,13 @@ class Forcing(Struct, frozen=True):
 
 
 class Segments(Struct, frozen=True):
-    """`units` are what an SMS counts: of some characters each takes two. `left` still fit without another segment."""
+    """`units`: SMS units, two for some characters. `units_left` still fit without another segment."""
 
     encoding: Encoding
     characters: int
     units: int
     segments: int
-    left: int
+    units_left: int
     forced_by: list[Forcing]
 
 

@@ -1,4 +1,4 @@
-"""A reading as Prometheus has it: every name, its labels and its help. docs/metrics.md says what each is for."""
+"""The metrics in Prometheus' exposition format: names, labels, help. docs/metrics.md says what each is for."""
 
 from collections.abc import Iterator, Mapping
 
@@ -15,7 +15,7 @@ WAITS = ("window", "retry", "rate", "breaker")
 
 
 def families(standing: Standing) -> Iterator[Metric]:
-    """Of the whole service: the same from every API process."""
+    """Yield the metrics of the whole service, the same from every API process."""
     yield from _messages(standing)
     yield from _gateway(standing.gateway)
     yield from _counted(standing.tallies)
@@ -28,37 +28,51 @@ def families(standing: Standing) -> Iterator[Metric]:
 def _messages(standing: Standing) -> Iterator[Metric]:
     mailings = dict.fromkeys(MailingStatus, 0) | standing.mailings
     waiting = dict.fromkeys(WAITS, 0) | standing.waiting
-    upto = f"at most {COUNTED_UPTO} are counted"
+    upto = f"counted up to {COUNTED_UPTO}"
     yield _gauges("mailing_mailings", "Mailings by status", "status", mailings)
     yield _gauges("mailing_messages", "Messages by status", "status", standing.messages)
-    yield _gauge("mailing_due_age_seconds", "How long the oldest due message has been due", standing.due_age_s)
+    yield _gauge(
+        "mailing_oldest_due_message_age_seconds", "Seconds since the oldest due message became due", standing.due_age_s
+    )
     yield _gauge("mailing_messages_due", f"Messages that could be sent now; {upto}", standing.due)
     yield _gauges("mailing_messages_waiting", f"Messages that may be sent later, by reason; {upto}", "reason", waiting)
 
 
 def _gateway(state: GatewayState) -> Iterator[Metric]:
     pause_s = (state.throttled_until - state.now).total_seconds() if state.throttled_until else 0
-    yield _gauge("mailing_breaker_open", "1: the breaker is open, only probes are sent", bool(state.open_since))
-    yield _gauge("mailing_gateway_pause_seconds", "How much longer the gateway wants to be left alone", pause_s)
-    yield _gauge("mailing_gateway_stopped", "1: an operator stopped all sending", bool(state.stopped_at))
-    yield _gauge("mailing_gateway_rate_limit", "Calls per second that all workers may make; 0: no limit", state.rate)
-    yield _gauge("mailing_restored", "1: restored from a backup, nothing is sent", state.restored)
+    yield _gauge(
+        "mailing_circuit_breaker_open",
+        "1 if the circuit breaker is open and only probes are sent",
+        bool(state.open_since),
+    )
+    yield _gauge(
+        "mailing_gateway_retry_after_seconds", "Seconds until the pause that the gateway asked for ends", pause_s
+    )
+    yield _gauge("mailing_gateway_stopped", "1 if an operator stopped all sending", bool(state.stopped_at))
+    yield _gauge(
+        "mailing_gateway_rate_limit", "Calls per second that all workers may make together; 0 is no limit", state.rate
+    )
+    yield _gauge("mailing_restored", "1 if the database was restored from a backup and nothing is sent", state.restored)
 
 
 def _counted(counts: counters.Counts) -> Iterator[Metric]:
     def labelled(name: str, *known: str) -> Mapping[str, float]:
         return dict.fromkeys(known, 0.0) | {label: value for (found, label), value in counts.items() if found == name}
 
-    yield _counters("mailing_gateway_calls", "Calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
+    yield _counters("mailing_gateway_calls", "Gateway calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
     yield _histogram(labelled(counters.CALL_BUCKETS), sum_s=counts.get((counters.CALL_SECONDS, ""), 0))
-    waits = labelled(counters.GATE_SECONDS, "claim", "call")
-    yield _counters("mailing_gateway_wait_seconds", "Time spent waiting for the rate limit and pauses", "before", waits)
+    waits = labelled(counters.RATE_LIMIT_WAIT_S, "claim", "call")
+    yield _counters(
+        "mailing_rate_limit_wait_seconds", "Time workers waited for the rate limit or a pause, by stage", "stage", waits
+    )
     postponed = labelled(counters.POSTPONED, *WAITS, "released")
-    yield _counters("mailing_postponed", "Claimed messages that went back to wait, by reason", "reason", postponed)
-    repairs = labelled(counters.REPAIRS, "leases", "jobs")
-    yield _counters("mailing_repairs", "What the sweep mended after lost workers", "kind", repairs)
-    lost = counts.get((counters.LEASES_LOST, ""), 0)
-    yield CounterMetricFamily("mailing_leases_lost", "Results that came after their lease had run out", value=lost)
+    yield _counters("mailing_postponed", "Claimed messages returned without an outcome, by reason", "reason", postponed)
+    recovered = labelled(counters.RECOVERED, "leases", "jobs")
+    yield _counters("mailing_recovered", "Leases and jobs recovered from lost workers", "kind", recovered)
+    stale = counts.get((counters.STALE_RESULTS, ""), 0)
+    yield CounterMetricFamily(
+        "mailing_stale_results", "Call results that arrived after their lease expired", value=stale
+    )
 
 
 def _queue(standing: Standing) -> Iterator[Metric]:
@@ -67,28 +81,34 @@ def _queue(standing: Standing) -> Iterator[Metric]:
         jobs.add_metric([each.task, each.state], each.count)
     yield jobs
     age_s = max((each.age_s for each in standing.jobs), default=0)
-    yield _gauge("mailing_job_age_seconds", "How long the oldest ready job has waited", age_s)
-    yield _gauge("mailing_workers", "Workers that said within 30 s that they are there", standing.workers)
+    yield _gauge("mailing_oldest_job_age_seconds", "Seconds the oldest ready job has waited", age_s)
+    yield _gauge("mailing_workers", "Workers with a heartbeat in the last 30 s", standing.workers)
 
 
 def _connections(standing: Standing) -> Iterator[Metric]:
     labels = ["part", "state"]
-    connections = GaugeMetricFamily("mailing_database_connections", "Connections of Mailing's parts", labels=labels)
+    connections = GaugeMetricFamily(
+        "mailing_database_connections", "Database connections of Mailing by part and state", labels=labels
+    )
     for each in standing.connections:
         connections.add_metric([each.part, each.state], each.count)
     yield connections
-    yield _gauge("mailing_database_connections_used", "Connections of all programs", standing.server.used)
+    yield _gauge("mailing_database_connections_used", "Database connections of all programs", standing.server.used)
     yield _gauge("mailing_database_connections_limit", "The server's max_connections", standing.server.limit)
 
 
 def _audits(audits: Audits) -> Iterator[Metric]:
     yield _gauge("mailing_counters_drift", "Difference between counters and messages; must be 0", audits.drift)
-    yield from _age("mailing_counters_audit_age_seconds", "Since counters were last audited", audits.newest_age_s)
+    yield from _age(
+        "mailing_counters_audit_age_seconds", "Seconds since the counters were last audited", audits.newest_age_s
+    )
 
 
 def _reports(reports: Reports) -> Iterator[Metric]:
-    yield _gauge("mailing_reports_overdue", "Daily reports that should have gone out", reports.overdue)
-    yield from _age("mailing_report_age_seconds", "Since the newest daily report went out", reports.newest_age_s)
+    yield _gauge("mailing_reports_overdue", "Daily reports that are due and not sent", reports.overdue)
+    yield from _age(
+        "mailing_report_age_seconds", "Seconds since the newest daily report was sent", reports.newest_age_s
+    )
 
 
 def _gauge(name: str, help_: str, value: float) -> Metric:
@@ -115,8 +135,8 @@ def _counters(name: str, help_: str, label: str, values: Mapping[str, float]) ->
 
 
 def _histogram(buckets: Mapping[str, float], *, sum_s: float) -> Metric:
-    """Workers count each call in one bucket; Prometheus wants each bucket to hold the smaller ones, too."""
-    family = HistogramMetricFamily("mailing_gateway_call_seconds", "How long calls took")
+    """Make the buckets cumulative: workers count each call in one bucket only."""
+    family = HistogramMetricFamily("mailing_gateway_call_seconds", "Duration of gateway calls in seconds")
     cumulative, below = [], 0.0
     for bound in [*map(str, counters.BOUNDS_S), "+Inf"]:
         below += buckets.get(bound, 0)

@@ -21,10 +21,10 @@ ADD_EVERY_S: Final = 5.0  # what a killed worker takes with it
 CALLS: Final = "gateway_calls"  # by outcome
 CALL_SECONDS: Final = "gateway_call_seconds"  # the sum
 CALL_BUCKETS: Final = "gateway_call_seconds_bucket"  # by upper bound, each call in one
-GATE_SECONDS: Final = "gate_wait_seconds"  # by place: before a claim, before a call
+RATE_LIMIT_WAIT_S: Final = "rate_limit_wait_seconds"  # by place: before a claim, before a call
 POSTPONED: Final = "postponed"  # by reason
-REPAIRS: Final = "repairs"  # by kind
-LEASES_LOST: Final = "leases_lost"
+RECOVERED: Final = "recovered"  # by kind
+STALE_RESULTS: Final = "stale_results"
 
 BOUNDS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -64,7 +64,7 @@ class WorkerCounters:
         except Exception as error:  # noqa: BLE001 - told
             for (name, label), value in counted.items():
                 self.add(name, label, value=value)
-            failures.tell(logger, "counts are kept for later", error)
+            failures.tell(logger, "counter flush failed, will retry", error)
 
 
 # In the order of the key, so that two workers never wait for each other in a circle. A dozen rows by primary key.

@@ -37,7 +37,7 @@ class Person(Struct, frozen=True, kw_only=True):
     erased_at: datetime | None
 
 
-async def known_about(sessions: Sessions, phone: str) -> Person:
+async def export_person(sessions: Sessions, phone: str) -> Person:
     async with transaction(sessions) as session:
         client = await client_with_phone(session, phone)
         client_id = client.id if client else None
@@ -93,7 +93,7 @@ async def _remove_client(session: AsyncSession, phone: str) -> int | None:
     return client.id
 
 
-async def lift(sessions: Sessions, phone: str) -> None:
+async def allow_again(sessions: Sessions, phone: str) -> None:
     """The phone may be stored again; what was erased stays erased. NotFound when it is not refused."""
     async with transaction(sessions) as session:
         if not await repository.lift_erasure(session, phone):

@@ -43,7 +43,7 @@ async def blank_words(session: AsyncSession, mailing_id: int) -> None:
     """The mailing is done with: its messages must be blank."""
     for statement in (_WORDS, _MARK):
         await session.execute(statement, {"id": mailing_id})
-    await record_event(session, "mailing.blanked", by=RETENTION, mailing_id=mailing_id)
+    await record_event(session, "mailing.redacted", by=RETENTION, mailing_id=mailing_id)
 
 
 # The function says which, and why it is one. By the primary key, in slices.

@@ -26,7 +26,7 @@ async def blank_old(sessions: Sessions, settings: Settings) -> None:
             mailing_id = await next_to_blank(session, settings.retention_days) if await alone(session) else None
         if mailing_id is None or not await _blank(sessions, mailing_id):
             return
-        logger.info("phones and text forgotten", mailing_id=mailing_id)
+        logger.info("mailing redacted", mailing_id=mailing_id)
 
 
 async def forget_old_events(sessions: Sessions, settings: Settings) -> None:

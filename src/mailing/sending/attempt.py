@@ -6,7 +6,7 @@ from mailing.database.clock import DatabaseClock
 from mailing.database.errors import transient
 from mailing.gateway.outcome import Answer
 from mailing.messages.repository import ClaimedMessage
-from mailing.observability.counters import GATE_SECONDS
+from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.sending.context import SendContext
 from mailing.sending.revalidation import Revalidator
 
@@ -57,5 +57,5 @@ class Attempt:
         except transient():
             return False
         self._began_at = self._desk.ticks()
-        self._desk.tallies.add(GATE_SECONDS, "call", value=self._began_at - waits_since)
+        self._desk.tallies.add(RATE_LIMIT_WAIT_S, "call", value=self._began_at - waits_since)
         return self._watch.allows(self._message, self._clock)

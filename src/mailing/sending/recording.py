@@ -13,7 +13,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import TROUBLE, sqlstate, transient
 from mailing.messages.repository import CallResult, Recorded, park, record
 from mailing.observability import failures, tracing
-from mailing.observability.counters import LEASES_LOST, WorkerCounters
+from mailing.observability.counters import STALE_RESULTS, WorkerCounters
 from mailing.observability.log import get, increment
 
 logger = get(__name__)
@@ -125,7 +125,7 @@ class Recording:
         outcomes = Counter(each.answer.outcome.value for each in batch if each.answer and each.message.id not in locked)
         increment(recorded=recorded.moved, **outcomes)
         if lost := stored - recorded.moved:
-            self._tallies.add(LEASES_LOST, value=lost)
+            self._tallies.add(STALE_RESULTS, value=lost)
             logger.warning("leases lost", mailing_id=mailing_id, messages=lost)
         return recorded
 

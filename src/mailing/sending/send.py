@@ -30,7 +30,7 @@ from mailing.messages.repository import CallResult, ClaimedMessage, claim, next_
 from mailing.messages.rescheduling import SendWindow
 from mailing.messages.states import MessageStatus
 from mailing.observability import tracing
-from mailing.observability.counters import GATE_SECONDS, POSTPONED
+from mailing.observability.counters import POSTPONED, RATE_LIMIT_WAIT_S
 from mailing.observability.log import get
 from mailing.sending.attempt import Attempt
 from mailing.sending.batch_span import BatchSpan
@@ -244,7 +244,7 @@ class SendLoop:
         waits_since = time.monotonic()
         async with self._desk.asking:
             answer = await self._desk.gate.ask(room)
-        self._desk.tallies.add(GATE_SECONDS, "claim", value=time.monotonic() - waits_since)
+        self._desk.tallies.add(RATE_LIMIT_WAIT_S, "claim", value=time.monotonic() - waits_since)
         return answer
 
     async def _claim(self, count: int, *, probe: bool) -> tuple[list[ClaimedMessage], float]:
