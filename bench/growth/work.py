@@ -6,7 +6,8 @@ from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, record
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.results import CallResult, Transition, record
 from mailing.messages.states import MessageStatus
 from mailing.sending.recording import BATCH
 

@@ -8,7 +8,8 @@ from bench.follow import done, ready, values
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, record
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.results import CallResult, Transition, record
 from mailing.messages.states import MessageStatus
 from mailing.sending.recording import BATCH
 

@@ -23,9 +23,7 @@ from mailing.database.engine import Sessions, autocommit_sessions, create_engine
 from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
-from mailing.mailings.action_routes import ControlController
-from mailing.mailings.preview import preview_mailing
-from mailing.mailings.resolution import resolve_message, resolve_unknown
+from mailing.mailings.action_routes import ActionController, preview_mailing, resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.metrics.routes import Page, metrics
@@ -66,7 +64,7 @@ def build_app() -> Litestar:
         route_handlers=[
             clients,
             MailingController,
-            ControlController,
+            ActionController,
             preview_mailing,
             resolve_unknown,
             StatisticsController,

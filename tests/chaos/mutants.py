@@ -16,8 +16,10 @@ from chaos import scenarios
 from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
 from mailing.mailings.states import MailingStatus
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.leases import claimed_since_plan
 from mailing.messages.low_watermark import FROM_FRONT
-from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, claimed_since_plan
+from mailing.messages.results import CallResult, Transition
 from mailing.sending.recording import Recording
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.timezones import zone_named
@@ -100,13 +102,13 @@ def none_is_left(_recording: Recording, *_batch: object, **_refusals: int) -> li
     return []
 
 
-CLAIM = "mailing.messages.repository._CLAIM"
-STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
-RECORD = "mailing.messages.repository._RECORD"
+CLAIM = "mailing.messages.claim._CLAIM"
+STILL_ALLOWED = "mailing.messages.claim._STILL_ALLOWED"
+RECORD = "mailing.messages.results._RECORD"
 RECLAIM = "mailing.messages.leases._RECLAIM"
 BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
 PLAN = "mailing.messages.planning._PLAN"
-UNREACHABLE = "mailing.messages.repository._CANCEL_UNREACHABLE"
+UNREACHABLE = "mailing.messages.claim._CANCEL_UNREACHABLE"
 SLICE = "mailing.messages.planning._SLICE"
 CLAIMED_SINCE_PLAN = claimed_since_plan(":lease_s")
 
@@ -199,7 +201,7 @@ MUTANTS = (
         bug="it is forgotten that an attempt may have arrived",
         scenario=scenarios.withdrawn,
         invariant="I4",
-        patches=(instead("mailing.sending.send.after_call", forgetful),),
+        patches=(instead("mailing.sending.send.decide", forgetful),),
     ),
     Mutant(
         bug="a result counts under somebody else's lease",
@@ -281,7 +283,7 @@ MUTANTS = (
         bug="the window is compared with UTC",
         scenario=scenarios.abroad,
         invariant="I7",
-        patches=(instead("mailing.mailings.schedule.zone_named", in_utc),),
+        patches=(instead("mailing.mailings.window.zone_named", in_utc),),
     ),
     Mutant(
         bug="a pause is not seen before the call",

@@ -17,7 +17,7 @@ from chaos.facts import Absence, Action, Violation
 from chaos.gateway import Gateway
 from chaos.versions import GRACE_S
 from mailing.database.engine import transaction
-from mailing.messages.repository import lock_for_client_change
+from mailing.messages.locks import lock_for_client_change
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of

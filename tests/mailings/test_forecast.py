@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailing.mailings.forecast import HORIZON, Forecast, Term, forecast
-from mailing.mailings.window import LocalWindow, next_slot
-from mailing.timezones import zone_named
+from mailing.mailings.window import LocalWindow, next_window
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -109,4 +108,4 @@ def test_a_zone_sends_only_in_hours_in_which_it_is_open(zones: dict[str, int], t
         begin, end = max(at, term.begin), min(at + HOUR, term.end)
         assert min(sent.values()) > 0
         for zone in sent:
-            assert next_slot(term.window, zone_named(zone), not_before=begin, before=end)
+            assert next_window(zone, term.window, not_before=begin, before=end).opens_at

@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings import repository as mailings
-from mailing.messages import cancellation, queries, repository
+from mailing.messages import cancellation, queries, rescheduling
+from mailing.messages import claim as claiming
 from mailing.messages.cancellation import cancel_of_mailing
-from mailing.messages.repository import claim, expire_of_mailing
+from mailing.messages.claim import claim
+from mailing.messages.rescheduling import expire_of_mailing
 from mailing.messages.resolution import resend_failed
 from mailing.messages.states import MessageStatus
 from plans import buffers
@@ -70,8 +72,8 @@ async def test_the_front_follows_the_claims(engine: AsyncEngine, sessions: Sessi
 
 # In the order of message_due, one message each; the sweep's look at everything that is open.
 STATEMENTS: Mapping[str, TextClause] = {
-    "claim": repository._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
-    "expire": repository._EXPIRE_OF_MAILING,  # noqa: SLF001
+    "claim": claiming._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
+    "expire": rescheduling._EXPIRE_OF_MAILING,  # noqa: SLF001
     "cancel": cancellation._CANCEL,  # noqa: SLF001
     "needs": mailings._NEEDS,  # noqa: SLF001
 }

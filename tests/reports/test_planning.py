@@ -13,9 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
-from mailing.reports.history import last_reports
+from mailing.reports.delivery_log import last_and_next, last_reports
 from mailing.reports.on_demand import AlreadySent, Sent, newest, send_report, text_of_report
-from mailing.reports.outlook import outlook
 from mailing.reports.planning import plan
 from mailing.settings import Settings
 from reports.conftest import ReportRows, Rows, send_all
@@ -81,7 +80,7 @@ async def test_the_report_so_far_and_the_next_one_follow_the_rows(
     await send_all(sessions, eastern, CHANGED - 18 * HOUR)
     assert await newest(sessions, western, now=CHANGED) == date(2026, 12, 29)
     async with transaction(sessions) as session:
-        coming = (await outlook(session, western, now=CHANGED)).coming
+        coming = (await last_and_next(session, western, now=CHANGED)).next
     assert coming
     assert (coming.day, coming.due_at) == (date(2026, 12, 30), datetime(2026, 12, 31, 14, tzinfo=UTC))
     so_far = await text_of_report(sessions, western, date(2026, 12, 30), now=CHANGED)

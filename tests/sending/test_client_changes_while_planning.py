@@ -13,8 +13,8 @@ from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientPatch
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
+from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
-from mailing.messages.repository import lock_for_plan
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import ClaimedMessage
+from mailing.messages.claim import ClaimedMessage
 from mailing.messages.rescheduling import SendWindow
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, RetryPolicy, backoff, decide, release

@@ -9,16 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.messages.claim import ClaimedMessage, claim
 from mailing.messages.leases import BEGINNING, Repeat, reclaim_expired
-from mailing.messages.repository import (
-    CAME_LATE,
-    CallResult,
-    ClaimedMessage,
-    Recorded,
-    claim,
-    invalidate_windows_of_client,
-    record,
-)
+from mailing.messages.rescheduling import invalidate_windows_of_client
+from mailing.messages.results import CAME_LATE, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.sending.sweep import LeaseScanCursor, sweep

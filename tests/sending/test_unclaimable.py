@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.messages.repository import claim
+from mailing.messages.claim import claim
 from mailing.settings import Settings
 from rows import add_client, add_mailing, run, value
 from sending.conftest import Campaign, Sandbox, WorkerOf

@@ -11,7 +11,8 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.monotonic import ticks
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
-from mailing.messages.repository import LEAST_LEASE_S, LONGEST_LEASE_S, ClaimedMessage, claim, lease_for
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, lease_for
 from mailing.sending.context import SendContext
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
@@ -124,5 +125,5 @@ async def test_with_every_timeout_a_message_may_be_called_even_after_another_one
 
 
 def test_a_lease_holds_two_calls_and_is_never_shorter_than_a_minute_nor_longer_than_the_sweep_reckons() -> None:
-    assert lease_for(10) == LEAST_LEASE_S
-    assert 2 * LONGEST_TIMEOUT_S < lease_for(LONGEST_TIMEOUT_S) == LONGEST_LEASE_S
+    assert lease_for(10) == MIN_LEASE_S
+    assert 2 * LONGEST_TIMEOUT_S < lease_for(LONGEST_TIMEOUT_S) == MAX_LEASE_S

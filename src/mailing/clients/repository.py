@@ -23,8 +23,8 @@ from mailing.database.engine import raw_connection
 from mailing.database.read_pool import ReadPool
 from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import record_event
-from mailing.messages.repository import cancel_of_client, invalidate_windows_of_client
-from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
+from mailing.messages.cancellation import cancel_of_client
+from mailing.messages.rescheduling import invalidate_windows_of_client, invalidate_windows_of_moved_clients
 from mailing.web.validation import present
 
 _COLUMNS = ", ".join(ClientOut.__struct_fields__)

@@ -1,4 +1,4 @@
-"""`/mailing/api/mailings/{id}/…`: what can be done with a mailing while it runs, and after."""
+"""HTTP handlers of actions: preview, release, pause, resume, cancel, resend, test, resolve."""
 
 from typing import Annotated
 
@@ -6,13 +6,14 @@ from litestar import Controller, Response, post
 from litestar.datastructures import ResponseHeader
 from litestar.params import JSONBody, QueryParameter
 
-from mailing.mailings import actions
+from mailing.mailings import actions, resolution
+from mailing.mailings.preview import Preview, preview
 from mailing.mailings.releasing import release
-from mailing.mailings.schemas import MailingOut, ResentMailing, StoppedMailing, TestIn
+from mailing.mailings.schemas import MailingIn, MailingOut, ResentMailing, ResolvedMailing, StoppedMailing, TestIn
 from mailing.mailings.states import MAX_REVISION
 from mailing.messages.queries import get_message
-from mailing.messages.schemas import MessageDetail
-from mailing.web.parameters import Body, Caller, Id, Session, documented
+from mailing.messages.schemas import MessageDetail, Resolution
+from mailing.web.parameters import MAX_ID, Body, Caller, Id, Session, documented
 
 ReadRevision = Annotated[
     int | None,
@@ -20,7 +21,31 @@ ReadRevision = Annotated[
 ]
 
 
-class ControlController(Controller):
+Edited = Annotated[
+    int | None,
+    QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater, of the mailing that the body would replace"),
+]
+
+
+@post(
+    "/mailings/preview",
+    dto=Body[MailingIn],
+    return_dto=None,
+    summary="See what a mailing would do",
+    operation_id="preview_mailing",
+    status_code=200,
+    responses=documented(400, 404, 409, 413),
+    tags=["mailings"],
+)
+async def preview_mailing(session: Session, data: JSONBody[MailingIn], mailing_id: Edited = None) -> Preview:
+    """Takes the body of a new mailing and stores nothing. Says who would get it and who not, when, in which local
+    hours, in how many SMS, and how many the end would come before: at the rate of this moment, with no other mailing
+    beside it. With `mailing_id`: what replacing that mailing would mean for what it has not sent.
+    """
+    return await preview(session, data, mailing_id=mailing_id)
+
+
+class ActionController(Controller):
     path = "/mailings/{mailing_id:int}"
     tags = ["mailings"]  # noqa: RUF012 - Litestar's way to declare it
     return_dto = None
@@ -115,3 +140,44 @@ class ControlController(Controller):
             status_code=201,
             headers={"Location": f"/mailing/api/messages/{message_id}/"},
         )
+
+
+@post(
+    "/messages/{message_id:int}/resolve",
+    dto=Body[Resolution],
+    return_dto=None,
+    summary="Say what became of an unknown message",
+    operation_id="resolve_message",
+    status_code=200,
+    responses=documented(400, 404, 409, 413),
+    tags=["messages"],
+)
+async def resolve_message(
+    session: Session, message_id: Id, data: JSONBody[Resolution], caller: Caller
+) -> MessageDetail:
+    """`sent` and `failed` say what the operator found out elsewhere. `pending` sends it again with the same id and the
+    same words, as long as its mailing lasts: a recipient whom it had reached all the same gets it twice, unless the
+    gateway recognises the id. A finished mailing then runs again. Who said it stays in `resolutions`.
+    """
+    await resolution.resolve(session, message_id, data, by=caller)
+    return await get_message(session, message_id)
+
+
+@post(
+    "/mailings/{mailing_id:int}/resolve-unknown",
+    dto=Body[Resolution],
+    return_dto=None,
+    summary="Say what became of a mailing's unknown messages",
+    operation_id="resolve_unknown",
+    status_code=200,
+    responses=documented(400, 404, 409, 413),
+    tags=["mailings"],
+)
+async def resolve_unknown(
+    session: Session, mailing_id: Id, data: JSONBody[Resolution], caller: Caller
+) -> ResolvedMailing:
+    """As for one message, for all that are unknown at this moment. With `pending`, those whose client is gone or has
+    opted out, or whose phone was erased, stay unknown.
+    """
+    mailing, resolved = await resolution.resolve_all(session, mailing_id, data, by=caller)
+    return ResolvedMailing.of(mailing, resolved=resolved)

@@ -8,8 +8,7 @@ from msgspec import Struct
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.messages.planning import Audience
-from mailing.messages.repository import UNSELECTED
+from mailing.messages.planning import UNSELECTED, Audience
 
 Exclusion = Literal["tag", "operator_code", "opted_out", "unaffected"]
 

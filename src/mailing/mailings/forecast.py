@@ -11,8 +11,7 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from mailing.mailings.schedule import opening
-from mailing.mailings.window import LocalWindow
+from mailing.mailings.window import LocalWindow, next_window
 
 HORIZON = timedelta(days=7)
 _HOUR = timedelta(hours=1)
@@ -71,7 +70,7 @@ def forecast(zones: Mapping[str, int], term: Term, *, per_second: float | None) 
 
 
 def _start(zone: str, messages: int, term: Term) -> Start:
-    found = opening(zone, term.window, not_before=term.begin, before=term.end)
+    found = next_window(zone, term.window, not_before=term.begin, before=term.end)
     return Start(zone, messages, found.opens_at, found.reason)
 
 
@@ -85,7 +84,7 @@ class _Queue:
 
     def reopen(self, at: datetime) -> bool:
         """The first opening from `at` on; False: there is none before the end."""
-        found = opening(self.zone, self._term.window, not_before=at, before=self._term.end)
+        found = next_window(self.zone, self._term.window, not_before=at, before=self._term.end)
         if found.opens_at is None or found.closes_at is None:
             return False
         self.opens_at, self.closes_at = found.opens_at, found.closes_at

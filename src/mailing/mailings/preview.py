@@ -1,12 +1,10 @@
-"""`/mailing/api/mailings/preview`: what a mailing would do, before anything is stored."""
+"""Preview what a mailing would do, before anything is stored."""
 
 import asyncio
 from collections import Counter
 from datetime import datetime
 from typing import Annotated, Literal
 
-from litestar import post
-from litestar.params import JSONBody, QueryParameter
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,12 +19,7 @@ from mailing.mailings.sms_segments import Segments, segments_of
 from mailing.mailings.states import AHEAD
 from mailing.mailings.window import LocalWindow
 from mailing.messages.planning import Audience
-from mailing.web.parameters import MAX_ID, Body, Session, documented
-
-Edited = Annotated[
-    int | None,
-    QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater, of the mailing that the body would replace"),
-]
+from mailing.web.parameters import MAX_ID
 
 
 class Excluded(Struct):
@@ -93,24 +86,6 @@ class Preview(Struct):
     after_horizon: int
     zones: list[ZoneStart]
     hours: list[Hour]
-
-
-@post(
-    "/mailings/preview",
-    dto=Body[MailingIn],
-    return_dto=None,
-    summary="See what a mailing would do",
-    operation_id="preview_mailing",
-    status_code=200,
-    responses=documented(400, 404, 409, 413),
-    tags=["mailings"],
-)
-async def preview_mailing(session: Session, data: JSONBody[MailingIn], mailing_id: Edited = None) -> Preview:
-    """Takes the body of a new mailing and stores nothing. Says who would get it and who not, when, in which local
-    hours, in how many SMS, and how many the end would come before: at the rate of this moment, with no other mailing
-    beside it. With `mailing_id`: what replacing that mailing would mean for what it has not sent.
-    """
-    return await preview(session, data, mailing_id=mailing_id)
 
 
 async def preview(session: AsyncSession, data: MailingIn, *, mailing_id: int | None) -> Preview:

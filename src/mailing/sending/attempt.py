@@ -5,7 +5,7 @@ from datetime import datetime
 from mailing.database.clock import DatabaseClock
 from mailing.database.errors import transient
 from mailing.gateway.outcome import Answer
-from mailing.messages.repository import ClaimedMessage
+from mailing.messages.claim import ClaimedMessage
 from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.sending.context import SendContext
 from mailing.sending.revalidation import Revalidator

@@ -7,7 +7,7 @@ from mailing.database.engine import Sessions
 from mailing.database.monotonic import Ticks, ticks
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
-from mailing.messages.repository import lease_for
+from mailing.messages.leases import lease_for
 from mailing.observability.counters import WorkerCounters
 from mailing.sending.call_slots import CallSlots
 from mailing.sending.claim_budget import ClaimBudget

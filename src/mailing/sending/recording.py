@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import TROUBLE, sqlstate, transient
-from mailing.messages.repository import CallResult, Recorded, park, record
+from mailing.messages.results import CallResult, Recorded, park, record
 from mailing.observability import failures, tracing
 from mailing.observability.counters import STALE_RESULTS, WorkerCounters
 from mailing.observability.log import get, increment

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from mailing.database.clock import DatabaseClock
 from mailing.gateway.repository import autocommit
-from mailing.messages.repository import ClaimedMessage, still_allowed
+from mailing.messages.claim import ClaimedMessage, still_allowed
 from mailing.observability import failures
 from mailing.observability.log import get
 from mailing.sending.context import SendContext

@@ -23,11 +23,11 @@ from mailing.gateway.flow_control import Blocked, Permit
 from mailing.job_queue.enqueue import CONTINUED, defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now, finish, texts
-from mailing.mailings.schedule import opening
 from mailing.mailings.states import MailingStatus
-from mailing.mailings.window import LocalWindow
-from mailing.messages.repository import CallResult, ClaimedMessage, claim, next_due, set_aside
+from mailing.mailings.window import LocalWindow, next_window
+from mailing.messages.claim import ClaimedMessage, claim, next_due, set_aside
 from mailing.messages.rescheduling import SendWindow
+from mailing.messages.results import CallResult
 from mailing.messages.states import MessageStatus
 from mailing.observability import tracing
 from mailing.observability.counters import POSTPONED, RATE_LIMIT_WAIT_S
@@ -314,7 +314,7 @@ class SendLoop:
 
 
 def _opens(timezone: str, window: LocalWindow | None, not_before: datetime, *, before: datetime) -> SendWindow:
-    return opening(timezone, window, not_before=not_before, before=before)
+    return next_window(timezone, window, not_before=not_before, before=before)
 
 
 async def _happens(event: asyncio.Event, *, within_s: float) -> bool:

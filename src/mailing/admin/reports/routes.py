@@ -19,8 +19,7 @@ from mailing.database.engine import transaction
 from mailing.errors import Invalid, NotFound
 from mailing.mailings.repository import database_now
 from mailing.reports import on_demand, planning
-from mailing.reports.history import last_reports, report_of
-from mailing.reports.outlook import outlook
+from mailing.reports.delivery_log import last_and_next, last_reports, report_of
 from mailing.reports.render import Rendered
 from mailing.reports.schedule import Day as Period
 from mailing.reports.smtp import recipients_of
@@ -51,7 +50,7 @@ async def list_(request: Browser, session: Session, viewer: CurrentViewer, state
         request,
         "reports/list.html",
         reports=await last_reports(session, state.settings, now=now),
-        coming=(await outlook(session, state.settings, now=now)).coming,
+        coming=(await last_and_next(session, state.settings, now=now)).next,
         today=running.date,
         zone=state.settings.report_timezone,
         **_told(state, viewer, now),

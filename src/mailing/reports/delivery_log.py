@@ -1,4 +1,4 @@
-"""Which days were reported when, for people to read."""
+"""The delivery log of the reports, for operators: each day's report, the last one sent, the next one due."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
@@ -8,9 +8,10 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.reports import planning
 from mailing.reports.planning import period_of
-from mailing.reports.schedule import CATCH_UP, Day, day_of
-from mailing.settings import Settings
+from mailing.reports.schedule import CATCH_UP, Day, day_of, due_at, oldest_wanted
+from mailing.settings import Settings, report_clock
 from mailing.timezones import zone_named
 
 
@@ -64,3 +65,61 @@ def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> Reported
     if state in ("waiting", "refused") and until <= now:
         state, next_try_at = "given_up", None
     return ReportedDay(day, state, tries, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
+
+
+# The primary key, backwards: the newest rows.
+_LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")
+
+# At most CATCH_UP rows of the primary key.
+_MISSING = text("""
+    SELECT day, due_at, tries, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
+""")
+
+
+_FAILING = text("""
+    SELECT day, due_at, tries, last_error FROM report
+    WHERE day >= :oldest AND sent_at IS NULL AND tries > 0 AND (lease_until IS NULL OR tries > 1) ORDER BY day
+""")
+
+
+class SentReport(Struct, frozen=True):
+    day: date
+    sent_at: datetime
+
+
+class PendingReport(Struct, frozen=True):
+    """`last_error` is what its newest try ran into, if it was tried."""
+
+    day: date
+    due_at: datetime
+    tries: int = 0
+    last_error: str | None = None
+
+
+class LastAndNext(Struct, frozen=True):
+    """`next` is None where nobody is to get a report."""
+
+    last: SentReport | None
+    next: PendingReport | None
+
+
+async def last_and_next(session: AsyncSession, settings: Settings, *, now: datetime) -> LastAndNext:
+    last = (await session.execute(_LAST)).one_or_none()
+    pending = await _next(session, settings, now) if settings.report_to else None
+    return LastAndNext(SentReport(*last) if last else None, pending)
+
+
+async def _next(session: AsyncSession, settings: Settings, now: datetime) -> PendingReport:
+    """The oldest that is missing, or that of the day that is not over."""
+    zone = zone_named(settings.report_timezone)
+    missing = (await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)})).one_or_none()
+    if missing:
+        return PendingReport(*missing)
+    running = (await planning.calendar(session, settings, now=now)).running()
+    return PendingReport(running.date, due_at(running.ends, zone, report_clock(settings)))
+
+
+async def failing_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[PendingReport]:
+    """Those that were tried in vain and will be tried again, the oldest first."""
+    oldest = oldest_wanted(now, zone_named(settings.report_timezone))
+    return [PendingReport(*row) for row in await session.execute(_FAILING, {"oldest": oldest})]

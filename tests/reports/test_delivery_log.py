@@ -3,7 +3,7 @@ from datetime import UTC, date, datetime, timedelta
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.reports.history import ReportedDay, last_reports, report_of
+from mailing.reports.delivery_log import ReportedDay, last_reports, report_of
 from mailing.reports.schedule import oldest_wanted
 from mailing.settings import Settings
 from mailing.timezones import zone_named
