@@ -348,7 +348,7 @@ async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises
 ) -> None:
     stop = asyncio.Event()
     async with proxy(settings) as (between, through):
-        worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, patience_s=0.3).run(stop))
+        worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, timeout_s=0.3).run(stop))
         await asyncio.sleep(0.5)
         assert not worker.done()
         if vanish == "stop":

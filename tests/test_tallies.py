@@ -20,8 +20,8 @@ async def test_counts_of_several_workers_at_once_are_added_up(sessions: Sessions
         worker.add("recovered", "leases", value=2)
         worker.add("stale_results")
         worker.add("postponed", "retry", value=0)
-    await asyncio.gather(*(worker.hand_over(sessions) for worker in workers))
-    await workers[0].hand_over(sessions)  # nothing new
+    await asyncio.gather(*(worker.flush(sessions) for worker in workers))
+    await workers[0].flush(sessions)  # nothing new
     assert await counted(sessions) == {("recovered", "leases"): 10, ("stale_results", ""): 5}
 
 
@@ -29,8 +29,8 @@ async def test_counts_wait_for_the_database_and_go_on_meanwhile(sessions: Sessio
     tallies = WorkerCounters()
     tallies.add("recovered", "jobs")
     await run(engine, "ALTER TABLE tally RENAME TO gone")
-    await tallies.hand_over(sessions)
+    await tallies.flush(sessions)
     tallies.add("recovered", "jobs")
     await run(engine, "ALTER TABLE gone RENAME TO tally")
-    await tallies.hand_over(sessions)
+    await tallies.flush(sessions)
     assert await counted(sessions) == {("recovered", "jobs"): 2}

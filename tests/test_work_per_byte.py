@@ -32,7 +32,7 @@ from mailing.clients.phone import is_operator_code, is_phone
 from mailing.clients.schemas import ClientIn
 from mailing.clients.tag import is_tag
 from mailing.clients.upload.preview import preview
-from mailing.csv_writer import csv_of, neutralised, restored
+from mailing.csv_writer import csv_of, escape_formula, unescape_formula
 from mailing.errors import Invalid
 from mailing.gateway.outcome import classify
 from mailing.mailings.schemas import MailingIn
@@ -158,8 +158,8 @@ SIGNS = (
     "work",
     [
         is_tag,
-        restored,
-        neutralised,
+        unescape_formula,
+        escape_formula,
         lambda cell: csv_of([[cell]]),
         is_phone,
         is_operator_code,

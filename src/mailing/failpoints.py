@@ -37,11 +37,11 @@ def _nothing(_point: str) -> None:
 _reached: Callable[[str], None] = _nothing
 
 
-def reached(point: str) -> None:
+def hit(point: str) -> None:
     _reached(point)
 
 
-def install(handler: Callable[[str], None]) -> None:
+def enable(handler: Callable[[str], None]) -> None:
     """For the fault tests alone: `handler` is told each point by name, as it is reached."""
     global _reached  # noqa: PLW0603 - one hook for the process, set before it begins
     _reached = handler

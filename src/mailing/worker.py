@@ -72,7 +72,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
         concurrency=settings.gateway_concurrency,
     )
     try:
-        with heartbeat.beating() as alive:
+        with heartbeat.beating() as beat:
             async with gateway, detect_rollback(*engines, by="worker"):
                 urgent, sending, short, long = map(engine_.sessions, engines)
                 desk = SendContext(
@@ -85,7 +85,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                     jobs=SIDE_BY_SIDE["sending"],
                     stopping=stop,
                 )
-                await _work(settings, desk, short, long, Watchdog(limits, alive=alive))
+                await _work(settings, desk, short, long, Watchdog(limits, on_healthy=beat))
     finally:
         for engine in engines:
             await engine.dispose()
@@ -101,8 +101,8 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
 
 async def _work(settings: Settings, desk: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
     tallies, leases, watch = desk.tallies, LeaseScanCursor(), Revalidator(desk)
-    heard = partial(watchdog.heard, QUEUE)
-    queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, answered=heard)
+    on_answer = partial(watchdog.beat, QUEUE)
+    queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, on_answer=on_answer)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, desk, watch))
@@ -117,13 +117,13 @@ async def _work(settings: Settings, desk: SendContext, short: Sessions, long: Se
         await configure(session, settings.gateway_rate)
     tallies.add(RECOVERED, "leases", value=await sweep(short, desk.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
-    with watchdog.watching():
+    with watchdog.running():
         async with AsyncExitStack() as beside:
-            for work in (desk.gate.keep(), watch.keep(), _ask(desk.urgent, watchdog), tallies.keep(short)):
+            for work in (desk.gate.keep(), watch.keep(), _ask(desk.urgent, watchdog), tallies.run(short)):
                 await beside.enter_async_context(_beside(work))
             await beside.enter_async_context(desk.recording.keeping())
             await queue.run(desk.stopping)
-    await tallies.hand_over(short)
+    await tallies.flush(short)
 
 
 @asynccontextmanager
@@ -147,9 +147,9 @@ async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
         try:
             async with transaction(sessions) as session:
                 await database_now(session)
-            watchdog.heard(DATABASE)
+            watchdog.beat(DATABASE)
         except Exception as error:  # noqa: BLE001 - told
-            failures.tell(logger, "no answer from the database", error)
+            failures.log(logger, "no answer from the database", error)
         await asyncio.sleep(ASK_EVERY_S)
 
 
@@ -160,6 +160,6 @@ async def _forget(sessions: Sessions, settings: Settings) -> None:
 
 async def _sweep(sessions: Sessions, queue: Queue, desk: SendContext, leases: LeaseScanCursor) -> None:
     desk.tallies.add(RECOVERED, "leases", value=await sweep(sessions, desk.policy, leases, desk.active))
-    if buried := await queue.fail_stalled_jobs():
-        desk.tallies.add(RECOVERED, "jobs", value=buried)
-        logger.warning("stalled jobs removed", jobs=buried)
+    if stalled := await queue.fail_stalled_jobs():
+        desk.tallies.add(RECOVERED, "jobs", value=stalled)
+        logger.warning("stalled jobs removed", jobs=stalled)

@@ -30,7 +30,7 @@ from mailing.cli.runtime import (
 from mailing.cli.users import user
 from mailing.database import migrations
 from mailing.database.engine import Sessions
-from mailing.database.errors import TROUBLE
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import ConfigurationError, MailingError
 from mailing.observability import log, tracing
 
@@ -48,7 +48,7 @@ def main() -> None:
     except MailingError as error:
         click.echo(f"mailing: {error}", err=True)
         sys.exit(1)
-    except TROUBLE as error:
+    except DATABASE_ERRORS as error:
         click.echo(f"mailing: {_first_line(error)}", err=True)
         sys.exit(1)
 
@@ -69,9 +69,9 @@ def supervised(command: Callable[..., T]) -> Callable[..., T]:
     @wraps(command)
     def wrapped(*args: Any, supervised: bool, **kwargs: Any) -> T:  # noqa: ANN401 - whatever the command takes
         if supervised:
-            from mailing.process.supervisor import end_with_parent
+            from mailing.process.supervisor import exit_with_parent
 
-            end_with_parent()
+            exit_with_parent()
         return command(*args, **kwargs)
 
     return wrapped
@@ -152,7 +152,7 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     database, and one that dies is restarted. docs/scaling.md says how many are worthwhile.
     """
     from mailing.process import heartbeat
-    from mailing.process.worker_pool import run_crew
+    from mailing.process.worker_pool import run_worker_pool
     from mailing.worker import run_worker
 
     if health:
@@ -163,7 +163,7 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     try:
         run(require_schema(settings, wait_s=wait_s))
         if processes > 1:
-            run(run_crew(settings, processes))
+            run(run_worker_pool(settings, processes))
             return
         with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
@@ -257,9 +257,9 @@ def doctor() -> None:
 
     It changes nothing and sends nothing. The exit code is 1 if a check fails.
     """
-    from mailing.cli.doctor import all_is_well
+    from mailing.cli.doctor import print_findings
 
-    sys.exit(0 if run(all_is_well(DOTENV, click.echo)) else 1)
+    sys.exit(0 if run(print_findings(DOTENV, click.echo)) else 1)
 
 
 @cli.command("resume-after-restore", epilog=example("mailing resume-after-restore --dry-run"))

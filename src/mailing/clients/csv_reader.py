@@ -17,7 +17,7 @@ from mailing.clients.csv_lines import OpenQuoteError, Quotes, Record, cells_of
 from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
 from mailing.clients.schemas import RowError
 from mailing.clients.tag import is_tag
-from mailing.csv_writer import restored
+from mailing.csv_writer import unescape_formula
 from mailing.errors import FieldError, Invalid
 from mailing.timezones import known_zone
 
@@ -116,7 +116,7 @@ class CsvReader:
     def _row(self, cells: list[str] | None) -> Row | None:
         if cells is not None and len(cells) == len(self.columns):
             number, code, label, zone = self._pick([*cells, ""])
-            label = restored(label)
+            label = unescape_formula(label)
             if (
                 is_phone(number)
                 and known_zone(zone)
@@ -150,7 +150,7 @@ class CsvReader:
             yield "phone", f"must be {phone.RULE}"
         if code and not is_operator_code(code):
             yield "operator_code", f"must be {phone.OPERATOR_CODE_RULE}"
-        if label and not is_tag(restored(label)):
+        if label and not is_tag(unescape_formula(label)):
             yield "tag", f"must be {tag.RULE}"
         if not known_zone(zone):
             yield "timezone", timezone.remedy(zone)

@@ -26,7 +26,7 @@ from mailing.clients.schemas import ImportResult, RowError
 from mailing.csv_writer import csv_of
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import cause_of, may_be_done
-from mailing.database.errors import TROUBLE
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
 from mailing.events import record_event
 
@@ -150,7 +150,7 @@ async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
     for pause_s in PAUSES_S if after else ():
         try:
             return await _read(sessions, after=after)
-        except TROUBLE:
+        except DATABASE_ERRORS:
             await asyncio.sleep(pause_s)
     return await _read(sessions, after=after)
 

@@ -25,13 +25,13 @@ from sqlalchemy.pool import ConnectionPoolEntry
 T = TypeVar("T")
 
 # The database away, or gone in the middle of a statement; the last is a connection that asyncpg itself lost track of.
-BROKEN = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 CONNECT_S = 5
 PING_S = 2
-LATER_S = 2  # than the server's own limit of a statement
-IDLE_S = 5  # in a transaction: a frozen process holds its locks no longer
-LOST_S = 10  # without an acknowledgement the other machine is taken for gone
+DRIVER_GRACE_S = 2  # than the server's own limit of a statement
+IDLE_IN_TRANSACTION_S = 5  # in a transaction: a frozen process holds its locks no longer
+UNACKED_TIMEOUT_S = 10  # without an acknowledgement the other machine is taken for gone
 KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}  # seconds, seconds, probes: 25 s on a connection that is only read
 
 _TCP_OPTIONS = {
@@ -39,7 +39,7 @@ _TCP_OPTIONS = {
     "TCP_KEEPALIVE": KEEPALIVE["idle"],  # its name on macOS
     "TCP_KEEPINTVL": KEEPALIVE["interval"],
     "TCP_KEEPCNT": KEEPALIVE["count"],
-    "TCP_USER_TIMEOUT": LOST_S * 1000,
+    "TCP_USER_TIMEOUT": UNACKED_TIMEOUT_S * 1000,
 }
 
 
@@ -62,8 +62,8 @@ _PINNED = {
     "idle_session_timeout": "0",  # pools hold idle connections on purpose
     "exit_on_error": "off",
     "jit": "off",  # no statement runs for long enough: compiling the sweep's took 0.2 s of its 0.25
-    "idle_in_transaction_session_timeout": f"{IDLE_S}s",
-    "tcp_user_timeout": f"{LOST_S}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_IN_TRANSACTION_S}s",
+    "tcp_user_timeout": f"{UNACKED_TIMEOUT_S}s",
     "tcp_keepalives_idle": f"{KEEPALIVE['idle']}s",
     "tcp_keepalives_interval": f"{KEEPALIVE['interval']}s",
     "tcp_keepalives_count": str(KEEPALIVE["count"]),
@@ -103,7 +103,7 @@ def connect_args(application: str, *, limit_s: float) -> dict[str, Any]:
     """For `asyncpg.connect`."""
     return {
         "timeout": CONNECT_S,
-        "command_timeout": limit_s + LATER_S,
+        "command_timeout": limit_s + DRIVER_GRACE_S,
         "server_settings": {"application_name": application},
     }
 
@@ -111,8 +111,8 @@ def connect_args(application: str, *, limit_s: float) -> dict[str, Any]:
 def install_listeners(engine: AsyncEngine, *, limit_s: float) -> None:
     """In place of SQLAlchemy's pre-ping, which waits as long as any statement may, and costs three round trips."""
     listeners: dict[str, Callable[..., None]] = {
-        "connect": partial(_made, pins(limit_s)),
-        "checkout": _prove,
+        "connect": partial(_set_up, pins(limit_s)),
+        "checkout": _ping_on_checkout,
         "handle_error": _drop_what_timed_out,
     }
     for name, listener in listeners.items():
@@ -124,7 +124,7 @@ def install_listeners(engine: AsyncEngine, *, limit_s: float) -> None:
 _NEW = "new"
 
 
-def _made(statements: str, connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
+def _set_up(statements: str, connection: AdaptedConnection, record: ConnectionPoolEntry) -> None:
     record.info[_NEW] = True
     _keep_alive(connection)
     connection.run_async(partial(_pin, statements))
@@ -149,17 +149,17 @@ def _keep_alive(connection: AdaptedConnection) -> None:
             wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _prove(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+def _ping_on_checkout(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
     """A new one has just answered. Were it refused as well, SQLAlchemy would say that the program misused it."""
     if not record.info.pop(_NEW, False):
-        connection.run_async(_answers)
+        connection.run_async(_ping)
 
 
-async def _answers(driver: asyncpg.Connection) -> None:
+async def _ping(driver: asyncpg.Connection) -> None:
     """Raises InvalidatePoolError: SQLAlchemy replaces this connection, and later each other one of its age."""
     try:
         await driver.execute("SELECT", timeout=PING_S)
-    except BROKEN as error:
+    except DRIVER_ERRORS as error:
         driver.terminate()
         raise InvalidatePoolError from error
 
@@ -189,11 +189,11 @@ def was_answered(error: BaseException) -> bool:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is good for nothing any more, as the driver itself tells, or the cause of `error`."""
-    root = error if isinstance(error, BROKEN) else error.__cause__
-    return isinstance(root, BROKEN) and not was_answered(root)
+    root = error if isinstance(error, DRIVER_ERRORS) else error.__cause__
+    return isinstance(root, DRIVER_ERRORS) and not was_answered(root)
 
 
-async def unless_lost(driver: asyncpg.Connection, work: Coroutine[Any, Any, T]) -> T:
+async def fail_if_lost(driver: asyncpg.Connection, work: Coroutine[Any, Any, T]) -> T:
     """For COPY: asyncpg waits until the server takes more bytes, and does not hear that the connection is gone.
 
     Raises ConnectionResetError where it goes before `work` is done.

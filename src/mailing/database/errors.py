@@ -10,7 +10,7 @@ from mailing.database import connections
 
 # Whatever the database's libraries raise, mistakes of this program included: for whoever only tells it to a person.
 # Whoever goes on or tries again catches `transient()`. asyncpg's own errors come unwrapped from a COMMIT.
-TROUBLE = (DBAPIError, PoolTimeout, *connections.BROKEN)
+DATABASE_ERRORS = (DBAPIError, PoolTimeout, *connections.DRIVER_ERRORS)
 
 
 READ_ONLY = "25006"

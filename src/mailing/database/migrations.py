@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mailing.errors import MailingError
 
-OLDEST = 15  # the oldest that the tests run on
+MIN_POSTGRESQL = 15  # the oldest that the tests run on
 
 _PACKAGE = Path(__file__).parents[1]
 # in the wheel the migrations lie in the package, in the repository beside src
@@ -67,8 +67,8 @@ def _newer(found: str) -> str:
 
 async def _refuse_unfit(connection: AsyncConnection) -> None:
     version = int((await connection.exec_driver_sql("SHOW server_version_num")).scalar_one())
-    if version < OLDEST * 10_000:
-        raise MailingError(f"PostgreSQL {version // 10_000} is too old; {OLDEST} or newer is needed")
+    if version < MIN_POSTGRESQL * 10_000:
+        raise MailingError(f"PostgreSQL {version // 10_000} is too old; {MIN_POSTGRESQL} or newer is needed")
     encoding = (await connection.exec_driver_sql("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
         raise MailingError(f"the database's encoding is {encoding}; make one with CREATE DATABASE … ENCODING 'UTF8'")

@@ -9,8 +9,8 @@ from sqlalchemy.util import greenlet_spawn
 
 from mailing.database import connections
 
-READERS = 5  # of the engine's connections, kept for reads; a statement is done within a millisecond as a rule
-TURN_S = 5  # longer than it takes whoever has a connection to find it dead and to get a good one
+MAX_READERS = 5  # of the engine's connections, kept for reads; a statement is done within a millisecond as a rule
+MAX_WAIT_S = 5  # longer than it takes whoever has a connection to find it dead and to get a good one
 
 
 class ReadPool:
@@ -22,7 +22,7 @@ class ReadPool:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._turns = asyncio.Semaphore(READERS)
+        self._turns = asyncio.Semaphore(MAX_READERS)
         self._idle: list[PoolProxiedConnection] = []  # the one used last is taken first
 
     @property
@@ -45,7 +45,7 @@ class ReadPool:
     async def _turn(self) -> None:
         """Raises TimeoutError; it need not be timed where nobody waits."""
         if self._turns.locked():
-            async with asyncio.timeout(TURN_S):
+            async with asyncio.timeout(MAX_WAIT_S):
                 await self._turns.acquire()
         else:
             await self._turns.acquire()
@@ -54,7 +54,7 @@ class ReadPool:
         if self._idle:
             try:
                 return await self._asked(self._idle.pop(), statement, values, connections.PING_S)
-            except connections.BROKEN as error:
+            except connections.DRIVER_ERRORS as error:
                 if connections.was_answered(error):
                     raise
                 self._drop()  # the others are as old

@@ -7,7 +7,7 @@ from structlog.stdlib import BoundLogger
 from mailing.database.errors import cause, is_transient, sqlstate
 
 
-def tell(logger: BoundLogger, event: str, error: BaseException, **ids: object) -> None:
+def log(logger: BoundLogger, event: str, error: BaseException, **ids: object) -> None:
     """A warning for what passes by itself. Anything else is a mistake of this program or of its database: an error, in
     the server's own words without its DETAIL, which repeats the row; with a traceback where it was not the server.
     """

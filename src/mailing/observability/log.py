@@ -15,7 +15,7 @@ from typing import Literal, TextIO
 import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from mailing.observability.masking import Masking, tell_exception
+from mailing.observability.masking import Masking, render_exception
 
 # told by our own lines: each request, each job, each call
 QUIET_LOGGERS = ("procrastinate", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "alembic", "asyncio")
@@ -35,7 +35,7 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    last: list[structlog.types.Processor] = [tell_exception, Masking(secrets), renderer]
+    last: list[structlog.types.Processor] = [render_exception, Masking(secrets), renderer]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *last],

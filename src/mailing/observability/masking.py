@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NEVER = frozenset({"text", "body", "phone", "token", "password", "authorization", "parameters", "key"})
+HIDDEN_KEYS = frozenset({"text", "body", "phone", "token", "password", "authorization", "parameters", "key"})
 HIDDEN = "***"
 
 _PHONES = range(7 * 10**10, 8 * 10**10)  # as numbers: no id is as great, and no restored one as small
@@ -33,7 +33,7 @@ class Masking:
         self.mask = lru_cache(1024)(self._mask)  # methods, routes and callers come again and again
 
     def __call__(self, _logger: object, _level: str, event: Event) -> Event:
-        return {key: HIDDEN if key in NEVER else self._masked(value) for key, value in event.items()}
+        return {key: HIDDEN if key in HIDDEN_KEYS else self._masked(value) for key, value in event.items()}
 
     def _masked(self, value: Any) -> Any:  # noqa: ANN401 - whatever is logged
         match value:
@@ -62,7 +62,7 @@ def mask_addresses(text: str) -> str:
     return _ADDRESS.sub(rf"\1{HIDDEN}", text)
 
 
-def tell_exception(_logger: object, _level: str, event: Event) -> Event:
+def render_exception(_logger: object, _level: str, event: Event) -> Event:
     """A structlog processor: `exception` instead of `exc_info`."""
     error = _exception(event.pop("exc_info", None))
     if error is not None:

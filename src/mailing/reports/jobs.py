@@ -89,7 +89,7 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
 async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float) -> Tried:
     """`begun` is the event loop's time at `now`, before the claim."""
     outcome = await _attempt(sessions, settings, claim, now=now, deadline=begun + TRY_S)
-    failpoints.reached("report.accepted")
+    failpoints.hit("report.accepted")
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Tried(claim, outcome), at=at, until=begun + LEASE.total_seconds())
     told = logger.info if isinstance(outcome, Accepted) else logger.warning

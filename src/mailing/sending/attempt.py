@@ -46,7 +46,7 @@ class Attempt:
         lasted_s = self.lasted_s
         if answer and lasted_s <= self._desk.timeout_s + OVERDUE_S:
             self._desk.gate.tell(answer, probe=message.probe)
-            self._desk.tallies.called(answer.outcome, lasted_s)
+            self._desk.tallies.observe_call(answer.outcome, lasted_s)
         return answer
 
     async def _begin(self) -> bool:

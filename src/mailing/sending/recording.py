@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
-from mailing.database.errors import TROUBLE, sqlstate, transient
+from mailing.database.errors import DATABASE_ERRORS, sqlstate, transient
 from mailing.messages.results import CallResult, Recorded, park, record
 from mailing.observability import failures, tracing
 from mailing.observability.counters import STALE_RESULTS, WorkerCounters
@@ -73,7 +73,7 @@ class Recording:
             try:
                 recorded = await self._store(decided, batch)
             except transient() as error:
-                failures.tell(logger, "recording failed", error, mailing_id=decided.mailing_id)
+                failures.log(logger, "recording failed", error, mailing_id=decided.mailing_id)
                 if self._gives_up():
                     self._settled(sum(map(len, (batch, *todo))))
                     return
@@ -82,7 +82,7 @@ class Recording:
                 await asyncio.sleep(TRY_EVERY_S)
             except Exception as error:  # noqa: BLE001 - told when it stands alone
                 if len(batch) == 1:
-                    failures.tell(logger, "result refused", error, message_id=batch[0].message.id)
+                    failures.log(logger, "result refused", error, message_id=batch[0].message.id)
                 todo.extendleft(self._divided(decided, batch, refusals=1))
             else:
                 self._leave_locked(decided, batch, recorded)
@@ -117,8 +117,8 @@ class Recording:
             span.tell(messages=len(batch))
             async with transaction(self._sessions) as session:
                 recorded = await record(session, batch, mailing_id=mailing_id, revision=revision)
-                failpoints.reached("record.inside")
-        failpoints.reached("record.after")
+                failpoints.hit("record.inside")
+        failpoints.hit("record.after")
         stored = len(batch) - len(recorded.locked)
         self._settled(stored)
         locked = set(recorded.locked)
@@ -173,7 +173,7 @@ class Recording:
         """
         message, made = left.result.message, left.result.answer is not None
         if made and left.refusals == PARKED_AFTER:
-            with suppress(*TROUBLE):
+            with suppress(*DATABASE_ERRORS):
                 async with transaction(self._sessions) as session:
                     await park(session, message.id, message.number)
         if left.refusals >= (GIVEN_UP_AFTER if made else PARKED_AFTER):

@@ -82,7 +82,7 @@ class Revalidator:
                 probes = [message.id for message in waiting.values() if message.probe]
                 allowed, read = await still_allowed(session, list(waiting), probes=probes, lease_s=self._desk.lease_s)
         except Exception as error:  # noqa: BLE001 - told; nothing is called that was not looked at
-            failures.tell(logger, "recheck failed", error, messages=len(waiting))
+            failures.log(logger, "recheck failed", error, messages=len(waiting))
             return
         self._looked_at = waiting.keys() & self._waiting.keys()
         self._withdrawn = self._looked_at - allowed

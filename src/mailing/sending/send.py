@@ -249,17 +249,17 @@ class SendLoop:
 
     async def _claim(self, count: int, *, probe: bool) -> tuple[list[ClaimedMessage], float]:
         at = self._desk.ticks()
-        failpoints.reached("claim.before")
+        failpoints.hit("claim.before")
         async with transaction(self._desk.sessions) as session:
             claimed = await claim(session, self._mailing.id, count, probe=probe, lease_s=self._desk.lease_s)
-            failpoints.reached("claim.inside")
+            failpoints.hit("claim.inside")
             if any(message.text_revision not in self._wordings for message in claimed):
                 self._wordings = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
                 self._come_back(await next_due(session, self._mailing.id))
             elif len(claimed) == count and not probe:
                 await self._offer_next_lane(session)
-        failpoints.reached("claim.after")
+        failpoints.hit("claim.after")
         return claimed, at
 
     async def _offer_next_lane(self, session: AsyncSession) -> None:
