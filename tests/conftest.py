@@ -29,30 +29,6 @@ from server import PostgresServer, start_postgres
 
 URL = "MAILING_TEST_DATABASE_URL"
 KEY = "a-key-for-the-tests"
-LONG = {
-    "test_attack",
-    "test_broken_off",
-    "test_cli",
-    "test_clock",
-    "test_control",
-    "test_crew",
-    "test_fairness",
-    "test_faults",
-    "test_floods",
-    "test_gateway_shared",
-    "test_operator_in_browser",
-    "test_outages",
-    "test_outcomes",
-    "test_people",
-    "test_places",
-    "test_recovery",
-    "test_release_in_browser",
-    "test_restore",
-    "test_schema_of_commands",
-    "test_site",
-    "test_stuck",
-    "test_work_per_byte",
-}
 
 _server = pytest.StashKey[PostgresServer]()
 _spare: list[tuple[Litestar, ASGIApp]] = []
@@ -64,8 +40,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first, so that no processor is without work at the end."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    """Start slow tests first, so that no processor is idle at the end of a parallel run."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -26,6 +26,8 @@ from mailing.settings import Settings
 from proxy import Proxy, proxy
 from rows import run, value
 
+pytestmark = pytest.mark.slow
+
 ROWS = 2000
 FILE = file_of(ROWS)
 COMMIT = b"COMMIT;"

@@ -16,6 +16,8 @@ from mailing.settings import Settings, environment
 from roles import url_as
 from running_site import clean_environment
 
+pytestmark = pytest.mark.slow
+
 MOST_GROWN = 150 * MEGABYTE
 
 

@@ -10,6 +10,8 @@ from mailing.job_queue.enqueue import defer
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("rate", [0, 200])
 async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(

@@ -18,7 +18,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
 PASSWORD = "correct horse battery staple"
 SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page seen is kept there as a picture

@@ -19,7 +19,7 @@ from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from rows import add_mailing, add_messages, run, value
 from sending.conftest import Campaign, Sandbox, WorkerOf
-from sending.test_next_step import always_open
+from sending.test_retry_policy import always_open
 
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id"

@@ -16,6 +16,8 @@ from msgspec.structs import asdict, replace
 from mailing.settings import PREFIX, Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
+pytestmark = pytest.mark.slow
+
 
 @asynccontextmanager
 async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[asyncio.subprocess.Process]:

@@ -22,6 +22,8 @@ from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
+pytestmark = pytest.mark.slow
+
 BEYOND = 10**12
 ADD_MESSAGE = """
     INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES (1, 1000, now(), now()) RETURNING id"""

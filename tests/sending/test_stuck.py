@@ -15,7 +15,7 @@ from rows import add_mailing, add_messages
 from sending.conftest import Campaign, Sandbox, WorkerOf
 from sending.faulty_worker import supervised_worker, worker
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USUAL = 30, 40  # seconds: the event loop's limit, the database's
 HASTY = 5, 10

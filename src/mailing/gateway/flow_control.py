@@ -91,6 +91,10 @@ class FlowControl:
             return False
         return state.throttled_until is None or state.throttled_until <= self._slots.now()
 
+    def instant(self, local: float) -> datetime:
+        """Database time of a `ticks` reading. Consistent between calls of different batches, to the best round trip."""
+        return self._slots.instant(local)
+
     async def turn(self, message_id: int) -> None:
         """Returns when its call may begin, so that all workers together keep the rate in every second."""
         while self._known.rate:

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.observability import tracing
 
-# Each queue has its own limit, so that none waits for another's jobs (decision 25). COMMON is for tasks without one, and
-# for jobs enqueued by processes of an older version.
+# Each queue has its own limit, so that none waits for another's jobs (decision 25). COMMON is for tasks without a
+# queue, and for jobs enqueued by processes of an older version.
 COMMON: Final = "mailing"
 QUEUES: Final = {
     "plan_mailing": "planning",

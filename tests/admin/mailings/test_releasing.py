@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from admin.conftest import SignedIn
-from admin.mailings.test_pages import form
+from admin.mailings.test_routes import form
 from admin.reading import words
 from mailing.access.roles import Role
 from mailing.mailings.states import MailingStatus

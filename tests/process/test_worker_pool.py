@@ -11,7 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from processes import is_running, until
+
+pytestmark = pytest.mark.slow
 
 PATIENCE_S = 100.0  # a worker process may take long to start on a busy machine
 Lines = Callable[[str], list[dict[str, Any]]]

@@ -20,7 +20,7 @@ from mailing import __version__
 from processes import until
 from running_site import free_port_with_the_next
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UV = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
 UNREACHABLE = ("error sending request", "Failed to fetch", "network was disabled")
 PATIENCE_S = 90.0  # a process compiles what was installed a moment ago

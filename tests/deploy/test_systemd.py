@@ -14,7 +14,7 @@ import pytest
 from mailing.cli.main import cli
 from mailing.settings import PREFIX, Settings, load
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 ANALYZE = shutil.which("systemd-analyze")
 PROCESSES = ["mailing-api.service", "mailing-worker@.service"]

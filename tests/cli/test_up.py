@@ -19,7 +19,7 @@ from documents import ROOT, blocks, same_json, same_text
 from processes import is_running
 from running_site import PATIENCE_S, clean_environment, follow, free_port_with_the_next, up
 
-pytestmark = pytest.mark.xdist_group("embedded")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedded")]
 
 CUT = "----8<----"  # between the answers of a script
 

@@ -20,7 +20,7 @@ from mailing.clients.upload.actions import SIZE_LIMIT
 from mailing.errors import ConfigurationError
 from mailing.settings import PREFIX, Settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((DIRECTORY / "kustomization.yaml").read_text())
 VERSIONS = ("1.29", "1.37")  # the oldest and the newest whose schemas are at hand

@@ -20,6 +20,8 @@ from mailing.errors import Conflict, Invalid
 from mailing.settings import Settings
 from rows import run, value
 
+pytestmark = pytest.mark.slow
+
 
 def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings

@@ -17,6 +17,8 @@ from mailing.settings import Settings
 from rows import add_mailing, add_messages, run, value
 from sending.conftest import Campaign, WorkerOf
 
+pytestmark = pytest.mark.slow
+
 HOUR = "interval '1 hour'"
 
 

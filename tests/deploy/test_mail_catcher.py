@@ -12,7 +12,7 @@ import pytest
 
 from mailing.process.local_stack import free_port
 
-CATCHER = Path(__file__).parents[1] / "deploy" / "mail" / "catcher.py"
+CATCHER = Path(__file__).parents[2] / "deploy" / "mail" / "catcher.py"
 
 
 @pytest.fixture

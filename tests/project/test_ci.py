@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
 JOBS = {name: job for name, job in PIPELINE.items() if isinstance(job, dict) and "script" in job}
 

@@ -18,6 +18,8 @@ from mailing.settings import Settings
 from rows import run
 from sending.conftest import Campaign, Sandbox, WorkerOf
 
+pytestmark = pytest.mark.slow
+
 
 async def gateway(campaign: Campaign) -> dict[str, Any]:
     answer = await campaign.api.get("/gateway/")

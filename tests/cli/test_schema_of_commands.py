@@ -13,6 +13,8 @@ import pytest
 from mailing.cli import main
 from mailing.process.local_stack import free_port
 
+pytestmark = pytest.mark.slow
+
 Words = tuple[str, ...]
 
 WITHOUT_DATABASE = {("demo",), ("sandbox",)}  # `demo` has one of its own that it throws away

@@ -23,6 +23,8 @@ from mailing.settings import Settings
 from proxy import proxy
 from rows import add_mailing, value
 
+pytestmark = pytest.mark.slow
+
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
 PATIENCE_S = 60
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-AUDIT = Path(__file__).parents[1] / ".ci" / "audit"
+AUDIT = Path(__file__).parents[2] / ".ci" / "audit"
 UV = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
 NOWHERE = "http://127.0.0.1:1"
 

@@ -20,9 +20,9 @@ from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
 from rows import add_mailing, value
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "logging.md").read_text(encoding="utf-8")
-OF_THE_SERVER = {"sqlstate", "says"}  # `trouble.tell` adds them where the server refused something
+OF_THE_SERVER = {"sqlstate", "says"}  # `failures.tell` adds them where the server refused something
 COMMON = {"event", "level", "timestamp", "request_id", "job_id", "mailing_id", "message_id", "client_id", "trace_id"}
 
 
@@ -45,16 +45,16 @@ def written() -> dict[str, set[str]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and (event := event_of(node)):
                 keys = {"exception" if each.arg == "exc_info" else each.arg for each in node.keywords if each.arg}
-                keys |= {"error"} if ast.unparse(node.func) == "trouble.tell" else set()
+                keys |= {"error"} if ast.unparse(node.func) == "failures.tell" else set()
                 found.setdefault(event, set()).update(keys)
     return found
 
 
 def event_of(call: ast.Call) -> str | None:
     callee = ast.unparse(call.func)
-    if not re.search(r"\blogger\.|^(told|write|trouble\.tell)$", callee) or not call.args:
+    if not re.search(r"\blogger\.|^(told|write|failures\.tell)$", callee) or not call.args:
         return None
-    first = call.args[callee == "trouble.tell"]
+    first = call.args[callee == "failures.tell"]
     return first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else None
 
 

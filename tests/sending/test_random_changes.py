@@ -6,6 +6,8 @@ from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 from sending.people import play
 
+pytestmark = pytest.mark.slow
+
 
 async def test_clients_and_mailing_change_at_random_moments_of_a_plan(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf

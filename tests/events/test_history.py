@@ -148,10 +148,10 @@ async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_mo
 
 
 def test_the_documentation_names_every_kind_of_event() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     kind = r"(?:clients?|mailing|gateway|database|message)\.[a-z]+(?:_[a-z]+)*"
     sources = "".join(path.read_text(encoding="utf-8") for path in (root / "src").rglob("*.py"))
-    noted = set(re.findall(rf"""note\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
+    noted = set(re.findall(rf"""record_event\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
     by_sql = set(re.findall(rf"SELECT '({kind})'", sources)) | {
         "message.attempted",
         "client.opted_out",

@@ -13,6 +13,8 @@ from mailing.settings import Settings
 from sending.conftest import Campaign, Sandbox, WorkerOf
 from sending.test_recovery import worker_process
 
+pytestmark = pytest.mark.slow
+
 CONCURRENCY = 16
 MOST_OF_ONE = 2 * CONCURRENCY  # messages that one worker holds: half of them in a call, half waiting for its end
 LATENCY_S = 4.0  # of the sandbox, which notes a call at once and answers late: whoever waits is long past the limit

@@ -15,6 +15,8 @@ from mailing.settings import Settings
 from mailing.web.concurrency_limits import Places
 from rows import run
 
+pytestmark = pytest.mark.slow
+
 EXPORT = "/mailing/api/clients/export"
 IMPORT = "/mailing/api/clients/import"
 AUTH = {"Authorization": f"Bearer {KEY}"}
