@@ -138,10 +138,10 @@ def _recorded(task: str, context: procrastinate.JobContext, carried: Mapping[str
             outcome = "cancelled"
             raise
         finally:
-            told = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
+            fields = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
             idle = not (ids or line.counts or outcome == "failed")
-            (logger.debug if idle else logger.info)("job", **(told | line.told | line.counts))
-            span.tell(job_id=context.job.id, outcome=outcome, **(ids | line.told | line.counts))
+            (logger.debug if idle else logger.info)("job", **(fields | line.fields | line.counts))
+            span.set(job_id=context.job.id, outcome=outcome, **(ids | line.fields | line.counts))
 
 
 async def _configure(limit_s: float, connection: Connection) -> None:

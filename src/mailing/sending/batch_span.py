@@ -22,5 +22,5 @@ class BatchSpan:
         """However it ended."""
         self._left -= 1
         if not self._left:
-            self._span.tell(**self._counts)
+            self._span.set(**self._counts)
             self._span.end()

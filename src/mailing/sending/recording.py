@@ -114,7 +114,7 @@ class Recording:
     async def _store(self, decided: Decided, batch: Sequence[CallResult]) -> Recorded:
         mailing_id, revision = decided
         with tracing.step("record") as span:
-            span.tell(messages=len(batch))
+            span.set(messages=len(batch))
             async with transaction(self._sessions) as session:
                 recorded = await record(session, batch, mailing_id=mailing_id, revision=revision)
                 failpoints.hit("record.inside")

@@ -235,7 +235,7 @@ class SendLoop:
             case Permit(count, probe):
                 with tracing.step("claim") as span:
                     claimed, at = await self._claim(min(room, count, self._most), probe=probe)
-                    span.tell(messages=len(claimed))
+                    span.set(messages=len(claimed))
                 if probe and not claimed:
                     await self._desk.gate.give_probe_back()
                 return claimed, at
