@@ -26,7 +26,7 @@ from mailing.gateway.routes import GatewayController
 from mailing.mailings.action_routes import ActionController, preview_mailing, resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
-from mailing.metrics.routes import Page, metrics
+from mailing.metrics.routes import MetricsCache, metrics
 from mailing.observability import tracing
 from mailing.restore.rollback_detector import detect_rollback
 from mailing.settings import Settings, roles_of_groups
@@ -93,7 +93,7 @@ def build_app() -> Litestar:
 
 
 def bind_settings(app: Litestar, settings: Settings) -> Litestar:
-    page = Page()
+    page = MetricsCache()
     app.state = State(
         {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": few_at_once()}
     )

@@ -7,13 +7,13 @@ import pytest
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import KEY, running_api
 from mailing.access import api_keys
 from mailing.database.engine import Sessions, transaction
 from mailing.database.read_pool import ReadPool
 from mailing.errors import NotFound
 from mailing.settings import Settings
-from rows import run, value
+from support.api import KEY, running_api
+from support.rows import run, value
 
 
 async def made(sessions: Sessions, name: str = "shop") -> str:

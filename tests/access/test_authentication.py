@@ -3,14 +3,14 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from access_fixtures import PASSWORD, made, who
 from mailing.access import lockout, users
 from mailing.access.authentication import Browser, Identity, sign_in, sign_in_as, sign_out, sign_out_everywhere
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import TooMany, Unauthorized
-from rows import run, value
+from support.rows import run, value
+from support.users import PASSWORD, made, who
 
 HERE = Browser("192.0.2.1", "a browser")
 WRONG = "not this one, surely"

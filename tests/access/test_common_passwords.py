@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from access_fixtures import PASSWORD
 from mailing.access import users
 from mailing.access.common_passwords import LISTS, problem_of
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import ConfigurationError
+from support.users import PASSWORD
 
 MANIFEST: dict[str, Any] = tomllib.loads((LISTS / "MANIFEST.toml").read_text())
 WEAK = {

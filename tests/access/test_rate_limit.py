@@ -6,12 +6,12 @@ import pytest
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import running_api
 from mailing.access.rate_limit import BURST_S, DRAWS_A_SECOND, RateLimiter
 from mailing.database.engine import Sessions
 from mailing.errors import TooMany
 from mailing.settings import Settings
-from rows import run, value
+from support.api import running_api
+from support.rows import run, value
 
 RATE = 20
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from litestar import Litestar
 from litestar._parsers import parse_url_encoded_form_data
 
-from access_fixtures import PASSWORD, made
-from admin.conftest import SignedIn
-from browser import CHROMIUM, WITHOUT, chromium
 from mailing.access.roles import Role
 from mailing.admin.viewer import in_header, local
 from mailing.database.engine import Sessions
+from support.admin import SignedIn
+from support.browser import CHROMIUM, WITHOUT, chromium
+from support.users import PASSWORD, made
 
 FORM = {"language": "ru", "next": "/admin/clients?tag=vip"}
 

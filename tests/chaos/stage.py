@@ -21,8 +21,8 @@ from mailing.messages.locks import lock_for_client_change
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
-from processes import until
-from sending.conftest import Campaign, WorkerOf
+from support.campaign import Campaign, WorkerOf
+from support.processes import until
 
 CLEAN_PATIENCE_S = 60.0
 FAULTY_PATIENCE_S = 8.0  # for what may never come

@@ -15,7 +15,7 @@ from mailing.cli.doctor import Finding, line, run_checks
 from mailing.database.migrations import migrate
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings, environment
-from rows import run, value
+from support.rows import run, value
 
 NOWHERE = "127.0.0.1:1"
 

@@ -18,7 +18,7 @@ from mailing.cli.runtime import require_schema
 from mailing.database.migrations import migrate
 from mailing.errors import Conflict, Invalid
 from mailing.settings import Settings
-from rows import run, value
+from support.rows import run, value
 
 pytestmark = pytest.mark.slow
 

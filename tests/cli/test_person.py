@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.main import cli
 from mailing.errors import Invalid
-from rows import add_client
+from support.rows import add_client
 
 PHONE = "79161234567"
 

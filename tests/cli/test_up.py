@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from documents import ROOT, blocks, same_json, same_text
-from processes import is_running
-from running_site import PATIENCE_S, clean_environment, follow, free_port_with_the_next, up
+from support import ROOT
+from support.documents import blocks, same_json, same_text
+from support.processes import is_running
+from support.running_site import PATIENCE_S, clean_environment, follow, free_port_with_the_next, up
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedded")]
 

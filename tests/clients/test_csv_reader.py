@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT, CsvReader, Row
+from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS, CsvReader, ParsedRow
 from mailing.clients.schemas import RowError
 from mailing.errors import Invalid
 
@@ -11,7 +11,7 @@ GOOD = b"79161234567,916,vip,Europe/Moscow\n"
 GOOD_ROW = (2, "79161234567", "916", "vip", "Europe/Moscow")
 
 
-def read(*pieces: bytes) -> tuple[list[Row], CsvReader]:
+def read(*pieces: bytes) -> tuple[list[ParsedRow], CsvReader]:
     reading = CsvReader()
     rows = [row for piece in pieces for row in reading.feed(piece)]
     return rows + reading.finish(), reading
@@ -71,7 +71,7 @@ def test_a_column_that_is_left_out_is_known_to_be_left_out() -> None:
         (b'"phone,timezone\n79161234567,UTC\n', "quote"),
         ("phone,timezone\n".encode("utf-16"), "not UTF-8"),
         ("phone,timezone,тег\n".encode("cp1251"), "not UTF-8"),
-        (b"phone" * LINE_LIMIT, "longer than 64 KiB"),
+        (b"phone" * MAX_LINE_BYTES, "longer than 64 KiB"),
     ],
 )
 def test_a_wrong_header_stops_the_import_and_says_what_is_wrong(header: bytes, words: str) -> None:
@@ -108,7 +108,7 @@ def test_no_word_of_a_header_is_repeated_because_it_may_be_a_phone() -> None:
         (b"79161234567,916,\xff\xfe,UTC", ["row"]),
         (b"79161234567,916,\xed\xa0\x80,UTC", ["row"]),
         (b'79161234567,916,"vip"x,UTC', ["row"]),
-        (b"79161234567,916," + b"x" * LINE_LIMIT + b",UTC", ["tag"]),
+        (b"79161234567,916," + b"x" * MAX_LINE_BYTES + b",UTC", ["tag"]),
     ],
 )
 def test_a_bad_row_is_left_out_with_a_verdict_on_each_bad_field(row: bytes, fields: list[str]) -> None:
@@ -133,7 +133,7 @@ def test_a_quote_that_closes_on_a_later_line_makes_one_bad_row_of_them() -> None
 
 
 def test_ten_megabytes_in_one_field_are_skipped_and_not_kept() -> None:
-    huge = [b"x" * LINE_LIMIT] * 160
+    huge = [b"x" * MAX_LINE_BYTES] * 160
     rows, reading = read(HEADER, GOOD, b'79161234560,916,"', *huge, b'",UTC\n' + GOOD)
     assert [row[0] for row in rows] == [2, 4]
     assert [(error.line, error.field) for error in reading.errors] == [(3, "row")]
@@ -141,25 +141,25 @@ def test_ten_megabytes_in_one_field_are_skipped_and_not_kept() -> None:
 
 
 def test_an_open_quote_before_a_line_that_is_too_long_is_a_bad_row_of_its_own() -> None:
-    assert verdicts(HEADER, b'7,"open\n', *[b"x" * LINE_LIMIT] * 3, b"\n" + GOOD) == [(2, "row"), (3, "row")]
+    assert verdicts(HEADER, b'7,"open\n', *[b"x" * MAX_LINE_BYTES] * 3, b"\n" + GOOD) == [(2, "row"), (3, "row")]
 
 
 def test_a_quote_that_never_closes_in_a_line_over_the_limit_is_a_bad_row() -> None:
-    long = b'7,"' + b"x" * LINE_LIMIT
+    long = b'7,"' + b"x" * MAX_LINE_BYTES
     rows, reading = read(HEADER, long[:1000], long[1000:] + b"\n" + GOOD)
     assert [row[0] for row in rows] == [3]
     assert [(error.line, error.field) for error in reading.errors] == [(2, "row")]
 
 
 def test_quotes_join_lines_up_to_the_limit_and_no_further() -> None:
-    blank = b"\n" * (LINE_LIMIT - 10)
+    blank = b"\n" * (MAX_LINE_BYTES - 10)
     assert verdicts(HEADER, b'7,"', blank, b'",UTC\n', GOOD) == [(2, "row")]
     assert verdicts(HEADER, b'7,"', blank, b"\n" * 20, b'"x\n', GOOD) == [(2, "row"), (2 + len(blank) + 20, "row")]
 
 
 def test_the_list_of_errors_ends_but_every_bad_row_is_counted() -> None:
     _, reading = read(HEADER, *[b"8,x,vip,here\n" * 100] * 20)
-    assert (len(reading.errors), reading.rejected) == (ERRORS_LISTED, 2000)
+    assert (len(reading.errors), reading.rejected) == (MAX_LISTED_ERRORS, 2000)
 
 
 def test_a_verdict_repeats_nothing_from_the_row() -> None:

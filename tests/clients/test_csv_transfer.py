@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from mailing.clients import csv_transfer, csv_validation
-from mailing.clients.csv_reader import CsvReader, Row
+from mailing.clients.csv_reader import CsvReader, ParsedRow
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, transaction
 
@@ -132,7 +132,7 @@ async def test_a_file_is_judged_beside_the_event_loop(sessions: Sessions, monkey
     had_a_turn = threading.Event()
     judged = CsvReader.feed
 
-    def feed(reading: CsvReader, piece: bytes) -> list[Row]:
+    def feed(reading: CsvReader, piece: bytes) -> list[ParsedRow]:
         assert had_a_turn.wait(10)
         return judged(reading, piece)
 
@@ -146,10 +146,10 @@ async def test_a_file_is_judged_beside_the_event_loop(sessions: Sessions, monkey
 async def test_a_file_that_takes_too_long_to_judge_is_refused_and_stores_nothing(
     api: httpx.AsyncClient, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(csv_validation, "GRACE_S", -1.0)
+    monkeypatch.setattr(csv_validation, "BASE_BUDGET_S", -1.0)
     answer = await api.post("/clients/import", content=HEADER + "79161234567,,,UTC\n")
     assert answer.status_code == 400
-    assert "takes too long to read; split the file" in answer.json()["errors"][0]["message"]
+    assert "takes too long to validate; split the file" in answer.json()["errors"][0]["message"]
     assert await stored(sessions) == {}
 
 
@@ -231,7 +231,7 @@ async def test_an_import_of_an_export_changes_nothing_and_keeps_opt_outs(api: ht
 
 
 async def test_an_export_has_every_client_once_across_its_pages(sessions: Sessions) -> None:
-    phones = [f"7916{n * 7919 % 10_000_019:07d}" for n in range(2 * csv_transfer.EXPORT_PAGE)]
+    phones = [f"7916{n * 7919 % 10_000_019:07d}" for n in range(2 * csv_transfer.EXPORT_PAGE_SIZE)]
     await imported(sessions, HEADER + "".join(f"{phone},,,UTC\n" for phone in phones))
     lines = (await exported(sessions)).splitlines()
     assert sorted(lines[1:]) == [f"{phone},916,,UTC" for phone in sorted(phones)]
@@ -242,8 +242,8 @@ async def test_an_empty_export_is_a_header(sessions: Sessions) -> None:
 
 
 async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(csv_transfer, "SPOOL_IN_MEMORY", 10_000)  # both files below go to the disk
-    monkeypatch.setattr(csv_transfer, "EXPORT_PAGE", 1_000)
+    monkeypatch.setattr(csv_transfer, "MAX_IN_MEMORY", 10_000)  # both files below go to the disk
+    monkeypatch.setattr(csv_transfer, "EXPORT_PAGE_SIZE", 1_000)
 
     async def lines(count: int) -> AsyncIterator[bytes]:
         yield HEADER.encode()

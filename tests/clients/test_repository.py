@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clients.plans import blocks, explained, nodes
-from mailing.clients.repository import page_of_clients
+from mailing.clients.repository import page_statement
 from mailing.database.engine import Sessions, transaction
+from support.statement_plans import blocks, explained, nodes
 
 COUNT = 20_000
 FILL = text(f"""
@@ -22,7 +22,7 @@ FILL = text(f"""
 async def plan(session: AsyncSession, filters: dict[str, str], after: int) -> dict[str, Any]:
     """As it is carried out again and again: prepared once, for any values."""
     await session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-    await session.execute(text(f"PREPARE page AS {page_of_clients(filters)}"))
+    await session.execute(text(f"PREPARE page AS {page_statement(filters)}"))
     values = ", ".join([str(after), "51", *(f"'{value}'" for value in filters.values())])
     found = await explained(session, f"EXECUTE page({values})")
     await session.execute(text("DEALLOCATE page"))

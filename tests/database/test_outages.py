@@ -12,7 +12,6 @@ from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import running_api
 from mailing import app
 from mailing.access import api_keys
 from mailing.database import connections
@@ -20,8 +19,9 @@ from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.read_pool import MAX_READERS, ReadPool
 from mailing.settings import Settings
-from proxy import proxy
-from rows import add_mailing, value
+from support.api import running_api
+from support.proxy import proxy
+from support.rows import add_mailing, value
 
 pytestmark = pytest.mark.slow
 

@@ -11,11 +11,11 @@ import asyncpg
 import pytest
 from click.testing import CliRunner, Result
 
-from conftest import URL
 from mailing.cli.main import cli
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
-from roles import ROLES
+from support.postgres import URL
+from support.roles import ROLES
 
 PHONE = "79161234567"
 PASSWORD = "only-of-this-test"

@@ -9,13 +9,13 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from hostile import HOSTILE, change, make_hostile
 from mailing.database.engine import create_engine, sessions, transaction
 from mailing.database.migrations import is_current, migrate
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
-from roles import url_as
-from rows import run, value
+from support.hostile_settings import HOSTILE, change, make_hostile
+from support.roles import url_as
+from support.rows import run, value
 
 SHOW = "SELECT n, current_setting(n) FROM unnest(CAST(string_to_array('{names}', ' ') AS text[])) AS n"
 

@@ -13,10 +13,10 @@ import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don
 
 from mailing import __version__, settings
 from mailing.cli.main import cli
-from mailing.clients.upload.actions import SIZE_LIMIT
+from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.settings import PREFIX, Settings
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
@@ -132,7 +132,7 @@ def test_an_import_fits_into_the_room_for_temporary_files_and_that_into_the_memo
         (tmp,) = service["tmpfs"]
         room = re.fullmatch(r"/tmp:size=(\d+)m", tmp)  # noqa: S108 - the container's own
         assert room, name
-        assert 2 * SIZE_LIMIT < int(room[1]) * 2**20 < 2**30
+        assert 2 * MAX_FILE_BYTES < int(room[1]) * 2**20 < 2**30
         assert service["mem_limit"] == "1g"
 
 

@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,11 +15,11 @@ from mailing.admin.clients.uploading import BODY_LIMIT
 from mailing.app import CONNECTIONS as API_CONNECTIONS
 from mailing.app import create_app
 from mailing.cli.main import cli
-from mailing.clients.upload.actions import SIZE_LIMIT
+from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.errors import ConfigurationError
 from mailing.settings import PREFIX, Settings
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION: dict[str, Any] = yaml.safe_load((DIRECTORY / "kustomization.yaml").read_text())
 VERSIONS = ("1.29", "1.37")  # the oldest and the newest whose schemas are at hand
@@ -158,7 +157,7 @@ def test_the_proxy_in_front_is_believed_about_https_and_nobody_outside_is() -> N
 def test_imports_fit_into_the_room_for_temporary_files(name: str) -> None:
     (tmp,) = pod(name)["volumes"]
     assert tmp == {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, "memory would count against the pod's limit"
-    assert 4 * SIZE_LIMIT < 2**30
+    assert 4 * MAX_FILE_BYTES < 2**30
     body = OBJECTS["Ingress", "mailing"]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
     assert int(body.removesuffix("m")) * 2**20 >= BODY_LIMIT
 

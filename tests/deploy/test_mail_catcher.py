@@ -5,14 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from email.message import EmailMessage
-from pathlib import Path
 
 import httpx
 import pytest
 
 from mailing.process.local_stack import free_port
+from support import ROOT
 
-CATCHER = Path(__file__).parents[2] / "deploy" / "mail" / "catcher.py"
+CATCHER = ROOT / "deploy" / "mail" / "catcher.py"
 
 
 @pytest.fixture

@@ -14,17 +14,17 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import KEY
-from documents import ROOT
 from mailing.app import create_app
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
 from mailing.web.server import Server, configured
-from processes import until
-from rows import run
+from support import ROOT
+from support.api import KEY
+from support.processes import until
+from support.rows import run
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
-CERTIFICATE = ROOT / "tests" / "reports" / "localhost.pem"
+CERTIFICATE = ROOT / "tests" / "support" / "localhost.pem"
 
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed; Debian's package has that name")
 

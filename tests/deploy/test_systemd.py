@@ -13,8 +13,8 @@ import pytest
 
 from mailing.cli.main import cli
 from mailing.settings import PREFIX, Settings, load
+from support import ROOT
 
-ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "deploy" / "systemd").iterdir())
 ANALYZE = shutil.which("systemd-analyze")
 PROCESSES = ["mailing-api.service", "mailing-worker@.service"]

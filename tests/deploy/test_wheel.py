@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from mailing import __version__
-from processes import until
-from running_site import free_port_with_the_next
+from support import ROOT
+from support.processes import until
+from support.running_site import free_port_with_the_next
 
-ROOT = Path(__file__).parents[2]
 UV = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
 UNREACHABLE = ("error sending request", "Failed to fetch", "network was disabled")
 PATIENCE_S = 90.0  # a process compiles what was installed a moment ago

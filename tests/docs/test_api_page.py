@@ -8,15 +8,16 @@ import httpx
 import msgspec
 import pytest
 
-from documents import ROOT, blocks
 from mailing.app import create_app
 from mailing.events.history import Happened
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
 from mailing.messages.states import MessageStatus
 from mailing.settings import Settings
-from mailing.statistics.backlog import Reason
+from mailing.statistics.backlog import WaitReason
 from mailing.web import idempotency
+from support import ROOT
+from support.documents import blocks
 
 PAGE = ROOT / "docs" / "api.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -81,7 +82,7 @@ def test_every_act_on_a_mailing_and_every_reason_and_status_is_listed(settings: 
     acts = {
         path.rpartition("/")[2] for path in documented_paths(settings) if path.startswith("/mailings/{mailing_id}/")
     }
-    reasons = set(get_args(Reason)) - {"start", "release"}  # what a mailing waits for: it has no message before
+    reasons = set(get_args(WaitReason)) - {"start", "release"}  # what a mailing waits for: it has no message before
     first_cells = re.findall(r"^\| ((?:`[a-z-]+`(?: · )?)+) \|", TEXT, flags=re.MULTILINE)
     listed = {name for cell in first_cells for name in re.findall(r"`([a-z-]+)`", cell)}
     assert listed - {"reason", "kind"} == acts | reasons  # without the heads of tables

@@ -8,9 +8,10 @@ import click
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from documents import ROOT, addresses, anchors, blocks, headings, links, pages, prose
 from mailing.cli.main import cli
-from rows import run
+from support import ROOT
+from support.documents import addresses, anchors, blocks, headings, links, pages, prose
+from support.rows import run
 
 each_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from documents import anchors, links, same_json, same_text
+from support.documents import anchors, links, same_json, same_text
 
 SAID = '{"id":7,"at":"2026-11-26T23:45:12.283449Z","items":[1,2],"ends_at":"2035-12-03T16:00:00Z"}'
 

@@ -3,7 +3,6 @@
 import base64
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.events.history import STORIES, Place, Whose, page_values, story
 from mailing.messages.states import MessageStatus
-from mailings.asking import Json, told
-from rows import add_client, add_mailing, add_messages, run
+from support import ROOT
+from support.mailing_requests import Json, told
+from support.rows import add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
 CLIENT = {"phone": "79161234567", "timezone": "Europe/Moscow", "tag": "vip"}
@@ -148,9 +148,8 @@ async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_mo
 
 
 def test_the_documentation_names_every_kind_of_event() -> None:
-    root = Path(__file__).parents[2]
     kind = r"(?:clients?|mailing|gateway|database|message)\.[a-z]+(?:_[a-z]+)*"
-    sources = "".join(path.read_text(encoding="utf-8") for path in (root / "src").rglob("*.py"))
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     noted = set(re.findall(rf"""record_event\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
     by_sql = set(re.findall(rf"SELECT '({kind})'", sources)) | {
         "message.attempted",
@@ -160,7 +159,7 @@ def test_the_documentation_names_every_kind_of_event() -> None:
     ended = {
         f"message.{status}" for status in MessageStatus if status not in {MessageStatus.pending, MessageStatus.sending}
     }
-    documented = set(re.findall(rf"`({kind})`", (root / "docs" / "api.md").read_text(encoding="utf-8")))
+    documented = set(re.findall(rf"`({kind})`", (ROOT / "docs" / "api.md").read_text(encoding="utf-8")))
     assert documented == noted | by_sql | ended
 
 

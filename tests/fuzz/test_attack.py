@@ -4,7 +4,7 @@ from msgspec.structs import replace
 from fuzz.attack import attack
 from fuzz.run import report
 from mailing.settings import Settings
-from roles import url_as
+from support.roles import url_as
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import defer
-from rows import run
+from support.rows import run
 
 WAKES = [Wake("plan_mailing", {"mailing_id": number}) for number in range(1, 501)]
 

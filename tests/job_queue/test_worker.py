@@ -12,8 +12,8 @@ from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from mailing.settings import Settings
-from proxy import proxy
-from rows import run
+from support.proxy import proxy
+from support.rows import run
 
 LATER = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 

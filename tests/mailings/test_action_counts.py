@@ -5,11 +5,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings.actions import AT_ONCE
+from mailing.mailings.actions import MAX_CANCELLED_AT_ONCE
 from mailing.mailings.repository import finish
 from mailing.sending.finalize import settle_mailing
-from mailings.asking import add_audience, events, jobs_of, statuses, told
-from rows import add_mailing, add_messages, run, value
+from support.mailing_requests import add_audience, events, jobs_of, statuses, told
+from support.rows import add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
 UNSENT = ["pending", "pending", "pending", "sending", "sent", "failed", "unknown", "expired"]
@@ -46,12 +46,12 @@ async def test_a_cancel_of_very_many_counts_all_and_leaves_the_rest_to_a_worker(
     engine: AsyncEngine, api: Api, sessions: Sessions
 ) -> None:
     mailing_id = await add_mailing(engine)
-    await add_messages(engine, mailing_id, ["pending"] * (AT_ONCE + 7))
-    assert (await told(await api.post(f"/mailings/{mailing_id}/cancel")))["stopped"] == AT_ONCE + 7
-    assert await statuses(engine, mailing_id) == {"cancelled": AT_ONCE, "pending": 7}
+    await add_messages(engine, mailing_id, ["pending"] * (MAX_CANCELLED_AT_ONCE + 7))
+    assert (await told(await api.post(f"/mailings/{mailing_id}/cancel")))["stopped"] == MAX_CANCELLED_AT_ONCE + 7
+    assert await statuses(engine, mailing_id) == {"cancelled": MAX_CANCELLED_AT_ONCE, "pending": 7}
     assert await jobs_of(engine, mailing_id) == {"settle_mailing"}
     await settle_mailing(sessions, mailing_id)
-    assert await statuses(engine, mailing_id) == {"cancelled": AT_ONCE + 7}
+    assert await statuses(engine, mailing_id) == {"cancelled": MAX_CANCELLED_AT_ONCE + 7}
 
 
 async def test_a_message_that_is_just_being_claimed_neither_delays_a_cancel_nor_escapes_it(
@@ -128,8 +128,8 @@ async def test_a_client_that_is_gone_or_has_opted_out_is_not_resent(engine: Asyn
 
 async def test_nothing_is_resent_before_the_start_after_a_cancel_or_past_the_end(engine: AsyncEngine, api: Api) -> None:
     refused = {
-        "scheduled": "This mailing has not begun, so there is nothing to send again; wait for its start.",
-        "cancelled": "A cancelled mailing sends nothing any more; create a new one.",
+        "scheduled": "This mailing has not started, so there is nothing to send again; wait for its start.",
+        "cancelled": "A cancelled mailing can't send again; create a new one.",
     }
     for status, remedy in refused.items():
         mailing_id, _ = await add_audience(engine, ["failed"], status=status)
@@ -137,7 +137,7 @@ async def test_nothing_is_resent_before_the_start_after_a_cancel_or_past_the_end
     for status in ("running", "paused", "finished"):
         mailing_id, _ = await add_audience(engine, ["failed"], status=status)
         await run(engine, "UPDATE mailing SET ends_at = now() WHERE id = :id", id=mailing_id)
-        remedy = "This mailing's end has passed; create a new one for those whom it did not reach."
+        remedy = "The end of this mailing has passed; create a new one for the clients it did not reach."
         assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed"), 409))["detail"] == remedy
         assert await statuses(engine, mailing_id) == {"failed": 1}
     assert await events(engine) == []

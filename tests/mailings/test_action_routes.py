@@ -5,8 +5,8 @@ from collections import Counter
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.mailings.states import MailingStatus
-from mailings.asking import STOPPED, Api, body, jobs, newest_job, read, row, statuses, with_messages
-from rows import add_mailing, run
+from support.mailing_requests import STOPPED, Api, body, jobs, newest_job, read, row, statuses, with_messages
+from support.rows import add_mailing, run
 
 
 async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refused(

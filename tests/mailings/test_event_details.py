@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys
 from mailing.database.engine import Sessions, transaction
-from mailings.asking import Json, events, told
-from rows import add_client, add_mailing, run, value
+from support.mailing_requests import Json, events, told
+from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
 TEXT = "a text that nobody finds in an event"

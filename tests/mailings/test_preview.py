@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
 from mailing.sending.plan import plan_mailing
-from mailings.asking import Json, statuses, told
-from rows import add_client, add_mailing, run, value
+from support.mailing_requests import Json, statuses, told
+from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
 

@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions
 from mailing.messages.states import MessageStatus
 from mailing.sending.finalize import settle_mailing
-from mailings.asking import add_audience, events, jobs_of, statuses, told
-from rows import run, value
+from support.mailing_requests import add_audience, events, jobs_of, statuses, told
+from support.rows import run, value
 
 Api = httpx.AsyncClient
 
@@ -83,8 +83,8 @@ async def test_all_are_sent_again_but_to_clients_that_are_gone_or_opted_out_and_
     for message_id in (ids[0], ids[1], ids[3]):
         refused = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "pending"}), 409)
         assert refused["detail"] == (
-            "It can't be sent again: its client is gone or has opted out, or the phone that it went to was erased; "
-            "say sent or failed."
+            "This message can't be sent again: its client was deleted or has opted out, or its phone was erased. "
+            "Resolve it as sent or failed."
         )
         await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "failed"}))
 

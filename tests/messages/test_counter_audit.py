@@ -5,8 +5,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.engine import sessions as create_sessions
 from mailing.messages.counter_audit import Audit, audit_counts, audit_next
-from roles import url_as
-from rows import add_mailing, add_messages, run, value
+from support.roles import url_as
+from support.rows import add_mailing, add_messages, run, value
 
 
 async def audited(sessions: Sessions) -> Audit | None:

@@ -19,8 +19,8 @@ from mailing.messages.claim import claim
 from mailing.messages.rescheduling import expire_of_mailing
 from mailing.messages.resolution import resend_failed
 from mailing.messages.states import MessageStatus
-from plans import buffers
-from rows import add_mailing, run, value
+from support.query_plans import buffers
+from support.rows import add_mailing, run, value
 
 CLIENTS = """
     INSERT INTO client (phone, operator_code, timezone)
@@ -75,7 +75,7 @@ STATEMENTS: Mapping[str, TextClause] = {
     "claim": claiming._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
     "expire": rescheduling._EXPIRE_OF_MAILING,  # noqa: SLF001
     "cancel": cancellation._CANCEL,  # noqa: SLF001
-    "needs": mailings._NEEDS,  # noqa: SLF001
+    "needs": mailings._FIND_PENDING_WORK,  # noqa: SLF001
 }
 
 

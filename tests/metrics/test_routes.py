@@ -1,7 +1,6 @@
 """`/metrics` as Prometheus meets it: what it tells, what it never tells, and when the database is away."""
 
 import re
-from pathlib import Path
 
 import httpx
 import pytest
@@ -9,22 +8,21 @@ from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import running_api
 from mailing.database.engine import Sessions
 from mailing.metrics import repository, routes
 from mailing.metrics.repository import read
 from mailing.observability.counters import WorkerCounters
 from mailing.settings import Settings
-from metrics.reading import parsed, scraped
-from roles import url_as
-from rows import add_client, add_mailing, add_messages, run
-
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+from support.api import running_api
+from support.metrics import parsed, scraped
+from support.roles import url_as
+from support.rows import add_client, add_mailing, add_messages, run
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routes, "FRESH_S", -1.0)
+    monkeypatch.setattr(routes, "MAX_AGE_S", -1.0)
 
 
 async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
@@ -67,7 +65,7 @@ async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.Asy
 async def test_counting_pending_messages_stops_at_a_limit(
     sessions: Sessions, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    statement = str(repository._DUE).replace(str(repository.COUNTED_UPTO), "3")  # noqa: SLF001 - the limit stands in the text
+    statement = str(repository._DUE).replace(str(repository.MAX_COUNTED), "3")  # noqa: SLF001 - the limit stands in the text
     monkeypatch.setattr(repository, "_DUE", text(statement))
     await add_messages(engine, await add_mailing(engine), ["pending"] * 5)
     async with sessions() as session:
@@ -171,7 +169,7 @@ def page_without_database() -> AsyncEngine:
 async def test_however_often_it_is_asked_the_database_is_read_once(
     api: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(routes, "FRESH_S", 3600)
+    monkeypatch.setattr(routes, "MAX_AGE_S", 3600)
     before = await scraped(api)
     await add_mailing(engine)
     after = await scraped(api)

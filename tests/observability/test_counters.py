@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.observability.counters import WorkerCounters, totals
-from rows import run
+from support.rows import run
 
 
 async def counted(sessions: Sessions) -> dict[tuple[str, str], float]:

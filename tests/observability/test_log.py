@@ -6,21 +6,20 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr
-from pathlib import Path
 
 import httpx
 import pytest
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from logs import Lines, logged
 from mailing.app import create_app
 from mailing.observability.log import configure, get
 from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
-from rows import add_mailing, value
+from support import ROOT
+from support.logs import Lines, logged
+from support.rows import add_mailing, value
 
-ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "logging.md").read_text(encoding="utf-8")
 OF_THE_SERVER = {"sqlstate", "says"}  # `failures.tell` adds them where the server refused something
 COMMON = {"event", "level", "timestamp", "request_id", "job_id", "mailing_id", "message_id", "client_id", "trace_id"}

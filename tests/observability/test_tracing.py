@@ -12,9 +12,6 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from collector import Collector, collecting
-from conftest import KEY
-from logs import logged
 from mailing.cli.main import cli
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import ConfigurationError
@@ -23,7 +20,10 @@ from mailing.job_queue.worker import Queue
 from mailing.observability import tracing
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from rows import add_mailing, run, value
+from support.api import KEY
+from support.logs import logged
+from support.rows import add_mailing, run, value
+from support.trace_collector import Collector, collecting
 
 CALLER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 PHONE = "79161112233"

@@ -11,7 +11,7 @@ from mailing.errors import Conflict, Invalid, NotFound
 from mailing.mailings.repository import database_now
 from mailing.privacy.erasure import allow_again, erase, erasures, export_person, reapply
 from mailing.privacy.repository import Erasure
-from rows import add_client, add_mailing, add_messages, run, value
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 PHONE, OTHER = "79161234567", "79031234568"
 ENDS = ("sent", "failed", "unknown")
@@ -111,7 +111,7 @@ async def test_erasing_waits_for_a_call_and_says_so_where_it_does_not_end(
 ) -> None:
     await written_to(engine, ["sending"])
     with pytest.raises(Conflict, match="still in a call"):
-        await erase(sessions, PHONE, patience_s=0)
+        await erase(sessions, PHONE, timeout_s=0)
     work = asyncio.create_task(erase(sessions, PHONE))
     await run(engine, "UPDATE message SET status = 'sent', attempts = 1, lease_until = NULL, finished_at = now()")
     await work

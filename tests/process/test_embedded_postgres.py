@@ -21,7 +21,7 @@ from mailing.process import embedded_postgres
 from mailing.process.embedded_postgres import Embedded
 from mailing.process.local_stack import require_database
 from mailing.settings import Settings
-from processes import is_running, until
+from support.processes import is_running, until
 
 pytestmark = pytest.mark.xdist_group("embedded")
 

@@ -11,7 +11,7 @@ import pytest
 
 from mailing.process import supervisor
 from mailing.process.supervisor import Child, Signals, delay_before_restart, supervise
-from processes import is_running, until
+from support.processes import is_running, until
 
 # each child first writes its pid into the file named by its first argument
 BORN = "import os, signal, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "

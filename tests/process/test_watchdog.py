@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from processes import is_running
+from support.processes import is_running
 
 PATIENCE_S = 60
 WATCHED = """

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from processes import is_running, until
+from support.processes import is_running, until
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-AUDIT = Path(__file__).parents[2] / ".ci" / "audit"
+from support import ROOT
+
+AUDIT = ROOT / ".ci" / "audit"
 UV = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
 NOWHERE = "http://127.0.0.1:1"
 

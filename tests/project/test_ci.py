@@ -1,12 +1,12 @@
 """CI does what a developer does: the Makefile's targets and nothing of its own."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+
 PIPELINE: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci.yml").read_text())
 JOBS = {name: job for name, job in PIPELINE.items() if isinstance(job, dict) and "script" in job}
 

@@ -16,7 +16,7 @@ from mailing.reports.smtp import (
     send,
 )
 from mailing.settings import Settings
-from reports.post_office import CERTIFICATE, DROP, PASSWORD, USER, PostOffice, open_post_office
+from support.mail_server import CERTIFICATE, DROP, PASSWORD, USER, PostOffice, open_post_office
 
 MAIL = Mail(
     subject="Report: 1\u202f234 sent",

@@ -13,14 +13,14 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import running_api
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
 from mailing.process import embedded_postgres
 from mailing.restore.rollback_detector import detect_rollback
 from mailing.settings import Settings
-from roles import grant
-from rows import run, value
+from support.api import running_api
+from support.roles import grant
+from support.rows import run, value
 
 pytestmark = pytest.mark.xdist_group("embedded")
 

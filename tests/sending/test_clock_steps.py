@@ -12,10 +12,10 @@ from mailing.database.clock import DatabaseClock
 from mailing.database.engine import Sessions
 from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
 from mailing.gateway.repository import autocommit, set_rate
-from mailing.sending.clock_steps import mind_clock
+from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.settings import Settings
-from rows import add_mailing, add_messages, run, value
-from sending.conftest import Campaign, WorkerOf
+from support.campaign import Campaign, WorkerOf
+from support.rows import add_mailing, add_messages, run, value
 
 pytestmark = pytest.mark.slow
 
@@ -95,7 +95,7 @@ async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(engine: As
         open_since = now() + {HOUR} - interval '8 s', open_reason = 'down', next_probe_at = now() + {HOUR}""",
     )
     await run(engine, f"INSERT INTO gateway_calls VALUES (now() + {HOUR}, 30, 30), (now() - interval '9 s', 30, 0)")
-    await mind_clock(sessions)
+    await adjust_to_clock_steps(sessions)
     state = await run(
         engine,
         """SELECT extract(epoch FROM throttled_until - now()), extract(epoch FROM now() - open_since),
@@ -114,15 +114,15 @@ async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(
     await add_messages(engine, await add_mailing(engine), ["sending"])
     lease = await value(engine, "SELECT lease_until FROM message")
     await run(engine, f"UPDATE gateway SET clock_at = now() + {HOUR}")
-    await mind_clock(sessions)
+    await adjust_to_clock_steps(sessions)
     assert await value(engine, "SELECT lease_until FROM message") == lease
 
 
 async def test_nothing_is_put_back_while_the_clock_goes_on(engine: AsyncEngine, sessions: Sessions) -> None:
     for _ in range(2):
-        await mind_clock(sessions)
+        await adjust_to_clock_steps(sessions)
         await run(engine, "UPDATE gateway SET throttled_until = now() + interval '10 min'")
-    await mind_clock(sessions)
+    await adjust_to_clock_steps(sessions)
     assert await value(engine, "SELECT throttled_until > now() + interval '9 min' FROM gateway")
 
 
@@ -135,5 +135,5 @@ async def test_what_lies_further_ahead_than_anything_puts_it_holds_back_nobody(
 ) -> None:
     await run(engine, "UPDATE gateway SET open_since = now(), open_reason = 'down', next_probe_at = now()")
     await run(engine, f"UPDATE gateway SET {ahead} = now() + {HOUR}")
-    await mind_clock(sessions)
+    await adjust_to_clock_steps(sessions)
     assert await value(engine, f"SELECT {is_over} FROM gateway")

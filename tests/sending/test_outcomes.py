@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
-from rows import add_mailing, run, value
+from support.rows import add_mailing, run, value
 
 PLANNED = "SELECT array_agg(client_id ORDER BY client_id) FROM message"
 LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'client'"

@@ -3,8 +3,8 @@
 import pytest
 
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
-from sending.people import play
+from sending.random_changes import play
+from support.campaign import Campaign, Sandbox, WorkerOf
 
 pytestmark = pytest.mark.slow
 

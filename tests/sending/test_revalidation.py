@@ -17,7 +17,7 @@ from mailing.sending.context import SendContext
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.settings import LONGEST_TIMEOUT_S
-from rows import add_mailing, add_messages, run, value
+from support.rows import add_mailing, add_messages, run, value
 
 
 @dataclass
@@ -32,14 +32,14 @@ class Jumping:
 
 @dataclass(frozen=True)
 class Held:
-    watch: Revalidator
+    revalidator: Revalidator
     message: ClaimedMessage
     clock: DatabaseClock
     jumping: Jumping
 
     @property
     def may_be_called(self) -> bool:
-        return self.watch.allows(self.message, self.clock)
+        return self.revalidator.may_call(self.message, self.clock)
 
 
 @pytest.fixture
@@ -56,23 +56,25 @@ async def hold(engine: AsyncEngine, sessions: Sessions, *, timeout_s: float) -> 
     await add_messages(engine, mailing, ["pending"], first_client=client)
     jumping = Jumping()
     gateway = GatewayClient(base_url="http://127.0.0.1:9/v1", token=None, timeout_s=timeout_s, concurrency=1)
-    gate = FlowControl(sessions, jumping)
-    await gate.refresh()
+    flow_control = FlowControl(sessions, jumping)
+    await flow_control.refresh()
     policy = RetryPolicy(hold=False, base_s=5, max_s=600)
-    desk = SendContext(sessions, sessions, gateway, gate, policy, timeout_s=timeout_s, jobs=1, ticks=jumping)
+    context = SendContext(
+        sessions, sessions, gateway, flow_control, policy, timeout_s=timeout_s, max_jobs=1, ticks=jumping
+    )
     at = jumping()
     async with transaction(sessions) as session:
-        (message,) = await claim(session, mailing, 1, lease_s=desk.lease_s)
-    watch = Revalidator(desk)
-    watch.add([message])
-    return Held(watch, message, DatabaseClock(message.claimed_at, at, jumping), jumping)
+        (message,) = await claim(session, mailing, 1, lease_s=context.lease_s)
+    revalidator = Revalidator(context)
+    revalidator.track([message])
+    return Held(revalidator, message, DatabaseClock(message.claimed_at, at, jumping), jumping)
 
 
 async def test_after_a_machine_was_suspended_nothing_is_called_before_the_database_was_asked(held: Held) -> None:
     assert held.may_be_called
     held.jumping.by = 20
     assert not held.may_be_called
-    await held.watch.look()
+    await held.revalidator.recheck()
     assert held.may_be_called
 
 
@@ -90,21 +92,21 @@ async def test_what_happened_while_a_machine_was_suspended_is_seen_before_a_call
 ) -> None:
     held.jumping.by = 20
     await run(engine, meanwhile)
-    await held.watch.look()
+    await held.revalidator.recheck()
     assert not held.may_be_called
 
 
 async def test_the_end_is_compared_with_the_newest_reading_of_the_databases_clock(held: Held) -> None:
     """The reading of the claim is 20 s behind, as where the database's machine was suspended, or its clock was set."""
-    await held.watch.look()
+    await held.revalidator.recheck()
     read: datetime = held.clock.now()
     soon = Held(
-        held.watch,
+        held.revalidator,
         replace_closes(held.message, read + timedelta(seconds=10)),
         replace(held.clock, read=held.clock.read - timedelta(seconds=20)),
         held.jumping,
     )
-    assert soon.watch.time_left_s(soon.message, soon.clock) < 11
+    assert soon.revalidator.time_left_s(soon.message, soon.clock) < 11
 
 
 def replace_closes(message: ClaimedMessage, closes_at: datetime) -> ClaimedMessage:
@@ -120,7 +122,7 @@ async def test_with_every_timeout_a_message_may_be_called_even_after_another_one
     held = await hold(engine, sessions, timeout_s=timeout_s)
     assert held.may_be_called
     held.jumping.by = timeout_s
-    await held.watch.look()
+    await held.revalidator.recheck()
     assert held.may_be_called
 
 

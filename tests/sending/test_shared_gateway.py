@@ -15,8 +15,8 @@ from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import autocommit, probe_now, read, set_rate
 from mailing.settings import Settings
-from rows import run
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.rows import run
 
 pytestmark = pytest.mark.slow
 
@@ -45,21 +45,21 @@ def most_in_a_second(instants: list[datetime]) -> int:
 async def test_three_gates_together_never_let_more_through_in_a_second_than_the_rate(sessions: Sessions) -> None:
     async with autocommit(sessions) as session:
         await set_rate(session, 40)
-    gates = [FlowControl(sessions) for _ in range(3)]
+    workers = [FlowControl(sessions) for _ in range(3)]
     passed: list[float] = []
 
-    async def use(gate: FlowControl, first: int) -> None:
-        answer = await gate.ask(40)
+    async def use(flow_control: FlowControl, first: int) -> None:
+        answer = await flow_control.admit(40)
         assert isinstance(answer, Permit)
         for each in range(first, first + 40):
-            gate.owe(each)
-        await asyncio.gather(*(pass_one(gate, each) for each in range(first, first + 40)))
+            flow_control.reserve(each)
+        await asyncio.gather(*(pass_one(flow_control, each) for each in range(first, first + 40)))
 
-    async def pass_one(gate: FlowControl, message: int) -> None:
-        await gate.turn(message)
+    async def pass_one(flow_control: FlowControl, message: int) -> None:
+        await flow_control.wait_for_slot(message)
         passed.append(asyncio.get_running_loop().time())
 
-    await asyncio.gather(*(use(gate, n * 40) for n, gate in enumerate(gates)))
+    await asyncio.gather(*(use(flow_control, n * 40) for n, flow_control in enumerate(workers)))
     passed.sort()
     assert len(passed) == 120
     assert min(later - earlier for earlier, later in zip(passed, passed[40:], strict=False)) >= 1
@@ -234,13 +234,13 @@ async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(session
 async def test_what_was_seen_is_not_lost_when_the_report_fails(
     campaign: Campaign, engine: AsyncEngine, sessions: Sessions
 ) -> None:
-    gate = FlowControl(sessions)
+    flow_control = FlowControl(sessions)
     await run(engine, "ALTER TABLE gateway_calls RENAME TO hidden")
-    gate.tell(Answer(Outcome.accepted, 200, 0), probe=False)
+    flow_control.record(Answer(Outcome.accepted, 200, 0), probe=False)
     with pytest.raises(Exception, match="gateway_calls"):
-        await gate.refresh()
+        await flow_control.refresh()
     await run(engine, "ALTER TABLE hidden RENAME TO gateway_calls")
-    await gate.refresh()
+    await flow_control.refresh()
     assert (await gateway(campaign))["last_30_s"]["calls"] == 1
 
 
@@ -252,16 +252,16 @@ async def test_what_was_seen_is_not_lost_when_the_report_fails(
 async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
     sessions: Sessions, answer: Answer
 ) -> None:
-    gate = FlowControl(sessions)
-    await gate.refresh()
-    assert gate.is_open(probe=False)
-    gate.tell(answer, probe=False)
-    assert not gate.is_open(probe=False)
-    telling = asyncio.create_task(gate.refresh())
+    flow_control = FlowControl(sessions)
+    await flow_control.refresh()
+    assert flow_control.may_call(probe=False)
+    flow_control.record(answer, probe=False)
+    assert not flow_control.may_call(probe=False)
+    telling = asyncio.create_task(flow_control.refresh())
     await asyncio.sleep(0)
-    assert not gate.is_open(probe=False)
+    assert not flow_control.may_call(probe=False)
     await telling
-    assert not gate.is_open(probe=False)
+    assert not flow_control.may_call(probe=False)
 
 
 async def _sent(campaign: Campaign, mailing: int, least: int) -> bool:

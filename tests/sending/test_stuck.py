@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
-from processes import until
-from proxy import proxy
-from rows import add_mailing, add_messages
-from sending.conftest import Campaign, Sandbox, WorkerOf
-from sending.faulty_worker import supervised_worker, worker
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.faulty_worker import supervised_worker, worker
+from support.processes import until
+from support.proxy import proxy
+from support.rows import add_mailing, add_messages
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -7,7 +7,7 @@ from mailing.database.engine import Sessions
 from mailing.sending import sweep as sweeping
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.sweep import LeaseScanCursor, sweep
-from rows import add_client, add_mailing, add_messages, run
+from support.rows import add_client, add_mailing, add_messages, run
 
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 

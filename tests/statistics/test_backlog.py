@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway import repository
 from mailing.statistics import backlog as waiting
-from mailing.statistics.backlog import MOST_COUNTED, MOST_OPENINGS, Wait
-from plans import read, scans
-from rows import add_mailing, run, value
+from mailing.statistics.backlog import MAX_COUNTED, MAX_WINDOWS, BacklogItem
+from support.query_plans import read, scans
+from support.rows import add_mailing, run, value
 
 SOON = datetime(2040, 1, 1, tzinfo=UTC)
 
@@ -56,19 +56,19 @@ async def test_openings_come_soonest_first_with_their_zones(
     await add_waiting(engine, mailing_id, 7, zone="Asia/Omsk", due=SOON)
     await add_waiting(engine, await add_mailing(engine), 1, zone="Asia/Tokyo", due=SOON)
     async with transaction(sessions) as session:
-        assert await waiting.openings(session, mailing_id) == [
-            Wait("window", 7, SOON, zones=["Asia/Omsk"]),
-            Wait("window", 5, later, zones=["Europe/Minsk", "Europe/Moscow"]),
+        assert await waiting.waiting_for_window(session, mailing_id) == [
+            BacklogItem("window", 7, SOON, zones=["Asia/Omsk"]),
+            BacklogItem("window", 5, later, zones=["Europe/Minsk", "Europe/Moscow"]),
         ]
 
 
 async def test_beyond_the_bound_it_says_that_there_are_more(
     engine: AsyncEngine, sessions: Sessions, mailing_id: int
 ) -> None:
-    await add_waiting(engine, mailing_id, MOST_COUNTED + 5, due=SOON)
+    await add_waiting(engine, mailing_id, MAX_COUNTED + 5, due=SOON)
     async with transaction(sessions) as session:
-        assert await waiting.openings(session, mailing_id) == [
-            Wait("window", MOST_COUNTED, SOON, more=True, zones=["UTC"])
+        assert await waiting.waiting_for_window(session, mailing_id) == [
+            BacklogItem("window", MAX_COUNTED, SOON, more=True, zones=["UTC"])
         ]
 
 
@@ -80,8 +80,8 @@ async def test_what_was_postponed_stands_by_its_reason(
     await add_waiting(engine, mailing_id, 2, waiting="rate", due=SOON - timedelta(hours=1))
     async with transaction(sessions) as session:
         assert await waiting.postponed(session, mailing_id) == [
-            Wait("rate", 2, SOON - timedelta(hours=1)),
-            Wait("retry", 3, SOON),
+            BacklogItem("rate", 2, SOON - timedelta(hours=1)),
+            BacklogItem("retry", 3, SOON),
         ]
 
 
@@ -95,8 +95,11 @@ async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(
     async with transaction(sessions) as session:
         state = await repository.read(session)
         broken = replace(state, open_since=past, next_probe_at=SOON)
-        assert await waiting.due(session, mailing_id, state) == [Wait("rate", 4), Wait("window", 1)]
-        assert await waiting.due(session, mailing_id, broken) == [Wait("breaker", 4, SOON), Wait("window", 1)]
+        assert await waiting.due(session, mailing_id, state) == [BacklogItem("rate", 4), BacklogItem("window", 1)]
+        assert await waiting.due(session, mailing_id, broken) == [
+            BacklogItem("breaker", 4, SOON),
+            BacklogItem("window", 1),
+        ]
 
 
 @pytest.mark.parametrize("analyse", [True, False])
@@ -110,18 +113,18 @@ async def test_the_openings_are_found_from_one_to_the_next(
     found = await scans(engine, waiting._OPENINGS, analyse=analyse, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
     of_messages = [node for node in found if node.get("Relation Name") == "message"]
     assert {node["Index Name"] for node in of_messages} == {"message_waiting"}
-    steps = [node for node in of_messages if read(node) <= MOST_OPENINGS]
+    steps = [node for node in of_messages if read(node) <= MAX_WINDOWS]
     assert len(steps) == 2
-    assert max(read(node) for node in of_messages) <= 4 * MOST_COUNTED
+    assert max(read(node) for node in of_messages) <= 4 * MAX_COUNTED
 
 
 @pytest.mark.parametrize("analyse", [True, False])
 async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing_id: int, *, analyse: bool) -> None:
     await run(engine, "ANALYZE")
-    await add_waiting(engine, mailing_id, 2 * MOST_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
+    await add_waiting(engine, mailing_id, 2 * MAX_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
     for statement in (waiting._DUE, waiting._POSTPONED):  # noqa: SLF001 - their plans are the point
         found = await scans(engine, statement, analyse=analyse, mailing_id=mailing_id)
         of_messages = [node for node in found if node.get("Relation Name") == "message"]
         assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_waiting"}
-        assert all(read(node) <= MOST_COUNTED + 1 for node in found)
-    assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MOST_COUNTED
+        assert all(read(node) <= MAX_COUNTED + 1 for node in found)
+    assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MAX_COUNTED

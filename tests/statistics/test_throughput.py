@@ -12,8 +12,8 @@ from mailing.mailings.repository import database_now
 from mailing.messages.redaction import forget_old_minutes
 from mailing.statistics import throughput
 from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of
-from plans import scans
-from rows import add_mailing, add_messages, run, value
+from support.query_plans import scans
+from support.rows import add_mailing, add_messages, run, value
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -55,17 +55,17 @@ async def test_a_course_has_no_gap(engine: AsyncEngine, sessions: Sessions) -> N
     minute = timedelta(minutes=1)
     await add_minutes(engine, mailing_id, {NOON: 3, NOON + 2 * minute: 5})
     async with transaction(sessions) as session:
-        assert await throughput.course(session, mailing_id) == Timeseries(
+        assert await throughput.timeseries(session, mailing_id) == Timeseries(
             60, [MinuteCount(NOON, 3), MinuteCount(NOON + minute, 0), MinuteCount(NOON + 2 * minute, 5)]
         )
-        assert await throughput.course(session, await add_mailing(engine)) is None
+        assert await throughput.timeseries(session, await add_mailing(engine)) is None
 
 
 async def test_a_long_course_has_longer_steps(engine: AsyncEngine, sessions: Sessions) -> None:
     mailing_id = await add_mailing(engine)
     await add_minutes(engine, mailing_id, {NOON: 1, NOON + timedelta(hours=1): 2, NOON + timedelta(days=5): 4})
     async with transaction(sessions) as session:
-        course = await throughput.course(session, mailing_id)
+        course = await throughput.timeseries(session, mailing_id)
     assert course is not None
     assert course.step_s == 4 * 3600
     assert len(course.steps) <= MAX_STEPS

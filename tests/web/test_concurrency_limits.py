@@ -9,11 +9,11 @@ import pytest
 from litestar import Litestar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import KEY, running_app
 from mailing.errors import TooMany
 from mailing.settings import Settings
 from mailing.web.concurrency_limits import Places
-from rows import run
+from support.api import KEY, running_app
+from support.rows import run
 
 pytestmark = pytest.mark.slow
 

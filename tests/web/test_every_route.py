@@ -18,14 +18,14 @@ from litestar.types import Receive, Scope, Send
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import running_api
 from mailing.app import POOL_SIZE, LowerCaseClients, create_app
 from mailing.settings import Settings
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, known_parameters_only
 from mailing.web.problems import EXCEPTION_HANDLERS
-from proxy import proxy
-from rows import add_mailing, run, value
+from support.api import running_api
+from support.proxy import proxy
+from support.rows import add_mailing, run, value
 
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
 

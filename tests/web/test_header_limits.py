@@ -6,9 +6,9 @@ from litestar import Litestar
 from litestar._kwargs.extractors import create_query_default_dict
 from litestar._parsers import parse_cookie_string, parse_query_string
 
-from conftest import running_app
 from mailing.settings import Settings
 from mailing.web.header_limits import own_cookies
+from support.api import running_app
 
 
 def client_of(app: Litestar) -> httpx.AsyncClient:

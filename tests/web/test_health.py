@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.app import create_app
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
-from rows import run
+from support.rows import run
 
 
 @asynccontextmanager

@@ -13,7 +13,6 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import running_api
 from mailing.access import api_keys
 from mailing.app import admit, create_app
 from mailing.database.engine import Sessions, transaction
@@ -21,8 +20,9 @@ from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from mailing.web import idempotency
-from proxy import proxy
-from rows import add_client, add_mailing, run, value
+from support.api import running_api
+from support.proxy import proxy
+from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
 

@@ -15,7 +15,7 @@ from mailing.app import create_app
 from mailing.settings import Settings
 from mailing.web.openapi import CSP, DESCRIPTION
 from mailing.web.parameters import Body, documented
-from openapi import faults, operations
+from support.openapi import faults, operations
 
 
 class Sample(Struct):

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, expect
 
-from browser import CHROMIUM, WITHOUT, chromium, watched
 from mailing.settings import Settings
+from support.browser import CHROMIUM, WITHOUT, chromium, watched
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 

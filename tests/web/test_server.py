@@ -9,12 +9,12 @@ import pytest
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from conftest import KEY
 from mailing.app import create_app
 from mailing.settings import Settings
 from mailing.web.http_protocol import AHEAD, HEAD_BYTES, HEAD_FIELDS, PARTS, URL_BYTES, BoundedProtocol
 from mailing.web.server import PunctualBodies, Server, configured
-from processes import until
+from support.api import KEY
+from support.processes import until
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Connect = Callable[[], AbstractAsyncContextManager[Streams]]

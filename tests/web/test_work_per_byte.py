@@ -165,7 +165,7 @@ SIGNS = (
         lambda cell: csv_of([[cell]]),
         is_phone,
         is_operator_code,
-        timezone.remedy,
+        timezone.suggestion,
         mask_addresses,
     ],
 )

@@ -8,13 +8,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.repository import GatewayState
 from mailing.mailings.states import MailingStatus
-from mailing.metrics.repository import COUNTED_UPTO, Audits, Reports, Standing
+from mailing.metrics.repository import MAX_COUNTED, Audits, Reports, Snapshot
 from mailing.observability import counters
 
 WAITS = ("window", "retry", "rate", "breaker")
 
 
-def families(standing: Standing) -> Iterator[Metric]:
+def families(standing: Snapshot) -> Iterator[Metric]:
     """Yield the metrics of the whole service, the same from every API process."""
     yield from _messages(standing)
     yield from _gateway(standing.gateway)
@@ -25,10 +25,10 @@ def families(standing: Standing) -> Iterator[Metric]:
     yield from _reports(standing.reports)
 
 
-def _messages(standing: Standing) -> Iterator[Metric]:
+def _messages(standing: Snapshot) -> Iterator[Metric]:
     mailings = dict.fromkeys(MailingStatus, 0) | standing.mailings
     waiting = dict.fromkeys(WAITS, 0) | standing.waiting
-    upto = f"counted up to {COUNTED_UPTO}"
+    upto = f"counted up to {MAX_COUNTED}"
     yield _gauges("mailing_mailings", "Mailings by status", "status", mailings)
     yield _gauges("mailing_messages", "Messages by status", "status", standing.messages)
     yield _gauge(
@@ -75,7 +75,7 @@ def _counted(counts: counters.Counts) -> Iterator[Metric]:
     )
 
 
-def _queue(standing: Standing) -> Iterator[Metric]:
+def _queue(standing: Snapshot) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("mailing_jobs", "Jobs by task and state", labels=["task", "state"])
     for each in standing.jobs:
         jobs.add_metric([each.task, each.state], each.count)
@@ -85,7 +85,7 @@ def _queue(standing: Standing) -> Iterator[Metric]:
     yield _gauge("mailing_workers", "Workers with a heartbeat in the last 30 s", standing.workers)
 
 
-def _connections(standing: Standing) -> Iterator[Metric]:
+def _connections(standing: Snapshot) -> Iterator[Metric]:
     labels = ["part", "state"]
     connections = GaugeMetricFamily(
         "mailing_database_connections", "Database connections of Mailing by part and state", labels=labels

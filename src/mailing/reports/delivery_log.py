@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.reports import planning
 from mailing.reports.planning import period_of
-from mailing.reports.schedule import CATCH_UP, Day, day_of, due_at, oldest_wanted
+from mailing.reports.schedule import MAX_CATCH_UP_DAYS, Day, day_of, due_at, oldest_wanted
 from mailing.settings import Settings, report_clock
 from mailing.timezones import zone_named
 
@@ -46,7 +46,7 @@ _OF_DAY = text(f"{_ROW} WHERE day = :day")
 
 
 async def last_reports(
-    session: AsyncSession, settings: Settings, *, now: datetime, count: int = CATCH_UP
+    session: AsyncSession, settings: Settings, *, now: datetime, count: int = MAX_CATCH_UP_DAYS
 ) -> list[ReportedDay]:
     """The newest first; a day has a line from its end on, if the service had a recipient by then."""
     rows = await session.execute(_NEWEST, {"now": now, "count": count})
@@ -61,7 +61,7 @@ async def report_of(session: AsyncSession, settings: Settings, day: date, *, now
 def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> ReportedDay:
     day, state, tries, sent_at, next_try_at, reason, delivered_to, *period = row
     zone = zone_named(settings.report_timezone)
-    until = day_of(day + timedelta(days=CATCH_UP), zone).ends
+    until = day_of(day + timedelta(days=MAX_CATCH_UP_DAYS), zone).ends
     if state in ("waiting", "refused") and until <= now:
         state, next_try_at = "given_up", None
     return ReportedDay(day, state, tries, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
@@ -70,7 +70,7 @@ def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> Reported
 # The primary key, backwards: the newest rows.
 _LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")
 
-# At most CATCH_UP rows of the primary key.
+# At most MAX_CATCH_UP_DAYS rows of the primary key.
 _MISSING = text("""
     SELECT day, due_at, tries, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
 """)

@@ -25,7 +25,7 @@ async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
         pass
     async with transaction(sessions) as session:
         if await finish(session, mailing_id):
-            logger.info("the mailing is finished", mailing_id=mailing_id)
+            logger.info("mailing finished", mailing_id=mailing_id)
 
 
 async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:

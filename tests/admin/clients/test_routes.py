@@ -5,9 +5,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
 from mailing.access.roles import Role
-from rows import add_client, add_mailing, add_messages, run, value
+from support.admin import SignedIn
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 PHONE = "79161234567"
 FORM = {"phone": PHONE, "operator_code": "", "tag": "vip", "timezone": "Europe/Moscow", "was_opted_out": ""}

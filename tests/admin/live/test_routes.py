@@ -7,10 +7,10 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
 from mailing.access.roles import Role
 from mailing.messages.states import MessageStatus
-from rows import add_client, add_mailing, add_messages, run, value
+from support.admin import SignedIn
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 Browser = httpx.AsyncClient
 

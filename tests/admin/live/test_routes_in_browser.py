@@ -7,12 +7,12 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from browser import CHROMIUM, WITHOUT, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import Sessions, transaction
-from rows import add_client, add_mailing, add_messages, run
+from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.rows import add_client, add_mailing, add_messages, run
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 

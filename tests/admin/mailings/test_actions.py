@@ -3,10 +3,10 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
-from admin.reading import entered, words
 from mailing.access.roles import Role
-from rows import add_client, add_mailing, add_messages, run, value
+from support.admin import SignedIn
+from support.html import entered, words
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 
 @pytest.mark.parametrize(

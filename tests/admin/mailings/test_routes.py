@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
-from admin.reading import entered, words
 from mailing.access.roles import Role
-from rows import add_client, add_mailing, add_messages, run, value
+from support.admin import SignedIn
+from support.html import entered, words
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 Form = dict[str, str | list[str]]
 
@@ -160,7 +160,7 @@ async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: Async
 async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, signed_in: SignedIn) -> None:
     editor = await signed_in(Role.EDITOR)
     running, ahead = await add_mailing(engine), await add_mailing(engine, status="scheduled")
-    assert "is changed by a sender" in words(await editor.get(f"/admin/mailings/{running}/edit"), 403)
+    assert "Only a sender can change" in words(await editor.get(f"/admin/mailings/{running}/edit"), 403)
     assert (await editor.post(f"/admin/mailings/{running}/edit", data=form())).status_code == 403
     assert (await editor.post(f"/admin/mailings/{ahead}/edit", data=form())).status_code == 303
     assert await run(engine, "SELECT id FROM mailing WHERE status = 'draft'") == [(ahead,)]

@@ -9,16 +9,16 @@ from msgspec.structs import replace
 from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from admin.conftest import SignedIn, browser_at
-from admin.reading import words
-from browser import CHROMIUM, WITHOUT, chromium, watched
-from conftest import running_app
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
-from rows import add_mailing, add_messages, run
+from support.admin import SignedIn, browser_at
+from support.api import running_app
+from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.html import words
+from support.rows import add_mailing, add_messages, run
 
 EVIL = "<script>alert(1)</script>"
 ADD = """

@@ -6,14 +6,14 @@ import pytest
 from litestar import Litestar
 from msgspec.structs import replace
 
-from access.provider import running_provider, signed_in_at
-from access_fixtures import PASSWORD, made
-from admin.conftest import SignedIn, browser_at
-from conftest import running_app
 from mailing.access import lockout, users
 from mailing.access.roles import Role
 from mailing.database.engine import transaction
 from mailing.settings import Settings
+from support.admin import SignedIn, browser_at
+from support.api import running_app
+from support.identity_provider import running_provider, signed_in_at
+from support.users import PASSWORD, made
 
 COOKIE = "mailing_session"
 ANNA = {"name": "anna", "password": PASSWORD}

@@ -4,13 +4,13 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from access_fixtures import PASSWORD
-from admin.conftest import SignedIn
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
-from rows import run, value
+from support.admin import SignedIn
+from support.rows import run, value
+from support.users import PASSWORD
 
 EVIL = "<script>alert(1)</script>"
 

@@ -3,13 +3,13 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import HEADER, confirmed, counted, file_of, kept, upload_of
 from mailing.clients.upload import actions, job, repository
-from mailing.clients.upload.preview import ROWS, Preview
-from mailing.clients.upload.schemas import Status
+from mailing.clients.upload.preview import MAX_ROWS, Preview
+from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound, TooMany
-from rows import add_client
+from support.rows import add_client
+from support.uploads import HEADER, confirmed, counted, file_of, kept, upload_of
 
 
 async def previewed(sessions: Sessions, file: bytes) -> Preview:
@@ -22,11 +22,11 @@ async def test_a_file_is_kept_whole_and_in_pieces(sessions: Sessions) -> None:
     file = file_of(20_000)
     upload_id = await kept(sessions, file)
     async with transaction(sessions) as session:
-        pieces = [await repository.piece_of_upload(session, upload_id, number=number) for number in range(10)]
+        pieces = [await repository.read_chunk(session, upload_id, number=number) for number in range(10)]
     assert b"".join(pieces) == file
-    assert max(len(piece) for piece in pieces) == actions.PIECE
+    assert max(len(piece) for piece in pieces) == actions.CHUNK_BYTES
     upload = await upload_of(sessions, upload_id)
-    assert (upload.status, upload.size, upload.actor) == (Status.uploaded, len(file), "user 1 (anna)")
+    assert (upload.status, upload.size, upload.actor) == (UploadStatus.uploaded, len(file), "user 1 (anna)")
 
 
 async def test_of_a_path_only_the_files_name_is_kept(sessions: Sessions) -> None:
@@ -52,7 +52,7 @@ async def test_a_file_that_cannot_be_read_is_refused_and_not_kept(sessions: Sess
 
 
 async def test_a_file_over_the_limit_is_refused(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "SIZE_LIMIT", 100)
+    monkeypatch.setattr(actions, "MAX_FILE_BYTES", 100)
     with pytest.raises(Invalid, match="file: is larger than"):
         await kept(sessions, file_of(10))
 
@@ -60,7 +60,7 @@ async def test_a_file_over_the_limit_is_refused(sessions: Sessions, monkeypatch:
 async def test_a_user_has_so_many_files_waiting_and_others_are_not_in_the_way(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "FILES_EACH", 2)
+    monkeypatch.setattr(actions, "MAX_USER_FILES", 2)
     first = await kept(sessions, file_of(1))
     await confirmed(sessions, file_of(1))
     with pytest.raises(TooMany, match="2 files or 500 MB of yours may wait at once; import or discard one first"):
@@ -72,7 +72,7 @@ async def test_a_user_has_so_many_files_waiting_and_others_are_not_in_the_way(
 
 
 async def test_a_user_s_files_have_a_size_together(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "BYTES_EACH", 2 * len(file_of(10)))
+    monkeypatch.setattr(actions, "MAX_USER_BYTES", 2 * len(file_of(10)))
     await kept(sessions, file_of(10))
     with pytest.raises(TooMany):
         await kept(sessions, file_of(11))
@@ -91,7 +91,7 @@ async def test_all_users_together_have_a_limit(
 
 
 async def test_what_was_imported_or_failed_makes_room(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(actions, "FILES_EACH", 1)
+    monkeypatch.setattr(actions, "MAX_USER_FILES", 1)
     for file in (file_of(1), b"\n" * 300_000 + b"name\n", file_of(1)):
         await job.import_upload(sessions, asyncio.Event(), await confirmed(sessions, file))
 
@@ -106,8 +106,8 @@ async def test_the_preview_shows_the_first_rows_with_verdicts(sessions: Sessions
         (5, True),
         (6, False),
     ]
-    assert [refusal.field for refusal in preview.rows[1].refusals] == ["phone", "timezone"]
-    assert preview.rows[3].refusals[0].row == "x"
+    assert [refusal.field for refusal in preview.rows[1].rejected_fields] == ["phone", "timezone"]
+    assert preview.rows[3].rejected_fields[0].row == "x"
 
 
 async def test_the_preview_knows_whose_phone_is_known(sessions: Sessions, engine: AsyncEngine) -> None:
@@ -118,7 +118,7 @@ async def test_the_preview_knows_whose_phone_is_known(sessions: Sessions, engine
 
 async def test_the_preview_of_a_long_file_is_its_beginning(sessions: Sessions) -> None:
     preview = await previewed(sessions, file_of(20_000))
-    assert (len(preview.rows), preview.complete) == (ROWS, False)
+    assert (len(preview.rows), preview.complete) == (MAX_ROWS, False)
 
 
 async def test_confirming_twice_is_confirming_once(sessions: Sessions) -> None:

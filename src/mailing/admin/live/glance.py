@@ -12,7 +12,7 @@ from mailing.job_queue.inspection import job_counts
 from mailing.reports.delivery_log import LastAndNext, last_and_next
 from mailing.settings import Settings
 from mailing.statistics.latency import RecentCalls, recent_calls
-from mailing.statistics.mailing_list import Overview, open_mailings
+from mailing.statistics.mailing_list import MailingSummary, open_mailings
 
 READ_FOR_S = 1.5
 
@@ -27,7 +27,7 @@ class Glance(Struct, frozen=True):
     jobs: int
     late_s: float
     report: LastAndNext
-    mailings: list[Overview]
+    mailings: list[MailingSummary]
     kept: Renderings = field(default_factory=dict)
 
 

@@ -101,7 +101,7 @@ async def table(request: Browser, viewer: CurrentViewer, day: Day) -> Response[s
     """What is attached to the mail."""
     rendered = await _rendered(request, day, viewer.language)
     disposition = {"Content-Disposition": f'attachment; filename="mailings-{day}.csv"', "Cache-Control": "no-store"}
-    return Response(rendered.table, media_type="text/csv; charset=utf-8", headers=disposition)
+    return Response(rendered.mailings_csv, media_type="text/csv; charset=utf-8", headers=disposition)
 
 
 async def _rendered(request: Browser, day: date, language: str) -> Rendered:

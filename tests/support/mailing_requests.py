@@ -8,7 +8,7 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.mailings.states import OPEN, MailingStatus
-from rows import add_client, add_mailing, add_messages, run, value
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]

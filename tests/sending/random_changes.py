@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from sending.conftest import Campaign, Sandbox
+from support.campaign import Campaign, Sandbox
 
 OPEN, CLOSED = "UTC", "Etc/GMT-6"  # the window is open in the one now, and in the other in about 18 hours
 TAGS = ("a", "b")

@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from mailing.clients.csv_reader import RejectedField
 from mailing.clients.upload import actions
-from mailing.clients.upload.repository import get_upload, refusals_of
+from mailing.clients.upload.repository import get_upload, rejected_fields
 from mailing.clients.upload.schemas import Upload
 from mailing.database.engine import Sessions, transaction
 
@@ -25,7 +25,7 @@ async def kept(sessions: Sessions, file: bytes, *, name: str = "clients.csv", by
 
     source = io.BytesIO(file)
     async with transaction(sessions) as session:
-        return await actions.keep(session, read, name=name, size=len(file), by=by)
+        return await actions.save_upload(session, read, name=name, size=len(file), by=by)
 
 
 async def confirmed(sessions: Sessions, file: bytes, *, by: str = "user 1 (anna)") -> int:
@@ -42,7 +42,7 @@ async def upload_of(sessions: Sessions, upload_id: int) -> Upload:
 
 async def refused(sessions: Sessions, upload_id: int) -> list[RejectedField]:
     async with transaction(sessions) as session:
-        return await refusals_of(session, upload_id, count=100_000)
+        return await rejected_fields(session, upload_id, count=100_000)
 
 
 async def counted(sessions: Sessions, table: str) -> int:

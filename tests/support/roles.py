@@ -1,11 +1,12 @@
 """The roles of `deploy/roles.sql`, with a password that any server takes."""
 
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import asyncpg
 
-ROLES = Path(__file__).parents[1] / "deploy" / "roles.sql"
+from support import ROOT
+
+ROLES = ROOT / "deploy" / "roles.sql"
 NAMES = ("mailing_api", "mailing_worker")
 PASSWORD = "for-tests"
 
