@@ -28,7 +28,7 @@ from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
 from mailing.reports.smtp import check_reachable as reach_mail_server
 from mailing.reports.smtp import recipients_of
-from mailing.settings import Settings, load
+from mailing.settings import PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
 
 TIMEOUT_S = 10.0
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
@@ -65,13 +65,21 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
         for problem in error.problems:
             yield Finding("configuration", "fail", problem, "correct it in the environment or in .env")
         return
-    yield Finding("configuration", "ok", "every MAILING_… name is known and every value is valid")
+    yield Finding("configuration", "ok", f"every MAILING_… name is known and every value is valid; {source_of(dotenv)}")
+    if others := names_of_others(dotenv):
+        verdict, remedy = _unprefixed(others)
+        yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
     async for finding in _database(settings):
         yield finding
     yield await _gateway(settings)
     if finding_of_token := _token(settings):
         yield finding_of_token
     yield await _mail(settings)
+
+
+def _unprefixed(names: list[str]) -> tuple[Literal["ok", "warn"], str]:
+    meant = [PREFIX + name for name in names if PREFIX + name in environment_names()]
+    return ("warn", f"if {' or '.join(meant)} is meant, write that") if meant else ("ok", "")
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -202,10 +210,9 @@ async def _gateway(settings: Settings) -> Finding:
     except ValueError as error:
         failure = str(error)
     if failure:
-        return Finding(
-            "gateway", "fail", failure, "check that MAILING_GATEWAY_URL is correct and reachable from this machine"
-        )
-    return Finding("gateway", "ok", "reachable; no message was sent")
+        there = f"{host_of(settings.gateway_url)}: {failure}"
+        return Finding("gateway", "fail", there, "check that MAILING_GATEWAY_URL is correct and reachable")
+    return Finding("gateway", "ok", f"{host_of(settings.gateway_url)}: reachable; no message was sent")
 
 
 def _token(settings: Settings) -> Finding | None:

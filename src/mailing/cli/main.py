@@ -17,7 +17,6 @@ from mailing import __version__
 from mailing.cli.keys import key
 from mailing.cli.privacy import privacy
 from mailing.cli.runtime import (
-    DOTENV,
     configured,
     engine_of,
     example,
@@ -33,6 +32,7 @@ from mailing.database.engine import Sessions
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import ConfigurationError, MailingError
 from mailing.observability import log, tracing
+from mailing.settings import DOTENV
 
 T = TypeVar("T")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mailing.process.local_stack import LocalStack, data_dir_of, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
-from mailing.settings import Settings
+from mailing.settings import DOTENV, Settings, host_of, names_of_others, source_of
 
 
 async def run_up(settings: Settings, echo: Callable[[str], None]) -> None:
@@ -30,10 +30,18 @@ def _announcement(settings: Settings, stack: LocalStack) -> list[str]:
         f"documentation  {stack.url}/docs/",
         f"API key        {_key(settings, stack)}",
         f"database       {f'embedded, data in {data}' if not settings.database_url else 'MAILING_DATABASE_URL'}",
-        f"gateway        {f'sandbox, see {stack.sandbox_url}/' if stack.sandbox_url else settings.gateway_url}",
+        f"gateway        {_gateway(settings, stack)}",
+        f"settings       {source_of(DOTENV)}",
+        *([f"               left alone there: {', '.join(others)}"] if (others := names_of_others(DOTENV)) else []),
         "Ctrl-C stops everything.",
     ]
     return [*lines, ""]
+
+
+def _gateway(settings: Settings, stack: LocalStack) -> str:
+    if settings.gateway_url:
+        return host_of(settings.gateway_url)
+    return f"sandbox, nothing reaches a phone (MAILING_GATEWAY_URL is not set); see {stack.sandbox_url}/"
 
 
 def _key(settings: Settings, stack: LocalStack) -> str:
