@@ -9,6 +9,7 @@ from mailing.clients.repository import list_clients
 from mailing.clients.search import FIRST, Search, search_clients
 from mailing.database.read_pool import ReadPool
 from mailing.events.history import Place, story
+from mailing.mailings import counts
 from mailing.mailings.repository import MailingRepository, find_pending_work
 from mailing.messages.leases import Repeat, reclaim_expired
 from mailing.messages.queries import get_message, messages_of, messages_of_client
@@ -29,7 +30,7 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
     late = Place(datetime.now(UTC), 0, 0, 0)
     return {
         "statistics of a mailing": lambda s: statistics.mailing_line(s, mailing_id),
-        "statistics of all": statistics.totals,
+        "statistics of all": counts.totals,
         "a message's story": lambda s: get_message(s, deep),
         "messages, first page": lambda s: messages_of(s, mailing_id, cursor=0, limit=LIMIT, status=None),
         "messages, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=None),

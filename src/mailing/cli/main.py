@@ -17,7 +17,6 @@ from mailing import __version__
 from mailing.cli.keys import key
 from mailing.cli.person import person
 from mailing.cli.runtime import (
-    DOTENV,
     configured,
     engine_of,
     example,
@@ -33,6 +32,7 @@ from mailing.database.engine import Sessions
 from mailing.database.errors import TROUBLE
 from mailing.errors import ConfigurationError, MailingError
 from mailing.observability import log, tracing
+from mailing.settings import DOTENV
 
 T = TypeVar("T")
 

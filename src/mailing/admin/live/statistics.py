@@ -13,10 +13,9 @@ from mailing.admin.live.mailing import BAR
 from mailing.admin.live.shared import shared
 from mailing.admin.pages import page
 from mailing.database.engine import Sessions, transaction
+from mailing.mailings.counts import Counts, totals
 from mailing.mailings.repository import database_now
 from mailing.statistics.mailing_list import newest_mailings
-from mailing.statistics.repository import totals
-from mailing.statistics.schemas import Counts
 from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, Session
@@ -54,8 +53,8 @@ async def statistics_page(request: Request[Any, Any, Any], session: Session, cur
 
 async def read_whole(sessions: Sessions) -> Whole:
     async with transaction(sessions) as session:
-        counts, mailings = await totals(session)
-        return Whole(counts, mailings, await last_hours(session, HOURS, now=await database_now(session)))
+        found = await totals(session)
+        return Whole(found.messages, found.mailings, await last_hours(session, HOURS, now=await database_now(session)))
 
 
 def bar_of(counts: Counts) -> list[Any]:
