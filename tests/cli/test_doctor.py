@@ -106,7 +106,7 @@ async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
     )
     await run(engine, add, ago=2, why="ops@example.org: 451 later")
     await run(
-        engine, add, ago=1, why="the report could not be made: KeyError in page; the log of the process has the rest"
+        engine, add, ago=1, why="the report could not be rendered: KeyError in render_html; see the log of the process"
     )
     finding = (await found(tmp_path, **wanted))["reports"]
     assert finding.verdict == "wrong"

@@ -63,7 +63,7 @@ async def test_after_the_days_phones_and_words_are_blank_and_everything_counted_
     assert (await api.get(f"/mailings/{mailing_id}/")).json()["text"] == ""
     story = (await api.get(f"/messages/{after['messages']['items'][0]['id']}/")).json()
     assert (story["phone"], story["text"]) == ("", "")
-    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.blanked'") == "retention"
+    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
 
 
 async def test_what_the_gateway_answered_goes_with_the_phones_and_the_number_of_calls_stays(
@@ -133,7 +133,7 @@ async def test_a_run_that_was_killed_between_two_slices_is_taken_up_by_the_next(
     assert await value(engine, PHONES, id=mailing_id) == phones - 2
     await redact_old(sessions, keeping)
     assert await value(engine, PHONES, id=mailing_id) == 0
-    assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'mailing.blanked'") == 1
+    assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'mailing.redacted'") == 1
 
 
 async def test_two_workers_at_once_blank_everything_and_neither_fails(
@@ -195,7 +195,7 @@ async def test_events_of_a_mailing_are_forgotten_when_its_phones_were(
     await redact_old(sessions, keeping)
     await delete_old_events(sessions, keeping)
     left = await run(engine, "SELECT kind, mailing_id FROM event ORDER BY id")
-    assert [tuple(row) for row in left] == [("mailing.created", running), ("mailing.blanked", old)]
+    assert [tuple(row) for row in left] == [("mailing.created", running), ("mailing.redacted", old)]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""The report as HTML for mail programs: one column, styles only on the elements, nothing to load.
+"""Render the report as HTML for mail programs: one column, inline styles, nothing to load.
 
-No background is set and the colours of the figures are in the middle, so it reads on white and on black; what does not
-fit side by side on a phone moves below. Every value is escaped where it is put in.
+No background is set and the colours have medium brightness, so the mail is readable on white and on black. Blocks that
+do not fit side by side on a phone wrap. Every value is escaped where it is inserted.
 """
 
 from html import escape
@@ -26,7 +26,7 @@ from mailing.reports.formatting import (
 from mailing.reports.render_chart import bar, columns
 from mailing.reports.translations import Words
 
-# each has a contrast of 4.3 : 1 both to white and to the #121212 of dark mode; no colour has more to both
+# each has a contrast of 4.3 : 1 to both white and the #121212 of dark mode, the maximum for both
 _COLOURS = {"sent": "#1d8b50", "failed": "#d84638", "expired": "#a86c0a", "unknown": "#995dd0", "cancelled": "#747a83"}
 _FONT = "font-family:-apple-system,'Segoe UI',Roboto,Helvetica,Arial,sans-serif"
 _QUIET = "opacity:.72;font-size:14px"
@@ -36,7 +36,7 @@ _NUMBER = "text-align:right;white-space:nowrap;vertical-align:top;font-variant-n
 
 
 def render_html(figures: Figures, words: Words, *, title: str) -> str:
-    blocks = (_heading, _tiles, _hours, _mailings, _reasons, _standing)
+    blocks = (_heading, _tiles, _hours, _mailings, _reasons, _totals)
     content = "\n".join(block(figures, words) for block in blocks)
     return (
         f'<!doctype html><html lang="{words.language}" style="color-scheme:light dark"><head><meta charset="utf-8">'
@@ -68,7 +68,7 @@ def _tiles(figures: Figures, words: Words) -> str:
 
 
 def _tile(status: str, number: int, words: Words) -> str:
-    """A zero is no news: it keeps its place without its colour."""
+    """Draw a tile; a zero keeps its place without colour."""
     look = f"color:{_COLOURS[status]}" if number else "opacity:.45"
     return (
         f'<div style="display:inline-block;vertical-align:top;min-width:92px;margin:0 16px 12px 0" '
@@ -135,7 +135,7 @@ def _reason(each: Reason, words: Words) -> str:
     return _row(grouped(each.messages), f"{status} {escape(translate_reason(each.reason, words))}")
 
 
-def _standing(figures: Figures, words: Words) -> str:
+def _totals(figures: Figures, words: Words) -> str:
     rows = [_row(grouped(number), words.statuses[status]) for status, number in by_status(figures.totals).items()]
     return _section(words.altogether.format(moment=moment(figures.taken_at, figures.day.zone)), _table(rows))
 
@@ -152,7 +152,7 @@ def _table(rows: list[str]) -> str:
 
 
 def _row(number: str, label: str) -> str:
-    """`label` is HTML."""
+    """Draw a row; `label` is HTML."""
     return (
         f'<tr><td style="{_NUMBER};padding:2px 12px 2px 0;font-weight:600">{number}</td>'
         f'<td style="padding:2px 0;overflow-wrap:anywhere">{label}</td></tr>'
