@@ -25,7 +25,7 @@ from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import record_event
 from mailing.messages.repository import cancel_of_client, invalidate_windows_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
-from mailing.web.validation import present
+from mailing.web.validation import given_fields
 
 _COLUMNS = ", ".join(ClientOut.__struct_fields__)
 
@@ -165,12 +165,12 @@ def _out(client: Client) -> ClientOut:
 
 
 def _whole(data: ClientIn) -> dict[str, Any]:
-    return dict(present(data)) | {"operator_code": data.operator_code or operator_code_of(data.phone)}
+    return dict(given_fields(data)) | {"operator_code": data.operator_code or operator_code_of(data.phone)}
 
 
 def _part(data: ClientPatch, *, of: Client) -> dict[str, Any]:
     """A code that was taken from the old phone follows to the new one; a code of its own stays."""
-    values = dict(present(data))
+    values = dict(given_fields(data))
     follows = of.operator_code == operator_code_of(of.phone)
     if data.operator_code is None or (data.operator_code is UNSET and follows):
         values["operator_code"] = operator_code_of(values.get("phone", of.phone))

@@ -18,10 +18,10 @@ from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT
 from mailing.clients.repository import ClientRepository, list_clients, owner_named, read_client
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
-from mailing.web.concurrency_limits import PLACE
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
-from mailing.web.problems import REPEATABLE
+from mailing.web.problems import RETRY_ADVICE
 
 IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
 LONGEST_PAUSE_S = 0.02
@@ -147,7 +147,7 @@ class ImportOperation(Operation):
     operation_id="import_clients",
     operation_class=ImportOperation,
     request_max_body_size=IMPORT_LIMIT,
-    opt={PLACE: "imports", REPEATABLE: csv_transfer.MAY_BE_STORED},
+    opt={CONCURRENCY_LIMIT: "imports", RETRY_ADVICE: csv_transfer.MAY_BE_STORED},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
@@ -182,7 +182,7 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
     summary="Export clients as CSV",
     operation_id="export_clients",
     media_type="text/csv",
-    opt={PLACE: "exports"},
+    opt={CONCURRENCY_LIMIT: "exports"},
     responses={
         200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False),
         **documented(400),
