@@ -9,6 +9,7 @@ from mailing.clients.repository import list_clients
 from mailing.clients.search import FIRST, Search, search_clients
 from mailing.database.read_pool import ReadPool
 from mailing.events.history import HistoryCursor, history
+from mailing.mailings import counts
 from mailing.mailings.repository import MailingRepository, find_pending_work
 from mailing.messages.leases import Repeat, reclaim_expired
 from mailing.messages.queries import get_message, messages_of, messages_of_client
@@ -28,8 +29,8 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
     """Pages of 50; `deep` is a message and a client far behind the first page."""
     late = HistoryCursor(datetime.now(UTC), 0, 0, 0)
     return {
-        "statistics of a mailing": lambda s: statistics.line(s, mailing_id),
-        "statistics of all": statistics.totals,
+        "statistics of a mailing": lambda s: statistics.mailing_line(s, mailing_id),
+        "statistics of all": counts.totals,
         "a message's story": lambda s: get_message(s, deep),
         "messages, first page": lambda s: messages_of(s, mailing_id, cursor=0, limit=LIMIT, status=None),
         "messages, deep page": lambda s: messages_of(s, mailing_id, cursor=deep, limit=LIMIT, status=None),
@@ -40,7 +41,7 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
         "clients, first page": lambda _: list_clients(reads, {}, after=0, limit=LIMIT),
         "clients of a tag, deep page": lambda _: list_clients(reads, {"tag": "tag7"}, after=deep, limit=LIMIT),
         "clients by end of phone": lambda s: search_clients(s, Search(ends="77"), place=FIRST, limit=LIMIT),
-        "mailings": lambda s: MailingRepository(session=s).after(0, limit=LIMIT),
+        "mailings": lambda s: MailingRepository(session=s).list_after(0, limit=LIMIT),
         "events of a mailing, first page": lambda s: history(
             s, "mailing_id", mailing_id, after=HistoryCursor(), limit=LIMIT
         ),

@@ -25,11 +25,11 @@ from mailing.job_queue.inspection import takes_jobs, workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_stack import data_dir_of
-from mailing.reports.outlook import failing_reports
+from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
-from mailing.reports.smtp import reach as reach_mail_server
+from mailing.reports.smtp import check_reachable as reach_mail_server
 from mailing.reports.smtp import recipients_of
-from mailing.settings import Settings, load
+from mailing.settings import PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
 
 WITHIN_S = 10.0
 CLOCK_S = 5.0  # a Retry-After that is a date is read by the worker's own clock
@@ -67,13 +67,21 @@ async def examine(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[Fin
         for problem in error.problems:
             yield Finding("configuration", "wrong", problem, "correct it in the environment or in .env")
         return
-    yield Finding("configuration", "ok", "every MAILING_… name is known and every value fits")
+    yield Finding("configuration", "ok", f"every MAILING_… name is known and every value fits; {source_of(dotenv)}")
+    if others := names_of_others(dotenv):
+        verdict, remedy = _of_others(others)
+        yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
     async for finding in _of_database(settings):
         yield finding
     yield await _gateway(settings)
     if finding_of_token := _token(settings):
         yield finding_of_token
     yield await _mail(settings)
+
+
+def _of_others(names: list[str]) -> tuple[Literal["ok", "look"], str]:
+    meant = [PREFIX + name for name in names if PREFIX + name in environment_names()]
+    return ("look", f"if {' or '.join(meant)} is meant, write that") if meant else ("ok", "")
 
 
 async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
@@ -202,8 +210,9 @@ async def _gateway(settings: Settings) -> Finding:
     except ValueError as error:
         failure = str(error)
     if failure:
-        return Finding("gateway", "wrong", failure, "see that MAILING_GATEWAY_URL is right and reachable from here")
-    return Finding("gateway", "ok", "a connection can be made; no message was sent")
+        there = f"{host_of(settings.gateway_url)}: {failure}"
+        return Finding("gateway", "wrong", there, "see that MAILING_GATEWAY_URL is right and reachable from here")
+    return Finding("gateway", "ok", f"{host_of(settings.gateway_url)}: a connection can be made; no message was sent")
 
 
 def _token(settings: Settings) -> Finding | None:

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -18,10 +17,9 @@ from mailing.database.errors import TROUBLE
 from mailing.database.migrations import schema_fault
 from mailing.errors import ConfigurationError, MailingError
 from mailing.observability import log
-from mailing.settings import Settings, load, secrets_of
+from mailing.settings import DOTENV, Settings, load, secrets_of
 
 T = TypeVar("T")
-DOTENV = Path(".env")
 
 
 def example(line: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from mailing.process.local_stack import Site, data_dir_of, run_site, site_of
 from mailing.process.supervisor import Signals
-from mailing.settings import Settings
+from mailing.settings import DOTENV, Settings, host_of, names_of_others, source_of
 
 
 async def run_up(settings: Settings, say: Callable[[str], None]) -> None:
@@ -30,10 +30,18 @@ def _announcement(settings: Settings, site: Site) -> list[str]:
         f"documentation  {site.url}/docs/",
         f"API key        {_key(settings, site)}",
         f"database       {f'embedded, data in {data}' if not settings.database_url else 'MAILING_DATABASE_URL'}",
-        f"gateway        {f'sandbox, see {site.sandbox_url}/' if site.sandbox_url else settings.gateway_url}",
+        f"gateway        {_gateway(settings, site)}",
+        f"settings       {source_of(DOTENV)}",
+        *([f"               left alone there: {', '.join(others)}"] if (others := names_of_others(DOTENV)) else []),
         "Ctrl-C ends everything.",
     ]
     return [*lines, ""]
+
+
+def _gateway(settings: Settings, site: Site) -> str:
+    if settings.gateway_url:
+        return host_of(settings.gateway_url)
+    return f"sandbox, nothing reaches a phone (MAILING_GATEWAY_URL is not set); see {site.sandbox_url}/"
 
 
 def _key(settings: Settings, site: Site) -> str:

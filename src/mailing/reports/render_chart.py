@@ -1,4 +1,4 @@
-"""Bars for mail programs: nothing but table cells with a colour, which every one of them shows; no image, no script."""
+"""Bar charts for mail programs: coloured table cells, which every program shows; no image, no script."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -15,7 +15,7 @@ _EMPTY = "font-size:0;line-height:0"
 
 
 def columns(figures: Figures, *, sent: str, not_sent: str) -> str:
-    """A column for each hour of the day in the colours `sent` and `not_sent`; the busiest one is HEIGHT pixels high."""
+    """Draw a column for each hour in the colours `sent` and `not_sent`; the highest is HEIGHT pixels high."""
     found = {each.number: each for each in figures.hours}
     numbers = range(-((figures.day.starts - figures.day.ends) // _HOUR))
     bars = "".join(
@@ -34,7 +34,7 @@ def _column(each: Hour, busiest: int, colours: tuple[str, str]) -> str:
 
 
 def _height(messages: int, busiest: int) -> int:
-    """Rounded up: a single message is seen too."""
+    """Scale to pixels, rounded up: a single message is visible."""
     return -(-messages * HEIGHT // busiest)
 
 
@@ -51,7 +51,7 @@ def _labels(figures: Figures, hours: int) -> str:
 
 
 def bar(parts: Iterable[tuple[int, str]]) -> str:
-    """One thin line, divided among the parts (number, colour) that are not 0; empty when all are."""
+    """Draw one thin line, divided among the parts (number, colour) that are not 0; empty if all are 0."""
     present = [(number, colour) for number, colour in parts if number]
     total = sum(number for number, _ in present)
     cells = "".join(

@@ -1,7 +1,7 @@
-"""The report's words in each of its languages.
+"""The report's phrases in each language.
 
-One struct and no catalogue files: the type checker sees a phrase that a language lacks, and nothing has to be compiled.
-The phrases are built so that no number decides about the form of a word.
+A struct instead of catalogue files: the type checker finds a phrase that a language lacks, and nothing is compiled. No
+phrase depends on a number's plural form.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,9 @@ from msgspec import Struct
 
 
 class Words(Struct, frozen=True, kw_only=True):
-    """Names in braces are what the report puts there. `reasons` are patterns of the product's own sentences, those
-    that hold others first; what is not found stays as it was recorded.
+    """Phrases; names in braces are replaced by values.
+
+    `reasons` are patterns of the product's own sentences, longer ones first; other reasons stay as recorded.
     """
 
     language: str

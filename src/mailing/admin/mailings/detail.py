@@ -19,7 +19,7 @@ from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.states import OPEN
 from mailing.statistics.progress import Progress, progress_of
-from mailing.statistics.throughput import Timeseries, course
+from mailing.statistics.throughput import Timeseries, timeseries
 from mailing.timezones import zone_named
 from mailing.web.parameters import Id
 
@@ -32,7 +32,7 @@ BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled"
 class PageData(Struct, frozen=True):
     mailing: MailingOut
     progress: Progress
-    course: Timeseries | None
+    timeseries: Timeseries | None
     events: list[EventSummary]
     renderings: Renderings = field(default_factory=dict)
 
@@ -71,11 +71,11 @@ async def _page_data(request: Request[Any, Any, Any], mailing_id: int) -> PageDa
 
 async def read_page_data(sessions: Sessions, mailing_id: int) -> PageData:
     async with transaction(sessions) as session:
-        mailing = await MailingRepository(session=session).existing(mailing_id)
+        mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return PageData(
             MailingOut.of(mailing),
             await progress_of(session, mailing),
-            await course(session, mailing_id),
+            await timeseries(session, mailing_id),
             (await latest_events(session, "mailing_id", mailing_id, count=MAX_EVENTS))[::-1],
         )
 
@@ -92,8 +92,8 @@ def _template_values(data: PageData) -> dict[str, object]:
         "mailing": data.mailing,
         "progress": data.progress,
         "bar": segments({name: getattr(counts, name) for name in BAR}),
-        "course": data.course,
-        "columns": columns([step.messages for step in data.course.steps]) if data.course else None,
+        "timeseries": data.timeseries,
+        "columns": columns([step.messages for step in data.timeseries.steps]) if data.timeseries else None,
     }
 
 

@@ -13,10 +13,9 @@ from mailing.admin.mailings.detail import BAR
 from mailing.admin.pages import page
 from mailing.admin.single_flight import single_flight
 from mailing.database.engine import Sessions, transaction
+from mailing.mailings.counts import Counts, totals
 from mailing.mailings.repository import database_now
-from mailing.statistics.mailing_list import newest
-from mailing.statistics.repository import totals
-from mailing.statistics.schemas import Counts
+from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, Session
@@ -36,7 +35,7 @@ class PageData(Struct, frozen=True):
 async def statistics_page(request: Request[Any, Any, Any], session: Session, cursor: Cursor = None) -> Response[str]:
     reader = partial(read_page_data, request.app.state.sessions)
     data = await single_flight(request).read("statistics", reader, cache_s=CACHE_S)
-    rows = await newest(session, before=decode_cursor(cursor) or MAX_ID, limit=PAGE_SIZE)
+    rows = await newest_mailings(session, before=decode_cursor(cursor) or MAX_ID, limit=PAGE_SIZE)
     more = len(rows) > PAGE_SIZE
     return page(
         request,
@@ -54,8 +53,10 @@ async def statistics_page(request: Request[Any, Any, Any], session: Session, cur
 
 async def read_page_data(sessions: Sessions) -> PageData:
     async with transaction(sessions) as session:
-        counts, mailings = await totals(session)
-        return PageData(counts, mailings, await last_hours(session, HOURS, now=await database_now(session)))
+        found = await totals(session)
+        return PageData(
+            found.messages, found.mailings, await last_hours(session, HOURS, now=await database_now(session))
+        )
 
 
 def bar_of(counts: Counts) -> list[Any]:

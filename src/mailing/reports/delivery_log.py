@@ -1,0 +1,127 @@
+"""The delivery log of the reports, for operators: each day's report, the last one sent, the next one due."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.reports import planning
+from mailing.reports.planning import period_of
+from mailing.reports.schedule import MAX_CATCH_UP_DAYS, Day, day_of, due_at, oldest_wanted
+from mailing.settings import Settings, report_clock
+from mailing.timezones import zone_named
+
+
+class ReportedDay(Struct, frozen=True):
+    """A day's report and its delivery.
+
+    `waiting`: until its time, or after a failure until `next_try_at`. `refused`: the same, but the mail server has
+    rejected the mail permanently. `given_up`: it was not sent before `tried_until`, and is too old now. `reason` is the
+    last attempt's; with `sent` it names the recipients that were rejected.
+    """
+
+    day: date
+    state: Literal["sent", "sending", "waiting", "refused", "given_up"]
+    tries: int
+    sent_at: datetime | None
+    next_try_at: datetime | None
+    tried_until: datetime
+    reason: str | None
+    delivered_to: list[str]
+    period: Day
+
+
+_ROW = """
+    SELECT day,
+        CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN lease_until > :now THEN 'sending'
+             WHEN refused THEN 'refused' ELSE 'waiting' END,
+        tries, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
+        day, zone, starts, ends
+    FROM report"""
+
+# Index, of both: the primary key, in the first one backwards.
+_NEWEST = text(f"{_ROW} ORDER BY day DESC LIMIT :count")
+_OF_DAY = text(f"{_ROW} WHERE day = :day")
+
+
+async def last_reports(
+    session: AsyncSession, settings: Settings, *, now: datetime, count: int = MAX_CATCH_UP_DAYS
+) -> list[ReportedDay]:
+    """List reports, newest first. A day is listed from its end on, if a recipient was set by then."""
+    rows = await session.execute(_NEWEST, {"now": now, "count": count})
+    return [_reported(row, settings, now) for row in rows]
+
+
+async def report_of(session: AsyncSession, settings: Settings, day: date, *, now: datetime) -> ReportedDay | None:
+    row = (await session.execute(_OF_DAY, {"now": now, "day": day})).one_or_none()
+    return _reported(row, settings, now) if row else None
+
+
+def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> ReportedDay:
+    day, state, tries, sent_at, next_try_at, reason, delivered_to, *period = row
+    zone = zone_named(settings.report_timezone)
+    until = day_of(day + timedelta(days=MAX_CATCH_UP_DAYS), zone).ends
+    if state in ("waiting", "refused") and until <= now:
+        state, next_try_at = "given_up", None
+    return ReportedDay(day, state, tries, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
+
+
+# The primary key, backwards: the newest rows.
+_LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")
+
+# At most MAX_CATCH_UP_DAYS rows of the primary key.
+_MISSING = text("""
+    SELECT day, due_at, tries, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
+""")
+
+
+_FAILING = text("""
+    SELECT day, due_at, tries, last_error FROM report
+    WHERE day >= :oldest AND sent_at IS NULL AND tries > 0 AND (lease_until IS NULL OR tries > 1) ORDER BY day
+""")
+
+
+class SentReport(Struct, frozen=True):
+    day: date
+    sent_at: datetime
+
+
+class PendingReport(Struct, frozen=True):
+    """A report that is not sent. `last_error` is the failure of the last attempt."""
+
+    day: date
+    due_at: datetime
+    tries: int = 0
+    last_error: str | None = None
+
+
+class LastAndNext(Struct, frozen=True):
+    """The last report sent and the next one due; `next` is None without recipients."""
+
+    last: SentReport | None
+    next: PendingReport | None
+
+
+async def last_and_next(session: AsyncSession, settings: Settings, *, now: datetime) -> LastAndNext:
+    last = (await session.execute(_LAST)).one_or_none()
+    pending = await _next(session, settings, now) if settings.report_to else None
+    return LastAndNext(SentReport(*last) if last else None, pending)
+
+
+async def _next(session: AsyncSession, settings: Settings, now: datetime) -> PendingReport:
+    """Return the oldest report that is missing, or that of the current day."""
+    zone = zone_named(settings.report_timezone)
+    missing = (await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)})).one_or_none()
+    if missing:
+        return PendingReport(*missing)
+    running = (await planning.calendar(session, settings, now=now)).running()
+    return PendingReport(running.date, due_at(running.ends, zone, report_clock(settings)))
+
+
+async def failing_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[PendingReport]:
+    """List reports that failed and will be retried, oldest first."""
+    oldest = oldest_wanted(now, zone_named(settings.report_timezone))
+    return [PendingReport(*row) for row in await session.execute(_FAILING, {"oldest": oldest})]
