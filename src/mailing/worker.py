@@ -18,13 +18,13 @@ from mailing.job_queue.worker import Queue
 from mailing.mailings.repository import database_now
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
-from mailing.observability.counters import REPAIRS
+from mailing.observability.counters import RECOVERED
 from mailing.observability.log import get
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
-from mailing.restore.rollback_detector import looking_out
+from mailing.restore.rollback_detector import detect_rollback
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
@@ -72,8 +72,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
         concurrency=settings.gateway_concurrency,
     )
     try:
-        with heartbeat.beating() as alive:
-            async with gateway, looking_out(*engines, by="worker"):
+        with heartbeat.beating() as beat:
+            async with gateway, detect_rollback(*engines, by="worker"):
                 urgent, sending, short, long = map(engine_.sessions, engines)
                 context = SendContext(
                     sending,
@@ -85,7 +85,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                     max_jobs=JOB_LIMITS["sending"],
                     stopping=stop,
                 )
-                await _work(settings, context, short, long, Watchdog(limits, alive=alive))
+                await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
         for engine in engines:
             await engine.dispose()
@@ -102,9 +102,9 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
 
 
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
-    tallies, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
-    heard = partial(watchdog.heard, QUEUE)
-    queue = Queue(str(settings.database_url), concurrency=DEFAULT_CONCURRENCY, limits=JOB_LIMITS, answered=heard)
+    counters, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
+    on_answer = partial(watchdog.beat, QUEUE)
+    queue = Queue(str(settings.database_url), concurrency=DEFAULT_CONCURRENCY, limits=JOB_LIMITS, on_answer=on_answer)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))
@@ -117,20 +117,20 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("retention", partial(_retain, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    tallies.add(REPAIRS, "leases", value=await sweep(short, context.policy, leases))
+    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
-    with watchdog.watching():
-        async with AsyncExitStack() as beside:
+    with watchdog.running():
+        async with AsyncExitStack() as background:
             for work in (
                 context.flow_control.run(),
                 revalidator.run(),
                 _check_database(context.urgent, watchdog),
-                tallies.keep(short),
+                counters.run(short),
             ):
-                await beside.enter_async_context(_background(work))
-            await beside.enter_async_context(context.recorder.running())
+                await background.enter_async_context(_background(work))
+            await background.enter_async_context(context.recorder.running())
             await queue.run(context.stopping)
-    await tallies.hand_over(short)
+    await counters.flush(short)
 
 
 @asynccontextmanager
@@ -154,9 +154,9 @@ async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
         try:
             async with transaction(sessions) as session:
                 await database_now(session)
-            watchdog.heard(DATABASE)
+            watchdog.beat(DATABASE)
         except Exception as error:  # noqa: BLE001 - told
-            failures.tell(logger, "no answer from the database", error)
+            failures.log(logger, "no answer from the database", error)
         await asyncio.sleep(CHECK_INTERVAL_S)
 
 
@@ -167,8 +167,8 @@ async def _retain(sessions: Sessions, settings: Settings) -> None:
 
 async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
     context.counters.add(
-        REPAIRS, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
+        RECOVERED, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
     )
-    if buried := await queue.bury_stalled():
-        context.counters.add(REPAIRS, "jobs", value=buried)
-        logger.warning("stalled jobs buried", jobs=buried)
+    if stalled := await queue.fail_stalled_jobs():
+        context.counters.add(RECOVERED, "jobs", value=stalled)
+        logger.warning("stalled jobs removed", jobs=stalled)

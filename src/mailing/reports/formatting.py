@@ -6,6 +6,7 @@ from datetime import date, datetime, timedelta
 from functools import reduce
 
 import msgspec
+from babel.dates import format_date
 
 from mailing.reports.figures import DayCounts, Figures, MailingFigures, StatusCounts
 from mailing.reports.translations import Words
@@ -20,11 +21,11 @@ def grouped(number: int) -> str:
 
 
 def day_in_words(day: date, words: Words) -> str:
-    return words.date.format(day=day.day, month=words.months[day.month - 1], year=day.year)
+    return format_date(day, words.date, locale=words.language)
 
 
 def weekday(day: date, words: Words) -> str:
-    return words.weekdays[day.weekday()]
+    return format_date(day, "EEEE", locale=words.language)
 
 
 def moment(instant: datetime, zone: str) -> str:
