@@ -28,7 +28,7 @@ from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.metrics.routes import MetricsCache, metrics
 from mailing.observability import tracing
-from mailing.restore.rollback_detector import looking_out
+from mailing.restore.rollback_detector import detect_rollback
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts, hosts_of
@@ -139,7 +139,7 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     app.state.known_keys = KnownKeys(app.state.reads)
     await _first_user(app.state.sessions, settings.admin_password)
     app.state.allowance = RateLimiter(app.state.sessions, settings.api_rate)
-    async with looking_out(engine, by="api"), aclosing(app.state.reads):
+    async with detect_rollback(engine, by="api"), aclosing(app.state.reads):
         yield
     for each in (engine, exporting, asked):
         await each.dispose()

@@ -18,13 +18,13 @@ from mailing.job_queue.worker import Queue
 from mailing.mailings.repository import database_now
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
-from mailing.observability.counters import REPAIRS
+from mailing.observability.counters import RECOVERED
 from mailing.observability.log import get
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
-from mailing.restore.rollback_detector import looking_out
+from mailing.restore.rollback_detector import detect_rollback
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
@@ -72,8 +72,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
         concurrency=settings.gateway_concurrency,
     )
     try:
-        with heartbeat.beating() as alive:
-            async with gateway, looking_out(*engines, by="worker"):
+        with heartbeat.beating() as beat:
+            async with gateway, detect_rollback(*engines, by="worker"):
                 urgent, sending, short, long = map(engine_.sessions, engines)
                 context = SendContext(
                     sending,
@@ -85,7 +85,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                     max_jobs=SIDE_BY_SIDE["sending"],
                     stopping=stop,
                 )
-                await _work(settings, context, short, long, Watchdog(limits, alive=alive))
+                await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
         for engine in engines:
             await engine.dispose()
@@ -101,8 +101,8 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
 
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
     tallies, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
-    heard = partial(watchdog.heard, QUEUE)
-    queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, answered=heard)
+    on_answer = partial(watchdog.beat, QUEUE)
+    queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, on_answer=on_answer)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))
@@ -115,20 +115,20 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    tallies.add(REPAIRS, "leases", value=await sweep(short, context.policy, leases))
+    tallies.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
-    with watchdog.watching():
+    with watchdog.running():
         async with AsyncExitStack() as beside:
             for work in (
                 context.flow_control.run(),
                 revalidator.run(),
                 _ask(context.urgent, watchdog),
-                tallies.keep(short),
+                tallies.run(short),
             ):
                 await beside.enter_async_context(_beside(work))
             await beside.enter_async_context(context.recorder.running())
             await queue.run(context.stopping)
-    await tallies.hand_over(short)
+    await tallies.flush(short)
 
 
 @asynccontextmanager
@@ -152,9 +152,9 @@ async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
         try:
             async with transaction(sessions) as session:
                 await database_now(session)
-            watchdog.heard(DATABASE)
+            watchdog.beat(DATABASE)
         except Exception as error:  # noqa: BLE001 - told
-            failures.tell(logger, "no answer from the database", error)
+            failures.log(logger, "no answer from the database", error)
         await asyncio.sleep(ASK_EVERY_S)
 
 
@@ -165,8 +165,8 @@ async def _forget(sessions: Sessions, settings: Settings) -> None:
 
 async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
     context.counters.add(
-        REPAIRS, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
+        RECOVERED, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
     )
-    if buried := await queue.bury_stalled():
-        context.counters.add(REPAIRS, "jobs", value=buried)
-        logger.warning("stalled jobs buried", jobs=buried)
+    if stalled := await queue.fail_stalled_jobs():
+        context.counters.add(RECOVERED, "jobs", value=stalled)
+        logger.warning("stalled jobs removed", jobs=stalled)

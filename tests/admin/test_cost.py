@@ -56,7 +56,7 @@ def counted() -> Iterator[list[str]]:
     executed: list[str] = []
 
     def count(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
-        if "database_home" not in statement:  # the lookout for a restored database, every few seconds
+        if "database_home" not in statement:  # the check for a restored database, every few seconds
             executed.append(statement)
 
     event.listen(Engine, "before_cursor_execute", count)

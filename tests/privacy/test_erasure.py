@@ -132,7 +132,7 @@ async def test_an_erased_phone_is_refused_by_the_api_until_it_is_lifted(
     for answer in answers:
         assert answer.status_code == 409
         assert answer.json()["errors"][0]["field"] == "phone"
-        assert "mailing person lift" in answer.json()["errors"][0]["message"]
+        assert "mailing privacy allow" in answer.json()["errors"][0]["message"]
         assert PHONE not in answer.text
     assert (await api.patch(f"/clients/{other_id}/", json={"tag": "vip"})).status_code == 200
     await allow_again(sessions, PHONE)

@@ -199,7 +199,7 @@ async def test_events_of_a_mailing_are_forgotten_when_its_phones_were(
 
 
 @pytest.mark.parametrize(
-    "kind", ["user.sign_in_failed", "key.revoked", "gateway.stopped", "database.set_aside", "client.opted_out"]
+    "kind", ["user.sign_in_failed", "key.revoked", "gateway.stopped", "database.rolled_back", "client.opted_out"]
 )
 async def test_who_had_access_who_stopped_what_and_who_opted_out_is_kept_for_good(
     engine: AsyncEngine, sessions: Sessions, keeping: Settings, kind: str

@@ -175,7 +175,7 @@ def _fit(name: str) -> str:
 
 def _found(rows: Any, whom: str) -> Account:  # noqa: ANN401 - a result of any shape
     if (row := rows.first()) is None:
-        raise NotFound(f"There is no {whom}; mailing admin list shows them.")
+        raise NotFound(f"There is no {whom}; mailing user list shows them.")
     return _account(row)
 
 

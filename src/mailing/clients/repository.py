@@ -19,7 +19,7 @@ from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
-from mailing.database.connections import unless_lost
+from mailing.database.connections import fail_if_lost
 from mailing.database.engine import raw_connection
 from mailing.database.read_pool import ReadPool
 from mailing.errors import Conflict, FieldError, NotFound
@@ -176,7 +176,7 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; mailing person lift allows it again"
+ERASED = "belongs to a person who was erased; mailing privacy allow allows it again"
 
 
 def _erased() -> Conflict:
@@ -283,7 +283,7 @@ async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Coll
         await session.execute(statement)
     connection = await raw_connection(session)
     copy = connection.copy_to_table("staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S)
-    copied = await unless_lost(connection, copy)
+    copied = await fail_if_lost(connection, copy)
     erased = sorted((await session.execute(_REMOVE_ERASED)).scalars())
     created = _rows(await connection.execute(_INSERT_NEW, timeout=_STATEMENT_TIMEOUT_S))
     if created < _rows(copied) - len(erased):

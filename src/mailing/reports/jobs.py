@@ -91,7 +91,7 @@ async def send_claimed(
 ) -> Attempted:
     """Send a claimed report and record the outcome. `begun` is the event loop's time at `now`, before the claim."""
     outcome = await _attempt(sessions, settings, claim, now=now, deadline=begun + ATTEMPT_TIMEOUT_S)
-    failpoints.reached("report.accepted")
+    failpoints.hit("report.accepted")
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Attempted(claim, outcome), at=at, until=begun + LEASE.total_seconds())
     log_attempt = logger.info if isinstance(outcome, Accepted) else logger.warning

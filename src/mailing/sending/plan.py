@@ -72,7 +72,7 @@ async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: 
     while not await _try_plan(sessions, mailing, audience, part):
         async with transaction(sessions) as session:
             await heartbeat_plan(session, mailing.id, mailing.revision)
-    failpoints.reached("plan.after")
+    failpoints.hit("plan.after")
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
@@ -88,7 +88,7 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
         ]
         increment(planned=await plan_slice(session, mailing.id, audience, openings, part))
         await defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
-        failpoints.reached("plan.inside")
+        failpoints.hit("plan.inside")
     return True
 
 

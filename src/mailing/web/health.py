@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database import connections
 from mailing.database.migrations import is_current
-from mailing.job_queue.inspection import takes_jobs
+from mailing.job_queue.inspection import can_enqueue
 
 logger = structlog.get_logger(__name__)
 
@@ -90,7 +90,7 @@ async def _failure(engine: AsyncEngine) -> NotReady | None:
         if not checking.done():
             return _no_database(f"It did not answer within {ANSWERS_WITHIN_S} s.")
         return checking.result()
-    except (SQLAlchemyError, *connections.BROKEN) as error:
+    except (SQLAlchemyError, *connections.DRIVER_ERRORS) as error:
         return _no_database(f"The connection failed: {_cause(error)}.")
     finally:
         checking.cancel()  # not awaited: SQLAlchemy takes 2 s more to give up a frozen connection
@@ -100,7 +100,7 @@ async def _wrong_inside(engine: AsyncEngine) -> NotReady | None:
     if not await is_current(engine):
         return _OTHER_SCHEMA
     async with engine.connect() as connection:
-        return None if await takes_jobs(connection) else _NO_QUEUE
+        return None if await can_enqueue(connection) else _NO_QUEUE
 
 
 def _no_database(detail: str) -> NotReady:

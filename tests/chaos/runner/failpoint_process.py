@@ -110,7 +110,7 @@ def main(arguments: Sequence[str], more_orders: Iterable[str]) -> None:
     orders = Orders(given.name, given.deaths)
     for line in given.order:
         orders.take(line)
-    failpoints.install(orders.reached)
+    failpoints.enable(orders.reached)
     write_in_parts(orders)
     threading.Thread(target=orders.listen, args=(more_orders,), name="orders", daemon=True).start()
     sys.argv = ["mailing", *given.command]

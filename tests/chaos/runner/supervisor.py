@@ -14,7 +14,7 @@ from typing import Final
 import msgspec
 
 from chaos.runner.launcher import Birth, Life, strike
-from mailing.process.supervisor import WRONG_USE
+from mailing.process.supervisor import EXIT_USAGE
 from mailing.settings import PREFIX, Settings, environment
 
 STOP_S: Final = 40
@@ -171,7 +171,7 @@ class Processes:
         while process.is_wanted:
             end = await process.live()
             self.ends.append(end)
-            if end.status == WRONG_USE:
+            if end.status == EXIT_USAGE:
                 raise RuntimeError(f"{process.name} was started wrongly; see {process.name}.log")
             for carried_out in {kill.order for kill in self.kills} & process.orders.keys():
                 del process.orders[carried_out]

@@ -11,7 +11,7 @@ from msgspec import Struct
 from mailing import failpoints
 
 HALF_WRITTEN: Final = "call.half_written"  # reached in the launcher alone
-POINTS: Final = (*failpoints.POINTS, HALF_WRITTEN)
+POINTS: Final = (*failpoints.FAILPOINTS, HALF_WRITTEN)
 ANY_WORKER: Final = "any worker"
 # Reached once in a while, by whichever worker gets the job: the first one there dies.
 RARE: Final = frozenset({"plan.inside", "plan.after", "sweep.inside", "report.accepted"})

@@ -8,7 +8,7 @@ from mailing.admin.live.part import Renderings
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.repository import GatewayState, read
 from mailing.job_queue import inspection
-from mailing.job_queue.inspection import standing
+from mailing.job_queue.inspection import job_counts
 from mailing.reports.delivery_log import LastAndNext, last_and_next
 from mailing.settings import Settings
 from mailing.statistics.latency import RecentCalls, recent_calls
@@ -34,12 +34,12 @@ class Glance(Struct, frozen=True):
 async def glance(sessions: Sessions, settings: Settings) -> Glance:
     async with transaction(sessions) as session:
         state = await read(session)
-        ready = [jobs for jobs in await standing(session) if jobs.state == "ready"]
+        ready = [jobs for jobs in await job_counts(session) if jobs.state == "ready"]
         return Glance(
             now=state.now,
             gateway=state,
             calls=await recent_calls(session),
-            workers=await inspection.workers(session),
+            workers=await inspection.live_workers(session),
             jobs=sum(jobs.count for jobs in ready),
             late_s=max((jobs.age_s for jobs in ready), default=0.0),
             report=await last_and_next(session, settings, now=state.now),
