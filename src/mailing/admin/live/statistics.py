@@ -12,9 +12,9 @@ from mailing.admin.live.charts import columns, segments
 from mailing.admin.live.mailing import BAR
 from mailing.admin.live.shared import shared
 from mailing.admin.pages import page
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.counts import Counts, totals
-from mailing.mailings.repository import database_now
 from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
