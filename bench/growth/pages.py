@@ -5,8 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.repository import list_clients
-from mailing.clients.search import FIRST, Search, search_clients
+from mailing.clients.search import FIRST, Search, list_clients, search_clients
 from mailing.database.read_pool import ReadPool
 from mailing.events.history import HistoryCursor, history
 from mailing.mailings import counts
@@ -38,8 +37,8 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
             s, mailing_id, cursor=deep, limit=LIMIT, status=MessageStatus.sent
         ),
         "messages of a client": lambda s: messages_of_client(s, deep, before=LAST, limit=LIMIT),
-        "clients, first page": lambda _: list_clients(reads, {}, after=0, limit=LIMIT),
-        "clients of a tag, deep page": lambda _: list_clients(reads, {"tag": "tag7"}, after=deep, limit=LIMIT),
+        "clients, first page": lambda _: list_clients(reads, Search(), after=0, limit=LIMIT),
+        "clients of a tag, deep page": lambda _: list_clients(reads, Search(tag="tag7"), after=deep, limit=LIMIT),
         "clients by end of phone": lambda s: search_clients(s, Search(ends="77"), place=FIRST, limit=LIMIT),
         "mailings": lambda s: MailingRepository(session=s).list_after(0, limit=LIMIT),
         "events of a mailing, first page": lambda s: history(

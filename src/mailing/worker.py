@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
 from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
-from mailing.mailings.repository import database_now
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
 from mailing.observability.counters import RECOVERED

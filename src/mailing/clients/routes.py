@@ -15,8 +15,9 @@ from litestar.response import Stream
 
 from mailing.clients import csv_transfer, phone, tag
 from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS
-from mailing.clients.repository import ClientRepository, list_clients, name_phone_owner, read_client
+from mailing.clients.repository import ClientRepository, name_phone_owner, read_client
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
+from mailing.clients.search import Search, list_clients
 from mailing.errors import FieldError, Invalid
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
@@ -61,9 +62,8 @@ async def list_(
     cursor: Cursor = None,
 ) -> Page[ClientOut]:
     """List clients by id. Filters combine; a page costs the same at any depth."""
-    given = {"tag": tag, "operator_code": operator_code, "phone": phone}
-    filters = {name: value for name, value in given.items() if value is not None}
-    return page(await list_clients(state.reads, filters, after=decode_cursor(cursor), limit=limit), limit)
+    search = Search(phone=phone or "", tag=tag or "", operator_code=operator_code or "")
+    return page(await list_clients(state.reads, search, after=decode_cursor(cursor), limit=limit), limit)
 
 
 @post(

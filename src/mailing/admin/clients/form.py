@@ -15,6 +15,7 @@ from mailing.web.parameters import MAX_ID
 from mailing.web.validation import check
 
 MAX_LENGTH = 100  # characters of a filter
+FILTERS = ("begins", "ends", "tag", "operator_code", "timezone", "opted_out")
 
 _POSITION = re.compile("[0-9]{1,19}").fullmatch
 _OPTED_OUT = {"yes": True, "no": False}
@@ -30,7 +31,7 @@ class SearchForm(Struct):
 
 
 def parse_search(query: Mapping[str, str], viewer: Viewer) -> SearchForm:
-    typed = {name: _visible(query.get(name, "")) for name in Search.__struct_fields__}
+    typed = {name: _visible(query.get(name, "")) for name in FILTERS}
     digits = {name: _digits(typed[name]) for name in ("begins", "ends", "operator_code")}
     bad = [name for name, found in digits.items() if found is None]
     errors = {name: viewer.gettext("Up to 11 digits, such as 7916 or 4567.") for name in bad}

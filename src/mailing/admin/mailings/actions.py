@@ -12,10 +12,11 @@ from mailing.admin.language import number
 from mailing.admin.mailings.form import revision_of
 from mailing.admin.pages import form, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.database.clock import database_now
 from mailing.errors import Conflict, Invalid
 from mailing.mailings import actions, editing, states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import TestIn
 from mailing.mailings.states import MailingStatus
 from mailing.statistics.repository import mailing_line

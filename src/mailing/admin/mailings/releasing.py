@@ -11,11 +11,12 @@ from mailing.admin.guards import require_role
 from mailing.admin.mailings.form import revision_of
 from mailing.admin.pages import form, page, redirect
 from mailing.admin.viewer import CurrentViewer
+from mailing.database.clock import database_now
 from mailing.errors import Conflict
 from mailing.mailings import releasing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import preview
-from mailing.mailings.repository import MailingRepository, ReleasedContent, database_now, last_release
+from mailing.mailings.repository import MailingRepository, ReleasedContent, last_release
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
 from mailing.mailings.states import MailingStatus
 from mailing.restore.repository import resumed_since

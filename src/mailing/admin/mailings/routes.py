@@ -14,11 +14,12 @@ from mailing.admin.mailings import repository
 from mailing.admin.mailings.form import MAX_FORM_BYTES, MailingForm, error_messages, mailing_of, parse_form
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.database.clock import database_now
 from mailing.errors import Invalid
 from mailing.mailings import editing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import Preview, preview
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus

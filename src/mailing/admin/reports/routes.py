@@ -15,9 +15,9 @@ from mailing.admin.language import instant
 from mailing.admin.pages import HEADERS, HTML, page
 from mailing.admin.single_flight import single_flight
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.database.clock import database_now
 from mailing.database.engine import transaction
 from mailing.errors import Invalid, NotFound
-from mailing.mailings.repository import database_now
 from mailing.reports import on_demand, planning
 from mailing.reports.delivery_log import last_and_next, last_reports, report_of
 from mailing.reports.render import Rendered

@@ -12,9 +12,9 @@ from mailing.admin.guards import require_role
 from mailing.admin.mailings.detail import BAR
 from mailing.admin.pages import page
 from mailing.admin.single_flight import single_flight
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.counts import Counts, totals
-from mailing.mailings.repository import database_now
 from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
