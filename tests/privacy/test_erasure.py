@@ -6,9 +6,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound
-from mailing.mailings.repository import database_now
 from mailing.privacy.erasure import allow_again, erase, erasures, export_person, reapply
 from mailing.privacy.repository import Erasure
 from support.rows import add_client, add_mailing, add_messages, run, value
