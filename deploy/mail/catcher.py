@@ -65,7 +65,7 @@ class Mailbox:
 
 
 class Pages(BaseHTTPRequestHandler):
-    """Serve `/` (the list), `/7` (a mail as its reader sees it), `/7.txt` (its plain text) and `/7.eml` (its source)."""
+    """Serve `/` (the list), `/7` (a mail as its reader sees it), `/7.txt` (plain text) and `/7.eml` (source)."""
 
     def __init__(self, mailbox: Mailbox, *args: object) -> None:
         self._mailbox = mailbox
