@@ -71,7 +71,7 @@ async def scene(
     settings: Settings, engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
     monkeypatch.setattr(stored, "_STATEMENT_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr("mailing.app.LIMIT_S", PATIENCE_S)
+    monkeypatch.setattr("mailing.app.STATEMENT_TIMEOUT_S", PATIENCE_S)
     file = tmp_path / "clients.csv"
     file.write_bytes(FILE)
     async with proxy(settings) as (between, through):

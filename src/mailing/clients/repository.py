@@ -26,7 +26,7 @@ from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client, invalidate_windows_of_moved_clients
-from mailing.web.validation import present
+from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
 _READ = f"SELECT {COLUMNS} FROM client WHERE id = $1"  # noqa: S608 - its own constant
@@ -138,12 +138,12 @@ def _out(client: Client) -> ClientOut:
 
 
 def _all_fields(data: ClientIn) -> dict[str, Any]:
-    return dict(present(data)) | {"operator_code": data.operator_code or operator_code_of(data.phone)}
+    return dict(given_fields(data)) | {"operator_code": data.operator_code or operator_code_of(data.phone)}
 
 
 def _given_fields(data: ClientPatch, *, of: Client) -> dict[str, Any]:
     """Return the given fields. An operator code taken from the old phone follows the new one; a given one stays."""
-    values = dict(present(data))
+    values = dict(given_fields(data))
     follows = of.operator_code == operator_code_of(of.phone)
     if data.operator_code is None or (data.operator_code is UNSET and follows):
         values["operator_code"] = operator_code_of(values.get("phone", of.phone))

@@ -19,10 +19,10 @@ from mailing.clients.repository import ClientRepository, name_phone_owner, read_
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.clients.search import Search, list_clients
 from mailing.errors import FieldError, Invalid
-from mailing.web.concurrency_limits import PLACE
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
-from mailing.web.problems import REPEATABLE
+from mailing.web.problems import RETRY_ADVICE
 
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
@@ -149,7 +149,7 @@ class ImportOperation(Operation):
     operation_id="import_clients",
     operation_class=ImportOperation,
     request_max_body_size=MAX_IMPORT_BYTES,
-    opt={PLACE: "imports", REPEATABLE: csv_transfer.MAY_BE_STORED},
+    opt={CONCURRENCY_LIMIT: "imports", RETRY_ADVICE: csv_transfer.MAY_BE_STORED},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
@@ -184,7 +184,7 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
     summary="Export clients as CSV",
     operation_id="export_clients",
     media_type="text/csv",
-    opt={PLACE: "exports"},
+    opt={CONCURRENCY_LIMIT: "exports"},
     responses={
         200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False),
         **documented(400),

@@ -9,10 +9,10 @@ from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.guards import needs
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.guards import require_role
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.viewer import CurrentViewer
-from mailing.events.history import Place, story
+from mailing.events.history import HistoryCursor, history
 from mailing.mailings.repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
@@ -22,12 +22,12 @@ from mailing.messages.states import MessageStatus
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import Caller, Id, Session
 
-ON_A_PAGE = 50
-LONGEST_NOTE = 500
-MOST_TOLD = 200
+PAGE_SIZE = 50
+MAX_NOTE = 500
+MAX_HISTORY = 200
 
 
-@get("/mailings/{mailing_id:int}/messages", guards=[needs(Role.VIEWER)])
+@get("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)])
 async def messages_page(
     request: Request[Any, Any, Any],
     session: Session,
@@ -39,14 +39,14 @@ async def messages_page(
     return await _list(request, session, mailing_id, status=_status(status), cursor=cursor)
 
 
-@post("/mailings/{mailing_id:int}/messages", guards=[needs(Role.VIEWER)], status_code=200)
+@post("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)], status_code=200)
 async def search_messages(request: Request[Any, Any, Any], session: Session, mailing_id: Id) -> Response[Any]:
     """A phone is asked for by POST: in an address it would be in the logs of proxies."""
     sent = await form(request)
     status, phone = _status(sent.get("status", "")), sent.get("phone", "")
     if phone:
         return await _list(request, session, mailing_id, status=status, phone=phone)
-    return seen_other(_address(mailing_id, {"status": status.value} if status else {}))
+    return redirect(_address(mailing_id, {"status": status.value} if status else {}))
 
 
 def _status(given: str) -> MessageStatus | None:
@@ -68,15 +68,15 @@ async def _list(
 ) -> Response[str]:
     mailing = await MailingRepository(session=session).get_visible(mailing_id)
     digits = "".join(each for each in phone if each in "0123456789")
-    found = await _found(session, mailing_id, status=status, phone=digits if phone else None, cursor=cursor)
-    more = len(found) > ON_A_PAGE
+    found = await _find(session, mailing_id, status=status, phone=digits if phone else None, cursor=cursor)
+    more = len(found) > PAGE_SIZE
     kept = {"status": status.value} if status else {}
-    following = kept | {"cursor": encode_cursor(found[ON_A_PAGE - 1].id)} if more else {}
+    following = kept | {"cursor": encode_cursor(found[PAGE_SIZE - 1].id)} if more else {}
     return page(
         request,
-        "live/messages.html",
+        "messages/list.html",
         mailing=MailingOut.of(mailing),
-        messages=found[:ON_A_PAGE],
+        messages=found[:PAGE_SIZE],
         statuses=list(MessageStatus),
         chosen=status,
         phone=phone,
@@ -85,44 +85,44 @@ async def _list(
     )
 
 
-async def _found(
+async def _find(
     session: AsyncSession, mailing_id: int, *, status: MessageStatus | None, phone: str | None, cursor: str | None
 ) -> Sequence[MessageOut]:
     if phone is None:
         after = decode_cursor(cursor)
-        return await messages_of(session, mailing_id, cursor=after, limit=ON_A_PAGE, status=status)
+        return await messages_of(session, mailing_id, cursor=after, limit=PAGE_SIZE, status=status)
     message = await message_to(session, mailing_id, phone=phone)
     return [message] if message and status in (None, message.status) else []
 
 
-@get("/messages/{message_id:int}", guards=[needs(Role.VIEWER)])
+@get("/messages/{message_id:int}", guards=[require_role(Role.VIEWER)])
 async def message_page(request: Request[Any, Any, Any], session: Session, message_id: Id) -> Response[str]:
-    return await _story(request, session, message_id, errors={}, sent={})
+    return await _message_page(request, session, message_id, errors={}, sent={})
 
 
-@post("/messages/{message_id:int}/resolve", guards=[needs(Role.SENDER)], status_code=303)
+@post("/messages/{message_id:int}/resolve", guards=[require_role(Role.SENDER)], status_code=303)
 async def resolve_page(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, message_id: Id, caller: Caller
 ) -> Response[Any]:
     sent = await form(request)
-    errors = _wrong(sent, viewer)
+    errors = _form_errors(sent, viewer)
     if errors:
-        return await _story(request, session, message_id, errors=errors, sent=sent)
+        return await _message_page(request, session, message_id, errors=errors, sent=sent)
     resolution = Resolution(as_=cast("Verdict", sent["as"]), note=sent.get("note") or None)
     await resolve(session, message_id, resolution, by=caller)
-    return seen_other(f"/admin/messages/{message_id}", notice=viewer.gettext("What became of it is recorded."))
+    return redirect(f"/admin/messages/{message_id}", notice=viewer.gettext("What became of it is recorded."))
 
 
-def _wrong(sent: Mapping[str, str], viewer: CurrentViewer) -> dict[str, str]:
+def _form_errors(sent: Mapping[str, str], viewer: CurrentViewer) -> dict[str, str]:
     errors = {}
     if sent.get("as") not in get_args(Verdict):
         errors["as-sent"] = viewer.gettext("Say what became of the message.")
-    if len(sent.get("note", "")) > LONGEST_NOTE:
+    if len(sent.get("note", "")) > MAX_NOTE:
         errors["note"] = viewer.gettext("The note has more than 500 characters; shorten it.")
     return errors
 
 
-async def _story(
+async def _message_page(
     request: Request[Any, Any, Any],
     session: AsyncSession,
     message_id: int,
@@ -131,14 +131,17 @@ async def _story(
     sent: Mapping[str, str],
 ) -> Response[str]:
     message = await get_message(session, message_id)
-    told = await story(session, "message_id", message_id, after=Place(), limit=MOST_TOLD)
+    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY)
     return page(
         request,
-        "live/message.html",
+        "messages/message.html",
         status=400 if errors else 200,
         story=message,
-        happened=[happened for _, happened in told[:MOST_TOLD]],
-        more=len(told) > MOST_TOLD,
+        happened=[happened for _, happened in told[:MAX_HISTORY]],
+        more=len(told) > MAX_HISTORY,
         errors=errors,
         sent=sent,
     )
+
+
+messages = [messages_page, search_messages, message_page, resolve_page]

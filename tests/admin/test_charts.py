@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailing.admin.live.charts import HEIGHT, LEAST, WIDTH, columns, round_top, segments
-from mailing.admin.live.shared import Shared
+from mailing.admin.charts import HEIGHT, MIN_SIZE, WIDTH, columns, round_up, segments
+from mailing.admin.single_flight import SingleFlight
 
 
 async def test_a_hundred_who_ask_at_once_cost_one_reading() -> None:
@@ -19,10 +19,10 @@ async def test_a_hundred_who_ask_at_once_cost_one_reading() -> None:
         await asyncio.sleep(0)
         return readings
 
-    shared = Shared()
-    assert set(await asyncio.gather(*(shared.read("mailing 1", read, for_s=60) for _ in range(100)))) == {1}
-    assert await shared.read("mailing 1", read, for_s=60) == 1
-    assert await shared.read("mailing 2", read, for_s=60) == 2
+    shared = SingleFlight()
+    assert set(await asyncio.gather(*(shared.read("mailing 1", read, cache_s=60) for _ in range(100)))) == {1}
+    assert await shared.read("mailing 1", read, cache_s=60) == 1
+    assert await shared.read("mailing 2", read, cache_s=60) == 2
 
 
 async def test_a_reading_is_kept_for_its_time_only() -> None:
@@ -31,8 +31,8 @@ async def test_a_reading_is_kept_for_its_time_only() -> None:
     async def read() -> int:
         return next(numbers)
 
-    shared = Shared()
-    assert [await shared.read("key", read, for_s=0) for _ in range(3)] == [0, 1, 2]
+    shared = SingleFlight()
+    assert [await shared.read("key", read, cache_s=0) for _ in range(3)] == [0, 1, 2]
 
 
 async def test_a_failed_reading_is_tried_again_by_the_next_who_asks() -> None:
@@ -43,10 +43,10 @@ async def test_a_failed_reading_is_tried_again_by_the_next_who_asks() -> None:
             raise error
         return "back"
 
-    shared = Shared()
+    shared = SingleFlight()
     with pytest.raises(OSError, match="away"):
-        await shared.read("key", read, for_s=60)
-    assert await shared.read("key", read, for_s=60) == "back"
+        await shared.read("key", read, cache_s=60)
+    assert await shared.read("key", read, cache_s=60) == "back"
 
 
 async def test_who_gives_up_does_not_take_the_others_reading_away() -> None:
@@ -56,8 +56,8 @@ async def test_who_gives_up_does_not_take_the_others_reading_away() -> None:
         await goes_on.wait()
         return "read"
 
-    shared = Shared()
-    first, second = (asyncio.create_task(shared.read("key", read, for_s=60)) for _ in range(2))
+    shared = SingleFlight()
+    first, second = (asyncio.create_task(shared.read("key", read, cache_s=60)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
     goes_on.set()
@@ -80,9 +80,9 @@ def test_a_bar_is_full_and_shows_every_part(values: dict[str, int]) -> None:
     parts = segments(values)
     assert {part.name: part.value for part in parts} == {name: value for name, value in values.items() if value}
     assert sum(part.width for part in parts) == pytest.approx(WIDTH if parts else 0, abs=0.1)
-    assert all(part.width >= LEAST / 2 for part in parts)
+    assert all(part.width >= MIN_SIZE / 2 for part in parts)
 
 
 @pytest.mark.parametrize(("most", "top"), [(0, 2), (2, 2), (3, 4), (9, 10), (21, 40), (530, 600), (1001, 2000)])
 def test_the_top_of_a_chart_is_a_round_number(most: int, top: int) -> None:
-    assert round_top(most) == top
+    assert round_up(most) == top
