@@ -3,7 +3,8 @@
     MAILING_DATABASE_URL=postgresql://… PYTHONPATH=tests python bench/recovery.py stop:5 stop:30 freeze:60 kill:0
 
 Each argument is a fault and its duration in seconds: `stop` (PostgreSQL is unreachable), `freeze` (half-open:
-afterwards old connections stay dead and new ones work), `kill` (SIGKILL of the worker). The database is filled with clients.
+afterwards old connections stay dead and new ones work), `kill` (SIGKILL of the worker). The
+database is filled with clients.
 """
 
 import asyncio
