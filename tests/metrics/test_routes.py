@@ -88,8 +88,8 @@ async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClien
 async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, sessions: Sessions) -> None:
     for seconds in (0.03, 0.2, 70.0):
         one = WorkerCounters()
-        one.called("accepted", seconds)
-        await one.hand_over(sessions)
+        one.observe_call("accepted", seconds)
+        await one.flush(sessions)
     found = await scraped(api)
     assert found.value("mailing_gateway_calls_total", outcome="accepted") == 3
     assert found.value("mailing_gateway_calls_total", outcome="refused") == 0

@@ -112,7 +112,7 @@ async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
     assert [row["day"].day for row in await report_rows()] == [28, 29, 31]
     for day in (29, 31):
         await text_of_report(sessions, ahead, date(2026, 12, day), now=CHANGED + DAY)
-    with pytest.raises(Invalid, match="its neighbours tell about its hours"):
+    with pytest.raises(Invalid, match="neighbouring days cover its hours"):
         await send_report(sessions, ahead, date(2026, 12, 30), now=CHANGED + DAY)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import asyncpg
 
 from mailing.database.address import SETTING, Address, Host
-from mailing.database.connections import BROKEN, CONNECT_S
+from mailing.database.connections import CONNECT_S, DRIVER_ERRORS
 from mailing.database.error_messages import describe
 from mailing.database.errors import is_transient
 from mailing.errors import ConfigurationError
@@ -53,7 +53,7 @@ class Connector:
                     connection = await asyncpg.connect(
                         **self._arguments, host=host.name, port=host.port, target_session_attrs=target
                     )
-                except BROKEN as error:
+                except DRIVER_ERRORS as error:
                     failures[host] = error
                 else:
                     self._prefer(host)

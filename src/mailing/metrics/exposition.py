@@ -53,17 +53,17 @@ def _counted(counts: counters.Counts) -> Iterator[Metric]:
     def labelled(name: str, *known: str) -> Mapping[str, float]:
         return dict.fromkeys(known, 0.0) | {label: value for (found, label), value in counts.items() if found == name}
 
-    yield _counters("mailing_gateway_calls", "Calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
+    yield _counters("mailing_gateway_calls", "Gateway calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
     yield _histogram(labelled(counters.CALL_BUCKETS), sum_s=counts.get((counters.CALL_SECONDS, ""), 0))
-    waits = labelled(counters.GATE_SECONDS, "claim", "call")
+    waits = labelled(counters.RATE_LIMIT_WAIT_S, "claim", "call")
     yield _counters(
         "mailing_rate_limit_wait_seconds", "Time spent waiting for the rate limit and pauses", "stage", waits
     )
     postponed = labelled(counters.POSTPONED, *WAITS, "released")
     yield _counters("mailing_postponed", "Claimed messages that were postponed, by reason", "reason", postponed)
-    repairs = labelled(counters.REPAIRS, "leases", "jobs")
+    repairs = labelled(counters.RECOVERED, "leases", "jobs")
     yield _counters("mailing_recovered", "Leases and jobs of lost workers that the sweep recovered", "kind", repairs)
-    lost = counts.get((counters.LEASES_LOST, ""), 0)
+    lost = counts.get((counters.STALE_RESULTS, ""), 0)
     yield CounterMetricFamily("mailing_stale_results", "Results that arrived after their lease had expired", value=lost)
 
 

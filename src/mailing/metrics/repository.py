@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.gateway import repository
 from mailing.gateway.repository import GatewayState
 from mailing.job_queue import inspection
-from mailing.job_queue.inspection import Jobs, standing
+from mailing.job_queue.inspection import JobCount, job_counts
 from mailing.mailings.counts import totals
 from mailing.messages.states import MessageStatus
 from mailing.observability import counters
@@ -51,7 +51,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     due: int
     waiting: dict[str, int]
     gateway: GatewayState
-    jobs: list[Jobs]
+    jobs: list[JobCount]
     workers: int
     connections: list[Connections]
     server: Server
@@ -68,8 +68,8 @@ async def read(session: AsyncSession) -> Snapshot:
         due=(await session.execute(_DUE)).scalar_one(),
         waiting=await _by_name(session, _WAITING),
         gateway=await repository.read(session),
-        jobs=await standing(session),
-        workers=await inspection.workers(session),
+        jobs=await job_counts(session),
+        workers=await inspection.live_workers(session),
         connections=[Connections(**row) for row in (await session.execute(_CONNECTIONS)).mappings()],
         server=Server(**(await session.execute(_SERVER)).mappings().one()),
         audits=Audits(**(await session.execute(_AUDITS)).mappings().one()),
