@@ -271,7 +271,7 @@ TOO_LONG_POST = POST.replace(b"Content-Length: 100", b"Content-Type: application
 async def test_a_client_that_sends_before_it_reads_gets_the_answer_to_a_body_that_is_too_long(
     connect: Connect, more: bytes
 ) -> None:
-    """urllib and requests read nothing before they have sent all."""
+    """Urllib and requests read nothing before they have sent all."""
     async with connect() as (reader, writer):
         writer.write(TOO_LONG_POST.replace(b"Host", more + b"Host"))
         for _ in range(TOO_LONG // 100_000):

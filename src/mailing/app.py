@@ -36,6 +36,7 @@ from mailing.web.concurrency_limits import PLACE, GivesBack, Places, hold_place
 from mailing.web.header_limits import ModestHeads
 from mailing.web.health import Readiness, health
 from mailing.web.idempotency import Idempotency, begin, provide_session
+from mailing.web.methods import HeadAsGet
 from mailing.web.openapi import landing, openapi_config
 from mailing.web.parameters import known_parameters_only, provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
@@ -88,7 +89,7 @@ def build_app() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = AllMethods(PunctualBodies(ModestHeads(GivesBack(LowerCaseClients(app.asgi_handler)))))
+    app.asgi_handler = HeadAsGet(AllMethods(PunctualBodies(ModestHeads(GivesBack(LowerCaseClients(app.asgi_handler))))))
     return app
 
 
