@@ -1,8 +1,10 @@
 """The settings: one frozen struct, read once from the environment and `.env`, passed down from there."""
 
 import re
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterator, Mapping
 from datetime import time
+from difflib import SequenceMatcher, get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -11,10 +13,12 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from mailing.env_file import read_env_file
 from mailing.errors import ConfigurationError
 from mailing.timezones import known_zone
 
 PREFIX = "MAILING_"
+DOTENV = Path(".env")  # in the directory in which a process starts
 ROLES = ("viewer", "editor", "sender", "admin")
 
 SECRET = re.compile("(key|token|password|secret)$")
@@ -71,28 +75,48 @@ def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
 
     Raises ConfigurationError with every problem at once. No value is repeated in it: it may be a secret.
     """
-    sources = (_read(dotenv) if dotenv and dotenv.is_file() else {}, environ)
-    values = {name: value for source in sources for name, value in source.items() if name.startswith(PREFIX) and value}
+    given, problems = _given(environ, dotenv)
     fields = {PREFIX + field.name.upper(): field for field in msgspec.structs.fields(Settings)}
-    problems = [f"{name} is not a setting{_hint(name, list(fields))}" for name in sorted(values.keys() - fields.keys())]
+    problems += [
+        f"{_shown(name)} is not a setting{_hint(name, list(fields))}{place}"
+        for name, (_, place) in sorted(given.items())
+        if name not in fields
+    ]
+    values = {name: value for name, (value, _) in given.items() if value}
     converted: dict[str, object] = {}
     for name in sorted(values.keys() & fields.keys()):
         try:
             converted[fields[name].name] = msgspec.convert(values[name], fields[name].type, strict=False)
         except msgspec.ValidationError as error:
-            problems.append(f"{name}: {_sentence(fields[name].type, error)}")
-    if not problems:
-        settings = Settings(**converted)  # type: ignore[arg-type] # each value was converted to its field's type above
-        problems = _contradictions(settings)
-        if not problems:
-            return settings
-    raise ConfigurationError(problems)
+            problems.append(f"{name}: {_sentence(fields[name].type, error)}{given[name][1]}")
+    settings = Settings(**converted)  # type: ignore[arg-type] # each value was converted to its field's type above
+    refused = values.keys() - {PREFIX + name.upper() for name in converted}
+    problems += [told for told in _contradictions(settings) if not any(name in told for name in refused)]
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """What `load` makes the same settings of: for a child process."""
     values = {PREFIX + name.upper(): value for name, value in msgspec.structs.asdict(settings).items()}
     return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def environment_names() -> list[str]:
+    return [PREFIX + suffix for suffix in sorted(_SUFFIXES)]
+
+
+def source_of(dotenv: Path) -> str:
+    """Where settings came from, for a person."""
+    path = dotenv.absolute()
+    return f"read from {path} and the environment" if path.exists() else f"from the environment; there is no {path}"
+
+
+def host_of(address: str) -> str:
+    """An address without its path, which may hold a secret."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def secrets_of(settings: Settings) -> list[str]:
@@ -112,15 +136,66 @@ def roles_of_groups(settings: Settings) -> dict[str, str]:
     return {group.strip(): role.strip() for group, _, role in pairs}
 
 
-def _read(dotenv: Path) -> dict[str, str]:
-    pairs = (re.fullmatch(r"\s*(?:export\s+)?(\w+)\s*=\s*(.*?)\s*", line) for line in dotenv.read_text().splitlines())
-    return {pair[1]: re.sub(r"""^(['"])(.*)\1$""", r"\2", pair[2]) for pair in pairs if pair}
+def names_of_others(dotenv: Path) -> list[str]:
+    """Names in the file that are left alone: `.env` may be shared, with Docker Compose for one."""
+    return sorted({found.name for found in read_env_file(dotenv)[0] if not _is_meant(found.name)})
+
+
+def _given(environ: Mapping[str, str], dotenv: Path | None) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Each name's value and where it stands in the file, as a problem names it; and problems."""
+    assignments, problems = read_env_file(dotenv) if dotenv else ([], [])
+    given: dict[str, tuple[str, str]] = {}
+    for found in assignments:
+        place = f" ({dotenv.name if dotenv else ''} line {found.line})"
+        if found.name in given:
+            problems.append(f"{_shown(found.name)} is given twice{given[found.name][1]}{place}; keep one of them")
+        elif _is_meant(found.name):
+            given[found.name] = (found.value, place)
+    for name, value in environ.items():
+        if _is_meant(name) and (value or name not in given):
+            given[name] = (value, "")
+    for name, (value, place) in given.items():
+        problems += [f"{_shown(name)} {flaw}{place}" for flaw in _flaws_of_value(name, value)]
+    return given, problems
+
+
+_SUFFIXES = frozenset(field.name.upper() for field in msgspec.structs.fields(Settings))
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a name is meant for Mailing, in whatever spelling.
+
+    Lower case, blanks and invisible characters, `-` or `.` for `_`, a misspelt first word: refused, not left alone.
+    """
+    plain = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign)[0] != "C")
+    first, _, rest = re.sub(r"\W", "_", plain.strip()).upper().partition("_")
+    return first + "_" == PREFIX or (rest in _SUFFIXES and SequenceMatcher(None, first + "_", PREFIX).ratio() > 0.85)
+
+
+def _shown(name: str) -> str:
+    """Look-alikes and invisible characters of a name become visible."""
+    return ascii(name)[1:-1]
+
+
+def _flaws_of_value(name: str, value: str) -> Iterator[str]:
+    """What came along with a value on its way here, and can't be seen. A password may be anything."""
+    categories = {unicodedata.category(sign): sign for sign in value}
+    if "Cs" in categories:
+        yield "is not UTF-8"
+    elif "Cc" in categories:
+        yield f"contains a control character (U+{ord(categories['Cc']):04X})"
+    if name.endswith("PASSWORD"):
+        return
+    for kind in {"Cf", "Zl", "Zp"} & categories.keys():
+        yield f"contains an invisible character (U+{ord(categories[kind]):04X})"
+    if value != value.strip():
+        yield "begins or ends with a blank"
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        yield "is in quotes that nobody took off: write it without"
 
 
 def _hint(name: str, known: list[str]) -> str:
-    import difflib  # noqa: PLC0415 - needed only on the way to an error
-
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.8)
+    close = get_close_matches(re.sub(r"\W", "_", name.strip()).upper(), known, n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else "; .env.example lists them all"
 
 
@@ -194,7 +269,7 @@ def _base(address: str) -> bool:
         is_port = parts.port != 0
     except ValueError:  # a port that is no number, or too great
         return False
-    plain = not (parts.query or parts.fragment or "@" in parts.netloc)
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", address))
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_port and plain
 
 

@@ -7,9 +7,9 @@ from mailing.reports.delivery_log import ReportedDay, last_reports, report_of
 from mailing.reports.schedule import oldest_wanted
 from mailing.settings import Settings
 from mailing.timezones import zone_named
-from reports.conftest import send_all
-from reports.post_office import PostOffice
-from rows import run
+from support.mail_server import PostOffice
+from support.reports import send_all
+from support.rows import run
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
 from mailing.settings import Settings
-from reports.post_office import PostOffice, open_post_office
-from rows import run, value
 from secrecy.canaries import Canaries
 from secrecy.echo import Echo, echoing
 from secrecy.people import People, err, give_access, sign_in, sign_in_through_the_provider
 from secrecy.places import Seen, looking
 from secrecy.site import PATIENCE_S, Processes, own_roles, secretive
+from support.mail_server import PostOffice, open_post_office
+from support.rows import run, value
 
 PHONES = 1000
 SECRETS = 50
@@ -161,7 +161,7 @@ def assert_everything_was_tried(stage: Stage) -> None:
         '"event": "request"' in logs[name] or "request " in logs[name] for name in ("api-json.log", "api-console.log")
     )
     assert "permission denied" not in str(logs)
-    for event in ("breaker open", "unexpected error", "report tried", "leases reclaimed"):
+    for event in ("breaker open", "unexpected error", "report attempted", "leases reclaimed"):
         assert event in str(logs), event
 
 

@@ -15,9 +15,9 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages import claim as claiming
 from mailing.messages import results
 from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
-from mailing.messages.results import CallResult, Transition, record
+from mailing.messages.results import Called, CallResult, Transition, record
 from mailing.messages.states import MessageStatus
-from sending.conftest import Campaign
+from support.campaign import Campaign
 
 BATCH = 500
 
@@ -155,10 +155,8 @@ def _accepted(message: ClaimedMessage) -> CallResult:
     )
     return CallResult(
         message=message,
-        step=step,
-        answer=Answer(Outcome.accepted, 200, 0),
-        started_at=message.claimed_at,
-        duration_ms=5,
+        transition=step,
+        call=Called(Answer(Outcome.accepted, 200, 0), started_at=message.claimed_at, duration_ms=5),
     )
 
 

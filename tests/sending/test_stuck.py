@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
-from processes import until
-from proxy import proxy
-from rows import add_mailing, add_messages
-from sending.conftest import Campaign, Sandbox, WorkerOf
-from sending.faulty_worker import supervised_worker, worker
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.faulty_worker import supervised_worker, worker
+from support.processes import until
+from support.proxy import proxy
+from support.rows import add_mailing, add_messages
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USUAL = 30, 40  # seconds: the event loop's limit, the database's
 HASTY = 5, 10
@@ -72,7 +72,7 @@ async def test_a_worker_whose_event_loop_is_blocked_ends_itself_and_is_started_a
     mailing = await campaign.mailing()
     async with supervised_worker(settings, tmp_path, *HASTY, "claim.before", "block") as said:
         await until(lambda: said, seconds=60)
-        assert "ended with status 1; starting it again at once" in said[0]
+        assert "exited with status 1; restarting now" in said[0]
     async with supervised_worker(settings, tmp_path, *USUAL):
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 

@@ -4,8 +4,8 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from conftest import KEY
-from rows import run
+from support.api import KEY
+from support.rows import run
 
 AUTH = {"Authorization": f"Bearer {KEY}"}
 PATHS = [

@@ -1,27 +1,29 @@
-"""The search of clients for people: several filters, pages in both directions.
+"""Search clients: several filters, pages in both directions.
 
-One filter leads: the page is a walk along its index from where the page before ended. Any other filter throws rows of
-that walk away, so the one that as a rule selects least leads.
+One filter drives the scan: the page is read from its index, from where the previous page ended. The other filters
+discard rows of that scan, so the one that usually selects the fewest rows drives it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, ColumnElement, Select, String, func, literal, select, text, tuple_
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.models import Client
 from mailing.clients.phone import LENGTH
 from mailing.clients.schemas import ClientOut
+from mailing.database.engine import raw_connection
+from mailing.database.read_pool import ReadPool
 
-_TABLE = Client.__table__.c
-_PHONE_END = func.reverse(_TABLE.phone)
+COLUMNS = ", ".join(ClientOut.__struct_fields__)
+
+Bind = Callable[[object], str]  # adds a value to a statement and returns its placeholder
 
 
 class Search(Struct, frozen=True, omit_defaults=True):
-    """Filters narrow each other down. `begins` and `ends` are the first and the last digits of the phone."""
+    """Filters, combined. `begins` and `ends` are the first and the last digits of the phone, `phone` the whole one."""
 
+    phone: str = ""
     begins: str = ""
     ends: str = ""
     tag: str = ""
@@ -30,43 +32,52 @@ class Search(Struct, frozen=True, omit_defaults=True):
     opted_out: bool | None = None
 
 
-class Place(Struct, frozen=True):
-    """Where a page begins, or with `backwards` where it ends: beyond `position` of a client, in the search's order."""
+class SearchCursor(Struct, frozen=True):
+    """Where a page begins, or with `backwards` ends: beyond a client's `position` in the order of the search."""
 
     position: int
     backwards: bool = False
 
 
-FIRST = Place(0)
+FIRST = SearchCursor(0)
 
 
-class Found(Struct):
-    """`before` and `after` are the neighbouring pages, None where there are none."""
+class SearchPage(Struct):
+    """A page. `before` and `after` lead to the neighbouring pages; None if there is none."""
 
     clients: list[ClientOut]
-    before: Place | None
-    after: Place | None
+    before: SearchCursor | None
+    after: SearchCursor | None
 
 
-async def search_clients(session: AsyncSession, search: Search, *, place: Place, limit: int) -> Found:
-    rows = [ClientOut(*row) for row in await session.execute(page_of_search(search, place=place, limit=limit))]
+async def list_clients(reads: ReadPool, search: Search, *, after: int, limit: int) -> list[ClientOut]:
+    """List up to `limit` clients and one more, by id."""
+    statement, values = search_statement(search, place=SearchCursor(after), limit=limit)
+    return [ClientOut(**row) for row in await reads.rows(statement, *values)]
+
+
+async def search_clients(session: AsyncSession, search: Search, *, place: SearchCursor, limit: int) -> SearchPage:
+    statement, values = search_statement(search, place=place, limit=limit)
+    rows = [ClientOut(**row) for row in await (await raw_connection(session)).fetch(statement, *values)]
     more, clients = len(rows) > limit, rows[:limit]
     if place.backwards:
         clients.reverse()
     position = _position(search)
-    return Found(
+    return SearchPage(
         clients,
-        before=Place(position(clients[0]), backwards=True) if clients and _has_before(place, more=more) else None,
-        after=Place(position(clients[-1])) if clients and (more or place.backwards) else None,
+        before=SearchCursor(position(clients[0]), backwards=True)
+        if clients and _has_before(place, more=more)
+        else None,
+        after=SearchCursor(position(clients[-1])) if clients and (more or place.backwards) else None,
     )
 
 
-def _has_before(place: Place, *, more: bool) -> bool:
+def _has_before(place: SearchCursor, *, more: bool) -> bool:
     return more if place.backwards else place != FIRST
 
 
 def _position(search: Search) -> Callable[[ClientOut], int]:
-    """The place of a client in the search's order, as a number: an id, or the digits of a phone."""
+    """Return a function: the position of a client in the search's order, an id or the digits of a phone."""
     if search.ends:
         return lambda client: int(client.phone[::-1])
     if search.begins:
@@ -74,64 +85,84 @@ def _position(search: Search) -> Callable[[ClientOut], int]:
     return lambda client: client.id
 
 
-def page_of_search(search: Search, *, place: Place, limit: int) -> Select[Any]:
-    """A page and one row more. Index: client_by_phone_end, client_phone_unique, client_opted_out, client_by_timezone,
-    client_by_tag, client_by_operator_code, or the key.
+def search_statement(search: Search, *, place: SearchCursor, limit: int) -> tuple[str, list[object]]:
+    """Build a page and one more row, with `$1`, `$2` …, and its values.
+
+    Index: client_by_phone_end, client_phone_unique, client_opted_out, client_by_timezone, client_by_tag,
+    client_by_operator_code, or the primary key.
     """
-    columns = [_TABLE[name] for name in ClientOut.__struct_fields__]
-    page = select(*columns).where(*_rest(search)).limit(limit + 1)
+    values: list[object] = []
+
+    def bind(value: object) -> str:
+        values.append(value)
+        return f"${len(values)}"
+
+    conditions, order = _scan(search, place, bind)
+    where = " AND ".join([*conditions, *_other_conditions(search, bind)])
+    statement = f"SELECT {COLUMNS} FROM client WHERE {where} ORDER BY {order} LIMIT {bind(limit + 1)}"  # noqa: S608 - names of columns and placeholders
+    return statement, values
+
+
+def _scan(search: Search, place: SearchCursor, bind: Bind) -> tuple[list[str], str]:
+    """Return the conditions of the index scan that begins at `place`, and its order."""
     if search.ends:
-        return _by_digits(page, _PHONE_END, search.ends[::-1], place=place)
+        return _scan_digits("reverse(phone)", search.ends[::-1], place, bind)
     if search.begins:
-        return _by_digits(page, _TABLE.phone, search.begins, place=place)
-    if leading := _led(search):
-        return _by_value(page, _TABLE[leading], getattr(search, leading), place=place)
-    return _beyond(page, _TABLE.id, literal(place.position, BigInteger), place=place)
+        return _scan_digits("phone", search.begins, place, bind)
+    if column := _index_filter(search):
+        return _scan_value(column, getattr(search, column), place, bind)
+    return [f"id {_beyond(place)} {bind(place.position)}"], f"id {_direction(place)}"
 
 
-def _led(search: Search) -> str | None:
-    """The filter whose index is walked, where no digits are asked for; who opted out has an index by id."""
-    if search.opted_out:
+def _scan_digits(key: str, digits: str, place: SearchCursor, bind: Bind) -> tuple[list[str], str]:
+    """Scan by digits. Numbers of equal length are compared, which every collation sorts alike."""
+    lowest, highest = bind(digits.ljust(LENGTH, "0")), bind(digits.ljust(LENGTH, "9"))
+    conditions = [f"{key} >= {lowest}", f"{key} <= {highest}"]
+    if place != FIRST:
+        conditions.append(f"{key} {_beyond(place)} {bind(str(place.position).zfill(LENGTH))}")
+    return conditions, f"{key} {_direction(place)}"
+
+
+def _scan_value(column: str, value: str, place: SearchCursor, bind: Bind) -> tuple[list[str], str]:
+    """Scan by value. With an equality the planner might scan the primary key and discard nearly all rows.
+
+    The pair makes it start in the filter's own index, at the right place.
+    """
+    placeholder, position = bind(value), bind(place.position)
+    bound = ">=" if place.backwards else "<="
+    pair = f"({column}, id) {_beyond(place)} ({placeholder}, {position})"
+    direction = _direction(place)
+    return [pair, f"{column} {bound} {placeholder}"], f"{column} {direction}, id {direction}"
+
+
+def _beyond(place: SearchCursor) -> str:
+    return "<" if place.backwards else ">"
+
+
+def _direction(place: SearchCursor) -> str:
+    return "DESC" if place.backwards else "ASC"
+
+
+def _index_filter(search: Search) -> str | None:
+    """Return the filter whose index is scanned, if no digits are given; opt-outs have an index by id."""
+    if search.opted_out or search.phone:
         return None
     return next((name for name in ("timezone", "tag", "operator_code") if getattr(search, name)), None)
 
 
-def _rest(search: Search) -> list[ColumnElement[bool]]:
-    """What is no walk: the filters that throw rows away, and the condition of the index of opt-outs."""
-    led = None if search.begins or search.ends else _led(search)
-    names = [name for name in ("tag", "operator_code", "timezone") if getattr(search, name) and name != led]
-    rest = [_TABLE[name] == getattr(search, name) for name in names]
+def _other_conditions(search: Search, bind: Bind) -> Iterator[str]:
+    """Yield filters that discard rows, and the predicate of the index of opt-outs."""
+    indexed = None if search.begins or search.ends else _index_filter(search)
+    for name in ("phone", "tag", "operator_code", "timezone"):
+        if getattr(search, name) and name != indexed:
+            yield f"{name} = {bind(getattr(search, name))}"
     if search.ends and search.begins:
-        rest.append(_TABLE.phone.startswith(search.begins))
+        yield f"starts_with(phone, {bind(search.begins)})"
     if search.opted_out is not None:
-        rest.append(_TABLE.opted_out if search.opted_out else ~_TABLE.opted_out)
-    return rest
+        yield "opted_out" if search.opted_out else "NOT opted_out"
 
 
-def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place: Place) -> Select[Any]:
-    """Whole numbers of digits are compared, which every collation puts in the same order."""
-    lowest, highest = digits.ljust(LENGTH, "0"), digits.ljust(LENGTH, "9")
-    page = page.where(key >= lowest, key <= highest)
-    if place == FIRST:
-        return page.order_by(key)
-    return _beyond(page, key, literal(str(place.position).zfill(LENGTH), String), place=place)
-
-
-def _by_value(page: Select[Any], column: ColumnElement[str], value: str, *, place: Place) -> Select[Any]:
-    """As `repository.page_of_clients`: the pair makes the planner begin at the very place in the filter's index."""
-    pair, start = tuple_(column, _TABLE.id), tuple_(literal(value), literal(place.position, BigInteger))
-    if place.backwards:
-        return page.where(pair < start, column >= value).order_by(column.desc(), _TABLE.id.desc())
-    return page.where(pair > start, column <= value).order_by(column, _TABLE.id)
-
-
-def _beyond(page: Select[Any], key: ColumnElement[Any], start: ColumnElement[Any], *, place: Place) -> Select[Any]:
-    if place.backwards:
-        return page.where(key < start).order_by(key.desc())
-    return page.where(key > start).order_by(key)
-
-
-# Jumps from value to value along an index that begins with the column: as many probes as there are values.
+# A loose index scan: it jumps from value to value, one probe for each value.
 _VALUES = """
     WITH RECURSIVE known (value) AS (
         (SELECT {column} FROM client WHERE {column} IS NOT NULL ORDER BY {column} LIMIT 1)
@@ -146,7 +177,7 @@ _TIMEZONES = text(_VALUES.format(column="timezone"))
 
 
 async def known_tags(session: AsyncSession, *, count: int) -> Sequence[str]:
-    """The first ones that clients have, in their order. Without numbers: those would be a count of all clients.
+    """List the first tags of clients, sorted. Without counts: those would need a count of all clients.
 
     Index: client_by_tag. 500 tags: 5 ms.
     """
@@ -154,5 +185,5 @@ async def known_tags(session: AsyncSession, *, count: int) -> Sequence[str]:
 
 
 async def known_timezones(session: AsyncSession, *, count: int) -> Sequence[str]:
-    """As `known_tags`. Index: client_by_timezone."""
+    """List time zones of clients, as `known_tags`. Index: client_by_timezone."""
     return (await session.execute(_TIMEZONES, {"count": count})).scalars().all()

@@ -84,7 +84,7 @@ async def take_probe(session: AsyncSession) -> bool:
     return (await session.execute(_TAKE_PROBE)).first() is not None
 
 
-async def give_probe_back(session: AsyncSession) -> None:
+async def return_probe(session: AsyncSession) -> None:
     """It found nothing to send."""
     await session.execute(text("UPDATE gateway SET next_probe_at = now() WHERE open_since IS NOT NULL"))
 

@@ -1,6 +1,6 @@
-"""When a client may be written to: a window is the set of instants whose local wall time lies in [start, end).
+"""When a client may be sent to: a window is the set of instants whose local wall time lies in [start, end).
 
-Instants are tested and local times never constructed, so gaps, overlaps and skipped days need no case of their own.
+Only instants are tested and local times are never constructed, so gaps, overlaps and skipped days need no special case.
 """
 
 from bisect import bisect_left
@@ -17,7 +17,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class LocalWindow(Struct, frozen=True):
-    """Wall times without a zone, `end` exclusive; over midnight when `end` < `start`. ValueError for anything else."""
+    """Wall times without a zone, `end` exclusive; over midnight when `end` < `start`. ValueError if they are equal."""
 
     start: time
     end: time
@@ -67,13 +67,13 @@ def _without_hours(timezone: str, opens_at: datetime, before: datetime) -> SendW
 
 
 def _first(hours: LocalWindow, zone: ZoneInfo, *, start: datetime, before: datetime, is_open: bool) -> datetime:
-    """Find the first turn from `start` on at which the window is open, or is not; `before` or later without one."""
+    """Find the first instant from `start` on at which the window is open, or is closed; `before` or later if none."""
     while start < before and (start.astimezone(zone).time() in hours) is not is_open:
-        start = _next_turn(hours, zone, start)
+        start = _next_change(hours, zone, start)
     return start
 
 
-def _next_turn(window: LocalWindow, zone: ZoneInfo, instant: datetime) -> datetime:
+def _next_change(window: LocalWindow, zone: ZoneInfo, instant: datetime) -> datetime:
     """Find when the window may next open or close: at its next edge, or at an earlier change of the UTC offset."""
     wall = instant.astimezone(zone).replace(tzinfo=None)
     edge = window.end if wall.time() in window else window.start

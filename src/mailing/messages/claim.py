@@ -17,10 +17,10 @@ SET_ASIDE_S = 300
 
 
 class ClaimedMessage(msgspec.Struct, frozen=True):
-    """What a call needs, and what decides about the message afterwards. `number` is the fence."""
+    """What a call needs, and what decides about the message afterwards. `claim_no` is the fencing token."""
 
     id: int
-    number: int
+    claim_no: int
     phone: str
     text_revision: int
     timezone: str

@@ -36,14 +36,25 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     by_plan: bool = False
 
 
-class CallResult(msgspec.Struct, frozen=True, kw_only=True):
-    """`answer` is None where no call was made: then there is no attempt to remember."""
+class Called(msgspec.Struct, frozen=True):
+    """A call that was made. `started_at` is database time."""
 
+    answer: Answer
+    started_at: datetime
+    duration_ms: int
+
+
+class NotCalled(msgspec.Struct, frozen=True):
+    """No call was made: there is no attempt to remember."""
+
+
+NOT_CALLED = NotCalled()
+
+
+class CallResult(msgspec.Struct, frozen=True):
     message: ClaimedMessage
-    step: Transition
-    answer: Answer | None = None
-    started_at: datetime | None = None
-    duration_ms: int | None = None
+    transition: Transition
+    call: Called | NotCalled
 
 
 # One statement a batch. Index: message_pkey, and client_pkey for what waits again: the LIMIT keeps the planner from
@@ -152,12 +163,13 @@ class Recorded(msgspec.Struct, frozen=True):
 
 async def record(session: AsyncSession, results: Sequence[CallResult], *, mailing_id: int, revision: int) -> Recorded:
     """Results of one mailing, decided under `revision` of its plan; under a newer one what the plan decided is void."""
-    steps, answers = [result.step for result in results], [result.answer for result in results]
+    steps = [result.transition for result in results]
+    calls = [result.call if isinstance(result.call, Called) else None for result in results]
     if any(step.by_plan for step in steps) and not await _hold_plan(session, mailing_id):
         return Recorded(0, [result.message.id for result in results])
     columns: dict[str, list[Any]] = {
         "ids": [result.message.id for result in results],
-        "numbers": [result.message.number for result in results],
+        "numbers": [result.message.claim_no for result in results],
         "statuses": [step.status.value for step in steps],
         "by_plan": [step.by_plan for step in steps],
         "attempts": [step.attempts for step in steps],
@@ -167,12 +179,12 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "closes": [step.closes_at for step in steps],
         "waiting": [step.waiting for step in steps],
         "errors": [step.last_error for step in steps],
-        "outcomes": [answer.outcome.value if answer else None for answer in answers],
-        "started": [result.started_at for result in results],
-        "durations": [result.duration_ms for result in results],
-        "http": [answer.http_status if answer else None for answer in answers],
-        "codes": [answer.code if answer else None for answer in answers],
-        "reasons": [answer.reason if answer else None for answer in answers],
+        "outcomes": [call.answer.outcome.value if call else None for call in calls],
+        "started": [call.started_at if call else None for call in calls],
+        "durations": [call.duration_ms if call else None for call in calls],
+        "http": [call.answer.http_status if call else None for call in calls],
+        "codes": [call.answer.code if call else None for call in calls],
+        "reasons": [call.answer.reason if call else None for call in calls],
     }
     values = {"mailing_id": mailing_id, "revision": revision, "unselected": UNSELECTED}
     return Recorded(*(await session.execute(_RECORD, values | columns)).one())
@@ -187,6 +199,6 @@ _PARK = text("""
 """)
 
 
-async def park(session: AsyncSession, message_id: int, number: int) -> None:
+async def park(session: AsyncSession, message_id: int, claim_no: int) -> None:
     """For a result that no try could store, while its lease is held; of a message that somebody else holds, nothing."""
-    await session.execute(_PARK, {"id": message_id, "number": number})
+    await session.execute(_PARK, {"id": message_id, "number": claim_no})

@@ -1,4 +1,4 @@
-"""`/metrics`: the whole service, read from the database at most every few seconds, and this API process."""
+"""`/metrics`: the whole service, read from the database at most every MAX_AGE_S, and this API process."""
 
 import asyncio
 import time
@@ -18,57 +18,57 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.database.read_pool import ReadPool
 from mailing.metrics.exposition import families
-from mailing.metrics.repository import Standing, read
-from mailing.metrics.requests import Requests
+from mailing.metrics.repository import Snapshot, read
+from mailing.metrics.requests import RequestMetrics
 from mailing.observability.log import get as logger_named
 
 logger = logger_named(__name__)
 
-FRESH_S: Final = 5.0
-ANSWERS_WITHIN_S: Final = 3.0
+MAX_AGE_S: Final = 5.0
+READ_TIMEOUT_S: Final = 3.0
 
 
-class Page:
-    """Of one API process."""
+class MetricsCache:
+    """The metrics of one API process, with a cached snapshot of the service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
-        self.requests = Requests(self.registry)
+        self.requests = RequestMetrics(self.registry)
         ProcessCollector(registry=self.registry)
-        self._standing: Standing | None = None
+        self._snapshot: Snapshot | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    async def standing(self, sessions: Sessions) -> Standing | None:
-        """At most FRESH_S old; None while the database does not answer. However many ask, it is read once."""
+    async def snapshot(self, sessions: Sessions) -> Snapshot | None:
+        """Return a snapshot at most MAX_AGE_S old, read once for all scrapes. None: the database does not answer."""
         async with self._reading:
-            if time.monotonic() - self._read_at > FRESH_S:
-                self._standing = await _read(sessions)
+            if time.monotonic() - self._read_at > MAX_AGE_S:
+                self._snapshot = await _read(sessions)
                 self._read_at = time.monotonic()
-            return self._standing
+            return self._snapshot
 
 
-async def _read(sessions: Sessions) -> Standing | None:
+async def _read(sessions: Sessions) -> Snapshot | None:
     try:
-        async with asyncio.timeout(ANSWERS_WITHIN_S), transaction(sessions) as session:
+        async with asyncio.timeout(READ_TIMEOUT_S), transaction(sessions) as session:
             return await read(session)
     except transient() as error:
         logger.warning("metrics without the database", error=type(error).__name__)
         return None
 
 
-class Shown(Collector):
-    """Everything at the moment of one request."""
+class SnapshotCollector(Collector):
+    """Collects all metrics for one request."""
 
-    def __init__(self, page: Page, standing: Standing | None, state: State) -> None:
+    def __init__(self, page: MetricsCache, snapshot: Snapshot | None, state: State) -> None:
         self._page = page
-        self._standing = standing
+        self._snapshot = snapshot
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._standing is not None)
-        if self._standing:
-            yield from families(self._standing)
+        yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._snapshot is not None)
+        if self._snapshot:
+            yield from families(self._snapshot)
         yield _pool(self._state.engine, self._state.reads)
         yield from self._page.registry.collect()
 
@@ -84,8 +84,8 @@ def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
 
 @get("/metrics", include_in_schema=False)
 async def metrics(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
-    """Asks for no key, as scrapers have none: there is no name, phone or text in it."""
-    standing = await state.metrics.standing(state.sessions)
+    """Expose metrics without authentication: they contain no name, phone or text."""
+    snapshot = await state.metrics.snapshot(state.sessions)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    shown = Shown(state.metrics, standing, state)
-    return Response(encode(shown), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    collector = SnapshotCollector(state.metrics, snapshot, state)
+    return Response(encode(collector), headers={"Content-Type": content_type, "Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""What a report tells, as plain values."""
+"""The figures of a report, as plain values."""
 
 from datetime import datetime
 
@@ -8,8 +8,8 @@ from msgspec import Struct
 from mailing.reports.schedule import Day
 
 
-class Ended(Struct, frozen=True):
-    """Messages that reached this state within the day and are still in it."""
+class DayCounts(Struct, frozen=True):
+    """Messages that ended in each state within the day and are still in it."""
 
     sent: int = 0
     failed: int = 0
@@ -17,23 +17,23 @@ class Ended(Struct, frozen=True):
     unknown: int = 0
     cancelled: int = 0
 
-    def __add__(self, other: "Ended") -> "Ended":
-        return Ended(
+    def __add__(self, other: "DayCounts") -> "DayCounts":
+        return DayCounts(
             *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
         )
 
     @property
-    def troubled(self) -> int:
-        """Those with a reason worth reading; a cancellation was somebody's wish."""
+    def not_sent(self) -> int:
+        """Messages that were not sent for a reason worth reading; a cancellation was a user's decision."""
         return self.failed + self.expired + self.unknown
 
     @property
     def messages(self) -> int:
-        return self.sent + self.troubled + self.cancelled
+        return self.sent + self.not_sent + self.cancelled
 
 
-class Standing(Struct, frozen=True):
-    """The counters at the moment of the report: planned is the sum of all others."""
+class StatusCounts(Struct, frozen=True):
+    """The counters at the time of the report; `planned` is the sum of the others."""
 
     planned: int = 0
     pending: int = 0
@@ -46,17 +46,17 @@ class Standing(Struct, frozen=True):
 
 
 class MailingFigures(Struct, frozen=True):
-    """`text` is how the mailing's text begins; `status` is the mailing's, or `deleted`."""
+    """A mailing: the beginning of its text, its status or `deleted`, its counts."""
 
     id: int
     text: str
     status: str
-    ended: Ended
-    standing: Standing
+    ended: DayCounts
+    totals: StatusCounts
 
 
 class Reason(Struct, frozen=True):
-    """`reason` is empty where none was recorded."""
+    """Messages that ended for the same reason; `reason` is empty if none was recorded."""
 
     status: str
     reason: str
@@ -64,7 +64,7 @@ class Reason(Struct, frozen=True):
 
 
 class Hour(Struct, frozen=True):
-    """The day's hour `number`, from 0: hours pass as on a stopwatch, so a clock change makes a day of 23 or 25."""
+    """Messages of the day's hour `number`, from 0, in elapsed time: a clock change makes a day of 23 or 25 hours."""
 
     number: int
     sent: int
@@ -74,28 +74,28 @@ class Hour(Struct, frozen=True):
 class Figures(Struct, frozen=True):
     """One snapshot of the database, taken at `taken_at`.
 
-    `mailings` are those with a message that ended within the day, those launched in it, and those under way now;
-    `standing` is the sum over every mailing there ever was. `reasons` are the most frequent ones, most first.
-    `hours` are those in which a message ended, without cancellations.
+    `mailings` had a message that ended within the day, or started in it, or are running now. `totals` is the sum over
+    all mailings, deleted ones included. `reasons` are the most frequent ones, most frequent first. `hours` are those in
+    which a message ended, cancellations left out.
     """
 
     day: Day
     taken_at: datetime
     mailings: list[MailingFigures]
-    standing: Standing
+    totals: StatusCounts
     reasons: list[Reason]
     hours: list[Hour] = []
 
     @property
-    def ended(self) -> Ended:
-        return sum((mailing.ended for mailing in self.mailings), Ended())
+    def ended(self) -> DayCounts:
+        return sum((mailing.ended for mailing in self.mailings), DayCounts())
 
     @property
     def busiest_hour(self) -> int:
-        """How many messages ended in it; 0 when none ended in any."""
+        """The messages that ended in the busiest hour; 0 without any."""
         return max((hour.sent + hour.not_sent for hour in self.hours), default=0)
 
     @property
     def other_reasons(self) -> int:
-        """Troubled messages whose reason is not among the most frequent."""
-        return self.ended.troubled - sum(reason.messages for reason in self.reasons)
+        """Messages not sent whose reason is not among the most frequent ones."""
+        return self.ended.not_sent - sum(reason.messages for reason in self.reasons)

@@ -1,4 +1,4 @@
-"""Sentences, numbers and dates as both forms of the report show them."""
+"""Sentences, numbers and dates, formatted alike for the text and the HTML of a report."""
 
 import re
 from collections.abc import Sequence
@@ -6,26 +6,26 @@ from datetime import date, datetime, timedelta
 from functools import reduce
 
 import msgspec
+from babel.dates import format_date
 
-from mailing.reports.figures import Ended, Figures, MailingFigures, Standing
+from mailing.reports.figures import DayCounts, Figures, MailingFigures, StatusCounts
 from mailing.reports.translations import Words
 from mailing.timezones import zone_named
 
-MAX_MAILINGS = 50
-"""A mail is read by a person; the attached table has the others."""
+MAX_MAILINGS = 50  # in the mail; the attached table has all of them
 
 
 def grouped(number: int) -> str:
-    """12 345, with spaces that are narrow and never break a line."""
+    """Group digits: 12 345, with narrow no-break spaces."""
     return f"{number:,}".replace(",", "\u202f")
 
 
 def day_in_words(day: date, words: Words) -> str:
-    return words.date.format(day=day.day, month=words.months[day.month - 1], year=day.year)
+    return format_date(day, words.date, locale=words.language)
 
 
 def weekday(day: date, words: Words) -> str:
-    return words.weekdays[day.weekday()]
+    return format_date(day, "EEEE", locale=words.language)
 
 
 def moment(instant: datetime, zone: str) -> str:
@@ -33,15 +33,15 @@ def moment(instant: datetime, zone: str) -> str:
 
 
 def span_in_utc(figures: Figures, words: Words) -> str:
-    """The day as instants: what decides where a message is counted."""
+    """Return the period as instants, which decide on which day a message is counted."""
     starts, ends = figures.day.starts, figures.day.ends
     return words.span.format(starts=f"{starts:%Y-%m-%d %H:%M}", ends=f"{ends:%Y-%m-%d %H:%M}")
 
 
-def not_plain(figures: Figures, words: Words) -> str:
-    """A sentence about a period that is no local day; empty for one that is."""
+def period_note(figures: Figures, words: Words) -> str:
+    """Explain a period that is not a local day; empty for one that is."""
     day = figures.day
-    if day.plain:
+    if day.is_local_day:
         return ""
     return words.not_plain.format(starts=moment(day.starts, day.zone), ends=moment(day.ends, day.zone))
 
@@ -50,12 +50,12 @@ def is_over(figures: Figures) -> bool:
     return figures.day.ends <= figures.taken_at
 
 
-def by_status(counts: Ended | Standing) -> dict[str, int]:
+def by_status(counts: DayCounts | StatusCounts) -> dict[str, int]:
     return msgspec.structs.asdict(counts)
 
 
 def one_line(text: str) -> str:
-    """Text from people and gateways: nothing invisible, nothing that turns the writing direction or breaks the line."""
+    """Clean text of users and gateways: no invisible characters, line breaks or changes of the writing direction."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
@@ -64,34 +64,34 @@ def excerpt(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip(" .,") + "…"
 
 
-def shown(figures: Figures) -> Sequence[MailingFigures]:
-    """The mailings with the most messages of the day, in their own order."""
+def top_mailings(figures: Figures) -> Sequence[MailingFigures]:
+    """Return the mailings with the most messages of the day, by id."""
     busiest = sorted(figures.mailings, key=lambda mailing: (-mailing.ended.messages, -mailing.id))[:MAX_MAILINGS]
     return sorted(busiest, key=lambda mailing: mailing.id)
 
 
-def left_out(figures: Figures, words: Words) -> str:
-    """A sentence about the mailings that are not shown; empty when all are."""
+def omitted_note(figures: Figures, words: Words) -> str:
+    """Mention the mailings that are not shown; empty if all are shown."""
     number = len(figures.mailings) - MAX_MAILINGS
     if number <= 0:
         return ""
-    messages = figures.ended.messages - sum(mailing.ended.messages for mailing in shown(figures))
+    messages = figures.ended.messages - sum(mailing.ended.messages for mailing in top_mailings(figures))
     return words.more.format(mailings=grouped(number), messages=grouped(messages))
 
 
 def progress(mailing: MailingFigures, words: Words) -> str:
-    """Its state, and what there is left to do."""
-    standing = mailing.standing
-    numbers = {"open": grouped(standing.pending + standing.sending), "planned": grouped(standing.planned)}
-    if standing.pending + standing.sending:
+    """Describe a mailing's state and its unsent messages."""
+    totals = mailing.totals
+    numbers = {"open": grouped(totals.pending + totals.sending), "planned": grouped(totals.planned)}
+    if totals.pending + totals.sending:
         left = words.still_to_go
     else:
-        left = words.all_done if standing.planned else words.nothing_planned
+        left = words.all_done if totals.planned else words.nothing_planned
     return f"{words.mailing_statuses.get(mailing.status, mailing.status)}, {left.format(**numbers)}"
 
 
-def said(reason: str, words: Words) -> str:
-    """Why a message did not go out, in the report's language as far as the sentence is one of ours."""
+def translate_reason(reason: str, words: Words) -> str:
+    """Translate the reason why a message was not sent, as far as the sentence is the product's own."""
     line = one_line(reason)
     return reduce(_translated, words.reasons.items(), line) or words.no_reason
 
@@ -102,6 +102,6 @@ def _translated(text: str, sentence: tuple[str, str]) -> str:
 
 
 def hour(figures: Figures, number: int) -> str:
-    """What the clock shows when the day's hour `number` begins; a clock change skips one or shows one twice."""
+    """Return the wall clock time at which the day's hour `number` begins; a clock change skips or repeats one."""
     begins = figures.day.starts + timedelta(hours=number)
     return f"{begins.astimezone(zone_named(figures.day.zone)):%H:%M}"

@@ -1,4 +1,4 @@
-"""What `mailing report` does: print the report of a day, or send it now."""
+"""The command `mailing report`: print the report of a day, or send it now."""
 
 from datetime import date, datetime
 from typing import TypeAlias, assert_never
@@ -16,8 +16,8 @@ from mailing.settings import Settings
 from mailing.timezones import zone_named
 
 
-class Sent(Struct, frozen=True):
-    """`reason` says which of the recipients will never get it."""
+class ReportSent(Struct, frozen=True):
+    """The report was sent; `reason` names recipients that were rejected."""
 
     day: date
     delivered: int
@@ -29,84 +29,84 @@ class AlreadySent(Struct, frozen=True):
     at: datetime
 
 
-class UnderWay(Struct, frozen=True):
-    """Another process is sending it, or died doing so; its lease is soon over."""
+class InProgress(Struct, frozen=True):
+    """Another process is sending the report, or died while sending; its lease expires soon."""
 
     day: date
 
 
-class NotSent(Struct, frozen=True):
+class ReportNotSent(Struct, frozen=True):
     day: date
     reason: str
 
 
-Answer: TypeAlias = Sent | AlreadySent | UnderWay | NotSent
+SendResult: TypeAlias = ReportSent | AlreadySent | InProgress | ReportNotSent
 
 
-async def newest(sessions: Sessions, settings: Settings, *, now: datetime) -> date:
-    """The newest day that is over: yesterday, where the report is read."""
+async def newest_day(sessions: Sessions, settings: Settings, *, now: datetime) -> date:
+    """Return the newest day that is over: yesterday in the time zone of the reports."""
     async with transaction(sessions) as session:
         return (await planning.calendar(session, settings, now=now)).newest().date
 
 
 async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
-    """For `--dry-run`."""
+    """Return the report as text, for `--dry-run`."""
     return (await rendered_report(sessions, settings, day, now=now, words=LANGUAGES[settings.report_language])).text
 
 
 async def rendered_report(
     sessions: Sessions, settings: Settings, day: date, *, now: datetime, words: Words
 ) -> Rendered:
-    """As the messages stand now. Today's is the report so far; Invalid for a day that has not begun."""
+    """Render a report from the current data. Today's is partial; Invalid for a day that has not begun."""
     async with repository.snapshot(sessions) as session:
         period = await planning.day_on(session, settings, day, now=now)
         figures = await repository.figures_of(session, period, taken_at=now)
     return render(figures, words)
 
 
-async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> Answer:
-    """Sends the day's report unless that was done, without waiting for its time or for the next try.
+async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> SendResult:
+    """Send a day's report unless it was sent, without waiting for its time or the next attempt.
 
-    Invalid for a day that is not over, and without recipients.
+    Raises Invalid for a day that is not over, and without recipients.
     """
     if not smtp.recipients_of(settings):
-        raise Invalid(FieldError("MAILING_REPORT_TO", "is not set: there is nobody to send the report to"))
+        raise Invalid(FieldError("MAILING_REPORT_TO", "is not set; set it to the addresses that get the report"))
     begun, zone = loop_time(), zone_named(settings.report_timezone)
     async with transaction(sessions) as session:
-        await planning.plan(session, settings, now=now)  # the day is no reason to leave others out
+        await planning.plan(session, settings, now=now)  # other days are planned too
         period = await planning.day_on(session, settings, day, now=now)
         if period.ends > now:
             raise Invalid(FieldError("date", f"{day} is not over yet; --dry-run prints the report so far"))
         claim = await repository.claim_day(session, period, zone=zone, lease=lease_from(now))
         sent_at = None if claim else await repository.sent_at(session, day)
     if claim is None:
-        return AlreadySent(day, sent_at) if sent_at else UnderWay(day)
+        return AlreadySent(day, sent_at) if sent_at else InProgress(day)
     tried = await send_claimed(sessions, settings, claim, now=now, begun=begun)
     match tried.outcome:
         case Accepted(delivered, reason):
-            return Sent(day, len(delivered), reason)
+            return ReportSent(day, len(delivered), reason)
         case PartlyAccepted(reason=reason) | TemporaryFailure(reason) | PermanentFailure(reason):
-            return NotSent(day, reason)
+            return ReportNotSent(day, reason)
         case _:
             assert_never(tried.outcome)
 
 
-def sentence(answer: Answer) -> str:
+def describe(answer: SendResult) -> str:
     match answer:
-        case Sent(day, delivered, reason):
+        case ReportSent(day, delivered, reason):
             to = f"{delivered} recipient{'' if delivered == 1 else 's'}" + (f", but not to {reason}" if reason else "")
             return f"The report of {day} was sent to {to}."
         case AlreadySent(day, at):
             return f"The report of {day} was already sent at {at:%Y-%m-%d %H:%M} UTC; it is not sent again."
-        case UnderWay(day):
+        case InProgress(day):
             minutes = int(LEASE.total_seconds() // 60)
             return f"The report of {day} is being sent by another process; try again in {minutes} minutes."
-        case NotSent(day, reason):
+        case ReportNotSent(day, reason):
             return f"The report of {day} was not sent: {reason}"
         case _:
             assert_never(answer)
 
 
-def exit_code(answer: Answer) -> int:
-    """A report that was sent before is sent: 0, so that the command can be repeated."""
-    return 0 if isinstance(answer, Sent | AlreadySent) else 1
+def exit_code(answer: SendResult) -> int:
+    """Return the exit code: 0 too if the report was sent before, so the command can be repeated."""
+    return 0 if isinstance(answer, ReportSent | AlreadySent) else 1

@@ -1,4 +1,4 @@
-"""The report as plain text: aligned in a fixed-width font, no line longer than a mail program likes."""
+"""Render the report as plain text: aligned for a fixed-width font, lines of at most WIDTH characters."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
@@ -11,13 +11,13 @@ from mailing.reports.formatting import (
     grouped,
     hour,
     is_over,
-    left_out,
     moment,
-    not_plain,
+    omitted_note,
+    period_note,
     progress,
-    said,
-    shown,
     span_in_utc,
+    top_mailings,
+    translate_reason,
     weekday,
 )
 from mailing.reports.translations import Words
@@ -26,8 +26,8 @@ WIDTH = 76
 BAR = 40
 
 
-def plain(figures: Figures, words: Words) -> str:
-    blocks = [_heading, _day, _hours, _mailings, _reasons, _standing, _attached]
+def render_text(figures: Figures, words: Words) -> str:
+    blocks = [_heading, _day, _hours, _mailings, _reasons, _totals, _attached]
     texts = ["\n".join(block(figures, words)) for block in blocks]
     return "\n\n".join(text for text in texts if text) + "\n"
 
@@ -36,7 +36,7 @@ def _heading(figures: Figures, words: Words) -> list[str]:
     day = figures.day
     title = words.heading.format(weekday=weekday(day.date, words), date=day_in_words(day.date, words))
     zone = words.zone.format(zone=day.zone, span=span_in_utc(figures, words))
-    return [title, "=" * len(title), zone, *wrap(not_plain(figures, words), WIDTH)]
+    return [title, "=" * len(title), zone, *wrap(period_note(figures, words), WIDTH)]
 
 
 def _day(figures: Figures, words: Words) -> list[str]:
@@ -48,7 +48,7 @@ def _day(figures: Figures, words: Words) -> list[str]:
 
 
 def _hours(figures: Figures, words: Words) -> list[str]:
-    """The hours in which something ended: # stands for what was sent, - for what was not."""
+    """Chart the hours in which a message ended: # for sent, - for not sent."""
     if not figures.busiest_hour:
         return []
     rows = [
@@ -63,7 +63,7 @@ def _bar(sent: int, not_sent: int, figures: Figures) -> str:
 
 
 def _share(number: int, figures: Figures) -> int:
-    """Rounded up: a single message is seen too."""
+    """Scale to characters, rounded up: a single message is visible."""
     return -(-number * BAR // figures.busiest_hour)
 
 
@@ -71,10 +71,10 @@ def _mailings(figures: Figures, words: Words) -> list[str]:
     if not figures.mailings:
         return [words.no_mailing]
     statuses = [words.statuses[status] for status in by_status(figures.ended)]
-    rows = [["", *statuses], *([f"#{mailing.id}", *_numbers(mailing)] for mailing in shown(figures))]
+    rows = [["", *statuses], *([f"#{mailing.id}", *_numbers(mailing)] for mailing in top_mailings(figures))]
     head, *lines = _aligned(rows, right=set(range(1, 6)))
-    explained = _explained(lines, shown(figures), words)
-    return [words.mailings, head, *explained, *_indented(left_out(figures, words))]
+    explained = _explained(lines, top_mailings(figures), words)
+    return [words.mailings, head, *explained, *_indented(omitted_note(figures, words))]
 
 
 def _numbers(mailing: MailingFigures) -> list[str]:
@@ -91,15 +91,18 @@ def _explained(lines: Sequence[str], mailings: Sequence[MailingFigures], words: 
 def _reasons(figures: Figures, words: Words) -> list[str]:
     if not figures.reasons:
         return []
-    rows = [[grouped(each.messages), words.statuses[each.status], said(each.reason, words)] for each in figures.reasons]
+    rows = [
+        [grouped(each.messages), words.statuses[each.status], translate_reason(each.reason, words)]
+        for each in figures.reasons
+    ]
     if figures.other_reasons:
         rows.append([grouped(figures.other_reasons), "", words.other_reasons])
     starts = _aligned([row[:2] for row in rows], right={0})
     return [words.went_wrong, *_hanging(starts, [row[2] for row in rows])]
 
 
-def _standing(figures: Figures, words: Words) -> list[str]:
-    rows = [[words.statuses[status], grouped(number)] for status, number in by_status(figures.standing).items()]
+def _totals(figures: Figures, words: Words) -> list[str]:
+    rows = [[words.statuses[status], grouped(number)] for status, number in by_status(figures.totals).items()]
     when = moment(figures.taken_at, figures.day.zone)
     return [words.altogether.format(moment=when), *_aligned(rows, right={1})]
 
@@ -109,7 +112,7 @@ def _attached(figures: Figures, words: Words) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, right: set[int]) -> list[str]:
-    """Columns of equal width, two spaces before each; those in `right` are numbers."""
+    """Align columns, two spaces before each; those in `right` are numbers."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "".join(_cell(*each, i in right) for i, each in enumerate(zip(row, widths, strict=True))).rstrip()
@@ -126,7 +129,7 @@ def _indented(sentence: str, indent: str = "  ") -> list[str]:
 
 
 def _hanging(starts: Sequence[str], sentences: Sequence[str]) -> Iterator[str]:
-    """Each sentence wrapped beside its start."""
+    """Wrap each sentence beside its start."""
     width = max(len(start) for start in starts) + 2
     for start, sentence in zip(starts, sentences, strict=True):
         first, *more = wrap(sentence, WIDTH - width)

@@ -1,4 +1,4 @@
-"""The statements of the reports: the figures of a day, and what becomes of a try to send it."""
+"""Statements of the reports: the figures of a day, and the outcome of an attempt to send it."""
 
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -12,14 +12,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
-from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason, Standing
+from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, Reason, StatusCounts
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import Day
 
 
 @asynccontextmanager
 async def snapshot(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """Every statement sees the same moment; nothing can be written."""
+    """Open a read-only snapshot: every statement sees the same moment."""
     async with sessions() as session:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ", "postgresql_readonly": True})
         yield session
@@ -71,7 +71,7 @@ _REASONS = text("""
     GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 10
 """)
 
-# When messages of a day ended, by hours since its start; cancellations are somebody's wish. Index: message_finished.
+# When messages of a day ended, by hours since its start; cancellations are a user's decision. Index: message_finished.
 _HOURS = text("""
     SELECT floor(extract(epoch FROM e.finished_at - :starts) / 3600)::int,
            count(*) FILTER (WHERE e.status = 'sent'), count(*) FILTER (WHERE e.status <> 'sent')
@@ -83,7 +83,7 @@ _HOURS = text("""
 
 
 async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> Figures:
-    """Needs a snapshot: its statements must agree with each other."""
+    """Read the figures. Needs a `snapshot`: the statements must agree with each other."""
     within = {"starts": day.starts, "ends": day.ends}
     mailings = await session.execute(_MAILINGS, within)
     standing = await session.execute(_STANDING)
@@ -93,7 +93,7 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> 
         day=day,
         taken_at=taken_at,
         mailings=[_mailing(row) for row in mailings],
-        standing=Standing(*standing.one()),
+        totals=StatusCounts(*standing.one()),
         reasons=[Reason(*row) for row in reasons],
         hours=[Hour(*row) for row in hours],
     )
@@ -101,11 +101,11 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> 
 
 def _mailing(row: Sequence[Any]) -> MailingFigures:
     mailing_id, beginning, status, *counts = row
-    return MailingFigures(mailing_id, beginning, status, Ended(*counts[:5]), Standing(*counts[5:]))
+    return MailingFigures(mailing_id, beginning, status, DayCounts(*counts[:5]), StatusCounts(*counts[5:]))
 
 
 class Claim(Struct, frozen=True):
-    """The right to send the report of `period`, until the lease ends. `delivered_to` have it from an earlier try."""
+    """The right to send the report of `period` until the lease ends. `delivered_to` have it from an earlier attempt."""
 
     period: Day
     key: uuid.UUID
@@ -165,7 +165,7 @@ _CLAIM_DAY = text(f"""
 
 
 async def claim_day(session: AsyncSession, period: Day, *, zone: ZoneInfo, lease: Lease) -> Claim | None:
-    """`period` is that of the row, where there is one."""
+    """Claim a day's report; a row that exists keeps its period."""
     columns = {"day": period.date, "zone": period.zone, "starts": period.starts, "ends": period.ends}
     row = (await session.execute(_CLAIM_DAY, {**columns, **_columns(lease)})).one_or_none()
     return _claim(row, zone) if row else None
@@ -189,7 +189,7 @@ async def sent_at(session: AsyncSession, day: date) -> datetime | None:
     return row.scalar_one_or_none()
 
 
-# under way → sent. No fence: it was sent, whoever holds the lease by now.
+# claimed → sent. Not fenced: it was sent, even if another worker has the lease by now.
 _RECORD_SENT = text("""
     UPDATE report SET sent_at = coalesce(sent_at, :at), lease_until = NULL, refused = false, last_error = :reason,
         delivered_to = delivered_to || CAST(:delivered AS text[])
@@ -204,7 +204,7 @@ async def record_sent(
     await session.execute(_RECORD_SENT, given)
 
 
-# under way → missing, until the next try. A try whose lease was lost changes nothing.
+# claimed → missing, until the next attempt. An attempt that has lost its lease changes nothing.
 _RECORD_FAILURE = text("""
     UPDATE report SET due_at = :due_at, lease_until = NULL, refused = :refused, last_error = :reason,
         delivered_to = delivered_to || CAST(:delivered AS text[])
@@ -213,7 +213,7 @@ _RECORD_FAILURE = text("""
 
 
 class Failure(Struct, frozen=True):
-    """`delivered` are the recipients who got it all the same; `refused` says that waiting will not help."""
+    """A failed attempt. `delivered` are recipients that got it anyway; `refused`: a retry will not help."""
 
     reason: str
     due_at: datetime

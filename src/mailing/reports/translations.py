@@ -1,22 +1,21 @@
-"""The report's words in each of its languages.
+"""The report's phrases in each language.
 
-One struct and no catalogue files: the type checker sees a phrase that a language lacks, and nothing has to be compiled.
-The phrases are built so that no number decides about the form of a word.
+A struct instead of catalogue files: the type checker finds a phrase that a language lacks, and nothing is compiled. No
+phrase depends on a number's plural form.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec import Struct
 
 
 class Words(Struct, frozen=True, kw_only=True):
-    """Names in braces are what the report puts there. `reasons` are patterns of the product's own sentences, those
-    that hold others first; what is not found stays as it was recorded.
+    """Phrases; names in braces are replaced by values, `date` is a pattern of Babel.
+
+    `reasons` are patterns of the product's own sentences, longer ones first; other reasons stay as recorded.
     """
 
     language: str
-    months: Sequence[str]
-    weekdays: Sequence[str]
     date: str
     statuses: Mapping[str, str]
     meanings: Mapping[str, str]
@@ -50,12 +49,7 @@ class Words(Struct, frozen=True, kw_only=True):
 
 EN = Words(
     language="en",
-    months=(
-        *("January", "February", "March", "April", "May", "June", "July"),
-        *("August", "September", "October", "November", "December"),
-    ),
-    weekdays=("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-    date="{day} {month} {year}",
+    date="d MMMM y",
     statuses={
         "planned": "planned",
         "pending": "pending",
@@ -103,12 +97,7 @@ EN = Words(
 
 RU = Words(
     language="ru",
-    months=(
-        *("января", "февраля", "марта", "апреля", "мая", "июня", "июля"),
-        *("августа", "сентября", "октября", "ноября", "декабря"),
-    ),
-    weekdays=("понедельник", "вторник", "среда", "четверг", "пятница", "суббота", "воскресенье"),
-    date="{day} {month} {year}\u00a0г.",
+    date="d MMMM y\u00a0'г'.",
     statuses={
         "planned": "всего",
         "pending": "ожидает",

@@ -29,7 +29,7 @@ _PUT_BACK = [
 ]
 
 
-async def mind_clock(sessions: Sessions) -> None:
+async def adjust_to_clock_steps(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
         back_s = await note_clock(session)
         if back_s:

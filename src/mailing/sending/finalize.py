@@ -2,10 +2,11 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.events import WORKER, record_event
 from mailing.job_queue.enqueue import defer
-from mailing.mailings.repository import MailingRepository, database_now, finish
+from mailing.mailings.repository import MailingRepository, finish
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import next_window
 from mailing.messages.cancellation import cancel_of_mailing
@@ -25,7 +26,7 @@ async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
         pass
     async with transaction(sessions) as session:
         if await finish(session, mailing_id):
-            logger.info("the mailing is finished", mailing_id=mailing_id)
+            logger.info("mailing finished", mailing_id=mailing_id)
 
 
 async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:

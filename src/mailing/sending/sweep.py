@@ -12,7 +12,7 @@ from mailing.database.errors import transient
 from mailing.gateway.circuit_breaker import forget_old_calls
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import CONTINUED
-from mailing.mailings.repository import PendingWork, closed_unsettled, find_pending_work
+from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
 from mailing.messages.leases import BEGINNING, Repeat, lost, oldest_unexpired_lease, reclaim_expired
 from mailing.messages.redaction import forget_old_minutes
 from mailing.observability import failures
@@ -77,13 +77,13 @@ def _apart(part: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - told
-        failures.tell(logger, "a part of the sweep failed", error, part=part)
+        failures.log(logger, "a part of the sweep failed", error, part=part)
 
 
 async def _wake(sessions: Sessions, active: Collection[int]) -> None:
     """Mailings with work but without a job that waits to be taken. In slices: thousands may begin in one second."""
     async with transaction(sessions) as session:
-        closed = await closed_unsettled(session, count=AT_ONCE)
+        closed = await closed_with_pending(session, count=AT_ONCE)
         await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
     after: int | None = 0
     while after is not None:
@@ -108,7 +108,7 @@ def _wakes(found: PendingWork) -> Iterator[Wake]:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
         yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
-    if found.openings:
+    if found.reschedule:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
@@ -136,7 +136,7 @@ async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: LeaseScanC
         except transient():
             raise
         except Exception as error:  # noqa: BLE001 - told
-            failures.tell(logger, "lease refused", error, message_id=message_id)
+            failures.log(logger, "lease refused", error, message_id=message_id)
 
 
 async def _taken_back(
@@ -144,6 +144,6 @@ async def _taken_back(
 ) -> int:
     async with transaction(sessions) as session:
         moved = await reclaim_expired(session, repeat, since=leases.since, count=count, only=only)
-        failpoints.reached("sweep.inside")
+        failpoints.hit("sweep.inside")
     leases.reclaimed += moved
     return moved

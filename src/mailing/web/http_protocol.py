@@ -11,33 +11,33 @@ from typing import Any, ClassVar
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-CONNECTIONS = 900  # at once, for each process: below the usual limit of 1,024 open files
-HEAD_S = 10
-HEAD_BYTES = 32 * 1024  # between two pieces of a body as well
-HEAD_FIELDS = 100
-URL_BYTES = 8 * 1024
-PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hundred times its bytes
-AHEAD = 16  # requests sent before the answer to an earlier one
-DRAIN_S = 20
-DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_S
-LINGER_S = 30  # for the rest of a body after its answer: a close with unread bytes would reset the answer away
+MAX_CONNECTIONS = 900  # at once, for each process: below the usual limit of 1,024 open files
+HEADER_TIMEOUT_S = 10
+MAX_HEADER_BYTES = 32 * 1024  # between two pieces of a body as well
+MAX_HEADERS = 100
+MAX_URL_BYTES = 8 * 1024
+MAX_PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hundred times its bytes
+MAX_PIPELINED = 16  # requests sent before the answer to an earlier one
+DRAIN_TIMEOUT_S = 20
+MIN_DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_TIMEOUT_S
+LINGER_TIMEOUT_S = 30  # for the rest of a body after its answer: a close with unread bytes would reset the answer away
 
-TOGETHER_BYTES = 64 * 1024  # of an answer; what is larger is written as it is, without a copy
+MAX_COALESCED_BYTES = 64 * 1024  # of an answer; what is larger is written as it is, without a copy
 
 TOO_LARGE = b"431 Request Header Fields Too Large"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Raised in the parser's callbacks, which then parses nothing more of this connection."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Nothing is answered to a refused request where another answer is on its way: the connection ends."""
 
-    head_s: float = HEAD_S
-    drain_s: float = DRAIN_S
-    linger_s: float = LINGER_S
-    most_connections = CONNECTIONS
+    head_s: float = HEADER_TIMEOUT_S
+    drain_s: float = DRAIN_TIMEOUT_S
+    linger_s: float = LINGER_TIMEOUT_S
+    most_connections = MAX_CONNECTIONS
     # Those whose client has to move next, the one that has not for longest first.
     waited_for: ClassVar[dict["BoundedProtocol", None]] = {}
 
@@ -56,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.transport: Any = Together(transport, self.loop, may_close=self._may_close)
+        self.transport: Any = CoalescingTransport(transport, self.loop, may_close=self._may_close)
         if len(self.connections) > self.most_connections and not self._make_room():
             self._end(b"503 Service Unavailable")
             return
@@ -83,10 +83,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._head_deadline is None and self._is_idle():
             self._await_head()
-        for start in range(0, len(data), HEAD_BYTES):
+        for start in range(0, len(data), MAX_HEADER_BYTES):
             if self.transport.is_closing():
                 return
-            self._feed(data if len(data) <= HEAD_BYTES else data[start : start + HEAD_BYTES])
+            self._feed(data if len(data) <= MAX_HEADER_BYTES else data[start : start + MAX_HEADER_BYTES])
         self._note()
 
     def _feed(self, piece: bytes) -> None:
@@ -94,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(piece)
         other = len(piece) - self._body_bytes
         self._other_bytes = other if self._is_progress else self._other_bytes + other
-        if self._other_bytes > HEAD_BYTES:
+        if self._other_bytes > MAX_HEADER_BYTES:
             self._end(TOO_LARGE)
 
     def _is_idle(self) -> bool:
@@ -107,13 +107,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > URL_BYTES or self.url.count(b"&") >= PARTS:
+        if len(self.url) > MAX_URL_BYTES or self.url.count(b"&") >= MAX_PARTS:
             self._refuse(b"414 URI Too Long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A trailer is dropped: uvicorn would add it to the head's fields, while they are read."""
         self._fields += 1
-        if self._fields > HEAD_FIELDS or (value.count(b";") >= PARTS and name.lower() == b"cookie"):
+        if self._fields > MAX_HEADERS or (value.count(b";") >= MAX_PARTS and name.lower() == b"cookie"):
             self._refuse(TOO_LARGE)
         if self._in_head:
             super().on_header(name, value)
@@ -121,7 +121,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_progress = True
         self._stop_waiting_for_head()
-        if len(self.pipeline) >= AHEAD:
+        if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(b"429 Too Many Requests")
         self._in_head = False
         super().on_headers_complete()
@@ -164,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: bytes) -> None:
         self._refusal = status
-        raise Refused
+        raise RequestRefused
 
     def _end(self, status: bytes) -> None:
         self._stop_waiting_for_head()
@@ -228,7 +228,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _look_at_what_drained(self) -> None:
         taken = self._unsent - self.transport.get_write_buffer_size()
-        if taken < min(self._unsent, DRAIN_RATE * self.drain_s) or taken <= 0:
+        if taken < min(self._unsent, MIN_DRAIN_RATE * self.drain_s) or taken <= 0:
             self.transport.abort()
         else:
             self._drain()
@@ -239,7 +239,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._drain_deadline = None
 
 
-class Together:
+class CoalescingTransport:
     """A transport that hands on what one turn of the event loop wrote at its end: an answer's head with its body.
 
     uvicorn writes them apart, and each write is a system call, and a client that is woken twice.
@@ -258,7 +258,7 @@ class Together:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if len(data) > TOGETHER_BYTES:
+        if len(data) > MAX_COALESCED_BYTES:
             self._flush()
             self._transport.write(data)
             return
@@ -266,7 +266,7 @@ class Together:
             self._loop.call_soon(self._flush)
         self._held.append(data)
         self._size += len(data)
-        if self._size > TOGETHER_BYTES:
+        if self._size > MAX_COALESCED_BYTES:
             self._flush()
 
     def close(self) -> None:

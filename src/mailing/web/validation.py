@@ -20,7 +20,7 @@ from mailing.errors import FieldError, Invalid
 
 S = TypeVar("S", bound=Struct)
 
-MOST_STRAYS = 100
+MAX_UNKNOWN_FIELDS = 100
 
 
 def parse(body: bytes, kind: type[S]) -> S:
@@ -54,7 +54,7 @@ def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldErro
     good: dict[str, Any] = {}
     stray = f"is not a field here; known are {', '.join(fields)}"
     unknown = (name for name in value if name not in fields)
-    errors.extend(FieldError(path + name[:100], stray) for name in islice(unknown, MOST_STRAYS))
+    errors.extend(FieldError(path + name[:100], stray) for name in islice(unknown, MAX_UNKNOWN_FIELDS))
     for name, field in fields.items():
         if name not in value:
             if field.required:
@@ -72,7 +72,7 @@ def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldErro
 def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> object:  # noqa: ANN401 - any type hint
     if value is None and types.NoneType in get_args(hint):
         return None
-    hint = _given(hint)
+    hint = _without_none(hint)
     if nested := _struct_of(hint):
         return _struct(value, nested, path + ".", errors)
     whole, item = _split_list(hint)
@@ -103,7 +103,7 @@ def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
     return converted
 
 
-def _given(hint: Any) -> Any:  # noqa: ANN401 - any type hint
+def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any type hint
     """What a field is when it is given: without the None and UNSET of its union."""
     options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else ()
     kept = [option for option in options if option not in {types.NoneType, msgspec.UnsetType}]
@@ -136,6 +136,6 @@ def _description(hint: Any) -> str | None:  # noqa: ANN401 - any type hint
     return next((phrase for phrase in found if phrase), None)
 
 
-def present(data: Struct) -> Mapping[str, Any]:
+def given_fields(data: Struct) -> Mapping[str, Any]:
     """The fields of a PATCH that were given."""
     return {name: value for name, value in msgspec.structs.asdict(data).items() if value is not msgspec.UNSET}

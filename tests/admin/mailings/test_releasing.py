@@ -10,12 +10,12 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
-from admin.mailings.test_pages import form
-from admin.reading import words
+from admin.mailings.test_routes import form
 from mailing.access.roles import Role
 from mailing.mailings.states import MailingStatus
-from rows import add_client, add_mailing, add_messages, run, value
+from support.admin import SignedIn
+from support.html import words
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 PHONE = "79161234567"
 EDITORS = {Role.EDITOR, Role.SENDER, Role.ADMIN}
@@ -202,8 +202,8 @@ async def test_a_draft_whose_end_has_passed_says_that_it_needs_a_later_one(
     shown = await sender.get(f"/admin/mailings/{mailing_id}")
     assert "its end has passed" in words(shown)
     assert f"/admin/mailings/{mailing_id}/release" not in shown.text
-    assert "set a later end" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"), 409)
-    assert "set a later end" in words(
+    assert "Set a later end" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"), 409)
+    assert "Set a later end" in words(
         await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": "1"}), 409
     )
 

@@ -14,7 +14,7 @@ from mailing.clients.repository import ERASED
 from mailing.database.error_messages import CAUSES
 from mailing.errors import FieldError
 
-SENTENCES: Final = (
+MESSAGES: Final = (
     "is required",
     "must not contain a NUL character",
     f"must be {phone.RULE}",
@@ -40,22 +40,22 @@ SENTENCES: Final = (
     "is larger than %(size)s MB; split it into several files",
     "%(files)s files or %(size)s MB of yours may wait at once; import or discard one first",
     "%(files)s files or %(size)s MB may wait at once, those of others too; import or discard one, or come again later",
-    "takes too long to read; split the file, and look for rows that are none",
-    "was begun %(tries)s times and never came to its end; the worker's log says why",
-    "was begun %(tries)s times and broke off each time",
+    "takes too long to validate; split the file, and remove lines that are not rows of clients",
+    "was started %(tries)s times and never finished; see the worker's log for the cause",
+    "was started %(tries)s times and failed each time",
     *CAUSES,
 )
 
 
-def _shape(sentence: str) -> re.Pattern[str]:
+def _pattern(sentence: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"%\\\((\w+)\\\)s|%\((\w+)\)s", r"(?P<\1\2>.+)", re.escape(sentence)))
 
 
-_SHAPES: Final = {sentence: _shape(sentence) for sentence in SENTENCES}
+_PATTERNS: Final = {sentence: _pattern(sentence) for sentence in MESSAGES}
 
 
-def said(viewer: Viewer, message: str) -> str:
-    for sentence, shape in _SHAPES.items():
+def translate(viewer: Viewer, message: str) -> str:
+    for sentence, shape in _PATTERNS.items():
         if found := shape.fullmatch(message):
             words = viewer.gettext(sentence)
             return words % found.groupdict() if found.groupdict() else words
@@ -70,4 +70,6 @@ def by_field(viewer: Viewer, errors: Iterable[FieldError]) -> Mapping[str, str]:
         "tag": viewer.gettext("Tag"),
         "timezone": viewer.gettext("Time zone"),
     }
-    return {error.field: f"{labels.get(error.field, error.field)}: {said(viewer, error.message)}" for error in errors}
+    return {
+        error.field: f"{labels.get(error.field, error.field)}: {translate(viewer, error.message)}" for error in errors
+    }

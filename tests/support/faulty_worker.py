@@ -1,0 +1,87 @@
+"""A worker as a process of its own, with limits for its watchdog and a fault at a named point of its work.
+
+Run as a program: `faulty_worker.py LOOP_S DATABASE_S [POINT FAULT]`, with settings from the environment.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mailing import failpoints
+from mailing.cli.runtime import configured, run, until_signal
+from mailing.process.supervisor import Child, Signals, supervise
+from mailing.process.watchdog import Limits
+from mailing.settings import PREFIX, Settings, environment
+from mailing.worker import run_worker
+
+
+def freeze() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def block() -> None:
+    time.sleep(600)
+
+
+FAULTS = {"freeze": freeze, "block": block}
+
+
+@asynccontextmanager
+async def worker(settings: Settings, directory: Path, *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Killed at the end of the block if it still runs, or is stopped."""
+    process = await asyncio.create_subprocess_exec(*_command(arguments), env=_environment(settings), cwd=directory)
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def supervised_worker(settings: Settings, directory: Path, *arguments: object) -> AsyncIterator[list[str]]:
+    """Started again whenever it ends; what the supervisor said about that."""
+    said: list[str] = []
+    signals = Signals()
+    child = Child("worker", _command(arguments), _environment(settings), cwd=directory)
+    task = asyncio.create_task(supervise([child], signals=signals, on_event=said.append))
+    try:
+        yield said
+    finally:
+        signals.stop.set()
+        await task
+
+
+def _command(arguments: Sequence[object]) -> list[str]:
+    return [sys.executable, __file__, *map(str, arguments)]
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | environment(settings)
+
+
+def _once(point: str, fault: Callable[[], None]) -> Callable[[str], None]:
+    pending = [point]
+
+    def reached(here: str) -> None:
+        if here in pending:
+            pending.remove(here)
+            fault()
+
+    return reached
+
+
+def main(loop_s: str, database_s: str, point: str = "", fault: str = "") -> None:
+    if point:
+        failpoints.enable(_once(point, FAULTS[fault]))
+    settings, limits = configured(), Limits(float(loop_s), float(database_s))
+    run(until_signal(lambda stop: run_worker(settings, stop, limits)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
