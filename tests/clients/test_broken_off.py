@@ -52,7 +52,7 @@ class Scene:
     monkeypatch: pytest.MonkeyPatch
 
     async def mended(self) -> None:
-        """What was frozen has ended, new connections pass."""
+        """End the frozen connections; new connections pass."""
         await self.between.end_connections()
         self.between.forget()
 
