@@ -20,6 +20,10 @@ from mailing.errors import FieldError, Invalid
 
 S = TypeVar("S", bound=Struct)
 
+# In the `extra` of a field's Meta: a function that rewrites the value into its one form, before it is checked, or
+# raises ValueError with a sentence about the field.
+NORMALISE = "normalise"
+
 MAX_UNKNOWN_FIELDS = 100
 
 
@@ -94,6 +98,9 @@ def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
     """Instants become UTC: they read the same in every answer, event and preview, whatever offset they came with."""
     if isinstance(value, str) and "\x00" in value:
         raise ValueError("must not contain a NUL character")
+    for meta in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
+        if isinstance(meta, Meta) and meta.extra and NORMALISE in meta.extra:
+            value = meta.extra[NORMALISE](value)
     converted = msgspec.convert(value, hint)
     if isinstance(converted, datetime):
         try:
