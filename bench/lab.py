@@ -54,7 +54,9 @@ class Lab:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
             server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY file_copy')
         if like != "template1":
-            self.sql(name, "UPDATE gateway SET home = database_home()")  # a copy is no restored backup here
+            self.sql(
+                name, "UPDATE installation SET database_identity = database_identity()"
+            )  # a copy is no restored backup here
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
             server.execute("CHECKPOINT")
         yield self.url(name)

@@ -18,36 +18,36 @@ REVOKE ALL ON FUNCTION forget_events FROM mailing_api, mailing_worker;
 
 -- Both: is the schema the one this version needs? May sending go on here? How do things stand with the gateway?
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
-GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
+GRANT SELECT, UPDATE ON installation, gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
-GRANT SELECT, INSERT, UPDATE ON tally TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON worker_counter TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- nobody erased is stored again
 GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it: it has no rows
-GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_front
+GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_low_watermark
     TO mailing_api, mailing_worker;
 
 -- The API: people's changes, and wake-ups for the worker. It writes no report.
 GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins make keys on their page
 GRANT SELECT, INSERT ON mailing_release TO mailing_api; -- who released what; by trigger, and nobody changes it
 GRANT SELECT ON gateway_calls TO mailing_api;
-GRANT SELECT ON count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
-GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
+GRANT SELECT ON counter_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
+GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, login_throttle TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins make users on their page
-GRANT SELECT, INSERT, UPDATE, DELETE ON upload, upload_piece TO mailing_api;
-GRANT SELECT, DELETE ON upload_refusal TO mailing_api;
-GRANT SELECT, INSERT, UPDATE ON mailing_pace TO mailing_api; -- by trigger, where a person resolves a message
+GRANT SELECT, INSERT, UPDATE, DELETE ON upload, upload_chunk TO mailing_api;
+GRANT SELECT, DELETE ON upload_row_error TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON mailing_throughput TO mailing_api; -- by trigger, where a person resolves a message
 GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
-GRANT SELECT, INSERT, UPDATE ON api_allowance TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON api_rate_limit TO mailing_api;
 GRANT SELECT, INSERT ON procrastinate_jobs, procrastinate_events TO mailing_api;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO mailing_api;
 
 -- The worker: it knows no keys. Clients it changes where it imports a file that somebody has uploaded.
 GRANT SELECT, INSERT, UPDATE (operator_code, tag, timezone, updated_at) ON client TO mailing_worker;
-GRANT SELECT, UPDATE, DELETE ON upload, upload_piece TO mailing_worker;
-GRANT SELECT, INSERT, DELETE ON upload_refusal TO mailing_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_pace TO mailing_worker;
+GRANT SELECT, UPDATE, DELETE ON upload, upload_chunk TO mailing_worker;
+GRANT SELECT, INSERT, DELETE ON upload_row_error TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
 GRANT DELETE ON attempt TO mailing_worker; -- of mailings that closed long ago
-GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, count_audit TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it forgets old ones
 GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and events, but none about access

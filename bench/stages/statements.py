@@ -21,10 +21,10 @@ _ACCEPTED = {
     "statuses": "array_fill('sent'::text, ARRAY[:n])",
     "attempts": "array_fill(1, ARRAY[:n])",
     "soft_refusals": "array_fill(0, ARRAY[:n])",
-    "ambiguous": "array_fill(false, ARRAY[:n])",
+    "maybe_accepted": "array_fill(false, ARRAY[:n])",
     "due": "array_fill(now(), ARRAY[:n])",
     "closes": "array_fill(now(), ARRAY[:n])",
-    "waiting": "array_fill(NULL::text, ARRAY[:n])",
+    "wait_reasons": "array_fill(NULL::text, ARRAY[:n])",
     "errors": "array_fill(NULL::text, ARRAY[:n])",
     "outcomes": "array_fill('accepted'::text, ARRAY[:n])",
     "started": "array_fill(now(), ARRAY[:n])",
@@ -70,7 +70,7 @@ def _script() -> str:
     record = _filled(repository._RECORD.text, _ACCEPTED)  # noqa: SLF001
     return f"""
         BEGIN;
-        WITH claimed AS ({claim}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(attempt_no) AS numbers
+        WITH claimed AS ({claim}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(claim_no) AS numbers
         FROM claimed \\gset
         COMMIT;
         BEGIN;

@@ -17,7 +17,8 @@ DO $$
 DECLARE it record;
 BEGIN
     FOR it IN SELECT oid::regclass AS name FROM pg_class
-              WHERE relkind = 'r' AND relname !~ '^(procrastinate|alembic)_' AND relnamespace = current_schema()::regnamespace
+              WHERE relkind = 'r' AND relname !~ '^(procrastinate|alembic)_'
+                  AND relnamespace = current_schema()::regnamespace
     LOOP
         EXECUTE 'DROP TABLE ' || it.name || ' CASCADE';
     END LOOP;

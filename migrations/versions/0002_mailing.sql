@@ -39,42 +39,42 @@ COMMENT ON INDEX client_opted_out IS 'The search for clients who opted out, in k
 -- Mailings ------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE mailing (
-    id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    text              text NOT NULL,
-    text_revision     integer NOT NULL DEFAULT 1,      -- of mailing_text
-    starts_at         timestamptz NOT NULL,
-    ends_at           timestamptz NOT NULL,
-    tags              text[] NOT NULL DEFAULT '{}',    -- empty: all clients
-    operator_codes    text[] NOT NULL DEFAULT '{}',
-    window_start      time,                            -- [window_start, window_end), local time of the client
-    window_end        time,
-    status            text NOT NULL DEFAULT 'draft'
-                      CHECK (status IN ('draft', 'scheduled', 'running', 'paused', 'finished', 'cancelled')),
+    id                     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    text                   text NOT NULL,
+    text_revision          integer NOT NULL DEFAULT 1,   -- of mailing_text
+    starts_at              timestamptz NOT NULL,
+    ends_at                timestamptz NOT NULL,
+    tags                   text[] NOT NULL DEFAULT '{}', -- empty: all clients
+    operator_codes         text[] NOT NULL DEFAULT '{}',
+    window_start           time,                         -- [window_start, window_end), local time of the client
+    window_end             time,
+    status                 text NOT NULL DEFAULT 'draft'
+                           CHECK (status IN ('draft', 'scheduled', 'running', 'paused', 'finished', 'cancelled')),
     -- A release covers everything that decides what is sent: text, times, local hours and filter. Each change of one of
     -- them adds one to content_revision; a mailing with another revision than the released one is a draft.
-    content_revision  integer NOT NULL DEFAULT 1,
-    released_revision integer,
-    released_at       timestamptz,
-    released_by       text,
-    -- The plan is behind while planned_revision < revision. A worker that plans updates planning_at with every slice; a
-    -- plan whose heartbeat is old has lost its worker.
-    revision          integer NOT NULL DEFAULT 1,
-    planned_revision  integer NOT NULL DEFAULT 0,
-    planning_revision integer NOT NULL DEFAULT 0,
-    planning_at       timestamptz,
-    audience_upto     bigint,                          -- the newest client when the audience was taken; a repeated plan stops there
-    test_of           bigint REFERENCES mailing,       -- a test send: one message, outside lists and statistics
-    created_at        timestamptz NOT NULL DEFAULT now(),
-    updated_at        timestamptz NOT NULL DEFAULT now(),
-    launched_at       timestamptz,
-    finished_at       timestamptz,
-    deleted_at        timestamptz,
-    blanked_at        timestamptz,                     -- its phones and texts were redacted; its messages and counters stay
+    content_revision       integer NOT NULL DEFAULT 1,
+    released_revision      integer,
+    released_at            timestamptz,
+    released_by            text,
+    -- The plan is behind while planned_revision < plan_revision. A worker that plans updates the heartbeat with every
+    -- slice; a plan whose heartbeat is old has lost its worker.
+    plan_revision          integer NOT NULL DEFAULT 1,
+    planned_revision       integer NOT NULL DEFAULT 0,
+    planning_revision      integer NOT NULL DEFAULT 0,
+    plan_heartbeat_at      timestamptz,
+    audience_max_client_id bigint,                       -- the newest client when the audience was taken
+    test_of_mailing_id     bigint REFERENCES mailing,    -- a test send, outside lists and statistics
+    created_at             timestamptz NOT NULL DEFAULT now(),
+    updated_at             timestamptz NOT NULL DEFAULT now(),
+    started_at             timestamptz,
+    finished_at            timestamptz,
+    deleted_at             timestamptz,
+    redacted_at            timestamptz,                  -- phones and texts are gone, counters stay
     CHECK (starts_at < ends_at),
     CHECK ((window_start IS NULL) = (window_end IS NULL)),
     CHECK (window_start <> window_end),
-    CONSTRAINT mailing_launched
-        CHECK ((launched_at IS NULL) = (status IN ('draft', 'scheduled')) OR status IN ('cancelled', 'finished')),
+    CONSTRAINT mailing_started
+        CHECK ((started_at IS NULL) = (status IN ('draft', 'scheduled')) OR status IN ('cancelled', 'finished')),
     -- What plans, claims or sends requires one of the statuses that a mailing has only while it is released.
     CONSTRAINT mailing_released CHECK (CASE status
         WHEN 'draft' THEN released_revision IS DISTINCT FROM content_revision
@@ -88,8 +88,8 @@ COMMENT ON TABLE mailing IS 'A text for all clients that match a filter, from on
 CREATE INDEX mailing_open ON mailing (id) WHERE status IN ('draft', 'scheduled', 'running', 'paused');
 COMMENT ON INDEX mailing_open IS 'The sweep, which skips drafts, and the start page: mailings that are not over.';
 
-CREATE INDEX mailing_to_blank ON mailing (id) WHERE blanked_at IS NULL AND status IN ('finished', 'cancelled');
-COMMENT ON INDEX mailing_to_blank IS 'The retention: closed mailings whose phones and texts are still stored.';
+CREATE INDEX mailing_to_redact ON mailing (id) WHERE redacted_at IS NULL AND status IN ('finished', 'cancelled');
+COMMENT ON INDEX mailing_to_redact IS 'The retention: closed mailings whose phones and texts are still stored.';
 
 CREATE TABLE mailing_text (
     mailing_id bigint NOT NULL REFERENCES mailing,
@@ -102,7 +102,7 @@ COMMENT ON TABLE mailing_text IS
 
 CREATE TABLE mailing_release (
     mailing_id     bigint NOT NULL REFERENCES mailing,
-    revision       integer NOT NULL,                   -- mailing.content_revision
+    revision       integer NOT NULL, -- mailing.content_revision
     text_revision  integer NOT NULL,
     starts_at      timestamptz NOT NULL,
     ends_at        timestamptz NOT NULL,
@@ -132,43 +132,45 @@ CREATE TABLE mailing_counts (
 COMMENT ON TABLE mailing_counts IS
     'A mailing''s messages by status, kept by the triggers of message in the transaction that moves them.';
 
-CREATE TABLE mailing_pace (
+CREATE TABLE mailing_throughput (
     mailing_id bigint NOT NULL,
     minute     timestamptz NOT NULL,
     sent       integer NOT NULL,
     PRIMARY KEY (mailing_id, minute)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE mailing_pace IS 'Messages sent by minute: the speed of a mailing now, and its history in the charts.';
+COMMENT ON TABLE mailing_throughput IS
+    'Messages sent by minute: the speed of a mailing now, and its history in the charts.';
 
-CREATE INDEX mailing_pace_minute ON mailing_pace (minute);
-COMMENT ON INDEX mailing_pace_minute IS 'The last day of all mailings, and the retention.';
+CREATE INDEX mailing_throughput_minute ON mailing_throughput (minute);
+COMMENT ON INDEX mailing_throughput_minute IS 'The last day of all mailings, and the retention.';
 
-CREATE TABLE message_front (
+CREATE TABLE message_low_watermark (
     mailing_id bigint PRIMARY KEY REFERENCES mailing,
     due_at     timestamptz NOT NULL DEFAULT '-infinity',
     id         bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 20);
-COMMENT ON TABLE message_front IS
+COMMENT ON TABLE message_low_watermark IS
     'Where a mailing''s pending messages begin in the order of message_due: none is before it. A claim leaves dead entries '
     'in that index, which a scan from its beginning would read again at every claim: until the next VACUUM, and for as long '
     'as any transaction keeps an old snapshot open.';
 
-CREATE TABLE count_audit (
+CREATE TABLE counter_audit (
     mailing_id bigint PRIMARY KEY REFERENCES mailing,
     at         timestamptz NOT NULL,
-    drift      bigint NOT NULL                         -- the sum of all differences; anything but 0 is a bug
+    drift      bigint NOT NULL -- the sum of all differences; anything but 0 is a bug
 );
-COMMENT ON TABLE count_audit IS 'The newest comparison of a mailing''s counters with its messages.';
+COMMENT ON TABLE counter_audit IS 'The newest comparison of a mailing''s counters with its messages.';
 
 CREATE FUNCTION mailing_created() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO mailing_counts (mailing_id) VALUES (NEW.id);
-    INSERT INTO message_front (mailing_id) VALUES (NEW.id);
+    INSERT INTO message_low_watermark (mailing_id) VALUES (NEW.id);
     INSERT INTO mailing_text (mailing_id, revision, text) VALUES (NEW.id, NEW.text_revision, NEW.text);
     RETURN NULL;
 END $$;
 CREATE TRIGGER mailing_created AFTER INSERT ON mailing FOR EACH ROW EXECUTE FUNCTION mailing_created();
-COMMENT ON TRIGGER mailing_created ON mailing IS 'Every mailing has its counters, its low watermark and its first text.';
+COMMENT ON TRIGGER mailing_created ON mailing IS
+    'Every mailing has its counters, its low watermark and its first text.';
 
 CREATE FUNCTION mailing_reworded() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -189,7 +191,8 @@ BEGIN
 END $$;
 CREATE TRIGGER mailing_created_released AFTER INSERT ON mailing
     FOR EACH ROW WHEN (NEW.released_revision IS NOT NULL) EXECUTE FUNCTION mailing_released();
-COMMENT ON TRIGGER mailing_created_released ON mailing IS 'Every release is stored, also the one made with the mailing.';
+COMMENT ON TRIGGER mailing_created_released ON mailing IS
+    'Every release is stored, also the one made with the mailing.';
 CREATE TRIGGER mailing_released AFTER UPDATE OF released_revision ON mailing
     FOR EACH ROW WHEN (NEW.released_revision IS DISTINCT FROM OLD.released_revision)
     EXECUTE FUNCTION mailing_released();
@@ -209,37 +212,38 @@ COMMENT ON TRIGGER mailing_released ON mailing IS 'Every release is stored.';
 -- Each message leaves two dead versions: by PostgreSQL's own factor of 0.2 a mailing of 100,000 beside 10,000,000 kept
 -- messages would never be vacuumed or analyzed.
 CREATE TABLE message (
-    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    mailing_id    bigint NOT NULL,
-    client_id     bigint NOT NULL,
-    status        text NOT NULL DEFAULT 'pending',
-    due_at        timestamptz NOT NULL,                -- [due_at, closes_at) is when it may be sent
-    closes_at     timestamptz NOT NULL,
-    waiting       text CHECK (waiting IN ('window', 'retry', 'rate', 'breaker')),
-    attempts      integer NOT NULL DEFAULT 0,          -- the calls that count, as the API shows them
-    attempt_no    integer NOT NULL DEFAULT 0,          -- all claims; the fence: a result is valid only for its own claim
-    soft_refusals integer NOT NULL DEFAULT 0,
-    ambiguous     boolean NOT NULL DEFAULT false,      -- an attempt may have been accepted
-    lease_until   timestamptz,
-    phone         text,                                -- as of the newest claim
-    text_revision integer,
-    last_error    text,
-    finished_at   timestamptz,
+    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    mailing_id       bigint NOT NULL,
+    client_id        bigint NOT NULL,
+    status           text NOT NULL DEFAULT 'pending',
+    due_at           timestamptz NOT NULL,           -- [due_at, closes_at) is when it may be sent
+    closes_at        timestamptz NOT NULL,
+    wait_reason      text CHECK (wait_reason IN ('window', 'retry', 'rate', 'breaker')),
+    counted_attempts integer NOT NULL DEFAULT 0,     -- as the API shows them
+    claim_no         integer NOT NULL DEFAULT 0,     -- all claims; the fence: a result counts only for its own
+    soft_refusals    integer NOT NULL DEFAULT 0,
+    maybe_accepted   boolean NOT NULL DEFAULT false, -- an attempt may have been accepted
+    lease_until      timestamptz,
+    phone            text,                           -- as of the newest claim
+    text_revision    integer,
+    status_reason    text,
+    finished_at      timestamptz,
     CONSTRAINT message_once UNIQUE (client_id, mailing_id),
     CONSTRAINT message_status CHECK (
         CASE status
             WHEN 'pending' THEN lease_until IS NULL AND finished_at IS NULL
-            WHEN 'sending' THEN lease_until IS NOT NULL AND finished_at IS NULL AND phone IS NOT NULL AND attempt_no > 0
-            WHEN 'sent' THEN lease_until IS NULL AND finished_at IS NOT NULL AND attempts > 0
-            WHEN 'failed' THEN lease_until IS NULL AND finished_at IS NOT NULL AND attempts > 0 AND NOT ambiguous
-            WHEN 'cancelled' THEN lease_until IS NULL AND finished_at IS NOT NULL AND NOT ambiguous
-            WHEN 'expired' THEN lease_until IS NULL AND finished_at IS NOT NULL AND NOT ambiguous
-            WHEN 'unknown' THEN lease_until IS NULL AND finished_at IS NOT NULL AND ambiguous
+            WHEN 'sending' THEN lease_until IS NOT NULL AND finished_at IS NULL AND phone IS NOT NULL AND claim_no > 0
+            WHEN 'sent' THEN lease_until IS NULL AND finished_at IS NOT NULL AND counted_attempts > 0
+            WHEN 'failed' THEN lease_until IS NULL AND finished_at IS NOT NULL AND counted_attempts > 0
+                AND NOT maybe_accepted
+            WHEN 'cancelled' THEN lease_until IS NULL AND finished_at IS NOT NULL AND NOT maybe_accepted
+            WHEN 'expired' THEN lease_until IS NULL AND finished_at IS NOT NULL AND NOT maybe_accepted
+            WHEN 'unknown' THEN lease_until IS NULL AND finished_at IS NOT NULL AND maybe_accepted
             ELSE false
         END),
     -- A call that may have been accepted is repeated to the same phone. Where that phone was erased there is nothing to
     -- repeat: what makes such a message pending is refused, instead of every later claim.
-    CONSTRAINT message_repeatable CHECK (status <> 'pending' OR NOT ambiguous OR phone IS NOT NULL)
+    CONSTRAINT message_repeatable CHECK (status <> 'pending' OR NOT maybe_accepted OR phone IS NOT NULL)
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 COMMENT ON TABLE message IS 'One SMS to one client in one mailing, from its plan to its end.';
 COMMENT ON CONSTRAINT message_once ON message IS
@@ -254,8 +258,9 @@ COMMENT ON INDEX message_closing IS 'The sweep: pending messages whose window ha
 CREATE INDEX message_leased ON message (lease_until) WHERE status = 'sending';
 COMMENT ON INDEX message_leased IS 'The sweep: expired leases.';
 
-CREATE INDEX message_waiting ON message (mailing_id, waiting, due_at) WHERE status = 'pending' AND waiting IS NOT NULL;
-COMMENT ON INDEX message_waiting IS
+CREATE INDEX message_by_wait ON message (mailing_id, wait_reason, due_at)
+    WHERE status = 'pending' AND wait_reason IS NOT NULL;
+COMMENT ON INDEX message_by_wait IS
     'The backlog: what a mailing''s messages wait for, from window to window without reading those in between.';
 
 CREATE INDEX message_listed ON message (mailing_id, status, id);
@@ -267,13 +272,13 @@ COMMENT ON INDEX message_finished IS
 
 CREATE TABLE attempt (
     message_id  bigint NOT NULL,
-    number      integer NOT NULL,                      -- message.attempt_no at the claim
+    number      integer NOT NULL, -- message.claim_no at the claim
     mailing_id  bigint NOT NULL,
     started_at  timestamptz NOT NULL,
-    duration_ms integer,                               -- null: the worker was lost
+    duration_ms integer,          -- null: the worker was lost
     outcome     text NOT NULL,
     http_status integer,
-    code        bigint,                                -- the gateway's
+    code        bigint,           -- the gateway's
     reason      text NOT NULL,
     PRIMARY KEY (message_id, number)
 );
@@ -295,7 +300,7 @@ COMMENT ON INDEX attempt_newest IS 'The newest calls.';
 -- In a restored database no message gets an id: it may have been used since the backup.
 CREATE FUNCTION refuse_ids() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF (SELECT home <> database_home() FROM gateway) THEN
+    IF (SELECT database_identity <> database_identity() FROM installation) THEN
         RAISE EXCEPTION 'the database was restored from a backup; run mailing resume-after-restore'
             USING ERRCODE = 'read_only_sql_transaction';
     END IF;
@@ -322,9 +327,9 @@ BEGIN
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER check_transitions AFTER UPDATE ON message
+CREATE TRIGGER "00_check_transitions" AFTER UPDATE ON message
     REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION check_transitions();
-COMMENT ON TRIGGER check_transitions ON message IS
+COMMENT ON TRIGGER "00_check_transitions" ON message IS
     'Statuses change as TRANSITIONS says, whatever statement changes them: above all, no message leaves sent.';
 
 -- The counters follow whatever statement moves messages. Locks are taken in the order of mailings, so two statements
@@ -356,63 +361,65 @@ BEGIN
         FROM shift s JOIN locked USING (mailing_id) WHERE c.mailing_id = s.mailing_id';
     RETURN NULL;
 END $$;
-CREATE TRIGGER count_added AFTER INSERT ON message
+CREATE TRIGGER "10_count_added" AFTER INSERT ON message
     REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_messages();
-COMMENT ON TRIGGER count_added ON message IS 'mailing_counts; locks the counters for the triggers after it.';
-CREATE TRIGGER count_moved AFTER UPDATE ON message
+COMMENT ON TRIGGER "10_count_added" ON message IS 'mailing_counts; locks the counters for the triggers after it.';
+CREATE TRIGGER "10_count_moved" AFTER UPDATE ON message
     REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_messages();
-COMMENT ON TRIGGER count_moved ON message IS 'mailing_counts; locks the counters for the triggers after it.';
-CREATE TRIGGER count_removed AFTER DELETE ON message
+COMMENT ON TRIGGER "10_count_moved" ON message IS 'mailing_counts; locks the counters for the triggers after it.';
+CREATE TRIGGER "10_count_removed" AFTER DELETE ON message
     REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_messages();
-COMMENT ON TRIGGER count_removed ON message IS 'mailing_counts.';
+COMMENT ON TRIGGER "10_count_removed" ON message IS 'mailing_counts.';
 
 -- What a person resolves as sent was not sent in that minute. No statement moves calls and resolutions together, so one
 -- old row tells them apart, without a join.
-CREATE FUNCTION note_pace() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION count_throughput() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE 'INSERT INTO mailing_pace AS p (mailing_id, minute, sent)
+    EXECUTE 'INSERT INTO mailing_throughput AS p (mailing_id, minute, sent)
         SELECT n.mailing_id, date_trunc(''minute'', now()), count(*) FROM added n
         WHERE n.status = ''sent'' AND EXISTS (SELECT FROM removed WHERE status = ''sending'') GROUP BY n.mailing_id
         ON CONFLICT (mailing_id, minute) DO UPDATE SET sent = p.sent + excluded.sent';
     RETURN NULL;
 END $$;
-CREATE TRIGGER note_pace AFTER UPDATE ON message
-    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION note_pace();
-COMMENT ON TRIGGER note_pace ON message IS
-    'mailing_pace; after count_moved, which has locked the mailing''s counters, so that nothing waits here.';
+CREATE TRIGGER "20_throughput" AFTER UPDATE ON message
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_throughput();
+COMMENT ON TRIGGER "20_throughput" ON message IS
+    'mailing_throughput; after 10_count_moved, which has locked the mailing''s counters, so that nothing waits here.';
 
 -- Exact only while the mailing's counters are locked, and in READ COMMITTED, as every transaction here: one that made a
 -- message pending has committed by then and is seen, or comes later and lowers the watermark again. Where nothing is
 -- pending it is infinity. The scan is kept to message_due, whatever the planner thinks of a mailing without statistics.
-CREATE FUNCTION raise_front(mailing bigint) RETURNS void LANGUAGE plpgsql
+CREATE FUNCTION raise_low_watermark(mailing bigint) RETURNS void LANGUAGE plpgsql
 SET enable_sort = off SET enable_bitmapscan = off SET enable_seqscan = off AS $$
 BEGIN
-    UPDATE message_front f SET due_at = coalesce(n.due_at, 'infinity'), id = coalesce(n.id, 0)
-    FROM message_front old LEFT JOIN LATERAL (
+    UPDATE message_low_watermark f SET due_at = coalesce(n.due_at, 'infinity'), id = coalesce(n.id, 0)
+    FROM message_low_watermark old LEFT JOIN LATERAL (
         SELECT m.due_at, m.id FROM message m
-        WHERE m.mailing_id = raise_front.mailing AND m.status = 'pending' AND (m.due_at, m.id) >= (old.due_at, old.id)
+        WHERE m.mailing_id = raise_low_watermark.mailing AND m.status = 'pending' AND (m.due_at, m.id) >= (old.due_at, old.id)
         ORDER BY m.due_at, m.id LIMIT 1) n ON true
-    WHERE f.mailing_id = raise_front.mailing AND old.mailing_id = raise_front.mailing
+    WHERE f.mailing_id = raise_low_watermark.mailing AND old.mailing_id = raise_low_watermark.mailing
       AND (f.due_at, f.id) IS DISTINCT FROM (coalesce(n.due_at, 'infinity'), coalesce(n.id, 0));
 END $$;
-COMMENT ON FUNCTION raise_front(bigint) IS 'Raise a mailing''s low watermark to its first pending message.';
+COMMENT ON FUNCTION raise_low_watermark(bigint) IS 'Raise a mailing''s low watermark to its first pending message.';
 
-CREATE FUNCTION move_front() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
+CREATE FUNCTION move_low_watermark() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
-    UPDATE message_front f SET due_at = a.first, id = 0
+    UPDATE message_low_watermark f SET due_at = a.first, id = 0
     FROM (SELECT mailing_id, min(due_at) AS first FROM added WHERE status = 'pending' GROUP BY mailing_id) a
     WHERE f.mailing_id = a.mailing_id AND a.first <= f.due_at;
     IF TG_OP = 'UPDATE' THEN
-        PERFORM raise_front(mailing_id) FROM (SELECT DISTINCT mailing_id FROM removed WHERE status = 'pending') r;
+        PERFORM raise_low_watermark(mailing_id) FROM (SELECT DISTINCT mailing_id FROM removed WHERE status = 'pending') r;
     END IF;
     RETURN NULL;
 END $$;
-CREATE TRIGGER move_front AFTER INSERT ON message
-    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION move_front();
-COMMENT ON TRIGGER move_front ON message IS 'message_front; after count_added, which has locked the counters.';
-CREATE TRIGGER move_front_on AFTER UPDATE ON message
-    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_front();
-COMMENT ON TRIGGER move_front_on ON message IS 'message_front; after count_moved, which has locked the counters.';
+CREATE TRIGGER "30_watermark_added" AFTER INSERT ON message
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION move_low_watermark();
+COMMENT ON TRIGGER "30_watermark_added" ON message IS
+    'message_low_watermark; after 10_count_added, which has locked the counters.';
+CREATE TRIGGER "30_watermark_moved" AFTER UPDATE ON message
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_low_watermark();
+COMMENT ON TRIGGER "30_watermark_moved" ON message IS
+    'message_low_watermark; after 10_count_moved, which has locked the counters.';
 
 CREATE TABLE plan_lock ();
 COMMENT ON TABLE plan_lock IS
@@ -439,55 +446,62 @@ END $$;
 -- The installation ----------------------------------------------------------------------------------------------------
 
 -- A standby has no end of the log of its own: it is on the timeline that it has followed so far.
-CREATE FUNCTION database_home() RETURNS text STABLE LANGUAGE sql AS $$
+CREATE FUNCTION database_identity() RETURNS text STABLE LANGUAGE sql AS $$
     SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()),
         CASE WHEN pg_is_in_recovery() THEN lpad(upper(to_hex((SELECT timeline_id FROM pg_control_checkpoint()))), 8, '0')
              ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END,
         (SELECT oid FROM pg_database WHERE datname = current_database()), 'message'::regclass::oid)
 $$;
-COMMENT ON FUNCTION database_home() IS
+COMMENT ON FUNCTION database_identity() IS
     'Cluster, timeline, database and table. A restored backup has another identity, and so has a promoted standby, which '
     'may have lost what the old primary had committed.';
+
+CREATE TABLE installation (
+    only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    database_identity text NOT NULL DEFAULT database_identity(), -- where sending was allowed last; elsewhere nothing is sent
+    clock_at          timestamptz NOT NULL DEFAULT 'epoch'       -- the newest time that a worker has seen on this database
+) WITH (fillfactor = 20);
+COMMENT ON TABLE installation IS
+    'What the database remembers about itself: a restored backup and a clock that was set back are recognized by it.';
+
+CREATE TABLE restoration (
+    began_at          timestamptz PRIMARY KEY DEFAULT now(),
+    database_identity text NOT NULL, -- with the start of the server
+    finished_at       timestamptz
+);
+COMMENT ON TABLE restoration IS
+    'Each time that sending was resumed in a restored database; an unfinished one is continued in the same database.';
 
 
 -- The gateway ---------------------------------------------------------------------------------------------------------
 
 CREATE TABLE gateway (
-    only_row        boolean PRIMARY KEY DEFAULT true CHECK (only_row),
-    rate            double precision NOT NULL DEFAULT 0 CHECK (rate >= 0), -- calls a second, all workers; 0: no limit
-    configured_rate double precision NOT NULL DEFAULT 0,      -- of the settings, when last read; a new one there becomes the rate
-    next_slot_at    timestamptz NOT NULL DEFAULT '-infinity', -- slots before it are given away
-    throttled_until timestamptz NOT NULL DEFAULT '-infinity', -- the gateway asked for a pause
-    open_since      timestamptz,                              -- null: the breaker is closed
-    open_reason     text,
-    next_probe_at   timestamptz,
-    counted_from    timestamptz NOT NULL DEFAULT '-infinity', -- older calls no longer count for or against the gateway
-    stopped_at      timestamptz,                              -- an operator stopped all sending
-    stopped_by      text,
-    home            text NOT NULL DEFAULT database_home(),
-    clock_at        timestamptz NOT NULL DEFAULT 'epoch',     -- the newest clock of the database that a worker has seen
-    CHECK ((open_since IS NULL) = (open_reason IS NULL) AND (open_since IS NULL) = (next_probe_at IS NULL)),
-    CHECK ((stopped_at IS NULL) = (stopped_by IS NULL))
+    name                  text PRIMARY KEY CHECK (name <> ''),
+    rate                  double precision NOT NULL DEFAULT 0 CHECK (rate >= 0), -- calls a second, all workers; 0: no limit
+    settings_rate         double precision NOT NULL DEFAULT 0,      -- as read last; a new value there becomes the rate
+    next_slot_at          timestamptz NOT NULL DEFAULT '-infinity', -- slots before it are given away
+    paused_until          timestamptz NOT NULL DEFAULT '-infinity', -- the gateway asked for it
+    breaker_opened_at     timestamptz,                              -- null: the circuit breaker is closed
+    breaker_reason        text,
+    breaker_next_probe_at timestamptz,
+    breaker_window_start  timestamptz NOT NULL DEFAULT '-infinity', -- earlier calls no longer count
+    stopped_at            timestamptz,                              -- an operator stopped all sending
+    stopped_by            text,
+    CONSTRAINT gateway_breaker CHECK ((breaker_opened_at IS NULL) = (breaker_reason IS NULL)
+        AND (breaker_opened_at IS NULL) = (breaker_next_probe_at IS NULL)),
+    CONSTRAINT gateway_stop CHECK ((stopped_at IS NULL) = (stopped_by IS NULL))
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE gateway IS
-    'What all workers share about the gateway: its rate limit, pause, circuit breaker and stop '
+    'What all workers share about a gateway: its rate limit, pause, circuit breaker and stop '
     '(docs/decisions/0008-one-row-for-the-gateway.md).';
 
 CREATE TABLE gateway_calls (
-    period timestamptz PRIMARY KEY,
-    calls  integer NOT NULL,
-    failed integer NOT NULL CHECK (failed <= calls)
+    bucket_start timestamptz PRIMARY KEY,
+    calls        integer NOT NULL,
+    failed       integer NOT NULL CHECK (failed <= calls)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE gateway_calls IS
-    'The calls of all workers in buckets of five seconds, kept for half a minute: the circuit breaker decides by them.';
-
-CREATE TABLE restoration (
-    began_at    timestamptz PRIMARY KEY DEFAULT now(),
-    place       text NOT NULL,
-    finished_at timestamptz
-);
-COMMENT ON TABLE restoration IS
-    'Each time that sending was resumed in a restored database; an unfinished one is continued in the same database.';
+    'The calls of all workers in buckets of five seconds, kept for a minute: the circuit breaker decides by them.';
 
 
 -- People and their access ---------------------------------------------------------------------------------------------
@@ -496,8 +510,8 @@ CREATE TABLE user_account (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name          text NOT NULL CHECK (name <> ''),
     role          text NOT NULL CHECK (role IN ('viewer', 'editor', 'sender', 'admin')),
-    password_hash text,                                -- argon2id, with its own salt and cost
-    issuer        text,                                -- the identity provider, and the user's `sub` there
+    password_hash text, -- argon2id, with its own salt and cost
+    issuer        text, -- the identity provider, and the user's `sub` there
     subject       text,
     created_at    timestamptz NOT NULL DEFAULT now(),
     disabled_at   timestamptz,
@@ -514,60 +528,60 @@ CREATE UNIQUE INDEX user_account_subject ON user_account (issuer, subject) WHERE
 COMMENT ON INDEX user_account_subject IS 'Sign-in through the identity provider.';
 
 CREATE TABLE user_session (
-    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    hash      bytea NOT NULL UNIQUE,                   -- SHA-256; a token is 32 random bytes, so no salt
-    user_id   bigint NOT NULL REFERENCES user_account,
-    opened_at timestamptz NOT NULL DEFAULT now(),
-    seen_at   timestamptz NOT NULL DEFAULT now(),      -- to the minute
-    address   text NOT NULL,
-    agent     text NOT NULL
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    hash         bytea NOT NULL UNIQUE,              -- SHA-256; a token is 32 random bytes, so no salt
+    user_id      bigint NOT NULL REFERENCES user_account,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    last_seen_at timestamptz NOT NULL DEFAULT now(), -- to the minute
+    ip_address   text NOT NULL,
+    user_agent   text NOT NULL
 );
 COMMENT ON TABLE user_session IS 'A browser that is signed in.';
 
 CREATE INDEX user_session_of_user ON user_session (user_id, id);
 COMMENT ON INDEX user_session_of_user IS 'A user''s sessions: to list them, and to end them all.';
 
-CREATE INDEX user_session_age ON user_session (seen_at);
+CREATE INDEX user_session_age ON user_session (last_seen_at);
 COMMENT ON INDEX user_session_age IS 'The retention: sessions not seen for longest.';
 
-CREATE TABLE sign_in_try (
-    subject      bytea PRIMARY KEY,                    -- SHA-256 of the account or the address: a name may be a mistyped password
+CREATE TABLE login_throttle (
+    key_hash     bytea PRIMARY KEY, -- SHA-256 of account or address: a typed name may be a password
     failures     integer NOT NULL,
     failed_at    timestamptz NOT NULL,
     locked_until timestamptz NOT NULL
 );
-COMMENT ON TABLE sign_in_try IS 'Failed sign-ins by account and by address, and until when more are refused.';
+COMMENT ON TABLE login_throttle IS 'Failed sign-ins by account and by address, and until when more are refused.';
 
-CREATE INDEX sign_in_try_age ON sign_in_try (failed_at);
-COMMENT ON INDEX sign_in_try_age IS 'The retention: the oldest failures.';
+CREATE INDEX login_throttle_age ON login_throttle (failed_at);
+COMMENT ON INDEX login_throttle_age IS 'The retention: the oldest failures.';
 
 CREATE TABLE api_key (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name       text NOT NULL,
     scope      text NOT NULL DEFAULT 'full' CHECK (scope IN ('read', 'full')),
-    hint       text NOT NULL,                          -- the key's first characters, to tell keys apart in a list
-    hash       bytea NOT NULL UNIQUE,                  -- SHA-256; a key is 32 random bytes, so no salt and no slow hash
+    hint       text NOT NULL,                       -- the key's first characters, to tell keys apart in a list
+    hash       bytea NOT NULL UNIQUE,               -- SHA-256; a key is 32 random bytes, so no salt and no slow hash
     created_at timestamptz NOT NULL DEFAULT now(),
-    created_by bigint REFERENCES user_account (id),    -- null: made by the command line
+    created_by bigint REFERENCES user_account (id), -- null: made by the command line
     revoked_at timestamptz
 );
 COMMENT ON TABLE api_key IS 'A program''s access to the API.';
 
-CREATE UNLOGGED TABLE api_allowance (
-    caller     text PRIMARY KEY,
-    spent_upto timestamptz NOT NULL                    -- the theoretical arrival time (GCRA)
+CREATE UNLOGGED TABLE api_rate_limit (
+    caller text PRIMARY KEY,
+    tat    timestamptz NOT NULL -- the theoretical arrival time (GCRA)
 ) WITH (fillfactor = 20);
-COMMENT ON TABLE api_allowance IS
+COMMENT ON TABLE api_rate_limit IS
     'How much of its rate each caller has used. Written ten times a second and caller at most; a crash may lose it.';
 
 CREATE TABLE idempotency_key (
-    caller     text NOT NULL,                          -- one caller's keys are separate from another's
-    key        text NOT NULL,
-    request    bytea NOT NULL,                         -- SHA-256 of method, path, query, content type and body
-    status     integer NOT NULL,
-    headers    jsonb NOT NULL,
-    body       bytea NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    caller       text NOT NULL,  -- one caller's keys are separate from another's
+    key          text NOT NULL,
+    request_hash bytea NOT NULL, -- SHA-256 of method, path, query, content type and body
+    status       integer NOT NULL,
+    headers      jsonb NOT NULL,
+    body         bytea NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (caller, key)
 );
 COMMENT ON TABLE idempotency_key IS 'The answer to a POST with an Idempotency-Key, stored with the change itself.';
@@ -583,13 +597,13 @@ COMMENT ON INDEX idempotency_key_age IS
 CREATE TABLE event (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     at         timestamptz NOT NULL DEFAULT now(),
-    kind       text NOT NULL,                          -- such as mailing.paused, message.resolved, gateway.stopped
-    actor      text NOT NULL,                          -- such as key 3 (crm)
+    kind       text NOT NULL,              -- such as mailing.paused, message.resolved, gateway.stopped
+    actor      text NOT NULL,              -- such as key 3 (crm)
     mailing_id bigint,
     message_id bigint,
     client_id  bigint,
-    request_id text,                                   -- as in the log
-    detail     jsonb NOT NULL DEFAULT '{}'             -- never a phone, a text or a secret
+    request_id text,                       -- as in the log
+    detail     jsonb NOT NULL DEFAULT '{}' -- never a phone, a text or a secret
 );
 COMMENT ON TABLE event IS 'What a person or a program did.';
 
@@ -631,37 +645,37 @@ BEGIN
         AND split_part(e.kind, '.', 1) IN ('client', 'clients', 'message', 'mailing')
         AND e.kind NOT IN ('client.opted_out', 'client.opted_in', 'client.erased')
         AND (e.mailing_id IS NULL OR EXISTS (
-            SELECT FROM mailing g WHERE g.id = e.mailing_id AND g.blanked_at IS NOT NULL));
+            SELECT FROM mailing g WHERE g.id = e.mailing_id AND g.redacted_at IS NOT NULL));
     RETURN ids[cardinality(ids)];
 END $$;
 REVOKE ALL ON FUNCTION forget_events FROM PUBLIC;
 
-CREATE TABLE tally (
+CREATE TABLE worker_counter (
     name  text NOT NULL,
     label text NOT NULL DEFAULT '',
     value double precision NOT NULL,
     PRIMARY KEY (name, label)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE tally IS 'What workers have counted, for /metrics: each adds its part every few seconds.';
+COMMENT ON TABLE worker_counter IS 'What workers have counted, for /metrics: each adds its part every few seconds.';
 
 
 -- Uploads -------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE upload (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name        text NOT NULL,                         -- of the file, as the browser gave it
+    name        text NOT NULL,              -- of the file, as the browser gave it
     actor       text NOT NULL,
-    size        bigint NOT NULL,                       -- bytes
+    size        bigint NOT NULL,            -- bytes
     status      text NOT NULL DEFAULT 'uploaded'
                 CHECK (status IN ('uploaded', 'waiting', 'importing', 'done', 'failed')),
-    tries       integer NOT NULL DEFAULT 0,            -- also the fence: a worker's result is valid only for its own attempt
+    attempts    integer NOT NULL DEFAULT 0, -- also the fence: a worker's result is valid only for its own attempt
     lease_until timestamptz,
-    read        bigint NOT NULL DEFAULT 0,             -- bytes, of the newest attempt
+    bytes_read  bigint NOT NULL DEFAULT 0,  -- bytes, of the newest attempt
     created     bigint NOT NULL DEFAULT 0,
     updated     bigint NOT NULL DEFAULT 0,
     rejected    bigint NOT NULL DEFAULT 0,
-    broke_off   text,                                  -- why the newest attempt broke off; another follows by itself
-    error       text,                                  -- why nothing was imported
+    broke_off   text,                       -- why the newest attempt broke off; another follows by itself
+    error       text,                       -- why nothing was imported
     created_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
     CHECK ((lease_until IS NOT NULL) = (status = 'importing')),
@@ -675,40 +689,40 @@ COMMENT ON TABLE upload IS
 CREATE INDEX upload_open ON upload (id) WHERE status IN ('waiting', 'importing');
 COMMENT ON INDEX upload_open IS 'The sweep: imports that should be under way.';
 
-CREATE TABLE upload_piece (
+CREATE TABLE upload_chunk (
     upload_id bigint NOT NULL REFERENCES upload ON DELETE CASCADE,
     number    integer NOT NULL,
     data      bytea NOT NULL,
     PRIMARY KEY (upload_id, number)
 );
-COMMENT ON TABLE upload_piece IS 'The file itself, until it is imported.';
+COMMENT ON TABLE upload_chunk IS 'The file itself, until it is imported.';
 
-CREATE TABLE upload_refusal (
+CREATE TABLE upload_row_error (
     upload_id bigint NOT NULL REFERENCES upload ON DELETE CASCADE,
     line      bigint NOT NULL,
     field     text NOT NULL,
     message   text NOT NULL,
-    row       text NOT NULL,                           -- as it was given
+    row       text NOT NULL, -- as it was given
     PRIMARY KEY (upload_id, line, field)
 );
-COMMENT ON TABLE upload_refusal IS 'A bad field of a row that was left out.';
+COMMENT ON TABLE upload_row_error IS 'A bad field of a row that was left out.';
 
 
 -- Reports -------------------------------------------------------------------------------------------------------------
 
 CREATE TABLE report (
-    day          date PRIMARY KEY,                     -- the local day that it covers, in the report's time zone
-    zone         text,
-    starts       timestamptz,                          -- [starts, ends) as of when the row was made; the next report begins
-    ends         timestamptz,                          -- there, also when the report's time zone changes
-    key          uuid NOT NULL DEFAULT gen_random_uuid(), -- in the Message-ID: the same for every attempt of this day
-    due_at       timestamptz NOT NULL,                 -- not attempted earlier
-    lease_until  timestamptz,                          -- an attempt is under way until then
-    tries        integer NOT NULL DEFAULT 0,           -- also the fence: a failure is valid only for its own attempt
-    delivered_to text[] NOT NULL DEFAULT '{}',         -- recipients for whom the mail server took it
-    refused      boolean NOT NULL DEFAULT false,       -- the newest attempt was refused for good: it delays no other day
-    sent_at      timestamptz,
-    last_error   text,
+    day                date PRIMARY KEY,                        -- the local day that it covers, in the report's time zone
+    zone               text,
+    starts             timestamptz,                             -- [starts, ends) as of when the row was made; the next report begins
+    ends               timestamptz,                             -- there, also when the report's time zone changes
+    key                uuid NOT NULL DEFAULT gen_random_uuid(), -- in the Message-ID: the same for every attempt of this day
+    due_at             timestamptz NOT NULL,                    -- not attempted earlier
+    lease_until        timestamptz,                             -- an attempt is under way until then
+    attempts           integer NOT NULL DEFAULT 0,              -- also the fence: a failure is valid only for its own attempt
+    delivered_to       text[] NOT NULL DEFAULT '{}',            -- recipients for whom the mail server took it
+    permanently_failed boolean NOT NULL DEFAULT false,          -- the newest attempt was refused for good: it delays no other day
+    sent_at            timestamptz,
+    last_error         text,
     CHECK (sent_at IS NULL OR lease_until IS NULL),
     CONSTRAINT report_period CHECK (num_nulls(zone, starts, ends) IN (0, 3) AND starts < ends),
     CONSTRAINT report_once EXCLUDE USING gist (tstzrange(starts, ends) WITH &&) WHERE (starts IS NOT NULL)
@@ -734,18 +748,18 @@ CREATE FUNCTION erasure_hash(phone text, key bytea) RETURNS bytea STABLE LANGUAG
 $$;
 
 CREATE TABLE erasure (
-    hash      bytea PRIMARY KEY,
-    erased_at timestamptz NOT NULL DEFAULT now(),
-    lifted_at timestamptz                              -- allowed again since then
+    hash       bytea PRIMARY KEY,
+    erased_at  timestamptz NOT NULL DEFAULT now(),
+    revoked_at timestamptz -- allowed again since then
 );
 COMMENT ON TABLE erasure IS 'The log of erasures: phones that are not stored again.';
 
 -- AFTER, so that an erasure that was committed while the statement waited is seen.
 CREATE FUNCTION refuse_erased() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF EXISTS (SELECT FROM erasure WHERE lifted_at IS NULL) AND EXISTS (
+    IF EXISTS (SELECT FROM erasure WHERE revoked_at IS NULL) AND EXISTS (
         SELECT FROM written w CROSS JOIN erasure_key k JOIN erasure e ON e.hash = erasure_hash(w.phone, k.key)
-        WHERE e.lifted_at IS NULL)
+        WHERE e.revoked_at IS NULL)
     THEN
         RAISE EXCEPTION 'client_not_erased: a person who was erased would be stored again'
             USING ERRCODE = 'check_violation';
@@ -754,13 +768,16 @@ BEGIN
 END $$;
 CREATE TRIGGER refuse_erased AFTER INSERT ON client
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION refuse_erased();
-COMMENT ON TRIGGER refuse_erased ON client IS 'A client who was erased is not stored again, whatever statement does it.';
+COMMENT ON TRIGGER refuse_erased ON client IS
+    'A client who was erased is not stored again, whatever statement does it.';
 CREATE TRIGGER refuse_erased_change AFTER UPDATE ON client
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION refuse_erased();
-COMMENT ON TRIGGER refuse_erased_change ON client IS 'A client who was erased is not stored again, whatever statement does it.';
+COMMENT ON TRIGGER refuse_erased_change ON client IS
+    'A client who was erased is not stored again, whatever statement does it.';
 
 
 -- The rows that are always there --------------------------------------------------------------------------------------
 
-INSERT INTO gateway DEFAULT VALUES;
+INSERT INTO installation DEFAULT VALUES;
+INSERT INTO gateway (name) VALUES ('default');
 INSERT INTO erasure_key (key) SELECT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()));

@@ -172,13 +172,13 @@ async def _sending(engine: AsyncEngine) -> Finding:
     if state.stopped_at:
         stopped = f"stopped since {state.stopped_at:%Y-%m-%d %H:%M} UTC by {state.stopped_by}"
         return Finding("sending", "look", stopped, "POST /mailing/api/gateway/start lets it go on")
-    if state.open_since:
-        opened = f"the breaker is open since {state.open_since:%Y-%m-%d %H:%M} UTC: {state.open_reason}"
+    if state.breaker_opened_at:
+        opened = f"the breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: {state.breaker_reason}"
         return Finding(
             "sending", "wrong", opened, "see to the gateway; POST /mailing/api/gateway/probe tries it at once"
         )
-    if state.throttled_until:
-        return Finding("sending", "look", f"the gateway wants a pause until {state.throttled_until:%H:%M:%S} UTC")
+    if state.paused_until:
+        return Finding("sending", "look", f"the gateway wants a pause until {state.paused_until:%H:%M:%S} UTC")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
 
 
@@ -189,7 +189,7 @@ async def _reports(engine: AsyncEngine, settings: Settings) -> Finding:
         return Finding("reports", "ok", "none has failed and waits for another try")
     oldest = failing[0]
     why = mask_addresses(oldest.last_error or "the process that tries it has said nothing yet")
-    detail = f"not sent: {len(failing)}; that of {oldest.day} was tried {oldest.tries} times: {why}"
+    detail = f"not sent: {len(failing)}; that of {oldest.day} was tried {oldest.attempts} times: {why}"
     return Finding("reports", "wrong", detail, f"mend that; mailing report --date {oldest.day} tries it at once")
 
 

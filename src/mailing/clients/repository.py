@@ -236,8 +236,8 @@ _MEET_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
 # Nothing is hashed where nobody was erased; otherwise 5 s for 1,000,000 rows.
 _REFUSE_ERASED = text("""
     DELETE FROM staged_client s USING erasure_key k, erasure e
-    WHERE EXISTS (SELECT FROM erasure WHERE lifted_at IS NULL)
-      AND e.hash = erasure_hash(s.phone, k.key) AND e.lifted_at IS NULL
+    WHERE EXISTS (SELECT FROM erasure WHERE revoked_at IS NULL)
+      AND e.hash = erasure_hash(s.phone, k.key) AND e.revoked_at IS NULL
     RETURNING s.line
 """)
 _UNSTAGE = text("DROP TABLE staged_client, moved_client")

@@ -39,4 +39,4 @@ def mark_released(mailing: Mailing, *, by: str, now: datetime) -> None:
     if mailing.status not in states.AHEAD:
         return
     mailing.status = states.status_once_released(mailing.starts_at, now)
-    mailing.launched_at = now if mailing.status == MailingStatus.running else None
+    mailing.started_at = now if mailing.status == MailingStatus.running else None

@@ -19,8 +19,8 @@ _CANCEL = text(f"""
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = 'the mailing was cancelled'
+        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+        finished_at = now(), wait_reason = NULL, status_reason = 'the mailing was cancelled'
     FROM unsent WHERE m.id = unsent.id
 """)  # noqa: S608 - composed from constants
 
@@ -38,8 +38,8 @@ async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 # pending → cancelled (or unknown). Index: message_listed. A million: 38 s.
 _CANCEL_OF_DELETED = """
     UPDATE message SET
-        status = CASE WHEN ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = 'the mailing was deleted'
+        status = CASE WHEN maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+        finished_at = now(), wait_reason = NULL, status_reason = 'the mailing was deleted'
     WHERE mailing_id = $1 AND status = 'pending'
 """
 

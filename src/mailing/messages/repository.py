@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Answer
 from mailing.gateway.repository import MAY_CALL
+from mailing.gateway.row import ONLY_ROW
 from mailing.messages.low_watermark import FROM_FRONT
 from mailing.messages.states import MessageStatus
-from mailing.restore.repository import is_restored
+from mailing.restore.repository import RESTORED, is_restored
 from mailing.settings import LONGEST_TIMEOUT_S
 
 LEAST_LEASE_S = 60.0
@@ -44,7 +45,7 @@ class ClaimedMessage(msgspec.Struct, frozen=True):
     timezone: str
     attempts: int
     soft_refusals: int
-    ambiguous: bool
+    maybe_accepted: bool
     closes_at: datetime
     claimed_at: datetime
     probe: bool = False
@@ -53,17 +54,18 @@ class ClaimedMessage(msgspec.Struct, frozen=True):
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """Where a message goes after a call, or after a call that was not made.
 
-    `by_plan`: the mailing's end decided it, not the gateway; `due_at` and `waiting` are for a plan with a later end.
+    `by_plan`: the mailing's end decided it, not the gateway; `due_at` and `wait_reason` are for a plan with a later
+    end.
     """
 
     status: MessageStatus
     attempts: int
     soft_refusals: int
-    ambiguous: bool
+    maybe_accepted: bool
     due_at: datetime
     closes_at: datetime
-    waiting: str | None = None
-    last_error: str | None = None
+    wait_reason: str | None = None
+    status_reason: str | None = None
     by_plan: bool = False
 
 
@@ -80,17 +82,17 @@ class CallResult(msgspec.Struct, frozen=True, kw_only=True):
 # The audience waits for its first plan no longer than a slice; after an edit, for the whole new plan.
 _MAY_SEND = """
     g.status = 'running' AND g.deleted_at IS NULL AND now() >= g.starts_at AND now() < g.ends_at
-    AND (g.planned_revision = g.revision OR g.revision = 1)
+    AND (g.planned_revision = g.plan_revision OR g.plan_revision = 1)
 """
 
 # Index: message_due from its front on, no row filtered away but those whose opening has just passed; then the primary
 # keys, whatever the planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
 _CLAIM = text(f"""
     UPDATE message m SET
-        status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => :lease_s),
-        waiting = NULL,
-        phone = CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END,
-        text_revision = CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END
+        status = 'sending', claim_no = m.claim_no + 1, lease_until = now() + make_interval(secs => :lease_s),
+        wait_reason = NULL,
+        phone = CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END,
+        text_revision = CASE WHEN m.maybe_accepted THEN m.text_revision ELSE g.text_revision END
     FROM mailing g, client c, gateway w
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
@@ -98,8 +100,9 @@ _CLAIM = text(f"""
               AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
-        AND {MAY_CALL} AND (w.open_since IS NULL OR :probe)
-    RETURNING m.id, m.attempt_no, m.phone, m.text_revision, c.timezone, m.attempts, m.soft_refusals, m.ambiguous,
+        AND w.{ONLY_ROW} AND {MAY_CALL} AND (w.breaker_opened_at IS NULL OR :probe)
+    RETURNING m.id, m.claim_no, m.phone, m.text_revision, c.timezone, m.counted_attempts, m.soft_refusals,
+        m.maybe_accepted,
         least(m.closes_at, g.ends_at), now(), CAST(:probe AS bool)
 """)  # noqa: S608 - composed from constants of this module
 
@@ -125,8 +128,9 @@ async def claim(
 # behind (decision 24), and this one does not rely on that. Index: message_due from its front on, then client_pkey.
 _CANCEL_UNREACHABLE = text(f"""
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END, finished_at = now(), waiting = NULL,
-        last_error = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
+        status = CASE WHEN m.maybe_accepted THEN 'unknown'
+            ELSE 'cancelled' END, finished_at = now(), wait_reason = NULL,
+        status_reason = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
                           THEN 'the client opted out' ELSE 'the client was deleted' END
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
@@ -134,14 +138,14 @@ _CANCEL_UNREACHABLE = text(f"""
               AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT {UNREACHABLE} FOR UPDATE SKIP LOCKED))
         AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
-        AND EXISTS (SELECT FROM gateway WHERE home = database_home())
+        AND NOT {RESTORED}
 """)  # noqa: S608 - composed from constants of this module
 
 
 # pending → pending, later: the first due message, which the claim could not take. Index: message_due.
 _SET_ASIDE = text(f"""
     UPDATE message SET
-        due_at = now() + interval '{SET_ASIDE_S} s', waiting = 'retry', last_error = CAST(:reason AS text)
+        due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry', status_reason = CAST(:reason AS text)
     WHERE id = ANY(ARRAY(
         SELECT id FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT} AND due_at <= now() AND closes_at > now()
@@ -159,7 +163,7 @@ def claimed_since_plan(lease_s: str) -> str:
 
     A worker knows its own lease. Of another's only the longest possible is known, and in doubt the plan is newer.
     """
-    return f"(g.revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.planning_at)"
+    return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
 
 
 # Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
@@ -167,8 +171,8 @@ _STILL_ALLOWED = text(f"""
     SELECT m.id, clock_timestamp()
     FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
-    AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
-    AND {claimed_since_plan(":lease_s")} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND (m.maybe_accepted OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
+    AND {claimed_since_plan(":lease_s")} AND (w.breaker_opened_at IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -213,22 +217,22 @@ _RECORD = text(f"""
     WITH given AS (
         SELECT *, 'sending' AS was FROM unnest(
             CAST(:ids AS bigint[]), CAST(:numbers AS int[]), CAST(:statuses AS text[]), CAST(:by_plan AS bool[]),
-            CAST(:attempts AS int[]), CAST(:soft_refusals AS int[]), CAST(:ambiguous AS bool[]),
-            CAST(:due AS timestamptz[]), CAST(:closes AS timestamptz[]), CAST(:waiting AS text[]),
+            CAST(:attempts AS int[]), CAST(:soft_refusals AS int[]), CAST(:maybe_accepted AS bool[]),
+            CAST(:due AS timestamptz[]), CAST(:closes AS timestamptz[]), CAST(:wait_reasons AS text[]),
             CAST(:errors AS text[]), CAST(:outcomes AS text[]), CAST(:started AS timestamptz[]),
             CAST(:durations AS int[]), CAST(:http AS int[]), CAST(:codes AS bigint[]), CAST(:reasons AS text[])
-        ) AS r (id, number, status, by_plan, attempts, soft_refusals, ambiguous, due_at, closes_at, waiting, error,
-                outcome, started_at, duration_ms, http_status, code, reason)
+        ) AS r (id, number, status, by_plan, counted_attempts, soft_refusals, maybe_accepted, due_at, closes_at,
+                wait_reason, error, outcome, started_at, duration_ms, http_status, code, reason)
     ), held AS MATERIALIZED (
-        SELECT id, client_id, status, attempt_no, closes_at = '-infinity' AS voided
+        SELECT id, client_id, status, claim_no, closes_at = '-infinity' AS voided
         FROM message WHERE id = ANY(CAST(:ids AS bigint[]))
         FOR NO KEY UPDATE SKIP LOCKED
     ), result AS MATERIALIZED (
         SELECT d.*, m.client_id, m.voided,
-            m.status = d.was AND m.attempt_no = d.number AS fits,
-            d.status = 'sent' AND (m.status IN ('pending', 'unknown') AND m.attempt_no >= d.number
-                                   OR m.status = d.was AND m.attempt_no > d.number) AS late,
-            d.status = 'sent' AND (m.attempt_no > d.number OR m.status IN ('failed', 'cancelled', 'expired'))
+            m.status = d.was AND m.claim_no = d.number AS fits,
+            d.status = 'sent' AND (m.status IN ('pending', 'unknown') AND m.claim_no >= d.number
+                                   OR m.status = d.was AND m.claim_no > d.number) AS late,
+            d.status = 'sent' AND (m.claim_no > d.number OR m.status IN ('failed', 'cancelled', 'expired'))
                 AS repeated
         FROM held m JOIN given d ON d.id = m.id
     ), remembered AS (
@@ -242,12 +246,13 @@ _RECORD = text(f"""
             started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
             http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
     ), decided AS (
-        SELECT r.*, g.revision <> :revision AS replanned, g.revision <> :revision AND {LEFT_OUT} AS left_out, CASE
-            WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.revision = :revision AND NOT r.voided)
+        SELECT r.*, g.plan_revision <> :revision AS replanned,
+            g.plan_revision <> :revision AND {LEFT_OUT} AS left_out, CASE
+            WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.plan_revision = :revision AND NOT r.voided)
                 THEN r.status
             WHEN g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out
-                AND (g.revision = :revision OR NOT {LEFT_OUT}) THEN 'pending'
-            WHEN r.ambiguous THEN 'unknown'
+                AND (g.plan_revision = :revision OR NOT {LEFT_OUT}) THEN 'pending'
+            WHEN r.maybe_accepted THEN 'unknown'
             ELSE 'cancelled' END AS next
         FROM mailing g CROSS JOIN result r
         LEFT JOIN LATERAL (
@@ -257,15 +262,16 @@ _RECORD = text(f"""
     ), moved AS (
         UPDATE message m SET
             status = d.next,
-            attempts = CASE WHEN d.late THEN greatest(m.attempts, d.attempts) ELSE d.attempts END,
+            counted_attempts = CASE WHEN d.late THEN greatest(m.counted_attempts, d.counted_attempts)
+                                    ELSE d.counted_attempts END,
             soft_refusals = CASE WHEN d.late THEN m.soft_refusals ELSE d.soft_refusals END,
-            ambiguous = CASE WHEN d.late THEN m.ambiguous ELSE d.ambiguous END,
+            maybe_accepted = CASE WHEN d.late THEN m.maybe_accepted ELSE d.maybe_accepted END,
             due_at = CASE WHEN d.next = 'pending' THEN d.due_at ELSE m.due_at END,
             closes_at = CASE WHEN d.late THEN m.closes_at
                              WHEN d.replanned OR d.voided THEN '-infinity' ELSE d.closes_at END,
-            waiting = CASE WHEN d.next = 'pending' THEN d.waiting END, lease_until = NULL,
+            wait_reason = CASE WHEN d.next = 'pending' THEN d.wait_reason END, lease_until = NULL,
             finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-            last_error = CASE WHEN d.next = d.status THEN d.error WHEN d.next = 'pending' THEN nullif(d.reason, '')
+            status_reason = CASE WHEN d.next = d.status THEN d.error WHEN d.next = 'pending' THEN nullif(d.reason, '')
                               WHEN d.left_out THEN :unselected
                               ELSE 'the mailing was cancelled or the client left while it was being sent' END
         FROM decided d WHERE m.id = d.id
@@ -307,11 +313,11 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "by_plan": [step.by_plan for step in steps],
         "attempts": [step.attempts for step in steps],
         "soft_refusals": [step.soft_refusals for step in steps],
-        "ambiguous": [step.ambiguous for step in steps],
+        "maybe_accepted": [step.maybe_accepted for step in steps],
         "due": [step.due_at for step in steps],
         "closes": [step.closes_at for step in steps],
-        "waiting": [step.waiting for step in steps],
-        "errors": [step.last_error for step in steps],
+        "wait_reasons": [step.wait_reason for step in steps],
+        "errors": [step.status_reason for step in steps],
         "outcomes": [answer.outcome.value if answer else None for answer in answers],
         "started": [result.started_at for result in results],
         "durations": [result.duration_ms for result in results],
@@ -325,9 +331,10 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
 
 # sending → unknown. By primary key.
 _PARK = text("""
-    UPDATE message SET status = 'unknown', ambiguous = true, attempts = attempts + 1, lease_until = NULL,
-        waiting = NULL, finished_at = now(), last_error = 'it was called, and the outcome could not be stored'
-    WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND attempt_no = :number
+    UPDATE message SET status = 'unknown', maybe_accepted = true, counted_attempts = counted_attempts + 1,
+        lease_until = NULL, wait_reason = NULL, finished_at = now(), status_reason = 'it was called,
+            and the outcome could not be stored'
+    WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND claim_no = :number
                 FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
@@ -344,8 +351,8 @@ _EXPIRE_OF_MAILING = text(f"""
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'expired' END, finished_at = now(), waiting = NULL,
-        last_error = concat_ws('; ', 'the mailing''s end was reached', m.last_error)
+        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'expired' END, finished_at = now(), wait_reason = NULL,
+        status_reason = concat_ws('; ', 'the mailing''s end was reached', m.status_reason)
     FROM late WHERE m.id = late.id
 """)  # noqa: S608 - composed from constants
 
@@ -375,10 +382,10 @@ async def lock_for_client_change(session: AsyncSession) -> None:
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
         status = CASE WHEN m.status = 'sending' OR :unsure THEN m.status
-                      WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+                      WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
         closes_at = CASE WHEN m.status = 'sending' OR :unsure THEN '-infinity' ELSE m.closes_at END,
         finished_at = CASE WHEN m.status = 'pending' AND NOT :unsure THEN now() END,
-        phone = coalesce(m.phone, c.phone), waiting = NULL, last_error = :reason
+        phone = coalesce(m.phone, c.phone), wait_reason = NULL, status_reason = :reason
     FROM client c
     WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status IN ('pending', 'sending')
 """)

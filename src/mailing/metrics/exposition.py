@@ -37,8 +37,8 @@ def _messages(standing: Standing) -> Iterator[Metric]:
 
 
 def _gateway(state: GatewayState) -> Iterator[Metric]:
-    pause_s = (state.throttled_until - state.now).total_seconds() if state.throttled_until else 0
-    yield _gauge("mailing_breaker_open", "1: the breaker is open, only probes are sent", bool(state.open_since))
+    pause_s = (state.paused_until - state.now).total_seconds() if state.paused_until else 0
+    yield _gauge("mailing_breaker_open", "1: the breaker is open, only probes are sent", bool(state.breaker_opened_at))
     yield _gauge("mailing_gateway_pause_seconds", "How much longer the gateway wants to be left alone", pause_s)
     yield _gauge("mailing_gateway_stopped", "1: an operator stopped all sending", bool(state.stopped_at))
     yield _gauge("mailing_gateway_rate_limit", "Calls per second that all workers may make; 0: no limit", state.rate)

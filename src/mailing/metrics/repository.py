@@ -80,11 +80,11 @@ async def read(session: AsyncSession) -> Standing:
 # One row a mailing, tests left out, as in the statistics.
 _MESSAGES = text(f"""
     SELECT {", ".join(f"coalesce(sum(c.{status}), 0)::bigint" for status in MessageStatus)}
-    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of IS NULL
+    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of_mailing_id IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 _MAILINGS = text("""
-    SELECT status, count(*) FROM mailing WHERE deleted_at IS NULL AND test_of IS NULL GROUP BY status
+    SELECT status, count(*) FROM mailing WHERE deleted_at IS NULL AND test_of_mailing_id IS NULL GROUP BY status
 """)
 
 # One probe of message_due for each running mailing. What a pause or an edit held back is due since then.
@@ -112,9 +112,9 @@ _DUE = text(f"""
 
 # Index: message_due, and each message's row. 10,000: 55 ms on a busy machine.
 _WAITING = text(f"""
-    SELECT coalesce(waiting, 'window'), count(*) FROM (
-        SELECT m.waiting FROM mailing g CROSS JOIN LATERAL (
-            SELECT waiting FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
+    SELECT coalesce(wait_reason, 'window'), count(*) FROM (
+        SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
+            SELECT wait_reason FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
             ORDER BY due_at LIMIT {COUNTED_UPTO}
         ) m
         WHERE g.status IN ('running', 'paused') LIMIT {COUNTED_UPTO}
@@ -138,12 +138,12 @@ _SERVER = text("""
 
 # One row a mailing.
 _AUDITS = text("""
-    SELECT coalesce(sum(drift), 0)::bigint, extract(epoch FROM now() - max(at))::float FROM count_audit
+    SELECT coalesce(sum(drift), 0)::bigint, extract(epoch FROM now() - max(at))::float FROM counter_audit
 """)
 
 # Index: the primary key, and the month's rows.
 _REPORTS = text("""
-    SELECT count(*) FILTER (WHERE sent_at IS NULL AND (tries > 0 OR due_at <= now())),
+    SELECT count(*) FILTER (WHERE sent_at IS NULL AND (attempts > 0 OR due_at <= now())),
         extract(epoch FROM now() - max(sent_at))::float
     FROM report WHERE day > current_date - 32
 """)

@@ -2,7 +2,7 @@
 
 A thread beside the event loop counts its own ticks since the last sign of life. It compares no clocks: a process that
 was frozen as a whole has counted nothing meanwhile, and simply goes on when it thaws. What it had claimed is another's
-by then, and the fence (`attempt_no`) keeps its late results from counting.
+by then, and the fence (`claim_no`) keeps its late results from counting.
 """
 
 import asyncio

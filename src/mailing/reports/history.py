@@ -22,7 +22,7 @@ class ReportedDay(Struct, frozen=True):
 
     day: date
     state: Literal["sent", "sending", "waiting", "refused", "given_up"]
-    tries: int
+    attempts: int
     sent_at: datetime | None
     next_try_at: datetime | None
     tried_until: datetime
@@ -34,8 +34,8 @@ class ReportedDay(Struct, frozen=True):
 _ROW = """
     SELECT day,
         CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN lease_until > :now THEN 'sending'
-             WHEN refused THEN 'refused' ELSE 'waiting' END,
-        tries, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
+             WHEN permanently_failed THEN 'refused' ELSE 'waiting' END,
+        attempts, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
         day, zone, starts, ends
     FROM report"""
 
@@ -58,9 +58,9 @@ async def report_of(session: AsyncSession, settings: Settings, day: date, *, now
 
 
 def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> ReportedDay:
-    day, state, tries, sent_at, next_try_at, reason, delivered_to, *period = row
+    day, state, attempts, sent_at, next_try_at, reason, delivered_to, *period = row
     zone = zone_named(settings.report_timezone)
     until = day_of(day + timedelta(days=CATCH_UP), zone).ends
     if state in ("waiting", "refused") and until <= now:
         state, next_try_at = "given_up", None
-    return ReportedDay(day, state, tries, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
+    return ReportedDay(day, state, attempts, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))

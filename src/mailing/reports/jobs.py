@@ -93,17 +93,17 @@ async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, 
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Tried(claim, outcome), at=at, until=begun + LEASE.total_seconds())
     told = logger.info if isinstance(outcome, Accepted) else logger.warning
-    told("report tried", day=str(claim.day), tries=claim.tries, outcome=type(outcome).__name__)
+    told("report tried", day=str(claim.day), attempts=claim.attempts, outcome=type(outcome).__name__)
     return Tried(claim, outcome)
 
 
 def lease_from(now: datetime) -> Lease:
-    return Lease(now, now + LEASE, [pause_after(tries) for tries in range(1, LONGEST_AFTER + 1)])
+    return Lease(now, now + LEASE, [pause_after(attempts) for attempts in range(1, LONGEST_AFTER + 1)])
 
 
-def pause_after(tries: int) -> timedelta:
+def pause_after(attempts: int) -> timedelta:
     """1, 2, 4 … 32 minutes, then every hour."""
-    return min(FIRST_PAUSE * (1 << min(tries, LONGEST_AFTER) - 1), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * (1 << min(attempts, LONGEST_AFTER) - 1), LONGEST_PAUSE)
 
 
 async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
@@ -111,7 +111,7 @@ async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now:
     try:
         return await _deliver(sessions, settings, claim, now=now, deadline=deadline)
     except Exception as error:
-        logger.exception("report not made", day=str(claim.day), tries=claim.tries)
+        logger.exception("report not made", day=str(claim.day), attempts=claim.attempts)
         return TemporaryFailure(smtp.one_line(_reason_of(error)))
 
 
@@ -160,7 +160,7 @@ async def _record(sessions: Sessions, tried: Tried, *, at: datetime, until: floa
 
 async def _write(session: AsyncSession, tried: Tried, at: datetime) -> None:
     claim, outcome = tried.claim, tried.outcome
-    due_at = at + pause_after(claim.tries)
+    due_at = at + pause_after(claim.attempts)
     match outcome:
         case Accepted(delivered, reason):
             await repository.record_sent(session, claim, at=at, delivered=delivered, reason=reason)
@@ -169,7 +169,7 @@ async def _write(session: AsyncSession, tried: Tried, at: datetime) -> None:
         case TemporaryFailure(reason):
             await repository.record_failure(session, claim, Failure(reason, due_at))
         case PermanentFailure(reason):
-            await repository.record_failure(session, claim, Failure(reason, due_at, refused=True))
+            await repository.record_failure(session, claim, Failure(reason, due_at, permanently_failed=True))
         case _:
             assert_never(outcome)
 

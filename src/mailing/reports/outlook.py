@@ -16,13 +16,13 @@ _LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY
 
 # At most CATCH_UP rows of the primary key.
 _MISSING = text("""
-    SELECT day, due_at, tries, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
+    SELECT day, due_at, attempts, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
 """)
 
 
 _FAILING = text("""
-    SELECT day, due_at, tries, last_error FROM report
-    WHERE day >= :oldest AND sent_at IS NULL AND tries > 0 AND (lease_until IS NULL OR tries > 1) ORDER BY day
+    SELECT day, due_at, attempts, last_error FROM report
+    WHERE day >= :oldest AND sent_at IS NULL AND attempts > 0 AND (lease_until IS NULL OR attempts > 1) ORDER BY day
 """)
 
 
@@ -36,7 +36,7 @@ class Coming(Struct, frozen=True):
 
     day: date
     due_at: datetime
-    tries: int = 0
+    attempts: int = 0
     last_error: str | None = None
 
 

@@ -21,14 +21,16 @@ WARN_EVERY_S = 60.0
 # The flushed end of the log only: the rest a crash may take, without anything committed being lost.
 _LOOK = """
     WITH behind AS (
-        UPDATE gateway SET home = 'set aside'
-        WHERE home = database_home() AND home = $1 AND pg_current_wal_flush_lsn() < CAST($2::text AS pg_lsn)
+        UPDATE installation SET database_identity = 'set aside'
+        WHERE database_identity = database_identity() AND database_identity = $1
+          AND pg_current_wal_flush_lsn() < CAST($2::text AS pg_lsn)
         RETURNING true
     ), noted AS (
         INSERT INTO event (kind, actor) SELECT 'database.set_aside', $3 FROM behind
     )
-    SELECT database_home(), pg_current_wal_flush_lsn()::text, EXISTS (SELECT FROM behind), home <> database_home()
-    FROM gateway
+    SELECT database_identity(), pg_current_wal_flush_lsn()::text, EXISTS (SELECT FROM behind),
+        database_identity <> database_identity()
+    FROM installation
 """
 
 

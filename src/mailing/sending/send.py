@@ -135,7 +135,7 @@ class SendLoop:
         self._results: list[CallResult] = []
         self._over = asyncio.Event()
         self._failure: Exception | None = None
-        self._decided = Decided(mailing.id, mailing.revision)
+        self._decided = Decided(mailing.id, mailing.plan_revision)
 
     async def work(self) -> bool:
         """Returns `more`. What fails unexpectedly is raised when the calls under way have ended and are recorded: were
@@ -202,7 +202,7 @@ class SendLoop:
         """Then the next slice follows at once: a new run would wait until all calls of this one have ended."""
         async with transaction(self._desk.sessions) as session:
             mailing = await _running(session, self._mailing.id)
-        return mailing is not None and mailing.revision == self._mailing.revision
+        return mailing is not None and mailing.plan_revision == self._mailing.plan_revision
 
     def _hand_out(self, claimed: Sequence[ClaimedMessage], clock: DatabaseClock, calls: asyncio.TaskGroup) -> None:
         """To as many callers as there are connections, instead of a task for each message."""
@@ -276,7 +276,7 @@ class SendLoop:
                 batch.answered(result.answer.outcome.value)
             if result.step.status is MessageStatus.pending:
                 self._come_back(result.step.due_at)
-                self._desk.tallies.add(POSTPONED, result.step.waiting or "released")
+                self._desk.tallies.add(POSTPONED, result.step.wait_reason or "released")
             self._results.append(result)
             self._desk.capacity.owe()
         except Exception as error:  # noqa: BLE001 - raised at the end

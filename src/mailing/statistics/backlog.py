@@ -36,7 +36,7 @@ _CLOSED = f"{_PENDING} AND waiting = 'window' AND due_at"
 # Asked for in an order that only the index has: nothing else could stop after a few of a million.
 _OF_OPENING = f"{_CLOSED} BETWEEN o.at AND o.at ORDER BY due_at"
 
-# Clients of one zone have their opening at the same instant: from each to the next it is one probe of message_waiting.
+# Clients of one zone have their opening at the same instant: from each to the next it is one probe of message_by_wait.
 # An opening's messages are counted up to a bound: 11 openings of 1,000,000 messages in 45-70 ms, as of 100,000.
 _OPENINGS = text(f"""
     WITH RECURSIVE opening (at, number) AS (
@@ -54,12 +54,12 @@ _OPENINGS = text(f"""
     FROM opening o ORDER BY o.at
 """)  # noqa: S608 - composed from constants of this module
 
-# Postponed one by one, in the order of message_waiting alone. Index: that one.
+# Postponed one by one, in the order of message_by_wait alone. Index: that one.
 _POSTPONED = text(f"""
     SELECT r.reason, count(*), min(m.due_at) FROM unnest(ARRAY['retry', 'rate', 'breaker']) AS r (reason)
     CROSS JOIN LATERAL (
-        SELECT due_at FROM message WHERE {_PENDING} AND waiting BETWEEN r.reason AND r.reason AND due_at > now()
-        ORDER BY waiting, due_at LIMIT {MOST_COUNTED} + 1) m
+        SELECT due_at FROM message WHERE {_PENDING} AND wait_reason BETWEEN r.reason AND r.reason AND due_at > now()
+        ORDER BY wait_reason, due_at LIMIT {MOST_COUNTED} + 1) m
     GROUP BY r.reason ORDER BY 3
 """)  # noqa: S608 - composed from constants of this module
 
@@ -87,8 +87,8 @@ async def due(session: AsyncSession, mailing_id: int, state: GatewayState) -> li
     the next one is worked out.
     """
     may_go, closed = (await session.execute(_DUE, {"mailing_id": mailing_id})).one()
-    reason: Reason = "breaker" if state.open_since else "rate"
-    until = state.next_probe_at if state.open_since else state.throttled_until
+    reason: Reason = "breaker" if state.breaker_opened_at else "rate"
+    until = state.breaker_next_probe_at if state.breaker_opened_at else state.paused_until
     waits = [_wait(reason, may_go, until), _wait("window", closed, None)]
     return [wait for wait in waits if wait.messages]
 

@@ -27,7 +27,8 @@ class Overview(Struct, frozen=True):
 _LINES = f"""
     SELECT {", ".join(f"c.{name}" for name in COUNTED)},
         g.id, left(g.text, {BEGINNING}), g.status, g.starts_at, g.ends_at
-    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.deleted_at IS NULL AND g.test_of IS NULL
+    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.deleted_at IS NULL
+        AND g.test_of_mailing_id IS NULL
 """  # noqa: S608 - composed from constants
 
 # Those under way, then those that wait for somebody, then those to come. Index: mailing_open.

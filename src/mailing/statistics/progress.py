@@ -41,7 +41,7 @@ async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
     return Progress(
         counts,
         gateway=state,
-        planning=mailing.status in OPEN and mailing.launched_at is not None and unplanned(mailing),
+        planning=mailing.status in OPEN and mailing.started_at is not None and unplanned(mailing),
         per_minute=per_minute,
         done_at=done_at(counts.pending + counts.sending, per_minute, waits, now=state.now) if moving else None,
         waits=waits,
@@ -49,7 +49,7 @@ async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
 
 
 def unplanned(mailing: Mailing) -> bool:
-    return mailing.planned_revision < mailing.revision
+    return mailing.planned_revision < mailing.plan_revision
 
 
 def held(state: GatewayState) -> bool:

@@ -12,19 +12,19 @@ COUNTED = ("planned", "sent", "pending", "sending", "failed", "cancelled", "expi
 _TOTALS = text(f"""
     SELECT {", ".join(f"coalesce(sum(c.{name}), 0)::bigint" for name in COUNTED)},
         count(*) FILTER (WHERE g.deleted_at IS NULL)
-    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of IS NULL
+    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of_mailing_id IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 _LINES = text(f"""
-    SELECT {", ".join(f"c.{name}" for name in COUNTED)}, g.id, g.status, g.launched_at IS NOT NULL
+    SELECT {", ".join(f"c.{name}" for name in COUNTED)}, g.id, g.status, g.started_at IS NOT NULL
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.id > :cursor AND g.deleted_at IS NULL AND g.test_of IS NULL ORDER BY g.id LIMIT :count
+    WHERE g.id > :cursor AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL ORDER BY g.id LIMIT :count
 """)  # noqa: S608 - composed from constants of this module
 
 _LINE = text(f"""
-    SELECT {", ".join(f"c.{name}" for name in COUNTED)}, g.id, g.status, g.launched_at IS NOT NULL
+    SELECT {", ".join(f"c.{name}" for name in COUNTED)}, g.id, g.status, g.started_at IS NOT NULL
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.id = :id AND g.deleted_at IS NULL AND g.test_of IS NULL
+    WHERE g.id = :id AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 

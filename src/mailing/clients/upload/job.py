@@ -48,7 +48,7 @@ async def _break_off(sessions: Sessions, mine: Try, error: Exception) -> None:
     cause = cause_of(error)
     if cause is None:
         return
-    logger.warning("upload broke off", upload_id=mine.upload_id, tries=mine.number, cause=cause)
+    logger.warning("upload broke off", upload_id=mine.upload_id, attempts=mine.number, cause=cause)
     for wait_s in TELL_AFTER_S:
         await asyncio.sleep(wait_s)
         with suppress(*TROUBLE):

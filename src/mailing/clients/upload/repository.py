@@ -39,7 +39,7 @@ async def lying(session: AsyncSession, actor: str) -> Lying:
 
 
 _ADD = text("INSERT INTO upload (name, actor, size) VALUES (:name, :actor, :size) RETURNING id")
-_ADD_PIECE = text("INSERT INTO upload_piece (upload_id, number, data) VALUES (:upload_id, :number, :data)")
+_ADD_PIECE = text("INSERT INTO upload_chunk (upload_id, number, data) VALUES (:upload_id, :number, :data)")
 
 
 async def add_upload(session: AsyncSession, *, name: str, actor: str, size: int) -> int:
@@ -55,7 +55,7 @@ _GET = text(f"SELECT {_COLUMNS} FROM upload WHERE id = :id")  # noqa: S608 - the
 _NEWEST = text(f"""
     SELECT {_COLUMNS} FROM upload ORDER BY (status = 'uploaded' AND actor = :actor) DESC, id DESC LIMIT :count
 """)  # noqa: S608 - as above
-_PIECE = text("SELECT data FROM upload_piece WHERE upload_id = :upload_id AND number = :number")
+_PIECE = text("SELECT data FROM upload_chunk WHERE upload_id = :upload_id AND number = :number")
 
 
 async def get_upload(session: AsyncSession, upload_id: int) -> Upload:
@@ -93,10 +93,10 @@ async def discard(session: AsyncSession, upload_id: int) -> bool:
 _FREE = "(status = 'waiting' OR (status = 'importing' AND lease_until < now()))"
 
 _BEGIN = text(f"""
-    UPDATE upload SET status = 'importing', tries = tries + 1, read = 0, broke_off = NULL,
+    UPDATE upload SET status = 'importing', attempts = attempts + 1, bytes_read = 0, broke_off = NULL,
         lease_until = now() + make_interval(secs => :lease)
     WHERE id = (SELECT id FROM upload WHERE id = :id AND {_FREE} FOR UPDATE SKIP LOCKED)
-    RETURNING tries
+    RETURNING attempts
 """)  # noqa: S608 - constants of this module
 
 
@@ -106,13 +106,14 @@ async def begin(session: AsyncSession, upload_id: int) -> Try | None:
     return None if number is None else Try(upload_id, number)
 
 
-_MINE = "id = :id AND tries = :number AND status = 'importing'"
+_MINE = "id = :id AND attempts = :number AND status = 'importing'"
 
 _NEXT = text(f"""
     WITH mine AS (
-        UPDATE upload SET read = :read, lease_until = now() + make_interval(secs => :lease) WHERE {_MINE} RETURNING id
+        UPDATE upload SET bytes_read = :read, lease_until = now() + make_interval(secs => :lease)
+            WHERE {_MINE} RETURNING id
     )
-    SELECT data FROM upload_piece JOIN mine ON upload_id = mine.id WHERE number = :piece
+    SELECT data FROM upload_chunk JOIN mine ON upload_id = mine.id WHERE number = :piece
 """)  # noqa: S608 - as above
 
 
@@ -137,7 +138,7 @@ async def give_back(session: AsyncSession, mine: Try) -> None:
 
 _BREAK_OFF = text(f"""
     UPDATE upload SET broke_off = :cause, lease_until = now() + make_interval(secs => :lease)
-    WHERE {_MINE} AND tries < :most RETURNING id
+    WHERE {_MINE} AND attempts < :most RETURNING id
 """)  # noqa: S608 - as above
 
 
@@ -149,7 +150,7 @@ async def break_off(session: AsyncSession, mine: Try, *, cause: str) -> None:
 
 
 _FINISH = text(f"""
-    UPDATE upload SET status = 'done', lease_until = NULL, finished_at = now(), read = size,
+    UPDATE upload SET status = 'done', lease_until = NULL, finished_at = now(), bytes_read = size,
         created = :created, updated = :updated, rejected = :rejected
     WHERE {_MINE}
 """)  # noqa: S608 - as above
@@ -158,11 +159,11 @@ _FAIL = text(f"""
     RETURNING id
 """)  # noqa: S608 - as above
 _REFUSE = text("""
-    INSERT INTO upload_refusal (upload_id, line, field, message, row)
+    INSERT INTO upload_row_error (upload_id, line, field, message, row)
     SELECT :id, r.* FROM unnest(CAST(:lines AS bigint[]), CAST(:fields AS text[]), CAST(:messages AS text[]),
         CAST(:rows AS text[])) AS r (line, field, message, row)
 """)
-_DROP_FILE = text("DELETE FROM upload_piece WHERE upload_id = :id")
+_DROP_FILE = text("DELETE FROM upload_chunk WHERE upload_id = :id")
 
 
 async def finish(session: AsyncSession, mine: Try, refusals: Sequence[RejectedField], **counts: int) -> None:
@@ -181,7 +182,7 @@ async def fail(session: AsyncSession, mine: Try, *, error: str) -> None:
 
 
 _REFUSALS = text("""
-    SELECT line, field, message, row FROM upload_refusal WHERE upload_id = :id AND (line, field) > (:line, :field)
+    SELECT line, field, message, row FROM upload_row_error WHERE upload_id = :id AND (line, field) > (:line, :field)
     ORDER BY line, field LIMIT :count
 """)
 
@@ -194,7 +195,7 @@ async def refusals_of(
     return [RejectedField(*row) for row in await session.execute(_REFUSALS, page)]
 
 
-_COUNT = text("SELECT count(*) FROM upload_refusal WHERE upload_id = :id")
+_COUNT = text("SELECT count(*) FROM upload_row_error WHERE upload_id = :id")
 
 
 async def count_refusals(session: AsyncSession, upload_id: int) -> int:
@@ -204,7 +205,7 @@ async def count_refusals(session: AsyncSession, upload_id: int) -> int:
 
 
 # No index: bad rows are a week's, and at most 10,000 bad fields of a file.
-_FORGET_ROWS = text("DELETE FROM upload_refusal WHERE position(:phone IN row) > 0")
+_FORGET_ROWS = text("DELETE FROM upload_row_error WHERE position(:phone IN row) > 0")
 
 
 async def forget_rows(session: AsyncSession, phone: str) -> None:
@@ -212,12 +213,12 @@ async def forget_rows(session: AsyncSession, phone: str) -> None:
     await session.execute(_FORGET_ROWS, {"phone": phone})
 
 
-_LEFT = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND tries < :most")  # noqa: S608 - as above
+_LEFT = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
 _GIVE_UP = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        error = 'was begun ' || tries || ' times and never came to its end; the worker''s log says why'
+        error = 'was begun ' || attempts || ' times and never came to its end; the worker''s log says why'
     WHERE id IN (
-        SELECT id FROM upload WHERE status = 'importing' AND tries >= :most AND lease_until < now()
+        SELECT id FROM upload WHERE status = 'importing' AND attempts >= :most AND lease_until < now()
         FOR UPDATE SKIP LOCKED)
     RETURNING id
 """)

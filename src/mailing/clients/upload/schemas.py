@@ -13,7 +13,7 @@ class Status(StrEnum):
 
 
 class Upload(Struct):
-    """Sizes in bytes; `read` is how far the import is. `error` says why nothing was imported.
+    """Sizes in bytes; `bytes_read` is how far the import is. `error` says why nothing was imported.
 
     `broke_off`: what broke the newest try off, after which nothing was stored; it is begun again by itself.
     """
@@ -24,7 +24,7 @@ class Upload(Struct):
     size: int
     status: Status
     created_at: datetime
-    read: int
+    bytes_read: int
     created: int
     updated: int
     rejected: int
@@ -35,7 +35,7 @@ class Upload(Struct):
     @property
     def storing(self) -> bool:
         """The file is judged to its end; its good rows go into the table in one step."""
-        return self.status == Status.importing and self.read >= self.size
+        return self.status == Status.importing and self.bytes_read >= self.size
 
 
 class Try(Struct, frozen=True):
