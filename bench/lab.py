@@ -15,7 +15,7 @@ import psycopg
 
 from bench.stub import Stub
 from mailing.settings import PREFIX
-from server import Cluster, own_cluster
+from support.postgres import Cluster, own_cluster
 
 # The same for all parties; everything else is PostgreSQL's default, fsync and synchronous_commit among it. A checkpoint
 # is made before each measurement, and there is room enough in the log for none to begin during one.

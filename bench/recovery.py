@@ -19,7 +19,7 @@ import asyncpg
 import httpx
 
 from mailing.process.local_stack import free_port
-from proxy import Proxy
+from support.proxy import Proxy
 
 CLIENTS = 200_000
 LATENCY_S = 0.5  # of the gateway: 64 connections send 128 messages a second

@@ -4,58 +4,27 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
 
 import asyncpg
 import httpx
 import pytest
 import uvicorn
-from litestar import Litestar
-from litestar.types import ASGIApp
-from msgspec.structs import replace
 from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.app import bind_settings, build_app, create_app
+from mailing.app import create_app
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
-from processes import until
-from roles import grant, url_as
-from server import PostgresServer, start_postgres
-
-URL = "MAILING_TEST_DATABASE_URL"
-KEY = "a-key-for-the-tests"
-LONG = {
-    "test_attack",
-    "test_broken_off",
-    "test_cli",
-    "test_clock",
-    "test_control",
-    "test_crew",
-    "test_fairness",
-    "test_faults",
-    "test_floods",
-    "test_gateway_shared",
-    "test_operator_in_browser",
-    "test_outages",
-    "test_outcomes",
-    "test_people",
-    "test_places",
-    "test_recovery",
-    "test_release_in_browser",
-    "test_restore",
-    "test_schema_of_commands",
-    "test_site",
-    "test_stuck",
-    "test_work_per_byte",
-}
+from support.api import KEY, build_spare_apps, running_api
+from support.postgres import URL, PostgresServer, start_postgres
+from support.processes import until
+from support.roles import grant
 
 _server = pytest.StashKey[PostgresServer]()
-_spare: list[tuple[Litestar, ASGIApp]] = []
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -64,8 +33,8 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes long begins first, so that no processor is without work at the end."""
-    items.sort(key=lambda item: item.path.stem not in LONG)
+    """Start slow tests first, so that no processor is idle at the end of a parallel run."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -139,8 +108,7 @@ def sessions(engine: AsyncEngine) -> Sessions:
 
 @pytest.fixture(scope="session", autouse=True)
 def _spare_apps() -> None:
-    """Made once, before any test has changed anything: one costs more than most tests, and some use two at a time."""
-    _spare.extend((app, app.asgi_handler) for app in (build_app(), build_app()))
+    build_spare_apps()
 
 
 @pytest.fixture
@@ -153,62 +121,6 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """The whole API in this process, spoken to with a full-rights key."""
     async with running_api(settings) as client:
         yield client
-
-
-@asynccontextmanager
-async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    async with (
-        running_app(settings) as app,
-        httpx.AsyncClient(
-            transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-            base_url="http://test/mailing/api",
-            headers={"Authorization": f"Bearer {KEY}"},
-        ) as client,
-    ):
-        yield client
-
-
-@contextmanager
-def _app_with(settings: Settings) -> Iterator[Litestar]:
-    """A spare one, furnished anew; where all are in use, a new one."""
-    if not _spare:
-        yield create_app(settings)
-        return
-    app, unfurnished_handler = _spare.pop()
-    try:
-        yield bind_settings(app, settings)
-    finally:
-        app.asgi_handler = unfurnished_handler
-        _spare.append((app, unfurnished_handler))
-
-
-@asynccontextmanager
-async def running_app(settings: Settings) -> AsyncIterator[Litestar]:
-    """With the API's own role in the database, so that no test needs more than deploy/roles.sql gives."""
-    with _app_with(replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))) as app:
-        async with _alive(app):
-            yield app
-
-
-@asynccontextmanager
-async def _alive(app: Litestar) -> AsyncIterator[None]:
-    """The lifespan in a task of its own: it must end in the task it began in, and a fixture's two halves are two."""
-    started, stop = asyncio.Event(), asyncio.Event()
-
-    async def live() -> None:
-        async with app.lifespan():
-            started.set()
-            await stop.wait()
-
-    task = asyncio.create_task(live())
-    waiting = asyncio.create_task(started.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if task.done():
-        await task
-    yield
-    stop.set()
-    await task
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import asyncpg
 
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
-from server import Cluster, own_cluster
+from support.postgres import Cluster, own_cluster
 
 # Everything else as PostgreSQL has it: fsync, synchronous_commit and autovacuum are on.
 SETTINGS = (

@@ -28,7 +28,7 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
     """Pages of 50; `deep` is a message and a client far behind the first page."""
     late = Place(datetime.now(UTC), 0, 0, 0)
     return {
-        "statistics of a mailing": lambda s: statistics.line(s, mailing_id),
+        "statistics of a mailing": lambda s: statistics.mailing_line(s, mailing_id),
         "statistics of all": statistics.totals,
         "a message's story": lambda s: get_message(s, deep),
         "messages, first page": lambda s: messages_of(s, mailing_id, cursor=0, limit=LIMIT, status=None),
@@ -40,7 +40,7 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
         "clients, first page": lambda _: list_clients(reads, {}, after=0, limit=LIMIT),
         "clients of a tag, deep page": lambda _: list_clients(reads, {"tag": "tag7"}, after=deep, limit=LIMIT),
         "clients by end of phone": lambda s: search_clients(s, Search(ends="77"), place=FIRST, limit=LIMIT),
-        "mailings": lambda s: MailingRepository(session=s).after(0, limit=LIMIT),
+        "mailings": lambda s: MailingRepository(session=s).list_after(0, limit=LIMIT),
         "events of a mailing, first page": lambda s: story(s, "mailing_id", mailing_id, after=Place(), limit=LIMIT),
         "events of a mailing, last page": lambda s: story(s, "mailing_id", mailing_id, after=late, limit=LIMIT),
         "events of a client": lambda s: story(s, "client_id", deep, after=Place(), limit=LIMIT),

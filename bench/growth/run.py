@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.growth.cluster import cluster, drop_database, make_database
 from bench.growth.scenario import Scenario
-from server import Cluster
+from support.postgres import Cluster
 
 SIZES = {
     "2k": 2000,

@@ -6,7 +6,8 @@ from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, record
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.results import Called, CallResult, Transition, record
 from mailing.messages.states import MessageStatus
 from mailing.sending.recording import BATCH
 
@@ -65,7 +66,7 @@ def _sent(message: ClaimedMessage) -> CallResult:
         closes_at=message.closes_at,
     )
     answer = Answer(Outcome.accepted, 200, 0)
-    return CallResult(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+    return CallResult(message, step, Called(answer, started_at=message.claimed_at, duration_ms=5))
 
 
 async def add_clients(sessions: Sessions, count: int) -> None:

@@ -8,7 +8,8 @@ from bench.follow import done, ready, values
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, record
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.results import Called, CallResult, Transition, record
 from mailing.messages.states import MessageStatus
 from mailing.sending.recording import BATCH
 
@@ -39,7 +40,7 @@ def _accepted(message: ClaimedMessage) -> CallResult:
         closes_at=message.closes_at,
     )
     answer = Answer(Outcome.accepted, 200, 0)
-    return CallResult(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+    return CallResult(message, step, Called(answer, started_at=message.claimed_at, duration_ms=5))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from bench.errors import BenchError
 from bench.lab import Lab
 from bench.measure import Goal, Party, Sample, Stage
 from bench.senders import PLANNED, ROUND, planned_mailing
-from mailing.messages import repository
+from mailing.messages import claim, results
 from mailing.sending.recording import BATCH
 
 MAILING, PGBENCH = "Mailing's claim and record", "pgbench, the same statements"
@@ -19,6 +19,7 @@ _ACCEPTED = {
     "ids": "':ids'::bigint[]",
     "numbers": "':numbers'::int[]",
     "statuses": "array_fill('sent'::text, ARRAY[:n])",
+    "by_plan": "array_fill(false, ARRAY[:n])",
     "attempts": "array_fill(1, ARRAY[:n])",
     "soft_refusals": "array_fill(0, ARRAY[:n])",
     "maybe_accepted": "array_fill(false, ARRAY[:n])",
@@ -66,15 +67,16 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 
 def _script() -> str:
-    claim = _filled(repository._CLAIM.text, {"mailing_id": "1", "count": str(BATCH), "probe": "false"})  # noqa: SLF001
-    record = _filled(repository._RECORD.text, _ACCEPTED)  # noqa: SLF001
+    bounds = {"mailing_id": "1", "count": str(BATCH), "probe": "false", "lease_s": "60"}
+    claimed = _filled(claim._CLAIM.text, bounds)  # noqa: SLF001 - the statements themselves are measured
+    recorded = _filled(results._RECORD.text, _ACCEPTED)  # noqa: SLF001 - as above
     return f"""
         BEGIN;
-        WITH claimed AS ({claim}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(claim_no) AS numbers
+        WITH claimed AS ({claimed}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(claim_no) AS numbers
         FROM claimed \\gset
         COMMIT;
         BEGIN;
-        {record};
+        {recorded};
         COMMIT;
     """
 

@@ -23,12 +23,10 @@ from mailing.database.engine import Sessions, autocommit_sessions, create_engine
 from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
-from mailing.mailings.action_routes import ControlController
-from mailing.mailings.preview import preview_mailing
-from mailing.mailings.resolution import resolve_message, resolve_unknown
+from mailing.mailings.action_routes import ActionController, preview_mailing, resolve_message, resolve_unknown
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
-from mailing.metrics.routes import Page, metrics
+from mailing.metrics.routes import MetricsCache, metrics
 from mailing.observability import tracing
 from mailing.restore.rollback_detector import looking_out
 from mailing.settings import Settings, roles_of_groups
@@ -66,7 +64,7 @@ def build_app() -> Litestar:
         route_handlers=[
             clients,
             MailingController,
-            ControlController,
+            ActionController,
             preview_mailing,
             resolve_unknown,
             StatisticsController,
@@ -95,7 +93,7 @@ def build_app() -> Litestar:
 
 
 def bind_settings(app: Litestar, settings: Settings) -> Litestar:
-    page = Page()
+    page = MetricsCache()
     app.state = State(
         {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": few_at_once()}
     )

@@ -22,12 +22,12 @@ _SIGN = re.compile(f"[{SIGNS}]").search
 _SEPARATOR = re.compile(f"[{SEPARATORS}]").search
 
 
-def neutralised(cell: str) -> str:
+def escape_formula(cell: str) -> str:
     """An apostrophe before each sign with which a cell could begin. `restored` takes exactly those away."""
     return _START.sub(_with_apostrophe, cell) if _SIGN(cell) else cell
 
 
-def restored(cell: str) -> str:
+def unescape_formula(cell: str) -> str:
     return _START.sub(_without_apostrophe, cell) if _SIGN(cell) else cell
 
 
@@ -46,5 +46,7 @@ def _begins_cell(start: re.Match[str]) -> bool:
 def csv_of(rows: Iterable[Sequence[object]]) -> str:
     """What is text in `rows` is neutralised; numbers and None are not."""
     file = io.StringIO()
-    csv.writer(file).writerows([neutralised(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+    csv.writer(file).writerows(
+        [escape_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows
+    )
     return file.getvalue()

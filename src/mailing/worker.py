@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.clients.upload.job import import_upload, tend_uploads
+from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.gateway.client import GatewayClient
@@ -20,12 +20,12 @@ from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
 from mailing.observability.counters import REPAIRS
 from mailing.observability.log import get
-from mailing.privacy.retention import blank_old, forget_old_events
+from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
 from mailing.restore.rollback_detector import looking_out
-from mailing.sending.clock_steps import mind_clock
+from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
@@ -75,17 +75,17 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
         with heartbeat.beating() as alive:
             async with gateway, looking_out(*engines, by="worker"):
                 urgent, sending, short, long = map(engine_.sessions, engines)
-                desk = SendContext(
+                context = SendContext(
                     sending,
                     urgent,
                     gateway,
                     FlowControl(urgent),
                     policy_of(settings),
                     timeout_s=settings.gateway_timeout_s,
-                    jobs=SIDE_BY_SIDE["sending"],
+                    max_jobs=SIDE_BY_SIDE["sending"],
                     stopping=stop,
                 )
-                await _work(settings, desk, short, long, Watchdog(limits, alive=alive))
+                await _work(settings, context, short, long, Watchdog(limits, alive=alive))
     finally:
         for engine in engines:
             await engine.dispose()
@@ -99,30 +99,35 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
     return [create(pool_size=URGENT_POOL), *others]
 
 
-async def _work(settings: Settings, desk: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
-    tallies, leases, watch = desk.tallies, LeaseScanCursor(), Revalidator(desk)
+async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
+    tallies, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
     heard = partial(watchdog.heard, QUEUE)
     queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, answered=heard)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
-    queue.task("send_mailing", partial(send_mailing, desk, watch))
-    queue.task("import_upload", partial(import_upload, long, desk.stopping))
-    queue.periodic("sweep", partial(_sweep, short, queue, desk, leases), cron="* * * * * */5")
-    queue.periodic("clock", partial(mind_clock, short), cron="* * * * * */5")
-    queue.periodic("uploads", partial(tend_uploads, short), cron="* * * * * */10")
+    queue.task("send_mailing", partial(send_mailing, context, revalidator))
+    queue.task("import_upload", partial(import_upload, long, context.stopping))
+    queue.periodic("sweep", partial(_sweep, short, queue, context, leases), cron="* * * * * */5")
+    queue.periodic("clock", partial(adjust_to_clock_steps, short), cron="* * * * * */5")
+    queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
     queue.periodic("report", partial(send_missing, short, settings), cron="* * * * *")
     queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    tallies.add(REPAIRS, "leases", value=await sweep(short, desk.policy, leases))
-    logger.info("worker started", gateway=settings.gateway_url, concurrency=desk.gateway.concurrency)
+    tallies.add(REPAIRS, "leases", value=await sweep(short, context.policy, leases))
+    logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
     with watchdog.watching():
         async with AsyncExitStack() as beside:
-            for work in (desk.gate.keep(), watch.keep(), _ask(desk.urgent, watchdog), tallies.keep(short)):
+            for work in (
+                context.flow_control.run(),
+                revalidator.run(),
+                _ask(context.urgent, watchdog),
+                tallies.keep(short),
+            ):
                 await beside.enter_async_context(_beside(work))
-            await beside.enter_async_context(desk.recording.keeping())
-            await queue.run(desk.stopping)
+            await beside.enter_async_context(context.recorder.running())
+            await queue.run(context.stopping)
     await tallies.hand_over(short)
 
 
@@ -154,12 +159,14 @@ async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
 
 
 async def _forget(sessions: Sessions, settings: Settings) -> None:
-    await blank_old(sessions, settings)
-    await forget_old_events(sessions, settings)
+    await redact_old(sessions, settings)
+    await delete_old_events(sessions, settings)
 
 
-async def _sweep(sessions: Sessions, queue: Queue, desk: SendContext, leases: LeaseScanCursor) -> None:
-    desk.tallies.add(REPAIRS, "leases", value=await sweep(sessions, desk.policy, leases, desk.active))
+async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
+    context.counters.add(
+        REPAIRS, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
+    )
     if buried := await queue.bury_stalled():
-        desk.tallies.add(REPAIRS, "jobs", value=buried)
+        context.counters.add(REPAIRS, "jobs", value=buried)
         logger.warning("stalled jobs buried", jobs=buried)

@@ -7,11 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from msgspec.structs import replace
 
-from access.provider import BACK, client_of, running_provider, signed_in_at
 from mailing.access.authentication import Identity
 from mailing.access.oidc import Begun, Provider
 from mailing.access.roles import Role
 from mailing.errors import Unauthorized
+from support.identity_provider import BACK, client_of, running_provider, signed_in_at
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from access_fixtures import made, signed_in, who
 from mailing.access import sessions as signed
 from mailing.database.engine import Sessions, transaction
-from rows import run, value
+from support.rows import run, value
+from support.users import made, signed_in, who
 
 
 async def test_a_token_leads_to_its_user_until_it_is_closed(sessions: Sessions) -> None:

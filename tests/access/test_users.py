@@ -3,14 +3,14 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from access_fixtures import PASSWORD, made, signed_in, who
 from mailing.access import api_keys, users
 from mailing.access.passwords import matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Forbidden, Invalid, NotFound
-from rows import run, value
+from support.rows import run, value
+from support.users import PASSWORD, made, signed_in, who
 
 
 async def test_a_user_is_listed_with_the_role_and_without_the_password(sessions: Sessions, engine: AsyncEngine) -> None:

@@ -1,16 +1,17 @@
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import httpx
 import pytest
 from litestar import Litestar
 
-from conftest import running_app
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import transaction
 from mailing.settings import Settings
+from support.admin import SignedIn, browser_at
+from support.api import running_app
 
 
 @pytest.fixture
@@ -24,17 +25,6 @@ async def stranger(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that nobody has signed in with."""
     async with browser_at(app) as browser:
         yield browser
-
-
-def browser_at(app: Litestar) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-        base_url="http://test",
-        headers={"Sec-Fetch-Site": "same-origin", "Accept-Language": "en"},
-    )
-
-
-SignedIn = Callable[[Role], Awaitable[httpx.AsyncClient]]
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
 from mailing.access.roles import Role
 from mailing.admin.live.shared import Shared
-from rows import run
+from support.admin import SignedIn
+from support.rows import run
 
 MOST_BYTES = 50_000
 ON_A_PAGE = 50

@@ -14,11 +14,11 @@ import pytest
 from litestar import Litestar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
 from admin.test_roles import handlers
 from mailing.access.roles import Role
 from mailing.web.parameters import SAFE
-from rows import add_messages, run
+from support.admin import SignedIn
+from support.rows import add_messages, run
 
 OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static/", "iframe": "/admin/reports/"}
 

@@ -7,11 +7,11 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from browser import CHROMIUM, WITHOUT, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from rows import run
+from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.rows import run
 
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 

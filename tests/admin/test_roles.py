@@ -8,12 +8,12 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
-from admin.conftest import SignedIn
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.admin.guards import Needs, same_origin
 from mailing.database.engine import transaction
 from mailing.web.parameters import SAFE
+from support.admin import SignedIn
 
 
 def handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:

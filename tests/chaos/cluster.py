@@ -11,7 +11,7 @@ import asyncpg
 
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
-from server import TUNING, Cluster, own_cluster
+from support.postgres import TUNING, Cluster, own_cluster
 
 DATABASE = "chaos"
 DURABLE = ("fsync=on", "full_page_writes=on")

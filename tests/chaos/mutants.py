@@ -16,9 +16,11 @@ from chaos import scenarios
 from chaos.scenarios import Scenario
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
 from mailing.mailings.states import MailingStatus
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.leases import claimed_since_plan
 from mailing.messages.low_watermark import FROM_FRONT
-from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, claimed_since_plan
-from mailing.sending.recording import Recording
+from mailing.messages.results import CallResult, Transition
+from mailing.sending.recording import ResultRecorder
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.timezones import zone_named
 
@@ -96,17 +98,17 @@ async def at_any_time(_session: AsyncSession) -> bool:
     return True
 
 
-def none_is_left(_recording: Recording, *_batch: object, **_refusals: int) -> list[Sequence[CallResult]]:
+def none_is_left(_recorder: ResultRecorder, *_batch: object, **_refusals: int) -> list[Sequence[CallResult]]:
     return []
 
 
-CLAIM = "mailing.messages.repository._CLAIM"
-STILL_ALLOWED = "mailing.messages.repository._STILL_ALLOWED"
-RECORD = "mailing.messages.repository._RECORD"
+CLAIM = "mailing.messages.claim._CLAIM"
+STILL_ALLOWED = "mailing.messages.claim._STILL_ALLOWED"
+RECORD = "mailing.messages.results._RECORD"
 RECLAIM = "mailing.messages.leases._RECLAIM"
-BEGIN_PLAN = "mailing.mailings.repository._BEGIN_PLAN"
+BEGIN_PLAN = "mailing.mailings.repository._CLAIM_PLAN"
 PLAN = "mailing.messages.planning._PLAN"
-UNREACHABLE = "mailing.messages.repository._CANCEL_UNREACHABLE"
+UNREACHABLE = "mailing.messages.claim._CANCEL_UNREACHABLE"
 SLICE = "mailing.messages.planning._SLICE"
 CLAIMED_SINCE_PLAN = claimed_since_plan(":lease_s")
 
@@ -203,7 +205,7 @@ MUTANTS = (
         bug="it is forgotten that an attempt may have arrived",
         scenario=scenarios.withdrawn,
         invariant="I4",
-        patches=(instead("mailing.sending.send.after_call", forgetful),),
+        patches=(instead("mailing.sending.send_loop.decide", forgetful),),
     ),
     Mutant(
         bug="a result counts under somebody else's lease",
@@ -250,7 +252,7 @@ MUTANTS = (
         bug="a row that refuses its outcome takes all others with it",
         scenario=scenarios.row_refused,
         invariant="I12",
-        patches=(instead("mailing.sending.recording.Recording._divided", none_is_left),),
+        patches=(instead("mailing.sending.recording.ResultRecorder._split", none_is_left),),
     ),
     Mutant(
         bug="what was ended by the old end stays ended when it has been moved on",
@@ -268,14 +270,14 @@ MUTANTS = (
         bug="the claim is not committed before the call",
         scenario=scenarios.calm,
         invariant="I6",
-        patches=(lambda monkeypatch: monkeypatch.setattr("mailing.sending.send.claim", losing_the_first()),),
+        patches=(lambda monkeypatch: monkeypatch.setattr("mailing.sending.claiming.claim", losing_the_first()),),
     ),
     Mutant(
         bug="a mailing begins when it is made and not at its start",
         scenario=scenarios.scheduled,
         invariant="I7",
         patches=(
-            instead("mailing.mailings.states.status_at_creation", at_once),
+            instead("mailing.mailings.states.released_status", at_once),
             sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
             sql(CLAIM, "AND now() >= g.starts_at", ""),
             sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),
@@ -285,7 +287,7 @@ MUTANTS = (
         bug="the window is compared with UTC",
         scenario=scenarios.abroad,
         invariant="I7",
-        patches=(instead("mailing.mailings.schedule.zone_named", in_utc),),
+        patches=(instead("mailing.mailings.window.zone_named", in_utc),),
     ),
     Mutant(
         bug="a pause is not seen before the call",

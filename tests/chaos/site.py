@@ -17,8 +17,8 @@ from chaos.timeline import Scale
 from chaos.witness import MIX, Witness, witness
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from proxy import Proxy
-from reports.post_office import PostOffice, open_post_office
+from support.mail_server import PostOffice, open_post_office
+from support.proxy import Proxy
 
 KEY: Final = "a-key-for-the-fault-run"
 TOKEN: Final = "a-token-for-the-fault-run"

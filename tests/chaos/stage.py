@@ -17,12 +17,12 @@ from chaos.facts import Absence, Action, Violation
 from chaos.gateway import Gateway
 from chaos.versions import GRACE_S
 from mailing.database.engine import transaction
-from mailing.messages.repository import lock_for_client_change
+from mailing.messages.locks import lock_for_client_change
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
-from processes import until
-from sending.conftest import Campaign, WorkerOf
+from support.campaign import Campaign, WorkerOf
+from support.processes import until
 
 CLEAN_PATIENCE_S = 60.0
 FAULTY_PATIENCE_S = 8.0  # for what may never come

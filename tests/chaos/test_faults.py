@@ -13,6 +13,8 @@ from chaos.run import run, trials
 from chaos.site import Trial
 from chaos.timeline import FULL, POINTS, timeline
 
+pytestmark = pytest.mark.slow
+
 SEED = 1
 
 

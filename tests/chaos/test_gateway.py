@@ -15,7 +15,7 @@ from chaos.ledger import Ledger, Order, calls_in
 from chaos.reactions import REACTIONS, Control, react
 from mailing.gateway.client import GatewayClient as Client
 from mailing.gateway.outcome import Answer, Outcome
-from processes import until
+from support.processes import until
 
 SCRIPT = Path(__file__).with_name("gateway.py")
 CERTAINLY_NOT = {Outcome.not_sent, Outcome.refused, Outcome.soft_refusal, Outcome.throttled, Outcome.configuration}

@@ -14,8 +14,8 @@ from chaos.scenarios import Scenario
 from chaos.stage import Stage
 from mailing.database.engine import Sessions
 from mailing.settings import Settings
-from rows import run
-from sending.conftest import Campaign, _working
+from support.campaign import Campaign, working
+from support.rows import run
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def settings(settings: Settings, gateway: Gateway) -> Settings:
 
 @pytest.fixture
 def stage(api: httpx.AsyncClient, sessions: Sessions, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
-    return Stage(Campaign(api, sessions), gateway, ledger, settings, _working)
+    return Stage(Campaign(api, sessions), gateway, ledger, settings, working)
 
 
 @pytest.mark.heavy

@@ -7,8 +7,8 @@ from chaos.audience import must_have_one, planning_begins
 from chaos.case import Case
 from chaos.facts import FINAL, Attempt, Call, Mailing, Message, Terms, Violation
 from chaos.trails import Pair, Trail
-from mailing.mailings.window import next_slot
-from mailing.timezones import known_zone, zone_named
+from mailing.mailings.window import next_window
+from mailing.timezones import known_zone
 
 LEASE_S = 60.0
 SWEPT_AFTER_S = 30.0  # a lease that ran out, at most
@@ -116,7 +116,7 @@ def _opens_again(terms: Terms, zone: str, since: float) -> bool:
     if since >= terms.ends_at or (terms.window and not known_zone(zone)):
         return False
     not_before, before = (datetime.fromtimestamp(moment, UTC) for moment in (since, terms.ends_at))
-    return next_slot(terms.window, zone_named(zone), not_before=not_before, before=before) is not None
+    return next_window(zone, terms.window, not_before=not_before, before=before).opens_at is not None
 
 
 def words_stay(case: Case) -> Iterator[Violation]:

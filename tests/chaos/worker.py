@@ -89,13 +89,13 @@ def write_in_parts(orders: Orders) -> None:
     """Of the next request, a part gets into the socket before the end."""
     whole = Exchange.write
 
-    def write(line: Exchange, request: bytes) -> None:
+    def write(exchange: Exchange, request: bytes) -> None:
         due = next((point for point in WRITTEN_PART if orders.is_due(point)), None)
-        transport = line._connection.transport  # noqa: SLF001 - its socket is not shown
+        transport = exchange._connection.transport  # noqa: SLF001 - its socket is not shown
         if due and transport and orders.is_first(due):
             os.write(transport.get_extra_info("socket").fileno(), request[: int(len(request) * WRITTEN_PART[due])])
             die()
-        whole(line, request)
+        whole(exchange, request)
 
     Exchange.write = write  # type: ignore[method-assign, assignment]
 

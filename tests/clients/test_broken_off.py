@@ -10,21 +10,23 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import confirmed, file_of, upload_of
-from conftest import running_api
 from mailing.cli.clients import import_file
 from mailing.clients import repository as stored
 from mailing.clients.schemas import ImportResult
 from mailing.clients.upload import job, repository
-from mailing.clients.upload.schemas import Status
+from mailing.clients.upload.schemas import UploadStatus
 from mailing.database import engine as engine_
 from mailing.database.connections import unless_lost
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.errors import TROUBLE
 from mailing.errors import Unavailable
 from mailing.settings import Settings
-from proxy import Proxy, proxy
-from rows import run, value
+from support.api import running_api
+from support.proxy import Proxy, proxy
+from support.rows import run, value
+from support.uploads import confirmed, file_of, upload_of
+
+pytestmark = pytest.mark.slow
 
 ROWS = 2000
 FILE = file_of(ROWS)
@@ -34,7 +36,7 @@ PHASES = [b"LOCK TABLE client", b"COPY", b"DELETE FROM staged", b"INSERT INTO cl
 SILENT = "the database did not answer in time"
 LOST = "the connection to the database was lost"
 NOTHING = "Nothing was stored; import the file again."
-DOUBT = "It may have been stored all the same; importing the file again is safe, and says how many are new."
+DOUBT = "It may have been stored. Importing the file again is safe, and says how many clients are new."
 PATIENCE_S = 3
 
 
@@ -151,14 +153,14 @@ async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
         await _thawed(scene, importing)
     await asyncio.wait({importing})
     upload = await upload_of(scene.sessions, upload_id)
-    if upload.status != Status.done:  # a COMMIT whose answer was lost may have been done
-        assert (upload.status, upload.broke_off) == (Status.importing, cause)
+    if upload.status != UploadStatus.done:  # a COMMIT whose answer was lost may have been done
+        assert (upload.status, upload.broke_off) == (UploadStatus.importing, cause)
         assert await scene.stored() == 0
         await run(scene.engine, "UPDATE upload SET lease_until = now() - interval '1 s'")
         scene.monkeypatch.undo()
         await job.import_upload(scene.sessions, asyncio.Event(), upload_id)
         upload = await upload_of(scene.sessions, upload_id)
-    assert (upload.status, upload.created, upload.broke_off) == (Status.done, ROWS, None)
+    assert (upload.status, upload.created, upload.broke_off) == (UploadStatus.done, ROWS, None)
     assert await scene.stored() == ROWS
     await engine.dispose()
 
@@ -173,12 +175,12 @@ async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
 
 async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Scene) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
-    await run(scene.engine, "UPDATE upload SET attempts = :attempts", attempts=repository.MOST_TRIES - 1)
+    await run(scene.engine, "UPDATE upload SET attempts = :attempts", attempts=repository.MAX_ATTEMPTS - 1)
     engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
     cut(scene.between, b"INSERT INTO client")
     await asyncio.wait({asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))})
     upload = await upload_of(scene.sessions, upload_id)
-    assert (upload.status, upload.error) == (Status.failed, f"was begun 5 times and broke off each time\n{LOST}")
+    assert (upload.status, upload.error) == (UploadStatus.failed, f"was started 5 times and failed each time\n{LOST}")
     await engine.dispose()
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from clients.planted import counters_agree, message_of, plant_message
 from mailing.database.engine import Sessions
+from support.planted_messages import counters_agree, message_of, plant_message
 
 MOSCOW = {"phone": "79161234567", "timezone": "Europe/Moscow"}
 

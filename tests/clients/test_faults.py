@@ -10,6 +10,8 @@ from mailing.app import create_app
 from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 CLIENT = {"phone": "79161234567", "timezone": "UTC"}
 FILE = "phone,timezone\n79161234567,UTC\n"
 

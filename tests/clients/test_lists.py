@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from clients.asking import bad_fields, created
+from support.client_requests import bad_fields, created
 
 
 async def test_filters_narrow_the_list_down(api: httpx.AsyncClient) -> None:

@@ -7,10 +7,10 @@ from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 
-from clients.asking import MOSCOW, bad_fields, created
 from mailing.clients.routes import clients
 from mailing.web.idempotency import provide_session
 from mailing.web.parameters import MAX_ID, provide_caller
+from support.client_requests import MOSCOW, bad_fields, created
 
 
 async def test_a_client_is_created_and_its_address_answered(api: httpx.AsyncClient) -> None:

@@ -7,17 +7,17 @@ from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from clients.plans import blocks, explained, nodes
 from mailing.clients.search import (
     FIRST,
-    Place,
     Search,
+    SearchCursor,
     known_tags,
     known_timezones,
-    page_of_search,
     search_clients,
+    search_statement,
 )
 from mailing.database.engine import Sessions, transaction
+from support.statement_plans import blocks, explained, nodes
 
 COUNT = 20_000
 FILL = text(f"""
@@ -47,15 +47,15 @@ async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-async def plan(session: AsyncSession, search: Search, place: Place) -> dict[str, object]:
-    statement = page_of_search(search, place=place, limit=50)
+async def plan(session: AsyncSession, search: Search, place: SearchCursor) -> dict[str, object]:
+    statement = search_statement(search, place=place, limit=50)
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call] # SQLAlchemy has no types for it
     return await explained(session, str(statement.compile(dialect=dialect, compile_kwargs={"literal_binds": True})))
 
 
 async def test_each_filter_walks_its_index_in_both_directions_and_throws_nothing_away(session: AsyncSession) -> None:
     for search, index, middle in WALKS:
-        for place in (FIRST, Place(middle), Place(middle, backwards=True)):
+        for place in (FIRST, SearchCursor(middle), SearchCursor(middle, backwards=True)):
             top = await plan(session, search, place)
             scans = [node for node in nodes(top) if "Index Name" in node]
             assert [scan["Index Name"] for scan in scans] == [index], search
@@ -104,7 +104,7 @@ async def test_the_pages_have_each_match_once_and_lead_back(session: AsyncSessio
     assert (back.before, back.after) == (None, await after_first(session, search))
 
 
-async def after_first(session: AsyncSession, search: Search) -> Place:
+async def after_first(session: AsyncSession, search: Search) -> SearchCursor:
     found = await search_clients(session, search, place=FIRST, limit=7)
     assert found.before is None
     assert found.after is not None

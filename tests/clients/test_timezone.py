@@ -1,6 +1,6 @@
 import pytest
 
-from mailing.clients.timezone import remedy
+from mailing.clients.timezone import suggestion
 
 
 @pytest.mark.parametrize(
@@ -18,10 +18,10 @@ from mailing.clients.timezone import remedy
     ],
 )
 def test_a_wrong_zone_is_answered_with_the_name_to_write(name: str, instead: str) -> None:
-    assert instead in remedy(name)
+    assert instead in suggestion(name)
 
 
 @pytest.mark.parametrize("name", ["", "\x00", "UTC+99", "Moon/Base", "MSK", "posix/Europe/Moscow", "\u0663"])
 def test_where_nothing_is_close_the_rule_is_named_and_the_word_not_repeated(name: str) -> None:
-    assert remedy(name).startswith("must be an IANA time zone, such as Europe/Moscow")
-    assert not name or name not in remedy(name)
+    assert suggestion(name).startswith("must be an IANA time zone, such as Europe/Moscow")
+    assert not name or name not in suggestion(name)

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from fuzz.floods import FLOODS, MEGABYTE, resident, watched
-from running_site import free_port_with_the_next, up
+from support.running_site import free_port_with_the_next, up
 
 
 async def main(names: list[str]) -> None:

@@ -14,8 +14,8 @@ from fuzz.attack import Findings, attack
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
-from roles import grant, url_as
-from server import start_postgres
+from support.postgres import start_postgres
+from support.roles import grant, url_as
 
 
 def main() -> int:

@@ -1,9 +1,12 @@
+import pytest
 from msgspec.structs import replace
 
 from fuzz.attack import attack
 from fuzz.run import report
 from mailing.settings import Settings
-from roles import url_as
+from support.roles import url_as
+
+pytestmark = pytest.mark.slow
 
 
 def test_no_case_of_a_short_fuzz_run_contradicts_the_documentation(settings: Settings) -> None:

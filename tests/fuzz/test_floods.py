@@ -13,8 +13,10 @@ from msgspec.structs import replace
 from fuzz.floods import FLOODS, MEGABYTE, Seen, watched
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings, environment
-from roles import url_as
-from running_site import clean_environment
+from support.roles import url_as
+from support.running_site import clean_environment
+
+pytestmark = pytest.mark.slow
 
 MOST_GROWN = 150 * MEGABYTE
 

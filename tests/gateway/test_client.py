@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mailing.gateway.client import MOST_BODY_BYTES, GatewayClient
+from mailing.gateway.client import MAX_BODY_BYTES, GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -65,7 +65,7 @@ WHOLE = [
     (b"HTTP/1.1 100 Continue\r\n\r\n" + OK, Outcome.accepted),
     (OK.replace(b"200 OK", b"200 \xff\xfe"), Outcome.accepted),
     (OK.replace(b"200 OK", b"200"), Outcome.accepted),
-    (b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + OK_BODY.ljust(MOST_BODY_BYTES), Outcome.accepted),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 65536\r\n\r\n" + OK_BODY.ljust(MAX_BODY_BYTES), Outcome.accepted),
     (b"HTTP/1.1 409 Conflict\r\nContent-Length: 0\r\n\r\n", Outcome.accepted),
     (b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"code":3}', Outcome.soft_refusal),
     (b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"code":0,"id":8}', Outcome.ambiguous),
@@ -100,7 +100,7 @@ BROKEN = {
     "a change of protocol": b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + OK,
     "a compressed body": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(OK_BODY),
     "a bomb": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + gzip.compress(bytes(10_000_000)),
-    "one byte too many": b"HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n" + OK_BODY.ljust(MOST_BODY_BYTES + 1),
+    "one byte too many": b"HTTP/1.1 200 OK\r\nContent-Length: 65537\r\n\r\n" + OK_BODY.ljust(MAX_BODY_BYTES + 1),
 }
 
 

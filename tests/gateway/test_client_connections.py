@@ -130,7 +130,7 @@ async def test_without_time_left_nothing_is_written(
         assert (await send(client, 1)).outcome is Outcome.accepted
         for time_left_s in (0.0, -5.0):
             assert await client.send(2, phone="79161234567", text="t", time_left_s=time_left_s) is None
-        assert await client.send(3, phone="79161234567", text="t", time_left_s=0.05, begin=freeze) is None
+        assert await client.send(3, phone="79161234567", text="t", time_left_s=0.05, before_send=freeze) is None
         await asyncio.sleep(0.05)
     assert arrived == [1]
 

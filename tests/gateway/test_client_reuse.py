@@ -93,7 +93,7 @@ async def test_a_connection_lost_while_its_turn_is_awaited_is_not_sent(
 
     async with gateway(await start_server(once)) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
-        answer = await client.send(2, phone="79161234567", text="t", time_left_s=60, begin=turn)
+        answer = await client.send(2, phone="79161234567", text="t", time_left_s=60, before_send=turn)
         assert answer == Answer(Outcome.not_sent, reason="the gateway had closed this connection before it was asked")
         assert (await send(client, 3)).outcome is Outcome.accepted
 
@@ -114,7 +114,7 @@ async def test_what_was_withdrawn_in_its_turn_leaves_the_connection_to_the_next(
 
     async with gateway(await start_server(handler)) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
-        assert await client.send(2, phone="79161234567", text="t", time_left_s=60, begin=no) is None
+        assert await client.send(2, phone="79161234567", text="t", time_left_s=60, before_send=no) is None
         assert (await send(client, 3)).outcome is Outcome.accepted
     assert heads == [[b"/v1/send/1", b"/v1/send/3"]]
 
@@ -132,7 +132,7 @@ async def test_the_wait_for_its_turn_takes_nothing_from_the_gateways_time(
         return True
 
     async with gateway(await start_server(handler), timeout_s=1.2) as client:
-        answer = await client.send(1, phone="79161234567", text="t", time_left_s=60, begin=turn)
+        answer = await client.send(1, phone="79161234567", text="t", time_left_s=60, before_send=turn)
     assert answer is not None
     assert answer.outcome is Outcome.accepted
 
@@ -143,7 +143,7 @@ async def test_a_wait_that_outlasts_the_message_is_no_attempt(start_server: Star
 
     async with gateway(await start_server(handler)) as client:
         never = asyncio.Event()
-        assert await client.send(1, phone="79161234567", text="t", time_left_s=0.3, begin=never.wait) is None
+        assert await client.send(1, phone="79161234567", text="t", time_left_s=0.3, before_send=never.wait) is None
 
 
 async def test_an_answer_that_comes_after_its_deadline_is_not_taken_for_the_next_message(

@@ -4,7 +4,7 @@ import asyncio
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailings.asking import (
+from support.mailing_requests import (
     ALL,
     CLOSED,
     STOPPED,
@@ -23,7 +23,7 @@ from mailings.asking import (
     whole,
     with_messages,
 )
-from rows import add_mailing, run
+from support.rows import add_mailing, run
 
 
 def stamps(answer: Json, *, revision: int) -> Json:

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
 from mailing.sending.plan import plan_mailing
-from mailings.asking import Json, statuses, told
-from rows import add_client, add_mailing, run, value
+from support.mailing_requests import Json, statuses, told
+from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
 
@@ -69,7 +69,7 @@ async def test_as_many_are_planned_and_expire_as_the_preview_said(
         await plan_mailing(sessions, mailing_id)
         planned = await statuses(engine, mailing_id)
         assert sum(planned.values()) == foretold["recipients"] == 300 - sum(foretold["excluded"].values())
-        assert planned.get("expired", 0) == foretold["missed"]["no_opening"]
+        assert planned.get("expired", 0) == foretold["missed"]["no_window"]
         assert await zones_of(engine, mailing_id) == {
             zone["timezone"]: zone["recipients"] for zone in foretold["zones"]
         }
@@ -94,7 +94,7 @@ async def _edited_as_foretold(
     await plan_mailing(sessions, mailing_id)
     after = await statuses(engine, mailing_id)
     assert after.get("sending", 0) == before.get("sending", 0)
-    assert after.get("pending", 0) == foretold["recipients"] - foretold["missed"]["no_opening"]
+    assert after.get("pending", 0) == foretold["recipients"] - foretold["missed"]["no_window"]
     assert after.get("cancelled", 0) == foretold["stopped"]
 
 
@@ -117,7 +117,7 @@ async def test_each_client_that_gets_nothing_stands_under_its_first_reason(engin
     await run(engine, "UPDATE client SET opted_out = true WHERE phone IN ('79160000002', '79030000005')")
     found = await previewed(api, body(filter={"tags": ["vip"], "operator_codes": ["916"]}))
     assert found["recipients"] == 1
-    assert found["excluded"] == {"tag": 2, "operator_code": 1, "opted_out": 1, "untouched": 0}
+    assert found["excluded"] == {"tag": 2, "operator_code": 1, "opted_out": 1, "unaffected": 0}
 
 
 async def test_it_says_when_all_is_done_at_the_rate_limit_and_how_many_the_end_comes_before(
@@ -134,11 +134,11 @@ async def test_it_says_when_all_is_done_at_the_rate_limit_and_how_many_the_end_c
     assert (long["sms"]["encoding"], long["sms_total"], long["missed"]) == (
         "ucs2",
         20,
-        {"no_opening": 0, "too_late": 0},
+        {"no_window": 0, "too_late": 0},
     )
     short = await previewed(api, body(ends_at=(now + timedelta(seconds=1055)).isoformat()))
     assert short["done_at"] is None
-    assert short["missed"] == {"no_opening": 0, "too_late": 10}
+    assert short["missed"] == {"no_window": 0, "too_late": 10}
     assert sum(hour["messages"] for hour in short["hours"]) == 10
 
 
@@ -186,5 +186,5 @@ async def test_a_new_text_alone_brings_nobody_back(engine: AsyncEngine, sessions
     await add_client(engine, phone="79160000002")
     reworded = await previewed(api, given | {"text": "Bye"}, mailing_id=mailing_id)
     replanned = await previewed(api, given | {"filter": {"operator_codes": ["916"]}}, mailing_id=mailing_id)
-    assert (reworded["recipients"], reworded["excluded"]["untouched"]) == (0, 2)
-    assert (replanned["recipients"], replanned["excluded"]["untouched"]) == (2, 0)
+    assert (reworded["recipients"], reworded["excluded"]["unaffected"]) == (0, 2)
+    assert (replanned["recipients"], replanned["excluded"]["unaffected"]) == (2, 0)

@@ -12,7 +12,7 @@ from mailing.mailings import editing
 from mailing.mailings.repository import claim_plan, find_pending_work
 from mailing.mailings.schemas import MailingIn
 from mailing.web.validation import check
-from mailings.asking import (
+from support.mailing_requests import (
     ALL,
     CLOSED,
     Api,
@@ -30,7 +30,7 @@ from mailings.asking import (
     told,
     whole,
 )
-from rows import add_client, add_mailing, run, value
+from support.rows import add_client, add_mailing, run, value
 
 EDITOR = "user 1 (anna)"
 

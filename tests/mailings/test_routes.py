@@ -6,8 +6,21 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.mailings.states import MailingStatus
-from mailings.asking import ALL, Api, Json, body, created, fields, in_hours, instant, jobs, newest_job, read, whole
-from rows import add_mailing, run
+from support.mailing_requests import (
+    ALL,
+    Api,
+    Json,
+    body,
+    created,
+    fields,
+    in_hours,
+    instant,
+    jobs,
+    newest_job,
+    read,
+    whole,
+)
+from support.rows import add_mailing, run
 
 
 async def test_a_mailing_with_a_start_to_come_is_scheduled(engine: AsyncEngine, api: Api) -> None:

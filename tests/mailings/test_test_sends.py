@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions
 from mailing.reports.repository import clock, figures_of, snapshot
 from mailing.reports.schedule import day_of
-from mailings.asking import events, jobs_of, told
-from rows import add_client, add_mailing, run, value
+from support.mailing_requests import events, jobs_of, told
+from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
 PHONE = "79161234567"
@@ -64,7 +64,10 @@ async def test_whoever_is_no_client_or_has_opted_out_gets_no_test(engine: AsyncE
     await add_client(engine, phone=PHONE)
     await run(engine, "UPDATE client SET opted_out = true")
     refused = await told(await api.post(path, json={"phone": PHONE}), 409)
-    assert refused["detail"] == "The client with this phone has opted out and gets nothing; take another one."
+    assert (
+        refused["detail"]
+        == "The client with this phone has opted out and gets no messages; use another client's phone."
+    )
     assert await value(engine, "SELECT count(*) FROM message") == 0
 
 
@@ -110,7 +113,7 @@ async def test_a_test_appears_in_no_list_count_or_report(engine: AsyncEngine, ap
         day = day_of(now.astimezone(UTC).date(), ZoneInfo("UTC"))
         figures = await figures_of(session, day, taken_at=now + timedelta(seconds=1))
     assert [each.id for each in figures.mailings] == [mailing_id]
-    assert (figures.standing.planned, figures.ended.messages, figures.reasons) == (0, 0, [])
+    assert (figures.totals.planned, figures.ended.messages, figures.reasons) == (0, 0, [])
 
 
 async def test_what_became_of_a_test_can_be_said_too(engine: AsyncEngine, api: Api) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.messages.states import MessageStatus
 from mailing.web.parameters import MAX_ID
-from rows import add_client, add_mailing, add_messages, run, value
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 Api = httpx.AsyncClient
 HOUR = "interval '1 h'"

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.messages.states import TRANSITIONS, MessageStatus
-from rows import add_mailing, add_messages, run, value
+from support.rows import add_mailing, add_messages, run, value
 
 # To any status, with what the CHECK of the schema wants of it.
 MOVE = """

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
-ROOT = Path(__file__).parents[2]
+from support import ROOT
+
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 ALERTS: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts.yml").read_text())["groups"][0]["rules"]
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "mailing.json").read_text())

@@ -14,12 +14,12 @@ from mailing.messages.after_restore import Slice
 from mailing.messages.redaction import blank_slice
 from mailing.messages.states import MessageStatus
 from mailing.privacy import retention
-from mailing.privacy.repository import forget_events
-from mailing.privacy.retention import blank_old, forget_old_events
+from mailing.privacy.repository import delete_events
+from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.settings import Settings
-from plans import buffers, scans
-from roles import url_as
-from rows import add_client, add_mailing, add_messages, run, value
+from support.query_plans import buffers, scans
+from support.roles import url_as
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
 ATTEMPTS = """
@@ -54,7 +54,7 @@ async def test_after_the_days_phones_and_words_are_blank_and_everything_counted_
     mailing_id = await closed(engine, days=31, status=status)
     before = (await api.get(f"/statistics/{mailing_id}/")).json()["counts"]
     assert before["planned"] == 15
-    await blank_old(sessions, keeping)
+    await redact_old(sessions, keeping)
     after = (await api.get(f"/statistics/{mailing_id}/")).json()
     assert after["counts"] == before
     assert {message["phone"] for message in after["messages"]["items"]} == {""}
@@ -71,7 +71,7 @@ async def test_what_the_gateway_answered_goes_with_the_phones_and_the_number_of_
 ) -> None:
     old, young = await closed(engine, days=31), await closed(engine, days=29, first_client=2000)
     await run(engine, ATTEMPTS)
-    await blank_old(sessions, keeping)
+    await redact_old(sessions, keeping)
     assert await run(engine, "SELECT DISTINCT mailing_id FROM attempt") == [(young,)]
     sent = (await api.get(f"/statistics/{old}/", params={"status": "sent"})).json()["messages"]["items"][0]
     story = (await api.get(f"/messages/{sent['id']}/")).json()
@@ -102,7 +102,7 @@ async def test_a_client_who_is_still_there_is_kept_but_not_shown_with_a_blanked_
 ) -> None:
     client_id = await add_client(engine)
     mailing_id = await closed(engine, days=31, first_client=client_id)
-    await blank_old(sessions, keeping)
+    await redact_old(sessions, keeping)
     messages = (await api.get(f"/statistics/{mailing_id}/")).json()["messages"]["items"]
     assert {message["phone"] for message in messages} == {""}
     assert (await api.get(f"/clients/{client_id}/")).json()["phone"] == "79161234567"
@@ -116,9 +116,9 @@ async def test_nothing_is_blanked_before_the_days_are_over_or_while_a_mailing_is
     may_run_again = await closed(engine, days=31, first_client=3000)
     await run(engine, "UPDATE mailing SET ends_at = now() + interval '1 day' WHERE id = :id", id=may_run_again)
     old = await closed(engine, days=400, first_client=4000)
-    await blank_old(sessions, settings)
+    await redact_old(sessions, settings)
     assert await value(engine, PHONES, id=old) > 0
-    await blank_old(sessions, keeping)
+    await redact_old(sessions, keeping)
     assert await value(engine, PHONES, id=old) == 0
     assert all([await value(engine, PHONES, id=each) for each in (young, running, may_run_again)])
 
@@ -131,7 +131,7 @@ async def test_a_run_that_was_killed_between_two_slices_is_taken_up_by_the_next(
     async with transaction(sessions) as session:
         await blank_slice(session, Slice(mailing_id, MessageStatus.sent, count=2))
     assert await value(engine, PHONES, id=mailing_id) == phones - 2
-    await blank_old(sessions, keeping)
+    await redact_old(sessions, keeping)
     assert await value(engine, PHONES, id=mailing_id) == 0
     assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'mailing.blanked'") == 1
 
@@ -141,8 +141,8 @@ async def test_two_workers_at_once_blank_everything_and_neither_fails(
 ) -> None:
     monkeypatch.setattr(retention, "SLICE", 2)
     mailings = [await closed(engine, days=31, first_client=1000 * n) for n in (1, 2)]
-    await asyncio.gather(blank_old(sessions, keeping), blank_old(sessions, keeping))
-    await blank_old(sessions, keeping)
+    await asyncio.gather(redact_old(sessions, keeping), redact_old(sessions, keeping))
+    await redact_old(sessions, keeping)
     assert [await value(engine, PHONES, id=each) for each in mailings] == [0, 0]
 
 
@@ -151,7 +151,7 @@ async def test_a_blanked_mailing_has_no_words_to_test(
 ) -> None:
     await add_client(engine)
     mailing_id = await closed(engine, days=31)
-    await blank_old(sessions, keeping)
+    await redact_old(sessions, keeping)
     answer = await api.post(f"/mailings/{mailing_id}/test", json={"phone": "79161234567"})
     assert answer.status_code == 409
     assert "MAILING_RETENTION_DAYS" in answer.json()["detail"]
@@ -176,9 +176,9 @@ async def test_events_about_clients_are_forgotten_after_the_days_and_younger_one
 ) -> None:
     for kind, days in [("client.changed", 31), ("clients.imported", 31), ("client.deleted", 29), ("client.created", 0)]:
         await noted(engine, kind, days=days)
-    await forget_old_events(sessions, settings)
+    await delete_old_events(sessions, settings)
     assert len(await kinds(engine)) == 4, "0 days keep everything"
-    await forget_old_events(sessions, keeping)
+    await delete_old_events(sessions, keeping)
     assert await kinds(engine) == ["client.deleted", "client.created"]
 
 
@@ -190,10 +190,10 @@ async def test_events_of_a_mailing_are_forgotten_when_its_phones_were(
     running = await closed(engine, days=31, status="running", first_client=2000)
     await noted(engine, "mailing.created", days=40, mailing_id=old)
     await noted(engine, "mailing.created", days=40, mailing_id=running)
-    await forget_old_events(sessions, keeping)
+    await delete_old_events(sessions, keeping)
     assert await kinds(engine) == ["mailing.created", "mailing.created"]
-    await blank_old(sessions, keeping)
-    await forget_old_events(sessions, keeping)
+    await redact_old(sessions, keeping)
+    await delete_old_events(sessions, keeping)
     left = await run(engine, "SELECT kind, mailing_id FROM event ORDER BY id")
     assert [tuple(row) for row in left] == [("mailing.created", running), ("mailing.blanked", old)]
 
@@ -205,7 +205,7 @@ async def test_who_had_access_who_stopped_what_and_who_opted_out_is_kept_for_goo
     engine: AsyncEngine, sessions: Sessions, keeping: Settings, kind: str
 ) -> None:
     await noted(engine, kind, days=4000)
-    await forget_old_events(sessions, keeping)
+    await delete_old_events(sessions, keeping)
     assert await kinds(engine) == [kind]
 
 
@@ -219,7 +219,7 @@ async def test_events_are_forgotten_in_slices_over_what_is_kept_between_them(
             SELECT now() - interval '50 days', :kind, 'a' FROM generate_series(1, :count)"""
         await run(engine, add, kind=kind, count=count)
     await noted(engine, "client.deleted", days=1)
-    await forget_old_events(sessions, keeping)
+    await delete_old_events(sessions, keeping)
     assert set(await kinds(engine)) == {"user.signed_in", "key.created", "client.deleted"}
 
 
@@ -231,7 +231,7 @@ async def test_a_slice_of_events_reads_no_more_than_itself(engine: AsyncEngine, 
     await run(engine, add)
     await run(engine, "ANALYZE event")
     async with transaction(sessions) as session:
-        assert await forget_events(session, 30, after=0, count=100) is not None
+        assert await delete_events(session, 30, after=0, count=100) is not None
         touched = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'event'"
         assert await session.scalar(text(touched)) == 0
     assert await value(engine, "SELECT count(*) FROM event") == 19_900
@@ -242,6 +242,6 @@ async def test_a_worker_with_its_own_role_forgets_events(
 ) -> None:
     await noted(engine, "client.changed", days=31)
     own = create_engine(url_as("mailing_worker", database_url), application="tests", pool_size=1)
-    await forget_old_events(engine_.sessions(own), keeping)
+    await delete_old_events(engine_.sessions(own), keeping)
     await own.dispose()
     assert await kinds(engine) == []

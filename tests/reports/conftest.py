@@ -1,21 +1,16 @@
 """An SMTP server, settings that point to it, and rows of every state."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 from sqlalchemy import text
 
-from mailing.database.engine import Sessions, transaction
-from mailing.reports.jobs import Tried, send_next
+from mailing.database.engine import Sessions
 from mailing.settings import Settings
-from reports.post_office import PostOffice, open_post_office
-
-ReportRows = Callable[[], Awaitable[list[dict[str, Any]]]]
-
-CREATED = datetime(2000, 1, 1, tzinfo=UTC)
+from support.mail_server import PostOffice, open_post_office
+from support.reports import ReportRows, Rows
 
 
 @pytest.fixture
@@ -29,56 +24,9 @@ def reporting(settings: Settings, office: PostOffice) -> Settings:
     return replace(settings, smtp_port=office.port, report_to="ops@example.org", report_from="mailing@example.org")
 
 
-class Rows:
-    """Writes rows as the product would leave them."""
-
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
-        self._clients = 0
-
-    async def mailing(
-        self, body: str = "Hello", *, status: str = "running", started_at: datetime = CREATED, deleted: bool = False
-    ) -> int:
-        sql = text("""
-            INSERT INTO mailing (text, starts_at, ends_at, status, started_at, deleted_at, released_revision,
-                released_at, released_by)
-            VALUES (:body, :at, :ends, :status, :started_at, :deleted_at, 1, :at, 'tests') RETURNING id""")
-        launched = None if status == "scheduled" else started_at
-        deleted_at = CREATED if deleted else None
-        row = {"body": body, "at": CREATED, "ends": CREATED + timedelta(days=1), "status": status}
-        async with transaction(self._sessions) as session:
-            found = await session.execute(sql, {**row, "started_at": launched, "deleted_at": deleted_at})
-            mailing_id: int = found.scalar_one()
-        return mailing_id
-
-    async def messages(
-        self, mailing_id: int, status: str, number: int = 1, *, at: datetime | None = None, error: str | None = None
-    ) -> None:
-        """`at` is when they ended; None for those that have not."""
-        sql = text("""
-            INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at,
-                closes_at,
-                                 lease_until, phone, finished_at, status_reason)
-            SELECT :mailing_id, client_id, :status, 1, 1, :status = 'unknown', :due, :due,
-                   CASE :status WHEN 'sending' THEN CAST(:due AS timestamptz) END, '79161234567', :at, :error
-            FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS client_id""")
-        first, self._clients = self._clients + 1, self._clients + number
-        row = {"mailing_id": mailing_id, "status": status, "due": CREATED, "at": at, "error": error}
-        async with transaction(self._sessions) as session:
-            await session.execute(sql, {**row, "first": first, "last": self._clients})
-
-
 @pytest.fixture
 def rows(sessions: Sessions) -> Rows:
     return Rows(sessions)
-
-
-async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Tried]:
-    """What a worker does each minute, at a time of the test's choice."""
-    tried = []
-    while found := await send_next(sessions, settings, now=now):
-        tried.append(found)
-    return tried
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from mailing.database.engine import Sessions
-from mailing.reports.figures import Ended, Figures, Reason, Standing
+from mailing.reports.figures import DayCounts, Figures, Reason, StatusCounts
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import day_of
-from reports.conftest import Rows
+from support.reports import Rows
 
 ZONE = ZoneInfo("Europe/Moscow")
 DAY = day_of(date(2024, 1, 5), ZONE)
@@ -44,13 +44,13 @@ async def test_every_figure_equals_an_independent_count(sessions: Sessions, rows
         for status in ENDS:
             assert getattr(mailing.ended, status) == expected.get((mailing.id, status), (0, 0))[0]
         for status in (*ENDS, "pending", "sending"):
-            assert getattr(mailing.standing, status) == expected.get((mailing.id, status), (0, 0))[1]
-        assert mailing.standing.planned == sum(ever for (of, _), (_, ever) in expected.items() if of == mailing.id)
+            assert getattr(mailing.totals, status) == expected.get((mailing.id, status), (0, 0))[1]
+        assert mailing.totals.planned == sum(ever for (of, _), (_, ever) in expected.items() if of == mailing.id)
     for status in ENDS:
         assert getattr(found.ended, status) == sum(day for (_, of), (day, _) in expected.items() if of == status)
-        assert getattr(found.standing, status) == sum(ever for (_, of), (_, ever) in expected.items() if of == status)
-    assert found.ended.troubled == sum(reason.messages for reason in found.reasons)
-    assert found.ended.troubled == sum(hour.not_sent for hour in found.hours)
+        assert getattr(found.totals, status) == sum(ever for (_, of), (_, ever) in expected.items() if of == status)
+    assert found.ended.not_sent == sum(reason.messages for reason in found.reasons)
+    assert found.ended.not_sent == sum(hour.not_sent for hour in found.hours)
     assert {hour.number: hour.sent for hour in found.hours if hour.sent} == await sent_by_clock(sessions)
 
 
@@ -70,7 +70,7 @@ async def test_the_day_begins_with_its_first_instant_and_ends_before_the_next_da
     mailing = await rows.mailing()
     for at in (DAY.starts - tick, DAY.starts, DAY.ends - tick, DAY.ends):
         await rows.messages(mailing, "sent", at=at)
-    assert (await figures(sessions)).ended == Ended(sent=2)
+    assert (await figures(sessions)).ended == DayCounts(sent=2)
 
 
 async def test_a_mailing_is_named_when_it_ended_messages_was_launched_or_is_under_way(
@@ -109,7 +109,7 @@ async def test_the_ten_most_frequent_reasons_are_named_and_the_others_counted(se
 
 async def test_without_any_mailing_everything_is_zero(sessions: Sessions) -> None:
     found = await figures(sessions)
-    assert (found.mailings, found.ended, found.standing, found.reasons) == ([], Ended(), Standing(), [])
+    assert (found.mailings, found.ended, found.totals, found.reasons) == ([], DayCounts(), StatusCounts(), [])
 
 
 async def test_the_figures_are_of_one_moment_and_nothing_can_be_written(sessions: Sessions, rows: Rows) -> None:
@@ -118,6 +118,6 @@ async def test_the_figures_are_of_one_moment_and_nothing_can_be_written(sessions
         await session.execute(text("SELECT 1 FROM mailing"))
         await rows.messages(mailing, "sent", at=NOON)
         found = await figures_of(session, DAY, taken_at=datetime.now(UTC))
-        assert (found.ended, found.standing) == (Ended(), Standing())
+        assert (found.ended, found.totals) == (DayCounts(), StatusCounts())
         with pytest.raises(DBAPIError):
             await session.execute(text("DELETE FROM report"))

@@ -13,12 +13,12 @@ from mailing.database.engine import Sessions, transaction
 from mailing.reports.jobs import LEASE, lease_from, pause_after, send_missing, send_next
 from mailing.reports.planning import plan
 from mailing.reports.repository import claim_oldest
-from mailing.reports.schedule import CATCH_UP, day_of, oldest_wanted
+from mailing.reports.schedule import MAX_CATCH_UP_DAYS, day_of, oldest_wanted
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
-from reports.conftest import ReportRows, Rows, send_all
-from reports.post_office import DROP, PostOffice
-from rows import run
+from support.mail_server import DROP, PostOffice
+from support.reports import ReportRows, Rows, send_all
+from support.rows import run
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -89,7 +89,7 @@ async def test_a_very_long_outage_is_made_up_for_a_month(
 ) -> None:
     await send_all(sessions, reporting, NOW)
     await send_all(sessions, reporting, NOW + 100 * DAY)
-    assert office.days[1:] == days(date(2024, 1, 9) + 100 * DAY - (CATCH_UP - 1) * DAY, CATCH_UP)
+    assert office.days[1:] == days(date(2024, 1, 9) + 100 * DAY - (MAX_CATCH_UP_DAYS - 1) * DAY, MAX_CATCH_UP_DAYS)
 
 
 async def test_many_workers_at_once_send_one_mail(sessions: Sessions, reporting: Settings, office: PostOffice) -> None:

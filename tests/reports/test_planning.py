@@ -13,14 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
-from mailing.reports.history import last_reports
-from mailing.reports.on_demand import AlreadySent, Sent, newest, send_report, text_of_report
-from mailing.reports.outlook import outlook
+from mailing.reports.delivery_log import last_and_next, last_reports
+from mailing.reports.on_demand import AlreadySent, ReportSent, newest_day, send_report, text_of_report
 from mailing.reports.planning import plan
 from mailing.settings import Settings
-from reports.conftest import ReportRows, Rows, send_all
-from reports.post_office import PostOffice
-from rows import run, value
+from support.mail_server import PostOffice
+from support.reports import ReportRows, Rows, send_all
+from support.rows import run, value
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 WEST, EAST = "America/New_York", "Pacific/Auckland"
@@ -72,16 +71,16 @@ async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
             assert " ".join(body.get_content().split()).count(told) == number
     async with transaction(sessions) as session:
         found = await last_reports(session, western, now=CHANGED + 2 * DAY)
-    assert [each.period.plain for each in found] == [True, False, True, True, True]
+    assert [each.period.is_local_day for each in found] == [True, False, True, True, True]
 
 
 async def test_the_report_so_far_and_the_next_one_follow_the_rows(
     sessions: Sessions, eastern: Settings, western: Settings
 ) -> None:
     await send_all(sessions, eastern, CHANGED - 18 * HOUR)
-    assert await newest(sessions, western, now=CHANGED) == date(2026, 12, 29)
+    assert await newest_day(sessions, western, now=CHANGED) == date(2026, 12, 29)
     async with transaction(sessions) as session:
-        coming = (await outlook(session, western, now=CHANGED)).coming
+        coming = (await last_and_next(session, western, now=CHANGED)).next
     assert coming
     assert (coming.day, coming.due_at) == (date(2026, 12, 30), datetime(2026, 12, 31, 14, tzinfo=UTC))
     so_far = await text_of_report(sessions, western, date(2026, 12, 30), now=CHANGED)
@@ -95,7 +94,7 @@ async def test_on_demand_a_day_before_the_first_report_takes_no_hour_of_another(
     sessions: Sessions, eastern: Settings, western: Settings, report_rows: ReportRows
 ) -> None:
     await send_all(sessions, eastern, CHANGED - 18 * HOUR)
-    assert isinstance(await send_report(sessions, western, date(2026, 12, 28), now=CHANGED), Sent)
+    assert isinstance(await send_report(sessions, western, date(2026, 12, 28), now=CHANGED), ReportSent)
     assert isinstance(await send_report(sessions, western, date(2026, 12, 29), now=CHANGED), AlreadySent)
     first, second = await report_rows()
     assert first["starts"] == datetime(2026, 12, 28, 5, tzinfo=UTC)

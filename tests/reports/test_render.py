@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason, Standing
+from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, Reason, StatusCounts
 from mailing.reports.render import Rendered
 from mailing.reports.render import render as rendered_in
 from mailing.reports.schedule import day_of
@@ -17,7 +17,7 @@ from mailing.reports.translations import EN, LANGUAGES, RU, Words
 
 DAY = day_of(date(2024, 1, 5), ZoneInfo("Europe/Moscow"))
 SPACE = "\u202f"
-STANDING = Standing(planned=12345, pending=12000, sent=345)
+STANDING = StatusCounts(planned=12345, pending=12000, sent=345)
 
 
 def render(figures: Figures, words: Words = EN) -> Rendered:
@@ -34,9 +34,9 @@ def report(
 
 
 def mailing(
-    text: str = "Hello", number: int = 1, ended: Ended | None = None, status: str = "running"
+    text: str = "Hello", number: int = 1, ended: DayCounts | None = None, status: str = "running"
 ) -> MailingFigures:
-    return MailingFigures(number, text, status, ended or Ended(sent=1234567, failed=3), STANDING)
+    return MailingFigures(number, text, status, ended or DayCounts(sent=1234567, failed=3), STANDING)
 
 
 class Reader(HTMLParser):
@@ -98,7 +98,7 @@ def test_the_html_loads_nothing_and_needs_no_style_sheet() -> None:
 
 
 def test_numbers_stand_in_columns() -> None:
-    text = render(report(mailing(), mailing(number=1000, ended=Ended(sent=5, cancelled=12000)))).text
+    text = render(report(mailing(), mailing(number=1000, ended=DayCounts(sent=5, cancelled=12000)))).text
     lines = text.splitlines()
     head = next(line for line in lines if "sent  " in line and "cancelled" in line)
     first, second = (next(line for line in lines if line.startswith(start)) for start in ("  #1 ", "  #1000"))
@@ -113,7 +113,7 @@ def test_what_is_invisible_or_turns_the_direction_of_writing_is_left_out() -> No
 
 
 def test_of_many_mailings_the_busiest_are_shown_and_the_others_summed_up() -> None:
-    rendered = render(report(*(mailing(f"text {n}", n, Ended(sent=n)) for n in range(1, 61))))
+    rendered = render(report(*(mailing(f"text {n}", n, DayCounts(sent=n)) for n in range(1, 61))))
     for form in (rendered.text, read(rendered.html).words):
         assert "and 10 more with 55 messages" in form
         assert "text 10" not in form
@@ -121,7 +121,7 @@ def test_of_many_mailings_the_busiest_are_shown_and_the_others_summed_up() -> No
 
 
 def test_other_reasons_are_counted() -> None:
-    figures = report(mailing(ended=Ended(failed=5)), reasons=(Reason("failed", "No such number.", 3),))
+    figures = report(mailing(ended=DayCounts(failed=5)), reasons=(Reason("failed", "No such number.", 3),))
     assert re.search(r"2 +other reasons", render(figures).text)
     assert "other reasons" in render(figures).html
 
@@ -158,8 +158,8 @@ def test_the_russian_report_has_no_english_word_of_ours() -> None:
 
 def test_every_language_has_a_word_for_every_state() -> None:
     for words in LANGUAGES.values():
-        assert set(words.statuses) == set(Standing.__struct_fields__)
-        assert set(words.meanings) == set(Ended.__struct_fields__)
+        assert set(words.statuses) == set(StatusCounts.__struct_fields__)
+        assert set(words.meanings) == set(DayCounts.__struct_fields__)
         assert (len(words.months), len(words.weekdays)) == (12, 7)
 
 
@@ -192,7 +192,7 @@ def test_the_text_draws_the_hours_too() -> None:
 def test_the_table_has_a_line_for_every_mailing_and_nothing_to_calculate() -> None:
     texts = ["=1+1", "\t=1+1", "@SUM(A1)", "-2", "+7", "＝1", "go;=1", 'plain, "quoted"\nand broken']
     figures = report(*(mailing(text, n) for n, text in enumerate(texts, 1)), *(mailing(number=n) for n in range(9, 99)))
-    table = render(figures).table
+    table = render(figures).mailings_csv
     assert table.startswith("\ufeffmailing_id,text,status,sent_that_day,failed_that_day,")
     rows = list(csv.DictReader(io.StringIO(table.removeprefix("\ufeff"), newline="")))
     assert [row["mailing_id"] for row in rows] == [str(n) for n in range(1, 99)]
@@ -207,8 +207,8 @@ mailings = st.builds(
     id=st.integers(1, 99_999_999),
     text=st.text(max_size=200),
     status=st.sampled_from(["running", "deleted"]),
-    ended=st.builds(Ended, sent=numbers, failed=numbers, expired=numbers, unknown=numbers, cancelled=numbers),
-    standing=st.builds(Standing, planned=numbers, pending=numbers),
+    ended=st.builds(DayCounts, sent=numbers, failed=numbers, expired=numbers, unknown=numbers, cancelled=numbers),
+    standing=st.builds(StatusCounts, planned=numbers, pending=numbers),
 )
 reasons = st.builds(
     Reason, status=st.sampled_from(["failed", "expired", "unknown"]), reason=st.text(max_size=200), messages=numbers

@@ -98,7 +98,7 @@ def test_days_that_never_were_need_no_report() -> None:
     apia = ZoneInfo("Pacific/Apia")
     days = list(islice(days_after(day_of(date(2011, 12, 28), apia), apia), 4))
     assert [day.date.day for day in days] == [29, 31, 1, 2]
-    assert all(day.plain for day in days)
+    assert all(day.is_local_day for day in days)
     due = [due_at(day.ends, apia, NINE) for day in days]
     assert all(before < after for before, after in pairwise(due))
 
@@ -125,7 +125,7 @@ def test_the_rest_of_a_date_that_was_reported_belongs_to_the_next_one() -> None:
     told = day_of(date(2026, 12, 29), ZoneInfo("Pacific/Auckland"))
     first, second = islice(days_after(told, ZoneInfo("America/New_York")), 2)
     assert first == Day(date(2026, 12, 30), "America/New_York", utc(2026, 12, 29, 11), utc(2026, 12, 31, 5))
-    assert (told.plain, first.plain, second.plain) == (True, False, True)
+    assert (told.is_local_day, first.is_local_day, second.is_local_day) == (True, False, True)
 
 
 def test_a_zone_further_east_makes_the_first_period_shorter() -> None:

@@ -17,9 +17,9 @@ from msgspec.structs import replace
 
 from mailing.process.local_stack import free_port
 from mailing.settings import PREFIX, Settings, environment
-from processes import until
-from reports.post_office import CERTIFICATE
 from secrecy.canaries import Canaries
+from support.mail_server import CERTIFICATE
+from support.processes import until
 
 PATIENCE_S = 120.0
 ROLES = {"api": "mailing_api", "worker": "mailing_worker"}

@@ -12,13 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
 from mailing.settings import Settings
-from reports.post_office import PostOffice, open_post_office
-from rows import run, value
 from secrecy.canaries import Canaries
 from secrecy.echo import Echo, echoing
 from secrecy.people import People, err, give_access, sign_in, sign_in_through_the_provider
 from secrecy.places import Seen, looking
 from secrecy.site import PATIENCE_S, Processes, own_roles, secretive
+from support.mail_server import PostOffice, open_post_office
+from support.rows import run, value
 
 PHONES = 1000
 SECRETS = 50

@@ -1,48 +1,16 @@
 """A mailing's whole life in one process: the API, a worker, a real gateway on a socket, a real database."""
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
-from mailing.worker import run_worker
-from roles import url_as
-
-PATIENCE_S = 60.0  # a worker process may take half of it to start on a busy machine
-
-
-@dataclass(frozen=True)
-class Sandbox:
-    url: str
-    http: httpx.AsyncClient
-
-    async def behave(self, **behaviour: object) -> None:
-        (await self.http.put("/behaviour", json=behaviour)).raise_for_status()
-
-    async def ledger(self) -> list[dict[str, Any]]:
-        """What it accepted, in order; a repeated id stands once and counts its repeats."""
-        items: list[dict[str, Any]] = []
-        while True:
-            after = items[-1]["seq"] if items else 0
-            page = (await self.http.get("/ledger", params={"limit": 1000, "after": after})).json()["items"]
-            if not page:
-                return items
-            items += page
-
-    async def summary(self) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self.http.get("/ledger/summary")).json()
-        return answer
+from support import campaign as campaign_
+from support.campaign import Campaign, Sandbox, WorkerOf
 
 
 @pytest.fixture
@@ -68,88 +36,9 @@ def settings(settings: Settings, sandbox: Sandbox) -> Settings:
     )
 
 
-WorkerOf = Callable[[Settings], AbstractAsyncContextManager[None]]
-
-
-@asynccontextmanager
-async def _working(settings: Settings) -> AsyncIterator[None]:
-    """A worker for as long as the block lasts, with its own role in the database, ended as SIGTERM ends it."""
-    stop = asyncio.Event()
-    restricted = replace(settings, database_url=url_as("mailing_worker", str(settings.database_url)))
-    worker = asyncio.create_task(run_worker(restricted, stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await worker
-
-
 @pytest.fixture
 def working() -> WorkerOf:
-    return _working
-
-
-@dataclass(frozen=True)
-class Campaign:
-    """What the tests say to the API."""
-
-    api: httpx.AsyncClient
-    sessions: Sessions
-
-    async def clients(self, count: int, *, timezone: str = "UTC", tag: str | None = None) -> list[int]:
-        """Phones go on where the last call left off."""
-        async with transaction(self.sessions) as session:
-            rows = await session.execute(
-                text("""
-                    INSERT INTO client (phone, operator_code, tag, timezone)
-                    SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :tag, :timezone
-                    FROM generate_series(1, CAST(:count AS int)) n RETURNING id
-                """),
-                {"count": count, "timezone": timezone, "tag": tag},
-            )
-            return list(rows.scalars())
-
-    async def mailing(self, *, lasts_s: float = 3600, starts_in_s: float = -1, **fields: object) -> int:
-        now = datetime.now(UTC)
-        body = {
-            "text": "hello",
-            "starts_at": (now + timedelta(seconds=starts_in_s)).isoformat(),
-            "ends_at": (now + timedelta(seconds=lasts_s)).isoformat(),
-        }
-        answer = await self.api.post("/mailings/", json=body | fields)
-        assert answer.status_code == 201, answer.text
-        created: int = answer.json()["id"]
-        return created
-
-    async def statistics(self, mailing_id: int, **params: str | int) -> dict[str, Any]:
-        answer: dict[str, Any] = (await self.api.get(f"/statistics/{mailing_id}/", params=params)).json()
-        return answer
-
-    async def counts(self, mailing_id: int) -> dict[str, int]:
-        """Only those that are not zero."""
-        counted = (await self.statistics(mailing_id))["counts"]
-        return {name: count for name, count in counted.items() if count}
-
-    async def messages(self, mailing_id: int) -> list[dict[str, Any]]:
-        items: list[dict[str, Any]] = (await self.statistics(mailing_id, limit=500))["messages"]["items"]
-        return items
-
-    async def finished(self, mailing_id: int) -> dict[str, int]:
-        async def is_finished() -> bool:
-            return bool((await self.statistics(mailing_id, limit=1))["status"] == "finished")
-
-        await self.until(is_finished)
-        return await self.counts(mailing_id)
-
-    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        give_up_at = time.monotonic() + PATIENCE_S
-        while not await holds():
-            assert time.monotonic() < give_up_at, "it did not happen in time"
-            await asyncio.sleep(0.05)
-
-    async def rows(self, sql: str, **values: object) -> Sequence[Any]:
-        async with transaction(self.sessions) as session:
-            return (await session.execute(text(sql), values)).all()
+    return campaign_.working
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientPatch
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
+from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
-from mailing.messages.repository import lock_for_plan
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from rows import add_client, add_mailing, run, value
+from support.rows import add_client, add_mailing, run, value
 
 AUDIENCE = Audience([], [], 1_000)
 MESSAGE = "SELECT status, closes_at = '-infinity' AS void, closes_at > now() AS open FROM message"

@@ -8,7 +8,9 @@ from msgspec.structs import replace
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("rate", [0, 200])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from hostile import make_hostile
 from mailing.settings import Settings
-from sending.conftest import Campaign, WorkerOf
+from support.campaign import Campaign, WorkerOf
+from support.hostile_settings import make_hostile
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from mailing.database.engine import Sessions
 from mailing.messages.leases import BEGINNING
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.sweep import LeaseScanCursor, sweep
-from rows import add_mailing, add_messages, run, value
+from support.rows import add_mailing, add_messages, run, value
 
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE id = :id"

@@ -11,14 +11,14 @@ import pytest
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 
-from browser import CHROMIUM, WITHOUT, Seen, chromium, watched
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.browser import CHROMIUM, WITHOUT, Seen, chromium, watched
+from support.campaign import Campaign, Sandbox, WorkerOf
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
 PASSWORD = "correct horse battery staple"
 SHOTS = os.environ.get("MAILING_TEST_SHOTS")  # a directory: every page seen is kept there as a picture

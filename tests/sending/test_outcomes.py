@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import pytest
 from msgspec.structs import replace
 
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+
+pytestmark = pytest.mark.slow
 
 ROWS = """
     SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status

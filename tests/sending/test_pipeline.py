@@ -11,9 +11,9 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from mailing.sending import context
-from mailing.sending.send import RECORD_EVERY_S
+from mailing.sending.send_loop import RECORD_EVERY_S
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
 
 PARTS = {
     "claim": "UPDATE message m SET\n        status = 'sending'",

@@ -18,10 +18,10 @@ from mailing.database.engine import Sessions
 from mailing.messages.counter_audit import audit_counts
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from rows import run
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support import ROOT
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.rows import run
 
-ROOT = Path(__file__).parents[2]
 PROGRAM = shutil.which("prometheus")
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="prometheus is not on PATH; Debian's package has that name")

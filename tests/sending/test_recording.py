@@ -9,23 +9,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.messages.claim import ClaimedMessage, claim
 from mailing.messages.leases import BEGINNING, Repeat, reclaim_expired
-from mailing.messages.repository import (
-    CAME_LATE,
-    CallResult,
-    ClaimedMessage,
-    Recorded,
-    claim,
-    invalidate_windows_of_client,
-    record,
-)
+from mailing.messages.rescheduling import invalidate_windows_of_client
+from mailing.messages.results import CAME_LATE, Called, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
-from rows import add_mailing, add_messages, run, value
-from sending.conftest import Campaign, Sandbox, WorkerOf
-from sending.test_next_step import always_open
+from sending.test_retry_policy import always_open
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.rows import add_mailing, add_messages, run, value
 
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id"
@@ -80,7 +74,7 @@ async def test_a_late_acceptance_calls_off_the_claim_that_the_sweep_had_made_pos
     """The second call may be under way by then: its outcome finds the message sent, and is remembered."""
     first = await claimed_and_lost(engine, sessions)
     second = await claimed(engine, sessions)
-    assert (second.number, second.maybe_accepted) == (2, True)
+    assert (second.claim_no, second.maybe_accepted) == (2, True)
     await recorded(sessions, result_of(first, Outcome.accepted))
     assert await state(engine) == ("sent", 2, True)
     assert (await recorded(sessions, result_of(second, Outcome.accepted))).moved == 0
@@ -127,11 +121,11 @@ async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
     first = await claimed(engine, sessions)
     answer = Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200)
     result = result_of(first, answer=answer)
-    assert (result.step.status, result.step.by_plan) == (MessageStatus.expired, True)
+    assert (result.transition.status, result.transition.by_plan) == (MessageStatus.expired, True)
     await run(engine, "UPDATE mailing SET plan_revision = plan_revision + 1, ends_at = now() + interval '3 days'")
     await recorded(sessions, result)
     row = await run(engine, "SELECT status, closes_at = '-infinity', due_at, wait_reason, status_reason FROM message")
-    assert row == [("pending", True, result.step.due_at, "rate", "HTTP 429")]
+    assert row == [("pending", True, result.transition.due_at, "rate", "HTTP 429")]
 
 
 async def test_an_expiry_by_the_hours_of_a_zone_that_the_client_has_left_is_void(
@@ -139,7 +133,7 @@ async def test_an_expiry_by_the_hours_of_a_zone_that_the_client_has_left_is_void
 ) -> None:
     first = await claimed(engine, sessions)
     result = result_of(first, answer=Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200))
-    assert result.step.status is MessageStatus.expired
+    assert result.transition.status is MessageStatus.expired
     client_id = await value(engine, "SELECT client_id FROM message")
     async with transaction(sessions) as session:
         await invalidate_windows_of_client(session, client_id)
@@ -225,7 +219,7 @@ def result_of(
 ) -> CallResult:
     answer = answer or Answer(outcome)
     step = decide(answer, message, POLICY, RetryContext(datetime.now(UTC), 0.5, always_open))
-    return CallResult(message=message, step=step, answer=answer, started_at=message.claimed_at, duration_ms=5)
+    return CallResult(message, step, Called(answer, started_at=message.claimed_at, duration_ms=5))
 
 
 async def recorded(sessions: Sessions, result: CallResult) -> Recorded:

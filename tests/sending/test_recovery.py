@@ -14,7 +14,9 @@ import pytest
 from msgspec.structs import asdict, replace
 
 from mailing.settings import PREFIX, Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+
+pytestmark = pytest.mark.slow
 
 
 @asynccontextmanager

@@ -15,8 +15,8 @@ from mailing.mailings.states import MailingStatus
 from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
 from mailing.web.validation import check
-from mailings.asking import body, in_hours
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.mailing_requests import body, in_hours
 
 EDITOR, SENDER = "user 1 (editor)", "user 2 (sender)"
 MAILINGS = 6
@@ -67,7 +67,7 @@ class Office:
     async def release(self, mailing_id: int) -> None:
         """Of what was read in a transaction before."""
         async with transaction(self.campaign.sessions) as session:
-            read = await MailingRepository(session=session).existing(mailing_id)
+            read = await MailingRepository(session=session).get_visible(mailing_id)
         async with transaction(self.campaign.sessions) as session:
             await releasing.release(session, mailing_id, read=read.content_revision, by=SENDER)
         if read.status == MailingStatus.draft:

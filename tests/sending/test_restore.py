@@ -20,7 +20,9 @@ from mailing.job_queue.enqueue import defer
 from mailing.messages.after_restore import REASON
 from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+
+pytestmark = pytest.mark.slow
 
 BEYOND = 10**12
 ADD_MESSAGE = """

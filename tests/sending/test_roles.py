@@ -8,23 +8,23 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import confirmed, file_of, upload_of
-from conftest import running_api
-from mailing.clients.upload.job import import_upload, tend_uploads
-from mailing.clients.upload.schemas import Status
+from mailing.clients.upload.job import import_upload, maintain_uploads
+from mailing.clients.upload.schemas import UploadStatus
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability.counters import CALLS, WorkerCounters
-from mailing.privacy.retention import blank_old
+from mailing.privacy.retention import redact_old
 from mailing.reports.jobs import send_missing
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
-from reports.post_office import open_post_office
-from roles import NAMES, ROLES, url_as
-from rows import add_mailing, add_messages, run, value
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.api import running_api
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.mail_server import open_post_office
+from support.roles import NAMES, ROLES, url_as
+from support.rows import add_mailing, add_messages, run, value
+from support.uploads import confirmed, file_of, upload_of
 
 FORBIDDEN = {
     "mailing_api": (
@@ -122,10 +122,10 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
         )
         try:
             own = engine_.sessions(restricted)
-            await blank_old(own, reporting)
+            await redact_old(own, reporting)
             await audit_counts(own)
             await import_upload(own, asyncio.Event(), upload)
-            await tend_uploads(own)
+            await maintain_uploads(own)
             await send_missing(own, reporting)
             await sweep(own, policy_of(reporting), LeaseScanCursor())
             tallies = WorkerCounters()
@@ -135,7 +135,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             await restricted.dispose()
     assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.blanked'") == "retention"
     assert await value(engine, "SELECT sum(drift) FROM counter_audit") == 0
-    assert (await upload_of(sessions, upload)).status == Status.done
+    assert (await upload_of(sessions, upload)).status == UploadStatus.done
     assert await value(engine, "SELECT count(*) FROM worker_counter") == 1
     assert await value(engine, "SELECT count(*) FROM report WHERE sent_at IS NOT NULL") == len(office.mails)
 

@@ -4,10 +4,10 @@ import httpx
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from logs import logged
 from mailing.settings import Settings
-from rows import run
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.logs import logged
+from support.rows import run
 
 Api = httpx.AsyncClient
 

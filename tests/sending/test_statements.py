@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions, raw_connection, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages import repository
-from mailing.messages.repository import CallResult, ClaimedMessage, Transition, claim, next_due, record, still_allowed
+from mailing.messages import claim as claiming
+from mailing.messages import results
+from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
+from mailing.messages.results import Called, CallResult, Transition, record
 from mailing.messages.states import MessageStatus
-from sending.conftest import Campaign
+from support.campaign import Campaign
 
 BATCH = 500
 
@@ -47,7 +49,7 @@ async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Camp
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
     await campaign.rows("UPDATE message SET due_at = now() + client_id * interval '1 s' WHERE id % 20 > 0 RETURNING id")
-    plan = await _explain(sessions, repository._CLAIM.text, mailing_id=1, count=500, probe=False, lease_s=60.0)  # noqa: SLF001 - its plan is the point
+    plan = await _explain(sessions, claiming._CLAIM.text, mailing_id=1, count=500, probe=False, lease_s=60.0)  # noqa: SLF001 - its plan is the point
     scans = [node for node in _nodes(plan) if node.get("Relation Name") in {"message", "client"}]
     assert {node.get("Index Name") for node in scans} - {None} == {"message_due", "message_pkey", "client_pkey"}
     assert "Seq Scan" not in {node["Node Type"] for node in scans}
@@ -60,7 +62,7 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
     """As a worker runs it, by a plan kept for any values, where the statistics are of a moment without sending."""
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
-    statement, arguments = _prepared(repository._RECORD.text)  # noqa: SLF001 - its plan is the point
+    statement, arguments = _prepared(results._RECORD.text)  # noqa: SLF001 - its plan is the point
     async with sessions() as session:
         await session.execute(text("ANALYZE"))
         connection = await raw_connection(session)
@@ -154,10 +156,8 @@ def _accepted(message: ClaimedMessage) -> CallResult:
     )
     return CallResult(
         message=message,
-        step=step,
-        answer=Answer(Outcome.accepted, 200, 0),
-        started_at=message.claimed_at,
-        duration_ms=5,
+        transition=step,
+        call=Called(Answer(Outcome.accepted, 200, 0), started_at=message.claimed_at, duration_ms=5),
     )
 
 

@@ -9,13 +9,13 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
-from processes import until
-from proxy import proxy
-from rows import add_mailing, add_messages
-from sending.conftest import Campaign, Sandbox, WorkerOf
-from sending.faulty_worker import supervised_worker, worker
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.faulty_worker import supervised_worker, worker
+from support.processes import until
+from support.proxy import proxy
+from support.rows import add_mailing, add_messages
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USUAL = 30, 40  # seconds: the event loop's limit, the database's
 HASTY = 5, 10

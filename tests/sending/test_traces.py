@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from collector import collecting
 from mailing.observability import tracing
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.trace_collector import collecting
 
 
 async def test_a_campaign_can_be_followed_from_the_request_over_its_plan_to_its_calls(

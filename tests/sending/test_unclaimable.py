@@ -3,10 +3,10 @@
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.messages.repository import claim
+from mailing.messages.claim import claim
 from mailing.settings import Settings
-from rows import add_client, add_mailing, run, value
-from sending.conftest import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.rows import add_client, add_mailing, run, value
 
 ADD = """
     INSERT INTO message (mailing_id, client_id, maybe_accepted, phone, due_at, closes_at)

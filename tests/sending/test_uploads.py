@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import confirmed, file_of, upload_of
-from mailing.clients.upload.schemas import Status
+from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions
 from mailing.settings import Settings
-from rows import add_client
-from sending.conftest import Campaign, WorkerOf
-from sending.faulty_worker import worker
+from support.campaign import Campaign, WorkerOf
+from support.faulty_worker import worker
+from support.rows import add_client
+from support.uploads import confirmed, file_of, upload_of
 
 
 async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_left(
@@ -25,7 +25,7 @@ async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_lef
     fresh = await confirmed(sessions, file_of(20))
 
     async def are_done() -> bool:
-        return all([(await upload_of(sessions, upload_id)).status == Status.done for upload_id in (left, fresh)])
+        return all([(await upload_of(sessions, upload_id)).status == UploadStatus.done for upload_id in (left, fresh)])
 
     async with working(settings):
         await campaign.until(are_done)
@@ -63,4 +63,4 @@ async def _waits(campaign: Campaign) -> bool:
 
 
 async def _are_done(sessions: Sessions, uploads: list[int]) -> bool:
-    return all([(await upload_of(sessions, upload_id)).status == Status.done for upload_id in uploads])
+    return all([(await upload_of(sessions, upload_id)).status == UploadStatus.done for upload_id in uploads])

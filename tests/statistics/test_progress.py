@@ -7,16 +7,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import MailingRepository
-from mailing.statistics.backlog import Wait
-from mailing.statistics.progress import Progress, done_at, progress_of
-from rows import add_mailing, add_messages, run
+from mailing.statistics.backlog import BacklogItem
+from mailing.statistics.progress import Progress, estimate_done_at, progress_of
+from support.rows import add_mailing, add_messages, run
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 
 async def progress(sessions: Sessions, mailing_id: int) -> Progress:
     async with transaction(sessions) as session:
-        return await progress_of(session, await MailingRepository(session=session).existing(mailing_id))
+        return await progress_of(session, await MailingRepository(session=session).get_visible(mailing_id))
 
 
 async def test_a_running_mailing_ends_at_its_pace(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -37,7 +37,7 @@ async def test_what_is_stopped_has_no_end_in_sight(engine: AsyncEngine, sessions
     await run(engine, "INSERT INTO mailing_throughput VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
     await run(engine, held)
     found = await progress(sessions, mailing_id)
-    assert (found.done_at, found.waits) == (None, [Wait("pause", 3)])
+    assert (found.done_at, found.backlog) == (None, [BacklogItem("pause", 3)])
 
 
 async def test_a_mailing_whose_plan_is_behind_says_so(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -50,11 +50,11 @@ async def test_a_mailing_whose_plan_is_behind_says_so(engine: AsyncEngine, sessi
 async def test_a_closed_mailing_waits_for_nothing(engine: AsyncEngine, sessions: Sessions, status: str) -> None:
     mailing_id = await add_mailing(engine, status=status)
     found = await progress(sessions, mailing_id)
-    assert (found.waits, found.per_minute, found.done_at) == ([], 0, None)
+    assert (found.backlog, found.per_minute, found.done_at) == ([], 0, None)
 
 
 def test_the_end_is_not_before_the_last_opening() -> None:
-    waits = [Wait("rate", 5), Wait("window", 5, NOON + timedelta(hours=4))]
-    assert done_at(10, 100, waits, now=NOON) == NOON + timedelta(hours=4)
-    assert done_at(10, 0, waits, now=NOON) is None
-    assert done_at(0, 100, [], now=NOON) is None
+    waits = [BacklogItem("rate", 5), BacklogItem("window", 5, NOON + timedelta(hours=4))]
+    assert estimate_done_at(10, 100, waits, now=NOON) == NOON + timedelta(hours=4)
+    assert estimate_done_at(10, 0, waits, now=NOON) is None
+    assert estimate_done_at(0, 100, [], now=NOON) is None

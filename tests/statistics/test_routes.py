@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from mailing.mailings.states import MailingStatus
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
-from rows import ADD_MESSAGES, add_client, add_mailing, add_messages, run
+from support.rows import ADD_MESSAGES, add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
 Json = dict[str, Any]

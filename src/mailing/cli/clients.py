@@ -8,7 +8,7 @@ from typing import BinaryIO
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mailing.clients.csv_transfer import committing, export_clients, import_clients
+from mailing.clients.csv_transfer import explain_commit_failure, export_clients, import_clients
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, transaction
 from mailing.events import COMMAND_LINE
@@ -31,7 +31,7 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
                     yield chunk
                     progress.advance(bar, len(chunk))
 
-        with committing():
+        with explain_commit_failure():
             async with transaction(sessions) as session:
                 return await import_clients(session, chunks(), by=COMMAND_LINE)
 

@@ -25,9 +25,9 @@ from mailing.job_queue.inspection import takes_jobs, workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_stack import data_dir_of
-from mailing.reports.outlook import failing_reports
+from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
-from mailing.reports.smtp import reach as reach_mail_server
+from mailing.reports.smtp import check_reachable as reach_mail_server
 from mailing.reports.smtp import recipients_of
 from mailing.settings import Settings, load
 

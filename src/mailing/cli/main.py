@@ -226,18 +226,18 @@ def export() -> None:
 def report(day: datetime | None, dry_run: bool) -> None:
     """Send, or print, the report of one day."""
     from mailing.reports import on_demand as command
-    from mailing.reports.jobs import database_clock
+    from mailing.reports.jobs import read_clock
 
     settings = configured()
 
     async def work(sessions: Sessions) -> int:
-        now = await database_clock(sessions)
-        chosen = day.date() if day else await command.newest(sessions, settings, now=now)
+        now = await read_clock(sessions)
+        chosen = day.date() if day else await command.newest_day(sessions, settings, now=now)
         if dry_run:
             click.echo(await command.text_of_report(sessions, settings, chosen, now=now))
             return 0
         answer = await command.send_report(sessions, settings, chosen, now=now)
-        click.echo(command.sentence(answer))
+        click.echo(command.describe(answer))
         return command.exit_code(answer)
 
     sys.exit(run(with_database(settings, work)))

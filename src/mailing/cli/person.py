@@ -36,7 +36,7 @@ def person() -> None:
 @phone_given
 def export(phone: str) -> None:
     """Everything known about the person with this phone, as JSON; PHONE - reads it from standard input."""
-    known = run(with_database(configured(), lambda sessions: privacy.known_about(sessions, phone)))
+    known = run(with_database(configured(), lambda sessions: privacy.export_person(sessions, phone)))
     click.echo(msgspec.json.format(msgspec.json.encode(known), indent=2))
 
 
@@ -56,7 +56,7 @@ def erase(phone: str) -> None:
 @phone_given
 def lift(phone: str) -> None:
     """Allow the phone of an erased person again; nothing comes back by that."""
-    run(with_database(configured(), lambda sessions: privacy.lift(sessions, phone)))
+    run(with_database(configured(), lambda sessions: privacy.allow_again(sessions, phone)))
     click.echo("The phone may be stored again.")
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import events
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
-from mailing.mailings.after_restore import affected, launched, pause_unknown_audiences, started_drafts
+from mailing.mailings.after_restore import affected, pause_unknown_audiences, started, started_drafts
 from mailing.messages.after_restore import UNSENT, Slice, doubt_unsent
 from mailing.restore import repository as restoration
 
@@ -125,7 +125,7 @@ async def send_again(sessions: Sessions, *, messages: int, paused: int) -> None:
         await events.record_event(
             session, "database.resumed_after_restore", by=events.COMMAND_LINE, messages=messages, paused=paused
         )
-        for mailing_id in await launched(session):
+        for mailing_id in await started(session):
             await defer(session, "plan_mailing", mailing_id=mailing_id)
 
 

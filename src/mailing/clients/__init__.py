@@ -1,0 +1,1 @@
+"""Clients, the recipients: the API, search, CSV import and export."""

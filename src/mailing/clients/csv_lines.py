@@ -1,8 +1,8 @@
-"""Lines into rows where quotes may join them, in one pass forward.
+"""Join CSV lines into rows where quotes span lines, in a single forward pass.
 
-Whether a line ends a quote does not depend on where that quote was opened, so no line is read again for each quote that
-may be open there: it is read once as the beginning of a row, once as what a quote encloses, and once more where it is
-part of a joined row.
+Whether a line ends a quote does not depend on where the quote was opened, so no line is read again for each quote that
+may be open there. Each line is read once as the beginning of a row, once as quoted content, and once more if it is part
+of a joined row.
 """
 
 import csv
@@ -10,14 +10,14 @@ from collections import deque
 from collections.abc import Iterator
 from enum import Enum, auto
 
-Record = tuple[list[str] | None, list[str]]  # the cells, none where the quotes make no sense; the lines
+Record = tuple[list[str] | None, list[str]]  # the cells, None if the quotes are malformed; the lines
 
 
-class Quotes:
-    """Give it each line of a file that has a quote, and each line at all while it is `open`."""
+class QuotedLines:
+    """Collects lines with quotes. Feed it each line that has a quote, and every line while a quote is `open`."""
 
     def __init__(self, *, limit: int) -> None:
-        """`limit`: characters of the lines that a quote may join."""
+        """Set the limit: the most characters that a quote may join."""
         self._limit = limit
         self._waiting: deque[str] = deque()  # the first line opens a quote, the others leave it open
         self._size = 0
@@ -26,25 +26,25 @@ class Quotes:
     def open(self) -> bool:
         return bool(self._waiting)
 
-    def take(self, line: str) -> Iterator[Record]:
-        """What is a row now. A quote that does not close within the limit, or not as it should, costs its own line."""
+    def feed(self, line: str) -> Iterator[Record]:
+        """Return the complete rows. A quote that is malformed, or not closed within the limit, costs only its line."""
         inside = _inside(line) if self._waiting else _Inside.OPEN
         self._waiting.append(line)
         self._size += len(line) + 1
         if len(self._waiting) == 1:
             yield from self._begin()
         while self._size > self._limit or (inside is _Inside.BROKEN and len(self._waiting) > 1):
-            yield from self._give_up()
+            yield from self._drop_first()
         if inside is _Inside.CLOSED and len(self._waiting) > 1:
             yield self._joined()
 
     def flush(self) -> Iterator[Record]:
-        """There are no more lines."""
+        """Return the remaining rows after the last line."""
         while self._waiting:
-            yield from self._give_up()
+            yield from self._drop_first()
 
     def _begin(self) -> Iterator[Record]:
-        """The rows of what waits, up to a line that opens a quote."""
+        """Return the waiting rows up to a line that opens a quote."""
         while self._waiting:
             try:
                 cells = cells_of(self._waiting[0])
@@ -52,7 +52,7 @@ class Quotes:
                 return
             yield cells, [self._next()]
 
-    def _give_up(self) -> Iterator[Record]:
+    def _drop_first(self) -> Iterator[Record]:
         yield None, [self._next()]
         yield from self._begin()
 
@@ -74,7 +74,7 @@ class OpenQuoteError(Exception):
 
 
 def cells_of(line: str) -> list[str] | None:
-    """None where the quotes make no sense. Raises OpenQuoteError for a line with a quote that may close later."""
+    """Split a line; None if its quotes are malformed. Raises OpenQuoteError for a quote that may close later."""
     if '"' not in line:
         return line.split(",")
     try:
@@ -82,11 +82,11 @@ def cells_of(line: str) -> list[str] | None:
     except OpenQuoteError:
         if line.count('"') % 2:
             raise
-        return None  # a quote in the middle of a value before the one that is left open
+        return None  # a quote inside a value, before the one that is left open
 
 
 class _Inside(Enum):
-    """What a line does to a quote that was opened before it; the last: text stands after the closing quote."""
+    """The effect of a line on a quote opened before it. BROKEN: text follows the closing quote."""
 
     OPEN = auto()
     CLOSED = auto()
@@ -104,12 +104,12 @@ def _inside(line: str) -> _Inside:
 
 def _read(line: str) -> list[str] | None:
     try:
-        return next(csv.reader(_alone(line), strict=True, skipinitialspace=True))
+        return next(csv.reader(_single_line(line), strict=True, skipinitialspace=True))
     except csv.Error:
         return None
 
 
-def _alone(line: str) -> Iterator[str]:
-    """The csv module asks for another line only while a quote is open."""
+def _single_line(line: str) -> Iterator[str]:
+    """Yield one line, then raise: the csv module asks for another line only while a quote is open."""
     yield line
     raise OpenQuoteError

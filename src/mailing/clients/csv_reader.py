@@ -1,9 +1,9 @@
-"""CSV into rows, with a verdict on each bad one. Pure: bytes in, tuples out, memory that does not grow with the file.
+"""Parse and validate CSV rows. Pure: bytes in, rows out, in memory that does not grow with the file.
 
-A row is a line, because no value may hold a line break; only a quote that closes on a later line joins lines, and
-such a row is refused as one. A quote that never closes costs its own line, not the rest of the file.
+A row is a line, because no value may contain a line break. Only a quote that closes on a later line joins lines, and
+such a row is rejected as one. A quote that never closes costs its own line, not the rest of the file.
 
-No byte is looked at more than a fixed number of times, whatever the file holds and however it is cut into pieces.
+Each byte is read at most a fixed number of times, whatever the file contains and however it is split into chunks.
 """
 
 import re
@@ -13,28 +13,37 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from mailing.clients import phone, tag, timezone
-from mailing.clients.csv_lines import OpenQuoteError, Quotes, Record, cells_of
+from mailing.clients.csv_lines import OpenQuoteError, QuotedLines, Record, cells_of
 from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
 from mailing.clients.schemas import RowError
 from mailing.clients.tag import is_tag
-from mailing.csv_writer import restored
+from mailing.csv_writer import unescape_formula
 from mailing.errors import FieldError, Invalid
 from mailing.timezones import known_zone
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone")
 REQUIRED = ("phone", "timezone")
-LINE_LIMIT = 64 * 1024  # bytes of one row; a right one has under 1,000
-ERRORS_LISTED = 1000
-ROW_SHOWN = 500  # characters of a refused row
-HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
+MAX_LINE_BYTES = 64 * 1024  # bytes of one row; a valid one has under 1,000
+MAX_LISTED_ERRORS = 1000
+MAX_EXCERPT = 500  # characters of a rejected row
+MAX_HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
 
-Row = tuple[int, str, str, str | None, str]  # line, phone, operator code, tag, time zone
 
-_NOT_UTF_8 = re.compile("[\ud800-\udfff]").search  # what surrogateescape makes of such bytes
+class ParsedRow(NamedTuple):
+    """A valid row, as it will be stored."""
+
+    line: int
+    phone: str
+    operator_code: str
+    tag: str | None
+    timezone: str
+
+
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]").search  # surrogateescape decodes invalid bytes to these
 
 
 class RejectedField(NamedTuple):
-    """One bad field; `row` is the row as it was given, its first ROW_SHOWN characters."""
+    """One invalid field; `row` is the row as given, its first MAX_EXCERPT characters."""
 
     line: int
     field: str
@@ -43,29 +52,30 @@ class RejectedField(NamedTuple):
 
 
 class CsvReader:
-    """Feed it the file in pieces of at most LINE_LIMIT, then `finish` it.
+    """A parser. Feed it the file in chunks of at most MAX_LINE_BYTES, then call `finish`.
 
-    `columns` are those of the header; `rejected` counts every refused row, `refusals` are the first bad fields.
+    `columns` are the columns of the header, `rejected` counts every rejected row, `rejected_fields` holds the first
+    invalid fields.
     """
 
-    def __init__(self, *, listed: int = ERRORS_LISTED) -> None:
+    def __init__(self, *, listed: int = MAX_LISTED_ERRORS) -> None:
         self.columns: tuple[str, ...] = ()
         self.rejected = 0
-        self.refusals: list[RejectedField] = []
+        self.rejected_fields: list[RejectedField] = []
         self.listed = listed
-        self._begun = False
-        self._line = 0  # lines that are done with
+        self._started = False
+        self._line = 0  # lines already read
         self._tail = bytearray()  # the beginning of a line
-        self._quotes = Quotes(limit=LINE_LIMIT)
+        self._quotes = QuotedLines(limit=MAX_LINE_BYTES)
         self._skipping = False  # inside a line over the limit
         self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
 
     @property
     def errors(self) -> list[RowError]:
-        return [RowError(line, field, message) for line, field, message, _ in self.refusals]
+        return [RowError(each.line, each.field, each.message) for each in self.rejected_fields]
 
-    def feed(self, piece: bytes) -> list[Row]:
-        """Raises Invalid when the header is wrong."""
+    def feed(self, piece: bytes) -> list[ParsedRow]:
+        """Parse a chunk. Raises Invalid if the header is wrong."""
         if self._skipping:
             _, newline, piece = piece.partition(b"\n")
             self._skipping = not newline
@@ -73,13 +83,13 @@ class CsvReader:
         self._tail += piece[:end]
         rows = list(self._rows()) if end else []
         self._tail += piece[end:]
-        if len(self._tail) > LINE_LIMIT:
+        if len(self._tail) > MAX_LINE_BYTES:
             rows += self._last_rows()
-            self._refuse_long_line()
+            self._reject_long_line()
         return rows
 
-    def finish(self) -> list[Row]:
-        rows: list[Row] = []
+    def finish(self) -> list[ParsedRow]:
+        rows: list[ParsedRow] = []
         if self._tail:
             self._tail += b"\n"
             rows += self._rows()
@@ -88,107 +98,107 @@ class CsvReader:
             raise _bad_header("the file is empty; its first line must be " + ",".join(COLUMNS))
         return rows
 
-    def _rows(self) -> Iterator[Row]:
-        """Of the whole lines that have come; those that a quote may join wait for more."""
+    def _rows(self) -> Iterator[ParsedRow]:
+        """Parse the complete lines; lines that a quote may join wait for more."""
         text = self._tail.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
         self._tail.clear()
-        if not self._begun:
+        if not self._started:
             text = text.removeprefix("\ufeff")
-            self._begun = True
+            self._started = True
         for line in text.split("\n")[:-1]:
             cells = None if self._quotes.open else _plain_cells(line)
             if cells is not None:
-                if row := self._row(cells) or self._second_look(cells, given=[line]):
+                if row := self._row(cells) or self._reread(cells, given=[line]):
                     yield row
                 self._line += 1
             else:
-                yield from self._judged(self._quotes.take(line))
+                yield from self._validated(self._quotes.feed(line))
 
-    def _last_rows(self) -> Iterator[Row]:
-        yield from self._judged(self._quotes.flush())
+    def _last_rows(self) -> Iterator[ParsedRow]:
+        yield from self._validated(self._quotes.flush())
 
-    def _judged(self, records: Iterator[Record]) -> Iterator[Row]:
+    def _validated(self, records: Iterator[Record]) -> Iterator[ParsedRow]:
         for cells, given in records:
-            if row := self._row(cells) or self._second_look(cells, given=given):
+            if row := self._row(cells) or self._reread(cells, given=given):
                 yield row
             self._line += len(given)
 
-    def _row(self, cells: list[str] | None) -> Row | None:
+    def _row(self, cells: list[str] | None) -> ParsedRow | None:
         if cells is not None and len(cells) == len(self.columns):
             number, code, label, zone = self._pick([*cells, ""])
-            label = restored(label)
+            label = unescape_formula(label)
             if (
                 is_phone(number)
                 and known_zone(zone)
                 and (not code or is_operator_code(code))
                 and (not label or is_tag(label))
             ):
-                return self._line + 1, number, code or operator_code_of(number), label or None, zone
+                return ParsedRow(self._line + 1, number, code or operator_code_of(number), label or None, zone)
         return None
 
-    def _second_look(self, was: list[str] | None, *, given: list[str]) -> Row | None:
-        """Of a line that is no row as it stands: header, blank, right but for spaces around its values, or wrong."""
+    def _reread(self, was: list[str] | None, *, given: list[str]) -> ParsedRow | None:
+        """Read a line that is not a valid row: a header, blank, valid but for spaces around its values, or invalid."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
-            self._refuse(given, ("row", "has a quote that does not close, or text after a closing quote"))
+            self._reject(given, ("row", "has a quote that does not close, or text after a closing quote"))
         elif not any(cells):
             pass
         elif not self.columns:
             self._read_header(cells)
         elif len(cells) != len(self.columns):
-            self._refuse(given, ("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
+            self._reject(given, ("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
         elif _NOT_UTF_8("".join(cells)):
-            self._refuse(given, ("row", "is not UTF-8; save the file as CSV UTF-8"))
+            self._reject(given, ("row", "is not UTF-8; save the file as CSV UTF-8"))
         elif cells != was:
-            return self._row(cells) or self._second_look(cells, given=given)
+            return self._row(cells) or self._reread(cells, given=given)
         else:
-            self._refuse(given, *self._troubles(*self._pick([*cells, ""])))
+            self._reject(given, *self._field_errors(*self._pick([*cells, ""])))
         return None
 
-    def _troubles(self, number: str, code: str, label: str, zone: str) -> Iterator[tuple[str, str]]:
+    def _field_errors(self, number: str, code: str, label: str, zone: str) -> Iterator[tuple[str, str]]:
         if not is_phone(number):
             yield "phone", f"must be {phone.RULE}"
         if code and not is_operator_code(code):
             yield "operator_code", f"must be {phone.OPERATOR_CODE_RULE}"
-        if label and not is_tag(restored(label)):
+        if label and not is_tag(unescape_formula(label)):
             yield "tag", f"must be {tag.RULE}"
         if not known_zone(zone):
-            yield "timezone", timezone.remedy(zone)
+            yield "timezone", timezone.suggestion(zone)
 
-    def _refuse(self, given: list[str], *troubles: tuple[str, str]) -> None:
+    def _reject(self, given: list[str], *errors: tuple[str, str]) -> None:
         if not self.columns:
-            raise _bad_header(*(message for _, message in troubles))
+            raise _bad_header(*(message for _, message in errors))
         self.rejected += 1
-        free = self.listed - len(self.refusals)
-        self.refusals += [RejectedField(self._line + 1, *trouble, _shown(given)) for trouble in troubles[:free]]
+        free = self.listed - len(self.rejected_fields)
+        self.rejected_fields += [RejectedField(self._line + 1, *error, _excerpt(given)) for error in errors[:free]]
 
-    def _refuse_long_line(self) -> None:
-        beginning = self._tail[: 4 * ROW_SHOWN].decode("utf-8", "surrogateescape")
-        self._refuse([beginning], ("row", f"is longer than {LINE_LIMIT // 1024} KiB"))
+    def _reject_long_line(self) -> None:
+        beginning = self._tail[: 4 * MAX_EXCERPT].decode("utf-8", "surrogateescape")
+        self._reject([beginning], ("row", f"is longer than {MAX_LINE_BYTES // 1024} KiB"))
         self._line += 1
         self._tail.clear()
         self._skipping = True
 
     def _read_header(self, cells: list[str]) -> None:
         names = [cell.lower() for cell in cells]
-        if problems := list(islice(_header_problems(names), HEADER_PROBLEMS)):
+        if problems := list(islice(_header_problems(names), MAX_HEADER_PROBLEMS)):
             raise _bad_header(*problems)
         self.columns = tuple(names)
-        # a column that is not there is taken from beyond the row's end, where an empty cell stands
+        # a missing column is taken from the empty cell behind the row's end
         self._pick = itemgetter(*(names.index(name) if name in names else len(names) for name in COLUMNS))
 
 
 def _plain_cells(line: str) -> list[str] | None:
-    """None for a line whose quotes need a closer look."""
+    """Split a line; None if its quotes may span lines."""
     try:
         return cells_of(line)
     except OpenQuoteError:
         return None
 
 
-def _shown(given: list[str]) -> str:
-    """Without what PostgreSQL can't store: bytes that are no UTF-8, and NUL."""
-    row = "\n".join(given)[:ROW_SHOWN].replace("\x00", "\ufffd")
+def _excerpt(given: list[str]) -> str:
+    """Shorten a row, without what PostgreSQL can't store: bytes that are not UTF-8, and NUL."""
+    row = "\n".join(given)[:MAX_EXCERPT].replace("\x00", "\ufffd")
     return row.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

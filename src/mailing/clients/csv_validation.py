@@ -1,7 +1,7 @@
-"""The judging of a file, beside the event loop and within a budget: its bytes are a stranger's.
+"""Validate a file outside the event loop and within a CPU budget: its bytes are untrusted.
 
-One thread judges for the whole process, a piece at a time, so that several imports at once leave as much of the
-processor to requests as one does.
+One thread validates for the whole process, a chunk at a time, so several concurrent imports leave as much CPU to
+requests as one does.
 """
 
 import asyncio
@@ -10,56 +10,60 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Final, TypeVar
 
-from mailing.clients.csv_reader import CsvReader, Row
+from mailing.clients.csv_reader import CsvReader, ParsedRow
 from mailing.errors import FieldError, Invalid
 
 T = TypeVar("T")
 
-PIECE = 32 * 1024  # bytes, judged in about 2 ms
-GRACE_S = 10.0
-S_PER_MB = 1.0  # a file of good rows takes a thirtieth of it
+CHUNK_BYTES = 32 * 1024  # validated in about 2 ms
+BASE_BUDGET_S = 10.0
+BUDGET_S_PER_MB = 1.0  # a file of valid rows takes a thirtieth of it
 
-_THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="judging")
+_THREAD: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="csv-validation")
 
 
-async def beside_the_loop(work: Callable[[], T]) -> T:
+async def run_in_thread(work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
 
 
-class Judging:
-    """Writes the right rows into `spool`, in COPY's text format, and counts them in `accepted`.
+class RowValidator:
+    """Writes the valid rows into `spool`, in COPY's text format, and counts them in `accepted`.
 
-    `feed` and `finish` raise Invalid, as those of `reading` do, and where judging has taken more processor time than
-    GRACE_S and S_PER_MB for each million bytes.
+    `feed` and `finish` raise Invalid as those of `reader` do, and if validation has taken more CPU time than
+    BASE_BUDGET_S plus BUDGET_S_PER_MB for each million bytes.
     """
 
-    def __init__(self, reading: CsvReader, spool: IO[bytes]) -> None:
-        self._reading = reading
+    def __init__(self, reader: CsvReader, spool: IO[bytes]) -> None:
+        self._reader = reader
         self._spool = spool
         self._bytes = 0
         self._spent_s = 0.0
         self.accepted = 0
 
-    def feed(self, piece: bytes) -> None:
-        self._bytes += len(piece)
-        self._keep(lambda: self._reading.feed(piece))
+    def feed(self, chunk: bytes) -> None:
+        self._bytes += len(chunk)
+        self._write(lambda: self._reader.feed(chunk))
 
     def finish(self) -> None:
-        self._keep(self._reading.finish)
+        self._write(self._reader.finish)
         self._spool.seek(0)
 
-    def _keep(self, judged: Callable[[], Sequence[Row]]) -> None:
-        began = time.thread_time()
-        rows = judged()
+    def _write(self, parse: Callable[[], Sequence[ParsedRow]]) -> None:
+        started = time.thread_time()
+        rows = parse()
         self._spool.write("".join(_staged(rows)).encode())
         self.accepted += len(rows)
-        self._spent_s += time.thread_time() - began
-        if self._spent_s > GRACE_S + S_PER_MB * self._bytes / 1e6:
-            raise Invalid(FieldError("body", "takes too long to read; split the file, and look for rows that are none"))
+        self._spent_s += time.thread_time() - started
+        if self._spent_s > BASE_BUDGET_S + BUDGET_S_PER_MB * self._bytes / 1e6:
+            raise Invalid(
+                FieldError(
+                    "body", "takes too long to validate; split the file, and remove lines that are not rows of clients"
+                )
+            )
 
 
-def _staged(rows: Sequence[Row]) -> Iterator[str]:
-    """No value has a tab or a line break; only a tag can hold a backslash."""
-    for line, phone, code, tag, zone in rows:
-        label = "\\N" if tag is None else tag.replace("\\", "\\\\")
-        yield f"{line}\t{phone}\t{code}\t{label}\t{zone}\n"
+def _staged(rows: Sequence[ParsedRow]) -> Iterator[str]:
+    """Format rows for COPY. No value has a tab or a line break; only a tag can contain a backslash."""
+    for row in rows:
+        tag = "\\N" if row.tag is None else row.tag.replace("\\", "\\\\")
+        yield f"{row.line}\t{row.phone}\t{row.operator_code}\t{tag}\t{row.timezone}\n"

@@ -1,4 +1,4 @@
-"""What an event tells of a client's fields; of the phone only that it changed.
+"""The details that an event records of a client; of the phone only that it changed.
 
 Opting out and in are events of their own.
 """
@@ -7,24 +7,24 @@ from typing import Any
 
 from mailing.clients.schemas import ClientOut
 
-TOLD = ("operator_code", "tag", "timezone")
+FIELDS = ("operator_code", "tag", "timezone")
 
 
-def told(client: ClientOut) -> dict[str, Any]:
-    return {name: getattr(client, name) for name in TOLD}
+def details(client: ClientOut) -> dict[str, Any]:
+    return {name: getattr(client, name) for name in FIELDS}
 
 
-def last(client: ClientOut) -> dict[str, Any]:
-    """Of one that goes. By `created_at` its story still finds the import that made it."""
-    return told(client) | {"created_at": client.created_at.isoformat()}
+def final_details(client: ClientOut) -> dict[str, Any]:
+    """Describe a deleted client. By `created_at` its history still finds the import that created it."""
+    return details(client) | {"created_at": client.created_at.isoformat()}
 
 
 def difference(old: ClientOut, new: ClientOut) -> dict[str, Any]:
-    """The names of the fields that differ, and what they were and are."""
-    fields = [name for name in ("phone", *TOLD) if getattr(old, name) != getattr(new, name)]
-    before, after = told(old), told(new)
+    """Describe a change: the fields that differ, their old and new values."""
+    fields = [name for name in ("phone", *FIELDS) if getattr(old, name) != getattr(new, name)]
+    before, after = details(old), details(new)
     return {
         "fields": fields,
-        "old": {name: before[name] for name in TOLD if name in fields},
-        "new": {name: after[name] for name in TOLD if name in fields},
+        "old": {name: before[name] for name in FIELDS if name in fields},
+        "new": {name: after[name] for name in FIELDS if name in fields},
     }

@@ -8,10 +8,10 @@ from mailing.database.engine import Base
 
 
 class Client(Base):
-    """`phone` is 7XXXXXXXXXX; `operator_code` its digits 2-4 unless the caller says otherwise; `timezone` is IANA."""
+    """A recipient. `phone` is 7XXXXXXXXXX, `operator_code` its digits 2-4 unless given, `timezone` an IANA name."""
 
     __tablename__ = "client"
-    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - the database's values come back with the write
+    __mapper_args__: Any = {"eager_defaults": True}  # noqa: RUF012 - SQLAlchemy's way; RETURNING brings the defaults
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     phone: Mapped[str] = mapped_column(Text, unique=True)

@@ -1,6 +1,6 @@
-"""A phone is 7XXXXXXXXXX: eleven ASCII digits. Anything else is refused, never mended.
+"""A phone is 7XXXXXXXXXX: eleven ASCII digits. Anything else is rejected, never corrected.
 
-`8916…` or `+7 916…` could be mended by guess, and a wrong guess is a message to a stranger; the caller knows better.
+`8916…` or `+7 916…` could be corrected by guessing, but a wrong guess is a message to a stranger.
 """
 
 import re

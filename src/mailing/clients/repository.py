@@ -1,7 +1,7 @@
-"""Every statement on `client`. Locks are taken in one order everywhere: clients by phone, messages by id, counters.
+"""Statements on `client`. Locks are taken in one order everywhere: clients by phone, messages by id, counters.
 
-A change that touches messages locks its client first, so that a change, a DELETE and an import of the same client
-wait for each other instead of deadlocking.
+A change that affects messages locks its client first, so a change, a DELETE and an import of the same client wait for
+each other instead of deadlocking.
 """
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import UNSET, Struct, UnsetType
-from sqlalchemy import Row, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,8 +23,8 @@ from mailing.database.engine import raw_connection
 from mailing.database.read_pool import ReadPool
 from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import record_event
-from mailing.messages.repository import cancel_of_client, invalidate_windows_of_client
-from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
+from mailing.messages.cancellation import cancel_of_client
+from mailing.messages.rescheduling import invalidate_windows_of_client, invalidate_windows_of_moved_clients
 from mailing.web.validation import present
 
 _COLUMNS = ", ".join(ClientOut.__struct_fields__)
@@ -35,31 +35,33 @@ _GET = text(f"SELECT {_COLUMNS} FROM client WHERE id = :id")  # noqa: S608 - its
 _WITH_PHONE = text(f"SELECT {_COLUMNS} FROM client WHERE phone = :phone")  # noqa: S608 - its own constant
 
 
-def page_of_clients(filters: Collection[str]) -> str:
-    """A page and one row more, by keyset. Index: client_phone_unique, client_by_tag, client_by_operator_code, the key.
+def page_statement(filters: Collection[str]) -> str:
+    """Build a page and one more row, by keyset.
 
-    $1 is the id before the page, $2 the number of rows; then comes a value for each of `filters`, columns of ours.
+    Index: client_phone_unique, client_by_tag, client_by_operator_code, or the primary key.
 
-    An equality would let the planner walk the primary key instead and throw rows away, for ever where they are rare.
-    The pair makes it begin in the filter's own index, at the very place; a second filter costs what it throws away.
+    $1 is the id before the page, $2 the number of rows; then a value for each of `filters`, which are column names.
+
+    With an equality the planner might scan the primary key and discard rows, nearly all of them if matches are rare.
+    The pair makes it start in the filter's own index, at the right place; a second filter discards rows.
     """
-    leading = _led(filters)
-    wanted = [f"{name} = ${number}" for number, name in enumerate(filters, 3) if name != leading]
+    indexed = _index_filter(filters)
+    wanted = [f"{name} = ${number}" for number, name in enumerate(filters, 3) if name != indexed]
     beyond, order = "id > $1", "id"
-    if leading:
-        value = f"${list(filters).index(leading) + 3}"
-        beyond, order = f"({leading}, id) > ({value}, $1) AND {leading} <= {value}", f"{leading}, id"
+    if indexed:
+        value = f"${list(filters).index(indexed) + 3}"
+        beyond, order = f"({indexed}, id) > ({value}, $1) AND {indexed} <= {value}", f"{indexed}, id"
     which = " AND ".join([*wanted, beyond])
     return f"SELECT {_COLUMNS} FROM client WHERE {which} ORDER BY {order} LIMIT $2"  # noqa: S608 - names of columns
 
 
-def _led(filters: Collection[str]) -> str | None:
-    """The filter whose index is walked; a phone needs no walk."""
+def _index_filter(filters: Collection[str]) -> str | None:
+    """Return the filter whose index is scanned; a phone needs no scan."""
     return None if "phone" in filters else next((name for name in ("tag", "operator_code") if name in filters), None)
 
 
 async def list_clients(reads: ReadPool, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
-    rows = await reads.rows(page_of_clients(filters), after, limit + 1, *filters.values())
+    rows = await reads.rows(page_statement(filters), after, limit + 1, *filters.values())
     return [ClientOut(*row) for row in rows]
 
 
@@ -71,7 +73,7 @@ async def read_client(reads: ReadPool, client_id: int) -> ClientOut:
 
 
 async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
-    """As `read_client`, in a session."""
+    """Read a client, as `read_client`, within a session."""
     row = (await session.execute(_GET, {"id": client_id})).first()
     if row is None:
         raise _missing(client_id)
@@ -84,7 +86,7 @@ async def client_with_phone(session: AsyncSession, phone: str) -> ClientOut | No
 
 
 class ClientRepository(SQLAlchemyAsyncRepository[Client]):
-    """Changes to one client, with what they mean for its messages."""
+    """Changes to one client, and their effect on its messages."""
 
     model_type = Client
     session: AsyncSession
@@ -93,20 +95,22 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         super().__init__(session=session, auto_refresh=False, wrap_exceptions=False)
 
     async def create(self, data: ClientIn, *, by: str) -> ClientOut:
-        created = await self._stored(Client(**_whole(data)))
-        await record_event(self.session, "client.created", by=by, client_id=created.id, **event_details.told(created))
+        created = await self._stored(Client(**_all_fields(data)))
+        await record_event(
+            self.session, "client.created", by=by, client_id=created.id, **event_details.details(created)
+        )
         return created
 
     async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
-        return await self._change(await self._locked(client_id), _whole(data), by=by)
+        return await self._change(await self._get_for_update(client_id), _all_fields(data), by=by)
 
     async def change(self, client_id: int, data: ClientPatch, *, by: str) -> ClientOut:
-        client = await self._locked(client_id)
-        return await self._change(client, _part(data, of=client), by=by)
+        client = await self._get_for_update(client_id)
+        return await self._change(client, _given_fields(data, of=client), by=by)
 
     async def remove(self, client_id: int, *, by: str) -> None:
-        """Unsent messages are cancelled; sent ones stay, with the phone they went to."""
-        client = await self._locked(client_id)
+        """Delete a client. Unsent messages are cancelled; sent ones stay, with the phone they went to."""
+        client = await self._get_for_update(client_id)
         stopped = await cancel_of_client(self.session, client_id, reason="the client was deleted")
         await self.session.delete(client)
         await record_event(
@@ -115,10 +119,10 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
             by=by,
             client_id=client_id,
             stopped=stopped,
-            **event_details.last(_out(client)),
+            **event_details.final_details(_out(client)),
         )
 
-    async def _locked(self, client_id: int) -> Client:
+    async def _get_for_update(self, client_id: int) -> Client:
         client = await self.get_one_or_none(Client.id == client_id, with_for_update=True)
         if client is None:
             raise _missing(client_id)
@@ -135,13 +139,13 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         if difference["fields"]:
             await record_event(self.session, "client.changed", by=by, client_id=client.id, **difference)
         if opts:
-            await self._opt(client, by=by)
+            await self._record_opt_out(client, by=by)
         if moved:
             await invalidate_windows_of_client(self.session, client.id)
         return changed
 
-    async def _opt(self, client: Client, *, by: str) -> None:
-        """In or out, as the client says now; opting in brings nothing back."""
+    async def _record_opt_out(self, client: Client, *, by: str) -> None:
+        """Record that the client opted out or in. Opting out cancels its messages; opting in does not restore them."""
         if not client.opted_out:
             await record_event(self.session, "client.opted_in", by=by, client_id=client.id)
             return
@@ -164,12 +168,12 @@ def _out(client: Client) -> ClientOut:
     return ClientOut(*(getattr(client, name) for name in ClientOut.__struct_fields__))
 
 
-def _whole(data: ClientIn) -> dict[str, Any]:
+def _all_fields(data: ClientIn) -> dict[str, Any]:
     return dict(present(data)) | {"operator_code": data.operator_code or operator_code_of(data.phone)}
 
 
-def _part(data: ClientPatch, *, of: Client) -> dict[str, Any]:
-    """A code that was taken from the old phone follows to the new one; a code of its own stays."""
+def _given_fields(data: ClientPatch, *, of: Client) -> dict[str, Any]:
+    """Return the given fields. An operator code taken from the old phone follows the new one; a given one stays."""
     values = dict(present(data))
     follows = of.operator_code == operator_code_of(of.phone)
     if data.operator_code is None or (data.operator_code is UNSET and follows):
@@ -182,19 +186,19 @@ def _missing(client_id: int) -> NotFound:
 
 
 class PhoneTaken(Conflict):
-    """Within the transaction that failed nobody can be asked whose it is: `owner_named` asks in another."""
+    """The phone belongs to another client. `name_phone_owner` finds it, because the failed transaction can't read."""
 
     def __init__(self, owner_id: int | None = None) -> None:
-        whose = "belongs to another client" + (f": /mailing/api/clients/{owner_id}/" if owner_id else "")
-        super().__init__("Another client has this phone.", FieldError("phone", whose))
+        message = "belongs to another client" + (f": /mailing/api/clients/{owner_id}/" if owner_id else "")
+        super().__init__("Another client has this phone.", FieldError("phone", message))
         self.owner_id = owner_id
 
 
 @asynccontextmanager
-async def owner_named(reads: ReadPool, phone: str | UnsetType) -> AsyncIterator[None]:
-    """A refusal within says whose phone it is, by the id: a query would put the phone into the logs of proxies.
+async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIterator[None]:
+    """Add the owner's id to PhoneTaken raised within: a query by phone would put the phone into proxies' logs.
 
-    Whoever may write may read, so nobody learns here what they may not know.
+    A caller who may write may read, so this discloses nothing.
     """
     try:
         yield
@@ -207,20 +211,28 @@ ERASED = "belongs to a person who was erased; mailing person lift allows it agai
 
 
 def _erased() -> Conflict:
-    return Conflict("The person with this phone was erased and is not stored again.", FieldError("phone", ERASED))
+    return Conflict("The person with this phone was erased and can't be stored again.", FieldError("phone", ERASED))
 
 
-ExportedClient = Row[int, str, str, str | None, str]
 _EXPORTED = select(Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone).order_by(Client.id)
 
 
+class ExportedClient(Struct, frozen=True):
+    id: int
+    phone: str
+    operator_code: str
+    tag: str | None
+    timezone: str
+
+
 async def export_page(session: AsyncSession, *, after: int, limit: int) -> Sequence[ExportedClient]:
-    """Index: the primary key."""
-    return (await session.execute(_EXPORTED.where(Client.id > after).limit(limit))).all()
+    """Read a page by id. Index: the primary key."""
+    rows = await session.execute(_EXPORTED.where(Client.id > after).limit(limit))
+    return [ExportedClient(**row) for row in rows.mappings()]
 
 
 async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:
-    """Those of `phones` that a client has. Index: client_phone_unique."""
+    """Return the phones that belong to a client. Index: client_phone_unique."""
     return set((await session.execute(select(Client.phone).where(Client.phone.in_(phones)))).scalars())
 
 
@@ -231,10 +243,10 @@ _STAGE = text("""
     ON COMMIT DROP
 """)
 _STAGE_MOVED = text("CREATE TEMPORARY TABLE moved_client (id bigint) ON COMMIT DROP")
-# An erasure that begins now waits for the import, one that is under way is waited for: none is overlooked.
-_MEET_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
-# Nothing is hashed where nobody was erased; otherwise 5 s for 1,000,000 rows.
-_REFUSE_ERASED = text("""
+# An erasure that starts now waits for the import, and the import waits for one in progress: none is missed.
+_WAIT_FOR_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
+# Without any erasure no phone is hashed; otherwise 5 s for 1,000,000 rows.
+_REMOVE_ERASED = text("""
     DELETE FROM staged_client s USING erasure_key k, erasure e
     WHERE EXISTS (SELECT FROM erasure WHERE revoked_at IS NULL)
       AND e.hash = erasure_hash(s.phone, k.key) AND e.revoked_at IS NULL
@@ -242,8 +254,8 @@ _REFUSE_ERASED = text("""
 """)
 _UNSTAGE = text("DROP TABLE staged_client, moved_client")
 
-# Phones that are new, the last row of each. In the order of phones: two imports never wait for each other in a
-# circle, and the unique index grows at one end. No id is spent on a phone that exists.
+# New phones, the last row of each. Sorted by phone: two imports never deadlock, and the unique index grows at one end.
+# An existing phone uses up no id.
 _INSERT_NEW = """
     INSERT INTO client (phone, operator_code, tag, timezone)
     SELECT DISTINCT ON (s.phone) s.phone, s.operator_code, s.tag, s.timezone FROM staged_client s
@@ -252,8 +264,8 @@ _INSERT_NEW = """
     ON CONFLICT (phone) DO NOTHING
 """
 
-# Phones that exist, where the last row of each says something new; opt-outs are not touched. The lock is taken
-# before the time zones are compared, so a change at the same moment is not overlooked.
+# Existing phones whose last row differs; opt-outs stay. The lock is taken before the time zones are compared, so a
+# concurrent change is not missed.
 _UPDATE_CHANGED = """
     WITH changed AS (
         UPDATE client c SET operator_code = n.operator_code, tag = n.tag, timezone = n.timezone, updated_at = now()
@@ -270,7 +282,7 @@ _UPDATE_CHANGED = """
         WHERE c.id = n.id
         RETURNING c.id, c.operator_code, c.tag, c.timezone, n.old_code, n.old_tag, n.old_timezone,
             n.old_timezone <> c.timezone AS moved
-    ), told AS (
+    ), recorded AS (
         INSERT INTO event (kind, actor, client_id, detail)
         SELECT 'client.changed', $3::text, id, (
             SELECT jsonb_build_object('import', true, 'fields', jsonb_agg(name), 'old', jsonb_object_agg(name, old),
@@ -282,37 +294,37 @@ _UPDATE_CHANGED = """
     )
     INSERT INTO moved_client SELECT id FROM changed WHERE moved
 """
-_STATEMENT_TIMEOUT_S = 900  # a file of the greatest size takes a tenth of it
+_STATEMENT_TIMEOUT_S = 900  # a file of the maximum size takes a tenth of it
 
 
-class Stored(Struct, frozen=True):
-    """How many clients are new, and the lines of those who were erased."""
+class StoredRows(Struct, frozen=True):
+    """The number of new clients, and the lines of persons who were erased."""
 
     created: int
     erased: list[int]
 
 
-async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Collection[str], by: str) -> Stored:
-    """Stores rows of STAGED_COLUMNS in COPY's text format.
+async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Collection[str], by: str) -> StoredRows:
+    """Store rows of STAGED_COLUMNS in COPY's text format.
 
-    Of the optional columns only those named in `columns` change clients that exist. A million new clients take 20 s.
-    Each client that changes gets an event by the same statement; a new one has the import's (decision 18).
+    Of the optional columns only those named in `columns` change existing clients. A million new clients take 20 s. The
+    same statement records an event for each changed client; a new one has the import's event (decision 18).
     """
-    for statement in (_MEET_ERASURES, _STAGE, _STAGE_MOVED):
+    for statement in (_WAIT_FOR_ERASURES, _STAGE, _STAGE_MOVED):
         await session.execute(statement)
     connection = await raw_connection(session)
     copy = connection.copy_to_table("staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S)
     copied = await unless_lost(connection, copy)
-    erased = sorted((await session.execute(_REFUSE_ERASED)).scalars())
+    erased = sorted((await session.execute(_REMOVE_ERASED)).scalars())
     created = _rows(await connection.execute(_INSERT_NEW, timeout=_STATEMENT_TIMEOUT_S))
     if created < _rows(copied) - len(erased):
         given = "operator_code" in columns, "tag" in columns
         if _rows(await connection.execute(_UPDATE_CHANGED, *given, by, timeout=_STATEMENT_TIMEOUT_S)):
             await invalidate_windows_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
     await session.execute(_UNSTAGE)
-    return Stored(created, erased)
+    return StoredRows(created, erased)
 
 
 def _rows(tag: str) -> int:
-    """How many rows a command moved, from its tag, such as `INSERT 0 1000`."""
+    """Return the number of rows from a command tag such as `INSERT 0 1000`."""
     return int(tag.rpartition(" ")[2])

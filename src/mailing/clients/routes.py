@@ -1,4 +1,4 @@
-"""`/clients`: the API's handlers; what a change means for messages stands in `repository`."""
+"""Handlers of `/clients`; `repository` applies a change to the client's messages."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from mailing.clients import csv_transfer, phone, tag
-from mailing.clients.csv_reader import ERRORS_LISTED, LINE_LIMIT
-from mailing.clients.repository import ClientRepository, list_clients, owner_named, read_client
+from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS
+from mailing.clients.repository import ClientRepository, list_clients, name_phone_owner, read_client
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.errors import FieldError, Invalid
 from mailing.web.concurrency_limits import PLACE
@@ -23,8 +23,8 @@ from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.problems import REPEATABLE
 
-IMPORT_LIMIT = 200_000_000  # bytes, about five million rows
-LONGEST_PAUSE_S = 0.02
+MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
+MAX_PAUSE_S = 0.02
 CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
 
 TagFilter = Annotated[
@@ -60,7 +60,7 @@ async def list_(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[ClientOut]:
-    """In the order of their ids. Filters narrow each other down; a page costs the same however deep it lies."""
+    """List clients by id. Filters combine; a page costs the same at any depth."""
     given = {"tag": tag, "operator_code": operator_code, "phone": phone}
     filters = {name: value for name, value in given.items() if value is not None}
     return page(await list_clients(state.reads, filters, after=decode_cursor(cursor), limit=limit), limit)
@@ -75,8 +75,8 @@ async def list_(
     response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
 )
 async def create(session: Session, state: State, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
-    """The operator code is taken from digits 2 to 4 of the phone when it is left out."""
-    async with owner_named(state.reads, data.phone):
+    """Create a client. Without an `operator_code` it is taken from digits 2 to 4 of the phone."""
+    async with name_phone_owner(state.reads, data.phone):
         client = await ClientRepository(session).create(data, by=caller)
     return Response(client, headers={"Location": f"/mailing/api/clients/{client.id}/"})
 
@@ -97,13 +97,13 @@ async def read(state: State, client_id: FromPath[Id]) -> ClientOut:
 async def replace(
     session: Session, state: State, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller
 ) -> ClientOut:
-    """What is left out is emptied: the tag becomes null, the operator code is taken from the phone. Only `opted_out`
-    stays as it is unless it is given, so that an opt-out is never lost by silence.
+    """Replace a client. A field that is left out is reset: the tag to null, the operator code to that of the phone.
 
-    Messages not sent yet follow: they are cancelled when the client opts out, and wait for the local hours of a new
-    time zone. Opting in again does not bring cancelled messages back.
+    Only `opted_out` stays unless it is given, so an opt-out is never lost by omission. Unsent messages follow the
+    change: they are cancelled when the client opts out, and wait for the local hours of a new time zone. Opting in
+    again does not restore cancelled messages.
     """
-    async with owner_named(state.reads, data.phone):
+    async with name_phone_owner(state.reads, data.phone):
         return await ClientRepository(session).replace(client_id, data, by=caller)
 
 
@@ -118,22 +118,24 @@ async def replace(
 async def change(
     session: Session, state: State, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller
 ) -> ClientOut:
-    """Only the given fields change. With a new phone the operator code follows it, unless the client had a code of its
-    own, or one is given. Messages not sent yet follow as with PUT.
+    """Change the given fields.
+
+    The operator code follows a new phone, unless the client has one of its own, or one is given. Unsent messages follow
+    the change, as with PUT.
     """
-    async with owner_named(state.reads, data.phone):
+    async with name_phone_owner(state.reads, data.phone):
         return await ClientRepository(session).change(client_id, data, by=caller)
 
 
 @delete("/{client_id:int}", summary="Delete a client", operation_id="delete_client", responses=documented(400, 404))
 async def remove(session: Session, client_id: FromPath[Id], caller: Caller) -> None:
-    """Messages not sent yet are cancelled in the same transaction; sent ones stay counted."""
+    """Delete a client. Unsent messages are cancelled in the same transaction; sent ones stay counted."""
     await ClientRepository(session).remove(client_id, by=caller)
 
 
 @dataclass
 class ImportOperation(Operation):
-    """The body is a stream that no parameter of the handler stands for."""
+    """Documents the body, a stream that is not a parameter of the handler."""
 
     def __post_init__(self) -> None:
         text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="CSV in UTF-8"), example=CSV_EXAMPLE)
@@ -146,7 +148,7 @@ class ImportOperation(Operation):
     summary="Import clients from CSV",
     operation_id="import_clients",
     operation_class=ImportOperation,
-    request_max_body_size=IMPORT_LIMIT,
+    request_max_body_size=MAX_IMPORT_BYTES,
     opt={PLACE: "imports", REPEATABLE: csv_transfer.MAY_BE_STORED},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
@@ -155,18 +157,18 @@ class ImportOperation(Operation):
          http://127.0.0.1:8000/mailing/api/clients/import
 
 The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code` and `tag`. UTF-8,
-commas, quotes where needed; spaces around values and blank lines do not matter. At most {IMPORT_LIMIT // 10**6} MB in
-all, and {LINE_LIMIT // 1024} KiB a row.
+commas, quotes where needed; spaces around values and blank lines do not matter. At most
+{MAX_IMPORT_BYTES // 10**6} MB in all, and {MAX_LINE_BYTES // 1024} KiB a row.
 
-A client is known by its phone: a new one is created, a known one updated, and of several rows with one phone the last
-counts. A bad row is left out and the others are stored, all in one transaction; nothing is stored when the upload
-breaks off. `errors` lists the first {ERRORS_LISTED:,} bad fields, `rejected` counts every bad row, and
+A client is identified by its phone: a new one is created, an existing one updated, and of several rows with one phone
+the last counts. A bad row is left out and the others are stored, all in one transaction; nothing is stored when the
+upload breaks off. `errors` lists the first {MAX_LISTED_ERRORS:,} bad fields, `rejected` counts every bad row, and
 `created + updated + rejected` is the number of rows.
 
 An import never changes an opt-out. An empty `operator_code` means digits 2 to 4 of the phone, an empty `tag` none; a
-column that is not in the file changes nothing. Where the time zone changes, unsent messages wait for the new local
-hours. An apostrophe before `=`, `+`, `-` or `@` is taken away where a cell could begin, at the start of a tag and
-behind a separator in it: the export puts it there against spreadsheets that would calculate the cell.""",
+column that is not in the file changes nothing. If a time zone changes, unsent messages wait for the new local
+hours. An apostrophe before `=`, `+`, `-` or `@` is removed where a cell could begin, at the start of a tag and
+behind a separator in it: the export adds it, because spreadsheets would evaluate the cell as a formula.""",
 )
 async def import_(request: Request[Any, Any, State], session: Session, caller: Caller) -> ImportResult:
     kind, options = request.content_type
@@ -189,27 +191,28 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
     },
 )
 async def export(state: State) -> Stream:
-    """The columns of the import, so that the file can be imported again, which leaves opt-outs as they are. The file
-    does not tell who opted out: to move to another database, use a backup of it. What a spreadsheet would take
-    for a formula in a tag has an apostrophe before it, which the import takes away.
+    """Export all clients with the columns of the import, so the file can be imported again; that leaves opt-outs as is.
+
+    The file does not contain opt-outs: to move to another database, use a backup. A formula in a tag is escaped with an
+    apostrophe, which the import removes.
     """
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")
 
 
 async def csv_file(state: State, pages: AsyncIterator[bytes], *, name: str) -> Stream:
-    shared = _in_turn(pages, state.export_turn)
-    first = await anext(shared)  # a database that can't answer is a 503, not half a file
+    shared = _one_at_a_time(pages, state.export_turn)
+    first = await anext(shared)  # if the database can't answer, send a 503, not half a file
     disposition = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Stream(_after(first, shared), media_type="text/csv; charset=utf-8", headers=disposition)
 
 
-async def _in_turn(pages: AsyncIterator[bytes], turn: asyncio.Lock) -> AsyncIterator[bytes]:
-    """One export at a time makes a page, and then leaves the event loop to others for as long as that took."""
+async def _one_at_a_time(pages: AsyncIterator[bytes], turn: asyncio.Lock) -> AsyncIterator[bytes]:
+    """Let one export at a time make a page, then yield the event loop for as long as that took."""
     while True:
         async with turn:
-            began = time.monotonic()
+            started = time.monotonic()
             page = await anext(pages, None)
-            await asyncio.sleep(min(time.monotonic() - began, LONGEST_PAUSE_S))
+            await asyncio.sleep(min(time.monotonic() - started, MAX_PAUSE_S))
         if page is None:
             return
         yield page

@@ -1,4 +1,4 @@
-"""What the API takes and gives. Each description is a phrase that follows "must be" when the field is refused."""
+"""Clients in requests and answers of the API. Each description completes "must be" when a field is rejected."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -10,7 +10,7 @@ from mailing.clients import phone, tag, timezone
 from mailing.errors import FieldError
 from mailing.timezones import known_zone
 
-# The lengths refuse what a pattern's `$` lets pass: a line break at the end.
+# The lengths reject what a pattern's `$` accepts: a line break at the end.
 Phone = Annotated[
     str,
     Meta(
@@ -45,11 +45,11 @@ def _contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
     if (label := fields.get("tag")) and not tag.is_tag(label):
         yield FieldError("tag", f"must be {tag.RULE}")
     if (zone := fields.get("timezone")) is not None and not known_zone(zone):
-        yield FieldError("timezone", timezone.remedy(zone))
+        yield FieldError("timezone", timezone.suggestion(zone))
 
 
 class ClientIn(Struct, kw_only=True):
-    """A whole client. What a PUT leaves out is emptied, but not `opted_out`: silence never undoes an opt-out."""
+    """A whole client. A PUT resets what it leaves out, except `opted_out`: an opt-out is never lost by omission."""
 
     phone: Phone
     operator_code: OperatorCode | None = None
@@ -61,7 +61,7 @@ class ClientIn(Struct, kw_only=True):
 
 
 class ClientPatch(Struct, kw_only=True):
-    """The fields to change; null takes the tag away, and takes the operator code from the phone again."""
+    """The fields to change; null removes the tag, and takes the operator code from the phone again."""
 
     phone: Phone | UnsetType = UNSET
     operator_code: OperatorCode | UnsetType | None = UNSET
@@ -84,7 +84,7 @@ class ClientOut(Struct):
 
 
 class RowError(Struct, frozen=True):
-    """`line` is where the row begins in the file; `field` is a column, or `row` when its cells can't be told apart."""
+    """An invalid field. `line` is where its row begins; `field` is a column, or `row` if its cells are malformed."""
 
     line: int
     field: str
@@ -92,7 +92,7 @@ class RowError(Struct, frozen=True):
 
 
 class ImportResult(Struct, kw_only=True):
-    """`created + updated + rejected` is the number of rows; a row that changes nothing counts as updated."""
+    """The result of an import. `created + updated + rejected` is the number of rows; an unchanged row is `updated`."""
 
     created: int
     updated: int

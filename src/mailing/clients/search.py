@@ -1,7 +1,7 @@
-"""The search of clients for people: several filters, pages in both directions.
+"""Search clients: several filters, pages in both directions.
 
-One filter leads: the page is a walk along its index from where the page before ended. Any other filter throws rows of
-that walk away, so the one that as a rule selects least leads.
+One filter drives the scan: the page is read from its index, from where the previous page ended. The other filters
+discard rows of that scan, so the one that usually selects the fewest rows drives it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _PHONE_END = func.reverse(_TABLE.phone)
 
 
 class Search(Struct, frozen=True, omit_defaults=True):
-    """Filters narrow each other down. `begins` and `ends` are the first and the last digits of the phone."""
+    """Filters, combined. `begins` and `ends` are the first and the last digits of the phone."""
 
     begins: str = ""
     ends: str = ""
@@ -30,43 +30,45 @@ class Search(Struct, frozen=True, omit_defaults=True):
     opted_out: bool | None = None
 
 
-class Place(Struct, frozen=True):
-    """Where a page begins, or with `backwards` where it ends: beyond `position` of a client, in the search's order."""
+class SearchCursor(Struct, frozen=True):
+    """Where a page begins, or with `backwards` ends: beyond a client's `position` in the order of the search."""
 
     position: int
     backwards: bool = False
 
 
-FIRST = Place(0)
+FIRST = SearchCursor(0)
 
 
-class Found(Struct):
-    """`before` and `after` are the neighbouring pages, None where there are none."""
+class SearchPage(Struct):
+    """A page. `before` and `after` lead to the neighbouring pages; None if there is none."""
 
     clients: list[ClientOut]
-    before: Place | None
-    after: Place | None
+    before: SearchCursor | None
+    after: SearchCursor | None
 
 
-async def search_clients(session: AsyncSession, search: Search, *, place: Place, limit: int) -> Found:
-    rows = [ClientOut(*row) for row in await session.execute(page_of_search(search, place=place, limit=limit))]
+async def search_clients(session: AsyncSession, search: Search, *, place: SearchCursor, limit: int) -> SearchPage:
+    rows = [ClientOut(*row) for row in await session.execute(search_statement(search, place=place, limit=limit))]
     more, clients = len(rows) > limit, rows[:limit]
     if place.backwards:
         clients.reverse()
     position = _position(search)
-    return Found(
+    return SearchPage(
         clients,
-        before=Place(position(clients[0]), backwards=True) if clients and _has_before(place, more=more) else None,
-        after=Place(position(clients[-1])) if clients and (more or place.backwards) else None,
+        before=SearchCursor(position(clients[0]), backwards=True)
+        if clients and _has_before(place, more=more)
+        else None,
+        after=SearchCursor(position(clients[-1])) if clients and (more or place.backwards) else None,
     )
 
 
-def _has_before(place: Place, *, more: bool) -> bool:
+def _has_before(place: SearchCursor, *, more: bool) -> bool:
     return more if place.backwards else place != FIRST
 
 
 def _position(search: Search) -> Callable[[ClientOut], int]:
-    """The place of a client in the search's order, as a number: an id, or the digits of a phone."""
+    """Return a function: the position of a client in the search's order, an id or the digits of a phone."""
     if search.ends:
         return lambda client: int(client.phone[::-1])
     if search.begins:
@@ -74,9 +76,11 @@ def _position(search: Search) -> Callable[[ClientOut], int]:
     return lambda client: client.id
 
 
-def page_of_search(search: Search, *, place: Place, limit: int) -> Select[Any]:
-    """A page and one row more. Index: client_by_phone_end, client_phone_unique, client_opted_out, client_by_timezone,
-    client_by_tag, client_by_operator_code, or the key.
+def search_statement(search: Search, *, place: SearchCursor, limit: int) -> Select[Any]:
+    """Build a page and one more row.
+
+    Index: client_by_phone_end, client_phone_unique, client_opted_out, client_by_timezone, client_by_tag,
+    client_by_operator_code, or the primary key.
     """
     columns = [_TABLE[name] for name in ClientOut.__struct_fields__]
     page = select(*columns).where(*_rest(search)).limit(limit + 1)
@@ -84,22 +88,22 @@ def page_of_search(search: Search, *, place: Place, limit: int) -> Select[Any]:
         return _by_digits(page, _PHONE_END, search.ends[::-1], place=place)
     if search.begins:
         return _by_digits(page, _TABLE.phone, search.begins, place=place)
-    if leading := _led(search):
-        return _by_value(page, _TABLE[leading], getattr(search, leading), place=place)
+    if indexed := _index_filter(search):
+        return _by_value(page, _TABLE[indexed], getattr(search, indexed), place=place)
     return _beyond(page, _TABLE.id, literal(place.position, BigInteger), place=place)
 
 
-def _led(search: Search) -> str | None:
-    """The filter whose index is walked, where no digits are asked for; who opted out has an index by id."""
+def _index_filter(search: Search) -> str | None:
+    """Return the filter whose index is scanned, if no digits are given; opt-outs have an index by id."""
     if search.opted_out:
         return None
     return next((name for name in ("timezone", "tag", "operator_code") if getattr(search, name)), None)
 
 
 def _rest(search: Search) -> list[ColumnElement[bool]]:
-    """What is no walk: the filters that throw rows away, and the condition of the index of opt-outs."""
-    led = None if search.begins or search.ends else _led(search)
-    names = [name for name in ("tag", "operator_code", "timezone") if getattr(search, name) and name != led]
+    """Return the other conditions: filters that discard rows, and the predicate of the index of opt-outs."""
+    indexed = None if search.begins or search.ends else _index_filter(search)
+    names = [name for name in ("tag", "operator_code", "timezone") if getattr(search, name) and name != indexed]
     rest = [_TABLE[name] == getattr(search, name) for name in names]
     if search.ends and search.begins:
         rest.append(_TABLE.phone.startswith(search.begins))
@@ -108,8 +112,8 @@ def _rest(search: Search) -> list[ColumnElement[bool]]:
     return rest
 
 
-def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place: Place) -> Select[Any]:
-    """Whole numbers of digits are compared, which every collation puts in the same order."""
+def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place: SearchCursor) -> Select[Any]:
+    """Scan by digits. Numbers of equal length are compared, which every collation sorts alike."""
     lowest, highest = digits.ljust(LENGTH, "0"), digits.ljust(LENGTH, "9")
     page = page.where(key >= lowest, key <= highest)
     if place == FIRST:
@@ -117,21 +121,23 @@ def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place
     return _beyond(page, key, literal(str(place.position).zfill(LENGTH), String), place=place)
 
 
-def _by_value(page: Select[Any], column: ColumnElement[str], value: str, *, place: Place) -> Select[Any]:
-    """As `repository.page_of_clients`: the pair makes the planner begin at the very place in the filter's index."""
+def _by_value(page: Select[Any], column: ColumnElement[str], value: str, *, place: SearchCursor) -> Select[Any]:
+    """Scan by value, as `repository.page_statement`: the pair makes the planner start in the filter's index."""
     pair, start = tuple_(column, _TABLE.id), tuple_(literal(value), literal(place.position, BigInteger))
     if place.backwards:
         return page.where(pair < start, column >= value).order_by(column.desc(), _TABLE.id.desc())
     return page.where(pair > start, column <= value).order_by(column, _TABLE.id)
 
 
-def _beyond(page: Select[Any], key: ColumnElement[Any], start: ColumnElement[Any], *, place: Place) -> Select[Any]:
+def _beyond(
+    page: Select[Any], key: ColumnElement[Any], start: ColumnElement[Any], *, place: SearchCursor
+) -> Select[Any]:
     if place.backwards:
         return page.where(key < start).order_by(key.desc())
     return page.where(key > start).order_by(key)
 
 
-# Jumps from value to value along an index that begins with the column: as many probes as there are values.
+# A loose index scan: it jumps from value to value, one probe for each value.
 _VALUES = """
     WITH RECURSIVE known (value) AS (
         (SELECT {column} FROM client WHERE {column} IS NOT NULL ORDER BY {column} LIMIT 1)
@@ -146,7 +152,7 @@ _TIMEZONES = text(_VALUES.format(column="timezone"))
 
 
 async def known_tags(session: AsyncSession, *, count: int) -> Sequence[str]:
-    """The first ones that clients have, in their order. Without numbers: those would be a count of all clients.
+    """List the first tags of clients, sorted. Without counts: those would need a count of all clients.
 
     Index: client_by_tag. 500 tags: 5 ms.
     """
@@ -154,5 +160,5 @@ async def known_tags(session: AsyncSession, *, count: int) -> Sequence[str]:
 
 
 async def known_timezones(session: AsyncSession, *, count: int) -> Sequence[str]:
-    """As `known_tags`. Index: client_by_timezone."""
+    """List time zones of clients, as `known_tags`. Index: client_by_timezone."""
     return (await session.execute(_TIMEZONES, {"count": count})).scalars().all()

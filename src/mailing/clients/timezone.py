@@ -1,4 +1,4 @@
-"""Time zones by their IANA names alone: PostgreSQL reads `UTC+3` with the opposite sign, so an offset is a trap."""
+"""Time zones are given as IANA names only: PostgreSQL reads `UTC+3` with the opposite sign, so an offset is a trap."""
 
 import re
 from functools import cache
@@ -10,8 +10,8 @@ RULE = "an IANA time zone, such as Europe/Moscow"
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+\-\u2212])\s*0?(\d{1,2})(?::?00)?", re.IGNORECASE | re.ASCII).fullmatch
 
 
-def remedy(name: str) -> str:
-    """What to write instead of a name that is not known; never repeats the caller's own words."""
+def suggestion(name: str) -> str:
+    """Say what to write instead of an unknown name; the caller's input is never repeated."""
     if offset := _OFFSET(name.strip()):
         fixed = _fixed_zone(int(offset[2]) if offset[1] == "+" else -int(offset[2]))
         return f"must be {RULE}, not an offset" + (f"; {fixed} is this one, all year round" if fixed else "")
@@ -21,21 +21,21 @@ def remedy(name: str) -> str:
 
 
 def _fixed_zone(hours_east: int) -> str | None:
-    """`Etc/GMT-3` is three hours east of Greenwich: the sign of these names is the opposite of everyday use."""
+    """Name the zone of an offset. `Etc/GMT-3` is three hours east of Greenwich: these names have the opposite sign."""
     name = f"Etc/GMT{-hours_east:+d}" if hours_east else "Etc/UTC"
     return name if known_zone(name) else None
 
 
 @cache
-def offered() -> list[str]:
-    """The names to choose from, those of places first; short and outdated spellings are known, but not offered."""
+def selectable() -> list[str]:
+    """List the names to choose from, places first; short and outdated names are accepted, but not listed."""
     names = sorted(name for name in zone_names() if "/" in name)
     return [*(name for name in names if not name.startswith("Etc/")), "UTC"]
 
 
 @cache
 def _spellings() -> dict[str, str]:
-    """The names without regard to case, and their cities alone."""
+    """Map names in lower case, and their cities alone, to the name."""
     names = sorted(zone_names())
     cities = {name.rpartition("/")[2].casefold(): name for name in names if not name.startswith("Etc/")}
     return cities | {name.casefold(): name for name in names}

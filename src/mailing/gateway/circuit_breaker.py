@@ -94,7 +94,7 @@ _GIVE_PROBE_BACK = text(f"""
 """)  # noqa: S608 - a constant
 
 
-async def give_probe_back(session: AsyncSession) -> None:
+async def return_probe(session: AsyncSession) -> None:
     """It found nothing to send."""
     await session.execute(_GIVE_PROBE_BACK)
 

@@ -1,7 +1,7 @@
 """One call to the gateway.
 
-No exception type is trusted to say what became of it. What decides is whether the request was on its way to the socket
-(`_Call.written`): before that nothing can have been accepted; after it only a complete answer is an answer.
+No exception type is trusted to say what became of a call. What decides is whether the request was handed to the socket
+(`_Request._written`): before that nothing can have been accepted; after it only a complete answer is an answer.
 """
 
 import asyncio
@@ -19,9 +19,9 @@ from mailing.database.monotonic import ticks
 from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, describe
 from mailing.gateway.outcome import Answer, Outcome, classify
 
-MOST_BODY_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 64 * 1024
 
-Begin = Callable[[], Awaitable[bool]]
+BeforeSend = Callable[[], Awaitable[bool]]
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,10 +33,9 @@ async def _at_once() -> bool:
 class GatewayClient:
     """The gateway at `base_url`, such as `https://host/v1`: at most `concurrency` calls and connections at a time.
 
-    `timeout_s` bounds a whole call, without what `begin` takes in between: waiting for a free connection, connecting,
-    writing, the answer to its last byte. Raises ValueError for an address or a token that no call could be made with.
-    No proxy, netrc or cookie is used; certificates are checked against certifi's list, or the one that SSL_CERT_FILE
-    names.
+    `timeout_s` bounds a whole call without `before_send`: waiting for a free connection, connecting, writing, and the
+    answer to its last byte. Raises ValueError for an address or a token that no call could be made with. No proxy,
+    netrc or cookie is used. Certificates are checked against certifi's list, or the one that SSL_CERT_FILE names.
     """
 
     def __init__(self, *, base_url: str, token: str | None, timeout_s: float, concurrency: int) -> None:
@@ -44,12 +43,12 @@ class GatewayClient:
         self._base_url = _checked_base(base_url)
         self._headers = _headers(token)
         self._timeout_s = timeout_s
-        self._slots = asyncio.Semaphore(concurrency)
-        self._wire: HttpTransport | None = None
+        self._free_connections = asyncio.Semaphore(concurrency)
+        self._transport: HttpTransport | None = None
 
     async def __aenter__(self) -> Self:
         certificates = httpx.create_ssl_context()
-        self._wire = HttpTransport(
+        self._transport = HttpTransport(
             self._base_url, headers=self._headers, certificates=certificates, concurrency=self.concurrency
         )
         return self
@@ -57,107 +56,112 @@ class GatewayClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._wire is not None:
-            await self._wire.close()
-        self._wire = None
+        if self._transport is not None:
+            await self._transport.close()
+        self._transport = None
 
     async def send(
-        self, message_id: int, *, phone: str, text: str, time_left_s: float, begin: Begin = _at_once
+        self, message_id: int, *, phone: str, text: str, time_left_s: float, before_send: BeforeSend = _at_once
     ) -> Answer | None:
-        """Hand one message over, once: nothing is repeated here, and no outcome is an exception.
+        """Send one message, once. Nothing is repeated here, and no outcome is an exception.
 
-        Ends within `time_left_s`, and writes nothing after it. `begin` is asked when the connection is ready, right
-        before the first byte: it may take its time, which is not the gateway's. None is returned if it says no, or if
-        `time_left_s` is over before it has said yes.
+        Ends within `time_left_s`, and writes nothing after it. `before_send` is awaited when the connection is ready,
+        right before the first byte; the time it takes does not count as the gateway's. None: it returned False, or
+        `time_left_s` was over before it returned True.
         """
-        if self._wire is None:
+        if self._transport is None:
             raise RuntimeError("the gateway is used outside of its `async with`")
         if time_left_s <= 0:
             return None
-        order = _encode({"id": message_id, "phone": int(phone), "text": text})
-        time = _Time(self._timeout_s, left_s=time_left_s)
-        call = _Call(message_id, self._wire.post(f"/send/{message_id}", order), time, begin)
+        body = _encode({"id": message_id, "phone": int(phone), "text": text})
+        deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
+        request = _Request(message_id, self._transport.post(f"/send/{message_id}", body), deadline, before_send)
         try:
-            async with asyncio.timeout(time.left_s) as time.limit, self._slots:
-                call.waiting_for = "no connection"
-                line = await self._wire.connect()
+            async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
+                request.waiting_for = "no connection"
+                exchange = await self._transport.connect()
                 try:
-                    return await call.make(line)
+                    return await request.perform(exchange)
                 finally:
-                    line.leave()
+                    exchange.release()
         except TimeoutError:
-            return None if time.stands_still else call.broken(f"{call.waiting_for} within {time.deadline_s:.3g} s")
+            if deadline.suspended:
+                return None
+            return request.failed(f"{request.waiting_for} within {deadline.allowed_s:.3g} s")
         except TRANSPORT_ERRORS as error:
-            return call.broken(describe(error))
+            return request.failed(describe(error))
 
 
-class _Time:
-    """What a call may take, and what is left until its message's end, which bounds its turn as well."""
+class _Deadline:
+    """Bounds a call by the timeout and by its message's end. `before_send` is bounded by the message's end alone."""
 
-    limit: asyncio.Timeout
+    timeout: asyncio.Timeout
 
-    def __init__(self, timeout_s: float, *, left_s: float) -> None:
-        self.deadline_s = min(timeout_s, left_s)
-        self.stands_still = False  # while the call waits for its turn
-        self._end = ticks() + left_s
-        self._deadline = ticks() + self.deadline_s
+    def __init__(self, timeout_s: float, *, time_left_s: float) -> None:
+        self.allowed_s = min(timeout_s, time_left_s)
+        self.suspended = False  # during `before_send`
+        self._end = ticks() + time_left_s
+        self._deadline = ticks() + self.allowed_s
 
     @property
-    def left_s(self) -> float:
+    def remaining_s(self) -> float:
         return self._deadline - ticks()
 
-    async def of_its_own(self, turn: Awaitable[bool]) -> bool:
-        """Waits for it, until the message's end at most, and gives the call the time back. False: it may not begin."""
-        asked_at, self.stands_still = ticks(), True
+    async def suspend_for(self, permission: Awaitable[bool]) -> bool:
+        """Wait for the permission, at most until the message's end, and extend the call's deadline by that time.
+
+        Returns whether the call may be made.
+        """
+        asked_at, self.suspended = ticks(), True
         self._reschedule(self._end - asked_at)
-        may_begin = await turn
-        self.stands_still = False
+        permitted = await permission
+        self.suspended = False
         self._deadline = min(self._deadline + ticks() - asked_at, self._end)
-        self._reschedule(self.left_s)
-        return may_begin and ticks() < self._end  # a frozen process wakes up here before its timers do
+        self._reschedule(self.remaining_s)
+        return permitted and ticks() < self._end  # a frozen process wakes up here before its timers do
 
     def _reschedule(self, within_s: float) -> None:
-        self.limit.reschedule(asyncio.get_running_loop().time() + within_s)
+        self.timeout.reschedule(asyncio.get_running_loop().time() + within_s)
 
 
-class _Call:
+class _Request:
     """One request, and how far it has come."""
 
-    def __init__(self, message_id: int, request: bytes, time: _Time, begin: Begin) -> None:
+    def __init__(self, message_id: int, payload: bytes, deadline: _Deadline, before_send: BeforeSend) -> None:
         self.waiting_for = "no free connection"
         self._message_id = message_id
-        self._request = request
-        self._begin = begin
-        self._time = time
+        self._payload = payload
+        self._before_send = before_send
+        self._deadline = deadline
         self._written = False
         self._status: int | None = None
 
-    async def make(self, line: Exchange) -> Answer | None:
-        if not await self._time.of_its_own(self._begin()):
+    async def perform(self, exchange: Exchange) -> Answer | None:
+        if not await self._deadline.suspend_for(self._before_send()):
             return None
-        if self._time.left_s <= 0:
+        if self._deadline.remaining_s <= 0:
             raise NotWrittenError("no time was left when the connection was ready")
-        line.check()
+        exchange.check()
         failpoints.reached("call.connected")
         self._written, self.waiting_for = True, "no answer"
-        line.write(self._request)
+        exchange.write(self._payload)
         failpoints.reached("call.written")
-        head = await line.head()
+        head = await exchange.head()
         self._status, self.waiting_for = head.code, "no complete answer"
         failpoints.reached("call.head_read")
-        body = await line.body(MOST_BODY_BYTES)
+        body = await exchange.body(MAX_BODY_BYTES)
         if body is None:
-            return self.broken(f"the answer is longer than {MOST_BODY_BYTES} bytes")
+            return self.failed(f"the answer is longer than {MAX_BODY_BYTES} bytes")
         failpoints.reached("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
         return classify(head.code, retry_after, body, message_id=self._message_id, now=datetime.now(UTC))
 
-    def broken(self, reason: str) -> Answer:
+    def failed(self, reason: str) -> Answer:
         return Answer(Outcome.ambiguous if self._written else Outcome.not_sent, self._status, reason=reason)
 
 
 async def check_reachable(base_url: str, *, within_s: float) -> str | None:
-    """What stands in the way of a connection, TLS included; None: nothing does. No request is sent."""
+    """Connect, TLS included, and send no request. Return what is wrong, or None."""
     url = httpx.URL(_checked_base(base_url))
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
     try:
@@ -175,7 +179,7 @@ def _checked_base(base_url: str) -> str:
     problem = "the gateway's address must be http(s)://host[:port][/path]"
     try:
         url = httpx.URL(base_url)
-        url.raw_host.decode().encode("idna")  # a label no resolver takes would be an exception at every call
+        url.raw_host.decode().encode("idna")  # a label that no resolver takes would fail at each call
     except (httpx.InvalidURL, UnicodeError):
         raise ValueError(problem) from None
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
@@ -188,7 +192,7 @@ def _checked_base(base_url: str) -> str:
 def _headers(token: str | None) -> dict[str, str]:
     headers = {
         "Accept": "application/json",
-        "Accept-Encoding": "identity",  # compressed all the same, an answer is never unpacked: no bomb, no JSON
+        "Accept-Encoding": "identity",  # an answer compressed all the same is never unpacked: no bomb, and no JSON
         "Content-Type": "application/json",
         "User-Agent": "mailing",
     }

@@ -1,7 +1,7 @@
-"""One worker's side of what all workers share: rate limit, breaker, pauses, stops.
+"""One worker's side of what all workers share: rate limit, circuit breaker, pauses, stops.
 
-The gate is asked before a claim and passed right before a call's first byte. What calls tell about the gateway is
-gathered and reported every half second, at once where it matters to the other workers.
+A worker asks for admission before a claim, and waits for a slot right before a call's first byte. What its calls say
+about the gateway is gathered and reported every half second, or at once where it matters to the other workers.
 """
 
 import asyncio
@@ -59,7 +59,7 @@ class FlowControl:
         self._slots = RateLimiter(ticks)
         self._granting = asyncio.Lock()
 
-    async def ask(self, most: int) -> Permit | Blocked:
+    async def admit(self, most: int) -> Permit | Blocked:
         """Waits for slots and out short pauses, not for longer ones."""
         if self._ticks() - self._read_at > MAX_STATE_AGE_S or self._urgent.is_set():
             await self.refresh()
@@ -70,19 +70,19 @@ class FlowControl:
             if state.paused_until - now > MAX_INLINE_WAIT:
                 return Blocked(state.paused_until)
             await asyncio.sleep((state.paused_until - now).total_seconds())
-            return await self.ask(most)
+            return await self.admit(most)
         if state.breaker_opened_at:
             return await self._ask_open(state, most)
         return Permit(most if not state.rate else await self._free_slots(most))
 
-    def owe(self, message_id: int) -> None:
+    def reserve(self, message_id: int) -> None:
         """It was claimed: it will take its turn or be let go."""
         self._slots.owed.add(message_id)
 
-    def let_go(self, message_id: int) -> None:
+    def release(self, message_id: int) -> None:
         self._slots.owed.discard(message_id)
 
-    def is_open(self, *, probe: bool) -> bool:
+    def may_call(self, *, probe: bool) -> bool:
         """As far as this worker knows: what its own calls heard it heeds before the others know, probes included."""
         state = self._known
         if any(heard.misconfigured or heard.pause_s for heard in (self._seen, *self._reporting)):
@@ -91,7 +91,11 @@ class FlowControl:
             return False
         return state.paused_until is None or state.paused_until <= self._slots.now()
 
-    async def turn(self, message_id: int) -> None:
+    def instant(self, local: float) -> datetime:
+        """Database time of a `ticks` reading. Consistent between calls of different batches, to the best round trip."""
+        return self._slots.instant(local)
+
+    async def wait_for_slot(self, message_id: int) -> None:
         """Returns when its call may begin, so that all workers together keep the rate in every second."""
         while self._known.rate:
             slot = self._slots.pop()
@@ -104,7 +108,7 @@ class FlowControl:
                 return
             self._slots.owed.add(message_id)
 
-    def tell(self, answer: Answer, *, probe: bool) -> None:
+    def record(self, answer: Answer, *, probe: bool) -> None:
         """What a call said about the gateway."""
         match answer.outcome:
             case Outcome.throttled:
@@ -122,7 +126,7 @@ class FlowControl:
         if seen.pause_s or seen.misconfigured or probe:
             self._urgent.set()
 
-    async def keep(self) -> None:
+    async def run(self) -> None:
         """Reports while there is something to report. Runs until cancelled."""
         while True:
             await _happens(self._urgent, within_s=REPORT_EVERY_S)
@@ -148,10 +152,10 @@ class FlowControl:
         finally:
             self._reporting.remove(seen)
 
-    async def give_probe_back(self) -> None:
+    async def return_probe(self) -> None:
         """It found nothing to send."""
         async with autocommit(self._sessions) as session:
-            await circuit_breaker.give_probe_back(session)
+            await circuit_breaker.return_probe(session)
 
     async def _exchange(self, seen: CallStats, *, probe_worked: bool) -> None:
         async with autocommit(self._sessions) as session:
@@ -172,7 +176,7 @@ class FlowControl:
             if await take_probe(session):
                 return Permit(1, probe=True)
         await self.refresh()  # another worker was quicker, or the breaker is closed again
-        return await self.ask(most)
+        return await self.admit(most)
 
     async def _free_slots(self, most: int) -> int:
         """`most` when the limit was lifted meanwhile."""
@@ -201,7 +205,7 @@ class FlowControl:
     @property
     def _known(self) -> GatewayState:
         if self._state is None:
-            raise RuntimeError("the gate is passed before it was asked")
+            raise RuntimeError("the flow_control is passed before it was asked")
         return self._state
 
 

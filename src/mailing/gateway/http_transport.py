@@ -1,8 +1,8 @@
 """HTTP/1.1 to one address: aiohttp's connections, TLS and parser, without the session that lies above them.
 
-A session builds address, headers, request and response anew for every call. Here all but the id and the body is made
-once, which halves the cost of a call (decision 20). A POST is written once, on whatever connection it fails; redirects,
-cookies, proxies and passwords of the environment belong to the session, so here are none.
+A session builds address, headers, request and response anew for each call. Here everything but the id and the body is
+made once, which halves the cost of a call (decision 20). A POST is written once, and never again on another connection.
+Redirects, cookies, proxies and passwords from the environment belong to the session: here are none.
 """
 
 import asyncio
@@ -21,48 +21,48 @@ from yarl import URL
 # Common servers close an idle connection after 5 s or later, and a call into a closing connection is ambiguous.
 IDLE_CONNECTION_S: Final = 4.0
 READ_AHEAD_BYTES: Final = 64 * 1024
-UNLIMITED: Final = aiohttp.ClientTimeout()  # whoever calls has a deadline
+NO_TIMEOUT: Final = aiohttp.ClientTimeout()  # the caller has a deadline
 
-# All that goes wrong between connecting and the last byte of the answer.
+# Everything that can go wrong between connecting and the last byte of the answer.
 TRANSPORT_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class NotWrittenError(aiohttp.ClientError):
-    """Given up before the first byte; the text is a sentence for people."""
+    """Given up before the first byte. The message is written for people."""
 
 
 class HttpTransport:
     """Up to `concurrency` connections to the host of `base_url`; an idle one is kept for IDLE_CONNECTION_S.
 
-    `certificates` are those that https is checked against. Made in a running loop, to be closed there.
+    https is checked against `certificates`. Create and close it in the same running loop.
     """
 
     def __init__(
         self, base_url: str, *, headers: dict[str, str], certificates: ssl.SSLContext, concurrency: int
     ) -> None:
         url = URL(base_url)
-        self._addressee = aiohttp.ClientRequest(hdrs.METH_POST, url, loop=asyncio.get_running_loop())
+        self._target = aiohttp.ClientRequest(hdrs.METH_POST, url, loop=asyncio.get_running_loop())
         self._connector = aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=IDLE_CONNECTION_S, ssl=certificates)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._path = url.raw_path.rstrip("/")
-        self._head = f" HTTP/1.1\r\nHost: {self._addressee.headers[hdrs.HOST]}\r\n{lines}Content-Length: "
+        self._head = f" HTTP/1.1\r\nHost: {self._target.headers[hdrs.HOST]}\r\n{lines}Content-Length: "
 
     async def close(self) -> None:
         await self._connector.close()
 
     async def connect(self) -> "Exchange":
-        """Raises one of BROKEN."""
-        return Exchange(await self._connector.connect(self._addressee, [], UNLIMITED))
+        """Raise one of TRANSPORT_ERRORS if there is no connection."""
+        return Exchange(await self._connector.connect(self._target, [], NO_TIMEOUT))
 
     def post(self, path: str, body: bytes) -> bytes:
-        """The request's bytes. `path` goes on where the address ends and needs no quoting."""
+        """Build a request's bytes. `path` is appended to the address and needs no quoting."""
         return f"POST {self._path}{path}{self._head}{len(body)}\r\n\r\n".encode() + body
 
 
 class Exchange:
-    """A connection for one exchange: `check`, `write`, `head`, `body`, and `leave` wherever that ended.
+    """One request and its answer on a connection: `check`, `write`, `head`, `body`; then `release`, wherever it ended.
 
-    `head` and `body` raise one of BROKEN.
+    `head` and `body` raise one of TRANSPORT_ERRORS.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -71,7 +71,7 @@ class Exchange:
         self._content: StreamReader | None = None
 
     def check(self) -> None:
-        """Right before the first byte. Raises NotWrittenError for a connection that is of no use any more."""
+        """Call right before the first byte. Raises NotWrittenError for a connection that can't be used any more."""
         protocol = self._connection.protocol
         if protocol is None or not protocol.is_connected():
             raise NotWrittenError("the gateway had closed this connection before it was asked")
@@ -79,51 +79,51 @@ class Exchange:
             raise NotWrittenError("the gateway had sent something on this connection before it was asked")
 
     def write(self, request: bytes) -> None:
-        protocol, transport = self._ends()
+        protocol, transport = self._endpoints()
         self._unused = False
         protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_AHEAD_BYTES)
         transport.write(request)
 
     async def head(self) -> RawResponseMessage:
-        """Of the final answer; what comes before it, such as 100 Continue, is passed over."""
-        protocol, _ = self._ends()
+        """Return the final answer's head. Interim answers, such as 100 Continue, are skipped."""
+        protocol, _ = self._endpoints()
         while True:
             message, content = await protocol.read()
             if message.code == 101 or not 100 <= message.code <= 199:
                 self._content = content
                 return message
 
-    async def body(self, most: int) -> bytes | None:
-        """As it came, never unpacked. None: it is longer than `most` bytes."""
+    async def body(self, max_bytes: int) -> bytes | None:
+        """Return the body as it came, never unpacked. None: it is longer than `max_bytes`."""
         content, read = self._content, b""
         while content is not None and not content.at_eof():
             read += await content.readany()
-            if len(read) > most:
+            if len(read) > max_bytes:
                 return None
         return read
 
-    def leave(self) -> None:
-        """For the next call, if the whole answer was read or nothing was written; it is closed otherwise."""
+    def release(self) -> None:
+        """Keep the connection for the next call if the whole answer was read or nothing was written; else close it."""
         if self._unused or (self._content is not None and self._content.at_eof()):
             self._connection.release()
         else:
             self._connection.close()
 
-    def _ends(self) -> tuple[ResponseHandler, asyncio.Transport]:
+    def _endpoints(self) -> tuple[ResponseHandler, asyncio.Transport]:
         protocol, transport = self._connection.protocol, self._connection.transport
         if protocol is None or transport is None:
             raise aiohttp.ServerDisconnectedError
         return protocol, transport
 
 
-# First match. Only for people: outcomes are decided elsewhere.
-SENTENCES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+# The first match counts. Only for people: outcomes are decided elsewhere.
+DESCRIPTIONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorDNSError, "the gateway's name does not resolve"),
     (aiohttp.ClientConnectorCertificateError, "the gateway's TLS certificate is not valid"),
     (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
     (aiohttp.ServerDisconnectedError, "the gateway closed the connection without an answer"),
-    (aiohttp.ClientPayloadError, "the answer broke off or is no valid HTTP"),
-    (HttpProcessingError, "the answer is no valid HTTP"),
+    (aiohttp.ClientPayloadError, "the answer broke off or is not valid HTTP"),
+    (HttpProcessingError, "the answer is not valid HTTP"),
     (socket.gaierror, "the gateway's name does not resolve"),
     (ssl.SSLCertVerificationError, "the gateway's TLS certificate is not valid"),
     (ssl.SSLError, "the TLS handshake failed"),
@@ -131,10 +131,10 @@ SENTENCES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 
 
 def describe(error: BaseException) -> str:
-    """What is wrong, in our words: never the error's own, which may quote an address or an answer."""
+    """Say what is wrong in our words, never in the error's own: these may quote an address or an answer."""
     if isinstance(error, NotWrittenError):
         return str(error)
-    for kind, words in SENTENCES:
+    for kind, words in DESCRIPTIONS:
         if isinstance(error, kind):
             return words
     number = error.errno if isinstance(error, OSError) else None

@@ -75,6 +75,10 @@ class RateLimiter:
         """The database's clock, by the reading of the last minute that took least."""
         return self._heard().now()
 
+    def instant(self, local: float) -> datetime:
+        """Database time of a `ticks` reading, by the same clock reading as `now`."""
+        return self._heard().instant(local)
+
     def hear(self, clock: DatabaseClock) -> None:
         round_trip_s = self._ticks() - clock.at
         known = self._clock

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Literal
 
 import msgspec
-from sqlalchemy import CursorResult, TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
+from mailing.database.rows import rows_affected
 from mailing.gateway.circuit_breaker import LONGEST_PROBE_S, MIN_CALLS, WINDOW_S
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
@@ -153,22 +154,17 @@ _PROBE_NOW = text(f"""
 
 
 async def set_rate(session: AsyncSession, rate: float) -> bool:
-    return await _changed(session, _SET_RATE, rate=rate)
+    return await rows_affected(session, _SET_RATE, rate=rate) > 0
 
 
 async def stop(session: AsyncSession, *, by: str) -> bool:
-    return await _changed(session, _STOP, by=by)
+    return await rows_affected(session, _STOP, by=by) > 0
 
 
 async def start(session: AsyncSession) -> bool:
-    return await _changed(session, _START)
+    return await rows_affected(session, _START) > 0
 
 
 async def probe_now(session: AsyncSession) -> bool:
     """A pause that the gateway asked for is over, too."""
-    return await _changed(session, _PROBE_NOW)
-
-
-async def _changed(session: AsyncSession, statement: TextClause, **values: object) -> bool:
-    result = await session.execute(statement, values)
-    return isinstance(result, CursorResult) and result.rowcount > 0
+    return await rows_affected(session, _PROBE_NOW) > 0

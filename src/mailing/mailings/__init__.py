@@ -1,0 +1,1 @@
+"""Mailings: their life cycle, audience, send windows, and what an edit or a preview computes."""

@@ -1,4 +1,4 @@
-"""`/mailing/api/mailings/{id}/…`: what can be done with a mailing while it runs, and after."""
+"""HTTP handlers of actions: preview, release, pause, resume, cancel, resend, test, resolve."""
 
 from typing import Annotated
 
@@ -6,21 +6,50 @@ from litestar import Controller, Response, post
 from litestar.datastructures import ResponseHeader
 from litestar.params import JSONBody, QueryParameter
 
-from mailing.mailings import actions
+from mailing.mailings import actions, resolution
+from mailing.mailings.preview import Preview, preview
 from mailing.mailings.releasing import release
-from mailing.mailings.schemas import MailingOut, ResentMailing, StoppedMailing, TestIn
+from mailing.mailings.schemas import MailingIn, MailingOut, ResentMailing, ResolvedMailing, StoppedMailing, TestIn
 from mailing.mailings.states import MAX_REVISION
 from mailing.messages.queries import get_message
-from mailing.messages.schemas import MessageDetail
-from mailing.web.parameters import Body, Caller, Id, Session, documented
+from mailing.messages.schemas import MessageDetail, Resolution
+from mailing.web.parameters import MAX_ID, Body, Caller, Id, Session, documented
 
 ReadRevision = Annotated[
     int | None,
-    QueryParameter(ge=1, le=MAX_REVISION, description="a revision, 1 or greater: the mailing's when you read it"),
+    QueryParameter(
+        ge=1, le=MAX_REVISION, description="a revision, 1 or greater: the mailing's revision when you read it"
+    ),
 ]
 
 
-class ControlController(Controller):
+Edited = Annotated[
+    int | None,
+    QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater, of the mailing that the body would replace"),
+]
+
+
+@post(
+    "/mailings/preview",
+    dto=Body[MailingIn],
+    return_dto=None,
+    summary="See what a mailing would do",
+    operation_id="preview_mailing",
+    status_code=200,
+    responses=documented(400, 404, 409, 413),
+    tags=["mailings"],
+)
+async def preview_mailing(session: Session, data: JSONBody[MailingIn], mailing_id: Edited = None) -> Preview:
+    """Preview a new mailing from its body; nothing is stored.
+
+    The answer says who would get it and who would not, when, in which local hours, in how many SMS, and how many
+    recipients the end would cut off: at the current rate, with no other mailing running. With `mailing_id`: what
+    replacing that mailing would mean for its unsent messages.
+    """
+    return await preview(session, data, mailing_id=mailing_id)
+
+
+class ActionController(Controller):
     path = "/mailings/{mailing_id:int}"
     tags = ["mailings"]  # noqa: RUF012 - Litestar's way to declare it
     return_dto = None
@@ -35,8 +64,9 @@ class ControlController(Controller):
     async def release_mailing(
         self, session: Session, mailing_id: Id, caller: Caller, revision: ReadRevision = None
     ) -> MailingOut:
-        """An editor's mailing is a `draft` and is sent only after this: at `starts_at`, or at once if that has passed.
-        With `revision` it is released only if it still is what you read (409 otherwise). Releasing twice changes
+        """Release a `draft`: it is sent at `starts_at`, or at once if that has passed. Editors create drafts only.
+
+        With `revision` it is released only if it is still what you read (409 otherwise). Releasing twice changes
         nothing. A draft whose end has passed needs a later end first (409).
         """
         return MailingOut.of(await release(session, mailing_id, read=revision, by=caller))
@@ -49,8 +79,10 @@ class ControlController(Controller):
         responses=documented(400, 404, 409),
     )
     async def pause_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> StoppedMailing:
-        """No call begins more than a second later. `stopped` counts the messages it holds back; those in a call at that
-        moment end as their call does. Pausing twice changes nothing; the end passes all the same.
+        """Stop sending: no call to the gateway begins more than a second later.
+
+        `stopped` counts the messages held back; messages in a call at that moment end as their call does. Pausing
+        twice changes nothing. The mailing's end does not move.
         """
         mailing, stopped = await actions.pause(session, mailing_id, by=caller)
         return StoppedMailing.of(mailing, stopped=stopped)
@@ -73,9 +105,11 @@ class ControlController(Controller):
         responses=documented(400, 404, 409),
     )
     async def cancel_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> StoppedMailing:
-        """Stops it for good: unsent messages become `cancelled`, or `unknown` where an attempt may have arrived. No
-        call begins more than a second later. `stopped` counts the messages that were pending; those in a call at that
-        moment end as their call does. Of very many some are shown as `pending` for a while; they are not sent.
+        """Stop a mailing for good: unsent messages become `cancelled`, or `unknown` if one may have been accepted.
+
+        No call begins more than a second later. `stopped` counts the messages that were pending; messages in a call at
+        that moment end as their call does. In a very large mailing some messages are shown as `pending` for a while;
+        they are not sent.
         """
         mailing, stopped = await actions.cancel(session, mailing_id, by=caller)
         return StoppedMailing.of(mailing, stopped=stopped)
@@ -88,9 +122,10 @@ class ControlController(Controller):
         responses=documented(400, 404, 409),
     )
     async def resend_failed(self, session: Session, mailing_id: Id, caller: Caller) -> ResentMailing:
-        """Every `failed` message is `pending` again, with its id and its history, at the client's next local hours;
-        clients that are gone or have opted out get nothing. A finished mailing runs again, a paused one stays paused.
-        `resent` counts them: 0 where nothing had failed.
+        """Send every `failed` message again, with its id and history, at the client's next local hours.
+
+        Clients that were deleted or have opted out get nothing. A finished mailing runs again; a paused one stays
+        paused. `resent` counts the messages, 0 if none had failed.
         """
         mailing, resent = await actions.resend_failed(session, mailing_id, by=caller)
         return ResentMailing.of(mailing, resent=resent)
@@ -106,8 +141,10 @@ class ControlController(Controller):
     async def test_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[TestIn], caller: Caller
     ) -> Response[MessageDetail]:
-        """At once, whatever the mailing's times and window say, and for ten minutes at most. The phone must be a
-        client's. The message is in no list, count or report: read it at `Location`, under the tested mailing's id.
+        """Send at once, whatever the mailing's times and window are, and for ten minutes at most.
+
+        The phone must belong to a client. The message is left out of every list, count and report: read it at
+        `Location`, under the tested mailing's id.
         """
         message_id = await actions.test(session, mailing_id, phone=data.phone, read=None, by=caller)
         return Response(
@@ -115,3 +152,47 @@ class ControlController(Controller):
             status_code=201,
             headers={"Location": f"/mailing/api/messages/{message_id}/"},
         )
+
+
+@post(
+    "/messages/{message_id:int}/resolve",
+    dto=Body[Resolution],
+    return_dto=None,
+    summary="Say what became of an unknown message",
+    operation_id="resolve_message",
+    status_code=200,
+    responses=documented(400, 404, 409, 413),
+    tags=["messages"],
+)
+async def resolve_message(
+    session: Session, message_id: Id, data: JSONBody[Resolution], caller: Caller
+) -> MessageDetail:
+    """Record what became of an unknown message.
+
+    `sent` and `failed` record what the operator found out elsewhere. `pending` sends it again with the same id and
+    text until its mailing ends: a recipient it had already reached gets it twice, unless the gateway recognises the
+    id. A finished mailing then runs again. `resolutions` keeps who resolved it.
+    """
+    await resolution.resolve(session, message_id, data, by=caller)
+    return await get_message(session, message_id)
+
+
+@post(
+    "/mailings/{mailing_id:int}/resolve-unknown",
+    dto=Body[Resolution],
+    return_dto=None,
+    summary="Say what became of a mailing's unknown messages",
+    operation_id="resolve_unknown",
+    status_code=200,
+    responses=documented(400, 404, 409, 413),
+    tags=["mailings"],
+)
+async def resolve_unknown(
+    session: Session, mailing_id: Id, data: JSONBody[Resolution], caller: Caller
+) -> ResolvedMailing:
+    """Record what became of all messages that are unknown at this moment, as for one message.
+
+    With `pending`, messages whose client was deleted or has opted out, or whose phone was erased, stay unknown.
+    """
+    mailing, resolved = await resolution.resolve_all(session, mailing_id, data, by=caller)
+    return ResolvedMailing.of(mailing, resolved=resolved)

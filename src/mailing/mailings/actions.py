@@ -1,6 +1,6 @@
-"""What is done to a mailing while it runs, and after: the same for every door it comes in by.
+"""Actions on a mailing while it runs and after: the same for the API and the admin page.
 
-Each locks the mailing, answers 409 by `rules` where its status forbids it, and notes who did it.
+Each locks the mailing, raises Conflict if its status forbids the action (`states`), and records an event.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,18 +11,20 @@ from mailing.mailings import states
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.states import MailingStatus
-from mailing.mailings.test_sends import recipient, send_test
+from mailing.mailings.test_sends import find_recipient, send_test
 from mailing.mailings.transitions import reopen, set_status
 from mailing.messages import resolution
 from mailing.messages.cancellation import cancel_of_mailing, pending_of_mailing
 
-AT_ONCE = 5000  # messages that a cancel stops before it answers, within a second; the others follow, and are not sent
+MAX_CANCELLED_AT_ONCE = (
+    5000  # messages that a cancel cancels before it answers, within a second; a job cancels the rest, none is sent
+)
 
 
 async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
-    """The mailing, and how many messages it holds back."""
+    """Return the mailing and the number of messages held back."""
     mailing = await _locked(session, mailing_id)
-    paused = await set_status(session, mailing, states.after_pause(MailingStatus(mailing.status)))
+    paused = await set_status(session, mailing, states.paused_status(MailingStatus(mailing.status)))
     stopped = await pending_of_mailing(session, mailing_id)
     if paused:
         await record_event(session, "mailing.paused", by=by, mailing_id=mailing_id, stopped=stopped)
@@ -31,29 +33,29 @@ async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mai
 
 async def resume(session: AsyncSession, mailing_id: int, *, by: str) -> Mailing:
     mailing = await _locked(session, mailing_id)
-    if await set_status(session, mailing, states.after_resume(MailingStatus(mailing.status))):
+    if await set_status(session, mailing, states.resumed_status(MailingStatus(mailing.status))):
         await record_event(session, "mailing.resumed", by=by, mailing_id=mailing_id)
     return mailing
 
 
 async def cancel(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
-    """The mailing, and how many messages were pending."""
+    """Return the mailing and the number of messages that were pending."""
     mailing = await _locked(session, mailing_id)
-    cancelled = await set_status(session, mailing, states.after_cancel(MailingStatus(mailing.status)))
-    moved = await cancel_of_mailing(session, mailing_id, AT_ONCE)
-    left = await pending_of_mailing(session, mailing_id)
-    if left:
+    cancelled = await set_status(session, mailing, states.cancelled_status(MailingStatus(mailing.status)))
+    cancelled_now = await cancel_of_mailing(session, mailing_id, MAX_CANCELLED_AT_ONCE)
+    pending = await pending_of_mailing(session, mailing_id)
+    if pending:
         await defer(session, "settle_mailing", mailing_id=mailing_id)
     if cancelled:
-        await record_event(session, "mailing.cancelled", by=by, mailing_id=mailing_id, stopped=moved + left)
-    return mailing, moved + left
+        await record_event(session, "mailing.cancelled", by=by, mailing_id=mailing_id, stopped=cancelled_now + pending)
+    return mailing, cancelled_now + pending
 
 
 async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
-    """The mailing, and how many messages are pending again."""
+    """Return the mailing and the number of messages that are pending again."""
     mailing = await _locked(session, mailing_id)
     now = await database_now(session)
-    states.refuse_sending_again(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
+    states.ensure_resendable(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
     resent = await resolution.resend_failed(session, mailing_id)
     if resent:
         await reopen(session, mailing)
@@ -62,11 +64,11 @@ async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> t
 
 
 async def test(session: AsyncSession, mailing_id: int, *, phone: str, read: int | None, by: str) -> int:
-    """The id of the message that it sends to this client. `read` is the revision that the caller saw, None: any."""
-    mailing = await MailingRepository(session=session).existing(mailing_id)
-    states.refuse_test(MailingStatus(mailing.status))
-    states.refuse_unread(mailing.content_revision, read=read)
-    client_id = (await recipient(session, phone)).id
+    """Send a test and return its message id. `read` is the revision that the caller saw; None accepts any."""
+    mailing = await MailingRepository(session=session).get_visible(mailing_id)
+    states.ensure_testable(MailingStatus(mailing.status))
+    states.ensure_revision(mailing.content_revision, read=read)
+    client_id = (await find_recipient(session, phone)).id
     message_id = await send_test(session, mailing, client_id=client_id, by=by)
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
     await record_event(session, "mailing.tested", by=by, **ids)
@@ -74,4 +76,4 @@ async def test(session: AsyncSession, mailing_id: int, *, phone: str, read: int 
 
 
 async def _locked(session: AsyncSession, mailing_id: int) -> Mailing:
-    return await MailingRepository(session=session).locked(mailing_id)
+    return await MailingRepository(session=session).get_for_update(mailing_id)

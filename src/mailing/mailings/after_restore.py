@@ -1,19 +1,19 @@
-"""Mailings as a backup shows them: what may have become of them after it."""
+"""Find and pause the mailings that a backup is not certain about: more may have happened after it was taken."""
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-# Messages may have gone out under ids that this database never knew: the mailing should have begun since the backup, or
-# its audience was just being written down.
+# Messages may have been sent under ids that this database has never assigned: the mailing was due to start after the
+# backup, or its audience was being planned.
 _UNKNOWN_AUDIENCE = """
     (g.status = 'scheduled' AND g.starts_at <= now()
         OR g.status = 'running' AND g.planned_revision < g.plan_revision)
 """
 
-# Closed ones too: somebody may have cancelled one since the restore. One row a mailing, read once.
+# Closed mailings too: an operator may have cancelled one since the restore. One row a mailing, read once.
 _AFFECTED = text(f"""
-    SELECT g.id, c.pending + c.sending, {_UNKNOWN_AUDIENCE}
+    SELECT g.id AS mailing_id, c.pending + c.sending AS unsent, {_UNKNOWN_AUDIENCE} AS to_pause
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
     WHERE c.pending + c.sending > 0 OR {_UNKNOWN_AUDIENCE}
     ORDER BY g.id
@@ -27,10 +27,10 @@ class Affected(msgspec.Struct, frozen=True):
 
 
 async def affected(session: AsyncSession) -> list[Affected]:
-    return [Affected(*row) for row in await session.execute(_AFFECTED)]
+    return [Affected(**row) for row in (await session.execute(_AFFECTED)).mappings()]
 
 
-# A draft is sent by nobody, so it needs no pause; it may have been released and sent since the backup all the same.
+# A draft is not sent, so it needs no pause. It may still have been released and sent after the backup.
 _STARTED_DRAFTS = text("SELECT id FROM mailing WHERE status = 'draft' AND starts_at <= now() ORDER BY id")
 
 
@@ -39,7 +39,7 @@ async def started_drafts(session: AsyncSession) -> list[int]:
     return list((await session.execute(_STARTED_DRAFTS)).scalars())
 
 
-# scheduled | running → paused. It counts as launched: it may have been. Index: mailing_open.
+# scheduled | running → paused. Marked as started, because it may have been. Index: mailing_open.
 _PAUSE = text(f"""
     UPDATE mailing g SET status = 'paused', started_at = coalesce(g.started_at, now()), updated_at = now()
     WHERE {_UNKNOWN_AUDIENCE}
@@ -51,9 +51,9 @@ async def pause_unknown_audiences(session: AsyncSession) -> list[int]:
     return sorted((await session.execute(_PAUSE)).scalars())
 
 
-_LAUNCHED = text("SELECT id FROM mailing WHERE status IN ('running', 'paused') ORDER BY id")
+_STARTED = text("SELECT id FROM mailing WHERE status IN ('running', 'paused') ORDER BY id")
 
 
-async def launched(session: AsyncSession) -> list[int]:
-    """Those with something to plan, send or settle. Index: mailing_open."""
-    return list((await session.execute(_LAUNCHED)).scalars())
+async def started(session: AsyncSession) -> list[int]:
+    """List mailings with messages to plan, send or finalize. Index: mailing_open."""
+    return list((await session.execute(_STARTED)).scalars())

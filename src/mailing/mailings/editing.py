@@ -1,4 +1,4 @@
-"""A mailing is created, changed and deleted: the same for every door it comes in by."""
+"""Create, change and delete a mailing: the same for the API and the admin page."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -22,7 +22,7 @@ PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "win
 
 
 async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
-    """For a caller who may send: creating the mailing releases it."""
+    """Create a mailing for a caller who may send: it is released at once."""
     now = await database_now(session)
     mailing = _draft_of(data, now=now)
     mark_released(mailing, by=by, now=now)
@@ -30,12 +30,12 @@ async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingO
 
 
 async def create_draft(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
-    """For a caller who may not send."""
+    """Create a draft for a caller who may not send."""
     return await _store(session, _draft_of(data, now=await database_now(session)), by=by)
 
 
 def _draft_of(data: MailingIn, *, now: datetime) -> Mailing:
-    refuse_passed_end(data.ends_at, now)
+    ensure_future_end(data.ends_at, now)
     return Mailing(status=MailingStatus.draft, content_revision=1, **columns(asdict(data)))
 
 
@@ -43,16 +43,16 @@ async def _store(session: AsyncSession, mailing: Mailing, *, by: str) -> Mailing
     await MailingRepository(session=session).add(mailing, auto_refresh=True)
     await enqueue_jobs(session, mailing)
     created = MailingOut.of(mailing)
-    await record_event(session, "mailing.created", by=by, mailing_id=mailing.id, **event_details.told(created))
+    await record_event(session, "mailing.created", by=by, mailing_id=mailing.id, **event_details.details(created))
     return created
 
 
 async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
-    """For a caller who may send: a released mailing stays released, as it is now; a draft stays a draft.
+    """Change a mailing for a caller who may send: a released mailing is released again, a draft stays a draft.
 
     `given` holds fields of a MailingIn or MailingPatch.
     """
-    mailing = await MailingRepository(session=session).locked(mailing_id)
+    mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     old, now = MailingOut.of(mailing), await database_now(session)
     if changes := changes_of(mailing, given, now=now):
         _change(mailing, changes, now=now)
@@ -63,11 +63,11 @@ async def edit(session: AsyncSession, mailing_id: int, given: Mapping[str, Any],
 
 
 async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping[str, Any], *, by: str) -> MailingOut:
-    """For a caller who may not send: a change withdraws the release. Raises Forbidden once the mailing has begun."""
-    mailing = await MailingRepository(session=session).locked(mailing_id)
+    """Change a mailing for a caller who may not send: its release is withdrawn. Forbidden once it has started."""
+    mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     old, now = MailingOut.of(mailing), await database_now(session)
-    states.refuse_edit_of_closed(old.status)
-    states.refuse_editors_change(old.status)
+    states.ensure_editable(old.status)
+    states.ensure_editor_may_change(old.status)
     if changes := changes_of(mailing, given, now=now):
         _change(mailing, changes, now=now)
         mailing.status = MailingStatus.draft
@@ -87,8 +87,8 @@ async def _store_change(session: AsyncSession, mailing: Mailing, old: MailingOut
 
 
 async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
-    """Returns how many messages it stopped."""
-    mailing = await MailingRepository(session=session).locked(mailing_id)
+    """Delete a mailing and return the number of messages that were cancelled."""
+    mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     mailing.deleted_at = await database_now(session)
     if mailing.status in states.OPEN:
         mailing.status = MailingStatus.cancelled
@@ -99,20 +99,20 @@ async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:
 
 
 def changes_of(mailing: Mailing, given: Mapping[str, Any], *, now: datetime) -> dict[str, Any]:
-    """The columns that would be other than they are; refuses what an edit may not do now."""
+    """Return the columns that would change. Raises Conflict or Invalid for a change that is not allowed now."""
     status = MailingStatus(mailing.status)
-    states.refuse_edit_of_closed(status)
+    states.ensure_editable(status)
     changes = {name: value for name, value in columns(given).items() if getattr(mailing, name) != value}
     starts_at, ends_at = (changes.get(name, getattr(mailing, name)) for name in ("starts_at", "ends_at"))
-    states.refuse_moved_start(status, old=mailing.starts_at, new=starts_at)
+    states.ensure_start_unmoved(status, old=mailing.starts_at, new=starts_at)
     if "ends_at" in changes:
-        refuse_passed_end(ends_at, now)
+        ensure_future_end(ends_at, now)
     if ends_at <= starts_at:
         raise Invalid(FieldError("ends_at", "must be after starts_at"))
     return changes
 
 
-def refuse_passed_end(ends_at: datetime, now: datetime) -> None:
+def ensure_future_end(ends_at: datetime, now: datetime) -> None:
     if ends_at <= now:
         raise Invalid(FieldError("ends_at", "must lie in the future"))
 
@@ -123,7 +123,7 @@ def _change(mailing: Mailing, changes: Mapping[str, Any], *, now: datetime) -> N
     if "text" in changes:
         mailing.text_revision += 1
     mailing.content_revision += 1
-    if changes.keys() & PLAN_COLUMNS and mailing.status not in states.AHEAD:
+    if changes.keys() & PLAN_COLUMNS and mailing.status not in states.NOT_STARTED:
         mailing.plan_revision += 1
         mailing.audience_max_client_id = None
     mailing.updated_at = now

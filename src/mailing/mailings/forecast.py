@@ -1,7 +1,7 @@
-"""When a mailing's messages will go out: the openings that the plan gives them, and a rate that all zones share.
+"""Forecast when a mailing's messages are sent: in the send windows of the plan, at a rate that all zones share.
 
-Pure. Messages leave in the order in which they became due; those of one opening leave evenly, because the ids of their
-clients lie mixed.
+Pure. Messages are sent in the order in which they become due. Zones with the same window are sent evenly, because the
+ids of their clients are mixed.
 """
 
 from collections import Counter, defaultdict
@@ -11,23 +11,22 @@ from itertools import groupby
 
 from msgspec import Struct
 
-from mailing.mailings.schedule import opening
-from mailing.mailings.window import LocalWindow
+from mailing.mailings.window import LocalWindow, next_window
 
 HORIZON = timedelta(days=7)
 _HOUR = timedelta(hours=1)
 
 
-class Term(Struct, frozen=True):
-    """[begin, end), and each client's local hours."""
+class Period(Struct, frozen=True):
+    """The time in which a mailing is sent: [begin, end), within the clients' local hours."""
 
     begin: datetime
     end: datetime
     window: LocalWindow | None
 
 
-class Start(Struct, frozen=True):
-    """A zone's messages and their first opening. Without one `reason` says why."""
+class ZoneForecast(Struct, frozen=True):
+    """A zone's messages and when their first window opens; `reason` says why none does."""
 
     timezone: str
     messages: int
@@ -36,73 +35,73 @@ class Start(Struct, frozen=True):
 
 
 class Forecast(Struct, frozen=True):
-    """`hours`: what leaves in each hour, by zone. `done_at`: null where nobody knows, or some never leave.
+    """Messages sent in each hour, by zone (`hours`). `done_at` is None without a rate, or if some are never sent.
 
-    `no_opening` have none before the end; `too_late` have one, but the rate does not reach them before the end;
-    `later` are left at the horizon.
+    `no_window` messages have no window before the end. `too_late` messages have one, but the rate does not reach them
+    before the end. `after_horizon` messages are left at the horizon.
     """
 
-    starts: list[Start]
+    starts: list[ZoneForecast]
     hours: dict[datetime, dict[str, int]]
     done_at: datetime | None
-    no_opening: int
+    no_window: int
     too_late: int
-    later: int
+    after_horizon: int
 
 
-def forecast(zones: Mapping[str, int], term: Term, *, per_second: float | None) -> Forecast:
-    """`per_second` None: nobody knows the rate, and each message is told under the hour in which it becomes due.
+def forecast(zones: Mapping[str, int], term: Period, *, per_second: float | None) -> Forecast:
+    """Forecast at a rate. Without one each message counts in the hour in which it becomes due.
 
-    Takes some milliseconds where the rate suffices; 0.2 s for 30 zones of which none is ever done, and 3 s for all 400
-    of the world: not for the event loop.
+    Takes some milliseconds if the rate suffices; 0.2 s for 30 zones none of which is ever done, and 3 s for all 400
+    zones of the world: too long for the event loop.
     """
     starts = [_start(zone, messages, term) for zone, messages in sorted(zones.items())]
-    run = _Run(term, per_second, [_Queue(start, term) for start in starts if start.opens_at])
-    run.until(min(term.end, term.begin + HORIZON))
-    later = sum(queue.left for queue in run.queues)
+    simulation = _Simulation(term, per_second, [_Queue(start, term) for start in starts if start.opens_at])
+    simulation.until(min(term.end, term.begin + HORIZON))
+    later = sum(queue.left for queue in simulation.queues)
     return Forecast(
         starts=starts,
-        hours={hour: dict(sorted((+sent).items())) for hour, sent in run.hours.items() if sent.total()},
-        done_at=run.done_at if not later and not run.too_late else None,
-        no_opening=sum(start.messages for start in starts if start.opens_at is None),
-        too_late=run.too_late,
-        later=later,
+        hours={hour: dict(sorted((+sent).items())) for hour, sent in simulation.hours.items() if sent.total()},
+        done_at=simulation.done_at if not later and not simulation.too_late else None,
+        no_window=sum(start.messages for start in starts if start.opens_at is None),
+        too_late=simulation.too_late,
+        after_horizon=later,
     )
 
 
-def _start(zone: str, messages: int, term: Term) -> Start:
-    found = opening(zone, term.window, not_before=term.begin, before=term.end)
-    return Start(zone, messages, found.opens_at, found.reason)
+def _start(zone: str, messages: int, term: Period) -> ZoneForecast:
+    found = next_window(zone, term.window, not_before=term.begin, before=term.end)
+    return ZoneForecast(zone, messages, found.opens_at, found.reason)
 
 
 class _Queue:
-    """One zone's messages that have not left, and the opening that they wait for or are in."""
+    """One zone's unsent messages, and the window that they wait for or are in."""
 
-    def __init__(self, start: Start, term: Term) -> None:
+    def __init__(self, start: ZoneForecast, term: Period) -> None:
         self.zone, self.left, self._term = start.timezone, start.messages, term
         self.opens_at = self.closes_at = term.begin
-        self.reopen(term.begin)
+        self.next_window(term.begin)
 
-    def reopen(self, at: datetime) -> bool:
-        """The first opening from `at` on; False: there is none before the end."""
-        found = opening(self.zone, self._term.window, not_before=at, before=self._term.end)
+    def next_window(self, at: datetime) -> bool:
+        """Move to the first window from `at` on. False: there is none before the end."""
+        found = next_window(self.zone, self._term.window, not_before=at, before=self._term.end)
         if found.opens_at is None or found.closes_at is None:
             return False
         self.opens_at, self.closes_at = found.opens_at, found.closes_at
         return True
 
 
-class _Run:
-    """From turn to turn: an hour begins, a zone opens or closes."""
+class _Simulation:
+    """A simulation from event to event: an hour begins, a zone opens or closes."""
 
-    def __init__(self, term: Term, per_second: float | None, queues: list[_Queue]) -> None:
+    def __init__(self, term: Period, per_second: float | None, queues: list[_Queue]) -> None:
         self.hours: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
         self.done_at: datetime | None = None
         self.too_late = 0
         self.queues = queues
         self._at = term.begin
         self._per_second = per_second
-        self._spare = 0.0  # of a message, left over from the turn before
+        self._spare = 0.0  # fraction of a message, left over from the step before
 
     def until(self, horizon: datetime) -> None:
         while self.queues and self._at < horizon:
@@ -129,14 +128,14 @@ class _Run:
             self.done_at = min(turn, self._at + timedelta(seconds=(sent - spare) / self._per_second))
 
     def _room(self, opened: Sequence[_Queue], turn: datetime) -> int:
-        """How many may leave before `turn`."""
+        """Return how many messages can be sent before `turn`."""
         if self._per_second is None:
             return sum(queue.left for queue in opened)
         room, self._spare = divmod(self._spare + self._per_second * (turn - self._at).total_seconds(), 1)
         return int(room)
 
     def _lasts(self, queue: _Queue) -> bool:
-        if self._at < queue.closes_at or queue.reopen(self._at):
+        if self._at < queue.closes_at or queue.next_window(self._at):
             return True
         self.too_late += queue.left
         return False
@@ -147,7 +146,7 @@ def _age(queue: _Queue) -> datetime:
 
 
 def _shares(queues: Sequence[_Queue], room: int) -> list[tuple[_Queue, int]]:
-    """As much of each as it has of them all; the shares are whole and add up to `room`, or to all."""
+    """Divide `room` among the queues in proportion to their length, in whole messages."""
     total = sum(queue.left for queue in queues)
     room = min(room, total)
     before = given = 0

@@ -10,10 +10,10 @@ Instant = DateTime(timezone=True)
 
 
 class Mailing(Base):
-    """A campaign. Its plan is behind while `planned_revision` < `plan_revision`; every edit of the plan adds one.
+    """A campaign. Its plan is out of date while `planned_revision` < `plan_revision`; every edit of the plan adds one.
 
-    `content_revision` counts the changes of everything that a release covers. Where `released_revision` is another one,
-    the mailing is a draft: the schema holds the two together.
+    `content_revision` counts the changes to everything that a release covers. If `released_revision` differs, the
+    mailing is a draft; a constraint of the schema keeps the two consistent.
     """
 
     __tablename__ = "mailing"

@@ -1,4 +1,4 @@
-"""A sender's release: of what somebody read, and only that."""
+"""Release a mailing: exactly the revision that the sender has read."""
 
 from datetime import datetime
 
@@ -13,15 +13,15 @@ from mailing.mailings.transitions import enqueue_jobs
 
 
 async def release(session: AsyncSession, mailing_id: int, *, read: int | None = None, by: str) -> Mailing:
-    """`read` is the revision the caller decided about; None: as it is stored now.
+    """Release a mailing as the caller read it. `read` is that revision; None accepts the one that is stored.
 
-    Releasing twice changes nothing. Raises Conflict where the mailing is closed, its end has passed, or it is no longer
-    what was read.
+    Releasing twice changes nothing. Raises Conflict if the mailing is closed, if its end has passed, or if it was
+    changed after the caller read it.
     """
-    mailing = await MailingRepository(session=session).locked(mailing_id)
+    mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     status, now = MailingStatus(mailing.status), await database_now(session)
-    states.refuse_release(status, ends_at=mailing.ends_at, now=now)
-    states.refuse_unread(mailing.content_revision, read=read)
+    states.ensure_releasable(status, ends_at=mailing.ends_at, now=now)
+    states.ensure_revision(mailing.content_revision, read=read)
     if status is not MailingStatus.draft:
         return mailing
     mark_released(mailing, by=by, now=now)
@@ -34,9 +34,9 @@ async def release(session: AsyncSession, mailing_id: int, *, read: int | None = 
 
 
 def mark_released(mailing: Mailing, *, by: str, now: datetime) -> None:
-    """As it is now. What has not begun begins where its start has come; the schema keeps a copy of the release."""
+    """Mark the current content as released; a mailing whose start has come starts. A trigger copies the release."""
     mailing.released_revision, mailing.released_at, mailing.released_by = mailing.content_revision, now, by
-    if mailing.status not in states.AHEAD:
+    if mailing.status not in states.NOT_STARTED:
         return
-    mailing.status = states.status_once_released(mailing.starts_at, now)
+    mailing.status = states.released_status(mailing.starts_at, now)
     mailing.started_at = now if mailing.status == MailingStatus.running else None

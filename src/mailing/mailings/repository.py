@@ -1,4 +1,4 @@
-"""Mailings as rows: reading and editing through the ORM, the steps of a mailing's life as guarded statements."""
+"""Mailings as rows: reading and editing through the ORM, status transitions as guarded statements."""
 
 from collections.abc import Sequence
 from datetime import datetime, time
@@ -21,30 +21,30 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
     model_type = Mailing
 
     def __init__(self, session: AsyncSession) -> None:
-        """SQLAlchemy's errors come through as they are: `web` has to tell an outage from a bug."""
+        """Let SQLAlchemy's errors through unwrapped: `web` must distinguish an outage from a bug."""
         super().__init__(session=session, wrap_exceptions=False)
 
-    async def existing(self, mailing_id: int) -> Mailing:
-        """Tests are no mailings for anybody outside."""
+    async def get_visible(self, mailing_id: int) -> Mailing:
+        """Return a mailing that callers can see: not deleted, not a test send. NotFound otherwise."""
         return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of_mailing_id=None), mailing_id)
 
-    async def locked(self, mailing_id: int) -> Mailing:
-        """For a change: two edits at once come one after the other, and a launch or finish waits."""
+    async def get_for_update(self, mailing_id: int) -> Mailing:
+        """Lock a mailing for a change: concurrent edits, starts and finishes wait for each other."""
         found = await self.get_one_or_none(
             id=mailing_id, deleted_at=None, test_of_mailing_id=None, with_for_update=True
         )
         return _found(found, mailing_id)
 
-    async def locked_of_message(self, message_id: int) -> Mailing:
-        """As `locked`, the mailing of a message; of a test's too."""
+    async def get_for_update_by_message(self, message_id: int) -> Mailing:
+        """Lock the mailing of a message, as `get_for_update`; test sends are included."""
         mailing_id = await self.session.scalar(_MAILING_OF_MESSAGE, {"id": message_id})
         mailing = await self.get_one_or_none(id=mailing_id, deleted_at=None, with_for_update=True)
         if mailing is None:
             raise NotFound(f"There is no message {message_id}.")
         return mailing
 
-    async def after(self, cursor: int, *, limit: int, status: MailingStatus | None = None) -> Sequence[Mailing]:
-        """One row more than `limit`, if there is one. Index: the primary key."""
+    async def list_after(self, cursor: int, *, limit: int, status: MailingStatus | None = None) -> Sequence[Mailing]:
+        """List up to `limit` mailings and one more, by id. Index: the primary key."""
         query = select(Mailing).where(
             Mailing.id > cursor, Mailing.deleted_at.is_(None), Mailing.test_of_mailing_id.is_(None)
         )
@@ -57,16 +57,16 @@ _MAILING_OF_MESSAGE = text("SELECT mailing_id FROM message WHERE id = :id")
 
 
 async def database_now(session: AsyncSession) -> datetime:
-    """The clock that decides what is due: the same for every process on every machine."""
+    """Return the time of the database: the one clock by which messages become due, on every machine."""
     return (await session.execute(select(func.now()))).scalar_one()
 
 
-PLAN_LOST_S = 15
+PLAN_TIMEOUT_S = 15
 
-# scheduled → running when the start has come. Who plans is fenced: one planner for a revision, unless it was lost.
+# scheduled → running when the start has come. The planner is fenced: one for a revision, until its heartbeat times out.
 # The audience ends with the newest client of this moment. In a restored database nothing is planned: a message would
-# get an id that may have been used since the backup.
-_BEGIN_PLAN = text(f"""
+# get an id that may have been used after the backup.
+_CLAIM_PLAN = text(f"""
     UPDATE mailing SET
         status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,
         started_at = coalesce(started_at, now()),
@@ -74,47 +74,47 @@ _BEGIN_PLAN = text(f"""
         planning_revision = plan_revision, plan_heartbeat_at = now()
     WHERE id = :id AND planned_revision < plan_revision AND starts_at <= now()
       AND status IN ('scheduled', 'running', 'paused')
-      AND (planning_revision < plan_revision OR plan_heartbeat_at < now() - interval '{PLAN_LOST_S} s')
+      AND (planning_revision < plan_revision OR plan_heartbeat_at < now() - interval '{PLAN_TIMEOUT_S} s')
       AND NOT {RESTORED}
     RETURNING started_at = now()
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def claim_plan(session: AsyncSession, mailing_id: int) -> bool:
-    """False: nothing to plan, not yet the time for it, somebody is at it, or the database was restored."""
-    begun = (await session.execute(_BEGIN_PLAN, {"id": mailing_id})).first()
+    """Claim the plan. False: nothing to plan, not due yet, another worker plans, or the database was restored."""
+    begun = (await session.execute(_CLAIM_PLAN, {"id": mailing_id})).first()
     if begun and begun[0]:
         await record_event(session, "mailing.started", by=WORKER, mailing_id=mailing_id)
     return begun is not None
 
 
 _CURRENT = f"id = :id AND plan_revision = :revision AND NOT {RESTORED}"
-_CONTINUE_PLAN = text(f"UPDATE mailing SET plan_heartbeat_at = now() WHERE {_CURRENT}")  # noqa: S608 - its own constant
+_HEARTBEAT_PLAN = text(f"UPDATE mailing SET plan_heartbeat_at = now() WHERE {_CURRENT}")  # noqa: S608 - its own constant
 
 
 async def heartbeat_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    """Tells that somebody is at it. False: an edit made this plan obsolete, or the database was restored.
+    """Renew the heartbeat. False: an edit made this plan obsolete, or the database was restored.
 
-    Holds edits back until the commit, and other slices of the plan.
+    Edits and other slices of the plan wait until the commit.
     """
-    return await _changed(session, _CONTINUE_PLAN, id=mailing_id, revision=revision)
+    return await _changed(session, _HEARTBEAT_PLAN, id=mailing_id, revision=revision)
 
 
-_HOLD_PLAN = text(f"SELECT id FROM mailing WHERE {_CURRENT} FOR SHARE")  # noqa: S608 - its own constant
+_LOCK_PLAN = text(f"SELECT id FROM mailing WHERE {_CURRENT} FOR SHARE")  # noqa: S608 - its own constant
 
 
 async def lock_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    """As `heartbeat_plan`, for slices that are planned side by side: holds only edits back, and tells nothing."""
-    held = await session.execute(_HOLD_PLAN, {"id": mailing_id, "revision": revision})
+    """Lock the plan against edits, as `heartbeat_plan`, but let slices run concurrently and write no heartbeat."""
+    held = await session.execute(_LOCK_PLAN, {"id": mailing_id, "revision": revision})
     return held.first() is not None
 
 
-# The plan of `revision` is complete; a newer edit leaves it behind.
-_END_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id AND plan_revision = :revision")
+# The plan of `revision` is complete, unless an edit has made a newer revision.
+_COMPLETE_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id AND plan_revision = :revision")
 
 
 async def complete_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    ended = await _changed(session, _END_PLAN, id=mailing_id, revision=revision)
+    ended = await _changed(session, _COMPLETE_PLAN, id=mailing_id, revision=revision)
     if ended:
         planned = await session.scalar(_PLANNED, {"id": mailing_id})
         await record_event(
@@ -126,9 +126,9 @@ async def complete_plan(session: AsyncSession, mailing_id: int, revision: int) -
 _PLANNED = text("SELECT planned FROM mailing_counts WHERE mailing_id = :id")
 
 
-# The counters are read by a statement of its own, after the lock: somebody may just have sent messages again. Whoever
-# finds the row taken leaves the end to the sweep.
-_HOLD = text("SELECT FROM mailing WHERE id = :id FOR UPDATE SKIP LOCKED")
+# A statement of its own reads the counters, after the lock: a caller may just have resent messages. A worker that
+# finds the row locked leaves the finish to the sweep.
+_LOCK = text("SELECT FROM mailing WHERE id = :id FOR UPDATE SKIP LOCKED")
 
 # running | paused → finished when every planned message is final.
 _FINISH = text("""
@@ -141,7 +141,7 @@ _FINISH = text("""
 
 
 async def finish(session: AsyncSession, mailing_id: int) -> bool:
-    if not await _changed(session, _HOLD, id=mailing_id):
+    if not await _changed(session, _LOCK, id=mailing_id):
         return False
     counts = (await session.execute(_FINISH, {"id": mailing_id})).mappings().first()
     if counts is not None:
@@ -150,31 +150,34 @@ async def finish(session: AsyncSession, mailing_id: int) -> bool:
 
 
 class PendingWork(msgspec.Struct, frozen=True):
-    """What the sweep finds undone about one mailing."""
+    """The work that the sweep finds pending for one mailing.
+
+    `openings`: pending messages whose send window has passed, or that will not be sent before the end.
+    """
 
     mailing_id: int
     plan: bool
     send: bool
     openings: bool
-    """Pending messages whose opening has passed, or that no end will ever reach."""
 
 
-# Each inner SELECT is one probe of message_due, from the front on, or of message_closing: its order binds it to that
-# one. For an EXISTS the planner took the wrong one, or read it whole for all mailings. Index: mailing_open.
-_NEEDS = text(f"""
-    SELECT g.id,
+# Each inner SELECT is one probe of message_due, from the low watermark on, or of message_closing: its ORDER BY binds it
+# to that index. For an EXISTS the planner chose the other one, or read it whole for all mailings. Index: mailing_open.
+_FIND_PENDING_WORK = text(f"""
+    SELECT g.id AS mailing_id,
         g.status = 'scheduled' AND g.starts_at <= now()
             OR g.status IN ('running', 'paused') AND g.planned_revision < g.plan_revision
-            AND (g.planning_revision < g.plan_revision OR g.plan_heartbeat_at < now() - interval '{PLAN_LOST_S} s'),
+            AND (g.planning_revision < g.plan_revision
+                 OR g.plan_heartbeat_at < now() - interval '{PLAN_TIMEOUT_S} s') AS plan,
         {MAY_CALL} AND (w.breaker_opened_at IS NULL OR w.breaker_next_probe_at <= now())
             AND g.status = 'running' AND now() < g.ends_at AND (
             SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
             AND (m.due_at, m.id) >= (f.due_at, f.id) AND m.due_at <= now() AND m.closes_at > now()
-            ORDER BY m.due_at, m.id LIMIT 1) IS NOT NULL,
+            ORDER BY m.due_at, m.id LIMIT 1) IS NOT NULL AS send,
         now() >= g.ends_at AND g.status <> 'scheduled' OR (
             SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now()
             ORDER BY m.closes_at LIMIT 1) IS NOT NULL
-            OR c.pending + c.sending = 0 AND g.planned_revision = g.plan_revision
+            OR c.pending + c.sending = 0 AND g.planned_revision = g.plan_revision AS openings
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_low_watermark f ON f.mailing_id = g.id
     JOIN gateway w ON w.{ONLY_ROW}
     WHERE g.status IN ('scheduled', 'running', 'paused') AND g.id > :after
@@ -183,24 +186,25 @@ _NEEDS = text(f"""
 
 
 async def find_pending_work(session: AsyncSession, *, after: int, count: int) -> list[PendingWork]:
-    """Of the next `count` open mailings in the order of their ids, of those without any too."""
-    return [PendingWork(*row) for row in await session.execute(_NEEDS, {"after": after, "count": count})]
+    """Check the next `count` open mailings by id; mailings without pending work are included."""
+    rows = await session.execute(_FIND_PENDING_WORK, {"after": after, "count": count})
+    return [PendingWork(**row) for row in rows.mappings()]
 
 
-# Rare: a call came back while the mailing was being cancelled.
-_CLOSED_UNSETTLED = text("""
+# Rare: a call ended while the mailing was being cancelled.
+_CLOSED_WITH_PENDING = text("""
     SELECT g.id FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
     WHERE g.status IN ('finished', 'cancelled') AND c.pending > 0 ORDER BY g.id LIMIT :count
 """)
 
 
-async def closed_unsettled(session: AsyncSession, *, count: int) -> Sequence[int]:
-    """Closed mailings that have pending messages."""
-    return (await session.execute(_CLOSED_UNSETTLED, {"count": count})).scalars().all()
+async def closed_with_pending(session: AsyncSession, *, count: int) -> Sequence[int]:
+    """List closed mailings that still have pending messages."""
+    return (await session.execute(_CLOSED_WITH_PENDING, {"count": count})).scalars().all()
 
 
-class Released(msgspec.Struct, frozen=True):
-    """What a release covered."""
+class ReleasedContent(msgspec.Struct, frozen=True):
+    """The content that a release covered."""
 
     text: str
     starts_at: datetime
@@ -220,16 +224,16 @@ _LAST_RELEASE = text("""
 """)
 
 
-async def last_release(session: AsyncSession, mailing_id: int) -> Released | None:
-    row = (await session.execute(_LAST_RELEASE, {"id": mailing_id})).first()
-    return Released(*row) if row else None
+async def last_release(session: AsyncSession, mailing_id: int) -> ReleasedContent | None:
+    row = (await session.execute(_LAST_RELEASE, {"id": mailing_id})).mappings().first()
+    return ReleasedContent(**row) if row else None
 
 
 _TEXTS = text("SELECT revision, text FROM mailing_text WHERE mailing_id = :id")
 
 
 async def texts(session: AsyncSession, mailing_id: int) -> dict[int, str]:
-    """Every wording the mailing ever had, by revision."""
+    """Return every text that the mailing has had, by revision."""
     return {row.revision: row.text for row in await session.execute(_TEXTS, {"id": mailing_id})}
 
 

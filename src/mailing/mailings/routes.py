@@ -29,8 +29,8 @@ class MailingController(Controller):
     async def list_mailings(
         self, session: Session, limit: Limit = 50, cursor: Cursor = None, status: StatusFilter = None
     ) -> Page[MailingOut]:
-        """In the order of their ids, deleted ones left out."""
-        found = await MailingRepository(session=session).after(decode_cursor(cursor), limit=limit, status=status)
+        """List mailings by id, without deleted ones."""
+        found = await MailingRepository(session=session).list_after(decode_cursor(cursor), limit=limit, status=status)
         return page([MailingOut.of(mailing) for mailing in found], limit)
 
     @post(
@@ -41,17 +41,17 @@ class MailingController(Controller):
         responses=documented(400, 413),
     )
     async def create_mailing(self, session: Session, data: JSONBody[MailingIn], caller: Caller) -> Response[MailingOut]:
-        """Sending begins at `starts_at`, by itself; at once if that has passed. Nothing is sent at or after `ends_at`.
-        A key that may create it may send, so creating it releases it: only the admin page makes a `draft`.
+        """Create a mailing: sent from `starts_at` on, or at once if that has passed, and never at or after `ends_at`.
 
-        The audience is taken at the start: clients added later don't join.
+        A key that may create a mailing may send, so creating it releases it: only the admin page makes a `draft`. The
+        audience is fixed at the start: clients added later don't join.
         """
         created = await editing.create(session, data, by=caller)
         return Response(created, status_code=201, headers={"Location": f"/mailing/api/mailings/{created.id}/"})
 
     @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(400, 404))
     async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
-        return MailingOut.of(await MailingRepository(session=session).existing(mailing_id))
+        return MailingOut.of(await MailingRepository(session=session).get_visible(mailing_id))
 
     @put(
         "/{mailing_id:int}",
@@ -63,7 +63,7 @@ class MailingController(Controller):
     async def replace_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[MailingIn], caller: Caller
     ) -> MailingOut:
-        """As PATCH with every field: what is left out takes its default."""
+        """Replace every field, as PATCH with all of them: a field that is left out takes its default."""
         return await editing.edit(session, mailing_id, asdict(data), by=caller)
 
     @patch(
@@ -76,10 +76,13 @@ class MailingController(Controller):
     async def change_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[MailingPatch], caller: Caller
     ) -> MailingOut:
-        """A running or paused mailing is planned anew for what is unsent: new matches join, those no longer matched
-        are cancelled, window and end apply. What went out is never touched, and a message that may have arrived keeps
-        its text. `starts_at` can't move after the start; a finished or cancelled mailing can't be changed (409).
-        A released mailing stays released, as it is now; a `draft` stays one until POST …/release.
+        """Change the given fields.
+
+        The unsent messages of a running or paused mailing are planned again: clients that match now join, messages to
+        clients that no longer match are cancelled, the new window and end apply. Sent messages never change, and a
+        message that may have been accepted keeps its text. `starts_at` can't change after the start; a finished or
+        cancelled mailing can't be changed (409). A released mailing stays released with the change; a `draft` stays a
+        draft until POST …/release.
         """
         return await editing.edit(session, mailing_id, present(data), by=caller)
 
@@ -91,5 +94,5 @@ class MailingController(Controller):
         responses=documented(400, 404),
     )
     async def delete_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> None:
-        """Cancels what is unsent, all of it before the answer; what was sent stays counted in the totals."""
+        """Delete a mailing: unsent messages are cancelled before the answer; sent ones stay counted in the totals."""
         await editing.remove(session, mailing_id, by=caller)

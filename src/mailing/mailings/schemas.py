@@ -1,4 +1,4 @@
-"""Mailings as they go over the wire."""
+"""Mailings in requests and answers of the API."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime, time
@@ -11,15 +11,15 @@ from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import MailingStatus
 
-TEXT_LIMIT = 1600  # characters; about ten segments of an SMS
+MAX_TEXT_LENGTH = 1600  # characters; about ten segments of an SMS
 
 Text = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=TEXT_LIMIT,
+        max_length=MAX_TEXT_LENGTH,
         pattern=r"\S",
-        description=f"1 to {TEXT_LIMIT} characters, not only blanks",
+        description=f"1 to {MAX_TEXT_LENGTH} characters, not only blanks",
         examples=["Autumn sale: 20 % off until Sunday"],
     ),
 ]
@@ -42,7 +42,7 @@ EndInstant = Annotated[
 
 
 def _items(**rules: str | int) -> dict[str, Any]:
-    """What Litestar leaves out of the API documentation: the rules of a list's items."""
+    """Return the rules of a list's items, which Litestar leaves out of the API documentation."""
     return {"extra": {"items": {"type": "string", **rules}}}
 
 
@@ -55,7 +55,7 @@ Tags = Annotated[
         extra_json_schema=_items(minLength=1, maxLength=100),
     ),
 ]
-# The lengths refuse what a pattern's `$` lets pass: a line break at the end. JavaScript has no `\Z`.
+# `$` alone lets a line break follow, and JavaScript, whose patterns OpenAPI takes, has no `\Z`: hence the lengths.
 OperatorCodes = Annotated[
     list[Annotated[str, Meta(pattern="^[0-9]{3}$", max_length=3, description="three digits, such as 916")]],
     Meta(
@@ -65,21 +65,20 @@ OperatorCodes = Annotated[
         extra_json_schema=_items(pattern="^[0-9]{3}$", maxLength=3),
     ),
 ]
-# `$` alone lets a line break follow, and `\Z` is unknown to JavaScript, whose patterns OpenAPI takes: hence the lengths
 _WALL_TIME = Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5, description="a time of day such as 09:00")
 WindowStart = Annotated[str, _WALL_TIME, Meta(examples=["09:00"])]
 WindowEnd = Annotated[str, _WALL_TIME, Meta(examples=["21:00"])]
 
 
 class Filter(Struct, frozen=True):
-    """A client matches if its tag is one of `tags` (or `tags` is empty) and likewise for `operator_codes`."""
+    """A client matches if its tag is one of `tags`, or `tags` is empty; the same for `operator_codes`."""
 
     tags: Tags = []
     operator_codes: OperatorCodes = []
 
 
 class LocalWindowIn(Struct):
-    """[start, end) in each client's local time; over midnight when `end` is the earlier one."""
+    """Send only within [start, end) of each client's local time; over midnight when `end` is earlier than `start`."""
 
     start: WindowStart
     end: WindowEnd
@@ -105,7 +104,7 @@ class MailingIn(Struct):
 
 
 class MailingPatch(Struct):
-    """Only the fields given are changed; `filter` and `local_window` are replaced whole."""
+    """The fields to change; `filter` and `local_window` are replaced as a whole."""
 
     text: Text | UnsetType = UNSET
     starts_at: Instant | UnsetType = UNSET
@@ -124,7 +123,7 @@ class LocalWindowOut(Struct):
 
 
 class Release(Struct):
-    """The last one: who released which `revision` of the mailing, and when. In a draft it is an older revision."""
+    """The last release: who released which `revision` of the mailing, and when. In a draft an older revision."""
 
     revision: int
     at: datetime
@@ -132,7 +131,7 @@ class Release(Struct):
 
 
 class MailingOut(Struct):
-    """`revision` grows with each change of text, times, hours or filter: a release is of one of them."""
+    """A mailing. `revision` grows with each change of text, times, hours or filter; a release covers one revision."""
 
     id: int
     text: str
@@ -148,7 +147,7 @@ class MailingOut(Struct):
 
     @classmethod
     def of(cls, mailing: Mailing, **counts: int) -> Self:
-        """`counts` are the fields that a kind of this struct has more."""
+        """Convert a row; `counts` are the fields that a subclass adds."""
         window = mailing.window
         return cls(
             id=mailing.id,
@@ -173,31 +172,31 @@ def _release(mailing: Mailing) -> Release | None:
 
 
 class StoppedMailing(MailingOut):
-    """`stopped`: the messages that were pending at that moment."""
+    """A paused or cancelled mailing; `stopped` counts the messages that were pending at that moment."""
 
     stopped: int
 
 
 class ResentMailing(MailingOut):
-    """`resent`: the failed messages that are pending again."""
+    """A mailing with failed messages sent again; `resent` counts the messages that are pending again."""
 
     resent: int
 
 
 class ResolvedMailing(MailingOut):
-    """`resolved`: the unknown messages that no longer are."""
+    """A mailing with resolved messages; `resolved` counts the messages that are no longer unknown."""
 
     resolved: int
 
 
 class TestIn(Struct):
-    """Who gets the test: a client's phone."""
+    """The recipient of the test: a client's phone."""
 
     phone: Phone
 
 
 def columns(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The given fields of a MailingIn or MailingPatch as columns of `mailing`."""
+    """Convert the given fields of a MailingIn or MailingPatch to columns of `mailing`."""
     row = {name: data[name] for name in ("text", "starts_at", "ends_at") if name in data}
     if "filter" in data:
         row |= {"tags": data["filter"].tags, "operator_codes": data["filter"].operator_codes}
@@ -209,7 +208,7 @@ def columns(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _impossible_times(fields: Mapping[str, Any]) -> Iterator[FieldError]:
-    """Years are bounded so that every instant has a local time in every zone."""
+    """Check the times. Years are bounded so that every instant has a local time in every zone."""
     times = {name: fields[name] for name in ("starts_at", "ends_at") if name in fields}
     far = [name for name, instant in times.items() if not 2000 <= instant.year < 2100]
     yield from (FieldError(name, "must lie in the years 2000 to 2099") for name in far)

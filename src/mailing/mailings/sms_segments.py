@@ -1,4 +1,4 @@
-"""How many SMS a text takes: 3GPP TS 23.038 (GSM-7), and UCS-2 as soon as one character is not in it."""
+"""Count the SMS segments of a text: GSM-7 (3GPP TS 23.038), or UCS-2 as soon as one character is not in GSM-7."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ _BASIC = frozenset(
 )
 _EXTENDED = frozenset("\f^{}\\[~]|€")  # two units each
 
-# What typesetting and copying bring in, and what says the same; the empty string: nobody sees it.
+# Characters that typesetting and copying bring in, and their GSM-7 replacement; empty for invisible ones.
 _REPLACEMENTS = {
     character: replacement
     for characters, replacement in (
@@ -31,12 +31,12 @@ _REPLACEMENTS = {
 }
 
 Encoding = Literal["gsm7", "ucs2"]
-# units of an SMS that stands alone, and of each one where a text takes several
+# units of a single SMS, and of each segment of a longer text
 _ROOM: dict[Encoding, tuple[int, int]] = {"gsm7": (160, 153), "ucs2": (70, 67)}
 
 
-class Forcing(Struct, frozen=True):
-    """A character outside GSM-7, and what says the same there: null where nothing does."""
+class NonGsmCharacter(Struct, frozen=True):
+    """A character outside GSM-7 and its replacement in GSM-7, null without one."""
 
     character: str
     name: str
@@ -44,23 +44,23 @@ class Forcing(Struct, frozen=True):
 
 
 class Segments(Struct, frozen=True):
-    """`units` are what an SMS counts: of some characters each takes two. `left` still fit without another segment."""
+    """The size of a text. A character takes one or two units; `units_left` still fit without another segment."""
 
     encoding: Encoding
     characters: int
     units: int
     segments: int
-    left: int
-    forced_by: list[Forcing]
+    units_left: int
+    forced_by: list[NonGsmCharacter]
 
 
 def segments_of(text: str) -> Segments:
-    """A character is never split over two segments."""
-    foreign = [character for character in dict.fromkeys(text) if not _in_gsm7(character)]
-    encoding: Encoding = "ucs2" if foreign else "gsm7"
+    """Count the segments of a text. A character is never split over two segments."""
+    outside = [character for character in dict.fromkeys(text) if not _in_gsm7(character)]
+    encoding: Encoding = "ucs2" if outside else "gsm7"
     widths = [_width(character, encoding) for character in text]
     count, left = _packed(widths, room=_ROOM[encoding])
-    return Segments(encoding, len(text), sum(widths), count, left, [_forcing(character) for character in foreign])
+    return Segments(encoding, len(text), sum(widths), count, left, [_outside_gsm7(character) for character in outside])
 
 
 def _in_gsm7(character: str) -> bool:
@@ -74,10 +74,10 @@ def _width(character: str, encoding: Encoding) -> int:
 
 
 def _packed(widths: Sequence[int], *, room: tuple[int, int]) -> tuple[int, int]:
-    """How many segments, and the units left in the last."""
-    alone, each = room
-    if sum(widths) <= alone:
-        return 1, alone - sum(widths)
+    """Return the number of segments and the units left in the last one."""
+    single, each = room
+    if sum(widths) <= single:
+        return 1, single - sum(widths)
     return _filled(widths, each)
 
 
@@ -90,12 +90,12 @@ def _filled(widths: Iterable[int], room: int) -> tuple[int, int]:
     return count, left
 
 
-def _forcing(character: str) -> Forcing:
+def _outside_gsm7(character: str) -> NonGsmCharacter:
     name = unicodedata.name(character, f"U+{ord(character):04X}")
-    return Forcing(character, name, _REPLACEMENTS.get(character, _plain(character)))
+    return NonGsmCharacter(character, name, _REPLACEMENTS.get(character, _plain(character)))
 
 
 def _plain(character: str) -> str | None:
-    """Without its accents, or the ordinary form of a full-width one: á → a, Ａ → A."""  # noqa: RUF002 - a full-width A
+    """Strip accents and take the ordinary form of a full-width character: á → a, Ａ → A."""  # noqa: RUF002 - a full-width A
     letters = [part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part)]
     return "".join(letters) if letters and all(map(_in_gsm7, letters)) else None

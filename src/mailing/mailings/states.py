@@ -1,14 +1,14 @@
-"""What a mailing may become, and what may be changed in it when.
+"""The states of a mailing, its transitions, and which changes each state allows.
 
 draft ── release ──► scheduled ── its start ──► running ── all messages final, or the end ──► finished
   ▲                      │                     │    ▲  ▲                                            │
   └── editor's change ───┘                pause▼    │resume                                         │
                                           paused    └── failed or unknown messages sent again ──────┘
-every one but a finished one ── cancel ──► cancelled
+any but finished ── cancel ──► cancelled
 
-A release is of everything that decides what is sent: text, times, local hours, filter. Whoever may not send can't start
-a mailing, and can't change one that has begun; a change of theirs to a scheduled one withdraws its release. Nothing but
-a release leads out of a draft, no change does.
+A release covers everything that decides what is sent: text, times, local hours, filter. An editor, who may not send,
+can't start a mailing and can't change one that has started; an editor's change to a scheduled mailing withdraws its
+release. Only a release leads out of a draft, no change does.
 """
 
 from datetime import datetime
@@ -28,78 +28,78 @@ class MailingStatus(StrEnum):
 
 MAX_REVISION = 2**31 - 1  # an integer of PostgreSQL
 
-AHEAD = frozenset({MailingStatus.draft, MailingStatus.scheduled})  # not begun
-OPEN = AHEAD | {MailingStatus.running, MailingStatus.paused}
+NOT_STARTED = frozenset({MailingStatus.draft, MailingStatus.scheduled})
+OPEN = NOT_STARTED | {MailingStatus.running, MailingStatus.paused}
 
 
-def status_once_released(starts_at: datetime, now: datetime) -> MailingStatus:
+def released_status(starts_at: datetime, now: datetime) -> MailingStatus:
     return MailingStatus.running if starts_at <= now else MailingStatus.scheduled
 
 
-def refuse_release(status: MailingStatus, *, ends_at: datetime, now: datetime) -> None:
+def ensure_releasable(status: MailingStatus, *, ends_at: datetime, now: datetime) -> None:
     if status not in OPEN:
-        raise Conflict(f"A {status} mailing can't be released any more; create a new one.")
+        raise Conflict(f"A {status} mailing can't be released; create a new one.")
     if status is MailingStatus.draft and now >= ends_at:
-        raise Conflict("This draft's end has passed, so nothing would be sent; set a later end, then release it.")
+        raise Conflict("The end of this draft has passed, so nothing would be sent. Set a later end, then release it.")
 
 
-def refuse_unread(revision: int, *, read: int | None) -> None:
-    """`read` is the revision that the caller decided about; None: whatever it is now."""
+def ensure_revision(revision: int, *, read: int | None) -> None:
+    """Raise Conflict if the caller read another revision. `read` is that revision; None accepts any."""
     if read is not None and read != revision:
-        raise Conflict("The mailing was changed after you read it; read it again, then release what it is now.")
+        raise Conflict("The mailing was changed after you read it. Read it again, then release it.")
 
 
-def refuse_editors_change(status: MailingStatus) -> None:
-    if status not in AHEAD:
-        raise Forbidden("A mailing that has begun is changed by a sender.")
+def ensure_editor_may_change(status: MailingStatus) -> None:
+    if status not in NOT_STARTED:
+        raise Forbidden("Only a sender can change a mailing that has started.")
 
 
-def refuse_editors_end(status: MailingStatus) -> None:
+def ensure_editor_may_end(status: MailingStatus) -> None:
     if status is not MailingStatus.draft:
-        raise Forbidden("A mailing that was released is cancelled or deleted by a sender.")
+        raise Forbidden("Only a sender can cancel or delete a mailing that was released.")
 
 
-def refuse_edit_of_closed(status: MailingStatus) -> None:
+def ensure_editable(status: MailingStatus) -> None:
     if status not in OPEN:
-        raise Conflict(f"A {status} mailing can't be changed any more; create a new one.")
+        raise Conflict(f"A {status} mailing can't be changed; create a new one.")
 
 
-def refuse_moved_start(status: MailingStatus, *, old: datetime, new: datetime) -> None:
-    if status not in AHEAD and new != old:
-        raise Conflict("starts_at can't be changed after the mailing has begun; leave it as it is.")
+def ensure_start_unmoved(status: MailingStatus, *, old: datetime, new: datetime) -> None:
+    if status not in NOT_STARTED and new != old:
+        raise Conflict("starts_at can't be changed after the mailing has started; leave it as it is.")
 
 
-def after_pause(status: MailingStatus) -> MailingStatus:
+def paused_status(status: MailingStatus) -> MailingStatus:
     if status not in {MailingStatus.running, MailingStatus.paused}:
         raise Conflict(f"Only a running mailing can be paused; this one is {status}.")
     return MailingStatus.paused
 
 
-def after_resume(status: MailingStatus) -> MailingStatus:
+def resumed_status(status: MailingStatus) -> MailingStatus:
     if status not in {MailingStatus.running, MailingStatus.paused}:
         raise Conflict(f"Only a paused mailing can be resumed; this one is {status}.")
     return MailingStatus.running
 
 
-def after_cancel(status: MailingStatus) -> MailingStatus:
+def cancelled_status(status: MailingStatus) -> MailingStatus:
     if status is MailingStatus.finished:
-        raise Conflict("This mailing is finished; there is nothing left to cancel.")
+        raise Conflict("A finished mailing has nothing left to cancel.")
     return MailingStatus.cancelled
 
 
-def refuse_test(status: MailingStatus) -> None:
+def ensure_testable(status: MailingStatus) -> None:
     if status is MailingStatus.cancelled:
-        raise Conflict("A cancelled mailing sends nothing any more, no test either; create a new one.")
+        raise Conflict("A cancelled mailing can't be tested; create a new one.")
 
 
-def refuse_sending_again(status: MailingStatus, *, ends_at: datetime, now: datetime) -> None:
-    if status in AHEAD:
-        raise Conflict("This mailing has not begun, so there is nothing to send again; wait for its start.")
+def ensure_resendable(status: MailingStatus, *, ends_at: datetime, now: datetime) -> None:
+    if status in NOT_STARTED:
+        raise Conflict("This mailing has not started, so there is nothing to send again; wait for its start.")
     if status is MailingStatus.cancelled:
-        raise Conflict("A cancelled mailing sends nothing any more; create a new one.")
+        raise Conflict("A cancelled mailing can't send again; create a new one.")
     if now >= ends_at:
-        raise Conflict("This mailing's end has passed; create a new one for those whom it did not reach.")
+        raise Conflict("The end of this mailing has passed; create a new one for the clients it did not reach.")
 
 
-def after_sending_again(status: MailingStatus) -> MailingStatus:
+def reopened_status(status: MailingStatus) -> MailingStatus:
     return MailingStatus.paused if status is MailingStatus.paused else MailingStatus.running

@@ -1,8 +1,7 @@
-"""A test: the mailing's present text to one client, at once, by the same way as every other message.
+"""Send a test: the mailing's current text to one client, at once, the same way as every other message.
 
-It is a mailing of its own with one message, `test_of_mailing_id` the tested one, and left out wherever mailings are
-listed,
-counted or reported.
+A test is a mailing of its own with one message; `test_of_mailing_id` is the tested one. Lists, counts and reports
+leave it out.
 """
 
 from datetime import timedelta
@@ -19,33 +18,34 @@ from mailing.mailings.states import MailingStatus
 from mailing.messages.planning import add_message
 from mailing.restore.repository import is_restored
 
-LASTS = timedelta(minutes=10)
-PRIORITY = 1  # before the send jobs of mailings: somebody waits for it
+DURATION = timedelta(minutes=10)
+PRIORITY = 1  # before the send jobs of mailings: a person waits for it
 
 
-async def recipient(session: AsyncSession, phone: str) -> Client:
-    """The client that has this phone; nobody else is written to, in a test either."""
+async def find_recipient(session: AsyncSession, phone: str) -> Client:
+    """Find the client with this phone. A test goes to clients only, like every message."""
     client = await ClientRepository(session).get_one_or_none(Client.phone == phone)
     if client is None:
-        remedy = "belongs to no client; create one with POST /mailing/api/clients/ first"
-        raise Invalid(FieldError("phone", remedy))
+        raise Invalid(FieldError("phone", "belongs to no client; create one with POST /mailing/api/clients/ first"))
     if client.opted_out:
-        raise Conflict("The client with this phone has opted out and gets nothing; take another one.")
+        raise Conflict("The client with this phone has opted out and gets no messages; use another client's phone.")
     return client
 
 
 async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int, by: str) -> int:
-    """Returns the id of the message. Whoever sends a test releases that one."""
+    """Create the test and return the id of its message. The caller's name stands in the test's release."""
     if await is_restored(session):
-        raise Conflict("The database was restored from a backup; run mailing resume-after-restore before a test.")
+        raise Conflict(
+            "The database was restored from a backup; run `mailing resume-after-restore`, then send the test."
+        )
     if not mailing.text:
-        raise Conflict("The text of this mailing was blanked after MAILING_RETENTION_DAYS; create a new one.")
+        raise Conflict("The text of this mailing was deleted after MAILING_RETENTION_DAYS; create a new one.")
     now = await database_now(session)
     test = await MailingRepository(session=session).add(
         Mailing(
             text=mailing.text,
             starts_at=now,
-            ends_at=now + LASTS,
+            ends_at=now + DURATION,
             tags=[],
             operator_codes=[],
             status=MailingStatus.running,

@@ -1,4 +1,4 @@
-"""A mailing's step to another status, and the jobs that it makes necessary. Its row must be locked."""
+"""Status transitions of a mailing and the jobs that follow from them. The caller has locked its row."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -10,7 +10,7 @@ from mailing.mailings.states import MailingStatus
 
 
 async def set_status(session: AsyncSession, mailing: Mailing, status: MailingStatus) -> bool:
-    """False: it was there already."""
+    """Set the status and enqueue its jobs. False: the mailing already had it."""
     if mailing.status == status:
         return False
     mailing.status, mailing.updated_at = status, await database_now(session)
@@ -20,14 +20,14 @@ async def set_status(session: AsyncSession, mailing: Mailing, status: MailingSta
 
 
 async def reopen(session: AsyncSession, mailing: Mailing) -> None:
-    """Messages that had ended are pending again and wait for their openings; a finished mailing runs once more."""
+    """Continue after messages that had ended became pending again; a finished mailing runs again."""
     mailing.finished_at = None
-    await set_status(session, mailing, states.after_sending_again(MailingStatus(mailing.status)))
+    await set_status(session, mailing, states.reopened_status(MailingStatus(mailing.status)))
     await defer(session, "settle_mailing", mailing_id=mailing.id)
 
 
 async def enqueue_jobs(session: AsyncSession, mailing: Mailing) -> None:
-    """Plans now or at the start, sends on, and looks again at the end; a draft or a closed mailing needs nobody."""
+    """Plan now or at the start, and finalize at the end. A draft or closed mailing needs no job."""
     if mailing.status == MailingStatus.draft:
         return
     if mailing.status == MailingStatus.scheduled:

@@ -6,11 +6,35 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.messages.repository import LEAST_LEASE_S, LEFT_OUT, LONGEST_LEASE_S, claimed_since_plan, rows_moved
+from mailing.database.rows import rows_affected
+from mailing.messages.planning import LEFT_OUT
+from mailing.settings import LONGEST_TIMEOUT_S
+
+MIN_LEASE_S = 60.0
+RECORDING_S = 15.0
+
+
+def lease_for(timeout_s: float) -> float:
+    """Seconds for which a worker whose calls take up to `timeout_s` holds what it claims: a whole call for whoever has
+    the connection before, one for the message itself, and time to record it.
+    """
+    return max(MIN_LEASE_S, 2 * timeout_s + RECORDING_S)
+
+
+MAX_LEASE_S = lease_for(LONGEST_TIMEOUT_S)
+
+
+def claimed_since_plan(lease_s: str) -> str:
+    """What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+
+    A worker knows its own lease. Of another's only the longest possible is known, and in doubt the plan is newer.
+    """
+    return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
+
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
-_CLAIMED_SINCE_PLAN = claimed_since_plan(str(LONGEST_LEASE_S))
+_CLAIMED_SINCE_PLAN = claimed_since_plan(str(MAX_LEASE_S))
 
 # Worker lost: nobody knows whether the call was made. An edit since the claim has left the message to this statement:
 # its opening is void, and whom the filter no longer selects is not called again. Index: message_leased.
@@ -53,7 +77,7 @@ async def reclaim_expired(
 ) -> int:
     """Leases that ran out `since`, or that of one message. One past its end is expired by the sweep."""
     values = msgspec.structs.asdict(repeat) | {"since": since, "count": count, "only": only}
-    return await rows_moved(session, _RECLAIM, **values)
+    return await rows_affected(session, _RECLAIM, **values)
 
 
 # Index: message_leased.
@@ -71,7 +95,7 @@ async def lost(session: AsyncSession, *, since: datetime, count: int) -> list[in
 _OLDEST_LOST = text(f"""
     SELECT least(now(), (
         SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
-    )) - make_interval(secs => {LEAST_LEASE_S})
+    )) - make_interval(secs => {MIN_LEASE_S})
 """)  # noqa: S608 - composed from constants
 
 

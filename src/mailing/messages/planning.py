@@ -7,8 +7,15 @@ import msgspec
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.messages.repository import UNSELECTED, rows_moved
+from mailing.database.rows import rows_affected
 from mailing.messages.rescheduling import SendWindow, window_columns
+
+UNSELECTED = "an edit of the mailing no longer selects this client"
+
+LEFT_OUT = """
+    NOT ((cardinality(g.tags) = 0 OR coalesce(c.tag = ANY(g.tags), false))
+        AND (cardinality(g.operator_codes) = 0 OR c.operator_code = ANY(g.operator_codes)))
+"""
 
 
 class Audience(msgspec.Struct, frozen=True):
@@ -115,7 +122,7 @@ async def plan_slice(
     session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[SendWindow], part: Slice
 ) -> int:
     """Call under `lock_for_plan`."""
-    return await rows_moved(
+    return await rows_affected(
         session,
         _led(_PLAN, audience),
         mailing_id=mailing_id,

@@ -9,7 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import raw_connection
-from mailing.messages.repository import lock_for_client_change, rows_moved
+from mailing.database.rows import rows_affected
+from mailing.messages.locks import lock_for_client_change
+from mailing.messages.low_watermark import FROM_FRONT
 
 # Index: message_closing, then the clients by primary key.
 _CLOSED_ZONES = text("""
@@ -69,7 +71,40 @@ class SendWindow(msgspec.Struct, frozen=True):
 
 async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[SendWindow]) -> int:
     """Call under `lock_for_plan`. A zone that is not among `openings` is left for the next look."""
-    return await rows_moved(session, _REOPEN, mailing_id=mailing_id, count=count, **window_columns(openings))
+    return await rows_affected(session, _REOPEN, mailing_id=mailing_id, count=count, **window_columns(openings))
+
+
+# pending → expired (or unknown): the end has come. Index: message_due.
+_EXPIRE_OF_MAILING = text(f"""
+    WITH late AS (
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+        ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
+    )
+    UPDATE message m SET
+        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'expired' END, finished_at = now(), wait_reason = NULL,
+        status_reason = concat_ws('; ', 'the mailing''s end was reached', m.status_reason)
+    FROM late WHERE m.id = late.id
+""")  # noqa: S608 - composed from constants
+
+
+async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:
+    """Call only when the end has passed; the reason keeps what the last attempt had said."""
+    return await rows_affected(session, _EXPIRE_OF_MAILING, mailing_id=mailing_id, count=count)
+
+
+# The opening [due_at, closes_at) of unsent messages is void; the sweep computes the next one. Index: message_once.
+_VOID_OPENINGS = text("""
+    UPDATE message SET closes_at = '-infinity' WHERE client_id = :client_id AND status IN ('pending', 'sending')
+""")
+
+
+async def invalidate_windows_of_client(session: AsyncSession, client_id: int) -> None:
+    """The client moved to another time zone: nothing is sent to it before its local hours are known again.
+
+    Call after the change. No plan runs from here to the commit.
+    """
+    await lock_for_client_change(session)
+    await session.execute(_VOID_OPENINGS, {"client_id": client_id})
 
 
 # An import moved the clients in the temporary table moved_client (id) to other time zones: their openings are void.

@@ -8,13 +8,13 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.repository import GatewayState
 from mailing.mailings.states import MailingStatus
-from mailing.metrics.repository import COUNTED_UPTO, Audits, Reports, Standing
+from mailing.metrics.repository import MAX_COUNTED, Audits, Reports, Snapshot
 from mailing.observability import counters
 
 WAITS = ("window", "retry", "rate", "breaker")
 
 
-def families(standing: Standing) -> Iterator[Metric]:
+def families(standing: Snapshot) -> Iterator[Metric]:
     """Of the whole service: the same from every API process."""
     yield from _messages(standing)
     yield from _gateway(standing.gateway)
@@ -25,10 +25,10 @@ def families(standing: Standing) -> Iterator[Metric]:
     yield from _reports(standing.reports)
 
 
-def _messages(standing: Standing) -> Iterator[Metric]:
+def _messages(standing: Snapshot) -> Iterator[Metric]:
     mailings = dict.fromkeys(MailingStatus, 0) | standing.mailings
     waiting = dict.fromkeys(WAITS, 0) | standing.waiting
-    upto = f"at most {COUNTED_UPTO} are counted"
+    upto = f"at most {MAX_COUNTED} are counted"
     yield _gauges("mailing_mailings", "Mailings by status", "status", mailings)
     yield _gauges("mailing_messages", "Messages by status", "status", standing.messages)
     yield _gauge("mailing_due_age_seconds", "How long the oldest due message has been due", standing.due_age_s)
@@ -61,7 +61,7 @@ def _counted(counts: counters.Counts) -> Iterator[Metric]:
     yield CounterMetricFamily("mailing_leases_lost", "Results that came after their lease had run out", value=lost)
 
 
-def _queue(standing: Standing) -> Iterator[Metric]:
+def _queue(standing: Snapshot) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("mailing_jobs", "Jobs by task and state", labels=["task", "state"])
     for each in standing.jobs:
         jobs.add_metric([each.task, each.state], each.count)
@@ -71,7 +71,7 @@ def _queue(standing: Standing) -> Iterator[Metric]:
     yield _gauge("mailing_workers", "Workers that said within 30 s that they are there", standing.workers)
 
 
-def _connections(standing: Standing) -> Iterator[Metric]:
+def _connections(standing: Snapshot) -> Iterator[Metric]:
     labels = ["part", "state"]
     connections = GaugeMetricFamily("mailing_database_connections", "Connections of Mailing's parts", labels=labels)
     for each in standing.connections:

@@ -11,7 +11,7 @@ from mailing.job_queue.inspection import Jobs, standing
 from mailing.messages.states import MessageStatus
 from mailing.observability import counters as tallies
 
-COUNTED_UPTO = 10_000  # pending messages, looked at one by one
+MAX_COUNTED = 10_000  # pending messages, looked at one by one
 
 
 class Connections(msgspec.Struct, frozen=True):
@@ -41,7 +41,7 @@ class Reports(msgspec.Struct, frozen=True):
     newest_age_s: float | None
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """One reading. `due` and `waiting` stop at COUNTED_UPTO."""
 
     messages: dict[str, int]
@@ -59,8 +59,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     tallies: tallies.Counts
 
 
-async def read(session: AsyncSession) -> Standing:
-    return Standing(
+async def read(session: AsyncSession) -> Snapshot:
+    return Snapshot(
         messages=await _messages(session),
         mailings=await _by_name(session, _MAILINGS),
         due_age_s=(await session.execute(_DUE_AGE)).scalar_one(),
@@ -104,9 +104,9 @@ _DUE = text(f"""
         SELECT FROM mailing g CROSS JOIN LATERAL (
             SELECT FROM message
             WHERE mailing_id = g.id AND status = 'pending' AND due_at <= now() AND closes_at > now()
-            ORDER BY due_at LIMIT {COUNTED_UPTO}
+            ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
-        WHERE g.status = 'running' AND now() < g.ends_at LIMIT {COUNTED_UPTO}
+        WHERE g.status = 'running' AND now() < g.ends_at LIMIT {MAX_COUNTED}
     ) counted
 """)  # noqa: S608 - composed from constants of this module
 
@@ -115,9 +115,9 @@ _WAITING = text(f"""
     SELECT coalesce(wait_reason, 'window'), count(*) FROM (
         SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
             SELECT wait_reason FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
-            ORDER BY due_at LIMIT {COUNTED_UPTO}
+            ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
-        WHERE g.status IN ('running', 'paused') LIMIT {COUNTED_UPTO}
+        WHERE g.status IN ('running', 'paused') LIMIT {MAX_COUNTED}
     ) counted GROUP BY 1
 """)  # noqa: S608 - composed from constants of this module
 

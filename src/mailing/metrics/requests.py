@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
-class Requests:
+class RequestMetrics:
     """`registry` holds the counts."""
 
     def __init__(self, registry: CollectorRegistry) -> None:

@@ -18,49 +18,49 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.database.read_pool import ReadPool
 from mailing.metrics.exposition import families
-from mailing.metrics.repository import Standing, read
-from mailing.metrics.requests import Requests
+from mailing.metrics.repository import Snapshot, read
+from mailing.metrics.requests import RequestMetrics
 from mailing.observability.log import get as logger_named
 
 logger = logger_named(__name__)
 
-FRESH_S: Final = 5.0
-ANSWERS_WITHIN_S: Final = 3.0
+MAX_AGE_S: Final = 5.0
+READ_TIMEOUT_S: Final = 3.0
 
 
-class Page:
+class MetricsCache:
     """Of one API process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
-        self.requests = Requests(self.registry)
+        self.requests = RequestMetrics(self.registry)
         ProcessCollector(registry=self.registry)
-        self._standing: Standing | None = None
+        self._standing: Snapshot | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    async def standing(self, sessions: Sessions) -> Standing | None:
+    async def standing(self, sessions: Sessions) -> Snapshot | None:
         """At most FRESH_S old; None while the database does not answer. However many ask, it is read once."""
         async with self._reading:
-            if time.monotonic() - self._read_at > FRESH_S:
+            if time.monotonic() - self._read_at > MAX_AGE_S:
                 self._standing = await _read(sessions)
                 self._read_at = time.monotonic()
             return self._standing
 
 
-async def _read(sessions: Sessions) -> Standing | None:
+async def _read(sessions: Sessions) -> Snapshot | None:
     try:
-        async with asyncio.timeout(ANSWERS_WITHIN_S), transaction(sessions) as session:
+        async with asyncio.timeout(READ_TIMEOUT_S), transaction(sessions) as session:
             return await read(session)
     except transient() as error:
         logger.warning("metrics without the database", error=type(error).__name__)
         return None
 
 
-class Shown(Collector):
+class SnapshotCollector(Collector):
     """Everything at the moment of one request."""
 
-    def __init__(self, page: Page, standing: Standing | None, state: State) -> None:
+    def __init__(self, page: MetricsCache, standing: Snapshot | None, state: State) -> None:
         self._page = page
         self._standing = standing
         self._state = state
@@ -87,5 +87,5 @@ async def metrics(request: Request[Any, Any, Any], state: State) -> Response[byt
     """Asks for no key, as scrapers have none: there is no name, phone or text in it."""
     standing = await state.metrics.standing(state.sessions)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    shown = Shown(state.metrics, standing, state)
+    shown = SnapshotCollector(state.metrics, standing, state)
     return Response(encode(shown), headers={"Content-Type": content_type, "Cache-Control": "no-store"})

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import ClientRepository, client_with_phone
 from mailing.clients.schemas import ClientOut
-from mailing.clients.upload.repository import forget_rows
+from mailing.clients.upload.repository import delete_rows_with_phone
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.events import record_event
@@ -23,7 +23,7 @@ from mailing.privacy import repository
 from mailing.privacy.repository import Erasure
 
 ACTOR = "command line"
-CALLS_END_S = 90
+CALL_TIMEOUT_S = 90
 """By then a call is over, or its lease has run out and the sweep has taken the message back."""
 
 
@@ -37,7 +37,7 @@ class Person(Struct, frozen=True, kw_only=True):
     erased_at: datetime | None
 
 
-async def known_about(sessions: Sessions, phone: str) -> Person:
+async def export_person(sessions: Sessions, phone: str) -> Person:
     async with transaction(sessions) as session:
         client = await client_with_phone(session, phone)
         client_id = client.id if client else None
@@ -62,15 +62,15 @@ class Erased(Struct, frozen=True):
     messages: int
 
 
-async def erase(sessions: Sessions, phone: str, *, patience_s: float = CALLS_END_S) -> Erased:
-    """Interrupted, it is simply run again. Conflict when a message is still in a call after `patience_s`."""
+async def erase(sessions: Sessions, phone: str, *, timeout_s: float = CALL_TIMEOUT_S) -> Erased:
+    """Interrupted, it is simply run again. Conflict when a message is still in a call after `timeout_s`."""
     async with transaction(sessions) as session:
-        await repository.enter_erasure(session, phone)
+        await repository.record_erasure(session, phone)
         client_id = await _remove_client(session, phone)
-        await repository.blank_events(session, phone, client_id)
-        await repository.forget_answers(session, phone)
-        await forget_rows(session, phone)
-    deadline = asyncio.get_running_loop().time() + patience_s
+        await repository.redact_events(session, phone, client_id)
+        await repository.delete_answers(session, phone)
+        await delete_rows_with_phone(session, phone)
+    deadline = asyncio.get_running_loop().time() + timeout_s
     messages = 0
     while True:
         async with transaction(sessions) as session:
@@ -93,16 +93,16 @@ async def _remove_client(session: AsyncSession, phone: str) -> int | None:
     return client.id
 
 
-async def lift(sessions: Sessions, phone: str) -> None:
+async def allow_again(sessions: Sessions, phone: str) -> None:
     """The phone may be stored again; what was erased stays erased. NotFound when it is not refused."""
     async with transaction(sessions) as session:
-        if not await repository.lift_erasure(session, phone):
+        if not await repository.revoke_erasure(session, phone):
             raise NotFound("Nobody with this phone was erased: it can be stored already.")
 
 
 async def erasures(sessions: Sessions) -> list[Erasure]:
     async with transaction(sessions) as session:
-        return await repository.log_of_erasures(session)
+        return await repository.erasure_log(session)
 
 
 async def reapply(sessions: Sessions, log: Sequence[Erasure]) -> int:
@@ -111,10 +111,10 @@ async def reapply(sessions: Sessions, log: Sequence[Erasure]) -> int:
     Invalid for the log of another installation, whose hashes say nothing here.
     """
     async with transaction(sessions) as session:
-        if {each.installation for each in log} - {await repository.installation(session)}:
+        if {each.installation for each in log} - {await repository.installation_id(session)}:
             raise Invalid(FieldError("log", "was written by another installation; its hashes fit no phone here"))
         await repository.adopt_erasures(session, log)
-        phones = await repository.erased_but_there(session)
+        phones = await repository.erased_but_present(session)
     for phone in phones:
         await erase(sessions, phone)
     return len(phones)

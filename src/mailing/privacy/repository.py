@@ -14,7 +14,7 @@ from mailing.events import record_event
 RETENTION = "retention"
 
 
-async def alone(session: AsyncSession) -> bool:
+async def try_lock(session: AsyncSession) -> bool:
     """Until the end of the transaction. Two at the same messages would wait for each other."""
     free: bool = (await session.execute(text("SELECT pg_try_advisory_xact_lock(7233151)"))).scalar_one()
     return free
@@ -30,7 +30,7 @@ _NEXT = text("""
 """)
 
 
-async def next_to_blank(session: AsyncSession, days: int) -> int | None:
+async def next_to_redact(session: AsyncSession, days: int) -> int | None:
     found: int | None = await session.scalar(_NEXT, {"days": days})
     return found
 
@@ -39,7 +39,7 @@ _WORDS = text("UPDATE mailing_text SET text = '' WHERE mailing_id = :id")
 _MARK = text("UPDATE mailing SET text = '', redacted_at = now() WHERE id = :id")
 
 
-async def blank_words(session: AsyncSession, mailing_id: int) -> None:
+async def redact_mailing(session: AsyncSession, mailing_id: int) -> None:
     """The mailing is done with: its messages must be blank."""
     for statement in (_WORDS, _MARK):
         await session.execute(statement, {"id": mailing_id})
@@ -50,7 +50,7 @@ async def blank_words(session: AsyncSession, mailing_id: int) -> None:
 _FORGET_EVENTS = text("SELECT forget_events(:days, :after, :count)")
 
 
-async def forget_events(session: AsyncSession, days: int, *, after: int, count: int) -> int | None:
+async def delete_events(session: AsyncSession, days: int, *, after: int, count: int) -> int | None:
     """Of a slice of `count` ids behind `after`. Returns the last of them, None when the rest is young."""
     last: int | None = await session.scalar(_FORGET_EVENTS, {"days": days, "after": after, "count": count})
     return last
@@ -73,7 +73,7 @@ _ENTER = text("""
 """)
 
 
-async def enter_erasure(session: AsyncSession, phone: str) -> None:
+async def record_erasure(session: AsyncSession, phone: str) -> None:
     """From the commit on nobody stores the phone. It waits at most 10 s for an import under way."""
     await session.execute(text("SET LOCAL lock_timeout = '10s'"))
     await session.execute(_KEEP_OUT)
@@ -97,7 +97,7 @@ _LIFT = text("""
 """)
 
 
-async def lift_erasure(session: AsyncSession, phone: str) -> bool:
+async def revoke_erasure(session: AsyncSession, phone: str) -> bool:
     """False: it is not erased."""
     return (await session.execute(_LIFT, {"phone": phone})).first() is not None
 
@@ -106,7 +106,7 @@ async def lift_erasure(session: AsyncSession, phone: str) -> bool:
 _FORGET_ANSWERS = text("DELETE FROM idempotency_key WHERE position(convert_to(:phone, 'UTF8') IN body) > 0")
 
 
-async def forget_answers(session: AsyncSession, phone: str) -> None:
+async def delete_answers(session: AsyncSession, phone: str) -> None:
     await session.execute(_FORGET_ANSWERS, {"phone": phone})
 
 
@@ -120,7 +120,7 @@ _BLANK_EVENTS = """
 """
 
 
-async def blank_events(session: AsyncSession, phone: str, client_id: int | None) -> None:
+async def redact_events(session: AsyncSession, phone: str, client_id: int | None) -> None:
     """Call when the client is gone and its messages still have the phone."""
     await execute_long(session, _BLANK_EVENTS, phone, client_id)
 
@@ -132,11 +132,11 @@ _LOG = text(f"""
 """)  # noqa: S608 - composed from a constant of this module
 
 
-async def log_of_erasures(session: AsyncSession) -> list[Erasure]:
+async def erasure_log(session: AsyncSession) -> list[Erasure]:
     return [Erasure(*row) for row in await session.execute(_LOG)]
 
 
-async def installation(session: AsyncSession) -> str:
+async def installation_id(session: AsyncSession) -> str:
     """A name for the key that doesn't tell it."""
     found: str = (await session.execute(text(f"SELECT {_INSTALLATION} FROM erasure_key k"))).scalar_one()  # noqa: S608 - its own constant
     return found
@@ -163,7 +163,7 @@ _STILL_THERE = """
 """
 
 
-async def erased_but_there(session: AsyncSession) -> list[str]:
+async def erased_but_present(session: AsyncSession) -> list[str]:
     """Phones that a restored backup has brought back."""
     rows = await (await raw_connection(session)).fetch(_STILL_THERE, timeout=LONG_STATEMENT_S)
     return [row["phone"] for row in rows]

@@ -11,7 +11,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.messages.after_restore import Slice
 from mailing.messages.redaction import FINAL, blank_slice
 from mailing.observability import log
-from mailing.privacy.repository import alone, blank_words, forget_events, next_to_blank
+from mailing.privacy.repository import delete_events, next_to_redact, redact_mailing, try_lock
 from mailing.settings import Settings
 
 SLICE = 5000
@@ -19,22 +19,22 @@ SLICE = 5000
 logger = log.get(__name__)
 
 
-async def blank_old(sessions: Sessions, settings: Settings) -> None:
+async def redact_old(sessions: Sessions, settings: Settings) -> None:
     """Everything that is due; 0 days keep everything. A second worker at it leaves it to the first."""
     while settings.retention_days:
         async with transaction(sessions) as session:
-            mailing_id = await next_to_blank(session, settings.retention_days) if await alone(session) else None
+            mailing_id = await next_to_redact(session, settings.retention_days) if await try_lock(session) else None
         if mailing_id is None or not await _blank(sessions, mailing_id):
             return
         logger.info("phones and text forgotten", mailing_id=mailing_id)
 
 
-async def forget_old_events(sessions: Sessions, settings: Settings) -> None:
+async def delete_old_events(sessions: Sessions, settings: Settings) -> None:
     """Everything that is due; 0 days keep everything. What another worker forgets meanwhile is gone all the same."""
     after: int | None = 0 if settings.retention_days else None
     while after is not None:
         async with transaction(sessions) as session:
-            after = await forget_events(session, settings.retention_days, after=after, count=SLICE)
+            after = await delete_events(session, settings.retention_days, after=after, count=SLICE)
 
 
 async def _blank(sessions: Sessions, mailing_id: int) -> bool:
@@ -42,10 +42,10 @@ async def _blank(sessions: Sessions, mailing_id: int) -> bool:
     parts = [Slice(mailing_id, status, count=SLICE) for status in FINAL]
     while parts:
         async with transaction(sessions) as session:
-            if not await alone(session):
+            if not await try_lock(session):
                 return False
             last = await blank_slice(session, parts[0])
         parts[:1] = [replace(parts[0], after=last)] if last else []
     async with transaction(sessions) as session:
-        await blank_words(session, mailing_id)
+        await redact_mailing(session, mailing_id)
     return True

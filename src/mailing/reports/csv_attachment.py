@@ -3,21 +3,21 @@
 from collections.abc import Iterable
 
 from mailing.csv_writer import csv_of
-from mailing.reports.figures import Ended, MailingFigures, Standing
+from mailing.reports.figures import DayCounts, MailingFigures, StatusCounts
 from mailing.reports.formatting import by_status, one_line
 
 COLUMNS = (
     *("mailing_id", "text", "status"),
-    *(f"{name}_that_day" for name in Ended.__struct_fields__),
-    *Standing.__struct_fields__,
+    *(f"{name}_that_day" for name in DayCounts.__struct_fields__),
+    *StatusCounts.__struct_fields__,
 )
 
 
-def table(mailings: Iterable[MailingFigures]) -> str:
+def mailings_csv(mailings: Iterable[MailingFigures]) -> str:
     """Begins with a byte order mark, by which Excel knows UTF-8."""
     return "\ufeff" + csv_of([COLUMNS, *(_row(mailing) for mailing in mailings)])
 
 
 def _row(mailing: MailingFigures) -> list[object]:
-    counts = (*by_status(mailing.ended).values(), *by_status(mailing.standing).values())
+    counts = (*by_status(mailing.ended).values(), *by_status(mailing.totals).values())
     return [mailing.id, one_line(mailing.text), mailing.status, *counts]

@@ -8,7 +8,7 @@ from msgspec import Struct
 from mailing.reports.schedule import Day
 
 
-class Ended(Struct, frozen=True):
+class DayCounts(Struct, frozen=True):
     """Messages that reached this state within the day and are still in it."""
 
     sent: int = 0
@@ -17,22 +17,22 @@ class Ended(Struct, frozen=True):
     unknown: int = 0
     cancelled: int = 0
 
-    def __add__(self, other: "Ended") -> "Ended":
-        return Ended(
+    def __add__(self, other: "DayCounts") -> "DayCounts":
+        return DayCounts(
             *(a + b for a, b in zip(msgspec.structs.astuple(self), msgspec.structs.astuple(other), strict=True))
         )
 
     @property
-    def troubled(self) -> int:
+    def not_sent(self) -> int:
         """Those with a reason worth reading; a cancellation was somebody's wish."""
         return self.failed + self.expired + self.unknown
 
     @property
     def messages(self) -> int:
-        return self.sent + self.troubled + self.cancelled
+        return self.sent + self.not_sent + self.cancelled
 
 
-class Standing(Struct, frozen=True):
+class StatusCounts(Struct, frozen=True):
     """The counters at the moment of the report: planned is the sum of all others."""
 
     planned: int = 0
@@ -51,8 +51,8 @@ class MailingFigures(Struct, frozen=True):
     id: int
     text: str
     status: str
-    ended: Ended
-    standing: Standing
+    ended: DayCounts
+    totals: StatusCounts
 
 
 class Reason(Struct, frozen=True):
@@ -75,20 +75,20 @@ class Figures(Struct, frozen=True):
     """One snapshot of the database, taken at `taken_at`.
 
     `mailings` are those with a message that ended within the day, those launched in it, and those under way now;
-    `standing` is the sum over every mailing there ever was. `reasons` are the most frequent ones, most first.
+    `totals` is the sum over every mailing there ever was. `reasons` are the most frequent ones, most first.
     `hours` are those in which a message ended, without cancellations.
     """
 
     day: Day
     taken_at: datetime
     mailings: list[MailingFigures]
-    standing: Standing
+    totals: StatusCounts
     reasons: list[Reason]
     hours: list[Hour] = []
 
     @property
-    def ended(self) -> Ended:
-        return sum((mailing.ended for mailing in self.mailings), Ended())
+    def ended(self) -> DayCounts:
+        return sum((mailing.ended for mailing in self.mailings), DayCounts())
 
     @property
     def busiest_hour(self) -> int:
@@ -98,4 +98,4 @@ class Figures(Struct, frozen=True):
     @property
     def other_reasons(self) -> int:
         """Troubled messages whose reason is not among the most frequent."""
-        return self.ended.troubled - sum(reason.messages for reason in self.reasons)
+        return self.ended.not_sent - sum(reason.messages for reason in self.reasons)

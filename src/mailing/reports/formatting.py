@@ -7,7 +7,7 @@ from functools import reduce
 
 import msgspec
 
-from mailing.reports.figures import Ended, Figures, MailingFigures, Standing
+from mailing.reports.figures import DayCounts, Figures, MailingFigures, StatusCounts
 from mailing.reports.translations import Words
 from mailing.timezones import zone_named
 
@@ -38,10 +38,10 @@ def span_in_utc(figures: Figures, words: Words) -> str:
     return words.span.format(starts=f"{starts:%Y-%m-%d %H:%M}", ends=f"{ends:%Y-%m-%d %H:%M}")
 
 
-def not_plain(figures: Figures, words: Words) -> str:
+def period_note(figures: Figures, words: Words) -> str:
     """A sentence about a period that is no local day; empty for one that is."""
     day = figures.day
-    if day.plain:
+    if day.is_local_day:
         return ""
     return words.not_plain.format(starts=moment(day.starts, day.zone), ends=moment(day.ends, day.zone))
 
@@ -50,7 +50,7 @@ def is_over(figures: Figures) -> bool:
     return figures.day.ends <= figures.taken_at
 
 
-def by_status(counts: Ended | Standing) -> dict[str, int]:
+def by_status(counts: DayCounts | StatusCounts) -> dict[str, int]:
     return msgspec.structs.asdict(counts)
 
 
@@ -64,24 +64,24 @@ def excerpt(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip(" .,") + "…"
 
 
-def shown(figures: Figures) -> Sequence[MailingFigures]:
+def top_mailings(figures: Figures) -> Sequence[MailingFigures]:
     """The mailings with the most messages of the day, in their own order."""
     busiest = sorted(figures.mailings, key=lambda mailing: (-mailing.ended.messages, -mailing.id))[:MAX_MAILINGS]
     return sorted(busiest, key=lambda mailing: mailing.id)
 
 
-def left_out(figures: Figures, words: Words) -> str:
+def omitted_note(figures: Figures, words: Words) -> str:
     """A sentence about the mailings that are not shown; empty when all are."""
     number = len(figures.mailings) - MAX_MAILINGS
     if number <= 0:
         return ""
-    messages = figures.ended.messages - sum(mailing.ended.messages for mailing in shown(figures))
+    messages = figures.ended.messages - sum(mailing.ended.messages for mailing in top_mailings(figures))
     return words.more.format(mailings=grouped(number), messages=grouped(messages))
 
 
 def progress(mailing: MailingFigures, words: Words) -> str:
     """Its state, and what there is left to do."""
-    standing = mailing.standing
+    standing = mailing.totals
     numbers = {"open": grouped(standing.pending + standing.sending), "planned": grouped(standing.planned)}
     if standing.pending + standing.sending:
         left = words.still_to_go
@@ -90,7 +90,7 @@ def progress(mailing: MailingFigures, words: Words) -> str:
     return f"{words.mailing_statuses.get(mailing.status, mailing.status)}, {left.format(**numbers)}"
 
 
-def said(reason: str, words: Words) -> str:
+def translate_reason(reason: str, words: Words) -> str:
     """Why a message did not go out, in the report's language as far as the sentence is one of ours."""
     line = one_line(reason)
     return reduce(_translated, words.reasons.items(), line) or words.no_reason

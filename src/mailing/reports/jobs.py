@@ -35,19 +35,19 @@ from mailing.settings import Settings
 from mailing.timezones import zone_named
 
 LEASE = timedelta(minutes=6)
-TRY_S = 300.0
+ATTEMPT_TIMEOUT_S = 300.0
 """From before the claim; shorter than the lease, so a worker that was frozen gives up before another one begins."""
 RECORD_PAUSE_S = 1.0
 FIRST_PAUSE = timedelta(minutes=1)
-LONGEST_PAUSE = timedelta(hours=1)
-LONGEST_AFTER = 7
+MAX_PAUSE = timedelta(hours=1)
+MAX_PAUSE_AFTER = 7
 """Tries."""
-OURS = str(Path(__file__).parent)
+PACKAGE_DIR = str(Path(__file__).parent)
 
 logger = log.get(__name__)
 
 
-class Tried(Struct, frozen=True):
+class Attempted(Struct, frozen=True):
     claim: Claim
     outcome: Outcome
 
@@ -61,17 +61,17 @@ async def send_missing(sessions: Sessions, settings: Settings) -> None:
     async with transaction(sessions) as session:
         if await is_restored(session):
             return
-    while await send_next(sessions, settings, now=await database_clock(sessions)):
+    while await send_next(sessions, settings, now=await read_clock(sessions)):
         pass
 
 
-async def database_clock(sessions: Sessions) -> datetime:
+async def read_clock(sessions: Sessions) -> datetime:
     """What time it is, the same for every machine."""
     async with transaction(sessions) as session:
         return await repository.clock(session)
 
 
-async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) -> Tried | None:
+async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) -> Attempted | None:
     """Tries the oldest report that is due at `now`; None when there is none.
 
     The first report ever is about the day before the service was first seen with a recipient: it shows that mail works.
@@ -86,24 +86,26 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
     return await send_claimed(sessions, settings, claim, now=now, begun=begun) if claim else None
 
 
-async def send_claimed(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float) -> Tried:
+async def send_claimed(
+    sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float
+) -> Attempted:
     """`begun` is the event loop's time at `now`, before the claim."""
-    outcome = await _attempt(sessions, settings, claim, now=now, deadline=begun + TRY_S)
+    outcome = await _attempt(sessions, settings, claim, now=now, deadline=begun + ATTEMPT_TIMEOUT_S)
     failpoints.reached("report.accepted")
     at = now + timedelta(seconds=loop_time() - begun)
-    await _record(sessions, Tried(claim, outcome), at=at, until=begun + LEASE.total_seconds())
-    told = logger.info if isinstance(outcome, Accepted) else logger.warning
-    told("report tried", day=str(claim.day), attempts=claim.attempts, outcome=type(outcome).__name__)
-    return Tried(claim, outcome)
+    await _record(sessions, Attempted(claim, outcome), at=at, until=begun + LEASE.total_seconds())
+    log_attempt = logger.info if isinstance(outcome, Accepted) else logger.warning
+    log_attempt("report tried", day=str(claim.day), attempts=claim.attempts, outcome=type(outcome).__name__)
+    return Attempted(claim, outcome)
 
 
 def lease_from(now: datetime) -> Lease:
-    return Lease(now, now + LEASE, [pause_after(attempts) for attempts in range(1, LONGEST_AFTER + 1)])
+    return Lease(now, now + LEASE, [pause_after(attempts) for attempts in range(1, MAX_PAUSE_AFTER + 1)])
 
 
 def pause_after(attempts: int) -> timedelta:
     """1, 2, 4 … 32 minutes, then every hour."""
-    return min(FIRST_PAUSE * (1 << min(attempts, LONGEST_AFTER) - 1), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * (1 << min(attempts, MAX_PAUSE_AFTER) - 1), MAX_PAUSE)
 
 
 async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
@@ -119,7 +121,7 @@ def _reason_of(error: Exception) -> str:
     """Kind and place alone: the words of an exception may hold anything that stands in the database."""
     cause = getattr(error, "orig", None) or error
     kind = type(cause.__cause__ or cause).__name__
-    places = [frame for frame in traceback.extract_tb(error.__traceback__) if OURS in frame.filename]
+    places = [frame for frame in traceback.extract_tb(error.__traceback__) if PACKAGE_DIR in frame.filename]
     place = f" in {places[-1].name}" if places else ""
     return f"the report could not be made: {kind}{place}; the log of the process has the rest"
 
@@ -139,14 +141,14 @@ def _mail(rendered: Rendered, claim: Claim, *, date: datetime) -> Mail:
         subject=rendered.subject,
         text=rendered.text,
         html=rendered.html,
-        table=rendered.table,
+        table=rendered.mailings_csv,
         table_name=f"mailings-{claim.day}.csv",
         message_id=f"report.{claim.day}.{claim.key.hex[:12]}",  # short enough for a header that is not folded
         date=date,
     )
 
 
-async def _record(sessions: Sessions, tried: Tried, *, at: datetime, until: float) -> None:
+async def _record(sessions: Sessions, tried: Attempted, *, at: datetime, until: float) -> None:
     """A database that is away for a moment must not make a report go out twice: insists while the lease lasts."""
     while True:
         try:
@@ -158,7 +160,7 @@ async def _record(sessions: Sessions, tried: Tried, *, at: datetime, until: floa
             await asyncio.sleep(RECORD_PAUSE_S)
 
 
-async def _write(session: AsyncSession, tried: Tried, at: datetime) -> None:
+async def _write(session: AsyncSession, tried: Attempted, at: datetime) -> None:
     claim, outcome = tried.claim, tried.outcome
     due_at = at + pause_after(claim.attempts)
     match outcome:

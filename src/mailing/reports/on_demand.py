@@ -16,7 +16,7 @@ from mailing.settings import Settings
 from mailing.timezones import zone_named
 
 
-class Sent(Struct, frozen=True):
+class ReportSent(Struct, frozen=True):
     """`reason` says which of the recipients will never get it."""
 
     day: date
@@ -29,21 +29,21 @@ class AlreadySent(Struct, frozen=True):
     at: datetime
 
 
-class UnderWay(Struct, frozen=True):
+class InProgress(Struct, frozen=True):
     """Another process is sending it, or died doing so; its lease is soon over."""
 
     day: date
 
 
-class NotSent(Struct, frozen=True):
+class ReportNotSent(Struct, frozen=True):
     day: date
     reason: str
 
 
-Answer: TypeAlias = Sent | AlreadySent | UnderWay | NotSent
+SendResult: TypeAlias = ReportSent | AlreadySent | InProgress | ReportNotSent
 
 
-async def newest(sessions: Sessions, settings: Settings, *, now: datetime) -> date:
+async def newest_day(sessions: Sessions, settings: Settings, *, now: datetime) -> date:
     """The newest day that is over: yesterday, where the report is read."""
     async with transaction(sessions) as session:
         return (await planning.calendar(session, settings, now=now)).newest().date
@@ -64,7 +64,7 @@ async def rendered_report(
     return render(figures, words)
 
 
-async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> Answer:
+async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> SendResult:
     """Sends the day's report unless that was done, without waiting for its time or for the next try.
 
     Invalid for a day that is not over, and without recipients.
@@ -80,33 +80,33 @@ async def send_report(sessions: Sessions, settings: Settings, day: date, *, now:
         claim = await repository.claim_day(session, period, zone=zone, lease=lease_from(now))
         sent_at = None if claim else await repository.sent_at(session, day)
     if claim is None:
-        return AlreadySent(day, sent_at) if sent_at else UnderWay(day)
+        return AlreadySent(day, sent_at) if sent_at else InProgress(day)
     tried = await send_claimed(sessions, settings, claim, now=now, begun=begun)
     match tried.outcome:
         case Accepted(delivered, reason):
-            return Sent(day, len(delivered), reason)
+            return ReportSent(day, len(delivered), reason)
         case PartlyAccepted(reason=reason) | TemporaryFailure(reason) | PermanentFailure(reason):
-            return NotSent(day, reason)
+            return ReportNotSent(day, reason)
         case _:
             assert_never(tried.outcome)
 
 
-def sentence(answer: Answer) -> str:
+def describe(answer: SendResult) -> str:
     match answer:
-        case Sent(day, delivered, reason):
+        case ReportSent(day, delivered, reason):
             to = f"{delivered} recipient{'' if delivered == 1 else 's'}" + (f", but not to {reason}" if reason else "")
             return f"The report of {day} was sent to {to}."
         case AlreadySent(day, at):
             return f"The report of {day} was already sent at {at:%Y-%m-%d %H:%M} UTC; it is not sent again."
-        case UnderWay(day):
+        case InProgress(day):
             minutes = int(LEASE.total_seconds() // 60)
             return f"The report of {day} is being sent by another process; try again in {minutes} minutes."
-        case NotSent(day, reason):
+        case ReportNotSent(day, reason):
             return f"The report of {day} was not sent: {reason}"
         case _:
             assert_never(answer)
 
 
-def exit_code(answer: Answer) -> int:
+def exit_code(answer: SendResult) -> int:
     """A report that was sent before is sent: 0, so that the command can be repeated."""
-    return 0 if isinstance(answer, Sent | AlreadySent) else 1
+    return 0 if isinstance(answer, ReportSent | AlreadySent) else 1

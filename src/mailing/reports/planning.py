@@ -16,16 +16,16 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import FieldError, Invalid
-from mailing.reports.schedule import CATCH_UP, Day, day_of, days_after, due_at, newest_over, oldest_wanted
+from mailing.reports.schedule import MAX_CATCH_UP_DAYS, Day, day_of, days_after, due_at, newest_over, oldest_wanted
 from mailing.settings import Settings, report_clock
 from mailing.timezones import zone_named
 
 _A_DAY = timedelta(days=1)
-_ROWS_READ = 2 * CATCH_UP
+_ROWS_READ = 2 * MAX_CATCH_UP_DAYS
 _FIRST_YEAR = 1970
 
 
-class Row(Struct, frozen=True):
+class PlannedReport(Struct, frozen=True):
     """`stored`: its period stands in the row; an earlier version left it out."""
 
     day: Day
@@ -37,7 +37,7 @@ class Row(Struct, frozen=True):
 class Calendar(Struct, frozen=True):
     """The newest rows, and how the periods go on after them."""
 
-    rows: Sequence[Row]
+    rows: Sequence[PlannedReport]
     zone: ZoneInfo
     now: datetime
 
@@ -75,7 +75,7 @@ async def calendar(session: AsyncSession, settings: Settings, *, now: datetime) 
     zone = zone_named(settings.report_timezone)
     upto = newest_over(now, zone) + 3 * _A_DAY  # no zone is further ahead, nor dated further on
     rows = await session.execute(_NEWEST_ROWS, {"upto": upto, "count": _ROWS_READ})
-    read = [Row(period_of(row[:4], zone), row.starts is not None, *row[4:]) for row in rows]
+    read = [PlannedReport(period_of(row[:4], zone), row.starts is not None, *row[4:]) for row in rows]
     return Calendar(read, zone, now)
 
 

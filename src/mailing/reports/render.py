@@ -2,11 +2,11 @@
 
 from msgspec import Struct
 
-from mailing.reports.csv_attachment import table
+from mailing.reports.csv_attachment import mailings_csv
 from mailing.reports.figures import Figures
 from mailing.reports.formatting import by_status, day_in_words, grouped
-from mailing.reports.render_html import page
-from mailing.reports.render_text import plain
+from mailing.reports.render_html import render_html
+from mailing.reports.render_text import render_text
 from mailing.reports.translations import Words
 
 
@@ -14,12 +14,14 @@ class Rendered(Struct, frozen=True):
     subject: str
     text: str
     html: str
-    table: str
+    mailings_csv: str
 
 
 def render(figures: Figures, words: Words) -> Rendered:
     subject = _subject(figures, words)
-    return Rendered(subject, plain(figures, words), page(figures, words, title=subject), table(figures.mailings))
+    return Rendered(
+        subject, render_text(figures, words), render_html(figures, words, title=subject), mailings_csv(figures.mailings)
+    )
 
 
 def _subject(figures: Figures, words: Words) -> str:

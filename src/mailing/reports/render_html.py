@@ -6,7 +6,7 @@ fit side by side on a phone moves below. Every value is escaped where it is put 
 
 from html import escape
 
-from mailing.reports.figures import Ended, Figures, MailingFigures, Reason
+from mailing.reports.figures import DayCounts, Figures, MailingFigures, Reason
 from mailing.reports.formatting import (
     by_status,
     day_in_words,
@@ -14,13 +14,13 @@ from mailing.reports.formatting import (
     grouped,
     hour,
     is_over,
-    left_out,
     moment,
-    not_plain,
+    omitted_note,
+    period_note,
     progress,
-    said,
-    shown,
     span_in_utc,
+    top_mailings,
+    translate_reason,
     weekday,
 )
 from mailing.reports.render_chart import bar, columns
@@ -35,7 +35,7 @@ _RULE = "border-top:1px solid rgba(128,128,128,.35)"
 _NUMBER = "text-align:right;white-space:nowrap;vertical-align:top;font-variant-numeric:tabular-nums"
 
 
-def page(figures: Figures, words: Words, *, title: str) -> str:
+def render_html(figures: Figures, words: Words, *, title: str) -> str:
     blocks = (_heading, _tiles, _hours, _mailings, _reasons, _standing)
     content = "\n".join(block(figures, words) for block in blocks)
     return (
@@ -51,7 +51,7 @@ def page(figures: Figures, words: Words, *, title: str) -> str:
 def _heading(figures: Figures, words: Words) -> str:
     day = figures.day
     period = "<br>".join(
-        filter(None, (escape(day.zone), span_in_utc(figures, words), escape(not_plain(figures, words))))
+        filter(None, (escape(day.zone), span_in_utc(figures, words), escape(period_note(figures, words))))
     )
     so_far = "" if is_over(figures) else f" · {words.not_over}"
     return (
@@ -94,9 +94,9 @@ def _key(colour: str, label: str) -> str:
 def _mailings(figures: Figures, words: Words) -> str:
     if not figures.mailings:
         return _section(words.mailings, f'<p style="margin:0;{_QUIET}">{words.no_mailing}</p>')
-    notes = filter(None, (left_out(figures, words), words.attached))
+    notes = filter(None, (omitted_note(figures, words), words.attached))
     more = f'<p style="margin:0;padding:10px 0;{_RULE};{_QUIET}">{"<br>".join(notes)}</p>'
-    return _section(words.mailings, "\n".join(_mailing(mailing, words) for mailing in shown(figures)) + more)
+    return _section(words.mailings, "\n".join(_mailing(mailing, words) for mailing in top_mailings(figures)) + more)
 
 
 def _mailing(mailing: MailingFigures, words: Words) -> str:
@@ -110,7 +110,7 @@ def _mailing(mailing: MailingFigures, words: Words) -> str:
     )
 
 
-def _shares(ended: Ended) -> str:
+def _shares(ended: DayCounts) -> str:
     return bar((number, _COLOURS[status]) for status, number in by_status(ended).items())
 
 
@@ -132,11 +132,11 @@ def _reasons(figures: Figures, words: Words) -> str:
 
 def _reason(each: Reason, words: Words) -> str:
     status = f'<b style="font-weight:600;color:{_COLOURS[each.status]}">{words.statuses[each.status]}</b>'
-    return _row(grouped(each.messages), f"{status} {escape(said(each.reason, words))}")
+    return _row(grouped(each.messages), f"{status} {escape(translate_reason(each.reason, words))}")
 
 
 def _standing(figures: Figures, words: Words) -> str:
-    rows = [_row(grouped(number), words.statuses[status]) for status, number in by_status(figures.standing).items()]
+    rows = [_row(grouped(number), words.statuses[status]) for status, number in by_status(figures.totals).items()]
     return _section(words.altogether.format(moment=moment(figures.taken_at, figures.day.zone)), _table(rows))
 
 

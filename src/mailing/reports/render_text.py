@@ -11,13 +11,13 @@ from mailing.reports.formatting import (
     grouped,
     hour,
     is_over,
-    left_out,
     moment,
-    not_plain,
+    omitted_note,
+    period_note,
     progress,
-    said,
-    shown,
     span_in_utc,
+    top_mailings,
+    translate_reason,
     weekday,
 )
 from mailing.reports.translations import Words
@@ -26,7 +26,7 @@ WIDTH = 76
 BAR = 40
 
 
-def plain(figures: Figures, words: Words) -> str:
+def render_text(figures: Figures, words: Words) -> str:
     blocks = [_heading, _day, _hours, _mailings, _reasons, _standing, _attached]
     texts = ["\n".join(block(figures, words)) for block in blocks]
     return "\n\n".join(text for text in texts if text) + "\n"
@@ -36,7 +36,7 @@ def _heading(figures: Figures, words: Words) -> list[str]:
     day = figures.day
     title = words.heading.format(weekday=weekday(day.date, words), date=day_in_words(day.date, words))
     zone = words.zone.format(zone=day.zone, span=span_in_utc(figures, words))
-    return [title, "=" * len(title), zone, *wrap(not_plain(figures, words), WIDTH)]
+    return [title, "=" * len(title), zone, *wrap(period_note(figures, words), WIDTH)]
 
 
 def _day(figures: Figures, words: Words) -> list[str]:
@@ -71,10 +71,10 @@ def _mailings(figures: Figures, words: Words) -> list[str]:
     if not figures.mailings:
         return [words.no_mailing]
     statuses = [words.statuses[status] for status in by_status(figures.ended)]
-    rows = [["", *statuses], *([f"#{mailing.id}", *_numbers(mailing)] for mailing in shown(figures))]
+    rows = [["", *statuses], *([f"#{mailing.id}", *_numbers(mailing)] for mailing in top_mailings(figures))]
     head, *lines = _aligned(rows, right=set(range(1, 6)))
-    explained = _explained(lines, shown(figures), words)
-    return [words.mailings, head, *explained, *_indented(left_out(figures, words))]
+    explained = _explained(lines, top_mailings(figures), words)
+    return [words.mailings, head, *explained, *_indented(omitted_note(figures, words))]
 
 
 def _numbers(mailing: MailingFigures) -> list[str]:
@@ -91,7 +91,10 @@ def _explained(lines: Sequence[str], mailings: Sequence[MailingFigures], words: 
 def _reasons(figures: Figures, words: Words) -> list[str]:
     if not figures.reasons:
         return []
-    rows = [[grouped(each.messages), words.statuses[each.status], said(each.reason, words)] for each in figures.reasons]
+    rows = [
+        [grouped(each.messages), words.statuses[each.status], translate_reason(each.reason, words)]
+        for each in figures.reasons
+    ]
     if figures.other_reasons:
         rows.append([grouped(figures.other_reasons), "", words.other_reasons])
     starts = _aligned([row[:2] for row in rows], right={0})
@@ -99,7 +102,7 @@ def _reasons(figures: Figures, words: Words) -> list[str]:
 
 
 def _standing(figures: Figures, words: Words) -> list[str]:
-    rows = [[words.statuses[status], grouped(number)] for status, number in by_status(figures.standing).items()]
+    rows = [[words.statuses[status], grouped(number)] for status, number in by_status(figures.totals).items()]
     when = moment(figures.taken_at, figures.day.zone)
     return [words.altogether.format(moment=when), *_aligned(rows, right={1})]
 

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
-from mailing.reports.figures import Ended, Figures, Hour, MailingFigures, Reason, Standing
+from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, Reason, StatusCounts
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import Day
 
@@ -93,7 +93,7 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> 
         day=day,
         taken_at=taken_at,
         mailings=[_mailing(row) for row in mailings],
-        standing=Standing(*standing.one()),
+        totals=StatusCounts(*standing.one()),
         reasons=[Reason(*row) for row in reasons],
         hours=[Hour(*row) for row in hours],
     )
@@ -101,7 +101,7 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> 
 
 def _mailing(row: Sequence[Any]) -> MailingFigures:
     mailing_id, beginning, status, *counts = row
-    return MailingFigures(mailing_id, beginning, status, Ended(*counts[:5]), Standing(*counts[5:]))
+    return MailingFigures(mailing_id, beginning, status, DayCounts(*counts[:5]), StatusCounts(*counts[5:]))
 
 
 class Claim(Struct, frozen=True):

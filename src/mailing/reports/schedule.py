@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from mailing.timezones import zone_named
 
-CATCH_UP = 31
+MAX_CATCH_UP_DAYS = 31
 """How many days back a missing report is still made up for; nobody reads older ones."""
 
 _DAY = timedelta(days=1)
@@ -30,7 +30,7 @@ class Day(Struct, frozen=True):
     ends: datetime
 
     @property
-    def plain(self) -> bool:
+    def is_local_day(self) -> bool:
         """It is the local day, no more and no less."""
         return self == day_of(self.date, zone_named(self.zone))
 
@@ -72,7 +72,7 @@ def newest_over(now: datetime, zone: ZoneInfo) -> date:
 
 def oldest_wanted(now: datetime, zone: ZoneInfo) -> date:
     """Older days are given up."""
-    return newest_over(now, zone) - (CATCH_UP - 1) * _DAY
+    return newest_over(now, zone) - (MAX_CATCH_UP_DAYS - 1) * _DAY
 
 
 def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:

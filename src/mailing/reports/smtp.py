@@ -27,7 +27,7 @@ from mailing.settings import Settings
 CONNECT_TIMEOUT = 15.0
 ANSWER_TIMEOUT = 90.0
 """For each answer: a server that scans the text for spam may take its time after DATA, and giving up means a repeat."""
-TLS_FROM_THE_START = 465
+IMPLICIT_TLS_PORT = 465
 """The one port where no server speaks before it is encrypted."""
 MAX_REASON = 300
 
@@ -102,7 +102,7 @@ async def send(
         client.close()
 
 
-async def reach(settings: Settings, *, within_s: float) -> str | None:
+async def check_reachable(settings: Settings, *, within_s: float) -> str | None:
     """What stands in the way of a mail, user and password included; None: nothing does. Nothing is sent."""
     client = _client(settings, None)
     try:
@@ -119,7 +119,7 @@ async def reach(settings: Settings, *, within_s: float) -> str | None:
 
 def _client(settings: Settings, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
     """Where encryption is required the certificate must be right as well; elsewhere any encryption beats none."""
-    from_the_start = settings.smtp_port == TLS_FROM_THE_START
+    from_the_start = settings.smtp_port == IMPLICIT_TLS_PORT
     return aiosmtplib.SMTP(
         hostname=settings.smtp_host,
         port=settings.smtp_port,

@@ -5,57 +5,61 @@ from datetime import datetime
 from mailing.database.clock import DatabaseClock
 from mailing.database.errors import transient
 from mailing.gateway.outcome import Answer
-from mailing.messages.repository import ClaimedMessage
+from mailing.messages.claim import ClaimedMessage
+from mailing.messages.results import NOT_CALLED, Called, NotCalled
 from mailing.observability.counters import GATE_SECONDS
 from mailing.sending.context import SendContext
 from mailing.sending.revalidation import Revalidator
 
-# Beyond its deadline: no call takes so long in a process that runs. One that was frozen finds all its calls overdue,
-# and that says nothing about the gateway.
-OVERDUE_S = 5.0
+# Tolerated beyond the call's deadline. No call takes so long in a process that runs. A process that was frozen finds
+# all its calls overdue, and that says nothing about the gateway.
+MAX_OVERRUN_S = 5.0
 
 
 class Attempt:
-    """Whether it may be made is asked before a connection is, and once more when there is one."""
+    """One call. Permission is checked before a connection is asked for, and again once the connection is ready."""
 
-    def __init__(self, desk: SendContext, watch: Revalidator, message: ClaimedMessage, clock: DatabaseClock) -> None:
-        self._began_at = desk.ticks()
-        self._desk = desk
-        self._watch = watch
+    def __init__(
+        self, context: SendContext, revalidator: Revalidator, message: ClaimedMessage, clock: DatabaseClock
+    ) -> None:
+        self._context = context
+        self._revalidator = revalidator
         self._message = message
         self._clock = clock
+        self._started = context.ticks()
 
-    @property
-    def started_at(self) -> datetime:
-        """By the database's clock."""
-        return self._clock.instant(self._began_at)
-
-    @property
-    def lasted_s(self) -> float:
-        return self._desk.ticks() - self._began_at
-
-    async def make(self, text: str) -> Answer | None:
-        """None: it was withdrawn, too late, or sending is stopped, and not a byte was written."""
+    async def make(self, text: str) -> Called | NotCalled:
+        """Call the gateway once. NotCalled: withdrawn, too late, or sending is stopped, and not a byte was written."""
         message = self._message
-        if not self._watch.allows(message, self._clock):
-            return None
-        left_s = self._watch.time_left_s(message, self._clock)
-        answer = await self._desk.gateway.send(
-            message.id, phone=message.phone, text=text, time_left_s=left_s, begin=self._begin
+        if not self._revalidator.may_call(message, self._clock):
+            return NOT_CALLED
+        time_left_s = self._revalidator.time_left_s(message, self._clock)
+        answer = await self._context.gateway.send(
+            message.id, phone=message.phone, text=text, time_left_s=time_left_s, before_send=self._before_send
         )
-        lasted_s = self.lasted_s
-        if answer and lasted_s <= self._desk.timeout_s + OVERDUE_S:
-            self._desk.gate.tell(answer, probe=message.probe)
-            self._desk.tallies.called(answer.outcome, lasted_s)
-        return answer
+        if answer is None:
+            return NOT_CALLED
+        duration_s = self._context.ticks() - self._started
+        if duration_s <= self._context.timeout_s + MAX_OVERRUN_S:
+            self._report(answer, duration_s)
+        return Called(answer, started_at=self._started_at, duration_ms=int(duration_s * 1000))
 
-    async def _begin(self) -> bool:
-        """Without the database nobody can say whose turn it is; the other calls go on."""
-        waits_since = self._desk.ticks()
+    async def _before_send(self) -> bool:
+        """Wait for a slot of the rate limit. Without the database there are none: this call is not made."""
+        waiting_since = self._context.ticks()
         try:
-            await self._desk.gate.turn(self._message.id)
+            await self._context.flow_control.wait_for_slot(self._message.id)
         except transient():
             return False
-        self._began_at = self._desk.ticks()
-        self._desk.tallies.add(GATE_SECONDS, "call", value=self._began_at - waits_since)
-        return self._watch.allows(self._message, self._clock)
+        self._started = self._context.ticks()
+        self._context.counters.add(GATE_SECONDS, "call", value=self._started - waiting_since)
+        return self._revalidator.may_call(self._message, self._clock)
+
+    def _report(self, answer: Answer, duration_s: float) -> None:
+        self._context.flow_control.record(answer, probe=self._message.probe)
+        self._context.counters.called(answer.outcome, duration_s)
+
+    @property
+    def _started_at(self) -> datetime:
+        """Database time. Not by the clock reading of the claim, which is off by the claim's round trip."""
+        return self._context.flow_control.instant(self._started)

@@ -1,4 +1,4 @@
-"""The calls of one claimed batch, together in a trace: a span for each of a million messages would be no help."""
+"""One trace span for all calls of a claimed batch: a span for each of a million messages would be no help."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from mailing.observability import tracing
 
 
 class BatchSpan:
-    """From the claim until the last of `messages` is dealt with. `clock` was read with the claim."""
+    """Lasts from the claim until the last of `messages` is done. `clock` was read with the claim."""
 
     def __init__(self, messages: int, clock: DatabaseClock) -> None:
         self.clock = clock
@@ -15,11 +15,11 @@ class BatchSpan:
         self._counts = Counter(messages=messages)
         self._span = tracing.begin("calls")
 
-    def answered(self, outcome: str) -> None:
+    def count_outcome(self, outcome: str) -> None:
         self._counts[outcome] += 1
 
-    def one_less(self) -> None:
-        """However it ended."""
+    def finished_one(self) -> None:
+        """Count one message as done, whether it was called or not. The last one ends the span."""
         self._left -= 1
         if not self._left:
             self._span.tell(**self._counts)

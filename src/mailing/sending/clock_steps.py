@@ -1,7 +1,7 @@
 """The database's clock went back: what its old time had put ahead is put back by as much, and sending goes on.
 
 What people have written (start, end, hours) stays, and so do retries, which may be bound to a window. After a step of
-less than LONGEST_LEASE_S leases stay, too: nobody can tell those of the old time from those of the new.
+less than MAX_LEASE_S leases stay, too: nobody can tell those of the old time from those of the new.
 """
 
 from sqlalchemy import text
@@ -13,7 +13,7 @@ from mailing.observability.log import get
 
 logger = get(__name__)
 
-LONGEST_LEASE_S = 900  # nobody takes a longer one: what lies further ahead was taken by the old time
+MAX_LEASE_S = 900  # nobody takes a longer one: what lies further ahead was taken by the old time
 
 # Plans under way, leases of messages, of uploads and of reports: as many rows as workers are at, and those of open
 # mailings. What was noted after the step, and before it was noticed, stays: its holder relies on it. Indexes:
@@ -22,14 +22,14 @@ _PUT_BACK = [
     text(f"UPDATE {table} SET {column} = {column} - make_interval(secs => :back_s) WHERE {rows}")  # noqa: S608 - below
     for table, column, rows in (
         ("mailing", "plan_heartbeat_at", "status IN ('scheduled', 'running', 'paused') AND plan_heartbeat_at > now()"),
-        ("message", "lease_until", f"status = 'sending' AND lease_until > now() + interval '{LONGEST_LEASE_S} s'"),
-        ("upload", "lease_until", f"status = 'importing' AND lease_until > now() + interval '{LONGEST_LEASE_S} s'"),
-        ("report", "lease_until", f"sent_at IS NULL AND lease_until > now() + interval '{LONGEST_LEASE_S} s'"),
+        ("message", "lease_until", f"status = 'sending' AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
+        ("upload", "lease_until", f"status = 'importing' AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
+        ("report", "lease_until", f"sent_at IS NULL AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
     )
 ]
 
 
-async def mind_clock(sessions: Sessions) -> None:
+async def adjust_to_clock_steps(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
         back_s = await note_clock(session)
         if back_s:

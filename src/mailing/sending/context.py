@@ -7,57 +7,59 @@ from mailing.database.engine import Sessions
 from mailing.database.monotonic import Ticks, ticks
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
-from mailing.messages.repository import lease_for
+from mailing.messages.leases import lease_for
 from mailing.observability.counters import WorkerCounters
 from mailing.sending.call_slots import CallSlots
 from mailing.sending.claim_budget import ClaimBudget
-from mailing.sending.recording import Recording
+from mailing.sending.recording import ResultRecorder
 from mailing.sending.retry_policy import RetryPolicy
 
 SLICE_S = 10.0
-CROWDED_SLICE_S = 3.0
-MOST_PASSED_ON = 8
+SHORT_SLICE_S = 3.0
+MAX_POSTPONED_PER_S = 8
 
 
 @dataclass
 class SendContext:
-    """`active` are the mailings this process is sending just now, each by one job; `jobs` is how many it may run.
-    Those `again` were woken meanwhile.
+    """`active_mailings` are being sent by this process now, each by one job; `max_jobs` bounds them. A mailing in
+    `woken` was enqueued again meanwhile.
 
-    `urgent` has connections that no claim and no record can take: for what decides whether calls go on.
+    `urgent` is a pool of its own for what decides whether calls go on: claims and records can't exhaust it.
     """
 
     sessions: Sessions
     urgent: Sessions
     gateway: GatewayClient
-    gate: FlowControl
+    flow_control: FlowControl
     policy: RetryPolicy
     timeout_s: float
-    jobs: int
+    max_jobs: int
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    active: set[int] = field(default_factory=set)
-    again: set[int] = field(default_factory=set)
-    tallies: WorkerCounters = field(default_factory=WorkerCounters)
+    active_mailings: set[int] = field(default_factory=set)
+    woken: set[int] = field(default_factory=set)
+    counters: WorkerCounters = field(default_factory=WorkerCounters)
     ticks: Ticks = ticks
 
     def __post_init__(self) -> None:
         self.lease_s = lease_for(self.timeout_s)
-        self.capacity = ClaimBudget(self.gateway.concurrency)
-        self.slots = CallSlots(self.gateway.concurrency)
-        self.recording = Recording(self.sessions, self.tallies, self.stopping, settled=self.capacity.settled)
-        self.asking = asyncio.Lock()  # one asks the gate for all that come meanwhile
+        self.claim_budget = ClaimBudget(self.gateway.concurrency)
+        self.call_slots = CallSlots(self.gateway.concurrency)
+        self.recorder = ResultRecorder(
+            self.sessions, self.counters, self.stopping, on_recorded=self.claim_budget.remove_unrecorded
+        )
+        self.admission = asyncio.Lock()  # one job asks flow control at a time; the others find the state fresh
 
     @property
-    def crowded(self) -> bool:
-        """All places are taken, or the last one is being given away: yield after a short slice."""
-        return len(self.active) >= self.jobs - 1
+    def should_yield(self) -> bool:
+        """Whether all jobs are taken, or all but the last: then a mailing yields after a short slice."""
+        return len(self.active_mailings) >= self.max_jobs - 1
 
     @property
     def slice_s(self) -> float:
-        """How long a mailing is sent before others have their turn."""
-        return CROWDED_SLICE_S if self.crowded else SLICE_S
+        """How long a mailing is sent before the others have their turn."""
+        return SHORT_SLICE_S if self.should_yield else SLICE_S
 
     @property
-    def passed_on_s(self) -> float:
-        """How long a lane waits that this process can't take: MOST_PASSED_ON a second, however many there are."""
-        return max(1.0, len(self.active) / MOST_PASSED_ON)
+    def postponed_lane_s(self) -> float:
+        """How long a lane waits that this process can't take: MAX_POSTPONED_PER_S a second, however many there are."""
+        return max(1.0, len(self.active_mailings) / MAX_POSTPONED_PER_S)

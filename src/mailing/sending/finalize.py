@@ -6,11 +6,11 @@ from mailing.database.engine import Sessions, transaction
 from mailing.events import WORKER, record_event
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.repository import MailingRepository, database_now, finish
-from mailing.mailings.schedule import opening
 from mailing.mailings.states import MailingStatus
+from mailing.mailings.window import next_window
 from mailing.messages.cancellation import cancel_of_mailing
-from mailing.messages.repository import expire_of_mailing, lock_for_plan
-from mailing.messages.rescheduling import reschedule_closed, timezones_of_closed
+from mailing.messages.locks import lock_for_plan
+from mailing.messages.rescheduling import expire_of_mailing, reschedule_closed, timezones_of_closed
 from mailing.observability.log import get, increment
 from mailing.restore.repository import is_restored
 
@@ -25,7 +25,7 @@ async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
         pass
     async with transaction(sessions) as session:
         if await finish(session, mailing_id):
-            logger.info("the mailing is finished", mailing_id=mailing_id)
+            logger.info("mailing finished", mailing_id=mailing_id)
 
 
 async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
@@ -44,7 +44,7 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
         zones = await timezones_of_closed(session, mailing_id, SLICE)
         if not zones:
             return False
-        openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
+        openings = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
         moved = await reschedule_closed(session, mailing_id, SLICE, openings)
         increment(reopened=moved)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)

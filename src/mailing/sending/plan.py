@@ -14,9 +14,9 @@ from mailing.mailings.repository import (
     heartbeat_plan,
     lock_plan,
 )
-from mailing.mailings.schedule import opening
+from mailing.mailings.window import next_window
+from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, Slice, cancel_unselected, next_slice, plan_slice
-from mailing.messages.repository import lock_for_plan
 from mailing.observability.log import get, increment
 
 logger = get(__name__)
@@ -83,7 +83,9 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
         if not await lock_for_plan(session):
             return False
         now = await database_now(session)
-        openings = [opening(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones]
+        openings = [
+            next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones
+        ]
         increment(planned=await plan_slice(session, mailing.id, audience, openings, part))
         await defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
         failpoints.reached("plan.inside")

@@ -1,4 +1,4 @@
-"""Results on their way into the database: in bulk, and by themselves where a row would hold its batch up."""
+"""Record results: in batches, and one by one where a row would hold its batch up."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import TROUBLE, sqlstate, transient
-from mailing.messages.repository import CallResult, Recorded, park, record
+from mailing.messages.results import Called, CallResult, Recorded, park, record
 from mailing.observability import failures, tracing
 from mailing.observability.counters import LEASES_LOST, WorkerCounters
 from mailing.observability.log import get, increment
@@ -19,172 +19,188 @@ from mailing.observability.log import get, increment
 logger = get(__name__)
 
 BATCH: Final = 500
-TRY_EVERY_S: Final = 0.5
-LAST_S: Final = 3.0  # for what is left when the process ends
-AWAY_S: Final = 30.0  # how long a process that shall end waits for the database
-# Deadlock, serialization, a lock or a statement that took too long: transient, but perhaps for one row's sake.
-OF_A_ROW: Final = ("40", "55P03", "57014")
-PARKED_AFTER: Final = 3  # refusals
-GIVEN_UP_AFTER: Final = 60  # refusals
-REFUSED_EVERY_S: Final = 5.0
+RETRY_EVERY_S: Final = 0.5
+SHUTDOWN_S: Final = 3.0  # for deferred results, when the process ends
+SHUTDOWN_OUTAGE_S: Final = 30.0  # how long a process that is stopping waits for the database
+# SQLSTATEs of a deadlock, a serialization failure, a lock or a statement that took too long: transient, but perhaps
+# one row's fault.
+ROW_SQLSTATES: Final = ("40", "55P03", "57014")
+PARK_AFTER: Final = 3  # refusals
+GIVE_UP_AFTER: Final = 60  # refusals
+REFUSED_RETRY_S: Final = 5.0
 
 
-class Decided(NamedTuple):
-    """Under which revision of which mailing's plan."""
+class PlanVersion(NamedTuple):
+    """The revision of a mailing's plan under which results were decided."""
 
     mailing_id: int
     revision: int
 
 
 @dataclass
-class Left:
-    """A result that could not be stored with its batch: its message is locked, or has refused it so often."""
+class DeferredResult:
+    """A result that could not be recorded with its batch: its message is locked, or the database refuses it."""
 
-    decided: Decided
+    plan: PlanVersion
     result: CallResult
     refusals: int = 0
-    again_at: float = 0.0
+    retry_at: float = 0.0
 
 
-class Recording:
-    """Of one process. `settled` is told how many results are stored or given up.
+class ResultRecorder:
+    """Records the results of one process. `on_recorded` gets the number of results recorded or given up.
 
-    A result whose message is locked, or refuses it, is left to `keeping`, which outlives the run: such a row holds up
-    neither the others of its batch nor its mailing.
+    A result whose message is locked, or is refused by the database, is deferred to `running`, which outlives the send
+    job: such a row delays neither the others of its batch nor its mailing.
     """
 
     def __init__(
-        self, sessions: Sessions, tallies: WorkerCounters, stopping: asyncio.Event, *, settled: Callable[[int], None]
+        self,
+        sessions: Sessions,
+        counters: WorkerCounters,
+        stopping: asyncio.Event,
+        *,
+        on_recorded: Callable[[int], None],
     ) -> None:
         self._sessions = sessions
-        self._tallies = tallies
+        self._counters = counters
         self._stopping = stopping
-        self._settled = settled
-        self._left: list[Left] = []
-        self._gives_up_at = float("inf")
+        self._on_recorded = on_recorded
+        self._deferred: list[DeferredResult] = []
+        self._give_up_at = float("inf")
 
-    async def record(self, decided: Decided, results: Sequence[CallResult]) -> None:
-        """Returns when each is stored or left. While the database is away it keeps trying: there is no hurry, for a
-        lease that runs out takes no acceptance back, and the capacity bounds what gathers meanwhile.
+    async def record(self, plan: PlanVersion, results: Sequence[CallResult]) -> None:
+        """Return when each result is recorded or deferred.
+
+        While the database is away this keeps trying. There is no hurry: an expired lease takes no acceptance back, and
+        the claim budget bounds how many results wait.
         """
         todo = deque([results])
         while todo:
             batch = todo.popleft()
             try:
-                recorded = await self._store(decided, batch)
+                recorded = await self._store(plan, batch)
             except transient() as error:
-                failures.tell(logger, "recording failed", error, mailing_id=decided.mailing_id)
+                failures.tell(logger, "recording failed", error, mailing_id=plan.mailing_id)
                 if self._gives_up():
-                    self._settled(sum(map(len, (batch, *todo))))
+                    self._on_recorded(sum(map(len, (batch, *todo))))
                     return
-                apart = sqlstate(error).startswith(OF_A_ROW)
-                todo.extendleft(self._divided(decided, batch, refusals=0) if apart else [batch])
-                await asyncio.sleep(TRY_EVERY_S)
-            except Exception as error:  # noqa: BLE001 - told when it stands alone
+                split = sqlstate(error).startswith(ROW_SQLSTATES)
+                todo.extendleft(self._split(plan, batch, refusals=0) if split else [batch])
+                await asyncio.sleep(RETRY_EVERY_S)
+            except Exception as error:  # noqa: BLE001 - logged once the refused result is alone
                 if len(batch) == 1:
                     failures.tell(logger, "result refused", error, message_id=batch[0].message.id)
-                todo.extendleft(self._divided(decided, batch, refusals=1))
+                todo.extendleft(self._split(plan, batch, refusals=1))
             else:
-                self._leave_locked(decided, batch, recorded)
+                self._defer_locked(plan, batch, recorded)
 
     @asynccontextmanager
-    async def keeping(self) -> AsyncIterator[None]:
-        """What is left is tried again and again meanwhile, and for LAST_S at the end: what can't be stored by then is
-        found by the sweep when its lease has run out.
+    async def running(self) -> AsyncIterator[None]:
+        """Retry deferred results until the block ends, and for SHUTDOWN_S afterwards.
+
+        The sweep finds the messages of those that are still not recorded, once their leases have expired.
         """
         over = asyncio.Event()
-        task = asyncio.create_task(self._keep(over))
+        task = asyncio.create_task(self._retry_deferred(over))
         try:
             yield
         finally:
             over.set()
-            await asyncio.wait({task}, timeout=LAST_S)
+            await asyncio.wait({task}, timeout=SHUTDOWN_S)
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
 
-    async def _keep(self, over: asyncio.Event) -> None:
-        while self._left or not over.is_set():
+    async def _retry_deferred(self, over: asyncio.Event) -> None:
+        while self._deferred or not over.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), TRY_EVERY_S)
-            if over.is_set() and self._left:
-                await asyncio.sleep(TRY_EVERY_S)
-            await self._try_left()
+                await asyncio.wait_for(over.wait(), RETRY_EVERY_S)
+            if over.is_set() and self._deferred:
+                await asyncio.sleep(RETRY_EVERY_S)
+            await self._retry_due()
 
-    async def _store(self, decided: Decided, batch: Sequence[CallResult]) -> Recorded:
-        mailing_id, revision = decided
+    async def _store(self, plan: PlanVersion, batch: Sequence[CallResult]) -> Recorded:
         with tracing.step("record") as span:
             span.tell(messages=len(batch))
             async with transaction(self._sessions) as session:
-                recorded = await record(session, batch, mailing_id=mailing_id, revision=revision)
+                recorded = await record(session, batch, mailing_id=plan.mailing_id, revision=plan.revision)
                 failpoints.reached("record.inside")
         failpoints.reached("record.after")
         stored = len(batch) - len(recorded.locked)
-        self._settled(stored)
-        locked = set(recorded.locked)
-        outcomes = Counter(each.answer.outcome.value for each in batch if each.answer and each.message.id not in locked)
-        increment(recorded=recorded.moved, **outcomes)
-        if lost := stored - recorded.moved:
-            self._tallies.add(LEASES_LOST, value=lost)
-            logger.warning("leases lost", mailing_id=mailing_id, messages=lost)
+        self._on_recorded(stored)
+        increment(recorded=recorded.moved, **_outcomes(batch, skip=set(recorded.locked)))
+        if stale := stored - recorded.moved:
+            self._counters.add(LEASES_LOST, value=stale)
+            logger.warning("leases lost", mailing_id=plan.mailing_id, messages=stale)
         return recorded
 
-    def _leave_locked(self, decided: Decided, batch: Sequence[CallResult], recorded: Recorded) -> None:
+    def _defer_locked(self, plan: PlanVersion, batch: Sequence[CallResult], recorded: Recorded) -> None:
         if recorded.locked:
             locked = set(recorded.locked)
-            self._left += [Left(decided, result) for result in batch if result.message.id in locked]
+            self._deferred += [DeferredResult(plan, result) for result in batch if result.message.id in locked]
 
-    def _divided(self, decided: Decided, batch: Sequence[CallResult], *, refusals: int) -> list[Sequence[CallResult]]:
-        """In halves, until the one that is at fault stands alone and is left."""
+    def _split(self, plan: PlanVersion, batch: Sequence[CallResult], *, refusals: int) -> list[Sequence[CallResult]]:
+        """Halve the batch, until the result at fault is alone and is deferred."""
         if len(batch) == 1:
-            self._left.append(Left(decided, batch[0], refusals, time.monotonic() + TRY_EVERY_S))
+            self._deferred.append(DeferredResult(plan, batch[0], refusals, time.monotonic() + RETRY_EVERY_S))
             return []
         half = len(batch) // 2
         return [batch[:half], batch[half:]]
 
-    async def _try_left(self) -> None:
+    async def _retry_due(self) -> None:
         now = time.monotonic()
-        due = [each for each in self._left if each.again_at <= now]
-        self._left = [each for each in self._left if each.again_at > now]
-        locked: dict[Decided, list[CallResult]] = defaultdict(list)
+        due = [each for each in self._deferred if each.retry_at <= now]
+        self._deferred = [each for each in self._deferred if each.retry_at > now]
+        locked: dict[PlanVersion, list[CallResult]] = defaultdict(list)
         for each in due:
             if each.refusals:
-                await self._try_alone(each)
+                await self._retry_refused(each)
             else:
-                locked[each.decided].append(each.result)
-        for decided, results in locked.items():
+                locked[each.plan].append(each.result)
+        for plan, results in locked.items():
             for first in range(0, len(results), BATCH):
-                await self.record(decided, results[first : first + BATCH])
+                await self.record(plan, results[first : first + BATCH])
 
-    async def _try_alone(self, left: Left) -> None:
+    async def _retry_refused(self, deferred: DeferredResult) -> None:
         try:
-            recorded = await self._store(left.decided, [left.result])
+            recorded = await self._store(deferred.plan, [deferred.result])
         except transient():
-            self._left.append(left)
-        except Exception as error:  # noqa: BLE001 - told when it was refused first
-            left.refusals += 1
-            await self._refused_again(left, type(error).__name__)
+            self._deferred.append(deferred)
+        except Exception as error:  # noqa: BLE001 - logged when it was refused first
+            deferred.refusals += 1
+            await self._defer_or_give_up(deferred, type(error).__name__)
         else:
-            self._leave_locked(left.decided, [left.result], recorded)
+            self._defer_locked(deferred.plan, [deferred.result], recorded)
 
-    async def _refused_again(self, left: Left, error: str) -> None:
-        """It is parked as unknown: a call that nobody can write down is not repeated every time its lease runs out. An
-        acceptance that can be stored later still ends it as sent.
+    async def _defer_or_give_up(self, deferred: DeferredResult, error: str) -> None:
+        """Park the message as unknown first: a call that can't be recorded must not be repeated at each lease's end.
+
+        An acceptance that can be recorded later still ends the message as sent.
         """
-        message, made = left.result.message, left.result.answer is not None
-        if made and left.refusals == PARKED_AFTER:
+        message, called = deferred.result.message, isinstance(deferred.result.call, Called)
+        if called and deferred.refusals == PARK_AFTER:
             with suppress(*TROUBLE):
                 async with transaction(self._sessions) as session:
-                    await park(session, message.id, message.number)
-        if left.refusals >= (GIVEN_UP_AFTER if made else PARKED_AFTER):
-            logger.error("result given up", mailing_id=left.decided.mailing_id, message_id=message.id, error=error)
-            self._settled(1)
+                    await park(session, message.id, message.claim_no)
+        if deferred.refusals >= (GIVE_UP_AFTER if called else PARK_AFTER):
+            logger.error("result given up", mailing_id=deferred.plan.mailing_id, message_id=message.id, error=error)
+            self._on_recorded(1)
             return
-        left.again_at = time.monotonic() + (TRY_EVERY_S if left.refusals < PARKED_AFTER else REFUSED_EVERY_S)
-        self._left.append(left)
+        delay_s = RETRY_EVERY_S if deferred.refusals < PARK_AFTER else REFUSED_RETRY_S
+        deferred.retry_at = time.monotonic() + delay_s
+        self._deferred.append(deferred)
 
     def _gives_up(self) -> bool:
         if not self._stopping.is_set():
             return False
-        self._gives_up_at = min(self._gives_up_at, time.monotonic() + AWAY_S)
-        return time.monotonic() >= self._gives_up_at
+        self._give_up_at = min(self._give_up_at, time.monotonic() + SHUTDOWN_OUTAGE_S)
+        return time.monotonic() >= self._give_up_at
+
+
+def _outcomes(batch: Sequence[CallResult], *, skip: set[int]) -> Counter[str]:
+    return Counter(
+        result.call.answer.outcome.value
+        for result in batch
+        if isinstance(result.call, Called) and result.message.id not in skip
+    )

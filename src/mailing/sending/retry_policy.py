@@ -8,8 +8,9 @@ import msgspec
 from msgspec.structs import replace
 
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages.repository import ClaimedMessage, Transition
+from mailing.messages.claim import ClaimedMessage
 from mailing.messages.rescheduling import SendWindow
+from mailing.messages.results import Transition
 from mailing.messages.states import MessageStatus
 
 MAX_SOFT_REFUSALS = 5

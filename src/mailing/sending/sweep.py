@@ -12,7 +12,7 @@ from mailing.database.errors import transient
 from mailing.gateway.circuit_breaker import forget_old_calls
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import CONTINUED
-from mailing.mailings.repository import PendingWork, closed_unsettled, find_pending_work
+from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
 from mailing.messages.leases import BEGINNING, Repeat, lost, oldest_unexpired_lease, reclaim_expired
 from mailing.messages.redaction import forget_old_minutes
 from mailing.observability import failures
@@ -83,7 +83,7 @@ def _apart(part: str) -> Iterator[None]:
 async def _wake(sessions: Sessions, active: Collection[int]) -> None:
     """Mailings with work but without a job that waits to be taken. In slices: thousands may begin in one second."""
     async with transaction(sessions) as session:
-        closed = await closed_unsettled(session, count=AT_ONCE)
+        closed = await closed_with_pending(session, count=AT_ONCE)
         await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
     after: int | None = 0
     while after is not None:

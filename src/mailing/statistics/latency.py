@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.outcome import Outcome
 
-NEWEST = 2000
-LAST_MINUTES = 5
+MAX_CALLS = 2000
+WINDOW_MIN = 5
 EDGES_MS = (0, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
-class Stretch(Struct, frozen=True):
+class LatencyBucket(Struct, frozen=True):
     """Calls that took from `from_ms` to below `to_ms`; the last stretch has no end."""
 
     from_ms: int
@@ -30,14 +30,14 @@ class RecentCalls(Struct, frozen=True):
 
     calls: int
     outcomes: dict[Outcome, int]
-    latencies: list[Stretch]
+    latencies: list[LatencyBucket]
     median_ms: int | None
-    slow_ms: int | None
+    p95_ms: int | None
 
 
 _NEWEST = f"""
-    SELECT outcome, duration_ms FROM attempt WHERE started_at > now() - interval '{LAST_MINUTES} min'
-    ORDER BY started_at DESC LIMIT {NEWEST}
+    SELECT outcome, duration_ms FROM attempt WHERE started_at > now() - interval '{WINDOW_MIN} min'
+    ORDER BY started_at DESC LIMIT {MAX_CALLS}
 """  # noqa: S608 - constants of this module
 
 # Index: attempt_newest; no more rows than NEWEST. 2 ms.
@@ -60,9 +60,9 @@ async def recent_calls(session: AsyncSession) -> RecentCalls:
         calls=outcomes.total(),
         outcomes={outcome: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},
         latencies=[
-            Stretch(low, high, buckets[number])
+            LatencyBucket(low, high, buckets[number])
             for number, (low, high) in enumerate(zip(EDGES_MS, (*EDGES_MS[1:], None), strict=True), 1)
         ],
         median_ms=quantiles[0],
-        slow_ms=quantiles[1],
+        p95_ms=quantiles[1],
     )

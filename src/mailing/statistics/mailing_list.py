@@ -11,11 +11,11 @@ from mailing.mailings.states import MailingStatus
 from mailing.statistics.repository import COUNTED
 from mailing.statistics.schemas import Counts
 
-MOST_OPEN = 50
-BEGINNING = 80  # characters of the text, enough to know the mailing by
+MAX_OPEN = 50
+EXCERPT_LENGTH = 80  # characters of the text, enough to know the mailing by
 
 
-class Overview(Struct, frozen=True):
+class MailingSummary(Struct, frozen=True):
     id: int
     beginning: str
     status: MailingStatus
@@ -26,7 +26,7 @@ class Overview(Struct, frozen=True):
 
 _LINES = f"""
     SELECT {", ".join(f"c.{name}" for name in COUNTED)},
-        g.id, left(g.text, {BEGINNING}), g.status, g.starts_at, g.ends_at
+        g.id, left(g.text, {EXCERPT_LENGTH}), g.status, g.starts_at, g.ends_at
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.deleted_at IS NULL
         AND g.test_of_mailing_id IS NULL
 """  # noqa: S608 - composed from constants
@@ -35,23 +35,23 @@ _LINES = f"""
 _OPEN = text(f"""
     {_LINES} AND g.status IN ('draft', 'scheduled', 'running', 'paused')
     ORDER BY array_position(ARRAY['running', 'paused', 'draft', 'scheduled'], g.status), g.starts_at, g.id
-    LIMIT {MOST_OPEN}
+    LIMIT {MAX_OPEN}
 """)
 
 # The primary key, backwards.
 _NEWEST = text(f"{_LINES} AND g.id < :before ORDER BY g.id DESC LIMIT :count")
 
 
-async def open_mailings(session: AsyncSession) -> list[Overview]:
+async def open_mailings(session: AsyncSession) -> list[MailingSummary]:
     """No more than MOST_OPEN."""
     return [_line(row) for row in await session.execute(_OPEN)]
 
 
-async def newest(session: AsyncSession, *, before: int, limit: int) -> list[Overview]:
+async def newest_mailings(session: AsyncSession, *, before: int, limit: int) -> list[MailingSummary]:
     """One more than `limit`, if there is one; newest first."""
     return [_line(row) for row in await session.execute(_NEWEST, {"before": before, "count": limit + 1})]
 
 
-def _line(row: Row[*tuple[Any, ...]]) -> Overview:
+def _line(row: Row[*tuple[Any, ...]]) -> MailingSummary:
     *counts, mailing_id, beginning, status, starts_at, ends_at = row
-    return Overview(mailing_id, beginning, MailingStatus(status), starts_at, ends_at, Counts(*counts))
+    return MailingSummary(mailing_id, beginning, MailingStatus(status), starts_at, ends_at, Counts(*counts))

@@ -9,7 +9,7 @@ from mailing.gateway.repository import GatewayState, read
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import OPEN, MailingStatus
 from mailing.statistics import repository
-from mailing.statistics.backlog import Wait, due, openings, postponed
+from mailing.statistics.backlog import BacklogItem, due, postponed, waiting_for_window
 from mailing.statistics.schemas import MailingLine
 from mailing.statistics.throughput import sent_in_last_minute
 
@@ -24,7 +24,7 @@ class Progress(Struct, frozen=True):
     planning: bool
     per_minute: int
     done_at: datetime | None
-    waits: list[Wait]
+    backlog: list[BacklogItem]
 
     @property
     def left(self) -> int:
@@ -33,30 +33,30 @@ class Progress(Struct, frozen=True):
 
 async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
     """The same handful of index probes for a mailing of any size."""
-    counts = await repository.line(session, mailing.id)
+    counts = await repository.mailing_line(session, mailing.id)
     state = await read(session)
-    waits = await waits_of(session, mailing, counts.pending, state)
+    waits = await backlog_of(session, mailing, counts.pending, state)
     per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
-    moving = mailing.status == MailingStatus.running and not held(state)
+    moving = mailing.status == MailingStatus.running and not is_held(state)
     return Progress(
         counts,
         gateway=state,
-        planning=mailing.status in OPEN and mailing.started_at is not None and unplanned(mailing),
+        planning=mailing.status in OPEN and mailing.started_at is not None and is_planning(mailing),
         per_minute=per_minute,
-        done_at=done_at(counts.pending + counts.sending, per_minute, waits, now=state.now) if moving else None,
-        waits=waits,
+        done_at=estimate_done_at(counts.pending + counts.sending, per_minute, waits, now=state.now) if moving else None,
+        backlog=waits,
     )
 
 
-def unplanned(mailing: Mailing) -> bool:
+def is_planning(mailing: Mailing) -> bool:
     return mailing.planned_revision < mailing.plan_revision
 
 
-def held(state: GatewayState) -> bool:
+def is_held(state: GatewayState) -> bool:
     return state.restored or state.stopped_at is not None
 
 
-def done_at(left: int, per_minute: int, waits: list[Wait], *, now: datetime) -> datetime | None:
+def estimate_done_at(left: int, per_minute: int, waits: list[BacklogItem], *, now: datetime) -> datetime | None:
     """Not before the last opening. None without a pace."""
     if not left or not per_minute:
         return None
@@ -64,18 +64,18 @@ def done_at(left: int, per_minute: int, waits: list[Wait], *, now: datetime) -> 
     return max([at_this_pace, *(wait.until for wait in waits if wait.until)])
 
 
-async def waits_of(session: AsyncSession, mailing: Mailing, pending: int, state: GatewayState) -> list[Wait]:
+async def backlog_of(session: AsyncSession, mailing: Mailing, pending: int, state: GatewayState) -> list[BacklogItem]:
     """What keeps its pending messages from going out at this moment: what can be waited for soonest first."""
     if mailing.status == MailingStatus.draft:
-        return [Wait("release", pending)]
+        return [BacklogItem("release", pending)]
     if mailing.status == MailingStatus.scheduled:
-        return [Wait("start", pending, mailing.starts_at)]
+        return [BacklogItem("start", pending, mailing.starts_at)]
     if mailing.status not in OPEN or not pending:
         return []
-    if mailing.status == MailingStatus.paused or held(state):
-        return [Wait("pause", pending)]
+    if mailing.status == MailingStatus.paused or is_held(state):
+        return [BacklogItem("pause", pending)]
     return [
         *await due(session, mailing.id, state),
         *await postponed(session, mailing.id),
-        *await openings(session, mailing.id),
+        *await waiting_for_window(session, mailing.id),
     ]

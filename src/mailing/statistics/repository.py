@@ -34,12 +34,12 @@ async def totals(session: AsyncSession) -> tuple[Counts, int]:
     return Counts(*counts), mailings
 
 
-async def lines(session: AsyncSession, *, cursor: int, limit: int) -> list[MailingLine]:
+async def mailing_lines(session: AsyncSession, *, cursor: int, limit: int) -> list[MailingLine]:
     """One row more than `limit`, if there is one."""
     return [_line(*row) for row in await session.execute(_LINES, {"cursor": cursor, "count": limit + 1})]
 
 
-async def line(session: AsyncSession, mailing_id: int) -> MailingLine:
+async def mailing_line(session: AsyncSession, mailing_id: int) -> MailingLine:
     """Two rows by primary key."""
     row = (await session.execute(_LINE, {"id": mailing_id})).first()
     if row is None:

@@ -24,7 +24,9 @@ class StatisticsController(Controller):
     @get("/", summary="Totals and a line for each mailing", operation_id="statistics", responses=documented(400))
     async def statistics(self, session: Session, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
         counts, mailings = await repository.totals(session)
-        lines = page(await repository.lines(session, cursor=decode_cursor(cursor), limit=limit), limit, "mailing_id")
+        lines = page(
+            await repository.mailing_lines(session, cursor=decode_cursor(cursor), limit=limit), limit, "mailing_id"
+        )
         return Statistics(mailings, counts, lines.items, lines.next_cursor)
 
     @get(
@@ -42,7 +44,7 @@ class StatisticsController(Controller):
         cursor: Cursor = None,
     ) -> MailingStatistics:
         """The counts are kept in the transactions that move the messages: they are exact at every moment."""
-        line = await repository.line(session, mailing_id)
+        line = await repository.mailing_line(session, mailing_id)
         found = await messages_of(session, mailing_id, cursor=decode_cursor(cursor), limit=limit, status=status)
         counts = Counts(**{name: getattr(line, name) for name in repository.COUNTED})
         return MailingStatistics(mailing_id, line.status, line.launched, counts, page(found, limit))

@@ -47,7 +47,7 @@ _COURSE = text("""
 """)
 
 
-async def course(session: AsyncSession, mailing_id: int) -> Timeseries | None:
+async def timeseries(session: AsyncSession, mailing_id: int) -> Timeseries | None:
     """None before the first message."""
     first, last = (await session.execute(_BOUNDS, {"mailing_id": mailing_id})).one()
     if first is None:

@@ -6,14 +6,14 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
-from clients.upload.uploading import HEADER, counted, file_of
 from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import SENTENCES
 from mailing.admin.language import translations
 from mailing.clients.upload import actions, job, repository
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import SILENT
+from support.admin import SignedIn
+from support.uploads import HEADER, counted, file_of
 
 RUNNING = asyncio.Event()
 HERE = "/admin/clients/uploads/1"
@@ -105,7 +105,7 @@ async def broken(editor: httpx.AsyncClient, body: bytes) -> httpx.Response:
 async def test_a_file_over_the_limit_is_refused_with_the_limit(
     editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "SIZE_LIMIT", 100)
+    monkeypatch.setattr(actions, "MAX_FILE_BYTES", 100)
     answer = await uploaded(editor, file_of(10))
     assert answer.status_code == 400
     assert "split it into several files" in answer.text
@@ -121,7 +121,7 @@ async def test_a_body_over_the_limit_is_not_read(editor: httpx.AsyncClient) -> N
 async def test_one_file_too_many_is_answered_429_with_what_to_do_and_the_files_to_do_it_with(
     editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(actions, "FILES_EACH", 1)
+    monkeypatch.setattr(actions, "MAX_USER_FILES", 1)
     monkeypatch.setattr("mailing.admin.clients.uploading.UPLOADS_SHOWN", 1)
     await uploaded(editor, file_of(1), name="mine.csv")
     answer = await uploaded(editor, file_of(1))
@@ -199,9 +199,9 @@ async def test_what_broke_an_import_off_is_said_in_the_viewers_language(
     await uploaded(editor, (HEADER + "79160000001,,,UTC\n").encode())
     await editor.post(f"{HERE}/import")
     async with transaction(sessions) as session:
-        mine = await repository.begin(session, 1)
+        mine = await repository.claim_import(session, 1)
         assert mine
-        await repository.break_off(session, mine, cause=SILENT)
+        await repository.record_interruption(session, mine, cause=SILENT)
     shown = (await editor.get(HERE)).text
     assert "The import broke off, and nothing was stored; it begins again by itself within a minute:" in shown
     assert f"<li>{SILENT}</li>" in shown

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.conftest import SignedIn
-from admin.mailings.test_pages import form
-from admin.reading import words
+from admin.mailings.test_routes import form
 from mailing.access.roles import Role
 from mailing.mailings.states import MailingStatus
-from rows import add_client, add_mailing, add_messages, run, value
+from support.admin import SignedIn
+from support.html import words
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 PHONE = "79161234567"
 EDITORS = {Role.EDITOR, Role.SENDER, Role.ADMIN}

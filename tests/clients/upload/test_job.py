@@ -6,19 +6,19 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from clients.upload.uploading import HEADER, confirmed, counted, file_of, kept, refused, upload_of
 from mailing.clients.upload import actions, job, repository
-from mailing.clients.upload.rejected_rows import verdict_of
-from mailing.clients.upload.schemas import Status
+from mailing.clients.upload.rejected_rows import rejected_rows_csv
+from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions, transaction
-from rows import run, value
+from support.rows import run, value
+from support.uploads import HEADER, confirmed, counted, file_of, kept, refused, upload_of
 
 RUNNING = asyncio.Event()  # nobody asks the worker to stop
 
 
 async def tended(sessions: Sessions) -> int:
     """How many jobs wait afterwards."""
-    await job.tend_uploads(sessions)
+    await job.maintain_uploads(sessions)
     return await counted(sessions, "procrastinate_jobs")
 
 
@@ -26,7 +26,7 @@ async def test_good_rows_are_stored_and_bad_ones_kept_with_their_verdict(session
     upload_id = await confirmed(sessions, file_of(1000, bad=2))
     await job.import_upload(sessions, RUNNING, upload_id)
     upload = await upload_of(sessions, upload_id)
-    assert (upload.status, upload.created, upload.updated, upload.rejected) == (Status.done, 1000, 0, 2)
+    assert (upload.status, upload.created, upload.updated, upload.rejected) == (UploadStatus.done, 1000, 0, 2)
     assert upload.bytes_read == upload.size
     assert await counted(sessions, "client") == 1000
     assert [(each.line, each.field, each.row) for each in await refused(sessions, upload_id)] == [
@@ -45,7 +45,7 @@ async def test_the_file_is_removed_with_the_import(sessions: Sessions) -> None:
 async def test_only_so_many_bad_fields_are_kept_but_all_bad_rows_counted(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "REFUSALS_KEPT", 3)
+    monkeypatch.setattr(job, "MAX_REJECTED_FIELDS", 3)
     upload_id = await confirmed(sessions, file_of(1, bad=50))
     await job.import_upload(sessions, RUNNING, upload_id)
     assert (await upload_of(sessions, upload_id)).rejected == 50
@@ -55,11 +55,11 @@ async def test_only_so_many_bad_fields_are_kept_but_all_bad_rows_counted(
 async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailing.clients.upload.rejected_rows.PAGE", 2)
+    monkeypatch.setattr("mailing.clients.upload.rejected_rows.PAGE_SIZE", 2)
     file = HEADER.encode() + b"\t=1+1,,a;=2,UTC\n=1+1,,a,UTC\n79160000001,,,UTC\n\xff\x00,,,UTC\n79160000002,,,Omsk\n"
     upload_id = await confirmed(sessions, file)
     await job.import_upload(sessions, RUNNING, upload_id)
-    verdict = b"".join([chunk async for chunk in verdict_of(sessions, upload_id)]).decode()
+    verdict = b"".join([chunk async for chunk in rejected_rows_csv(sessions, upload_id)]).decode()
     assert [line.split(",")[0] for line in verdict.splitlines()] == ["line", "2", "3", "5", "6"]
     assert verdict.startswith("line,field,message,row\r\n2,phone,")
     assert "\"\t'=1+1,,a;'=2,UTC\"\r\n" in verdict
@@ -72,7 +72,7 @@ async def test_the_rows_of_an_erased_person_are_forgotten(sessions: Sessions) ->
     upload_id = await confirmed(sessions, HEADER.encode() + b"79160000001,,,Omsk\n79160000002,,,Omsk\n")
     await job.import_upload(sessions, RUNNING, upload_id)
     async with transaction(sessions) as session:
-        await repository.forget_rows(session, "79160000001")
+        await repository.delete_rows_with_phone(session, "79160000001")
     assert [refusal.line for refusal in await refused(sessions, upload_id)] == [3]
 
 
@@ -89,7 +89,7 @@ async def test_who_imported_how_many_is_noted(sessions: Sessions, engine: AsyncE
 async def test_what_nobody_confirmed_is_not_imported(sessions: Sessions) -> None:
     upload_id = await kept(sessions, file_of(1))
     await job.import_upload(sessions, RUNNING, upload_id)
-    assert (await upload_of(sessions, upload_id)).status == Status.uploaded
+    assert (await upload_of(sessions, upload_id)).status == UploadStatus.uploaded
     assert await counted(sessions, "client") == 0
 
 
@@ -97,7 +97,7 @@ async def test_a_file_whose_header_comes_too_late_fails_with_the_reason(sessions
     upload_id = await confirmed(sessions, b"\n" * 300_000 + b"name\n")
     await job.import_upload(sessions, RUNNING, upload_id)
     upload = await upload_of(sessions, upload_id)
-    assert upload.status == Status.failed
+    assert upload.status == UploadStatus.failed
     assert upload.error is not None
     assert "column phone is missing" in upload.error
     assert await counted(sessions, "upload_chunk") == 0
@@ -117,7 +117,7 @@ async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio
 @pytest.fixture
 def long_file(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """50,000 good rows in a hundred pieces, and three bad ones."""
-    monkeypatch.setattr(actions, "PIECE", 16 * 1024)
+    monkeypatch.setattr(actions, "CHUNK_BYTES", 16 * 1024)
     return file_of(50_000, bad=3)
 
 
@@ -128,14 +128,14 @@ async def test_a_killed_workers_import_is_taken_up_and_the_counts_are_right(
     await run(engine, "DELETE FROM procrastinate_jobs")
     async with importing(sessions, upload_id):
         pass
-    assert (await upload_of(sessions, upload_id)).status == Status.importing
+    assert (await upload_of(sessions, upload_id)).status == UploadStatus.importing
     assert await counted(sessions, "client") == 0
     assert await tended(sessions) == 0
     await run(engine, "UPDATE upload SET lease_until = now() - interval '1 s'")
     assert await tended(sessions) == 1
     await job.import_upload(sessions, RUNNING, upload_id)
     upload = await upload_of(sessions, upload_id)
-    assert (upload.status, upload.created, upload.updated, upload.rejected) == (Status.done, 50_000, 0, 3)
+    assert (upload.status, upload.created, upload.updated, upload.rejected) == (UploadStatus.done, 50_000, 0, 3)
     assert await counted(sessions, "client") == 50_000
 
 
@@ -144,10 +144,10 @@ async def test_a_worker_that_was_overtaken_stores_nothing(sessions: Sessions, lo
     async with importing(sessions, upload_id) as frozen:
         async with transaction(sessions) as session:
             await session.execute(text("UPDATE upload SET lease_until = now() - interval '1 s'"))
-            assert await repository.begin(session, upload_id)
+            assert await repository.claim_import(session, upload_id)
         await frozen
     assert await counted(sessions, "client") == 0
-    assert (await upload_of(sessions, upload_id)).status == Status.importing
+    assert (await upload_of(sessions, upload_id)).status == UploadStatus.importing
 
 
 async def test_a_worker_that_is_to_stop_gives_the_upload_back(sessions: Sessions, long_file: bytes) -> None:
@@ -155,21 +155,21 @@ async def test_a_worker_that_is_to_stop_gives_the_upload_back(sessions: Sessions
     stopping.set()
     upload_id = await confirmed(sessions, long_file)
     await job.import_upload(sessions, stopping, upload_id)
-    assert (await upload_of(sessions, upload_id)).status == Status.waiting
+    assert (await upload_of(sessions, upload_id)).status == UploadStatus.waiting
     await job.import_upload(sessions, RUNNING, upload_id)
     assert (await upload_of(sessions, upload_id)).created == 50_000
 
 
 async def test_what_always_ends_its_worker_is_given_up(sessions: Sessions, engine: AsyncEngine) -> None:
     upload_id = await confirmed(sessions, file_of(1))
-    for _ in range(repository.MOST_TRIES):
+    for _ in range(repository.MAX_ATTEMPTS):
         async with transaction(sessions) as session:
-            assert await repository.begin(session, upload_id)
+            assert await repository.claim_import(session, upload_id)
         await run(engine, "UPDATE upload SET lease_until = now() - interval '1 s'")
     await run(engine, "DELETE FROM procrastinate_jobs")
     assert await tended(sessions) == 0
     upload = await upload_of(sessions, upload_id)
-    assert (upload.status, upload.error is not None) == (Status.failed, True)
+    assert (upload.status, upload.error is not None) == (UploadStatus.failed, True)
     assert await counted(sessions, "upload_chunk") == 0
 
 
@@ -179,10 +179,10 @@ async def test_files_nobody_confirmed_and_old_results_are_forgotten(sessions: Se
     left = await kept(sessions, file_of(1))
     fresh = await kept(sessions, file_of(1))
     await run(engine, "UPDATE upload SET created_at = now() - interval '25 h' WHERE id <> :fresh", fresh=fresh)
-    await job.tend_uploads(sessions)
+    await job.maintain_uploads(sessions)
     assert [each.id for each in await run(engine, "SELECT id FROM upload ORDER BY id")] == [imported, fresh]
     assert left not in (imported, fresh)
     await run(engine, "UPDATE upload SET finished_at = now() - interval '8 d' WHERE id = :imported", imported=imported)
-    await job.tend_uploads(sessions)
+    await job.maintain_uploads(sessions)
     assert await value(engine, "SELECT count(*) FROM upload_row_error") == 0
     assert await counted(sessions, "upload") == 1

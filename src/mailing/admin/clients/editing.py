@@ -12,8 +12,8 @@ from mailing.admin.clients.form import client_of, typed_of
 from mailing.admin.guards import needs
 from mailing.admin.pages import form, page, seen_other
 from mailing.admin.viewer import CurrentViewer, Viewer
-from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, owner_named
-from mailing.clients.timezone import offered
+from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
+from mailing.clients.timezone import selectable
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.messages.queries import counts_of_client
 from mailing.messages.states import MessageStatus
@@ -34,7 +34,7 @@ async def create(
     typed = EMPTY | dict(await form(request))
     try:
         sent = client_of(typed)
-        async with owner_named(request.app.state.reads, sent.phone):
+        async with name_phone_owner(request.app.state.reads, sent.phone):
             client = await ClientRepository(session).create(sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
@@ -55,7 +55,7 @@ async def change(
     typed = EMPTY | dict(await form(request))
     try:
         sent = client_of(typed)
-        async with owner_named(request.app.state.reads, sent.phone):
+        async with name_phone_owner(request.app.state.reads, sent.phone):
             await ClientRepository(session).replace(client_id, sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
@@ -64,7 +64,7 @@ async def change(
 
 
 def _form(request: Request[Any, Any, Any], typed: Mapping[str, str], *, client_id: int | None = None) -> Response[str]:
-    zones = offered()
+    zones = selectable()
     return page(request, "clients/form.html", typed=typed, client_id=client_id, zones=zones, errors={}, owner_id=None)
 
 
@@ -80,7 +80,7 @@ def _refusal(
     taken = isinstance(refused, PhoneTaken)
     errors = by_field(viewer, [FieldError("phone", "belongs to another client")] if taken else refused.errors)
     owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None
-    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": offered()}
+    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": selectable()}
     return page(request, "clients/form.html", status=400, errors=errors, owner_id=owner_id, **shown)
 
 

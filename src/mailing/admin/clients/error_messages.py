@@ -40,9 +40,9 @@ SENTENCES: Final = (
     "is larger than %(size)s MB; split it into several files",
     "%(files)s files or %(size)s MB of yours may wait at once; import or discard one first",
     "%(files)s files or %(size)s MB may wait at once, those of others too; import or discard one, or come again later",
-    "takes too long to read; split the file, and look for rows that are none",
-    "was begun %(tries)s times and never came to its end; the worker's log says why",
-    "was begun %(tries)s times and broke off each time",
+    "takes too long to validate; split the file, and remove lines that are not rows of clients",
+    "was started %(tries)s times and never finished; see the worker's log for the cause",
+    "was started %(tries)s times and failed each time",
     *CAUSES,
 )
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from mailing.admin.viewer import Viewer
 from mailing.clients.phone import LENGTH
 from mailing.clients.schemas import ClientIn, ClientOut
-from mailing.clients.search import FIRST, Place, Search
+from mailing.clients.search import FIRST, Search, SearchCursor
 from mailing.web.parameters import MAX_ID
 from mailing.web.validation import check
 
@@ -24,7 +24,7 @@ class Asked(Struct):
     """`typed` goes back into the form; `errors` by field."""
 
     search: Search
-    place: Place
+    place: SearchCursor
     typed: Mapping[str, str]
     errors: dict[str, str]
 
@@ -56,11 +56,11 @@ def _from_seven(digits: str) -> str:
     return ("7" + digits)[:LENGTH] if digits.startswith("9") else digits
 
 
-def _place(query: Mapping[str, str]) -> Place:
+def _place(query: Mapping[str, str]) -> SearchCursor:
     for name in ("after", "before"):
         position = query.get(name, "")
         if _PLACE(position) and int(position) <= MAX_ID:
-            return Place(int(position), backwards=name == "before")
+            return SearchCursor(int(position), backwards=name == "before")
     return FIRST
 
 

@@ -19,7 +19,7 @@ from mailing.admin.viewer import CurrentViewer
 from mailing.clients import csv_transfer
 from mailing.clients.repository import get_client
 from mailing.clients.routes import csv_file
-from mailing.clients.search import FIRST, Found, Place, known_tags, known_timezones, search_clients
+from mailing.clients.search import FIRST, SearchCursor, SearchPage, known_tags, known_timezones, search_clients
 from mailing.events.history import newest
 from mailing.messages.queries import messages_of_client
 from mailing.web.concurrency_limits import PLACE, hold_place
@@ -50,7 +50,7 @@ async def search(request: Request[Any, Any, Any], session: Session, viewer: Curr
 
 
 async def _list(request: Request[Any, Any, Any], session: AsyncSession, question: Asked) -> Response[str]:
-    found = Found([], before=None, after=None)
+    found = SearchPage([], before=None, after=None)
     if not question.errors:
         found = await search_clients(session, question.search, place=question.place, limit=PAGE)
     return page(
@@ -69,7 +69,7 @@ async def _list(request: Request[Any, Any, Any], session: AsyncSession, question
     )
 
 
-def _places(question: Asked, found: Found) -> dict[str, dict[str, str]]:
+def _places(question: Asked, found: SearchPage) -> dict[str, dict[str, str]]:
     """The places of the pages around this one, by their relation, as a form sends them."""
     places = {
         "first": FIRST if question.place != FIRST else None,
@@ -79,7 +79,7 @@ def _places(question: Asked, found: Found) -> dict[str, dict[str, str]]:
     return {name: _at(place) for name, place in places.items() if place}
 
 
-def _neighbours(question: Asked, found: Found) -> dict[str, str]:
+def _neighbours(question: Asked, found: SearchPage) -> dict[str, str]:
     """The addresses of the pages around this one; empty where there is none."""
     return {
         "first_page": _address(question.typed, FIRST) if question.place != FIRST else "",
@@ -88,11 +88,11 @@ def _neighbours(question: Asked, found: Found) -> dict[str, str]:
     }
 
 
-def _at(place: Place) -> dict[str, str]:
+def _at(place: SearchCursor) -> dict[str, str]:
     return {} if place == FIRST else {"before" if place.backwards else "after": str(place.position)}
 
 
-def _address(typed: Mapping[str, str], place: Place) -> str:
+def _address(typed: Mapping[str, str], place: SearchCursor) -> str:
     query = urlencode({name: value for name, value in typed.items() if value and name not in PHONES} | _at(place))
     return "/admin/clients" + (f"?{query}" if query else "")
 

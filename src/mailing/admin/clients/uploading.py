@@ -17,16 +17,16 @@ from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.csv_reader import COLUMNS
 from mailing.clients.routes import csv_file
 from mailing.clients.upload import actions, repository
-from mailing.clients.upload.actions import SIZE_LIMIT
-from mailing.clients.upload.job import REFUSALS_KEPT
-from mailing.clients.upload.rejected_rows import verdict_of
-from mailing.clients.upload.schemas import Status, Upload
+from mailing.clients.upload.actions import MAX_FILE_BYTES
+from mailing.clients.upload.job import MAX_REJECTED_FIELDS
+from mailing.clients.upload.rejected_rows import rejected_rows_csv
+from mailing.clients.upload.schemas import Upload, UploadStatus
 from mailing.database.engine import transaction
 from mailing.errors import FieldError, Invalid, TooMany
 from mailing.web.concurrency_limits import PLACE, hold_place
 from mailing.web.parameters import Caller, Id, Session
 
-BODY_LIMIT = SIZE_LIMIT + 100_000  # bytes; what a form puts around its file is less
+BODY_LIMIT = MAX_FILE_BYTES + 100_000  # bytes; what a form puts around its file is less
 UPLOADS_SHOWN = 10
 REFUSALS_SHOWN = 20
 
@@ -48,9 +48,9 @@ async def send(
 ) -> Response[Any]:
     try:
         async with transaction(state.sessions) as looking:
-            await actions.refuse_more(looking, by=caller)
+            await actions.ensure_capacity(looking, by=caller)
         file = await _file(request)
-        upload_id = await actions.keep(session, file.read, name=file.filename, size=_size(file), by=caller)
+        upload_id = await actions.save_upload(session, file.read, name=file.filename, size=_size(file), by=caller)
     except Invalid as refused:
         error = " ".join(_capital(said(viewer, each.message)) for each in refused.errors)
         return await _choice(request, session, error=error, status=400)
@@ -65,7 +65,7 @@ async def _file(request: Request[Any, Any, Any]) -> UploadFile:
     try:
         file = (await request.form()).get("file")
     except HTTPException as refused:
-        too_large = FieldError("file", f"is larger than {SIZE_LIMIT // 10**6} MB; split it into several files")
+        too_large = FieldError("file", f"is larger than {MAX_FILE_BYTES // 10**6} MB; split it into several files")
         raise Invalid(too_large) if refused.status_code == 413 else refused from None
     except (UnicodeDecodeError, LookupError):
         file = None
@@ -92,8 +92,8 @@ async def _choice(request: Request[Any, Any, Any], session: Session, *, error: s
         error=error,
         uploads=await repository.newest_uploads(session, count=UPLOADS_SHOWN, actor=str(request.user)),
         columns=COLUMNS,
-        megabytes=SIZE_LIMIT // 10**6,
-        days=repository.RESULT_KEPT_D,
+        megabytes=MAX_FILE_BYTES // 10**6,
+        days=repository.RESULT_RETENTION_D,
     )
 
 
@@ -103,7 +103,7 @@ async def show(
 ) -> Response[str]:
     """The preview, then the progress, then the result: whatever it has come to."""
     upload = await repository.get_upload(session, upload_id)
-    if upload.status == Status.uploaded:
+    if upload.status == UploadStatus.uploaded:
         return await _preview(request, session, viewer, upload)
     return await _outcome(request, session, viewer, upload)
 
@@ -114,7 +114,7 @@ async def _preview(request: Request[Any, Any, Any], session: Session, viewer: Vi
         "clients/preview.html",
         upload=upload,
         preview=await actions.preview_of(session, upload),
-        hours=repository.UNCONFIRMED_KEPT_H,
+        hours=repository.UNCONFIRMED_RETENTION_H,
         said=_saying(viewer),
     )
 
@@ -126,10 +126,10 @@ async def _outcome(request: Request[Any, Any, Any], session: Session, viewer: Vi
         upload=upload,
         broke_off=said(viewer, upload.broke_off or ""),
         reasons=[said(viewer, line) for line in (upload.error or "").splitlines()],
-        refusals=await repository.refusals_of(session, upload.id, count=REFUSALS_SHOWN),
-        capped=await repository.count_refusals(session, upload.id) >= REFUSALS_KEPT,
-        most=REFUSALS_KEPT,
-        days=repository.RESULT_KEPT_D,
+        rejected_fields=await repository.rejected_fields(session, upload.id, count=REFUSALS_SHOWN),
+        capped=await repository.count_rejected_fields(session, upload.id) >= MAX_REJECTED_FIELDS,
+        most=MAX_REJECTED_FIELDS,
+        days=repository.RESULT_RETENTION_D,
         said=_saying(viewer),
     )
 
@@ -153,7 +153,7 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
 @get("/uploads/{upload_id:int}/verdict", guards=[needs(Role.EDITOR), hold_place], opt={PLACE: "exports"})
 async def verdict(session: Session, state: State, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
-    return await csv_file(state, verdict_of(state.exporting, upload.id), name=f"left-out-{upload.id}.csv")
+    return await csv_file(state, rejected_rows_csv(state.exporting, upload.id), name=f"left-out-{upload.id}.csv")
 
 
 HANDLERS = [choose, send, show, confirm, discard, verdict]

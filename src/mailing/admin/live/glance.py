@@ -9,10 +9,10 @@ from mailing.database.engine import Sessions, transaction
 from mailing.gateway.repository import GatewayState, read
 from mailing.job_queue import inspection
 from mailing.job_queue.inspection import standing
-from mailing.reports.outlook import Outlook, outlook
+from mailing.reports.delivery_log import LastAndNext, last_and_next
 from mailing.settings import Settings
 from mailing.statistics.latency import RecentCalls, recent_calls
-from mailing.statistics.mailing_list import Overview, open_mailings
+from mailing.statistics.mailing_list import MailingSummary, open_mailings
 
 READ_FOR_S = 1.5
 
@@ -26,8 +26,8 @@ class Glance(Struct, frozen=True):
     workers: int
     jobs: int
     late_s: float
-    report: Outlook
-    mailings: list[Overview]
+    report: LastAndNext
+    mailings: list[MailingSummary]
     kept: Renderings = field(default_factory=dict)
 
 
@@ -42,6 +42,6 @@ async def glance(sessions: Sessions, settings: Settings) -> Glance:
             workers=await inspection.workers(session),
             jobs=sum(jobs.count for jobs in ready),
             late_s=max((jobs.age_s for jobs in ready), default=0.0),
-            report=await outlook(session, settings, now=state.now),
+            report=await last_and_next(session, settings, now=state.now),
             mailings=await open_mailings(session),
         )

@@ -19,7 +19,7 @@ from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.states import OPEN
 from mailing.statistics.progress import Progress, progress_of
-from mailing.statistics.throughput import Timeseries, course
+from mailing.statistics.throughput import Timeseries, timeseries
 from mailing.timezones import zone_named
 from mailing.web.parameters import Id
 
@@ -32,7 +32,7 @@ BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled"
 class Look(Struct, frozen=True):
     mailing: MailingOut
     progress: Progress
-    course: Timeseries | None
+    timeseries: Timeseries | None
     acts: list[Noted]
     kept: Renderings = field(default_factory=dict)
 
@@ -65,11 +65,11 @@ async def _look(request: Request[Any, Any, Any], mailing_id: int) -> Look:
 
 async def read_look(sessions: Sessions, mailing_id: int) -> Look:
     async with transaction(sessions) as session:
-        mailing = await MailingRepository(session=session).existing(mailing_id)
+        mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return Look(
             MailingOut.of(mailing),
             await progress_of(session, mailing),
-            await course(session, mailing_id),
+            await timeseries(session, mailing_id),
             (await newest(session, "mailing_id", mailing_id, count=ACTS))[::-1],
         )
 
@@ -86,8 +86,8 @@ def _shown(look: Look) -> dict[str, object]:
         "mailing": look.mailing,
         "progress": look.progress,
         "bar": segments({name: getattr(counts, name) for name in BAR}),
-        "course": look.course,
-        "columns": columns([step.messages for step in look.course.steps]) if look.course else None,
+        "timeseries": look.timeseries,
+        "columns": columns([step.messages for step in look.timeseries.steps]) if look.timeseries else None,
     }
 
 

@@ -66,7 +66,7 @@ async def _list(
     phone: str = "",
     cursor: str | None = None,
 ) -> Response[str]:
-    mailing = await MailingRepository(session=session).existing(mailing_id)
+    mailing = await MailingRepository(session=session).get_visible(mailing_id)
     digits = "".join(each for each in phone if each in "0123456789")
     found = await _found(session, mailing_id, status=status, phone=digits if phone else None, cursor=cursor)
     more = len(found) > ON_A_PAGE

@@ -14,7 +14,7 @@ from mailing.admin.live.shared import shared
 from mailing.admin.pages import page
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import database_now
-from mailing.statistics.mailing_list import newest
+from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.repository import totals
 from mailing.statistics.schemas import Counts
 from mailing.statistics.throughput import MinuteCount, last_hours
@@ -36,7 +36,7 @@ class Whole(Struct, frozen=True):
 async def statistics_page(request: Request[Any, Any, Any], session: Session, cursor: Cursor = None) -> Response[str]:
     reader = partial(read_whole, request.app.state.sessions)
     whole = await shared(request).read("statistics", reader, for_s=READ_FOR_S)
-    lines = await newest(session, before=decode_cursor(cursor) or MAX_ID, limit=ON_A_PAGE)
+    lines = await newest_mailings(session, before=decode_cursor(cursor) or MAX_ID, limit=ON_A_PAGE)
     more = len(lines) > ON_A_PAGE
     return page(
         request,

@@ -18,7 +18,7 @@ from mailing.mailings.models import Mailing
 from mailing.mailings.repository import MailingRepository, database_now
 from mailing.mailings.schemas import TestIn
 from mailing.mailings.states import MailingStatus
-from mailing.statistics.repository import line
+from mailing.statistics.repository import mailing_line
 from mailing.web.parameters import Caller, Id, Session
 from mailing.web.validation import check
 
@@ -26,10 +26,10 @@ Browser = Request[Any, Any, Any]
 SENDER = [needs(Role.SENDER)]
 
 REFUSALS: dict[str, Callable[[MailingStatus], object]] = {
-    "pause": states.after_pause,
-    "resume": states.after_resume,
-    "cancel": states.after_cancel,
-    "test": states.refuse_test,
+    "pause": states.paused_status,
+    "resume": states.resumed_status,
+    "cancel": states.cancelled_status,
+    "test": states.ensure_testable,
 }
 
 
@@ -38,12 +38,12 @@ class ControlPages(Controller):
 
     @get(["/pause", "/resume", "/resend-failed"], guards=SENDER)
     async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
-        mailing = await MailingRepository(session=session).existing(mailing_id)
+        mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return await _confirm_page(request, session, mailing)
 
     @get(["/cancel", "/delete"], guards=[needs(Role.EDITOR)])
     async def ask_end(self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id) -> Response[str]:
-        mailing = await MailingRepository(session=session).existing(mailing_id)
+        mailing = await MailingRepository(session=session).get_visible(mailing_id)
         _refuse_end(viewer, mailing)
         return await _confirm_page(request, session, mailing)
 
@@ -60,7 +60,7 @@ class ControlPages(Controller):
 
     @post("/cancel", guards=[needs(Role.EDITOR)], status_code=303)
     async def cancel(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
-        _refuse_end(viewer, await MailingRepository(session=session).locked(mailing_id))
+        _refuse_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         _, count = await actions.cancel(session, mailing_id, by=caller)
         one = viewer.ngettext("Cancelled: %(n)s message is not sent.", "Cancelled: %(n)s messages are not sent.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
@@ -73,14 +73,14 @@ class ControlPages(Controller):
 
     @post("/delete", guards=[needs(Role.EDITOR)], status_code=303)
     async def delete(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
-        _refuse_end(viewer, await MailingRepository(session=session).locked(mailing_id))
+        _refuse_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         count = await editing.remove(session, mailing_id, by=caller)
         one = viewer.ngettext("Deleted: %(n)s message is not sent.", "Deleted: %(n)s messages are not sent.", count)
         return seen_other("/admin/mailings", notice=_counted(viewer, one, count))
 
     @get("/test", guards=SENDER)
     async def ask_phone(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
-        mailing = await MailingRepository(session=session).existing(mailing_id)
+        mailing = await MailingRepository(session=session).get_visible(mailing_id)
         await _refuse(session, mailing, action="test")
         return page(request, "mailings/test.html", mailing=mailing, phone="", errors={})
 
@@ -93,7 +93,7 @@ class ControlPages(Controller):
         try:
             await actions.test(session, mailing_id, phone=check({"phone": phone}, TestIn).phone, read=read, by=caller)
         except (Invalid, Conflict) as refused:
-            mailing = await MailingRepository(session=session).existing(mailing_id)
+            mailing = await MailingRepository(session=session).get_visible(mailing_id)
             errors = {"phone": _told(viewer, refused)}
             return page(request, "mailings/test.html", status=400, mailing=mailing, phone=phone, errors=errors)
         return _done(viewer, mailing_id, notice=viewer.gettext("The test is on its way."))
@@ -102,13 +102,13 @@ class ControlPages(Controller):
 def _refuse_end(viewer: Viewer, mailing: Mailing) -> None:
     """An editor ends drafts only; the row is locked where it is done, so none is released meanwhile."""
     if not viewer.may("sender"):
-        states.refuse_editors_end(MailingStatus(mailing.status))
+        states.ensure_editor_may_end(MailingStatus(mailing.status))
 
 
 async def _confirm_page(request: Browser, session: AsyncSession, mailing: Mailing) -> Response[str]:
     action = request.url.path.rstrip("/").rpartition("/")[2]
     await _refuse(session, mailing, action=action)
-    counts = await line(session, mailing.id)
+    counts = await mailing_line(session, mailing.id)
     return page(request, "mailings/confirm.html", action=action, mailing=mailing, counts=counts)
 
 
@@ -116,7 +116,7 @@ async def _refuse(session: AsyncSession, mailing: Mailing, *, action: str) -> No
     """As the action itself would: no page asks about what can't be done."""
     status = MailingStatus(mailing.status)
     if action == "resend-failed":
-        states.refuse_sending_again(status, ends_at=mailing.ends_at, now=await database_now(session))
+        states.ensure_resendable(status, ends_at=mailing.ends_at, now=await database_now(session))
     elif action in REFUSALS:
         REFUSALS[action](status)
 

@@ -14,7 +14,7 @@ from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing
 from mailing.mailings.schemas import MailingIn
-from mailing.mailings.states import AHEAD
+from mailing.mailings.states import NOT_STARTED
 from mailing.timezones import known_zone, zone_named
 from mailing.web.validation import check
 
@@ -95,7 +95,7 @@ def mailing_of(entered: Entered, *, now: datetime, stored: Mailing | None = None
     """Raises Invalid, with the API's field names. What was not touched stays as it is stored, to the second."""
     if not known_zone(entered.zone):
         raise Invalid(FieldError("zone", "must be a time zone"))
-    begun = stored is not None and stored.status not in AHEAD
+    begun = stored is not None and stored.status not in NOT_STARTED
     starts_at = None if begun else entered.starts_at or now
     window = {"start": entered.window_start, "end": entered.window_end}
     value: dict[str, object] = {

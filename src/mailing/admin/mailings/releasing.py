@@ -15,7 +15,7 @@ from mailing.errors import Conflict
 from mailing.mailings import releasing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import preview
-from mailing.mailings.repository import MailingRepository, Released, database_now, last_release
+from mailing.mailings.repository import MailingRepository, ReleasedContent, database_now, last_release
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
 from mailing.mailings.states import MailingStatus
 from mailing.restore.repository import resumed_since
@@ -29,8 +29,10 @@ class ReleasePages(Controller):
 
     @get("/", guards=[needs(Role.SENDER)])
     async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[Any]:
-        mailing = await MailingRepository(session=session).existing(mailing_id)
-        states.refuse_release(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=await database_now(session))
+        mailing = await MailingRepository(session=session).get_visible(mailing_id)
+        states.ensure_releasable(
+            MailingStatus(mailing.status), ends_at=mailing.ends_at, now=await database_now(session)
+        )
         if mailing.status != MailingStatus.draft:
             return seen_other(f"/admin/mailings/{mailing_id}")
         return await _release_page(request, session, mailing)
@@ -44,7 +46,7 @@ class ReleasePages(Controller):
         try:
             released = await releasing.release(session, mailing_id, read=read, by=caller)
         except Conflict as refused:
-            mailing = await MailingRepository(session=session).existing(mailing_id)
+            mailing = await MailingRepository(session=session).get_visible(mailing_id)
             if mailing.content_revision == read or mailing.status != MailingStatus.draft:
                 raise
             return await _release_page(request, session, mailing, problem=str(refused))
@@ -83,7 +85,7 @@ def _as_given(mailing: Mailing) -> MailingIn:
     return MailingIn(mailing.text, mailing.starts_at, mailing.ends_at, chosen, hours)
 
 
-def _changed(mailing: Mailing, last: Released) -> list[str]:
+def _changed(mailing: Mailing, last: ReleasedContent) -> list[str]:
     """The names of what differs; the hours' two ends as one."""
     names = [name for name in last.__struct_fields__ if getattr(last, name) != getattr(mailing, name)]
     return [name for name in names if name != "window_end" or "window_start" not in names]

@@ -64,7 +64,7 @@ class MailingPages(Controller):
     async def show_new(
         self, request: Browser, session: Session, viewer: CurrentViewer, like: MailingId = None
     ) -> Response[str]:
-        original = await MailingRepository(session=session).existing(like) if like else None
+        original = await MailingRepository(session=session).get_visible(like) if like else None
         fields = Entered.anew(await database_now(session), viewer.zone, like=original)
         return await form_page(request, session, fields)
 
@@ -82,7 +82,7 @@ class MailingPages(Controller):
     async def show_edit(
         self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id
     ) -> Response[str]:
-        mailing = editable(viewer, await MailingRepository(session=session).existing(mailing_id))
+        mailing = editable(viewer, await MailingRepository(session=session).get_visible(mailing_id))
         return await form_page(request, session, Entered.of(mailing, viewer.zone), mailing=mailing)
 
     @post("/{mailing_id:int}/edit", guards=[needs(Role.EDITOR)], status_code=303)
@@ -90,7 +90,7 @@ class MailingPages(Controller):
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         fields = await entered(request)
-        mailing = editable(viewer, await MailingRepository(session=session).locked(mailing_id))
+        mailing = editable(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         try:
             data = mailing_of(fields, now=await database_now(session), stored=mailing)
             edit = editing.edit if viewer.may("sender") else editing.edit_unreleased
@@ -105,7 +105,7 @@ class MailingPages(Controller):
     ) -> Response[str]:
         """The plan alone where a script asks for it, else the whole form with the plan."""
         fields = await entered(request)
-        mailing = await MailingRepository(session=session).existing(mailing_id) if mailing_id else None
+        mailing = await MailingRepository(session=session).get_visible(mailing_id) if mailing_id else None
         errors: dict[str, str] = {}
         plan: Preview | None = None
         try:
@@ -121,9 +121,9 @@ class MailingPages(Controller):
 def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
     """Raises where its status, or the role, forbids it."""
     status = MailingStatus(mailing.status)
-    states.refuse_edit_of_closed(status)
+    states.ensure_editable(status)
     if not viewer.may("sender"):
-        states.refuse_editors_change(status)
+        states.ensure_editor_may_change(status)
     return mailing
 
 
@@ -150,7 +150,7 @@ async def form_page(
         status=400 if errors else 200,
         fields=fields,
         mailing=mailing,
-        begun=mailing is not None and mailing.status not in states.AHEAD,
+        begun=mailing is not None and mailing.status not in states.NOT_STARTED,
         errors=errors or {},
         tags=choices.tags,
         operator_codes=choices.operator_codes,

@@ -19,8 +19,7 @@ from mailing.database.engine import transaction
 from mailing.errors import Invalid, NotFound
 from mailing.mailings.repository import database_now
 from mailing.reports import on_demand, planning
-from mailing.reports.history import last_reports, report_of
-from mailing.reports.outlook import outlook
+from mailing.reports.delivery_log import last_and_next, last_reports, report_of
 from mailing.reports.render import Rendered
 from mailing.reports.schedule import Day as Period
 from mailing.reports.smtp import recipients_of
@@ -51,7 +50,7 @@ async def list_(request: Browser, session: Session, viewer: CurrentViewer, state
         request,
         "reports/list.html",
         reports=await last_reports(session, state.settings, now=now),
-        coming=(await outlook(session, state.settings, now=now)).coming,
+        coming=(await last_and_next(session, state.settings, now=now)).next,
         today=running.date,
         zone=state.settings.report_timezone,
         **_told(state, viewer, now),
@@ -102,7 +101,7 @@ async def table(request: Browser, viewer: CurrentViewer, day: Day) -> Response[s
     """What is attached to the mail."""
     rendered = await _rendered(request, day, viewer.language)
     disposition = {"Content-Disposition": f'attachment; filename="mailings-{day}.csv"', "Cache-Control": "no-store"}
-    return Response(rendered.table, media_type="text/csv; charset=utf-8", headers=disposition)
+    return Response(rendered.mailings_csv, media_type="text/csv; charset=utf-8", headers=disposition)
 
 
 async def _rendered(request: Browser, day: date, language: str) -> Rendered:

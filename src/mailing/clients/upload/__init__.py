@@ -1,0 +1,1 @@
+"""CSV files that a user uploads in the admin page and a worker imports."""

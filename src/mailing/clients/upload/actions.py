@@ -1,11 +1,11 @@
-"""What people do with an upload: keep it, look at it, have it imported or throw it away."""
+"""Save an upload, preview it, confirm its import or discard it."""
 
 from collections.abc import Awaitable, Callable
 from functools import partial
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.csv_validation import beside_the_loop
+from mailing.clients.csv_validation import run_in_thread
 from mailing.clients.repository import known_phones
 from mailing.clients.upload import repository
 from mailing.clients.upload.preview import Preview, preview
@@ -14,68 +14,69 @@ from mailing.errors import Conflict, FieldError, Invalid, TooMany
 from mailing.events import record_event
 from mailing.job_queue.enqueue import defer
 
-PIECE = 256 * 1024  # bytes
-SIZE_LIMIT = 200_000_000  # bytes, about five million rows
-NAME_LENGTH = 200
-FILES_EACH, BYTES_EACH = 5, 500_000_000  # of one user, that are not imported yet
-FILES_ALL, BYTES_ALL = 50, 2_000_000_000
-WAIT_S = 60
+CHUNK_BYTES = 256 * 1024  # bytes
+MAX_FILE_BYTES = 200_000_000  # bytes, about five million rows
+MAX_NAME_LENGTH = 200
+MAX_USER_FILES, MAX_USER_BYTES = 5, 500_000_000  # of one user, not imported yet
+MAX_FILES, MAX_BYTES = 50, 2_000_000_000
+RETRY_AFTER_S = 60
 
-Read = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most so many; none at its end
+ReadChunk = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most that many; none at its end
 
 
-async def keep(session: AsyncSession, read: Read, *, name: str, size: int, by: str) -> int:
-    """Returns the upload's id. Raises Invalid for a file that no row could be imported from: nothing is kept then.
+async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size: int, by: str) -> int:
+    """Save a file and return the upload's id.
 
-    Raises TooMany as `refuse_more` does.
+    Raises Invalid for a file without importable rows, and TooMany as `ensure_capacity`; nothing is saved then.
     """
-    if size > SIZE_LIMIT:
-        raise Invalid(FieldError("file", f"is larger than {SIZE_LIMIT // 10**6} MB; split it into several files"))
-    await refuse_more(session, by=by, size=size)
-    piece = await read(PIECE)
-    await beside_the_loop(partial(preview, piece, complete=len(piece) == size))
-    upload_id = await repository.add_upload(session, name=_shown(name), actor=by, size=size)
+    if size > MAX_FILE_BYTES:
+        raise Invalid(FieldError("file", f"is larger than {MAX_FILE_BYTES // 10**6} MB; split it into several files"))
+    await ensure_capacity(session, by=by, size=size)
+    piece = await read(CHUNK_BYTES)
+    await run_in_thread(partial(preview, piece, complete=len(piece) == size))
+    upload_id = await repository.add_upload(session, name=_base_name(name), actor=by, size=size)
     number = 0
     while piece:
-        await repository.add_piece(session, upload_id, number=number, data=piece)
-        piece, number = await read(PIECE), number + 1
+        await repository.add_chunk(session, upload_id, number=number, data=piece)
+        piece, number = await read(CHUNK_BYTES), number + 1
     return upload_id
 
 
-async def refuse_more(session: AsyncSession, *, by: str, size: int = 0) -> None:
-    """Raises TooMany where too many files lie there, or too long ones. Those sent in the same moment all pass."""
-    there = await repository.lying(session, by)
-    if there.own >= FILES_EACH or there.own_bytes + size > BYTES_EACH:
+async def ensure_capacity(session: AsyncSession, *, by: str, size: int = 0) -> None:
+    """Raise TooMany if too many files, or too many bytes, are waiting. Files sent at the same moment all pass."""
+    waiting = await repository.pending_files(session, by)
+    if waiting.own >= MAX_USER_FILES or waiting.own_bytes + size > MAX_USER_BYTES:
         raise TooMany(
-            f"{FILES_EACH} files or {BYTES_EACH // 10**6} MB of yours may wait at once; import or discard one first",
-            wait_s=WAIT_S,
+            f"{MAX_USER_FILES} files or {MAX_USER_BYTES // 10**6} MB of yours may wait at once; "
+            "import or discard one first",
+            wait_s=RETRY_AFTER_S,
         )
-    if there.all >= FILES_ALL or there.all_bytes + size > BYTES_ALL:
+    if waiting.all >= MAX_FILES or waiting.all_bytes + size > MAX_BYTES:
         raise TooMany(
-            f"{FILES_ALL} files or {BYTES_ALL // 10**6} MB may wait at once, those of others too; "
+            f"{MAX_FILES} files or {MAX_BYTES // 10**6} MB may wait at once, those of others too; "
             "import or discard one, or come again later",
-            wait_s=WAIT_S,
+            wait_s=RETRY_AFTER_S,
         )
 
 
-def _shown(name: str) -> str:
-    """The file's own name: some browsers send its path."""
+def _base_name(name: str) -> str:
+    """Return the file's name without its path, which some browsers send."""
     own = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(sign for sign in own if sign.isprintable())[:NAME_LENGTH] or "clients.csv"
+    return "".join(sign for sign in own if sign.isprintable())[:MAX_NAME_LENGTH] or "clients.csv"
 
 
 async def preview_of(session: AsyncSession, upload: Upload) -> Preview:
-    beginning = await repository.piece_of_upload(session, upload.id, number=0)
-    found = await beside_the_loop(partial(preview, beginning, complete=len(beginning) == upload.size))
-    phones = [row.client[1] for row in found.rows if row.client]
+    beginning = await repository.read_chunk(session, upload.id, number=0)
+    found = await run_in_thread(partial(preview, beginning, complete=len(beginning) == upload.size))
+    phones = [row.client.phone for row in found.rows if row.client]
     known = await known_phones(session, phones)
     for row in found.rows:
-        row.known = row.client is not None and row.client[1] in known
+        row.known = row.client is not None and row.client.phone in known
     return found
 
 
 async def confirm(session: AsyncSession, upload_id: int, *, by: str) -> None:
-    """A worker begins at once; confirming twice changes nothing."""
+    """Have a worker import the file at once. Confirming twice changes nothing."""
     await repository.get_upload(session, upload_id)
     if await repository.confirm(session, upload_id):
         await defer(session, "import_upload", upload_id=upload_id)
@@ -83,7 +84,7 @@ async def confirm(session: AsyncSession, upload_id: int, *, by: str) -> None:
 
 
 async def discard(session: AsyncSession, upload_id: int) -> None:
-    """Raises Conflict once it is confirmed: its rows may be stored already."""
+    """Discard an upload. Raises Conflict once it is confirmed: its rows may be stored already."""
     await repository.get_upload(session, upload_id)
     if not await repository.discard(session, upload_id):
-        raise Conflict("This file is being imported, or was.")
+        raise Conflict("This file is being imported, or was imported; it can't be discarded.")

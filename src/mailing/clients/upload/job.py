@@ -1,7 +1,7 @@
-"""The import of an upload, in a worker: read and judged under a lease, stored in one transaction with its result.
+"""Import an upload in a worker: read and validated under a lease, stored in one transaction with its result.
 
-A worker that dies has stored nothing, or everything and the counts with it. Whoever takes the upload over begins at the
-front; a worker that only froze finds its number outdated and stores nothing.
+A worker that dies has stored nothing, or all rows and their counts. The worker that takes the upload over starts from
+the beginning; a worker that was frozen finds its attempt number outdated and stores nothing.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from mailing.clients.csv_reader import CsvReader
-from mailing.clients.csv_transfer import save, spooled, validate
+from mailing.clients.csv_transfer import save, temporary_file, validate
 from mailing.clients.upload import repository
-from mailing.clients.upload.schemas import Try
+from mailing.clients.upload.schemas import ImportLease
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import cause_of
 from mailing.database.errors import TROUBLE
@@ -21,75 +21,76 @@ from mailing.observability.log import get
 
 logger = get(__name__)
 
-REFUSALS_KEPT = 10_000  # bad fields
-TELL_AFTER_S = (0, 1, 5, 10, 10)  # within a lease
+MAX_REJECTED_FIELDS = 10_000
+RECORD_DELAYS_S = (0, 1, 5, 10, 10)  # within a lease
 
 
 async def import_upload(sessions: Sessions, stopping: asyncio.Event, upload_id: int) -> None:
     async with transaction(sessions) as session:
-        mine = await repository.begin(session, upload_id)
+        mine = await repository.claim_import(session, upload_id)
     if mine is None:
         return
     try:
         await _import(sessions, mine, stopping)
     except Invalid as refused:
         async with transaction(sessions) as session:
-            await repository.fail(session, mine, error="\n".join(error.message for error in refused.errors))
+            await repository.fail_import(session, mine, error="\n".join(error.message for error in refused.errors))
     except Exception as error:
-        await _break_off(sessions, mine, error)
+        await _record_interruption(sessions, mine, error)
         raise
 
 
-async def _break_off(sessions: Sessions, mine: Try, error: Exception) -> None:
-    """Whoever looks at the upload learns why, once the database takes it; the lease runs out all the same.
+async def _record_interruption(sessions: Sessions, mine: ImportLease, error: Exception) -> None:
+    """Record the cause of the failure, for the user, once the database accepts writes; the lease expires anyway.
 
-    Where a COMMIT's answer was lost and it was done, the upload is `done`, not ours any more, and nothing happens here.
+    If the answer to a COMMIT was lost but it was done, the upload is `done`, and nothing is recorded.
     """
     cause = cause_of(error)
     if cause is None:
         return
-    logger.warning("upload broke off", upload_id=mine.upload_id, attempts=mine.number, cause=cause)
-    for wait_s in TELL_AFTER_S:
+    logger.warning("upload interrupted", upload_id=mine.upload_id, attempts=mine.number, cause=cause)
+    for wait_s in RECORD_DELAYS_S:
         await asyncio.sleep(wait_s)
         with suppress(*TROUBLE):
             async with transaction(sessions) as session:
-                await repository.break_off(session, mine, cause=cause)
+                await repository.record_interruption(session, mine, cause=cause)
             return
 
 
-async def _import(sessions: Sessions, mine: Try, stopping: asyncio.Event) -> None:
-    with spooled() as spool:
-        reading = CsvReader(listed=REFUSALS_KEPT)
-        accepted = await validate(_pieces(sessions, mine, stopping), reading, into=spool)
+async def _import(sessions: Sessions, mine: ImportLease, stopping: asyncio.Event) -> None:
+    with temporary_file() as spool:
+        reader = CsvReader(listed=MAX_REJECTED_FIELDS)
+        accepted = await validate(_chunks(sessions, mine, stopping), reader, into=spool)
         async with transaction(sessions) as session:
-            actor = await repository.hold(session, mine)
+            actor = await repository.lock_import(session, mine)
             if actor is None:
                 return
-            imported = await save(session, spool, reading, accepted=accepted, by=actor)
-            await repository.finish(session, mine, imported.refusals, **imported.counts)
-    logger.info("upload imported", upload_id=mine.upload_id, **imported.counts)
+            imported = await save(session, spool, reader, accepted=accepted, by=actor)
+            await repository.complete_import(session, mine, imported)
+    counts = {"created": imported.created, "updated": imported.updated, "rejected": imported.rejected}
+    logger.info("upload imported", upload_id=mine.upload_id, **counts)
 
 
-async def _pieces(sessions: Sessions, mine: Try, stopping: asyncio.Event) -> AsyncIterator[bytes]:
-    """Each in a short transaction. They end early where the upload is not ours any more, which `hold` finds out."""
+async def _chunks(sessions: Sessions, mine: ImportLease, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+    """Read chunks, each in a short transaction. They end early once the lease is lost, which `lock_import` detects."""
     number = read = 0
-    while piece := await _next(sessions, mine, number=number, read=read):
-        yield piece
-        number, read = number + 1, read + len(piece)
+    while chunk := await _next(sessions, mine, number=number, read=read):
+        yield chunk
+        number, read = number + 1, read + len(chunk)
         if stopping.is_set():
             async with transaction(sessions) as session:
-                await repository.give_back(session, mine)
+                await repository.release_import(session, mine)
 
 
-async def _next(sessions: Sessions, mine: Try, *, number: int, read: int) -> bytes:
+async def _next(sessions: Sessions, mine: ImportLease, *, number: int, read: int) -> bytes:
     async with transaction(sessions) as session:
-        return await repository.next_piece(session, mine, piece=number, read=read)
+        return await repository.next_chunk(session, mine, number=number, read=read)
 
 
-async def tend_uploads(sessions: Sessions) -> None:
-    """Wakes what was left undone, whoever left it, and forgets what was kept long enough."""
+async def maintain_uploads(sessions: Sessions) -> None:
+    """Enqueue unfinished imports, and delete uploads and results whose retention has ended."""
     async with transaction(sessions) as session:
-        await repository.give_up(session)
-        await repository.forget_old(session)
-        for upload_id in await repository.left_undone(session):
+        await repository.fail_exhausted(session)
+        await repository.delete_expired(session)
+        for upload_id in await repository.unfinished_imports(session):
             await defer(session, "import_upload", upload_id=upload_id)

@@ -1,26 +1,26 @@
-"""What an import would make of the first rows of a file."""
+"""Preview the import of a file: its first rows, valid or rejected."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from mailing.clients.csv_reader import LINE_LIMIT, CsvReader, RejectedField, Row
+from mailing.clients.csv_reader import MAX_LINE_BYTES, CsvReader, ParsedRow, RejectedField
 
-ROWS = 20
+MAX_ROWS = 20
 
 
 class PreviewedRow(Struct):
-    """Either right, with `client`, or with `refusals`; `known` tells that a client has this phone already."""
+    """A valid row with its `client`, or a rejected one with `rejected_fields`. `known`: a client has this phone."""
 
     line: int
-    client: Row | None = None
-    refusals: list[RejectedField] = []
+    client: ParsedRow | None = None
+    rejected_fields: list[RejectedField] = []
     known: bool = False
 
 
 class Preview(Struct):
-    """The first ROWS rows; `complete` when the file has no more."""
+    """The first MAX_ROWS rows; `complete` if the file has no more."""
 
     columns: Sequence[str]
     rows: list[PreviewedRow]
@@ -28,19 +28,23 @@ class Preview(Struct):
 
 
 def preview(beginning: bytes, *, complete: bool) -> Preview:
-    """Raises Invalid when the header is wrong. `complete`: the beginning is the whole file."""
-    reading = CsvReader()
-    rows = [row for at in range(0, len(beginning), LINE_LIMIT) for row in reading.feed(beginning[at : at + LINE_LIMIT])]
+    """Parse the beginning of a file; with `complete` it is the whole file. Raises Invalid if the header is wrong."""
+    reader = CsvReader()
+    rows = [
+        row
+        for at in range(0, len(beginning), MAX_LINE_BYTES)
+        for row in reader.feed(beginning[at : at + MAX_LINE_BYTES])
+    ]
     if complete:
-        rows += reading.finish()
-    judged = _in_order(rows, reading.refusals)
-    return Preview(columns=reading.columns, rows=judged[:ROWS], complete=complete and len(judged) <= ROWS)
+        rows += reader.finish()
+    previewed = _in_order(rows, reader.rejected_fields)
+    return Preview(columns=reader.columns, rows=previewed[:MAX_ROWS], complete=complete and len(previewed) <= MAX_ROWS)
 
 
-def _in_order(rows: Sequence[Row], refusals: Sequence[RejectedField]) -> list[PreviewedRow]:
-    refused: Mapping[int, list[RejectedField]] = defaultdict(list)
-    for refusal in refusals:
-        refused[refusal.line].append(refusal)
-    right = [PreviewedRow(row[0], client=row) for row in rows]
-    wrong = [PreviewedRow(line, refusals=found) for line, found in refused.items()]
-    return sorted([*right, *wrong], key=lambda row: row.line)
+def _in_order(rows: Sequence[ParsedRow], rejected_fields: Sequence[RejectedField]) -> list[PreviewedRow]:
+    rejected: Mapping[int, list[RejectedField]] = defaultdict(list)
+    for each in rejected_fields:
+        rejected[each.line].append(each)
+    valid = [PreviewedRow(row.line, client=row) for row in rows]
+    invalid = [PreviewedRow(line, rejected_fields=found) for line, found in rejected.items()]
+    return sorted([*valid, *invalid], key=lambda row: row.line)

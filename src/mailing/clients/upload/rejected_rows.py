@@ -1,21 +1,21 @@
-"""The rows that an import left out, as CSV: `line,field,message,row`."""
+"""Export the rows that an import rejected, as CSV: `line,field,message,row`."""
 
 from collections.abc import AsyncIterator
 
-from mailing.clients.upload.repository import refusals_of
+from mailing.clients.upload.repository import rejected_fields
 from mailing.csv_writer import csv_of
 from mailing.database.engine import Sessions, transaction
 
-PAGE = 2000
+PAGE_SIZE = 2000
 
 
-async def verdict_of(sessions: Sessions, upload_id: int) -> AsyncIterator[bytes]:
-    """In the order of lines, each page in a transaction of its own; nothing in it is a formula."""
+async def rejected_rows_csv(sessions: Sessions, upload_id: int) -> AsyncIterator[bytes]:
+    """Yield rejected fields by line, each page in a transaction of its own; formulas are escaped."""
     text, last = "line,field,message,row\r\n", (0, "")
     while True:
         async with transaction(sessions) as session:
-            refusals = await refusals_of(session, upload_id, after=last, count=PAGE)
-        yield (text + csv_of(refusals)).encode()
-        if len(refusals) < PAGE:
+            fields = await rejected_fields(session, upload_id, after=last, count=PAGE_SIZE)
+        yield (text + csv_of(fields)).encode()
+        if len(fields) < PAGE_SIZE:
             return
-        text, last = "", (refusals[-1].line, refusals[-1].field)
+        text, last = "", (fields[-1].line, fields[-1].field)

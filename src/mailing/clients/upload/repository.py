@@ -1,4 +1,4 @@
-"""Every statement on uploads. All go by the primary keys, unless they say otherwise."""
+"""Statements on uploads. They use the primary keys, unless they say otherwise."""
 
 from collections.abc import Sequence
 
@@ -7,26 +7,28 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_reader import RejectedField
-from mailing.clients.upload.schemas import Status, Try, Upload
+from mailing.clients.csv_transfer import ImportOutcome
+from mailing.clients.upload.schemas import ImportLease, Upload, UploadStatus
 from mailing.errors import NotFound
 
-UNCONFIRMED_KEPT_H = 24
-RESULT_KEPT_D = 7
-MOST_TRIES = 5
+UNCONFIRMED_RETENTION_H = 24
+RESULT_RETENTION_D = 7
+MAX_ATTEMPTS = 5
 LEASE_S = 60
 
 _COLUMNS = ", ".join(Upload.__struct_fields__)
 
-# Files that still lie in the database. There are as many as the limits let be: no index.
-_LYING = text("""
-    SELECT count(*) FILTER (WHERE actor = :actor), coalesce(sum(size) FILTER (WHERE actor = :actor), 0)::bigint,
-        count(*), coalesce(sum(size), 0)::bigint
+# Files that are still stored. Their number is limited: no index.
+_PENDING_FILES = text("""
+    SELECT count(*) FILTER (WHERE actor = :actor) AS own,
+        coalesce(sum(size) FILTER (WHERE actor = :actor), 0)::bigint AS own_bytes,
+        count(*) AS all, coalesce(sum(size), 0)::bigint AS all_bytes
     FROM upload WHERE status IN ('uploaded', 'waiting', 'importing')
 """)
 
 
-class Lying(Struct):
-    """How many files wait or are being imported, and their bytes: of one user, and of all."""
+class PendingFiles(Struct):
+    """The number of files that wait or are being imported, and their bytes: of one user, and of all users."""
 
     own: int
     own_bytes: int
@@ -34,12 +36,12 @@ class Lying(Struct):
     all_bytes: int
 
 
-async def lying(session: AsyncSession, actor: str) -> Lying:
-    return Lying(*(await session.execute(_LYING, {"actor": actor})).one())
+async def pending_files(session: AsyncSession, actor: str) -> PendingFiles:
+    return PendingFiles(**(await session.execute(_PENDING_FILES, {"actor": actor})).mappings().one())
 
 
 _ADD = text("INSERT INTO upload (name, actor, size) VALUES (:name, :actor, :size) RETURNING id")
-_ADD_PIECE = text("INSERT INTO upload_chunk (upload_id, number, data) VALUES (:upload_id, :number, :data)")
+_ADD_CHUNK = text("INSERT INTO upload_chunk (upload_id, number, data) VALUES (:upload_id, :number, :data)")
 
 
 async def add_upload(session: AsyncSession, *, name: str, actor: str, size: int) -> int:
@@ -47,32 +49,32 @@ async def add_upload(session: AsyncSession, *, name: str, actor: str, size: int)
     return added
 
 
-async def add_piece(session: AsyncSession, upload_id: int, *, number: int, data: bytes) -> None:
-    await session.execute(_ADD_PIECE, {"upload_id": upload_id, "number": number, "data": data})
+async def add_chunk(session: AsyncSession, upload_id: int, *, number: int, data: bytes) -> None:
+    await session.execute(_ADD_CHUNK, {"upload_id": upload_id, "number": number, "data": data})
 
 
 _GET = text(f"SELECT {_COLUMNS} FROM upload WHERE id = :id")  # noqa: S608 - the columns are ours
 _NEWEST = text(f"""
     SELECT {_COLUMNS} FROM upload ORDER BY (status = 'uploaded' AND actor = :actor) DESC, id DESC LIMIT :count
 """)  # noqa: S608 - as above
-_PIECE = text("SELECT data FROM upload_chunk WHERE upload_id = :upload_id AND number = :number")
+_CHUNK = text("SELECT data FROM upload_chunk WHERE upload_id = :upload_id AND number = :number")
 
 
 async def get_upload(session: AsyncSession, upload_id: int) -> Upload:
     row = (await session.execute(_GET, {"id": upload_id})).mappings().first()
     if row is None:
-        raise NotFound(f"There is no upload {upload_id}: it was discarded, or its result was kept long enough.")
+        raise NotFound(f"There is no upload {upload_id}: it was discarded, or deleted after {RESULT_RETENTION_D} days.")
     return _upload(row)
 
 
 async def newest_uploads(session: AsyncSession, *, count: int, actor: str) -> list[Upload]:
-    """Those come first for which `actor` has to decide something."""
+    """List uploads, newest first, but before them those that `actor` has to confirm or discard."""
     return [_upload(row) for row in (await session.execute(_NEWEST, {"count": count, "actor": actor})).mappings()]
 
 
-async def piece_of_upload(session: AsyncSession, upload_id: int, *, number: int) -> bytes:
-    """Empty beyond the end."""
-    return await session.scalar(_PIECE, {"upload_id": upload_id, "number": number}) or b""
+async def read_chunk(session: AsyncSession, upload_id: int, *, number: int) -> bytes:
+    """Read a chunk; empty beyond the end."""
+    return await session.scalar(_CHUNK, {"upload_id": upload_id, "number": number}) or b""
 
 
 _CONFIRM = text("UPDATE upload SET status = 'waiting' WHERE id = :id AND status = 'uploaded' RETURNING id")
@@ -80,19 +82,19 @@ _DISCARD = text("DELETE FROM upload WHERE id = :id AND status = 'uploaded' RETUR
 
 
 async def confirm(session: AsyncSession, upload_id: int) -> bool:
-    """False where that was done before."""
+    """Confirm an upload. False: it was confirmed before."""
     return (await session.execute(_CONFIRM, {"id": upload_id})).first() is not None
 
 
 async def discard(session: AsyncSession, upload_id: int) -> bool:
-    """Whether it was there, and not confirmed."""
+    """Discard an upload. False: there is none, or it is confirmed."""
     return (await session.execute(_DISCARD, {"id": upload_id})).first() is not None
 
 
-# A worker that died or froze has let its lease run out; a row that somebody holds is being stored just now.
+# The lease of a worker that died or froze has expired; a locked row is just being stored.
 _FREE = "(status = 'waiting' OR (status = 'importing' AND lease_until < now()))"
 
-_BEGIN = text(f"""
+_CLAIM = text(f"""
     UPDATE upload SET status = 'importing', attempts = attempts + 1, bytes_read = 0, broke_off = NULL,
         lease_until = now() + make_interval(secs => :lease)
     WHERE id = (SELECT id FROM upload WHERE id = :id AND {_FREE} FOR UPDATE SKIP LOCKED)
@@ -100,10 +102,10 @@ _BEGIN = text(f"""
 """)  # noqa: S608 - constants of this module
 
 
-async def begin(session: AsyncSession, upload_id: int) -> Try | None:
-    """None where there is nothing to import, or somebody is at it."""
-    number = await session.scalar(_BEGIN, {"id": upload_id, "lease": LEASE_S})
-    return None if number is None else Try(upload_id, number)
+async def claim_import(session: AsyncSession, upload_id: int) -> ImportLease | None:
+    """Claim an import. None: there is nothing to import, or another worker is importing it."""
+    number = await session.scalar(_CLAIM, {"id": upload_id, "lease": LEASE_S})
+    return None if number is None else ImportLease(upload_id, number)
 
 
 _MINE = "id = :id AND attempts = :number AND status = 'importing'"
@@ -113,40 +115,40 @@ _NEXT = text(f"""
         UPDATE upload SET bytes_read = :read, lease_until = now() + make_interval(secs => :lease)
             WHERE {_MINE} RETURNING id
     )
-    SELECT data FROM upload_chunk JOIN mine ON upload_id = mine.id WHERE number = :piece
+    SELECT data FROM upload_chunk JOIN mine ON upload_id = mine.id WHERE number = :chunk
 """)  # noqa: S608 - as above
 
 
-async def next_piece(session: AsyncSession, mine: Try, *, piece: int, read: int) -> bytes:
-    """Notes how much was read and renews the lease. Empty beyond the end, and where the upload was taken over."""
-    return await session.scalar(_NEXT, _of(mine) | {"piece": piece, "read": read, "lease": LEASE_S}) or b""
+async def next_chunk(session: AsyncSession, mine: ImportLease, *, number: int, read: int) -> bytes:
+    """Record the bytes read, renew the lease and read a chunk. Empty beyond the end, and once the lease is lost."""
+    return await session.scalar(_NEXT, _of(mine) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
 
 
-_HOLD = text(f"SELECT actor FROM upload WHERE {_MINE} FOR UPDATE")  # noqa: S608 - as above
-_GIVE_BACK = text(f"UPDATE upload SET status = 'waiting', lease_until = NULL WHERE {_MINE}")  # noqa: S608 - as above
+_LOCK = text(f"SELECT actor FROM upload WHERE {_MINE} FOR UPDATE")  # noqa: S608 - as above
+_RELEASE = text(f"UPDATE upload SET status = 'waiting', lease_until = NULL WHERE {_MINE}")  # noqa: S608 - as above
 
 
-async def hold(session: AsyncSession, mine: Try) -> str | None:
-    """Nobody takes the upload over until the session commits. Returns whose upload it is; None where it was taken."""
-    actor: str | None = await session.scalar(_HOLD, _of(mine))
+async def lock_import(session: AsyncSession, mine: ImportLease) -> str | None:
+    """Lock the upload until the session commits and return its user. None: the lease is lost."""
+    actor: str | None = await session.scalar(_LOCK, _of(mine))
     return actor
 
 
-async def give_back(session: AsyncSession, mine: Try) -> None:
-    await session.execute(_GIVE_BACK, _of(mine))
+async def release_import(session: AsyncSession, mine: ImportLease) -> None:
+    await session.execute(_RELEASE, _of(mine))
 
 
-_BREAK_OFF = text(f"""
+_INTERRUPT = text(f"""
     UPDATE upload SET broke_off = :cause, lease_until = now() + make_interval(secs => :lease)
     WHERE {_MINE} AND attempts < :most RETURNING id
 """)  # noqa: S608 - as above
 
 
-async def break_off(session: AsyncSession, mine: Try, *, cause: str) -> None:
-    """Nothing was stored. Somebody begins again when the lease runs out, unless it was tried often enough."""
-    told = {"cause": cause, "lease": LEASE_S, "most": MOST_TRIES}
-    if (await session.execute(_BREAK_OFF, _of(mine) | told)).first() is None:
-        await fail(session, mine, error=f"was begun {mine.number} times and broke off each time\n{cause}")
+async def record_interruption(session: AsyncSession, mine: ImportLease, *, cause: str) -> None:
+    """Record why an import failed. It is tried again when the lease expires, up to MAX_ATTEMPTS times."""
+    fields = {"cause": cause, "lease": LEASE_S, "most": MAX_ATTEMPTS}
+    if (await session.execute(_INTERRUPT, _of(mine) | fields)).first() is None:
+        await fail_import(session, mine, error=f"was started {mine.number} times and failed each time\n{cause}")
 
 
 _FINISH = text(f"""
@@ -158,7 +160,7 @@ _FAIL = text(f"""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(), error = :error WHERE {_MINE}
     RETURNING id
 """)  # noqa: S608 - as above
-_REFUSE = text("""
+_ADD_REJECTED = text("""
     INSERT INTO upload_row_error (upload_id, line, field, message, row)
     SELECT :id, r.* FROM unnest(CAST(:lines AS bigint[]), CAST(:fields AS text[]), CAST(:messages AS text[]),
         CAST(:rows AS text[])) AS r (line, field, message, row)
@@ -166,57 +168,63 @@ _REFUSE = text("""
 _DROP_FILE = text("DELETE FROM upload_chunk WHERE upload_id = :id")
 
 
-async def finish(session: AsyncSession, mine: Try, refusals: Sequence[RejectedField], **counts: int) -> None:
-    """`counts`: created, updated, rejected. Call after `hold`; the file goes, its result stays for RESULT_KEPT_D."""
-    lines, fields, messages, rows = zip(*refusals, strict=True) if refusals else ((), (), (), ())
-    given = {"lines": list(lines), "fields": list(fields), "messages": list(messages), "rows": list(rows)}
-    await session.execute(_REFUSE, {"id": mine.upload_id} | given)
+async def complete_import(session: AsyncSession, mine: ImportLease, imported: ImportOutcome) -> None:
+    """Store the result for RESULT_RETENTION_D days and delete the file. Call after `lock_import`."""
+    fields = imported.rejected_fields
+    given = {
+        "lines": [each.line for each in fields],
+        "fields": [each.field for each in fields],
+        "messages": [each.message for each in fields],
+        "rows": [each.row for each in fields],
+    }
+    counts = {"created": imported.created, "updated": imported.updated, "rejected": imported.rejected}
+    await session.execute(_ADD_REJECTED, {"id": mine.upload_id} | given)
     await session.execute(_FINISH, _of(mine) | counts)
     await session.execute(_DROP_FILE, {"id": mine.upload_id})
 
 
-async def fail(session: AsyncSession, mine: Try, *, error: str) -> None:
-    """Nothing was imported, and trying again would not help."""
+async def fail_import(session: AsyncSession, mine: ImportLease, *, error: str) -> None:
+    """Mark an import as failed for good; nothing was stored."""
     if (await session.execute(_FAIL, _of(mine) | {"error": error})).first():
         await session.execute(_DROP_FILE, {"id": mine.upload_id})
 
 
-_REFUSALS = text("""
+_REJECTED = text("""
     SELECT line, field, message, row FROM upload_row_error WHERE upload_id = :id AND (line, field) > (:line, :field)
     ORDER BY line, field LIMIT :count
 """)
 
 
-async def refusals_of(
+async def rejected_fields(
     session: AsyncSession, upload_id: int, *, count: int, after: tuple[int, str] = (0, "")
 ) -> list[RejectedField]:
-    """In the order of lines; `after` is line and field of the last one seen."""
+    """List rejected fields by line; `after` is line and field of the last one seen."""
     page = {"id": upload_id, "count": count, "line": after[0], "field": after[1]}
-    return [RejectedField(*row) for row in await session.execute(_REFUSALS, page)]
+    return [RejectedField(**row) for row in (await session.execute(_REJECTED, page)).mappings()]
 
 
 _COUNT = text("SELECT count(*) FROM upload_row_error WHERE upload_id = :id")
 
 
-async def count_refusals(session: AsyncSession, upload_id: int) -> int:
-    """Bad fields that are kept, of bad rows."""
+async def count_rejected_fields(session: AsyncSession, upload_id: int) -> int:
+    """Count the stored rejected fields."""
     counted: int = (await session.execute(_COUNT, {"id": upload_id})).scalar_one()
     return counted
 
 
-# No index: bad rows are a week's, and at most 10,000 bad fields of a file.
-_FORGET_ROWS = text("DELETE FROM upload_row_error WHERE position(:phone IN row) > 0")
+# No index: rejected rows of one week, at most 10,000 fields of a file.
+_DELETE_ROWS = text("DELETE FROM upload_row_error WHERE position(:phone IN row) > 0")
 
 
-async def forget_rows(session: AsyncSession, phone: str) -> None:
-    """Bad rows that hold the phone, whoever's they are."""
-    await session.execute(_FORGET_ROWS, {"phone": phone})
+async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
+    """Delete rejected rows that contain the phone, of every user."""
+    await session.execute(_DELETE_ROWS, {"phone": phone})
 
 
-_LEFT = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
-_GIVE_UP = text("""
+_UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
+_FAIL_EXHAUSTED = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        error = 'was begun ' || attempts || ' times and never came to its end; the worker''s log says why'
+        error = 'was started ' || attempts || ' times and never finished; see the worker''s log for the cause'
     WHERE id IN (
         SELECT id FROM upload WHERE status = 'importing' AND attempts >= :most AND lease_until < now()
         FOR UPDATE SKIP LOCKED)
@@ -224,32 +232,32 @@ _GIVE_UP = text("""
 """)
 
 
-async def left_undone(session: AsyncSession) -> Sequence[int]:
-    """Index: upload_open."""
-    return (await session.execute(_LEFT, {"most": MOST_TRIES})).scalars().all()
+async def unfinished_imports(session: AsyncSession) -> Sequence[int]:
+    """List imports without a worker. Index: upload_open."""
+    return (await session.execute(_UNFINISHED, {"most": MAX_ATTEMPTS})).scalars().all()
 
 
-async def give_up(session: AsyncSession) -> None:
-    """What always ends its worker is not begun for ever. Index: upload_open."""
-    for upload_id in (await session.execute(_GIVE_UP, {"most": MOST_TRIES})).scalars().all():
+async def fail_exhausted(session: AsyncSession) -> None:
+    """Mark imports as failed after MAX_ATTEMPTS lost workers. Index: upload_open."""
+    for upload_id in (await session.execute(_FAIL_EXHAUSTED, {"most": MAX_ATTEMPTS})).scalars().all():
         await session.execute(_DROP_FILE, {"id": upload_id})
 
 
-# There are as many uploads as people made in a week: no index.
-_FORGET = text("""
+# Uploads of one week: no index.
+_DELETE_EXPIRED = text("""
     DELETE FROM upload WHERE (status = 'uploaded' AND created_at < now() - make_interval(hours => :hours))
         OR finished_at < now() - make_interval(days => :days)
 """)
 
 
-async def forget_old(session: AsyncSession) -> None:
-    """Files nobody confirmed and results that were kept long enough, with the rows in them."""
-    await session.execute(_FORGET, {"hours": UNCONFIRMED_KEPT_H, "days": RESULT_KEPT_D})
+async def delete_expired(session: AsyncSession) -> None:
+    """Delete unconfirmed files and results whose retention has ended, with their rejected rows."""
+    await session.execute(_DELETE_EXPIRED, {"hours": UNCONFIRMED_RETENTION_H, "days": RESULT_RETENTION_D})
 
 
 def _upload(row: RowMapping) -> Upload:
-    return Upload(**dict(row) | {"status": Status(row["status"])})
+    return Upload(**dict(row) | {"status": UploadStatus(row["status"])})
 
 
-def _of(mine: Try) -> dict[str, int]:
+def _of(mine: ImportLease) -> dict[str, int]:
     return {"id": mine.upload_id, "number": mine.number}

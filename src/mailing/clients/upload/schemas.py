@@ -4,7 +4,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 
-class Status(StrEnum):
+class UploadStatus(StrEnum):
     uploaded = "uploaded"
     waiting = "waiting"
     importing = "importing"
@@ -13,16 +13,18 @@ class Status(StrEnum):
 
 
 class Upload(Struct):
-    """Sizes in bytes; `bytes_read` is how far the import is. `error` says why nothing was imported.
+    """An uploaded file and its import. Sizes in bytes; `read` is the import's position.
 
-    `broke_off`: what broke the newest try off, after which nothing was stored; it is begun again by itself.
+    `error`: why the import failed for good.
+
+    `broke_off`: the cause of the last failed attempt, which stored nothing and is retried.
     """
 
     id: int
     name: str
     actor: str
     size: int
-    status: Status
+    status: UploadStatus
     created_at: datetime
     bytes_read: int
     created: int
@@ -34,12 +36,12 @@ class Upload(Struct):
 
     @property
     def storing(self) -> bool:
-        """The file is judged to its end; its good rows go into the table in one step."""
-        return self.status == Status.importing and self.bytes_read >= self.size
+        """Whether the file is validated to its end and its rows are being stored."""
+        return self.status == UploadStatus.importing and self.bytes_read >= self.size
 
 
-class Try(Struct, frozen=True):
-    """One worker's import of an upload. What it says counts as long as nobody took the upload over."""
+class ImportLease(Struct, frozen=True):
+    """A worker's lease on an import. `number`, the attempt, fences it: a later claim makes it void."""
 
     upload_id: int
     number: int

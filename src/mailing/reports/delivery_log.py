@@ -1,0 +1,125 @@
+"""The delivery log of the reports, for operators: each day's report, the last one sent, the next one due."""
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.reports import planning
+from mailing.reports.planning import period_of
+from mailing.reports.schedule import MAX_CATCH_UP_DAYS, Day, day_of, due_at, oldest_wanted
+from mailing.settings import Settings, report_clock
+from mailing.timezones import zone_named
+
+
+class ReportedDay(Struct, frozen=True):
+    """`waiting`: for its time, or after a failure for the next try at `next_try_at`; `refused`: the same, but the mail
+    server said that it will not take it; `given_up`: it was not sent until `tried_until`, when it is too old to be of
+    use. `reason` is of the newest try; with `sent`, who will never get it.
+    """
+
+    day: date
+    state: Literal["sent", "sending", "waiting", "refused", "given_up"]
+    attempts: int
+    sent_at: datetime | None
+    next_try_at: datetime | None
+    tried_until: datetime
+    reason: str | None
+    delivered_to: list[str]
+    period: Day
+
+
+_ROW = """
+    SELECT day,
+        CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN lease_until > :now THEN 'sending'
+             WHEN permanently_failed THEN 'refused' ELSE 'waiting' END,
+        attempts, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
+        day, zone, starts, ends
+    FROM report"""
+
+# Index, of both: the primary key, in the first one backwards.
+_NEWEST = text(f"{_ROW} ORDER BY day DESC LIMIT :count")
+_OF_DAY = text(f"{_ROW} WHERE day = :day")
+
+
+async def last_reports(
+    session: AsyncSession, settings: Settings, *, now: datetime, count: int = MAX_CATCH_UP_DAYS
+) -> list[ReportedDay]:
+    """The newest first; a day has a line from its end on, if the service had a recipient by then."""
+    rows = await session.execute(_NEWEST, {"now": now, "count": count})
+    return [_reported(row, settings, now) for row in rows]
+
+
+async def report_of(session: AsyncSession, settings: Settings, day: date, *, now: datetime) -> ReportedDay | None:
+    row = (await session.execute(_OF_DAY, {"now": now, "day": day})).one_or_none()
+    return _reported(row, settings, now) if row else None
+
+
+def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> ReportedDay:
+    day, state, attempts, sent_at, next_try_at, reason, delivered_to, *period = row
+    zone = zone_named(settings.report_timezone)
+    until = day_of(day + timedelta(days=MAX_CATCH_UP_DAYS), zone).ends
+    if state in ("waiting", "refused") and until <= now:
+        state, next_try_at = "given_up", None
+    return ReportedDay(day, state, attempts, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
+
+
+# The primary key, backwards: the newest rows.
+_LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY day DESC LIMIT 1")
+
+# At most MAX_CATCH_UP_DAYS rows of the primary key.
+_MISSING = text("""
+    SELECT day, due_at, attempts, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
+""")
+
+
+_FAILING = text("""
+    SELECT day, due_at, attempts, last_error FROM report
+    WHERE day >= :oldest AND sent_at IS NULL AND attempts > 0 AND (lease_until IS NULL OR attempts > 1) ORDER BY day
+""")
+
+
+class SentReport(Struct, frozen=True):
+    day: date
+    sent_at: datetime
+
+
+class PendingReport(Struct, frozen=True):
+    """`last_error` is what its newest try ran into, if it was tried."""
+
+    day: date
+    due_at: datetime
+    attempts: int = 0
+    last_error: str | None = None
+
+
+class LastAndNext(Struct, frozen=True):
+    """`next` is None where nobody is to get a report."""
+
+    last: SentReport | None
+    next: PendingReport | None
+
+
+async def last_and_next(session: AsyncSession, settings: Settings, *, now: datetime) -> LastAndNext:
+    last = (await session.execute(_LAST)).one_or_none()
+    pending = await _next(session, settings, now) if settings.report_to else None
+    return LastAndNext(SentReport(*last) if last else None, pending)
+
+
+async def _next(session: AsyncSession, settings: Settings, now: datetime) -> PendingReport:
+    """The oldest that is missing, or that of the day that is not over."""
+    zone = zone_named(settings.report_timezone)
+    missing = (await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)})).one_or_none()
+    if missing:
+        return PendingReport(*missing)
+    running = (await planning.calendar(session, settings, now=now)).running()
+    return PendingReport(running.date, due_at(running.ends, zone, report_clock(settings)))
+
+
+async def failing_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[PendingReport]:
+    """Those that were tried in vain and will be tried again, the oldest first."""
+    oldest = oldest_wanted(now, zone_named(settings.report_timezone))
+    return [PendingReport(*row) for row in await session.execute(_FAILING, {"oldest": oldest})]

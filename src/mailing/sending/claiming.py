@@ -1,0 +1,124 @@
+"""Claim batches of one mailing's due messages, each in one short transaction."""
+
+import asyncio
+import time
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InternalError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing import failpoints
+from mailing.database.clock import DatabaseClock
+from mailing.database.engine import transaction
+from mailing.database.errors import cause, sqlstate
+from mailing.gateway.flow_control import Blocked, Permit
+from mailing.mailings.models import Mailing
+from mailing.mailings.repository import MailingRepository, texts
+from mailing.mailings.states import MailingStatus
+from mailing.messages.claim import ClaimedMessage, claim, next_due, set_aside
+from mailing.observability import tracing
+from mailing.observability.counters import GATE_SECONDS
+from mailing.observability.log import get
+from mailing.sending.context import SendContext
+from mailing.sending.lanes import MAX_LANES, enqueue_lane
+from mailing.sending.recording import BATCH
+
+logger = get(__name__)
+
+ROW_ERROR_PAUSE_S = 5.0
+ROW_ERRORS = (IntegrityError, DataError, InternalError)  # a row is wrong, and stays so however often it is tried
+
+
+class Batch(NamedTuple):
+    """`clock` was read with the claim."""
+
+    messages: list[ClaimedMessage]
+    clock: DatabaseClock
+
+
+class Claimer:
+    """`blocked` says that nothing may be sent, `next_due` when the next message is due; both after an empty claim.
+
+    `texts` are the mailing's texts by revision.
+    """
+
+    def __init__(self, context: SendContext, mailing: Mailing, texts: dict[int, str], lane: int) -> None:
+        self.blocked: Blocked | None = None
+        self.next_due: datetime | None = None
+        self.texts = texts
+        self._context = context
+        self._mailing = mailing
+        self._lane = lane
+        self._lane_offered = False  # the next one
+        self._limit = BATCH
+
+    async def claim(self, room: int) -> Batch | None:
+        """Claim up to `room` messages. None: nothing is due, or nothing may be sent."""
+        admitted = await self._admit(room)
+        if isinstance(admitted, Blocked):
+            self.blocked = admitted
+            return None
+        with tracing.step("claim") as span:
+            batch = await self._claim(min(room, admitted.count, self._limit), probe=admitted.probe)
+            span.tell(messages=len(batch.messages) if batch else 0)
+        if batch:
+            self._limit = min(2 * self._limit, BATCH)
+            return batch
+        if admitted.probe:
+            await self._context.flow_control.return_probe()
+        return None
+
+    async def _admit(self, room: int) -> Permit | Blocked:
+        waiting_since = time.monotonic()
+        async with self._context.admission:
+            admitted = await self._context.flow_control.admit(room)
+        self._context.counters.add(GATE_SECONDS, "claim", value=time.monotonic() - waiting_since)
+        return admitted
+
+    async def _claim(self, count: int, *, probe: bool) -> Batch | None:
+        asked_at = self._context.ticks()
+        failpoints.reached("claim.before")
+        async with transaction(self._context.sessions) as session:
+            claimed = await claim(session, self._mailing.id, count, probe=probe, lease_s=self._context.lease_s)
+            failpoints.reached("claim.inside")
+            if any(message.text_revision not in self.texts for message in claimed):
+                self.texts = await texts(session, self._mailing.id)  # edited since this slice began
+            if not claimed:
+                self.next_due = await next_due(session, self._mailing.id)
+            elif len(claimed) == count and not probe:
+                await self._offer_next_lane(session)
+        failpoints.reached("claim.after")
+        if not claimed:
+            return None
+        return Batch(claimed, DatabaseClock(claimed[0].claimed_at, asked_at, self._context.ticks))
+
+    async def _offer_next_lane(self, session: AsyncSession) -> None:
+        """Not while other mailings wait: these come first."""
+        if self._lane_offered or self._lane == MAX_LANES or self._context.should_yield:
+            return
+        await enqueue_lane(session, self._mailing.id, self._lane + 1)
+        self._lane_offered = True
+
+    async def shrink(self, error: DBAPIError) -> None:
+        """Claim fewer after a row could not be claimed. Once it is alone, it is set aside and the others go on."""
+        refusal = getattr(cause(error), "constraint_name", None) or sqlstate(error)  # the message would hold the phone
+        logger.error("claim refused", mailing_id=self._mailing.id, messages=self._limit, error=refusal)
+        if self._limit > 1:
+            self._limit = self._limit // 8 or 1
+            return
+        try:
+            async with transaction(self._context.sessions) as session:
+                await set_aside(session, self._mailing.id, reason=f"it could not be claimed: {refusal}")
+        except DBAPIError:
+            await asyncio.sleep(ROW_ERROR_PAUSE_S)
+
+    async def unchanged(self) -> bool:
+        """Whether the mailing still runs by the same plan."""
+        async with transaction(self._context.sessions) as session:
+            mailing = await running_mailing(session, self._mailing.id)
+        return mailing is not None and mailing.plan_revision == self._mailing.plan_revision
+
+
+async def running_mailing(session: AsyncSession, mailing_id: int) -> Mailing | None:
+    return await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=MailingStatus.running)

@@ -1,0 +1,214 @@
+import re
+from urllib.parse import parse_qsl
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.access.roles import Role
+from support.admin import SignedIn
+from support.rows import add_client, add_mailing, add_messages, run, value
+
+PHONE = "79161234567"
+FORM = {"phone": PHONE, "operator_code": "", "tag": "vip", "timezone": "Europe/Moscow", "was_opted_out": ""}
+
+
+@pytest.fixture
+async def editor(signed_in: SignedIn) -> httpx.AsyncClient:
+    return await signed_in(Role.EDITOR)
+
+
+@pytest.fixture
+async def viewer(signed_in: SignedIn) -> httpx.AsyncClient:
+    return await signed_in(Role.VIEWER)
+
+
+def phones(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return re.findall(r'<td><a href="/admin/clients/\d+">(\d{11})</a>', answer.text)
+
+
+async def test_a_list_without_clients_says_what_to_do(editor: httpx.AsyncClient, viewer: httpx.AsyncClient) -> None:
+    assert "Add one, or upload a CSV file" in (await editor.get("/admin/clients")).text
+    assert "An editor can add them." in (await viewer.get("/admin/clients")).text
+
+
+async def test_clients_are_found_by_what_people_type(viewer: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    await add_client(engine, phone=PHONE, tag="vip")
+    await add_client(engine, phone="79031230067")
+    for query, found in [
+        ("begins=8 (916) 123-45", [PHONE]),
+        ("begins=%2B7 916", [PHONE]),
+        ("begins=916", [PHONE]),
+        ("ends=67", ["79031230067", PHONE]),
+        ("ends=4567&tag=vip", [PHONE]),
+        ("tag=vip", [PHONE]),
+        ("operator_code=903&timezone=Europe/Moscow&opted_out=no", ["79031230067"]),
+        ("opted_out=yes", []),
+        ("tag=%00&timezone=%00", [PHONE, "79031230067"]),
+    ]:
+        answer = await viewer.post("/admin/clients", data=dict(parse_qsl(query)), follow_redirects=True)
+        assert sorted(phones(answer)) == sorted(found), query
+        assert not re.search("[0-9]{2}", str(answer.url.query).replace("903", "")), "no digits of a phone in an address"
+    assert "No client matches" in (await viewer.get("/admin/clients?tag=nobody")).text
+
+
+async def test_what_are_no_digits_is_an_error_beside_its_field(viewer: httpx.AsyncClient) -> None:
+    answer = await viewer.post("/admin/clients", data={"ends": "ivan", "begins": "123456789012"})
+    assert answer.status_code == 400
+    assert answer.text.count('aria-invalid="true"') == 2
+    assert 'value="ivan"' in answer.text
+
+
+async def test_pages_of_a_search_by_phone_lead_on_and_back_without_a_phone_in_an_address(
+    viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailing.admin.clients.routes.PAGE", 2)
+    for n in range(5):
+        await add_client(engine, phone=f"7916000000{n}")
+
+    async def press(shown: httpx.Response, relation: str) -> httpx.Response:
+        pager = shown.text.partition('<nav class="pager"')[2]
+        (sent,) = [each for each in pager.split("</form>") if f'data-page="{relation}"' in each]
+        return await viewer.post("/admin/clients", data=dict(re.findall(r'name="(\w+)" value="([^"]*)"', sent)))
+
+    first = await viewer.post("/admin/clients", data={"begins": "7916"})
+    second = await press(first, "next")
+    third = await press(second, "next")
+    assert [phone[-1] for page in (first, second, third) for phone in phones(page)] == list("01234")
+    assert 'data-page="next"' not in third.text
+    assert phones(await press(second, "prev")) == phones(first) == phones(await press(third, "first"))
+    assert re.findall(r'(?:href|action)="[^"]*7916', first.text + second.text + third.text) == []
+    assert phones(await viewer.get("/admin/clients?begins=79160000004")) == phones(first), (
+        "an address asks for no phone"
+    )
+
+
+async def test_pages_lead_on_and_back_and_keep_the_search(
+    viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailing.admin.clients.routes.PAGE", 2)
+    for n in range(5):
+        await add_client(engine, phone=f"7916000000{n}", tag="a&b")
+    first = await viewer.get("/admin/clients", params={"tag": "a&b"})
+    second = await viewer.get(link(first, "next"))
+    third = await viewer.get(link(second, "next"))
+    assert [phone[-1] for page in (first, second, third) for phone in phones(page)] == list("01234")
+    assert 'rel="next"' not in third.text
+    assert phones(await viewer.get(link(second, "prev"))) == phones(first)
+    for nonsense in ("after=-1", "before=x", "after=99999999999999999999"):
+        assert phones(await viewer.get(f"/admin/clients?{nonsense}")) == phones(first)
+
+
+def link(answer: httpx.Response, rel: str) -> str:
+    found = re.search(rf'<a href="([^"]+)" rel="{rel}"', answer.text)
+    assert found, answer.text
+    return found[1].replace("&amp;", "&")
+
+
+async def test_a_client_is_added_changed_and_deleted(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    added = await editor.post("/admin/clients/new", data=FORM)
+    assert (added.status_code, added.headers["location"]) == (303, "/admin/clients/1")
+    shown = (await editor.get("/admin/clients/1")).text
+    assert "The client was added." in shown
+    assert PHONE in shown
+    changed = await editor.post("/admin/clients/1/edit", data=FORM | {"tag": "", "opted_out": "yes"})
+    assert changed.status_code == 303
+    client = await run(engine, "SELECT tag, opted_out, operator_code FROM client")
+    assert [tuple(each) for each in client] == [(None, True, "916")]
+    assert "opted out" in (await editor.get("/admin/clients/1")).text
+    assert await value(engine, "SELECT actor FROM event WHERE kind = 'client.opted_out'") == "user 1 (editor)"
+    assert (await editor.post("/admin/clients/1/delete")).headers["location"] == "/admin/clients"
+    assert (await editor.get("/admin/clients/1")).status_code == 404
+
+
+async def test_every_bad_field_is_named_and_what_was_typed_stays(editor: httpx.AsyncClient) -> None:
+    typed = {"phone": "8 916", "operator_code": "9", "tag": "<b>\t", "timezone": "UTC+3"}
+    answer = await editor.post("/admin/clients/new", data=typed)
+    assert answer.status_code == 400
+    assert answer.text.count('aria-invalid="true"') == 3
+    assert "Phone: must be 11 digits beginning with 7" in answer.text
+    assert "not an offset; Etc/GMT-3 is this one" in answer.text
+    for shown in ('value="8 916"', 'value="UTC+3"', "&lt;b&gt;"):
+        assert shown in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_a_phone_that_is_taken_leads_to_its_client(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    owner = await add_client(engine, phone=PHONE)
+    other = await add_client(engine, phone="79160000001")
+    for path in ("/admin/clients/new", f"/admin/clients/{other}/edit"):
+        answer = await editor.post(path, data=FORM)
+        assert answer.status_code == 400
+        assert "Phone: belongs to another client" in answer.text
+        assert f'href="/admin/clients/{owner}"' in answer.text
+
+
+async def test_an_opt_out_that_came_while_the_form_was_open_stays(
+    editor: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await add_client(engine, phone=PHONE)
+    await run(engine, "UPDATE client SET opted_out = true")
+    assert (await editor.post("/admin/clients/1/edit", data=FORM)).status_code == 303
+    assert await value(engine, "SELECT opted_out FROM client") is True
+    assert (await editor.post("/admin/clients/1/edit", data=FORM | {"was_opted_out": "yes"})).status_code == 303
+    assert await value(engine, "SELECT opted_out FROM client") is False
+
+
+async def test_before_a_deletion_its_consequences_are_named_in_numbers(
+    editor: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    client = await add_client(engine)
+    for status in ("pending", "pending", "sent"):
+        await add_messages(engine, await add_mailing(engine), [status], first_client=client)
+    asked = (await editor.get(f"/admin/clients/{client}/delete")).text
+    assert "2 unsent messages are cancelled." in asked
+    assert "1 message that has ended stays counted" in asked
+    await editor.post(f"/admin/clients/{client}/delete")
+    statuses = await run(engine, "SELECT status FROM message ORDER BY id")
+    assert [each.status for each in statuses] == ["cancelled", "cancelled", "sent"]
+
+
+async def test_a_client_has_its_messages_newest_first(
+    viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailing.admin.clients.routes.MESSAGES", 2)
+    client = await add_client(engine)
+    for status in ("sent", "failed", "pending"):
+        await add_messages(engine, await add_mailing(engine), [status], first_client=client)
+    first = await viewer.get(f"/admin/clients/{client}")
+    assert re.findall(r"/admin/messages/(\d+)", first.text) == ["3", "2"]
+    assert re.findall(r"/admin/messages/(\d+)", (await viewer.get(link(first, "next"))).text) == ["1"]
+    assert (await viewer.get(f"/admin/clients/{client}?before=%00")).status_code == 200
+
+
+async def test_only_editors_change_or_export(viewer: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    client = await add_client(engine)
+    for path in ("new", f"{client}/edit", f"{client}/delete", "export", "upload", "uploads/1"):
+        assert (await viewer.get(f"/admin/clients/{path}")).status_code == 403
+    for path in ("new", f"{client}/edit", f"{client}/delete", "upload", "uploads/1/import", "uploads/1/discard"):
+        assert (await viewer.post(f"/admin/clients/{path}", data=FORM)).status_code == 403
+    shown = (await viewer.get(f"/admin/clients/{client}")).text + (await viewer.get("/admin/clients")).text
+    assert "/edit" not in shown
+    assert "/export" not in shown
+    assert await value(engine, "SELECT count(*) FROM client") == 1
+
+
+async def test_the_export_is_the_file_that_the_api_gives(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    await add_client(engine, phone=PHONE, tag="=vip")
+    answer = await editor.get("/admin/clients/export")
+    assert answer.text == f"phone,operator_code,tag,timezone\r\n{PHONE},916,'=vip,Europe/Moscow\r\n"
+    assert answer.headers["content-disposition"] == 'attachment; filename="clients.csv"'
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_the_pages_speak_russian(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    client = await add_client(engine)
+    editor.cookies.set("mailing_language", "ru")
+    refused = await editor.post("/admin/clients/new", data=FORM | {"phone": "8", "timezone": "moscow"})
+    assert "Телефон: нужно 11 цифр" in refused.text
+    assert "возможно, Europe/Moscow?" in refused.text
+    for total, words in ((1, "1 неотправленное сообщение будет отменено."), (5, "5 неотправленных сообщений будут")):
+        while await value(engine, "SELECT count(*) FROM message") < total:
+            await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client)
+        assert words in (await editor.get(f"/admin/clients/{client}/delete")).text

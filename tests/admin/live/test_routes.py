@@ -1,0 +1,247 @@
+"""The pages that follow what happens, as a browser gets them."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.access.roles import Role
+from mailing.messages.states import MessageStatus
+from support.admin import SignedIn
+from support.rows import add_client, add_mailing, add_messages, run, value
+
+Browser = httpx.AsyncClient
+
+
+@pytest.fixture
+async def viewer(signed_in: SignedIn) -> Browser:
+    return await signed_in(Role.VIEWER)
+
+
+@pytest.fixture
+async def sender(signed_in: SignedIn) -> Browser:
+    return await signed_in(Role.SENDER)
+
+
+async def shown(browser: Browser, path: str, status: int = 200) -> str:
+    answer = await browser.get(path)
+    assert answer.status_code == status, answer.text
+    return words(answer.text)
+
+
+def words(html: str) -> str:
+    """What a person reads, without tags."""
+    body = html.partition("<main")[2].partition("</main>")[0] or html
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("\xa0", " ").strip()
+
+
+async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> None:
+    page = await shown(viewer, "/admin/")
+    assert "Messages may go out." in page
+    assert "None was heard of for half a minute: nothing is sent. Start mailing worker." in page
+    assert "Nobody gets one: set MAILING_REPORT_TO." in page
+    assert "No mailing is running, paused or scheduled." in page
+
+
+async def test_the_start_page_names_what_holds_sending_back(engine: AsyncEngine, viewer: Browser) -> None:
+    await run(engine, "UPDATE gateway SET stopped_at = now(), stopped_by = 'user 1 (anna)', rate = 50")
+    await run(engine, "INSERT INTO procrastinate_workers DEFAULT VALUES")
+    mailing_id = await add_mailing(engine, text="Autumn sale")
+    await add_messages(engine, mailing_id, ["sent", "pending", "pending"])
+    page = await shown(viewer, "/admin/")
+    assert "All sending was stopped by user 1 (anna)" in page
+    assert "At most 50 a second." in page
+    assert "At work: 1." in page
+    assert "Autumn sale running" in page
+
+
+async def test_a_mailings_page_tells_how_far_it_is(engine: AsyncEngine, viewer: Browser) -> None:
+    mailing_id = await add_mailing(engine, text="Autumn <b>sale</b>")
+    await add_messages(engine, mailing_id, [*["sent"] * 6, *["pending"] * 3, "unknown"])
+    page = await viewer.get(f"/admin/mailings/{mailing_id}")
+    assert "Autumn &lt;b&gt;sale&lt;/b&gt;" in page.text
+    text = words(page.text)
+    assert "sent 6 60 % pending 3 30 % unknown 1 10 %" in text
+    assert "Of 1 message nobody knows whether it arrived." in text
+    assert "3 messages : only for their turn." in text
+
+
+async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(engine: AsyncEngine, viewer: Browser) -> None:
+    mailing_id, client_id = await add_mailing(engine), await add_client(engine)
+    await run(engine, "UPDATE client SET timezone = 'Asia/Omsk'")
+    await add_messages(engine, mailing_id, ["pending"], first_client=client_id)
+    await run(
+        engine, "UPDATE message SET wait_reason = 'window', due_at = '2040-01-01T03:00Z', closes_at = '2041-01-01Z'"
+    )
+    page = await shown(viewer, f"/admin/mailings/{mailing_id}")
+    assert "1 message : local hours begin at 09:00 in Asia/Omsk (1 Jan 2040, 03:00 UTC+0)." in page
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"), [("paused", "1 message : the mailing is paused."), ("scheduled", "Its start, ")]
+)
+async def test_a_mailing_at_rest_says_why(engine: AsyncEngine, viewer: Browser, status: str, sentence: str) -> None:
+    mailing_id = await add_mailing(engine, status=status)
+    await add_messages(engine, mailing_id, ["pending"])
+    assert sentence in await shown(viewer, f"/admin/mailings/{mailing_id}")
+
+
+async def test_a_part_that_did_not_change_is_not_sent_again(engine: AsyncEngine, viewer: Browser) -> None:
+    mailing_id = await add_mailing(engine)
+    (message_id,) = await add_messages(engine, mailing_id, ["pending"])
+    path = re.search(r'hx-get="([^"]+)"', (await viewer.get(f"/admin/mailings/{mailing_id}")).text)
+    assert path is not None
+    assert (await viewer.get(path[1])).status_code == 204
+    await run(engine, "UPDATE message SET status = 'cancelled', finished_at = now() WHERE id = :id", id=message_id)
+    changed = await viewer.get(path[1])
+    while changed.status_code == 204:  # what was read a moment ago is still shared
+        changed = await viewer.get(path[1])
+    assert changed.status_code == 200
+    assert "cancelled" in changed.text
+    assert "<html" not in changed.text
+
+
+async def test_a_finished_mailings_page_is_not_asked_for_again(engine: AsyncEngine, viewer: Browser) -> None:
+    mailing_id = await add_mailing(engine, status="finished")
+    await add_messages(engine, mailing_id, ["sent"])
+    page = await viewer.get(f"/admin/mailings/{mailing_id}")
+    assert "hx-get" not in page.text
+    assert "data-every" not in page.text
+
+
+async def test_messages_are_found_by_status_and_by_phone(engine: AsyncEngine, viewer: Browser) -> None:
+    mailing_id = await add_mailing(engine)
+    clients = [await add_client(engine, phone=f"7916123456{n}") for n in range(3)]
+    sent, failed, pending = await add_messages(
+        engine, mailing_id, ["sent", "failed", "pending"], first_client=clients[0]
+    )
+    path = f"/admin/mailings/{mailing_id}/messages"
+
+    async def found(**typed: str) -> set[int]:
+        page = (await viewer.post(path, data=typed, follow_redirects=True)).text
+        return {int(number) for number in re.findall(r"/admin/messages/(\d+)", page)}
+
+    assert await found() == {sent, failed, pending}
+    assert await found(status="failed") == {failed}
+    assert await found(phone="+7 916 123-45-62") == {pending}
+    assert await found(phone="79161234562", status="sent") == set()
+    assert await found(phone="nobody") == set()
+    assert await found(status="nonsense") == {sent, failed, pending}
+
+
+async def test_messages_are_paged(engine: AsyncEngine, viewer: Browser) -> None:
+    mailing_id = await add_mailing(engine)
+    ids = await add_messages(engine, mailing_id, ["pending"] * 60)
+    path, seen = f"/admin/mailings/{mailing_id}/messages?status=pending", []
+    while path:
+        page = (await viewer.get(path)).text
+        seen += [int(number) for number in re.findall(r'href="/admin/messages/(\d+)"', page)]
+        following = re.search(r'href="([^"]+)" rel="next"', page)
+        path = following[1].replace("&amp;", "&") if following else ""
+    assert seen == ids
+
+
+async def test_a_messages_story_has_calls_and_acts_in_order(engine: AsyncEngine, viewer: Browser) -> None:
+    mailing_id = await add_mailing(engine)
+    (message_id,) = await add_messages(engine, mailing_id, ["sent"])
+    began = datetime(2026, 5, 1, 9, tzinfo=UTC)
+    for minute, number, outcome in [(0, 1, "ambiguous"), (20, 2, "accepted")]:
+        await run(
+            engine,
+            "INSERT INTO attempt VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'as the gateway said', :mailing_id)",
+            id=message_id,
+            mailing_id=mailing_id,
+            number=number,
+            at=began + timedelta(minutes=minute),
+            outcome=outcome,
+        )
+    await run(
+        engine,
+        "INSERT INTO event (at, kind, actor, mailing_id) VALUES (:at, 'mailing.paused', 'user 1 (anna)', :id)",
+        at=began + timedelta(minutes=10),
+        id=mailing_id,
+    )
+    page = await shown(viewer, f"/admin/messages/{message_id}")
+    assert re.search("Call 1 no clear answer .*Mailing paused user 1.*Call 2 accepted", page)
+
+
+async def test_a_sender_resolves_an_unknown_message(engine: AsyncEngine, sender: Browser) -> None:
+    (message_id,) = await add_messages(engine, await add_mailing(engine), ["unknown"])
+    path = f"/admin/messages/{message_id}"
+    wrong = await sender.post(f"{path}/resolve", data={"as": "lost", "note": "kept"})
+    assert wrong.status_code == 400
+    assert "Say what became of the message." in wrong.text
+    assert ">kept</textarea>" in wrong.text
+    right = await sender.post(f"{path}/resolve", data={"as": "sent", "note": "seen in the log"})
+    assert (right.status_code, right.headers["location"]) == (303, path)
+    assert await value(engine, "SELECT status FROM message") == MessageStatus.sent
+    page = await shown(sender, path)
+    assert "What became of it is recorded." in page
+    assert "it was delivered, “seen in the log” user 1 (sender)" in page
+    assert (await sender.post(f"{path}/resolve", data={"as": "sent"})).status_code == 409
+
+
+async def test_without_mailings_there_is_nothing_to_count(viewer: Browser) -> None:
+    assert "There is no mailing yet" in await shown(viewer, "/admin/statistics")
+
+
+async def test_the_statistics_count_and_list_newest_first(engine: AsyncEngine, viewer: Browser) -> None:
+    first, second = await add_mailing(engine), await add_mailing(engine)
+    await add_messages(engine, first, ["sent"] * 3)
+    await add_messages(engine, second, ["sent", "failed"])
+    page = await viewer.get("/admin/statistics")
+    text = words(page.text)
+    assert "2 mailings, 5 messages planned." in text
+    assert "sent 4 80 % failed 1 20 %" in text
+    assert [int(each) for each in re.findall(r'href="/admin/mailings/(\d+)"', page.text)] == [second, first]
+
+
+async def test_a_sender_changes_the_rate_and_a_wrong_one_is_kept_in_the_form(
+    engine: AsyncEngine, sender: Browser
+) -> None:
+    wrong = await sender.post("/admin/gateway/rate", data={"rate": "quick"})
+    assert wrong.status_code == 400
+    assert 'value="quick"' in wrong.text
+    assert "Enter a number from 0 to 100000" in wrong.text
+    right = await sender.post("/admin/gateway/rate", data={"rate": "12,5"})
+    assert right.status_code == 303
+    assert await value(engine, "SELECT rate FROM gateway") == 12.5
+    assert await value(engine, "SELECT actor FROM event WHERE kind = 'gateway.rate_changed'") == "user 1 (sender)"
+
+
+async def test_the_stop_is_confirmed_in_numbers(engine: AsyncEngine, sender: Browser) -> None:
+    await add_messages(engine, await add_mailing(engine), ["pending", "pending", "sending", "sent"])
+    await add_messages(engine, await add_mailing(engine, status="paused"), ["pending"])
+    question = await shown(sender, "/admin/gateway/stop")
+    assert "1 mailing is running. 2 messages would be held back. 1 is in a call just now" in question
+    assert await value(engine, "SELECT stopped_at FROM gateway") is None
+    assert (await sender.post("/admin/gateway/stop")).status_code == 303
+    assert await value(engine, "SELECT stopped_by FROM gateway") == "user 1 (sender)"
+    assert (await sender.post("/admin/gateway/start")).status_code == 303
+    assert await value(engine, "SELECT stopped_at FROM gateway") is None
+
+
+@pytest.mark.parametrize("act", ["rate", "stop", "start", "probe"])
+async def test_an_editor_does_nothing_to_the_gateway(signed_in: SignedIn, act: str) -> None:
+    editor = await signed_in(Role.EDITOR)
+    assert (await editor.post(f"/admin/gateway/{act}", data={"rate": "1"})).status_code == 403
+    assert "/admin/gateway/stop" not in (await editor.get("/admin/gateway")).text
+
+
+@pytest.mark.parametrize("page", ["/admin", "/admin/gateway", "/admin/mailings/{id}"])
+async def test_a_page_that_follows_by_itself_does_not_keep_its_session_open(
+    viewer: Browser, engine: AsyncEngine, page: str
+) -> None:
+    """Whoever left it open is signed out after the hour, as from any other page; whoever opens it anew is not."""
+    page = page.format(id=await add_mailing(engine))
+    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '59 minutes'")
+    seen = await value(engine, "SELECT last_seen_at FROM user_session")
+    assert (await viewer.get(f"{page}/live")).status_code == 200
+    assert await value(engine, "SELECT last_seen_at FROM user_session") == seen
+    assert (await viewer.get(page)).status_code == 200
+    assert await value(engine, "SELECT last_seen_at FROM user_session") > seen
+    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '61 minutes'")
+    asked = await viewer.get(f"{page}/live", headers={"HX-Request": "true"})
+    assert (asked.status_code, asked.headers["hx-redirect"]) == (401, "/admin/sign-in")

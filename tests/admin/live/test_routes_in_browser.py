@@ -1,0 +1,84 @@
+"""The pages that follow what happens, in a real browser under their strict policy."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.access import users
+from mailing.access.roles import Role
+from mailing.access.sessions import open_session
+from mailing.database.engine import Sessions, transaction
+from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.rows import add_client, add_mailing, add_messages, run
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
+
+expect.set_options(timeout=30_000)
+
+
+@pytest.fixture
+async def page(address: str, sessions: Sessions) -> AsyncIterator[Page]:
+    """Somebody with every right is signed in."""
+    async with transaction(sessions) as session:
+        user_id = await users.create(session, "anna", role=Role.ADMIN, password="correct horse battery", by="tests")
+        token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
+    async with chromium() as browser:
+        page = await browser.new_page(locale="en")
+        await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
+        yield page
+
+
+async def test_a_mailings_page_follows_it_to_its_end_and_rests(address: str, engine: AsyncEngine, page: Page) -> None:
+    seen = watched(page)
+    mailing_id = await add_mailing(engine)
+    first, second = await add_messages(engine, mailing_id, ["sending", "sending"])
+    await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    send = "UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now() WHERE id = :id"
+    await run(engine, send, id=first)
+    await expect(page.locator("#live")).to_contain_text("sent 1")
+    await expect(page.locator("#said")).to_contain_text("50\xa0% done")
+    await page.locator("summary").click()
+    await run(engine, send, id=second)
+    await expect(page.locator("#live")).to_contain_text("sent 2")
+    await expect(page.locator("details")).to_have_attribute("open", "")
+    await run(engine, "UPDATE mailing SET status = 'finished', finished_at = now()")
+    await expect(page.locator("#live:not([hx-get])")).to_contain_text("finished")
+    assert (seen.complaints, seen.blocked) == ([], [])
+
+
+async def test_a_lost_connection_is_told_and_found_again(address: str, engine: AsyncEngine, page: Page) -> None:
+    mailing_id = await add_mailing(engine)
+    await add_messages(engine, mailing_id, ["pending"])
+    await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    await page.context.set_offline(offline=True)
+    await expect(page.locator("#lost")).to_be_visible()
+    await run(engine, "UPDATE mailing SET status = 'paused'")
+    await page.context.set_offline(offline=False)
+    await expect(page.locator("#lost")).to_be_hidden()
+    await expect(page.locator("#live")).to_contain_text("the mailing is paused")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_a_barrier(address: str, engine: AsyncEngine, page: Page, scheme: str) -> None:
+    """As far as axe finds them: contrast, labels, order of headings, names of links and charts."""
+    mailing_id, client_id = await add_mailing(engine), await add_client(engine)
+    unknown, *_ = await add_messages(engine, mailing_id, ["unknown", "pending", "sent"], first_client=client_id)
+    await run(engine, "INSERT INTO mailing_throughput SELECT id, date_trunc('minute', now()), 5 FROM mailing")
+    await run(engine, "INSERT INTO attempt VALUES (:id, 1, now(), 9, 'ambiguous', 502, 0, '', 1)", id=unknown)
+    await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    found = []
+    for path in ("", f"mailings/{mailing_id}", f"mailings/{mailing_id}/messages", f"messages/{unknown}", "statistics"):
+        await page.goto(f"{address}/admin/{path}")
+        found += await barriers(page)
+    for path in ("gateway", "gateway/stop"):
+        await page.goto(f"{address}/admin/{path}")
+        found += await barriers(page)
+    assert found == []
+
+
+async def barriers(page: Page) -> list[str]:
+    violations = (await Axe().run(page)).response["violations"]
+    return [f"{page.url}: {each['id']}: {each['nodes'][0]['html'][:150]}" for each in violations]

@@ -1,0 +1,83 @@
+"""The pages that ask before something is done to a mailing, and do it."""
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.access.roles import Role
+from support.admin import SignedIn
+from support.html import entered, words
+from support.rows import add_client, add_mailing, add_messages, run, value
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "said", "notice", "after"),
+    [
+        ("pause", "running", "2 messages that wait are held back", "2 messages are held back", "paused"),
+        ("resume", "paused", "2 messages that wait go on", "goes on", "running"),
+        ("cancel", "running", "2 messages that wait are cancelled", "2 messages are not sent", "cancelled"),
+        ("delete", "running", "1 has gone out and stays counted", "2 messages are not sent", "cancelled"),
+    ],
+)
+async def test_a_page_says_in_numbers_what_will_happen_and_then_it_does(  # noqa: PLR0917 - one case of a table
+    engine: AsyncEngine, signed_in: SignedIn, action: str, status: str, said: str, notice: str, after: str
+) -> None:
+    mailing_id = await add_mailing(engine, status=status)
+    await add_messages(engine, mailing_id, ["pending", "pending", "sent"])
+    sender = await signed_in(Role.SENDER)
+    address = f"/admin/mailings/{mailing_id}/{action}"
+    assert said in words(await sender.get(address))
+    assert await value(engine, "SELECT status FROM mailing WHERE id = :id", id=mailing_id) == status
+    answer = await sender.post(address)
+    assert answer.status_code == 303
+    assert notice in words(await sender.get("/admin/mailings"))
+    assert await value(engine, "SELECT status FROM mailing WHERE id = :id", id=mailing_id) == after
+    actor = await value(engine, "SELECT actor FROM event WHERE mailing_id = :id", id=mailing_id)
+    assert "(sender)" in actor
+
+
+async def test_what_failed_is_sent_again(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    client = await add_client(engine)
+    mailing_id = await add_mailing(engine)
+    await add_messages(engine, mailing_id, ["failed"], first_client=client)
+    sender = await signed_in(Role.SENDER)
+    address = f"/admin/mailings/{mailing_id}/resend-failed"
+    assert "1 message that failed waits again" in words(await sender.get(address))
+    assert (await sender.post(address)).status_code == 303
+    assert await value(engine, "SELECT status FROM message") == "pending"
+
+
+@pytest.mark.parametrize(
+    ("action", "status"),
+    [("pause", "scheduled"), ("resume", "finished"), ("cancel", "finished"), ("resend-failed", "scheduled")],
+)
+async def test_no_page_asks_about_what_cannot_be_done(
+    engine: AsyncEngine, signed_in: SignedIn, action: str, status: str
+) -> None:
+    mailing_id = await add_mailing(engine, status=status)
+    sender = await signed_in(Role.SENDER)
+    assert (await sender.get(f"/admin/mailings/{mailing_id}/{action}")).status_code == 409
+    assert (await sender.post(f"/admin/mailings/{mailing_id}/{action}")).status_code == 409
+    assert (await sender.get(f"/admin/mailings/{mailing_id + 1}/{action}")).status_code == 404
+
+
+async def test_a_test_goes_to_a_client_and_to_nobody_else(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    await add_client(engine, phone="79161234567")
+    mailing_id = await add_mailing(engine)
+    sender = await signed_in(Role.SENDER)
+    address = f"/admin/mailings/{mailing_id}/test"
+    for phone in ("", "79160000000", "no phone"):
+        refused = await sender.post(address, data={"phone": phone})
+        assert "Enter the phone of a client" in words(refused, 400)
+        assert entered(refused, "phone") == phone
+    assert (await sender.post(address, data={"phone": "79161234567"})).status_code == 303
+    assert await value(engine, "SELECT count(*) FROM mailing WHERE test_of_mailing_id = :id", id=mailing_id) == 1
+    await run(engine, "UPDATE client SET opted_out = true")
+    assert "has opted out" in words(await sender.post(address, data={"phone": "79161234567"}), 400)
+
+
+@pytest.mark.parametrize("action", ["pause", "resume", "cancel", "resend-failed", "delete", "test"])
+async def test_an_editor_stops_and_sends_nothing(engine: AsyncEngine, signed_in: SignedIn, action: str) -> None:
+    mailing_id = await add_mailing(engine)
+    editor = await signed_in(Role.EDITOR)
+    assert (await editor.get(f"/admin/mailings/{mailing_id}/{action}")).status_code == 403
+    assert (await editor.post(f"/admin/mailings/{mailing_id}/{action}")).status_code == 403

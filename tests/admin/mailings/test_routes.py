@@ -1,0 +1,221 @@
+"""The pages of mailings: the list, the form with its plan, and the pages that ask before something is done."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.access.roles import Role
+from support.admin import SignedIn
+from support.html import entered, words
+from support.rows import add_client, add_mailing, add_messages, run, value
+
+Form = dict[str, str | list[str]]
+
+
+def form(**changes: str | list[str]) -> Form:
+    """A mailing of tomorrow by the clocks of Moscow, three hours ahead of UTC all year round."""
+    day = datetime.now(UTC).date() + timedelta(days=1)
+    times: Form = {"starts_at": f"{day}T10:00", "ends_at": f"{day}T20:00", "zone": "Europe/Moscow"}
+    return {"text": "Hello", "window_start": "09:00", "window_end": "21:00"} | times | changes
+
+
+# --- the list ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_empty_list_says_what_to_do(signed_in: SignedIn) -> None:
+    assert "There is no mailing yet." in words(await (await signed_in(Role.VIEWER)).get("/admin/mailings"))
+    assert "New mailing" in words(await (await signed_in(Role.EDITOR)).get("/admin/mailings"))
+
+
+async def test_the_list_shows_the_newest_first_with_status_and_progress(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    first = await add_mailing(engine, text="The first")
+    await add_messages(engine, first, ["sent", "sent", "failed", "pending"])
+    await add_mailing(engine, status="scheduled", text="The <second>")
+    answer = await (await signed_in(Role.VIEWER)).get("/admin/mailings")
+    shown = words(answer)
+    assert shown.index("The &lt;second&gt;") < shown.index("The first")
+    assert "2 of 4" in shown
+    assert '<progress value="3" max="4"' in answer.text
+    assert "not begun" in shown
+
+
+async def test_mailings_are_found_by_text_number_and_status(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    autumn = await add_mailing(engine, text="Осенняя распродажа 100%")
+    await add_mailing(engine, status="paused", text="Winter_sale")
+    viewer = await signed_in(Role.VIEWER)
+
+    async def found(**asked: str) -> list[bool]:
+        answer = await viewer.get("/admin/mailings", params=asked)
+        return ["Осенняя" in answer.text, "Winter_sale" in words(answer)]
+
+    assert await found(q="ОСЕННЯЯ") == [True, False]
+    assert await found(q="%") == [True, False]
+    assert await found(q="_") == [False, True]
+    assert await found(q=str(autumn)) == [True, False]
+    assert await found(status="paused") == [False, True]
+    assert await found(status="no such status", q="\x00") == [True, True]
+    assert "No mailing matches this search." in words(await viewer.get("/admin/mailings?q=spring"))
+
+
+async def test_pages_follow_each_other_and_keep_the_search(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    for number in range(51):
+        await add_mailing(engine, text=f"Sale number {number:02}")
+    viewer = await signed_in(Role.VIEWER)
+    first = await viewer.get("/admin/mailings?q=sale")
+    onward = re.search(r'href="([^"]+)" rel="next"', first.text)
+    assert onward
+    second = words(await viewer.get(onward[1].replace("&amp;", "&")))
+    assert ("number 01" in first.text, "number 00" in first.text) == (True, False)
+    assert ("number 01" in second, "number 00" in second, "First page" in second) == (False, True, True)
+
+
+# --- the form ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    await add_client(engine, tag="vip")
+    editor = await signed_in(Role.EDITOR)
+    given = form(text="Hello\r\nthere", tags=["vip"], operator_codes=["916", "903"])
+    answer = await editor.post("/admin/mailings/new", data=given)
+    row = (await run(engine, "SELECT * FROM mailing"))[0]
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/admin/mailings/{row.id}")
+    assert (row.text, row.tags, row.operator_codes) == ("Hello\nthere", ["vip"], ["916", "903"])
+    assert (row.starts_at.astimezone(UTC).hour, row.ends_at.astimezone(UTC).hour) == (7, 17)
+    assert (f"{row.window_start:%H:%M}", f"{row.window_end:%H:%M}") == ("09:00", "21:00")
+    actor = await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.created'")
+    assert re.fullmatch(r"user \d+ \(editor\)", actor)
+
+
+async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entered(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    await add_client(engine, tag="vip")
+    editor = await signed_in(Role.EDITOR)
+    given = form(text=" ", ends_at="2020-01-01T10:00", window_end="", tags=["vip"])
+    answer = await editor.post("/admin/mailings/new", data=given)
+    shown = words(answer, 400)
+    for rule in ("Enter a text of 1 to 1,600", "Enter an end that lies ahead", "Enter two different times of day"):
+        assert shown.count(rule) == 2  # beside the field, and at the top
+    assert entered(answer, "ends_at") == "2020-01-01T10:00"
+    assert re.search(r'value="vip" checked', answer.text)
+    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"zone": "Mars/Olympus"}, "Enter a time zone"),
+        ({"zone": "Europe/Berlin", "starts_at": "2098-03-30T02:30", "ends_at": "2098-03-31T00:00"}, "Enter the start"),
+        ({"starts_at": "tomorrow"}, "Enter the start"),
+        ({"starts_at": "0001-01-01T00:00"}, "Enter the start"),
+        ({"ends_at": "9999-12-31T23:59"}, "Enter an end"),
+        ({"text": "a\x00b"}, "Enter a text"),
+        ({"operator_codes": ["9166"]}, "Choose up to 100 operator codes"),
+        ({"tags": [str(number) for number in range(101)]}, "Choose up to 100 tags"),
+    ],
+)
+async def test_what_is_no_mailing_is_refused_with_the_rule(
+    signed_in: SignedIn, changes: dict[str, str | list[str]], rule: str
+) -> None:
+    """The clocks of Berlin skip 02:30 on the last Sunday of March."""
+    editor = await signed_in(Role.EDITOR)
+    assert rule in words(await editor.post("/admin/mailings/new", data=form(**changes)), 400)
+
+
+async def test_to_begin_at_once_is_for_a_sender(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    for role in (Role.EDITOR, Role.SENDER):
+        assert (await (await signed_in(role)).post("/admin/mailings/new", data=form(starts_at=""))).status_code == 303
+    assert await run(engine, "SELECT status FROM mailing ORDER BY id") == [("draft",), ("running",)]
+
+
+async def test_a_duplicate_begins_with_the_same_fields_at_a_time_to_come(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    original = await add_mailing(engine, status="finished", text="Again, please")
+    editor = await signed_in(Role.EDITOR)
+    answer = await editor.get(f"/admin/mailings/new?like={original}")
+    assert "Again, please" in answer.text
+    fields: Form = {name: entered(answer, name) for name in ("starts_at", "ends_at", "zone")}
+    assert (await editor.post("/admin/mailings/new", data=form(**fields))).status_code == 303
+    assert await value(engine, "SELECT status FROM mailing WHERE id <> :id", id=original) == "draft"
+
+
+async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    mailing_id = await add_mailing(engine)
+    sender = await signed_in(Role.SENDER)
+    shown = await sender.get(f"/admin/mailings/{mailing_id}/edit")
+    assert "This mailing has begun." in words(shown)
+    fields: Form = {"text": "Reworded", "zone": entered(shown, "zone"), "ends_at": entered(shown, "ends_at")}
+    before = (await run(engine, "SELECT starts_at, ends_at, plan_revision FROM mailing"))[0]
+    answer = await sender.post(f"/admin/mailings/{mailing_id}/edit", data=fields)
+    assert answer.status_code == 303
+    assert (await run(engine, "SELECT starts_at, ends_at, plan_revision FROM mailing"))[0] == before
+    assert await value(engine, "SELECT text FROM mailing") == "Reworded"
+
+
+async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    editor = await signed_in(Role.EDITOR)
+    running, ahead = await add_mailing(engine), await add_mailing(engine, status="scheduled")
+    assert "Only a sender can change" in words(await editor.get(f"/admin/mailings/{running}/edit"), 403)
+    assert (await editor.post(f"/admin/mailings/{running}/edit", data=form())).status_code == 403
+    assert (await editor.post(f"/admin/mailings/{ahead}/edit", data=form())).status_code == 303
+    assert await run(engine, "SELECT id FROM mailing WHERE status = 'draft'") == [(ahead,)]
+    finished = await add_mailing(engine, status="finished")
+    assert (await editor.get(f"/admin/mailings/{finished}/edit")).status_code == 409
+
+
+# --- the plan beside the form -----------------------------------------------------------------------------------------
+
+
+async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    for number in range(3):
+        await add_client(engine, phone=f"7916000000{number}", tag="vip")
+    await add_client(engine, phone="79160000009")
+    editor = await signed_in(Role.EDITOR)
+    given = form(text="Only – today", tags=["vip"])  # noqa: RUF001 - not the hyphen
+    part = await editor.post("/admin/mailings/plan", data=given, headers={"HX-Request": "true"})
+    assert "<html" not in part.text
+    shown = words(part)
+    assert "Recipients 3" in shown
+    assert "another tag 1" in shown
+    assert "With this character replaced an SMS holds 160 characters instead of 70:" in shown
+    assert part.text.count('<rect class="bar"') == 1
+    assert "style=" not in part.text
+
+
+async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    await add_client(engine)
+    editor = await signed_in(Role.EDITOR)
+    whole = await editor.post("/admin/mailings/plan", data=form(text="Still a draft"))
+    assert "Recipients 1" in words(whole)
+    assert "Still a draft</textarea>" in whole.text
+    unfinished = words(await editor.post("/admin/mailings/plan", data=form(ends_at="", text="Привет")), 400)
+    assert "Enter an end" in unfinished
+    assert "6 characters: 1 SMS for each recipient, 64 left." in unfinished
+
+
+async def test_the_plan_of_an_edit_says_what_would_be_cancelled(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    client = await add_client(engine, tag="old")
+    mailing_id = await add_mailing(engine)
+    await add_messages(engine, mailing_id, ["pending"], first_client=client)
+    sender = await signed_in(Role.SENDER)
+    address = f"/admin/mailings/plan?mailing_id={mailing_id}"
+    shown = words(await sender.post(address, data=form(tags=["new"]), headers={"HX-Request": "true"}))
+    assert "1 message that waits would be cancelled." in shown
+    assert "Nobody would get this mailing." in shown
+
+
+async def test_a_viewer_only_reads(engine: AsyncEngine, signed_in: SignedIn) -> None:
+    mailing_id = await add_mailing(engine, status="scheduled")
+    viewer = await signed_in(Role.VIEWER)
+    assert (await viewer.get("/admin/mailings")).status_code == 200
+    for address in ("new", f"{mailing_id}/edit"):
+        assert (await viewer.get(f"/admin/mailings/{address}")).status_code == 403
+        assert (await viewer.post(f"/admin/mailings/{address}", data=form())).status_code == 403
+    assert (await viewer.post("/admin/mailings/plan", data=form())).status_code == 403

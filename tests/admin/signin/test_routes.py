@@ -1,0 +1,258 @@
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+from litestar import Litestar
+from msgspec.structs import replace
+
+from mailing.access import lockout, users
+from mailing.access.roles import Role
+from mailing.database.engine import transaction
+from mailing.settings import Settings
+from support.admin import SignedIn, browser_at
+from support.api import running_app
+from support.identity_provider import running_provider, signed_in_at
+from support.users import PASSWORD, made
+
+COOKIE = "mailing_session"
+ANNA = {"name": "anna", "password": PASSWORD}
+
+
+async def signs_in(browser: httpx.AsyncClient, **sent: str) -> httpx.Response:
+    return await browser.post("/admin/sign-in", data=ANNA | sent)
+
+
+@pytest.fixture
+async def anna(app: Litestar) -> int:
+    return await made(app.state.sessions)
+
+
+@pytest.mark.usefixtures("anna")
+async def test_a_name_and_its_password_lead_to_the_page_that_was_asked_for(stranger: httpx.AsyncClient) -> None:
+    sent_away = await stranger.get("/admin/account")
+    assert (sent_away.status_code, sent_away.headers["location"]) == (303, "/admin/sign-in?next=/admin/account")
+    assert 'value="/admin/account"' in (await stranger.get(sent_away.headers["location"])).text
+    answer = await signs_in(stranger, next="/admin/account")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/account")
+    assert ">anna</h1>" in (await stranger.get("/admin/account")).text
+
+
+@pytest.mark.usefixtures("anna")
+@pytest.mark.parametrize(
+    "away", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", ""]
+)
+async def test_nobody_is_led_to_another_site(stranger: httpx.AsyncClient, away: str) -> None:
+    shown = (await stranger.get("/admin/sign-in", params={"next": away})).text
+    assert '<input type="hidden" name="next" value="/admin/">' in shown
+    assert (await signs_in(stranger, next=away)).headers["location"] == "/admin/"
+
+
+@pytest.mark.usefixtures("anna")
+async def test_the_cookie_is_for_this_host_and_no_script_and_under_https_for_nothing_else(app: Litestar) -> None:
+    async with browser_at(app) as browser:
+        plain = (await signs_in(browser)).headers["set-cookie"]
+        browser.base_url = httpx.URL("https://test")
+        protected = (await signs_in(browser)).headers["set-cookie"]
+    assert plain.startswith("mailing_session=")
+    assert protected.startswith("__Host-mailing=")
+    assert "Secure" in protected
+    for cookie in (plain, protected):
+        assert {"HttpOnly", "Path=/", "SameSite=lax"} <= {part.strip() for part in cookie.split(";")}
+        assert "Domain" not in cookie
+
+
+@pytest.mark.usefixtures("anna")
+async def test_a_session_brought_along_is_never_the_one_that_is_signed_in(
+    stranger: httpx.AsyncClient, signed_in: SignedIn
+) -> None:
+    stranger.cookies.set(COOKIE, "chosen-by-somebody-else")
+    first = (await signs_in(stranger)).cookies[COOKIE]
+    assert first != "chosen-by-somebody-else"
+    other = await signed_in(Role.VIEWER)
+    brought = other.cookies[COOKIE]
+    stranger.cookies.clear()
+    stranger.cookies.set(COOKIE, brought)
+    assert (await signs_in(stranger)).cookies[COOKIE] != brought
+    assert (await other.get("/admin/account")).status_code == 303, "the one that was brought along is closed"
+
+
+@pytest.mark.usefixtures("anna")
+async def test_a_wrong_password_keeps_the_name_and_never_the_password(stranger: httpx.AsyncClient) -> None:
+    answer = await signs_in(stranger, password="hunter2-hunter2", name='an"><script>na')
+    assert answer.status_code == 400
+    assert "The name or the password is wrong." in answer.text
+    assert "hunter2" not in answer.text
+    assert "<script>na" not in answer.text
+    assert "an&#34;&gt;&lt;script&gt;na" in answer.text
+
+
+@pytest.mark.usefixtures("anna")
+async def test_guessing_is_stopped_and_told_how_long_to_wait(stranger: httpx.AsyncClient) -> None:
+    answers = [await signs_in(stranger, password="wrong words here") for _ in range(lockout.ACCOUNT_TRIES + 1)]
+    assert [answer.status_code for answer in answers] == [400] * lockout.ACCOUNT_TRIES + [429]
+    assert "You can try again in" in answers[-1].text
+    assert 0 < int(answers[-1].headers["retry-after"]) <= lockout.FIRST_LOCK_S
+    assert (await signs_in(stranger)).status_code == 429, "the right password too"
+
+
+async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says_of_itself(
+    stranger: httpx.AsyncClient,
+) -> None:
+    answers = []
+    for number in range(lockout.ADDRESS_TRIES + 1):
+        stranger.headers.update({"X-Forwarded-For": f"10.0.0.{number}", "Forwarded": f"for=10.0.0.{number}"})
+        answers.append(await signs_in(stranger, name=f"user{number}", password="wrong words here"))
+    assert [answer.status_code for answer in answers] == [400] * lockout.ADDRESS_TRIES + [429]
+
+
+@pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"name=%00&password=%ff", b"name=a&name=b", b"x" * 5000])
+async def test_no_form_is_too_strange(stranger: httpx.AsyncClient, body: bytes) -> None:
+    for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json", "x"):
+        answer = await stranger.post("/admin/sign-in", content=body, headers={"Content-Type": kind})
+        assert answer.status_code in (400, 415, 429)
+
+
+async def test_signing_out_ends_the_session_and_not_only_the_cookie(signed_in: SignedIn) -> None:
+    browser = await signed_in(Role.VIEWER)
+    token = browser.cookies[COOKIE]
+    answer = await browser.post("/admin/sign-out")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/sign-in")
+    assert 'mailing_session=""' in str(answer.headers)
+    browser.cookies.clear()
+    browser.cookies.set(COOKIE, token)
+    assert (await browser.get("/admin/account")).status_code == 303
+
+
+@pytest.mark.usefixtures("anna")
+async def test_other_browsers_are_listed_and_signed_out_one_by_one_or_all(app: Litestar) -> None:
+    async with browser_at(app) as here, browser_at(app) as there, browser_at(app) as third:
+        there.headers["User-Agent"] = "<b>Netscape</b>"
+        for browser in (here, there, third):
+            await signs_in(browser)
+        shown = (await here.get("/admin/account")).text
+        assert "&lt;b&gt;Netscape" in shown
+        assert shown.count("/close") == 2
+        await here.post("/admin/account/sessions/2/close")
+        assert [(await each.get("/admin/account")).status_code for each in (here, there, third)] == [200, 303, 200]
+        await here.post("/admin/account/sign-out-everywhere")
+        assert [(await each.get("/admin/account")).status_code for each in (here, third)] == [303, 303]
+
+
+@pytest.mark.usefixtures("anna")
+async def test_a_changed_password_ends_the_other_sessions_and_stays_signed_in_here(app: Litestar) -> None:
+    new = "entirely new words"
+    async with browser_at(app) as here, browser_at(app) as there:
+        for browser in (here, there):
+            await signs_in(browser)
+        before = here.cookies[COOKIE]
+        answer = await here.post("/admin/account/password", data={"old": PASSWORD, "password": new, "again": new})
+        assert answer.status_code == 303
+        assert here.cookies[COOKIE] != before
+        assert [(await each.get("/admin/account")).status_code for each in (here, there)] == [200, 303]
+        assert (await signs_in(there)).status_code == 400
+        assert (await signs_in(there, password=new)).status_code == 303
+
+
+@pytest.mark.usefixtures("anna")
+@pytest.mark.parametrize(
+    ("sent", "complaint"),
+    [
+        ({"old": "wrong words here", "password": "entirely new words"}, "The name or the password is wrong."),
+        ({"old": PASSWORD, "password": "short"}, "New password: must have 10 to 200 characters"),
+        ({"old": PASSWORD, "password": "entirely new words", "again": "x"}, "is not the same both times"),
+        ({}, "wrong"),
+    ],
+)
+async def test_a_password_is_changed_only_by_who_knows_it(
+    stranger: httpx.AsyncClient, sent: dict[str, str], complaint: str
+) -> None:
+    await signs_in(stranger)
+    form = {"again": sent.get("password", "")} | sent
+    answer = await stranger.post("/admin/account/password", data=form)
+    assert answer.status_code == 400
+    assert complaint in answer.text
+    assert "entirely new words" not in answer.text
+    assert (await stranger.get("/admin/account")).status_code == 200
+
+
+async def test_a_stolen_session_does_not_help_to_guess_the_password(signed_in: SignedIn) -> None:
+    browser = await signed_in(Role.VIEWER)
+    form = {"old": "wrong words here", "password": "entirely new words", "again": "entirely new words"}
+    answers = [await browser.post("/admin/account/password", data=form) for _ in range(lockout.ACCOUNT_TRIES + 1)]
+    assert "Too many failed tries" in answers[-1].text
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    with running_provider() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+async def with_provider(settings: Settings, issuer: str) -> AsyncIterator[httpx.AsyncClient]:
+    chosen = replace(
+        settings, oidc_issuer=issuer, oidc_client_id="mailing", oidc_client_secret="s", oidc_roles="office=editor"
+    )
+    async with running_app(chosen) as app, browser_at(app) as browser:
+        yield browser
+
+
+async def test_the_identity_provider_leads_in_as_the_role_of_the_group(with_provider: httpx.AsyncClient) -> None:
+    shown = await with_provider.get("/admin/sign-in?next=/admin/account")
+    assert "Sign in with 127.0.0.1" in shown.text
+    away = await with_provider.get("/admin/sign-in/oidc?next=/admin/account")
+    back = await signed_in_at(away.headers["location"])
+    with_provider.headers["Sec-Fetch-Site"] = "cross-site"
+    answer = await with_provider.get("/admin/sign-in/oidc/back", params=back)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/admin/account")
+    account = (await with_provider.get("/admin/account")).text
+    assert ">clara</h1>" in account
+    assert "editor" in account
+    assert "/admin/account/password" not in account
+
+
+async def test_an_answer_for_another_browser_or_a_second_time_lets_nobody_in(
+    with_provider: httpx.AsyncClient,
+) -> None:
+    away = await with_provider.get("/admin/sign-in/oidc")
+    kept = dict(with_provider.cookies)
+    back = await signed_in_at(away.headers["location"])
+    with_provider.cookies.clear()
+    answers = [await with_provider.get("/admin/sign-in/oidc/back", params=back)]
+    with_provider.cookies.update(kept)
+    answers.append(await with_provider.get("/admin/sign-in/oidc/back", params=back | {"state": "x"}))
+    with_provider.cookies.update(kept)
+    assert (await with_provider.get("/admin/sign-in/oidc/back", params=back)).status_code == 303
+    with_provider.cookies.clear()
+    with_provider.cookies.update(kept)
+    answers.append(await with_provider.get("/admin/sign-in/oidc/back", params=back))
+    answers.append(await with_provider.get("/admin/sign-in/oidc/back", params={"state": "\x00", "code": "<b>"}))
+    with_provider.cookies.set(f"{COOKIE}_begun", "no begun sign-in")
+    answers.append(await with_provider.get("/admin/sign-in/oidc/back", params=back))
+    assert [answer.status_code for answer in answers] == [400] * 5
+    assert [answer.cookies.get(COOKIE) for answer in answers] == [None] * 5
+
+
+async def test_without_a_provider_there_is_no_way_to_it(stranger: httpx.AsyncClient) -> None:
+    assert "Sign in with" not in (await stranger.get("/admin/sign-in")).text
+    assert (await stranger.get("/admin/sign-in/oidc")).status_code == 404
+
+
+async def test_the_first_user_is_made_once_with_the_configured_password(settings: Settings) -> None:
+    chosen = replace(settings, admin_password="from the environment")
+    first = {"name": "admin", "password": "from the environment"}
+    async with running_app(chosen) as app, browser_at(app) as browser:
+        assert (await browser.post("/admin/sign-in", data=first)).status_code == 303
+        async with transaction(app.state.sessions) as session:
+            await users.set_password(session, 1, "entirely new words", by="tests")
+    async with running_app(chosen) as app, browser_at(app) as browser:
+        assert (await browser.post("/admin/sign-in", data=first)).status_code == 400
+
+
+async def test_a_flood_of_sign_ins_leaves_other_pages_answering(app: Litestar, stranger: httpx.AsyncClient) -> None:
+    await made(app.state.sessions)
+    flood = [signs_in(stranger, name=f"user{number}", password="wrong words here") for number in range(40)]
+    answers = await asyncio.gather(*flood, stranger.get("/admin/sign-in"))
+    assert answers[-1].status_code == 200
+    assert {answer.status_code for answer in answers[:-1]} <= {400, 429, 503}

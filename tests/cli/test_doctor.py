@@ -1,0 +1,146 @@
+"""`mailing doctor` names what is wrong and the remedy, changes nothing, and shows no secret."""
+
+import base64
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.cli.doctor import Finding, examine, line
+from mailing.database.migrations import migrate
+from mailing.gateway.sandbox import Behaviour, running
+from mailing.settings import Settings, environment
+from support.rows import run, value
+
+NOWHERE = "127.0.0.1:1"
+
+
+async def found(tmp_path: Path, **settings: object) -> dict[str, Finding]:
+    told = environment(Settings(**({"data_dir": str(tmp_path / "none")} | settings)))  # type: ignore[arg-type] # values of several types
+    return {finding.part: finding async for finding in examine(told, tmp_path / ".env")}
+
+
+@pytest.fixture
+async def gateway_url() -> AsyncIterator[str]:
+    async with running("127.0.0.1", 0, Behaviour()) as port:
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+async def test_a_sound_service_is_found_sound(
+    tmp_path: Path, database_url: str, engine: AsyncEngine, gateway_url: str
+) -> None:
+    await run(engine, "INSERT INTO procrastinate_workers DEFAULT VALUES")
+    findings = await found(tmp_path, database_url=database_url, gateway_url=gateway_url)
+    assert {part: finding.verdict for part, finding in findings.items()} == {
+        "configuration": "ok",
+        "database": "ok",
+        "clock": "ok",
+        "schema": "ok",
+        "queue": "ok",
+        "sending": "ok",
+        "gateway": "ok",
+        "mail": "look",
+    }
+    assert "PostgreSQL" in line(findings["database"])
+
+
+async def test_every_setting_that_is_wrong_is_named_at_once_and_no_value(tmp_path: Path) -> None:
+    told = {"MAILING_PORT": "a-secret", "MAILING_PROT": "1"}
+    findings = [finding async for finding in examine(told, tmp_path / ".env")]
+    assert [finding.verdict for finding in findings] == ["wrong", "wrong"]
+    assert "a-secret" not in "".join(map(line, findings))
+
+
+async def test_what_does_not_answer_is_named_with_a_remedy(tmp_path: Path) -> None:
+    findings = await found(
+        tmp_path,
+        database_url=f"postgresql://nobody:a-secret@{NOWHERE}/x",
+        gateway_url=f"http://{NOWHERE}/v1",
+        report_to="ops@example.org",
+        smtp_port=1,
+    )
+    assert {part for part, finding in findings.items() if finding.verdict == "wrong"} == {"database", "gateway", "mail"}
+    assert all(finding.remedy for finding in findings.values() if finding.verdict == "wrong")
+    assert "a-secret" not in "".join(map(line, findings.values()))
+
+
+async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, engine: AsyncEngine) -> None:
+    await migrate(engine, "base")
+    findings = await found(tmp_path, database_url=database_url)
+    assert findings["schema"].verdict == "wrong"
+    assert "mailing migrate" in findings["schema"].remedy
+    assert await value(engine, "SELECT to_regclass('message') IS NULL")
+
+
+@pytest.mark.parametrize(
+    ("change", "verdict", "word"),
+    [
+        ("installation SET database_identity = 'elsewhere'", "wrong", "restored"),
+        ("gateway SET stopped_at = now(), stopped_by = 'key 1 (ops)'", "look", "key 1 (ops)"),
+        (
+            "gateway SET breaker_opened_at = now(), breaker_reason = 'HTTP 401', breaker_next_probe_at = now()",
+            "wrong",
+            "HTTP 401",
+        ),
+        ("gateway SET paused_until = now() + interval '1 min'", "look", "pause"),
+    ],
+)
+async def test_what_holds_sending_back_is_told(
+    tmp_path: Path, database_url: str, engine: AsyncEngine, change: str, verdict: str, word: str
+) -> None:
+    await run(engine, f"UPDATE {change}")
+    findings = await found(tmp_path, database_url=database_url)
+    assert findings["sending"].verdict == verdict
+    assert word in findings["sending"].detail
+    assert findings["queue"].verdict == "wrong", "no worker is at work"
+
+
+async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
+    tmp_path: Path, database_url: str, engine: AsyncEngine
+) -> None:
+    wanted = {"database_url": database_url, "report_to": "ops@example.org", "smtp_port": 1}
+    assert (await found(tmp_path, **wanted))["reports"].verdict == "ok"
+    add = """INSERT INTO report (day, due_at, attempts, last_error)
+        VALUES (current_date - CAST(:ago AS int), now(), 3, :why)"""
+    await run(engine, add, ago=2, why="ops@example.org: 451 later")
+    await run(
+        engine, add, ago=1, why="the report could not be made: KeyError in page; the log of the process has the rest"
+    )
+    finding = (await found(tmp_path, **wanted))["reports"]
+    assert finding.verdict == "wrong"
+    assert "not sent: 2" in finding.detail
+    assert "was tried 3 times: o***@example.org: 451 later" in finding.detail
+    assert "mailing report --date" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("lasts_s", "verdict"), [(-60, "wrong"), (3600, "look"), (30 * 86_400, "ok")], ids=["over", "soon", "long"]
+)
+async def test_a_gateway_token_tells_when_it_expires(
+    tmp_path: Path, gateway_url: str, lasts_s: int, verdict: str
+) -> None:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + lasts_s}).encode()).decode().rstrip("=")
+    findings = await found(tmp_path, gateway_url=gateway_url, gateway_token=f"e30.{claims}.sig")
+    assert findings["gateway token"].verdict == verdict
+    assert claims not in line(findings["gateway token"])
+
+
+def test_the_command_says_it_all_and_its_exit_code_the_rest(tmp_path: Path) -> None:
+    told = {"MAILING_DATABASE_URL": f"postgresql://nobody@{NOWHERE}/x", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-m", "mailing", "doctor"],
+        env=told, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "wrong  database" in done.stdout
+    assert done.stderr == ""
+
+
+async def test_any_other_token_is_left_alone(tmp_path: Path, gateway_url: str) -> None:
+    for token in ("sandbox", "a.b.c", "e30.e30.e30", "e30.eyJleHAiOiJ4In0.x"):
+        assert "gateway token" not in await found(tmp_path, gateway_url=gateway_url, gateway_token=token)

@@ -1,0 +1,209 @@
+"""The command line as its user meets it: real processes, exit codes, one line of error."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import asyncpg
+import click
+import pytest
+from click.testing import CliRunner
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.cli.main import cli
+from mailing.cli.runtime import require_schema
+from mailing.database.migrations import migrate
+from mailing.errors import Conflict, Invalid
+from mailing.settings import Settings
+from support.rows import run, value
+
+pytestmark = pytest.mark.slow
+
+
+def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings
+    return subprocess.run(  # noqa: S603 - our own command
+        [sys.executable, "-m", "mailing", *arguments],
+        capture_output=True, text=True, check=False, cwd=directory, env=env, timeout=60,
+    )  # fmt: skip
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    assert {
+        "up",
+        "demo",
+        "migrate",
+        "api",
+        "worker",
+        "sandbox",
+        "import",
+        "export",
+        "report",
+        "doctor",
+        "resume-after-restore",
+        "admin",
+        "key",
+    } <= set(cli.commands)
+    groups = [(name, command) for name, command in cli.commands.items() if isinstance(command, click.Group)]
+    inner = [[group, name] for group, command in groups for name in command.commands]
+    for arguments in [[name] for name in cli.commands] + inner:
+        shown = CliRunner().invoke(cli, [*arguments, "--help"])
+        assert shown.exit_code == 0
+        assert arguments in (["admin"], ["key"]) or re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "complaint"),
+    [
+        (["nope"], {}, "No such command"),
+        (["worker"], {}, "MAILING_DATABASE_URL is needed"),
+        (["api"], {"MAILING_PORT": "x", "MAILING_PROT": "1"}, "MAILING_PROT is not a setting"),
+        (["import", "missing.csv"], {}, "does not exist"),
+        (["report", "--date", "yesterday"], {}, "does not match the format"),
+        (["key", "revoke", "0"], {}, "not in the range"),
+    ],
+)
+def test_wrong_use_is_exit_2_with_a_reason(
+    arguments: list[str], settings: dict[str, str], complaint: str, tmp_path: Path
+) -> None:
+    refused = mailing(*arguments, directory=tmp_path, **settings)
+    assert refused.returncode == 2
+    assert complaint in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize("command", [["migrate"], ["key", "list"], ["export"], ["api"]])
+def test_an_unreachable_database_is_exit_1_with_one_line(command: list[str], tmp_path: Path) -> None:
+    refused = mailing(*command, directory=tmp_path, MAILING_DATABASE_URL="postgresql://nobody@127.0.0.1:1/x")
+    assert refused.returncode == 1
+    assert [line for line in refused.stderr.splitlines() if line.startswith("mailing: ")] != []
+    assert "Traceback" not in refused.stderr
+
+
+def test_keys_are_created_listed_and_revoked(database_url: str, tmp_path: Path) -> None:
+    chosen = {"MAILING_DATABASE_URL": database_url}
+    created = mailing("key", "create", "crm", directory=tmp_path, **chosen)
+    key = created.stdout.strip()
+    assert re.fullmatch(r"mk_[\w-]{43}", key)
+    listed = mailing("key", "list", directory=tmp_path, **chosen).stdout
+    assert "crm" in listed
+    assert key not in listed
+    assert mailing("key", "revoke", "1", directory=tmp_path, **chosen).returncode == 0
+    assert mailing("key", "revoke", "7", directory=tmp_path, **chosen).returncode == 1
+
+
+def test_users_are_created_with_a_password_from_standard_input_listed_and_disabled(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def admin(*arguments: str, typed: str = "") -> str:
+        others = dict.fromkeys((name for name in os.environ if name.startswith("MAILING_")), None)
+        chosen = others | {"MAILING_DATABASE_URL": database_url}
+        return CliRunner().invoke(cli, ["admin", *arguments], input=typed, env=chosen, catch_exceptions=False).output
+
+    assert admin("create", "anna", typed="correct horse battery\n") == "User 1 is made.\n"
+    assert admin("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 is made.\n"
+    with pytest.raises(Conflict, match="user of this name"):
+        admin("create", "Anna", typed="correct horse battery\n")
+    with pytest.raises(Invalid, match="password: must have 10 to 200 characters"):
+        admin("create", "clara", typed="short\n")
+    assert "set" in admin("password", "anna", typed="another one entirely\n")
+    assert "disabled" in admin("disable", "boris")
+    with pytest.raises(Conflict, match="last admin"):
+        admin("disable", "anna")
+    listed = admin("list")
+    assert "anna" in listed
+    assert "boris" in listed
+
+
+def test_a_user_with_keys_is_disabled_when_it_is_said_what_becomes_of_them(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    others = dict.fromkeys((name for name in os.environ if name.startswith("MAILING_")), None)
+
+    def mailing(*arguments: str, typed: str = "") -> str:
+        chosen = others | {"MAILING_DATABASE_URL": database_url}
+        return CliRunner().invoke(cli, arguments, input=typed, env=chosen, catch_exceptions=False).output
+
+    for name in ("anna", "boris"):
+        mailing("admin", "create", name, typed="correct horse battery\n")
+    for name in ("crm", "shop"):
+        mailing("key", "create", name)
+    asyncio.run(made_by_boris(database_url))
+    with pytest.raises(Conflict, match=r"1 \(crm, mk_.*\), 2 \(shop, mk_.*--revoke-keys or --keep-keys"):
+        mailing("admin", "disable", "boris")
+    assert mailing("admin", "disable", "boris", "--keep-keys") == "The user is disabled. API keys left working: 2.\n"
+    assert mailing("admin", "disable", "boris", "--revoke-keys") == "The user is disabled. API keys revoked: 2.\n"
+    assert mailing("admin", "disable", "boris") == "The user is disabled.\n"
+    assert mailing("key", "list").count("boris") == 2
+
+
+async def made_by_boris(database_url: str) -> None:
+    connection = await asyncpg.connect(database_url)
+    await connection.execute("UPDATE api_key SET created_by = 2")
+    await connection.close()
+
+
+def test_clients_go_in_and_come_out_as_csv_and_a_bad_row_is_named(database_url: str, tmp_path: Path) -> None:
+    chosen = {"MAILING_DATABASE_URL": database_url}
+    good = "79160000001,916,vip,Europe/Moscow\n79160000002,916,,Asia/Omsk\n"
+    (tmp_path / "clients.csv").write_text(f"phone,operator_code,tag,timezone\n{good}12,916,,Asia/Omsk\n")
+    imported = mailing("import", "clients.csv", directory=tmp_path, **chosen)
+    assert imported.returncode == 1
+    assert "2 created, 0 updated, 1 rejected" in imported.stdout
+    assert "line 4: phone: " in imported.stderr
+    exported = mailing("export", directory=tmp_path, **chosen)
+    assert exported.returncode == 0
+    assert exported.stdout.splitlines()[1:] == good.splitlines()
+
+
+async def test_sending_is_resumed_after_a_restore_and_only_then(
+    database_url: str, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    chosen = {"MAILING_DATABASE_URL": database_url}
+    idle = mailing("resume-after-restore", directory=tmp_path, **chosen)
+    assert (idle.returncode, idle.stdout) == (0, "This database was not restored from a backup: nothing to do.\n")
+    await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
+    foretold = mailing("resume-after-restore", "--dry-run", directory=tmp_path, **chosen)
+    assert await value(engine, "SELECT database_identity FROM installation") == "elsewhere"
+    done = mailing("resume-after-restore", directory=tmp_path, **chosen)
+    assert await value(engine, "SELECT database_identity = database_identity() FROM installation")
+    assert [foretold.returncode, done.returncode] == [0, 0]
+    assert foretold.stdout.splitlines()[0] == done.stdout.splitlines()[0]
+    assert done.stdout.splitlines() == [
+        "new ids begin at: message 1000000000000, mailing 1000000000, client 1000000000",
+        "Sending goes on.",
+    ]
+    insisted = mailing("resume-after-restore", "--it-was-restored", directory=tmp_path, **chosen)
+    assert "message 2000000000000" in insisted.stdout
+
+
+def test_a_report_is_printed_and_nothing_sent(database_url: str, tmp_path: Path) -> None:
+    printed = mailing("report", "--dry-run", directory=tmp_path, MAILING_DATABASE_URL=database_url)
+    assert printed.returncode == 0
+    assert printed.stdout.startswith("Mailing report for ")
+    assert re.search(r"^  sent +0  accepted by the gateway$", printed.stdout, flags=re.MULTILINE)
+
+
+def test_a_process_refuses_a_schema_that_is_not_its_own(database_url: str, tmp_path: Path) -> None:
+    empty = database_url.rsplit("/", 1)[0] + "/template1"
+    refused = mailing(
+        "worker", directory=tmp_path, MAILING_DATABASE_URL=empty, MAILING_GATEWAY_URL="http://127.0.0.1:1/v1"
+    )
+    assert refused.returncode == 1
+    assert "run mailing migrate" in refused.stderr
+
+
+async def test_a_process_told_to_wait_starts_once_the_schema_is_there(database_url: str, engine: AsyncEngine) -> None:
+    await migrate(engine, "base")
+    settings = Settings(database_url=database_url)
+    waiting = asyncio.create_task(require_schema(settings, wait_s=30))
+    await asyncio.sleep(0.7)
+    assert not waiting.done()
+    await migrate(engine)
+    await waiting

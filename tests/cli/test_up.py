@@ -1,0 +1,152 @@
+"""`mailing up` and `mailing demo` as a newcomer starts them: real processes, an embedded PostgreSQL of their own."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support import ROOT
+from support.documents import blocks, same_json, same_text
+from support.processes import is_running
+from support.running_site import PATIENCE_S, clean_environment, follow, free_port_with_the_next, up
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedded")]
+
+CUT = "----8<----"  # between the answers of a script
+
+
+@pytest.fixture
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("up")
+
+
+async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home: Path) -> None:
+    port = free_port_with_the_next()
+    async with up(home, port) as process:
+        key = (home / ".data" / "api-key").read_text().strip()
+        async with httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}/mailing/api", headers={"Authorization": f"Bearer {key}"}, trust_env=False
+        ) as api:
+            await api.post("/clients/", json={"phone": "79161234567", "timezone": "Europe/Moscow"})
+            for worker in _pids_of(process.pid, "worker"):
+                os.kill(worker, signal.SIGKILL)
+            mailing = {"text": "hi", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
+            assert (await api.post("/mailings/", json=mailing)).status_code == 201
+            assert await _sent(api) == {"planned": 1, "sent": 1}
+        ledger = httpx.get(f"http://127.0.0.1:{port + 1}/ledger", trust_env=False).json()["items"]
+        assert [(item["id"], item["phone"], item["repeats"]) for item in ledger] == [(1, 79161234567, 0)]
+        children = [pid for name in ("api", "worker", "sandbox") for pid in _pids_of(process.pid, name)]
+        assert len(children) == 3
+        refused = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "mailing", "up"),
+            cwd=home,
+            env=clean_environment(MAILING_PORT=str(port)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        complaint = (await refused.communicate())[1].decode()
+        assert refused.returncode == 1
+        assert re.fullmatch(rf"mailing: 127\.0\.0\.1:{port} can't be used \(.*\); set MAILING_PORT\n", complaint)
+    assert process.returncode == 0
+    assert [pid for pid in children if is_running(pid)] == []
+    assert not (home / ".data" / "postgres" / "postmaster.pid").exists()
+    assert "Traceback" not in (home / "up.log").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="the README speaks curl, and there is none here")
+async def test_the_readme_can_be_followed_word_for_word(home: Path) -> None:
+    (script,) = [code.text for code in blocks(ROOT / "README.md") if code.language == "sh"]
+    port = free_port_with_the_next()
+    async with up(home, port):
+        said = await follow(script, home=home, port=port)
+        assert '"counts":{"planned":3,' in said
+        assert '"errors"' not in said
+
+
+@pytest.mark.timeout(300)  # forty commands, one after the other
+@pytest.mark.skipif(not shutil.which("curl"), reason="the tutorial speaks curl, and there is none here")
+async def test_the_tutorial_can_be_followed_word_for_word_and_its_answers_are_the_ones_shown(home: Path) -> None:
+    page = blocks(ROOT / "docs" / "tutorial.md")
+    assert [code.language for code in page[::2]] == ["sh"] * (len(page) // 2)
+    script = f"\necho '{CUT}'\n".join(code.text for code in page[::2])
+    port = free_port_with_the_next()
+    async with up(home, port):
+        answers = (await follow(script, home=home, port=port)).split(CUT)
+    same = {"js": same_json, "text": same_text}
+    wrong = [
+        f"shown:\n{code.text}\nanswered:\n{answer}"
+        for code, answer in zip(page[1::2], answers, strict=True)
+        if not same[code.language](code.text, answer)
+    ]
+    assert wrong == [], "\n\n".join(wrong)
+
+
+async def test_after_a_kill_of_up_nothing_is_left_but_the_data_which_the_next_up_takes_over(home: Path) -> None:
+    port = free_port_with_the_next()
+    async with up(home, port) as process:
+        key = (home / ".data" / "api-key").read_text().strip()
+        headers = {"Authorization": f"Bearer {key}"}
+        url = f"http://127.0.0.1:{port}/mailing/api/clients/"
+        httpx.post(url, json={"phone": "79161234567", "timezone": "UTC"}, headers=headers, trust_env=False)
+        children = [pid for name in ("api", "worker", "sandbox") for pid in _pids_of(process.pid, name)]
+        process.kill()
+        await process.wait()
+        give_up_at = time.monotonic() + PATIENCE_S
+        while [pid for pid in children if is_running(pid)]:
+            assert time.monotonic() < give_up_at
+            await asyncio.sleep(0.1)
+    async with up(home, port):
+        found = httpx.get(url, headers=headers, trust_env=False).json()["items"]
+        assert [client["phone"] for client in found] == ["79161234567"]
+
+
+async def test_the_demo_sends_to_every_sample_client_and_exits_0(home: Path) -> None:
+    demo = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "mailing", "demo"),
+        cwd=home,
+        env=clean_environment(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said = (await demo.communicate())[0].decode()
+    assert demo.returncode == 0, said
+    assert "1,000 of 1,000 sent" in said
+    assert list(home.iterdir()) == []
+
+
+async def _sent(api: httpx.AsyncClient) -> dict[str, int]:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while True:
+        statistics = (await api.get("/statistics/1/")).json()
+        if statistics["status"] == "finished" or time.monotonic() > give_up_at:
+            return {name: count for name, count in statistics["counts"].items() if count}
+        await asyncio.sleep(0.1)
+
+
+def _pids_of(parent: int, command: str) -> list[int]:
+    """The children of `parent` that run `mailing <command>`."""
+    return [pid for pid, ppid, args in _processes() if ppid == parent and f"mailing {command}" in args]
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """(pid, parent's pid, command line) of each process: from /proc, or from ps where there is none (macOS)."""
+    if not Path("/proc/self").exists():
+        shown = subprocess.run(["/bin/ps", "-A", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+        for line in shown.stdout.splitlines():
+            pid, ppid, args = line.split(maxsplit=2)
+            yield int(pid), int(ppid), args
+        return
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            ppid = (directory / "stat").read_text().rpartition(")")[2].split()[1]
+            yield int(directory.name), int(ppid), (directory / "cmdline").read_text().replace("\0", " ")

@@ -1,0 +1,207 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS, CsvReader, ParsedRow
+from mailing.clients.schemas import RowError
+from mailing.errors import Invalid
+
+HEADER = b"phone,operator_code,tag,timezone\n"
+GOOD = b"79161234567,916,vip,Europe/Moscow\n"
+GOOD_ROW = (2, "79161234567", "916", "vip", "Europe/Moscow")
+
+
+def read(*pieces: bytes) -> tuple[list[ParsedRow], CsvReader]:
+    reading = CsvReader()
+    rows = [row for piece in pieces for row in reading.feed(piece)]
+    return rows + reading.finish(), reading
+
+
+def verdicts(*pieces: bytes) -> list[tuple[int, str]]:
+    _, reading = read(*pieces)
+    return [(error.line, error.field) for error in reading.errors]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        HEADER + GOOD,
+        HEADER + GOOD.rstrip(),
+        b"\xef\xbb\xbf" + HEADER + GOOD,
+        (HEADER + GOOD).replace(b"\n", b"\r\n"),
+        (HEADER + GOOD).replace(b"\n", b"\r\n").rstrip(b"\n"),
+        b'\xef\xbb\xbf"phone","operator_code","tag","timezone"\r\n"79161234567","916","vip","Europe/Moscow"\r\n',
+        b"Phone, OPERATOR_CODE ,tag,timezone\n 79161234567 ,916, vip\t,Europe/Moscow \n",
+        b'phone,operator_code,tag,timezone\n79161234567,916, "vip",Europe/Moscow\n',
+        b"timezone,tag,phone\nEurope/Moscow,vip,79161234567\n",
+        HEADER + GOOD + b"\n  \n,,,\n\r\n",
+        HEADER + b"79161234567,,vip,Europe/Moscow\n",
+    ],
+)
+def test_files_as_programs_and_people_write_them_give_the_same_row(file: bytes) -> None:
+    rows, reading = read(file)
+    assert rows == [GOOD_ROW]
+    assert (reading.rejected, reading.errors) == (0, [])
+
+
+def test_blank_lines_count_as_lines_but_not_as_rows() -> None:
+    rows, reading = read(b"\n\n" + HEADER + b"\n" + GOOD + b"8,,,UTC\n")
+    assert [row[0] for row in rows] == [5]
+    assert [(error.line, error.field) for error in reading.errors] == [(6, "phone")]
+
+
+def test_a_column_that_is_left_out_is_known_to_be_left_out() -> None:
+    rows, reading = read(b"phone,timezone\n79161234567,UTC\n")
+    assert rows == [(2, "79161234567", "916", None, "UTC")]
+    assert reading.columns == ("phone", "timezone")
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b"", "the file is empty"),
+        (b"\n \n", "the file is empty"),
+        (b"phone;operator_code;tag;timezone\n", "separated by ';'"),
+        (b"phone\ttimezone\n", "separated by '\\t'"),
+        (b"phone,timezone,name\n", "column 3 is unknown"),
+        (b"phone,timezone,\n", "column 3 is unknown"),
+        (b"phone,tag\n", "column timezone is missing"),
+        (b"phone,timezone,phone\n", "column phone is there twice"),
+        (b"79161234567,916,vip,Europe/Moscow\n", "the first line names the columns"),
+        (b'"phone,timezone\n79161234567,UTC\n', "quote"),
+        ("phone,timezone\n".encode("utf-16"), "not UTF-8"),
+        ("phone,timezone,тег\n".encode("cp1251"), "not UTF-8"),
+        (b"phone" * MAX_LINE_BYTES, "longer than 64 KiB"),
+    ],
+)
+def test_a_wrong_header_stops_the_import_and_says_what_is_wrong(header: bytes, words: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read(header)
+    assert {error.field for error in refused.value.errors} == {"header"}
+    assert words in str(refused.value)
+
+
+def test_no_word_of_a_header_is_repeated_because_it_may_be_a_phone() -> None:
+    with pytest.raises(Invalid) as refused:
+        read(GOOD)
+    assert "79161234567" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "fields"),
+    [
+        (b"89161234567,916,vip,Europe/Moscow", ["phone"]),
+        (b",916,vip,Europe/Moscow", ["phone"]),
+        (b"+79161234567,916,vip,Europe/Moscow", ["phone"]),
+        (b"79161234567,91,vip,Europe/Moscow", ["operator_code"]),
+        (b"79161234567,916,vip,", ["timezone"]),
+        (b"79161234567,916,vip,UTC+3", ["timezone"]),
+        (b"79161234567,916,vip,localtime", ["timezone"]),
+        (b"79161234567,916," + b"x" * 101 + b",UTC", ["tag"]),
+        (b"79161234567,916,a\x00b,UTC", ["tag"]),
+        (b'79161234567,916,"a\nb",UTC', ["tag"]),
+        (b"79161234567,916,a\rb,UTC", ["tag"]),
+        (b"7,9,a\x01b,here", ["phone", "operator_code", "tag", "timezone"]),
+        (b"79161234567,916,vip", ["row"]),
+        (b"79161234567,916,vip,UTC,more", ["row"]),
+        (b"79161234567", ["row"]),
+        (b"79161234567,916,\xff\xfe,UTC", ["row"]),
+        (b"79161234567,916,\xed\xa0\x80,UTC", ["row"]),
+        (b'79161234567,916,"vip"x,UTC', ["row"]),
+        (b"79161234567,916," + b"x" * MAX_LINE_BYTES + b",UTC", ["tag"]),
+    ],
+)
+def test_a_bad_row_is_left_out_with_a_verdict_on_each_bad_field(row: bytes, fields: list[str]) -> None:
+    rows, reading = read(HEADER, row + b"\n", GOOD)
+    assert [error.field for error in reading.errors] == fields
+    assert {error.line for error in reading.errors} == {2}
+    assert reading.rejected == 1
+    assert [row[1:] for row in rows] == [GOOD_ROW[1:]]
+
+
+def test_a_quote_that_never_closes_costs_its_own_line_alone() -> None:
+    rows, reading = read(HEADER + b'79161234560,916,"vip,UTC\n' + GOOD * 3000)
+    assert len(rows) == 3000
+    assert [(error.line, error.field) for error in reading.errors] == [(2, "row")]
+
+
+def test_a_quote_that_closes_on_a_later_line_makes_one_bad_row_of_them() -> None:
+    rows, reading = read(HEADER + b'79161234560,916,"vip\n\nand\nmore",UTC\n' + GOOD)
+    assert [row[0] for row in rows] == [6]
+    assert [(error.line, error.field) for error in reading.errors] == [(2, "tag")]
+    assert reading.rejected == 1
+
+
+def test_ten_megabytes_in_one_field_are_skipped_and_not_kept() -> None:
+    huge = [b"x" * MAX_LINE_BYTES] * 160
+    rows, reading = read(HEADER, GOOD, b'79161234560,916,"', *huge, b'",UTC\n' + GOOD)
+    assert [row[0] for row in rows] == [2, 4]
+    assert [(error.line, error.field) for error in reading.errors] == [(3, "row")]
+    assert "longer than 64 KiB" in reading.errors[0].message
+
+
+def test_an_open_quote_before_a_line_that_is_too_long_is_a_bad_row_of_its_own() -> None:
+    assert verdicts(HEADER, b'7,"open\n', *[b"x" * MAX_LINE_BYTES] * 3, b"\n" + GOOD) == [(2, "row"), (3, "row")]
+
+
+def test_a_quote_that_never_closes_in_a_line_over_the_limit_is_a_bad_row() -> None:
+    long = b'7,"' + b"x" * MAX_LINE_BYTES
+    rows, reading = read(HEADER, long[:1000], long[1000:] + b"\n" + GOOD)
+    assert [row[0] for row in rows] == [3]
+    assert [(error.line, error.field) for error in reading.errors] == [(2, "row")]
+
+
+def test_quotes_join_lines_up_to_the_limit_and_no_further() -> None:
+    blank = b"\n" * (MAX_LINE_BYTES - 10)
+    assert verdicts(HEADER, b'7,"', blank, b'",UTC\n', GOOD) == [(2, "row")]
+    assert verdicts(HEADER, b'7,"', blank, b"\n" * 20, b'"x\n', GOOD) == [(2, "row"), (2 + len(blank) + 20, "row")]
+
+
+def test_the_list_of_errors_ends_but_every_bad_row_is_counted() -> None:
+    _, reading = read(HEADER, *[b"8,x,vip,here\n" * 100] * 20)
+    assert (len(reading.errors), reading.rejected) == (MAX_LISTED_ERRORS, 2000)
+
+
+def test_a_verdict_repeats_nothing_from_the_row() -> None:
+    _, reading = read(HEADER + b"89161234567,9x9,\x01secret,Nowhere/Secret\n")
+    said = " ".join(error.message for error in reading.errors)
+    assert "89161234567" not in said
+    assert "ecret" not in said
+
+
+LINES = st.lists(
+    st.sampled_from(
+        [
+            GOOD,
+            b"\n",
+            b'"',
+            b"8,,,UTC\n",
+            b'79161234567,916,"a,b",UTC\r\n',
+            b'7,"\n',
+            b'x"\n',
+            b"\xff\n",
+            b"\xc3\xa9,",
+            b"\r\n",
+        ]
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+@given(LINES, st.lists(st.integers(1, 40), max_size=20))
+def test_the_verdicts_do_not_depend_on_how_the_upload_is_cut(lines: bytes, cuts: list[int]) -> None:
+    file, pieces = HEADER + lines, []
+    rest = file
+    for cut in cuts:
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    whole_rows, whole = read(file)
+    rows, reading = read(*pieces, rest)
+    assert (rows, reading.rejected, reading.errors) == (whole_rows, whole.rejected, whole.errors)
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_whatever_raise_anything_but_invalid(noise: bytes) -> None:
+    rows, reading = read(HEADER, noise)
+    assert all(isinstance(error, RowError) for error in reading.errors)
+    assert len(rows) + reading.rejected <= noise.count(b"\n") + 1

@@ -1,0 +1,167 @@
+"""The API on an unsteady database: every caller is told within seconds, and afterwards the pool is good again."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, suppress
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing import app
+from mailing.access import api_keys
+from mailing.database import connections
+from mailing.database.engine import Sessions, create_engine, transaction
+from mailing.database.errors import TROUBLE
+from mailing.database.read_pool import READERS, ReadPool
+from mailing.settings import Settings
+from support.api import running_api
+from support.proxy import proxy
+from support.rows import add_mailing, value
+
+pytestmark = pytest.mark.slow
+
+MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
+PATIENCE_S = 60
+
+
+async def statuses(api: httpx.AsyncClient, count: int) -> set[int]:
+    """Of as many requests at once."""
+    answers = await asyncio.gather(*[api.post("/mailings/", json=MAILING) for _ in range(count)])
+    return {answer.status_code for answer in answers}
+
+
+async def test_connections_that_are_dead_without_knowing_it_are_replaced_before_they_are_used(
+    settings: Settings,
+) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        assert await statuses(api, 5) == {201}
+        between.forget()
+        assert await statuses(api, 5) == {201}
+        await between.reset()
+        assert await statuses(api, 5) == {201}
+
+
+async def test_a_database_that_vanished_is_answered_503_and_the_pool_is_good_when_it_is_back(
+    settings: Settings,
+) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        assert await statuses(api, app.POOL_SIZE) == {201}
+        between.freeze()
+        for _ in range(2):
+            assert await statuses(api, app.POOL_SIZE + 1) == {503}
+        between.forget()
+        assert await statuses(api, app.POOL_SIZE) == {201}
+
+
+async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
+    settings: Settings, sessions: Sessions
+) -> None:
+    async with transaction(sessions) as session:
+        key = await api_keys.create(session, "shop", by="tests")
+
+    async def read(count: int) -> set[int]:
+        """The key and a page, by as many at once."""
+        headers = {"Authorization": f"Bearer {key}"}
+        answers = await asyncio.gather(*[api.get("/clients/", headers=headers) for _ in range(count)])
+        return {answer.status_code for answer in answers}
+
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        assert await read(app.POOL_SIZE) == {200}
+        between.forget()
+        assert await read(app.POOL_SIZE) == {200}
+        await between.reset()
+        assert await read(app.POOL_SIZE) == {200}
+        between.freeze()
+        assert await read(1) == {503}
+        between.forget()
+        assert await read(app.POOL_SIZE) == {200}
+
+
+@pytest.fixture
+async def reads(engine: AsyncEngine) -> AsyncIterator[ReadPool]:
+    async with aclosing(ReadPool(engine)) as reads:
+        yield reads
+
+
+async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection(reads: ReadPool) -> None:
+    (before,) = await reads.row("SELECT pg_backend_pid()")
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await reads.rows("SELECT 1 / 0")
+    assert await reads.row("SELECT pg_backend_pid()") == (before,)
+
+
+async def test_reads_share_few_connections_however_many_come_at_once_and_give_them_back(engine: AsyncEngine) -> None:
+    async with aclosing(ReadPool(engine)) as reads:
+        found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(50)])
+        assert len({pid for pid, _ in found}) == reads.idle == READERS
+    async with AsyncExitStack() as stack:
+        for _ in range(5):  # all that the engine has
+            await stack.enter_async_context(engine.connect())
+
+
+async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: ReadPool) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await reads.rows("SELECT pg_sleep(30)")
+    assert await reads.row("SELECT 1") == (1,)
+
+
+async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_any_other(database_url: str) -> None:
+    engine = create_engine(database_url, application="tests", pool_size=1)
+
+    async def die(driver: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
+        with suppress(asyncpg.PostgresError):
+            await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def made(connection: AdaptedConnection, _record: object) -> None:
+        connection.run_async(die)
+
+    for _ in range(2):
+        with pytest.raises(TROUBLE):
+            await value(engine, "SELECT 1")
+    await engine.dispose()
+
+
+async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_503(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "LIMIT_S", 1)
+    async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
+        between.freeze_after = b"INSERT INTO mailing"
+        answer = await api.post("/mailings/", json=MAILING)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        between.forget()
+        assert await statuses(api, app.POOL_SIZE) == {201}
+
+
+async def test_a_request_that_waits_too_long_for_a_lock_is_answered_503_and_others_are_not_affected(
+    engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "LIMIT_S", 1)
+    held, other = await add_mailing(engine), await add_mailing(engine)
+    async with running_api(settings) as api, engine.begin() as holder, asyncio.timeout(PATIENCE_S):
+        await holder.exec_driver_sql(f"SELECT FROM mailing WHERE id = {held} FOR UPDATE")
+        waiting = asyncio.create_task(api.post(f"/mailings/{held}/pause"))
+        assert (await api.post(f"/mailings/{other}/pause")).status_code == 200
+        assert (await api.get(f"/mailings/{held}")).json()["status"] == "running"
+        assert (await waiting).status_code == 503
+
+
+async def test_an_upload_may_take_longer_than_a_transaction_may_stand_still(
+    engine: AsyncEngine, settings: Settings
+) -> None:
+    async def upload() -> AsyncIterator[bytes]:
+        yield b"phone,timezone\n79161234567,Europe/Moscow\n"
+        await asyncio.sleep(connections.IDLE_S + 1)
+        yield b"79161234568,Europe/Moscow\n"
+
+    async with running_api(settings) as api:
+        answer = await api.post("/clients/import", content=upload(), headers={"Content-Type": "text/csv"})
+    assert answer.json()["created"] == 2
+    assert await value(engine, "SELECT count(*) FROM client") == 2

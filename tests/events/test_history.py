@@ -1,0 +1,226 @@
+"""Everything by id: what happened to a mailing, a message, a client, whole and in the order of time."""
+
+import base64
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.events.history import STORIES, Place, Whose, page_values, story
+from mailing.messages.states import MessageStatus
+from support import ROOT
+from support.mailing_requests import Json, told
+from support.rows import add_client, add_mailing, add_messages, run
+
+Api = httpx.AsyncClient
+CLIENT = {"phone": "79161234567", "timezone": "Europe/Moscow", "tag": "vip"}
+
+
+async def events_of(api: Api, **whose: int | str) -> list[Json]:
+    items: list[Json] = (await told(await api.get("/events/", params=whose)))["items"]
+    return items
+
+
+def kinds(events: list[Json]) -> list[str]:
+    return [event["kind"] for event in events]
+
+
+async def attempt(engine: AsyncEngine, message_id: int, number: int, outcome: str, *, ago: str) -> None:
+    await run(
+        engine,
+        f"""INSERT INTO attempt
+            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code, reason)
+        SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0, '' FROM message WHERE id = :id
+        """,
+        id=message_id,
+        number=number,
+        outcome=outcome,
+    )
+
+
+async def test_a_client_s_story_tells_who_changed_what_but_no_phone(api: Api) -> None:
+    client = await told(await api.post("/clients/", json=CLIENT), 201)
+    path = f"/clients/{client['id']}/"
+    await api.patch(path, json={"phone": "79037654321", "tag": "gold"}, headers={"X-Request-ID": "my-request"})
+    await api.patch(path, json={"tag": "gold"})
+    await api.patch(path, json={"opted_out": True})
+    await api.delete(path)
+    found = await events_of(api, client_id=client["id"])
+    assert kinds(found) == ["client.created", "client.changed", "client.opted_out", "client.deleted"]
+    assert {event["by"] for event in found} == {"MAILING_API_KEY"}
+    assert found[1]["request_id"] == "my-request"
+    assert found[1]["detail"] == {
+        "fields": ["phone", "operator_code", "tag"],
+        "old": {"operator_code": "916", "tag": "vip"},
+        "new": {"operator_code": "903", "tag": "gold"},
+    }
+    assert "79161234567" not in json.dumps(found)
+    assert "79037654321" not in json.dumps(found)
+
+
+async def test_an_import_stands_in_the_story_of_each_client_that_it_made_or_changed(api: Api) -> None:
+    """Also when the client is gone."""
+    head, row = "phone,timezone,tag\n", "79161234567,Europe/Moscow,"
+    await told(await api.post("/clients/import", content=f"{head}{row}vip\n79161234568,UTC,a\n"))
+    await told(await api.post("/clients/import", content=f"{head}{row}gold\n79161234568,UTC,a\n"))
+    made, changed = await events_of(api, client_id=1)
+    assert (made["kind"], made["detail"]) == ("clients.imported", {"created": 2, "updated": 0, "rejected": 0})
+    assert (changed["kind"], changed["by"]) == ("client.changed", "MAILING_API_KEY")
+    assert changed["detail"] == {"import": True, "fields": ["tag"], "old": {"tag": "vip"}, "new": {"tag": "gold"}}
+    assert kinds(await events_of(api, client_id=2)) == ["clients.imported"]
+    await api.delete("/clients/1/")
+    assert kinds(await events_of(api, client_id=1)) == ["clients.imported", "client.changed", "client.deleted"]
+
+
+async def test_a_message_s_story_has_its_mailing_s_and_its_client_s_events_in_it(api: Api, engine: AsyncEngine) -> None:
+    client_id, mailing_id = await add_client(engine), await add_mailing(engine)
+    mine, other = await add_messages(engine, mailing_id, ["failed", "unknown"], first_client=client_id)
+    await attempt(engine, mine, 1, "ambiguous", ago="2 min")
+    await attempt(engine, mine, 2, "refused", ago="1 min")
+    await attempt(engine, other, 1, "ambiguous", ago="1 min")
+    await told(await api.post(f"/mailings/{mailing_id}/pause"))
+    await told(await api.patch(f"/clients/{client_id}/", json={"tag": "gold"}))
+    await told(await api.post(f"/messages/{other}/resolve", json={"as": "sent"}))
+    found = await events_of(api, message_id=mine)
+    assert kinds(found) == [
+        *("message.attempted", "message.attempted", "message.failed", "mailing.paused", "client.changed")
+    ]
+    assert found[0]["detail"] == {
+        "number": 1,
+        "outcome": "ambiguous",
+        "http_status": 200,
+        "code": 0,
+        "duration_ms": 12,
+    }
+    assert {event["message_id"] for event in found} == {mine, None}
+    assert (found[0]["mailing_id"], found[0]["client_id"]) == (mailing_id, client_id)
+    assert [event["at"] for event in found] == sorted(event["at"] for event in found)
+
+
+async def test_a_mailing_s_story_has_the_calls_of_all_its_messages_and_the_stops_of_its_time(
+    api: Api, engine: AsyncEngine
+) -> None:
+    mailing_id, other = await add_mailing(engine), await add_mailing(engine, status="scheduled")
+    first, second = await add_messages(engine, mailing_id, ["sent", "unknown"])
+    await attempt(engine, first, 1, "accepted", ago="3 min")
+    await attempt(engine, second, 1, "ambiguous", ago="2 min")
+    await told(await api.post("/gateway/stop"))
+    await told(await api.post(f"/messages/{second}/resolve", json={"as": "failed"}))
+    await api.delete(f"/mailings/{mailing_id}")
+    found = await events_of(api, mailing_id=mailing_id)
+    assert kinds(found) == [
+        *("message.attempted", "message.attempted", "gateway.stopped", "message.resolved", "mailing.deleted")
+    ]
+    assert await events_of(api, mailing_id=other) == []
+
+
+async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_moment(
+    api: Api, engine: AsyncEngine
+) -> None:
+    mailing_id = await add_mailing(engine)
+    ids = await add_messages(engine, mailing_id, ["sent"] * 3)
+    for id_ in ids:
+        await attempt(engine, id_, 1, "not_sent", ago="1 min")
+        await attempt(engine, id_, 2, "accepted", ago="1 min")
+    for kind in ("mailing.paused", "mailing.resumed"):
+        await run(
+            engine, "INSERT INTO event (kind, actor, mailing_id) VALUES (:kind, 'a', :id)", kind=kind, id=mailing_id
+        )
+    moment = "'2026-05-01T10:00:00Z'"
+    await run(engine, f"UPDATE attempt SET started_at = {moment}")
+    await run(engine, f"UPDATE event SET at = {moment}")
+    whole = await events_of(api, mailing_id=mailing_id, limit=500)
+    walked: list[Json] = []
+    cursor: dict[str, Any] = {}
+    while True:
+        page = await told(await api.get("/events/", params={"mailing_id": mailing_id, "limit": 1} | cursor))
+        walked += page["items"]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert walked == whole
+    assert len(whole) == 8
+
+
+def test_the_documentation_names_every_kind_of_event() -> None:
+    kind = r"(?:clients?|mailing|gateway|database|message)\.[a-z]+(?:_[a-z]+)*"
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
+    noted = set(re.findall(rf"""record_event\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
+    by_sql = set(re.findall(rf"SELECT '({kind})'", sources)) | {
+        "message.attempted",
+        "client.opted_out",
+        "client.opted_in",
+    }
+    ended = {
+        f"message.{status}" for status in MessageStatus if status not in {MessageStatus.pending, MessageStatus.sending}
+    }
+    documented = set(re.findall(rf"`({kind})`", (ROOT / "docs" / "api.md").read_text(encoding="utf-8")))
+    assert documented == noted | by_sql | ended
+
+
+async def test_exactly_one_id_is_asked_for(api: Api) -> None:
+    none, two = await api.get("/events/"), await api.get("/events/", params={"client_id": 1, "mailing_id": 2})
+    assert [error["field"] for error in (await told(none, 400))["errors"]] == ["mailing_id"]
+    assert [error["field"] for error in (await told(two, 400))["errors"]] == ["mailing_id", "client_id"]
+
+
+@pytest.mark.parametrize("cursor", ["x", base64.urlsafe_b64encode(b"\xff" * 21).decode(), "A" * 27 + "\0", "A" * 28])
+async def test_no_cursor_is_a_fault_of_ours(api: Api, cursor: str) -> None:
+    answer = await api.get("/events/", params={"client_id": 1, "cursor": cursor})
+    assert answer.status_code in {200, 400}
+
+
+async def test_an_id_that_never_was_has_no_story(api: Api) -> None:
+    for whose in STORIES:
+        assert await events_of(api, **{whose: 2**53 - 1}) == []
+
+
+async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(sessions: Sessions) -> None:
+    """20,000 messages of two mailings, and an event for each."""
+    async with transaction(sessions) as session:
+        for statement in FILL:
+            await session.execute(text(statement))
+    async with sessions() as session:
+        await session.execute(text("ANALYZE"))
+        middle = (await story(session, "mailing_id", 1, after=Place(), limit=500))[250][0]
+        whose: Whose
+        for whose in STORIES:
+            for place in (Place(), middle):
+                scans = await plan(session, whose, after=place)
+                assert {scan["Relation Name"] for scan in scans if "Seq" in scan["Node Type"]} == set()
+                assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) <= 5  # what one client has
+                assert max(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans) <= 51
+
+
+FILL = (
+    """INSERT INTO client (phone, operator_code, timezone)
+    SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 10000) n""",
+    """INSERT INTO mailing (text, starts_at, ends_at, status, started_at, planned_revision, released_revision,
+        released_at, released_by)
+    SELECT 't', now() - interval '1 h', now() + interval '1 h', 'running', now(), 1, 1, now(), 'tests'
+    FROM generate_series(1, 2)""",
+    """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, phone, text_revision, due_at,
+        closes_at, finished_at)
+    SELECT g, id, 'sent', 1, 1, phone, 1, now(), now(), now() FROM client, generate_series(1, 2) g""",
+    """INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
+    SELECT id, mailing_id, 1, now() - interval '1 h' + id * interval '1 ms', 'accepted', '' FROM message""",
+    """INSERT INTO event (kind, actor, mailing_id, message_id, client_id)
+    SELECT 'message.resolved', 'a', mailing_id, id, client_id FROM message""",
+)
+
+
+async def plan(session: Any, whose: Whose, *, after: Place) -> list[Json]:  # noqa: ANN401 - a session
+    """The nodes that read tables."""
+    explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {STORIES[whose]}")
+    found = (await session.execute(explain, page_values(1, after=after, limit=50))).scalar_one()
+    top: Json = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+    return [node for node in nodes(top) if "Relation Name" in node and node["Relation Name"] != "mailing"]
+
+
+def nodes(node: Json) -> list[Json]:
+    return [node, *(below for child in node.get("Plans", []) for below in nodes(child))]

@@ -1,0 +1,66 @@
+"""Many jobs by one statement."""
+
+import asyncio
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.job_queue.bulk import Wake, defer_all, ready
+from mailing.job_queue.enqueue import defer
+from support.rows import run
+
+WAKES = [Wake("plan_mailing", {"mailing_id": number}) for number in range(1, 501)]
+
+
+async def enqueue(sessions: Sessions, wakes: list[Wake]) -> None:
+    async with transaction(sessions) as session:
+        await defer_all(session, wakes)
+
+
+async def test_hundreds_of_jobs_are_enqueued_by_one_statement(engine: AsyncEngine, sessions: Sessions) -> None:
+    executed: list[str] = []
+
+    def count(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        executed.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", count)
+    try:
+        await enqueue(sessions, WAKES)
+    finally:
+        event.remove(Engine, "before_cursor_execute", count)
+    assert len([each for each in executed if "procrastinate" in each]) == 1
+    rows = await run(engine, "SELECT task_name, queue_name, args->'mailing_id' FROM procrastinate_jobs ORDER BY id")
+    assert [tuple(row) for row in rows] == [("plan_mailing", "planning", number) for number in range(1, 501)]
+
+
+async def test_jobs_that_are_enqueued_already_are_left_out(engine: AsyncEngine, sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        await defer(session, "plan_mailing", mailing_id=3)
+    await enqueue(sessions, WAKES[:5])
+    await enqueue(sessions, WAKES[:6])
+    assert (await run(engine, "SELECT count(*) FROM procrastinate_jobs"))[0][0] == 6
+
+
+async def test_a_twin_of_the_same_moment_keeps_none_of_the_others_away(engine: AsyncEngine, sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        await defer(session, "plan_mailing", mailing_id=3)
+        many = asyncio.create_task(enqueue(sessions, WAKES))
+        while not (await run(engine, WAITING))[0][0]:  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.02)
+    await asyncio.wait_for(many, 10)
+    assert (await run(engine, "SELECT count(*) FROM procrastinate_jobs"))[0][0] == 500
+
+
+WAITING = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
+
+
+async def test_ready_is_what_waits_now(engine: AsyncEngine, sessions: Sessions) -> None:
+    await enqueue(sessions, WAKES[:4])
+    await run(
+        engine, "UPDATE procrastinate_jobs SET scheduled_at = now() + interval '1 h' WHERE args->>'mailing_id' = '2'"
+    )
+    await run(engine, "UPDATE procrastinate_jobs SET status = 'doing' WHERE args->>'mailing_id' = '3'")
+    async with transaction(sessions) as session:
+        assert await ready(session, 1, 3) == {("plan_mailing", 1)}

@@ -1,0 +1,400 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.job_queue.enqueue import defer
+from mailing.job_queue.worker import Queue
+from mailing.settings import Settings
+from support.proxy import proxy
+from support.rows import run
+
+LATER = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+
+
+async def jobs(engine: AsyncEngine) -> list[tuple[Any, ...]]:
+    rows = await run(engine, "SELECT task_name, args, scheduled_at, status::text FROM procrastinate_jobs ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+async def enqueue(sessions: Sessions, task: str = "plan", *, at: datetime | None = None, **args: int) -> None:
+    async with transaction(sessions) as session:
+        await defer(session, task, at=at, **args)
+
+
+class Rolled(Exception):
+    """Ends a transaction without its changes."""
+
+
+# --- enqueueing -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_job_goes_with_its_transaction(engine: AsyncEngine, sessions: Sessions) -> None:
+    async with sessions() as session:
+        await defer(session, "plan", mailing_id=1)
+        await defer(session, "plan", at=LATER, mailing_id=1)
+        await session.rollback()
+    assert await jobs(engine) == []
+    await enqueue(sessions, at=LATER, mailing_id=1)
+    assert await jobs(engine) == [("plan", {"mailing_id": 1}, LATER, "todo")]
+
+
+async def test_a_twin_that_is_queued_makes_a_job_unnecessary(engine: AsyncEngine, sessions: Sessions) -> None:
+    for _ in range(2):
+        await enqueue(sessions, mailing_id=1)
+        await enqueue(sessions, mailing_id=2)
+        await enqueue(sessions, "send", mailing_id=1, lane=0)
+        await enqueue(sessions, "send", mailing_id=1, lane=1)
+        await enqueue(sessions, at=LATER, mailing_id=1)
+        await enqueue(sessions, at=LATER + timedelta(milliseconds=700), mailing_id=1)
+        await enqueue(sessions, at=LATER + timedelta(milliseconds=800), mailing_id=1)
+    assert [job[:3] for job in await jobs(engine)] == [
+        ("plan", {"mailing_id": 1}, None),
+        ("plan", {"mailing_id": 2}, None),
+        ("send", {"lane": 0, "mailing_id": 1}, None),
+        ("send", {"lane": 1, "mailing_id": 1}, None),
+        ("plan", {"mailing_id": 1}, LATER),
+        ("plan", {"mailing_id": 1}, LATER + timedelta(milliseconds=800)),
+    ]
+
+
+async def test_a_twin_under_way_has_looked_already_so_the_job_is_kept(engine: AsyncEngine, sessions: Sessions) -> None:
+    await enqueue(sessions, mailing_id=1)
+    await run(engine, "UPDATE procrastinate_jobs SET status = 'doing'")
+    await enqueue(sessions, mailing_id=1)
+    assert [job[3] for job in await jobs(engine)] == ["doing", "todo"]
+
+
+@pytest.mark.parametrize(("first_commits", "survivors"), [(True, [1, 10, 20]), (False, [1, 20])])
+async def test_of_two_transactions_at_once_one_job_survives_and_neither_fails(
+    engine: AsyncEngine, sessions: Sessions, *, first_commits: bool, survivors: list[int]
+) -> None:
+    first_deferred, first_may_end = asyncio.Event(), asyncio.Event()
+
+    async def first() -> None:
+        async with transaction(sessions) as session:
+            await defer(session, "plan", mailing_id=1)
+            await defer(session, "plan", mailing_id=10)
+            first_deferred.set()
+            await first_may_end.wait()
+            if not first_commits:
+                raise Rolled
+
+    async def second() -> None:
+        await first_deferred.wait()
+        async with transaction(sessions) as session:
+            await defer(session, "plan", mailing_id=1)
+            await defer(session, "plan", mailing_id=20)
+
+    one, two = asyncio.create_task(first()), asyncio.create_task(second())
+    await first_deferred.wait()
+    await asyncio.sleep(0.1)
+    assert not two.done(), "it waits to know whether the twin stays"
+    first_may_end.set()
+    assert [type(result) for result in await asyncio.gather(one, two, return_exceptions=True)] == [
+        type(None) if first_commits else Rolled,
+        type(None),
+    ]
+    assert sorted(job[1]["mailing_id"] for job in await jobs(engine)) == survivors
+
+
+async def test_many_at_once_leave_one_job(engine: AsyncEngine, sessions: Sessions) -> None:
+    await asyncio.gather(*(enqueue(sessions, mailing_id=1) for _ in range(20)))
+    assert len(await jobs(engine)) == 1
+
+
+# --- working --------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def working(queue: Queue) -> AsyncIterator[asyncio.Event]:
+    """The queue at work; at the end it is stopped and has to stop soon."""
+    stop = asyncio.Event()
+    worker = asyncio.create_task(queue.run(stop))
+    yield stop
+    stop.set()
+    await asyncio.wait_for(worker, 5)
+
+
+async def soon(question: Callable[[], Awaitable[object]], answer: object) -> None:
+    async with asyncio.timeout(5):
+        while await question() != answer:  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.02)
+
+
+async def test_a_job_runs_with_its_arguments_and_leaves_the_table(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    called: asyncio.Queue[dict[str, int]] = asyncio.Queue()
+
+    async def handler(**args: int) -> None:
+        await called.put(args)
+
+    queue = Queue(database_url, concurrency=2)
+    queue.task("send", handler)
+    await enqueue(sessions, "send", mailing_id=1, lane=3)
+    await enqueue(sessions, "send", at=LATER, mailing_id=7, lane=0)
+    async with working(queue):
+        assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 1, "lane": 3}
+        await enqueue(sessions, "send", mailing_id=2, lane=0)
+        assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 2, "lane": 0}
+        await soon(lambda: jobs(engine), [("send", {"mailing_id": 7, "lane": 0}, LATER, "todo")])
+    assert called.empty(), "what is for later is not done now"
+
+
+async def test_a_job_that_fails_is_gone_and_the_next_one_runs(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    done = asyncio.Event()
+
+    async def handler(mailing_id: int) -> None:
+        if mailing_id == 1:
+            raise RuntimeError("as a bug would")
+        done.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    for mailing_id in (1, 2):
+        await enqueue(sessions, mailing_id=mailing_id)
+    await enqueue(sessions, "nobody_knows_it", mailing_id=3)
+    async with working(queue):
+        await asyncio.wait_for(done.wait(), 5)
+        await soon(lambda: jobs(engine), [])
+
+
+async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:
+    ticked = asyncio.Event()
+
+    async def tick() -> None:
+        ticked.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.periodic("tick", tick, cron="* * * * * */1")
+    async with working(queue):
+        await asyncio.wait_for(ticked.wait(), 5)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_periodic_jobs_go_on_when_the_workers_clock_steps(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+    real = time.time
+
+    async def tick() -> None:
+        await ticks.put(None)
+
+    queue = Queue(database_url, concurrency=1)
+    queue.periodic("tick", tick, cron="* * * * * */1")
+    async with working(queue), asyncio.timeout(15):
+        await ticks.get()
+        monkeypatch.setattr(time, "time", lambda: real() + hours * 3600)
+        for _ in range(3):
+            await ticks.get()
+
+
+async def test_periodic_jobs_go_on_when_the_databases_clock_went_back(engine: AsyncEngine, database_url: str) -> None:
+    """What it had enqueued last then lies ahead."""
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def tick() -> None:
+        await ticks.put(None)
+
+    await run(
+        engine,
+        """INSERT INTO procrastinate_periodic_defers (task_name, periodic_id, defer_timestamp)
+        VALUES ('tick', '', extract(epoch FROM now())::bigint + 3600)""",
+    )
+    queue = Queue(database_url, concurrency=1)
+    queue.periodic("tick", tick, cron="* * * * * */1")
+    async with working(queue), asyncio.timeout(15):
+        for _ in range(3):
+            await ticks.get()
+
+
+async def test_of_several_workers_one_enqueues_a_tick(engine: AsyncEngine, database_url: str) -> None:
+    ticks: asyncio.Queue[None] = asyncio.Queue()
+
+    async def tick() -> None:
+        await ticks.put(None)
+
+    queues = [Queue(database_url, concurrency=1) for _ in range(3)]
+    for queue in queues:
+        queue.periodic("tick", tick, cron="* * * * * */1")
+    began = await run(engine, "SELECT extract(epoch FROM clock_timestamp())")
+    async with AsyncExitStack() as stack, asyncio.timeout(20):
+        for queue in queues:
+            await stack.enter_async_context(working(queue))
+        for _ in range(4):
+            await ticks.get()
+    passed = (await run(engine, "SELECT extract(epoch FROM clock_timestamp())"))[0][0] - began[0][0]
+    assert ticks.qsize() + 4 <= passed + 2
+
+
+async def test_a_stop_waits_for_the_job_under_way_and_for_nothing_else(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    began, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def handler(mailing_id: int) -> None:
+        del mailing_id
+        began.set()
+        await may_end.wait()
+        ended.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    for mailing_id in (1, 2):
+        await enqueue(sessions, mailing_id=mailing_id)
+    async with asyncio.timeout(5), working(queue) as stop:
+        await began.wait()
+        stop.set()
+        await asyncio.sleep(0.2)
+        assert not ended.is_set()
+        may_end.set()
+    assert ended.is_set()
+    assert await jobs(engine) == [("plan", {"mailing_id": 2}, None, "todo")]
+
+
+async def test_an_idle_worker_stops_at_once_however_young(database_url: str) -> None:
+    for age_s in (0, 0.05, 0.5):
+        async with working(Queue(database_url, concurrency=1)):
+            await asyncio.sleep(age_s)
+            began = time.monotonic()
+        assert time.monotonic() - began < 10
+
+
+async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_not(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    for mailing_id in (1, 2, 3):
+        await enqueue(sessions, mailing_id=mailing_id)
+    await run(engine, "INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now()), (now() - interval '2 min')")
+    await run(
+        engine,
+        """UPDATE procrastinate_jobs j SET status = 'doing', worker_id = w.id
+        FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM procrastinate_workers) w
+        WHERE w.n = (j.args->>'mailing_id')::int""",
+    )
+    buried: asyncio.Queue[int] = asyncio.Queue()
+
+    async def bury(mailing_id: int) -> None:
+        del mailing_id
+        await buried.put(await queue.bury_stalled())
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", bury)
+    async with working(queue):
+        assert await asyncio.wait_for(buried.get(), 5) == 1
+        await soon(lambda: jobs(engine), [("plan", {"mailing_id": 1}, None, "doing")])
+
+
+async def test_jobs_of_one_queue_fill_their_places_and_take_none_of_another_ones(
+    sessions: Sessions, database_url: str
+) -> None:
+    planned: asyncio.Queue[int] = asyncio.Queue()
+    may_end, sent = asyncio.Event(), asyncio.Event()
+
+    async def plan(mailing_id: int) -> None:
+        await planned.put(mailing_id)
+        await may_end.wait()
+
+    async def send(mailing_id: int) -> None:
+        del mailing_id
+        sent.set()
+
+    queue = Queue(database_url, concurrency=1, limits={"planning": 2, "sending": 1})
+    queue.task("plan_mailing", plan)
+    queue.task("send_mailing", send)
+    for mailing_id in range(5):
+        await enqueue(sessions, "plan_mailing", mailing_id=mailing_id)
+    async with working(queue):
+        assert [await asyncio.wait_for(planned.get(), 5) for _ in range(2)] == [0, 1]
+        await enqueue(sessions, "send_mailing", mailing_id=9)
+        await asyncio.wait_for(sent.wait(), 5)
+        assert planned.empty(), "no third one beside the two"
+        may_end.set()
+        assert [await asyncio.wait_for(planned.get(), 5) for _ in range(3)] == [2, 3, 4]
+
+
+async def test_what_a_process_enqueues_that_knows_one_queue_is_done_too(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    """It began before the update, and its job keeps its twin out of the new queue."""
+    planned: asyncio.Queue[int] = asyncio.Queue()
+
+    async def plan(mailing_id: int) -> None:
+        await planned.put(mailing_id)
+
+    await enqueue(sessions, "plan_mailing", mailing_id=7)
+    await run(engine, "UPDATE procrastinate_jobs SET queue_name = 'mailing'")
+    await enqueue(sessions, "plan_mailing", mailing_id=7)
+    queue = Queue(database_url, concurrency=1, limits={"planning": 1})
+    queue.task("plan_mailing", plan)
+    async with working(queue):
+        assert await asyncio.wait_for(planned.get(), 5) == 7
+        await soon(lambda: jobs(engine), [])
+
+
+@pytest.mark.parametrize("vanish", ["stop", "freeze"])
+async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises(
+    settings: Settings, vanish: str
+) -> None:
+    stop = asyncio.Event()
+    async with proxy(settings) as (between, through):
+        worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, patience_s=0.3).run(stop))
+        await asyncio.sleep(0.5)
+        assert not worker.done()
+        if vanish == "stop":
+            await between.stop()
+        else:
+            between.freeze()
+        await asyncio.wait_for(stop.wait(), 60)
+        with pytest.raises(Exception, match=r"Database error|ended by itself|^$"):
+            await asyncio.wait_for(worker, 60)
+
+
+async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngine, database_url: str) -> None:
+    """Its jobs would be taken for lost, and done by others too."""
+    stop = asyncio.Event()
+    worker = asyncio.create_task(Queue(database_url, concurrency=1).run(stop))
+    await soon(lambda: _listening(engine), 1)
+    await run(engine, "ALTER FUNCTION procrastinate_update_heartbeat_v1 RENAME TO gone")
+    await asyncio.wait_for(stop.wait(), 60)
+    with pytest.raises(RuntimeError, match="ended by itself"):
+        await worker
+
+
+async def test_a_worker_that_lost_its_notifications_alone_goes_on(
+    engine: AsyncEngine, sessions: Sessions, database_url: str
+) -> None:
+    done = asyncio.Event()
+
+    async def handler(mailing_id: int) -> None:
+        del mailing_id
+        done.set()
+
+    queue = Queue(database_url, concurrency=1)
+    queue.task("plan", handler)
+    async with working(queue) as stop:
+        await soon(lambda: _listening(engine), 1)
+        await run(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {LISTENING}")
+        await enqueue(sessions, mailing_id=1)
+        await asyncio.wait_for(done.wait(), 30)
+        await soon(lambda: _listening(engine), 1)
+        assert not stop.is_set()
+
+
+LISTENING = "query LIKE 'LISTEN%' AND datname = current_database()"
+
+
+async def _listening(engine: AsyncEngine) -> int:
+    (row,) = await run(engine, f"SELECT count(*) FROM pg_stat_activity WHERE {LISTENING}")
+    count: int = row[0]
+    return count

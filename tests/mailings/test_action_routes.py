@@ -1,0 +1,108 @@
+"""A mailing is paused, resumed, cancelled and deleted over the API."""
+
+from collections import Counter
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.mailings.states import MailingStatus
+from support.mailing_requests import STOPPED, Api, body, jobs, newest_job, read, row, statuses, with_messages
+from support.rows import add_mailing, run
+
+
+async def test_each_action_leads_where_it_should_and_from_elsewhere_it_is_refused(
+    engine: AsyncEngine, api: Api
+) -> None:
+    leads: dict[str, dict[str, str]] = {
+        "pause": {"running": "paused", "paused": "paused"},
+        "resume": {"running": "running", "paused": "running"},
+        "cancel": dict.fromkeys(("draft", "scheduled", "running", "paused", "cancelled"), "cancelled"),
+    }
+    for action, reached in leads.items():
+        for status in MailingStatus:
+            mailing_id = await add_mailing(engine, status=status)
+            answer = await api.post(f"/mailings/{mailing_id}/{action}")
+            after = (await read(api, mailing_id))["status"]
+            if status in reached:
+                assert (answer.status_code, answer.json()["status"], after) == (200, reached[status], reached[status])
+            else:
+                assert (answer.status_code, after) == (409, status)
+
+
+async def test_an_action_repeated_changes_nothing(engine: AsyncEngine, api: Api) -> None:
+    for action, again in (("pause", "pause"), ("resume", "resume"), ("cancel", "cancel")):
+        mailing_id = await add_mailing(engine, status="paused" if action == "resume" else "running")
+        await api.post(f"/mailings/{mailing_id}/{action}")
+        before, job = await row(engine, mailing_id), await newest_job(engine)
+        assert (await api.post(f"/mailings/{mailing_id}/{again}")).status_code == 200
+        assert await row(engine, mailing_id) == before
+        assert await jobs(engine, after=job) == []
+
+
+async def test_a_resume_wakes_the_planner_and_a_cancel_nobody(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine, status="paused")
+    await api.post(f"/mailings/{mailing_id}/resume")
+    assert ("plan_mailing", mailing_id, None) in await jobs(engine)
+    job = await newest_job(engine)
+    await api.post(f"/mailings/{mailing_id}/cancel")
+    assert await jobs(engine, after=job) == []
+
+
+async def test_a_cancel_stops_what_is_unsent_and_does_not_call_cancelled_what_may_have_arrived(
+    engine: AsyncEngine, api: Api
+) -> None:
+    other = await with_messages(engine)
+    before = await statuses(engine, other)
+    for status in ("running", "paused"):
+        mailing_id = await with_messages(engine, status=status)
+        assert (await api.post(f"/mailings/{mailing_id}/cancel")).status_code == 200
+        assert await statuses(engine, mailing_id) == STOPPED
+        told = await run(
+            engine,
+            """SELECT DISTINCT status_reason, wait_reason FROM message
+            WHERE mailing_id = :id AND status_reason IS NOT NULL""",
+            id=mailing_id,
+        )
+        assert [tuple(each) for each in told] == [("the mailing was cancelled", None)]
+    assert await statuses(engine, other) == before
+
+
+async def test_a_cancel_repeated_stops_what_has_come_back_meanwhile(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await with_messages(engine)
+    await api.post(f"/mailings/{mailing_id}/cancel")
+    await run(engine, "UPDATE message SET status = 'pending', lease_until = NULL WHERE status = 'sending'")
+    assert (await api.post(f"/mailings/{mailing_id}/cancel")).status_code == 200
+    assert await statuses(engine, mailing_id) == STOPPED - Counter(sending=1) + Counter(cancelled=1)
+
+
+async def test_a_pause_touches_no_message(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await with_messages(engine)
+    before = await statuses(engine, mailing_id)
+    await api.post(f"/mailings/{mailing_id}/pause")
+    assert await statuses(engine, mailing_id) == before
+    await api.post(f"/mailings/{mailing_id}/resume")
+    assert await statuses(engine, mailing_id) == before
+
+
+async def test_a_deleted_mailing_is_gone_and_what_was_unsent_is_cancelled(engine: AsyncEngine, api: Api) -> None:
+    for status in MailingStatus:
+        mailing_id = await with_messages(engine, status=status)
+        answer = await api.delete(f"/mailings/{mailing_id}/")
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert await statuses(engine, mailing_id) == STOPPED
+        assert (await row(engine, mailing_id))["status"] == ("finished" if status == "finished" else "cancelled")
+
+
+async def test_nothing_can_be_done_with_a_deleted_mailing_or_one_that_never_was(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine)
+    await api.delete(f"/mailings/{mailing_id}/")
+    for path in (f"/mailings/{mailing_id}", f"/mailings/{mailing_id + 1}", f"/mailings/{2**53 - 1}"):
+        answers = [
+            await api.get(path),
+            await api.put(path, json=body()),
+            await api.patch(path, json={}),
+            await api.delete(path),
+            *[await api.post(f"{path}/{action}") for action in ("pause", "resume", "cancel")],
+            await api.get(path.replace("mailings", "statistics")),
+        ]
+        assert {answer.status_code for answer in answers} == {404}
+    assert (await api.get("/mailings/")).json()["items"] == []

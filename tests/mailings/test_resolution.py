@@ -1,0 +1,141 @@
+"""Unknown messages: what an operator says about them."""
+
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions
+from mailing.messages.states import MessageStatus
+from mailing.sending.finalize import settle_mailing
+from support.mailing_requests import add_audience, events, jobs_of, statuses, told
+from support.rows import run, value
+
+Api = httpx.AsyncClient
+
+
+async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(engine: AsyncEngine, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(engine, ["unknown"], status="finished")
+    answer = await api.post(f"/messages/{message_id}/resolve", json={"as": "sent", "note": "in the gateway's log"})
+    found = await told(answer)
+    assert (found["status"], found["last_error"]) == ("sent", None)
+    assert found["sent_at"] is not None
+    (resolution,) = found["resolutions"]
+    assert resolution == {
+        "at": resolution["at"],
+        "by": "MAILING_API_KEY",
+        "as": "sent",
+        "note": "in the gateway's log",
+    }
+    assert await told(await api.get(f"/messages/{message_id}/")) == found
+    assert await statuses(engine, mailing_id) == {"sent": 1}
+    ids = "SELECT kind, mailing_id, message_id, client_id FROM event"
+    client_id = await value(engine, "SELECT id FROM client")
+    assert await run(engine, ids) == [("message.resolved", mailing_id, message_id, client_id)]
+
+
+async def test_a_message_that_was_not_delivered_becomes_failed_and_can_be_resent(engine: AsyncEngine, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(engine, ["unknown"])
+    found = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "failed"}))
+    assert (found["status"], found["last_error"]) == ("failed", "resolved as not delivered")
+    assert found["resolutions"][0]["note"] is None
+    assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed")))["resent"] == 1
+
+
+@pytest.mark.parametrize(("status", "after"), [("running", "running"), ("paused", "paused"), ("finished", "running")])
+async def test_a_message_sent_again_keeps_its_phone_and_words_and_its_mailing_goes_on(
+    engine: AsyncEngine, api: Api, sessions: Sessions, status: str, after: str
+) -> None:
+    mailing_id, (message_id,) = await add_audience(engine, ["unknown"], status=status)
+    found = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "pending"}))
+    assert (found["id"], found["status"], found["phone"]) == (message_id, "pending", "79160000000")
+    assert await value(engine, "SELECT maybe_accepted FROM message") is True
+    assert (await told(await api.get(f"/mailings/{mailing_id}/")))["status"] == after
+    assert "settle_mailing" in await jobs_of(engine, mailing_id)
+    await settle_mailing(sessions, mailing_id)
+    assert await value(engine, "SELECT closes_at > now() FROM message") is True
+
+
+async def test_all_unknown_messages_of_a_mailing_are_resolved_at_once(engine: AsyncEngine, api: Api) -> None:
+    given = ["unknown", "unknown", "sent", "failed", "pending"]
+    mailing_id, ids = await add_audience(engine, given)
+    other, _ = await add_audience(engine, ["unknown"])
+    path = f"/mailings/{mailing_id}/resolve-unknown"
+    assert (await told(await api.post(path, json={"as": "sent", "note": "x"})))["resolved"] == 2
+    assert (await told(await api.post(path, json={"as": "sent"})))["resolved"] == 0
+    assert await statuses(engine, mailing_id) == {"sent": 3, "failed": 1, "pending": 1}
+    assert await statuses(engine, other) == {"unknown": 1}
+    told_of = await run(engine, "SELECT message_id, detail FROM event ORDER BY message_id")
+    assert [tuple(each) for each in told_of] == [(each, {"as": "sent", "note": "x"}) for each in ids[:2]]
+
+
+async def test_all_are_sent_again_but_to_clients_that_are_gone_or_opted_out_and_to_erased_phones(
+    engine: AsyncEngine, api: Api
+) -> None:
+    mailing_id, ids = await add_audience(engine, ["unknown"] * 4, status="finished")
+    await run(engine, "UPDATE message SET phone = NULL WHERE id = :id", id=ids[1])
+    await run(engine, "UPDATE client SET opted_out = true WHERE id = (SELECT min(id) FROM client)")
+    await run(engine, "DELETE FROM client WHERE id = (SELECT max(id) FROM client)")
+    answer = await told(await api.post(f"/mailings/{mailing_id}/resolve-unknown", json={"as": "pending"}))
+    assert (answer["resolved"], answer["status"]) == (1, "running")
+    assert await statuses(engine, mailing_id) == {"unknown": 3, "pending": 1}
+    for message_id in (ids[0], ids[1], ids[3]):
+        refused = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "pending"}), 409)
+        assert refused["detail"] == (
+            "This message can't be sent again: its client was deleted or has opted out, or its phone was erased. "
+            "Resolve it as sent or failed."
+        )
+        await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "failed"}))
+
+
+async def test_only_what_is_unknown_can_be_resolved(engine: AsyncEngine, api: Api) -> None:
+    others = [status for status in MessageStatus if status is not MessageStatus.unknown]
+    mailing_id, ids = await add_audience(engine, [*others])
+    before = await statuses(engine, mailing_id)
+    for message_id, status in zip(ids, others, strict=True):
+        for verdict in ("sent", "failed", "pending"):
+            refused = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": verdict}), 409)
+            assert refused["detail"] == f"Only an unknown message can be resolved; this one is {status}."
+    assert await statuses(engine, mailing_id) == before
+    assert await events(engine) == []
+
+
+async def test_a_mailing_that_is_over_sends_nothing_again_but_what_became_of_its_messages_can_be_said(
+    engine: AsyncEngine, api: Api
+) -> None:
+    for over in ("UPDATE mailing SET status = 'cancelled'", "UPDATE mailing SET ends_at = now()"):
+        mailing_id, (first, _) = await add_audience(engine, ["unknown"] * 2)
+        await run(engine, f"{over} WHERE id = :id", id=mailing_id)
+        for path in (f"/messages/{first}/resolve", f"/mailings/{mailing_id}/resolve-unknown"):
+            assert "create a new one" in (await told(await api.post(path, json={"as": "pending"}), 409))["detail"]
+        await told(await api.post(f"/messages/{first}/resolve", json={"as": "sent"}))
+        await told(await api.post(f"/mailings/{mailing_id}/resolve-unknown", json={"as": "failed"}))
+        assert await statuses(engine, mailing_id) == {"sent": 1, "failed": 1}
+
+
+BAD: list[tuple[dict[str, Any], set[str]]] = [
+    ({}, {"as"}),
+    ({"as": "unknown"}, {"as"}),
+    ({"as": None}, {"as"}),
+    ({"as_": "sent"}, {"as", "as_"}),
+    ({"as": "sent", "note": "x" * 501}, {"note"}),
+    ({"as": "sent", "note": "a\x00"}, {"note"}),
+    ({"as": 5, "note": 5, "by": "me"}, {"as", "note", "by"}),
+]
+
+
+async def test_every_bad_field_of_a_resolution_is_named(engine: AsyncEngine, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(engine, ["unknown"])
+    for body, named in BAD:
+        for path in (f"/messages/{message_id}/resolve", f"/mailings/{mailing_id}/resolve-unknown"):
+            answer = await told(await api.post(path, json=body), 400)
+            assert {error["field"] for error in answer["errors"]} == named
+    assert await statuses(engine, mailing_id) == {"unknown": 1}
+
+
+async def test_what_never_was_or_is_deleted_cannot_be_resolved(engine: AsyncEngine, api: Api) -> None:
+    mailing_id, (message_id,) = await add_audience(engine, ["unknown"])
+    assert (await api.delete(f"/mailings/{mailing_id}/")).status_code == 204
+    for path in (f"/messages/{message_id}/resolve", "/messages/99/resolve", f"/mailings/{mailing_id}/resolve-unknown"):
+        await told(await api.post(path, json={"as": "sent"}), 404)

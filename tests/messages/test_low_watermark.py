@@ -1,0 +1,215 @@
+"""Where a mailing's pending messages begin: never behind one of them, and beyond what was claimed."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from mailing.database.engine import Sessions, transaction
+from mailing.mailings import repository as mailings
+from mailing.messages import cancellation, queries, rescheduling
+from mailing.messages import claim as claiming
+from mailing.messages.cancellation import cancel_of_mailing
+from mailing.messages.claim import claim
+from mailing.messages.rescheduling import expire_of_mailing
+from mailing.messages.resolution import resend_failed
+from mailing.messages.states import MessageStatus
+from support.query_plans import buffers
+from support.rows import add_mailing, run, value
+
+CLIENTS = """
+    INSERT INTO client (phone, operator_code, timezone)
+    SELECT '79' || lpad(n::text, 9, '0'), '900', 'UTC' FROM generate_series(1, :count) n"""
+PENDING = """
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+    SELECT :id, c.id, now() - interval '1 min', now() + interval '1 h' FROM client c ORDER BY c.id"""
+BEHIND = """
+    SELECT count(*) FROM message m JOIN message_low_watermark f USING (mailing_id)
+    WHERE m.status = 'pending' AND (m.due_at, m.id) < (f.due_at, f.id)"""
+FIRST = "SELECT min(id) FROM message WHERE status = 'pending'"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+FRONT = "SELECT id FROM message_low_watermark WHERE mailing_id = :id"
+SENT = """
+    UPDATE message SET status = 'sent', counted_attempts = 1, lease_until = NULL, finished_at = now()
+    WHERE status = 'sending'"""
+
+
+async def pending(engine: AsyncEngine, count: int) -> int:
+    """A mailing with so many due messages, all at one instant."""
+    mailing_id = await add_mailing(engine)
+    await run(engine, CLIENTS, count=count)
+    await run(engine, PENDING, id=mailing_id)
+    return mailing_id
+
+
+@asynccontextmanager
+async def snapshot(database_url: str) -> AsyncIterator[None]:
+    """Held open beside the block, as by a backup: VACUUM can remove nothing that it still sees."""
+    connection = await asyncpg.connect(database_url)
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("SELECT count(*) FROM message")
+        yield
+    await connection.close()
+
+
+async def claimed(sessions: Sessions, mailing_id: int, count: int) -> list[int]:
+    async with transaction(sessions) as session:
+        return [message.id for message in await claim(session, mailing_id, count)]
+
+
+async def test_the_front_follows_the_claims(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailing_id = await pending(engine, 10)
+    assert await claimed(sessions, mailing_id, 4)
+    assert await value(engine, FRONT, id=mailing_id) == await value(engine, FIRST)
+    assert len(await claimed(sessions, mailing_id, 100)) == 6
+    assert await value(engine, "SELECT due_at = 'infinity' FROM message_low_watermark")
+
+
+# In the order of message_due, one message each; the sweep's look at everything that is open.
+STATEMENTS: Mapping[str, TextClause] = {
+    "claim": claiming._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
+    "expire": rescheduling._EXPIRE_OF_MAILING,  # noqa: SLF001
+    "cancel": cancellation._CANCEL,  # noqa: SLF001
+    "needs": mailings._FIND_PENDING_WORK,  # noqa: SLF001
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+async def test_a_statement_looks_at_no_more_pages_when_thousands_were_sent_under_an_open_snapshot(
+    engine: AsyncEngine, sessions: Sessions, database_url: str, name: str
+) -> None:
+    mailing_id = await pending(engine, 6010)
+    values = {"mailing_id": mailing_id, "count": 1, "probe": False, "lease_s": 60.0, "after": 0}
+    used = {key: value for key, value in values.items() if f":{key}" in STATEMENTS[name].text}
+    await run(engine, "ANALYZE")
+    async with snapshot(database_url):
+        await claimed(sessions, mailing_id, 10)
+        first = await buffers(engine, STATEMENTS[name], **used)
+        for _ in range(12):
+            await claimed(sessions, mailing_id, 490)
+            await run(engine, SENT)
+        later = await buffers(engine, STATEMENTS[name], **used)
+    assert later <= first + 10, (first, later)
+
+
+@pytest.mark.parametrize("left", [0, 100])
+async def test_a_page_of_messages_passes_over_what_was_sent_since(
+    engine: AsyncEngine, sessions: Sessions, database_url: str, left: int
+) -> None:
+    """A snapshot still sees all of them pending: a page of sent ones alone costs the same, whatever is left unsent."""
+    mailing_id = await pending(engine, 2000 + left)
+    async with snapshot(database_url):
+        await claimed(sessions, mailing_id, 2000)
+        await run(engine, SENT)
+        page = {"mailing_id": mailing_id, "cursor": 0, "count": 51}
+        sent, whole = [
+            await buffers(engine, queries._PAGE, statuses=statuses, **page)  # noqa: SLF001 - its cost is the point
+            for statuses in (["sent"], list(MessageStatus))
+        ]
+    assert whole <= sent + 20, (sent, whole)
+
+
+async def test_what_another_worker_is_just_claiming_is_not_left_behind(engine: AsyncEngine, sessions: Sessions) -> None:
+    """It is passed over by a second claim, which waits for the counters; then the first one is rolled back."""
+    mailing_id = await pending(engine, 10)
+    async with sessions() as broken:
+        given_up = [message.id for message in await claim(broken, mailing_id, 3)]
+        second = asyncio.create_task(claimed(sessions, mailing_id, 3))
+        while not await value(engine, WAITING):
+            assert not second.done()
+        await broken.rollback()
+    assert not set(await second) & set(given_up)
+    assert await value(engine, BEHIND) == 0
+    assert await claimed(sessions, mailing_id, 3) == given_up
+
+
+async def test_what_becomes_pending_before_the_front_takes_it_back(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailing_id = await pending(engine, 3)
+    await claimed(sessions, mailing_id, 3)
+    await run(
+        engine,
+        """UPDATE message SET status = 'failed', counted_attempts = 1, lease_until = NULL, finished_at = now()
+        WHERE status = 'sending'""",
+    )
+    async with transaction(sessions) as session:
+        assert await resend_failed(session, mailing_id) == 3
+    assert (await value(engine, BEHIND), await value(engine, "SELECT due_at < now() FROM message_low_watermark")) == (
+        0,
+        True,
+    )
+    await run(engine, "UPDATE message SET closes_at = now() + interval '1 h'")
+    assert len(await claimed(sessions, mailing_id, 3)) == 3
+
+
+async def test_messages_planned_by_a_transaction_that_commits_late_are_not_behind_the_front(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    """Its rows are due before those that were claimed meanwhile."""
+    mailing_id = await pending(engine, 2)
+    async with sessions() as late:
+        await late.execute(
+            text("INSERT INTO client (phone, operator_code, timezone) VALUES ('79990000001', '999', 'UTC')")
+        )
+        await late.execute(
+            text("""
+            INSERT INTO message (mailing_id, client_id, due_at, closes_at)
+            SELECT 1, max(id), now() - interval '1 h', now() + interval '1 h' FROM client""")
+        )
+        await late.commit()
+    assert await value(engine, BEHIND) == 0
+    assert len(await claimed(sessions, mailing_id, 3)) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_whatever_moves_messages_none_is_behind_the_front(
+    engine: AsyncEngine, sessions: Sessions, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - a test's course
+    mailing_id = await pending(engine, 60)
+    for _ in range(25):
+        async with transaction(sessions) as session:
+            await chance.choice(MOVES)(session, mailing_id, chance.randint(1, 20))
+        assert await value(engine, BEHIND) == 0
+
+
+async def _claim(session: AsyncSession, mailing_id: int, count: int) -> None:
+    await claim(session, mailing_id, count)
+
+
+async def _expire(session: AsyncSession, mailing_id: int, count: int) -> None:
+    await expire_of_mailing(session, mailing_id, min(count, 3))
+
+
+async def _cancel(session: AsyncSession, mailing_id: int, count: int) -> None:
+    await cancel_of_mailing(session, mailing_id, min(count, 3))
+
+
+async def _retry(session: AsyncSession, mailing_id: int, count: int) -> None:
+    """Back to pending, sooner or later than it was."""
+    await session.execute(
+        text("""
+            UPDATE message SET status = 'pending', lease_until = NULL,
+                due_at = due_at + (random() - 0.6) * interval '1 min'
+            WHERE id = ANY(ARRAY(
+                SELECT id FROM message WHERE mailing_id = :id AND status = 'sending' LIMIT :count))"""),
+        {"id": mailing_id, "count": count},
+    )
+
+
+async def _reopen(session: AsyncSession, mailing_id: int, count: int) -> None:
+    """As an edit does with what the end had closed."""
+    await session.execute(
+        text("""
+            UPDATE message SET status = 'pending', finished_at = NULL
+            WHERE id = ANY(ARRAY(SELECT id FROM message WHERE mailing_id = :id AND status IN ('expired', 'cancelled')
+                ORDER BY id LIMIT :count))"""),
+        {"id": mailing_id, "count": count},
+    )
+
+
+MOVES = (_claim, _expire, _cancel, _retry, _reopen)

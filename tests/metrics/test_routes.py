@@ -1,0 +1,211 @@
+"""`/metrics` as Prometheus meets it: what it tells, what it never tells, and when the database is away."""
+
+import re
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions
+from mailing.metrics import repository, routes
+from mailing.metrics.repository import read
+from mailing.observability.counters import WorkerCounters
+from mailing.settings import Settings
+from support import ROOT
+from support.api import running_api
+from support.metrics import parsed, scraped
+from support.roles import url_as
+from support.rows import add_client, add_mailing, add_messages, run
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routes, "MAX_AGE_S", -1.0)
+
+
+async def test_messages_and_mailings_are_counted_by_status(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine)
+    await add_mailing(engine, status="paused")
+    await add_messages(engine, mailing_id, ["pending", "pending", "sent", "failed"])
+    found = await scraped(api)
+    assert found.value("mailing_mailings", status="running") == 1
+    assert found.value("mailing_mailings", status="paused") == 1
+    assert found.value("mailing_mailings", status="finished") == 0
+    assert found.value("mailing_messages", status="pending") == 2
+    assert found.value("mailing_messages", status="sent") == 1
+
+
+async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine)
+    due, waits, retried = await add_messages(engine, mailing_id, ["pending", "pending", "pending"])
+    await run(engine, "UPDATE mailing SET updated_at = now() - interval '1 h'")
+    await run(engine, "UPDATE message SET due_at = now() - interval '90 s' WHERE id = :id", id=due)
+    later = "UPDATE message SET due_at = now() + interval '9 min', wait_reason = :waiting WHERE id = :id"
+    await run(engine, later, id=waits, waiting="window")
+    await run(engine, later, id=retried, waiting="retry")
+    found = await scraped(api)
+    assert 90 <= found.value("mailing_due_age_seconds") < 600
+    assert found.value("mailing_messages_due") == 1
+    assert found.value("mailing_messages_waiting", reason="window") == 1
+    assert found.value("mailing_messages_waiting", reason="retry") == 1
+    assert found.value("mailing_messages_waiting", reason="breaker") == 0
+
+
+async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine, status="paused")
+    await add_messages(engine, mailing_id, ["pending"])
+    await run(engine, "UPDATE message SET due_at = now() - interval '1 h'")
+    assert (await scraped(api)).value("mailing_due_age_seconds") == 0
+    (await api.post(f"/mailings/{mailing_id}/resume")).raise_for_status()
+    assert (await scraped(api)).value("mailing_due_age_seconds") < 1800
+
+
+async def test_counting_pending_messages_stops_at_a_limit(
+    sessions: Sessions, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statement = str(repository._DUE).replace(str(repository.MAX_COUNTED), "3")  # noqa: SLF001 - the limit stands in the text
+    monkeypatch.setattr(repository, "_DUE", text(statement))
+    await add_messages(engine, await add_mailing(engine), ["pending"] * 5)
+    async with sessions() as session:
+        assert (await read(session)).due == 3
+
+
+async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    (await api.patch("/gateway/", json={"rate": 50})).raise_for_status()
+    (await api.post("/gateway/stop")).raise_for_status()
+    await run(
+        engine, "UPDATE gateway SET breaker_opened_at = now(), breaker_reason = 'x', breaker_next_probe_at = now()"
+    )
+    await run(engine, "UPDATE gateway SET paused_until = now() + interval '1 h'")
+    found = await scraped(api)
+    assert found.value("mailing_gateway_rate_limit") == 50
+    assert found.value("mailing_gateway_stopped") == 1
+    assert found.value("mailing_breaker_open") == 1
+    assert 3000 < found.value("mailing_gateway_pause_seconds") <= 3600
+    assert found.value("mailing_restored") == 0
+
+
+async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, sessions: Sessions) -> None:
+    for seconds in (0.03, 0.2, 70.0):
+        one = WorkerCounters()
+        one.called("accepted", seconds)
+        await one.hand_over(sessions)
+    found = await scraped(api)
+    assert found.value("mailing_gateway_calls_total", outcome="accepted") == 3
+    assert found.value("mailing_gateway_calls_total", outcome="refused") == 0
+    assert found.value("mailing_gateway_call_seconds_bucket", le="0.025") == 0
+    assert found.value("mailing_gateway_call_seconds_bucket", le="0.05") == 1
+    assert found.value("mailing_gateway_call_seconds_bucket", le="+Inf") == 3
+    assert found.value("mailing_gateway_call_seconds_count") == 3
+    assert found.value("mailing_gateway_call_seconds_sum") == pytest.approx(70.23)
+
+
+async def test_jobs_and_connections_are_counted(api: httpx.AsyncClient) -> None:
+    body = {"text": "x", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
+    (await api.post("/mailings/", json=body)).raise_for_status()
+    found = await scraped(api)
+    assert found.value("mailing_jobs", task="plan_mailing", state="ready") == 1
+    assert found.value("mailing_jobs", task="settle_mailing", state="later") == 1
+    assert found.value("mailing_job_age_seconds") > 0
+    assert found.value("mailing_workers") == 0
+    assert found.value("mailing_database_connections", part="api", state="busy") >= 1
+    assert found.value("mailing_pool_connections", state="size") == 10
+    assert found.value("mailing_database_connections_limit") > found.value("mailing_database_connections_used")
+
+
+async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(
+    api: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    assert ("mailing_report_age_seconds", frozenset()) not in await scraped(api)
+    add = "INSERT INTO report (day, due_at, attempts, sent_at) VALUES (current_date - CAST(:ago AS int), now(), 1, {})"
+    await run(engine, add.format("now() - interval '2 h'"), ago=2)
+    await run(engine, add.format("NULL"), ago=1)
+    await run(engine, "UPDATE report SET due_at = now() + interval '1 h' WHERE sent_at IS NULL")
+    found = await scraped(api)
+    assert found.value("mailing_reports_overdue") == 1
+    assert 7200 <= found.value("mailing_report_age_seconds") < 9000
+
+
+async def test_the_api_reads_it_with_its_own_database_role(settings: Settings) -> None:
+    async with running_api(replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))) as api:
+        found = await scraped(api)
+    assert found.value("mailing_database_up") == 1
+    assert found.value("mailing_database_connections_used") >= 1
+
+
+async def test_requests_are_counted_by_route_and_never_by_what_was_sent(
+    api: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    client_id = await add_client(engine)
+    await api.get(f"/clients/{client_id}/")
+    await api.get("/Clients/4711/")
+    for n in range(20):
+        await api.request(f"PRY{n}", f"http://test/no/such/{n}")
+    found = await scraped(api)
+    read_one = {"method": "GET", "route": "/mailing/api/clients/{client_id}"}
+    assert found.value("mailing_http_requests_total", **read_one, status="200") == 1
+    assert found.value("mailing_http_requests_total", **read_one, status="404") == 1
+    assert found.value("mailing_http_request_seconds_count", route="unknown") == 20
+    assert {label["method"] for label in found.labels("mailing_http_requests_total")} <= {"GET", "any"}
+
+
+async def test_without_a_database_the_page_says_so_and_shows_this_process(settings: Settings) -> None:
+    async with running_api(settings) as api:
+        transport = api._transport  # noqa: SLF001 - the app under it
+        state = transport.app.state  # type: ignore[attr-defined] # an ASGITransport
+        state.sessions.configure(bind=page_without_database())
+        found = await scraped(api)
+    assert found.value("mailing_database_up") == 0
+    assert found.value("mailing_pool_connections", state="size") == 10
+    assert ("mailing_due_age_seconds", frozenset()) not in found
+
+
+def page_without_database() -> AsyncEngine:
+    from mailing.database.engine import create_engine  # noqa: PLC0415 - of this test alone
+
+    return create_engine("postgresql://nobody@127.0.0.1:1/none", application="tests", pool_size=1)
+
+
+async def test_however_often_it_is_asked_the_database_is_read_once(
+    api: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(routes, "MAX_AGE_S", 3600)
+    before = await scraped(api)
+    await add_mailing(engine)
+    after = await scraped(api)
+    assert before.value("mailing_mailings", status="running") == 0
+    assert after.value("mailing_mailings", status="running") == 0
+
+
+async def test_openmetrics_is_spoken_to_whoever_asks_for_it(api: httpx.AsyncClient) -> None:
+    answer = await api.get("http://test/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
+
+
+async def test_every_metric_is_documented_and_every_documented_one_is_there(
+    api: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await run(engine, "INSERT INTO report (day, due_at, sent_at) VALUES (current_date, now(), now())")
+    await run(engine, "INSERT INTO counter_audit VALUES (:id, now(), 0)", id=await add_mailing(engine))
+    body = {"text": "x", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
+    (await api.post("/mailings/", json=body)).raise_for_status()
+    told = _names((await api.get("http://test/metrics")).text)
+    written = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    documented = {
+        row[1]: set(re.findall(r"\w+", row[2] or ""))
+        for row in re.finditer(r"^\| `(mailing_\w+)(?:\{(.*?)\})?` \|", written, flags=re.MULTILINE)
+    }
+    assert documented == told
+
+
+def _names(page_text: str) -> dict[str, set[str]]:
+    """Of our own metrics, each with its labels."""
+    found: dict[str, set[str]] = {}
+    for name, labels in parsed(page_text):
+        short = re.sub(r"(_seconds)_(bucket|count|sum)$", r"\1", name)
+        if name.startswith("mailing_") and not name.endswith("_created"):
+            found.setdefault(short, set()).update(label for label, _ in labels if label != "le")
+    return found

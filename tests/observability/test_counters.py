@@ -1,0 +1,36 @@
+"""What workers count reaches the database once, whatever becomes of the database meanwhile."""
+
+import asyncio
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.observability.counters import WorkerCounters, totals
+from support.rows import run
+
+
+async def counted(sessions: Sessions) -> dict[tuple[str, str], float]:
+    async with transaction(sessions) as session:
+        return await totals(session)
+
+
+async def test_counts_of_several_workers_at_once_are_added_up(sessions: Sessions) -> None:
+    workers = [WorkerCounters() for _ in range(5)]
+    for worker in workers:
+        worker.add("repairs", "leases", value=2)
+        worker.add("leases_lost")
+        worker.add("postponed", "retry", value=0)
+    await asyncio.gather(*(worker.hand_over(sessions) for worker in workers))
+    await workers[0].hand_over(sessions)  # nothing new
+    assert await counted(sessions) == {("repairs", "leases"): 10, ("leases_lost", ""): 5}
+
+
+async def test_counts_wait_for_the_database_and_go_on_meanwhile(sessions: Sessions, engine: AsyncEngine) -> None:
+    tallies = WorkerCounters()
+    tallies.add("repairs", "jobs")
+    await run(engine, "ALTER TABLE worker_counter RENAME TO gone")
+    await tallies.hand_over(sessions)
+    tallies.add("repairs", "jobs")
+    await run(engine, "ALTER TABLE gone RENAME TO worker_counter")
+    await tallies.hand_over(sessions)
+    assert await counted(sessions) == {("repairs", "jobs"): 2}

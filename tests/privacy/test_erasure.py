@@ -1,0 +1,218 @@
+import asyncio
+import json
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.errors import Conflict, Invalid, NotFound
+from mailing.mailings.repository import database_now
+from mailing.privacy.erasure import allow_again, erase, erasures, export_person, reapply
+from mailing.privacy.repository import Erasure
+from support.rows import add_client, add_mailing, add_messages, run, value
+
+PHONE, OTHER = "79161234567", "79031234568"
+ENDS = ("sent", "failed", "unknown")
+ANYWHERE = """
+    SELECT string_agg(row, ' ') FROM (
+        SELECT m::text AS row FROM message m UNION ALL SELECT c::text FROM client c
+        UNION ALL SELECT e::text FROM event e UNION ALL SELECT a::text FROM attempt a
+        UNION ALL SELECT convert_from(body, 'UTF8') FROM idempotency_key) AS rows"""
+
+
+async def written_to(engine: AsyncEngine, statuses: Sequence[str] = ENDS, *, phone: str = PHONE) -> int:
+    """A client, to whom a message in each state went in a mailing of its own; returns its id."""
+    client_id = await add_client(engine, phone=phone, tag="vip")
+    for status in statuses:
+        await add_messages(engine, await add_mailing(engine), [status], first_client=client_id)
+    await run(
+        engine, "UPDATE message SET phone = :p WHERE client_id = :c AND counted_attempts > 0", p=phone, c=client_id
+    )
+    return client_id
+
+
+async def anywhere(engine: AsyncEngine) -> str:
+    return str(await value(engine, ANYWHERE))
+
+
+async def test_everything_known_about_a_person_is_told_and_nothing_about_another(
+    engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient
+) -> None:
+    client_id = await written_to(engine, [*ENDS, "pending"])
+    await written_to(engine, phone=OTHER)
+    message_id = await value(engine, "SELECT min(id) FROM message")
+    attempt = """
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
+        SELECT id, mailing_id, 1, now(), 'accepted', '' FROM message WHERE id = :id"""
+    await run(engine, attempt, id=message_id)
+    await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
+    known = await export_person(sessions, PHONE)
+    assert known.client
+    assert (known.client.id, known.client.tag) == (client_id, "vip")
+    assert [message["status"] for message in known.messages] == [*ENDS, "cancelled"]
+    assert {(message["phone"], message["text"]) for message in known.messages} == {(PHONE, "Hello")}
+    assert [attempt["outcome"] for attempt in known.messages[0]["attempts"]] == ["accepted"]
+    assert "client.opted_out" in [event["kind"] for event in known.events]
+    assert known.erased_at is None
+
+
+async def test_a_message_to_a_client_who_is_gone_is_known_too(
+    engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient
+) -> None:
+    client_id = await written_to(engine)
+    await api.delete(f"/clients/{client_id}/")
+    known = await export_person(sessions, PHONE)
+    assert known.client is None
+    assert len(known.messages) == 3
+    assert [event["client_id"] for event in known.events] == [client_id]
+    assert "vip" in await anywhere(engine)
+    await erase(sessions, PHONE)
+    assert "vip" not in await anywhere(engine)
+
+
+async def test_an_erased_person_is_nowhere_and_stays_counted(
+    engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient
+) -> None:
+    keyed = await api.post(
+        "/clients/", json={"phone": PHONE, "timezone": "UTC"}, headers={"Idempotency-Key": "a-key-of-ours"}
+    )
+    client_id = keyed.json()["id"]
+    await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
+    await add_messages(engine, await add_mailing(engine), ["sent"], first_client=client_id)
+    await run(engine, "UPDATE message SET phone = :p WHERE status = 'sent'", p=PHONE)
+    await written_to(engine, phone=OTHER)
+    assert PHONE in await anywhere(engine)
+    erased = await erase(sessions, PHONE)
+    assert (erased.client, erased.messages) == (True, 2)
+    left = await anywhere(engine)
+    assert PHONE not in left
+    assert OTHER in left
+    assert (await api.get(f"/clients/{client_id}/")).status_code == 404
+    total = (await api.get("/statistics/")).json()["messages"]
+    assert (total["planned"], total["sent"], total["cancelled"], total["pending"]) == (5, 2, 1, 0)
+    assert await value(engine, "SELECT client_id FROM event WHERE kind = 'client.erased'") == client_id
+
+
+async def test_what_may_have_gone_to_an_erased_phone_is_not_repeated_there(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    """Its client has another phone by now; an attempt that may have arrived is repeated to the old one."""
+    client_id = await add_client(engine, phone=OTHER)
+    [repeats] = await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
+    [goes_on] = await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
+    await run(
+        engine, "UPDATE message SET phone = :p, maybe_accepted = id = :id, counted_attempts = 1", p=PHONE, id=repeats
+    )
+    assert not (await erase(sessions, PHONE)).client
+    states = await run(engine, "SELECT id, status, phone FROM message ORDER BY id")
+    assert [tuple(row) for row in states] == [(repeats, "unknown", None), (goes_on, "pending", None)]
+
+
+async def test_erasing_waits_for_a_call_and_says_so_where_it_does_not_end(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    await written_to(engine, ["sending"])
+    with pytest.raises(Conflict, match="still in a call"):
+        await erase(sessions, PHONE, timeout_s=0)
+    work = asyncio.create_task(erase(sessions, PHONE))
+    await run(
+        engine, "UPDATE message SET status = 'sent', counted_attempts = 1, lease_until = NULL, finished_at = now()"
+    )
+    await work
+    assert PHONE not in await anywhere(engine)
+
+
+async def test_an_erased_phone_is_refused_by_the_api_until_it_is_lifted(
+    engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient
+) -> None:
+    other_id = await add_client(engine, phone=OTHER)
+    await erase(sessions, PHONE)
+    body = {"phone": PHONE, "timezone": "Europe/Moscow"}
+    answers = [
+        await api.post("/clients/", json=body),
+        await api.patch(f"/clients/{other_id}/", json={"phone": PHONE}),
+        await api.put(f"/clients/{other_id}/", json=body),
+    ]
+    for answer in answers:
+        assert answer.status_code == 409
+        assert answer.json()["errors"][0]["field"] == "phone"
+        assert "mailing person lift" in answer.json()["errors"][0]["message"]
+        assert PHONE not in answer.text
+    assert (await api.patch(f"/clients/{other_id}/", json={"tag": "vip"})).status_code == 200
+    await allow_again(sessions, PHONE)
+    assert (await api.post("/clients/", json=body)).status_code == 201
+    with pytest.raises(NotFound):
+        await allow_again(sessions, PHONE)
+
+
+async def test_an_import_leaves_out_the_erased_and_says_so_in_the_order_of_lines(
+    engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient
+) -> None:
+    await erase(sessions, PHONE)
+    lines = ["phone,timezone", f"{OTHER},UTC", f"{PHONE},UTC", "bad,UTC", f"{PHONE},UTC", "79031234569,UTC"]
+    answer = (await api.post("/clients/import", content="\n".join(lines), headers={"Content-Type": "text/csv"})).json()
+    assert (answer["created"], answer["updated"], answer["rejected"]) == (2, 0, 3)
+    assert [(error["line"], error["field"]) for error in answer["errors"]] == [(3, "phone"), (4, "phone"), (5, "phone")]
+    assert "erased" in answer["errors"][0]["message"]
+    assert await value(engine, "SELECT count(*) FROM client") == 2
+
+
+async def test_an_import_that_runs_while_somebody_is_erased_does_not_bring_them_back(
+    engine: AsyncEngine, sessions: Sessions, api: httpx.AsyncClient
+) -> None:
+    content = "phone,timezone\n" + "".join(f"7916{n:07},UTC\n" for n in range(5000))
+    for number in range(10):
+        phone = f"7916{number:07}"
+        posted = api.post("/clients/import", content=content, headers={"Content-Type": "text/csv"})
+        answer, _ = await asyncio.gather(posted, erase(sessions, phone))
+        assert answer.status_code == 200
+        assert await value(engine, "SELECT count(*) FROM client WHERE phone = :phone", phone=phone) == 0
+
+
+async def test_the_log_names_nobody_and_a_restored_backup_is_erased_again_by_it(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    await written_to(engine)
+    await written_to(engine, phone=OTHER)
+    await erase(sessions, PHONE)
+    log = await erasures(sessions)
+    assert len(log) == 1
+    assert PHONE not in json.dumps([str(each) for each in log])
+    await run(engine, "DELETE FROM erasure")  # what a backup from before the erasure brings back
+    await written_to(engine)
+    assert await reapply(sessions, log) == 1
+    left = await anywhere(engine)
+    assert PHONE not in left
+    assert OTHER in left
+    assert [(each.hash, each.erased_at) for each in await erasures(sessions)] == [(log[0].hash, log[0].erased_at)]
+    assert await reapply(sessions, log) == 0
+
+
+async def test_the_newer_word_about_a_phone_holds(engine: AsyncEngine, sessions: Sessions) -> None:
+    await erase(sessions, PHONE)
+    old = await erasures(sessions)
+    await allow_again(sessions, PHONE)
+    await add_client(engine, phone=PHONE)
+    assert await reapply(sessions, old) == 0
+    assert await value(engine, "SELECT count(*) FROM client") == 1
+
+
+async def test_the_log_of_another_installation_is_refused(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        now = await database_now(session)
+    with pytest.raises(Invalid, match="another installation"):
+        await reapply(sessions, [Erasure("0123456789abcdef", "0" * 64, now, None)])
+
+
+async def test_an_erasure_repeated_keeps_its_date_and_one_after_a_lift_begins_anew(sessions: Sessions) -> None:
+    await erase(sessions, PHONE)
+    [first] = await erasures(sessions)
+    await erase(sessions, PHONE)
+    assert await erasures(sessions) == [first]
+    await allow_again(sessions, PHONE)
+    await erase(sessions, PHONE)
+    [anew] = await erasures(sessions)
+    assert anew.erased_at > first.erased_at
+    assert anew.revoked_at is None

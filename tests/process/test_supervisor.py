@@ -1,0 +1,195 @@
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from mailing.process import supervisor
+from mailing.process.supervisor import Child, Signals, delay_before_restart, supervise
+from support.processes import is_running, until
+
+# each child first writes its pid into the file named by its first argument
+BORN = "import os, signal, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
+SLEEPER = BORN + "time.sleep(60)"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
+SUPERVISED = "from mailing.process.supervisor import end_with_parent; end_with_parent(grace_s=0.3); "
+SUPERVISOR = """
+import asyncio, os, sys
+from mailing.process.supervisor import Child, Signals, supervise
+
+async def main():
+    signals = Signals()
+    signals.listen()
+    python = [sys.executable, "-c"]
+    children = [Child(code, [*python, code, sys.argv[1]], os.environ) for code in sys.argv[2:]]
+    await supervise(children, signals=signals, on_event=print)
+
+asyncio.run(main())
+"""
+
+
+class Run:
+    """A supervisor at work in this process, and what it said."""
+
+    def __init__(self) -> None:
+        self.signals = Signals()
+        self.said: list[str] = []
+        self.result: Child | None = None
+
+
+@pytest.fixture
+def births(tmp_path: Path) -> Callable[[], list[int]]:
+    def read() -> list[int]:
+        file = tmp_path / "pids"
+        return [int(line) for line in file.read_text().split()] if file.exists() else []
+
+    return read
+
+
+@asynccontextmanager
+async def supervised(tmp_path: Path, *codes: str) -> AsyncIterator[Run]:
+    run = Run()
+    children = [
+        Child(f"child-{n}", [sys.executable, "-c", code, str(tmp_path / "pids")], os.environ)
+        for n, code in enumerate(codes)
+    ]
+    async with asyncio.timeout(15):
+        task = asyncio.create_task(supervise(children, signals=run.signals, on_event=run.said.append))
+        try:
+            yield run
+            run.signals.stop.set()
+            run.result = await task
+        finally:
+            task.cancel()
+
+
+async def test_a_killed_child_comes_back(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+    async with supervised(tmp_path, SLEEPER) as run:
+        await until(births)
+        os.kill(births()[0], signal.SIGKILL)
+        await until(lambda: len(births()) == 2)
+    assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL; starting it again at once"]
+
+
+async def test_a_child_that_dies_at_every_start_is_started_less_and_less_often(
+    tmp_path: Path, births: Callable[[], list[int]]
+) -> None:
+    async with supervised(tmp_path, BORN + "sys.exit(1)") as run:
+        await until(lambda: len(births()) == 3)
+        await asyncio.sleep(0.3)
+    assert len(births()) == 3
+    assert [line.partition(";")[2] for line in run.said] == [
+        " starting it again at once",
+        " starting it again in 0.5 s",
+        " starting it again in 1 s",
+    ]
+    assert "ended with status 1" in run.said[0]
+
+
+def test_the_delay_grows_to_five_seconds() -> None:
+    assert [delay_before_restart(deaths) for deaths in (1, 2, 3, 4, 5, 6, 7, 10_000)] == [0, 0.5, 1, 2, 4, 5, 5, 5]
+
+
+async def test_a_child_that_had_settled_is_started_at_once_again(
+    tmp_path: Path, births: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "SETTLED_S", 0)
+    async with supervised(tmp_path, BORN) as run:
+        await until(lambda: len(births()) >= 4)
+    assert not [line for line in run.said if "again in" in line]
+
+
+async def test_stop_ends_all_without_waiting_for_the_grace(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+    async with supervised(tmp_path, SLEEPER, SLEEPER, SLEEPER) as run:
+        await until(lambda: len(births()) == 3)
+        begin = time.monotonic()
+    assert time.monotonic() - begin < supervisor.GRACE_S
+    assert not any(is_running(pid) for pid in births())
+    assert (run.said, run.result) == ([], None)
+
+
+async def test_a_child_deaf_to_sigterm_is_killed_after_its_grace(
+    tmp_path: Path, births: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "GRACE_S", 0.5)
+    async with supervised(tmp_path, STUBBORN) as run:
+        await until(births)
+        begin = time.monotonic()
+    assert time.monotonic() - begin >= supervisor.GRACE_S
+    assert not is_running(births()[0])
+    assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL"]
+
+
+async def test_a_second_signal_does_not_wait(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+    async with supervised(tmp_path, STUBBORN) as run:
+        await until(births)
+        begin = time.monotonic()
+        run.signals.advance()
+        await asyncio.sleep(0.1)
+        assert is_running(births()[0])
+        run.signals.advance()
+    assert time.monotonic() - begin < 2
+    assert not is_running(births()[0])
+
+
+async def test_a_child_that_calls_its_configuration_wrong_stops_all(
+    tmp_path: Path, births: Callable[[], list[int]]
+) -> None:
+    async with supervised(tmp_path, SLEEPER, BORN + "time.sleep(0.3); sys.exit(2)") as run:
+        await until(run.signals.stop.is_set)
+    assert run.result is not None
+    assert run.result.name == "child-1"
+    assert "ended with status 2 (wrong use or configuration); stopping" in run.said[0]
+    assert not any(is_running(pid) for pid in births())
+
+
+async def test_what_a_dead_child_left_running_is_ended(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+    grandchild = f"import subprocess; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}, sys.argv[1]]); "
+    async with supervised(tmp_path, BORN + grandchild + "time.sleep(60)"):
+        await until(lambda: len(births()) == 2)
+        os.kill(births()[0], signal.SIGKILL)
+        await until(lambda: not is_running(births()[1]))
+
+
+async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
+    run = Run()
+    child = Child("worker", ["/nonexistent/program"], {})
+    task = asyncio.create_task(supervise([child], signals=run.signals, on_event=run.said.append))
+    await until(lambda: len(run.said) == 2)
+    run.signals.stop.set()
+    assert await task is None
+    assert run.said[0] == "worker can't be started (No such file or directory); starting it again at once"
+
+
+async def test_cancelled_it_leaves_nothing_running(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+    child = Child("worker", [sys.executable, "-c", SLEEPER, str(tmp_path / "pids")], os.environ)
+    task = asyncio.create_task(supervise([child], signals=Signals(), on_event=print))
+    await until(births)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not is_running(births()[0])
+
+
+async def test_children_end_when_the_supervisor_is_killed(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+    """Also one that is deaf to the SIGTERM it sends itself."""
+    codes = (SUPERVISED + SLEEPER, SUPERVISED + STUBBORN)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, tmp_path / "pids", *codes)
+    await until(lambda: len(births()) == 2)
+    process.kill()
+    await process.wait()
+    await until(lambda: not any(is_running(pid) for pid in births()))
+
+
+async def test_ctrl_c_ends_the_supervisor_and_its_children(tmp_path: Path, births: Callable[[], list[int]]) -> None:
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", SUPERVISOR, tmp_path / "pids", SLEEPER)
+    await until(births)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(5):
+        assert await process.wait() == 0
+    assert not is_running(births()[0])

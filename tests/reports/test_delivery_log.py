@@ -1,0 +1,83 @@
+from datetime import UTC, date, datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.reports.delivery_log import ReportedDay, last_reports, report_of
+from mailing.reports.schedule import oldest_wanted
+from mailing.settings import Settings
+from mailing.timezones import zone_named
+from support.mail_server import PostOffice
+from support.reports import send_all
+from support.rows import run
+
+NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+async def read(sessions: Sessions, settings: Settings, *, now: datetime = NOW, count: int = 31) -> list[ReportedDay]:
+    async with transaction(sessions) as session:
+        return await last_reports(session, settings, now=now, count=count)
+
+
+async def test_each_day_tells_when_it_was_sent_or_why_it_waits(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    await send_all(sessions, reporting, NOW)
+    office.recipient_answers = ["550 no such user", "451 greylisted"]
+    await send_all(sessions, reporting, NOW + 2 * DAY)
+    [waiting, refused, sent] = await read(sessions, reporting, now=NOW + 2 * DAY)
+    assert (sent.day, sent.state, sent.attempts, sent.next_try_at, sent.reason) == (
+        date(2024, 1, 9),
+        "sent",
+        1,
+        None,
+        None,
+    )
+    assert sent.sent_at
+    assert sent.sent_at >= NOW
+    assert (refused.day, refused.state, refused.reason) == (
+        date(2024, 1, 10),
+        "refused",
+        "ops@example.org: 550 no such user",
+    )
+    assert (waiting.day, waiting.state, waiting.reason) == (
+        date(2024, 1, 11),
+        "waiting",
+        "ops@example.org: 451 greylisted",
+    )
+    assert waiting.next_try_at
+    assert waiting.next_try_at > NOW + 2 * DAY
+
+
+async def test_a_report_under_way_is_said_to_be_so_and_old_days_are_left_out(
+    sessions: Sessions, reporting: Settings, engine: AsyncEngine
+) -> None:
+    await send_all(sessions, reporting, NOW)
+    await run(engine, "INSERT INTO report (day, due_at, lease_until) VALUES ('2024-01-10', now(), now())")
+    assert [(each.day, each.state) for each in await read(sessions, reporting, count=1)] == [
+        (date(2024, 1, 10), "sending")
+    ]
+
+
+async def test_a_day_is_given_up_when_it_is_no_longer_among_those_that_are_made_up_for(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    office.recipient_answers = ["451 greylisted"]
+    await send_all(sessions, reporting, NOW)
+    [before] = await read(sessions, reporting, now=NOW)
+    assert (before.state, before.tried_until) == ("waiting", datetime(2024, 2, 10, tzinfo=UTC))
+    for now, state in ((before.tried_until - timedelta(seconds=1), "waiting"), (before.tried_until, "given_up")):
+        [day] = await read(sessions, reporting, now=now)
+        wanted = before.day >= oldest_wanted(now, zone_named(reporting.report_timezone))
+        assert (day.state, wanted) == (state, state == "waiting")
+
+
+async def test_one_day_is_found_by_itself(sessions: Sessions, reporting: Settings, office: PostOffice) -> None:
+    await send_all(sessions, reporting, NOW)
+    async with transaction(sessions) as session:
+        found = await report_of(session, reporting, date(2024, 1, 9), now=NOW)
+        assert found
+        assert (found.state, found.delivered_to) == ("sent", ["ops@example.org"])
+        assert await report_of(session, reporting, date(2024, 1, 8), now=NOW) is None
+    assert len(office.mails) == 1

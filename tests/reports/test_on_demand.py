@@ -1,0 +1,110 @@
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+
+from mailing.database.engine import Sessions
+from mailing.errors import Invalid
+from mailing.reports.on_demand import (
+    AlreadySent,
+    InProgress,
+    ReportNotSent,
+    ReportSent,
+    describe,
+    exit_code,
+    newest_day,
+    send_report,
+    text_of_report,
+)
+from mailing.settings import Settings
+from support.mail_server import PostOffice
+from support.reports import ReportRows, Rows, send_all
+
+NOW = datetime(2024, 1, 10, 8, tzinfo=UTC)
+YESTERDAY, TODAY = date(2024, 1, 9), date(2024, 1, 10)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+async def test_a_dry_run_prints_the_report_and_sends_nothing(
+    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
+) -> None:
+    await rows.messages(await rows.mailing("Good day"), "sent", 7, at=NOW - DAY)
+    printed = await text_of_report(sessions, reporting, await newest_day(sessions, reporting, now=NOW), now=NOW)
+    assert "Tuesday, 9 January 2024" in printed
+    assert "Good day" in printed
+    assert office.mails == []
+    assert await report_rows() == []
+
+
+async def test_a_dry_run_of_today_is_the_report_so_far_and_of_tomorrow_is_refused(
+    sessions: Sessions, reporting: Settings
+) -> None:
+    assert "not over yet" in await text_of_report(sessions, reporting, TODAY, now=NOW)
+    for impossible in (TODAY + DAY, date.max, date.min):
+        with pytest.raises(Invalid):
+            await text_of_report(sessions, reporting, impossible, now=NOW)
+
+
+async def test_yesterday_is_that_of_the_reports_zone(sessions: Sessions, settings: Settings) -> None:
+    at = datetime(2024, 1, 10, 22, tzinfo=UTC)
+    assert await newest_day(sessions, settings, now=at) == YESTERDAY
+    assert await newest_day(sessions, replace(settings, report_timezone="Europe/Moscow"), now=at) == TODAY
+
+
+async def test_a_report_is_sent_before_its_time_and_never_again(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    first = await send_report(sessions, reporting, YESTERDAY, now=NOW)
+    assert first == ReportSent(YESTERDAY, 1, None)
+    assert describe(first) == "The report of 2024-01-09 was sent to 1 recipient."
+    again = await send_report(sessions, reporting, YESTERDAY, now=NOW + HOUR)
+    assert isinstance(again, AlreadySent)
+    assert describe(again) == "The report of 2024-01-09 was already sent at 2024-01-10 08:00 UTC; it is not sent again."
+    assert (exit_code(first), exit_code(again)) == (0, 0)
+    assert await send_all(sessions, reporting, NOW + 2 * HOUR) == []
+    assert len(office.mails) == 1
+
+
+async def test_an_old_day_can_be_sent_and_changes_nothing_for_the_schedule(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    assert await send_report(sessions, reporting, date(2023, 12, 24), now=NOW) == ReportSent(
+        date(2023, 12, 24), 1, None
+    )
+    await send_all(sessions, reporting, NOW + HOUR)
+    assert office.days == ["2023-12-24", "2024-01-09"]
+
+
+async def test_a_failure_is_told_and_the_next_command_need_not_wait(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    office.recipient_answers = ["451 later"]
+    failed = await send_report(sessions, reporting, YESTERDAY, now=NOW)
+    assert failed == ReportNotSent(YESTERDAY, "ops@example.org: 451 later")
+    assert describe(failed) == "The report of 2024-01-09 was not sent: ops@example.org: 451 later"
+    assert exit_code(failed) == 1
+    assert isinstance(await send_report(sessions, reporting, YESTERDAY, now=NOW), ReportSent)
+
+
+async def test_a_report_that_another_process_is_sending_is_left_alone(
+    sessions: Sessions, reporting: Settings, office: PostOffice
+) -> None:
+    async def meanwhile() -> None:
+        answers.append(await send_report(sessions, reporting, YESTERDAY, now=NOW))
+
+    answers: list[object] = []
+    office.during_data = meanwhile
+    assert isinstance(await send_report(sessions, reporting, YESTERDAY, now=NOW), ReportSent)
+    assert answers == [InProgress(YESTERDAY)]
+    assert "another process" in describe(InProgress(YESTERDAY))
+    assert exit_code(InProgress(YESTERDAY)) == 1
+
+
+async def test_a_day_that_is_not_over_and_a_missing_recipient_are_refused(
+    sessions: Sessions, reporting: Settings, report_rows: ReportRows
+) -> None:
+    with pytest.raises(Invalid, match="--dry-run"):
+        await send_report(sessions, reporting, TODAY, now=NOW)
+    with pytest.raises(Invalid, match="MAILING_REPORT_TO"):
+        await send_report(sessions, replace(reporting, report_to=None), YESTERDAY, now=NOW)
+    assert await report_rows() == []

@@ -1,0 +1,163 @@
+"""Backups of a whole cluster, with a server of their own: its files copied back, and a new timeline."""
+
+import asyncio
+import os
+import signal
+import tarfile
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
+from mailing.process import embedded_postgres
+from mailing.restore.rollback_detector import looking_out
+from mailing.settings import Settings
+from support.api import running_api
+from support.roles import grant
+from support.rows import run, value
+
+pytestmark = pytest.mark.xdist_group("embedded")
+
+ADD_CLIENTS = """
+    INSERT INTO client (phone, operator_code, timezone)
+    SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 1000) n"""
+RESTORED = "SELECT database_identity <> database_identity() FROM installation"
+SET_ASIDE = "SELECT count(*) FROM event WHERE kind = 'database.set_aside' AND actor = 'worker'"
+
+CLIENT = {"phone": "79161234567", "timezone": "UTC"}
+MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
+READS = (
+    *("/clients/", "/clients/1/", "/mailings/", "/mailings/1/", "/statistics/"),
+    *("/statistics/1/", "/events/?mailing_id=1", "/gateway/", "http://test/health/ready"),
+)
+
+
+class Cluster:
+    """A data directory, and a copy of its files."""
+
+    def __init__(self, home: Path) -> None:
+        self._data = home / "data"
+        self._copy = home / "copy.tar"
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        server = await asyncio.to_thread(embedded_postgres.start, self._data)
+        try:
+            yield server.url
+        finally:
+            await asyncio.to_thread(server.stop)
+
+    def copy(self) -> None:
+        with tarfile.open(self._copy, "w") as copy:
+            copy.add(self._data / "postgres", "postgres")
+
+    def put_copy_back(self) -> None:
+        (self._data / "postgres").rename(self._data / "lost")
+        with tarfile.open(self._copy) as copy:
+            copy.extraction_filter = tarfile.fully_trusted_filter if hasattr(tarfile, "fully_trusted_filter") else None
+            copy.extractall(self._data, numeric_owner=True)  # noqa: S202 - our own
+
+    def recover_on_a_new_timeline(self) -> None:
+        """As a recovery to a point in time ends, and as a standby is promoted."""
+        directory = self._data / "postgres"
+        with (directory / "postgresql.auto.conf").open("a") as settings:
+            settings.write("restore_command = 'false'\n")
+        (directory / "recovery.signal").touch()
+        os.chown(directory / "recovery.signal", directory.stat().st_uid, directory.stat().st_gid)
+
+    def follow(self) -> None:
+        """As a standby that waits for more from its primary."""
+        directory = self._data / "postgres"
+        (directory / "standby.signal").touch()
+        os.chown(directory / "standby.signal", directory.stat().st_uid, directory.stat().st_gid)
+
+    def kill(self) -> None:
+        """As a crash does: nothing is flushed on the way out."""
+        os.kill(int((self._data / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[Cluster]:
+    with tempfile.TemporaryDirectory(prefix="mailing-tests-") as directory:
+        cluster = Cluster(Path(directory).resolve())
+        async with cluster.running() as url, _connected(url) as engine:
+            await migrate(engine)
+        cluster.copy()
+        yield cluster
+
+
+@asynccontextmanager
+async def _connected(url: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(url, application="tests", pool_size=2)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def test_files_copied_back_under_a_running_process_are_noticed_before_it_sends(cluster: Cluster) -> None:
+    async with cluster.running() as url:
+        pass
+    async with _connected(url) as engine, looking_out(engine, by="worker"):
+        async with cluster.running():
+            await run(engine, ADD_CLIENTS)
+            await engine.dispose()
+            assert not await value(engine, RESTORED)  # over a new connection: the log was looked at after the clients
+        cluster.put_copy_back()
+        async with cluster.running():
+            assert await value(engine, RESTORED)
+            assert [await value(engine, SET_ASIDE), await value(engine, "SELECT count(*) FROM client")] == [1, 0]
+            await run(engine, "UPDATE installation SET database_identity = database_identity()")
+            await engine.dispose()
+            assert not await value(engine, RESTORED)  # what it remembers now is this log
+
+
+async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster) -> None:
+    async with cluster.running() as url:
+        pass
+    async with _connected(url) as engine, looking_out(engine, by="worker"):
+        async with cluster.running():
+            await run(engine, ADD_CLIENTS)
+            await engine.dispose()
+            await run(engine, "SELECT 1")
+            cluster.kill()
+        async with cluster.running():
+            assert not await value(engine, RESTORED)
+            assert await value(engine, "SELECT count(*) FROM client") == 1000
+
+
+async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
+    """A recovery to a point in time ends on one, and a replica is promoted to one: it may lack what the old had."""
+    cluster.recover_on_a_new_timeline()
+    async with cluster.running() as url, _connected(url) as engine:
+        await run(engine, "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'")
+        assert await value(engine, RESTORED)
+        await run(engine, "UPDATE installation SET database_identity = database_identity()")
+        assert not await value(engine, RESTORED)
+
+
+async def test_a_standby_answers_what_reads_and_says_where_changes_are_taken(
+    cluster: Cluster, settings: Settings
+) -> None:
+    async with cluster.running() as url:
+        await grant(url)
+        async with running_api(replace(settings, database_url=url)) as api:
+            (await api.post("/clients/", json=CLIENT)).raise_for_status()
+            (await api.post("/mailings/", json=MAILING)).raise_for_status()
+    cluster.follow()
+    async with cluster.running() as url, running_api(replace(settings, database_url=url)) as api:
+        answers = {path: await api.get(path) for path in READS}
+        assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(READS, 200)
+        assert answers["/statistics/"].json()["mailings"] == 1
+        assert not answers["/gateway/"].json()["restored"]
+        refused = await api.post("/clients/", json=CLIENT | {"phone": "79161234568"})
+        assert refused.status_code == 503
+        assert "only reads" in refused.json()["detail"]
+        metrics = await api.get("http://test/metrics")
+        assert "mailing_database_up 1.0" in metrics.text

@@ -1,0 +1,172 @@
+import asyncio
+
+import pytest
+
+from mailing.sending import claim_budget
+from mailing.sending.call_slots import CallSlots
+from mailing.sending.claim_budget import MAX_CLAIMED, MIN_CLAIM, ClaimBudget
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(claim_budget, "time", clock)
+    return clock
+
+
+async def finish(budget: ClaimBudget, count: int) -> None:
+    for _ in range(count):
+        budget.complete(1)
+    await asyncio.sleep(0)
+
+
+async def at_a_thousand_a_second(budget: ClaimBudget, clock: Clock) -> None:
+    for _ in range(125):
+        assert await budget.acquire(1, 8) == 8
+        await finish(budget, 8)
+    clock.now += 1
+    assert await budget.acquire(1, 8) == 8
+    await finish(budget, 8)
+
+
+async def test_at_first_it_holds_twice_the_connections(clock: Clock) -> None:
+    assert await ClaimBudget(4).acquire(1, 500) == 8
+    assert clock.now == 0
+
+
+async def test_it_holds_half_a_second_of_the_pace_and_never_more_than_its_most(clock: Clock) -> None:
+    budget = ClaimBudget(4)
+    await at_a_thousand_a_second(budget, clock)
+    assert 490 <= await budget.acquire(1, MAX_CLAIMED) <= 510
+
+
+async def test_whoever_waits_at_a_high_pace_goes_on_after_the_pace_has_dropped(clock: Clock) -> None:
+    """A gateway that fell silent: the room asked for at the old pace would never be free again."""
+    budget = ClaimBudget(4)
+    await at_a_thousand_a_second(budget, clock)
+    held = await budget.acquire(1, 500)
+    waiting = asyncio.create_task(budget.acquire(1, 500))
+    await asyncio.sleep(0)
+    clock.now += 100
+    await finish(budget, held)
+    assert await asyncio.wait_for(waiting, 5) == 8
+
+
+async def test_what_was_not_used_is_given_back_at_once(clock: Clock) -> None:
+    budget = ClaimBudget(4)
+    assert await budget.acquire(1, 500) == 8
+    budget.release(1, 8)
+    assert await asyncio.wait_for(budget.acquire(1, 500), 5) == 8
+    assert clock.now == 0
+
+
+async def test_many_that_begin_at_once_begin_with_one_message_each(clock: Clock) -> None:
+    """The first alone can't know that others come."""
+    budget = ClaimBudget(64)
+    await budget.acquire(1, 500)
+    asked = [asyncio.create_task(budget.acquire(mailing, 500)) for mailing in range(2, 40)]
+    await asyncio.sleep(0)
+    await finish(budget, 64)
+    assert [await asyncio.wait_for(each, 5) for each in asked] == [1] * 38
+    assert clock.now == 0
+
+
+async def test_whoever_has_just_begun_claims_before_those_that_had_a_turn(clock: Clock) -> None:
+    """All others that wait had one a second ago."""
+    budget, order = ClaimBudget(8), list[int]()
+
+    async def take(mailing: int) -> None:
+        await budget.acquire(mailing, 500)
+        order.append(mailing)
+
+    for mailing in (1, 2, 3):
+        budget.release(mailing, await budget.acquire(mailing, 500))
+    held = await budget.acquire(4, 500)
+    clock.now += 1
+    async with asyncio.timeout(5), asyncio.TaskGroup() as waiting:
+        for mailing in (2, 1, 3, 99):
+            waiting.create_task(take(mailing))
+        await asyncio.sleep(0)
+        await finish_all(budget, 4, held)
+    assert order == [99, 2, 1, 3]
+
+
+async def finish_all(budget: ClaimBudget, mailing: int, count: int) -> None:
+    for _ in range(count):
+        budget.complete(mailing)
+    await asyncio.sleep(0)
+
+
+async def test_a_part_is_worth_its_statements(clock: Clock) -> None:
+    budget = ClaimBudget(64)
+    for mailing in range(1, 31):
+        budget.release(mailing, await budget.acquire(mailing, 500) - 1)
+    assert await budget.acquire(1, 500) == MIN_CLAIM
+    assert clock.now == 0
+
+
+async def test_a_waiting_mailing_that_is_cancelled_leaves_its_room_to_others(clock: Clock) -> None:
+    budget = ClaimBudget(4)
+    assert await budget.acquire(1, 500) == 8
+    waiting = asyncio.create_task(budget.acquire(2, 500))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await finish(budget, 8)
+    assert await asyncio.wait_for(budget.acquire(1, 500), 5) == 8
+    assert clock.now == 0
+
+
+async def test_a_mailing_without_a_call_under_way_is_called_first_and_then_whose_turn_it_is() -> None:
+    slots, called = CallSlots(1), list[int]()
+
+    async def call(mailing: int) -> None:
+        async with slots.hold(mailing):
+            called.append(mailing)
+            await asyncio.sleep(0)
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as calls, slots.hold(1):
+        for mailing in (1, 1, 2, 3, 2):
+            calls.create_task(call(mailing))
+        await asyncio.sleep(0)
+    assert sorted(called) == [1, 1, 2, 2, 3]
+    assert called == [1, 1, 2, 3, 2], "nobody has a call under way while the only slot changes hands"
+    async with asyncio.timeout(5), asyncio.TaskGroup() as calls:
+        called.clear()
+        two = CallSlots(2)
+        slots = two
+        async with two.hold(1):
+            async with two.hold(1):
+                for mailing in (1, 1, 2):
+                    calls.create_task(call(mailing))
+                await asyncio.sleep(0)
+            assert not called
+            await asyncio.sleep(0)
+            assert called == [2], "the other call of mailing 1 is under way"
+
+
+async def test_a_caller_that_is_cancelled_keeps_no_slot() -> None:
+    slots = CallSlots(1)
+
+    async def call() -> None:
+        async with slots.hold(2):
+            pass
+
+    async with slots.hold(1):
+        waiting = [asyncio.create_task(call()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)
+    waiting[1].cancel()
+    await asyncio.wait_for(waiting[2], 5)
+    await asyncio.gather(*waiting, return_exceptions=True)
+    async with asyncio.timeout(5), slots.hold(3):
+        pass

@@ -1,0 +1,144 @@
+"""The database's clock steps. Simulated by what lies ahead of it then."""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.clock import DatabaseClock
+from mailing.database.engine import Sessions
+from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
+from mailing.gateway.repository import autocommit, set_rate
+from mailing.sending.clock_steps import adjust_to_clock_steps
+from mailing.settings import Settings
+from support.campaign import Campaign, WorkerOf
+from support.rows import add_mailing, add_messages, run, value
+
+pytestmark = pytest.mark.slow
+
+HOUR = "interval '1 hour'"
+
+
+async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_are_not_given_twice(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    async with autocommit(sessions) as session:
+        await set_rate(session, 40)
+        await run(engine, f"UPDATE gateway SET next_slot_at = clock_timestamp() + {HOUR}")
+        first = await take_slots(session, 8)
+        assert first
+        assert await take_slots(session, 8) is None, "the next ones follow those, they don't repeat them"
+        begins = first.until - timedelta(seconds=first.count * first.spacing_s)
+        assert timedelta(seconds=MAX_AHEAD_S) < begins - first.now < timedelta(seconds=2)
+        async with asyncio.timeout(10):
+            while not (second := await take_slots(session, 8)):  # noqa: ASYNC110 - the row tells
+                await asyncio.sleep(0.05)
+        assert second.until >= first.until
+
+
+async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(engine: AsyncEngine, sessions: Sessions) -> None:
+    async with autocommit(sessions) as session:
+        await set_rate(session, 0.01)
+        await take_slots(session, 1)
+        assert await take_slots(session, 1) is None
+        await set_rate(session, 40)
+        assert await take_slots(session, 8)
+    assert await value(engine, "SELECT next_slot_at < clock_timestamp() + interval '3 s' FROM gateway")
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_worker_follows_the_databases_clock_when_it_steps(hours: int) -> None:
+    slots = RateLimiter()
+    began, at = datetime(2026, 1, 1, tzinfo=UTC), time.monotonic()
+    slots.hear(DatabaseClock(began, at))
+    stepped = began + timedelta(hours=hours)
+    slots.hear(DatabaseClock(stepped, time.monotonic() - 0.01))  # a slower round trip than the first
+    assert abs(slots.now() - stepped) < timedelta(seconds=1)
+
+
+async def test_a_mailing_goes_on_within_10_s_after_the_databases_clock_went_back(
+    campaign: Campaign, working: WorkerOf, settings: Settings, engine: AsyncEngine
+) -> None:
+    await campaign.clients(400)
+    async with working(replace(settings, gateway_rate=40.0)):
+        mailing_id = await campaign.mailing()
+
+        async def calls(more: int) -> None:
+            begun = await value(engine, "SELECT count(*) FROM attempt")
+            while await value(engine, "SELECT count(*) FROM attempt") < begun + more:  # noqa: ASYNC110 - rows tell
+                await asyncio.sleep(0.05)
+
+        await calls(20)
+        await run(
+            engine,
+            f"""WITH noted AS (UPDATE installation SET clock_at = clock_timestamp() + {HOUR})
+            UPDATE gateway SET next_slot_at = next_slot_at + {HOUR},
+            paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR}""",
+        )
+        await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
+        async with asyncio.timeout(10):
+            await calls(20)
+        assert await campaign.finished(mailing_id) == {"planned": 400, "sent": 400}
+
+
+async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailing_id = await add_mailing(engine)
+    await add_messages(engine, mailing_id, ["sending", "pending"])
+    await run(engine, f"UPDATE mailing SET plan_heartbeat_at = now() + {HOUR} - interval '9 s'")
+    await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
+    due_at = await run(engine, "SELECT due_at, closes_at FROM message ORDER BY id")
+    await run(
+        engine,
+        f"""WITH noted AS (UPDATE installation SET clock_at = now() + {HOUR})
+        UPDATE gateway SET paused_until = now() + {HOUR} + interval '20 s', breaker_reason = 'down',
+        breaker_opened_at = now() + {HOUR} - interval '8 s', breaker_next_probe_at = now() + {HOUR}""",
+    )
+    await run(engine, f"INSERT INTO gateway_calls VALUES (now() + {HOUR}, 30, 30), (now() - interval '9 s', 30, 0)")
+    await adjust_to_clock_steps(sessions)
+    state = await run(
+        engine,
+        """SELECT extract(epoch FROM paused_until - now()), extract(epoch FROM now() - breaker_opened_at),
+        extract(epoch FROM breaker_next_probe_at - now()), extract(epoch FROM now() - clock_at)
+        FROM gateway CROSS JOIN installation""",
+    )
+    assert [round(float(seconds), -1) for seconds in state[0]] == [20, 10, 0, 0]
+    assert await value(engine, "SELECT sum(failed) FROM gateway_calls") == 0
+    assert await value(engine, "SELECT lease_until < now() + interval '61 s' FROM message WHERE status = 'sending'")
+    assert await value(engine, "SELECT plan_heartbeat_at < now() FROM mailing")
+    assert await run(engine, "SELECT due_at, closes_at FROM message ORDER BY id") == due_at, "hours are the people's"
+
+
+async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    await add_messages(engine, await add_mailing(engine), ["sending"])
+    lease = await value(engine, "SELECT lease_until FROM message")
+    await run(engine, f"UPDATE installation SET clock_at = now() + {HOUR}")
+    await adjust_to_clock_steps(sessions)
+    assert await value(engine, "SELECT lease_until FROM message") == lease
+
+
+async def test_nothing_is_put_back_while_the_clock_goes_on(engine: AsyncEngine, sessions: Sessions) -> None:
+    for _ in range(2):
+        await adjust_to_clock_steps(sessions)
+        await run(engine, "UPDATE gateway SET paused_until = now() + interval '10 min'")
+    await adjust_to_clock_steps(sessions)
+    assert await value(engine, "SELECT paused_until > now() + interval '9 min' FROM gateway")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "is_over"),
+    [("paused_until", "paused_until <= now()"), ("breaker_next_probe_at", "breaker_next_probe_at <= now()")],
+)
+async def test_what_lies_further_ahead_than_anything_puts_it_holds_back_nobody(
+    engine: AsyncEngine, sessions: Sessions, ahead: str, is_over: str
+) -> None:
+    await run(
+        engine, "UPDATE gateway SET breaker_opened_at = now(), breaker_reason = 'down', breaker_next_probe_at = now()"
+    )
+    await run(engine, f"UPDATE gateway SET {ahead} = now() + {HOUR}")
+    await adjust_to_clock_steps(sessions)
+    assert await value(engine, f"SELECT {is_over} FROM gateway")

@@ -1,0 +1,89 @@
+"""How a plan is written: two slices at a time, and none without the other's leave."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.mailings.repository import database_now
+from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
+from mailing.messages.rescheduling import SendWindow
+from mailing.sending import plan
+from mailing.sending.plan import plan_mailing
+from support.rows import add_mailing, run, value
+
+PLANNED = "SELECT array_agg(client_id ORDER BY client_id) FROM message"
+LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'client'"
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+EDIT = "UPDATE mailing SET plan_revision = plan_revision + 1"
+
+
+@pytest.fixture
+async def mailing_id(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> int:
+    """To six clients, in slices of two."""
+    monkeypatch.setattr(plan, "SLICE", 2)
+    await run(
+        engine,
+        """INSERT INTO client (phone, operator_code, timezone)
+        SELECT '7916000000' || n, '916', 'UTC' FROM generate_series(1, 6) n""",
+    )
+    mailing_id = await add_mailing(engine)
+    await run(engine, "UPDATE mailing SET planned_revision = 0")
+    return mailing_id
+
+
+async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int
+) -> None:
+    async with engine.connect() as other, asyncio.TaskGroup() as tasks:
+        await other.exec_driver_sql("SET LOCAL session_replication_role = replica")  # its triggers would lock counters
+        await other.exec_driver_sql(
+            f"INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES ({mailing_id}, 1, now(), now())"
+        )
+        tasks.create_task(plan_mailing(sessions, mailing_id))
+        await _until(engine, PLANNED, [3, 4])
+        edit = tasks.create_task(run(engine, EDIT))
+        await _until(engine, WAITING, 2)
+        assert await value(engine, "SELECT plan_revision FROM mailing") == 1
+        assert not edit.done()
+        await other.rollback()
+    assert await value(engine, "SELECT plan_revision FROM mailing") == 2
+    assert await value(engine, PLANNED) == [1, 2, 3, 4], "the edit made the rest of this plan obsolete"
+
+
+async def test_a_plan_takes_every_slice_to_the_last(engine: AsyncEngine, sessions: Sessions, mailing_id: int) -> None:
+    await plan_mailing(sessions, mailing_id)
+    assert await value(engine, PLANNED) == [1, 2, 3, 4, 5, 6]
+    assert await value(engine, "SELECT planned_revision FROM mailing") == 1
+
+
+async def _until(engine: AsyncEngine, question: str, answer: object) -> None:
+    async with asyncio.timeout(30):
+        while await value(engine, question) != answer:  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("audience", [Audience(["few"], [], 30_000), Audience(["few", "none"], ["916"], 30_000)])
+async def test_a_rare_tag_or_code_is_found_without_a_look_at_the_others(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int, audience: Audience
+) -> None:
+    """Six clients before 20,000 others, of whom the planner has not heard yet: it takes the tag for everybody's."""
+    await run(engine, "UPDATE client SET tag = 'few'")
+    await run(engine, "ANALYZE client")
+    await run(
+        engine,
+        """INSERT INTO client (phone, operator_code, tag, timezone)
+        SELECT '79' || lpad(n::text, 9, '0'), '9' || 10 + n % 5, 'tag ' || n % 3, 'UTC'
+        FROM generate_series(1, 20000) n""",
+    )
+    found = Slice(0, 6, ["UTC"])
+    async with transaction(sessions) as session:
+        assert await next_slice(session, audience, after=0, count=20_000) == found
+        assert await next_slice(session, audience, after=6, count=20_000) is None
+        now = await database_now(session)
+        opening = SendWindow("UTC", now, now + timedelta(hours=1), None)
+        assert await plan_slice(session, mailing_id, audience, [opening], found) == 6
+        assert await session.scalar(text(LOOKED_AT)) <= 30

@@ -1,0 +1,27 @@
+"""Whatever people do while a mailing is planned: nobody is lost, and nobody is called who should not be."""
+
+import pytest
+
+from mailing.settings import Settings
+from sending.random_changes import play
+from support.campaign import Campaign, Sandbox, WorkerOf
+
+pytestmark = pytest.mark.slow
+
+
+async def test_clients_and_mailing_change_at_random_moments_of_a_plan(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    async with working(settings):
+        for seed in range(2):
+            await play(campaign, sandbox, clients=600, changes=100, seed=seed)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(3600)  # some seconds a round
+async def test_clients_and_mailing_change_at_random_moments_of_two_hundred_plans(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    async with working(settings):
+        for seed in range(2, 202):
+            await play(campaign, sandbox, clients=5_000, changes=300, seed=seed)

@@ -1,0 +1,112 @@
+"""From outcome to next step, as a table, and as properties over everything."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.messages.claim import ClaimedMessage
+from mailing.messages.rescheduling import SendWindow
+from mailing.messages.states import TRANSITIONS, MessageStatus
+from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, RetryPolicy, backoff, decide, release
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+END = NOW + timedelta(hours=1)
+RETRY, HOLD = RetryPolicy(hold=False, base_s=5, max_s=600), RetryPolicy(hold=True, base_s=5, max_s=600)
+
+
+def always_open(not_before: datetime) -> SendWindow:
+    if not_before >= END:
+        return SendWindow("UTC", None, None, "the mailing's end was reached")
+    return SendWindow("UTC", not_before, END, None)
+
+
+def claimed(*, attempts: int = 0, soft_refusals: int = 0, ambiguous: bool = False) -> ClaimedMessage:
+    return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW)
+
+
+def moment(chance: float = 0.5) -> RetryContext:
+    return RetryContext(NOW, chance, always_open)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "policy", "status", "attempts", "waiting"),
+    [
+        (Outcome.accepted, RETRY, MessageStatus.sent, 1, None),
+        (Outcome.not_sent, RETRY, MessageStatus.pending, 1, "retry"),
+        (Outcome.throttled, RETRY, MessageStatus.pending, 0, "rate"),
+        (Outcome.refused, RETRY, MessageStatus.failed, 1, None),
+        (Outcome.soft_refusal, RETRY, MessageStatus.pending, 1, "retry"),
+        (Outcome.ambiguous, RETRY, MessageStatus.pending, 1, "retry"),
+        (Outcome.ambiguous, HOLD, MessageStatus.unknown, 1, None),
+        (Outcome.configuration, RETRY, MessageStatus.pending, 0, "breaker"),
+    ],
+)
+def test_each_outcome_has_its_step(
+    outcome: Outcome, policy: RetryPolicy, status: MessageStatus, attempts: int, waiting: str | None
+) -> None:
+    step = decide(Answer(outcome, reason="why"), claimed(), policy, moment())
+    assert (step.status, step.attempts, step.wait_reason) == (status, attempts, waiting)
+
+
+def test_the_last_soft_refusal_is_a_failure() -> None:
+    step = decide(Answer(Outcome.soft_refusal), claimed(soft_refusals=MAX_SOFT_REFUSALS - 1), RETRY, moment())
+    assert step.status is MessageStatus.failed
+
+
+def test_a_refusal_after_an_attempt_that_may_have_arrived_is_no_proof_that_nothing_did() -> None:
+    step = decide(Answer(Outcome.refused), claimed(ambiguous=True), RETRY, moment())
+    assert step.status is MessageStatus.unknown
+
+
+def test_a_wait_asked_for_by_the_gateway_is_kept() -> None:
+    step = decide(Answer(Outcome.throttled, retry_after_s=120), claimed(), RETRY, moment(chance=0))
+    assert step.due_at == NOW + timedelta(seconds=120)
+
+
+def test_a_retry_that_would_come_after_the_end_expires_with_both_reasons() -> None:
+    answer = Answer(Outcome.throttled, retry_after_s=7200, reason="HTTP 429")
+    step = decide(answer, claimed(), RETRY, moment())
+    assert (step.status, step.status_reason) == (MessageStatus.expired, "the mailing's end was reached; HTTP 429")
+
+
+def test_a_message_that_was_not_called_keeps_its_attempts_and_waits_for_the_next_opening() -> None:
+    step = release(claimed(attempts=3), moment())
+    assert (step.status, step.attempts, step.due_at, step.closes_at) == (MessageStatus.pending, 3, NOW, END)
+
+
+@given(st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
+def test_the_backoff_is_full_jitter_under_its_cap(attempts: int, chance: float) -> None:
+    delay = backoff(attempts, RETRY, chance)
+    assert 0 <= delay <= min(600, 5 * 2.0 ** min(attempts - 1, 30))
+
+
+@given(
+    outcome=st.sampled_from(Outcome),
+    policy=st.sampled_from([RETRY, HOLD]),
+    chance=st.floats(0, 1, exclude_max=True),
+    attempts=st.integers(0, 50),
+    soft_refusals=st.integers(0, MAX_SOFT_REFUSALS - 1),
+    ambiguous=st.booleans(),
+    retry_after_s=st.none() | st.floats(0, 900),
+)
+def test_every_step_is_allowed_lies_in_the_opening_and_never_forgets_an_ambiguity(
+    *,
+    outcome: Outcome,
+    policy: RetryPolicy,
+    chance: float,
+    attempts: int,
+    soft_refusals: int,
+    ambiguous: bool,
+    retry_after_s: float | None,
+) -> None:
+    message = claimed(attempts=attempts, soft_refusals=soft_refusals, ambiguous=ambiguous)
+    step = decide(Answer(outcome, retry_after_s=retry_after_s), message, policy, moment(chance))
+    assert step.status in TRANSITIONS[MessageStatus.sending]
+    assert step.maybe_accepted >= ambiguous
+    if step.status is MessageStatus.pending:
+        assert NOW <= step.due_at < step.closes_at <= END
+    if step.status in {MessageStatus.failed, MessageStatus.expired, MessageStatus.cancelled}:
+        assert not step.maybe_accepted

@@ -1,0 +1,131 @@
+"""What a process that stood still, or that holds its claims for long, may still call."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.clock import DatabaseClock
+from mailing.database.engine import Sessions, transaction
+from mailing.database.monotonic import ticks
+from mailing.gateway.client import GatewayClient
+from mailing.gateway.flow_control import FlowControl
+from mailing.messages.claim import ClaimedMessage, claim
+from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, lease_for
+from mailing.sending.context import SendContext
+from mailing.sending.retry_policy import RetryPolicy
+from mailing.sending.revalidation import Revalidator
+from mailing.settings import LONGEST_TIMEOUT_S
+from support.rows import add_mailing, add_messages, run, value
+
+
+@dataclass
+class Jumping:
+    """The process's clock, which goes on while a suspended machine does not: by `by` seconds more each time."""
+
+    by: float = 0.0
+
+    def __call__(self) -> float:
+        return ticks() + self.by
+
+
+@dataclass(frozen=True)
+class Held:
+    revalidator: Revalidator
+    message: ClaimedMessage
+    clock: DatabaseClock
+    jumping: Jumping
+
+    @property
+    def may_be_called(self) -> bool:
+        return self.revalidator.may_call(self.message, self.clock)
+
+
+@pytest.fixture
+async def held(engine: AsyncEngine, sessions: Sessions) -> Held:
+    """A message that was claimed a moment ago and may be called."""
+    return await hold(engine, sessions, timeout_s=10)
+
+
+async def hold(engine: AsyncEngine, sessions: Sessions, *, timeout_s: float) -> Held:
+    client = await value(
+        engine, "INSERT INTO client (phone, operator_code, timezone) VALUES ('79160000000', '916', 'UTC') RETURNING id"
+    )
+    mailing = await add_mailing(engine)
+    await add_messages(engine, mailing, ["pending"], first_client=client)
+    jumping = Jumping()
+    gateway = GatewayClient(base_url="http://127.0.0.1:9/v1", token=None, timeout_s=timeout_s, concurrency=1)
+    flow_control = FlowControl(sessions, jumping)
+    await flow_control.refresh()
+    policy = RetryPolicy(hold=False, base_s=5, max_s=600)
+    context = SendContext(
+        sessions, sessions, gateway, flow_control, policy, timeout_s=timeout_s, max_jobs=1, ticks=jumping
+    )
+    at = jumping()
+    async with transaction(sessions) as session:
+        (message,) = await claim(session, mailing, 1, lease_s=context.lease_s)
+    revalidator = Revalidator(context)
+    revalidator.track([message])
+    return Held(revalidator, message, DatabaseClock(message.claimed_at, at, jumping), jumping)
+
+
+async def test_after_a_machine_was_suspended_nothing_is_called_before_the_database_was_asked(held: Held) -> None:
+    assert held.may_be_called
+    held.jumping.by = 20
+    assert not held.may_be_called
+    await held.revalidator.recheck()
+    assert held.may_be_called
+
+
+@pytest.mark.parametrize(
+    "meanwhile",
+    [
+        "UPDATE mailing SET ends_at = now()",
+        "UPDATE mailing SET status = 'cancelled'",
+        "UPDATE client SET opted_out = true",
+    ],
+    ids=["the end", "a cancel", "an opt-out"],
+)
+async def test_what_happened_while_a_machine_was_suspended_is_seen_before_a_call(
+    held: Held, engine: AsyncEngine, meanwhile: str
+) -> None:
+    held.jumping.by = 20
+    await run(engine, meanwhile)
+    await held.revalidator.recheck()
+    assert not held.may_be_called
+
+
+async def test_the_end_is_compared_with_the_newest_reading_of_the_databases_clock(held: Held) -> None:
+    """The reading of the claim is 20 s behind, as where the database's machine was suspended, or its clock was set."""
+    await held.revalidator.recheck()
+    read: datetime = held.clock.now()
+    soon = Held(
+        held.revalidator,
+        replace_closes(held.message, read + timedelta(seconds=10)),
+        replace(held.clock, read=held.clock.read - timedelta(seconds=20)),
+        held.jumping,
+    )
+    assert soon.revalidator.time_left_s(soon.message, soon.clock) < 11
+
+
+def replace_closes(message: ClaimedMessage, closes_at: datetime) -> ClaimedMessage:
+    return ClaimedMessage(
+        **{name: getattr(message, name) for name in message.__struct_fields__} | {"closes_at": closes_at}
+    )
+
+
+@pytest.mark.parametrize("timeout_s", [0.1, 10, 30, 55, LONGEST_TIMEOUT_S])
+async def test_with_every_timeout_a_message_may_be_called_even_after_another_one_had_its_connection(
+    engine: AsyncEngine, sessions: Sessions, timeout_s: float
+) -> None:
+    held = await hold(engine, sessions, timeout_s=timeout_s)
+    assert held.may_be_called
+    held.jumping.by = timeout_s
+    await held.revalidator.recheck()
+    assert held.may_be_called
+
+
+def test_a_lease_holds_two_calls_and_is_never_shorter_than_a_minute_nor_longer_than_the_sweep_reckons() -> None:
+    assert lease_for(10) == MIN_LEASE_S
+    assert 2 * LONGEST_TIMEOUT_S < lease_for(LONGEST_TIMEOUT_S) == MAX_LEASE_S

@@ -1,0 +1,291 @@
+"""What all workers share towards the gateway: the rate, the breaker, pauses, the stop. Two workers, one database."""
+
+import asyncio
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions
+from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
+from mailing.gateway.flow_control import FlowControl, Permit
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.repository import autocommit, probe_now, read, set_rate
+from mailing.settings import Settings
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.rows import run
+
+pytestmark = pytest.mark.slow
+
+
+async def gateway(campaign: Campaign) -> dict[str, Any]:
+    answer = await campaign.api.get("/gateway/")
+    assert answer.status_code == 200, answer.text
+    state: dict[str, Any] = answer.json()
+    return state
+
+
+async def is_open(campaign: Campaign) -> bool:
+    return bool((await gateway(campaign))["breaker"]["state"] == "open")
+
+
+async def begun(campaign: Campaign) -> list[datetime]:
+    """When calls began, by the database's clock as the workers read it."""
+    return [row.started_at for row in await campaign.rows("SELECT started_at FROM attempt ORDER BY started_at")]
+
+
+def most_in_a_second(instants: list[datetime]) -> int:
+    second = timedelta(seconds=1)
+    return max(sum(first <= each < first + second for each in instants) for first in instants)
+
+
+async def test_three_gates_together_never_let_more_through_in_a_second_than_the_rate(sessions: Sessions) -> None:
+    async with autocommit(sessions) as session:
+        await set_rate(session, 40)
+    workers = [FlowControl(sessions) for _ in range(3)]
+    passed: list[float] = []
+
+    async def use(flow_control: FlowControl, first: int) -> None:
+        answer = await flow_control.admit(40)
+        assert isinstance(answer, Permit)
+        for each in range(first, first + 40):
+            flow_control.reserve(each)
+        await asyncio.gather(*(pass_one(flow_control, each) for each in range(first, first + 40)))
+
+    async def pass_one(flow_control: FlowControl, message: int) -> None:
+        await flow_control.wait_for_slot(message)
+        passed.append(asyncio.get_running_loop().time())
+
+    await asyncio.gather(*(use(flow_control, n * 40) for n, flow_control in enumerate(workers)))
+    passed.sort()
+    assert len(passed) == 120
+    assert min(later - earlier for earlier, later in zip(passed, passed[40:], strict=False)) >= 1
+
+
+async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_run(
+    campaign: Campaign, settings: Settings, working: WorkerOf
+) -> None:
+    """At 8 a second the 500 messages would take twice as long as the test's patience."""
+    await campaign.clients(500)
+    limited = replace(settings, gateway_rate=8)
+    async with working(limited), working(limited):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _sent(campaign, mailing, 30))
+        assert (await gateway(campaign))["rate"] == 8
+        assert most_in_a_second(await begun(campaign)) <= 8
+        changed = await campaign.api.patch("/gateway/", json={"rate": 0})
+        assert (changed.status_code, changed.json()["rate"]) == (200, 0)
+        assert await campaign.finished(mailing) == {"planned": 500, "sent": 500}
+
+
+async def test_a_rate_set_by_the_api_outlives_a_restart_and_a_new_setting_replaces_it(
+    campaign: Campaign, settings: Settings, working: WorkerOf
+) -> None:
+    async def rate_with(setting: float) -> float:
+        async with working(replace(settings, gateway_rate=setting)):
+            return float((await gateway(campaign))["rate"])
+
+    async with working(replace(settings, gateway_rate=10)):
+        await campaign.until(lambda: _has_rate(campaign, 10))
+        await campaign.api.patch("/gateway/", json={"rate": 7.5})
+    async with working(replace(settings, gateway_rate=10)):
+        await campaign.until(lambda: _has_rate(campaign, 7.5))
+    async with working(replace(settings, gateway_rate=20)):
+        await campaign.until(lambda: _has_rate(campaign, 20))
+
+
+async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_no_attempts(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(300)
+    async with working(settings), working(settings):
+        await sandbox.behave(error_500=1.0)
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: is_open(campaign))
+        assert "HTTP 500" in (await gateway(campaign))["breaker"]["reason"]
+        await campaign.until(lambda: _all_pending(campaign, mailing, 300))
+        before = await begun(campaign)
+        waiting = {message["waiting_for"]["reason"] for message in await campaign.messages(mailing)}
+        assert waiting <= {"breaker", "retry"}
+        await campaign.until(lambda: _probed(campaign, len(before), 2))
+        probes = (await begun(campaign))[len(before) :]
+        assert all(later - earlier >= timedelta(seconds=4.5) for earlier, later in pairwise([before[-1], *probes]))
+        await sandbox.behave()
+        assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
+        assert not await is_open(campaign)
+
+
+async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_counted(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(300)
+    async with working(settings):
+        await sandbox.behave(unauthorized_401=1.0)
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: is_open(campaign))
+        await campaign.until(lambda: _all_pending(campaign, mailing, 300))
+        assert "HTTP 401" in (await gateway(campaign))["breaker"]["reason"]
+        assert {message["attempts"] for message in await campaign.messages(mailing)} == {0}
+        before_any_probe = (
+            "SELECT count(*) FROM attempt JOIN gateway ON started_at < breaker_opened_at + interval '3 s'"
+        )
+        assert 1 <= (await campaign.rows(before_any_probe))[0][0] <= settings.gateway_concurrency
+        await sandbox.behave()
+        assert (await campaign.api.post("/gateway/probe")).status_code == 200
+        await campaign.until(lambda: _closed(campaign))
+
+
+async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(300)
+    async with working(settings), working(settings):
+        await sandbox.behave(throttle_429=1.0, retry_after_s=600)
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _throttled(campaign))
+        await campaign.until(lambda: _all_pending(campaign, mailing, 300))
+        calls = len(await begun(campaign))
+        await sandbox.behave()
+        await asyncio.sleep(3)
+        assert len(await begun(campaign)) == calls <= 2 * settings.gateway_concurrency
+        untouched = [message for message in await campaign.messages(mailing) if message["last_error"] is None]
+        until = (await gateway(campaign))["throttled_until"]
+        assert {tuple(message["waiting_for"].values()) for message in untouched} == {("rate", until)}
+        await campaign.api.post("/gateway/probe")
+        await campaign.until(lambda: _sent(campaign, mailing, len(untouched)))
+
+
+async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+) -> None:
+    await campaign.clients(2000)
+    await sandbox.behave(latency_s=0.1)
+    async with working(settings), working(settings):
+        mailing = await campaign.mailing()
+        await campaign.until(lambda: _sent(campaign, mailing, 100))
+        stopped = (await campaign.api.post("/gateway/stop")).json()
+        (answered,) = await campaign.rows("SELECT clock_timestamp() AS at")
+        assert stopped["stopped"]["by"] == "MAILING_API_KEY"
+        await campaign.until(lambda: _all_pending(campaign, mailing, None))
+        # promised from the answer: what is stored is when the transaction began, which may have waited for claims
+        assert max(await begun(campaign)) <= answered.at + timedelta(seconds=1)
+        assert datetime.fromisoformat(stopped["stopped"]["at"]) < answered.at
+        held = (await campaign.statistics(mailing, status="pending", limit=1))["messages"]["items"]
+        assert held[0]["waiting_for"] == {"reason": "pause", "until": None}
+        calls = len(await begun(campaign))
+        await asyncio.sleep(6)
+        assert len(await begun(campaign)) == calls
+        assert not (await gateway(campaign))["sending"]
+        await campaign.api.post("/gateway/start")
+        assert await campaign.finished(mailing) == {"planned": 2000, "sent": 2000}
+    kinds = [row.kind for row in await campaign.rows("SELECT kind FROM event ORDER BY id")]
+    assert [kind for kind in kinds if kind.startswith("gateway")] == ["gateway.stopped", "gateway.started"]
+
+
+async def test_one_of_many_workers_gets_the_probe(sessions: Sessions) -> None:
+    async with autocommit(sessions) as session:
+        await report(session, CallStats(calls=1, failed=1, reason="HTTP 401", misconfigured=True))
+        await probe_now(session)
+
+    async def take() -> bool:
+        async with autocommit(sessions) as session:
+            return await take_probe(session)
+
+    assert sum(await asyncio.gather(*(take() for _ in range(8)))) == 1
+
+
+@pytest.mark.parametrize(("open_for_s", "pause_s"), [(5, 5), (40, 5), (60, 7.5), (240, 30), (3600, 60)])
+async def test_probes_become_rarer_the_longer_the_breaker_is_open(
+    campaign: Campaign, sessions: Sessions, open_for_s: int, pause_s: float
+) -> None:
+    await campaign.rows(
+        """UPDATE gateway SET breaker_reason = 'refused', breaker_next_probe_at = now(),
+           breaker_opened_at = now() - make_interval(secs => :secs) RETURNING 1""",
+        secs=open_for_s,
+    )
+    async with autocommit(sessions) as session:
+        assert await take_probe(session)
+    waits = await campaign.rows("SELECT extract(epoch FROM breaker_next_probe_at - now()) AS left FROM gateway")
+    assert pause_s - 1 < waits[0].left <= pause_s + 0.1
+
+
+async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(
+    campaign: Campaign, sessions: Sessions
+) -> None:
+    await campaign.rows("""
+        INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
+        FROM generate_series(1, 5) n RETURNING 1""")
+    async with autocommit(sessions) as session:
+        await report(session, CallStats(calls=19, failed=19, reason="refused"))
+        assert (await read(session)).breaker_opened_at is None
+        await report(session, CallStats(calls=1, failed=1, reason="refused"))
+        assert (await read(session)).breaker_opened_at is not None
+
+
+async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(sessions: Sessions) -> None:
+    async with autocommit(sessions) as session:
+        await report(session, CallStats(calls=30, failed=30, reason="refused"))
+        await close_breaker(session)
+        await report(session, CallStats(calls=10, failed=6, reason="refused"))
+        assert (await read(session)).breaker_opened_at is None
+
+
+async def test_what_was_seen_is_not_lost_when_the_report_fails(
+    campaign: Campaign, engine: AsyncEngine, sessions: Sessions
+) -> None:
+    flow_control = FlowControl(sessions)
+    await run(engine, "ALTER TABLE gateway_calls RENAME TO hidden")
+    flow_control.record(Answer(Outcome.accepted, 200, 0), probe=False)
+    with pytest.raises(Exception, match="gateway_calls"):
+        await flow_control.refresh()
+    await run(engine, "ALTER TABLE hidden RENAME TO gateway_calls")
+    await flow_control.refresh()
+    assert (await gateway(campaign))["recent"]["calls"] == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Answer(Outcome.configuration, 401, reason="HTTP 401"), Answer(Outcome.throttled, 429, retry_after_s=60)],
+    ids=["a wrong token", "a pause"],
+)
+async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
+    sessions: Sessions, answer: Answer
+) -> None:
+    flow_control = FlowControl(sessions)
+    await flow_control.refresh()
+    assert flow_control.may_call(probe=False)
+    flow_control.record(answer, probe=False)
+    assert not flow_control.may_call(probe=False)
+    telling = asyncio.create_task(flow_control.refresh())
+    await asyncio.sleep(0)
+    assert not flow_control.may_call(probe=False)
+    await telling
+    assert not flow_control.may_call(probe=False)
+
+
+async def _sent(campaign: Campaign, mailing: int, least: int) -> bool:
+    return (await campaign.counts(mailing)).get("sent", 0) >= least
+
+
+async def _has_rate(campaign: Campaign, rate: float) -> bool:
+    return bool((await gateway(campaign))["rate"] == rate)
+
+
+async def _all_pending(campaign: Campaign, mailing: int, count: int | None) -> bool:
+    counts = await campaign.counts(mailing)
+    return "sending" not in counts and (count is None or counts.get("pending") == count)
+
+
+async def _probed(campaign: Campaign, before: int, probes: int) -> bool:
+    return len(await begun(campaign)) >= before + probes
+
+
+async def _closed(campaign: Campaign) -> bool:
+    return not await is_open(campaign)
+
+
+async def _throttled(campaign: Campaign) -> bool:
+    return bool((await gateway(campaign))["throttled_until"])

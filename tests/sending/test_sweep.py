@@ -1,0 +1,56 @@
+"""What the sweep wakes, and how often."""
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions
+from mailing.sending import sweep as sweeping
+from mailing.sending.retry_policy import RetryPolicy
+from mailing.sending.sweep import LeaseScanCursor, sweep
+from support.rows import add_client, add_mailing, add_messages, run
+
+POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
+
+
+async def due_mailings(engine: AsyncEngine, count: int) -> list[int]:
+    client = await add_client(engine)
+    mailings = [await add_mailing(engine) for _ in range(count)]
+    for mailing in mailings:
+        await add_messages(engine, mailing, ["pending"], first_client=client)
+    return mailings
+
+
+async def woken(engine: AsyncEngine) -> list[tuple[object, ...]]:
+    rows = await run(engine, "SELECT task_name, CAST(args->>'mailing_id' AS int) FROM procrastinate_jobs ORDER BY id")
+    return [tuple(row) for row in rows]
+
+
+async def test_every_mailing_with_work_is_woken_once_however_many_slices_there_are(
+    engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeping, "AT_ONCE", 2)
+    mailings = await due_mailings(engine, 5)
+    for _ in range(2):
+        await sweep(sessions, POLICY, LeaseScanCursor())
+        assert await woken(engine) == [("send_mailing", mailing) for mailing in mailings]
+
+
+async def test_a_mailing_whose_job_waits_for_its_place_is_not_woken_again(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    """Whatever lane the job is of, and whenever it was enqueued for."""
+    (mailing,) = await due_mailings(engine, 1)
+    await sweep(sessions, POLICY, LeaseScanCursor())
+    await run(
+        engine,
+        """UPDATE procrastinate_jobs
+           SET queueing_lock = queueing_lock || '@1', scheduled_at = now(), args = args || '{"lane": 3}'""",
+    )
+    await sweep(sessions, POLICY, LeaseScanCursor())
+    assert await woken(engine) == [("send_mailing", mailing)]
+
+
+async def test_what_this_process_is_sending_is_not_woken_by_itself(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailings = await due_mailings(engine, 3)
+    await sweep(sessions, POLICY, LeaseScanCursor(), {mailings[1]})
+    assert await woken(engine) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]

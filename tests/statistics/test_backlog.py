@@ -1,0 +1,130 @@
+"""What messages wait for: the groups, and that reading them costs the same for any number of messages."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.gateway import repository
+from mailing.statistics import backlog as waiting
+from mailing.statistics.backlog import MAX_COUNTED, MAX_WINDOWS, BacklogItem
+from support.query_plans import read, scans
+from support.rows import add_mailing, run, value
+
+SOON = datetime(2040, 1, 1, tzinfo=UTC)
+
+
+async def add_waiting(
+    engine: AsyncEngine,
+    mailing_id: int,
+    count: int,
+    *,
+    zone: str = "UTC",
+    waiting: str | None = "window",
+    due: datetime,
+) -> None:
+    """Each message with a client of its own."""
+    await run(
+        engine,
+        """WITH c AS (
+            INSERT INTO client (phone, operator_code, timezone)
+            SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :zone
+            FROM generate_series(1, CAST(:count AS int)) n RETURNING id)
+        INSERT INTO message (mailing_id, client_id, due_at, closes_at, wait_reason)
+        SELECT :mailing_id, id, :due, '2050-01-01Z', CAST(:waiting AS text) FROM c""",
+        mailing_id=mailing_id,
+        count=count,
+        zone=zone,
+        waiting=waiting,
+        due=due,
+    )
+
+
+@pytest.fixture
+async def mailing_id(engine: AsyncEngine) -> int:
+    return await add_mailing(engine)
+
+
+async def test_openings_come_soonest_first_with_their_zones(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int
+) -> None:
+    later = SOON + timedelta(hours=3)
+    await add_waiting(engine, mailing_id, 3, zone="Europe/Moscow", due=later)
+    await add_waiting(engine, mailing_id, 2, zone="Europe/Minsk", due=later)
+    await add_waiting(engine, mailing_id, 7, zone="Asia/Omsk", due=SOON)
+    await add_waiting(engine, await add_mailing(engine), 1, zone="Asia/Tokyo", due=SOON)
+    async with transaction(sessions) as session:
+        assert await waiting.waiting_for_window(session, mailing_id) == [
+            BacklogItem("window", 7, SOON, zones=["Asia/Omsk"]),
+            BacklogItem("window", 5, later, zones=["Europe/Minsk", "Europe/Moscow"]),
+        ]
+
+
+async def test_beyond_the_bound_it_says_that_there_are_more(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int
+) -> None:
+    await add_waiting(engine, mailing_id, MAX_COUNTED + 5, due=SOON)
+    async with transaction(sessions) as session:
+        assert await waiting.waiting_for_window(session, mailing_id) == [
+            BacklogItem("window", MAX_COUNTED, SOON, more=True, zones=["UTC"])
+        ]
+
+
+async def test_what_was_postponed_stands_by_its_reason(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int
+) -> None:
+    for n in range(3):
+        await add_waiting(engine, mailing_id, 1, waiting="retry", due=SOON + timedelta(seconds=n))
+    await add_waiting(engine, mailing_id, 2, waiting="rate", due=SOON - timedelta(hours=1))
+    async with transaction(sessions) as session:
+        assert await waiting.postponed(session, mailing_id) == [
+            BacklogItem("rate", 2, SOON - timedelta(hours=1)),
+            BacklogItem("retry", 3, SOON),
+        ]
+
+
+async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int
+) -> None:
+    past = datetime.now(UTC) - timedelta(hours=1)
+    await add_waiting(engine, mailing_id, 4, waiting=None, due=past)
+    await add_waiting(engine, mailing_id, 1, waiting=None, due=past)
+    await run(engine, "UPDATE message SET closes_at = '-infinity' WHERE id = (SELECT max(id) FROM message)")
+    async with transaction(sessions) as session:
+        state = await repository.read(session)
+        broken = replace(state, breaker_opened_at=past, breaker_next_probe_at=SOON)
+        assert await waiting.due(session, mailing_id, state) == [BacklogItem("rate", 4), BacklogItem("window", 1)]
+        assert await waiting.due(session, mailing_id, broken) == [
+            BacklogItem("breaker", 4, SOON),
+            BacklogItem("window", 1),
+        ]
+
+
+@pytest.mark.parametrize("analyse", [True, False])
+async def test_the_openings_are_found_from_one_to_the_next(
+    engine: AsyncEngine, mailing_id: int, *, analyse: bool
+) -> None:
+    """20,000 messages of 4 openings: counting is bounded, and no step to the next opening reads what lies between."""
+    await run(engine, "ANALYZE")
+    for n, zone in enumerate(("Asia/Omsk", "Asia/Tomsk", "Europe/Samara", "Europe/Moscow")):
+        await add_waiting(engine, mailing_id, 5000, zone=zone, due=SOON + timedelta(hours=n))
+    found = await scans(engine, waiting._OPENINGS, analyse=analyse, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
+    of_messages = [node for node in found if node.get("Relation Name") == "message"]
+    assert {node["Index Name"] for node in of_messages} == {"message_by_wait"}
+    steps = [node for node in of_messages if read(node) <= MAX_WINDOWS]
+    assert len(steps) == 2
+    assert max(read(node) for node in of_messages) <= 4 * MAX_COUNTED
+
+
+@pytest.mark.parametrize("analyse", [True, False])
+async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing_id: int, *, analyse: bool) -> None:
+    await run(engine, "ANALYZE")
+    await add_waiting(engine, mailing_id, 2 * MAX_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
+    for statement in (waiting._DUE, waiting._POSTPONED):  # noqa: SLF001 - their plans are the point
+        found = await scans(engine, statement, analyse=analyse, mailing_id=mailing_id)
+        of_messages = [node for node in found if node.get("Relation Name") == "message"]
+        assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_by_wait"}
+        assert all(read(node) <= MAX_COUNTED + 1 for node in found)
+    assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MAX_COUNTED

@@ -1,0 +1,54 @@
+"""The newest calls to the gateway, as people look at them."""
+
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.gateway.outcome import Outcome
+from mailing.statistics import latency
+from mailing.statistics.latency import LatencyBucket, recent_calls
+from support.query_plans import read, scans
+from support.rows import run
+
+ADD = """
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)
+    SELECT n + (SELECT coalesce(max(message_id), 0) FROM attempt), 1, 1,
+        now() - n * interval '1 ms' - CAST(:ago AS interval), CAST(:ms AS int), :outcome, ''
+    FROM generate_series(1, CAST(:count AS int)) n"""
+
+
+async def add_calls(engine: AsyncEngine, count: int, outcome: Outcome, ms: int | None, *, minutes_ago: int = 0) -> None:
+    ago = timedelta(minutes=minutes_ago)
+    await run(engine, ADD, count=count, outcome=outcome.value, ms=ms, ago=ago)
+
+
+async def test_recent_calls_by_outcome_and_by_how_long_they_took(engine: AsyncEngine, sessions: Sessions) -> None:
+    await add_calls(engine, 90, Outcome.accepted, 30)
+    await add_calls(engine, 9, Outcome.refused, 700)
+    await add_calls(engine, 1, Outcome.ambiguous, 10_000)
+    await add_calls(engine, 5, Outcome.ambiguous, None)
+    await add_calls(engine, 50, Outcome.not_sent, 1, minutes_ago=6)
+    async with transaction(sessions) as session:
+        recent = await recent_calls(session)
+    assert recent.calls == 105
+    assert recent.outcomes == {Outcome.accepted: 90, Outcome.refused: 9, Outcome.ambiguous: 6}
+    assert (recent.median_ms, recent.p95_ms) == (30, 700)
+    assert [stretch for stretch in recent.latencies if stretch.calls] == [
+        LatencyBucket(0, 50, 90),
+        LatencyBucket(500, 1000, 9),
+        LatencyBucket(10_000, None, 1),
+    ]
+
+
+async def test_without_calls_there_is_nothing_to_tell(sessions: Sessions) -> None:
+    async with transaction(sessions) as session:
+        recent = await recent_calls(session)
+    assert (recent.calls, recent.outcomes, recent.median_ms, recent.p95_ms) == (0, {}, None, None)
+
+
+async def test_no_more_than_the_newest_are_read(engine: AsyncEngine) -> None:
+    await add_calls(engine, 3 * latency.MAX_CALLS, Outcome.accepted, 20)
+    found = await scans(engine, latency._COUNTED, edges=list(latency.EDGES_MS))  # noqa: SLF001 - its plan is the point
+    assert [node["Index Name"] for node in found] == ["attempt_newest"]
+    assert read(found[0]) <= latency.MAX_CALLS

@@ -1,0 +1,121 @@
+"""How fast messages go out."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import TextClause
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions, transaction
+from mailing.mailings.repository import database_now
+from mailing.messages.redaction import forget_old_minutes
+from mailing.statistics import throughput
+from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of
+from support.query_plans import scans
+from support.rows import add_mailing, add_messages, run, value
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+async def add_minutes(engine: AsyncEngine, mailing_id: int, sent: dict[datetime, int]) -> None:
+    for minute, count in sent.items():
+        row = {"id": mailing_id, "minute": minute, "sent": count}
+        await run(engine, "INSERT INTO mailing_throughput VALUES (:id, :minute, :sent)", **row)
+
+
+async def test_what_goes_out_is_counted_in_its_minute(engine: AsyncEngine, sessions: Sessions) -> None:
+    first, second = await add_mailing(engine), await add_mailing(engine)
+    await add_messages(engine, first, ["sending", "sending", "sending", "pending", "unknown"])
+    await add_messages(engine, second, ["sending"])
+    for status in ("sending", "unknown"):
+        await run(
+            engine,
+            """UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now()
+            WHERE status = :status AND client_id <> 3""",
+            status=status,
+        )
+    async with transaction(sessions) as session:
+        assert [await sent_in_last_minute(session, each) for each in (first, second)] == [2, 1]
+    assert await value(engine, "SELECT sum(sent) FROM mailing_throughput") == 3
+
+
+async def test_the_minute_before_counts_by_its_share(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailing_id = await add_mailing(engine)
+    async with transaction(sessions) as session:
+        now = await database_now(session)
+        this = now.replace(second=0, microsecond=0)
+        await add_minutes(engine, mailing_id, {this - timedelta(minutes=2): 500, this - timedelta(minutes=1): 600})
+        share = 1 - (now - this).total_seconds() / 60
+        assert await sent_in_last_minute(session, mailing_id) == round(600 * share)
+
+
+async def test_a_course_has_no_gap(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailing_id = await add_mailing(engine)
+    minute = timedelta(minutes=1)
+    await add_minutes(engine, mailing_id, {NOON: 3, NOON + 2 * minute: 5})
+    async with transaction(sessions) as session:
+        assert await throughput.timeseries(session, mailing_id) == Timeseries(
+            60, [MinuteCount(NOON, 3), MinuteCount(NOON + minute, 0), MinuteCount(NOON + 2 * minute, 5)]
+        )
+        assert await throughput.timeseries(session, await add_mailing(engine)) is None
+
+
+async def test_a_long_course_has_longer_steps(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailing_id = await add_mailing(engine)
+    await add_minutes(engine, mailing_id, {NOON: 1, NOON + timedelta(hours=1): 2, NOON + timedelta(days=5): 4})
+    async with transaction(sessions) as session:
+        course = await throughput.timeseries(session, mailing_id)
+    assert course is not None
+    assert course.step_s == 4 * 3600
+    assert len(course.steps) <= MAX_STEPS
+    assert sum(step.messages for step in course.steps) == 7
+
+
+@pytest.mark.parametrize("minutes", [0, 1, 59, 60, 61, 600, 1440, 10_080, 44_640])
+def test_a_course_never_has_more_than_its_most_steps(minutes: int) -> None:
+    step_s = step_of(timedelta(minutes=minutes))
+    assert minutes * 60 // step_s + 1 <= MAX_STEPS
+
+
+async def test_the_last_hours_are_of_all_mailings_but_tests(engine: AsyncEngine, sessions: Sessions) -> None:
+    first, second, test = [await add_mailing(engine) for _ in range(3)]
+    await run(engine, "UPDATE mailing SET test_of_mailing_id = :first WHERE id = :test", first=first, test=test)
+    async with transaction(sessions) as session:
+        now = await database_now(session)
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        for mailing_id in (first, second, test):
+            await add_minutes(
+                engine, mailing_id, {hour: 1, hour - timedelta(hours=2): 10, hour - timedelta(hours=3): 9}
+            )
+        assert await last_hours(session, 3, now=now) == [
+            MinuteCount(hour - timedelta(hours=2), 20),
+            MinuteCount(hour - timedelta(hours=1), 0),
+            MinuteCount(hour, 2),
+        ]
+
+
+async def test_old_minutes_are_forgotten_a_few_at_a_time(engine: AsyncEngine, sessions: Sessions) -> None:
+    mailing_id = await add_mailing(engine)
+    days = [NOON - timedelta(days=400 + n) for n in range(3)]
+    await add_minutes(engine, mailing_id, dict.fromkeys([*days, datetime.now(UTC)], 1))
+    async with transaction(sessions) as session:
+        await forget_old_minutes(session, 2)
+    assert await value(engine, "SELECT count(*) FROM mailing_throughput") == 2
+
+
+async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> None:
+    await run(
+        engine,
+        """INSERT INTO mailing_throughput SELECT m, now() - n * interval '1 min', 1
+        FROM generate_series(1, 20) m, generate_series(1, 1000) n""",
+    )
+    asked: list[tuple[TextClause, dict[str, Any]]] = [
+        (throughput._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
+        (throughput._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
+        (throughput._COURSE, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
+    ]
+    for statement, values in asked:
+        found = await scans(engine, statement, mailing_id=7, **values)
+        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_pace_pkey"}
+        assert "Seq Scan" not in {node["Node Type"] for node in found}

@@ -1,0 +1,141 @@
+"""What several tests of mailings ask the API and the database."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.mailings.states import OPEN, MailingStatus
+from support.rows import add_client, add_mailing, add_messages, run, value
+
+Api = httpx.AsyncClient
+Json = dict[str, Any]
+
+
+async def told(answer: httpx.Response, status: int = 200) -> Json:
+    assert answer.status_code == status, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def statuses(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:
+    """By counting, and equal to the counters."""
+    counted = await run(
+        engine, "SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status", id=mailing_id
+    )
+    by_rows = dict(tuple(each) for each in counted)
+    counters = (await run(engine, "SELECT * FROM mailing_counts WHERE mailing_id = :id", id=mailing_id))[0]._asdict()
+    assert counters.pop("mailing_id") == mailing_id
+    assert counters.pop("planned") == sum(by_rows.values())
+    assert {status: count for status, count in counters.items() if count} == by_rows
+    return by_rows
+
+
+async def add_audience(engine: AsyncEngine, statuses: list[str], *, status: str = "running") -> tuple[int, list[int]]:
+    """A mailing with a message of each status, for clients that exist; its id and theirs."""
+    mailing_id = await add_mailing(engine, status=status)
+    found = await run(engine, "SELECT coalesce(max(id), 0) AS last FROM client")
+    clients = [await add_client(engine, phone=f"7916{found[0].last + n:07}") for n, _ in enumerate(statuses, 1)]
+    return mailing_id, await add_messages(engine, mailing_id, statuses, first_client=min(clients, default=1))
+
+
+async def events(engine: AsyncEngine, kind: str = "%") -> list[tuple[str, str, int | None, Json]]:
+    """Kind, actor, mailing and detail, in order."""
+    found = await run(
+        engine, "SELECT kind, actor, mailing_id, detail FROM event WHERE kind LIKE :kind ORDER BY id", kind=kind
+    )
+    return [(each.kind, each.actor, each.mailing_id, each.detail) for each in found]
+
+
+async def jobs_of(engine: AsyncEngine, mailing_id: int) -> set[str]:
+    """What is to be done at once."""
+    found = await run(
+        engine,
+        """SELECT DISTINCT task_name FROM procrastinate_jobs
+        WHERE args->>'mailing_id' = CAST(:id AS text) AND scheduled_at IS NULL""",
+        id=str(mailing_id),
+    )
+    return {each.task_name for each in found}
+
+
+ALL = {
+    "text": "Осенняя распродажа: 20 % 🍂\n\u202e\u05e9\u05dc\u05d5\u05dd\u202c",
+    "filter": {"tags": ["vip", "Ё 'quoted' \"%s\"; --"], "operator_codes": ["916", "903"]},
+    "local_window": {"start": "22:30", "end": "06:00"},
+}
+CLOSED = [status for status in MailingStatus if status not in OPEN]
+
+
+def in_hours(hours: float) -> str:
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat().replace("+00:00", "Z")
+
+
+def body(**changes: Any) -> Json:  # noqa: ANN401 - JSON
+    return {"text": "Hello", "starts_at": in_hours(1), "ends_at": in_hours(24)} | changes
+
+
+async def created(api: Api, **changes: Any) -> Json:  # noqa: ANN401 - JSON
+    answer = await api.post("/mailings/", json=body(**changes))
+    assert answer.status_code == 201, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def read(api: Api, mailing_id: int) -> Json:
+    answer = await api.get(f"/mailings/{mailing_id}/")
+    assert answer.status_code == 200, answer.text
+    found: Json = answer.json()
+    return found
+
+
+async def row(engine: AsyncEngine, mailing_id: int) -> Json:
+    return dict((await run(engine, "SELECT * FROM mailing WHERE id = :id", id=mailing_id))[0]._asdict())
+
+
+async def jobs(engine: AsyncEngine, *, after: int = 0) -> list[tuple[str, int, datetime | None]]:
+    rows = await run(
+        engine,
+        """SELECT task_name, (args->>'mailing_id')::int, scheduled_at FROM procrastinate_jobs
+        WHERE id > :after ORDER BY id""",
+        after=after,
+    )
+    return [(each[0], each[1], each[2]) for each in rows]
+
+
+async def newest_job(engine: AsyncEngine) -> int:
+    newest: int = await value(engine, "SELECT coalesce(max(id), 0) FROM procrastinate_jobs")
+    return newest
+
+
+def whole(found: Json) -> Json:
+    """What a PUT needs to leave a mailing as it is."""
+    return {name: found[name] for name in ("text", "starts_at", "ends_at", "filter", "local_window")}
+
+
+def instant(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def fields(answer: httpx.Response) -> set[str]:
+    assert answer.status_code == 400, answer.text
+    return {error["field"] for error in answer.json()["errors"]}
+
+
+UNSENT = ["pending"] * 3 + ["sending", "sent", "sent", "failed", "expired", "unknown"]
+
+
+async def with_messages(engine: AsyncEngine, *, status: str = "running") -> int:
+    """UNSENT, and one more that waits although an attempt of it may have arrived."""
+    mailing_id = await add_mailing(engine, status=status)
+    *_, last = await add_messages(engine, mailing_id, [*UNSENT, "pending"])
+    await run(
+        engine,
+        "UPDATE message SET maybe_accepted = true, phone = '79160000000', wait_reason = 'retry' WHERE id = :id",
+        id=last,
+    )
+    return mailing_id
+
+
+STOPPED = Counter(UNSENT) - Counter(pending=3) + Counter(cancelled=3, unknown=1)

@@ -1,0 +1,138 @@
+"""Finds a PostgreSQL for the tests: one in the environment, a container, `initdb` on PATH, the embedded one."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailing.process.local_stack import free_port
+
+URL = "MAILING_TEST_DATABASE_URL"  # names a PostgreSQL to use, instead of one that the tests start
+MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108 - Linux's own; a container's has 64 MB as a rule
+TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_connections=200", "shared_buffers=128MB")
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """`url` names a database in which databases can be created."""
+
+    kind: str
+    url: str
+    stop: Callable[[], object]
+
+
+def start_postgres(url: str | None) -> PostgresServer:
+    if url:
+        return PostgresServer("from the environment", url, lambda: None)
+    return _container() or _started(own_cluster(_memory()))
+
+
+def _memory() -> Path | None:
+    """To copy a database is 400 files: 0.3 s on a disk, 0.02 s in memory."""
+    return MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM else None
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A PostgreSQL of our own, on TCP, because some tests put a proxy before it. Its address outlives restarts.
+
+    `run` runs a program of PostgreSQL as the user whom the cluster belongs to.
+    """
+
+    kind: str
+    home: Path
+    data: Path
+    sockets: Path
+    port: int
+    run: Callable[..., object]
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+
+    def start(self, tuning: Sequence[str] = TUNING) -> None:
+        own = f"-p {self.port} -k {self.sockets} -c listen_addresses=127.0.0.1"
+        options = " ".join([own, *(f"-c {option}" for option in tuning)])
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-l", str(self.data / "log"), "-o", options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        self.run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
+
+    def remove(self) -> None:
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def own_cluster(place: Path | None = None) -> Cluster:
+    """Made, not started; in a directory of its own below `place`, or where temporary files are."""
+    return _initdb(place) or _embedded(place)
+
+
+def _started(cluster: Cluster) -> PostgresServer:
+    cluster.start()
+
+    def stop() -> None:
+        cluster.stop()
+        cluster.remove()
+
+    return PostgresServer(cluster.kind, cluster.url, stop)
+
+
+def _container() -> PostgresServer | None:
+    """Where an engine listens; asking docker-py when none does would leak its socket."""
+    if not os.environ.get("DOCKER_HOST") and not Path("/var/run/docker.sock").exists():
+        return None
+    import docker  # noqa: PLC0415 - only where an engine may answer
+    from docker.errors import DockerException  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+
+    try:
+        with closing(docker.from_env(timeout=3)) as engine:
+            engine.ping()
+    except (DockerException, RequestException):
+        return None
+    container = PostgresContainer("postgres:17").with_command(["postgres", *(f"-c{option}" for option in TUNING)])
+    container.with_env("LANG", "C.UTF-8").start()
+    return PostgresServer("testcontainers", container.get_connection_url(driver=None), container.stop)
+
+
+def _initdb(place: Path | None) -> Cluster | None:
+    """As root the server runs as the system user `postgres`, because PostgreSQL refuses to run as root."""
+    if not shutil.which("initdb") or not shutil.which("pg_ctl"):
+        return None
+    user = "postgres" if os.geteuid() == 0 else None
+    home = Path(tempfile.mkdtemp(prefix="mailing-tests-", dir=place))
+    if user:
+        try:
+            shutil.chown(home, user)
+        except LookupError:
+            return None
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, capture_output=True, user=user, cwd=home)  # noqa: S603 - our own arguments
+
+    data = home / "data"
+    run("initdb", "-D", str(data), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C", "--no-sync")
+    return Cluster("initdb on PATH", home, data, home, free_port(), run)
+
+
+def _embedded(place: Path | None) -> Cluster:
+    """With the binaries of the embedded one."""
+    from mailing.process.embedded_postgres.cluster import Cluster as EmbeddedCluster  # noqa: PLC0415 - the last resort
+
+    home = Path(tempfile.mkdtemp(prefix="mailing-tests-", dir=place))
+    home.chmod(0o711)
+    embedded = EmbeddedCluster(home)
+    embedded.initialise()
+    with (embedded.directory / "pg_hba.conf").open("w") as access:
+        access.write("host all all 127.0.0.1/32 trust\n")
+
+    def run(*command: str) -> None:
+        if failure := embedded.run(*command):
+            raise RuntimeError(failure)
+
+    return Cluster("embedded", home, embedded.directory, embedded.made_socket_dir(), free_port(), run)

@@ -1,0 +1,214 @@
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import httpx
+import pytest
+from litestar import Litestar
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.errors import TooMany
+from mailing.settings import Settings
+from mailing.web.concurrency_limits import Places
+from support.api import KEY, running_app
+from support.rows import run
+
+pytestmark = pytest.mark.slow
+
+EXPORT = "/mailing/api/clients/export"
+IMPORT = "/mailing/api/clients/import"
+AUTH = {"Authorization": f"Bearer {KEY}"}
+FILE = b"phone,timezone\n79161234567,UTC\n"
+END_CONNECTIONS = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name = 'mailing-api'"""
+
+
+def places(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> Places:
+    return Places(total=total, each=each, most_bytes=most_bytes, yours="yours", all_="all")
+
+
+def test_a_caller_has_so_many_places_and_no_more() -> None:
+    few = places()
+    give_back = few.take("a")
+    few.take("a")
+    with pytest.raises(TooMany, match="yours"):
+        few.take("a")
+    give_back()
+    few.take("a")
+
+
+def test_a_process_has_so_many_places_whoever_asks() -> None:
+    few = places()
+    for caller in ("a", "a", "b"):
+        few.take(caller)
+    with pytest.raises(TooMany, match="all"):
+        few.take("c")
+
+
+def test_bodies_take_so_many_bytes_together_and_a_long_one_alone_is_let_in() -> None:
+    few = places()
+    give_back = few.take("a", 60)
+    for size in (41, None):
+        with pytest.raises(TooMany, match="all"):
+            few.take("b", size)
+    few.take("b", 40)
+    give_back()
+    places().take("a", 1000)
+
+
+class Reader:
+    """Somebody who asks, and reads the answer when it suits them."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def status(self) -> int:
+        return int((await self.reader.readline()).split()[1])
+
+    async def rest(self) -> bytes:
+        return await self.reader.read()
+
+
+@asynccontextmanager
+async def asking(
+    address: str, path: str, *, method: str = "GET", headers: Mapping[str, str] = AUTH
+) -> AsyncIterator[Reader]:
+    """With the least that a receiver may hold, so that whoever does not read stops the answer soon."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.socket() as near:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        near.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(near, (host, int(port)))
+        reader, writer = await asyncio.open_connection(sock=near, limit=4096)
+        named = {"Host": host, "Connection": "close", **AUTH, **headers}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in named.items()), "", ""]
+        writer.write("\r\n".join(lines).encode())
+        try:
+            yield Reader(reader, writer)
+        finally:
+            writer.close()
+
+
+def importing(address: str, *, size: int, **headers: str) -> AbstractAsyncContextManager[Reader]:
+    """The server says `100 Continue` when it begins to read the body."""
+    named = {"Content-Length": str(size), "Expect": "100-continue", **headers}
+    return asking(address, IMPORT, method="POST", headers=named)
+
+
+async def add_clients(engine: AsyncEngine, count: int) -> None:
+    tag = "x" * 90
+    await run(
+        engine,
+        "INSERT INTO client (phone, operator_code, tag, timezone)"
+        f" SELECT (79160000000 + n)::text, '916', '{tag}', 'Europe/Moscow' FROM generate_series(1, {count}) n",
+    )
+
+
+async def test_a_key_s_third_export_is_answered_429_before_the_head_and_the_first_two_are_finished(
+    address: str, engine: AsyncEngine
+) -> None:
+    await add_clients(engine, 30_000)
+    async with asking(address, EXPORT) as first, asking(address, EXPORT) as second, httpx.AsyncClient() as http:
+        assert (await first.status(), await second.status()) == (200, 200)
+        third = await http.get(f"{address}{EXPORT}", headers=AUTH)
+        assert (third.status_code, third.headers["retry-after"]) == (429, "10")
+        assert third.json()["detail"] == "2 exports of yours are under way; ask again when one has ended."
+        assert (await http.get(f"{address}/mailing/api/clients/", headers=AUTH)).status_code == 200
+        assert (await http.get(f"{address}/health/ready")).status_code == 200
+        for answer in (await first.rest(), await second.rest()):
+            assert answer.count(b"Europe/Moscow") == 30_000
+            assert answer.endswith(b"0\r\n\r\n")
+        await until_status(http, f"{address}{EXPORT}", 200)
+
+
+async def until_status(http: httpx.AsyncClient, address: str, status: int) -> None:
+    """The place is free as soon as the server has seen the request end, which no client can wait for."""
+    for _ in range(200):
+        async with http.stream("GET", address, headers=AUTH) as answer:
+            if answer.status_code == status:
+                return
+        await asyncio.sleep(0.02)
+    pytest.fail(f"never answered {status}")
+
+
+async def test_whoever_leaves_an_export_gives_the_place_back(address: str, engine: AsyncEngine) -> None:
+    await add_clients(engine, 30_000)
+    async with httpx.AsyncClient() as http:
+        for _ in range(5):
+            async with asking(address, EXPORT) as first, asking(address, EXPORT) as second:
+                assert (await first.status(), await second.status()) == (200, 200)
+            await until_status(http, f"{address}{EXPORT}", 200)
+
+
+async def test_a_reader_who_is_too_slow_loses_the_place_and_sees_that_the_answer_is_no_whole_one(
+    address: str, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailing.web.concurrency_limits.READER_GRACE_S", 0.2)
+    monkeypatch.setattr("mailing.web.concurrency_limits.READER_RATE", 10**9)
+    await add_clients(engine, 30_000)
+    async with asking(address, EXPORT) as first, asking(address, EXPORT) as second, httpx.AsyncClient() as http:
+        assert (await first.status(), await second.status()) == (200, 200)
+        await until_status(http, f"{address}{EXPORT}", 200)
+        answer = await first.rest()
+        assert answer.count(b"Europe/Moscow") < 30_000
+        assert not answer.endswith(b"0\r\n\r\n")
+
+
+async def test_an_export_outlives_a_database_that_ends_its_connections(address: str, engine: AsyncEngine) -> None:
+    await add_clients(engine, 30_000)
+    async with asking(address, EXPORT) as export:
+        assert await export.status() == 200
+        await run(engine, END_CONNECTIONS)
+        answer = await export.rest()
+        assert answer.count(b"Europe/Moscow") == 30_000
+        assert answer.endswith(b"0\r\n\r\n")
+
+
+async def test_exports_use_no_connection_of_other_requests(settings: Settings, engine: AsyncEngine) -> None:
+    await add_clients(engine, 10)
+    async with running_app(settings) as app, http_of(app) as http:
+        held = [await app.state.engine.connect() for _ in range(10)]
+        try:
+            assert (await http.get(EXPORT)).text.count("Europe/Moscow") == 10
+            assert (await http.get("/health/ready")).status_code == 200
+        finally:
+            for connection in held:
+                await connection.close()
+
+
+def http_of(app: Litestar) -> httpx.AsyncClient:
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
+    return httpx.AsyncClient(transport=transport, base_url="http://test", headers=AUTH)
+
+
+async def test_a_third_import_of_a_key_is_refused_before_its_body_is_read(address: str) -> None:
+    """Also under an Idempotency-Key, whose body goes to a file before it is judged."""
+    async with (
+        importing(address, size=100) as first,
+        importing(address, size=100, **{"Idempotency-Key": "k"}) as second,
+        httpx.AsyncClient(headers=AUTH) as http,
+    ):
+        assert (await first.status(), await second.status()) == (100, 100)
+        async with importing(address, size=100) as third:
+            assert await third.status() == 429
+            refusal = await third.rest()
+        assert b"retry-after: 10" in refusal
+        assert b"2 imports of yours are under way; send the next when one has ended." in refusal
+        assert (await http.get(f"{address}/mailing/api/clients/")).status_code == 200
+        for body in (first, second):
+            body.writer.write(FILE.ljust(100, b"\n"))
+        answers = [json.loads((await body.rest()).rpartition(b"\r\n\r\n")[2]) for body in (first, second)]
+        assert sorted((answer["created"], answer["updated"]) for answer in answers) == [(0, 1), (1, 0)]
+        assert (await http.post(f"{address}{IMPORT}", content=FILE)).status_code == 200
+
+
+async def test_one_long_import_keeps_another_out_by_its_bytes(address: str) -> None:
+    async with importing(address, size=190_000_000) as long, httpx.AsyncClient(headers=AUTH) as http:
+        assert await long.status() == 100
+        async with importing(address, size=90_000_000) as another:
+            assert await another.status() == 429
+            assert b"or as long ones" in await another.rest()
+        assert (await http.post(f"{address}{IMPORT}", content=FILE)).status_code == 200

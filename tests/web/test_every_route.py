@@ -1,0 +1,350 @@
+"""What every route shares, over the whole API; and its parts, where the API has no route to show them."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Annotated, Any, get_args
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from litestar import Litestar, Request, get
+from litestar.datastructures import State
+from litestar.di import NamedDependency, Provide
+from litestar.params import CookieParameter, FromPath, HeaderParameter, QueryParameter
+from litestar.types import Receive, Scope, Send
+from msgspec import structs
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.app import POOL_SIZE, LowerCaseClients, create_app
+from mailing.settings import Settings
+from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
+from mailing.web.parameters import MAX_ID, known_parameters_only
+from mailing.web.problems import EXCEPTION_HANDLERS
+from support.api import running_api
+from support.proxy import proxy
+from support.rows import add_mailing, run, value
+
+MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
+
+Api = httpx.AsyncClient
+
+# of this test's database alone: others run beside it on the same server
+WAITS_FOR_A_LOCK = "wait_event_type = 'Lock' AND datname = current_database()"
+
+
+def is_problem(answer: httpx.Response, status: int) -> bool:
+    """An error as RFC 9457 has it, with the headers that belong to its status."""
+    body = answer.json()
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert body.keys() == {"type", "title", "status", "detail", "errors"}
+    assert (body["status"], body["type"]) == (status, "about:blank")
+    assert body["title"]
+    assert body["detail"]
+    assert bool(body["errors"]) == (status == 400)
+    assert answer.headers.get("www-authenticate") == ("Bearer" if status == 401 else None)
+    assert answer.headers.get("retry-after") == ("5" if status == 503 else None)
+    return True
+
+
+def named(answer: httpx.Response) -> dict[str, str]:
+    assert is_problem(answer, 400)
+    return {error["field"]: error["message"] for error in answer.json()["errors"]}
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+async def test_every_refusal_is_a_problem_document(api: Api) -> None:
+    assert is_problem(await api.post("/mailings/", json={}), 400)
+    assert is_problem(await api.get("/mailings/", headers={"Authorization": "Bearer x"}), 401)
+    assert is_problem(await api.get("/mailings/1/"), 404)
+    assert is_problem(await api.get("/nowhere/"), 404)
+    assert is_problem(await api.get("/mailings/x/"), 404)
+    assert is_problem(await api.get("/mailings/%00/"), 404)
+    assert is_problem(await api.delete("/mailings/"), 405)
+    assert is_problem(await api.put("/statistics/"), 405)
+    await api.post("/mailings/", json=MAILING)
+    assert is_problem(await api.post("/mailings/1/pause"), 409)
+    assert is_problem(await api.post("/mailings/", content=b"[" * 1_000_001), 413)
+
+
+async def test_what_is_no_json_is_refused_in_every_shape_of_it(api: Api) -> None:
+    bodies = [b"", b"{", b"[" * 900_000, b'{"a":' * 100_000, b"\xff\xfe", b'"\xed\xa0\x80"', b'{"text": NaN}', b"\x00"]
+    for body in bodies:
+        assert list(named(await api.post("/mailings/", content=body))) == ["body"]
+        assert list(named(await api.patch("/mailings/1", content=body))) == ["body"]
+    huge = await api.post("/mailings/", content=b'{"text": ' + b"7" * 900_000 + b"}")
+    assert list(named(huge)) == ["body"]
+
+
+async def test_the_content_type_of_a_body_does_not_matter(api: Api) -> None:
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "nonsense"):
+        answer = await api.post("/mailings/", content=b'{"text": ""}', headers={"Content-Type": kind})
+        assert named(answer).keys() == {"text", "starts_at", "ends_at"}
+
+
+async def test_a_body_over_the_limit_is_refused_with_and_without_its_length(api: Api) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(20):
+            yield b" " * 60_000
+
+    assert is_problem(await api.post("/mailings/", content=chunks()), 413)
+    assert is_problem(await api.post("/mailings/", content=b" " * 1_200_000), 413)
+    assert named(await api.post("/mailings/", content=b" " * 900_000)).keys() == {"body"}
+
+
+@get("/bug")
+async def bug() -> None:
+    raise RuntimeError("79161234567")
+
+
+async def test_a_bug_is_answered_without_its_details() -> None:
+    async with speaking_to(bug) as client:
+        answer = await client.get("/bug")
+    assert is_problem(answer, 500)
+    assert "7916" not in answer.text
+
+
+# --- parameters -----------------------------------------------------------------------------------------------------
+
+
+async def test_bad_parameters_are_named_together_with_the_remedy_and_without_the_value(api: Api) -> None:
+    limit = "must be 1 to 500, the number of items on a page"
+    answer = await api.get("/mailings/?limit=s3cret&cursor=s3cret&status=s3cret")
+    assert "s3cret" not in answer.text
+    assert named(answer) == {
+        "limit": limit,
+        "cursor": "must be the next_cursor of the page before",
+        "status": "must be a status of a mailing: draft, scheduled, running, paused, finished or cancelled",
+    }
+    for bad in ("0", "501", "-1", "", "1.5", "%00", "9" * 30, "ten", "0x10", "%F0%9F%92%A9", "null"):
+        assert named(await api.get(f"/mailings/?limit={bad}")) == {"limit": limit}
+    for path in ("/mailings/0", "/mailings/-1", f"/mailings/{2**63}", f"/mailings/{'9' * 1000}"):
+        assert named(await api.get(path)) == {"mailing_id": "must be an id, 1 or greater"}
+    assert is_problem(await api.get(f"/mailings/{MAX_ID}"), 404)
+
+
+async def test_an_unknown_parameter_is_refused_on_every_route(settings: Settings, api: Api) -> None:
+    app = create_app(settings)
+    routes = [route for route in app.routes if route.path.startswith("/mailing/api/")]
+    assert len(routes) >= 8
+    for route in routes:
+        path = re.sub(r"\{\w+:int\}", "1", route.path).removeprefix("/mailing/api")
+        for method in {"GET", "POST", "PUT", "PATCH", "DELETE"} & set(getattr(route, "methods", ())):
+            fields = named(await api.request(method, f"{path}?operator=916&limti=1", content=b"{"))
+            assert fields.keys() >= {"operator", "limti"}, f"{method} {path}"
+
+
+async def test_an_unknown_parameter_is_named_beside_the_bad_ones_with_those_known(api: Api) -> None:
+    assert named(await api.get("/mailings/?stauts=running&limit=0")) == {
+        "stauts": "is not a parameter here; known are limit, cursor, status",
+        "limit": "must be 1 to 500, the number of items on a page",
+    }
+    assert named(await api.get("/mailings/1?x=1"))["x"].startswith("is not a parameter")
+
+
+async def test_the_arguments_a_request_does_not_bring_are_no_parameters(api: Api) -> None:
+    for name in ("session", "mailing_id", "data", "request", "state", "self"):
+        assert named(await api.patch(f"/mailings/1?{name}=1", content=b"{}")).keys() == {name}
+
+
+def provided() -> int:
+    return 5
+
+
+@get("/all/{number:int}", guards=[known_parameters_only], dependencies={"cut": Provide(provided, sync_to_thread=False)})
+async def all_kinds(  # noqa: PLR0917 - one of each kind
+    request: Request[Any, Any, State],
+    state: State,
+    cut: NamedDependency[int],
+    number: FromPath[int],
+    plain: Annotated[int, QueryParameter()] = 0,
+    aliased: Annotated[int, QueryParameter(name="by-another-name", description="a number")] = 0,
+    trace: Annotated[str, HeaderParameter(name="X-Trace")] = "",
+    crumb: Annotated[str, CookieParameter(name="crumb")] = "",
+) -> dict[str, Any]:
+    del request, state, trace, crumb
+    return {"cut": cut, "number": number, "plain": plain, "aliased": aliased}
+
+
+async def test_the_guard_knows_aliases_and_what_is_no_query_parameter() -> None:
+    async with speaking_to(all_kinds) as client:
+        answer = await client.get("/all/7?plain=1&by-another-name=2")
+        assert answer.json() == {"cut": 5, "number": 7, "plain": 1, "aliased": 2}
+        known = "is not a parameter here; known are plain, by-another-name"
+        for stray in ("aliased", "cut", "number", "request", "state", "trace", "X-Trace", "crumb", "Plain"):
+            assert named(await client.get(f"/all/7?{stray}=1")) == {stray: known}
+        assert named(await client.get("/all/7?by-another-name=x")) == {"by-another-name": "must be a number"}
+        assert named(await client.get("/all/7?by-another-name=x&stray=1")).keys() == {
+            "by-another-name",
+            "stray",
+        }
+
+
+def speaking_to(*handlers: Any) -> Api:  # noqa: ANN401 - route handlers
+    app = Litestar(route_handlers=list(handlers), exception_handlers=EXCEPTION_HANDLERS, logging_config=None)
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+# --- cursors --------------------------------------------------------------------------------------------------------
+
+
+@given(st.integers(1, MAX_ID))
+def test_a_cursor_gives_back_its_id(number: int) -> None:
+    cursor = encode_cursor(number)
+    assert decode_cursor(cursor) == number
+    assert re.fullmatch(r"[A-Za-z0-9_-]+", cursor)
+
+
+@given(st.from_regex(get_args(Cursor)[1].pattern, fullmatch=True).filter(lambda text: text.isprintable()))
+def test_whatever_has_the_shape_of_a_cursor_is_an_id(cursor: str) -> None:
+    assert 0 <= decode_cursor(cursor) < 2**63
+    assert encode_cursor(decode_cursor(cursor)) == cursor
+
+
+async def test_a_broken_cursor_is_refused_on_every_list(engine: AsyncEngine, api: Api) -> None:
+    await add_mailing(engine)
+    good = encode_cursor(1)
+    broken = ["", "x", "%00", "=", f"{good}=", good[:-1], f"{good}A", f"%20{good}", f"{good}%0A", "-" * 11, "_" * 11]
+    broken += ["%F0%9F%92%A9", "9" * 64, "A" * 65, "MQ", "LTE", "%ff", "\u0661" * 11, "AAAAAAAAAAB", "gAAAAAAAAAA"]
+    for path in ("/mailings/", "/statistics/", "/statistics/1/"):
+        assert (await api.get(f"{path}?cursor={good}")).status_code == 200
+        for cursor in broken:
+            assert list(named(await api.get(f"{path}?cursor={cursor}"))) == ["cursor"], cursor
+
+
+# --- /Clients -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "handled"),
+    [
+        ("/mailing/api/Clients", "/mailing/api/clients"),
+        ("/mailing/api/Clients/", "/mailing/api/clients/"),
+        ("/mailing/api/Clients/7/", "/mailing/api/clients/7/"),
+        ("/mailing/api/Clients/Clients", "/mailing/api/clients/Clients"),
+        ("/mailing/api/clients/7", "/mailing/api/clients/7"),
+        ("/mailing/api/ClientsX", "/mailing/api/ClientsX"),
+        ("/mailing/api/CLIENTS", "/mailing/api/CLIENTS"),
+        ("/other/mailing/api/Clients", "/other/mailing/api/Clients"),
+        ("/", "/"),
+    ],
+)
+async def test_clients_as_the_customer_wrote_it_is_clients(asked: str, handled: str) -> None:
+    seen: list[Scope] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        seen.append(scope)
+
+    scope: Any = {"type": "http", "path": asked, "raw_path": asked.encode(), "query_string": b"tag=Clients"}
+    nowhere: Any = None
+    await LowerCaseClients(app)(scope, nowhere, nowhere)
+    assert [(each["path"], each["raw_path"], each["query_string"]) for each in seen] == [
+        (handled, handled.encode(), b"tag=Clients")
+    ]
+
+
+async def test_the_start_and_the_end_of_the_process_pass_the_alias() -> None:
+    seen: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        del receive, send
+        seen.append(scope)
+
+    lifespan: Any = {"type": "lifespan"}
+    nowhere: Any = None
+    await LowerCaseClients(app)(lifespan, nowhere, nowhere)
+    assert seen == [{"type": "lifespan"}]
+
+
+# --- the database in trouble ----------------------------------------------------------------------------------------
+
+
+async def test_a_used_up_pool_is_answered_503_within_two_seconds(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine)
+    async with engine.begin() as holder:
+        await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+        waiting = [asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause")) for _ in range(POOL_SIZE)]
+        await until(lambda: waiting_for_a_lock(engine), POOL_SIZE)
+        began = time.monotonic()
+        assert is_problem(await api.get("/mailings/"), 503)
+        assert time.monotonic() - began < 10
+    assert {answer.status_code for answer in await asyncio.gather(*waiting)} == {200}
+    assert (await api.get("/mailings/")).status_code == 200
+
+
+async def test_an_unreachable_database_is_answered_503(settings: Settings) -> None:
+    nowhere = structs.replace(settings, database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    async with running_api(nowhere) as api:
+        assert is_problem(await api.get("/mailings/"), 503)
+        assert is_problem(await api.get("/mailings/", headers={"Authorization": "Bearer mk_some"}), 503)
+        assert is_problem(await api.post("/mailings/", json=MAILING), 503)
+        assert named(await api.post("/mailings/", json={})), "what is wrong with the request needs no database"
+
+
+async def test_a_database_that_stops_and_comes_back_costs_503s_in_between(settings: Settings) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api:
+        assert (await api.get("/mailings/")).status_code == 200
+        await between.stop()
+        assert is_problem(await api.get("/mailings/"), 503)
+        assert is_problem(await api.post("/mailings/", json=MAILING), 503)
+        await between.start()
+        assert (await api.post("/mailings/", json=MAILING)).status_code == 201
+
+
+async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Settings, engine: AsyncEngine) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api:
+        await api.get("/mailings/")  # draws the key's allowance, whose COMMIT would be the first
+        between.cut_after = (b"COMMIT;",)  # not `READ COMMITTED`
+        answer = await api.post("/mailings/", json=MAILING)
+        assert is_problem(answer, 503)
+        assert "the change may have been made" in answer.json()["detail"]
+    await until(lambda: value(engine, "SELECT count(*) FROM mailing"), 1)
+
+
+async def test_a_request_whose_connection_is_ended_is_answered_503(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine)
+    async with engine.begin() as holder:
+        await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+        waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
+        await until(lambda: waiting_for_a_lock(engine), 1)
+        await run(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {WAITS_FOR_A_LOCK}")
+        assert is_problem(await waiting, 503)
+    assert await value(engine, "SELECT status FROM mailing") == "running"
+    assert (await api.post(f"/mailings/{mailing_id}/pause")).json()["status"] == "paused"
+
+
+async def test_the_victim_of_a_deadlock_is_told_to_try_again(engine: AsyncEngine, api: Api) -> None:
+    mailing_id = await add_mailing(engine)
+    async with engine.begin() as other:
+        await other.exec_driver_sql("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
+        waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
+        await until(lambda: waiting_for_a_lock(engine), 1)
+        await other.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+        assert is_problem(await waiting, 503)
+
+
+async def test_a_read_only_database_is_answered_503_to_what_writes(engine: AsyncEngine, settings: Settings) -> None:
+    name = await value(engine, "SELECT current_database()")
+    await run(engine, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with running_api(settings) as api:
+        assert (await api.get("/mailings/")).status_code == 200
+        assert is_problem(await api.post("/mailings/", json=MAILING), 503)
+
+
+async def waiting_for_a_lock(engine: AsyncEngine) -> int:
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE {WAITS_FOR_A_LOCK} AND application_name = 'mailing-api'"
+    count: int = await value(engine, query)
+    return count
+
+
+async def until(question: Callable[[], Any], answer: object) -> None:
+    async with asyncio.timeout(5):
+        while await question() != answer:  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.02)

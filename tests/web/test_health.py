@@ -1,0 +1,151 @@
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+import pytest
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.app import create_app
+from mailing.database.migrations import migrate
+from mailing.settings import Settings
+from support.rows import run
+
+
+@asynccontextmanager
+async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
+    """Carries no key."""
+    app = create_app(Settings(database_url=database_url))
+    transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
+    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test/health") as http:
+        yield http
+
+
+class Wire:
+    """A wire to the database that can go dead without being cut, as when a machine disappears."""
+
+    def __init__(self, database_url: str) -> None:
+        self.alive = asyncio.Event()
+        self.alive.set()
+        self._database = make_url(database_url)
+        self._pumps: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def laid(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        near = self._database.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
+        yield near
+        server.close()
+        for pump in self._pumps:
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await self._far_end()
+        self._pumps += [
+            asyncio.create_task(self._pump(reader, far_writer)),
+            asyncio.create_task(self._pump(far_reader, writer)),
+        ]
+
+    async def _far_end(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._database.host or str(self._database.query["host"]), self._database.port or 5432
+        if host.startswith("/"):
+            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
+        return await asyncio.open_connection(host, port)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                await self.alive.wait()
+                writer.write(data)
+        finally:
+            writer.close()
+
+
+def failed(answer: httpx.Response) -> str:
+    assert answer.status_code == 503
+    body: dict[str, Any] = answer.json()
+    assert body["status"] == "unavailable"
+    assert body["detail"]
+    assert body["remedy"]
+    return str(body["check"])
+
+
+async def test_a_process_is_alive_even_without_a_database() -> None:
+    async with client("postgresql://nobody@127.0.0.1:1/none") as http:
+        answer = await http.get("/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("path", ["/ready", "/ready/"])
+async def test_it_is_ready_when_the_database_answers_and_the_schema_is_current(database_url: str, path: str) -> None:
+    async with client(database_url) as http:
+        answer = await http.get(path)
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_it_is_not_ready_on_another_schema_and_says_how_to_mend_it(
+    database_url: str, engine: AsyncEngine
+) -> None:
+    await migrate(engine, "base")
+    async with client(database_url) as http:
+        answer = await http.get("/ready")
+        assert failed(answer) == "schema"
+        assert "mailing migrate" in answer.json()["remedy"]
+        assert answer.headers["cache-control"] == "no-store"
+        await migrate(engine)
+        assert (await http.get("/ready")).status_code == 200
+
+
+async def test_it_is_not_ready_where_no_job_can_be_enqueued(database_url: str, engine: AsyncEngine) -> None:
+    await run(engine, "ALTER TABLE procrastinate_jobs RENAME TO elsewhere")
+    async with client(database_url) as http:
+        assert failed(await http.get("/ready")) == "queue"
+        await run(engine, "ALTER TABLE elsewhere RENAME TO procrastinate_jobs")
+        assert (await http.get("/ready")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["no_such_database", "пример"])
+async def test_it_is_not_ready_without_its_database_and_names_no_database(database_url: str, name: str) -> None:
+    other = make_url(database_url).set(database=name).render_as_string(hide_password=False)
+    async with client(other) as http:
+        answer = await http.get("/ready")
+    assert failed(answer) == "database"
+    assert "InvalidCatalogNameError" in answer.json()["detail"]
+    assert name not in answer.text
+
+
+async def test_it_is_not_ready_when_nothing_listens() -> None:
+    async with client("postgresql://nobody:a-secret@127.0.0.1:1/none") as http:
+        answer = await http.get("/ready")
+    assert failed(answer) == "database"
+    assert "a-secret" not in answer.text
+
+
+async def test_a_database_that_keeps_it_waiting_is_not_ready_after_two_seconds(database_url: str) -> None:
+    locker = await asyncpg.connect(database_url)
+    async with client(database_url) as http, locker.transaction():
+        await locker.execute("LOCK TABLE alembic_version IN ACCESS EXCLUSIVE MODE")
+        began = time.monotonic()
+        assert failed(await http.get("/ready")) == "database"
+        assert 1.9 < time.monotonic() - began < 10
+    await locker.close()
+
+
+async def test_a_dead_connection_takes_no_longer_and_the_next_one_is_ready_again(database_url: str) -> None:
+    wire = Wire(database_url)
+    async with wire.laid() as near, client(near) as http:
+        assert (await http.get("/ready")).status_code == 200
+        wire.alive.clear()
+        began = time.monotonic()
+        assert failed(await http.get("/ready")) == "database"
+        assert time.monotonic() - began < 10
+        wire.alive.set()
+        assert (await http.get("/ready")).status_code == 200

@@ -1,0 +1,431 @@
+"""`Idempotency-Key` over the whole API: a repeated POST is answered as the first time and done once."""
+
+import asyncio
+import tracemalloc
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from litestar.routes import HTTPRoute
+from msgspec import structs
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.access import api_keys
+from mailing.app import admit, create_app
+from mailing.database.engine import Sessions, transaction
+from mailing.sending.retry_policy import RetryPolicy
+from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.settings import Settings
+from mailing.web import idempotency
+from support.api import running_api
+from support.proxy import proxy
+from support.rows import add_client, add_mailing, run, value
+
+Api = httpx.AsyncClient
+
+KEY = {"Idempotency-Key": "order-17"}
+MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
+CLIENT = {"phone": "79161234567", "timezone": "UTC"}
+FILE = "phone,timezone\n79161234567,UTC\n79161234568,UTC\n8,UTC\n"
+REPLAYED = "idempotent-replayed"
+
+
+async def mailings(engine: AsyncEngine) -> int:
+    count: int = await value(engine, "SELECT count(*) FROM mailing")
+    return count
+
+
+async def stored(engine: AsyncEngine) -> int:
+    count: int = await value(engine, "SELECT count(*) FROM idempotency_key")
+    return count
+
+
+def is_repeated(answer: httpx.Response, first: httpx.Response) -> bool:
+    assert REPLAYED not in first.headers
+    assert (answer.status_code, answer.content) == (first.status_code, first.content)
+    own = {"x-request-id": answer.headers["x-request-id"]}  # every request has its own
+    assert answer.headers == httpx.Headers({**first.headers, REPLAYED: "true", **own})
+    return True
+
+
+def is_refused(answer: httpx.Response, status: int) -> bool:
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json"), answer.text
+    assert REPLAYED not in answer.headers
+    return True
+
+
+# --- again ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_repeated_post_is_answered_as_the_first_time_and_done_once(api: Api, engine: AsyncEngine) -> None:
+    first = await api.post("/mailings/", json=MAILING, headers=KEY)
+    assert (first.status_code, first.headers["location"]) == (201, "/mailing/api/mailings/1/")
+    for path in ("/mailings/", "/mailings"):
+        assert is_repeated(await api.post(path, json=MAILING, headers=KEY), first)
+    assert (await mailings(engine), await stored(engine)) == (1, 1)
+
+
+async def test_the_answer_stays_the_first_one_though_things_have_changed(api: Api, engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine)
+    first = await api.post(f"/mailings/{mailing_id}/pause", headers=KEY)
+    await api.post(f"/mailings/{mailing_id}/resume")
+    assert is_repeated(await api.post(f"/mailings/{mailing_id}/pause", headers=KEY), first)
+    assert await value(engine, "SELECT status FROM mailing") == "running"
+
+
+async def test_without_the_header_every_post_is_a_new_one_and_nothing_is_stored(api: Api, engine: AsyncEngine) -> None:
+    for _ in range(2):
+        assert REPLAYED not in (await api.post("/mailings/", json=MAILING)).headers
+    assert (await mailings(engine), await stored(engine)) == (2, 0)
+
+
+async def test_other_methods_take_no_notice_of_a_key(api: Api, engine: AsyncEngine) -> None:
+    await api.post("/mailings/", json=MAILING)
+    for _ in range(2):
+        assert (await api.patch("/mailings/1", json={"text": "Bye"}, headers=KEY)).status_code == 200
+        assert REPLAYED not in (await api.get("/mailings/", headers=KEY)).headers
+    assert await stored(engine) == 0
+
+
+async def test_every_post_of_the_api_keeps_its_answer_without_having_to_know(api: Api, engine: AsyncEngine) -> None:
+    await add_mailing(engine)
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("/clients", {"json": CLIENT}),
+        ("/clients/import", {"content": FILE}),
+        ("/mailings", {"json": MAILING}),
+        *((f"/mailings/1/{verb}", {}) for verb in ("pause", "resume", "cancel")),
+    ]
+    for number, (path, request) in enumerate(requests):
+        key = {"Idempotency-Key": f"key-{number}"}
+        first = await api.post(path, headers=key, **request)
+        assert first.is_success, path
+        assert is_repeated(await api.post(path, headers=key, **request), first)
+
+
+def test_no_route_takes_the_place_of_the_guards_or_of_the_mechanism(settings: Settings) -> None:
+    """Litestar runs one `before_request`, the nearest."""
+    routes = [route for route in create_app(settings).routes if isinstance(route, HTTPRoute)]
+    ours = [route for route in routes if route.path.startswith("/mailing/api/")]
+    handlers = [handler for route in ours for handler, _ in route.route_handler_map.values()]
+    assert sum("POST" in handler.http_methods for handler in handlers) >= 6
+    assert {handler.resolve_before_request() for handler in handlers} == {admit}
+    assert all(idempotency.Idempotency in handler.resolve_middleware() for handler in handlers)
+
+
+async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(api: Api, engine: AsyncEngine) -> None:
+    first = await api.post("/clients/import", content=FILE, headers=KEY)
+    assert (first.status_code, first.json()["created"], first.json()["rejected"]) == (200, 2, 1)
+    await run(engine, "DELETE FROM client")
+    assert is_repeated(await api.post("/clients/import", content=in_pieces(FILE), headers=KEY), first)
+    assert await value(engine, "SELECT count(*) FROM client") == 0
+    assert is_refused(await api.post("/clients/import", content=FILE + "\n", headers=KEY), 422)
+
+
+async def test_an_import_is_judged_before_a_transaction_begins_and_the_key_is_taken_first_in_it(api: Api) -> None:
+    """The server ends a transaction that is idle for as long as the judging of a long file takes."""
+    executed: list[str] = []
+
+    def note(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
+        executed.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        assert is_refused(await api.post("/clients/import", content="no,header\n" + FILE, headers=KEY), 400)
+        assert not any("pg_try_advisory" in statement for statement in executed)
+        assert (await api.post("/clients/import", content=FILE, headers=KEY)).status_code == 200
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    taken, staged = (
+        next(n for n, statement in enumerate(executed) if words in statement)
+        for words in ("pg_try_advisory", "staged_client")
+    )
+    assert taken < staged
+
+
+async def in_pieces(file: str, size: int = 1) -> AsyncIterator[bytes]:
+    for start in range(0, len(file), size):
+        yield file[start : start + size].encode()
+
+
+async def test_memory_does_not_grow_with_the_body_whether_it_is_new_or_repeated(api: Api) -> None:
+    async def lines(count: int) -> AsyncIterator[bytes]:
+        yield b"phone,timezone\n"
+        for _ in range(count):
+            yield b" " * 49_999 + b"\n"
+
+    async def peak(count: int) -> int:
+        tracemalloc.reset_peak()
+        key = {"Idempotency-Key": str(count)}
+        first, again = [await api.post("/clients/import", content=lines(count), headers=key) for _ in range(2)]
+        assert first.json() == {"created": 0, "updated": 0, "rejected": 0, "errors": []}
+        assert is_repeated(again, first)
+        return tracemalloc.get_traced_memory()[1]
+
+    tracemalloc.start()
+    try:
+        await peak(1)  # whatever is made once
+        small, large = await peak(40), await peak(200)
+    finally:
+        tracemalloc.stop()
+    assert large < small + 1_000_000  # the bodies are 2 MB and 10 MB
+
+
+# --- whose key, and what for ----------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_was_used_for_another_request_is_refused(api: Api, engine: AsyncEngine) -> None:
+    await add_mailing(engine)
+    as_text = KEY | {"Content-Type": "text/plain"}
+    assert (await api.post("/mailings/", json=MAILING, headers=KEY)).status_code == 201
+    others = [
+        await api.post("/mailings/", json=MAILING | {"text": "Bye"}, headers=KEY),
+        await api.post("/mailings/", json=MAILING, headers=as_text),
+        await api.post("/mailings/1/pause", json=MAILING, headers=KEY),
+        await api.post("/mailings/", content=b"{", headers=KEY),
+    ]
+    assert all(is_refused(answer, 422) for answer in others)
+    assert "send a new key" in others[0].json()["detail"]
+    assert await mailings(engine) == 2
+
+
+async def test_keys_of_one_caller_never_meet_those_of_another(
+    api: Api, engine: AsyncEngine, sessions: Sessions
+) -> None:
+    async with transaction(sessions) as session:
+        others = [await api_keys.create(session, "shop", by="tests") for _ in range(2)]
+    for key in others:
+        answer = await api.post("/mailings/", json=MAILING, headers=KEY | {"Authorization": f"Bearer {key}"})
+        assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
+    assert (await api.post("/mailings/", json=MAILING | {"text": "Bye"}, headers=KEY)).status_code == 201
+    assert (await mailings(engine), await stored(engine)) == (3, 3)
+
+
+MALFORMED = [b"", b" ", b"a b", b"a\tb", b"x" * 256, "ключ".encode(), b"\xff", b"a\x7f"]
+
+
+@pytest.mark.parametrize("key", MALFORMED)
+async def test_a_malformed_key_is_named_with_what_it_must_be(api: Api, engine: AsyncEngine, key: bytes) -> None:
+    answer = await api.post("/mailings/", json=MAILING, headers={b"Idempotency-Key": key})
+    assert is_refused(answer, 400)
+    assert answer.json()["errors"] == [{"field": "Idempotency-Key", "message": f"must be {idempotency.RULE}"}]
+    assert await mailings(engine) == 0
+
+
+async def test_two_keys_in_one_request_are_refused(api: Api) -> None:
+    twice = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+    assert is_refused(await api.post("/mailings/", json=MAILING, headers=twice), 400)
+
+
+@pytest.mark.parametrize("key", ["x", "x" * 255, '"8e03978e-40d5-43dd-bc93-6894a57f9324"', "!~/?%"])
+async def test_whatever_is_visible_is_a_key(api: Api, key: str) -> None:
+    first, again = [await api.post("/mailings/", json=MAILING, headers={"Idempotency-Key": key}) for _ in range(2)]
+    assert first.status_code == 201
+    assert is_repeated(again, first)
+
+
+async def test_who_asks_is_looked_at_before_the_key(api: Api, engine: AsyncEngine) -> None:
+    await api.post("/mailings/", json=MAILING, headers=KEY)
+    for key in ("order-17", "not a key"):
+        headers = {"Idempotency-Key": key, "Authorization": "Bearer stranger"}
+        assert is_refused(await api.post("/mailings/", json=MAILING, headers=headers), 401)
+    assert await stored(engine) == 1
+
+
+# --- two at once ----------------------------------------------------------------------------------------------------
+
+
+async def test_while_the_first_is_in_progress_the_second_is_told_so_at_once(
+    api: Api, engine: AsyncEngine, settings: Settings
+) -> None:
+    mailing_id = await add_mailing(engine)
+    path = f"/mailings/{mailing_id}/pause"
+    async with running_api(settings) as another_process:
+        async with engine.begin() as holder:
+            await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
+            waiting = asyncio.create_task(api.post(path, headers=KEY))
+            await until_locked(engine)
+            for second in (api, another_process):
+                answer = await second.post(path, headers=KEY)
+                assert is_refused(answer, 409)
+                assert "still in progress" in answer.json()["detail"]
+        first = await waiting
+        assert is_repeated(await another_process.post(path, headers=KEY), first)
+
+
+async def until_locked(engine: AsyncEngine) -> None:
+    """Until a request waits for a row that the test holds."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with asyncio.timeout(30):
+        while await value(engine, waiting) == 0:  # noqa: ASYNC110 - nobody would set an event
+            await asyncio.sleep(0.02)
+
+
+async def test_of_many_at_once_one_makes_the_change(api: Api, engine: AsyncEngine, settings: Settings) -> None:
+    async with running_api(settings) as another_process:
+        posts = [each.post("/mailings/", json=MAILING, headers=KEY) for each in (api, another_process) * 4]
+        answers = await asyncio.gather(*posts)
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    created = [answer for answer in answers if answer.status_code == 201]
+    assert sum(REPLAYED not in answer.headers for answer in created) == 1
+    assert {answer.content for answer in created} == {created[0].content}
+    assert await mailings(engine) == 1
+
+
+# --- what is not stored ---------------------------------------------------------------------------------------------
+
+
+async def test_a_refusal_is_not_stored_and_the_same_request_is_judged_anew(api: Api, engine: AsyncEngine) -> None:
+    client_id = await add_client(engine)
+    assert is_refused(await api.post("/clients", json=CLIENT, headers=KEY), 409)
+    assert is_refused(await api.post("/clients", json={}, headers=KEY), 400)
+    assert is_refused(await api.post("/mailings/99/pause", headers=KEY), 404)
+    assert await stored(engine) == 0
+    await run(engine, "DELETE FROM client WHERE id = :id", id=client_id)
+    answer = await api.post("/clients", json=CLIENT, headers=KEY)
+    assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
+
+
+async def test_what_a_refused_request_had_changed_is_undone(api: Api, engine: AsyncEngine, sessions: Sessions) -> None:
+    await on_insert(sessions, "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'")
+    answer = await api.post("/clients/import", content=FILE, headers=KEY)
+    assert is_refused(answer, 500)
+    assert await value(engine, "SELECT count(*) FROM client") == 0
+
+
+async def test_a_body_that_is_too_large_is_refused_as_without_a_key(api: Api) -> None:
+    assert is_refused(await api.post("/mailings/", content=b" " * 1_000_001, headers=KEY), 413)
+    assert is_refused(await api.post("/mailings/", content=in_pieces(" " * 1_000_001, 1000), headers=KEY), 413)
+    over = KEY | {"Content-Length": "200000001"}
+    assert is_refused(await api.post("/clients/import", content=b"", headers=over), 413)
+
+
+async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, engine: AsyncEngine) -> None:
+    app = create_app(settings)
+    events: Any = iter(
+        [{"type": "http.request", "body": FILE.encode(), "more_body": True}, {"type": "http.disconnect"}]
+    )
+    answers: list[Any] = []
+
+    async def receive() -> Any:  # noqa: ANN401 - an ASGI event
+        return next(events)
+
+    async def send(event: Any) -> None:  # noqa: ANN401 - an ASGI event
+        answers.append(event)
+
+    path, authorization = "/mailing/api/clients/import", f"Bearer {settings.api_key}".encode()
+    headers = [(b"host", b"test"), (b"authorization", authorization), (b"idempotency-key", b"order-17")]
+    scope: Any = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
+    async with app.lifespan():
+        await app(scope, receive, send)
+    assert answers[0]["status"] >= 400
+    assert await value(engine, "SELECT count(*) FROM client") == 0
+    assert await stored(engine) == 0
+
+
+# --- the database in trouble ----------------------------------------------------------------------------------------
+
+
+async def on_insert(sessions: Sessions, body: str, *, at_commit: bool = False) -> None:
+    """From now on the server does this when a client was inserted, or when that is committed."""
+    function = f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
+    kind, deferred = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED") if at_commit else ("TRIGGER", "")
+    async with transaction(sessions) as session:
+        await session.execute(text(function))
+        await session.execute(
+            text(f"CREATE {kind} fail AFTER INSERT ON client {deferred} FOR EACH ROW EXECUTE FUNCTION fail()")
+        )
+
+
+def is_unavailable(answer: httpx.Response) -> bool:
+    assert is_refused(answer, 503)
+    assert answer.headers["retry-after"] == "5"
+    assert "With the same Idempotency-Key" in answer.json()["detail"]
+    return True
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        "RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'",
+        "PERFORM pg_terminate_backend(pg_backend_pid())",
+    ],
+)
+@pytest.mark.parametrize("at_commit", [False, True])
+async def test_a_change_that_fails_is_answered_503_and_can_be_repeated(
+    api: Api, engine: AsyncEngine, sessions: Sessions, failure: str, at_commit: bool
+) -> None:
+    await on_insert(sessions, failure, at_commit=at_commit)
+    assert is_unavailable(await api.post("/clients", json=CLIENT, headers=KEY))
+    assert await stored(engine) == 0
+    await run(engine, "DROP TRIGGER fail ON client")
+    answer = await api.post("/clients", json=CLIENT, headers=KEY)
+    assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
+
+
+async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api:
+        between.cut_after = (b"INSERT INTO idempotency_key", b"COMMIT")
+        assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
+        answer = await once_settled(api)
+    assert (answer.status_code, answer.headers["location"]) == (201, "/mailing/api/mailings/1/")
+    assert answer.headers[REPLAYED] == "true"
+    assert await mailings(engine) == 1
+
+
+async def once_settled(api: Api) -> httpx.Response:
+    """PostgreSQL may still be committing."""
+    async with asyncio.timeout(30):
+        while (answer := await api.post("/mailings/", json=MAILING, headers=KEY)).status_code == 409:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return answer
+
+
+async def test_a_change_cut_off_before_its_commit_is_made_by_the_repetition(
+    settings: Settings, engine: AsyncEngine
+) -> None:
+    async with proxy(settings) as (between, through), running_api(through) as api:
+        between.cut_after = (b"INSERT INTO idempotency_key",)
+        assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
+        answer = await once_settled(api)
+    assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
+    assert await mailings(engine) == 1
+
+
+async def test_an_unreachable_database_is_answered_503(settings: Settings) -> None:
+    async with running_api(structs.replace(settings, database_url="postgresql://nobody@127.0.0.1:1/nothing")) as api:
+        assert is_unavailable(await api.post("/mailings/", json=MAILING, headers=KEY))
+
+
+# --- pruning --------------------------------------------------------------------------------------------------------
+
+OF_AN_AGE = """
+    INSERT INTO idempotency_key (caller, key, request, status, headers, body, created_at)
+    SELECT 'key 1 (shop)', age || '-' || n, '', 200, '{}', '', now() - CAST(age AS interval)
+    FROM unnest(CAST(:ages AS text[])) age, generate_series(1, :count) n"""
+
+
+async def test_the_sweep_forgets_what_is_older_than_a_day(engine: AsyncEngine, sessions: Sessions) -> None:
+    await run(engine, OF_AN_AGE, ages=["25 h", "24 h 1 min", "23 h 59 min", "1 s"], count=3)
+    await sweep(sessions, RetryPolicy(hold=False, base_s=5, max_s=600), LeaseScanCursor())
+    left = await run(engine, "SELECT DISTINCT split_part(key, '-', 1) FROM idempotency_key")
+    assert {row[0] for row in left} == {"23 h 59 min", "1 s"}
+
+
+async def test_pruning_takes_the_oldest_by_the_index_and_no_more_than_asked(
+    engine: AsyncEngine, sessions: Sessions
+) -> None:
+    await run(engine, OF_AN_AGE, ages=["30 h", "25 h", "1 h"], count=1000)
+    async with transaction(sessions) as session:
+        await idempotency.forget_old(session, count=400)
+    assert await value(engine, "SELECT count(*) FROM idempotency_key WHERE key LIKE '30 h%'") == 600
+    assert await stored(engine) == 2600
+    await run(engine, "ANALYZE idempotency_key")
+    plan = await run(engine, f"EXPLAIN {idempotency._FORGET.text}", kept=24, count=400)  # noqa: SLF001 - its plan is the point
+    lines = " ".join(row[0] for row in plan)
+    assert "idempotency_key_age" in lines
+    assert "Seq Scan" not in lines

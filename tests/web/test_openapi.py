@@ -1,0 +1,189 @@
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from litestar import Litestar, Router, get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
+from msgspec import Struct
+
+from mailing import __version__
+from mailing.access.api_keys import require_key
+from mailing.app import create_app
+from mailing.settings import Settings
+from mailing.web.openapi import CSP, DESCRIPTION
+from mailing.web.parameters import Body, documented
+from support.openapi import faults, operations
+
+
+class Sample(Struct):
+    name: str
+
+
+@get("/sample/{sample_id:int}", tags=["clients"], summary="Read a sample", operation_id="get_sample")
+async def bare(sample_id: FromPath[int]) -> Sample:
+    return Sample(str(sample_id))
+
+
+@get(
+    "/sample/{sample_id:int}",
+    tags=["clients"],
+    summary="Read a sample",
+    operation_id="get_sample",
+    responses=documented(400, 404),
+)
+async def documented_sample(sample_id: FromPath[int]) -> Sample:
+    return Sample(str(sample_id))
+
+
+@post("/sample", tags=["samples"], responses=documented(), dto=Body[Sample], return_dto=None)
+async def forgetful(data: JSONBody[Sample]) -> Sample:
+    return data
+
+
+@get("/sample", tags=["clients"], summary="List samples", operation_id="get_sample", responses=documented(400))
+async def namesake(name: FromQuery[str] = "") -> Sample:
+    return Sample(name)
+
+
+def app_with(*handlers: HTTPRouteHandler, security: bool = True) -> Litestar:
+    """The real application and more routes in it. Without a database: these tests stop at the guard."""
+    app = create_app(Settings())
+    requirement = [{"key": list[str]()}] if security else []
+    app.register(Router("/mailing/api", route_handlers=handlers, before_request=require_key, security=requirement))
+    return app
+
+
+def document(app: Litestar) -> dict[str, Any]:
+    return app.openapi_schema.to_schema()
+
+
+@pytest.fixture
+async def stranger() -> AsyncIterator[httpx.AsyncClient]:
+    """Somebody without a key."""
+    transport = httpx.ASGITransport(app_with(documented_sample))  # type: ignore[arg-type] # Litestar's Scope is stricter
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/redoc", "/docs/redoc/"])
+async def test_the_pages_need_no_key_and_hold_no_inline_script_or_style(stranger: httpx.AsyncClient, path: str) -> None:
+    answer = await stranger.get(path)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert not re.search(r"<script(?! src=)|<style|style=|\son\w+=|javascript:", answer.text)
+    assert "content-security-policy" in answer.headers
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/docs/redoc"])
+async def test_everything_that_a_page_loads_lies_in_the_package(stranger: httpx.AsyncClient, path: str) -> None:
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', (await stranger.get(path)).text)
+    assert len(loaded) >= 4
+    for url in loaded:
+        assert re.match(r"/(static|docs)/", url)
+        assert (await stranger.get(url)).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/docs/redoc", "/docs/openapi.json", "/docs/no-such-page"])
+async def test_the_policy_lets_nothing_foreign_or_inline_in(stranger: httpx.AsyncClient, path: str) -> None:
+    headers = (await stranger.get(path)).headers
+    assert headers["content-security-policy"] == CSP
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    directives = dict(directive.split(" ", 1) for directive in CSP.split("; "))
+    assert directives["default-src"] == "'none'"
+    assert directives["script-src"] == directives["connect-src"] == "'self'"
+    sources = {source for sources in directives.values() for source in sources.split()}
+    assert {source for source in sources if not source.startswith("'sha256-")} <= {"'none'", "'self'", "data:", "blob:"}
+
+
+async def test_the_document_is_json_and_speaks_openapi_3_1(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get("/docs/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert body["openapi"].startswith("3.1.")
+    assert body["info"] == {
+        "title": "Mailing",
+        "version": __version__,
+        "description": DESCRIPTION.strip(),
+        "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    }
+    assert (
+        body["components"]["securitySchemes"]["key"] | {"type": "http", "scheme": "bearer"}
+        == (body["components"]["securitySchemes"]["key"])
+    )
+    assert [tag["name"] for tag in body["tags"]] == [
+        "clients",
+        "mailings",
+        "messages",
+        "gateway",
+        "statistics",
+        "events",
+    ]
+    assert all(tag["description"] for tag in body["tags"])
+
+
+def test_what_a_client_must_know_fits_in_25_lines() -> None:
+    assert len(DESCRIPTION.strip().splitlines()) <= 25
+    for topic in ("Authorization: Bearer", "application/problem+json", "`cursor`", "RFC 3339", "trailing slash"):
+        assert topic in DESCRIPTION
+
+
+async def test_the_root_leads_to_the_documentation(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get("/")
+    assert (answer.status_code, answer.headers["location"]) == (302, "/docs/")
+
+
+async def test_every_operation_of_the_api_needs_a_key(stranger: httpx.AsyncClient) -> None:
+    asked = 0
+    for method, path, _ in operations((await stranger.get("/docs/openapi.json")).json()):
+        answer = await stranger.request(method, re.sub(r"{\w+}", "1", path))
+        assert (method, path, answer.status_code) == (method, path, 401)
+        assert answer.headers["content-type"] == "application/problem+json"
+        asked += 1
+    assert asked
+
+
+def test_the_document_keeps_every_rule() -> None:
+    assert faults(document(create_app(Settings()))) == []
+    assert faults(document(app_with(documented_sample))) == []
+
+
+def test_an_operation_without_its_errors_is_found() -> None:
+    where = "GET /mailing/api/sample/{sample_id}"
+    assert faults(document(app_with(bare))) == [
+        *(f"{where}: {status} is not documented" for status in (401, 404, 429, 503)),
+        f"{where}: 400 is not a Problem in application/problem+json: document it with documented(400)",
+    ]
+
+
+def test_an_operation_that_says_nothing_about_itself_is_found() -> None:
+    found = faults(document(app_with(forgetful, security=False)))
+    assert all(fault.startswith("POST /mailing/api/sample: ") for fault in found)
+    assert [fault.split(": ", 1)[1].split(" ")[0] for fault in found] == ["write", "give", "security", "tags", "400"]
+
+
+def test_a_repeated_name_and_a_dangling_reference_are_found() -> None:
+    body = document(app_with(documented_sample))
+    body["paths"]["/mailing/api/other"] = {"get": body["paths"]["/mailing/api/sample/{sample_id}"]["get"]}
+    del body["components"]["schemas"]["FieldError"]
+    found = faults(body)
+    assert "operationId is not unique: ['get_sample']" in found
+    assert "#/components/schemas/FieldError leads nowhere" in found
+
+
+def test_two_handlers_of_one_name_cannot_be_documented() -> None:
+    with pytest.raises(Exception, match="get_sample"):
+        document(app_with(documented_sample, namesake))
+
+
+def test_every_post_is_documented_with_the_idempotency_key() -> None:
+    for method, path, operation in operations(document(app_with(forgetful))):
+        names = [parameter["name"] for parameter in operation.get("parameters", [])]
+        assert ("Idempotency-Key" in names) == (method == "post"), path
+        if method == "post":
+            assert operation["responses"].keys() >= {"400", "409", "422"}
+            done = min(operation["responses"])
+            assert "Idempotent-Replayed" in operation["responses"][done]["headers"]
