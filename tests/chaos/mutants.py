@@ -117,7 +117,7 @@ LOCKS = (
     instead("mailing.sending.plan.lock_for_plan", at_any_time),
     instead("mailing.sending.finalize.lock_for_plan", at_any_time),
 )
-ANY_TRANSITION = "DROP TRIGGER check_transitions ON message"
+ANY_TRANSITION = 'DROP TRIGGER "00_check_transitions" ON message'
 
 MUTANTS = (
     Mutant(
@@ -352,7 +352,7 @@ MUTANTS = (
         bug="the counters do not follow the messages",
         scenario=scenarios.calm,
         invariant="I10",
-        schema=("DROP TRIGGER count_moved ON message",),
+        schema=('DROP TRIGGER "10_count_moved" ON message',),
     ),
     Mutant(
         bug="the report counts failures as sent",

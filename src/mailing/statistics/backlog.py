@@ -32,7 +32,7 @@ class BacklogItem(Struct, frozen=True):
 
 
 _PENDING = "mailing_id = :mailing_id AND status = 'pending'"
-_CLOSED = f"{_PENDING} AND waiting = 'window' AND due_at"
+_CLOSED = f"{_PENDING} AND wait_reason = 'window' AND due_at"
 # Asked for in an order that only the index has: nothing else could stop after a few of a million.
 _OF_OPENING = f"{_CLOSED} BETWEEN o.at AND o.at ORDER BY due_at"
 
