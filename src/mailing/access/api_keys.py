@@ -171,6 +171,7 @@ class KeyCache:
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """`Authorization: Bearer <key>`. Who it is stands in `scope["user"]` afterwards."""
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    key = key.strip(" ")  # RFC 9110 allows several blanks
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized("Send the header Authorization: Bearer <key>; mailing key create makes one.")
     configured: str | None = connection.app.state.settings.api_key

@@ -5,6 +5,7 @@ chunk sizes and their extensions, trailers. Whatever a client is waited for has 
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from uvicorn._types import ASGI3Application
@@ -19,6 +20,7 @@ MAX_PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hu
 MAX_PIPELINED = 16  # requests sent before the answer to an earlier one
 DRAIN_TIMEOUT_S = 20
 MIN_DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_TIMEOUT_S
+LINGER_TIMEOUT_S = 30  # for the rest of a body after its answer: a close with unread bytes would reset the answer away
 
 MAX_COALESCED_BYTES = 64 * 1024  # of an answer; what is larger is written as it is, without a copy
 
@@ -34,6 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     head_s: float = HEADER_TIMEOUT_S
     drain_s: float = DRAIN_TIMEOUT_S
+    linger_s: float = LINGER_TIMEOUT_S
     most_connections = MAX_CONNECTIONS
     # Those whose client has to move next, the one that has not for longest first.
     waited_for: ClassVar[dict["BoundedProtocol", None]] = {}
@@ -44,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal = b"400 Bad Request"
     _in_head = False
     _arriving = False  # a request that has begun and not ended
+    _lingering = False  # answered and to be closed, once the rest of the body has come
     _is_progress = False
     _fields = 0
     _body_bytes = 0
@@ -52,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.transport: Any = CoalescingTransport(transport, self.loop)
+        self.transport: Any = CoalescingTransport(transport, self.loop, may_close=self._may_close)
         if len(self.connections) > self.most_connections and not self._make_room():
             self._end(b"503 Service Unavailable")
             return
@@ -137,7 +141,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_progress = True
         self._arriving = False
         super().on_message_complete()
-        if self._is_idle():  # the rest of a body that nobody wanted
+        if self._lingering:
+            self.transport.close()
+            self._drain()
+        elif self._is_idle():  # the rest of a body that nobody wanted
             self._await_head()
 
     def on_response_complete(self) -> None:
@@ -147,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._is_idle():
             self.cycle.body = bytearray()
             if self._arriving:
-                self._await_head()
+                self._await_head(self.linger_s)
         self._note()
 
     def send_400_response(self, msg: str) -> None:
@@ -161,6 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _end(self, status: bytes) -> None:
         self._stop_waiting_for_head()
+        self._lingering = True  # long enough
         if self.transport.is_closing():
             return
         if self._may_answer():
@@ -180,10 +188,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and (is_sending or self.flow.write_paused or self._is_idle()):
             self.waited_for[self] = None
 
-    def _await_head(self) -> None:
+    def _await_head(self, within_s: float | None = None) -> None:
         self._stop_waiting_for_head()
         self._other_bytes = 0
-        self._head_deadline = self.loop.call_later(self.head_s, self._end, b"408 Request Timeout")
+        self._head_deadline = self.loop.call_later(within_s or self.head_s, self._end, b"408 Request Timeout")
+
+    def _may_close(self) -> bool:
+        """False while an answered request's body is arriving: many clients read no answer before they have sent all."""
+        if self._lingering or not self._arriving or self._in_head or not self._is_idle():
+            return True
+        self._lingering = True
+        return False
 
     def _stop_waiting_for_head(self) -> None:
         if self._head_deadline is not None:
@@ -230,9 +245,12 @@ class CoalescingTransport:
     uvicorn writes them apart, and each write is a system call, and a client that is woken twice.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, may_close: Callable[[], bool]
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._may_close = may_close
         self._held: list[bytes] = []
         self._size = 0
 
@@ -253,7 +271,8 @@ class CoalescingTransport:
 
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        if self._may_close():
+            self._transport.close()
 
     def _flush(self) -> None:
         if self._held:
