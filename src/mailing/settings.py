@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from mailing.database.address import parse as parse_address
 from mailing.env_file import read_env_file
 from mailing.errors import ConfigurationError
 from mailing.timezones import known_zone
@@ -122,7 +123,7 @@ def host_of(address: str) -> str:
 def secrets_of(settings: Settings) -> list[str]:
     """What no log may show, whatever it stands in."""
     given = [getattr(settings, field.name) for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
-    given.append(urlsplit(settings.database_url or "").password)
+    given += parse_address(settings.database_url).secrets if settings.database_url else ()
     return [secret for secret in given if secret and len(secret) >= SHORTEST_SECRET]
 
 
@@ -209,8 +210,6 @@ def _sentence(kind: Any, error: msgspec.ValidationError) -> str:  # noqa: ANN401
 def _contradictions(settings: Settings) -> list[str]:
     """What a type can't say about single values and pairs of them."""
     checks = {
-        "DATABASE_URL must look like postgresql://user:password@host:5432/name": settings.database_url is None
-        or urlsplit(settings.database_url).scheme in {"postgresql", "postgres"},
         "PUBLIC_URL must be an http:// or https:// address such as https://mailing.example.org, and no more": (
             settings.public_url is None or _base(settings.public_url)
         ),
@@ -242,7 +241,16 @@ def _contradictions(settings: Settings) -> list[str]:
         "SMTP_USER and MAILING_SMTP_PASSWORD belong together": bool(settings.smtp_user) == bool(settings.smtp_password),
         **{f"{name} is an example that everybody knows; set one of your own": False for name in _published(settings)},
     }
-    return [PREFIX + sentence for sentence, holds in checks.items() if not holds]
+    return [*_flaws_of_address(settings.database_url), *(PREFIX + told for told, holds in checks.items() if not holds)]
+
+
+def _flaws_of_address(database_url: str | None) -> list[str]:
+    try:
+        if database_url:
+            parse_address(database_url)
+    except ConfigurationError as error:
+        return error.problems
+    return []
 
 
 def _published(settings: Settings) -> list[str]:
@@ -251,7 +259,8 @@ def _published(settings: Settings) -> list[str]:
         return []
     names = [field.name for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
     given = {name.upper(): getattr(settings, name) for name in names}
-    given["DATABASE_URL's password"] = urlsplit(settings.database_url or "").password
+    if settings.database_url and not _flaws_of_address(settings.database_url):
+        given["DATABASE_URL's password"] = parse_address(settings.database_url).password
     return [name for name, value in given.items() if value and PUBLISHED.search(value)]
 
 
@@ -275,7 +284,10 @@ def _base(address: str) -> bool:
 
 def _safe(address: str) -> bool:
     """Plain http ends on this machine."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets that hold no address
+        return False
     return bool(parts.hostname) and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
     )
