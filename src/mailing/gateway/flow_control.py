@@ -135,7 +135,7 @@ class FlowControl:
             try:
                 await self.refresh()
             except Exception as error:  # noqa: BLE001 - told
-                failures.tell(logger, "report on the gateway failed", error)
+                failures.log(logger, "report on the gateway failed", error)
                 await asyncio.sleep(REPORT_EVERY_S)
 
     async def refresh(self) -> None:

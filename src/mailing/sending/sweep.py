@@ -77,7 +77,7 @@ def _apart(part: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - told
-        failures.tell(logger, "a part of the sweep failed", error, part=part)
+        failures.log(logger, "a part of the sweep failed", error, part=part)
 
 
 async def _wake(sessions: Sessions, active: Collection[int]) -> None:
@@ -108,7 +108,7 @@ def _wakes(found: PendingWork) -> Iterator[Wake]:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
         yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
-    if found.openings:
+    if found.reschedule:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
@@ -136,7 +136,7 @@ async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: LeaseScanC
         except transient():
             raise
         except Exception as error:  # noqa: BLE001 - told
-            failures.tell(logger, "lease refused", error, message_id=message_id)
+            failures.log(logger, "lease refused", error, message_id=message_id)
 
 
 async def _taken_back(
@@ -144,6 +144,6 @@ async def _taken_back(
 ) -> int:
     async with transaction(sessions) as session:
         moved = await reclaim_expired(session, repeat, since=leases.since, count=count, only=only)
-        failpoints.reached("sweep.inside")
+        failpoints.hit("sweep.inside")
     leases.reclaimed += moved
     return moved
