@@ -1,4 +1,4 @@
-"""Counters against counting: whatever statements move messages, and however many at once."""
+"""Counters compared with counting, for all statements that move messages, also concurrent ones."""
 
 import asyncio
 import random
