@@ -138,7 +138,7 @@ def test_secrets_are_masked_as_they_stand_and_decoded() -> None:
 @pytest.mark.parametrize("name", ["sslrootcert", "sslcert", "sslkey", "sslcrl"])
 def test_a_file_that_can_not_be_used_is_named_before_a_driver_fails_on_it(name: str, tmp_path: Path) -> None:
     address = parse(f"postgresql://h/x?sslmode=require&{name}={tmp_path}/missing.pem")
-    with pytest.raises(ConfigurationError, match=f"{name}: .*missing.pem can't be read: No such file"):
+    with pytest.raises(ConfigurationError, match=f"{name}: .*missing.pem cannot be read: No such file"):
         usable_parameters(address)
 
 

@@ -273,7 +273,7 @@ def test_a_file_that_is_not_there_is_a_line_too(
     done = at_home(place.url("sslmode=verify-full&sslrootcert=/nowhere.pem"), "migrate")
     assert (done.returncode, done.stderr) == (
         2,
-        "mailing: MAILING_DATABASE_URL: sslrootcert: /nowhere.pem can't be read: No such file or directory\n",
+        "mailing: MAILING_DATABASE_URL: sslrootcert: /nowhere.pem cannot be read: No such file or directory\n",
     )
 
 

@@ -160,7 +160,7 @@ async def test_memory_does_not_grow_with_the_body_whether_it_is_new_or_repeated(
         tracemalloc.reset_peak()
         key = {"Idempotency-Key": str(count)}
         first, again = [await api.post("/clients/import", content=lines(count), headers=key) for _ in range(2)]
-        assert first.json() == {"created": 0, "updated": 0, "rejected": 0, "errors": []}
+        assert first.json() == {"created": 0, "updated": 0, "normalised": 0, "rejected": 0, "errors": []}
         assert is_repeated(again, first)
         return tracemalloc.get_traced_memory()[1]
 
@@ -380,7 +380,7 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(
 async def once_settled(api: Api) -> httpx.Response:
     """PostgreSQL may still be committing."""
     async with asyncio.timeout(30):
-        while (answer := await api.post("/mailings/", json=MAILING, headers=KEY)).status_code == 409:  # noqa: ASYNC110
+        while (answer := await api.post("/mailings/", json=MAILING, headers=KEY)).status_code == 409:  # noqa: ASYNC110 - the answer is what is polled
             await asyncio.sleep(0.02)
     return answer
 

@@ -13,7 +13,7 @@ from mailing.errors import FieldError, Invalid
 UTF_8, UTF_16, WINDOWS_1251 = "UTF-8", "UTF-16", "Windows-1251"
 
 _MAX_HELD: Final = 64 * 1024  # bytes without a line break, before the kind of line break is given up as unknown
-_NOT_CSV: Final = {
+NOT_CSV: Final = {
     b"PK\x03\x04": "is a workbook (.xlsx or .ods) or a ZIP archive, not CSV; save the sheet as CSV UTF-8",
     b"\xd0\xcf\x11\xe0": "is an old Excel workbook (.xls), not CSV; save the sheet as CSV UTF-8",
     b"\x1f\x8b": "is compressed with gzip; unpack it first",
@@ -67,7 +67,7 @@ class LineDecoder:
         return self._with_lf(data, final=final)
 
     def _sniff(self, start: bytes) -> None:
-        for magic, problem in _NOT_CSV.items():
+        for magic, problem in NOT_CSV.items():
             if start.startswith(magic):
                 raise Invalid(FieldError("header", f"the file {problem}"))
         codec = _UTF_16.get(start[:2])

@@ -63,10 +63,10 @@ class QuotedLines:
         return line
 
     def _joined(self) -> Record:
-        given = list(self._waiting)
+        lines = list(self._waiting)
         self._waiting.clear()
         self._size = 0
-        return next(_csv_reader((line + "\n" for line in given), self._delimiter)), given
+        return next(_csv_reader((line + "\n" for line in lines), self._delimiter)), lines
 
 
 class OpenQuoteError(Exception):

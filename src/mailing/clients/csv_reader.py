@@ -88,22 +88,22 @@ class CsvReader:
         """Tell how the file was read; before its first line that is not ASCII, UTF-8."""
         return UTF_16 if self._lines.encoding == UTF_16 else self._text.encoding or UTF_8
 
-    def feed(self, piece: bytes) -> list[ParsedRow]:
+    def feed(self, chunk: bytes) -> list[ParsedRow]:
         """Parse a chunk. Raises Invalid if the header is wrong, or the file is not CSV."""
-        return self._parse(self._lines.feed(piece))
+        return self._parse(self._lines.feed(chunk))
 
     def _parse(self, lines: bytes) -> list[ParsedRow]:
         starts = range(0, len(lines), MAX_LINE_BYTES)
         return [row for start in starts for row in self._parse_part(lines[start : start + MAX_LINE_BYTES])]
 
-    def _parse_part(self, piece: bytes) -> list[ParsedRow]:
+    def _parse_part(self, chunk: bytes) -> list[ParsedRow]:
         if self._skipping:
-            _, newline, piece = piece.partition(b"\n")
+            _, newline, chunk = chunk.partition(b"\n")
             self._skipping = not newline
-        end = piece.rfind(b"\n") + 1
-        self._tail += piece[:end]
+        end = chunk.rfind(b"\n") + 1
+        self._tail += chunk[:end]
         rows = list(self._rows()) if end else []
-        self._tail += piece[end:]
+        self._tail += chunk[end:]
         if len(self._tail) > MAX_LINE_BYTES:
             rows += self._last_rows()
             self._reject_long_line()
@@ -132,7 +132,7 @@ class CsvReader:
                 continue
             cells = None if self._quotes.open else _plain_cells(line, self.delimiter or ",")
             if cells is not None:
-                if row := self._row(cells) or self._reread(cells, given=[line]):
+                if row := self._row(cells) or self._reread(cells, lines=[line]):
                     yield row
                 self._line += 1
             else:
@@ -152,10 +152,10 @@ class CsvReader:
         yield from self._validated(self._quotes.flush())
 
     def _validated(self, records: Iterator[Record]) -> Iterator[ParsedRow]:
-        for cells, given in records:
-            if row := self._row(cells) or self._reread(cells, given=given):
+        for cells, lines in records:
+            if row := self._row(cells) or self._reread(cells, lines=lines):
                 yield row
-            self._line += len(given)
+            self._line += len(lines)
 
     def _row(self, cells: list[str] | None) -> ParsedRow | None:
         if cells is not None and len(cells) == self._width and not any(cells[at] for at in self._unnamed):
@@ -170,20 +170,20 @@ class CsvReader:
                 return ParsedRow(self._line + 1, number, code or operator_code_of(number), label or None, zone)
         return None
 
-    def _reread(self, was: list[str] | None, *, given: list[str]) -> ParsedRow | None:
+    def _reread(self, was: list[str] | None, *, lines: list[str]) -> ParsedRow | None:
         """Read a line that is not a row as it will be stored: a header, blank, to be normalised, or invalid."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
-            self._reject(given, ("row", "has a quote that does not close, or text after a closing quote"))
+            self._reject(lines, ("row", "has a quote that does not close, or text after a closing quote"))
         elif not any(cells):
             pass
         elif not self.columns:
             self._read_header(cells)
         elif _UNDECODED("".join(cells)):
-            self._reject(given, ("row", "cannot be read in the encoding of the file; save the file as CSV UTF-8"))
+            self._reject(lines, ("row", "cannot be read in the encoding of the file; save the file as CSV UTF-8"))
         else:
             cells = self._with_width(cells)
-            return (cells != was and self._row(cells)) or self._normalise(cells, given=given)
+            return (cells != was and self._row(cells)) or self._normalise(cells, lines=lines)
         return None
 
     def _with_width(self, cells: list[str]) -> list[str]:
@@ -193,9 +193,9 @@ class CsvReader:
         missing = range(len(cells), self._width)
         return [*cells, *("" for _ in missing)] if all(at in self._unnamed for at in missing) else cells
 
-    def _normalise(self, cells: list[str], *, given: list[str]) -> ParsedRow | None:
+    def _normalise(self, cells: list[str], *, lines: list[str]) -> ParsedRow | None:
         if problem := self._cell_problem(cells):
-            self._reject(given, ("row", problem))
+            self._reject(lines, ("row", problem))
             return None
         number, code, label, zone = self._pick([*cells, ""])
         problems: list[tuple[str, str]] = []
@@ -207,7 +207,7 @@ class CsvReader:
         if not known_zone(zone):
             problems.append(("timezone", timezone.suggestion(zone)))
         if problems:
-            self._reject(given, *problems)
+            self._reject(lines, *problems)
             return None
         self.normalised += 1
         return ParsedRow(self._line + 1, number, code or operator_code_of(number), label or None, zone)
@@ -218,12 +218,12 @@ class CsvReader:
         filled = next((at for at in self._unnamed if cells[at]), None)
         return None if filled is None else f"has a value in column {filled + 1}, which the header does not name"
 
-    def _reject(self, given: list[str], *errors: tuple[str, str]) -> None:
+    def _reject(self, lines: list[str], *errors: tuple[str, str]) -> None:
         if not self.columns:
             raise _bad_header(*(message for _, message in errors))
         self.rejected += 1
         free = self.listed - len(self.rejected_fields)
-        self.rejected_fields += [RejectedField(self._line + 1, *error, _excerpt(given)) for error in errors[:free]]
+        self.rejected_fields += [RejectedField(self._line + 1, *error, _excerpt(lines)) for error in errors[:free]]
 
     def _reject_long_line(self) -> None:
         beginning = self._tail[: 4 * MAX_EXCERPT].decode("utf-8", "surrogateescape")
@@ -264,9 +264,9 @@ def _normalised(field: str, value: str, rewrite: Callable[[object], object], pro
         return value
 
 
-def _excerpt(given: list[str]) -> str:
+def _excerpt(lines: list[str]) -> str:
     """Shorten a row, without what PostgreSQL can't store: bytes that are not UTF-8, and NUL."""
-    row = "\n".join(given)[:MAX_EXCERPT].replace("\x00", "\ufffd")
+    row = "\n".join(lines)[:MAX_EXCERPT].replace("\x00", "\ufffd")
     return row.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

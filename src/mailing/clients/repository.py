@@ -176,7 +176,7 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; mailing privacy allow allows it again"
+ERASED = "belongs to a person who was erased; `mailing privacy allow` allows the phone again"
 
 
 def _erased() -> Conflict:
@@ -217,8 +217,8 @@ _WAIT_FOR_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
 # Without any erasure no phone is hashed; otherwise 5 s for 1,000,000 rows.
 _REMOVE_ERASED = text("""
     DELETE FROM staged_client s USING erasure_key k, erasure e
-    WHERE EXISTS (SELECT FROM erasure WHERE lifted_at IS NULL)
-      AND e.hash = erasure_hash(s.phone, k.key) AND e.lifted_at IS NULL
+    WHERE EXISTS (SELECT FROM erasure WHERE revoked_at IS NULL)
+      AND e.hash = erasure_hash(s.phone, k.key) AND e.revoked_at IS NULL
     RETURNING s.line
 """)
 _UNSTAGE = text("DROP TABLE staged_client, moved_client")

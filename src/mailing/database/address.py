@@ -1,7 +1,7 @@
 """`MAILING_DATABASE_URL`, parsed once by libpq's rules. Both drivers get their arguments from the result.
 
-asyncpg would send a parameter that it does not know to the server as a setting, and psycopg reads some that asyncpg
-does not. So the parameters are a fixed list, which both honour alike.
+asyncpg sends an unknown parameter to the server as a setting, and psycopg reads some that asyncpg does not. So the
+parameters are a fixed list that both treat alike.
 """
 
 import os
@@ -24,7 +24,7 @@ _TARGETS = frozenset({"any", "read-write", "read-only", "primary", "standby", "p
 _TLS_VERSIONS = frozenset({"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"})
 _VERIFYING = frozenset({"verify-ca", "verify-full"})
 
-# Every parameter, and the values it may have where these are few.
+# Every parameter, with its values if there are only a few.
 PARAMETERS: dict[str, frozenset[str] | None] = {
     "sslmode": frozenset({"disable", "allow", "prefer", "require"}) | _VERIFYING,
     "sslrootcert": None,
@@ -41,9 +41,9 @@ PARAMETERS: dict[str, frozenset[str] | None] = {
     "options": None,
     "passfile": None,
 }
-_PLACES = ("host", "port", "user", "password", "dbname")  # may also stand in the query, and then count
+_PLACES = ("host", "port", "user", "password", "dbname")  # these may also be in the query, which takes precedence
 
-# libpq's variables that asyncpg does not read, or not in the same way.
+# libpq's variables that asyncpg does not read, or reads differently.
 _VARIABLES = {
     "PGSSLMODE": "sslmode",
     "PGSSLROOTCERT": "sslrootcert",
@@ -51,7 +51,7 @@ _VARIABLES = {
     "PGCONNECT_TIMEOUT": "connect_timeout",
     "PGOPTIONS": "options",
 }
-_SOCKETS = ("/run/postgresql", "/var/run/postgresql", "/tmp")  # noqa: S108 - where servers put them
+_SOCKETS = ("/run/postgresql", "/var/run/postgresql", "/tmp")  # noqa: S108 - the usual directory of the socket
 _ENCODE = "a special character in a name or password must be percent-encoded, such as %40 for @"
 
 
@@ -66,7 +66,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Address(msgspec.Struct, frozen=True):
-    """`parameters` holds what was given, without defaults. `secrets`: as they stand in the URL, and decoded."""
+    """`parameters` are those given, without defaults. `secrets` are included as in the URL, and decoded."""
 
     hosts: tuple[Host, ...]
     user: str | None
@@ -77,12 +77,12 @@ class Address(msgspec.Struct, frozen=True):
 
     @property
     def target(self) -> str:
-        """Of several hosts the one that can be written to, unless something else was asked for."""
+        """The kind of server to use. Default: any of a single host, a writable one of several hosts."""
         return self.parameters.get("target_session_attrs", "any" if len(self.hosts) == 1 else "read-write")
 
 
 def parse(url: str, environ: Mapping[str, str] = os.environ) -> Address:
-    """Raises ConfigurationError with every problem. No value is repeated in it: it may be a secret."""
+    """Parse the URL. Raise ConfigurationError with all problems, without values, which may be secret."""
     found = _URL.fullmatch(url)
     if found is None:
         raise ConfigurationError([f"{SETTING} must look like postgresql://user:password@host:5432/name"])
@@ -116,7 +116,7 @@ def parse(url: str, environ: Mapping[str, str] = os.environ) -> Address:
 
 
 def _hosts(hostspec: str, problems: list[str]) -> tuple[str, str]:
-    """Names and ports, each a list with commas."""
+    """Parse names and ports, each a comma-separated list."""
     names, ports = [], []
     for part in hostspec.split(","):
         found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%]+)\]|([^:@\[\]]*))(?::(.*))?", part)
@@ -174,7 +174,7 @@ def _flaws(parameters: Mapping[str, str]) -> list[str]:
 
 
 def _paired(names: str, ports: str, problems: list[str]) -> tuple[Host, ...]:
-    """Each host with its port; one port counts for all, and an empty host is the local socket."""
+    """Pair each host with its port. One port counts for all; an empty host is the local socket."""
     hosts, numbers = names.split(","), ports.split(",")
     if len(numbers) == 1:
         numbers *= len(hosts)

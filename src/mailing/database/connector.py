@@ -1,6 +1,6 @@
-"""The arguments of both drivers from one address, and asyncpg's connections to the first host that answers.
+"""Arguments for both drivers from one address, and asyncpg connections to the first host that answers.
 
-Each host has its own time limit: one that accepts and stays silent does not hide the next. psycopg does so itself.
+Each host has its own timeout, so that one that accepts and stays silent does not hide the next, as in psycopg.
 """
 
 import ssl
@@ -16,16 +16,16 @@ from mailing.database.error_messages import describe
 from mailing.database.errors import is_transient
 from mailing.errors import ConfigurationError
 
-CONNECT_EACH_S = 2  # of several hosts
+CONNECT_EACH_S = 2  # one of several hosts
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 class Connector:
-    """Connects to the first host that is what `target_session_attrs` asks for, beginning with the last good one."""
+    """Connect to the first host that satisfies `target_session_attrs`, starting with the last good one."""
 
     def __init__(self, address: Address, *, application: str, command_timeout_s: float) -> None:
-        """Raises ConfigurationError for a certificate or key that can't be used."""
+        """Load certificates. Raise ConfigurationError for a certificate or key that cannot be used."""
         parameters = usable_parameters(address)
         self._target = address.target
         self._hosts = list(address.hosts)
@@ -67,7 +67,10 @@ class Connector:
 
 
 def psycopg_arguments(address: Address, *, application: str) -> dict[str, Any]:
-    """For `psycopg.conninfo.make_conninfo`. Raises ConfigurationError for a certificate or key that can't be used."""
+    """Return arguments for `psycopg.conninfo.make_conninfo`.
+
+    Raise ConfigurationError for a certificate or key that cannot be used.
+    """
     given: dict[str, Any] = {
         "application_name": application,
         **usable_parameters(address),
@@ -83,9 +86,9 @@ def psycopg_arguments(address: Address, *, application: str) -> dict[str, Any]:
 
 
 def usable_parameters(address: Address) -> dict[str, str]:
-    """The parameters with `sslrootcert=system` as a file: asyncpg knows no `system`, and psycopg's OpenSSL has no CAs.
+    """Replace `sslrootcert=system` by a file: asyncpg does not know `system`, and psycopg's OpenSSL has no CAs.
 
-    Raises ConfigurationError where a file can't be used, before a driver would say so in its own words.
+    Raise ConfigurationError if a file cannot be used, before a driver does with a message of its own.
     """
     parameters = dict(address.parameters)
     if parameters.get("sslrootcert") == "system":
@@ -117,7 +120,7 @@ def _flaw_of_file(name: str, path: str | None) -> str | None:
     except ssl.SSLError:
         return f"{name}: there is nothing of that kind in {path} (PEM)"
     except OSError as error:
-        return f"{name}: {path} can't be read: {error.strerror}"
+        return f"{name}: {path} cannot be read: {error.strerror}"
     allowed = 0o640 if status.st_uid == 0 else 0o600
     if name == "sslkey" and status.st_mode & 0o777 & ~allowed:
         return f"sslkey: others may read {path}: chmod 600"  # libpq refuses it
@@ -130,7 +133,7 @@ def _limit_s(address: Address) -> int:
 
 
 def _all_failed(failures: dict[Host, Exception]) -> Exception:
-    """Of a single host its own error. Of several, a refusal that stays, or all of them in one."""
+    """Return the error: that of a single host; of several hosts, a permanent refusal or all errors in one."""
     errors = list(failures.values())
     lasting = [error for error in errors if isinstance(error, asyncpg.PostgresError) and not is_transient(error)]
     if len(errors) == 1 or lasting:

@@ -41,7 +41,7 @@ async def pending_files(session: AsyncSession, actor: str) -> PendingFiles:
 
 
 _ADD = text("INSERT INTO upload (name, actor, size) VALUES (:name, :actor, :size) RETURNING id")
-_ADD_CHUNK = text("INSERT INTO upload_piece (upload_id, number, data) VALUES (:upload_id, :number, :data)")
+_ADD_CHUNK = text("INSERT INTO upload_chunk (upload_id, number, data) VALUES (:upload_id, :number, :data)")
 
 
 async def add_upload(session: AsyncSession, *, name: str, actor: str, size: int) -> int:
@@ -57,7 +57,7 @@ _GET = text(f"SELECT {_COLUMNS} FROM upload WHERE id = :id")  # noqa: S608 - the
 _NEWEST = text(f"""
     SELECT {_COLUMNS} FROM upload ORDER BY (status = 'uploaded' AND actor = :actor) DESC, id DESC LIMIT :count
 """)  # noqa: S608 - as above
-_CHUNK = text("SELECT data FROM upload_piece WHERE upload_id = :upload_id AND number = :number")
+_CHUNK = text("SELECT data FROM upload_chunk WHERE upload_id = :upload_id AND number = :number")
 
 
 async def get_upload(session: AsyncSession, upload_id: int) -> Upload:
@@ -95,10 +95,10 @@ async def discard(session: AsyncSession, upload_id: int) -> bool:
 _FREE = "(status = 'waiting' OR (status = 'importing' AND lease_until < now()))"
 
 _CLAIM = text(f"""
-    UPDATE upload SET status = 'importing', tries = tries + 1, read = 0, broke_off = NULL,
+    UPDATE upload SET status = 'importing', attempts = attempts + 1, bytes_read = 0, broke_off = NULL,
         lease_until = now() + make_interval(secs => :lease)
     WHERE id = (SELECT id FROM upload WHERE id = :id AND {_FREE} FOR UPDATE SKIP LOCKED)
-    RETURNING tries
+    RETURNING attempts
 """)  # noqa: S608 - constants of this module
 
 
@@ -108,50 +108,51 @@ async def claim_import(session: AsyncSession, upload_id: int) -> ImportLease | N
     return None if number is None else ImportLease(upload_id, number)
 
 
-_MINE = "id = :id AND tries = :number AND status = 'importing'"
+_MINE = "id = :id AND attempts = :number AND status = 'importing'"
 
 _NEXT = text(f"""
     WITH mine AS (
-        UPDATE upload SET read = :read, lease_until = now() + make_interval(secs => :lease) WHERE {_MINE} RETURNING id
+        UPDATE upload SET bytes_read = :read, lease_until = now() + make_interval(secs => :lease)
+            WHERE {_MINE} RETURNING id
     )
-    SELECT data FROM upload_piece JOIN mine ON upload_id = mine.id WHERE number = :chunk
+    SELECT data FROM upload_chunk JOIN mine ON upload_id = mine.id WHERE number = :chunk
 """)  # noqa: S608 - as above
 
 
-async def next_chunk(session: AsyncSession, mine: ImportLease, *, number: int, read: int) -> bytes:
+async def next_chunk(session: AsyncSession, lease: ImportLease, *, number: int, read: int) -> bytes:
     """Record the bytes read, renew the lease and read a chunk. Empty beyond the end, and once the lease is lost."""
-    return await session.scalar(_NEXT, _of(mine) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
+    return await session.scalar(_NEXT, _keys(lease) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
 
 
 _LOCK = text(f"SELECT actor FROM upload WHERE {_MINE} FOR UPDATE")  # noqa: S608 - as above
 _RELEASE = text(f"UPDATE upload SET status = 'waiting', lease_until = NULL WHERE {_MINE}")  # noqa: S608 - as above
 
 
-async def lock_import(session: AsyncSession, mine: ImportLease) -> str | None:
+async def lock_import(session: AsyncSession, lease: ImportLease) -> str | None:
     """Lock the upload until the session commits and return its user. None: the lease is lost."""
-    actor: str | None = await session.scalar(_LOCK, _of(mine))
+    actor: str | None = await session.scalar(_LOCK, _keys(lease))
     return actor
 
 
-async def release_import(session: AsyncSession, mine: ImportLease) -> None:
-    await session.execute(_RELEASE, _of(mine))
+async def release_import(session: AsyncSession, lease: ImportLease) -> None:
+    await session.execute(_RELEASE, _keys(lease))
 
 
 _INTERRUPT = text(f"""
     UPDATE upload SET broke_off = :cause, lease_until = now() + make_interval(secs => :lease)
-    WHERE {_MINE} AND tries < :most RETURNING id
+    WHERE {_MINE} AND attempts < :most RETURNING id
 """)  # noqa: S608 - as above
 
 
-async def record_interruption(session: AsyncSession, mine: ImportLease, *, cause: str) -> None:
+async def record_interruption(session: AsyncSession, lease: ImportLease, *, cause: str) -> None:
     """Record why an import failed. It is tried again when the lease expires, up to MAX_ATTEMPTS times."""
     fields = {"cause": cause, "lease": LEASE_S, "most": MAX_ATTEMPTS}
-    if (await session.execute(_INTERRUPT, _of(mine) | fields)).first() is None:
-        await fail_import(session, mine, error=f"was started {mine.number} times and failed each time\n{cause}")
+    if (await session.execute(_INTERRUPT, _keys(lease) | fields)).first() is None:
+        await fail_import(session, lease, error=f"was started {lease.number} times and failed each time\n{cause}")
 
 
 _FINISH = text(f"""
-    UPDATE upload SET status = 'done', lease_until = NULL, finished_at = now(), read = size,
+    UPDATE upload SET status = 'done', lease_until = NULL, finished_at = now(), bytes_read = size,
         created = :created, updated = :updated, rejected = :rejected
     WHERE {_MINE}
 """)  # noqa: S608 - as above
@@ -160,14 +161,14 @@ _FAIL = text(f"""
     RETURNING id
 """)  # noqa: S608 - as above
 _ADD_REJECTED = text("""
-    INSERT INTO upload_refusal (upload_id, line, field, message, row)
+    INSERT INTO upload_row_error (upload_id, line, field, message, row)
     SELECT :id, r.* FROM unnest(CAST(:lines AS bigint[]), CAST(:fields AS text[]), CAST(:messages AS text[]),
         CAST(:rows AS text[])) AS r (line, field, message, row)
 """)
-_DROP_FILE = text("DELETE FROM upload_piece WHERE upload_id = :id")
+_DROP_FILE = text("DELETE FROM upload_chunk WHERE upload_id = :id")
 
 
-async def complete_import(session: AsyncSession, mine: ImportLease, imported: ImportOutcome) -> None:
+async def complete_import(session: AsyncSession, lease: ImportLease, imported: ImportOutcome) -> None:
     """Store the result for RESULT_RETENTION_D days and delete the file. Call after `lock_import`."""
     fields = imported.rejected_fields
     given = {
@@ -177,19 +178,19 @@ async def complete_import(session: AsyncSession, mine: ImportLease, imported: Im
         "rows": [each.row for each in fields],
     }
     counts = {"created": imported.created, "updated": imported.updated, "rejected": imported.rejected}
-    await session.execute(_ADD_REJECTED, {"id": mine.upload_id} | given)
-    await session.execute(_FINISH, _of(mine) | counts)
-    await session.execute(_DROP_FILE, {"id": mine.upload_id})
+    await session.execute(_ADD_REJECTED, {"id": lease.upload_id} | given)
+    await session.execute(_FINISH, _keys(lease) | counts)
+    await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
-async def fail_import(session: AsyncSession, mine: ImportLease, *, error: str) -> None:
+async def fail_import(session: AsyncSession, lease: ImportLease, *, error: str) -> None:
     """Mark an import as failed for good; nothing was stored."""
-    if (await session.execute(_FAIL, _of(mine) | {"error": error})).first():
-        await session.execute(_DROP_FILE, {"id": mine.upload_id})
+    if (await session.execute(_FAIL, _keys(lease) | {"error": error})).first():
+        await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
 _REJECTED = text("""
-    SELECT line, field, message, row FROM upload_refusal WHERE upload_id = :id AND (line, field) > (:line, :field)
+    SELECT line, field, message, row FROM upload_row_error WHERE upload_id = :id AND (line, field) > (:line, :field)
     ORDER BY line, field LIMIT :count
 """)
 
@@ -202,7 +203,7 @@ async def rejected_fields(
     return [RejectedField(**row) for row in (await session.execute(_REJECTED, page)).mappings()]
 
 
-_COUNT = text("SELECT count(*) FROM upload_refusal WHERE upload_id = :id")
+_COUNT = text("SELECT count(*) FROM upload_row_error WHERE upload_id = :id")
 
 
 async def count_rejected_fields(session: AsyncSession, upload_id: int) -> int:
@@ -212,7 +213,7 @@ async def count_rejected_fields(session: AsyncSession, upload_id: int) -> int:
 
 
 # No index: rejected rows of one week, at most 10,000 fields of a file.
-_DELETE_ROWS = text("DELETE FROM upload_refusal WHERE position(:phone IN row) > 0")
+_DELETE_ROWS = text("DELETE FROM upload_row_error WHERE position(:phone IN row) > 0")
 
 
 async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
@@ -220,12 +221,12 @@ async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
     await session.execute(_DELETE_ROWS, {"phone": phone})
 
 
-_UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND tries < :most")  # noqa: S608 - as above
+_UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
 _FAIL_EXHAUSTED = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        error = 'was started ' || tries || ' times and never finished; see the worker''s log for the cause'
+        error = 'was started ' || attempts || ' times and never finished; see the worker''s log for the cause'
     WHERE id IN (
-        SELECT id FROM upload WHERE status = 'importing' AND tries >= :most AND lease_until < now()
+        SELECT id FROM upload WHERE status = 'importing' AND attempts >= :most AND lease_until < now()
         FOR UPDATE SKIP LOCKED)
     RETURNING id
 """)
@@ -258,5 +259,5 @@ def _upload(row: RowMapping) -> Upload:
     return Upload(**dict(row) | {"status": UploadStatus(row["status"])})
 
 
-def _of(mine: ImportLease) -> dict[str, int]:
-    return {"id": mine.upload_id, "number": mine.number}
+def _keys(lease: ImportLease) -> dict[str, int]:
+    return {"id": lease.upload_id, "number": lease.number}
