@@ -1,4 +1,4 @@
-"""The gateway's state as it goes over the wire."""
+"""The gateway's state in requests and answers."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -24,7 +24,7 @@ class GatewayPatch(Struct):
 
 
 class Breaker(Struct):
-    """Open: most calls failed, or the gateway refuses our address or token. One probe at a time finds out."""
+    """`open`: most calls failed, or the gateway refuses our address or token. One probe at a time tests it."""
 
     state: Literal["closed", "open"]
     since: datetime | None
@@ -38,7 +38,7 @@ class Stop(Struct):
 
 
 class Recent(Struct):
-    """Calls of all workers in the last `seconds`; `failed` are those that found no answer or an unusable one."""
+    """Calls of all workers in the last `seconds`. `failed` calls got no answer, or an unusable one."""
 
     seconds: int
     calls: int

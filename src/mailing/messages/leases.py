@@ -44,7 +44,7 @@ _RECLAIM = text(f"""
             :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({LEFT_OUT}, false) AS ends
         FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
         WHERE m.status = 'sending' AND m.lease_until < now() AND m.lease_until >= :since
-          AND (CAST(:only AS bigint) IS NULL OR m.id = :only)
+          AND (CAST(:message_id AS bigint) IS NULL OR m.id = :message_id)
         ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET
@@ -64,7 +64,7 @@ _RECLAIM = text(f"""
 """)  # noqa: S608 - composed from constants
 
 
-class Repeat(msgspec.Struct, frozen=True):
+class RetryDelay(msgspec.Struct, frozen=True):
     """How long a message waits whose call may have arrived; with `hold` it is not repeated but unknown."""
 
     hold: bool
@@ -73,26 +73,26 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 async def reclaim_expired(
-    session: AsyncSession, repeat: Repeat, *, since: datetime, count: int, only: int | None = None
+    session: AsyncSession, delay: RetryDelay, *, since: datetime, count: int, message_id: int | None = None
 ) -> int:
     """Leases that ran out `since`, or that of one message. One past its end is expired by the sweep."""
-    values = msgspec.structs.asdict(repeat) | {"since": since, "count": count, "only": only}
+    values = msgspec.structs.asdict(delay) | {"since": since, "count": count, "message_id": message_id}
     return await rows_affected(session, _RECLAIM, **values)
 
 
 # Index: message_leased.
-_LOST = text("""
+_EXPIRED = text("""
     SELECT id FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
     ORDER BY lease_until LIMIT :count
 """)
 
 
-async def lost(session: AsyncSession, *, since: datetime, count: int) -> list[int]:
-    return list((await session.execute(_LOST, {"since": since, "count": count})).scalars())
+async def find_expired(session: AsyncSession, *, since: datetime, count: int) -> list[int]:
+    return list((await session.execute(_EXPIRED, {"since": since, "count": count})).scalars())
 
 
 # Index: message_leased.
-_OLDEST_LOST = text(f"""
+_OLDEST_EXPIRED = text(f"""
     SELECT least(now(), (
         SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
     )) - make_interval(secs => {MIN_LEASE_S})
@@ -105,5 +105,5 @@ async def oldest_unexpired_lease(session: AsyncSession, *, since: datetime) -> d
     Earlier by the shortest lease than the first that is left: a claim that is not committed yet is not seen here, and
     its lease began with its transaction.
     """
-    moment: datetime = (await session.execute(_OLDEST_LOST, {"since": since})).scalar_one()
+    moment: datetime = (await session.execute(_OLDEST_EXPIRED, {"since": since})).scalar_one()
     return moment

@@ -80,5 +80,5 @@ _FORGET = text(f"""
 """)  # noqa: S608 - a constant of this module
 
 
-async def forget_old_minutes(session: AsyncSession, count: int) -> None:
+async def delete_old_minutes(session: AsyncSession, count: int) -> None:
     await session.execute(_FORGET, {"count": count})

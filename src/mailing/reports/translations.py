@@ -151,7 +151,7 @@ RU = Words(
         "gateway answered an empty body": "шлюз ответил пустым телом",
         "gateway answered HTML instead of JSON": "шлюз ответил HTML вместо JSON",
         "gateway answered something instead of JSON": "шлюз ответил не JSON",
-        "gateway answered JSON that is no object": "шлюз ответил не объектом JSON",
+        "gateway answered JSON that is not an object": "шлюз ответил не объектом JSON",
         "gateway answered JSON with no code": "в ответе шлюза нет кода",
         "gateway answered for another message id": "шлюз ответил о другом сообщении",
         "gateway answered code": "шлюз ответил кодом",

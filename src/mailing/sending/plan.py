@@ -1,4 +1,4 @@
-"""From a mailing's filter to its messages: who gets one, and from when until when."""
+"""Plan a mailing: write one message for each client that the filter selects, with its send window."""
 
 import asyncio
 
@@ -22,11 +22,11 @@ from mailing.observability.log import get, increment
 logger = get(__name__)
 
 SLICE = 20_000
-SIDE_BY_SIDE = 2  # a slice keeps one of PostgreSQL's processors busy; more would take them from the senders
+PARALLEL_SLICES = 2  # a slice keeps one of PostgreSQL's processors busy; more would take them from the senders
 
 
 async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
-    """Launches the mailing if its start has come, and brings its messages up to its newest revision.
+    """Start the mailing if its time has come, and bring its messages up to its newest revision.
 
     Idempotent: after a crash it begins again and changes only what is not yet as it should be. Sending goes on beside
     the first plan. A slice is one transaction, 0.2-0.4 s for 20,000 messages.
@@ -40,9 +40,9 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_max_client_id or 0)
     after = 0
     while slices := await _next_slices(sessions, mailing, audience, after=after):
-        async with asyncio.TaskGroup() as side_by_side:
+        async with asyncio.TaskGroup() as tasks:
             for part in slices:
-                side_by_side.create_task(_plan(sessions, mailing, audience, part))
+                tasks.create_task(_plan(sessions, mailing, audience, part))
         after = slices[-1].upto
     if slices is None:
         return
@@ -51,18 +51,18 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     async with transaction(sessions) as session:
         if not await complete_plan(session, mailing_id, mailing.plan_revision):
             return
-        logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.plan_revision)
+        logger.info("plan completed", mailing_id=mailing_id, revision=mailing.plan_revision)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await defer(session, "settle_mailing", mailing_id=mailing_id)
 
 
 async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience, *, after: int) -> list[Slice] | None:
-    """The next of SIDE_BY_SIDE clients; none when all are planned. None: this plan is obsolete."""
+    """Return the next PARALLEL_SLICES slices; an empty list when all are planned. None: this plan is obsolete."""
     slices: list[Slice] = []
     async with transaction(sessions) as session:
         if not await heartbeat_plan(session, mailing.id, mailing.plan_revision):
             return None
-        while len(slices) < SIDE_BY_SIDE and (part := await next_slice(session, audience, after=after, count=SLICE)):
+        while len(slices) < PARALLEL_SLICES and (part := await next_slice(session, audience, after=after, count=SLICE)):
             slices.append(part)
             after = part.upto
     return slices
@@ -76,10 +76,10 @@ async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: 
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
-    """False: somebody who changes clients goes first."""
+    """Return False if a change of clients goes first."""
     async with transaction(sessions) as session:
         if not await lock_plan(session, mailing.id, mailing.plan_revision):
-            return True  # the next look finds out, too
+            return True  # the plan is obsolete; the next heartbeat finds that out, too
         if not await lock_for_plan(session):
             return False
         now = await database_now(session)
@@ -93,7 +93,7 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
 
 
 async def _cancel_unselected(sessions: Sessions, mailing: Mailing, audience: Audience) -> None:
-    """In slices, as the plan. A newer edit ends it early: its own plan does it all again."""
+    """Cancel in slices, as the plan. A newer edit ends it early: that edit's plan does it all again."""
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:
