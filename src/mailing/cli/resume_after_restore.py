@@ -14,7 +14,7 @@ from mailing import events
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.after_restore import affected, pause_unknown_audiences, started, started_drafts
-from mailing.messages.after_restore import UNSENT, Slice, doubt_unsent
+from mailing.messages.after_restore import UNSENT, MessageSlice, mark_unsent_ambiguous
 from mailing.restore import repository as restoration
 
 
@@ -81,19 +81,21 @@ async def doubt_messages(sessions: Sessions, plan: Plan, began_at: datetime) -> 
         mailings = [mailing.mailing_id for mailing in await affected(session) if mailing.unsent]
     total = 0
     for mailing_id in mailings:
-        counts = [await _doubt(sessions, Slice(mailing_id, status), began_at, hold=plan.hold) for status in UNSENT]
+        counts = [
+            await _doubt(sessions, MessageSlice(mailing_id, status), began_at, hold=plan.hold) for status in UNSENT
+        ]
         if any(counts):
             plan.say(_doubted(mailing_id, sum(counts), plan))
         total += sum(counts)
     return total
 
 
-async def _doubt(sessions: Sessions, part: Slice, began_at: datetime, *, hold: bool) -> int:
+async def _doubt(sessions: Sessions, part: MessageSlice, began_at: datetime, *, hold: bool) -> int:
     total = 0
     while part.after is not None:
         async with transaction(sessions) as session:
             await restoration.hold_restored(session)
-            count, last = await doubt_unsent(session, part, began_at=began_at, hold=hold)
+            count, last = await mark_unsent_ambiguous(session, part, began_at=began_at, hold=hold)
         total, part = total + count, replace(part, after=last)
     return total
 

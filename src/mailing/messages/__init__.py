@@ -1,0 +1,1 @@
+"""Messages: their rows, and the statements that move them from state to state."""

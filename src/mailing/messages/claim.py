@@ -11,7 +11,7 @@ from mailing.database.rows import all_as, rows_affected
 from mailing.gateway.repository import MAY_CALL
 from mailing.gateway.row import ONLY_ROW
 from mailing.messages.leases import MIN_LEASE_S, claimed_since_plan
-from mailing.messages.low_watermark import FROM_FRONT
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 from mailing.restore.repository import RESTORED
 
 MAX_UNREACHABLE = 500  # due messages searched at once for those without a client to send to
@@ -53,7 +53,7 @@ _CLAIM = text(f"""
     FROM mailing g, client c, gateway w
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
-            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
               AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
@@ -90,7 +90,7 @@ _CANCEL_UNREACHABLE = text(f"""
                           THEN 'the client opted out' ELSE 'the client was deleted' END
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
-            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
               AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT {MAX_UNREACHABLE} FOR UPDATE SKIP LOCKED))
         AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
@@ -104,7 +104,8 @@ _SET_ASIDE = text(f"""
         due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry', status_reason = CAST(:reason AS text)
     WHERE id = ANY(ARRAY(
         SELECT id FROM message
-        WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT} AND due_at <= now() AND closes_at > now()
+        WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
+          AND due_at <= now() AND closes_at > now()
         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
 """)  # noqa: S608 - composed from constants of this module
 

@@ -1,4 +1,4 @@
-"""Leases that ran out, because their worker was lost."""
+"""How long a claim is held, and what becomes of a message whose lease expired because its worker was lost."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
-from mailing.messages.planning import LEFT_OUT
+from mailing.messages.planning import IS_UNSELECTED
 from mailing.settings import LONGEST_TIMEOUT_S
 
 MIN_LEASE_S = 60.0
@@ -15,8 +15,9 @@ RECORDING_S = 15.0
 
 
 def lease_for(timeout_s: float) -> float:
-    """Seconds for which a worker whose calls take up to `timeout_s` holds what it claims: a whole call for whoever has
-    the connection before, one for the message itself, and time to record it.
+    """Return the lease in seconds for a worker whose calls take up to `timeout_s`.
+
+    Long enough for a call that has the connection before, the message's own call, and its recording.
     """
     return max(MIN_LEASE_S, 2 * timeout_s + RECORDING_S)
 
@@ -25,9 +26,10 @@ MAX_LEASE_S = lease_for(LONGEST_TIMEOUT_S)
 
 
 def claimed_since_plan(lease_s: str) -> str:
-    """What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+    """Build the condition that a message was claimed under the newest plan: an older plan's hours may have changed.
 
-    A worker knows its own lease. Of another's only the longest possible is known, and in doubt the plan is newer.
+    The first plan changes none. A worker knows its own lease. Of another's only the longest possible is known, and in
+    doubt the plan is newer.
     """
     return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
 
@@ -36,12 +38,13 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 _CLAIMED_SINCE_PLAN = claimed_since_plan(str(MAX_LEASE_S))
 
-# Worker lost: nobody knows whether the call was made. An edit since the claim has left the message to this statement:
-# its opening is void, and whom the filter no longer selects is not called again. Index: message_leased.
+# The worker was lost, and it is not known whether the call was made. An edit since the claim has left the message to
+# this statement: its window is void, and a client that the filter no longer selects is not called again. Index:
+# message_leased.
 _RECLAIM = text(f"""
     WITH lost AS (
         SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,
-            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({LEFT_OUT}, false) AS ends
+            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({IS_UNSELECTED}, false) AS ends
         FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
         WHERE m.status = 'sending' AND m.lease_until < now() AND m.lease_until >= :since
           AND (CAST(:message_id AS bigint) IS NULL OR m.id = :message_id)
@@ -65,7 +68,7 @@ _RECLAIM = text(f"""
 
 
 class RetryDelay(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have arrived; with `hold` it is not repeated but unknown."""
+    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown."""
 
     hold: bool
     base_s: float
@@ -75,7 +78,10 @@ class RetryDelay(msgspec.Struct, frozen=True):
 async def reclaim_expired(
     session: AsyncSession, delay: RetryDelay, *, since: datetime, count: int, message_id: int | None = None
 ) -> int:
-    """Leases that ran out `since`, or that of one message. One past its end is expired by the sweep."""
+    """Take back leases that expired `since`, or that of one message. Return how many.
+
+    A message past its mailing's end is expired by the settle job.
+    """
     values = msgspec.structs.asdict(delay) | {"since": since, "count": count, "message_id": message_id}
     return await rows_affected(session, _RECLAIM, **values)
 
@@ -92,7 +98,7 @@ async def find_expired(session: AsyncSession, *, since: datetime, count: int) ->
 
 
 # Index: message_leased.
-_OLDEST_EXPIRED = text(f"""
+_OLDEST_UNEXPIRED = text(f"""
     SELECT least(now(), (
         SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
     )) - make_interval(secs => {MIN_LEASE_S})
@@ -100,10 +106,10 @@ _OLDEST_EXPIRED = text(f"""
 
 
 async def oldest_unexpired_lease(session: AsyncSession, *, since: datetime) -> datetime:
-    """Where the next look at leases that ran out may begin, given that none did before `since`.
+    """Return where the next scan for expired leases may begin, given that none expired before `since`.
 
-    Earlier by the shortest lease than the first that is left: a claim that is not committed yet is not seen here, and
-    its lease began with its transaction.
+    That is the shortest lease before the first expired one that is left: a claim that is not committed yet is not
+    visible here, and its lease began with its transaction.
     """
-    moment: datetime = (await session.execute(_OLDEST_EXPIRED, {"since": since})).scalar_one()
+    moment: datetime = (await session.execute(_OLDEST_UNEXPIRED, {"since": since})).scalar_one()
     return moment

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.rows import one_as
 from mailing.gateway.outcome import Answer
 from mailing.messages.claim import ClaimedMessage
-from mailing.messages.planning import LEFT_OUT, UNSELECTED
+from mailing.messages.planning import IS_UNSELECTED, UNSELECTED
 from mailing.messages.states import MessageStatus
 
 CAME_LATE = "accepted, recorded only after its lease was lost and the message claimed again"
@@ -112,11 +112,11 @@ _RECORD = text(f"""
             http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
     ), decided AS (
         SELECT r.*, g.plan_revision <> :revision AS replanned,
-            g.plan_revision <> :revision AND {LEFT_OUT} AS left_out, CASE
+            g.plan_revision <> :revision AND {IS_UNSELECTED} AS left_out, CASE
             WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.plan_revision = :revision AND NOT r.voided)
                 THEN r.status
             WHEN g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out
-                AND (g.plan_revision = :revision OR NOT {LEFT_OUT}) THEN 'pending'
+                AND (g.plan_revision = :revision OR NOT {IS_UNSELECTED}) THEN 'pending'
             WHEN r.maybe_accepted THEN 'unknown'
             ELSE 'cancelled' END AS next
         FROM mailing g CROSS JOIN result r

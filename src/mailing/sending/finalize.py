@@ -44,8 +44,8 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
         zones = await timezones_of_closed(session, mailing_id, SLICE)
         if not zones:
             return False
-        openings = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
-        moved = await reschedule_closed(session, mailing_id, SLICE, openings)
+        windows = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
+        moved = await reschedule_closed(session, mailing_id, SLICE, windows)
         increment(reopened=moved)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         return moved > 0

@@ -16,7 +16,7 @@ from mailing.mailings.repository import (
 )
 from mailing.mailings.window import next_window
 from mailing.messages.locks import lock_for_plan
-from mailing.messages.planning import Audience, Slice, cancel_unselected, next_slice, plan_slice
+from mailing.messages.planning import Audience, ClientSlice, cancel_unselected, next_slice, plan_slice
 from mailing.observability.log import get, increment
 
 logger = get(__name__)
@@ -43,7 +43,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
         async with asyncio.TaskGroup() as tasks:
             for part in slices:
                 tasks.create_task(_plan(sessions, mailing, audience, part))
-        after = slices[-1].upto
+        after = slices[-1].last
     if slices is None:
         return
     if mailing.plan_revision > 1:
@@ -56,26 +56,28 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
         await defer(session, "settle_mailing", mailing_id=mailing_id)
 
 
-async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience, *, after: int) -> list[Slice] | None:
+async def _next_slices(
+    sessions: Sessions, mailing: Mailing, audience: Audience, *, after: int
+) -> list[ClientSlice] | None:
     """Return the next PARALLEL_SLICES slices; an empty list when all are planned. None: this plan is obsolete."""
-    slices: list[Slice] = []
+    slices: list[ClientSlice] = []
     async with transaction(sessions) as session:
         if not await heartbeat_plan(session, mailing.id, mailing.plan_revision):
             return None
         while len(slices) < PARALLEL_SLICES and (part := await next_slice(session, audience, after=after, count=SLICE)):
             slices.append(part)
-            after = part.upto
+            after = part.last
     return slices
 
 
-async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> None:
+async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: ClientSlice) -> None:
     while not await _try_plan(sessions, mailing, audience, part):
         async with transaction(sessions) as session:
             await heartbeat_plan(session, mailing.id, mailing.plan_revision)
     failpoints.reached("plan.after")
 
 
-async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
+async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: ClientSlice) -> bool:
     """Return False if a change of clients goes first."""
     async with transaction(sessions) as session:
         if not await lock_plan(session, mailing.id, mailing.plan_revision):
@@ -83,10 +85,8 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
         if not await lock_for_plan(session):
             return False
         now = await database_now(session)
-        openings = [
-            next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones
-        ]
-        increment(planned=await plan_slice(session, mailing.id, audience, openings, part))
+        windows = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones]
+        increment(planned=await plan_slice(session, mailing.id, audience, windows, part))
         await defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
         failpoints.reached("plan.inside")
     return True

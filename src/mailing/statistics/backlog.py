@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.repository import GatewayState
-from mailing.messages.low_watermark import FROM_FRONT
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 
 MAX_COUNTED = 10_000
 MAX_WINDOWS = 40  # the world has 38 different offsets
@@ -66,7 +66,7 @@ _POSTPONED = text(f"""
 # Those within their opening, and those whose opening has passed or is void. Index: message_due.
 _DUE = text(f"""
     SELECT count(*) FILTER (WHERE closes_at > now()), count(*) FILTER (WHERE closes_at <= now())
-    FROM (SELECT closes_at FROM message WHERE {_PENDING} AND {FROM_FRONT} AND due_at <= now()
+    FROM (SELECT closes_at FROM message WHERE {_PENDING} AND {FROM_LOW_WATERMARK} AND due_at <= now()
           ORDER BY due_at, id LIMIT {MAX_COUNTED} + 1) m
 """)  # noqa: S608 - composed from constants of this module
 
