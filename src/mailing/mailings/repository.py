@@ -152,13 +152,13 @@ async def finish(session: AsyncSession, mailing_id: int) -> bool:
 class PendingWork(msgspec.Struct, frozen=True):
     """The work that the sweep finds pending for one mailing.
 
-    `settle`: pending messages whose send window has passed, or that will not be sent before the end.
+    `openings`: pending messages whose send window has passed, or that will not be sent before the end.
     """
 
     mailing_id: int
     plan: bool
     send: bool
-    settle: bool
+    openings: bool
 
 
 # Each inner SELECT is one probe of message_due, from the low watermark on, or of message_closing: its ORDER BY binds it
@@ -177,7 +177,7 @@ _FIND_PENDING_WORK = text(f"""
         now() >= g.ends_at AND g.status <> 'scheduled' OR (
             SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now()
             ORDER BY m.closes_at LIMIT 1) IS NOT NULL
-            OR c.pending + c.sending = 0 AND g.planned_revision = g.plan_revision AS settle
+            OR c.pending + c.sending = 0 AND g.planned_revision = g.plan_revision AS openings
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_low_watermark f ON f.mailing_id = g.id
     JOIN gateway w ON w.{ONLY_ROW}
     WHERE g.status IN ('scheduled', 'running', 'paused') AND g.id > :after

@@ -109,7 +109,7 @@ def _jobs_for(found: PendingWork) -> Iterator[Wake]:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
         yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
-    if found.settle:
+    if found.openings:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
