@@ -114,7 +114,7 @@ async def _rows_read_by_a_batch(sessions: Sessions) -> int:
 
 @asynccontextmanager
 async def _told(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """A transaction whose reads stand in PostgreSQL's statistics as soon as it has ended."""
+    """Run a transaction whose reads are in PostgreSQL's statistics as soon as it has ended."""
     async with transaction(sessions) as session:
         yield session
         await session.execute(text("SELECT pg_stat_force_next_flush()"))
@@ -162,7 +162,7 @@ def _accepted(message: ClaimedMessage) -> CallResult:
 
 
 def _prepared(statement: str) -> tuple[str, str]:
-    """With numbers for names, and as many NULLs."""
+    """Return the statement with numbered parameters, and as many NULLs."""
     names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", statement)))
     numbered = re.sub(r"(?<!:):(\w+)", lambda name: f"${names.index(name[1]) + 1}", statement)
     return numbered, ", ".join(["NULL"] * len(names))
