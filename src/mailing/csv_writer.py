@@ -1,7 +1,7 @@
-"""CSV for spreadsheets: the one way in which this service writes it, so that no cell is taken for a formula.
+"""Write CSV for spreadsheets so that no cell is taken for a formula (CSV injection). All CSV is written here.
 
-Which separator a spreadsheet splits at is its own decision: it depends on the country, and on who opens the file. So a
-cell may begin after each comma, semicolon, tab, bar and line break, whatever the file means by them.
+Which separator a spreadsheet uses depends on its locale and its user. So a cell may begin after every comma, semicolon,
+tab, bar and line break, whatever they mean in the file.
 """
 
 import csv
@@ -10,20 +10,20 @@ import re
 from collections.abc import Iterable, Sequence
 
 SEPARATORS = ",;|\t\r\n"
-SIGNS = "=+\\-@＝＋－＠"  # noqa: RUF001 - what begins a formula, the full-width forms on purpose
-# What a spreadsheet passes over before a formula: blanks, quotes, and what can't be seen
-_PASSED = "\"'\\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2060\ufeff"
+SIGNS = "=+\\-@＝＋－＠"  # noqa: RUF001 - the characters that start a formula, full-width forms included
+# Characters that a spreadsheet skips before a formula: blanks, quotes and invisible characters
+_SKIPPED = "\"'\\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2060\ufeff"
 
-# As many of them as there are, before a sign. It is tried once for each such stretch, not at each of its characters.
+# A maximal run of them before a sign. Possessive, so each run is tried once and not at each of its characters.
 _START = re.compile(
-    f"(?:^[{_PASSED}{SEPARATORS}]*+|(?<![{_PASSED}{SEPARATORS}])[{_PASSED}{SEPARATORS}]++)(?=[{SIGNS}])"
+    f"(?:^[{_SKIPPED}{SEPARATORS}]*+|(?<![{_SKIPPED}{SEPARATORS}])[{_SKIPPED}{SEPARATORS}]++)(?=[{SIGNS}])"
 )
 _SIGN = re.compile(f"[{SIGNS}]").search
 _SEPARATOR = re.compile(f"[{SEPARATORS}]").search
 
 
 def escape_formula(cell: str) -> str:
-    """An apostrophe before each sign with which a cell could begin. `restored` takes exactly those away."""
+    """Put an apostrophe before each sign that could start a cell. `unescape_formula` removes exactly those."""
     return _START.sub(_with_apostrophe, cell) if _SIGN(cell) else cell
 
 
@@ -44,7 +44,7 @@ def _begins_cell(start: re.Match[str]) -> bool:
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> str:
-    """What is text in `rows` is neutralised; numbers and None are not."""
+    """Write rows as CSV, with formulas escaped in text cells."""
     file = io.StringIO()
     csv.writer(file).writerows(
         [escape_formula(cell) if isinstance(cell, str) else cell for cell in row] for row in rows

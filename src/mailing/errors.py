@@ -1,20 +1,20 @@
-"""Everything the product refuses on purpose, in one tree.
+"""All errors that the product raises on purpose, in one tree.
 
     MailingError
-    ├── ConfigurationError   settings or command line: the process does not start
-    ├── EmbeddedError        the embedded PostgreSQL can't be started
-    ├── Invalid              input with one FieldError per bad field
+    ├── ConfigurationError   wrong settings or command line: the process does not start
+    ├── EmbeddedError        the embedded PostgreSQL cannot be started
+    ├── Invalid              invalid input, with one FieldError per field
     ├── NotFound             no such client, mailing, message …
     ├── Conflict             the state or a unique value forbids it
-    ├── TooSlow              a body that does not arrive
+    ├── TooSlow              the request body does not arrive in time
     ├── KeyReused            the Idempotency-Key belongs to another request
-    ├── Unauthorized         no key, or a key nobody issued; a name and a password that don't fit
-    ├── Forbidden            a key that may not do this
-    ├── Unavailable          the database broke off what was asked; the sentence says what has become of it
-    └── TooMany              tried too often: come again in `wait_s` seconds
+    ├── Unauthorized         no key, an unknown key, or a wrong name or password
+    ├── Forbidden            the key or the role may not do this
+    ├── Unavailable          the database failed; the message says whether anything was stored
+    └── TooMany              too many attempts: retry after `wait_s` seconds
 
-None of them knows HTTP: `web.py` holds the one table that does. Each message is a sentence for the caller
-and names the remedy; none carries a phone, a text or a secret.
+They know nothing of HTTP; `web.problems` maps them to responses. Each message is for the caller: what is wrong, then
+what to do. None contains a phone, a text or a secret.
 """
 
 import msgspec
@@ -52,7 +52,7 @@ class NotFound(MailingError):
 
 
 class Conflict(MailingError):
-    """`errors` names the fields whose value is taken, if that is the reason."""
+    """`errors` lists the fields whose value is already taken, if that is the reason."""
 
     def __init__(self, message: str, *errors: FieldError) -> None:
         super().__init__(message)

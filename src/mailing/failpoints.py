@@ -1,18 +1,18 @@
-"""Named places at which a test may end the process. Without one they cost a call of an empty function.
+"""Failpoints: named places at which a fault test may end the process. Disabled, they cost an empty function call.
 
-claim.before      nothing is claimed yet             record.inside    outcomes written, not committed
-claim.inside      claimed, not committed             record.after     committed, the job goes on
-claim.after       committed, no call begun           plan.inside      a slice planned, not committed
-call.connected    connected, nothing written         plan.after       a slice committed, the plan not complete
-call.written      handed on, no answer               sweep.inside     repaired, not committed
-call.head_read    status read, body not              report.accepted  the mail server took it, not recorded
-call.answered     answer read, nothing recorded      stop.draining    asked to stop, calls still under way
+claim.before      nothing claimed yet                record.inside    outcomes written, not committed
+claim.inside      claimed, not committed             record.after     committed, the job continues
+claim.after       committed, no call started         plan.inside      a slice planned, not committed
+call.connected    connected, nothing written         plan.after       a slice committed, the plan incomplete
+call.written      request written, no answer         sweep.inside     leases reclaimed, not committed
+call.head_read    status read, body not              report.accepted  accepted by the mail server, not recorded
+call.answered     answer read, nothing recorded      stop.draining    asked to stop, calls still running
 """
 
 from collections.abc import Callable
 from typing import Final
 
-POINTS: Final = (
+FAILPOINTS: Final = (
     "claim.before",
     "claim.inside",
     "claim.after",
@@ -34,14 +34,14 @@ def _nothing(_point: str) -> None:
     pass
 
 
-_reached: Callable[[str], None] = _nothing
+_handler: Callable[[str], None] = _nothing
 
 
-def reached(point: str) -> None:
-    _reached(point)
+def hit(point: str) -> None:
+    _handler(point)
 
 
-def install(handler: Callable[[str], None]) -> None:
-    """For the fault tests alone: `handler` is told each point by name, as it is reached."""
-    global _reached  # noqa: PLW0603 - one hook for the process, set before it begins
-    _reached = handler
+def enable(handler: Callable[[str], None]) -> None:
+    """Call `handler` with the name of each failpoint that is hit. For fault tests only."""
+    global _handler  # noqa: PLW0603 - one handler for the process, set before it starts
+    _handler = handler

@@ -1,4 +1,4 @@
-"""The IANA time zones, with the rules of the tzdata package: locked with the code, so alike on every machine."""
+"""IANA time zones with the rules of the tzdata package, whose version is locked: the same on every machine."""
 
 from functools import cache
 from importlib.resources import files
@@ -8,20 +8,20 @@ _TZDATA = "tzdata"
 
 
 def known_zone(name: str) -> bool:
-    """Whether `name` is, letter for letter, a zone or link of the IANA database in the tzdata package.
+    """Whether `name` is exactly a zone or link of the IANA database in the tzdata package.
 
-    Fixed zones count, with the POSIX sign IANA gives them: `Etc/GMT-3` is three hours ahead of UTC. What only an
-    operating system or PostgreSQL understands does not: `UTC+3`, `localtime`, `posix/…`; nor does the
-    placeholder `Factory`.
+    Fixed zones are included, with the POSIX sign that IANA uses: `Etc/GMT-3` is three hours ahead of UTC. Names that
+    only an operating system or PostgreSQL knows are not (`UTC+3`, `localtime`, `posix/…`), nor is the placeholder
+    `Factory`.
     """
     return name in zone_names()
 
 
 @cache
 def zone_named(name: str) -> ZoneInfo:
-    """Load the zone with the tzdata package's rules; ZoneInfoNotFoundError for one that is not known.
+    """Load a zone with the tzdata package's rules. Raise ZoneInfoNotFoundError if it is unknown.
 
-    `ZoneInfo(name)` prefers the operating system's rules, and two machines of different age may be an hour apart.
+    `ZoneInfo(name)` prefers the operating system's rules, which may differ by an hour between two machines.
     """
     if not known_zone(name):
         raise ZoneInfoNotFoundError(f"No time zone {name!r}")

@@ -106,7 +106,7 @@ async def test_nobody_is_changed_who_does_not_exist(sessions: Sessions) -> None:
             users.enable(session, 7, by="tests"),
             users.set_role(session, 7, Role.VIEWER, by="tests"),
         ):
-            with pytest.raises(NotFound, match="mailing admin list"):
+            with pytest.raises(NotFound, match="mailing user list"):
                 await change
         with pytest.raises(NotFound):
             await users.set_password(session, 7, PASSWORD, by="tests")

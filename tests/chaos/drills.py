@@ -18,12 +18,12 @@ from typing import Final
 
 import uvloop
 
-from chaos.drilling import Drill, drilling
-from chaos.fairness import fairness
-from chaos.ledger import calls_in
-from chaos.load import Latencies
-from chaos.promises import Promise, table
-from chaos.site import Site, Trial
+from chaos.gateway.ledger import calls_in
+from chaos.runner.drill import Drill, drilling
+from chaos.runner.environment import Site, Trial
+from chaos.runner.fairness import fairness
+from chaos.runner.load import Latencies
+from chaos.runner.report import Promise, table
 
 PAIRS: Final = 5
 PHASE_S: Final = 8.0

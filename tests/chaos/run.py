@@ -20,14 +20,14 @@ import msgspec
 import uvloop
 from msgspec.structs import asdict, replace
 
-from chaos.campaign import Campaign
-from chaos.observer import observer
-from chaos.player import Player
-from chaos.promises import Promise, promises, table
-from chaos.record import Record, leaks
-from chaos.site import Trial, site, start_workers
-from chaos.timeline import FULL, SMALL, Event, Scale, timeline
-from chaos.verdict import judge
+from chaos.runner.campaign import Campaign
+from chaos.runner.environment import Trial, site, start_workers
+from chaos.runner.fault_player import Player
+from chaos.runner.observer import observer
+from chaos.runner.record import Record, leaks
+from chaos.runner.report import Promise, promises, table
+from chaos.runner.timeline import FULL, SMALL, Event, Scale, timeline
+from chaos.runner.verdict import judge
 
 # Beside the full run, and smaller: what must never be repeated is not, whatever breaks.
 BESIDE: Final = replace(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.cli.doctor import Finding, examine, line
+from mailing.cli.doctor import Finding, line, run_checks
 from mailing.database.migrations import migrate
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings, environment
@@ -22,7 +22,7 @@ NOWHERE = "127.0.0.1:1"
 
 async def found(tmp_path: Path, **settings: object) -> dict[str, Finding]:
     told = environment(Settings(**({"data_dir": str(tmp_path / "none")} | settings)))  # type: ignore[arg-type] # values of several types
-    return {finding.part: finding async for finding in examine(told, tmp_path / ".env")}
+    return {finding.part: finding async for finding in run_checks(told, tmp_path / ".env")}
 
 
 @pytest.fixture
@@ -44,15 +44,15 @@ async def test_a_sound_service_is_found_sound(
         "queue": "ok",
         "sending": "ok",
         "gateway": "ok",
-        "mail": "look",
+        "mail": "warn",
     }
     assert "PostgreSQL" in line(findings["database"])
 
 
 async def test_every_setting_that_is_wrong_is_named_at_once_and_no_value(tmp_path: Path) -> None:
     told = {"MAILING_PORT": "a-secret", "MAILING_PROT": "1"}
-    findings = [finding async for finding in examine(told, tmp_path / ".env")]
-    assert [finding.verdict for finding in findings] == ["wrong", "wrong"]
+    findings = [finding async for finding in run_checks(told, tmp_path / ".env")]
+    assert [finding.verdict for finding in findings] == ["fail", "fail"]
     assert "a-secret" not in "".join(map(line, findings))
 
 
@@ -64,15 +64,15 @@ async def test_what_does_not_answer_is_named_with_a_remedy(tmp_path: Path) -> No
         report_to="ops@example.org",
         smtp_port=1,
     )
-    assert {part for part, finding in findings.items() if finding.verdict == "wrong"} == {"database", "gateway", "mail"}
-    assert all(finding.remedy for finding in findings.values() if finding.verdict == "wrong")
+    assert {part for part, finding in findings.items() if finding.verdict == "fail"} == {"database", "gateway", "mail"}
+    assert all(finding.remedy for finding in findings.values() if finding.verdict == "fail")
     assert "a-secret" not in "".join(map(line, findings.values()))
 
 
 async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, engine: AsyncEngine) -> None:
     await migrate(engine, "base")
     findings = await found(tmp_path, database_url=database_url)
-    assert findings["schema"].verdict == "wrong"
+    assert findings["schema"].verdict == "fail"
     assert "mailing migrate" in findings["schema"].remedy
     assert await value(engine, "SELECT to_regclass('message') IS NULL")
 
@@ -80,14 +80,14 @@ async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, e
 @pytest.mark.parametrize(
     ("change", "verdict", "word"),
     [
-        ("installation SET database_identity = 'elsewhere'", "wrong", "restored"),
-        ("gateway SET stopped_at = now(), stopped_by = 'key 1 (ops)'", "look", "key 1 (ops)"),
+        ("installation SET database_identity = 'elsewhere'", "fail", "restored"),
+        ("gateway SET stopped_at = now(), stopped_by = 'key 1 (ops)'", "warn", "key 1 (ops)"),
         (
             "gateway SET breaker_opened_at = now(), breaker_reason = 'HTTP 401', breaker_next_probe_at = now()",
-            "wrong",
+            "fail",
             "HTTP 401",
         ),
-        ("gateway SET paused_until = now() + interval '1 min'", "look", "pause"),
+        ("gateway SET paused_until = now() + interval '1 min'", "warn", "pause"),
     ],
 )
 async def test_what_holds_sending_back_is_told(
@@ -97,7 +97,7 @@ async def test_what_holds_sending_back_is_told(
     findings = await found(tmp_path, database_url=database_url)
     assert findings["sending"].verdict == verdict
     assert word in findings["sending"].detail
-    assert findings["queue"].verdict == "wrong", "no worker is at work"
+    assert findings["queue"].verdict == "fail", "no worker is running"
 
 
 async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
@@ -109,17 +109,17 @@ async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
         VALUES (current_date - CAST(:ago AS int), now(), 3, :why)"""
     await run(engine, add, ago=2, why="ops@example.org: 451 later")
     await run(
-        engine, add, ago=1, why="the report could not be made: KeyError in page; the log of the process has the rest"
+        engine, add, ago=1, why="the report could not be rendered: KeyError in render_html; see the log of the process"
     )
     finding = (await found(tmp_path, **wanted))["reports"]
-    assert finding.verdict == "wrong"
+    assert finding.verdict == "fail"
     assert "not sent: 2" in finding.detail
     assert "was tried 3 times: o***@example.org: 451 later" in finding.detail
     assert "mailing report --date" in finding.remedy
 
 
 @pytest.mark.parametrize(
-    ("lasts_s", "verdict"), [(-60, "wrong"), (3600, "look"), (30 * 86_400, "ok")], ids=["over", "soon", "long"]
+    ("lasts_s", "verdict"), [(-60, "fail"), (3600, "warn"), (30 * 86_400, "ok")], ids=["over", "soon", "long"]
 )
 async def test_a_gateway_token_tells_when_it_expires(
     tmp_path: Path, gateway_url: str, lasts_s: int, verdict: str
@@ -137,7 +137,7 @@ def test_the_command_says_it_all_and_its_exit_code_the_rest(tmp_path: Path) -> N
         env=told, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "wrong  database" in done.stdout
+    assert "fail   database" in done.stdout
     assert done.stderr == ""
 
 

@@ -44,15 +44,16 @@ def test_every_command_has_help_with_an_example() -> None:
         "report",
         "doctor",
         "resume-after-restore",
-        "admin",
+        "user",
         "key",
+        "privacy",
     } <= set(cli.commands)
     groups = [(name, command) for name, command in cli.commands.items() if isinstance(command, click.Group)]
     inner = [[group, name] for group, command in groups for name in command.commands]
     for arguments in [[name] for name in cli.commands] + inner:
         shown = CliRunner().invoke(cli, [*arguments, "--help"])
         assert shown.exit_code == 0
-        assert arguments in (["admin"], ["key"]) or re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
+        assert re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
 
 
 @pytest.mark.parametrize(
@@ -100,22 +101,22 @@ def test_users_are_created_with_a_password_from_standard_input_listed_and_disabl
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def admin(*arguments: str, typed: str = "") -> str:
+    def user(*arguments: str, typed: str = "") -> str:
         others = dict.fromkeys((name for name in os.environ if name.startswith("MAILING_")), None)
         chosen = others | {"MAILING_DATABASE_URL": database_url}
-        return CliRunner().invoke(cli, ["admin", *arguments], input=typed, env=chosen, catch_exceptions=False).output
+        return CliRunner().invoke(cli, ["user", *arguments], input=typed, env=chosen, catch_exceptions=False).output
 
-    assert admin("create", "anna", typed="correct horse battery\n") == "User 1 is made.\n"
-    assert admin("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 is made.\n"
+    assert user("create", "anna", typed="correct horse battery\n") == "User 1 created.\n"
+    assert user("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 created.\n"
     with pytest.raises(Conflict, match="user of this name"):
-        admin("create", "Anna", typed="correct horse battery\n")
+        user("create", "Anna", typed="correct horse battery\n")
     with pytest.raises(Invalid, match="password: must have 10 to 200 characters"):
-        admin("create", "clara", typed="short\n")
-    assert "set" in admin("password", "anna", typed="another one entirely\n")
-    assert "disabled" in admin("disable", "boris")
+        user("create", "clara", typed="short\n")
+    assert "set" in user("password", "anna", typed="another one entirely\n")
+    assert "disabled" in user("disable", "boris")
     with pytest.raises(Conflict, match="last admin"):
-        admin("disable", "anna")
-    listed = admin("list")
+        user("disable", "anna")
+    listed = user("list")
     assert "anna" in listed
     assert "boris" in listed
 
@@ -131,15 +132,15 @@ def test_a_user_with_keys_is_disabled_when_it_is_said_what_becomes_of_them(
         return CliRunner().invoke(cli, arguments, input=typed, env=chosen, catch_exceptions=False).output
 
     for name in ("anna", "boris"):
-        mailing("admin", "create", name, typed="correct horse battery\n")
+        mailing("user", "create", name, typed="correct horse battery\n")
     for name in ("crm", "shop"):
         mailing("key", "create", name)
     asyncio.run(made_by_boris(database_url))
     with pytest.raises(Conflict, match=r"1 \(crm, mk_.*\), 2 \(shop, mk_.*--revoke-keys or --keep-keys"):
-        mailing("admin", "disable", "boris")
-    assert mailing("admin", "disable", "boris", "--keep-keys") == "The user is disabled. API keys left working: 2.\n"
-    assert mailing("admin", "disable", "boris", "--revoke-keys") == "The user is disabled. API keys revoked: 2.\n"
-    assert mailing("admin", "disable", "boris") == "The user is disabled.\n"
+        mailing("user", "disable", "boris")
+    assert mailing("user", "disable", "boris", "--keep-keys") == "User disabled. API keys left working: 2.\n"
+    assert mailing("user", "disable", "boris", "--revoke-keys") == "User disabled. API keys revoked: 2.\n"
+    assert mailing("user", "disable", "boris") == "User disabled.\n"
     assert mailing("key", "list").count("boris") == 2
 
 
@@ -167,7 +168,7 @@ async def test_sending_is_resumed_after_a_restore_and_only_then(
 ) -> None:
     chosen = {"MAILING_DATABASE_URL": database_url}
     idle = mailing("resume-after-restore", directory=tmp_path, **chosen)
-    assert (idle.returncode, idle.stdout) == (0, "This database was not restored from a backup: nothing to do.\n")
+    assert (idle.returncode, idle.stdout) == (0, "This database was not restored from a backup. Nothing to do.\n")
     await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
     foretold = mailing("resume-after-restore", "--dry-run", directory=tmp_path, **chosen)
     assert await value(engine, "SELECT database_identity FROM installation") == "elsewhere"
@@ -176,10 +177,10 @@ async def test_sending_is_resumed_after_a_restore_and_only_then(
     assert [foretold.returncode, done.returncode] == [0, 0]
     assert foretold.stdout.splitlines()[0] == done.stdout.splitlines()[0]
     assert done.stdout.splitlines() == [
-        "new ids begin at: message 1000000000000, mailing 1000000000, client 1000000000",
-        "Sending goes on.",
+        "new ids start at: message 1000000000000, mailing 1000000000, client 1000000000",
+        "Sending is enabled.",
     ]
-    insisted = mailing("resume-after-restore", "--it-was-restored", directory=tmp_path, **chosen)
+    insisted = mailing("resume-after-restore", "--force", directory=tmp_path, **chosen)
     assert "message 2000000000000" in insisted.stdout
 
 

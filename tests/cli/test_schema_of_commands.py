@@ -104,7 +104,7 @@ def test_the_doctor_tells_it_and_changes_nothing(found: str | None, database_url
     code, out, _ = call(("doctor",))
     assert code == 1
     detail, _, remedy = FAULTS[found].partition("; ")
-    assert re.search(rf"wrong  schema         {detail}\n +→ {remedy}", out), out
+    assert re.search(rf"fail   schema         {detail}\n +→ {remedy}", out), out
     assert tables_of(database_url) == before
 
 

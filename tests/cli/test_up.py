@@ -56,7 +56,7 @@ async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home
         )
         complaint = (await refused.communicate())[1].decode()
         assert refused.returncode == 1
-        assert re.fullmatch(rf"mailing: 127\.0\.0\.1:{port} can't be used \(.*\); set MAILING_PORT\n", complaint)
+        assert re.fullmatch(rf"mailing: 127\.0\.0\.1:{port} is not available \(.*\); set MAILING_PORT\n", complaint)
     assert process.returncode == 0
     assert [pid for pid in children if is_running(pid)] == []
     assert not (home / ".data" / "postgres" / "postmaster.pid").exists()

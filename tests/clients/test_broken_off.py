@@ -16,9 +16,9 @@ from mailing.clients.schemas import ImportResult
 from mailing.clients.upload import job, repository
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database import engine as engine_
-from mailing.database.connections import unless_lost
+from mailing.database.connections import fail_if_lost
 from mailing.database.engine import Sessions, create_engine, transaction
-from mailing.database.errors import TROUBLE
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
 from mailing.settings import Settings
 from support.api import running_api
@@ -52,7 +52,7 @@ class Scene:
     monkeypatch: pytest.MonkeyPatch
 
     async def mended(self) -> None:
-        """What was frozen has ended, new connections pass."""
+        """End the frozen connections; new connections pass."""
         await self.between.end_connections()
         self.between.forget()
 
@@ -71,7 +71,7 @@ async def scene(
     settings: Settings, engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
     monkeypatch.setattr(stored, "_STATEMENT_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr("mailing.app.LIMIT_S", PATIENCE_S)
+    monkeypatch.setattr("mailing.app.STATEMENT_TIMEOUT_S", PATIENCE_S)
     file = tmp_path / "clients.csv"
     file.write_bytes(FILE)
     async with proxy(settings) as (between, through):
@@ -186,7 +186,7 @@ async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Sc
 
 async def test_whatever_the_driver_itself_raises_in_a_transaction_is_what_is_raised(scene: Scene) -> None:
     """Rolling back a connection that is gone fails, too; that is not what anybody wants to hear."""
-    with pytest.raises(TROUBLE) as raised:  # noqa: PT012 - the driver is handed out inside
+    with pytest.raises(DATABASE_ERRORS) as raised:  # noqa: PT012 - the driver is handed out inside
         async with transaction(scene.sessions) as session:
             driver = await engine_.raw_connection(session)
             await driver.execute("SELECT pg_terminate_backend(pg_backend_pid())")
@@ -205,7 +205,7 @@ async def test_a_connection_lost_while_the_server_takes_no_bytes_is_noticed_at_o
     await driver.execute("CREATE TEMPORARY TABLE long (line text)")
     freeze(scene.between, b"COPY")
     rows = io.BytesIO((b"x" * 99 + b"\n") * 400_000)
-    copying = asyncio.create_task(unless_lost(driver, driver.copy_to_table("long", source=rows, timeout=900)))
+    copying = asyncio.create_task(fail_if_lost(driver, driver.copy_to_table("long", source=rows, timeout=900)))
     _, waiting = await asyncio.wait({copying}, timeout=2)
     assert waiting, "it waits for room"
     await scene.between.reset()

@@ -16,8 +16,8 @@ from mailing import app
 from mailing.access import api_keys
 from mailing.database import connections
 from mailing.database.engine import Sessions, create_engine, transaction
-from mailing.database.errors import TROUBLE
-from mailing.database.read_pool import READERS, ReadPool
+from mailing.database.errors import DATABASE_ERRORS
+from mailing.database.read_pool import MAX_READERS, ReadPool
 from mailing.settings import Settings
 from support.api import running_api
 from support.proxy import proxy
@@ -98,7 +98,7 @@ async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection
 async def test_reads_share_few_connections_however_many_come_at_once_and_give_them_back(engine: AsyncEngine) -> None:
     async with aclosing(ReadPool(engine)) as reads:
         found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(50)])
-        assert len({pid for pid, _ in found}) == reads.idle == READERS
+        assert len({pid for pid, _ in found}) == reads.idle == MAX_READERS
     async with AsyncExitStack() as stack:
         for _ in range(5):  # all that the engine has
             await stack.enter_async_context(engine.connect())
@@ -123,7 +123,7 @@ async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_an
         connection.run_async(die)
 
     for _ in range(2):
-        with pytest.raises(TROUBLE):
+        with pytest.raises(DATABASE_ERRORS):
             await value(engine, "SELECT 1")
     await engine.dispose()
 
@@ -131,7 +131,7 @@ async def test_connections_that_die_as_soon_as_they_are_made_are_trouble_like_an
 async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_503(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "LIMIT_S", 1)
+    monkeypatch.setattr(app, "STATEMENT_TIMEOUT_S", 1)
     async with proxy(settings) as (between, through), running_api(through) as api, asyncio.timeout(PATIENCE_S):
         between.freeze_after = b"INSERT INTO mailing"
         answer = await api.post("/mailings/", json=MAILING)
@@ -143,7 +143,7 @@ async def test_a_database_that_vanishes_in_the_middle_of_a_request_is_answered_5
 async def test_a_request_that_waits_too_long_for_a_lock_is_answered_503_and_others_are_not_affected(
     engine: AsyncEngine, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app, "LIMIT_S", 1)
+    monkeypatch.setattr(app, "STATEMENT_TIMEOUT_S", 1)
     held, other = await add_mailing(engine), await add_mailing(engine)
     async with running_api(settings) as api, engine.begin() as holder, asyncio.timeout(PATIENCE_S):
         await holder.exec_driver_sql(f"SELECT FROM mailing WHERE id = {held} FOR UPDATE")
@@ -158,7 +158,7 @@ async def test_an_upload_may_take_longer_than_a_transaction_may_stand_still(
 ) -> None:
     async def upload() -> AsyncIterator[bytes]:
         yield b"phone,timezone\n79161234567,Europe/Moscow\n"
-        await asyncio.sleep(connections.IDLE_S + 1)
+        await asyncio.sleep(connections.IDLE_IN_TRANSACTION_S + 1)
         yield b"79161234568,Europe/Moscow\n"
 
     async with running_api(settings) as api:

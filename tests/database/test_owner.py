@@ -53,18 +53,18 @@ def test_the_owner_of_the_schema_needs_no_more_than_to_own_it(owner: Owner, tmp_
     (clients := tmp_path / "clients.csv").write_text(f"phone,timezone\n{PHONE},UTC\n")
     owner.does("import", str(clients))
     assert PHONE in owner.does("export").stdout
-    assert json.loads(owner.does("person", "export", PHONE).stdout)["client"]["phone"] == PHONE
-    owner.does("person", "erase", PHONE)
-    (log := tmp_path / "erasures").write_text(owner.does("person", "log").stdout)
-    owner.does("person", "lift", PHONE)
-    owner.does("person", "reapply", str(log))
+    assert json.loads(owner.does("privacy", "export", PHONE).stdout)["client"]["phone"] == PHONE
+    owner.does("privacy", "erase", PHONE)
+    (log := tmp_path / "erasures").write_text(owner.does("privacy", "log").stdout)
+    owner.does("privacy", "allow", PHONE)
+    owner.does("privacy", "reapply", str(log))
     assert PHONE not in owner.does("export").stdout
     assert "mk_" in owner.does("key", "create", "crm").stdout
     owner.does("key", "revoke", "1")
-    owner.does("admin", "create", "anna", given="correct horse battery\n")
-    owner.does("admin", "password", "anna", given="battery horse correct\n")
+    owner.does("user", "create", "anna", given="correct horse battery\n")
+    owner.does("user", "password", "anna", given="battery horse correct\n")
     owner.does("report", "--date", "2026-01-02", "--dry-run")
-    owner.does("resume-after-restore", "--it-was-restored")
+    owner.does("resume-after-restore", "--force")
 
 
 async def test_the_owner_grants_what_roles_sql_says_again_after_each_migration(owner: Owner) -> None:

@@ -286,7 +286,7 @@ async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_no
 
     async def bury(mailing_id: int) -> None:
         del mailing_id
-        await buried.put(await queue.bury_stalled())
+        await buried.put(await queue.fail_stalled_jobs())
 
     queue = Queue(database_url, concurrency=1)
     queue.task("plan", bury)
@@ -348,7 +348,7 @@ async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises
 ) -> None:
     stop = asyncio.Event()
     async with proxy(settings) as (between, through):
-        worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, patience_s=0.3).run(stop))
+        worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, timeout_s=0.3).run(stop))
         await asyncio.sleep(0.5)
         assert not worker.done()
         if vanish == "stop":

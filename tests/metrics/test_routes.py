@@ -46,7 +46,7 @@ async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncCl
     await run(engine, later, id=waits, waiting="window")
     await run(engine, later, id=retried, waiting="retry")
     found = await scraped(api)
-    assert 90 <= found.value("mailing_due_age_seconds") < 600
+    assert 90 <= found.value("mailing_oldest_due_message_age_seconds") < 600
     assert found.value("mailing_messages_due") == 1
     assert found.value("mailing_messages_waiting", reason="window") == 1
     assert found.value("mailing_messages_waiting", reason="retry") == 1
@@ -57,9 +57,9 @@ async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.Asy
     mailing_id = await add_mailing(engine, status="paused")
     await add_messages(engine, mailing_id, ["pending"])
     await run(engine, "UPDATE message SET due_at = now() - interval '1 h'")
-    assert (await scraped(api)).value("mailing_due_age_seconds") == 0
+    assert (await scraped(api)).value("mailing_oldest_due_message_age_seconds") == 0
     (await api.post(f"/mailings/{mailing_id}/resume")).raise_for_status()
-    assert (await scraped(api)).value("mailing_due_age_seconds") < 1800
+    assert (await scraped(api)).value("mailing_oldest_due_message_age_seconds") < 1800
 
 
 async def test_counting_pending_messages_stops_at_a_limit(
@@ -82,16 +82,16 @@ async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClien
     found = await scraped(api)
     assert found.value("mailing_gateway_rate_limit") == 50
     assert found.value("mailing_gateway_stopped") == 1
-    assert found.value("mailing_breaker_open") == 1
-    assert 3000 < found.value("mailing_gateway_pause_seconds") <= 3600
+    assert found.value("mailing_circuit_breaker_open") == 1
+    assert 3000 < found.value("mailing_gateway_retry_after_seconds") <= 3600
     assert found.value("mailing_restored") == 0
 
 
 async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, sessions: Sessions) -> None:
     for seconds in (0.03, 0.2, 70.0):
         one = WorkerCounters()
-        one.called("accepted", seconds)
-        await one.hand_over(sessions)
+        one.observe_call("accepted", seconds)
+        await one.flush(sessions)
     found = await scraped(api)
     assert found.value("mailing_gateway_calls_total", outcome="accepted") == 3
     assert found.value("mailing_gateway_calls_total", outcome="refused") == 0
@@ -108,7 +108,7 @@ async def test_jobs_and_connections_are_counted(api: httpx.AsyncClient) -> None:
     found = await scraped(api)
     assert found.value("mailing_jobs", task="plan_mailing", state="ready") == 1
     assert found.value("mailing_jobs", task="settle_mailing", state="later") == 1
-    assert found.value("mailing_job_age_seconds") > 0
+    assert found.value("mailing_oldest_job_age_seconds") > 0
     assert found.value("mailing_workers") == 0
     assert found.value("mailing_database_connections", part="api", state="busy") >= 1
     assert found.value("mailing_pool_connections", state="size") == 10
@@ -159,7 +159,7 @@ async def test_without_a_database_the_page_says_so_and_shows_this_process(settin
         found = await scraped(api)
     assert found.value("mailing_database_up") == 0
     assert found.value("mailing_pool_connections", state="size") == 10
-    assert ("mailing_due_age_seconds", frozenset()) not in found
+    assert ("mailing_oldest_due_message_age_seconds", frozenset()) not in found
 
 
 def page_without_database() -> AsyncEngine:

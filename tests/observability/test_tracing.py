@@ -238,7 +238,7 @@ def test_an_endpoint_without_the_packages_is_refused_with_the_name_of_the_extra(
     refused = CliRunner().invoke(cli, [command], env=settings).exception
     assert isinstance(refused, ConfigurationError)
     assert refused.problems == [
-        "OTEL_EXPORTER_OTLP_ENDPOINT is set and OpenTelemetry is not installed: pip install 'mailing[otel]'"
+        "OTEL_EXPORTER_OTLP_ENDPOINT is set and OpenTelemetry is not installed; pip install 'mailing[otel]'"
     ]
 
 

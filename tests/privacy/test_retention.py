@@ -35,7 +35,7 @@ def keeping(settings: Settings) -> Settings:
 
 
 async def closed(engine: AsyncEngine, *, days: int, status: str = "finished", first_client: int = 1000) -> int:
-    """A mailing with three messages in each final state, which closed `days` ago."""
+    """Add a mailing with three messages in each final state, which closed `days` ago."""
     mailing_id = await add_mailing(engine, text="Your code is 1234")
     await add_messages(engine, mailing_id, ENDS * 3, first_client=first_client)
     close = """
@@ -63,7 +63,7 @@ async def test_after_the_days_phones_and_words_are_blank_and_everything_counted_
     assert (await api.get(f"/mailings/{mailing_id}/")).json()["text"] == ""
     story = (await api.get(f"/messages/{after['messages']['items'][0]['id']}/")).json()
     assert (story["phone"], story["text"]) == ("", "")
-    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.blanked'") == "retention"
+    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
 
 
 async def test_what_the_gateway_answered_goes_with_the_phones_and_the_number_of_calls_stays(
@@ -133,7 +133,7 @@ async def test_a_run_that_was_killed_between_two_slices_is_taken_up_by_the_next(
     assert await value(engine, PHONES, id=mailing_id) == phones - 2
     await redact_old(sessions, keeping)
     assert await value(engine, PHONES, id=mailing_id) == 0
-    assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'mailing.blanked'") == 1
+    assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'mailing.redacted'") == 1
 
 
 async def test_two_workers_at_once_blank_everything_and_neither_fails(
@@ -195,11 +195,11 @@ async def test_events_of_a_mailing_are_forgotten_when_its_phones_were(
     await redact_old(sessions, keeping)
     await delete_old_events(sessions, keeping)
     left = await run(engine, "SELECT kind, mailing_id FROM event ORDER BY id")
-    assert [tuple(row) for row in left] == [("mailing.created", running), ("mailing.blanked", old)]
+    assert [tuple(row) for row in left] == [("mailing.created", running), ("mailing.redacted", old)]
 
 
 @pytest.mark.parametrize(
-    "kind", ["user.sign_in_failed", "key.revoked", "gateway.stopped", "database.set_aside", "client.opted_out"]
+    "kind", ["user.sign_in_failed", "key.revoked", "gateway.stopped", "database.rolled_back", "client.opted_out"]
 )
 async def test_who_had_access_who_stopped_what_and_who_opted_out_is_kept_for_good(
     engine: AsyncEngine, sessions: Sessions, keeping: Settings, kind: str

@@ -19,7 +19,7 @@ import pytest
 from mailing.errors import EmbeddedError, MailingError
 from mailing.process import embedded_postgres
 from mailing.process.embedded_postgres import Embedded
-from mailing.process.local_stack import database_of
+from mailing.process.local_stack import require_database
 from mailing.settings import Settings
 from support.processes import is_running, until
 
@@ -144,7 +144,7 @@ async def test_a_killed_server_comes_back_at_the_same_url(data_dir: Path) -> Non
         await until(lambda: len(said) == 2, seconds=15)
         stop.set()
         await asyncio.wait_for(keeping, 5)
-        assert said == ["PostgreSQL is gone; starting it again", f"PostgreSQL is back, pid {server.pid}"]
+        assert said == ["PostgreSQL is gone; restarting it", f"PostgreSQL is back, pid {server.pid}"]
         assert (server.url, server.pid != pid) == (url, True)
         assert query(server, "SELECT count(*) FROM committed") == 0
 
@@ -205,7 +205,7 @@ def test_for_root_a_closed_directory_is_opened_to_search_by_its_group_alone(data
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_that_may_not_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(EmbeddedError, match=r"can't use .*data \(Permission denied\): set MAILING_DATA_DIR"):
+    with pytest.raises(EmbeddedError, match=r"cannot use .*data \(Permission denied\); set MAILING_DATA_DIR"):
         embedded_postgres.start(tmp_path / "data")
 
 
@@ -218,7 +218,7 @@ def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
 def test_a_cluster_of_another_version_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()
     (tmp_path / "postgres" / "PG_VERSION").write_text("16\n")
-    with pytest.raises(EmbeddedError, match="is of PostgreSQL 16, this one is 18"):
+    with pytest.raises(EmbeddedError, match="was created by PostgreSQL 16, this is 18"):
         embedded_postgres.start(tmp_path)
 
 
@@ -249,7 +249,7 @@ async def test_a_command_migrates_no_embedded_database_and_says_who_does(data_di
     """Another version may be running on it."""
     settings = Settings(data_dir=str(data_dir))
     with pytest.raises(MailingError, match=r"the database is empty, this program needs schema \d{4}; run mailing up$"):
-        async with database_of(settings, say=print):
+        async with require_database(settings, echo=print):
             pass
     with embedded_postgres.start(data_dir) as server:
         connection = await asyncpg.connect(server.url)

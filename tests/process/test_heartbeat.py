@@ -1,4 +1,4 @@
-"""A worker's sign of life, asked for as Kubernetes does: by a process of its own."""
+"""A worker's heartbeat, checked as Kubernetes does: by another process."""
 
 import os
 import subprocess
@@ -23,33 +23,33 @@ def asked(*command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("command", [["mailing.process.heartbeat"], ["mailing", "worker", "--check"]])
+@pytest.mark.parametrize("command", [["mailing.process.heartbeat"], ["mailing", "worker", "--health"]])
 def test_a_beating_worker_is_alive_and_none_is_not(command: list[str]) -> None:
     with heartbeat.beating() as beat:
         beat()
         assert asked(*command).returncode == 0
     gone = asked(*command)
     assert gone.returncode == 1
-    assert gone.stderr == "mailing: no worker runs here, or it can't write to its directory for temporary files\n"
+    assert gone.stderr == "mailing: no worker runs here, or it cannot write to its temporary directory; see its log\n"
 
 
 def test_a_silent_worker_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with heartbeat.beating():
-        monkeypatch.setattr(heartbeat, "SILENT_S", -1.0)
+        monkeypatch.setattr(heartbeat, "MAX_SILENCE_S", -1.0)
         assert "no progress" in str(heartbeat.check())
 
 
 def test_a_killed_workers_file_counts_for_nobody(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    (tmp_path / f"mailing-worker-{ended.pid}.pulse").write_text("0.0")
+    (tmp_path / f"mailing-worker-{ended.pid}.heartbeat").write_text("0.0")
     assert "no worker runs here" in str(heartbeat.check())
     with heartbeat.beating():
         assert heartbeat.check() is None
 
 
 def test_what_the_last_worker_of_this_number_left_is_replaced(tmp_path: Path) -> None:
-    left = tmp_path / f"mailing-worker-{os.getpid()}.pulse"
+    left = tmp_path / f"mailing-worker-{os.getpid()}.heartbeat"
     left.symlink_to(tmp_path / "somebody's file")
     with heartbeat.beating():
         assert heartbeat.check() is None

@@ -73,7 +73,7 @@ async def test_a_killed_child_comes_back(tmp_path: Path, births: Callable[[], li
         await until(births)
         os.kill(births()[0], signal.SIGKILL)
         await until(lambda: len(births()) == 2)
-    assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL; starting it again at once"]
+    assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL; restarting now"]
 
 
 async def test_a_child_that_dies_at_every_start_is_started_less_and_less_often(
@@ -84,11 +84,11 @@ async def test_a_child_that_dies_at_every_start_is_started_less_and_less_often(
         await asyncio.sleep(0.3)
     assert len(births()) == 3
     assert [line.partition(";")[2] for line in run.said] == [
-        " starting it again at once",
-        " starting it again in 0.5 s",
-        " starting it again in 1 s",
+        " restarting now",
+        " restarting in 0.5 s",
+        " restarting in 1 s",
     ]
-    assert "ended with status 1" in run.said[0]
+    assert "exited with status 1" in run.said[0]
 
 
 def test_the_delay_grows_to_five_seconds() -> None:
@@ -98,7 +98,7 @@ def test_the_delay_grows_to_five_seconds() -> None:
 async def test_a_child_that_had_settled_is_started_at_once_again(
     tmp_path: Path, births: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "SETTLED_S", 0)
+    monkeypatch.setattr(supervisor, "STABLE_AFTER_S", 0)
     async with supervised(tmp_path, BORN) as run:
         await until(lambda: len(births()) >= 4)
     assert not [line for line in run.said if "again in" in line]
@@ -144,7 +144,7 @@ async def test_a_child_that_calls_its_configuration_wrong_stops_all(
         await until(run.signals.stop.is_set)
     assert run.result is not None
     assert run.result.name == "child-1"
-    assert "ended with status 2 (wrong use or configuration); stopping" in run.said[0]
+    assert "exited with status 2 (wrong usage or configuration); stopping" in run.said[0]
     assert not any(is_running(pid) for pid in births())
 
 
@@ -163,7 +163,7 @@ async def test_a_program_that_cannot_be_started_is_tried_again() -> None:
     await until(lambda: len(run.said) == 2)
     run.signals.stop.set()
     assert await task is None
-    assert run.said[0] == "worker can't be started (No such file or directory); starting it again at once"
+    assert run.said[0] == "worker cannot be started (No such file or directory); restarting now"
 
 
 async def test_cancelled_it_leaves_nothing_running(tmp_path: Path, births: Callable[[], list[int]]) -> None:

@@ -23,14 +23,14 @@ watchdog.TICK_S = 0.1
 
 async def main():
     dog = Watchdog(Limits(loop_s=1, database_s=1.5))
-    with dog.watching():
+    with dog.running():
         print("watched", flush=True)
         {body}
     print("left", flush=True)
 
 asyncio.run(main())
 """
-HEARD = "[(dog.heard(QUEUE), dog.heard(DATABASE), await asyncio.sleep(0.1)) for _ in range(10_000)]"
+HEARD = "[(dog.beat(QUEUE), dog.beat(DATABASE), await asyncio.sleep(0.1)) for _ in range(10_000)]"
 
 
 @asynccontextmanager
@@ -54,8 +54,8 @@ async def watched(body: str) -> AsyncIterator[asyncio.subprocess.Process]:
     ("body", "stuck"),
     [
         ("time.sleep(60)", "the event loop"),
-        ("[(dog.heard(QUEUE), await asyncio.sleep(0.1)) for _ in range(600)]", "the database connections"),
-        ("[(dog.heard(DATABASE), await asyncio.sleep(0.1)) for _ in range(600)]", "the queue's database connections"),
+        ("[(dog.beat(QUEUE), await asyncio.sleep(0.1)) for _ in range(600)]", "the database connections"),
+        ("[(dog.beat(DATABASE), await asyncio.sleep(0.1)) for _ in range(600)]", "the queue's database connections"),
     ],
 )
 async def test_what_gives_no_sign_of_life_ends_the_process_with_one_line_that_says_why(body: str, stuck: str) -> None:

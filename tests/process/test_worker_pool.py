@@ -50,7 +50,7 @@ async def crew(
 
 def pids(directory: Path) -> set[int]:
     """Of workers, by their signs of life."""
-    found = {int(path.stem.rpartition("-")[2]) for path in directory.glob("mailing-worker-*.pulse")}
+    found = {int(path.stem.rpartition("-")[2]) for path in directory.glob("mailing-worker-*.heartbeat")}
     return {pid for pid in found if is_running(pid)}
 
 
@@ -66,7 +66,7 @@ async def test_a_killed_worker_comes_back_and_sigterm_ends_all_of_them_cleanly(
         os.kill(killed, signal.SIGKILL)
         await until(lambda: len(lines("worker started")) == 3, seconds=PATIENCE_S)
         (told,) = lines("worker process ended")
-        assert f"(pid {killed}) was killed by SIGKILL; starting it again at once" in told["what"]
+        assert f"(pid {killed}) was killed by SIGKILL; restarting now" in told["what"]
         second = pids(tmp_path)
         assert first < second
         supervisor.terminate()
@@ -90,4 +90,4 @@ def test_a_wrong_setting_is_told_once_and_no_worker_is_started(tmp_path: Path) -
     env = {"PATH": os.defpath, "MAILING_DATABASE_URL": "postgresql://localhost/x", "TMPDIR": str(tmp_path)}
     ended = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)  # noqa: S603 - our own command
     assert ended.returncode == 2
-    assert ended.stderr == "mailing: MAILING_GATEWAY_URL is needed for this; see .env.example\n"
+    assert ended.stderr == "mailing: MAILING_GATEWAY_URL is needed; set it, see .env.example\n"

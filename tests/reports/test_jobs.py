@@ -154,7 +154,7 @@ async def test_a_temporary_failure_is_tried_again_and_holds_no_other_day_back(
 
 
 async def spoil(engine: AsyncEngine, rows: Rows, *, at: datetime, text: str) -> None:
-    """A mailing launched at that time whose text is `text`, an expression, to whoever reads it."""
+    """Add a mailing started at that time, whose text is the SQL expression `text`."""
     await rows.mailing("bad", status="finished", started_at=at)
     await run(engine, "ALTER TABLE mailing RENAME TO sound_mailing")
     await run(engine, f"""
@@ -192,7 +192,7 @@ async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_oth
         False,
     )
     assert bad["due_at"] >= NOW + 4 * DAY + pause_after(4)
-    assert bad["last_error"].startswith(f"the report could not be made: {kind} in ")
+    assert bad["last_error"].startswith(f"the report could not be rendered: {kind} in ")
     assert bad["lease_until"] is None
     await run(engine, "DROP VIEW mailing")
     await run(engine, "ALTER TABLE sound_mailing RENAME TO mailing")

@@ -63,7 +63,7 @@ async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
     sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice
 ) -> None:
     await moved_west(sessions, eastern, western)
-    told = "Not a plain day, but 2026-12-29 06:00 to 2026-12-31 00:00 there"
+    told = "Not a whole local day, but 2026-12-29 06:00 to 2026-12-31 00:00 local time"
     for mail, number in zip(office.mails, (0, 0, 0, 1, 0), strict=True):
         for form in ("plain", "html"):
             body = mail.message.get_body((form,))
@@ -112,7 +112,7 @@ async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
     assert [row["day"].day for row in await report_rows()] == [28, 29, 31]
     for day in (29, 31):
         await text_of_report(sessions, ahead, date(2026, 12, day), now=CHANGED + DAY)
-    with pytest.raises(Invalid, match="its neighbours tell about its hours"):
+    with pytest.raises(Invalid, match="neighbouring days cover its hours"):
         await send_report(sessions, ahead, date(2026, 12, 30), now=CHANGED + DAY)
 
 

@@ -174,7 +174,7 @@ async def test_user_and_password_are_shown_to_the_server_and_to_nobody_else() ->
         chosen = replace(settings(office), smtp_user=USER, smtp_password=PASSWORD)
         assert await post(chosen) == Accepted(["ops@example.org"])
         outcome = await post(replace(chosen, smtp_password="the wrong secret"))
-        assert outcome == PermanentFailure("the mail server refused user and password: 535")
+        assert outcome == PermanentFailure("the mail server rejected user and password: 535")
         assert isinstance(await post(settings(office)), PermanentFailure)
         assert len(office.mails) == 1
 

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
 from mailing.process import embedded_postgres
-from mailing.restore.rollback_detector import looking_out
+from mailing.restore.rollback_detector import detect_rollback
 from mailing.settings import Settings
 from support.api import running_api
 from support.roles import grant
@@ -28,7 +28,7 @@ ADD_CLIENTS = """
     INSERT INTO client (phone, operator_code, timezone)
     SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 1000) n"""
 RESTORED = "SELECT database_identity <> database_identity() FROM installation"
-SET_ASIDE = "SELECT count(*) FROM event WHERE kind = 'database.set_aside' AND actor = 'worker'"
+ROLLED_BACK = "SELECT count(*) FROM event WHERE kind = 'database.rolled_back' AND actor = 'worker'"
 
 CLIENT = {"phone": "79161234567", "timezone": "UTC"}
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
@@ -104,7 +104,7 @@ async def _connected(url: str) -> AsyncIterator[AsyncEngine]:
 async def test_files_copied_back_under_a_running_process_are_noticed_before_it_sends(cluster: Cluster) -> None:
     async with cluster.running() as url:
         pass
-    async with _connected(url) as engine, looking_out(engine, by="worker"):
+    async with _connected(url) as engine, detect_rollback(engine, by="worker"):
         async with cluster.running():
             await run(engine, ADD_CLIENTS)
             await engine.dispose()
@@ -112,7 +112,7 @@ async def test_files_copied_back_under_a_running_process_are_noticed_before_it_s
         cluster.put_copy_back()
         async with cluster.running():
             assert await value(engine, RESTORED)
-            assert [await value(engine, SET_ASIDE), await value(engine, "SELECT count(*) FROM client")] == [1, 0]
+            assert [await value(engine, ROLLED_BACK), await value(engine, "SELECT count(*) FROM client")] == [1, 0]
             await run(engine, "UPDATE installation SET database_identity = database_identity()")
             await engine.dispose()
             assert not await value(engine, RESTORED)  # what it remembers now is this log
@@ -121,7 +121,7 @@ async def test_files_copied_back_under_a_running_process_are_noticed_before_it_s
 async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster) -> None:
     async with cluster.running() as url:
         pass
-    async with _connected(url) as engine, looking_out(engine, by="worker"):
+    async with _connected(url) as engine, detect_rollback(engine, by="worker"):
         async with cluster.running():
             await run(engine, ADD_CLIENTS)
             await engine.dispose()

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from mailing.cli import resume_after_restore
-from mailing.cli.resume_after_restore import Plan, doubt_messages, pause_mailings, raise_ids, resume
+from mailing.cli.resume_after_restore import Options, mark_ambiguous, pause_mailings, raise_ids, resume
 from mailing.database.engine import transaction
 from mailing.job_queue.enqueue import defer
 from mailing.messages.after_restore import REASON
@@ -90,9 +90,9 @@ class Restored:
     campaign: Campaign
     planned: int
 
-    async def resume(self, *, hold: bool = False, told: bool = False) -> list[str]:
+    async def resume(self, *, hold: bool = False, forced: bool = False) -> list[str]:
         said: list[str] = []
-        await resume(self.campaign.sessions, Plan(hold=hold, say=said.append, told=told))
+        await resume(self.campaign.sessions, Options(hold=hold, echo=said.append, forced=forced))
         return said
 
 
@@ -122,7 +122,7 @@ async def test_a_restored_database_sends_nothing_until_told_and_then_the_rest_un
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
         later = await campaign.mailing()
         assert await campaign.finished(later) == {"planned": 30, "sent": 30}
-    assert f"mailing {restored.planned}: 30 unsent at the backup may have been sent since" in "\n".join(said)
+    assert f"mailing {restored.planned}: 30 messages unsent in the backup may have been sent since" in "\n".join(said)
     ledger = await sandbox.ledger()
     assert {(item["id"], item["repeats"]) for item in ledger[30:60]} == {(item["id"], 1) for item in before}
     assert {item["id"] for item in ledger[60:]} == set(range(BEYOND, BEYOND + 30))
@@ -181,7 +181,7 @@ async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_a
         assert {item["id"] for item in await sandbox.ledger()} == {item["id"] for item in before}
         await campaign.api.post(f"/mailings/{scheduled}/resume")
         assert await campaign.finished(scheduled) == {"planned": 30, "sent": 30}
-    assert any(line.startswith(f"mailing {scheduled}: whom it reached") for line in said)
+    assert any(line.startswith(f"mailing {scheduled}: paused, its recipients") for line in said)
     assert {message["id"] for message in await campaign.messages(scheduled)} == set(range(BEYOND, BEYOND + 30))
 
 
@@ -210,10 +210,10 @@ async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice
     campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups, steps: int
 ) -> None:
     restored = await _restored(campaign, backups, settings, working, COPY)
-    plan = Plan(hold=False, say=lambda _: None)
+    plan = Options(hold=False, echo=lambda _: None)
     began_at = await raise_ids(campaign.sessions, plan)
     if steps > 1:
-        await doubt_messages(campaign.sessions, plan, began_at)
+        await mark_ambiguous(campaign.sessions, plan, began_at)
     if steps > 2:
         await pause_mailings(campaign.sessions, plan)
     assert await _is_restored(campaign)
@@ -246,7 +246,7 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(
     restored = await _restored(campaign, backups, settings, working, COPY)
     before = await _everything(campaign)
     said: list[str] = []
-    await resume_after_restore.forecast(campaign.sessions, Plan(hold=False, say=said.append))
+    await resume_after_restore.forecast(campaign.sessions, Options(hold=False, echo=said.append))
     assert await _everything(campaign) == before
     assert said[:-1] == (await restored.resume())[:-1]
 
@@ -256,9 +256,9 @@ async def test_a_database_that_was_not_restored_is_left_alone_unless_somebody_kn
 ) -> None:
     restored = Restored(campaign, 0)
     before = await _everything(campaign)
-    assert await restored.resume() == ["This database was not restored from a backup: nothing to do."]
+    assert await restored.resume() == ["This database was not restored from a backup. Nothing to do."]
     assert await _everything(campaign) == before
-    assert (await restored.resume(told=True))[-1] == "Sending goes on."
+    assert (await restored.resume(forced=True))[-1] == "Sending is enabled."
     assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
     (kinds,) = await campaign.rows("SELECT array_agg(kind || ' by ' || actor) FROM event")
     assert kinds[0] == ["database.resumed_after_restore by command line"]

@@ -130,10 +130,10 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             await sweep(own, policy_of(reporting), LeaseScanCursor())
             tallies = WorkerCounters()
             tallies.add(CALLS, "accepted")
-            await tallies.hand_over(own)
+            await tallies.flush(own)
         finally:
             await restricted.dispose()
-    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.blanked'") == "retention"
+    assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
     assert await value(engine, "SELECT sum(drift) FROM counter_audit") == 0
     assert (await upload_of(sessions, upload)).status == UploadStatus.done
     assert await value(engine, "SELECT count(*) FROM worker_counter") == 1

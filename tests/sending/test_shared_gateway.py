@@ -243,7 +243,7 @@ async def test_what_was_seen_is_not_lost_when_the_report_fails(
         await flow_control.refresh()
     await run(engine, "ALTER TABLE hidden RENAME TO gateway_calls")
     await flow_control.refresh()
-    assert (await gateway(campaign))["recent"]["calls"] == 1
+    assert (await gateway(campaign))["last_30_s"]["calls"] == 1
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ async def test_a_worker_whose_event_loop_is_blocked_ends_itself_and_is_started_a
     mailing = await campaign.mailing()
     async with supervised_worker(settings, tmp_path, *HASTY, "claim.before", "block") as said:
         await until(lambda: said, seconds=60)
-        assert "ended with status 1; starting it again at once" in said[0]
+        assert "exited with status 1; restarting now" in said[0]
     async with supervised_worker(settings, tmp_path, *USUAL):
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 

@@ -110,7 +110,7 @@ async def test_the_openings_are_found_from_one_to_the_next(
     await run(engine, "ANALYZE")
     for n, zone in enumerate(("Asia/Omsk", "Asia/Tomsk", "Europe/Samara", "Europe/Moscow")):
         await add_waiting(engine, mailing_id, 5000, zone=zone, due=SOON + timedelta(hours=n))
-    found = await scans(engine, waiting._OPENINGS, analyse=analyse, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
+    found = await scans(engine, waiting._WINDOWS, analyse=analyse, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
     of_messages = [node for node in found if node.get("Relation Name") == "message"]
     assert {node["Index Name"] for node in of_messages} == {"message_by_wait"}
     steps = [node for node in of_messages if read(node) <= MAX_WINDOWS]

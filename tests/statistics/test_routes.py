@@ -292,7 +292,7 @@ FILL = """
 
 @contextmanager
 def statements() -> Iterator[list[tuple[str, Any]]]:
-    """What is executed meanwhile, by whatever engine."""
+    """Record the statements executed meanwhile, by every engine."""
     seen: list[tuple[str, Any]] = []
 
     def listen(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:

@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings.repository import database_now
 from mailing.messages.redaction import delete_old_minutes
 from mailing.statistics import throughput
 from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of
@@ -113,7 +113,7 @@ async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> N
     asked: list[tuple[TextClause, dict[str, Any]]] = [
         (throughput._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
         (throughput._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
-        (throughput._COURSE, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
+        (throughput._TIMESERIES, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
     ]
     for statement, values in asked:
         found = await scans(engine, statement, mailing_id=7, **values)

@@ -78,7 +78,7 @@ def _once(point: str, fault: Callable[[], None]) -> Callable[[str], None]:
 
 def main(loop_s: str, database_s: str, point: str = "", fault: str = "") -> None:
     if point:
-        failpoints.install(_once(point, FAULTS[fault]))
+        failpoints.enable(_once(point, FAULTS[fault]))
     settings, limits = configured(), Limits(float(loop_s), float(database_s))
     run(until_signal(lambda stop: run_worker(settings, stop, limits)))
 

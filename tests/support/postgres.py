@@ -135,4 +135,4 @@ def _embedded(place: Path | None) -> Cluster:
         if failure := embedded.run(*command):
             raise RuntimeError(failure)
 
-    return Cluster("embedded", home, embedded.directory, embedded.made_socket_dir(), free_port(), run)
+    return Cluster("embedded", home, embedded.directory, embedded.create_socket_dir(), free_port(), run)

@@ -1,6 +1,7 @@
 """What a statement does, read from its plan."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -11,6 +12,15 @@ async def explained(session: AsyncSession, sql: str) -> dict[str, Any]:
     found = (await session.execute(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"))).scalar_one()
     top: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return top
+
+
+async def explained_prepared(session: AsyncSession, statement: str, values: Sequence[object]) -> dict[str, Any]:
+    """Explain a statement with `$1`, `$2` …, as the driver prepares it."""
+    await session.execute(text("PREPARE explained AS " + statement))
+    given = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
+    found = await explained(session, f"EXECUTE explained({given})")
+    await session.execute(text("DEALLOCATE explained"))
+    return found
 
 
 def nodes(node: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Clients in and out of files, with a progress bar on standard error."""
+"""Import and export clients, with a progress bar on standard error."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,13 +13,13 @@ from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, transaction
 from mailing.events import COMMAND_LINE
 
-CHUNK = 256 * 1024
+CHUNK_BYTES = 256 * 1024
 
 
 async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportResult:
-    """All good rows in one transaction: an interrupted import leaves nothing behind. `size` in bytes.
+    """Store all valid rows in one transaction, so that an interrupted import stores nothing. `size` is in bytes.
 
-    Raises Unavailable where the database breaks it off, with the reason and whether anything may be stored.
+    Raise Unavailable if the database fails, with the reason and whether anything may be stored.
     """
     columns = TextColumn("importing"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -27,7 +27,7 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
 
         async def chunks() -> AsyncIterator[bytes]:
             with path.open("rb") as file:
-                while chunk := await asyncio.to_thread(file.read, CHUNK):
+                while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
                     yield chunk
                     progress.advance(bar, len(chunk))
 

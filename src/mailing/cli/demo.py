@@ -1,4 +1,4 @@
-"""`mailing demo`: the product once through, from import to statistics, as an API client sees it."""
+"""`mailing demo`: one run through the product, from import to statistics, as an API client sees it."""
 
 import asyncio
 import tempfile
@@ -16,58 +16,58 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mailing.errors import MailingError
-from mailing.process.local_stack import Site, free_port, run_site, site_of
+from mailing.process.local_stack import LocalStack, free_port, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
 from mailing.settings import Settings
 
-PATIENCE_S = 60.0
+TIMEOUT_S = 60.0
 STATUSES = ("planned", "sent", "pending", "sending", "failed", "cancelled", "expired", "unknown")
 
 
 async def run_demo(count: int) -> None:
-    """Raises MailingError if not every message was sent within PATIENCE_S."""
+    """Raise MailingError unless every message was sent within TIMEOUT_S."""
     console, signals = Console(), Signals()
     signals.listen()
-    with _throwaway() as directory:
+    with _temporary_directory() as directory:
         settings = Settings(data_dir=directory, port=free_port(), log_level="warning")
-        console.print(f"Starting PostgreSQL, API, worker and a sandbox gateway; data in {directory} until the end.")
-        async with site_of(settings, sandbox_port=free_port(), stop=signals.stop, say=console.print) as site:
-            running = asyncio.create_task(run_site(site, signals=signals, say=console.print))
-            story = asyncio.create_task(_tell(site, count, console))
-            await asyncio.wait({running, story}, return_when=asyncio.FIRST_COMPLETED)
+        console.print(f"Starting PostgreSQL, API, worker and a sandbox gateway. Temporary data is in {directory}.")
+        async with local_stack(settings, sandbox_port=free_port(), stop=signals.stop, echo=console.print) as stack:
+            running = asyncio.create_task(run_local_stack(stack, signals=signals, echo=console.print))
+            session = asyncio.create_task(_play(stack, count, console))
+            await asyncio.wait({running, session}, return_when=asyncio.FIRST_COMPLETED)
             signals.stop.set()
-            if not story.done():
-                story.cancel()
+            if not session.done():
+                session.cancel()
             await asyncio.gather(running)
-            await story
+            await session
 
 
 @contextmanager
-def _throwaway() -> Iterator[str]:
+def _temporary_directory() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="mailing-demo-") as directory:
-        Path(directory).chmod(0o711)  # as root, PostgreSQL runs as another user and has to pass through
+        Path(directory).chmod(0o711)  # as root, PostgreSQL runs as another user and must pass through
         yield directory
 
 
-async def _tell(site: Site, count: int, console: Console) -> None:
-    headers = {"Authorization": f"Bearer {site.api_key}"}
-    async with httpx.AsyncClient(base_url=f"{site.url}/mailing/api", headers=headers, trust_env=False) as api:
-        await _until_ready(site)
-        imported = _good(
+async def _play(stack: LocalStack, count: int, console: Console) -> None:
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    async with httpx.AsyncClient(base_url=f"{stack.url}/mailing/api", headers=headers, trust_env=False) as api:
+        await _until_ready(stack)
+        imported = _body(
             await api.post("/clients/import", content=_sample(count), headers={"Content-Type": "text/csv"})
         )
         console.print(f"{imported['created']:,} sample clients imported.")
-        mailing = _good(await api.post("/mailings/", json=_mailing()))
-        counts = await _watch(api, mailing["id"], count, console)
+        mailing = _body(await api.post("/mailings/", json=_mailing()))
+        counts = await _follow(api, mailing["id"], count, console)
     console.print(_table(mailing["id"], counts))
     if counts["sent"] != count:
-        raise MailingError(f"only {counts['sent']} of {count} were sent within {PATIENCE_S:g} s")
-    console.print(f"{count:,} of {count:,} sent. `mailing up` keeps everything running.")
+        raise MailingError(f"only {counts['sent']} of {count} messages were sent within {TIMEOUT_S:g} s")
+    console.print(f"{count:,} of {count:,} sent. Run `mailing up` to keep everything running.")
 
 
-async def _until_ready(site: Site) -> None:
-    until = time.monotonic() + PATIENCE_S
-    async with httpx.AsyncClient(base_url=site.url, trust_env=False) as http:
+async def _until_ready(stack: LocalStack) -> None:
+    until = time.monotonic() + TIMEOUT_S
+    async with httpx.AsyncClient(base_url=stack.url, trust_env=False) as http:
         while time.monotonic() < until:
             try:
                 if (await http.get("/health/ready")).is_success:
@@ -75,16 +75,16 @@ async def _until_ready(site: Site) -> None:
             except httpx.TransportError:
                 pass
             await asyncio.sleep(0.1)
-    raise MailingError(f"the API did not become ready within {PATIENCE_S:g} s")
+    raise MailingError(f"the API did not become ready within {TIMEOUT_S:g} s")
 
 
-async def _watch(api: httpx.AsyncClient, mailing_id: int, count: int, console: Console) -> dict[str, int]:
+async def _follow(api: httpx.AsyncClient, mailing_id: int, count: int, console: Console) -> dict[str, int]:
     columns = TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task("sending", total=count)
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while True:
-            statistics = _good(await api.get(f"/statistics/{mailing_id}/", params={"limit": 1}))
+            statistics = _body(await api.get(f"/statistics/{mailing_id}/", params={"limit": 1}))
             counts: dict[str, int] = statistics["counts"]
             progress.update(bar, completed=counts["sent"])
             if statistics["status"] == "finished" or time.monotonic() > until:
@@ -111,7 +111,7 @@ def _table(mailing_id: int, counts: dict[str, int]) -> Table:
     return table
 
 
-def _good(answer: httpx.Response) -> dict[str, Any]:
+def _body(answer: httpx.Response) -> dict[str, Any]:
     if not answer.is_success:
         raise MailingError(f"{answer.request.method} {answer.request.url.path} answered {answer.text}")
     body: dict[str, Any] = answer.json()

@@ -1,4 +1,4 @@
-"""`mailing doctor`: looks at everything that a running service needs, and says what is wrong and what to do."""
+"""`mailing doctor`: check everything a running service needs; say what is wrong and what to do."""
 
 import base64
 import json
@@ -15,13 +15,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mailing.database.engine import create_engine, sessions, transaction
-from mailing.database.errors import TROUBLE
-from mailing.database.migrations import OLDEST, schema_fault
+from mailing.database.error_messages import describe
+from mailing.database.errors import DATABASE_ERRORS
+from mailing.database.migrations import MIN_POSTGRESQL, schema_fault
 from mailing.errors import ConfigurationError, MailingError
 from mailing.gateway.client import check_reachable as reach_gateway
 from mailing.gateway.repository import read
-from mailing.job_queue import inspection
-from mailing.job_queue.inspection import takes_jobs, workers
+from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_stack import data_dir_of
@@ -29,46 +29,48 @@ from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
 from mailing.reports.smtp import check_reachable as reach_mail_server
 from mailing.reports.smtp import recipients_of
-from mailing.settings import Settings, load
+from mailing.settings import PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
 
-WITHIN_S = 10.0
-CLOCK_S = 5.0  # a Retry-After that is a date is read by the worker's own clock
-SOON = timedelta(days=7)
+TIMEOUT_S = 10.0
+MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
+EXPIRY_WARNING = timedelta(days=7)
 
 
 class Finding(Struct, frozen=True):
-    """`look`: it works, but somebody should know."""
+    """`warn`: it works, but the operator should know."""
 
     part: str
-    verdict: Literal["ok", "look", "wrong"]
+    verdict: Literal["ok", "warn", "fail"]
     detail: str
     remedy: str = ""
 
 
-async def all_is_well(dotenv: Path, say: Callable[[str], None]) -> bool:
-    """Says each finding as it is made."""
+async def print_findings(dotenv: Path, echo: Callable[[str], None]) -> bool:
+    """Print each finding as soon as it is known. Return whether no check failed."""
     findings = []
-    async for finding in examine(os.environ, dotenv):
-        say(line(finding))
+    async for finding in run_checks(os.environ, dotenv):
+        echo(line(finding))
         findings.append(finding)
-    return all(finding.verdict != "wrong" for finding in findings)
+    return all(finding.verdict != "fail" for finding in findings)
 
 
 def line(finding: Finding) -> str:
-    told = f"{finding.verdict:<6} {finding.part:<14} {finding.detail}"
-    return f"{told}\n{'':<22}→ {finding.remedy}" if finding.remedy else told
+    found = f"{finding.verdict:<6} {finding.part:<14} {finding.detail}"
+    return f"{found}\n{'':<22}→ {finding.remedy}" if finding.remedy else found
 
 
-async def examine(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[Finding]:
-    """One finding after the other, as they are made."""
+async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[Finding]:
     try:
         settings = load(environ, dotenv)
     except ConfigurationError as error:
         for problem in error.problems:
-            yield Finding("configuration", "wrong", problem, "correct it in the environment or in .env")
+            yield Finding("configuration", "fail", problem, "correct it in the environment or in .env")
         return
-    yield Finding("configuration", "ok", "every MAILING_… name is known and every value fits")
-    async for finding in _of_database(settings):
+    yield Finding("configuration", "ok", f"every MAILING_… name is known and every value is valid; {source_of(dotenv)}")
+    if others := names_of_others(dotenv):
+        verdict, remedy = _unprefixed(others)
+        yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
+    async for finding in _database(settings):
         yield finding
     yield await _gateway(settings)
     if finding_of_token := _token(settings):
@@ -76,25 +78,28 @@ async def examine(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[Fin
     yield await _mail(settings)
 
 
-async def _of_database(settings: Settings) -> AsyncIterator[Finding]:
+def _unprefixed(names: list[str]) -> tuple[Literal["ok", "warn"], str]:
+    meant = [PREFIX + name for name in names if PREFIX + name in environment_names()]
+    return ("warn", f"if {' or '.join(meant)} is meant, write that") if meant else ("ok", "")
+
+
+async def _database(settings: Settings) -> AsyncIterator[Finding]:
     if settings.database_url is None and not embedded_postgres.exists(data_dir_of(settings)):
         unset = "MAILING_DATABASE_URL is not set, and there is no embedded database yet"
-        yield Finding("database", "look", unset, "set it, or run mailing up, which makes an embedded one")
+        yield Finding("database", "warn", unset, "set it, or run mailing up, which creates an embedded one")
         return
     try:
         async with _engine(settings) as engine, engine.connect() as connection:
-            async for finding in _inside(settings, engine, connection):
+            async for finding in _database_checks(settings, engine, connection):
                 yield finding
-    except (MailingError, *TROUBLE) as error:
-        cause = getattr(error, "orig", None) or error
-        name = type(cause.__cause__ or cause).__name__
-        detail = str(error) if isinstance(error, MailingError) else f"it does not answer as it should: {name}"
-        yield Finding("database", "wrong", detail, "see that PostgreSQL runs and that MAILING_DATABASE_URL is right")
+    except (MailingError, *DATABASE_ERRORS) as error:
+        detail = str(error) if isinstance(error, MailingError) else f"it does not answer correctly: {describe(error)}"
+        yield Finding("database", "fail", detail, "check that PostgreSQL runs and that MAILING_DATABASE_URL is correct")
 
 
 @asynccontextmanager
 async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    """Of the configured database, or of the embedded one that is there already; migrates neither."""
+    """Connect to the configured database, or to the embedded one if it exists. Migrate neither."""
     if settings.database_url is None:
         with embedded_postgres.start(data_dir_of(settings)) as server:
             async with _disposed(server.url) as engine:
@@ -106,24 +111,26 @@ async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 @asynccontextmanager
 async def _disposed(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(url, application="mailing-cli", pool_size=2, limit_s=WITHIN_S)
+    engine = create_engine(url, application="mailing-cli", pool_size=2, limit_s=TIMEOUT_S)
     try:
         yield engine
     finally:
         await engine.dispose()
 
 
-async def _inside(settings: Settings, engine: AsyncEngine, connection: AsyncConnection) -> AsyncIterator[Finding]:
+async def _database_checks(
+    settings: Settings, engine: AsyncEngine, connection: AsyncConnection
+) -> AsyncIterator[Finding]:
     yield await _server(connection)
     yield await _clock(connection)
     if fault := await schema_fault(engine, migrate="mailing migrate" if settings.database_url else "mailing up"):
         detail, _, remedy = fault.partition("; ")
-        yield Finding("schema", "wrong", detail, remedy)
+        yield Finding("schema", "fail", detail, remedy)
         return
-    yield Finding("schema", "ok", "it is this version's")
-    if not await takes_jobs(connection):
-        refused = "jobs can't be enqueued"
-        yield Finding("queue", "wrong", refused, "grant the database's user what the owner of the schema may do")
+    yield Finding("schema", "ok", "up to date")
+    if not await can_enqueue(connection):
+        refused = "jobs cannot be enqueued"
+        yield Finding("queue", "fail", refused, "grant the database user the privileges of the schema's owner")
         return
     yield await _queue(engine)
     yield await _sending(engine)
@@ -132,53 +139,55 @@ async def _inside(settings: Settings, engine: AsyncEngine, connection: AsyncConn
 
 
 async def _server(connection: AsyncConnection) -> Finding:
-    began = time.monotonic()
-    asked = text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
-    version, encoding = (await connection.execute(asked)).one()
-    if version < OLDEST:
+    started = time.monotonic()
+    query = text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
+    version, encoding = (await connection.execute(query)).one()
+    if version < MIN_POSTGRESQL:
         too_old = f"PostgreSQL {version} is too old"
-        return Finding("database", "wrong", too_old, f"use PostgreSQL {OLDEST} or newer")
+        return Finding("database", "fail", too_old, f"use PostgreSQL {MIN_POSTGRESQL} or newer")
     if encoding != "UTF8":
-        return Finding("database", "wrong", f"its encoding is {encoding}", "create one with ENCODING 'UTF8'")
-    return Finding("database", "ok", f"PostgreSQL {version}, answers in {1000 * (time.monotonic() - began):.0f} ms")
+        return Finding("database", "fail", f"the encoding is {encoding}", "create a database with ENCODING 'UTF8'")
+    return Finding("database", "ok", f"PostgreSQL {version}, answers in {1000 * (time.monotonic() - started):.0f} ms")
 
 
 async def _clock(connection: AsyncConnection) -> Finding:
     theirs: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
     apart_s = abs((datetime.now(UTC) - theirs).total_seconds())
-    if apart_s > CLOCK_S:
-        detail = f"this machine's and the database's are {apart_s:.0f} s apart"
-        return Finding("clock", "wrong", detail, "let both keep time by NTP; the database's decides what is due")
-    return Finding("clock", "ok", f"this machine's and the database's are {apart_s:.1f} s apart")
+    if apart_s > MAX_CLOCK_SKEW_S:
+        detail = f"this machine and the database are {apart_s:.0f} s apart"
+        return Finding("clock", "fail", detail, "synchronize both by NTP; the database's clock decides what is due")
+    return Finding("clock", "ok", f"this machine and the database are {apart_s:.1f} s apart")
 
 
 async def _queue(engine: AsyncEngine) -> Finding:
     async with transaction(sessions(engine)) as session:
-        at_work, standing = await workers(session), await inspection.standing(session)
-    ready = [jobs for jobs in standing if jobs.state == "ready"]
+        running, counts = await live_workers(session), await job_counts(session)
+    ready = [jobs for jobs in counts if jobs.state == "ready"]
     oldest_s = max((jobs.age_s for jobs in ready), default=0)
     waiting = f"{sum(jobs.count for jobs in ready)} jobs ready, the oldest for {oldest_s:.0f} s"
-    if not at_work:
-        return Finding("queue", "wrong", f"no worker is at work; {waiting}", "start mailing worker")
-    return Finding("queue", "ok", f"{at_work} at work; {waiting}")
+    if not running:
+        return Finding("queue", "fail", f"no worker is running; {waiting}", "start mailing worker")
+    return Finding("queue", "ok", f"{running} workers running; {waiting}")
 
 
 async def _sending(engine: AsyncEngine) -> Finding:
     async with transaction(sessions(engine)) as session:
         state = await read(session)
     if state.restored:
-        restored = "the database was restored from a backup, nothing is sent"
-        return Finding("sending", "wrong", restored, "run mailing resume-after-restore")
+        restored = "the database was restored from a backup, so nothing is sent"
+        return Finding("sending", "fail", restored, "run mailing resume-after-restore")
     if state.stopped_at:
         stopped = f"stopped since {state.stopped_at:%Y-%m-%d %H:%M} UTC by {state.stopped_by}"
-        return Finding("sending", "look", stopped, "POST /mailing/api/gateway/start lets it go on")
+        return Finding("sending", "warn", stopped, "POST /mailing/api/gateway/start resumes it")
     if state.breaker_opened_at:
-        opened = f"the breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: {state.breaker_reason}"
+        opened = (
+            f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: {state.breaker_reason}"
+        )
         return Finding(
-            "sending", "wrong", opened, "see to the gateway; POST /mailing/api/gateway/probe tries it at once"
+            "sending", "fail", opened, "check the gateway; POST /mailing/api/gateway/probe retries it at once"
         )
     if state.paused_until:
-        return Finding("sending", "look", f"the gateway wants a pause until {state.paused_until:%H:%M:%S} UTC")
+        return Finding("sending", "warn", f"the gateway asked for a pause until {state.paused_until:%H:%M:%S} UTC")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
 
 
@@ -186,37 +195,41 @@ async def _reports(engine: AsyncEngine, settings: Settings) -> Finding:
     async with transaction(sessions(engine)) as session:
         failing = await failing_reports(session, settings, now=await clock(session))
     if not failing:
-        return Finding("reports", "ok", "none has failed and waits for another try")
+        return Finding("reports", "ok", "no report waits for a retry")
     oldest = failing[0]
-    why = mask_addresses(oldest.last_error or "the process that tries it has said nothing yet")
+    why = mask_addresses(oldest.last_error or "the last attempt has no result yet")
     detail = f"not sent: {len(failing)}; that of {oldest.day} was tried {oldest.attempts} times: {why}"
-    return Finding("reports", "wrong", detail, f"mend that; mailing report --date {oldest.day} tries it at once")
+    return Finding("reports", "fail", detail, f"fix the cause; mailing report --date {oldest.day} retries it at once")
 
 
 async def _gateway(settings: Settings) -> Finding:
     if settings.gateway_url is None:
-        unset = "MAILING_GATEWAY_URL is not set: mailing up runs the sandbox, a worker alone refuses to start"
-        return Finding("gateway", "look", unset)
+        unset = "MAILING_GATEWAY_URL is not set: mailing up runs the sandbox, mailing worker refuses to start"
+        return Finding("gateway", "warn", unset)
     try:
-        failure = await reach_gateway(settings.gateway_url, within_s=WITHIN_S)
+        failure = await reach_gateway(settings.gateway_url, within_s=TIMEOUT_S)
     except ValueError as error:
         failure = str(error)
     if failure:
-        return Finding("gateway", "wrong", failure, "see that MAILING_GATEWAY_URL is right and reachable from here")
-    return Finding("gateway", "ok", "a connection can be made; no message was sent")
+        there = f"{host_of(settings.gateway_url)}: {failure}"
+        return Finding("gateway", "fail", there, "check that MAILING_GATEWAY_URL is correct and reachable")
+    return Finding("gateway", "ok", f"{host_of(settings.gateway_url)}: reachable; no message was sent")
 
 
 def _token(settings: Settings) -> Finding | None:
-    """A token that says when it expires says it openly; nothing is checked with its key."""
+    """Check a JWT's expiry, without verifying its signature."""
     expires = _expiry(settings.gateway_token or "")
     if expires is None or settings.gateway_url is None:
         return None
     left, at = expires - datetime.now(UTC), f"{expires:%Y-%m-%d %H:%M} UTC"
     renew = "get a new one from the gateway's operator, set MAILING_GATEWAY_TOKEN, restart the workers"
     if left < timedelta():
-        return Finding("gateway token", "wrong", f"it expired at {at}", renew)
+        return Finding("gateway token", "fail", f"it expired at {at}", renew)
     return Finding(
-        "gateway token", "look" if left < SOON else "ok", f"it expires at {at}", renew if left < SOON else ""
+        "gateway token",
+        "warn" if left < EXPIRY_WARNING else "ok",
+        f"it expires at {at}",
+        renew if left < EXPIRY_WARNING else "",
     )
 
 
@@ -230,8 +243,8 @@ def _expiry(token: str) -> datetime | None:
 
 async def _mail(settings: Settings) -> Finding:
     if not recipients_of(settings):
-        return Finding("mail", "look", "MAILING_REPORT_TO is not set: no daily report is sent")
-    failure = await reach_mail_server(settings, within_s=WITHIN_S)
+        return Finding("mail", "warn", "MAILING_REPORT_TO is not set, so no daily report is sent")
+    failure = await reach_mail_server(settings, within_s=TIMEOUT_S)
     if failure:
-        return Finding("mail", "wrong", failure, "see that MAILING_SMTP_HOST and its fellows are right")
-    return Finding("mail", "ok", "the mail server lets us in; no mail was sent")
+        return Finding("mail", "fail", failure, "check MAILING_SMTP_HOST and the other MAILING_SMTP_… settings")
+    return Finding("mail", "ok", "the mail server accepts the login; no mail was sent")

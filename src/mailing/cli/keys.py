@@ -9,22 +9,22 @@ from mailing.cli.runtime import configured, example, run, with_database
 from mailing.cli.users import BY, in_transaction, instant
 
 
-@click.group()
+@click.group(epilog=example("mailing key create crm"))
 def key() -> None:
-    """Keys for the API."""
+    """Manage keys for the API."""
 
 
 @key.command("create", epilog=example("mailing key create crm"))
 @click.argument("name")
 @click.option("--scope", type=click.Choice([api_keys.READ, api_keys.FULL]), default=api_keys.FULL, show_default=True)
 def key_create(name: str, scope: str) -> None:
-    """Make a key and show it, once."""
+    """Create a key and print it. It is not shown again."""
     click.echo(in_transaction(lambda session: api_keys.create(session, name, scope=scope, by=BY)))
 
 
 @key.command("list", epilog=example("mailing key list"))
 def key_list() -> None:
-    """Show which keys exist, never the keys themselves."""
+    """List keys by name and first characters, never the keys themselves."""
     table = Table("id", "name", "begins with", "may", "created", "made by", "revoked")
     for each in in_transaction(api_keys.all_keys):
         moments = (instant(each.created_at), each.made_by or BY, instant(each.revoked_at))
@@ -35,6 +35,6 @@ def key_list() -> None:
 @key.command("revoke", epilog=example("mailing key revoke 2"))
 @click.argument("key_id", type=click.IntRange(1))
 def key_revoke(key_id: int) -> None:
-    """Refuse a key from now on: once this says so, every process does."""
+    """Revoke a key. When the command returns, every process refuses it."""
     run(with_database(configured(), lambda sessions: api_keys.revoke(sessions, key_id, by=BY)))
-    click.echo(f"Key {key_id} is revoked.")
+    click.echo(f"Key {key_id} revoked.")

@@ -1,6 +1,6 @@
 """The command line: `mailing --help`. A composition root.
 
-Exit codes: 0 done, 1 it failed, 2 wrong use or settings. An error is one clear line on standard error.
+Exit codes: 0 success, 1 failure, 2 wrong usage or settings. An error is one line on standard error.
 """
 
 import os
@@ -15,9 +15,8 @@ import click
 
 from mailing import __version__
 from mailing.cli.keys import key
-from mailing.cli.person import person
+from mailing.cli.privacy import privacy
 from mailing.cli.runtime import (
-    DOTENV,
     configured,
     engine_of,
     example,
@@ -27,18 +26,20 @@ from mailing.cli.runtime import (
     until_signal,
     with_database,
 )
-from mailing.cli.users import admin
+from mailing.cli.users import user
 from mailing.database import migrations
 from mailing.database.engine import Sessions
-from mailing.database.errors import TROUBLE
+from mailing.database.error_messages import describe
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import ConfigurationError, MailingError
 from mailing.observability import log, tracing
+from mailing.settings import DOTENV
 
 T = TypeVar("T")
 
 
 def main() -> None:
-    """Every refusal becomes one line and an exit code; a bug keeps its traceback."""
+    """Turn each expected error into one line and an exit code. A bug keeps its traceback."""
     try:
         cli()
     except ConfigurationError as error:
@@ -48,30 +49,30 @@ def main() -> None:
     except MailingError as error:
         click.echo(f"mailing: {error}", err=True)
         sys.exit(1)
-    except TROUBLE as error:
-        click.echo(f"mailing: {_first_line(error)}", err=True)
+    except DATABASE_ERRORS as error:
+        click.echo(f"mailing: {describe(error)}", err=True)
         sys.exit(1)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=example("mailing up"))
 @click.version_option(__version__, prog_name="mailing")
 def cli() -> None:
-    """Bulk SMS campaigns through an HTTP gateway, on PostgreSQL alone.
+    """Send bulk SMS through an HTTP gateway, with PostgreSQL as the only dependency.
 
-    Settings are environment variables MAILING_… or lines of .env; .env.example lists them all.
+    Settings are environment variables named MAILING_…, or lines of .env. See .env.example for the list.
     """
 
 
 def supervised(command: Callable[..., T]) -> Callable[..., T]:
-    """`--supervised`: end with the process that holds our standard input."""
+    """Add `--supervised`: end when the process that holds our standard input ends."""
 
     @click.option("--supervised", is_flag=True, hidden=True)
     @wraps(command)
     def wrapped(*args: Any, supervised: bool, **kwargs: Any) -> T:  # noqa: ANN401 - whatever the command takes
         if supervised:
-            from mailing.process.supervisor import end_with_parent
+            from mailing.process.supervisor import exit_with_parent
 
-            end_with_parent()
+            exit_with_parent()
         return command(*args, **kwargs)
 
     return wrapped
@@ -82,7 +83,7 @@ waiting = click.option(
     "wait_s",
     type=click.FloatRange(0, 3600),
     default=0.0,
-    help="Seconds to wait for the database and its schema; without it, refuse to start at once.",
+    help="Seconds to wait for the database and its schema. By default the command fails at once.",
 )
 
 
@@ -90,8 +91,8 @@ waiting = click.option(
 def up() -> None:
     """Run API, worker, embedded PostgreSQL and sandbox gateway until Ctrl-C.
 
-    With MAILING_DATABASE_URL or MAILING_GATEWAY_URL set, yours are used instead; a database of yours is brought up to
-    date by `mailing migrate` alone.
+    MAILING_DATABASE_URL and MAILING_GATEWAY_URL replace the embedded database and the sandbox. Migrate a database of
+    your own with `mailing migrate`.
     """
     from mailing.cli.up import run_up
 
@@ -101,7 +102,7 @@ def up() -> None:
 @cli.command(epilog=example("mailing demo"))
 @click.option("--clients", "count", type=click.IntRange(1, 1000), default=1000, show_default=True)
 def demo(count: int) -> None:
-    """Send one mailing to sample clients through a sandbox gateway, in a database that is thrown away afterwards."""
+    """Send one mailing to sample clients through a sandbox gateway, in a temporary database."""
     from mailing.cli.demo import run_demo
 
     run(run_demo(count))
@@ -109,7 +110,7 @@ def demo(count: int) -> None:
 
 @cli.command(epilog=example("MAILING_DATABASE_URL=postgresql://mailing@db/mailing mailing migrate"))
 def migrate() -> None:
-    """Bring the database schema up to date, all steps in one transaction. No other command does."""
+    """Upgrade the database schema, all revisions in one transaction. No other command changes it."""
     settings = configured("database_url")
 
     async def work() -> None:
@@ -124,7 +125,7 @@ def migrate() -> None:
 @waiting
 @supervised
 def api(wait_s: float) -> None:
-    """Serve the API, its documentation and health. Any number may run."""
+    """Serve the API, its documentation, the admin page, health and metrics. Any number may run."""
     from mailing.app import create_app
     from mailing.web.server import serve
 
@@ -137,21 +138,25 @@ def api(wait_s: float) -> None:
 
 @cli.command(epilog=example("MAILING_GATEWAY_URL=https://probe.fbrq.cloud/v1 mailing worker"))
 @waiting
-@click.option("--check", is_flag=True, help="Start none; exit code 0: each worker running here makes progress.")
-@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="How many to keep running.")
+@click.option(
+    "--health", is_flag=True, help="Do not start a worker. Exit 0 if every worker on this host makes progress."
+)
+@click.option(
+    "--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes to keep running."
+)
 @click.option("--number", type=int, hidden=True)
 @supervised
-def worker(*, wait_s: float, check: bool, processes: int, number: int | None) -> None:
+def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -> None:
     """Plan and send mailings, retry, report. Any number may run, on any number of machines.
 
-    With --processes each runs on its own, with its own connections to the gateway and to the database; one that dies is
-    started again. One fills one processor: docs/scaling.md says how many pay.
+    A worker uses one processor core. With --processes, each process has its own connections to the gateway and the
+    database, and one that dies is restarted. docs/scaling.md says how many are worthwhile.
     """
     from mailing.process import heartbeat
-    from mailing.process.worker_pool import run_crew
+    from mailing.process.worker_pool import run_worker_pool
     from mailing.worker import run_worker
 
-    if check:
+    if health:
         sys.exit(heartbeat.main())
 
     settings = configured("database_url", "gateway_url")
@@ -159,7 +164,7 @@ def worker(*, wait_s: float, check: bool, processes: int, number: int | None) ->
     try:
         run(require_schema(settings, wait_s=wait_s))
         if processes > 1:
-            run(run_crew(settings, processes))
+            run(run_worker_pool(settings, processes))
             return
         with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
@@ -169,17 +174,21 @@ def worker(*, wait_s: float, check: bool, processes: int, number: int | None) ->
 
 @cli.command(epilog=example("mailing sandbox --port 8001 --latency 0.05"))
 @click.option(
-    "--host", default="127.0.0.1", show_default=True, help="It shows what it is sent to whoever can reach it."
+    "--host", default="127.0.0.1", show_default=True, help="Anyone who can reach it sees the messages it was sent."
 )
-@click.option("--allowed-host", "allowed_hosts", multiple=True, help="A name to answer to, beside its own addresses.")
+@click.option(
+    "--allowed-host", "allowed_hosts", multiple=True, help="A host name to answer to, beside its own addresses."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
 @click.option("--latency", type=click.FloatRange(0, 3600), default=0.0, help="Seconds before each answer.")
-@click.option("--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append what is accepted to this file.")
+@click.option(
+    "--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append each accepted message to this file."
+)
 @supervised
 def sandbox(*, host: str, allowed_hosts: tuple[str, ...], port: int, latency: float, ledger: Path | None) -> None:
-    """Run the fake gateway: speaks the gateway's contract and shows what it accepted.
+    """Run a fake gateway that implements the gateway's contract and shows what it accepted.
 
-    Its behaviour is switched while it runs, by PUT /behaviour; its page is at /.
+    Change its behaviour while it runs with PUT /behaviour. Its page is at /.
     """
     from mailing.gateway.sandbox import Behaviour, serve
 
@@ -198,7 +207,7 @@ def sandbox(*, host: str, allowed_hosts: tuple[str, ...], port: int, latency: fl
 def import_(file: Path) -> None:
     """Import clients from a CSV file: phone,operator_code,tag,timezone.
 
-    Bad rows are left out and named on standard error, good ones stored; exit code 1 if there was a bad one.
+    Valid rows are stored. Invalid rows are listed on standard error, and the exit code is then 1.
     """
     from mailing.cli.clients import import_file
 
@@ -214,17 +223,17 @@ def import_(file: Path) -> None:
 
 @cli.command(epilog=example("mailing export > clients.csv"))
 def export() -> None:
-    """Write all clients as CSV to standard output, as `import` reads it."""
+    """Write all clients to standard output as CSV, in the format that `import` reads."""
     from mailing.cli.clients import export_to
 
     run(with_database(configured(), lambda sessions: export_to(sessions, sys.stdout.buffer)))
 
 
 @cli.command(epilog=example("mailing report --date 2026-12-01 --dry-run"))
-@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="The local day; yesterday if left out.")
-@click.option("--dry-run", is_flag=True, help="Print the report and send nothing.")
+@click.option("--date", "day", type=click.DateTime(["%Y-%m-%d"]), help="The local day. Default: yesterday.")
+@click.option("--dry-run", is_flag=True, help="Print the report instead of sending it.")
 def report(day: datetime | None, dry_run: bool) -> None:
-    """Send, or print, the report of one day."""
+    """Send or print the report of one day."""
     from mailing.reports import on_demand as command
     from mailing.reports.jobs import read_clock
 
@@ -245,36 +254,34 @@ def report(day: datetime | None, dry_run: bool) -> None:
 
 @cli.command(epilog=example("mailing doctor"))
 def doctor() -> None:
-    """Look at configuration, database, schema, queue, gateway, mail and clock; say what is wrong and what to do.
+    """Check configuration, database, schema, queue, gateway, mail and clock, and print what to do.
 
-    It changes nothing and sends nothing. Exit code 1 if something is wrong.
+    It changes nothing and sends nothing. The exit code is 1 if a check fails.
     """
-    from mailing.cli.doctor import all_is_well
+    from mailing.cli.doctor import print_findings
 
-    sys.exit(0 if run(all_is_well(DOTENV, click.echo)) else 1)
+    sys.exit(0 if run(print_findings(DOTENV, click.echo)) else 1)
 
 
 @cli.command("resume-after-restore", epilog=example("mailing resume-after-restore --dry-run"))
-@click.option("--dry-run", is_flag=True, help="Print what is found and change nothing.")
-@click.option("--it-was-restored", is_flag=True, help="For a backup that can't be noticed, such as copied files.")
-def resume_after_restore(*, dry_run: bool, it_was_restored: bool) -> None:
-    """Send again from a database that was restored from a backup; until then nothing is sent from it.
+@click.option("--dry-run", is_flag=True, help="Print what would be done and change nothing.")
+@click.option(
+    "--force", "forced", is_flag=True, help="Act even if no restore was detected, as after copying files back."
+)
+def resume_after_restore(*, dry_run: bool, forced: bool) -> None:
+    """Enable sending from a database that was restored from a backup. Until then nothing is sent from it.
 
-    What may have been sent since the backup is repeated under the same ids or parked, as MAILING_ON_UNKNOWN says.
+    Messages that may have been sent since the backup are sent again under the same ids, or parked as unknown,
+    depending on MAILING_ON_UNKNOWN.
     """
-    from mailing.cli import resume_after_restore as resuming
+    from mailing.cli.resume_after_restore import Options, forecast, resume
 
     settings = configured()
-    plan = resuming.Plan(hold=settings.on_unknown == "hold", say=click.echo, told=it_was_restored)
-    work = resuming.forecast if dry_run else resuming.resume
-    run(with_database(settings, lambda sessions: work(sessions, plan)))
+    options = Options(hold=settings.on_unknown == "hold", echo=click.echo, forced=forced)
+    work = forecast if dry_run else resume
+    run(with_database(settings, lambda sessions: work(sessions, options)))
 
 
-cli.add_command(admin)
+cli.add_command(user)
 cli.add_command(key)
-cli.add_command(person)
-
-
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return f"{str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__}"
+cli.add_command(privacy)

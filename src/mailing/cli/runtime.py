@@ -1,4 +1,4 @@
-"""What every command needs to run: settings, an event loop, signals, a database."""
+"""What every command needs: settings, an event loop, signals, a database."""
 
 import asyncio
 import os
@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -14,27 +13,26 @@ import uvloop
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, create_engine, sessions, transaction
-from mailing.database.errors import TROUBLE
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.migrations import schema_fault
 from mailing.errors import ConfigurationError, MailingError
 from mailing.observability import log
-from mailing.settings import Settings, load, secrets_of
+from mailing.settings import DOTENV, Settings, load, secrets_of
 
 T = TypeVar("T")
-DOTENV = Path(".env")
 
 
 def example(line: str) -> str:
-    """The end of a command's help."""
+    """Format the example at the end of a command's help."""
     return f"\b\nExample:\n  {line}"
 
 
 def configured(*needed: str) -> Settings:
-    """The settings, with logging set up by them. Raises ConfigurationError where a `needed` one is missing."""
+    """Load the settings and configure logging. Raise ConfigurationError if a `needed` one is missing."""
     settings = load(os.environ, DOTENV)
     missing = [name for name in needed if getattr(settings, name) is None]
     if missing:
-        raise ConfigurationError([f"MAILING_{name.upper()} is needed for this; see .env.example" for name in missing])
+        raise ConfigurationError([f"MAILING_{name.upper()} is needed; set it, see .env.example" for name in missing])
     log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets_of(settings))
     return settings
 
@@ -44,7 +42,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """The first SIGTERM or Ctrl-C asks to end, the second one ends at once."""
+    """Run `work` until SIGTERM or Ctrl-C. A second signal ends the process at once."""
     stop = asyncio.Event()
 
     def ask() -> None:
@@ -58,13 +56,13 @@ async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
 
 
 async def with_database(settings: Settings, work: Callable[[Sessions], Coroutine[Any, Any, T]]) -> T:
-    """With the configured database, or the embedded one that `mailing up` uses too.
+    """Run `work` with the configured database, or with the embedded one that `mailing up` uses.
 
-    Raises MailingError where its schema is not this version's: only `migrate`, `up` and `demo` change one.
+    Raise MailingError if its schema belongs to another version: only `migrate`, `up` and `demo` change it.
     """
-    from mailing.process.local_stack import database_of  # noqa: PLC0415
+    from mailing.process.local_stack import require_database  # noqa: PLC0415 - slow to import, not every command needs it
 
-    async with database_of(settings, say=lambda line: click.echo(line, err=True)) as url:
+    async with require_database(settings, echo=lambda line: click.echo(line, err=True)) as url:
         engine = create_engine(url, application="mailing-cli", pool_size=2)
         try:
             return await work(sessions(engine))
@@ -82,8 +80,8 @@ async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 
 async def make_first_user(settings: Settings) -> None:
-    """Before a server starts, whose log is no place for what is wrong with a setting. Raises ConfigurationError."""
-    from mailing.access import users  # noqa: PLC0415
+    """Create the first user before the server starts, to report a wrong setting here. Raise ConfigurationError."""
+    from mailing.access import users  # noqa: PLC0415 - as above
 
     if settings.admin_password:
         async with engine_of(settings) as engine, transaction(sessions(engine)) as session:
@@ -91,7 +89,7 @@ async def make_first_user(settings: Settings) -> None:
 
 
 async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
-    """Raises what stands in the way if it still does after `wait_s`: no database, or another version's schema."""
+    """Wait for the database and this version's schema. Raise the reason if either is missing after `wait_s`."""
     give_up_at = time.monotonic() + wait_s
     async with engine_of(settings) as engine:
         while True:
@@ -100,7 +98,7 @@ async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
                 if fault is None:
                     return
                 missing: Exception = MailingError(fault)
-            except TROUBLE as error:
+            except DATABASE_ERRORS as error:
                 missing = error
             if time.monotonic() >= give_up_at:
                 raise missing

@@ -1,43 +1,51 @@
-"""`mailing up`: everything on this machine until Ctrl-C."""
+"""`mailing up`: run everything on this machine until Ctrl-C."""
 
 from collections.abc import Callable
 
-from mailing.process.local_stack import Site, data_dir_of, run_site, site_of
+from mailing.process.local_stack import LocalStack, data_dir_of, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
-from mailing.settings import Settings
+from mailing.settings import DOTENV, Settings, host_of, names_of_others, source_of
 
 
-async def run_up(settings: Settings, say: Callable[[str], None]) -> None:
+async def run_up(settings: Settings, echo: Callable[[str], None]) -> None:
     signals = Signals()
     signals.listen()
-    async with site_of(settings, sandbox_port=settings.port + 1, stop=signals.stop, say=say) as site:
-        for line in _announcement(settings, site):
-            say(line)
-        await run_site(site, signals=signals, say=say)
-    say("stopped")
+    async with local_stack(settings, sandbox_port=settings.port + 1, stop=signals.stop, echo=echo) as stack:
+        for line in _announcement(settings, stack):
+            echo(line)
+        await run_local_stack(stack, signals=signals, echo=echo)
+    echo("stopped")
 
 
-def _announcement(settings: Settings, site: Site) -> list[str]:
+def _announcement(settings: Settings, stack: LocalStack) -> list[str]:
     data = data_dir_of(settings)
     lines = [
-        f"API            {site.url}/mailing/api/",
-        f"admin page     {site.url}/admin/",
+        f"API            {stack.url}/mailing/api/",
+        f"admin page     {stack.url}/admin/",
         *(
-            [f"               user admin, password {site.admin_password}, shown only now"]
-            if site.admin_password
+            [f"               user admin, password {stack.admin_password}, not shown again"]
+            if stack.admin_password
             else []
         ),
-        f"documentation  {site.url}/docs/",
-        f"API key        {_key(settings, site)}",
+        f"documentation  {stack.url}/docs/",
+        f"API key        {_key(settings, stack)}",
         f"database       {f'embedded, data in {data}' if not settings.database_url else 'MAILING_DATABASE_URL'}",
-        f"gateway        {f'sandbox, see {site.sandbox_url}/' if site.sandbox_url else settings.gateway_url}",
-        "Ctrl-C ends everything.",
+        f"gateway        {_gateway(settings, stack)}",
+        f"settings       {source_of(DOTENV)}",
+        *([f"               left alone there: {', '.join(others)}"] if (others := names_of_others(DOTENV)) else []),
+        "Ctrl-C stops everything.",
     ]
     return [*lines, ""]
 
 
-def _key(settings: Settings, site: Site) -> str:
-    """Shown when it was made, and not in every log of a later start."""
-    if site.made_key:
-        return site.api_key
+def _gateway(settings: Settings, stack: LocalStack) -> str:
+    if settings.gateway_url:
+        return host_of(settings.gateway_url)
+    return f"sandbox, nothing reaches a phone (MAILING_GATEWAY_URL is not set); see {stack.sandbox_url}/"
+
+
+def _key(settings: Settings, stack: LocalStack) -> str:
+    """Return the key if it was generated just now, else where it is: later logs do not show it."""
+    if stack.made_key:
+        return stack.api_key
     return "the one in MAILING_API_KEY" if settings.api_key else f"the one in {data_dir_of(settings) / 'api-key'}"

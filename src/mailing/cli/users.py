@@ -1,4 +1,4 @@
-"""`mailing admin`: users of the admin page."""
+"""`mailing user`: users of the admin page."""
 
 import sys
 from collections.abc import Awaitable, Callable
@@ -19,35 +19,38 @@ from mailing.errors import Conflict
 
 T = TypeVar("T")
 
-BY = "command line"  # in the record of events
+BY = "command line"  # the actor in the events
 
 role_option = click.option(
     "--role",
     type=click.Choice([str(role) for role in Role]),
     default="admin",
     show_default=True,
-    help="A viewer reads, an editor prepares, a sender sends and stops, an admin gives access.",
+    help="A viewer reads, an editor prepares, a sender sends and stops, an admin manages access.",
 )
 
 
-@click.group()
-def admin() -> None:
-    """People who sign in at the admin page."""
+@click.group(epilog=example("mailing user create anna --role sender"))
+def user() -> None:
+    """Manage the people who sign in to the admin page."""
 
 
-@admin.command("create", epilog=example("mailing admin create anna --role sender"))
+@user.command("create", epilog=example("mailing user create anna --role sender"))
 @click.argument("name")
 @role_option
-def admin_create(name: str, role: str) -> None:
-    """Make a user; the password is asked for, or read as one line from standard input."""
+def user_create(name: str, role: str) -> None:
+    """Create a user.
+
+    The password is prompted for, or read as one line from standard input.
+    """
     password = _password()
     made = in_transaction(lambda session: users.create(session, name, role=Role.named(role), password=password, by=BY))
-    click.echo(f"User {made} is made.")
+    click.echo(f"User {made} created.")
 
 
-@admin.command("list", epilog=example("mailing admin list"))
-def admin_list() -> None:
-    """Show who may sign in."""
+@user.command("list", epilog=example("mailing user list"))
+def user_list() -> None:
+    """List users, with their roles and how they sign in."""
     table = Table("id", "name", "role", "signs in with", "created", "disabled")
     for user in in_transaction(users.all_users):
         way = user.issuer or "a password"
@@ -56,44 +59,49 @@ def admin_list() -> None:
     Console().print(table)
 
 
-@admin.command("password", epilog=example("mailing admin password anna"))
+@user.command("password", epilog=example("mailing user password anna"))
 @click.argument("name")
-def admin_password(name: str) -> None:
-    """Give a user a new password, end a lock and all sessions; it is asked for, or read from standard input."""
+def user_password(name: str) -> None:
+    """Set a user's password, unlock them and end all their sessions.
+
+    The password is prompted for, or read as one line from standard input.
+    """
     _change(name, partial(users.set_password, password=_password(), by=BY))
-    click.echo("The password is set; every session of the user has ended.")
+    click.echo("Password set. All sessions of the user have ended.")
 
 
-@admin.command("disable", epilog=example("mailing admin disable anna"))
+@user.command("disable", epilog=example("mailing user disable anna"))
 @click.argument("name")
 @click.option(
-    "--revoke-keys/--keep-keys", default=None, help="The API keys that the user made; to be said if any work."
+    "--revoke-keys/--keep-keys",
+    default=None,
+    help="What happens to the API keys that the user made. Required if any of them still works.",
 )
-def admin_disable(name: str, revoke_keys: bool | None) -> None:
-    """Let a user in no more, and end all the user's sessions."""
+def user_disable(name: str, revoke_keys: bool | None) -> None:
+    """Disable a user and end all their sessions."""
     after = run(with_database(configured(), partial(_disabled, name=name, revoke_keys=revoke_keys)))
-    told = [(after.revoked, "revoked"), (after.live, "left working")]
-    click.echo("The user is disabled." + "".join(f" API keys {what}: {number}." for number, what in told if number))
+    keys = [(after.revoked, "revoked"), (after.live, "left working")]
+    click.echo("User disabled." + "".join(f" API keys {what}: {number}." for number, what in keys if number))
 
 
-async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) -> users.KeysAfter:
+async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) -> users.KeyCounts:
     async with transaction(sessions) as session:
         user = await users.by_name(session, name)
         live = await api_keys.live_of(session, user.id)
         if live and revoke_keys is None:
             named = ", ".join(f"{each.id} ({each.name}, {each.hint}…)" for each in live)
-            raise Conflict(f"The user made API keys that work: {named}. Say --revoke-keys or --keep-keys.")
+            raise Conflict(f"The user made API keys that still work: {named}. Add --revoke-keys or --keep-keys.")
         after = await users.disable(session, user.id, by=BY, revoke_keys=bool(revoke_keys))
-    await api_keys.forgotten(after.revoked)
+    await api_keys.wait_until_revoked(after.revoked)
     return after
 
 
-@admin.command("enable", epilog=example("mailing admin enable anna"))
+@user.command("enable", epilog=example("mailing user enable anna"))
 @click.argument("name")
-def admin_enable(name: str) -> None:
-    """Let a disabled user in again."""
+def user_enable(name: str) -> None:
+    """Let a disabled user sign in again."""
     _change(name, partial(users.enable, by=BY))
-    click.echo("The user may sign in again.")
+    click.echo("User enabled.")
 
 
 def _change(name: str, change: Callable[[AsyncSession, int], Awaitable[None]]) -> None:
@@ -104,8 +112,6 @@ def _change(name: str, change: Callable[[AsyncSession, int], Awaitable[None]]) -
 
 
 def in_transaction(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    """In one transaction."""
-
     async def whole(sessions: Sessions) -> T:
         async with transaction(sessions) as session:
             return await work(session)
@@ -114,7 +120,7 @@ def in_transaction(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
 
 
 def _password() -> str:
-    """Never an argument: those stand in the list of processes and in the shell's history."""
+    """Read the password; never from an argument, which the process list and the shell's history would show."""
     if sys.stdin.isatty():
         return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
     return sys.stdin.readline().rstrip("\r\n")

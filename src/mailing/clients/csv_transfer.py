@@ -25,8 +25,8 @@ from mailing.clients.repository import ERASED, ExportedClient, StoredRows, expor
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.csv_writer import csv_of
 from mailing.database.engine import Sessions, transaction
-from mailing.database.error_messages import cause_of, may_be_done
-from mailing.database.errors import TROUBLE
+from mailing.database.error_messages import cause_of, may_be_committed
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
 from mailing.events import record_event
 
@@ -72,7 +72,9 @@ def explain_commit_failure() -> Iterator[None]:
         yield
     except Exception as error:
         if cause := cause_of(error):
-            raise Unavailable(_broke_off(cause, MAY_BE_STORED if may_be_done(error) else NOTHING_STORED)) from error
+            raise Unavailable(
+                _broke_off(cause, MAY_BE_STORED if may_be_committed(error) else NOTHING_STORED)
+            ) from error
         raise
 
 
@@ -152,7 +154,7 @@ async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
     for pause_s in RETRY_PAUSES_S if after else ():
         try:
             return await _read(sessions, after=after)
-        except TROUBLE:
+        except DATABASE_ERRORS:
             await asyncio.sleep(pause_s)
     return await _read(sessions, after=after)
 

@@ -1,17 +1,20 @@
-"""The database's clock, as a process knows it between two statements."""
+"""The database's clock, extrapolated between two readings."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.monotonic import Ticks, ticks
 
 
 @dataclass(frozen=True)
 class DatabaseClock:
-    """The database's clock between two statements: a process's own clock may be an hour off.
+    """The database's time between two readings, because the process's own clock may be an hour off.
 
-    `at` is the process's time (`ticks`) before `read` was asked for. So it runs ahead by no more than one round trip,
-    never behind, and nothing begins too late.
+    `at` is the process's time (`ticks`) just before the reading `read` was requested. So it runs ahead by at most one
+    round trip and never behind, and nothing starts too late.
     """
 
     read: datetime
@@ -22,9 +25,14 @@ class DatabaseClock:
         return self.instant(self.ticks())
 
     def instant(self, local: float) -> datetime:
-        """Of a time of this process."""
+        """Convert a time of this process."""
         return self.read + timedelta(seconds=local - self.at)
 
     def at_local(self, instant: datetime) -> float:
-        """The process's time of an instant."""
+        """Convert an instant to a time of this process."""
         return self.at + (instant - self.read).total_seconds()
+
+
+async def database_now(session: AsyncSession) -> datetime:
+    """Return the time of the database: the one clock by which messages become due, on every machine."""
+    return (await session.execute(select(func.now()))).scalar_one()

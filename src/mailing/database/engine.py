@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 import asyncpg
 from advanced_alchemy.base import BasicAttributes
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from mailing.database import connections
+from mailing.database.address import parse
+from mailing.database.connector import Connector
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -20,17 +21,20 @@ class Base(BasicAttributes, DeclarativeBase):
 
 
 def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60, wait_s: float = 2) -> AsyncEngine:
-    """A pool of its own for each process; a request that finds it empty for `wait_s` is answered 503.
+    """Create the connection pool of a process.
 
-    No statement takes longer than `limit_s`, except through `driver`. `wait_s` bounds the waiting for a connection.
+    A request that waits for a connection longer than `wait_s` is answered 503. No statement takes longer than
+    `limit_s`, except through `raw_connection`.
     """
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        "postgresql+asyncpg://",
+        async_creator=Connector(
+            parse(url), application=application, command_timeout_s=limit_s + connections.DRIVER_GRACE_S
+        ).connect,
         pool_size=pool_size,
         max_overflow=0,
         hide_parameters=True,  # phones and texts are among them
         pool_timeout=wait_s,
-        connect_args=connections.connect_args(application, limit_s=limit_s),
     )
     connections.install_listeners(engine, limit_s=limit_s)
     return engine
@@ -41,32 +45,32 @@ def sessions(engine: AsyncEngine) -> Sessions:
 
 
 def autocommit_sessions(engine: AsyncEngine) -> Sessions:
-    """Sessions for whoever only reads: each statement stands alone, without asking the server to BEGIN and COMMIT.
+    """Create sessions for reads: each statement is its own transaction, without round trips for BEGIN and COMMIT.
 
-    A transaction of several statements would see no more: each takes its own snapshot there too.
+    A transaction would not be more consistent: under READ COMMITTED each statement takes its own snapshot.
     """
     return async_sessionmaker(engine.execution_options(isolation_level="AUTOCOMMIT"), expire_on_commit=False)
 
 
 @asynccontextmanager
 async def transaction(maker: Sessions) -> AsyncIterator[AsyncSession]:
-    """Commits when the block ends, before anybody is told that it worked.
+    """Commit when the block ends, before the caller reports success.
 
-    What the block raises is raised, whatever becomes of undoing it: the first error says why.
+    An error of the block is raised even if the rollback fails too, because the first error names the cause.
     """
     async with maker() as session, session.begin():
         try:
             yield session
         except Exception as error:
             if connections.is_lost(error):
-                await session.invalidate()  # the driver's own: SQLAlchemy doesn't know, and would ask a dead connection
+                await session.invalidate()  # SQLAlchemy does not notice this error and would use a dead connection
             raise
 
 
 async def raw_connection(session: AsyncSession) -> asyncpg.Connection:
-    """The connection under a session: for COPY and for statements that bring a `timeout` of their own.
+    """Return the asyncpg connection of a session, for COPY and for statements with a `timeout` of their own.
 
-    What it does is part of the session's transaction. It raises asyncpg's errors, which `web` knows too.
+    It works in the session's transaction and raises asyncpg's errors, which `web.problems` handles too.
     """
     await session.execute(text("SET LOCAL statement_timeout = 0"))
     connection = await session.connection()
@@ -77,9 +81,9 @@ LONG_STATEMENT_S = 900
 
 
 async def execute_long(session: AsyncSession, statement: str, *values: object) -> int:
-    """As `driver`, for a statement that moves as many rows as there are: it may take UNHURRIED_S, not the pool's limit.
+    """Execute a statement over many rows, with LONG_STATEMENT_S instead of the pool's limit. Return the row count.
 
-    `statement` has `$1`, `$2` …; returns how many rows it moved. A million messages take 40 to 90 s.
+    Parameters in `statement` are `$1`, `$2` …. A million messages take 40 to 90 s.
     """
     command: str = await (await raw_connection(session)).execute(statement, *values, timeout=LONG_STATEMENT_S)
     return int(command.rpartition(" ")[2])

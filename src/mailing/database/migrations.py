@@ -1,4 +1,4 @@
-"""Migrations, and whether the schema is the one that this version needs."""
+"""Migrate the schema, and check that it is the one this version needs."""
 
 from functools import cache
 from pathlib import Path
@@ -12,17 +12,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mailing.errors import MailingError
 
-OLDEST = 15  # the oldest that the tests run on
+MIN_POSTGRESQL = 15  # the oldest version that is tested
 
 _PACKAGE = Path(__file__).parents[1]
-# in the wheel the migrations lie in the package, in the repository beside src
+# in the wheel the migrations are in the package, in the repository beside src
 MIGRATIONS = next(path for path in (_PACKAGE / "migrations", _PACKAGE.parents[1] / "migrations") if path.is_dir())
 
 
 async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
-    """Brings the schema to `revision`: all steps in one transaction, one process at a time.
+    """Migrate the schema to `revision`: all revisions in one transaction, one process at a time.
 
-    Raises MailingError for a server that is too old, a database in another encoding than UTF8, or a newer schema.
+    Raise MailingError if the server is too old, the encoding is not UTF8, or the schema is newer.
     """
     async with engine.begin() as connection:
         await _refuse_unfit(connection)
@@ -34,7 +34,7 @@ async def migrate(engine: AsyncEngine, revision: str = "head") -> None:
 
 
 def execute_script(connection: Connection, script: Path) -> None:
-    """For migrations: the statements of a file at once, which asyncpg takes only without SQLAlchemy's preparing."""
+    """Execute a file of statements, for migrations. SQLAlchemy would prepare them, which allows only one."""
     raw = connection.connection.dbapi_connection
     raw.run_async(lambda driver: driver.execute(script.read_text("utf-8")))  # type: ignore[union-attr] # asyncpg's own
 
@@ -44,7 +44,7 @@ async def is_current(engine: AsyncEngine) -> bool:
 
 
 async def schema_fault(engine: AsyncEngine, *, migrate: str = "mailing migrate") -> str | None:
-    """A sentence with both revisions and the remedy, of which `migrate` is one; None: the schema is this version's."""
+    """Return what is wrong with the schema and what to do, or None. `migrate` is the command to suggest."""
     async with engine.connect() as connection:
         found = await connection.run_sync(_revision)
     needed = _scripts().get_current_head()
@@ -61,17 +61,17 @@ def _newer(found: str) -> str:
     needed = _scripts().get_current_head()
     return (
         f"the database's schema {found} is newer than {needed}, this program's; "
-        "use the version of Mailing that has migrated it, or a newer one"
+        "use the version of Mailing that migrated it, or a newer one"
     )
 
 
 async def _refuse_unfit(connection: AsyncConnection) -> None:
     version = int((await connection.exec_driver_sql("SHOW server_version_num")).scalar_one())
-    if version < OLDEST * 10_000:
-        raise MailingError(f"PostgreSQL {version // 10_000} is too old; {OLDEST} or newer is needed")
+    if version < MIN_POSTGRESQL * 10_000:
+        raise MailingError(f"PostgreSQL {version // 10_000} is too old; {MIN_POSTGRESQL} or newer is needed")
     encoding = (await connection.exec_driver_sql("SHOW server_encoding")).scalar_one()
     if encoding != "UTF8":
-        raise MailingError(f"the database's encoding is {encoding}; make one with CREATE DATABASE … ENCODING 'UTF8'")
+        raise MailingError(f"the database's encoding is {encoding}; create one with CREATE DATABASE … ENCODING 'UTF8'")
 
 
 def _run(connection: Connection, revision: str) -> None:
@@ -93,7 +93,7 @@ def _known() -> set[str]:
 
 @cache
 def _scripts() -> ScriptDirectory:
-    """Read once a process: all migrations are loaded for it, which takes a tenth of a second."""
+    """Load the migrations, once for each process: it takes 0.1 s."""
     return ScriptDirectory.from_config(_config())
 
 

@@ -1,4 +1,4 @@
-"""The clock by which a process measures how long something took."""
+"""The monotonic clock by which a process measures durations, including time asleep."""
 
 import time
 from collections.abc import Callable
@@ -6,11 +6,11 @@ from typing import Final
 
 Ticks = Callable[[], float]
 
-# While a machine sleeps, or a virtual one is suspended, Linux's CLOCK_MONOTONIC stands still: a process would go on as
-# if no time had passed. CLOCK_BOOTTIME goes on. On macOS CLOCK_MONOTONIC does, and `time.monotonic` does not.
-_GOES_ON: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+# Linux's CLOCK_MONOTONIC stops while a machine sleeps or a virtual machine is suspended, CLOCK_BOOTTIME does not. On
+# macOS, CLOCK_MONOTONIC does not stop, but `time.monotonic` does.
+_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def ticks() -> float:
-    """Seconds since some moment in the past, sleep included."""
-    return time.monotonic() if _GOES_ON is None else time.clock_gettime(_GOES_ON)
+    """Return seconds since an arbitrary moment, including time asleep."""
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)

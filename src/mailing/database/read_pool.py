@@ -1,4 +1,4 @@
-"""Single statements that only read, on connections kept for them."""
+"""A connection pool for single read-only statements."""
 
 import asyncio
 from typing import Any
@@ -9,61 +9,61 @@ from sqlalchemy.util import greenlet_spawn
 
 from mailing.database import connections
 
-READERS = 5  # of the engine's connections, kept for reads; a statement is done within a millisecond as a rule
-TURN_S = 5  # longer than it takes whoever has a connection to find it dead and to get a good one
+MAX_READERS = 5  # of the engine's connections, kept for reads; a statement usually takes less than a millisecond
+MAX_WAIT_S = 5  # longer than it takes a reader to find its connection dead and open another
 
 
 class ReadPool:
-    """Single statements that only read, by the driver itself on connections kept for them (decision 22).
+    """Run single read-only statements directly on the driver, on connections kept for them (decision 22).
 
-    No connection is asked for an answer first: a read that finds it dead, or hears nothing from it for PROOF_S, is done
-    again on one that was asked. Raises asyncpg's errors, as what goes through `driver` does.
+    Connections are not pinged first. A read that finds its connection dead, or gets no answer within PING_S, is
+    repeated on one that was pinged. It raises asyncpg's errors, as `raw_connection` does.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._turns = asyncio.Semaphore(READERS)
-        self._idle: list[PoolProxiedConnection] = []  # the one used last is taken first
+        self._free = asyncio.Semaphore(MAX_READERS)
+        self._idle: list[PoolProxiedConnection] = []  # last in, first out
 
     @property
     def idle(self) -> int:
-        """Connections that the engine's pool takes for used."""
+        """The number of idle connections here, which the engine's pool counts as used."""
         return len(self._idle)
 
     async def row(self, statement: str, *values: object) -> Any:  # noqa: ANN401 - a record
-        """The first one, or None."""
+        """Return the first row, or None."""
         return next(iter(await self.rows(statement, *values)), None)
 
     async def rows(self, statement: str, *values: object) -> list[Any]:
-        """`statement` has `$1`, `$2` …"""
-        await self._turn()
+        """Return all rows. Parameters in `statement` are `$1`, `$2` …."""
+        await self._acquire()
         try:
-            return await self._done(statement, values)
+            return await self._read(statement, values)
         finally:
-            self._turns.release()
+            self._free.release()
 
-    async def _turn(self) -> None:
-        """Raises TimeoutError; it need not be timed where nobody waits."""
-        if self._turns.locked():
-            async with asyncio.timeout(TURN_S):
-                await self._turns.acquire()
+    async def _acquire(self) -> None:
+        """Wait for a free connection. Raise TimeoutError. Without waiting readers, no timer is needed."""
+        if self._free.locked():
+            async with asyncio.timeout(MAX_WAIT_S):
+                await self._free.acquire()
         else:
-            await self._turns.acquire()
+            await self._free.acquire()
 
-    async def _done(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+    async def _read(self, statement: str, values: tuple[object, ...]) -> list[Any]:
         if self._idle:
             try:
-                return await self._asked(self._idle.pop(), statement, values, connections.PING_S)
-            except connections.BROKEN as error:
+                return await self._fetch(self._idle.pop(), statement, values, connections.PING_S)
+            except connections.DRIVER_ERRORS as error:
                 if connections.was_answered(error):
                     raise
-                self._drop()  # the others are as old
-        return await self._asked(await self._engine.raw_connection(), statement, values, None)
+                self._drop()  # the others are as old, so probably dead too
+        return await self._fetch(await self._engine.raw_connection(), statement, values, None)
 
-    async def _asked(
+    async def _fetch(
         self, connection: PoolProxiedConnection, statement: str, values: tuple[object, ...], limit_s: float | None
     ) -> list[Any]:
-        """Without a limit of its own it has the connection's."""
+        """Fetch rows. `limit_s`: None for the connection's own limit."""
         driver: Any = connection.driver_connection
         try:
             rows: list[Any] = await driver.fetch(statement, *values, timeout=limit_s)
@@ -81,6 +81,6 @@ class ReadPool:
             self._idle.pop().invalidate()
 
     async def aclose(self) -> None:
-        """Gives back what is idle."""
+        """Return idle connections to the engine's pool."""
         while self._idle:
             await greenlet_spawn(self._idle.pop().close)

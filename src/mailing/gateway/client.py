@@ -142,17 +142,17 @@ class _Request:
         if self._deadline.remaining_s <= 0:
             raise NotWrittenError("no time was left when the connection was ready")
         exchange.check()
-        failpoints.reached("call.connected")
+        failpoints.hit("call.connected")
         self._written, self.waiting_for = True, "no answer"
         exchange.write(self._payload)
-        failpoints.reached("call.written")
+        failpoints.hit("call.written")
         head = await exchange.head()
         self._status, self.waiting_for = head.code, "no complete answer"
-        failpoints.reached("call.head_read")
+        failpoints.hit("call.head_read")
         body = await exchange.body(MAX_BODY_BYTES)
         if body is None:
             return self.failed(f"the answer is longer than {MAX_BODY_BYTES} bytes")
-        failpoints.reached("call.answered")
+        failpoints.hit("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
         return classify(head.code, retry_after, body, message_id=self._message_id, now=datetime.now(UTC))
 

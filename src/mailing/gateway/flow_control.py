@@ -138,7 +138,7 @@ class FlowControl:
             try:
                 await self.refresh()
             except Exception as error:  # noqa: BLE001 - logged
-                failures.tell(logger, "gateway report failed", error)
+                failures.log(logger, "gateway report failed", error)
                 await asyncio.sleep(REPORT_EVERY_S)
 
     async def refresh(self) -> None:

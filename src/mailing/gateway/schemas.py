@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from mailing.gateway.circuit_breaker import WINDOW_S
 from mailing.gateway.repository import GatewayState
 
 Rate = Annotated[
@@ -38,9 +37,8 @@ class Stop(Struct):
 
 
 class Recent(Struct):
-    """Calls of all workers in the last `seconds`. `failed` calls got no answer, or an unusable one."""
+    """Calls of all workers in the last 30 s; `failed` are those without an answer or with an unusable one."""
 
-    seconds: int
     calls: int
     failed: int
 
@@ -56,7 +54,7 @@ class GatewayOut(Struct):
     breaker: Breaker
     stopped: Stop | None
     restored: bool
-    recent: Recent
+    last_30_s: Recent  # the circuit breaker's WINDOW_S
 
     @classmethod
     def of(cls, state: GatewayState) -> "GatewayOut":
@@ -73,5 +71,5 @@ class GatewayOut(Struct):
             ),
             stopped=Stop(state.stopped_at, state.stopped_by or "") if state.stopped_at else None,
             restored=state.restored,
-            recent=Recent(WINDOW_S, state.calls, state.failed),
+            last_30_s=Recent(state.calls, state.failed),
         )

@@ -1,4 +1,4 @@
-"""Wake-ups by the hundred: one statement enqueues what one look at all mailings found to be done."""
+"""Enqueue hundreds of jobs in one statement, as the sweep does after one look at all mailings."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -9,20 +9,20 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.job_queue.enqueue import arguments_of, queue_of, twins_of
+from mailing.job_queue.enqueue import arguments_of, queue_of, queueing_lock_of
 
-TRIES: Final = 5
+MAX_ATTEMPTS: Final = 5
 
 
 class Wake(msgspec.Struct, frozen=True):
-    """A job for now."""
+    """A job to enqueue for now."""
 
     task: str
     args: dict[str, int]
     priority: int = 0
 
 
-# In the order given: whoever enqueues the same jobs in the same order never waits for the other's half.
+# In the order given, so that two sessions enqueueing the same jobs in the same order cannot deadlock.
 _DEFER_ALL = text("""
     SELECT procrastinate_defer_jobs_v1(ARRAY(
         SELECT ROW(w.queue, w.task, w.priority, NULL, w.queueing_lock, CAST(w.args AS jsonb), NULL)
@@ -37,9 +37,10 @@ _DEFER_ALL = text("""
 
 
 async def defer_all(session: AsyncSession, wakes: Sequence[Wake]) -> None:
-    """As `defer`, by one statement for some hundreds of jobs.
+    """Enqueue some hundreds of jobs as `defer` does, in one statement.
 
-    A twin that came in the same moment is seen by the next try. After the last one it is left to whoever looks again.
+    A duplicate enqueued at the same moment makes the statement fail, and the next attempt sees it. After the last
+    attempt the jobs are left to the next sweep.
     """
     if not wakes:
         return
@@ -47,10 +48,10 @@ async def defer_all(session: AsyncSession, wakes: Sequence[Wake]) -> None:
         "queues": [queue_of(wake.task) for wake in wakes],
         "tasks": [wake.task for wake in wakes],
         "priorities": [wake.priority for wake in wakes],
-        "queueing_locks": [twins_of(wake.task, wake.args) for wake in wakes],
+        "queueing_locks": [queueing_lock_of(wake.task, wake.args) for wake in wakes],
         "args": [arguments_of(wake.task, wake.args, later=False) for wake in wakes],
     }
-    for _ in range(TRIES):
+    for _ in range(MAX_ATTEMPTS):
         with suppress(IntegrityError):
             async with session.begin_nested():
                 await session.execute(_DEFER_ALL, jobs)
@@ -64,6 +65,6 @@ _READY = text("""
 
 
 async def ready(session: AsyncSession, first: int, last: int) -> set[tuple[str, int]]:
-    """The task and the mailing of each job that only waits to be taken, of the mailings from `first` to `last`."""
+    """Return task and mailing of each job that is ready to run, for mailings with ids from `first` to `last`."""
     rows = await session.execute(_READY, {"first": first, "last": last})
     return {(task, mailing_id) for task, mailing_id in rows}

@@ -1,4 +1,4 @@
-"""Enqueue jobs in the transaction that makes them necessary; one of a kind is enough."""
+"""Enqueue jobs in the transaction that makes them necessary, without duplicates."""
 
 import json
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.observability import tracing
 
-# Each has a limit of its own, so that none waits for another's jobs (decision 25). COMMON is for what has no queue, and
-# for what processes enqueue that began before their update.
+# Each queue has its own limit, so that none waits for another's jobs (decision 25). COMMON is for tasks without a
+# queue, and for jobs enqueued by processes of an older version.
 COMMON: Final = "mailing"
 QUEUES: Final = {
     "plan_mailing": "planning",
@@ -26,14 +26,14 @@ QUEUES: Final = {
     "audit": "housekeeping",
     "retention": "housekeeping",
 }
-CONTINUED: Final = -1  # the priority of a mailing that has had a turn: behind those that wait for their first
+CONTINUED: Final = -1  # priority of a mailing that has had a turn: after those that wait for their first
 
 
 def queue_of(task: str) -> str:
     return QUEUES.get(task, COMMON)
 
 
-# A queued twin makes the job unnecessary; NOT EXISTS keeps the usual twin out of the server's error log.
+# A queued duplicate makes the job unnecessary. NOT EXISTS keeps the common case out of the server's error log.
 _DEFER = text("""
     SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
         CAST(:queue AS text), CAST(:task AS text), CAST(:priority AS int), NULL, CAST(:queueing_lock AS text),
@@ -46,9 +46,9 @@ _DEFER = text("""
 async def defer(
     session: AsyncSession, task: str, *, at: datetime | None = None, priority: int = 0, **args: int
 ) -> None:
-    """Enqueues `task` with `args` as part of the session's transaction; one of a kind per second of `at`."""
+    """Enqueue `task` with `args` in the session's transaction. Duplicates for the same second of `at` are skipped."""
     moment = f"@{int(at.timestamp())}" if at else ""
-    queueing_lock = twins_of(task, args) + moment
+    queueing_lock = queueing_lock_of(task, args) + moment
     given = arguments_of(task, args, later=at is not None)
     job = {"queue": queue_of(task), "task": task, "priority": priority, "queueing_lock": queueing_lock}
     job |= {"args": given, "at": at}
@@ -56,11 +56,11 @@ async def defer(
         async with session.begin_nested():
             await session.execute(_DEFER, job)
     except IntegrityError:
-        return  # the twin was enqueued in the same moment
+        return  # a duplicate was enqueued at the same moment
 
 
-def twins_of(task: str, args: Mapping[str, int]) -> str:
-    """Of jobs with the same one, one is enough."""
+def queueing_lock_of(task: str, args: Mapping[str, int]) -> str:
+    """Return the lock by which duplicates are recognized: at most one queued job may hold it."""
     return f"{task}:{':'.join(str(value) for value in args.values())}"
 
 

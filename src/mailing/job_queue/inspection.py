@@ -1,12 +1,12 @@
-"""Jobs and workers, counted."""
+"""Count jobs and workers."""
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 
-class Jobs(msgspec.Struct, frozen=True):
-    """Of one task in one state: ready, later or doing. `age_s` is how long the oldest ready one has waited."""
+class JobCount(msgspec.Struct, frozen=True):
+    """Jobs of one task in one state: ready, later or doing. `age_s` is how long the oldest ready job has waited."""
 
     task: str
     state: str
@@ -14,8 +14,8 @@ class Jobs(msgspec.Struct, frozen=True):
     age_s: float
 
 
-# The table holds what is to be done and nothing else: a few rows for each open mailing.
-_STANDING = text("""
+# The table contains only jobs to be done: a few rows for each open mailing.
+_COUNTS = text("""
     SELECT j.task_name, s.state, count(*), coalesce(max(extract(epoch FROM now() - coalesce(j.scheduled_at, e.at)))
         FILTER (WHERE s.state = 'ready'), 0)::float
     FROM procrastinate_jobs j
@@ -26,26 +26,26 @@ _STANDING = text("""
 """)
 
 
-async def standing(session: AsyncSession) -> list[Jobs]:
-    return [Jobs(*row) for row in await session.execute(_STANDING)]
+async def job_counts(session: AsyncSession) -> list[JobCount]:
+    return [JobCount(*row) for row in await session.execute(_COUNTS)]
 
 
-# Index: idx_procrastinate_workers_last_heartbeat. A worker says every 10 s that it is there.
-_WORKERS = text("SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '30 s'")
+# Index: idx_procrastinate_workers_last_heartbeat. Workers write a heartbeat every 10 s.
+_LIVE_WORKERS = text("SELECT count(*) FROM procrastinate_workers WHERE last_heartbeat > now() - interval '30 s'")
 
 
-async def workers(session: AsyncSession) -> int:
-    """How many are at work."""
-    count: int = (await session.execute(_WORKERS)).scalar_one()
+async def live_workers(session: AsyncSession) -> int:
+    """Count workers with a heartbeat in the last 30 s."""
+    count: int = (await session.execute(_LIVE_WORKERS)).scalar_one()
     return count
 
 
-_TAKES_JOBS = text("""
+_CAN_ENQUEUE = text("""
     SELECT to_regprocedure('procrastinate_defer_jobs_v1(procrastinate_job_to_defer_v1[])') IS NOT NULL
         AND has_table_privilege(to_regclass('procrastinate_jobs'), 'INSERT')
 """)
 
 
-async def takes_jobs(connection: AsyncConnection) -> bool:
-    """Whether a job could be enqueued."""
-    return (await connection.execute(_TAKES_JOBS)).scalar_one() is True
+async def can_enqueue(connection: AsyncConnection) -> bool:
+    """Whether the database user may enqueue a job."""
+    return (await connection.execute(_CAN_ENQUEUE)).scalar_one() is True

@@ -1,8 +1,8 @@
-"""Which jobs a process takes off the queues: so many of each at a time, whatever the others are doing.
+"""Fetch jobs with a concurrency limit for each queue.
 
-Procrastinate's own worker has one limit for all its queues and takes jobs in the order in which they were enqueued, so
-jobs that last long make all others wait. Here each queue has a limit of its own. A process still is one worker:
-one row of `procrastinate_workers`, one connection that LISTENs.
+Procrastinate's own worker has one limit for all its queues and takes jobs in the order they were enqueued, so long jobs
+make all others wait. Here each queue has its own limit. A process is still one worker: one row of
+`procrastinate_workers`, one connection that LISTENs.
 """
 
 import asyncio
@@ -16,37 +16,41 @@ from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job, Notification
 from procrastinate.worker import Worker
 
-from mailing.job_queue.periodic import Ticks
+from mailing.job_queue.periodic import PeriodicScheduler
 
 
 class FetchingWorker(Worker):
-    """`limits` says how many jobs of each queue run side by side, `ticks` enqueue the periodic ones. The rest is
-    Procrastinate's, `options` too.
+    """`limits` is the number of concurrent jobs of each queue; `scheduler` enqueues the periodic jobs.
+
+    The rest is Procrastinate's, `options` too.
     """
 
     def __init__(
         self,
         app: procrastinate.App,
         limits: Mapping[str, int],
-        ticks: Ticks,
+        scheduler: PeriodicScheduler,
         **options: Any,  # noqa: ANN401 - Procrastinate's
     ) -> None:
         super().__init__(app, queues=list(limits), **options)
         self._limits = limits
-        self._ticks = ticks
+        self._scheduler = scheduler
         self._busy: Counter[str] = Counter()
-        self._promising: set[str] = set()  # queues that may hold a job
+        self._maybe_ready: set[str] = set()  # queues that may hold a job
         self._polled_at = float("-inf")
 
     async def run(self) -> None:
         await super().run()  # type: ignore[no-untyped-call] # Procrastinate's
 
     async def _periodic_deferrer(self) -> None:
-        """One of the tasks whose failure ends the worker; where one of them ends without, the others go unwatched."""
-        await self._ticks.run()
+        """Run the scheduler as one of the tasks whose failure ends the worker.
+
+        If it returned without an error, the other tasks would no longer be supervised.
+        """
+        await self._scheduler.run()
 
     async def _fetch_and_process_jobs(self) -> None:
-        """Until no queue holds a job that its limit lets in. Called again at each event, and to poll."""
+        """Start jobs until no queue has one that its limit admits. Called again at each event, and to poll."""
         self._new_job_event.clear()
         self._poll_if_due()
         while not self._stop_event.is_set() and (open_queues := self._open_queues()):
@@ -56,23 +60,25 @@ class FetchingWorker(Worker):
     async def _handle_notification(self, *, channel: str, notification: Notification) -> None:
         queue = channel.rpartition("#")[2]
         if queue in self._limits:
-            self._promising.add(queue)
+            self._maybe_ready.add(queue)
         await super()._handle_notification(channel=channel, notification=notification)
 
     def _poll_if_due(self) -> None:
-        """Jobs for later become due without a word, and a notification may be lost."""
+        """Poll for scheduled jobs, which become due without a notification, and for lost notifications."""
         if time.monotonic() - self._polled_at >= self.fetch_job_polling_interval:
             self._polled_at = time.monotonic()
-            self._promising.update(self._limits)
+            self._maybe_ready.update(self._limits)
 
     def _open_queues(self) -> list[str]:
-        return [queue for queue in self._limits if queue in self._promising and self._busy[queue] < self._limits[queue]]
+        return [
+            queue for queue in self._limits if queue in self._maybe_ready and self._busy[queue] < self._limits[queue]
+        ]
 
     async def _take(self, queue: str) -> None:
-        self._promising.discard(queue)  # a notification that comes while it is asked counts
+        self._maybe_ready.discard(queue)  # a notification during the fetch sets it again
         job = await self.app.job_manager.fetch_job(queues=[queue], worker_id=self.worker_id)  # type: ignore[arg-type] # set by then
         if job:
-            self._promising.add(queue)
+            self._maybe_ready.add(queue)
             self._begin(job, queue)
 
     def _begin(self, job: Job, queue: str) -> None:
@@ -96,5 +102,5 @@ class FetchingWorker(Worker):
     def _end(self, task: asyncio.Task[Any], queue: str) -> None:
         del self._running_jobs[task]
         self._busy[queue] -= 1
-        if queue in self._promising:
+        if queue in self._maybe_ready:
             self._new_job_event.set()

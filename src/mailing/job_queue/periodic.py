@@ -1,8 +1,8 @@
-"""Periodic jobs that no step of a clock holds back.
+"""Periodic jobs that survive steps of the clock.
 
-What is due is told by the database's clock, how long to wait for it by the monotonic one; the worker's own clock is
-asked by nobody. Procrastinate's own ticks go by that, and after it went back an hour there is none for an hour. Which
-of several workers enqueues a tick is decided by `procrastinate_periodic_defers`, as with Procrastinate's.
+The database's clock decides what is due, the monotonic clock how long to wait for it. Procrastinate's own scheduler
+uses the worker's wall clock: after that went back an hour, nothing would run for an hour.
+`procrastinate_periodic_defers` decides which of several workers enqueues a tick, as it does for Procrastinate.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ from procrastinate.exceptions import ConnectorException
 from procrastinate.periodic import PeriodicTask
 from procrastinate.tasks import Task
 
-TOO_LATE_S: Final = 600  # a tick that long ago is left out
-LONGEST_S: Final = 30  # between two looks at the database's clock: it may have stepped
-AGAIN_S: Final = 1  # after the database did not answer
+MAX_LATENESS_S: Final = 600  # older ticks are skipped
+MAX_WAIT_S: Final = 30  # between two readings of the database's clock: it may step
+RETRY_S: Final = 1  # after an error of the database
 
 _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8 AS now"
-# A queued twin makes the tick unnecessary; without asking, it would stand in the server's error log.
+# A queued duplicate makes the tick unnecessary. NOT EXISTS keeps it out of the server's error log.
 _DEFER = """
     SELECT procrastinate_defer_periodic_job_v2(%(queue)s, %(lock)s, %(queueing_lock)s, %(task)s, %(priority)s, '',
         %(due)s, %(args)s::jsonb)
@@ -31,8 +31,8 @@ _DEFER = """
 Periodic = PeriodicTask[Any, Any, Any]
 
 
-class Ticks:
-    """`connector` must be open while they run."""
+class PeriodicScheduler:
+    """Enqueue periodic jobs. `connector` must be open while it runs."""
 
     def __init__(self, connector: BaseConnector) -> None:
         self._connector = connector
@@ -43,22 +43,22 @@ class Ticks:
         self._tasks.append(PeriodicTask(task=task, cron=cron, periodic_id="", configure_kwargs={}))
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Enqueue ticks until cancelled."""
         while True:
-            wait_s: float = AGAIN_S
+            wait_s: float = RETRY_S
             with suppress(ConnectorException, TimeoutError):
                 wait_s = await self._tick()
-            await asyncio.sleep(min(wait_s, LONGEST_S))
+            await asyncio.sleep(min(wait_s, MAX_WAIT_S))
 
     async def _tick(self) -> float:
-        """Enqueues what is due; returns the seconds until something is."""
+        """Enqueue what is due. Return the seconds until the next tick."""
         now: float = (await self._connector.execute_query_one_async(_NOW))["now"]
         for each in self._tasks:
             due = int(each.croniter.get_prev(float, start_time=now + 0.001))
-            if due != self._last.get(each.task.name) and now - due < TOO_LATE_S:
+            if due != self._last.get(each.task.name) and now - due < MAX_LATENESS_S:
                 await self._defer(each.task, due)
             self._last[each.task.name] = due
-        return min((each.croniter.get_next(float, start_time=now) - now for each in self._tasks), default=LONGEST_S)
+        return min((each.croniter.get_next(float, start_time=now) - now for each in self._tasks), default=MAX_WAIT_S)
 
     async def _defer(self, task: Task[Any, Any, Any], due: int) -> None:
         await self._connector.execute_query_all_async(

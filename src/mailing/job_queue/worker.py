@@ -1,7 +1,7 @@
-"""The worker's side of the job queue: Procrastinate.
+"""The worker's side of the job queue, on Procrastinate.
 
-A job says "look at this now"; what there is to do stands in the tables. A lost or repeated job costs a moment, never
-a message. Procrastinate retries no job: whatever fails is found again by the sweep.
+A job says "look at this now"; the work itself is in the tables. A lost or repeated job costs time, never a message.
+Procrastinate retries no job: the sweep finds unfinished work again.
 """
 
 import asyncio
@@ -18,10 +18,12 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg import conninfo
 
 from mailing import failpoints
-from mailing.database.connections import CONNECT_S, KEEPALIVE, LOST_S, pins
+from mailing.database.address import parse
+from mailing.database.connections import KEEPALIVE, UNACKED_TIMEOUT_S, pins
+from mailing.database.connector import psycopg_arguments
 from mailing.job_queue.enqueue import COMMON, queue_of
 from mailing.job_queue.lanes import FetchingWorker
-from mailing.job_queue.periodic import Ticks
+from mailing.job_queue.periodic import PeriodicScheduler
 from mailing.observability import log, tracing
 
 logger = log.get(__name__)
@@ -39,10 +41,10 @@ _NONE: Final[Mapping[str, int]] = {}
 
 
 class Queue:
-    """The worker's side. Handlers are registered by name before `run`; `answered` is called at each answer it gets.
+    """Run jobs with the handlers registered by name before `run`.
 
-    So many jobs of a queue run side by side as `limits` says, and `concurrency` of the common one.
-    Without the database for about twice `patience_s` it gives up, and whatever started the process starts it again.
+    `limits` is the number of concurrent jobs of each queue, `concurrency` that of the common queue. `on_answer` is
+    called whenever the database answers. Without an answer for about twice `timeout_s`, `run` raises.
     """
 
     def __init__(
@@ -51,21 +53,19 @@ class Queue:
         *,
         concurrency: int,
         limits: Mapping[str, int] = _NONE,
-        patience_s: float = 10,
-        answered: Callable[[], None] = _nothing,
+        timeout_s: float = 10,
+        on_answer: Callable[[], None] = _nothing,
     ) -> None:
         url = conninfo.make_conninfo(
-            database_url,
-            application_name="mailing-queue",
-            connect_timeout=CONNECT_S,
+            **psycopg_arguments(parse(database_url), application="mailing-queue"),
             keepalives_idle=KEEPALIVE["idle"],
             keepalives_interval=KEEPALIVE["interval"],
             keepalives_count=KEEPALIVE["count"],
-            tcp_user_timeout=LOST_S * 1000,
+            tcp_user_timeout=UNACKED_TIMEOUT_S * 1000,
         )
-        self._connector = _Connector(answered, url, patience_s)
+        self._connector = _Connector(on_answer, url, timeout_s)
         self._app = procrastinate.App(connector=self._connector)
-        self._ticks = Ticks(self._connector)
+        self._scheduler = PeriodicScheduler(self._connector)
         self._limits = {COMMON: concurrency, **limits}
 
     def task(self, name: str, handler: Handler) -> None:
@@ -73,47 +73,50 @@ class Queue:
         async def work(
             context: procrastinate.JobContext, /, trace: Mapping[str, str] | None = None, **args: int
         ) -> None:
-            with _line(name, context, trace or {}, **args):
+            with _recorded(name, context, trace or {}, **args):
                 await handler(**args)
 
         self._app.task(name=name, queue=queue_of(name), pass_context=True)(work)
 
     def periodic(self, name: str, handler: Callable[[], Awaitable[None]], *, cron: str) -> None:
-        """`cron` has five fields, or six with the seconds last; a tick while its twin is still queued is left out."""
+        """Register a periodic job. `cron` has five fields, or six with the seconds last.
+
+        A tick is skipped while the job of an earlier tick is still queued.
+        """
 
         async def tick(context: procrastinate.JobContext, timestamp: int) -> None:  # noqa: ARG001 - Procrastinate passes it
-            with _line(name, context, {}):
+            with _recorded(name, context, {}):
                 await handler()
 
         task = self._app.task(name=name, queue=queue_of(name), queueing_lock=name, pass_context=True)(tick)
-        self._ticks.add(task, cron)
+        self._scheduler.add(task, cron)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Works until `stop` and waits for jobs under way. Sets `stop`, and raises, when the database stays away."""
+        """Run until `stop`, then wait for running jobs. If the database stays unavailable, set `stop` and raise."""
         async with self._app.open_async():
             worker = FetchingWorker(
                 self._app,
                 self._limits,
-                self._ticks,
-                fetch_job_polling_interval=1.0,  # how late a job scheduled for later may start
+                self._scheduler,
+                fetch_job_polling_interval=1.0,  # the most by which a scheduled job starts late
                 delete_jobs=DeleteJobCondition.ALWAYS,
                 install_signal_handlers=False,
                 shutdown_graceful_timeout=30,
-                stalled_worker_timeout=86_400,  # one that only froze is still known when it thaws
+                stalled_worker_timeout=86_400,  # a worker that only froze is still registered when it thaws
             )
             working = asyncio.create_task(worker.run())
             await _first_of(working, stop.wait(), self._connector.given_up.wait())
             if not stop.is_set():
                 stop.set()
                 await working
-                raise RuntimeError("the queue's worker ended by itself; its log says why")
-            # not cancelled: that may be lost in the middle of a statement, and it would work on for ever
+                raise RuntimeError("the queue's worker ended unexpectedly; see its log")
+            # not cancelled: a cancellation may be lost in the middle of a statement, and the worker would never end
             worker.stop()  # type: ignore[no-untyped-call] # Procrastinate's
-            failpoints.reached("stop.draining")
+            failpoints.hit("stop.draining")
             await asyncio.gather(working, return_exceptions=True)
 
-    async def bury_stalled(self) -> int:
-        """Jobs whose worker is gone are taken off the table: the sweep wakes whatever still has to be done."""
+    async def fail_stalled_jobs(self) -> int:
+        """Remove jobs whose worker is gone, and return how many: the sweep enqueues what remains to be done."""
         stalled: list[Any] = list(await self._app.job_manager.get_stalled_jobs(seconds_since_heartbeat=60))
         for job in stalled:
             await self._app.job_manager.finish_job(job, status=Status.FAILED, delete_job=True)
@@ -121,10 +124,10 @@ class Queue:
 
 
 @contextmanager
-def _line(task: str, context: procrastinate.JobContext, carried: Mapping[str, str], **ids: int) -> Iterator[None]:
-    """One line and one span for a job; of those that come by themselves and found nothing to do a line at debug level.
+def _recorded(task: str, context: procrastinate.JobContext, carried: Mapping[str, str], **ids: int) -> Iterator[None]:
+    """Write one log line and one span for a job. A periodic job that found nothing to do logs at debug level.
 
-    `carried` by whoever enqueued it: the trace it belongs to.
+    `carried` is the trace context of the code that enqueued the job.
     """
     with tracing.job(task, carried) as span, log.log_scope(job_id=context.job.id, **ids) as line:
         outcome = "failed"
@@ -135,20 +138,20 @@ def _line(task: str, context: procrastinate.JobContext, carried: Mapping[str, st
             outcome = "cancelled"
             raise
         finally:
-            told = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
+            fields = {"task": task, "outcome": outcome, "duration_ms": line.duration_ms}
             idle = not (ids or line.counts or outcome == "failed")
-            (logger.debug if idle else logger.info)("job", **(told | line.told | line.counts))
-            span.tell(job_id=context.job.id, outcome=outcome, **(ids | line.told | line.counts))
+            (logger.debug if idle else logger.info)("job", **(fields | line.fields | line.counts))
+            span.set(job_id=context.job.id, outcome=outcome, **(ids | line.fields | line.counts))
 
 
 async def _configure(limit_s: float, connection: Connection) -> None:
-    """One statement an operation instead of BEGIN, the statement and COMMIT."""
+    """Set up a connection. Autocommit makes each operation one statement, without BEGIN and COMMIT."""
     await connection.set_autocommit(True)
     await connection.execute(pins(limit_s).encode())
 
 
 async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, object]) -> None:
-    """Waits for one of them; `task` goes on."""
+    """Wait for the first of them to end. `task` is not cancelled."""
     waiting = [asyncio.create_task(other) for other in others]
     await asyncio.wait({task, *waiting}, return_when=asyncio.FIRST_COMPLETED)
     for each in waiting:
@@ -156,24 +159,24 @@ async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, objec
 
 
 class _Connector(procrastinate.PsycopgConnector):
-    """Says when it was answered; `given_up` is set when the worker ends, before it waits for its jobs."""
+    """Report answers of the database. `given_up` is set when the worker ends, before it waits for its jobs."""
 
-    def __init__(self, answered: Callable[[], None], url: str, patience_s: float) -> None:
-        configure = partial(_configure, 2 * patience_s)
-        super().__init__(conninfo=url, min_size=1, max_size=4, timeout=patience_s, configure=configure)
-        self._answered = answered
-        self._patience_s = patience_s
+    def __init__(self, on_answer: Callable[[], None], url: str, timeout_s: float) -> None:
+        configure = partial(_configure, 2 * timeout_s)
+        super().__init__(conninfo=url, min_size=1, max_size=4, timeout=timeout_s, configure=configure)
+        self._on_answer = on_answer
+        self._timeout_s = timeout_s
         self.given_up = asyncio.Event()
 
     @asynccontextmanager
     async def _get_cursor(self, connection: Connection | None = None) -> AsyncGenerator[Cursor]:
-        """Every statement goes through here; one that is never answered would stop the worker without a word."""
-        async with asyncio.timeout(2 * self._patience_s), super()._get_cursor(connection) as cursor:
+        """Bound every statement: one that is never answered would stop the worker silently."""
+        async with asyncio.timeout(2 * self._timeout_s), super()._get_cursor(connection) as cursor:
             yield cursor
-        self._answered()
+        self._on_answer()
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Without it jobs are found a second later, so its loss is no reason to end."""
+        """Listen again after an error. Without notifications jobs are found a second later by polling."""
         try:
             while True:
                 with suppress(ConnectorException):

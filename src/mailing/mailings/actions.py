@@ -5,11 +5,12 @@ Each locks the mailing, raises Conflict if its status forbids the action (`state
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.clock import database_now
 from mailing.events import record_event
 from mailing.job_queue.enqueue import defer
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.test_sends import find_recipient, send_test
 from mailing.mailings.transitions import reopen, set_status

@@ -4,10 +4,11 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.clock import database_now
 from mailing.events import record_event
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.transitions import enqueue_jobs
 

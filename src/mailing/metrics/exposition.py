@@ -1,4 +1,4 @@
-"""A reading as Prometheus has it: every name, its labels and its help. docs/metrics.md says what each is for."""
+"""Convert a snapshot to Prometheus metrics: names, labels and help. docs/metrics.md says what each is for."""
 
 from collections.abc import Iterator, Mapping
 
@@ -14,81 +14,95 @@ from mailing.observability import counters
 WAITS = ("window", "retry", "rate", "breaker")
 
 
-def families(standing: Snapshot) -> Iterator[Metric]:
-    """Of the whole service: the same from every API process."""
-    yield from _messages(standing)
-    yield from _gateway(standing.gateway)
-    yield from _counted(standing.tallies)
-    yield from _queue(standing)
-    yield from _connections(standing)
-    yield from _audits(standing.audits)
-    yield from _reports(standing.reports)
+def families(snapshot: Snapshot) -> Iterator[Metric]:
+    """Return the metrics of the whole service: the same from every API process."""
+    yield from _messages(snapshot)
+    yield from _gateway(snapshot.gateway)
+    yield from _counted(snapshot.counters)
+    yield from _queue(snapshot)
+    yield from _connections(snapshot)
+    yield from _audits(snapshot.audits)
+    yield from _reports(snapshot.reports)
 
 
-def _messages(standing: Snapshot) -> Iterator[Metric]:
-    mailings = dict.fromkeys(MailingStatus, 0) | standing.mailings
-    waiting = dict.fromkeys(WAITS, 0) | standing.waiting
-    upto = f"at most {MAX_COUNTED} are counted"
+def _messages(snapshot: Snapshot) -> Iterator[Metric]:
+    mailings = dict.fromkeys(MailingStatus, 0) | snapshot.mailings
+    waiting = dict.fromkeys(WAITS, 0) | snapshot.waiting
+    upto = f"counted up to {MAX_COUNTED}"
     yield _gauges("mailing_mailings", "Mailings by status", "status", mailings)
-    yield _gauges("mailing_messages", "Messages by status", "status", standing.messages)
-    yield _gauge("mailing_due_age_seconds", "How long the oldest due message has been due", standing.due_age_s)
-    yield _gauge("mailing_messages_due", f"Messages that could be sent now; {upto}", standing.due)
+    yield _gauges("mailing_messages", "Messages by status", "status", snapshot.messages)
+    yield _gauge("mailing_oldest_due_message_age_seconds", "Age of the oldest due message", snapshot.due_age_s)
+    yield _gauge("mailing_messages_due", f"Messages that could be sent now; {upto}", snapshot.due)
     yield _gauges("mailing_messages_waiting", f"Messages that may be sent later, by reason; {upto}", "reason", waiting)
 
 
 def _gateway(state: GatewayState) -> Iterator[Metric]:
     pause_s = (state.paused_until - state.now).total_seconds() if state.paused_until else 0
-    yield _gauge("mailing_breaker_open", "1: the breaker is open, only probes are sent", bool(state.breaker_opened_at))
-    yield _gauge("mailing_gateway_pause_seconds", "How much longer the gateway wants to be left alone", pause_s)
-    yield _gauge("mailing_gateway_stopped", "1: an operator stopped all sending", bool(state.stopped_at))
-    yield _gauge("mailing_gateway_rate_limit", "Calls per second that all workers may make; 0: no limit", state.rate)
-    yield _gauge("mailing_restored", "1: restored from a backup, nothing is sent", state.restored)
+    yield _gauge(
+        "mailing_circuit_breaker_open",
+        "1: the circuit breaker is open, only probes are sent",
+        bool(state.breaker_opened_at),
+    )
+    yield _gauge(
+        "mailing_gateway_retry_after_seconds", "Seconds until calls may be made again after a Retry-After", pause_s
+    )
+    yield _gauge("mailing_gateway_stopped", "1: an operator has stopped all sending", bool(state.stopped_at))
+    yield _gauge("mailing_gateway_rate_limit", "Calls per second of all workers; 0: no limit", state.rate)
+    yield _gauge("mailing_restored", "1: restored from a backup, sending is disabled", state.restored)
 
 
 def _counted(counts: counters.Counts) -> Iterator[Metric]:
     def labelled(name: str, *known: str) -> Mapping[str, float]:
         return dict.fromkeys(known, 0.0) | {label: value for (found, label), value in counts.items() if found == name}
 
-    yield _counters("mailing_gateway_calls", "Calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
+    yield _counters("mailing_gateway_calls", "Gateway calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
     yield _histogram(labelled(counters.CALL_BUCKETS), sum_s=counts.get((counters.CALL_SECONDS, ""), 0))
-    waits = labelled(counters.GATE_SECONDS, "claim", "call")
-    yield _counters("mailing_gateway_wait_seconds", "Time spent waiting for the rate limit and pauses", "before", waits)
+    waits = labelled(counters.RATE_LIMIT_WAIT_S, "claim", "call")
+    yield _counters(
+        "mailing_rate_limit_wait_seconds", "Time spent waiting for the rate limit and pauses", "stage", waits
+    )
     postponed = labelled(counters.POSTPONED, *WAITS, "released")
-    yield _counters("mailing_postponed", "Claimed messages that went back to wait, by reason", "reason", postponed)
-    repairs = labelled(counters.REPAIRS, "leases", "jobs")
-    yield _counters("mailing_repairs", "What the sweep mended after lost workers", "kind", repairs)
-    lost = counts.get((counters.LEASES_LOST, ""), 0)
-    yield CounterMetricFamily("mailing_leases_lost", "Results that came after their lease had run out", value=lost)
+    yield _counters("mailing_postponed", "Claimed messages that were postponed, by reason", "reason", postponed)
+    repairs = labelled(counters.RECOVERED, "leases", "jobs")
+    yield _counters("mailing_recovered", "Leases and jobs of lost workers that the sweep recovered", "kind", repairs)
+    lost = counts.get((counters.STALE_RESULTS, ""), 0)
+    yield CounterMetricFamily("mailing_stale_results", "Results that arrived after their lease had expired", value=lost)
 
 
-def _queue(standing: Snapshot) -> Iterator[Metric]:
+def _queue(snapshot: Snapshot) -> Iterator[Metric]:
     jobs = GaugeMetricFamily("mailing_jobs", "Jobs by task and state", labels=["task", "state"])
-    for each in standing.jobs:
+    for each in snapshot.jobs:
         jobs.add_metric([each.task, each.state], each.count)
     yield jobs
-    age_s = max((each.age_s for each in standing.jobs), default=0)
-    yield _gauge("mailing_job_age_seconds", "How long the oldest ready job has waited", age_s)
-    yield _gauge("mailing_workers", "Workers that said within 30 s that they are there", standing.workers)
+    age_s = max((each.age_s for each in snapshot.jobs), default=0)
+    yield _gauge("mailing_oldest_job_age_seconds", "Age of the oldest job that is ready to run", age_s)
+    yield _gauge("mailing_workers", "Workers with a heartbeat in the last 30 s", snapshot.workers)
 
 
-def _connections(standing: Snapshot) -> Iterator[Metric]:
+def _connections(snapshot: Snapshot) -> Iterator[Metric]:
     labels = ["part", "state"]
-    connections = GaugeMetricFamily("mailing_database_connections", "Connections of Mailing's parts", labels=labels)
-    for each in standing.connections:
-        connections.add_metric([each.part, each.state], each.count)
+    connections = GaugeMetricFamily(
+        "mailing_database_connections", "Database connections of Mailing, by component and state", labels=labels
+    )
+    for each in snapshot.connections:
+        connections.add_metric([each.component, each.state], each.count)
     yield connections
-    yield _gauge("mailing_database_connections_used", "Connections of all programs", standing.server.used)
-    yield _gauge("mailing_database_connections_limit", "The server's max_connections", standing.server.limit)
+    yield _gauge(
+        "mailing_database_connections_used", "Connections of all programs to the database server", snapshot.server.used
+    )
+    yield _gauge("mailing_database_connections_limit", "The server's max_connections", snapshot.server.limit)
 
 
 def _audits(audits: Audits) -> Iterator[Metric]:
     yield _gauge("mailing_counters_drift", "Difference between counters and messages; must be 0", audits.drift)
-    yield from _age("mailing_counters_audit_age_seconds", "Since counters were last audited", audits.newest_age_s)
+    yield from _age(
+        "mailing_counters_audit_age_seconds", "Time since the last audit of the counters", audits.newest_age_s
+    )
 
 
 def _reports(reports: Reports) -> Iterator[Metric]:
-    yield _gauge("mailing_reports_overdue", "Daily reports that should have gone out", reports.overdue)
-    yield from _age("mailing_report_age_seconds", "Since the newest daily report went out", reports.newest_age_s)
+    yield _gauge("mailing_reports_overdue", "Daily reports that are due and not sent", reports.overdue)
+    yield from _age("mailing_report_age_seconds", "Time since the last daily report was sent", reports.newest_age_s)
 
 
 def _gauge(name: str, help_: str, value: float) -> Metric:
@@ -115,8 +129,8 @@ def _counters(name: str, help_: str, label: str, values: Mapping[str, float]) ->
 
 
 def _histogram(buckets: Mapping[str, float], *, sum_s: float) -> Metric:
-    """Workers count each call in one bucket; Prometheus wants each bucket to hold the smaller ones, too."""
-    family = HistogramMetricFamily("mailing_gateway_call_seconds", "How long calls took")
+    """Build a histogram. Workers count each call in one bucket; a Prometheus bucket includes all smaller ones."""
+    family = HistogramMetricFamily("mailing_gateway_call_seconds", "Duration of calls")
     cumulative, below = [], 0.0
     for bound in [*map(str, counters.BOUNDS_S), "+Inf"]:
         below += buckets.get(bound, 0)

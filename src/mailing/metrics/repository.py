@@ -1,4 +1,4 @@
-"""How the service stands, read for `/metrics`. Nothing here grows with messages that have ended."""
+"""Read the state of the service for `/metrics`. No query grows with messages that have ended."""
 
 import msgspec
 from sqlalchemy import TextClause, text
@@ -7,23 +7,24 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.gateway import repository
 from mailing.gateway.repository import GatewayState
 from mailing.job_queue import inspection
-from mailing.job_queue.inspection import Jobs, standing
+from mailing.job_queue.inspection import JobCount, job_counts
+from mailing.mailings.counts import totals
 from mailing.messages.states import MessageStatus
-from mailing.observability import counters as tallies
+from mailing.observability import counters
 
-MAX_COUNTED = 10_000  # pending messages, looked at one by one
+MAX_COUNTED = 10_000  # pending messages, each of which is read
 
 
 class Connections(msgspec.Struct, frozen=True):
-    """Of one part of Mailing, such as api; `state` is busy, idle or hidden."""
+    """Database connections of one component, such as api; `state` is busy, idle or hidden."""
 
-    part: str
+    component: str
     state: str
     count: int
 
 
 class Server(msgspec.Struct, frozen=True):
-    """Connections that the server has, of all programs, and how many it lets in."""
+    """Connections of the database server, of all programs, and its limit."""
 
     used: int
     limit: int
@@ -35,14 +36,14 @@ class Audits(msgspec.Struct, frozen=True):
 
 
 class Reports(msgspec.Struct, frozen=True):
-    """`newest_age_s` is None where none was ever sent."""
+    """Daily reports. `newest_age_s` is None if none was ever sent."""
 
     overdue: int
     newest_age_s: float | None
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """One reading. `due` and `waiting` stop at COUNTED_UPTO."""
+    """The state at one moment. `due` and `waiting` are counted up to MAX_COUNTED."""
 
     messages: dict[str, int]
     mailings: dict[str, int]
@@ -50,13 +51,13 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     due: int
     waiting: dict[str, int]
     gateway: GatewayState
-    jobs: list[Jobs]
+    jobs: list[JobCount]
     workers: int
     connections: list[Connections]
     server: Server
     audits: Audits
     reports: Reports
-    tallies: tallies.Counts
+    counters: counters.Counts
 
 
 async def read(session: AsyncSession) -> Snapshot:
@@ -67,27 +68,21 @@ async def read(session: AsyncSession) -> Snapshot:
         due=(await session.execute(_DUE)).scalar_one(),
         waiting=await _by_name(session, _WAITING),
         gateway=await repository.read(session),
-        jobs=await standing(session),
-        workers=await inspection.workers(session),
-        connections=[Connections(*row) for row in await session.execute(_CONNECTIONS)],
-        server=Server(*(await session.execute(_SERVER)).one()),
-        audits=Audits(*(await session.execute(_AUDITS)).one()),
-        reports=Reports(*(await session.execute(_REPORTS)).one()),
-        tallies=await tallies.totals(session),
+        jobs=await job_counts(session),
+        workers=await inspection.live_workers(session),
+        connections=[Connections(**row) for row in (await session.execute(_CONNECTIONS)).mappings()],
+        server=Server(**(await session.execute(_SERVER)).mappings().one()),
+        audits=Audits(**(await session.execute(_AUDITS)).mappings().one()),
+        reports=Reports(**(await session.execute(_REPORTS)).mappings().one()),
+        counters=await counters.totals(session),
     )
 
-
-# One row a mailing, tests left out, as in the statistics.
-_MESSAGES = text(f"""
-    SELECT {", ".join(f"coalesce(sum(c.{status}), 0)::bigint" for status in MessageStatus)}
-    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of_mailing_id IS NULL
-""")  # noqa: S608 - composed from constants of this module
 
 _MAILINGS = text("""
     SELECT status, count(*) FROM mailing WHERE deleted_at IS NULL AND test_of_mailing_id IS NULL GROUP BY status
 """)
 
-# One probe of message_due for each running mailing. What a pause or an edit held back is due since then.
+# One probe of message_due for each running mailing. Messages held back by a pause or an edit are due since its end.
 _DUE_AGE = text("""
     SELECT coalesce(max(extract(epoch FROM now() - greatest(m.due_at, g.updated_at))), 0)::float
     FROM mailing g CROSS JOIN LATERAL (
@@ -98,7 +93,7 @@ _DUE_AGE = text("""
     WHERE g.status = 'running' AND now() < g.ends_at
 """)
 
-# Index: message_due, alone. 10,000: 50 ms on a busy machine.
+# Index-only scan of message_due. 10,000: 50 ms on a busy machine.
 _DUE = text(f"""
     SELECT count(*) FROM (
         SELECT FROM mailing g CROSS JOIN LATERAL (
@@ -110,7 +105,7 @@ _DUE = text(f"""
     ) counted
 """)  # noqa: S608 - composed from constants of this module
 
-# Index: message_due, and each message's row. 10,000: 55 ms on a busy machine.
+# Index: message_due, then each message's row. 10,000: 55 ms on a busy machine.
 _WAITING = text(f"""
     SELECT coalesce(wait_reason, 'window'), count(*) FROM (
         SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
@@ -121,11 +116,12 @@ _WAITING = text(f"""
     ) counted GROUP BY 1
 """)  # noqa: S608 - composed from constants of this module
 
-# Parts as `db.create_engine` and the queue name themselves. Of another role's connections the
-# server tells no state.
+# Components as `create_engine` and the job queue name themselves. The server hides the state of another role's
+# connections.
 _CONNECTIONS = text("""
-    SELECT substr(application_name, 9),
-        CASE WHEN state IS NULL THEN 'hidden' WHEN state = 'idle' THEN 'idle' ELSE 'busy' END, count(*)
+    SELECT substr(application_name, 9) AS component,
+        CASE WHEN state IS NULL THEN 'hidden' WHEN state = 'idle' THEN 'idle' ELSE 'busy' END AS state,
+        count(*)
     FROM pg_stat_activity
     WHERE datname = current_database()
       AND application_name IN ('mailing-api', 'mailing-worker', 'mailing-queue', 'mailing-cli')
@@ -133,25 +129,26 @@ _CONNECTIONS = text("""
 """)
 
 _SERVER = text("""
-    SELECT sum(numbackends)::int, current_setting('max_connections')::int FROM pg_stat_database
+    SELECT sum(numbackends)::int AS used, current_setting('max_connections')::int AS "limit" FROM pg_stat_database
 """)
 
 # One row a mailing.
 _AUDITS = text("""
-    SELECT coalesce(sum(drift), 0)::bigint, extract(epoch FROM now() - max(at))::float FROM counter_audit
+    SELECT coalesce(sum(drift), 0)::bigint AS drift, extract(epoch FROM now() - max(at))::float AS newest_age_s
+    FROM counter_audit
 """)
 
-# Index: the primary key, and the month's rows.
+# Index: the primary key; the rows of a month.
 _REPORTS = text("""
-    SELECT count(*) FILTER (WHERE sent_at IS NULL AND (attempts > 0 OR due_at <= now())),
-        extract(epoch FROM now() - max(sent_at))::float
+    SELECT count(*) FILTER (WHERE sent_at IS NULL AND (attempts > 0 OR due_at <= now())) AS overdue,
+        extract(epoch FROM now() - max(sent_at))::float AS newest_age_s
     FROM report WHERE day > current_date - 32
 """)
 
 
 async def _messages(session: AsyncSession) -> dict[str, int]:
-    counts = (await session.execute(_MESSAGES)).one()
-    return dict(zip(MessageStatus, counts, strict=True))
+    counts = (await totals(session)).messages
+    return {status: getattr(counts, status) for status in MessageStatus}
 
 
 async def _by_name(session: AsyncSession, statement: TextClause) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Requests to this API process, counted by route."""
+"""Count the requests to this API process, by route."""
 
 from typing import Final
 
@@ -9,7 +9,7 @@ BOUNDS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 
 class RequestMetrics:
-    """`registry` holds the counts."""
+    """Counters and latencies of requests, in `registry`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._total = Counter(
@@ -20,7 +20,7 @@ class RequestMetrics:
         )
 
     def count(self, scope: HTTPScope, status: int, seconds: float) -> None:
-        """By the route's template, never by the path or the method as they were sent: there is no end of those."""
+        """Count a request by its route's template: the number of paths and methods that clients send is unlimited."""
         route: str = scope.get("path_template") or "unknown"
         method = str(scope.get("method")) if route != "unknown" else "any"
         self._total.labels(method, route, str(status)).inc()

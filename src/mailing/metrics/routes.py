@@ -1,4 +1,4 @@
-"""`/metrics`: the whole service, read from the database at most every few seconds, and this API process."""
+"""`/metrics`: the whole service, read from the database at most every MAX_AGE_S, and this API process."""
 
 import asyncio
 import time
@@ -29,23 +29,23 @@ READ_TIMEOUT_S: Final = 3.0
 
 
 class MetricsCache:
-    """Of one API process."""
+    """The metrics of one API process, with a cached snapshot of the service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self.requests = RequestMetrics(self.registry)
         ProcessCollector(registry=self.registry)
-        self._standing: Snapshot | None = None
+        self._snapshot: Snapshot | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    async def standing(self, sessions: Sessions) -> Snapshot | None:
-        """At most FRESH_S old; None while the database does not answer. However many ask, it is read once."""
+    async def snapshot(self, sessions: Sessions) -> Snapshot | None:
+        """Return a snapshot at most MAX_AGE_S old, read once for all scrapes. None: the database does not answer."""
         async with self._reading:
             if time.monotonic() - self._read_at > MAX_AGE_S:
-                self._standing = await _read(sessions)
+                self._snapshot = await _read(sessions)
                 self._read_at = time.monotonic()
-            return self._standing
+            return self._snapshot
 
 
 async def _read(sessions: Sessions) -> Snapshot | None:
@@ -58,17 +58,17 @@ async def _read(sessions: Sessions) -> Snapshot | None:
 
 
 class SnapshotCollector(Collector):
-    """Everything at the moment of one request."""
+    """Collects all metrics for one request."""
 
-    def __init__(self, page: MetricsCache, standing: Snapshot | None, state: State) -> None:
+    def __init__(self, page: MetricsCache, snapshot: Snapshot | None, state: State) -> None:
         self._page = page
-        self._standing = standing
+        self._snapshot = snapshot
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._standing is not None)
-        if self._standing:
-            yield from families(self._standing)
+        yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._snapshot is not None)
+        if self._snapshot:
+            yield from families(self._snapshot)
         yield _pool(self._state.engine, self._state.reads)
         yield from self._page.registry.collect()
 
@@ -84,8 +84,8 @@ def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
 
 @get("/metrics", include_in_schema=False)
 async def metrics(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
-    """Asks for no key, as scrapers have none: there is no name, phone or text in it."""
-    standing = await state.metrics.standing(state.sessions)
+    """Expose metrics without authentication: they contain no name, phone or text."""
+    snapshot = await state.metrics.snapshot(state.sessions)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    shown = SnapshotCollector(state.metrics, standing, state)
-    return Response(encode(shown), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    collector = SnapshotCollector(state.metrics, snapshot, state)
+    return Response(encode(collector), headers={"Content-Type": content_type, "Cache-Control": "no-store"})

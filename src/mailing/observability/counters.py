@@ -1,6 +1,6 @@
-"""What workers count for `/metrics`: kept in memory, added to everybody's totals in the database every few seconds.
+"""Workers' counters for `/metrics`, kept in memory and added to the totals in the database every few seconds.
 
-In the database, because workers come and go: their counts stay, and one page shows all of them together.
+Totals are in the database because workers come and go: their counts stay, and one page shows them all.
 """
 
 import asyncio
@@ -16,15 +16,15 @@ from mailing.observability.log import get
 
 logger = get(__name__)
 
-ADD_EVERY_S: Final = 5.0  # what a killed worker takes with it
+FLUSH_INTERVAL_S: Final = 5.0  # the counts that a killed worker loses
 
 CALLS: Final = "gateway_calls"  # by outcome
 CALL_SECONDS: Final = "gateway_call_seconds"  # the sum
 CALL_BUCKETS: Final = "gateway_call_seconds_bucket"  # by upper bound, each call in one
-GATE_SECONDS: Final = "gate_wait_seconds"  # by place: before a claim, before a call
+RATE_LIMIT_WAIT_S: Final = "rate_limit_wait_seconds"  # by stage: claim, call
 POSTPONED: Final = "postponed"  # by reason
-REPAIRS: Final = "repairs"  # by kind
-LEASES_LOST: Final = "leases_lost"
+RECOVERED: Final = "recovered"  # by kind
+STALE_RESULTS: Final = "stale_results"
 
 BOUNDS_S: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -33,7 +33,7 @@ Counts = dict[tuple[str, str], float]
 
 
 class WorkerCounters:
-    """Of one process. `keep` runs beside the work."""
+    """Counters of one process. `run` them beside the work."""
 
     def __init__(self) -> None:
         self._counted: Counts = {}
@@ -42,32 +42,32 @@ class WorkerCounters:
         if value:
             self._counted[name, label] = self._counted.get((name, label), 0) + value
 
-    def called(self, outcome: str, seconds: float) -> None:
+    def observe_call(self, outcome: str, seconds: float) -> None:
         self.add(CALLS, outcome)
         self.add(CALL_SECONDS, value=seconds)
         self.add(CALL_BUCKETS, next((str(bound) for bound in BOUNDS_S if seconds <= bound), "+Inf"))
 
-    async def keep(self, sessions: Sessions) -> None:
-        """Until cancelled."""
+    async def run(self, sessions: Sessions) -> None:
+        """Flush every FLUSH_INTERVAL_S, until cancelled."""
         while True:
-            await asyncio.sleep(ADD_EVERY_S)
-            await self.hand_over(sessions)
+            await asyncio.sleep(FLUSH_INTERVAL_S)
+            await self.flush(sessions)
 
-    async def hand_over(self, sessions: Sessions) -> None:
-        """While the database is away they wait for the next time."""
+    async def flush(self, sessions: Sessions) -> None:
+        """Add the counts to the totals. While the database is unavailable, they are kept for the next flush."""
         counted, self._counted = self._counted, {}
         if not counted:
             return
         try:
             async with transaction(sessions) as session:
                 await _add(session, counted)
-        except Exception as error:  # noqa: BLE001 - told
+        except Exception as error:  # noqa: BLE001 - logged
             for (name, label), value in counted.items():
                 self.add(name, label, value=value)
-            failures.tell(logger, "counts are kept for later", error)
+            failures.log(logger, "counter flush failed, will retry", error)
 
 
-# In the order of the key, so that two workers never wait for each other in a circle. A dozen rows by primary key.
+# Rows are locked in the order of their key, so that two workers cannot deadlock. A dozen rows by primary key.
 _ADD = text("""
     INSERT INTO worker_counter AS t (name, label, value)
     SELECT * FROM unnest(CAST(:names AS text[]), CAST(:labels AS text[]), CAST(:values AS float[])) ORDER BY 1, 2
@@ -85,6 +85,6 @@ async def _add(session: AsyncSession, counted: Mapping[tuple[str, str], float]) 
 
 
 async def totals(session: AsyncSession) -> Counts:
-    """Of all workers, by name and label."""
+    """Read the totals of all workers, by name and label."""
     rows = await session.execute(text("SELECT name, label, value FROM worker_counter"))
     return {(name, label): value for name, label, value in rows}

@@ -1,4 +1,4 @@
-"""What is said about a failure that somebody goes on after."""
+"""Log an error after which the process continues."""
 
 from typing import Any
 
@@ -7,9 +7,11 @@ from structlog.stdlib import BoundLogger
 from mailing.database.errors import cause, is_transient, sqlstate
 
 
-def tell(logger: BoundLogger, event: str, error: BaseException, **ids: object) -> None:
-    """A warning for what passes by itself. Anything else is a mistake of this program or of its database: an error, in
-    the server's own words without its DETAIL, which repeats the row; with a traceback where it was not the server.
+def log(logger: BoundLogger, event: str, error: BaseException, **ids: object) -> None:
+    """Log a transient error as a warning, any other as an error.
+
+    An error of the server has its SQLSTATE and message without the DETAIL, which repeats the row. Any other error has a
+    traceback.
     """
     if is_transient(error):
         logger.warning(event, error=type(error).__name__, **ids)
@@ -20,4 +22,4 @@ def tell(logger: BoundLogger, event: str, error: BaseException, **ids: object) -
 def _in_full(error: BaseException) -> dict[str, Any]:
     if not sqlstate(error):
         return {"exc_info": error}
-    return {"sqlstate": sqlstate(error), "says": str(cause(error)).partition("\n")[0]}
+    return {"sqlstate": sqlstate(error), "message": str(cause(error)).partition("\n")[0]}

@@ -1,6 +1,6 @@
-"""Structured logs: one event a line, the same ids as in the database, no phone, no text, no token.
+"""Structured logs: one event per line, with the ids of the database, without phones, texts and tokens.
 
-`docs/logging.md` names every event and key. What a library logs goes the same way.
+docs/logging.md lists every event and key. Log records of libraries take the same format.
 """
 
 import logging
@@ -15,16 +15,16 @@ from typing import Literal, TextIO
 import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from mailing.observability.masking import Masking, tell_exception
+from mailing.observability.masking import Masking, render_exception
 
-# told by our own lines: each request, each job, each call
+# our own lines report each request, job and call
 QUIET_LOGGERS = ("procrastinate", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "alembic", "asyncio")
 
 _line: ContextVar["WideEvent | None"] = ContextVar("line", default=None)
 
 
 def configure(*, level: str, style: Literal["console", "json"], secrets: Collection[str] = ()) -> None:
-    """Call once, at a composition root. `secrets` are hidden, wherever one turns up."""
+    """Configure logging. Call it once, at a composition root. `secrets` are masked wherever they appear."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -35,12 +35,12 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
         if style == "json"
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
-    last: list[structlog.types.Processor] = [tell_exception, Masking(secrets), renderer]
+    last: list[structlog.types.Processor] = [render_exception, Masking(secrets), renderer]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=partial(_Lines, sys.stderr),
+        logger_factory=partial(_Output, sys.stderr),
     )
     handler = logging.StreamHandler(sys.stderr)
     others = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
@@ -48,14 +48,14 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(threshold)
-    for chatty in QUIET_LOGGERS:
-        logging.getLogger(chatty).setLevel(max(threshold, logging.WARNING))
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
 
-class _Lines:
-    """Where our own lines end, rendered already: by way of `logging` each would cost twice as much.
+class _Output:
+    """Write our own rendered lines. Through `logging`, each would cost twice as much.
 
-    One that can't be written, to a full disk or a closed pipe, is lost, and nothing else with it: as `logging` has it.
+    A line that cannot be written, to a full disk or a closed pipe, is dropped without an error, as in `logging`.
     """
 
     def __init__(self, file: TextIO, *_names: str) -> None:
@@ -75,29 +75,29 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def request_id() -> str | None:
-    """Of the request under way."""
+    """Return the id of the current request."""
     found: str | None = get_contextvars().get("request_id")
     return found
 
 
 @contextmanager
 def worker_context(worker: int | None) -> Iterator[None]:
-    """Every line has the worker's number, where several run under one supervisor."""
+    """Add the worker's number to every line, if several run under one supervisor."""
     with bound_contextvars(**({} if worker is None else {"worker": worker})):
         yield
 
 
 class WideEvent:
-    """The one line about a request or a job, written when it is over; until then it gathers what to tell."""
+    """The one log line about a request or a job, written at its end. Until then it collects fields and counts."""
 
     def __init__(self) -> None:
-        self.told: dict[str, object] = {}
+        self.fields: dict[str, object] = {}
         self.counts: dict[str, int] = {}
-        self._begun = time.perf_counter()
+        self._started = time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        return time.perf_counter() - self._begun
+        return time.perf_counter() - self._started
 
     @property
     def duration_ms(self) -> float:
@@ -106,24 +106,24 @@ class WideEvent:
 
 @contextmanager
 def log_scope(**ids: object) -> Iterator[WideEvent]:
-    """Every line written meanwhile has `ids` too."""
-    begun = WideEvent()
-    token = _line.set(begun)
+    """Add `ids` to every line logged within the block."""
+    event = WideEvent()
+    token = _line.set(event)
     try:
         with bound_contextvars(**ids):
-            yield begun
+            yield event
     finally:
         _line.reset(token)
 
 
 def add_fields(**ids: object) -> None:
-    """What the request or job under way is about, for its line."""
+    """Add fields to the log line of the current request or job."""
     if current := _line.get():
-        current.told |= ids
+        current.fields |= ids
 
 
 def increment(**counted: int) -> None:
-    """What the request or job under way has done, for its line: added up."""
+    """Add to the counts in the log line of the current request or job."""
     if current := _line.get():
         for name, number in counted.items():
             current.counts[name] = current.counts.get(name, 0) + number

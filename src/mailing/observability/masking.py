@@ -1,7 +1,7 @@
-"""The last defence of the logs: whatever is about to be written loses phones, texts and secrets.
+"""Mask phones, texts and secrets in everything that is logged, as a last line of defence.
 
-Nothing should come here that has to be taken out. An exception is told by its kind and the first line of its message
-without what stands in quotes: that is where libraries and the database repeat values.
+Nothing that needs masking should get here. Of an exception, its class and the first line of its message are logged,
+without quoted parts, in which libraries and the database repeat values.
 """
 
 import re
@@ -11,29 +11,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-NEVER = frozenset({"text", "body", "phone", "token", "password", "authorization", "parameters", "key"})
+HIDDEN_KEYS = frozenset({"text", "body", "phone", "token", "password", "authorization", "parameters", "key"})
 HIDDEN = "***"
 
-_PHONES = range(7 * 10**10, 8 * 10**10)  # as numbers: no id is as great, and no restored one as small
-# One id in a hundred of a request or a trace has a phone's digits in it, and must be found again as it is.
+_PHONES = range(
+    7 * 10**10, 8 * 10**10
+)  # as integers: ids never reach this range, and ids raised after a restore are above it
+# One in a hundred request or trace ids contains the digits of a phone; ids must stay searchable.
 _PHONE = re.compile(r"\b[0-9a-f]{32}\b|(?<!\d)(7\d{3})\d{3}(\d{4})(?!\d)")
 _CREDENTIALS = re.compile(r"(?i)\b(mk_|bearer\s+|basic\s+)[\w~+/=.-]{8,}|(?<=://)[^\s/@:]*:[^\s/@]*(?=@)")
-_ADDRESS = re.compile(r"(?<![\w.+-])([\w.+-])[\w.+-]*+(?=@[\w.-])")  # begins at a run's first sign: linear
+_ADDRESS = re.compile(
+    r"(?<![\w.+-])([\w.+-])[\w.+-]*+(?=@[\w.-])"
+)  # starts at the first character of a run, so it is linear
 _QUOTED = re.compile(r"""(['"]).*(['"])""")
 
 Event = MutableMapping[str, Any]
 
 
 class Masking:
-    """A structlog processor, the one before the renderer. `secrets` are hidden wherever they stand."""
+    """A structlog processor, the last before the renderer. `secrets` are masked wherever they appear."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
         longest_first = sorted((re.escape(secret) for secret in secrets), key=len, reverse=True)
         self._secrets = re.compile("|".join(longest_first)) if secrets else None
-        self.mask = lru_cache(1024)(self._mask)  # methods, routes and callers come again and again
+        self.mask = lru_cache(1024)(self._mask)  # methods, routes and callers repeat
 
     def __call__(self, _logger: object, _level: str, event: Event) -> Event:
-        return {key: HIDDEN if key in NEVER else self._masked(value) for key, value in event.items()}
+        return {key: HIDDEN if key in HIDDEN_KEYS else self._masked(value) for key, value in event.items()}
 
     def _masked(self, value: Any) -> Any:  # noqa: ANN401 - whatever is logged
         match value:
@@ -58,20 +62,20 @@ def _masked_phone(found: re.Match[str]) -> str:
 
 
 def mask_addresses(text: str) -> str:
-    """E-mail addresses to be recognised by who knows them: `o***@example.org`."""
+    """Shorten e-mail addresses so that only those who know them recognize them: `o***@example.org`."""
     return _ADDRESS.sub(rf"\1{HIDDEN}", text)
 
 
-def tell_exception(_logger: object, _level: str, event: Event) -> Event:
-    """A structlog processor: `exception` instead of `exc_info`."""
+def render_exception(_logger: object, _level: str, event: Event) -> Event:
+    """Replace `exc_info` by a masked `exception`. A structlog processor."""
     error = _exception(event.pop("exc_info", None))
     if error is not None:
-        event["exception"] = "\n".join(_told(error))
+        event["exception"] = "\n".join(_rendered(error))
     return event
 
 
 def _exception(given: object) -> BaseException | None:
-    import sys  # noqa: PLC0415 - only where something went wrong
+    import sys  # noqa: PLC0415 - needed only for an exception
 
     if given is True:
         return sys.exc_info()[1]
@@ -80,16 +84,16 @@ def _exception(given: object) -> BaseException | None:
     return given if isinstance(given, BaseException) else None
 
 
-def _told(error: BaseException, *, why: str = "") -> Iterator[str]:
-    """Innermost cause first, as Python tells it."""
+def _rendered(error: BaseException, *, why: str = "") -> Iterator[str]:
+    """Yield the lines of a traceback, innermost cause first, as Python prints it."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        yield from _told(cause, why="…which led to:")
+        yield from _rendered(cause, why="…which led to:")
     yield from _frames(error.__traceback__)
     yield f"{type(error).__module__}.{type(error).__qualname__}: {_safe(error)}"
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
-            yield from _told(each)
+            yield from _rendered(each)
     if why:
         yield why
 

@@ -1,7 +1,7 @@
-"""What a person may ask for: what is known about them, and that it is forgotten.
+"""Export and erase a person's data.
 
-A person is a phone. Erasing takes the client and every copy of the phone; what was counted stays counted, under ids
-that lead to nobody. A keyed hash of the phone remains, so that no import brings the person back by mistake.
+A person is identified by a phone. An erasure deletes the client and every copy of the phone; counts stay, under ids
+that identify no one. A keyed hash of the phone remains, so that no import restores the person by mistake.
 """
 
 import asyncio
@@ -23,12 +23,11 @@ from mailing.privacy import repository
 from mailing.privacy.repository import Erasure
 
 ACTOR = "command line"
-CALL_TIMEOUT_S = 90
-"""By then a call is over, or its lease has run out and the sweep has taken the message back."""
+CALL_TIMEOUT_S = 90  # by then a call has ended, or its lease has expired and the sweep has recovered the message
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """Everything there is about a phone. `client` is who has it now; messages may name an earlier phone of theirs."""
+    """All data about a phone. `client` has it now; its messages may contain an earlier phone of the client."""
 
     phone: str
     client: ClientOut | None
@@ -47,13 +46,13 @@ async def export_person(sessions: Sessions, phone: str) -> Person:
         return Person(
             phone=phone,
             client=client,
-            messages=[{**message, "attempts": _of(message["id"], attempts)} for message in messages],
+            messages=[{**message, "attempts": _attempts_of_message(message["id"], attempts)} for message in messages],
             events=await repository.events_of(session, client_id, ids),
             erased_at=await repository.erased_at(session, phone),
         )
 
 
-def _of(message_id: int, attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _attempts_of_message(message_id: int, attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return [attempt for attempt in attempts if attempt["message_id"] == message_id]
 
 
@@ -63,7 +62,7 @@ class Erased(Struct, frozen=True):
 
 
 async def erase(sessions: Sessions, phone: str, *, timeout_s: float = CALL_TIMEOUT_S) -> Erased:
-    """Interrupted, it is simply run again. Conflict when a message is still in a call after `timeout_s`."""
+    """Erase a person; safe to run again after an interruption. Conflict if a message is in a call after `timeout_s`."""
     async with transaction(sessions) as session:
         await repository.record_erasure(session, phone)
         client_id = await _remove_client(session, phone)
@@ -79,12 +78,12 @@ async def erase(sessions: Sessions, phone: str, *, timeout_s: float = CALL_TIMEO
             if not await has_phone(session, phone):
                 return Erased(client_id is not None, messages)
         if asyncio.get_running_loop().time() > deadline:
-            raise Conflict("A message to this phone is still in a call; erase again when a worker has settled it.")
+            raise Conflict("A message to this phone is still in a call; run the erasure again in a minute.")
         await asyncio.sleep(1)
 
 
 async def _remove_client(session: AsyncSession, phone: str) -> int | None:
-    """Its unsent messages are cancelled, as by DELETE. None: there is no client."""
+    """Delete the client and cancel its unsent messages, as DELETE does. None: there is no client."""
     client = await client_with_phone(session, phone)
     if client is None:
         return None
@@ -94,10 +93,10 @@ async def _remove_client(session: AsyncSession, phone: str) -> int | None:
 
 
 async def allow_again(sessions: Sessions, phone: str) -> None:
-    """The phone may be stored again; what was erased stays erased. NotFound when it is not refused."""
+    """Allow the phone to be stored again; erased data stays erased. NotFound if it is not blocked."""
     async with transaction(sessions) as session:
         if not await repository.revoke_erasure(session, phone):
-            raise NotFound("Nobody with this phone was erased: it can be stored already.")
+            raise NotFound("No person with this phone was erased; the phone can be stored already.")
 
 
 async def erasures(sessions: Sessions) -> list[Erasure]:
@@ -106,13 +105,18 @@ async def erasures(sessions: Sessions) -> list[Erasure]:
 
 
 async def reapply(sessions: Sessions, log: Sequence[Erasure]) -> int:
-    """To a restored backup. Returns how many people it had brought back, who are erased again.
+    """Apply a log of erasures to a restored backup. Returns the number of people erased again.
 
-    Invalid for the log of another installation, whose hashes say nothing here.
+    Raises Invalid for the log of another installation, whose hashes match no phone here.
     """
     async with transaction(sessions) as session:
         if {each.installation for each in log} - {await repository.installation_id(session)}:
-            raise Invalid(FieldError("log", "was written by another installation; its hashes fit no phone here"))
+            raise Invalid(
+                FieldError(
+                    "log",
+                    "was written by another installation; its hashes match no phone here",
+                )
+            )
         await repository.adopt_erasures(session, log)
         phones = await repository.erased_but_present(session)
     for phone in phones:

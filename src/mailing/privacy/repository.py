@@ -1,4 +1,4 @@
-"""The statements of retention and erasure that concern no message; those stand in `messages.blanking`."""
+"""Statements of retention and erasure, except those on messages, which are in `messages.redaction`."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -15,7 +15,7 @@ RETENTION = "retention"
 
 
 async def try_lock(session: AsyncSession) -> bool:
-    """Until the end of the transaction. Two at the same messages would wait for each other."""
+    """Try to take the lock of retention until the transaction ends: two workers would wait for each other."""
     free: bool = (await session.execute(text("SELECT pg_try_advisory_xact_lock(7233151)"))).scalar_one()
     return free
 
@@ -35,29 +35,29 @@ async def next_to_redact(session: AsyncSession, days: int) -> int | None:
     return found
 
 
-_WORDS = text("UPDATE mailing_text SET text = '' WHERE mailing_id = :id")
-_MARK = text("UPDATE mailing SET text = '', redacted_at = now() WHERE id = :id")
+_REDACT_TEXTS = text("UPDATE mailing_text SET text = '' WHERE mailing_id = :id")
+_MARK_REDACTED = text("UPDATE mailing SET text = '', redacted_at = now() WHERE id = :id")
 
 
 async def redact_mailing(session: AsyncSession, mailing_id: int) -> None:
-    """The mailing is done with: its messages must be blank."""
-    for statement in (_WORDS, _MARK):
+    """Redact a mailing's texts. Its messages must be redacted before."""
+    for statement in (_REDACT_TEXTS, _MARK_REDACTED):
         await session.execute(statement, {"id": mailing_id})
-    await record_event(session, "mailing.blanked", by=RETENTION, mailing_id=mailing_id)
+    await record_event(session, "mailing.redacted", by=RETENTION, mailing_id=mailing_id)
 
 
-# The function says which, and why it is one. By the primary key, in slices.
-_FORGET_EVENTS = text("SELECT forget_events(:days, :after, :count)")
+# See the function's comment in the schema. By the primary key, in slices.
+_DELETE_EVENTS = text("SELECT forget_events(:days, :after, :count)")
 
 
 async def delete_events(session: AsyncSession, days: int, *, after: int, count: int) -> int | None:
-    """Of a slice of `count` ids behind `after`. Returns the last of them, None when the rest is young."""
-    last: int | None = await session.scalar(_FORGET_EVENTS, {"days": days, "after": after, "count": count})
+    """Delete old events among `count` ids behind `after`. Returns the last id; None if the rest is too new."""
+    last: int | None = await session.scalar(_DELETE_EVENTS, {"days": days, "after": after, "count": count})
     return last
 
 
 class Erasure(Struct, frozen=True):
-    """A line of the log. `installation` tells whether the hash was made with this installation's key."""
+    """An entry of the erasure log. `installation` identifies the key of the hash."""
 
     installation: str
     hash: str
@@ -65,19 +65,19 @@ class Erasure(Struct, frozen=True):
     revoked_at: Annotated[datetime, Meta(tz=True)] | None
 
 
-# A phone is stored in this moment by nobody else: whoever wants to waits, and then finds the erasure.
-_KEEP_OUT = text("LOCK TABLE client IN EXCLUSIVE MODE")
-_ENTER = text("""
+# Blocks concurrent writers of the phone: they wait, then find the erasure.
+_BLOCK_WRITERS = text("LOCK TABLE client IN EXCLUSIVE MODE")
+_ADD_ERASURE = text("""
     INSERT INTO erasure (hash) SELECT erasure_hash(:phone, key) FROM erasure_key
     ON CONFLICT (hash) DO UPDATE SET erased_at = now(), revoked_at = NULL WHERE erasure.revoked_at IS NOT NULL
 """)
 
 
 async def record_erasure(session: AsyncSession, phone: str) -> None:
-    """From the commit on nobody stores the phone. It waits at most 10 s for an import under way."""
+    """Block the phone from the commit on. Waits at most 10 s for a running import."""
     await session.execute(text("SET LOCAL lock_timeout = '10s'"))
-    await session.execute(_KEEP_OUT)
-    await session.execute(_ENTER, {"phone": phone})
+    await session.execute(_BLOCK_WRITERS)
+    await session.execute(_ADD_ERASURE, {"phone": phone})
 
 
 _OF_PHONE = text("""
@@ -91,28 +91,27 @@ async def erased_at(session: AsyncSession, phone: str) -> datetime | None:
     return found
 
 
-_LIFT = text("""
+_REVOKE = text("""
     UPDATE erasure e SET revoked_at = now() FROM erasure_key k
     WHERE e.hash = erasure_hash(:phone, k.key) AND e.revoked_at IS NULL RETURNING e.hash
 """)
 
 
 async def revoke_erasure(session: AsyncSession, phone: str) -> bool:
-    """False: it is not erased."""
-    return (await session.execute(_LIFT, {"phone": phone})).first() is not None
+    """Revoke an erasure. False: there is none."""
+    return (await session.execute(_REVOKE, {"phone": phone})).first() is not None
 
 
-# Answers kept for Idempotency-Key; no index, they are a day's.
-_FORGET_ANSWERS = text("DELETE FROM idempotency_key WHERE position(convert_to(:phone, 'UTF8') IN body) > 0")
+# Answers stored for Idempotency-Key, of one day: no index.
+_DELETE_ANSWERS = text("DELETE FROM idempotency_key WHERE position(convert_to(:phone, 'UTF8') IN body) > 0")
 
 
 async def delete_answers(session: AsyncSession, phone: str) -> None:
-    await session.execute(_FORGET_ANSWERS, {"phone": phone})
+    await session.execute(_DELETE_ANSWERS, {"phone": phone})
 
 
-# What an event tells of a client who is gone: its kind, actor and time stay. Index: event_of_client; the messages are
-# read once.
-_BLANK_EVENTS = """
+# Details of a deleted client's events; kind, actor and time stay. Index: event_of_client; messages are scanned once.
+_REDACT_EVENTS = """
     UPDATE event SET detail = detail - '{tag,operator_code,timezone,old,new}'::text[]
     WHERE client_id = $2 OR client_id = ANY(ARRAY(
         SELECT m.client_id FROM message m
@@ -121,28 +120,29 @@ _BLANK_EVENTS = """
 
 
 async def redact_events(session: AsyncSession, phone: str, client_id: int | None) -> None:
-    """Call when the client is gone and its messages still have the phone."""
-    await execute_long(session, _BLANK_EVENTS, phone, client_id)
+    """Redact the client's events. Call after the client is deleted and before its messages are redacted."""
+    await execute_long(session, _REDACT_EVENTS, phone, client_id)
 
 
 _INSTALLATION = "left(encode(erasure_hash('', k.key), 'hex'), 16)"
 _LOG = text(f"""
-    SELECT {_INSTALLATION}, encode(e.hash, 'hex'), e.erased_at, e.revoked_at FROM erasure e CROSS JOIN erasure_key k
+    SELECT {_INSTALLATION} AS installation, encode(e.hash, 'hex') AS hash, e.erased_at, e.revoked_at
+    FROM erasure e CROSS JOIN erasure_key k
     ORDER BY e.erased_at, e.hash
 """)  # noqa: S608 - composed from a constant of this module
 
 
 async def erasure_log(session: AsyncSession) -> list[Erasure]:
-    return [Erasure(*row) for row in await session.execute(_LOG)]
+    return [Erasure(**row) for row in (await session.execute(_LOG)).mappings()]
 
 
 async def installation_id(session: AsyncSession) -> str:
-    """A name for the key that doesn't tell it."""
+    """Return an identifier of the key that does not disclose it."""
     found: str = (await session.execute(text(f"SELECT {_INSTALLATION} FROM erasure_key k"))).scalar_one()  # noqa: S608 - its own constant
     return found
 
 
-# The newer word about a phone holds, be it an erasure or its lifting.
+# The newer entry about a phone wins, be it an erasure or its revocation.
 _ADOPT = text("""
     INSERT INTO erasure (hash, erased_at, revoked_at) VALUES (decode(:hash, 'hex'), :erased_at, :revoked_at)
     ON CONFLICT (hash) DO UPDATE SET erased_at = excluded.erased_at, revoked_at = excluded.revoked_at
@@ -156,20 +156,20 @@ async def adopt_erasures(session: AsyncSession, log: Sequence[Erasure]) -> None:
         await session.execute(_ADOPT, line)
 
 
-# Every phone there is, hashed: 5 s for 1,000,000.
-_STILL_THERE = """
+# Hashes every phone: 5 s for 1,000,000.
+_STILL_PRESENT = """
     SELECT p.phone FROM (SELECT phone FROM client UNION SELECT phone FROM message WHERE phone IS NOT NULL) p
     CROSS JOIN erasure_key k JOIN erasure e ON e.hash = erasure_hash(p.phone, k.key) WHERE e.revoked_at IS NULL
 """
 
 
 async def erased_but_present(session: AsyncSession) -> list[str]:
-    """Phones that a restored backup has brought back."""
-    rows = await (await raw_connection(session)).fetch(_STILL_THERE, timeout=LONG_STATEMENT_S)
+    """List erased phones that a restored backup contains."""
+    rows = await (await raw_connection(session)).fetch(_STILL_PRESENT, timeout=LONG_STATEMENT_S)
     return [row["phone"] for row in rows]
 
 
-# To this phone, or to the client who has it now. No index, as in `blanking`.
+# Messages to this phone, or to the client that has it now. No index, as in `redaction`.
 _MESSAGES = """
     SELECT m.id, m.mailing_id, m.client_id, coalesce(m.phone, c.phone) AS phone, m.status, t.text,
            m.finished_at AS ended_at, m.status_reason
@@ -188,7 +188,7 @@ _ATTEMPTS = text("""
     SELECT message_id, number, started_at, duration_ms, outcome, http_status, code, reason FROM attempt
     WHERE message_id = ANY(CAST(:ids AS bigint[])) ORDER BY message_id, number
 """)
-# A client who is gone is known by the messages. Index: event_of_client, event_of_message.
+# A deleted client is found by the messages. Index: event_of_client, event_of_message.
 _EVENTS = text("""
     SELECT at, kind, actor, mailing_id, message_id, client_id, detail FROM event
     WHERE message_id = ANY(CAST(:ids AS bigint[])) OR client_id = :client_id OR client_id = ANY(ARRAY(

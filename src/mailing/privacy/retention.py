@@ -1,8 +1,7 @@
-"""Phones and words of mailings that closed MAILING_RETENTION_DAYS ago are blanked, what the gateway answered is
-deleted, and events of that age are forgotten. A slice a transaction.
+"""Redact mailings that closed MAILING_RETENTION_DAYS ago: their texts, phones and gateway answers; delete old events.
 
-What is left to do stands in the tables: after an interruption the next run begins anew, and reads over what is done
-already. Messages and counters stay (decision 21).
+Each slice is a transaction. The tables show what is left to do: after an interruption the next run starts again and
+skips what is done. Messages and counters stay (decision 21).
 """
 
 from msgspec.structs import replace
@@ -20,25 +19,25 @@ logger = log.get(__name__)
 
 
 async def redact_old(sessions: Sessions, settings: Settings) -> None:
-    """Everything that is due; 0 days keep everything. A second worker at it leaves it to the first."""
+    """Redact all mailings that are due; 0 days keep everything. A second worker leaves the work to the first."""
     while settings.retention_days:
         async with transaction(sessions) as session:
             mailing_id = await next_to_redact(session, settings.retention_days) if await try_lock(session) else None
-        if mailing_id is None or not await _blank(sessions, mailing_id):
+        if mailing_id is None or not await _redact(sessions, mailing_id):
             return
-        logger.info("phones and text forgotten", mailing_id=mailing_id)
+        logger.info("mailing redacted", mailing_id=mailing_id)
 
 
 async def delete_old_events(sessions: Sessions, settings: Settings) -> None:
-    """Everything that is due; 0 days keep everything. What another worker forgets meanwhile is gone all the same."""
+    """Delete all events that are due; 0 days keep everything. Concurrent workers do no harm."""
     after: int | None = 0 if settings.retention_days else None
     while after is not None:
         async with transaction(sessions) as session:
             after = await delete_events(session, settings.retention_days, after=after, count=SLICE)
 
 
-async def _blank(sessions: Sessions, mailing_id: int) -> bool:
-    """False: another worker is at it."""
+async def _redact(sessions: Sessions, mailing_id: int) -> bool:
+    """Redact a mailing. False: another worker has the lock."""
     parts = [MessageSlice(mailing_id, status, count=SLICE) for status in FINAL]
     while parts:
         async with transaction(sessions) as session:

@@ -21,13 +21,16 @@ from mailing.process import embedded_postgres
 from mailing.process.supervisor import Child, Signals, supervise
 from mailing.settings import PREFIX, Settings, environment
 
-Say = Callable[[str], None]
-SANDBOX_HOST = "127.0.0.1"  # whatever MAILING_HOST is: it shows phones and texts to all who ask
+Echo = Callable[[str], None]
+SANDBOX_HOST = "127.0.0.1"  # even if MAILING_HOST is public: it shows phones and texts without a key
 
 
 @dataclass(frozen=True)
-class Site:
-    """Where everything is; no `sandbox_url` where a real gateway is set. `admin_password` if it was made just now."""
+class LocalStack:
+    """Addresses, credentials and child processes. `admin_password` is set if it was generated just now.
+
+    `sandbox_url` is None if a gateway is configured.
+    """
 
     url: str
     api_key: str
@@ -38,10 +41,10 @@ class Site:
 
 
 @asynccontextmanager
-async def database_of(settings: Settings, *, say: Say) -> AsyncIterator[str]:
-    """The configured database, or the embedded one, for as long as the block lasts.
+async def require_database(settings: Settings, *, echo: Echo) -> AsyncIterator[str]:
+    """Provide the configured or the embedded database while the block lasts.
 
-    Raises MailingError where there is none, or its schema is not this version's.
+    Raise MailingError if there is none, or its schema belongs to another version.
     """
     if settings.database_url:
         await _require(settings.database_url, migrate="mailing migrate")
@@ -49,31 +52,31 @@ async def database_of(settings: Settings, *, say: Say) -> AsyncIterator[str]:
         return
     if not embedded_postgres.exists(data_dir_of(settings)):
         raise MailingError(
-            f"there is no database: set MAILING_DATABASE_URL, or run mailing up, "
-            f"which makes an embedded one in {data_dir_of(settings)}"
+            f"there is no database; set MAILING_DATABASE_URL, or run mailing up, "
+            f"which creates an embedded one in {data_dir_of(settings)}"
         )
     with embedded_postgres.start(data_dir_of(settings)) as server:
         await _require(server.url, migrate="mailing up")
-        async with _kept_running(server, stop=asyncio.Event(), say=say):
+        async with _keep_running(server, stop=asyncio.Event(), echo=echo):
             yield server.url
 
 
 @asynccontextmanager
-async def _database_of_site(settings: Settings, *, stop: asyncio.Event, say: Say) -> AsyncIterator[str]:
-    """As `database_of`, but the embedded one is made and migrated: nobody else would."""
+async def _create_database(settings: Settings, *, stop: asyncio.Event, echo: Echo) -> AsyncIterator[str]:
+    """As `require_database`, but create and migrate the embedded database."""
     if settings.database_url:
         await _require(settings.database_url, migrate="mailing migrate")
         yield settings.database_url
         return
     with embedded_postgres.start(data_dir_of(settings)) as server:
         await _migrate(server.url)
-        async with _kept_running(server, stop=stop, say=say):
+        async with _keep_running(server, stop=stop, echo=echo):
             yield server.url
 
 
 @asynccontextmanager
-async def _kept_running(server: embedded_postgres.Embedded, *, stop: asyncio.Event, say: Say) -> AsyncIterator[None]:
-    keeper = asyncio.create_task(embedded_postgres.keep_running(server, stop=stop, on_event=say))
+async def _keep_running(server: embedded_postgres.Embedded, *, stop: asyncio.Event, echo: Echo) -> AsyncIterator[None]:
+    keeper = asyncio.create_task(embedded_postgres.keep_running(server, stop=stop, on_event=echo))
     try:
         yield
     finally:
@@ -82,32 +85,34 @@ async def _kept_running(server: embedded_postgres.Embedded, *, stop: asyncio.Eve
 
 
 @asynccontextmanager
-async def site_of(settings: Settings, *, sandbox_port: int, stop: asyncio.Event, say: Say) -> AsyncIterator[Site]:
-    """Prepares database, key and ports. Raises MailingError for a port in use."""
+async def local_stack(
+    settings: Settings, *, sandbox_port: int, stop: asyncio.Event, echo: Echo
+) -> AsyncIterator[LocalStack]:
+    """Prepare database, key and ports. Raise MailingError for a port in use."""
     data_dir_of(settings).mkdir(parents=True, exist_ok=True)
-    _refuse_port_in_use(settings.host, settings.port, "MAILING_PORT")
+    _require_free_port(settings.host, settings.port, "MAILING_PORT")
     if not settings.gateway_url:
-        _refuse_port_in_use(SANDBOX_HOST, sandbox_port, "MAILING_PORT, whose next one is the sandbox gateway's")
-    async with _database_of_site(settings, stop=stop, say=say) as database_url:
+        _require_free_port(SANDBOX_HOST, sandbox_port, "MAILING_PORT: the sandbox gateway uses the port after it")
+    async with _create_database(settings, stop=stop, echo=echo) as database_url:
         password = await _first_password(database_url, settings.admin_password)
         key_file = data_dir_of(settings) / "api-key"
         made_key = not settings.api_key and not key_file.is_file()
-        key = settings.api_key or _kept_key(key_file)
+        key = settings.api_key or _stored_key(key_file)
         sandbox_url = None if settings.gateway_url else f"http://{SANDBOX_HOST}:{sandbox_port}"
         complete = replace(settings, database_url=database_url, api_key=key)
         children = []
         if sandbox_url:
-            complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - any will do
+            complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - the sandbox accepts any
             children = [_child("sandbox", complete, "--host", SANDBOX_HOST, "--port", str(sandbox_port))]
-        children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # quicker than a restart
-        yield Site(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, children)
+        children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # sooner than by a restart
+        yield LocalStack(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, children)
 
 
-async def run_site(site: Site, *, signals: Signals, say: Say) -> None:
-    """Until `signals.stop`. Raises MailingError when a child refuses to start at all."""
-    refused = await supervise(site.children, signals=signals, on_event=say)
+async def run_local_stack(stack: LocalStack, *, signals: Signals, echo: Echo) -> None:
+    """Run the children until `signals.stop`. Raise MailingError if one refuses to start."""
+    refused = await supervise(stack.children, signals=signals, on_event=echo)
     if refused:
-        raise MailingError(f"mailing {refused.name} refuses to start; its own message stands above")
+        raise MailingError(f"mailing {refused.name} refuses to start; see its message above")
 
 
 def data_dir_of(settings: Settings) -> Path:
@@ -132,7 +137,7 @@ async def _migrate(database_url: str) -> None:
 
 
 async def _first_password(database_url: str, configured: str | None) -> str | None:
-    """Makes the user `admin` where there is no user. Returns the password if nobody knows it yet."""
+    """Create the user `admin` if there are no users. Return the password if it was generated."""
     password = configured or secrets.token_urlsafe(12)
     engine = create_engine(database_url, application="mailing-up", pool_size=1)
     try:
@@ -144,14 +149,14 @@ async def _first_password(database_url: str, configured: str | None) -> str | No
 
 
 def _child(name: str, settings: Settings, *arguments: str) -> Child:
-    """It is told every setting, and started where no other `.env` lies."""
+    """Build a child with every setting in its environment, in a directory without another `.env`."""
     env = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)} | environment(settings)
     argv = [sys.executable, "-m", "mailing", name, "--supervised", *arguments]
     return Child(name, argv, env, cwd=data_dir_of(settings))
 
 
-def _kept_key(path: Path) -> str:
-    """Made once and kept beside the data, readable by its owner alone: the next start has the same key."""
+def _stored_key(path: Path) -> str:
+    """Return the API key stored beside the data, creating it on the first start, readable only by its owner."""
     if path.is_file():
         return path.read_text(encoding="ascii").strip()
     key = "mk_" + secrets.token_urlsafe(32)
@@ -161,13 +166,13 @@ def _kept_key(path: Path) -> str:
     return key
 
 
-def _refuse_port_in_use(host: str, port: int, setting: str) -> None:
+def _require_free_port(host: str, port: int, setting: str) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise MailingError(f"{host}:{port} can't be used ({error.strerror}); set {setting}") from None
+            raise MailingError(f"{host}:{port} is not available ({error.strerror}); set {setting}") from None
 
 
 def free_port() -> int:

@@ -1,8 +1,8 @@
-"""Keeps child processes running until told to stop, and leaves none behind.
+"""Keep child processes running until told to stop, and leave none behind.
 
-Each child leads a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone, which then ends the
-children. A child's standard input is a pipe that only the supervisor holds: when the supervisor is gone, even by
-kill -9, the child reads the end of it (`end_with_parent`). Output is inherited.
+Each child leads a session of its own, so Ctrl-C in the terminal reaches only the supervisor, which then ends the
+children. A child's standard input is a pipe that only the supervisor holds. When the supervisor dies, even by kill -9,
+the child reads end-of-file from it (`exit_with_parent`). Output is inherited.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-WRONG_USE = 2  # the exit status that another try can't mend
+EXIT_USAGE = 2  # wrong usage or configuration: a restart would not help
 GRACE_S = 10.0
-LONGEST_DELAY_S = 5.0
-SETTLED_S = 30.0  # whoever lived that long gets its first restart at once again
+MAX_RESTART_DELAY_S = 5.0
+STABLE_AFTER_S = 30.0  # a child that ran this long is restarted without delay again
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """`env` is the whole environment, not an addition."""
+    """`env` is the complete environment, not an addition to ours."""
 
     name: str
     argv: Sequence[str]
@@ -33,13 +33,13 @@ class Child:
 
 @dataclass(frozen=True, slots=True)
 class Signals:
-    """`stop` asks the children to end, `kill` doesn't ask."""
+    """`stop` asks the children to end, `kill` kills them."""
 
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     kill: asyncio.Event = field(default_factory=asyncio.Event)
 
     def listen(self) -> None:
-        """The first Ctrl-C, SIGTERM or hang-up is `stop`, the next one `kill`. nohup's immunity is kept."""
+        """Set `stop` at the first SIGINT, SIGTERM or SIGHUP, `kill` at the next. nohup's SIGHUP stays ignored."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
@@ -52,20 +52,20 @@ class Signals:
 async def supervise(
     children: Sequence[Child], *, signals: Signals, on_event: Callable[[str], None], grace_s: float | None = None
 ) -> Child | None:
-    """Returns when all have ended: None after `stop`, else the child that ended with status 2 and so stopped all.
+    """Run the children until all have ended. Return the child that exited with EXIT_USAGE and so stopped all, if any.
 
-    That takes at most `grace_s` after `stop`, GRACE_S where it is not given. Cancelled, it kills them.
+    After `stop`, children have `grace_s` to end (default: GRACE_S). Cancelling kills them.
     """
     grace_s = GRACE_S if grace_s is None else grace_s
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(_keep(child, signals, on_event, grace_s)) for child in children]
-    return next((child for child, task in zip(children, tasks, strict=True) if task.result() == WRONG_USE), None)
+    return next((child for child, task in zip(children, tasks, strict=True) if task.result() == EXIT_USAGE), None)
 
 
-def end_with_parent(*, grace_s: float = GRACE_S) -> None:
-    """For a supervised child: when the supervisor is gone it gets SIGTERM from itself, and `grace_s` to end.
+def exit_with_parent(*, grace_s: float = GRACE_S) -> None:
+    """End this process when its supervisor dies: with SIGTERM, then `grace_s` later at once.
 
-    A thread sees to it, so that a blocked event loop can't keep the process alive.
+    It uses a thread, so that a blocked event loop cannot keep the process alive.
     """
 
     def watch() -> None:
@@ -76,16 +76,16 @@ def end_with_parent(*, grace_s: float = GRACE_S) -> None:
         time.sleep(grace_s)
         os._exit(1)
 
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    threading.Thread(target=watch, name="exit-with-parent", daemon=True).start()
 
 
 def delay_before_restart(quick_deaths: int) -> float:
-    """0, ½, 1, 2, 4, 5, 5 … seconds after the first, second, third … death in a row."""
-    return 0.0 if quick_deaths <= 1 else min(LONGEST_DELAY_S, 2.0 ** min(quick_deaths - 3, 10))
+    """Return 0, 0.5, 1, 2, 4, 5, 5 … seconds for the first, second, third … death in a row."""
+    return 0.0 if quick_deaths <= 1 else min(MAX_RESTART_DELAY_S, 2.0 ** min(quick_deaths - 3, 10))
 
 
 async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None], grace_s: float) -> int | None:
-    """The status 2 that ended it, or None after `stop`."""
+    """Keep a child running. Return EXIT_USAGE if it exited so, None after `stop`."""
     quick_deaths = 0
     while not signals.stop.is_set():
         started = time.monotonic()
@@ -94,25 +94,28 @@ async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None],
             if status not in {0, -signal.SIGTERM}:
                 on_event(f"{child.name} {end}")
             return None
-        if status == WRONG_USE:
-            on_event(f"{child.name} {end} (wrong use or configuration); stopping")
+        if status == EXIT_USAGE:
+            on_event(f"{child.name} {end} (wrong usage or configuration); stopping")
             signals.stop.set()
             return status
-        quick_deaths = 1 if time.monotonic() - started >= SETTLED_S else quick_deaths + 1
+        quick_deaths = 1 if time.monotonic() - started >= STABLE_AFTER_S else quick_deaths + 1
         delay = delay_before_restart(quick_deaths)
-        on_event(f"{child.name} {end}; starting it again {f'in {delay:g} s' if delay else 'at once'}")
+        on_event(f"{child.name} {end}; restarting {f'in {delay:g} s' if delay else 'now'}")
         await _happens_within(signals.stop, delay)
     return None
 
 
 async def _live(child: Child, signals: Signals, grace_s: float) -> tuple[str, int | None]:
-    """One life of a child: how it ended, in words, and its exit status (negative: the signal; None: never started)."""
+    """Run a child once. Return how it ended, in words, and its exit status.
+
+    The status is the negative signal number of a killed child, and None if it could not be started.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             *child.argv, env=child.env, cwd=child.cwd, stdin=asyncio.subprocess.PIPE, start_new_session=True
         )
     except OSError as error:
-        return f"can't be started ({error.strerror})", None
+        return f"cannot be started ({error.strerror})", None
     ended = asyncio.create_task(process.wait())
     try:
         await _first(ended, signals.stop)
@@ -140,13 +143,13 @@ async def _happens_within(event: asyncio.Event, seconds: float) -> None:
 
 
 def _kill_session(leader: int) -> None:
-    """With what it may have started itself. macOS answers EPERM if only zombies are left."""
+    """Kill a child and everything it started. macOS answers EPERM if only zombies are left."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
 
 
 def _in_words(status: int) -> str:
     if status >= 0:
-        return f"ended with status {status}"
+        return f"exited with status {status}"
     names = {number.value: number.name for number in signal.Signals}
     return f"was killed by {names.get(-status, f'signal {-status}')}"

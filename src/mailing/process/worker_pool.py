@@ -1,4 +1,4 @@
-"""Several worker processes on one machine, each kept running: `mailing worker --processes N`."""
+"""Several worker processes on one machine, each restarted when it dies: `mailing worker --processes N`."""
 
 import os
 import sys
@@ -10,26 +10,26 @@ from mailing.settings import Settings
 
 logger = get(__name__)
 
-RECORDING_S = 5.0  # beside the longest call: what a worker that ends cleanly may take
+MAX_RECORDING_S = 5.0  # what a worker that stops may take to record results, beside its longest call
 
 
-async def run_crew(settings: Settings, processes: int) -> None:
-    """Until a signal. Raises MailingError where a worker refuses to start at all."""
+async def run_worker_pool(settings: Settings, processes: int) -> None:
+    """Run until a signal. Raise MailingError if a worker refuses to start."""
     signals = Signals()
     signals.listen()
     children = [_worker(number) for number in range(1, processes + 1)]
-    grace_s = settings.gateway_timeout_s + RECORDING_S
+    grace_s = settings.gateway_timeout_s + MAX_RECORDING_S
     logger.info("workers started", processes=processes)
-    refused = await supervise(children, signals=signals, on_event=_tell, grace_s=grace_s)
+    refused = await supervise(children, signals=signals, on_event=_log, grace_s=grace_s)
     if refused:
-        raise MailingError(f"{refused.name} refuses to start; its own message stands above")
+        raise MailingError(f"{refused.name} refuses to start; see its message above")
     logger.info("workers stopped")
 
 
 def _worker(number: int) -> Child:
     argv = [sys.executable, "-m", "mailing", "worker", "--supervised", "--number", str(number), "--wait", "60"]
-    return Child(f"worker {number}", argv, dict(os.environ))  # uvloop takes no other mapping
+    return Child(f"worker {number}", argv, dict(os.environ))  # uvloop accepts no other mapping
 
 
-def _tell(what: str) -> None:
+def _log(what: str) -> None:
     logger.warning("worker process ended", what=what)

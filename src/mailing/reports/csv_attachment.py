@@ -1,4 +1,4 @@
-"""The day's mailings as CSV for a spreadsheet, a line each, none left out. The columns are named as in the API."""
+"""Write the day's mailings as CSV for a spreadsheet, one row each. Columns are named as in the API."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ COLUMNS = (
 
 
 def mailings_csv(mailings: Iterable[MailingFigures]) -> str:
-    """Begins with a byte order mark, by which Excel knows UTF-8."""
+    """Write the CSV with a byte order mark, by which Excel recognises UTF-8."""
     return "\ufeff" + csv_of([COLUMNS, *(_row(mailing) for mailing in mailings)])
 
 

@@ -16,9 +16,11 @@ from mailing.timezones import zone_named
 
 
 class ReportedDay(Struct, frozen=True):
-    """`waiting`: for its time, or after a failure for the next try at `next_try_at`; `refused`: the same, but the mail
-    server said that it will not take it; `given_up`: it was not sent until `tried_until`, when it is too old to be of
-    use. `reason` is of the newest try; with `sent`, who will never get it.
+    """A day's report and its delivery.
+
+    `waiting`: until its time, or after a failure until `next_try_at`. `refused`: the same, but the mail server has
+    rejected the mail permanently. `given_up`: it was not sent before `tried_until`, and is too old now. `reason` is the
+    last attempt's; with `sent` it names the recipients that were rejected.
     """
 
     day: date
@@ -48,7 +50,7 @@ _OF_DAY = text(f"{_ROW} WHERE day = :day")
 async def last_reports(
     session: AsyncSession, settings: Settings, *, now: datetime, count: int = MAX_CATCH_UP_DAYS
 ) -> list[ReportedDay]:
-    """The newest first; a day has a line from its end on, if the service had a recipient by then."""
+    """List reports, newest first. A day is listed from its end on, if a recipient was set by then."""
     rows = await session.execute(_NEWEST, {"now": now, "count": count})
     return [_reported(row, settings, now) for row in rows]
 
@@ -88,7 +90,7 @@ class SentReport(Struct, frozen=True):
 
 
 class PendingReport(Struct, frozen=True):
-    """`last_error` is what its newest try ran into, if it was tried."""
+    """A report that is not sent. `last_error` is the failure of the last attempt."""
 
     day: date
     due_at: datetime
@@ -97,7 +99,7 @@ class PendingReport(Struct, frozen=True):
 
 
 class LastAndNext(Struct, frozen=True):
-    """`next` is None where nobody is to get a report."""
+    """The last report sent and the next one due; `next` is None without recipients."""
 
     last: SentReport | None
     next: PendingReport | None
@@ -110,7 +112,7 @@ async def last_and_next(session: AsyncSession, settings: Settings, *, now: datet
 
 
 async def _next(session: AsyncSession, settings: Settings, now: datetime) -> PendingReport:
-    """The oldest that is missing, or that of the day that is not over."""
+    """Return the oldest report that is missing, or that of the current day."""
     zone = zone_named(settings.report_timezone)
     missing = (await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)})).one_or_none()
     if missing:
@@ -120,6 +122,6 @@ async def _next(session: AsyncSession, settings: Settings, now: datetime) -> Pen
 
 
 async def failing_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[PendingReport]:
-    """Those that were tried in vain and will be tried again, the oldest first."""
+    """List reports that failed and will be retried, oldest first."""
     oldest = oldest_wanted(now, zone_named(settings.report_timezone))
     return [PendingReport(*row) for row in await session.execute(_FAILING, {"oldest": oldest})]

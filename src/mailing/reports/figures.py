@@ -1,4 +1,4 @@
-"""What a report tells, as plain values."""
+"""The figures of a report, as plain values."""
 
 from datetime import datetime
 
@@ -9,7 +9,7 @@ from mailing.reports.schedule import Day
 
 
 class DayCounts(Struct, frozen=True):
-    """Messages that reached this state within the day and are still in it."""
+    """Messages that ended in each state within the day and are still in it."""
 
     sent: int = 0
     failed: int = 0
@@ -24,7 +24,7 @@ class DayCounts(Struct, frozen=True):
 
     @property
     def not_sent(self) -> int:
-        """Those with a reason worth reading; a cancellation was somebody's wish."""
+        """Messages that were not sent for a reason worth reading; a cancellation was a user's decision."""
         return self.failed + self.expired + self.unknown
 
     @property
@@ -33,7 +33,7 @@ class DayCounts(Struct, frozen=True):
 
 
 class StatusCounts(Struct, frozen=True):
-    """The counters at the moment of the report: planned is the sum of all others."""
+    """The counters at the time of the report; `planned` is the sum of the others."""
 
     planned: int = 0
     pending: int = 0
@@ -46,7 +46,7 @@ class StatusCounts(Struct, frozen=True):
 
 
 class MailingFigures(Struct, frozen=True):
-    """`text` is how the mailing's text begins; `status` is the mailing's, or `deleted`."""
+    """A mailing: the beginning of its text, its status or `deleted`, its counts."""
 
     id: int
     text: str
@@ -56,7 +56,7 @@ class MailingFigures(Struct, frozen=True):
 
 
 class Reason(Struct, frozen=True):
-    """`reason` is empty where none was recorded."""
+    """Messages that ended for the same reason; `reason` is empty if none was recorded."""
 
     status: str
     reason: str
@@ -64,7 +64,7 @@ class Reason(Struct, frozen=True):
 
 
 class Hour(Struct, frozen=True):
-    """The day's hour `number`, from 0: hours pass as on a stopwatch, so a clock change makes a day of 23 or 25."""
+    """Messages of the day's hour `number`, from 0, in elapsed time: a clock change makes a day of 23 or 25 hours."""
 
     number: int
     sent: int
@@ -74,9 +74,9 @@ class Hour(Struct, frozen=True):
 class Figures(Struct, frozen=True):
     """One snapshot of the database, taken at `taken_at`.
 
-    `mailings` are those with a message that ended within the day, those launched in it, and those under way now;
-    `totals` is the sum over every mailing there ever was. `reasons` are the most frequent ones, most first.
-    `hours` are those in which a message ended, without cancellations.
+    `mailings` had a message that ended within the day, or started in it, or are running now. `totals` is the sum over
+    all mailings, deleted ones included. `reasons` are the most frequent ones, most frequent first. `hours` are those in
+    which a message ended, cancellations left out.
     """
 
     day: Day
@@ -92,10 +92,10 @@ class Figures(Struct, frozen=True):
 
     @property
     def busiest_hour(self) -> int:
-        """How many messages ended in it; 0 when none ended in any."""
+        """The messages that ended in the busiest hour; 0 without any."""
         return max((hour.sent + hour.not_sent for hour in self.hours), default=0)
 
     @property
     def other_reasons(self) -> int:
-        """Troubled messages whose reason is not among the most frequent."""
+        """Messages not sent whose reason is not among the most frequent ones."""
         return self.ended.not_sent - sum(reason.messages for reason in self.reasons)

@@ -1,4 +1,4 @@
-"""Sentences, numbers and dates as both forms of the report show them."""
+"""Sentences, numbers and dates, formatted alike for the text and the HTML of a report."""
 
 import re
 from collections.abc import Sequence
@@ -6,26 +6,26 @@ from datetime import date, datetime, timedelta
 from functools import reduce
 
 import msgspec
+from babel.dates import format_date
 
 from mailing.reports.figures import DayCounts, Figures, MailingFigures, StatusCounts
 from mailing.reports.translations import Words
 from mailing.timezones import zone_named
 
-MAX_MAILINGS = 50
-"""A mail is read by a person; the attached table has the others."""
+MAX_MAILINGS = 50  # in the mail; the attached table has all of them
 
 
 def grouped(number: int) -> str:
-    """12 345, with spaces that are narrow and never break a line."""
+    """Group digits: 12 345, with narrow no-break spaces."""
     return f"{number:,}".replace(",", "\u202f")
 
 
 def day_in_words(day: date, words: Words) -> str:
-    return words.date.format(day=day.day, month=words.months[day.month - 1], year=day.year)
+    return format_date(day, words.date, locale=words.language)
 
 
 def weekday(day: date, words: Words) -> str:
-    return words.weekdays[day.weekday()]
+    return format_date(day, "EEEE", locale=words.language)
 
 
 def moment(instant: datetime, zone: str) -> str:
@@ -33,13 +33,13 @@ def moment(instant: datetime, zone: str) -> str:
 
 
 def span_in_utc(figures: Figures, words: Words) -> str:
-    """The day as instants: what decides where a message is counted."""
+    """Return the period as instants, which decide on which day a message is counted."""
     starts, ends = figures.day.starts, figures.day.ends
     return words.span.format(starts=f"{starts:%Y-%m-%d %H:%M}", ends=f"{ends:%Y-%m-%d %H:%M}")
 
 
 def period_note(figures: Figures, words: Words) -> str:
-    """A sentence about a period that is no local day; empty for one that is."""
+    """Explain a period that is not a local day; empty for one that is."""
     day = figures.day
     if day.is_local_day:
         return ""
@@ -55,7 +55,7 @@ def by_status(counts: DayCounts | StatusCounts) -> dict[str, int]:
 
 
 def one_line(text: str) -> str:
-    """Text from people and gateways: nothing invisible, nothing that turns the writing direction or breaks the line."""
+    """Clean text of users and gateways: no invisible characters, line breaks or changes of the writing direction."""
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
@@ -65,13 +65,13 @@ def excerpt(text: str, length: int) -> str:
 
 
 def top_mailings(figures: Figures) -> Sequence[MailingFigures]:
-    """The mailings with the most messages of the day, in their own order."""
+    """Return the mailings with the most messages of the day, by id."""
     busiest = sorted(figures.mailings, key=lambda mailing: (-mailing.ended.messages, -mailing.id))[:MAX_MAILINGS]
     return sorted(busiest, key=lambda mailing: mailing.id)
 
 
 def omitted_note(figures: Figures, words: Words) -> str:
-    """A sentence about the mailings that are not shown; empty when all are."""
+    """Mention the mailings that are not shown; empty if all are shown."""
     number = len(figures.mailings) - MAX_MAILINGS
     if number <= 0:
         return ""
@@ -80,18 +80,18 @@ def omitted_note(figures: Figures, words: Words) -> str:
 
 
 def progress(mailing: MailingFigures, words: Words) -> str:
-    """Its state, and what there is left to do."""
-    standing = mailing.totals
-    numbers = {"open": grouped(standing.pending + standing.sending), "planned": grouped(standing.planned)}
-    if standing.pending + standing.sending:
+    """Describe a mailing's state and its unsent messages."""
+    totals = mailing.totals
+    numbers = {"open": grouped(totals.pending + totals.sending), "planned": grouped(totals.planned)}
+    if totals.pending + totals.sending:
         left = words.still_to_go
     else:
-        left = words.all_done if standing.planned else words.nothing_planned
-    return f"{words.mailing_statuses.get(mailing.status, mailing.status)}, {left.format(**numbers)}"
+        left = words.all_done if totals.planned else words.nothing_planned
+    return f"{words.mailing_statuses[mailing.status]}, {left.format(**numbers)}"
 
 
 def translate_reason(reason: str, words: Words) -> str:
-    """Why a message did not go out, in the report's language as far as the sentence is one of ours."""
+    """Translate the reason why a message was not sent, as far as the sentence is the product's own."""
     line = one_line(reason)
     return reduce(_translated, words.reasons.items(), line) or words.no_reason
 
@@ -102,6 +102,6 @@ def _translated(text: str, sentence: tuple[str, str]) -> str:
 
 
 def hour(figures: Figures, number: int) -> str:
-    """What the clock shows when the day's hour `number` begins; a clock change skips one or shows one twice."""
+    """Return the wall clock time at which the day's hour `number` begins; a clock change skips or repeats one."""
     begins = figures.day.starts + timedelta(hours=number)
     return f"{begins.astimezone(zone_named(figures.day.zone)):%H:%M}"

@@ -1,12 +1,12 @@
-"""Sending what is missing: exactly one report for each day.
+"""Send the missing reports: exactly one for each day.
 
-The database says which days are missing. A day is claimed, and the claim committed, before its figures are read and the
-mail server is spoken to; while that lasts no transaction is open and no connection is held. What came of it is recorded
-afterwards, whatever it was: a day that can't be counted or rendered has failed as one that was not accepted has, and
-each waits by itself for its next try.
+The database knows which days are missing. A day is claimed and the claim committed before its figures are read and the
+mail server is called; during the call no transaction is open and no connection is held. Every outcome is recorded
+afterwards: a report that can't be computed or rendered has failed like one that the server rejected, and each waits for
+its own next attempt.
 
-One repeat can't be excluded by any sender: the mail server took the mail, and the process died, or lost the database
-for minutes, before that was recorded. When the lease is over the day is sent again, with the same Message-ID.
+No sender can exclude one duplicate: the mail server accepts the mail, and the process dies or loses the database for
+minutes before that is recorded. When the lease expires the report is sent again, with the same Message-ID.
 """
 
 import asyncio
@@ -29,19 +29,19 @@ from mailing.reports.render import Rendered, render
 from mailing.reports.repository import Claim, Failure, Lease
 from mailing.reports.schedule import oldest_wanted
 from mailing.reports.smtp import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
-from mailing.reports.translations import LANGUAGES
+from mailing.reports.translations import words_in
 from mailing.restore.repository import is_restored
 from mailing.settings import Settings
 from mailing.timezones import zone_named
 
 LEASE = timedelta(minutes=6)
-ATTEMPT_TIMEOUT_S = 300.0
-"""From before the claim; shorter than the lease, so a worker that was frozen gives up before another one begins."""
+ATTEMPT_TIMEOUT_S = (
+    300.0  # from before the claim; shorter than the lease, so a frozen worker stops before another starts
+)
 RECORD_PAUSE_S = 1.0
 FIRST_PAUSE = timedelta(minutes=1)
 MAX_PAUSE = timedelta(hours=1)
-MAX_PAUSE_AFTER = 7
-"""Tries."""
+MAX_PAUSE_AFTER = 7  # attempts
 PACKAGE_DIR = str(Path(__file__).parent)
 
 logger = log.get(__name__)
@@ -53,10 +53,10 @@ class Attempted(Struct, frozen=True):
 
 
 async def send_missing(sessions: Sessions, settings: Settings) -> None:
-    """Call it every minute: it tries what is due, the oldest first.
+    """Send the reports that are due, oldest first; called every minute.
 
-    Without recipients it claims nothing; nor from a restored database, which doesn't know the days reported since. The
-    clock is the database's.
+    Nothing is claimed without recipients, or in a restored database, which doesn't know the days reported since the
+    backup. The time is that of the database.
     """
     async with transaction(sessions) as session:
         if await is_restored(session):
@@ -66,15 +66,15 @@ async def send_missing(sessions: Sessions, settings: Settings) -> None:
 
 
 async def read_clock(sessions: Sessions) -> datetime:
-    """What time it is, the same for every machine."""
+    """Return the time of the database, the same for every machine."""
     async with transaction(sessions) as session:
         return await repository.clock(session)
 
 
 async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) -> Attempted | None:
-    """Tries the oldest report that is due at `now`; None when there is none.
+    """Try to send the oldest report that is due at `now`; None if there is none.
 
-    The first report ever is about the day before the service was first seen with a recipient: it shows that mail works.
+    The first report is about the day before a recipient was first set: it shows that mail works.
     """
     if not smtp.recipients_of(settings):
         return None
@@ -89,13 +89,13 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
 async def send_claimed(
     sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, begun: float
 ) -> Attempted:
-    """`begun` is the event loop's time at `now`, before the claim."""
+    """Send a claimed report and record the outcome. `begun` is the event loop's time at `now`, before the claim."""
     outcome = await _attempt(sessions, settings, claim, now=now, deadline=begun + ATTEMPT_TIMEOUT_S)
-    failpoints.reached("report.accepted")
+    failpoints.hit("report.accepted")
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Attempted(claim, outcome), at=at, until=begun + LEASE.total_seconds())
     log_attempt = logger.info if isinstance(outcome, Accepted) else logger.warning
-    log_attempt("report tried", day=str(claim.day), attempts=claim.attempts, outcome=type(outcome).__name__)
+    log_attempt("report attempted", day=str(claim.day), attempts=claim.attempts, outcome=type(outcome).__name__)
     return Attempted(claim, outcome)
 
 
@@ -104,35 +104,35 @@ def lease_from(now: datetime) -> Lease:
 
 
 def pause_after(attempts: int) -> timedelta:
-    """1, 2, 4 … 32 minutes, then every hour."""
+    """Return the pause after an attempt: 1, 2, 4 … 32 minutes, then an hour."""
     return min(FIRST_PAUSE * (1 << min(attempts, MAX_PAUSE_AFTER) - 1), MAX_PAUSE)
 
 
 async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
-    """Whatever is raised is this day's failure: nothing of it is the others' concern."""
+    """Deliver one report. Any exception is the failure of this day alone."""
     try:
         return await _deliver(sessions, settings, claim, now=now, deadline=deadline)
     except Exception as error:
-        logger.exception("report not made", day=str(claim.day), attempts=claim.attempts)
+        logger.exception("report not rendered", day=str(claim.day), attempts=claim.attempts)
         return TemporaryFailure(smtp.one_line(_reason_of(error)))
 
 
 def _reason_of(error: Exception) -> str:
-    """Kind and place alone: the words of an exception may hold anything that stands in the database."""
+    """Describe an exception by its type and function only: its message may contain data from the database."""
     cause = getattr(error, "orig", None) or error
     kind = type(cause.__cause__ or cause).__name__
     places = [frame for frame in traceback.extract_tb(error.__traceback__) if PACKAGE_DIR in frame.filename]
     place = f" in {places[-1].name}" if places else ""
-    return f"the report could not be made: {kind}{place}; the log of the process has the rest"
+    return f"the report could not be rendered: {kind}{place}; see the log of the process"
 
 
 async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
     left = [recipient for recipient in smtp.recipients_of(settings) if recipient not in claim.delivered_to]
-    if not left:  # the ones who had to wait were taken out of the settings
+    if not left:  # the recipients still waiting were removed from the settings
         return Accepted(())
     async with asyncio.timeout_at(deadline), repository.snapshot(sessions) as session:
         figures = await repository.figures_of(session, claim.period, taken_at=now)
-    rendered = render(figures, LANGUAGES[settings.report_language])
+    rendered = render(figures, words_in(settings.report_language))
     return await smtp.send(_mail(rendered, claim, date=now), left, settings, deadline=deadline)
 
 
@@ -149,7 +149,7 @@ def _mail(rendered: Rendered, claim: Claim, *, date: datetime) -> Mail:
 
 
 async def _record(sessions: Sessions, tried: Attempted, *, at: datetime, until: float) -> None:
-    """A database that is away for a moment must not make a report go out twice: insists while the lease lasts."""
+    """Record the outcome, retrying while the lease lasts: a short outage must not cause a duplicate report."""
     while True:
         try:
             async with transaction(sessions) as session:

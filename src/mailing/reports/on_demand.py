@@ -1,4 +1,4 @@
-"""What `mailing report` does: print the report of a day, or send it now."""
+"""The command `mailing report`: print the report of a day, or send it now."""
 
 from datetime import date, datetime
 from typing import TypeAlias, assert_never
@@ -11,13 +11,13 @@ from mailing.reports import planning, repository, smtp
 from mailing.reports.jobs import LEASE, lease_from, loop_time, send_claimed
 from mailing.reports.render import Rendered, render
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
-from mailing.reports.translations import LANGUAGES, Words
+from mailing.reports.translations import Words, words_in
 from mailing.settings import Settings
 from mailing.timezones import zone_named
 
 
 class ReportSent(Struct, frozen=True):
-    """`reason` says which of the recipients will never get it."""
+    """The report was sent; `reason` names recipients that were rejected."""
 
     day: date
     delivered: int
@@ -30,7 +30,7 @@ class AlreadySent(Struct, frozen=True):
 
 
 class InProgress(Struct, frozen=True):
-    """Another process is sending it, or died doing so; its lease is soon over."""
+    """Another process is sending the report, or died while sending; its lease expires soon."""
 
     day: date
 
@@ -44,20 +44,20 @@ SendResult: TypeAlias = ReportSent | AlreadySent | InProgress | ReportNotSent
 
 
 async def newest_day(sessions: Sessions, settings: Settings, *, now: datetime) -> date:
-    """The newest day that is over: yesterday, where the report is read."""
+    """Return the newest day that is over: yesterday in the time zone of the reports."""
     async with transaction(sessions) as session:
         return (await planning.calendar(session, settings, now=now)).newest().date
 
 
 async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
-    """For `--dry-run`."""
-    return (await rendered_report(sessions, settings, day, now=now, words=LANGUAGES[settings.report_language])).text
+    """Return the report as text, for `--dry-run`."""
+    return (await rendered_report(sessions, settings, day, now=now, words=words_in(settings.report_language))).text
 
 
 async def rendered_report(
     sessions: Sessions, settings: Settings, day: date, *, now: datetime, words: Words
 ) -> Rendered:
-    """As the messages stand now. Today's is the report so far; Invalid for a day that has not begun."""
+    """Render a report from the current data. Today's is partial; Invalid for a day that has not begun."""
     async with repository.snapshot(sessions) as session:
         period = await planning.day_on(session, settings, day, now=now)
         figures = await repository.figures_of(session, period, taken_at=now)
@@ -65,15 +65,15 @@ async def rendered_report(
 
 
 async def send_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> SendResult:
-    """Sends the day's report unless that was done, without waiting for its time or for the next try.
+    """Send a day's report unless it was sent, without waiting for its time or the next attempt.
 
-    Invalid for a day that is not over, and without recipients.
+    Raises Invalid for a day that is not over, and without recipients.
     """
     if not smtp.recipients_of(settings):
-        raise Invalid(FieldError("MAILING_REPORT_TO", "is not set: there is nobody to send the report to"))
+        raise Invalid(FieldError("MAILING_REPORT_TO", "is not set; set it to the addresses that get the report"))
     begun, zone = loop_time(), zone_named(settings.report_timezone)
     async with transaction(sessions) as session:
-        await planning.plan(session, settings, now=now)  # the day is no reason to leave others out
+        await planning.plan(session, settings, now=now)  # other days are planned too
         period = await planning.day_on(session, settings, day, now=now)
         if period.ends > now:
             raise Invalid(FieldError("date", f"{day} is not over yet; --dry-run prints the report so far"))
@@ -108,5 +108,5 @@ def describe(answer: SendResult) -> str:
 
 
 def exit_code(answer: SendResult) -> int:
-    """A report that was sent before is sent: 0, so that the command can be repeated."""
+    """Return the exit code: 0 too if the report was sent before, so the command can be repeated."""
     return 0 if isinstance(answer, ReportSent | AlreadySent) else 1

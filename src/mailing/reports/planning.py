@@ -1,8 +1,8 @@
-"""The row of each report: made when its period is over, with the period as it is then.
+"""The rows of reports: each is created when its period is over, with the period as it is then.
 
-The rows tile the time since the first report. A worker makes them under a lock, each from where the last one ended, so
-neither a change of the zone nor two workers with different zones leave a gap or count an hour twice; the constraint
-`report_once` would refuse it.
+The rows cover the time since the first report without gaps or overlaps. A worker creates them under a lock, each from
+the end of the last one, so neither a change of the time zone nor two workers with different zones leave a gap or count
+an hour twice; the constraint `report_once` would reject it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ _FIRST_YEAR = 1970
 
 
 class PlannedReport(Struct, frozen=True):
-    """`stored`: its period stands in the row; an earlier version left it out."""
+    """A row of `report`. `stored`: it contains its period, which rows of earlier versions do not."""
 
     day: Day
     stored: bool
@@ -35,7 +35,7 @@ class PlannedReport(Struct, frozen=True):
 
 
 class Calendar(Struct, frozen=True):
-    """The newest rows, and how the periods go on after them."""
+    """The newest rows, and the periods that follow them."""
 
     rows: Sequence[PlannedReport]
     zone: ZoneInfo
@@ -43,24 +43,24 @@ class Calendar(Struct, frozen=True):
 
     @property
     def last(self) -> Day:
-        """The newest that has a row and is over. Before the first report: the day before the one it is about."""
+        """Return the newest period with a row that is over. Before the first report: the day before that report's."""
         over = [row.day for row in self.rows if row.day.ends <= self.now]
         if over:
             return max(over, key=lambda day: day.ends)
         return day_of(newest_over(self.now, self.zone) - _A_DAY, self.zone)
 
     def missing(self) -> list[Day]:
-        """Those that are over and have no row, oldest first; the ones that are too old are left out."""
+        """List the periods that are over and have no row, oldest first, without those that are too old."""
         oldest = oldest_wanted(self.now, self.zone)
         over = takewhile(lambda day: day.ends <= self.now, days_after(self.last, self.zone))
         return [day for day in over if day.date >= oldest]
 
     def newest(self) -> Day:
-        """The newest that is over."""
+        """Return the newest period that is over."""
         return (self.missing() or [self.last])[-1]
 
     def running(self) -> Day:
-        """The one that is not over."""
+        """Return the period that is not over."""
         return next(day for day in days_after(self.last, self.zone) if day.ends > self.now)
 
 
@@ -73,14 +73,14 @@ _NEWEST_ROWS = text("""
 
 async def calendar(session: AsyncSession, settings: Settings, *, now: datetime) -> Calendar:
     zone = zone_named(settings.report_timezone)
-    upto = newest_over(now, zone) + 3 * _A_DAY  # no zone is further ahead, nor dated further on
+    upto = newest_over(now, zone) + 3 * _A_DAY  # no zone is further ahead
     rows = await session.execute(_NEWEST_ROWS, {"upto": upto, "count": _ROWS_READ})
     read = [PlannedReport(period_of(row[:4], zone), row.starts is not None, *row[4:]) for row in rows]
     return Calendar(read, zone, now)
 
 
 def period_of(row: Sequence[Any], zone: ZoneInfo) -> Day:
-    """Of `day, zone, starts, ends`; `zone` is that of the settings, for a row of an earlier version."""
+    """Build the period of a row; `zone`, from the settings, is for a row of an earlier version."""
     return Day(*row) if row[1] else day_of(row[0], zone)
 
 
@@ -88,18 +88,18 @@ _LOCK = text("SELECT pg_advisory_xact_lock(7233152)")
 
 
 async def plan(session: AsyncSession, settings: Settings, *, now: datetime) -> None:
-    """Adds what is over and has no row; a report that was never tried follows a change of the settings' time."""
+    """Add the missing rows. A report that was never attempted follows a change of the time in the settings."""
     known = await calendar(session, settings, now=now)
     if known.missing() or not all(row.stored for row in known.rows):
         await session.execute(_LOCK)
         known = await calendar(session, settings, now=now)
-        await _take_over(session, [row.day for row in known.rows if not row.stored])
+        await _store_periods(session, [row.day for row in known.rows if not row.stored])
         await _add(session, known, settings)
-    await _let_follow(session, known, settings)
+    await _follow_settings(session, known, settings)
 
 
-# A row of an earlier version is taken for the day of the zone that is set.
-_TAKE_OVER = text("""
+# A row of an earlier version is taken as the day in the current time zone.
+_STORE_PERIODS = text("""
     UPDATE report SET zone = given.zone, starts = given.starts, ends = given.ends
     FROM unnest(CAST(:days AS date[]), CAST(:zones AS text[]), CAST(:starts AS timestamptz[]),
                 CAST(:ends AS timestamptz[])) AS given (day, zone, starts, ends)
@@ -109,9 +109,9 @@ _TAKE_OVER = text("""
 """)
 
 
-async def _take_over(session: AsyncSession, days: Sequence[Day]) -> None:
+async def _store_periods(session: AsyncSession, days: Sequence[Day]) -> None:
     if days:
-        await session.execute(_TAKE_OVER, _columns(days))
+        await session.execute(_STORE_PERIODS, _columns(days))
 
 
 _ADD = text("""
@@ -138,7 +138,7 @@ def _columns(days: Sequence[Day]) -> dict[str, list[Any]]:
     }
 
 
-# Index: the primary key. A row that somebody has locked keeps its time for now.
+# Index: the primary key. A locked row keeps its time for now.
 _FOLLOW = text("""
     UPDATE report SET due_at = given.due_at
     FROM unnest(CAST(:days AS date[]), CAST(:due AS timestamptz[])) AS given (day, due_at)
@@ -147,7 +147,7 @@ _FOLLOW = text("""
 """)
 
 
-async def _let_follow(session: AsyncSession, known: Calendar, settings: Settings) -> None:
+async def _follow_settings(session: AsyncSession, known: Calendar, settings: Settings) -> None:
     changed = list(_changed(known, settings))
     if changed:
         days, due = zip(*changed, strict=True)
@@ -167,13 +167,13 @@ _ON = text("SELECT day, zone, starts, ends FROM report WHERE day = :day")
 
 
 async def day_on(session: AsyncSession, settings: Settings, day: date, *, now: datetime) -> Day:
-    """What the report of `day` tells about, with a row or without. Raises Invalid where there is no such report."""
+    """Return the period of a day's report, with or without a row. Raises Invalid if there is no such report."""
     known = await calendar(session, settings, now=now)
     running = known.running()
     if day > running.date:
-        raise Invalid(FieldError("date", f"{day} has not begun yet"))
+        raise Invalid(FieldError("date", f"{day} has not begun; choose an earlier day"))
     if day.year < _FIRST_YEAR:
-        raise Invalid(FieldError("date", f"{day} is long before the first mailing"))
+        raise Invalid(FieldError("date", f"{day} is before {_FIRST_YEAR}; choose a later day"))
     row = (await session.execute(_ON, {"day": day})).one_or_none()
     if row:
         return period_of(row, known.zone)
@@ -183,15 +183,17 @@ async def day_on(session: AsyncSession, settings: Settings, day: date, *, now: d
 
 # A sequential scan: one row for each day of the service.
 _BESIDE = text("""
-    SELECT max(ends) FILTER (WHERE starts <= :starts), min(starts) FILTER (WHERE starts > :starts)
+    SELECT max(ends) FILTER (WHERE starts <= :starts) AS ends, min(starts) FILTER (WHERE starts > :starts) AS starts
     FROM report WHERE tstzrange(starts, ends) && tstzrange(:starts, :ends) AND starts IS NOT NULL
 """)
 
 
 async def _between(session: AsyncSession, day: Day) -> Day:
-    """What no other report tells about: a day before the first report, or in an outage that nobody made up for."""
-    told_until, told_from = (await session.execute(_BESIDE, {"starts": day.starts, "ends": day.ends})).one()
-    starts, ends = max(told_until or day.starts, day.starts), min(told_from or day.ends, day.ends)
+    """Return the part of a day that no other report covers: before the first report, or in a long outage."""
+    beside = (await session.execute(_BESIDE, {"starts": day.starts, "ends": day.ends})).one()
+    starts, ends = max(beside.ends or day.starts, day.starts), min(beside.starts or day.ends, day.ends)
     if starts >= ends:
-        raise Invalid(FieldError("date", f"{day.date} has no report of its own: its neighbours tell about its hours"))
+        raise Invalid(
+            FieldError("date", f"{day.date} has no report: the reports of the neighbouring days cover its hours")
+        )
     return Day(day.date, day.zone, starts, ends)

@@ -1,4 +1,4 @@
-"""Figures into a mail: subject, plain text and HTML, each telling the same, and a table of the mailings. Pure."""
+"""Render figures as a mail: subject, plain text, HTML with the same content, and a CSV of the mailings. Pure."""
 
 from msgspec import Struct
 

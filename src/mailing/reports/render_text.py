@@ -1,4 +1,4 @@
-"""The report as plain text: aligned in a fixed-width font, no line longer than a mail program likes."""
+"""Render the report as plain text: aligned for a fixed-width font, lines of at most WIDTH characters."""
 
 from collections.abc import Iterator, Sequence
 from textwrap import wrap
@@ -27,7 +27,7 @@ BAR = 40
 
 
 def render_text(figures: Figures, words: Words) -> str:
-    blocks = [_heading, _day, _hours, _mailings, _reasons, _standing, _attached]
+    blocks = [_heading, _day, _hours, _mailings, _reasons, _totals, _attached]
     texts = ["\n".join(block(figures, words)) for block in blocks]
     return "\n\n".join(text for text in texts if text) + "\n"
 
@@ -48,7 +48,7 @@ def _day(figures: Figures, words: Words) -> list[str]:
 
 
 def _hours(figures: Figures, words: Words) -> list[str]:
-    """The hours in which something ended: # stands for what was sent, - for what was not."""
+    """Chart the hours in which a message ended: # for sent, - for not sent."""
     if not figures.busiest_hour:
         return []
     rows = [
@@ -63,7 +63,7 @@ def _bar(sent: int, not_sent: int, figures: Figures) -> str:
 
 
 def _share(number: int, figures: Figures) -> int:
-    """Rounded up: a single message is seen too."""
+    """Scale to characters, rounded up: a single message is visible."""
     return -(-number * BAR // figures.busiest_hour)
 
 
@@ -101,7 +101,7 @@ def _reasons(figures: Figures, words: Words) -> list[str]:
     return [words.went_wrong, *_hanging(starts, [row[2] for row in rows])]
 
 
-def _standing(figures: Figures, words: Words) -> list[str]:
+def _totals(figures: Figures, words: Words) -> list[str]:
     rows = [[words.statuses[status], grouped(number)] for status, number in by_status(figures.totals).items()]
     when = moment(figures.taken_at, figures.day.zone)
     return [words.altogether.format(moment=when), *_aligned(rows, right={1})]
@@ -112,7 +112,7 @@ def _attached(figures: Figures, words: Words) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, right: set[int]) -> list[str]:
-    """Columns of equal width, two spaces before each; those in `right` are numbers."""
+    """Align columns, two spaces before each; those in `right` are numbers."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return [
         "".join(_cell(*each, i in right) for i, each in enumerate(zip(row, widths, strict=True))).rstrip()
@@ -129,7 +129,7 @@ def _indented(sentence: str, indent: str = "  ") -> list[str]:
 
 
 def _hanging(starts: Sequence[str], sentences: Sequence[str]) -> Iterator[str]:
-    """Each sentence wrapped beside its start."""
+    """Wrap each sentence beside its start."""
     width = max(len(start) for start in starts) + 2
     for start, sentence in zip(starts, sentences, strict=True):
         first, *more = wrap(sentence, WIDTH - width)

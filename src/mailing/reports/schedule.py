@@ -1,8 +1,8 @@
-"""Which times there are to report: local days, one after the other without gap and overlap.
+"""The periods of reports: local days without gaps or overlaps.
 
 A local day is [the first instant whose wall time is its midnight or later, the same of the next day). So days never
-overlap and leave nothing out, also where midnight is skipped or comes twice, or a whole day is missing. A period is
-such a day, unless the reports' zone was changed: the first one afterwards begins where the last of the old zone ended.
+overlap and cover all time, even if midnight is skipped or repeated, or a whole day is missing. A period is such a day,
+unless the time zone of the reports was changed: the first period afterwards begins where the last one ended.
 """
 
 from bisect import bisect_left
@@ -14,8 +14,7 @@ from msgspec import Struct
 
 from mailing.timezones import zone_named
 
-MAX_CATCH_UP_DAYS = 31
-"""How many days back a missing report is still made up for; nobody reads older ones."""
+MAX_CATCH_UP_DAYS = 31  # a missing report is still sent; older ones are of no use
 
 _DAY = timedelta(days=1)
 _SECOND = timedelta(seconds=1)
@@ -31,7 +30,7 @@ class Day(Struct, frozen=True):
 
     @property
     def is_local_day(self) -> bool:
-        """It is the local day, no more and no less."""
+        """Whether the period is exactly the local day."""
         return self == day_of(self.date, zone_named(self.zone))
 
 
@@ -40,10 +39,10 @@ def day_of(day: date, zone: ZoneInfo) -> Day:
 
 
 def days_after(last: Day, zone: ZoneInfo) -> Iterator[Day]:
-    """The periods that follow `last`, without end: each begins where the one before ended, and ends with a day there.
+    """Iterate over the periods after `last`, endlessly: each begins where the previous ended and ends with a local day.
 
-    No date comes twice. Where the old zone had the date already, the rest of that day belongs to the next one's period;
-    a day that never was has none.
+    No date comes twice. If the old zone already had the date, the rest of that day belongs to the next period. A day
+    that a zone skipped has none.
     """
     starts = last.ends
     day = max(starts.astimezone(zone).date(), last.date + _DAY)
@@ -56,14 +55,14 @@ def days_after(last: Day, zone: ZoneInfo) -> Iterator[Day]:
 
 
 def due_at(ends: datetime, zone: ZoneInfo, clock: time) -> datetime:
-    """The report of what ended at `ends` goes out as soon as the wall clock shows `clock` or later, from then on."""
+    """Return when a period's report is due: the first instant after `ends` at which the wall clock shows `clock`."""
     day = ends.astimezone(zone).date()
     that_day = first_instant(datetime.combine(day, clock), zone)
     return that_day if that_day >= ends else first_instant(datetime.combine(day + _DAY, clock), zone)
 
 
 def newest_over(now: datetime, zone: ZoneInfo) -> date:
-    """The newest day that has ended."""
+    """Return the newest day that has ended."""
     day = now.astimezone(zone).date()
     while _midnight(day + _DAY, zone) > now:
         day -= _DAY
@@ -71,12 +70,12 @@ def newest_over(now: datetime, zone: ZoneInfo) -> date:
 
 
 def oldest_wanted(now: datetime, zone: ZoneInfo) -> date:
-    """Older days are given up."""
+    """Return the oldest day that is still reported."""
     return newest_over(now, zone) - (MAX_CATCH_UP_DAYS - 1) * _DAY
 
 
 def first_instant(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant at which a clock in `zone` shows `wall` or a later time."""
+    """Return the first instant at which a clock in `zone` shows `wall` or a later time."""
     earlier, later = sorted(wall.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
     if later.astimezone(zone).replace(tzinfo=None) == wall:
         return earlier

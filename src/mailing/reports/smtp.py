@@ -1,12 +1,12 @@
-"""One mail over SMTP. What became of it is a value; its reason is one line without secrets.
+"""Send one mail over SMTP. The outcome is a value; its reason is one line without secrets.
 
-    Accepted           every recipient has it, or will never get it (`reason` says who and why)
-    PartlyAccepted     some have it, the others are worth another try
-    TemporaryFailure   nobody has it as far as one can know; try again
-    PermanentFailure   refused for good: by a 5xx answer, without encryption where it is required, for a bad header
+    Accepted           every recipient was accepted, or rejected permanently (`reason` says which and why)
+    PartlyAccepted     some recipients were accepted, the others are worth a retry
+    TemporaryFailure   no recipient was accepted, as far as the client knows; retry
+    PermanentFailure   rejected: a 5xx answer, no encryption although it is required, a bad header
 
-A connection lost after the text was handed over is a TemporaryFailure, although the server may have taken the mail:
-the next try carries the same Message-ID, and by that a repeat is recognised.
+A connection lost after the text was sent is a TemporaryFailure, although the server may have accepted the mail: the
+next attempt has the same Message-ID, by which a duplicate is recognised.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ from msgspec import Struct
 from mailing.settings import Settings
 
 CONNECT_TIMEOUT = 15.0
-ANSWER_TIMEOUT = 90.0
-"""For each answer: a server that scans the text for spam may take its time after DATA, and giving up means a repeat."""
-IMPLICIT_TLS_PORT = 465
-"""The one port where no server speaks before it is encrypted."""
+ANSWER_TIMEOUT = (
+    90.0  # for each answer: a server that scans for spam is slow after DATA, and a timeout means a duplicate
+)
+IMPLICIT_TLS_PORT = 465  # the only port with TLS from the start
 MAX_REASON = 300
 
 
@@ -54,7 +54,7 @@ Outcome: TypeAlias = Accepted | PartlyAccepted | TemporaryFailure | PermanentFai
 
 
 class Mail(Struct, frozen=True, kw_only=True):
-    """`message_id` is the part before the @; the sender's domain follows. `table` is CSV, attached as `table_name`."""
+    """A mail. `message_id` lacks the @ and the sender's domain; `table` is CSV, attached as `table_name`."""
 
     subject: str
     text: str
@@ -66,7 +66,7 @@ class Mail(Struct, frozen=True, kw_only=True):
 
 
 def recipients_of(settings: Settings) -> list[str]:
-    """Each address once, in the order given."""
+    """List the recipients: each address once, in the given order."""
     addresses = (address.strip() for address in (settings.report_to or "").split(","))
     return list(dict.fromkeys(address for address in addresses if address))
 
@@ -79,31 +79,33 @@ async def send(
     deadline: float,
     tls: ssl.SSLContext | None = None,
 ) -> Outcome:
-    """`deadline` is a time of the event loop's clock; `tls` replaces the system's trusted certificates.
+    """Send a mail. `deadline` is a time of the event loop's clock; `tls` replaces the system's trusted certificates.
 
-    `recipients` may be some of those in the header: the others have it already.
+    `recipients` may be a subset of those in the header: the others have the mail already.
     """
     headers = _headers(mail, settings)
-    if any(_breaks_the_line(value) for value in headers.values()):
-        return PermanentFailure("a header would contain a line break or another control character; nothing was sent")
+    if any(_has_control_character(value) for value in headers.values()):
+        return PermanentFailure(
+            "a header would contain a control character; nothing was sent: correct the addresses in the settings"
+        )
     client = _client(settings, tls)
     try:
         async with asyncio.timeout_at(deadline):
             await client.connect(timeout=CONNECT_TIMEOUT)
-            refused, _ = await client.send_message(
+            rejected, _ = await client.send_message(
                 _compose(mail, headers), sender=settings.report_from.strip(), recipients=recipients
             )
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         return _failure(error)
     else:
-        await _say_goodbye(client)
-        return _accepted(recipients, refused)
+        await _quit(client)
+        return _accepted(recipients, rejected)
     finally:
         client.close()
 
 
 async def check_reachable(settings: Settings, *, within_s: float) -> str | None:
-    """What stands in the way of a mail, user and password included; None: nothing does. Nothing is sent."""
+    """Connect and log in without sending. Returns what prevents a mail; None if nothing does."""
     client = _client(settings, None)
     try:
         async with asyncio.timeout(within_s):
@@ -111,30 +113,30 @@ async def check_reachable(settings: Settings, *, within_s: float) -> str | None:
     except (aiosmtplib.SMTPException, OSError, ValueError) as error:
         return _failure(error).reason
     else:
-        await _say_goodbye(client)
+        await _quit(client)
         return None
     finally:
         client.close()
 
 
 def _client(settings: Settings, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
-    """Where encryption is required the certificate must be right as well; elsewhere any encryption beats none."""
-    from_the_start = settings.smtp_port == IMPLICIT_TLS_PORT
+    """Create a client. Required encryption needs a valid certificate; otherwise any encryption is better than none."""
+    implicit_tls = settings.smtp_port == IMPLICIT_TLS_PORT
     return aiosmtplib.SMTP(
         hostname=settings.smtp_host,
         port=settings.smtp_port,
         username=settings.smtp_user,
         password=settings.smtp_password,
         timeout=ANSWER_TIMEOUT,
-        use_tls=from_the_start,
-        start_tls=None if from_the_start or not settings.smtp_starttls else True,
-        validate_certs=from_the_start or settings.smtp_starttls,
+        use_tls=implicit_tls,
+        start_tls=None if implicit_tls or not settings.smtp_starttls else True,
+        validate_certs=implicit_tls or settings.smtp_starttls,
         tls_context=tls,
     )
 
 
-async def _say_goodbye(client: aiosmtplib.SMTP) -> None:
-    """The mail is accepted, whatever becomes of this: a failure now would make it go out again."""
+async def _quit(client: aiosmtplib.SMTP) -> None:
+    """Quit, ignoring failures: the mail is accepted, and an error now would send it again."""
     with suppress(Exception):
         await client.quit(timeout=2)
 
@@ -161,50 +163,50 @@ def _compose(mail: Mail, headers: Mapping[str, str]) -> EmailMessage:
     return message
 
 
-def _breaks_the_line(value: str) -> bool:
-    """The standard library lets some of these through in Python 3.11 (CVE-2026-1299)."""
+def _has_control_character(value: str) -> bool:
+    """Check for control characters, some of which the standard library of Python 3.11 accepts (CVE-2026-1299)."""
     return any(ord(character) < 32 or character in "\x7f\x85\u2028\u2029" for character in value)
 
 
-def _accepted(recipients: Sequence[str], refused: Mapping[str, aiosmtplib.SMTPResponse]) -> Outcome:
-    delivered = [recipient for recipient in recipients if recipient not in refused]
-    if not refused:
+def _accepted(recipients: Sequence[str], rejected: Mapping[str, aiosmtplib.SMTPResponse]) -> Outcome:
+    delivered = [recipient for recipient in recipients if recipient not in rejected]
+    if not rejected:
         return Accepted(delivered)
-    reason = _of_recipients((name, answer.code, answer.message) for name, answer in refused.items())
-    if all(_for_good(answer.code) for answer in refused.values()):
+    reason = _reason_of((name, answer.code, answer.message) for name, answer in rejected.items())
+    if all(_is_permanent(answer.code) for answer in rejected.values()):
         return Accepted(delivered, reason)
     return PartlyAccepted(delivered, reason)
 
 
 def _failure(error: Exception) -> TemporaryFailure | PermanentFailure:
-    """The order matters: the narrower class stands first."""
+    """Convert an error. The order matters: narrower classes first."""
     match error:
         case aiosmtplib.SMTPRecipientsRefused(recipients=refused):
-            reason = _of_recipients((each.recipient, each.code, each.message) for each in refused)
-            return _answered(reason, for_good=all(_for_good(each.code) for each in refused))
-        case aiosmtplib.SMTPAuthenticationError(code=code):  # what the server says may repeat what it was told
-            return _answered(f"the mail server refused user and password: {code}", for_good=_for_good(code))
+            reason = _reason_of((each.recipient, each.code, each.message) for each in refused)
+            return _answered(reason, permanent=all(_is_permanent(each.code) for each in refused))
+        case aiosmtplib.SMTPAuthenticationError(code=code):  # the server's message may repeat the credentials
+            return _answered(f"the mail server rejected user and password: {code}", permanent=_is_permanent(code))
         case aiosmtplib.SMTPResponseException(code=code, message=message):
-            return _answered(f"the mail server answered {code} {message}", for_good=_for_good(code))
-        case OSError():  # refused, reset, closed, timed out, a certificate that is not right
+            return _answered(f"the mail server answered {code} {message}", permanent=_is_permanent(code))
+        case OSError():  # refused, reset, closed, timed out, an invalid certificate
             return TemporaryFailure(one_line(f"no connection to the mail server: {str(error) or 'timed out'}"))
-        case _:  # an extension that is missing, such as STARTTLS, or an address that SMTP can't carry
+        case _:  # a missing extension such as STARTTLS, or an address that SMTP can't carry
             return PermanentFailure(one_line(str(error)))
 
 
-def _answered(reason: str, *, for_good: bool) -> TemporaryFailure | PermanentFailure:
-    return PermanentFailure(one_line(reason)) if for_good else TemporaryFailure(one_line(reason))
+def _answered(reason: str, *, permanent: bool) -> TemporaryFailure | PermanentFailure:
+    return PermanentFailure(one_line(reason)) if permanent else TemporaryFailure(one_line(reason))
 
 
-def _for_good(code: int) -> bool:
+def _is_permanent(code: int) -> bool:
     return 500 <= code < 600
 
 
-def _of_recipients(refused: Iterable[tuple[str, int, str]]) -> str:
+def _reason_of(refused: Iterable[tuple[str, int, str]]) -> str:
     return one_line("; ".join(f"{recipient}: {code} {message}" for recipient, code, message in refused))
 
 
 def one_line(reason: str) -> str:
-    """A server may answer anything, in any encoding."""
+    """Clean an answer: a server may send anything, in any encoding."""
     printable = "".join(character if character.isprintable() else " " for character in reason)
     return " ".join(printable.split())[:MAX_REASON]

@@ -1,7 +1,7 @@
-"""A database that came back from a backup: what was sent since is not known there, so nothing is sent from it.
+"""A database restored from a backup: it does not know what was sent since, so nothing is sent from it.
 
-`installation.database_identity` is the database in which sending was allowed last; the claim compares it with the
-database it runs in. Only `mailing resume-after-restore` makes them equal again.
+`installation.database_identity` is the identity of the database that may send. Each claim compares it with the
+identity of the database it runs in. Only `mailing resume-after-restore` adopts the new identity.
 """
 
 from datetime import datetime
@@ -11,11 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import MailingError
 
-# How far the ids jump: nobody knows how many were used since the backup. In steps of 10^12 message ids stay below 2^53,
-# where JavaScript's whole numbers end, for 9,007 restores.
+# How far the ids jump, because it is unknown how many were used since the backup. In steps of 10^12, message ids stay
+# below 2^53, JavaScript's largest safe integer, for 9,007 restores.
 STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
 
-# In a statement: this is not the database in which sending was allowed last.
+# In a statement: this is not the database that may send.
 RESTORED = "(SELECT database_identity <> database_identity() FROM installation)"
 _IS_RESTORED = text(f"SELECT {RESTORED}")
 
@@ -28,30 +28,30 @@ _RESUMED = text("SELECT max(finished_at) FROM restoration WHERE finished_at > :s
 
 
 async def resumed_since(session: AsyncSession, since: datetime) -> datetime | None:
-    """When sending was resumed after the newest restore: what was done between the backup and then is not known."""
+    """Return when sending was last resumed after a restore; the database does not know what was done before that."""
     found: datetime | None = await session.scalar(_RESUMED, {"since": since})
     return found
 
 
-_SET_ASIDE = text("UPDATE installation SET database_identity = 'set aside'")
+_MARK = text("UPDATE installation SET database_identity = 'restored'")
 
 
-async def set_aside(session: AsyncSession) -> None:
-    """From now on the database counts as restored."""
-    await session.execute(_SET_ASIDE)
+async def mark_restored(session: AsyncSession) -> None:
+    """Treat the database as restored from now on."""
+    await session.execute(_MARK)
 
 
 _LOCK = text("SELECT database_identity <> database_identity() FROM installation FOR UPDATE")
 
 
-async def hold_restored(session: AsyncSession) -> None:
-    """Until the transaction ends nobody else resumes. Raises MailingError when somebody has done so already."""
+async def lock_restored(session: AsyncSession) -> None:
+    """Let no other command resume until the transaction ends. Raise MailingError if one already has."""
     if not (await session.execute(_LOCK)).scalar_one():
-        raise MailingError("sending was resumed by another command meanwhile; there is nothing left to do")
+        raise MailingError("another command has resumed sending meanwhile; nothing is left to do")
 
 
-# An interrupted resume is taken up where it began, and only while that server runs: a data directory that was copied
-# back may hold an unfinished one whose ids were used since.
+# An interrupted resume continues where it stopped, but only while the same server runs: a data directory that was
+# copied back may contain an unfinished one whose ids have been used since.
 _HERE = "database_identity() || ' since ' || pg_postmaster_start_time()"
 _UNFINISHED = f"SELECT began_at FROM restoration WHERE database_identity = {_HERE} AND finished_at IS NULL"  # noqa: S608 - constants
 _BEGIN = text(f"""
@@ -61,7 +61,7 @@ _BEGAN_AT = text(_UNFINISHED)
 
 
 async def begin(session: AsyncSession) -> datetime:
-    """When this resume began. The ids are raised then, and not again when it is taken up after an interruption."""
+    """Raise the ids, unless an interrupted resume already has. Return when this resume began."""
     if (await session.execute(_BEGIN)).all():
         for table, number in (await next_ids(session)).items():
             await session.execute(text(f"SELECT setval('{table}_id_seq', {number}, false)"))
@@ -70,7 +70,7 @@ async def begin(session: AsyncSession) -> datetime:
 
 
 async def next_ids(session: AsyncSession) -> dict[str, int]:
-    """Where the ids would be raised to now: above all that were given or stand in a table, never lower."""
+    """Compute where the ids would be raised to now: above every id given out or stored in a table, never lower."""
     raised = "({used} / {step} + 1) * {step}"
     return {
         table: await _of_sequence(session, table, raised.format(used=_used(table), step=step))
@@ -97,6 +97,6 @@ _ADOPT = text("UPDATE installation SET database_identity = database_identity()")
 
 
 async def finish(session: AsyncSession) -> None:
-    """From the commit on, messages are sent."""
+    """Allow sending, from the commit on."""
     await session.execute(_FINISH)
     await session.execute(_ADOPT)

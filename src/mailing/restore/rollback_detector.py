@@ -1,4 +1,4 @@
-"""What a running process remembers of its database, and says about it."""
+"""Detect that the database rolled back to an earlier state while a process was connected to it."""
 
 import asyncio
 import time
@@ -15,18 +15,18 @@ from mailing.observability.log import get
 
 logger = get(__name__)
 
-LOOK_EVERY_S = 1.0
-WARN_EVERY_S = 60.0
+CHECK_INTERVAL_S = 1.0
+WARNING_INTERVAL_S = 60.0
 
-# The flushed end of the log only: the rest a crash may take, without anything committed being lost.
-_LOOK = """
+# Compares the flushed end of the write-ahead log: a crash may take the rest without losing anything committed.
+_CHECK = """
     WITH behind AS (
-        UPDATE installation SET database_identity = 'set aside'
+        UPDATE installation SET database_identity = 'restored'
         WHERE database_identity = database_identity() AND database_identity = $1
           AND pg_current_wal_flush_lsn() < CAST($2::text AS pg_lsn)
         RETURNING true
-    ), noted AS (
-        INSERT INTO event (kind, actor) SELECT 'database.set_aside', $3 FROM behind
+    ), recorded AS (
+        INSERT INTO event (kind, actor) SELECT 'database.rolled_back', $3 FROM behind
     )
     SELECT database_identity(), pg_current_wal_flush_lsn()::text, EXISTS (SELECT FROM behind),
         database_identity <> database_identity()
@@ -34,58 +34,62 @@ _LOOK = """
 """
 
 
-class Lookout:
-    """Remembers the end of the database's log as this process saw it last.
+class RollbackDetector:
+    """Remember the last seen end of the write-ahead log, and mark the database as restored if the log ends before it.
 
-    A data directory that was copied back looks like itself: the same cluster, timeline and oids. But its log ends
-    before what was seen of it, and then it is set aside as a restored one. A process that was not there before
-    remembers nothing: this is a net, and no proof.
+    A data directory that was copied back has the same cluster, timeline and OIDs as before; only its log is shorter.
+    A process that was not running before the copy has nothing to compare, so this is a safety net, not a guarantee.
     """
 
     def __init__(self, *, by: str) -> None:
         self._by = by
-        self._home, self._seen = "", "0/0"
-        self._warned_at = -WARN_EVERY_S
+        self._identity, self._lsn = "", "0/0"
+        self._warned_at = -WARNING_INTERVAL_S
 
-    def connected(self, connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's face of the driver's
-        """A new connection is looked at before it is used: files come back only while the server, and so every old
-        connection, is down.
+    def on_connect(self, connection: Any, _record: object) -> None:  # noqa: ANN401 - SQLAlchemy's adapter of the driver's
+        """Check each new connection before it is used.
+
+        Files are copied back only while the server, and so every old connection, is down.
         """
-        connection.run_async(self._look)
+        connection.run_async(self._check)
 
-    async def go_on(self, engine: AsyncEngine) -> None:
+    async def run(self, engine: AsyncEngine) -> None:
+        """Check every second, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
             try:
                 async with engine.connect() as connection:
-                    await self._look((await connection.get_raw_connection()).driver_connection)
+                    await self._check((await connection.get_raw_connection()).driver_connection)
             except transient():
                 continue
 
-    async def _look(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
+    async def _check(self, connection: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         try:
-            found = await connection.fetchrow(_LOOK, self._home, self._seen, self._by)
+            found = await connection.fetchrow(_CHECK, self._identity, self._lsn, self._by)
         except asyncpg.PostgresError:
-            return  # another schema, or a standby: not for us to judge
-        self._home, self._seen, is_behind, is_restored = found
+            return  # another version's schema or a standby: other checks report those
+        self._identity, self._lsn, is_behind, is_restored = found
         if is_behind:
-            logger.error("the database has lost what was seen of it: files were copied back, it is set aside")
+            logger.error("database rolled back to an earlier state; sending is disabled")
         if is_behind or is_restored:
             self._warn()
 
     def _warn(self) -> None:
-        if time.monotonic() - self._warned_at >= WARN_EVERY_S:
+        if time.monotonic() - self._warned_at >= WARNING_INTERVAL_S:
             self._warned_at = time.monotonic()
             logger.warning("restored database: nothing is sent", remedy="run mailing resume-after-restore")
 
 
 @asynccontextmanager
-async def looking_out(engine: AsyncEngine, *others: AsyncEngine, by: str) -> AsyncIterator[None]:
-    """All are of one database. `by` is the kind of process: api or worker."""
-    lookout = Lookout(by=by)
+async def detect_rollback(engine: AsyncEngine, *others: AsyncEngine, by: str) -> AsyncIterator[None]:
+    """Run a detector while the block lasts, for engines that all belong to one database.
+
+    `by` is the kind of process, `api` or `worker`: the actor of the event.
+    """
+    detector = RollbackDetector(by=by)
     for each in (engine, *others):
-        event.listen(each.sync_engine, "connect", lookout.connected)
-    task = asyncio.create_task(lookout.go_on(engine))
+        event.listen(each.sync_engine, "connect", detector.on_connect)
+    task = asyncio.create_task(detector.run(engine))
     try:
         yield
     finally:

@@ -7,7 +7,7 @@ from mailing.database.errors import transient
 from mailing.gateway.outcome import Answer
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.results import NOT_CALLED, Called, NotCalled
-from mailing.observability.counters import GATE_SECONDS
+from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.sending.context import SendContext
 from mailing.sending.revalidation import Revalidator
 
@@ -52,12 +52,12 @@ class Attempt:
         except transient():
             return False
         self._started = self._context.ticks()
-        self._context.counters.add(GATE_SECONDS, "call", value=self._started - waiting_since)
+        self._context.counters.add(RATE_LIMIT_WAIT_S, "call", value=self._started - waiting_since)
         return self._revalidator.may_call(self._message, self._clock)
 
     def _report(self, answer: Answer, duration_s: float) -> None:
         self._context.flow_control.record(answer, probe=self._message.probe)
-        self._context.counters.called(answer.outcome, duration_s)
+        self._context.counters.observe_call(answer.outcome, duration_s)
 
     @property
     def _started_at(self) -> datetime:

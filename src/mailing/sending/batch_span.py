@@ -22,5 +22,5 @@ class BatchSpan:
         """Count one message as done, whether it was called or not. The last one ends the span."""
         self._left -= 1
         if not self._left:
-            self._span.tell(**self._counts)
+            self._span.set(**self._counts)
             self._span.end()

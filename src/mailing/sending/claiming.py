@@ -18,7 +18,7 @@ from mailing.mailings.repository import MailingRepository, texts
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim, next_due, set_aside
 from mailing.observability import tracing
-from mailing.observability.counters import GATE_SECONDS
+from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.observability.log import get
 from mailing.sending.context import SendContext
 from mailing.sending.lanes import MAX_LANES, enqueue_lane
@@ -61,7 +61,7 @@ class Claimer:
             return None
         with tracing.step("claim") as span:
             batch = await self._claim(min(room, admitted.count, self._limit), probe=admitted.probe)
-            span.tell(messages=len(batch.messages) if batch else 0)
+            span.set(messages=len(batch.messages) if batch else 0)
         if batch:
             self._limit = min(2 * self._limit, BATCH)
             return batch
@@ -73,22 +73,22 @@ class Claimer:
         waiting_since = time.monotonic()
         async with self._context.admission:
             admitted = await self._context.flow_control.admit(room)
-        self._context.counters.add(GATE_SECONDS, "claim", value=time.monotonic() - waiting_since)
+        self._context.counters.add(RATE_LIMIT_WAIT_S, "claim", value=time.monotonic() - waiting_since)
         return admitted
 
     async def _claim(self, count: int, *, probe: bool) -> Batch | None:
         asked_at = self._context.ticks()
-        failpoints.reached("claim.before")
+        failpoints.hit("claim.before")
         async with transaction(self._context.sessions) as session:
             claimed = await claim(session, self._mailing.id, count, probe=probe, lease_s=self._context.lease_s)
-            failpoints.reached("claim.inside")
+            failpoints.hit("claim.inside")
             if any(message.text_revision not in self.texts for message in claimed):
                 self.texts = await texts(session, self._mailing.id)  # edited since this slice began
             if not claimed:
                 self.next_due = await next_due(session, self._mailing.id)
             elif len(claimed) == count and not probe:
                 await self._offer_next_lane(session)
-        failpoints.reached("claim.after")
+        failpoints.hit("claim.after")
         if not claimed:
             return None
         return Batch(claimed, DatabaseClock(claimed[0].claimed_at, asked_at, self._context.ticks))

@@ -3,17 +3,11 @@
 import asyncio
 
 from mailing import failpoints
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import (
-    MailingRepository,
-    claim_plan,
-    complete_plan,
-    database_now,
-    heartbeat_plan,
-    lock_plan,
-)
+from mailing.mailings.repository import MailingRepository, claim_plan, complete_plan, heartbeat_plan, lock_plan
 from mailing.mailings.window import next_window
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, ClientSlice, cancel_unselected, next_slice, plan_slice
@@ -74,7 +68,7 @@ async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: 
     while not await _try_plan(sessions, mailing, audience, part):
         async with transaction(sessions) as session:
             await heartbeat_plan(session, mailing.id, mailing.plan_revision)
-    failpoints.reached("plan.after")
+    failpoints.hit("plan.after")
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: ClientSlice) -> bool:
@@ -88,7 +82,7 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
         windows = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones]
         increment(planned=await plan_slice(session, mailing.id, audience, windows, part))
         await defer(session, "send_mailing", mailing_id=mailing.id, lane=0)
-        failpoints.reached("plan.inside")
+        failpoints.hit("plan.inside")
     return True
 
 

@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
-from mailing.database.errors import TROUBLE, sqlstate, transient
+from mailing.database.errors import DATABASE_ERRORS, sqlstate, transient
 from mailing.messages.results import Called, CallResult, Recorded, park, record
 from mailing.observability import failures, tracing
-from mailing.observability.counters import LEASES_LOST, WorkerCounters
+from mailing.observability.counters import STALE_RESULTS, WorkerCounters
 from mailing.observability.log import get, increment
 
 logger = get(__name__)
@@ -81,7 +81,7 @@ class ResultRecorder:
             try:
                 recorded = await self._store(plan, batch)
             except transient() as error:
-                failures.tell(logger, "recording failed", error, mailing_id=plan.mailing_id)
+                failures.log(logger, "recording failed", error, mailing_id=plan.mailing_id)
                 if self._gives_up():
                     self._on_recorded(sum(map(len, (batch, *todo))))
                     return
@@ -90,7 +90,7 @@ class ResultRecorder:
                 await asyncio.sleep(RETRY_EVERY_S)
             except Exception as error:  # noqa: BLE001 - logged once the refused result is alone
                 if len(batch) == 1:
-                    failures.tell(logger, "result refused", error, message_id=batch[0].message.id)
+                    failures.log(logger, "result refused", error, message_id=batch[0].message.id)
                 todo.extendleft(self._split(plan, batch, refusals=1))
             else:
                 self._defer_locked(plan, batch, recorded)
@@ -122,16 +122,16 @@ class ResultRecorder:
 
     async def _store(self, plan: PlanVersion, batch: Sequence[CallResult]) -> Recorded:
         with tracing.step("record") as span:
-            span.tell(messages=len(batch))
+            span.set(messages=len(batch))
             async with transaction(self._sessions) as session:
                 recorded = await record(session, batch, mailing_id=plan.mailing_id, revision=plan.revision)
-                failpoints.reached("record.inside")
-        failpoints.reached("record.after")
+                failpoints.hit("record.inside")
+        failpoints.hit("record.after")
         stored = len(batch) - len(recorded.locked)
         self._on_recorded(stored)
         increment(recorded=recorded.moved, **_outcomes(batch, skip=set(recorded.locked)))
         if stale := stored - recorded.moved:
-            self._counters.add(LEASES_LOST, value=stale)
+            self._counters.add(STALE_RESULTS, value=stale)
             logger.warning("leases lost", mailing_id=plan.mailing_id, messages=stale)
         return recorded
 
@@ -180,7 +180,7 @@ class ResultRecorder:
         """
         message, called = deferred.result.message, isinstance(deferred.result.call, Called)
         if called and deferred.refusals == PARK_AFTER:
-            with suppress(*TROUBLE):
+            with suppress(*DATABASE_ERRORS):
                 async with transaction(self._sessions) as session:
                     await park(session, message.id, message.claim_no)
         if deferred.refusals >= (GIVE_UP_AFTER if called else PARK_AFTER):

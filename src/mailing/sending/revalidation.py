@@ -85,7 +85,7 @@ class Revalidator:
                     session, list(tracked), probes=probes, lease_s=self._context.lease_s
                 )
         except Exception as error:  # noqa: BLE001 - logged; no message is called that was not rechecked
-            failures.tell(logger, "recheck failed", error, messages=len(tracked))
+            failures.log(logger, "recheck failed", error, messages=len(tracked))
             return
         self._rechecked = tracked.keys() & self._tracked.keys()
         self._withdrawn = self._rechecked - allowed

@@ -78,7 +78,7 @@ def _isolated(part: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - logged
-        failures.tell(logger, "sweep part failed", error, part=part)
+        failures.log(logger, "sweep part failed", error, part=part)
 
 
 async def _enqueue_missing(sessions: Sessions, active: Collection[int]) -> None:
@@ -109,7 +109,7 @@ def _jobs_for(found: PendingWork) -> Iterator[Wake]:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
         yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
-    if found.openings:
+    if found.reschedule:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
@@ -137,7 +137,7 @@ async def _reclaim_singly(sessions: Sessions, delay: RetryDelay, leases: LeaseSc
         except transient():
             raise
         except Exception as error:  # noqa: BLE001 - logged
-            failures.tell(logger, "lease refused", error, message_id=message_id)
+            failures.log(logger, "lease refused", error, message_id=message_id)
 
 
 async def _reclaim_batch(
@@ -145,6 +145,6 @@ async def _reclaim_batch(
 ) -> int:
     async with transaction(sessions) as session:
         moved = await reclaim_expired(session, delay, since=leases.since, count=count, message_id=message_id)
-        failpoints.reached("sweep.inside")
+        failpoints.hit("sweep.inside")
     leases.reclaimed += moved
     return moved

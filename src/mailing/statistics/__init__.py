@@ -1,0 +1,1 @@
+"""Read models for people: counters, progress, backlog, throughput and latency."""

@@ -1,4 +1,4 @@
-"""The newest calls to the gateway: how they ended, and how long they took."""
+"""Recent calls to the gateway: their outcomes and latencies."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ EDGES_MS = (0, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
 
 
 class LatencyBucket(Struct, frozen=True):
-    """Calls that took from `from_ms` to below `to_ms`; the last stretch has no end."""
+    """A histogram bucket: calls that took from `from_ms` to below `to_ms`; the last bucket has no end."""
 
     from_ms: int
     to_ms: int | None
@@ -23,9 +23,9 @@ class LatencyBucket(Struct, frozen=True):
 
 
 class RecentCalls(Struct, frozen=True):
-    """The calls of the last minutes, or the newest of them where they are too many.
+    """The calls of the last WINDOW_MIN minutes, at most the newest MAX_CALLS.
 
-    `median_ms` and `slow_ms` (19 of 20 were quicker) are None without a call that came to its end.
+    `median_ms` and `p95_ms` (95th percentile) are None without a call that has ended.
     """
 
     calls: int
@@ -40,9 +40,10 @@ _NEWEST = f"""
     ORDER BY started_at DESC LIMIT {MAX_CALLS}
 """  # noqa: S608 - constants of this module
 
-# Index: attempt_newest; no more rows than NEWEST. 2 ms.
+# Index: attempt_newest; at most MAX_CALLS rows. 2 ms.
 _COUNTED = text(f"""
-    SELECT outcome, width_bucket(duration_ms, CAST(:edges AS int[])), count(*) FROM ({_NEWEST}) a GROUP BY 1, 2
+    SELECT outcome, width_bucket(duration_ms, CAST(:edges AS int[])) AS bucket, count(*) AS calls
+    FROM ({_NEWEST}) a GROUP BY 1, 2
 """)  # noqa: S608 - constants of this module
 _QUANTILES = text(f"""
     SELECT percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_ms) FROM ({_NEWEST}) a
@@ -53,9 +54,9 @@ async def recent_calls(session: AsyncSession) -> RecentCalls:
     counted = await session.execute(_COUNTED, {"edges": list(EDGES_MS)})
     quantiles: Sequence[int | None] = await session.scalar(_QUANTILES) or (None, None)
     outcomes, buckets = Counter[Outcome](), Counter[int | None]()
-    for outcome, bucket, calls in counted:
-        outcomes[Outcome(outcome)] += calls
-        buckets[bucket] += calls
+    for row in counted:
+        outcomes[Outcome(row.outcome)] += row.calls
+        buckets[row.bucket] += row.calls
     return RecentCalls(
         calls=outcomes.total(),
         outcomes={outcome: outcomes[outcome] for outcome in Outcome if outcomes[outcome]},

@@ -1,4 +1,4 @@
-"""How far a mailing is, how fast it goes, when it will be done, and what its messages wait for."""
+"""The progress of a mailing: counts, throughput, estimated end, and what its messages wait for."""
 
 from datetime import datetime, timedelta
 
@@ -15,8 +15,10 @@ from mailing.statistics.throughput import sent_in_last_minute
 
 
 class Progress(Struct, frozen=True):
-    """`per_minute` went out within the last minute, about. `done_at` is when none will be left at this pace, None
-    where nobody can say. `planning`: recipients are still being selected.
+    """Progress of a mailing. `planning`: recipients are still being selected.
+
+    `per_minute`: messages sent in the last minute, about. `done_at`: when the last one is sent at this rate; None if
+    that can't be estimated.
     """
 
     counts: MailingLine
@@ -32,19 +34,21 @@ class Progress(Struct, frozen=True):
 
 
 async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
-    """The same handful of index probes for a mailing of any size."""
+    """Read the progress: the same few index probes for a mailing of any size."""
     counts = await repository.mailing_line(session, mailing.id)
     state = await read(session)
-    waits = await backlog_of(session, mailing, counts.pending, state)
+    backlog = await backlog_of(session, mailing, counts.pending, state)
     per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
-    moving = mailing.status == MailingStatus.running and not is_held(state)
+    sending = mailing.status == MailingStatus.running and not is_held(state)
     return Progress(
         counts,
         gateway=state,
         planning=mailing.status in OPEN and mailing.started_at is not None and is_planning(mailing),
         per_minute=per_minute,
-        done_at=estimate_done_at(counts.pending + counts.sending, per_minute, waits, now=state.now) if moving else None,
-        backlog=waits,
+        done_at=estimate_done_at(counts.pending + counts.sending, per_minute, backlog, now=state.now)
+        if sending
+        else None,
+        backlog=backlog,
     )
 
 
@@ -56,16 +60,16 @@ def is_held(state: GatewayState) -> bool:
     return state.restored or state.stopped_at is not None
 
 
-def estimate_done_at(left: int, per_minute: int, waits: list[BacklogItem], *, now: datetime) -> datetime | None:
-    """Not before the last opening. None without a pace."""
+def estimate_done_at(left: int, per_minute: int, backlog: list[BacklogItem], *, now: datetime) -> datetime | None:
+    """Estimate the end from the throughput, not before the last window opens. None without throughput."""
     if not left or not per_minute:
         return None
-    at_this_pace = now + timedelta(minutes=left / per_minute)
-    return max([at_this_pace, *(wait.until for wait in waits if wait.until)])
+    at_this_rate = now + timedelta(minutes=left / per_minute)
+    return max([at_this_rate, *(item.until for item in backlog if item.until)])
 
 
 async def backlog_of(session: AsyncSession, mailing: Mailing, pending: int, state: GatewayState) -> list[BacklogItem]:
-    """What keeps its pending messages from going out at this moment: what can be waited for soonest first."""
+    """List what keeps pending messages from being sent now; items that end by themselves first, soonest first."""
     if mailing.status == MailingStatus.draft:
         return [BacklogItem("release", pending)]
     if mailing.status == MailingStatus.scheduled:

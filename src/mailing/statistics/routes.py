@@ -1,14 +1,15 @@
-"""`/mailing/api/statistics`: overall, and one mailing with its messages."""
+"""`/mailing/api/statistics`: totals, and one mailing with its messages."""
 
 from typing import Annotated
 
 from litestar import Controller, get
 from litestar.params import QueryParameter
 
+from mailing.mailings.counts import Counts, totals
 from mailing.messages.queries import messages_of
 from mailing.messages.states import MessageStatus
 from mailing.statistics import repository
-from mailing.statistics.schemas import Counts, MailingStatistics, Statistics
+from mailing.statistics.schemas import MailingStatistics, Statistics
 from mailing.web.pagination import Cursor, Limit, decode_cursor, page
 from mailing.web.parameters import Id, Session, documented
 
@@ -23,11 +24,11 @@ class StatisticsController(Controller):
 
     @get("/", summary="Totals and a line for each mailing", operation_id="statistics", responses=documented(400))
     async def statistics(self, session: Session, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
-        counts, mailings = await repository.totals(session)
+        found = await totals(session)
         lines = page(
             await repository.mailing_lines(session, cursor=decode_cursor(cursor), limit=limit), limit, "mailing_id"
         )
-        return Statistics(mailings, counts, lines.items, lines.next_cursor)
+        return Statistics(found.mailings, found.messages, lines.items, lines.next_cursor)
 
     @get(
         "/{mailing_id:int}",
@@ -43,8 +44,8 @@ class StatisticsController(Controller):
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> MailingStatistics:
-        """The counts are kept in the transactions that move the messages: they are exact at every moment."""
+        """Read one mailing's counts and messages. Counts are exact: they change in the messages' transactions."""
         line = await repository.mailing_line(session, mailing_id)
         found = await messages_of(session, mailing_id, cursor=decode_cursor(cursor), limit=limit, status=status)
-        counts = Counts(**{name: getattr(line, name) for name in repository.COUNTED})
+        counts = Counts(**{name: getattr(line, name) for name in Counts.__struct_fields__})
         return MailingStatistics(mailing_id, line.status, line.launched, counts, page(found, limit))

@@ -1,25 +1,13 @@
 from msgspec import Struct
 
+from mailing.mailings.counts import Counts
 from mailing.mailings.states import MailingStatus
 from mailing.messages.schemas import MessageOut
 from mailing.web.pagination import Page
 
 
-class Counts(Struct):
-    """Messages by status; `planned` is their sum."""
-
-    planned: int
-    sent: int
-    pending: int
-    sending: int
-    failed: int
-    cancelled: int
-    expired: int
-    unknown: int
-
-
 class MailingLine(Counts):
-    """One mailing in the overall statistics. `launched`: its start has come and it was planned."""
+    """One mailing in the statistics. `launched`: its start has come and its plan has begun."""
 
     mailing_id: int
     status: MailingStatus
@@ -27,7 +15,7 @@ class MailingLine(Counts):
 
 
 class Statistics(Struct):
-    """`mailings` counts those not deleted; `messages` has every message ever planned, of deleted mailings too."""
+    """Totals. `mailings` counts those not deleted; `messages` includes the messages of deleted mailings."""
 
     mailings: int
     messages: Counts

@@ -1,4 +1,4 @@
-"""How fast messages go out: rows of `mailing_throughput`, one a mailing and minute, kept by a trigger of the schema."""
+"""Messages sent by time: rows of `mailing_throughput`, one a mailing and minute, written by a trigger."""
 
 from datetime import datetime, timedelta
 
@@ -11,20 +11,20 @@ _STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400
 
 
 class MinuteCount(Struct, frozen=True):
-    """Messages that went out in the stretch of time that begins `at`."""
+    """Messages sent in the step that begins `at`."""
 
     at: datetime
     messages: int
 
 
 class Timeseries(Struct, frozen=True):
-    """From the first message to the last, in steps of `step_s` seconds without a gap."""
+    """Messages from the first to the last, in steps of `step_s` seconds without gaps."""
 
     step_s: int
     steps: list[MinuteCount]
 
 
-# This minute and the share of the one before that lies within the last 60 s. Two rows by primary key.
+# This minute, and the part of the previous minute within the last 60 s. Two rows by primary key.
 _LAST_MINUTE = text("""
     SELECT coalesce(sum(sent * CASE WHEN minute = date_trunc('minute', now()) THEN 1
                                     ELSE 1 - extract(second FROM now()) / 60 END), 0)
@@ -33,32 +33,36 @@ _LAST_MINUTE = text("""
 
 
 async def sent_in_last_minute(session: AsyncSession, mailing_id: int) -> int:
-    """About: the minute before is taken as even."""
+    """Estimate the messages of the last 60 s: the previous minute counts as evenly distributed."""
     return round(await session.scalar(_LAST_MINUTE, {"mailing_id": mailing_id}) or 0)
 
 
 # Two probes of the primary key.
-_BOUNDS = text("SELECT min(minute), max(minute) FROM mailing_throughput WHERE mailing_id = :mailing_id")
+_BOUNDS = text(
+    "SELECT min(minute) AS first, max(minute) AS last FROM mailing_throughput WHERE mailing_id = :mailing_id"
+)
 
 # The primary key: 1,440 rows for a day of sending, however many messages.
-_COURSE = text("""
+_TIMESERIES = text("""
     SELECT date_bin(make_interval(secs => :step_s), minute, CAST(:first AS timestamptz)) AS at, sum(sent) AS sent
     FROM mailing_throughput WHERE mailing_id = :mailing_id GROUP BY 1
 """)
 
 
 async def timeseries(session: AsyncSession, mailing_id: int) -> Timeseries | None:
-    """None before the first message."""
-    first, last = (await session.execute(_BOUNDS, {"mailing_id": mailing_id})).one()
-    if first is None:
+    """Read the time series; None before the first message."""
+    bounds = (await session.execute(_BOUNDS, {"mailing_id": mailing_id})).one()
+    if bounds.first is None:
         return None
-    step_s = step_of(last - first)
-    rows = await session.execute(_COURSE, {"mailing_id": mailing_id, "first": first, "step_s": step_s})
-    return Timeseries(step_s, _without_gaps({row.at: row.sent for row in rows}, first, last, step_s=step_s))
+    step_s = step_of(bounds.last - bounds.first)
+    rows = await session.execute(_TIMESERIES, {"mailing_id": mailing_id, "first": bounds.first, "step_s": step_s})
+    return Timeseries(
+        step_s, _without_gaps({row.at: row.sent for row in rows}, bounds.first, bounds.last, step_s=step_s)
+    )
 
 
 def step_of(length: timedelta) -> int:
-    """The shortest step by which `length` has no more than MOST_STEPS."""
+    """Return the shortest step that divides `length` into at most MAX_STEPS steps."""
     return next((step for step in _STEPS_S if length.total_seconds() / step < MAX_STEPS), _STEPS_S[-1])
 
 
@@ -73,7 +77,7 @@ _HOURS = text("""
 
 
 async def last_hours(session: AsyncSession, hours: int, *, now: datetime) -> list[MinuteCount]:
-    """Of all mailings, this hour included; tests count nowhere."""
+    """Read the hours of all mailings, the current one included, without test sends."""
     found = {row.at: row.sent for row in await session.execute(_HOURS, {"hours": hours})}
     last = now.replace(minute=0, second=0, microsecond=0)
     return _without_gaps(found, last - timedelta(hours=hours - 1), last, step_s=3600)

@@ -45,7 +45,7 @@ class RequestLog:
                 await self.app(scope, receive, answer)
             finally:
                 self._count(scope, status or 500, line.seconds)
-                span.tell(request_id=request_id)
+                span.set(request_id=request_id)
                 _write(scope, line, span, status)
 
 
@@ -78,6 +78,6 @@ def _write(scope: HTTPScope, line: log.WideEvent, span: tracing.Span, status: in
     }
     ids = {name: value for name, value in scope.get("path_params", {}).items() if name.endswith("_id")}
     write = logger.debug if route.startswith(_QUIET) else logger.info
-    write("request", **(told | ids | line.told | line.counts))
-    span.answered(scope["method"], scope.get("path_template"), status)
-    span.tell(**(ids | line.told | line.counts))
+    write("request", **(told | ids | line.fields | line.counts))
+    span.set_response(scope["method"], scope.get("path_template"), status)
+    span.set(**(ids | line.fields | line.counts))

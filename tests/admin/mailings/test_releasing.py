@@ -202,8 +202,8 @@ async def test_a_draft_whose_end_has_passed_says_that_it_needs_a_later_one(
     shown = await sender.get(f"/admin/mailings/{mailing_id}")
     assert "its end has passed" in words(shown)
     assert f"/admin/mailings/{mailing_id}/release" not in shown.text
-    assert "set a later end" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"), 409)
-    assert "set a later end" in words(
+    assert "Set a later end" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"), 409)
+    assert "Set a later end" in words(
         await sender.post(f"/admin/mailings/{mailing_id}/release", data={"revision": "1"}), 409
     )
 

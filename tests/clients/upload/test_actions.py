@@ -79,7 +79,7 @@ async def test_a_user_s_files_have_a_size_together(sessions: Sessions, monkeypat
     await kept(sessions, file_of(10))
 
 
-@pytest.mark.parametrize("limit", [("FILES_ALL", 2), ("BYTES_ALL", 2 * len(file_of(1)))])
+@pytest.mark.parametrize("limit", [("MAX_FILES", 2), ("MAX_BYTES", 2 * len(file_of(1)))])
 async def test_all_users_together_have_a_limit(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]
 ) -> None:

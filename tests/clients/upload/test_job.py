@@ -105,7 +105,7 @@ async def test_a_file_whose_header_comes_too_late_fails_with_the_reason(sessions
 
 @asynccontextmanager
 async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio.Task[None]]:
-    """A worker that has read something, and will be killed or overtaken."""
+    """Start a worker that has read a chunk, and will be killed or overtaken."""
     task = asyncio.create_task(job.import_upload(sessions, RUNNING, upload_id))
     while not task.done() and not (await upload_of(sessions, upload_id)).bytes_read:  # noqa: ASYNC110 - the row tells
         await asyncio.sleep(0)

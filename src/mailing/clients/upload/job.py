@@ -14,7 +14,7 @@ from mailing.clients.upload import repository
 from mailing.clients.upload.schemas import ImportLease
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import cause_of
-from mailing.database.errors import TROUBLE
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Invalid
 from mailing.job_queue.enqueue import defer
 from mailing.observability.log import get
@@ -51,7 +51,7 @@ async def _record_interruption(sessions: Sessions, mine: ImportLease, error: Exc
     logger.warning("upload interrupted", upload_id=mine.upload_id, attempts=mine.number, cause=cause)
     for wait_s in RECORD_DELAYS_S:
         await asyncio.sleep(wait_s)
-        with suppress(*TROUBLE):
+        with suppress(*DATABASE_ERRORS):
             async with transaction(sessions) as session:
                 await repository.record_interruption(session, mine, cause=cause)
             return

@@ -121,7 +121,7 @@ _NEXT = text(f"""
 
 async def next_chunk(session: AsyncSession, mine: ImportLease, *, number: int, read: int) -> bytes:
     """Record the bytes read, renew the lease and read a chunk. Empty beyond the end, and once the lease is lost."""
-    return await session.scalar(_NEXT, _of(mine) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
+    return await session.scalar(_NEXT, _keys(mine) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
 
 
 _LOCK = text(f"SELECT actor FROM upload WHERE {_MINE} FOR UPDATE")  # noqa: S608 - as above
@@ -130,12 +130,12 @@ _RELEASE = text(f"UPDATE upload SET status = 'waiting', lease_until = NULL WHERE
 
 async def lock_import(session: AsyncSession, mine: ImportLease) -> str | None:
     """Lock the upload until the session commits and return its user. None: the lease is lost."""
-    actor: str | None = await session.scalar(_LOCK, _of(mine))
+    actor: str | None = await session.scalar(_LOCK, _keys(mine))
     return actor
 
 
 async def release_import(session: AsyncSession, mine: ImportLease) -> None:
-    await session.execute(_RELEASE, _of(mine))
+    await session.execute(_RELEASE, _keys(mine))
 
 
 _INTERRUPT = text(f"""
@@ -147,7 +147,7 @@ _INTERRUPT = text(f"""
 async def record_interruption(session: AsyncSession, mine: ImportLease, *, cause: str) -> None:
     """Record why an import failed. It is tried again when the lease expires, up to MAX_ATTEMPTS times."""
     fields = {"cause": cause, "lease": LEASE_S, "most": MAX_ATTEMPTS}
-    if (await session.execute(_INTERRUPT, _of(mine) | fields)).first() is None:
+    if (await session.execute(_INTERRUPT, _keys(mine) | fields)).first() is None:
         await fail_import(session, mine, error=f"was started {mine.number} times and failed each time\n{cause}")
 
 
@@ -179,13 +179,13 @@ async def complete_import(session: AsyncSession, mine: ImportLease, imported: Im
     }
     counts = {"created": imported.created, "updated": imported.updated, "rejected": imported.rejected}
     await session.execute(_ADD_REJECTED, {"id": mine.upload_id} | given)
-    await session.execute(_FINISH, _of(mine) | counts)
+    await session.execute(_FINISH, _keys(mine) | counts)
     await session.execute(_DROP_FILE, {"id": mine.upload_id})
 
 
 async def fail_import(session: AsyncSession, mine: ImportLease, *, error: str) -> None:
     """Mark an import as failed for good; nothing was stored."""
-    if (await session.execute(_FAIL, _of(mine) | {"error": error})).first():
+    if (await session.execute(_FAIL, _keys(mine) | {"error": error})).first():
         await session.execute(_DROP_FILE, {"id": mine.upload_id})
 
 
@@ -259,5 +259,5 @@ def _upload(row: RowMapping) -> Upload:
     return Upload(**dict(row) | {"status": UploadStatus(row["status"])})
 
 
-def _of(mine: ImportLease) -> dict[str, int]:
+def _keys(mine: ImportLease) -> dict[str, int]:
     return {"id": mine.upload_id, "number": mine.number}

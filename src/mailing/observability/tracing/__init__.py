@@ -1,7 +1,7 @@
-"""Traces by OpenTelemetry, where `OTEL_EXPORTER_OTLP_ENDPOINT` says whom to send them to.
+"""OpenTelemetry traces, sent to `OTEL_EXPORTER_OTLP_ENDPOINT`.
 
-Without it nothing of OpenTelemetry is imported, and a span costs a look at one name. docs/tracing.md names every span
-and attribute.
+If that is unset, nothing of OpenTelemetry is imported and a span costs one name lookup. docs/tracing.md lists every
+span and attribute.
 """
 
 from collections.abc import Mapping
@@ -15,44 +15,44 @@ if TYPE_CHECKING:
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-_SPOKEN = "http/protobuf"
+_SUPPORTED = "http/protobuf"
 
 _traces: "Traces | None" = None
 
 
 class Span:
-    """One that nobody records: every span while traces are off."""
+    """A span that is not recorded, as every span while traces are off."""
 
-    def tell(self, **attributes: object) -> None:
-        """Never a phone, a text or a secret; what looks like one is masked, as in the logs."""
+    def set(self, **attributes: object) -> None:
+        """Set attributes: never a phone, a text or a secret. What looks like one is masked, as in the logs."""
 
-    def answered(self, method: str, route: str | None, status: int) -> None:
-        """Of a request: its name, and whether it failed. `route` is the template, never the path."""
+    def set_response(self, method: str, route: str | None, status: int) -> None:
+        """Set the name and status of a request's span. `route` is the template, never the path."""
 
     def end(self) -> None:
-        """Of one that `begin` began."""
+        """End a span started by `begin`."""
 
 
-_NOBODYS = Span()
-_UNSEEN = nullcontext(_NOBODYS)
+_NO_SPAN = Span()
+_NO_SCOPE = nullcontext(_NO_SPAN)
 
 
 def start(process: str, environ: Mapping[str, str]) -> None:
-    """Call once, at a composition root; `process` names it where OTEL_SERVICE_NAME doesn't.
+    """Start tracing if it is configured. Call it once, at a composition root.
 
-    The endpoint, headers, sampler and the rest are read by the SDK, from the process's own environment. Raises
-    ConfigurationError where traces are wanted and can't be sent.
+    `process` is the service name unless OTEL_SERVICE_NAME is set. The SDK reads endpoint, headers, sampler and the rest
+    from the process's environment. Raise ConfigurationError if traces are configured and cannot be sent.
     """
-    global _traces  # noqa: PLW0603 - one for the process, as its log is
+    global _traces  # noqa: PLW0603 - one for the process, like its log
     if not _wanted(environ):
         return
-    if next((environ[name] for name in _PROTOCOLS if environ.get(name)), _SPOKEN) != _SPOKEN:
-        raise ConfigurationError([f"OTEL_EXPORTER_OTLP_PROTOCOL must be {_SPOKEN}: traces are sent over HTTP only"])
+    if next((environ[name] for name in _PROTOCOLS if environ.get(name)), _SUPPORTED) != _SUPPORTED:
+        raise ConfigurationError([f"OTEL_EXPORTER_OTLP_PROTOCOL must be {_SUPPORTED}; traces are sent over HTTP only"])
     try:
-        from mailing.observability.tracing.otel import Traces  # noqa: PLC0415 - only where traces are wanted
+        from mailing.observability.tracing.otel import Traces  # noqa: PLC0415 - imported only if traces are on
     except ImportError:
         raise ConfigurationError(
-            ["OTEL_EXPORTER_OTLP_ENDPOINT is set and OpenTelemetry is not installed: pip install 'mailing[otel]'"]
+            ["OTEL_EXPORTER_OTLP_ENDPOINT is set and OpenTelemetry is not installed; pip install 'mailing[otel]'"]
         ) from None
     _traces = Traces(process)
 
@@ -66,7 +66,7 @@ def _wanted(environ: Mapping[str, str]) -> bool:
 
 
 def finish() -> None:
-    """Sends what is left, within 3 s."""
+    """Send the remaining spans, within 3 s."""
     global _traces
     traces, _traces = _traces, None
     if traces:
@@ -74,29 +74,29 @@ def finish() -> None:
 
 
 def request(method: str, traceparent: str | None) -> AbstractContextManager[Span]:
-    """`traceparent`: the caller's header. The lines logged meanwhile have `trace_id`."""
-    return _traces.request(method, traceparent) if _traces else _UNSEEN
+    """Open the span of a request; `traceparent` is the caller's header. Lines logged within it have `trace_id`."""
+    return _traces.request(method, traceparent) if _traces else _NO_SCOPE
 
 
 def job(task: str, carried: Mapping[str, str]) -> AbstractContextManager[Span]:
-    """`carried` is what `carry` gave to whoever woke it. The lines logged meanwhile have `trace_id`."""
-    return _traces.job(task, carried) if _traces else _UNSEEN
+    """Open the span of a job; `carried` comes from `carry`. Lines logged within it have `trace_id`."""
+    return _traces.job(task, carried) if _traces else _NO_SCOPE
 
 
 def carry(task: str, *, later: bool) -> dict[str, str]:
-    """For the job that is being enqueued: where it belongs. Empty where there is no span under way.
+    """Return the trace context for a job that is being enqueued. Empty without a current span.
 
-    It becomes a child of the span under way. One for later, or the same task again, begins a trace of its own and is
-    linked: a trace that goes on for as long as a mailing does could not be looked at.
+    The job's span becomes a child of the current one. A job for later, or of the same task, starts a trace of its own
+    with a link instead: a trace as long as a mailing would be unreadable.
     """
     return _traces.carry(task, later=later) if _traces else {}
 
 
 def step(name: str) -> AbstractContextManager[Span]:
-    """A part of the job under way."""
-    return _traces.step(name) if _traces else _UNSEEN
+    """Open a span for a part of the current job."""
+    return _traces.step(name) if _traces else _NO_SCOPE
 
 
 def begin(name: str) -> Span:
-    """A part of the job under way that others go on beside; whoever began it ends it."""
-    return _traces.begin(name) if _traces else _NOBODYS
+    """Start a span for a part of the current job that runs beside others. The caller ends it."""
+    return _traces.begin(name) if _traces else _NO_SPAN

@@ -1,4 +1,4 @@
-"""What needs the packages of the extra `otel`: imported where traces are wanted, and nowhere else."""
+"""Traces with the packages of the extra `otel`. Imported only if traces are on."""
 
 import logging
 import threading
@@ -20,7 +20,7 @@ from mailing import __version__
 from mailing.observability.masking import Masking
 from mailing.observability.tracing import Span
 
-FINISH_S = 3.0  # at most, of the 10 s that a supervisor waits
+FINISH_TIMEOUT_S = 3.0  # of the 10 s that a supervisor waits
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _W3C = TraceContextTextMapPropagator()
@@ -33,16 +33,16 @@ class Recorded(Span):
     def __init__(self, span: trace.Span) -> None:
         self._span = span
 
-    def tell(self, **attributes: object) -> None:
+    def set(self, **attributes: object) -> None:
         for name, value in _mask("", "", attributes).items():
             self._span.set_attribute(name, value)
 
-    def answered(self, method: str, route: str | None, status: int) -> None:
+    def set_response(self, method: str, route: str | None, status: int) -> None:
         known = method if method in METHODS else "_OTHER"
         self._span.update_name(f"{known} {route}" if route else known)
-        self.tell(**{"http.request.method": known, "http.response.status_code": status})
+        self.set(**{"http.request.method": known, "http.response.status_code": status})
         if route:
-            self.tell(**{"http.route": route})
+            self.set(**{"http.route": route})
         if status >= 500:
             self._span.set_status(StatusCode.ERROR)
 
@@ -51,28 +51,28 @@ class Recorded(Span):
 
 
 class Traces:
-    """Of one process."""
+    """The tracer of one process."""
 
     def __init__(self, process: str) -> None:
-        logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # one line for an export that failed, not one a try
+        logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # one line for a failed export, not one per retry
         self._exporter = OTLPSpanExporter()
         self._provider = TracerProvider(resource=_resource(process), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
         self._tracer = self._provider.get_tracer("mailing", __version__)
 
     def finish(self) -> None:
-        """The SDK itself would wait 30 s for a collector that doesn't answer."""
+        """Shut down within FINISH_TIMEOUT_S. The SDK would wait 30 s for a collector that does not answer."""
         ending = threading.Thread(target=self._provider.shutdown, name="last-traces", daemon=True)
         ending.start()
-        ending.join(FINISH_S)
+        ending.join(FINISH_TIMEOUT_S)
         if ending.is_alive():
-            self._exporter.shutdown()  # type: ignore[no-untyped-call] # theirs
+            self._exporter.shutdown()  # type: ignore[no-untyped-call] # the SDK's
 
     @contextmanager
     def request(self, method: str, traceparent: str | None) -> Iterator[Span]:
         known = method if method in METHODS else "_OTHER"
         span = self._tracer.start_span(known, _context(traceparent), kind=SpanKind.SERVER)
-        with bound_contextvars(trace_id=_trace_id(span)), _under_way(span) as recorded:
+        with bound_contextvars(trace_id=_trace_id(span)), _current(span) as recorded:
             yield recorded
 
     @contextmanager
@@ -83,7 +83,7 @@ class Traces:
         span = self._tracer.start_span(task, parent, kind=SpanKind.CONSUMER, links=links)
         token = _task.set(task)
         try:
-            with bound_contextvars(trace_id=_trace_id(span)), _under_way(span) as recorded:
+            with bound_contextvars(trace_id=_trace_id(span)), _current(span) as recorded:
                 yield recorded
         finally:
             _task.reset(token)
@@ -96,7 +96,7 @@ class Traces:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Span]:
-        with _under_way(self._tracer.start_span(name)) as recorded:
+        with _current(self._tracer.start_span(name)) as recorded:
             yield recorded
 
     def begin(self, name: str) -> Span:
@@ -104,13 +104,13 @@ class Traces:
 
 
 def _resource(process: str) -> Resource:
-    """What the environment says of the service wins."""
+    """Describe the service. Attributes from the environment win."""
     own = {"service.name": process, "service.version": __version__}
     return Resource.create({**own, **OTELResourceDetector().detect().attributes})
 
 
 def _context(traceparent: str | None) -> Context:
-    """Of one that is missing or malformed: the root of a new trace."""
+    """Parse a header. Without a valid one, return the root of a new trace."""
     return _W3C.extract({_HEADER: traceparent} if traceparent else {}, context=Context())
 
 
@@ -119,8 +119,8 @@ def _trace_id(span: trace.Span) -> str:
 
 
 @contextmanager
-def _under_way(span: trace.Span) -> Iterator[Recorded]:
-    """Of an exception its kind alone: its message may repeat what the logs must not show either."""
+def _current(span: trace.Span) -> Iterator[Recorded]:
+    """Make a span current. Of an exception, only its class is recorded: its message may repeat values."""
     with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
         try:
             yield Recorded(span)

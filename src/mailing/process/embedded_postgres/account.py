@@ -1,4 +1,4 @@
-"""Whom PostgreSQL runs as. It refuses root, so root starts it as a user who owns the cluster and nothing else."""
+"""The operating-system account PostgreSQL runs under: as root, one that owns the cluster and nothing else."""
 
 import logging
 import os
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """None: as this process. `groups` are those whose directories lie above the binaries or the data."""
+    """`uid`, `gid`: None for those of this process. `groups` own directories above the binaries or the data."""
 
     uid: int | None = None
     gid: int | None = None
@@ -30,12 +30,12 @@ class Account:
 
 
 def account_for(cluster: Path, *, reads: Iterable[Path]) -> Account:
-    """An existing cluster keeps its owner, whoever starts it."""
+    """Return the owner of an existing cluster, else the system user, with access to `cluster` and `reads`."""
     if os.geteuid() != 0:
         return Account()
     uid, gid = _owner(cluster) or _system_user()
     above = {parent for path in (cluster, *reads) for parent in path.parents}
-    groups = {group for directory in sorted(above) if (group := _admit(uid, directory)) is not None}
+    groups = {group for directory in sorted(above) if (group := _let_pass(uid, directory)) is not None}
     for path in reads:
         _make_readable(path)
     return Account(uid, gid, tuple(groups))
@@ -65,16 +65,16 @@ def _add_system_user() -> None:
         )
     except (OSError, subprocess.CalledProcessError) as error:
         raise EmbeddedError(
-            f"PostgreSQL does not run as root and the user {SYSTEM_USER} can't be made: "
-            "add that user, start as another one, or set MAILING_DATABASE_URL"
+            f"PostgreSQL does not run as root and the user {SYSTEM_USER} cannot be created; "
+            "add that user, start as another user, or set MAILING_DATABASE_URL"
         ) from error
 
 
-def _admit(uid: int, directory: Path) -> int | None:
-    """The group PostgreSQL must join to pass through `directory`, if any.
+def _let_pass(uid: int, directory: Path) -> int | None:
+    """Return the group that PostgreSQL must join to pass through `directory`, if any.
 
-    A closed home (0700) gets the search bit for its own group: nobody but that group's members gains anything,
-    and they still can't list it.
+    A closed home directory (0700) gets the search bit for its own group. Only that group's members gain access, and
+    they still cannot list it.
     """
     status = directory.stat()
     if status.st_uid == uid or status.st_mode & stat.S_IXOTH:
@@ -84,14 +84,14 @@ def _admit(uid: int, directory: Path) -> int | None:
             directory.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXGRP)
         except OSError as error:
             raise EmbeddedError(
-                f"PostgreSQL does not run as root and its user can't pass through {directory}: "
-                "set MAILING_DATA_DIR to a directory elsewhere, or start as another user"
+                f"PostgreSQL does not run as root and its user cannot pass through {directory}; "
+                "set MAILING_DATA_DIR to another directory, or start as another user"
             ) from error
-        _log.warning("%s: search permission added for its group, so that PostgreSQL's user can pass", directory)
+        _log.warning("%s: search permission added for its group, so that PostgreSQL can pass", directory)
     return status.st_gid
 
 
 def _make_readable(directory: Path) -> None:
-    """For an installation under a strict umask. It holds published software, nothing of this machine's."""
+    """Make an installation under a strict umask readable. It contains published software only."""
     if any(not path.stat().st_mode & stat.S_IROTH for path in (directory, *directory.glob("*"))):
         subprocess.run(["chmod", "-R", "go+rX", directory], check=True)  # noqa: S603, S607 - root's PATH

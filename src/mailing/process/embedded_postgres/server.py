@@ -1,4 +1,4 @@
-"""The server on a cluster: found, started, stopped. One process at a time: `shared` sees to that."""
+"""Find, start and stop the server of a cluster. One process at a time; `shared` takes the lock."""
 
 import os
 import re
@@ -13,12 +13,12 @@ from pathlib import Path
 from mailing.errors import EmbeddedError
 from mailing.process.embedded_postgres.cluster import PORT, Cluster, complaint
 
-START_S = 120  # after a crash PostgreSQL replays up to 1 GB of its log first
-SILENCE_S = 5  # a postmaster listens some milliseconds after it wrote its pid file
-LINGER_S = 10  # backends of a killed postmaster end when their query does
-PASSING = ("is still in use", "already exists")  # of shared memory and of the pid file
-LOG_BYTES = 10_000_000
-SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # the one message of the protocol that needs no user and no database
+START_TIMEOUT_S = 120  # after a crash PostgreSQL first replays up to 1 GB of write-ahead log
+ANSWER_TIMEOUT_S = 5  # a postmaster listens some milliseconds after it wrote its pid file
+LINGER_S = 10  # backends of a killed postmaster end with their query
+TRANSIENT = ("is still in use", "already exists")  # shared memory, the pid file
+MAX_LOG_BYTES = 10_000_000
+SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # the only protocol message without a user and a database
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class Server:
 
     @property
     def url(self) -> str:
-        """libpq, asyncpg and SQLAlchemy all read host and port from the query."""
+        """The connection URL. libpq, asyncpg and SQLAlchemy all read host and port from the query."""
         return f"postgresql://postgres@/postgres?host={self.cluster.socket_dir()}&port={PORT}"
 
     def postmaster(self) -> Postmaster | None:
-        """As its pid file has it, which outlives a kill -9; after a power failure it may be empty (pid 0)."""
+        """Read the pid file. It outlives a kill -9, and after a power failure it may be empty (pid 0)."""
         try:
             lines = self._pid_file.read_text().splitlines()
         except FileNotFoundError:
@@ -46,12 +46,13 @@ class Server:
         return Postmaster(int(pid[1]) if pid else 0, ready="".join(lines[7:8]).strip() == "ready")
 
     def answers(self) -> bool:
-        """Connecting alone proves nothing: a postmaster being killed still listens for some milliseconds.
+        """Whether the server answers an SSL request.
 
-        It answers this request while it recovers or stops too, and when no connection is left.
+        It does while it recovers or stops too, and when no connection is left. Connecting alone proves nothing: a
+        postmaster that is being killed still listens for some milliseconds.
         """
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(SILENCE_S)
+            connection.settimeout(ANSWER_TIMEOUT_S)
             try:
                 connection.connect(str(self._socket))
                 connection.sendall(SSL_REQUEST)
@@ -60,9 +61,9 @@ class Server:
                 return False
 
     def bring_up(self) -> bool:
-        """True: one was running already.
+        """Start the server unless it runs. Return whether it was running already.
 
-        What a killed process left may stand in the way for a while: a server half started, a backend at its query.
+        The remains of a killed process may be in the way for a while: a server half started, a backend in a query.
         """
         self.cluster.initialise()
         give_up = time.monotonic() + LINGER_S
@@ -70,13 +71,13 @@ class Server:
             failure = self._launch()
             if failure is None:
                 return False
-            if not any(passing in failure for passing in PASSING) or time.monotonic() > give_up:
+            if not any(message in failure for message in TRANSIENT) or time.monotonic() > give_up:
                 raise EmbeddedError(f"PostgreSQL does not start: {complaint(failure)}; see {self.cluster.log}")
             time.sleep(0.5)
         return True
 
     def shut_down(self) -> None:
-        """Fast; if its checkpoint takes too long, at once: what was committed is in PostgreSQL's log."""
+        """Stop the server: fast, or immediately if its checkpoint takes too long. Committed data is in the log."""
         for mode, seconds in (("fast", 10), ("immediate", 20)):
             if self.answers():
                 self.cluster.run("pg_ctl", "stop", "-w", "-m", mode, "-t", str(seconds))
@@ -95,46 +96,48 @@ class Server:
         return self.cluster.socket_dir() / f".s.PGSQL.{PORT}"
 
     def _is_found(self) -> bool:
-        """Waits for one that is just starting, recovering or stopping.
+        """Whether a server runs, after waiting for one that is starting, recovering or stopping.
 
-        What answers counts, whatever the pid file says: it may be in another container, with its own numbers.
+        A server that answers counts, whatever the pid file says: it may run in another container with its own pids.
         """
-        give_up = time.monotonic() + START_S
-        silent_until = time.monotonic() + SILENCE_S
+        give_up = time.monotonic() + START_TIMEOUT_S
+        silent_until = time.monotonic() + ANSWER_TIMEOUT_S
         while True:
             found = self.postmaster()
             if self.answers():
                 if found and found.ready:
                     return True
-                silent_until = time.monotonic() + SILENCE_S
+                silent_until = time.monotonic() + ANSWER_TIMEOUT_S
             elif not found:
                 return False
             elif not _is_live_postgres(found.pid):
-                self._forget_the_dead()
+                self._remove_stale_files()
                 return False
             if time.monotonic() > min(silent_until, give_up):
                 holder = f"process {found.pid}" if found else "a process"
-                raise EmbeddedError(f"PostgreSQL, {holder}, holds {self.cluster.directory} and is not ready: end it")
+                raise EmbeddedError(f"PostgreSQL, {holder}, holds {self.cluster.directory} and is not ready; end it")
             time.sleep(0.05)
 
     def _launch(self) -> str | None:
         log = self.cluster.log
-        if log.exists() and log.stat().st_size > LOG_BYTES:
+        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_name(f"{log.name}.1"))
-        here = {"unix_socket_directories": self.cluster.made_socket_dir(), "listen_addresses": "", "port": PORT}
+        here = {"unix_socket_directories": self.cluster.create_socket_dir(), "listen_addresses": "", "port": PORT}
         options = shlex.join(f"--{name}={value}" for name, value in here.items())
-        return self.cluster.run("pg_ctl", "start", "-w", "-t", str(START_S), "-o", options)
+        return self.cluster.run("pg_ctl", "start", "-w", "-t", str(START_TIMEOUT_S), "-o", options)
 
-    def _forget_the_dead(self) -> None:
-        """PostgreSQL itself believes in a pid file as long as any process of its user has that number, as in a
-        restarted container. Backends that a dead postmaster left still keep the next out, by their shared memory.
+    def _remove_stale_files(self) -> None:
+        """Remove the pid file and the socket's lock of a dead server.
+
+        PostgreSQL itself trusts a pid file while any process of its user has that number, as in a restarted container.
+        Backends left by a dead postmaster still block the next one, by their shared memory.
         """
         self._pid_file.unlink(missing_ok=True)
         self._socket.with_name(f"{self._socket.name}.lock").unlink(missing_ok=True)
 
 
 def _is_live_postgres(pid: int) -> bool:
-    """Neither a zombie nor somebody who got the number later."""
+    """Whether the process is PostgreSQL, not a zombie or another program that got the number later."""
     if pid == 0:
         return False
     with suppress(ChildProcessError):
@@ -145,5 +148,5 @@ def _is_live_postgres(pid: int) -> bool:
         except (FileNotFoundError, ProcessLookupError):
             return False
         return name == "postgres" and fields.split()[0] != "Z"
-    listed = subprocess.run(["ps", "-o", "stat=,comm=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607
+    listed = subprocess.run(["ps", "-o", "stat=,comm=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S603, S607 - the system's ps
     return listed.stdout.rstrip().endswith("postgres") and not listed.stdout.startswith("Z")

@@ -1,8 +1,9 @@
-"""The embedded server, shared by the processes that use one data directory.
+"""The embedded server, shared by all processes that use one data directory.
 
-Each holds a shared lock on `postgres.users` while it uses the server, and the last one out stops it: `mailing import`
-beside `mailing up` stops nothing, in whatever order they end. The kernel drops the lock of a killed process; the server
-it leaves behind is taken over by the next. Starting and stopping is done by one at a time, under `postgres.lock`.
+Each process holds a shared lock on `postgres.users` while it uses the server, and the last one stops it. So
+`mailing import` beside `mailing up` stops nothing, in whatever order they end. The kernel drops the lock of a killed
+process, and the next process takes over the server that it left. Only one process at a time starts or stops it, under
+`postgres.lock`.
 """
 
 import asyncio
@@ -18,11 +19,11 @@ from mailing.errors import EmbeddedError
 from mailing.process.embedded_postgres.cluster import Cluster
 from mailing.process.embedded_postgres.server import Server
 
-CHECK_S = 1.0
+CHECK_INTERVAL_S = 1.0
 
 
 class Embedded:
-    """A running server; leaving its `with` block is `stop`."""
+    """A running server. Leaving its `with` block calls `stop`."""
 
     def __init__(self, server: Server, *, claim: int, taken_over: bool) -> None:
         self.data_dir = server.cluster.data_dir
@@ -40,17 +41,17 @@ class Embedded:
         return self._server.answers()
 
     def revive(self) -> None:
-        """Starts the server again if it died; the URL stays."""
-        with _alone(self.data_dir):
+        """Restart the server if it died, under the same URL."""
+        with _exclusive(self.data_dir):
             if self._claim is not None:
                 self._server.bring_up()
 
     def stop(self) -> None:
-        """Ends the server, unless another process uses it."""
+        """Stop the server, unless another process uses it."""
         if self._claim is None:
             return
         claim, self._claim = self._claim, None
-        with _alone(self.data_dir):
+        with _exclusive(self.data_dir):
             try:
                 if _is_last(claim):
                     self._server.shut_down()
@@ -67,14 +68,17 @@ class Embedded:
 
 
 def exists(data_dir: Path) -> bool:
-    """Whether `start` would find a database there, not make one."""
+    """Whether `start` would find a database there instead of creating one."""
     return (data_dir.expanduser() / "postgres").is_dir()
 
 
 def start(data_dir: Path) -> Embedded:
-    """0.1 s, the first time 0.7 s, more if PostgreSQL must recover from a crash. Raises EmbeddedError."""
+    """Start the server, or join a running one. Raise EmbeddedError.
+
+    It takes 0.1 s, 0.7 s the first time, longer if PostgreSQL must recover from a crash.
+    """
     data_dir = data_dir.expanduser().resolve()
-    with _alone(data_dir):
+    with _exclusive(data_dir):
         server = Server(Cluster(data_dir))
         claim = _locked(data_dir / "postgres.users", fcntl.LOCK_SH)
         try:
@@ -85,24 +89,24 @@ def start(data_dir: Path) -> Embedded:
 
 
 async def keep_running(embedded: Embedded, *, stop: asyncio.Event, on_event: Callable[[str], None]) -> None:
-    """Until `stop`. Call `Embedded.stop` after it has returned."""
+    """Restart the server whenever it dies, until `stop`. Call `Embedded.stop` after it has returned."""
     while not stop.is_set():
         with suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), CHECK_S)
+            await asyncio.wait_for(stop.wait(), CHECK_INTERVAL_S)
         if stop.is_set() or await asyncio.to_thread(embedded.answers):
             continue
-        on_event("PostgreSQL is gone; starting it again")
+        on_event("PostgreSQL is gone; restarting it")
         try:
             await asyncio.to_thread(embedded.revive)
         except EmbeddedError as error:
-            on_event(f"{error}; trying again")
+            on_event(f"{error}; will retry")
         else:
             on_event(f"PostgreSQL is back, pid {embedded.pid}")
 
 
 @contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
-    """One process at a time, and what the system refuses becomes a sentence with its remedy."""
+def _exclusive(data_dir: Path) -> Iterator[None]:
+    """Let one process at a time in. Turn an error of the operating system into an EmbeddedError with a remedy."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
         lock = _locked(data_dir / "postgres.lock", fcntl.LOCK_EX)
@@ -112,7 +116,7 @@ def _alone(data_dir: Path) -> Iterator[None]:
             os.close(lock)
     except OSError as error:
         raise EmbeddedError(
-            f"the embedded PostgreSQL can't use {error.filename or data_dir} ({error.strerror}): "
+            f"the embedded PostgreSQL cannot use {error.filename or data_dir} ({error.strerror}); "
             "set MAILING_DATA_DIR to a directory that this user may write to, or MAILING_DATABASE_URL"
         ) from error
 

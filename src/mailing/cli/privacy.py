@@ -1,0 +1,96 @@
+"""`mailing privacy`: export a person's data, erase it, keep the record of erasures.
+
+A phone given as `-` is read from standard input, so that it does not appear in the shell's history.
+"""
+
+import re
+import sys
+from typing import TextIO
+
+import click
+import msgspec
+
+from mailing.cli.runtime import configured, example, run, with_database
+from mailing.clients.phone import RULE, is_phone
+from mailing.errors import FieldError, Invalid
+from mailing.privacy import erasure
+from mailing.privacy.repository import Erasure
+
+
+def _phone(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    phone = sys.stdin.readline().strip() if value == "-" else value
+    if not is_phone(phone):
+        raise click.BadParameter(f"must be {RULE}")
+    return phone
+
+
+phone_argument = click.argument("phone", callback=_phone)
+
+
+@click.group(epilog=example("mailing privacy export 79161234567"))
+def privacy() -> None:
+    """Export or erase a person's data."""
+
+
+@privacy.command(epilog=example("mailing privacy export - < phone.txt > person.json"))
+@phone_argument
+def export(phone: str) -> None:
+    """Print everything stored about the person with this phone, as JSON.
+
+    With - as PHONE, it is read from standard input.
+    """
+    known = run(with_database(configured(), lambda sessions: erasure.export_person(sessions, phone)))
+    click.echo(msgspec.json.format(msgspec.json.encode(known), indent=2))
+
+
+@privacy.command(epilog=example("mailing privacy erase 79161234567"))
+@phone_argument
+def erase(phone: str) -> None:
+    """Erase the person with this phone for good and refuse the phone from then on.
+
+    Unsent messages are cancelled. Statistics keep their counts. With - as PHONE, it is read from standard input.
+    """
+    erased = run(with_database(configured(), lambda sessions: erasure.erase(sessions, phone)))
+    client = "The client is erased" if erased.client else "There was no client with this phone"
+    click.echo(f"{client}. The phone was removed from {erased.messages} messages and is refused from now on.")
+
+
+@privacy.command(epilog=example("mailing privacy allow 79161234567"))
+@phone_argument
+def allow(phone: str) -> None:
+    """Allow an erased phone to be stored again. Erased data does not come back."""
+    run(with_database(configured(), lambda sessions: erasure.allow_again(sessions, phone)))
+    click.echo("The phone may be stored again.")
+
+
+@privacy.command(epilog=example("mailing privacy log > erasures.jsonl"))
+def log() -> None:
+    """Print the log of erasures as JSON Lines, to keep beside the backups.
+
+    It contains hashes, no phones.
+    """
+    for each in run(with_database(configured(), erasure.erasures)):
+        click.echo(msgspec.json.encode(each))
+
+
+@privacy.command(epilog=example("mailing privacy reapply erasures.jsonl"))
+@click.argument("file", type=click.File(encoding="utf-8"))
+def reapply(file: TextIO) -> None:
+    """Erase again everyone in a log of erasures whom a restored backup has brought back."""
+    lines = [_erasure(number, line) for number, line in enumerate(file, start=1) if line.strip()]
+    again = run(with_database(configured(), lambda sessions: erasure.reapply(sessions, lines)))
+    click.echo(f"{again} erased again, {len(lines)} in the log.")
+
+
+def _erasure(number: int, line: str) -> Erasure:
+    try:
+        found = msgspec.json.decode(line, type=Erasure)
+    except (msgspec.DecodeError, UnicodeError):
+        raise _unreadable(number) from None
+    if not re.fullmatch("[0-9a-f]{64}", found.hash):
+        raise _unreadable(number)
+    return found
+
+
+def _unreadable(number: int) -> Invalid:
+    return Invalid(FieldError(f"line {number}", "was not written by mailing privacy log"))

@@ -1,0 +1,330 @@
+"""Small campaigns that go right only if the product keeps its promises; each ends when nothing moves any more."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chaos.checker.facts import Call
+from chaos.checker.testbed import Stage
+from chaos.gateway.ledger import calls_in
+
+Scenario = Callable[[Stage], Awaitable[None]]
+
+SLOW = """
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2); RETURN NULL; END $$"""
+TROUBLE = {"accept_then_drop": 0.15, "accept_then_500": 0.15, "garbage": 0.25, "error_500": 0.1}
+
+
+async def calm(stage: Stage) -> None:
+    """A filter, somebody who had opted out, and a gateway that accepts everything, a little slowly."""
+    vips = await stage.campaign.clients(12, tag="vip")
+    await stage.campaign.clients(3, tag="other")
+    await stage.campaign.api.patch(f"/clients/{vips[0]}/", json={"opted_out": True})
+    await stage.gateway.change({"latency_s": 0.2})
+    async with stage.working():
+        await stage.campaign.mailing(filter={"tags": ["vip"], "operator_codes": []})
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def trouble(stage: Stage) -> None:
+    """A gateway that drops, fails and babbles, before and after accepting."""
+    await stage.campaign.clients(40)
+    await stage.gateway.change({"mix": TROUBLE})
+    async with stage.working():
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def slow(stage: Stage) -> None:
+    """Every call lasts longer than a busy gateway may be late with its notes."""
+    await stage.campaign.clients(4)
+    await stage.gateway.change({"latency_s": 2.0})
+    async with stage.working():
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def abroad(stage: Stage) -> None:
+    """The window is open in UTC; where the clients are, it will open after the mailing's end."""
+    await stage.campaign.clients(5, timezone="Etc/GMT-6")
+    await stage.campaign.clients(5, timezone="UTC")
+    async with stage.working():
+        await stage.campaign.mailing(local_window=_hours_around(datetime.now(UTC)))
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def scheduled(stage: Stage) -> None:
+    """A start that is still to come when the worker is ready."""
+    await stage.campaign.clients(5)
+    async with stage.working():
+        await stage.campaign.mailing(starts_in_s=4)
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def withdrawn(stage: Stage) -> None:
+    """A mailing is cancelled when messages had been accepted and no answer had come."""
+    await stage.campaign.clients(5)
+    await stage.gateway.change({"mix": {"accept_then_drop": 1.0}})
+    async with stage.working(retry_base_s=600.0, retry_max_s=600.0):
+        mailing = await stage.campaign.mailing()
+        await stage.until(lambda: _attempted(stage, 5))
+        await stage.act("cancelled", "POST", f"/mailings/{mailing}/cancel", mailing_id=mailing)
+        await stage.settle()
+
+
+async def reworded(stage: Stage) -> None:
+    """The text and a phone change between two attempts of messages that may have arrived.
+
+    Nobody works meanwhile: what was claimed before the change and is called after it goes out as it was, by right.
+    """
+    client, *_ = await stage.campaign.clients(4)
+    await stage.gateway.change({"mix": {"accept_then_drop": 1.0}})
+    async with stage.working():
+        mailing = await stage.campaign.mailing(text="before")
+        await stage.until(lambda: _attempted(stage, 4))
+    await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"text": "after"}, mailing_id=mailing)
+    await stage.act("edited", "PATCH", f"/clients/{client}", {"phone": "79169999999"}, client_id=client)
+    await stage.gateway.change({"mix": {}})
+    called = stage.gateway.calls
+    async with stage.working():
+        await stage.until(lambda: _called(stage, called + 4))
+        await stage.settle()
+
+
+async def lost(stage: Stage) -> None:
+    """Leases run out while the gateway, which has accepted, keeps its answers back, and a second worker calls again."""
+    await stage.campaign.clients(4)
+    await stage.gateway.change({"mode": "hold"})
+    async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage, 4))
+        await stage.lose_leases()
+        await stage.in_time(lambda: _called(stage, 8))
+        await stage.gateway.change({"mode": "normal"})
+        await stage.settle()
+
+
+async def overtaken(stage: Stage) -> None:
+    """A lease runs out, a second worker calls, and only then comes the refusal of the first one's call."""
+    await stage.campaign.clients(1)
+    await stage.gateway.change({"mode": "hold", "script": ["refuse_400", "accept"]})
+    # The first call must outlive the second one's beginning: a worker that takes its own lane again passes it on only a
+    # second later, as often as it takes it.
+    async with stage.working(gateway_timeout_s=40.0), stage.working(gateway_timeout_s=40.0):
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage))
+        await stage.lose_leases()
+        await stage.until(lambda: _called(stage, 2))
+        stage.gateway.release_oldest()
+        await stage.until(lambda: _attempted(stage, 1, outcome="refused"))
+        await stage.gateway.change({"mode": "normal"})
+        await stage.settle()
+
+
+async def paused(stage: Stage) -> None:
+    async def pause(mailing: int) -> None:
+        await stage.act("paused", "POST", f"/mailings/{mailing}/pause", mailing_id=mailing)
+
+    async def resume(mailing: int) -> None:
+        await stage.act("resumed", "POST", f"/mailings/{mailing}/resume", mailing_id=mailing)
+
+    await _with_calls_waiting(stage, pause, resume)
+
+
+async def stopped(stage: Stage) -> None:
+    await _with_calls_waiting(
+        stage, lambda _mailing: stage.stop_everything(), lambda _mailing: stage.start_everything()
+    )
+
+
+async def deleted(stage: Stage) -> None:
+    async def delete(mailing: int) -> None:
+        await stage.act("deleted", "DELETE", f"/mailings/{mailing}/", mailing_id=mailing)
+
+    await _with_calls_waiting(stage, delete)
+
+
+async def cut_short(stage: Stage) -> None:
+    async def end_soon(mailing: int) -> None:
+        ends_at = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+        await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"ends_at": ends_at}, mailing_id=mailing)
+
+    await _with_calls_waiting(stage, end_soon)
+
+
+async def other_hours(stage: Stage) -> None:
+    async def move_window(mailing: int) -> None:
+        window = _hours_around(datetime.now(UTC) + timedelta(hours=6))
+        await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"local_window": window}, mailing_id=mailing)
+
+    await _with_calls_waiting(stage, move_window)
+
+
+async def left(stage: Stage) -> None:
+    """Those whose messages are claimed and not yet called opt out."""
+
+    async def opt_out(_mailing: int) -> None:
+        called = [call.id for call in _calls(stage)]
+        waiting = "SELECT client_id FROM message WHERE status = 'sending' AND NOT id = ANY(:called)"
+        for (client,) in await stage.campaign.rows(waiting, called=called):
+            await stage.act("opted_out", "PATCH", f"/clients/{client}", {"opted_out": True}, client_id=client)
+
+    await _with_calls_waiting(stage, opt_out)
+
+
+async def gone_while_planned(stage: Stage) -> None:
+    """One opts out and one is deleted while the plan writes their messages, before anybody can see these."""
+    clients = await stage.campaign.clients(6)
+
+    async def leave() -> None:
+        await stage.act("opted_out", "PATCH", f"/clients/{clients[0]}", {"opted_out": True}, client_id=clients[0])
+        await stage.act("deleted", "DELETE", f"/clients/{clients[1]}/", client_id=clients[1])
+
+    await _while_planned(stage, leave)
+
+
+async def moved_while_planned(stage: Stage) -> None:
+    """From where the mailing's window is open to where it has closed for good, while the plan writes their messages."""
+    clients = await stage.campaign.clients(4)
+    await stage.campaign.clients(1, timezone="Etc/GMT-6")
+
+    async def move() -> None:
+        for client in clients[:2]:
+            body = {"timezone": "Etc/GMT-6"}
+            await stage.act("edited", "PATCH", f"/clients/{client}", body, client_id=client)
+
+    await _while_planned(stage, move, local_window=_hours_around(datetime.now(UTC)))
+
+
+async def moved_before_planned(stage: Stage) -> None:
+    """To a zone where nobody was when the plan asked for its zones, before it writes the first message."""
+    clients = await stage.campaign.clients(4)
+    async with stage.working():
+        async with stage.changing_clients():
+            await stage.campaign.mailing(local_window=_hours_around(datetime.now(UTC)))
+            await stage.until(stage.plan_waits)
+            body = {"timezone": "Etc/GMT-6"}
+            await stage.act("edited", "PATCH", f"/clients/{clients[0]}", body, client_id=clients[0])
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def moved_on(stage: Stage) -> None:
+    """Its end is moved on, and planned anew, while calls are under way that fail: there is time for the next try."""
+    await stage.campaign.clients(3)
+    await stage.gateway.change({"mode": "hold", "script": ["throttle_429"], "retry_after": "9"})
+    async with stage.working():
+        mailing = await stage.campaign.mailing(lasts_s=8)
+        await stage.until(lambda: _called(stage, 3))
+        ends_at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"ends_at": ends_at}, mailing_id=mailing)
+        await stage.until(lambda: _planned(stage))
+        await stage.gateway.change({"mode": "normal"})
+        await stage.settle()
+
+
+async def row_locked(stage: Stage) -> None:
+    """Somebody holds the row of one message when the results of all come, and for longer than a lease."""
+    await _with_a_row_that_waits(stage, stage.locked_row)
+
+
+async def row_refused(stage: Stage) -> None:
+    """One row refuses its result when the results of all come, and for longer than a lease."""
+    await _with_a_row_that_waits(stage, stage.refusing_row)
+
+
+async def _with_a_row_that_waits(stage: Stage, hold: Callable[[], AbstractAsyncContextManager[int]]) -> None:
+    await stage.campaign.clients(6)
+    await stage.gateway.change({"mode": "hold"})
+    async with stage.working(), stage.working():
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage, 6))
+        async with hold():
+            await stage.gateway.change({"mode": "normal"})
+            await stage.in_time(lambda: _sent(stage, 5))
+            await stage.run_leases_out()
+            await stage.in_time(lambda: _sent(stage, 5))
+        await stage.settle()
+
+
+async def _while_planned(
+    stage: Stage,
+    change: Callable[[], Awaitable[None]],
+    **fields: Any,  # noqa: ANN401 - of a mailing
+) -> None:
+    """The statement of the plan takes two seconds, and `change` begins in the first."""
+    await stage.define(SLOW, "CREATE TRIGGER slow AFTER INSERT ON message FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+    async with stage.working():
+        await stage.campaign.mailing(**fields)
+        await stage.until(lambda: _planning(stage))
+        await change()
+        await stage.define("DROP TRIGGER slow ON message")
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
+async def _with_calls_waiting(
+    stage: Stage,
+    change: Callable[[int], Awaitable[None]],
+    change_back: Callable[[int], Awaitable[None]] | None = None,
+) -> None:
+    """Something changes while every connection waits for the gateway, and claimed messages wait for a connection."""
+    await stage.campaign.clients(8)
+    await stage.gateway.change({"mode": "hold"})
+    async with stage.working(gateway_concurrency=2):
+        mailing = await stage.campaign.mailing()
+        await stage.until(lambda: _waiting(stage, 3))
+        await change(mailing)
+        await stage.let_it_spread()
+        await stage.gateway.change({"mode": "normal", "latency_s": 0.1})
+        if change_back:
+            await asyncio.sleep(0.5)  # for calls that should not begin
+            await change_back(mailing)
+        await stage.settle()
+
+
+def _hours_around(moment: datetime) -> dict[str, str]:
+    hour = timedelta(hours=1)
+    return {"start": f"{moment - hour:%H:%M}", "end": f"{moment + hour:%H:%M}"}
+
+
+def _calls(stage: Stage) -> list[Call]:
+    return calls_in(stage.ledger)
+
+
+async def _called(stage: Stage, at_least: int = 1) -> bool:
+    return stage.gateway.calls >= at_least
+
+
+async def _sent(stage: Stage, at_least: int) -> bool:
+    (found,) = await stage.campaign.rows("SELECT count(*) FROM message WHERE status = 'sent'")
+    return bool(found[0] >= at_least)
+
+
+async def _planning(stage: Stage) -> bool:
+    """In the midst of it: nothing is committed."""
+    sleeps = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    return bool(await stage.campaign.rows(sleeps))
+
+
+async def _planned(stage: Stage) -> bool:
+    return not await stage.campaign.rows("SELECT 1 FROM mailing WHERE planned_revision < plan_revision")
+
+
+async def _waiting(stage: Stage, at_least: int) -> bool:
+    """Claimed messages, while both calls are held."""
+    held: Any = await stage.campaign.rows("SELECT count(*) FROM message WHERE status = 'sending'")
+    return stage.gateway.calls >= 2 and held[0][0] >= at_least
+
+
+async def _attempted(stage: Stage, at_least: int, *, outcome: str = "ambiguous") -> bool:
+    messages = "SELECT count(DISTINCT message_id) FROM attempt WHERE outcome = :outcome"
+    found = await stage.campaign.rows(messages, outcome=outcome)
+    return bool(found[0][0] >= at_least)

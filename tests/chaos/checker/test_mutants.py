@@ -1,0 +1,69 @@
+"""The checker checked: it finds each bug that is put into the product, and nothing in the product as it is."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from chaos.checker.mutants import MUTANTS, Mutant
+from chaos.checker.scenarios import Scenario
+from chaos.checker.testbed import Stage
+from chaos.gateway.server import Gateway, listening
+from mailing.database.engine import Sessions
+from mailing.settings import Settings
+from support.campaign import Campaign, working
+from support.rows import run
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+@pytest.fixture
+async def gateway(ledger: Path) -> AsyncIterator[Gateway]:
+    async with listening(ledger, seed=1) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def settings(settings: Settings, gateway: Gateway) -> Settings:
+    """Quick to retry, because the tests wait for it."""
+    return replace(
+        settings,
+        gateway_url=f"http://127.0.0.1:{gateway.port}/v1",
+        gateway_token="t",
+        gateway_timeout_s=10.0,
+        retry_base_s=0.05,
+        retry_max_s=0.2,
+        log_level="error",
+    )
+
+
+@pytest.fixture
+def stage(api: httpx.AsyncClient, sessions: Sessions, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
+    return Stage(Campaign(api, sessions), gateway, ledger, settings, working)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("scenario", dict.fromkeys(mutant.scenario for mutant in MUTANTS), ids=lambda s: s.__name__)
+async def test_the_product_as_it_is_breaks_no_invariant(scenario: Scenario, stage: Stage) -> None:
+    await scenario(stage)
+    assert await stage.violations() == []
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
+async def test_a_bug_is_found(
+    mutant: Mutant, stage: Stage, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for statement in mutant.schema:
+        await run(engine, statement)
+    for patch in mutant.patches:
+        patch(monkeypatch)
+    stage.is_faulty = True
+    await mutant.scenario(stage)
+    assert mutant.invariant in {violation.invariant for violation in await stage.violations()}

@@ -1,0 +1,169 @@
+"""A small world for the checker's own tests: API, worker and scripted gateway in one process, and a history of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import text
+
+from chaos.checker.evidence import History, collect
+from chaos.checker.facts import Absence, Action, Violation
+from chaos.checker.invariants import check
+from chaos.checker.versions import GRACE_S
+from chaos.gateway.server import Gateway
+from mailing.database.engine import transaction
+from mailing.messages.locks import lock_for_client_change
+from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.settings import Settings
+from mailing.worker import policy_of
+from support.campaign import Campaign, WorkerOf
+from support.processes import until
+
+CLEAN_PATIENCE_S = 60.0
+FAULTY_PATIENCE_S = 8.0  # for what may never come
+IDLE_S = 2.0
+
+
+@dataclass
+class Stage:
+    """`is_faulty`: with a bug in the product a run may never settle, so it also ends when the gateway is left alone."""
+
+    campaign: Campaign
+    gateway: Gateway
+    ledger: Path
+    settings: Settings
+    worker_of: WorkerOf
+    is_faulty: bool = False
+    lease_left_s: float = 15.0
+    actions: list[Action] = field(default_factory=list)
+    absences: list[Absence] = field(default_factory=list)
+    locked: list[int] = field(default_factory=list)
+
+    def working(self, **changes: Any) -> AbstractAsyncContextManager[None]:  # noqa: ANN401 - fields of Settings
+        return self.worker_of(replace(self.settings, **changes))
+
+    async def act(self, kind: str, method: str, path: str, body: object = None, **ids: int) -> None:
+        """Asks the API, and notes when it had answered; `ids` names the mailing or the client."""
+        resource = f"/{path.split('/')[1]}/{path.split('/')[2]}/"
+        before = (await self.campaign.api.get(resource)).json()
+        asked_at = time.time()
+        answer = await self.campaign.api.request(method, path, json=body)
+        answer.raise_for_status()
+        after = answer.json() if answer.content else None
+        details = {"before": before, "after": after}
+        self.actions.append(Action(kind=kind, at_asked=asked_at, at_answered=time.time(), details=details, **ids))
+
+    async def stop_everything(self) -> None:
+        await self.campaign.rows("UPDATE gateway SET stopped_at = now(), stopped_by = 'a test' RETURNING 1")
+        self.actions.append(Action(kind="stopped", at_answered=time.time()))
+
+    async def start_everything(self) -> None:
+        asked_at = time.time()
+        await self.campaign.rows("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL RETURNING 1")
+        self.actions.append(Action(kind="started", at_asked=asked_at, at_answered=time.time()))
+
+    @property
+    def lag_s(self) -> float:
+        """Gateway and product share one busy loop here."""
+        return 0.1 + self.gateway.summary().greatest_lag_s
+
+    async def let_it_spread(self) -> None:
+        """Longer than the last change may take to reach whoever sends, and than a call may be noted late."""
+        since = self.actions[-1].at_answered
+        await until(lambda: time.time() > since + GRACE_S + 0.2 + self.lag_s, seconds=CLEAN_PATIENCE_S)
+
+    async def lose_leases(self) -> None:
+        """As when every worker stood still for a minute."""
+        self.lease_left_s = 0.0
+        self.absences.append(Absence(0.0, time.time()))
+        await self.run_leases_out()
+
+    async def run_leases_out(self) -> None:
+        """As when a minute had passed, and every worker lived."""
+        await self.campaign.rows("""
+            UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
+                SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED)) RETURNING id""")
+        await sweep(self.campaign.sessions, policy_of(self.settings), LeaseScanCursor())
+
+    @asynccontextmanager
+    async def locked_row(self) -> AsyncIterator[int]:
+        """Somebody's transaction holds the row of a message that is being sent."""
+        async with transaction(self.campaign.sessions) as session:
+            row = await session.execute(text("SELECT id FROM message WHERE status = 'sending' LIMIT 1 FOR UPDATE"))
+            message: int = row.scalar_one()
+            self.locked.append(message)
+            yield message
+
+    @asynccontextmanager
+    async def refusing_row(self) -> AsyncIterator[int]:
+        """A message that is being sent can't have an attempt."""
+        (row,) = await self.campaign.rows("SELECT id FROM message WHERE status = 'sending' LIMIT 1")
+        message: int = row[0]
+        self.locked.append(message)
+        check = f"CHECK (message_id <> {message}) NOT VALID"
+        await self.define(f"ALTER TABLE attempt ADD CONSTRAINT refusing {check}")
+        yield message
+        await self.define("ALTER TABLE attempt DROP CONSTRAINT refusing")
+
+    @asynccontextmanager
+    async def changing_clients(self) -> AsyncIterator[None]:
+        """Somebody's change of a client, which no plan goes beside."""
+        async with transaction(self.campaign.sessions) as session:
+            await lock_for_client_change(session)
+            yield
+
+    async def plan_waits(self) -> bool:
+        """For whoever changes clients."""
+        waits = "SELECT 1 FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted"
+        return bool(await self.campaign.rows(waits))
+
+    async def define(self, *statements: str) -> None:
+        """Something in the schema of the stage's own database."""
+        async with transaction(self.campaign.sessions) as session:
+            for statement in statements:
+                await session.execute(text(statement))
+
+    async def in_time(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        """As `until`; a faulty product may not get there."""
+        give_up_at = time.monotonic() + (FAULTY_PATIENCE_S if self.is_faulty else CLEAN_PATIENCE_S)
+        while not await holds():
+            assert self.is_faulty or time.monotonic() < give_up_at, "it did not happen in time"
+            if time.monotonic() >= give_up_at:
+                return
+            await asyncio.sleep(0.05)
+
+    async def settle(self) -> None:
+        """Until every message is final, or the faulty product has had its time."""
+        give_up_at = time.monotonic() + CLEAN_PATIENCE_S
+        while not await self._is_settled() and not (self.is_faulty and self._is_idle()):
+            assert time.monotonic() < give_up_at, "it did not settle in time"
+            await asyncio.sleep(0.05)
+
+    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+        await self.campaign.until(holds)
+
+    async def violations(self) -> list[Violation]:
+        history = History(
+            actions=self.actions,
+            absences=self.absences,
+            locked=self.locked,
+            lag_s=self.lag_s,
+            lease_left_s=self.lease_left_s,
+        )
+        return check(await collect(self.campaign.sessions, self.campaign.api, self.ledger, history))
+
+    async def _is_settled(self) -> bool:
+        unplanned = "SELECT 1 FROM mailing WHERE status = 'running' AND planned_revision < plan_revision"
+        unsent = "SELECT 1 FROM message WHERE status IN ('pending', 'sending')"
+        return not await self.campaign.rows(f"{unplanned} UNION ALL {unsent}")
+
+    def _is_idle(self) -> bool:
+        summary = self.gateway.summary()
+        too_much = summary.calls > 5 * max(1, len(self.gateway.ledger.calls_of))
+        idle_s = time.time() - self.gateway.ledger.last_at
+        return too_much or (bool(summary.calls) and not summary.under_way and idle_s > IDLE_S)

@@ -1,0 +1,100 @@
+"""The gateway's ledger: one JSON line for each thing that happens to a call, written before its answer leaves.
+
+It survives a kill -9 with at most its last line cut. {"n", "event", "at"} and, by event: began {"id", "phone", "text"}
+· accepted · ended {"how"} · broken: a request that never became whole or is no order.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from chaos.checker.facts import Call
+
+
+class Order(Struct, frozen=True):
+    """The body of one call."""
+
+    id: int
+    phone: int
+    text: str
+
+
+class Line(Struct, frozen=True, omit_defaults=True):
+    n: int
+    event: str
+    at: float
+    id: int | None = None
+    phone: int = 0
+    text: str = ""
+    how: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Ledger:
+    """Appends to what an earlier gateway left. `calls_of` and `accepted_ids` count by id, from its first line on."""
+
+    def __init__(self, path: Path) -> None:
+        self.calls_of: dict[int, int] = {}
+        self.accepted_ids: dict[int, int] = {}
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._last = 0
+        self.last_at = 0.0
+        self._read_back(path)
+
+    def began(self, order: Order, at: float) -> int:
+        """Returns the call's number."""
+        self._last += 1
+        self.calls_of[order.id] = self.calls_of.get(order.id, 0) + 1
+        self._write(Line(self._last, "began", at, order.id, order.phone, order.text))
+        return self._last
+
+    def accepted(self, n: int, order: Order, at: float) -> None:
+        self.accepted_ids[order.id] = self.accepted_ids.get(order.id, 0) + 1
+        self._write(Line(n, "accepted", at))
+
+    def ended(self, n: int, how: str, at: float) -> None:
+        self._write(Line(n, "ended", at, how=how))
+
+    def broken(self, at: float) -> None:
+        self._last += 1
+        self._write(Line(self._last, "broken", at))
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def _write(self, line: Line) -> None:
+        os.write(self._file, _encode(line) + b"\n")
+        self.last_at = line.at
+
+    def _read_back(self, path: Path) -> None:
+        lines = _whole_lines(path)
+        os.ftruncate(self._file, sum(len(line) for line in lines))
+        self._last = max((_decode(line).n for line in lines), default=0)
+        for call in calls_in(path):
+            self.calls_of[call.id] = self.calls_of.get(call.id, 0) + 1
+            if call.accepted_at is not None:
+                self.accepted_ids[call.id] = self.accepted_ids.get(call.id, 0) + 1
+
+
+def calls_in(path: Path) -> list[Call]:
+    """Every call that was read to its end, in the order of their first bytes."""
+    calls: dict[int, Call] = {}
+    for line in map(_decode, _whole_lines(path)):
+        if line.event == "began" and line.id is not None:
+            calls[line.n] = Call(line.n, line.id, line.phone, line.text, line.at)
+        elif line.event == "accepted":
+            calls[line.n].accepted_at = line.at
+        elif line.event == "ended":
+            calls[line.n].ended_at, calls[line.n].how = line.at, line.how
+    return sorted(calls.values(), key=lambda call: call.began_at)
+
+
+_decode = msgspec.json.Decoder(Line).decode
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]

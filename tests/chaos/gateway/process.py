@@ -1,0 +1,60 @@
+"""The gateway of a run, in a process of its own, and its ledger."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from chaos.gateway import server
+
+MIX: Final = {"accept_then_drop": 0.10, "error_500": 0.05, "throttle_429": 0.03, "garbage": 0.02, "hang": 0.01}
+
+
+class Witness:
+    """`url` is the gateway's address for workers."""
+
+    def __init__(self, ports: dict[str, int], ledger: Path) -> None:
+        self.url = f"http://127.0.0.1:{ports['ready']}/v1"
+        self.ledger = ledger
+        self._http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['control']}", trust_env=False, timeout=30)
+
+    async def behave(self, **control: object) -> None:
+        """See `reactions.Control`; what is left out stays as it was."""
+        (await self._http.put("/control", json=control)).raise_for_status()
+
+    async def lag_s(self) -> float:
+        """How late a call may have been noted at most."""
+        summary = (await self._http.get("/summary")).raise_for_status().json()
+        return float(summary["greatest_lag_s"])
+
+    async def under_way(self) -> int:
+        summary = (await self._http.get("/summary")).raise_for_status().json()
+        return int(summary["under_way"])
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+@asynccontextmanager
+async def witness(directory: Path, *, seed: int) -> AsyncIterator[Witness]:
+    ledger = directory / "gateway.ledger"
+    with (directory / "gateway.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, server.__file__, "--ledger", str(ledger), "--seed", str(seed)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=log,
+        )
+    assert process.stdout
+    told = [(await process.stdout.readline()).decode().split() for _ in ("ready", "control")]
+    own = Witness({name: int(port) for name, port in told}, ledger)
+    try:
+        yield own
+    finally:
+        await own.close()
+        process.terminate()
+        await process.wait()

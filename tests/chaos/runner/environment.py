@@ -1,0 +1,115 @@
+"""All parts of a run, started and stopped together: database, gateway, mail server, API, workers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+from msgspec.structs import replace
+
+from chaos.gateway.process import MIX, Witness, witness
+from chaos.runner.launcher import executed, forked
+from chaos.runner.postgres import Database, database
+from chaos.runner.supervisor import Processes, processes
+from chaos.runner.timeline import Scale
+from mailing.process.local_stack import free_port
+from mailing.settings import Settings
+from support.mail_server import PostOffice, open_post_office
+from support.proxy import Proxy
+
+KEY: Final = "a-key-for-the-fault-run"
+TOKEN: Final = "a-token-for-the-fault-run"
+
+
+class Trial(Scale, frozen=True, kw_only=True):
+    """A run: how much, and under which of the settings that decide what a repeat means."""
+
+    name: str
+    on_unknown: str = "retry"
+    recognises_ids: bool = False
+
+
+@dataclass(frozen=True)
+class Site:
+    """`proxied` goes through the proxy to the database: it is the first worker's."""
+
+    directory: Path
+    database: Database
+    proxy: Proxy
+    witness: Witness
+    post_office: PostOffice
+    processes: Processes
+    settings: Settings
+    workers: list[str]
+
+    @property
+    def api_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}/mailing/api"
+
+    def api(self) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {KEY}"}
+        return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=30, trust_env=False)
+
+    @property
+    def reporting(self) -> Settings:
+        """The workers have no recipients, so that the report is sent when the run says."""
+        return replace(self.settings, report_to="reader@example.org", smtp_port=self.post_office.port)
+
+
+@asynccontextmanager
+async def site(directory: Path, trial: Trial, *, seed: int, fsync: bool) -> AsyncIterator[Site]:
+    async with AsyncExitStack() as parts:
+        own = await parts.enter_async_context(database(fsync=fsync))
+        proxy = Proxy(own.url)
+        await proxy.start()
+        parts.push_async_callback(proxy.stop)
+        gateway = await parts.enter_async_context(witness(directory, seed=seed))
+        await gateway.behave(mix=MIX, latency_s=trial.latency_s, recognises_ids=trial.recognises_ids)
+        office = await parts.enter_async_context(open_post_office())
+        running = await parts.enter_async_context(processes(directory, forked if trial.is_quick else executed))
+        settings = _settings(own.url, gateway.url, trial)
+        workers = [f"worker-{number + 1}" for number in range(trial.workers)]
+        here = Site(directory, own, proxy, gateway, office, running, settings, workers)
+        running.start("api", ["api"], settings)
+        await _ready(here)
+        yield here
+
+
+def start_workers(here: Site) -> None:
+    for number, name in enumerate(here.workers):
+        way = replace(here.settings, database_url=here.proxy.url) if number == 0 else here.settings
+        here.processes.start(name, ["worker"], way)
+
+
+def _settings(database_url: str, gateway_url: str, trial: Trial) -> Settings:
+    """Quick to retry and to time out, so that a run ends in minutes."""
+    return Settings(
+        database_url=database_url,
+        port=free_port(),
+        api_key=KEY,
+        api_rate=0,
+        gateway_url=gateway_url,
+        gateway_token=TOKEN,
+        gateway_timeout_s=2.0,
+        gateway_concurrency=trial.connections,
+        gateway_rate=trial.rate,
+        on_unknown="hold" if trial.on_unknown == "hold" else "retry",
+        retry_base_s=0.5,
+        retry_max_s=5.0,
+        log_format="json",
+    )
+
+
+async def _ready(here: Site) -> None:
+    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(60):
+        while True:
+            try:
+                answer = await http.get(f"http://127.0.0.1:{here.settings.port}/health/ready")
+            except httpx.TransportError:
+                answer = None
+            if answer and answer.status_code == 200:
+                return
+            await asyncio.sleep(0.1)
