@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import page_statement
 from mailing.database.engine import Sessions, transaction
-from support.statement_plans import blocks, explained, nodes
+from support.query_plans import blocks, explained, nodes
 
 COUNT = 20_000
 FILL = text(f"""

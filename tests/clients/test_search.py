@@ -17,7 +17,7 @@ from mailing.clients.search import (
     search_statement,
 )
 from mailing.database.engine import Sessions, transaction
-from support.statement_plans import blocks, explained, nodes
+from support.query_plans import blocks, explained, nodes
 
 COUNT = 20_000
 FILL = text(f"""
