@@ -1,14 +1,13 @@
-"""What people and programs read: each as a call of the product's own function, by name."""
+"""The reads of people and programs, by name, each as a call of the product's own function."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.repository import list_clients
-from mailing.clients.search import FIRST, Search, search_clients
+from mailing.clients.search import FIRST, Search, list_clients, search_clients
 from mailing.database.read_pool import ReadPool
-from mailing.events.history import Place, story
+from mailing.events.history import HistoryCursor, history
 from mailing.mailings import counts
 from mailing.mailings.repository import MailingRepository, find_pending_work
 from mailing.messages.leases import Repeat, reclaim_expired
@@ -20,14 +19,14 @@ from mailing.statistics.latency import recent_calls
 
 LAST = 2**62
 LIMIT = 50
-LATELY = timedelta(seconds=60)  # where a sweep begins that follows another
+LATELY = timedelta(seconds=60)  # where a sweep after another one starts
 
 Reading = Callable[[AsyncSession], Awaitable[object]]
 
 
 def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Reading]:
-    """Pages of 50; `deep` is a message and a client far behind the first page."""
-    late = Place(datetime.now(UTC), 0, 0, 0)
+    """Return reads of pages of 50. `deep` is a message and a client far behind the first page."""
+    late = HistoryCursor(datetime.now(UTC), 0, 0, 0)
     return {
         "statistics of a mailing": lambda s: statistics.mailing_line(s, mailing_id),
         "statistics of all": counts.totals,
@@ -38,13 +37,15 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
             s, mailing_id, cursor=deep, limit=LIMIT, status=MessageStatus.sent
         ),
         "messages of a client": lambda s: messages_of_client(s, deep, before=LAST, limit=LIMIT),
-        "clients, first page": lambda _: list_clients(reads, {}, after=0, limit=LIMIT),
-        "clients of a tag, deep page": lambda _: list_clients(reads, {"tag": "tag7"}, after=deep, limit=LIMIT),
+        "clients, first page": lambda _: list_clients(reads, Search(), after=0, limit=LIMIT),
+        "clients of a tag, deep page": lambda _: list_clients(reads, Search(tag="tag7"), after=deep, limit=LIMIT),
         "clients by end of phone": lambda s: search_clients(s, Search(ends="77"), place=FIRST, limit=LIMIT),
         "mailings": lambda s: MailingRepository(session=s).list_after(0, limit=LIMIT),
-        "events of a mailing, first page": lambda s: story(s, "mailing_id", mailing_id, after=Place(), limit=LIMIT),
-        "events of a mailing, last page": lambda s: story(s, "mailing_id", mailing_id, after=late, limit=LIMIT),
-        "events of a client": lambda s: story(s, "client_id", deep, after=Place(), limit=LIMIT),
+        "events of a mailing, first page": lambda s: history(
+            s, "mailing_id", mailing_id, after=HistoryCursor(), limit=LIMIT
+        ),
+        "events of a mailing, last page": lambda s: history(s, "mailing_id", mailing_id, after=late, limit=LIMIT),
+        "events of a client": lambda s: history(s, "client_id", deep, after=HistoryCursor(), limit=LIMIT),
         "the newest calls": recent_calls,
         "the sweep's look": lambda s: find_pending_work(s, after=0, count=AT_ONCE),
         "the sweep's lost leases": lambda s: reclaim_expired(

@@ -1,4 +1,4 @@
-"""Our start of a mailing: the job `plan_mailing` for mailing 1, as a worker runs it."""
+"""The start of a mailing: the job `plan_mailing` for mailing 1, as a worker runs it."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from mailing.database import engine as engine_
 from mailing.database.engine import create_engine, transaction
 from mailing.observability import log
 from mailing.sending.plan import plan_mailing
-from mailing.worker import LIMIT_S
+from mailing.worker import STATEMENT_TIMEOUT_S
 
 
 async def plan(given: dict[str, Any]) -> None:
-    engine = create_engine(given["database"], application="bench", pool_size=2, limit_s=LIMIT_S)
+    engine = create_engine(given["database"], application="bench", pool_size=2, limit_s=STATEMENT_TIMEOUT_S)
     sessions = engine_.sessions(engine)
     async with transaction(sessions):
         ready()
@@ -23,5 +23,5 @@ async def plan(given: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(level="error", style="json", secrets=[])  # standard output is the harness's
+    log.configure(level="error", style="json", secrets=[])  # standard output belongs to the harness
     uvloop.run(plan(values()))

@@ -11,10 +11,10 @@ from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.access import users
-from mailing.access.api_keys import KnownKeys, require_key
+from mailing.access.api_keys import KeyCache, require_key
 from mailing.access.id_token import OidcClient
 from mailing.access.oidc import Provider
-from mailing.access.rate_limit import RateLimiter, within_allowance
+from mailing.access.rate_limit import RateLimiter, enforce_rate_limit
 from mailing.access.roles import Role
 from mailing.admin.routes import admin
 from mailing.clients.routes import clients
@@ -32,24 +32,25 @@ from mailing.restore.rollback_detector import detect_rollback
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts, hosts_of
-from mailing.web.concurrency_limits import PLACE, GivesBack, Places, hold_place
-from mailing.web.header_limits import ModestHeads
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, ReleaseLimits, limit_concurrency
+from mailing.web.header_limits import HeaderLimits
 from mailing.web.health import Readiness, health
-from mailing.web.idempotency import Idempotency, begin, provide_session
+from mailing.web.idempotency import Idempotency, provide_session, replay_or_begin
+from mailing.web.methods import HeadAsGet
 from mailing.web.openapi import landing, openapi_config
 from mailing.web.parameters import known_parameters_only, provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
 from mailing.web.request_log import RequestLog
 from mailing.web.security_headers import AllMethods, SafeHeaders
-from mailing.web.server import PunctualBodies
+from mailing.web.server import BodyTimeout
 from mailing.web.static_files import static_files
 
 POOL_SIZE = 10
 EXPORT_POOL_SIZE = 1  # of exports alone: one at a time asks for a page
 HEALTH_POOL_SIZE = 2  # of /health/ready alone: one that asks, and one that may be dead
 CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE
-LIMIT_S = 10  # of a statement
-WAIT_FOR_TURN_S = 30  # of a page of an export that is under way
+STATEMENT_TIMEOUT_S = 10  # of a statement
+EXPORT_POOL_WAIT_S = 30  # of a page of an export that is under way
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -74,7 +75,7 @@ def build_app() -> Litestar:
             GatewayController,
         ],
         middleware=[Idempotency],
-        before_request=admit,
+        before_request=authorize,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
@@ -88,30 +89,32 @@ def build_app() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = AllMethods(PunctualBodies(ModestHeads(GivesBack(LowerCaseClients(app.asgi_handler)))))
+    app.asgi_handler = HeadAsGet(
+        AllMethods(BodyTimeout(HeaderLimits(ReleaseLimits(LowerCaseClients(app.asgi_handler)))))
+    )
     return app
 
 
 def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     page = MetricsCache()
     app.state = State(
-        {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": few_at_once()}
+        {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": concurrency_limits()}
     )
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
     app.asgi_handler = RequestLog(SafeHeaders(hosts), count=page.requests.count)
     return app
 
 
-def few_at_once() -> dict[str, Places]:
+def concurrency_limits() -> dict[str, ConcurrencyLimit]:
     """What one process does at a time of that which takes long."""
     return {
-        "exports": Places(
+        "exports": ConcurrencyLimit(
             total=8,
             each=2,
             yours="2 exports of yours are under way; ask again when one has ended.",
             all_="As many exports are under way here as may be; ask again in a few seconds.",
         ),
-        "imports": Places(
+        "imports": ConcurrencyLimit(
             total=4,
             each=2,
             most_bytes=250_000_000,  # they lie in temporary files, twice under an Idempotency-Key
@@ -126,8 +129,8 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     url = str(settings.database_url)
     engine, exporting, asked = (
-        create_engine(url, application="mailing-api", pool_size=size, limit_s=LIMIT_S, wait_s=wait_s)
-        for size, wait_s in ((POOL_SIZE, 2), (EXPORT_POOL_SIZE, WAIT_FOR_TURN_S), (HEALTH_POOL_SIZE, 2))
+        create_engine(url, application="mailing-api", pool_size=size, limit_s=STATEMENT_TIMEOUT_S, wait_s=wait_s)
+        for size, wait_s in ((POOL_SIZE, 2), (EXPORT_POOL_SIZE, EXPORT_POOL_WAIT_S), (HEALTH_POOL_SIZE, 2))
     )
     app.state.engine = engine
     app.state.exporting = autocommit_sessions(exporting)
@@ -136,7 +139,7 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     app.state.sessions = engine_.sessions(engine)
     app.state.readers = autocommit_sessions(engine)
     app.state.reads = ReadPool(engine)
-    app.state.known_keys = KnownKeys(app.state.reads)
+    app.state.known_keys = KeyCache(app.state.reads)
     await _first_user(app.state.sessions, settings.admin_password)
     app.state.allowance = RateLimiter(app.state.sessions, settings.api_rate)
     async with detect_rollback(engine, by="api"), aclosing(app.state.reads):
@@ -145,14 +148,14 @@ async def database(app: Litestar) -> AsyncIterator[None]:
         await each.dispose()
 
 
-async def admit(request: Request[str, Any, Any]) -> Response[bytes] | None:
+async def authorize(request: Request[str, Any, Any]) -> Response[bytes] | None:
     """Every guard of the API, before its handlers. As guards, Litestar would copy the handler for each."""
     await require_key(request)
-    await within_allowance(request)
+    await enforce_rate_limit(request)
     await known_parameters_only(request, request.route_handler)
-    if PLACE in request.route_handler.opt:
-        await hold_place(request, request.route_handler)
-    return await begin(request)
+    if CONCURRENCY_LIMIT in request.route_handler.opt:
+        await limit_concurrency(request, request.route_handler)
+    return await replay_or_begin(request)
 
 
 def provider_of(settings: Settings) -> Provider | None:

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
 from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
-from mailing.mailings.repository import database_now
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
 from mailing.observability.counters import RECOVERED
@@ -38,7 +38,7 @@ from mailing.settings import Settings
 logger = get(__name__)
 
 # Jobs of each queue. What lasts long has few places.
-SIDE_BY_SIDE: Final = {
+JOB_LIMITS: Final = {
     "sending": 128,
     "planning": 4,
     "settling": 2,
@@ -47,7 +47,7 @@ SIDE_BY_SIDE: Final = {
     "importing": 2,
     "housekeeping": 1,
 }
-COMMON = 2
+DEFAULT_CONCURRENCY = 2
 # Connections that nobody else can take: of gate and recheck, which decide whether calls go on; of claims and records;
 # of jobs that are done in a moment; of those that may last long, or wait long for a lock.
 URGENT_POOL = 2
@@ -55,8 +55,8 @@ SENDING_POOL = 4
 SHORT_POOL = 3
 LONG_POOL = 5
 POOL_WAIT_S = 20  # for one of the others; each is held for a transaction
-LIMIT_S = 25  # of a statement; a slice of a plan takes 0.3 s
-ASK_EVERY_S = 5
+STATEMENT_TIMEOUT_S = 25  # of a statement; a slice of a plan takes 0.3 s
+CHECK_INTERVAL_S = 5
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = LIMITS) -> None:
@@ -82,7 +82,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                     FlowControl(urgent),
                     policy_of(settings),
                     timeout_s=settings.gateway_timeout_s,
-                    max_jobs=SIDE_BY_SIDE["sending"],
+                    max_jobs=JOB_LIMITS["sending"],
                     stopping=stop,
                 )
                 await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
@@ -94,15 +94,17 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
 
 def _engines(settings: Settings) -> list[AsyncEngine]:
     """Urgent, sending, short, long."""
-    create = partial(create_engine, str(settings.database_url), application="mailing-worker", limit_s=LIMIT_S)
+    create = partial(
+        create_engine, str(settings.database_url), application="mailing-worker", limit_s=STATEMENT_TIMEOUT_S
+    )
     others = [create(pool_size=size, wait_s=POOL_WAIT_S) for size in (SENDING_POOL, SHORT_POOL, LONG_POOL)]
     return [create(pool_size=URGENT_POOL), *others]
 
 
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
-    tallies, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
+    counters, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
     on_answer = partial(watchdog.beat, QUEUE)
-    queue = Queue(str(settings.database_url), concurrency=COMMON, limits=SIDE_BY_SIDE, on_answer=on_answer)
+    queue = Queue(str(settings.database_url), concurrency=DEFAULT_CONCURRENCY, limits=JOB_LIMITS, on_answer=on_answer)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))
@@ -112,27 +114,27 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
     queue.periodic("report", partial(send_missing, short, settings), cron="* * * * *")
-    queue.periodic("retention", partial(_forget, long, settings), cron="17 * * * *")
+    queue.periodic("retention", partial(_retain, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    tallies.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
+    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
     with watchdog.running():
-        async with AsyncExitStack() as beside:
+        async with AsyncExitStack() as background:
             for work in (
                 context.flow_control.run(),
                 revalidator.run(),
-                _ask(context.urgent, watchdog),
-                tallies.run(short),
+                _check_database(context.urgent, watchdog),
+                counters.run(short),
             ):
-                await beside.enter_async_context(_beside(work))
-            await beside.enter_async_context(context.recorder.running())
+                await background.enter_async_context(_background(work))
+            await background.enter_async_context(context.recorder.running())
             await queue.run(context.stopping)
-    await tallies.flush(short)
+    await counters.flush(short)
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     task = asyncio.create_task(work)
     try:
         yield
@@ -146,7 +148,7 @@ def policy_of(settings: Settings) -> RetryPolicy:
     return RetryPolicy(hold=settings.on_unknown == "hold", base_s=settings.retry_base_s, max_s=settings.retry_max_s)
 
 
-async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
+async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
     """For an answer all the time, because an idle worker's jobs don't."""
     while True:
         try:
@@ -155,10 +157,10 @@ async def _ask(sessions: Sessions, watchdog: Watchdog) -> None:
             watchdog.beat(DATABASE)
         except Exception as error:  # noqa: BLE001 - told
             failures.log(logger, "no answer from the database", error)
-        await asyncio.sleep(ASK_EVERY_S)
+        await asyncio.sleep(CHECK_INTERVAL_S)
 
 
-async def _forget(sessions: Sessions, settings: Settings) -> None:
+async def _retain(sessions: Sessions, settings: Settings) -> None:
     await redact_old(sessions, settings)
     await delete_old_events(sessions, settings)
 

@@ -63,7 +63,7 @@ async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_i
     async with engine.begin() as connection:
         await connection.exec_driver_sql("UPDATE api_key SET scope = 'read' WHERE id = 1")
         await connection.exec_driver_sql("UPDATE api_key SET revoked_at = now() WHERE id = 2")
-    await asyncio.sleep(api_keys.KNOWN_S)
+    await asyncio.sleep(api_keys.CACHE_TTL_S)
     assert await status_with(api, f"Bearer {gone}".encode()) == 401
     assert (await api.post("/mailings/", headers={"Authorization": f"Bearer {read}"})).status_code == 403
 
@@ -71,7 +71,7 @@ async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_i
 async def test_a_key_is_looked_up_once_for_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
     key = await made(sessions)
     async with aclosing(ReadPool(engine)) as reads:
-        known = api_keys.KnownKeys(reads)
+        known = api_keys.KeyCache(reads)
         found = await known.find(key)
         assert found
         assert found.caller == "key 1 (shop)"
@@ -81,9 +81,9 @@ async def test_a_key_is_looked_up_once_for_many_requests(engine: AsyncEngine, se
 async def test_wrong_keys_are_not_remembered_and_of_right_ones_no_more_than_a_bounded_number(
     engine: AsyncEngine, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_keys, "MOST_KNOWN", 3)
+    monkeypatch.setattr(api_keys, "MAX_CACHED", 3)
     async with aclosing(ReadPool(engine)) as reads:
-        known = api_keys.KnownKeys(reads)
+        known = api_keys.KeyCache(reads)
         for number in range(10):
             assert await known.find(f"mk_{number}") is None
         assert len(known) == 0

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import lockout, users
-from mailing.access.authentication import Browser, Identity, sign_in, sign_in_as, sign_out, sign_out_everywhere
+from mailing.access.authentication import BrowserInfo, Identity, sign_in, sign_in_as, sign_out, sign_out_everywhere
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.database.engine import Sessions, transaction
@@ -12,11 +12,11 @@ from mailing.errors import TooMany, Unauthorized
 from support.rows import run, value
 from support.users import PASSWORD, made, who
 
-HERE = Browser("192.0.2.1", "a browser")
+HERE = BrowserInfo("192.0.2.1", "a browser")
 WRONG = "not this one, surely"
 
 
-async def attempt(sessions: Sessions, name: str = "anna", password: str = WRONG, *, browser: Browser = HERE) -> str:
+async def attempt(sessions: Sessions, name: str = "anna", password: str = WRONG, *, browser: BrowserInfo = HERE) -> str:
     """What became of it, in a word."""
     try:
         await sign_in(sessions, name, password, browser=browser)
@@ -77,68 +77,68 @@ async def test_an_account_is_locked_after_a_few_tries_whether_it_exists_or_not(
     sessions: Sessions, engine: AsyncEngine, name: str
 ) -> None:
     await made(sessions)
-    tries = [await attempt(sessions, name) for _ in range(lockout.ACCOUNT_TRIES + 2)]
-    assert tries == ["wrong"] * lockout.ACCOUNT_TRIES + ["locked"] * 2
+    tries = [await attempt(sessions, name) for _ in range(lockout.MAX_ACCOUNT_TRIES + 2)]
+    assert tries == ["wrong"] * lockout.MAX_ACCOUNT_TRIES + ["locked"] * 2
     assert (await kinds(engine)).count("user.locked_out") == 1
     assert await attempt(sessions, name, PASSWORD) == "locked"
 
 
 async def test_another_account_at_the_same_address_is_not_locked(sessions: Sessions) -> None:
     await made(sessions)
-    for _ in range(lockout.ACCOUNT_TRIES):
+    for _ in range(lockout.MAX_ACCOUNT_TRIES):
         await attempt(sessions, "boris")
     assert await attempt(sessions, "anna", PASSWORD) == "in"
 
 
 async def test_a_lock_ends_by_itself_and_the_next_one_lasts_longer(sessions: Sessions, engine: AsyncEngine) -> None:
     await made(sessions)
-    for _ in range(lockout.ACCOUNT_TRIES):
+    for _ in range(lockout.MAX_ACCOUNT_TRIES):
         await attempt(sessions)
     lasting = []
     for _ in range(8):
         with pytest.raises(TooMany) as refused:
-            await sign_in(sessions, "anna", PASSWORD, browser=Browser("198.51.100.7", ""))
+            await sign_in(sessions, "anna", PASSWORD, browser=BrowserInfo("198.51.100.7", ""))
         lasting.append(refused.value.wait_s)
-        await later(engine, lockout.LONGEST_LOCK_S)
+        await later(engine, lockout.MAX_LOCK_S)
         assert await attempt(sessions) == "wrong"
     assert lasting == [30, 60, 120, 240, 480, 900, 900, 900]
-    await later(engine, lockout.LONGEST_LOCK_S)
+    await later(engine, lockout.MAX_LOCK_S)
     assert await attempt(sessions, "anna", PASSWORD) == "in"
-    assert [await attempt(sessions) for _ in range(lockout.ACCOUNT_TRIES)] == ["wrong"] * lockout.ACCOUNT_TRIES
+    assert [await attempt(sessions) for _ in range(lockout.MAX_ACCOUNT_TRIES)] == ["wrong"] * lockout.MAX_ACCOUNT_TRIES
 
 
 async def test_an_address_is_locked_after_more_tries_on_whatever_accounts(sessions: Sessions) -> None:
     await made(sessions)
-    for number in range(lockout.ADDRESS_TRIES):
+    for number in range(lockout.MAX_ADDRESS_TRIES):
         assert await attempt(sessions, f"user{number}") == "wrong"
     assert await attempt(sessions, "anna", PASSWORD) == "locked"
-    assert await attempt(sessions, "anna", PASSWORD, browser=Browser("192.0.2.2", "")) == "in"
+    assert await attempt(sessions, "anna", PASSWORD, browser=BrowserInfo("192.0.2.2", "")) == "in"
 
 
 async def test_one_good_account_does_not_open_the_others(sessions: Sessions) -> None:
     await made(sessions)
-    for number in range(lockout.ADDRESS_TRIES):
+    for number in range(lockout.MAX_ADDRESS_TRIES):
         assert await attempt(sessions, f"user{number}") == "wrong"
-        if number < lockout.ADDRESS_TRIES - 1:
+        if number < lockout.MAX_ADDRESS_TRIES - 1:
             assert await attempt(sessions, "anna", PASSWORD) == "in"
     assert await attempt(sessions, "another") == "locked"
 
 
 async def test_the_addresses_of_one_ipv6_network_count_together(sessions: Sessions) -> None:
-    tries = [await attempt(sessions, f"user{n}", browser=Browser(f"2001:db8::{n:x}", "")) for n in range(1, 22)]
-    assert tries == ["wrong"] * lockout.ADDRESS_TRIES + ["locked"]
-    assert await attempt(sessions, "anybody", browser=Browser("2001:db8:0:1::1", "")) == "wrong"
+    tries = [await attempt(sessions, f"user{n}", browser=BrowserInfo(f"2001:db8::{n:x}", "")) for n in range(1, 22)]
+    assert tries == ["wrong"] * lockout.MAX_ADDRESS_TRIES + ["locked"]
+    assert await attempt(sessions, "anybody", browser=BrowserInfo("2001:db8:0:1::1", "")) == "wrong"
 
 
 async def test_many_tries_at_once_get_no_further_than_one_after_another(sessions: Sessions) -> None:
     await made(sessions)
     tries = await asyncio.gather(*(attempt(sessions) for _ in range(12)))
-    assert sorted(tries) == ["locked"] * (12 - lockout.ACCOUNT_TRIES) + ["wrong"] * lockout.ACCOUNT_TRIES
+    assert sorted(tries) == ["locked"] * (12 - lockout.MAX_ACCOUNT_TRIES) + ["wrong"] * lockout.MAX_ACCOUNT_TRIES
 
 
 async def test_what_is_a_day_old_is_forgotten(sessions: Sessions, engine: AsyncEngine) -> None:
     await made(sessions)
-    for _ in range(lockout.ACCOUNT_TRIES):
+    for _ in range(lockout.MAX_ACCOUNT_TRIES):
         await attempt(sessions)
     await later(engine, 86_500)
     assert await attempt(sessions, "boris") == "wrong"
@@ -147,7 +147,7 @@ async def test_what_is_a_day_old_is_forgotten(sessions: Sessions, engine: AsyncE
 
 async def test_an_admin_unlocks_an_account_with_a_new_password(sessions: Sessions) -> None:
     anna = await made(sessions)
-    for _ in range(lockout.ACCOUNT_TRIES):
+    for _ in range(lockout.MAX_ACCOUNT_TRIES):
         await attempt(sessions)
     async with transaction(sessions) as session:
         await users.set_password(session, anna, "entirely new words", by="tests")

@@ -8,7 +8,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from msgspec.structs import replace
 
-from mailing.access.id_token import OidcClient, UnknownKey, checked, identity
+from mailing.access.id_token import OidcClient, UnknownKey, identity, verify
 from mailing.access.roles import Role
 
 NOW = 1_800_000_000
@@ -41,7 +41,7 @@ def _base64(value: bytes) -> str:
 
 
 def claims_of(given: str) -> dict[str, Any]:
-    return checked(given, KEYS, client=CLIENT, nonce="n", now=NOW)
+    return verify(given, KEYS, client=CLIENT, nonce="n", now=NOW)
 
 
 @pytest.mark.parametrize(

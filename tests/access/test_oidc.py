@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.access.authentication import Identity
-from mailing.access.oidc import Begun, Provider
+from mailing.access.oidc import OidcState, Provider
 from mailing.access.roles import Role
 from mailing.errors import Unauthorized
 from support.identity_provider import BACK, client_of, running_provider, signed_in_at
@@ -20,7 +20,7 @@ def issuer() -> Iterator[str]:
         yield issuer
 
 
-async def answered(provider: Provider) -> tuple[dict[str, str], Begun]:
+async def answered(provider: Provider) -> tuple[dict[str, str], OidcState]:
     """Where the browser comes back with, and what it had kept."""
     address, begun = await provider.begin(redirect_uri=BACK, next_page="/admin/clients")
     return await signed_in_at(address), begun

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
-from mailing.admin.live.shared import Shared
+from mailing.admin.single_flight import SingleFlight
 from support.admin import SignedIn
 from support.rows import run
 
@@ -90,7 +90,7 @@ async def test_more_rows_need_no_more_statements(
     browser = await signed_in(Role.ADMIN)
     await add_rows(engine, 2)
     few = await statements(browser, path)
-    app.state.shared = Shared()  # what was read for the first request would spare the second one
+    app.state.single_flight = SingleFlight()  # what was read for the first request would spare the second one
     await add_rows(engine, ON_A_PAGE, first=3)
     assert await statements(browser, path) == few
     assert 2 <= len(few) <= 12

@@ -8,7 +8,7 @@ from litestar import Litestar
 from litestar._parsers import parse_url_encoded_form_data
 
 from mailing.access.roles import Role
-from mailing.admin.viewer import in_header, local
+from mailing.admin.viewer import encode_address, local_path
 from mailing.database.engine import Sessions
 from support.admin import SignedIn
 from support.browser import CHROMIUM, WITHOUT, chromium
@@ -86,7 +86,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("path", HOSTILE)
 def test_no_form_leads_to_another_site(path: str) -> None:
-    assert local(path) == "/admin/"
+    assert local_path(path) == "/admin/"
 
 
 @pytest.mark.parametrize(
@@ -101,20 +101,20 @@ def test_no_form_leads_to_another_site(path: str) -> None:
     ],
 )
 def test_a_page_of_ours_is_named_in_ascii(path: str, encoded: str) -> None:
-    assert local(path) == encoded
-    assert local(encoded) == encoded
+    assert local_path(path) == encoded
+    assert local_path(encoded) == encoded
 
 
 @given(st.text())
 def test_where_a_form_leads_is_always_a_page_of_ours(path: str) -> None:
     for tried in (path, "/admin/" + path):
-        assert re.fullmatch(r"/admin/[!#-~]*", local(tried))
-        assert "\\" not in local(tried)
+        assert re.fullmatch(r"/admin/[!#-~]*", local_path(tried))
+        assert "\\" not in local_path(tried)
 
 
 @given(st.text())
 def test_whatever_an_address_holds_a_header_can_carry_it(address: str) -> None:
-    assert re.fullmatch(r"[!#-~]*", in_header(address))
+    assert re.fullmatch(r"[!#-~]*", encode_address(address))
 
 
 @pytest.mark.parametrize("path", [*HOSTILE, "/admin/\N{CYRILLIC SMALL LETTER YA}"])
@@ -128,10 +128,10 @@ async def test_every_form_and_link_that_leads_on_stays_here_whatever_it_is_given
         await stranger.post("/admin/preferences", data={"language": "ru", "next": path}),
         await viewer.post("/admin/preferences", data={"zone": "UTC", "next": path}),
     ]
-    assert {answer.headers["location"] for answer in answers} == {local(path)}
+    assert {answer.headers["location"] for answer in answers} == {local_path(path)}
     assert {answer.status_code for answer in answers} == {303}
     shown = await stranger.get("/admin/sign-in", params={"next": path})
-    assert f'name="next" value="{local(path)}"' in shown.text
+    assert f'name="next" value="{local_path(path)}"' in shown.text
 
 
 @pytest.mark.parametrize(

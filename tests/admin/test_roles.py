@@ -10,7 +10,7 @@ from litestar.routes import HTTPRoute
 
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
-from mailing.admin.guards import Needs, same_origin
+from mailing.admin.guards import RoleGuard, same_origin
 from mailing.database.engine import transaction
 from mailing.web.parameters import SAFE
 from support.admin import SignedIn
@@ -31,7 +31,7 @@ def guards(handler: HTTPRouteHandler) -> list[object]:
 
 
 def needed(handler: HTTPRouteHandler) -> list[Role | None]:
-    return [guard.role for guard in guards(handler) if isinstance(guard, Needs)]
+    return [guard.role for guard in guards(handler) if isinstance(guard, RoleGuard)]
 
 
 def test_every_route_names_who_may(app: Litestar) -> None:

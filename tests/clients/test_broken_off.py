@@ -1,4 +1,4 @@
-"""An import that the database breaks off, in whatever phase: who imports learns why, and what has become of it."""
+"""Imports during which the database fails, in each phase: the answer says why, and what became of the rows."""
 
 import asyncio
 import io
@@ -52,7 +52,7 @@ class Scene:
     monkeypatch: pytest.MonkeyPatch
 
     async def mended(self) -> None:
-        """What was frozen has ended, new connections pass."""
+        """End the frozen connections; new connections pass."""
         await self.between.end_connections()
         self.between.forget()
 
@@ -71,7 +71,7 @@ async def scene(
     settings: Settings, engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
     monkeypatch.setattr(stored, "_STATEMENT_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr("mailing.app.LIMIT_S", PATIENCE_S)
+    monkeypatch.setattr("mailing.app.STATEMENT_TIMEOUT_S", PATIENCE_S)
     file = tmp_path / "clients.csv"
     file.write_bytes(FILE)
     async with proxy(settings) as (between, through):

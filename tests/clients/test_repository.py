@@ -1,4 +1,4 @@
-"""What a page costs, read from the plans: the same index walk however deep it lies."""
+"""The cost of a page of clients, read from the plans: one index scan at any depth."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.repository import page_statement
+from mailing.clients.search import Search, SearchCursor, search_statement
 from mailing.database.engine import Sessions, transaction
-from support.query_plans import blocks, explained, nodes
+from support.query_plans import blocks, explained_prepared, nodes
 
 COUNT = 20_000
 FILL = text(f"""
@@ -19,14 +19,10 @@ FILL = text(f"""
 """)
 
 
-async def plan(session: AsyncSession, filters: dict[str, str], after: int) -> dict[str, Any]:
-    """As it is carried out again and again: prepared once, for any values."""
+async def plan(session: AsyncSession, search: Search, after: int) -> dict[str, Any]:
+    """Explain the generic plan: prepared once, for any values."""
     await session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
-    await session.execute(text(f"PREPARE page AS {page_statement(filters)}"))
-    values = ", ".join([str(after), "51", *(f"'{value}'" for value in filters.values())])
-    found = await explained(session, f"EXECUTE page({values})")
-    await session.execute(text("DEALLOCATE page"))
-    return found
+    return await explained_prepared(session, *search_statement(search, place=SearchCursor(after), limit=50))
 
 
 @pytest.fixture
@@ -44,8 +40,8 @@ def assert_only_an_index_is_walked(top: dict[str, Any]) -> None:
 
 
 async def test_a_page_costs_the_same_however_deep(session: AsyncSession) -> None:
-    for filters in ({}, {"tag": "vip"}, {"operator_code": "916"}):
-        first, middle, deep = [await plan(session, filters, after) for after in (0, COUNT // 2, COUNT * 7 // 10)]
+    for search in (Search(), Search(tag="vip"), Search(operator_code="916")):
+        first, middle, deep = [await plan(session, search, after) for after in (0, COUNT // 2, COUNT * 7 // 10)]
         for top in (first, middle, deep):
             assert_only_an_index_is_walked(top)
             assert top["Actual Rows"] == 51
@@ -54,13 +50,13 @@ async def test_a_page_costs_the_same_however_deep(session: AsyncSession) -> None
 
 async def test_a_tag_that_lies_elsewhere_in_the_table_is_not_searched_for_row_by_row(session: AsyncSession) -> None:
     for tag, after in (("early", COUNT // 2), ("late", 0), ("nobody", 0)):
-        top = await plan(session, {"tag": tag}, after)
+        top = await plan(session, Search(tag=tag), after)
         assert_only_an_index_is_walked(top)
         assert blocks(top) < 60
 
 
 async def test_a_phone_is_found_by_its_own_index(session: AsyncSession) -> None:
-    top = await plan(session, {"phone": "79160010000", "operator_code": "916"}, 0)
+    top = await plan(session, Search(phone="79160010000", operator_code="916"), 0)
     [scan] = [node for node in nodes(top) if "Index Name" in node]
     assert (scan["Index Name"], scan["Actual Rows"]) == ("client_phone_unique", 1)
     assert top["Shared Hit Blocks"] + top["Shared Read Blocks"] < 10

@@ -11,7 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
 
 from mailing import __version__, settings
-from mailing.admin.clients.uploading import BODY_LIMIT
+from mailing.admin.clients.uploading import MAX_BODY_BYTES
 from mailing.app import CONNECTIONS as API_CONNECTIONS
 from mailing.app import create_app
 from mailing.cli.main import cli
@@ -159,7 +159,7 @@ def test_imports_fit_into_the_room_for_temporary_files(name: str) -> None:
     assert tmp == {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}, "memory would count against the pod's limit"
     assert 4 * MAX_FILE_BYTES < 2**30
     body = OBJECTS["Ingress", "mailing"]["metadata"]["annotations"]["nginx.ingress.kubernetes.io/proxy-body-size"]
-    assert int(body.removesuffix("m")) * 2**20 >= BODY_LIMIT
+    assert int(body.removesuffix("m")) * 2**20 >= MAX_BODY_BYTES
 
 
 def test_probes_ask_what_answers() -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.app import create_app
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
-from mailing.web.server import Server, configured
+from mailing.web.server import Server, server_config
 from support import ROOT
 from support.api import KEY
 from support.processes import until
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed; D
 @pytest.fixture
 async def api_address(settings: Settings) -> AsyncIterator[str]:
     """Of the service with its own server and its own limits."""
-    server = Server(configured(create_app(settings), lifespan="on"))
+    server = Server(server_config(create_app(settings), lifespan="on"))
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

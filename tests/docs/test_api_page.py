@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from mailing.app import create_app
-from mailing.events.history import Happened
+from mailing.events.history import HistoryEntry
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
 from mailing.messages.states import MessageStatus
@@ -55,14 +55,14 @@ async def test_the_repetition_shown_is_answered_as_it_says(api: httpx.AsyncClien
     first, second = [await api.post("/mailings/", **request) for _ in range(2)]
     assert (first.status_code, second.status_code) == (201, 201)
     assert (second.json(), second.headers["idempotent-replayed"]) == (first.json(), "true")
-    assert f"each is kept for {idempotency.KEPT_H} hours" in TEXT
+    assert f"each is kept for {idempotency.RETENTION_H} hours" in TEXT
     assert "{1,255}" in idempotency.PATTERN
     assert "1 to 255 visible ASCII characters" in TEXT
 
 
 @pytest.mark.parametrize(
     ("member", "kind", "part"),
-    [("recipients", Preview, None), ("kind", Happened, None), ("waiting_for", WaitingFor, "waiting_for")],
+    [("recipients", Preview, None), ("kind", HistoryEntry, None), ("waiting_for", WaitingFor, "waiting_for")],
 )
 def test_an_example_has_the_members_that_an_answer_has(member: str, kind: type[Any], part: str | None) -> None:
     """Written down again it is the same: nothing is missing, and nothing is there that an answer has not."""

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.events.history import STORIES, Place, Whose, page_values, story
+from mailing.events.history import HISTORIES, HistoryCursor, Subject, history, page_values
 from mailing.messages.states import MessageStatus
 from support import ROOT
 from support.mailing_requests import Json, told
@@ -176,7 +176,7 @@ async def test_no_cursor_is_a_fault_of_ours(api: Api, cursor: str) -> None:
 
 
 async def test_an_id_that_never_was_has_no_story(api: Api) -> None:
-    for whose in STORIES:
+    for whose in HISTORIES:
         assert await events_of(api, **{whose: 2**53 - 1}) == []
 
 
@@ -187,10 +187,10 @@ async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(sessions: 
             await session.execute(text(statement))
     async with sessions() as session:
         await session.execute(text("ANALYZE"))
-        middle = (await story(session, "mailing_id", 1, after=Place(), limit=500))[250][0]
-        whose: Whose
-        for whose in STORIES:
-            for place in (Place(), middle):
+        middle = (await history(session, "mailing_id", 1, after=HistoryCursor(), limit=500))[250][0]
+        whose: Subject
+        for whose in HISTORIES:
+            for place in (HistoryCursor(), middle):
                 scans = await plan(session, whose, after=place)
                 assert {scan["Relation Name"] for scan in scans if "Seq" in scan["Node Type"]} == set()
                 assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) <= 5  # what one client has
@@ -214,9 +214,9 @@ FILL = (
 )
 
 
-async def plan(session: Any, whose: Whose, *, after: Place) -> list[Json]:  # noqa: ANN401 - a session
+async def plan(session: Any, whose: Subject, *, after: HistoryCursor) -> list[Json]:  # noqa: ANN401 - a session
     """The nodes that read tables."""
-    explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {STORIES[whose]}")
+    explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {HISTORIES[whose]}")
     found = (await session.execute(explain, page_values(1, after=after, limit=50))).scalar_one()
     top: Json = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return [node for node in nodes(top) if "Relation Name" in node and node["Relation Name"] != "mailing"]

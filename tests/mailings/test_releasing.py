@@ -1,4 +1,4 @@
-"""A draft is released over the API: by whom, of what, and when it may be."""
+"""Releasing a draft over the API: who may, which revision, and when."""
 
 import asyncio
 
@@ -116,7 +116,7 @@ async def test_a_draft_whose_end_has_passed_needs_a_later_one_first(
 ) -> None:
     mailing_id = await drafted(sessions)
     await run(engine, "UPDATE mailing SET starts_at = now() - interval '2 h', ends_at = now() - interval '1 h'")
-    assert "set a later end" in (await told(await api.post(f"/mailings/{mailing_id}/release"), 409))["detail"]
+    assert "Set a later end" in (await told(await api.post(f"/mailings/{mailing_id}/release"), 409))["detail"]
     await changed_by_editor(sessions, mailing_id, text="New")  # of a text alone
     changed = await told(await api.patch(f"/mailings/{mailing_id}/", json={"ends_at": in_hours(1)}))
     assert changed["status"] == "draft"

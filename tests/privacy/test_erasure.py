@@ -6,9 +6,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Invalid, NotFound
-from mailing.mailings.repository import database_now
 from mailing.privacy.erasure import allow_again, erase, erasures, export_person, reapply
 from mailing.privacy.repository import Erasure
 from support.rows import add_client, add_mailing, add_messages, run, value
@@ -23,7 +23,7 @@ ANYWHERE = """
 
 
 async def written_to(engine: AsyncEngine, statuses: Sequence[str] = ENDS, *, phone: str = PHONE) -> int:
-    """A client, to whom a message in each state went in a mailing of its own; returns its id."""
+    """Add a client with a message in each state, each in a mailing of its own; return the client's id."""
     client_id = await add_client(engine, phone=phone, tag="vip")
     for status in statuses:
         await add_messages(engine, await add_mailing(engine), [status], first_client=client_id)

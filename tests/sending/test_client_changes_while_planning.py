@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from mailing.clients.csv_transfer import import_clients
 from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientPatch
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings.repository import database_now
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow

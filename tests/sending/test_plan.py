@@ -7,8 +7,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings.repository import database_now
 from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending import plan

@@ -1,4 +1,4 @@
-"""How fast messages go out."""
+"""Messages sent by minute, step and hour."""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings.repository import database_now
 from mailing.messages.redaction import forget_old_minutes
 from mailing.statistics import throughput
 from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of

@@ -1,7 +1,7 @@
 """How PostgreSQL carries out what a function asks of it: which indexes it uses, how many rows and pages it reads."""
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from sqlalchemy import event, text
@@ -59,8 +59,13 @@ async def buffers(engine: AsyncEngine, call: Call) -> int:
     return sum(blocks(plan) for plan in await plans(engine, call))
 
 
-async def explained(session: AsyncSession, sql: str) -> Plan:
-    return parsed((await session.execute(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"))).scalar_one())
+async def explained_prepared(session: AsyncSession, statement: str, values: Sequence[object]) -> Plan:
+    """Explain a statement with `$1`, `$2` …, as the driver prepares it."""
+    await session.execute(text("PREPARE explained AS " + statement))
+    given = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
+    found = await session.execute(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained({given})"))
+    await session.execute(text("DEALLOCATE explained"))
+    return parsed(found.scalar_one())
 
 
 def parsed(found: str | list[Any]) -> Plan:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.errors import TooMany
 from mailing.settings import Settings
-from mailing.web.concurrency_limits import Places
+from mailing.web.concurrency_limits import ConcurrencyLimit
 from support.api import KEY, running_app
 from support.rows import run
 
@@ -26,8 +26,8 @@ END_CONNECTIONS = """
     WHERE datname = current_database() AND application_name = 'mailing-api'"""
 
 
-def places(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> Places:
-    return Places(total=total, each=each, most_bytes=most_bytes, yours="yours", all_="all")
+def places(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> ConcurrencyLimit:
+    return ConcurrencyLimit(total=total, each=each, most_bytes=most_bytes, yours="yours", all_="all")
 
 
 def test_a_caller_has_so_many_places_and_no_more() -> None:

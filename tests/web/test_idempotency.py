@@ -15,7 +15,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys
-from mailing.app import admit, create_app
+from mailing.app import authorize, create_app
 from mailing.database.engine import Sessions, transaction
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.sweep import LeaseScanCursor, sweep
@@ -113,7 +113,7 @@ def test_no_route_takes_the_place_of_the_guards_or_of_the_mechanism(settings: Se
     ours = [route for route in routes if route.path.startswith("/mailing/api/")]
     handlers = [handler for route in ours for handler, _ in route.route_handler_map.values()]
     assert sum("POST" in handler.http_methods for handler in handlers) >= 6
-    assert {handler.resolve_before_request() for handler in handlers} == {admit}
+    assert {handler.resolve_before_request() for handler in handlers} == {authorize}
     assert all(idempotency.Idempotency in handler.resolve_middleware() for handler in handlers)
 
 

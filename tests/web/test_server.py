@@ -11,8 +11,15 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.app import create_app
 from mailing.settings import Settings
-from mailing.web.http_protocol import AHEAD, HEAD_BYTES, HEAD_FIELDS, PARTS, URL_BYTES, BoundedProtocol
-from mailing.web.server import PunctualBodies, Server, configured
+from mailing.web.http_protocol import (
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    MAX_PARTS,
+    MAX_PIPELINED,
+    MAX_URL_BYTES,
+    BoundedProtocol,
+)
+from mailing.web.server import BodyTimeout, Server, server_config
 from support.api import KEY
 from support.processes import until
 
@@ -32,12 +39,13 @@ CHUNKED = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
 class Hasty(BoundedProtocol):
     head_s = 0.3
     drain_s = 0.3
+    linger_s = 1.0
 
 
 @asynccontextmanager
 async def serving(app: ASGIApp, path: Path, *, protocol: type[BoundedProtocol] = Hasty) -> AsyncIterator[Connect]:
     """On a socket in the file system: no port to look for."""
-    server = Server(configured(app, uds=str(path), http=protocol))
+    server = Server(server_config(app, uds=str(path), http=protocol))
     task = asyncio.create_task(server.serve())
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0.01)
@@ -56,7 +64,7 @@ async def serving(app: ASGIApp, path: Path, *, protocol: type[BoundedProtocol] =
 @pytest.fixture
 async def connect(settings: Settings, tmp_path: Path) -> AsyncIterator[Connect]:
     app = create_app(settings)
-    app.asgi_handler = PunctualBodies(app.asgi_handler, grace_s=0.3)
+    app.asgi_handler = BodyTimeout(app.asgi_handler, grace_s=0.3)
     async with serving(app, tmp_path / "api") as connect:
         yield connect
 
@@ -84,7 +92,7 @@ async def test_a_head_that_never_ends_is_refused_also_after_a_good_request(conne
 
 
 async def test_a_head_without_end_is_refused_before_it_fills_the_memory(connect: Connect) -> None:
-    flood = b"GET / HTTP/1.1\r\nX-Long: " + b"x" * HEAD_BYTES
+    flood = b"GET / HTTP/1.1\r\nX-Long: " + b"x" * MAX_HEADER_BYTES
     assert (await answers(connect, flood)).startswith(b"HTTP/1.1 431 ")
 
 
@@ -109,10 +117,10 @@ async def test_many_bytes_may_take_longer_than_few(connect: Connect) -> None:
 @pytest.mark.parametrize(
     ("flood", "status"),
     [
-        (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * (HEAD_FIELDS + 2), 431),
-        (b"GET / HTTP/1.1\r\nCookie: " + b"a=b;" * PARTS + b"\r\n\r\n", 431),
-        (b"GET /" + b"x" * URL_BYTES + b" HTTP/1.1\r\n\r\n", 414),
-        (b"GET /?" + b"a=b&" * PARTS + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * (MAX_HEADERS + 2), 431),
+        (b"GET / HTTP/1.1\r\nCookie: " + b"a=b;" * MAX_PARTS + b"\r\n\r\n", 431),
+        (b"GET /" + b"x" * MAX_URL_BYTES + b" HTTP/1.1\r\n\r\n", 414),
+        (b"GET /?" + b"a=b&" * MAX_PARTS + b" HTTP/1.1\r\n\r\n", 414),
         (b"nonsense\r\n\r\n", 400),
     ],
 )
@@ -142,10 +150,10 @@ async def waiting(tmp_path: Path) -> AsyncIterator[Connect]:
 @pytest.mark.parametrize(
     "flood",
     [
-        b"0\r\n" + b"x: y\r\n" * HEAD_BYTES,
-        b"0\r\nx: " + b"y" * HEAD_BYTES,
-        b"1;" + b"x" * HEAD_BYTES * 2,
-        b"0" * HEAD_BYTES * 2,
+        b"0\r\n" + b"x: y\r\n" * MAX_HEADER_BYTES,
+        b"0\r\nx: " + b"y" * MAX_HEADER_BYTES,
+        b"1;" + b"x" * MAX_HEADER_BYTES * 2,
+        b"0" * MAX_HEADER_BYTES * 2,
     ],
     ids=["trailers", "one trailer", "a chunk's extension", "a chunk's size"],
 )
@@ -170,15 +178,15 @@ async def test_a_long_body_in_chunks_of_a_byte_arrives(waiting: Connect) -> None
 async def test_a_head_sent_ahead_of_its_turn_has_the_same_limit(waiting: Connect) -> None:
     """The first request is never answered, so there is nothing to say to the second one."""
     never = b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n"
-    assert await answers(waiting, never + b"GET / HTTP/1.1\r\nX-Long: " + b"x" * HEAD_BYTES * 2) == b""
+    assert await answers(waiting, never + b"GET / HTTP/1.1\r\nX-Long: " + b"x" * MAX_HEADER_BYTES * 2) == b""
 
 
 async def test_a_few_requests_may_be_sent_ahead_and_no_more(waiting: Connect) -> None:
     async with waiting() as (reader, writer):
-        writer.write(GET * AHEAD)
-        assert [await reader.readuntil(b"host") for _ in range(AHEAD)]
+        writer.write(GET * MAX_PIPELINED)
+        assert [await reader.readuntil(b"host") for _ in range(MAX_PIPELINED)]
     never = b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n"
-    assert await answers(waiting, never + GET * (AHEAD + 1)) == b""
+    assert await answers(waiting, never + GET * (MAX_PIPELINED + 1)) == b""
 
 
 async def test_the_rest_of_a_body_that_nobody_wants_is_not_waited_for(connect: Connect) -> None:
@@ -260,3 +268,30 @@ async def test_an_answer_in_many_parts_arrives_whole_and_in_order(tmp_path: Path
         head, _, body = (await answers(connect, GET)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert body == b"".join(parts)
+
+
+TOO_LONG = 30_000_000
+TOO_LONG_POST = POST.replace(b"Content-Length: 100", b"Content-Type: application/json\r\nContent-Length: %d" % TOO_LONG)
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+async def test_a_client_that_sends_before_it_reads_gets_the_answer_to_a_body_that_is_too_long(
+    connect: Connect, more: bytes
+) -> None:
+    """Urllib and requests read nothing before they have sent all."""
+    async with connect() as (reader, writer):
+        writer.write(TOO_LONG_POST.replace(b"Host", more + b"Host"))
+        for _ in range(TOO_LONG // 100_000):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413 ")
+        assert b"Too large" in (await reader.readuntil(b"}"))
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+async def test_the_rest_of_a_body_is_waited_for_so_long_and_no_longer(connect: Connect, more: bytes) -> None:
+    async with connect() as (reader, writer):
+        writer.write(TOO_LONG_POST.replace(b"Host", more + b"Host"))
+        answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.count(b"HTTP/1.1") == 1

@@ -19,13 +19,13 @@ from litestar._multipart import parse_content_header, parse_multipart_form
 from litestar._parsers import parse_cookie_string, parse_query_string, parse_url_encoded_form_data
 from litestar.exceptions import ClientException
 
-from mailing.access.id_token import OidcClient, UnknownKey, checked, identity
+from mailing.access.id_token import OidcClient, UnknownKey, identity, verify
 from mailing.access.oidc import Metadata
 from mailing.access.roles import Role
-from mailing.admin.clients.form import LONGEST, asked
+from mailing.admin.clients.form import MAX_LENGTH, parse_search
 from mailing.admin.language import preferred
-from mailing.admin.signin.user_agents import described
-from mailing.admin.viewer import Viewer, local
+from mailing.admin.signin.user_agents import describe
+from mailing.admin.viewer import Viewer, local_path
 from mailing.clients import timezone
 from mailing.clients.csv_reader import CsvReader
 from mailing.clients.phone import is_operator_code, is_phone
@@ -179,8 +179,8 @@ VIEWER = Viewer(user=None, language="en", zone="UTC", path="/")
 @pytest.mark.parametrize("sign", SIGNS, ids=repr)
 @pytest.mark.parametrize("name", ["begins", "tag", "after"])
 def test_the_search_looks_at_the_beginning_of_what_was_typed(name: str, sign: str) -> None:
-    assert_linear(lambda typed: asked({name: typed}, VIEWER), lambda size: sign * size, 8_000)
-    assert len(asked({"tag": sign * 8_000}, VIEWER).search.tag) <= LONGEST
+    assert_linear(lambda typed: parse_search({name: typed}, VIEWER), lambda size: sign * size, 8_000)
+    assert len(parse_search({"tag": sign * 8_000}, VIEWER).search.tag) <= MAX_LENGTH
 
 
 # --- heads ----------------------------------------------------------------------------------------------------------
@@ -194,9 +194,9 @@ def cookies(given: str) -> dict[str, str]:
 HEADS: dict[str, tuple[Callable[[Any], object], Iterable[str]]] = {
     "Accept-Language": (preferred, ["a,", ",", ";", "ru-", "de;q=0.1, ", "-"]),
     "Cookie": (cookies, ["\\", '\\"', "\\0", "mailing_a=\\0;", "mailing_a=b;", ";", "=", "%41"]),
-    "User-Agent": (described, ["Firefox", "Edg", "(", " "]),
+    "User-Agent": (describe, ["Firefox", "Edg", "(", " "]),
     "Content-Type": (parse_content_header, ['\\"', '\\" ', "; ", "; a", "; a=b", '; a="', "; a=\\"]),
-    "next": (local, ["/admin/", "/", "\\", "?", "я", "%2f", ":"]),
+    "next": (local_path, ["/admin/", "/", "\\", "?", "я", "%2f", ":"]),
     "what is logged": (Masking(["secret"]).mask, ["://:", "bearer ", "7", "a", ":", "0f", "mk_", "://a:a@", "@"]),
     "e-mail addresses": (mask_addresses, ["a", "a@", "a@b ", "."]),
     "Idempotency-Key": (re.compile(PATTERN).fullmatch, ["a", "é"]),
@@ -336,7 +336,7 @@ def test_an_id_token_is_read_in_time_proportional_to_its_length(sign: str) -> No
 
     def decoded(token: str) -> object:
         try:
-            return checked(token, keys, client=PROVIDER, nonce="n", now=0)
+            return verify(token, keys, client=PROVIDER, nonce="n", now=0)
         except (JoseError, UnknownKey, ValueError) as refused:
             return refused
 

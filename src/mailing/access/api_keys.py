@@ -24,12 +24,12 @@ from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorize
 from mailing.events import record_event
 from mailing.web.parameters import SAFE
 
-CONFIGURED = "MAILING_API_KEY"
+SETTINGS_KEY = "MAILING_API_KEY"
 READ, FULL = "read", "full"
-LONGEST_NAME = 100  # characters
-KNOWN_S: Final = 1.0
-FORGOTTEN_S: Final = 1.1 * KNOWN_S  # by every process, though its clock be slower than ours
-MOST_KNOWN = 1000  # of them at a time
+MAX_NAME = 100  # characters
+CACHE_TTL_S: Final = 1.0
+REVOCATION_S: Final = 1.1 * CACHE_TTL_S  # by every process, though its clock be slower than ours
+MAX_CACHED = 1000  # of them at a time
 
 
 class ApiKey(msgspec.Struct):
@@ -108,7 +108,7 @@ async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
         if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
             raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
         await record_event(session, "key.revoked", by=by, key_id=key_id)
-    await forgotten(1)
+    await wait_until_revoked(1)
 
 
 async def live_of(session: AsyncSession, user_id: int) -> list[ApiKey]:
@@ -124,13 +124,13 @@ async def revoke_all_of(session: AsyncSession, user_id: int, *, by: str) -> int:
     return len(revoked)
 
 
-async def forgotten(revoked: int) -> None:
+async def wait_until_revoked(revoked: int) -> None:
     """To be waited for after the commit: until every process refuses the keys that were revoked, if any were."""
     if revoked:
-        await asyncio.sleep(FORGOTTEN_S)
+        await asyncio.sleep(REVOCATION_S)
 
 
-class Known(NamedTuple):
+class CachedKey(NamedTuple):
     """A key that was found, and the monotonic time until which that is believed."""
 
     caller: str
@@ -138,44 +138,45 @@ class Known(NamedTuple):
     until: float
 
 
-class KnownKeys:
+class KeyCache:
     """The keys as one process knows them."""
 
     def __init__(self, reads: ReadPool) -> None:
         self._reads = reads
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, CachedKey] = {}
 
     def __len__(self) -> int:
         return len(self._known)
 
-    async def find(self, key: str) -> Known | None:
+    async def find(self, key: str) -> CachedKey | None:
         """None for one that is unknown or revoked: that is not remembered, there is no end of wrong keys."""
         digest, now = _hash(key), time.monotonic()
         known = self._known.get(digest)
         if known is None or known.until <= now:
-            known = await self._look_up(digest, until=now + KNOWN_S)
+            known = await self._look_up(digest, until=now + CACHE_TTL_S)
         return known
 
-    async def _look_up(self, digest: bytes, *, until: float) -> Known | None:
+    async def _look_up(self, digest: bytes, *, until: float) -> CachedKey | None:
         """`until` is counted from before the database was asked: its answer is no newer than that."""
         self._known.pop(digest, None)
         row = await self._reads.row(_FIND, digest)
         if row is None:
             return None
-        if len(self._known) >= MOST_KNOWN:
+        if len(self._known) >= MAX_CACHED:
             self._known.clear()
-        known = self._known[digest] = Known(f"key {row['id']} ({row['name']})", row["scope"], until)
+        known = self._known[digest] = CachedKey(f"key {row['id']} ({row['name']})", row["scope"], until)
         return known
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """`Authorization: Bearer <key>`. Who it is stands in `scope["user"]` afterwards."""
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    key = key.strip(" ")  # RFC 9110 allows several blanks
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized("Send the header Authorization: Bearer <key>; mailing key create makes one.")
     configured: str | None = connection.app.state.settings.api_key
     if configured and secrets.compare_digest(key.encode(), configured.encode()):
-        connection.scope["user"] = CONFIGURED
+        connection.scope["user"] = SETTINGS_KEY
         return
     known = await connection.app.state.known_keys.find(key)
     if known is None:
@@ -187,7 +188,7 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
 
 def _problems(name: str, scope: str) -> list[FieldError]:
     checks = {
-        FieldError("name", "must have 1 to 100 printable characters"): 1 <= len(name.strip()) <= LONGEST_NAME
+        FieldError("name", "must have 1 to 100 printable characters"): 1 <= len(name.strip()) <= MAX_NAME
         and name.isprintable(),
         FieldError("scope", "must be read or full"): scope in (READ, FULL),
     }

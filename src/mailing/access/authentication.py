@@ -18,7 +18,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Unauthorized
 
 
-class Browser(Struct, frozen=True):
+class BrowserInfo(Struct, frozen=True):
     """`address` is the client's, as the server's proxy settings find it."""
 
     address: str
@@ -34,7 +34,7 @@ class Identity(Struct, frozen=True):
     role: Role
 
 
-class _Known(Struct, frozen=True):
+class _Credentials(Struct, frozen=True):
     id: int
     name: str
     password_hash: str
@@ -47,60 +47,62 @@ _FIND = text("""
 """)
 
 # A password changed, or a user disabled, while this one was being checked.
-_STILL = text("""
+_STILL_VALID = text("""
     SELECT id FROM user_account WHERE id = :id AND password_hash = :hash AND disabled_at IS NULL FOR SHARE
 """)
 
 # By user_account_subject. Name and role are the provider's, afresh each time.
-_WELCOME = text("""
+_UPSERT_USER = text("""
     INSERT INTO user_account (name, role, issuer, subject) VALUES (:name, :role, :issuer, :subject)
     ON CONFLICT (issuer, subject) WHERE issuer IS NOT NULL DO UPDATE SET name = excluded.name, role = excluded.role
     RETURNING id, disabled_at
 """)
 
 
-async def sign_in(sessions: Sessions, name: str, password: str, *, browser: Browser) -> str:
+async def sign_in(sessions: Sessions, name: str, password: str, *, browser: BrowserInfo) -> str:
     """Returns the token of a new session. Raises Unauthorized, or TooMany while a lock holds."""
     async with transaction(sessions) as session:
         known = await _find(session, name)
-    known = await _proved(sessions, known, name, password=password, browser=browser)
+    known = await _verify(sessions, known, name, password=password, browser=browser)
     async with transaction(sessions) as session:
-        return await _welcome(session, known.id, known.name, browser)
+        return await _open_session(session, known.id, known.name, browser)
 
 
-async def change_password(sessions: Sessions, user: User, old: str, *, new: str, browser: Browser) -> str:
+async def change_password(sessions: Sessions, user: User, old: str, *, new: str, browser: BrowserInfo) -> str:
     """As `sign_in`, with the old password. All sessions of the user end; the token is a new one's."""
     async with transaction(sessions) as session:
         known = await _find(session, user.name)
     if known is None or known.id != user.id:
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
-    known = await _proved(sessions, known, user.name, password=old, browser=browser)
+    known = await _verify(sessions, known, user.name, password=old, browser=browser)
     async with transaction(sessions) as session:
         await users.set_password(session, user.id, new, by=str(user))
         return await signed.open_session(session, user.id, address=browser.address, agent=browser.agent)
 
 
-async def _proved(sessions: Sessions, known: _Known | None, name: str, *, password: str, browser: Browser) -> _Known:
+async def _verify(
+    sessions: Sessions, known: _Credentials | None, name: str, *, password: str, browser: BrowserInfo
+) -> _Credentials:
     """No connection is held while the password is checked."""
     account = str(known.id) if known else f"nobody {name.casefold()}"
     async with transaction(sessions) as session:
         locks = await lockout.count_try(session, account, address=browser.address)
     right = await matches(password, known.password_hash if known else None)
     async with transaction(sessions) as session:
-        if known and right and await _still(session, known):
+        if known and right and await _still_valid(session, known):
             await lockout.forgive(session, account, address=browser.address)
             return known
-        await _note_failure(session, known, browser, locks=locks)
+        await _record_failure(session, known, browser, locks=locks)
     raise Unauthorized("The name or the password is wrong.")
 
 
-async def sign_in_as(sessions: Sessions, identity: Identity, *, browser: Browser) -> str:
+async def sign_in_as(sessions: Sessions, identity: Identity, *, browser: BrowserInfo) -> str:
     """As `sign_in`, for whom the identity provider vouches. Raises Unauthorized for a user who is disabled here."""
     values = {"issuer": identity.issuer, "subject": identity.subject, "name": identity.name}
     async with transaction(sessions) as session:
-        user = (await session.execute(_WELCOME, values | {"role": str(identity.role)})).one()
+        user = (await session.execute(_UPSERT_USER, values | {"role": str(identity.role)})).one()
         if user.disabled_at is None:
-            return await _welcome(session, user.id, identity.name, browser)
+            return await _open_session(session, user.id, identity.name, browser)
         await events.record_event(
             session, "user.sign_in_failed", by=actor(user.id, identity.name), address=browser.address
         )
@@ -117,25 +119,27 @@ async def sign_out_everywhere(session: AsyncSession, user: User) -> None:
     await events.record_event(session, "user.signed_out_everywhere", by=str(user))
 
 
-async def _find(session: AsyncSession, name: str) -> _Known | None:
+async def _find(session: AsyncSession, name: str) -> _Credentials | None:
     if not name.isprintable():  # PostgreSQL takes no NUL and no surrogate
         return None
     found = (await session.execute(_FIND, {"name": name})).first()
-    return _Known(*found) if found else None
+    return _Credentials(*found) if found else None
 
 
-async def _still(session: AsyncSession, known: _Known) -> bool:
+async def _still_valid(session: AsyncSession, known: _Credentials) -> bool:
     values = {"id": known.id, "hash": known.password_hash}
-    return (await session.execute(_STILL, values)).first() is not None
+    return (await session.execute(_STILL_VALID, values)).first() is not None
 
 
-async def _welcome(session: AsyncSession, user_id: int, name: str, browser: Browser) -> str:
+async def _open_session(session: AsyncSession, user_id: int, name: str, browser: BrowserInfo) -> str:
     token = await signed.open_session(session, user_id, address=browser.address, agent=browser.agent)
     await events.record_event(session, "user.signed_in", by=actor(user_id, name), address=browser.address)
     return token
 
 
-async def _note_failure(session: AsyncSession, known: _Known | None, browser: Browser, *, locks: bool) -> None:
+async def _record_failure(
+    session: AsyncSession, known: _Credentials | None, browser: BrowserInfo, *, locks: bool
+) -> None:
     """The name is noted only where it is one: what was typed may be a password."""
     by = actor(known.id, known.name) if known else "somebody"
     await events.record_event(session, "user.sign_in_failed", by=by, address=browser.address)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 LISTS = Path(__file__).parent / "common_passwords"
 PRODUCT = "mailing"
-_SHORTEST_WORD = 3  # of a name, to be looked for in a password
-_LEAST_REST = 6  # what must be left without the names
+_MIN_WORD = 3  # of a name, to be looked for in a password
+_MIN_REST = 6  # what must be left without the names
 _STEPS = 4  # one new beginning at most for so many characters that run on
 _ROWS = (
     *("1234567890-=", "qwertyuiop[]", "asdfghjkl;'", "zxcvbnm,./"),
@@ -33,7 +33,7 @@ def problem_of(password: str, names: Iterable[str]) -> str | None:
     if _is_common(plain):
         return "is one of those that are tried first; take several words at random"
     without_names = _without(plain, [*names, PRODUCT])
-    if without_names != _joined(plain) and (len(without_names) < _LEAST_REST or _is_common(without_names)):
+    if without_names != _joined(plain) and (len(without_names) < _MIN_REST or _is_common(without_names)):
         return "must not be made of the user's or the product's name; take several words at random"
     return None
 
@@ -74,7 +74,7 @@ def _without(plain: str, names: Iterable[str]) -> str:
 
 def _words(names: Iterable[str]) -> Iterable[str]:
     for name in map(_plain, names):
-        yield from (word for word in (_joined(name), *re.split(r"[\W_]+", name)) if len(word) >= _SHORTEST_WORD)
+        yield from (word for word in (_joined(name), *re.split(r"[\W_]+", name)) if len(word) >= _MIN_WORD)
 
 
 def _runs(plain: str) -> bool:

@@ -11,11 +11,11 @@ from msgspec import Struct
 
 from mailing.access.authentication import Identity
 from mailing.access.roles import Role
-from mailing.access.users import LONGEST_NAME
+from mailing.access.users import MAX_NAME
 
 ALGORITHMS: Final = ["RS256", "PS256", "ES256"]  # signatures by a private key only: never none, never a shared secret
 LEEWAY_S: Final = 30
-EVERYBODY: Final = "*"
+ANY_GROUP: Final = "*"
 
 
 class OidcClient(Struct, frozen=True, kw_only=True):
@@ -32,7 +32,7 @@ class UnknownKey(Exception):
     """The provider may have changed its keys."""
 
 
-def checked(token: str, keys: KeySet, *, client: OidcClient, nonce: str, now: int) -> dict[str, Any]:
+def verify(token: str, keys: KeySet, *, client: OidcClient, nonce: str, now: int) -> dict[str, Any]:
     """The claims. Raises JoseError or ValueError for a token that is not for us, now and this sign-in."""
     try:
         claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
@@ -73,11 +73,11 @@ def identity(claims: Mapping[str, Any], client: OidcClient) -> Identity | None:
 def _role(groups: object, roles: Mapping[str, Role]) -> Role | None:
     named = groups if isinstance(groups, list) else [groups]
     return max(
-        (roles[group] for group in [*named, EVERYBODY] if isinstance(group, str) and group in roles), default=None
+        (roles[group] for group in [*named, ANY_GROUP] if isinstance(group, str) and group in roles), default=None
     )
 
 
 def _name(claims: Mapping[str, Any]) -> str:
     named = (claims.get(claim) for claim in ("preferred_username", "email", "name", "sub"))
     readable = ("".join(letter for letter in name if letter.isprintable()) for name in named if isinstance(name, str))
-    return next((name.strip() for name in readable if name.strip()), "nameless")[:LONGEST_NAME]
+    return next((name.strip() for name in readable if name.strip()), "nameless")[:MAX_NAME]

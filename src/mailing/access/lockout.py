@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import TooMany
 
-ACCOUNT_TRIES = 5
-ADDRESS_TRIES = 20  # a whole office may sit behind one address
+MAX_ACCOUNT_TRIES = 5
+MAX_ADDRESS_TRIES = 20  # a whole office may sit behind one address
 FIRST_LOCK_S = 30
-LONGEST_LOCK_S = 900  # whoever locks somebody else out on purpose has to come back every quarter of an hour
+MAX_LOCK_S = 900  # whoever locks somebody else out on purpose has to come back every quarter of an hour
 
 # By the primary key; no row comes back while a lock holds.
 _COUNT = text("""
@@ -55,9 +55,9 @@ async def count_try(session: AsyncSession, account: str, *, address: str) -> boo
     `account` is anything that stays the same for one account, also for one that does not exist.
     """
     await session.execute(_PRUNE)
-    by_address = await _count(session, _address(address), allowed=ADDRESS_TRIES)
-    by_account = await _count(session, _account(account), allowed=ACCOUNT_TRIES)
-    return by_address >= ADDRESS_TRIES or by_account >= ACCOUNT_TRIES
+    by_address = await _count(session, _address(address), allowed=MAX_ADDRESS_TRIES)
+    by_account = await _count(session, _account(account), allowed=MAX_ACCOUNT_TRIES)
+    return by_address >= MAX_ADDRESS_TRIES or by_account >= MAX_ACCOUNT_TRIES
 
 
 async def forgive(session: AsyncSession, account: str, *, address: str) -> None:
@@ -71,7 +71,7 @@ async def unlock(session: AsyncSession, account: str) -> None:
 
 
 async def _count(session: AsyncSession, subject: bytes, *, allowed: int) -> int:
-    values = {"subject": subject, "allowed": allowed, "first": FIRST_LOCK_S, "longest": LONGEST_LOCK_S}
+    values = {"subject": subject, "allowed": allowed, "first": FIRST_LOCK_S, "longest": MAX_LOCK_S}
     counted = (await session.execute(_COUNT, values)).scalar_one_or_none()
     if counted is None:
         left = (await session.execute(_LOCKED_FOR, {"subject": subject})).scalar_one_or_none()

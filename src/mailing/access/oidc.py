@@ -23,20 +23,20 @@ from joserfc.jwk import KeySet
 from msgspec import Struct
 
 from mailing.access.authentication import Identity
-from mailing.access.id_token import OidcClient, UnknownKey, checked, identity
+from mailing.access.id_token import OidcClient, UnknownKey, identity, verify
 from mailing.errors import Unauthorized
 
 logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-KEPT_S: Final = 3600  # how long discovery and keys are believed
+CACHE_S: Final = 3600  # how long discovery and keys are believed
 REFRESH_S: Final = 60  # an unknown key asks for new ones, at most this often
 TIMEOUT_S: Final = 10
-MOST_BYTES: Final = 256 * 1024
+MAX_BYTES: Final = 256 * 1024
 
 
-class Begun(Struct, frozen=True):
+class OidcState(Struct, frozen=True):
     """Stays in the browser until it comes back: without it the answer of the provider is worth nothing."""
 
     state: str
@@ -65,9 +65,9 @@ class Provider:
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: tuple[float, KeySet] | None = None
 
-    async def begin(self, *, redirect_uri: str, next_page: str) -> tuple[str, Begun]:
+    async def begin(self, *, redirect_uri: str, next_page: str) -> tuple[str, OidcState]:
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        begun = Begun(state, nonce, verifier, next_page)
+        begun = OidcState(state, nonce, verifier, next_page)
         digest = hashlib.sha256(verifier.encode()).digest()
         query = {
             "response_type": "code",
@@ -82,7 +82,7 @@ class Provider:
         endpoint = (await self._discovered()).authorization_endpoint
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}", begun
 
-    async def finish(self, answer: Mapping[str, str], begun: Begun, *, redirect_uri: str) -> Identity:
+    async def finish(self, answer: Mapping[str, str], begun: OidcState, *, redirect_uri: str) -> Identity:
         """`answer` is the query with which the browser came back. Raises Unauthorized for what is not as it must be."""
         if not secrets.compare_digest(answer.get("state", "").encode(), begun.state.encode()):
             raise _refused("state", "This sign-in was not begun in this browser, or it is over; begin again.")
@@ -96,7 +96,7 @@ class Provider:
             raise _refused("no role", "Your groups at the identity provider give you no access here; ask an admin.")
         return named
 
-    async def _redeemed(self, code: str, begun: Begun, redirect_uri: str) -> str:
+    async def _redeemed(self, code: str, begun: OidcState, redirect_uri: str) -> str:
         metadata = await self._discovered()
         form = {
             "grant_type": "authorization_code",
@@ -105,21 +105,21 @@ class Provider:
             "code_verifier": begun.verifier,
         }
         basic = self._authenticate(form, metadata)
-        return (await _asked("POST", metadata.token_endpoint, _Tokens, data=form, auth=basic)).id_token
+        return (await _fetch("POST", metadata.token_endpoint, _Tokens, data=form, auth=basic)).id_token
 
     def _authenticate(self, form: dict[str, str], metadata: Metadata) -> httpx.BasicAuth | None:
         if self._client.client_secret and "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
-            return httpx.BasicAuth(_encoded(self._client.client_id), _encoded(self._client.client_secret))
+            return httpx.BasicAuth(_form_encode(self._client.client_id), _form_encode(self._client.client_secret))
         form["client_id"] = self._client.client_id
         if self._client.client_secret:
             form["client_secret"] = self._client.client_secret
         return None
 
     async def _claims(self, token: str, *, nonce: str) -> dict[str, Any]:
-        for young_s in (KEPT_S, REFRESH_S):
+        for young_s in (CACHE_S, REFRESH_S):
             keys = await self._known_keys(young_s)
             try:
-                return checked(token, keys, client=self._client, nonce=nonce, now=int(time.time()))
+                return verify(token, keys, client=self._client, nonce=nonce, now=int(time.time()))
             except UnknownKey:
                 continue
             except (JoseError, ValueError) as error:
@@ -127,11 +127,11 @@ class Provider:
         raise _refused("ID token: unknown key")
 
     async def _discovered(self) -> Metadata:
-        if self._metadata and time.monotonic() - self._metadata[0] < KEPT_S:
+        if self._metadata and time.monotonic() - self._metadata[0] < CACHE_S:
             return self._metadata[1]
         address = f"{self._client.issuer.rstrip('/')}/.well-known/openid-configuration"
-        metadata = await _asked("GET", address, Metadata)
-        if metadata.issuer != self._client.issuer or not _as_safe(metadata):
+        metadata = await _fetch("GET", address, Metadata)
+        if metadata.issuer != self._client.issuer or not _is_as_safe(metadata):
             raise _refused("discovery")
         self._metadata = (time.monotonic(), metadata)
         return metadata
@@ -139,7 +139,7 @@ class Provider:
     async def _known_keys(self, young_s: float) -> KeySet:
         if self._keys and time.monotonic() - self._keys[0] < young_s:
             return self._keys[1]
-        published = await _asked("GET", (await self._discovered()).jwks_uri, dict[str, Any])
+        published = await _fetch("GET", (await self._discovered()).jwks_uri, dict[str, Any])
         try:
             keys = KeySet.import_key_set(published)  # type: ignore[arg-type] # whatever it is, it is checked there
         except (JoseError, KeyError, TypeError, ValueError):
@@ -148,7 +148,7 @@ class Provider:
         return keys
 
 
-async def _asked(method: str, address: str, kind: type[T], **sent: Any) -> T:  # noqa: ANN401 - httpx's own arguments
+async def _fetch(method: str, address: str, kind: type[T], **sent: Any) -> T:  # noqa: ANN401 - httpx's own arguments
     """The JSON of the answer as `kind`. No redirect is followed and no proxy used."""
     try:
         async with (
@@ -157,7 +157,7 @@ async def _asked(method: str, address: str, kind: type[T], **sent: Any) -> T:  #
         ):
             return msgspec.json.decode(await _read(response), type=kind)
     except (httpx.HTTPError, httpx.InvalidURL, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _refused(f"{urlsplit(address).path}: {type(error).__name__}", _AWAY) from None
+        raise _refused(f"{urlsplit(address).path}: {type(error).__name__}", _UNAVAILABLE) from None
 
 
 async def _read(response: httpx.Response) -> bytes:
@@ -165,12 +165,12 @@ async def _read(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
         body += chunk
-        if len(body) > MOST_BYTES:
+        if len(body) > MAX_BYTES:
             raise httpx.DecodingError("too long")
     return bytes(body)
 
 
-_AWAY = "The identity provider did not answer as it should; try again."
+_UNAVAILABLE = "The identity provider did not answer as it should; try again."
 
 
 def _refused(reason: str, sentence: str = "What the identity provider answered can't be trusted.") -> Unauthorized:
@@ -179,12 +179,12 @@ def _refused(reason: str, sentence: str = "What the identity provider answered c
     return Unauthorized(sentence)
 
 
-def _encoded(part: str) -> str:
+def _form_encode(part: str) -> str:
     """As RFC 6749 2.3.1 has it, before it goes into the header."""
     return quote_plus(part)
 
 
-def _as_safe(metadata: Metadata) -> bool:
+def _is_as_safe(metadata: Metadata) -> bool:
     """Whether no address is less protected than the issuer's own."""
     addresses = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)
     schemes = {urlsplit(address).scheme for address in addresses}

@@ -14,18 +14,18 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from mailing.access.common_passwords import problem_of
 from mailing.errors import FieldError, Invalid, TooMany
 
-HASHING = 2
-WAITING = 50
-SHORTEST, LONGEST = 10, 200  # characters
+MAX_HASHING = 2
+MAX_WAITING = 50
+MIN_LENGTH, MAX_LENGTH = 10, 200  # characters
 
 _hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_limiter = CapacityLimiter(HASHING)
+_limiter = CapacityLimiter(MAX_HASHING)
 
 # Of no password: checked where there is nothing to check, so that the answer takes as long.
-_NOBODY = "$argon2id$v=19$m=19456,t=2,p=1$hOuWREoPdzy6kmkzV59UzA$Tqfm30BisCb/atgP+zCJ0eEQV/vXovOrDznBQ5eAADs"
+_DUMMY_HASH = "$argon2id$v=19$m=19456,t=2,p=1$hOuWREoPdzy6kmkzV59UzA$Tqfm30BisCb/atgP+zCJ0eEQV/vXovOrDznBQ5eAADs"
 
 
-async def hashed(password: str, *, names: Collection[str]) -> str:
+async def hash_password(password: str, *, names: Collection[str]) -> str:
     """Raises Invalid for a password nobody should have; `names` are the user's."""
     if problem := _problem(password) or await to_thread.run_sync(problem_of, password, names):
         raise Invalid(FieldError("password", problem))
@@ -34,21 +34,21 @@ async def hashed(password: str, *, names: Collection[str]) -> str:
 
 async def matches(password: str, password_hash: str | None) -> bool:
     """Takes the same time with a hash and without one."""
-    if _limiter.statistics().tasks_waiting >= WAITING:
+    if _limiter.statistics().tasks_waiting >= MAX_WAITING:
         raise TooMany("Too many people sign in at this moment; try again in a few seconds.", wait_s=5)
-    check = partial(_verified, password, password_hash or _NOBODY)
+    check = partial(_verify, password, password_hash or _DUMMY_HASH)
     return await to_thread.run_sync(check, limiter=_limiter) and password_hash is not None
 
 
-def _verified(password: str, password_hash: str) -> bool:
+def _verify(password: str, password_hash: str) -> bool:
     try:
-        return _hasher.verify(password_hash, password[: LONGEST + 1])
+        return _hasher.verify(password_hash, password[: MAX_LENGTH + 1])
     except (VerificationError, InvalidHashError, UnicodeEncodeError):
         return False
 
 
 def _problem(password: str) -> str | None:
-    if not SHORTEST <= len(password) <= LONGEST:
+    if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         return "must have 10 to 200 characters"
     if not password.isprintable():
         return "must not contain control characters"

@@ -19,8 +19,8 @@ from mailing.errors import TooMany
 
 BURST_S = 2
 DRAWS_A_SECOND = 10
-AHEAD_S = 10  # more than any two requests' transactions lie apart
-KEPT_S = 10  # what was drawn and not given out
+MAX_AHEAD_S = 10  # more than any two requests' transactions lie apart
+CACHE_S = 10  # what was drawn and not given out
 
 # By the primary key. Requests up to `spent_upto` are given away; it never lags more than a burst behind the clock. Far
 # ahead of it is only what was written before the clock went back.
@@ -59,14 +59,14 @@ class RateLimiter:
 
     async def _draw(self, caller: str, held: "_Held") -> None:
         count = -(-self._rate // DRAWS_A_SECOND)
-        values = {"caller": caller, "burst": BURST_S, "worth": count / self._rate, "most": AHEAD_S}
+        values = {"caller": caller, "burst": BURST_S, "worth": count / self._rate, "most": MAX_AHEAD_S}
         try:
             async with transaction(self._sessions) as session:
                 drawn = (await session.execute(_DRAW, values)).first() is not None
         except transient():  # away, or open for reading alone
             drawn = True
         now = time.monotonic()
-        held.left, held.kept_until = (count, now + KEPT_S) if drawn else (0, 0.0)
+        held.left, held.kept_until = (count, now + CACHE_S) if drawn else (0, 0.0)
         held.refused_until = 0.0 if drawn else now + count / self._rate
 
 
@@ -81,6 +81,6 @@ class _Held:
         return self.left <= 0 or time.monotonic() > self.kept_until
 
 
-async def within_allowance(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+async def enforce_rate_limit(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """After `require_key`, which finds out who asks."""
     await connection.app.state.allowance.take(str(connection.scope["user"]))

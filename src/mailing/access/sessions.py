@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
 
-IDLE = timedelta(hours=1)
-ABSOLUTE = timedelta(hours=12)
+IDLE_TIMEOUT = timedelta(hours=1)
+MAX_AGE = timedelta(hours=12)
 
-_KEPT = 200  # characters of what a browser says of itself
+_MAX_STORED = 200  # characters of what a browser says of itself
 
 
 def actor(user_id: int, name: str) -> str:
@@ -84,14 +84,14 @@ _OF_USER = text("""
     ORDER BY seen_at DESC, id DESC
 """)
 
-_LIMITS = {"idle": IDLE, "absolute": ABSOLUTE}
+_LIMITS = {"idle": IDLE_TIMEOUT, "absolute": MAX_AGE}
 
 
 async def open_session(session: AsyncSession, user_id: int, *, address: str, agent: str) -> str:
     """Returns the token for the cookie; nobody can read it again later."""
     token = secrets.token_urlsafe(32)
-    await session.execute(_PRUNE, {"idle": IDLE})
-    values = {"hash": _hash(token), "user_id": user_id, "address": address[:_KEPT], "agent": _readable(agent)}
+    await session.execute(_PRUNE, {"idle": IDLE_TIMEOUT})
+    values = {"hash": _hash(token), "user_id": user_id, "address": address[:_MAX_STORED], "agent": _printable(agent)}
     await session.execute(_OPEN, values)
     return token
 
@@ -128,5 +128,5 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
 
 
-def _readable(agent: str) -> str:
-    return "".join(letter for letter in agent if letter.isprintable())[:_KEPT]
+def _printable(agent: str) -> str:
+    return "".join(letter for letter in agent if letter.isprintable())[:_MAX_STORED]

@@ -9,12 +9,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, lockout, sessions
-from mailing.access.passwords import hashed
+from mailing.access.passwords import hash_password
 from mailing.access.roles import Role
 from mailing.errors import ConfigurationError, Conflict, FieldError, Invalid, NotFound
 from mailing.events import record_event
 
-LONGEST_NAME = 100  # characters
+MAX_NAME = 100  # characters
 
 
 class Account(msgspec.Struct):
@@ -28,7 +28,7 @@ class Account(msgspec.Struct):
     disabled_at: datetime | None
 
 
-class KeysAfter(msgspec.Struct, frozen=True):
+class KeyCounts(msgspec.Struct, frozen=True):
     """What became of the API keys that a user made: so many were revoked, so many go on working."""
 
     revoked: int
@@ -78,8 +78,8 @@ _ADMINS = text("""
 
 async def create(session: AsyncSession, name: str, *, role: Role, password: str, by: str) -> int:
     """Raises Invalid for a name or a password that can't be, Conflict for a name that somebody has."""
-    name = _fit(name)
-    values = {"name": name, "role": str(role), "hash": await hashed(password, names=[name])}
+    name = _checked_name(name)
+    values = {"name": name, "role": str(role), "hash": await hash_password(password, names=[name])}
     try:
         async with session.begin_nested():
             user_id = int((await session.execute(_INSERT, values)).scalar_one())
@@ -95,7 +95,7 @@ async def create_first(session: AsyncSession, password: str) -> bool:
     if (await session.execute(_ANY)).scalar_one():
         return False
     try:
-        values = {"hash": await hashed(password, names=["admin"])}
+        values = {"hash": await hash_password(password, names=["admin"])}
     except Invalid as error:
         raise ConfigurationError([f"MAILING_ADMIN_PASSWORD {each.message}" for each in error.errors]) from None
     return (await session.execute(_INSERT_FIRST, values)).first() is not None
@@ -118,7 +118,7 @@ async def by_name(session: AsyncSession, name: str) -> Account:
 async def set_password(session: AsyncSession, user_id: int, password: str, *, by: str) -> None:
     """Ends all the user's sessions, whoever knew the old password is out; and a lock, if there is one."""
     name = (await session.execute(_NAME, {"id": user_id})).scalar_one_or_none()
-    values = {"id": user_id, "hash": await hashed(password, names=[name or ""])}
+    values = {"id": user_id, "hash": await hash_password(password, names=[name or ""])}
     if (await session.execute(_SET_PASSWORD, values)).first() is None:
         await by_id(session, user_id)
         raise Conflict("This user signs in through the identity provider; the password is changed there.")
@@ -127,7 +127,7 @@ async def set_password(session: AsyncSession, user_id: int, password: str, *, by
     await record_event(session, "user.password_set", by=by, user_id=user_id)
 
 
-async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, revoke_keys: bool = False) -> KeysAfter:
+async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, revoke_keys: bool = False) -> KeyCounts:
     """Takes effect with the user's next request. Only a lower role is a reason to revoke keys."""
     if role < Role.ADMIN:
         await _keep_an_admin(session, user_id)
@@ -138,7 +138,7 @@ async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, 
     return after
 
 
-async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: bool = False) -> KeysAfter:
+async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: bool = False) -> KeyCounts:
     """Commit, then wait for `keys.forgotten`."""
     await _keep_an_admin(session, user_id)
     await by_id(session, user_id)
@@ -149,9 +149,9 @@ async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: 
     return after
 
 
-async def _keys_after(session: AsyncSession, user_id: int, *, by: str, revoke: bool) -> KeysAfter:
+async def _keys_after(session: AsyncSession, user_id: int, *, by: str, revoke: bool) -> KeyCounts:
     revoked = await api_keys.revoke_all_of(session, user_id, by=by) if revoke else 0
-    return KeysAfter(revoked=revoked, live=len(await api_keys.live_of(session, user_id)))
+    return KeyCounts(revoked=revoked, live=len(await api_keys.live_of(session, user_id)))
 
 
 async def enable(session: AsyncSession, user_id: int, *, by: str) -> None:
@@ -166,9 +166,9 @@ async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
         raise Conflict("This is the last admin; make somebody else an admin first.")
 
 
-def _fit(name: str) -> str:
+def _checked_name(name: str) -> str:
     name = name.strip()
-    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise Invalid(FieldError("name", "must have 1 to 100 printable characters"))
     return name
 

@@ -20,12 +20,12 @@ from mailing.web.parameters import SAFE
 SIGN_IN = "/admin/sign-in"
 
 
-class SignInNeeded(Exception):
+class SignInRequired(Exception):
     pass
 
 
 @dataclass(frozen=True)
-class Needs:
+class RoleGuard:
     """A Litestar guard. `role` is None for the pages that anybody may see.
 
     `by_itself`: the browser asks, and nobody sits there for all we know, so it does not keep the session open.
@@ -40,21 +40,21 @@ class Needs:
         if self.role is None:
             return
         if user is None:
-            raise SignInNeeded
+            raise SignInRequired
         if user.role < self.role:
             raise PermissionDeniedException(f"This needs the role {self.role}.")
 
 
-def needs(role: Role) -> Needs:
-    return Needs(role)
+def require_role(role: Role) -> RoleGuard:
+    return RoleGuard(role)
 
 
-def follows(role: Role) -> Needs:
+def require_role_passive(role: Role) -> RoleGuard:
     """For a part of a page that is asked for again and again."""
-    return Needs(role, by_itself=True)
+    return RoleGuard(role, by_itself=True)
 
 
-anybody = Needs(None)
+public = RoleGuard(None)
 
 
 async def _user(connection: ASGIConnection[Any, Any, Any, Any], *, used: bool) -> User | None:

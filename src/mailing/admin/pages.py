@@ -16,9 +16,10 @@ from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from mailing.access.roles import Role
 from mailing.admin import language
-from mailing.admin.guards import SIGN_IN, SignInNeeded
-from mailing.admin.viewer import Viewer, in_header, local, viewer_of
+from mailing.admin.guards import SIGN_IN, SignInRequired
+from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
 from mailing.observability.masking import mask_addresses
+from mailing.translations import LANGUAGES, translations
 from mailing.web.problems import EXCEPTION_HANDLERS, Problem
 
 HTML = "text/html; charset=utf-8"
@@ -39,16 +40,16 @@ HEADERS = {
 
 
 def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, **values: object) -> Response[str]:
-    """`template` is a path below `admin/`. A notice left by `seen_other` is shown, this once."""
-    notice = _notice(request)
-    shown = rendered(viewer_of(request), template, notice=notice, **values)
+    """`template` is a path below `admin/`. A notice left by `redirect` is shown, this once."""
+    notice = _read_notice(request)
+    shown = render(viewer_of(request), template, notice=notice, **values)
     answer = Response(shown, media_type=HTML, status_code=status, headers=HEADERS)
     if notice:
         answer.delete_cookie(NOTICE_COOKIE, path="/admin")
     return answer
 
 
-def rendered(viewer: Viewer, template: str, **values: object) -> str:
+def render(viewer: Viewer, template: str, **values: object) -> str:
     """A part of a page, or one that needs no answer of its own."""
     return (
         _environment(viewer.language)
@@ -61,32 +62,34 @@ def rendered(viewer: Viewer, template: str, **values: object) -> str:
     )
 
 
-def seen_other(path: str, *, notice: str = "") -> Response[None]:
+def redirect(path: str, *, notice: str = "") -> Response[None]:
     """To the page of ours that shows what the form did, so that a reload does not do it again."""
-    cookies = [Cookie(NOTICE_COOKIE, value=_packed(notice), path="/admin", httponly=True, samesite="lax", max_age=60)]
-    answer = led_to(local(path))
+    cookies = [
+        Cookie(NOTICE_COOKIE, value=_encode_notice(notice), path="/admin", httponly=True, samesite="lax", max_age=60)
+    ]
+    answer = see_other(local_path(path))
     answer.cookies.extend(cookies if notice else [])
     return answer
 
 
-def led_to(address: str) -> Response[None]:
+def see_other(address: str) -> Response[None]:
     """The one place that tells a browser to go elsewhere; whatever `address` holds, it is one line of ASCII then."""
-    return Response(None, status_code=303, headers={"Location": in_header(address)})
+    return Response(None, status_code=303, headers={"Location": encode_address(address)})
 
 
-def to_sign_in(request: Request[Any, Any, Any], _: SignInNeeded) -> Response[None]:
+def redirect_to_sign_in(request: Request[Any, Any, Any], _: SignInRequired) -> Response[None]:
     """A part of a page would show the form in the wrong place: htmx is told to leave the page instead."""
     if "hx-request" in request.headers:
         return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
-    asked = local(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"
-    return led_to(f"{SIGN_IN}?next={quote(asked, safe='/')}")
+    asked = local_path(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"
+    return see_other(f"{SIGN_IN}?next={quote(asked, safe='/')}")
 
 
-def _packed(notice: str) -> str:
+def _encode_notice(notice: str) -> str:
     return urlsafe_b64encode(notice.encode()).decode()
 
 
-def _notice(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+def _read_notice(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     try:
         return urlsafe_b64decode(connection.cookies.get(NOTICE_COOKIE, "")).decode()
     except (NoBase64, ValueError):
@@ -104,10 +107,10 @@ def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 async def form(request: Request[Any, Any, Any]) -> Mapping[str, str]:
     """The fields of a sent form, without the blanks around them; of a name sent twice the last counts."""
-    return {name: value.strip() for name, value in await fields(request, most=FORM_FIELDS)}
+    return {name: value.strip() for name, value in await form_fields(request, most=FORM_FIELDS)}
 
 
-async def fields(request: Request[Any, Any, Any], *, most: int) -> list[tuple[str, str]]:
+async def form_fields(request: Request[Any, Any, Any], *, most: int) -> list[tuple[str, str]]:
     """Counted before they are read.
 
     Litestar's own reader counts none, and remembers the last 1,024 forms, with the passwords in them.
@@ -133,12 +136,12 @@ def _environment(language_code: str) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_translations(  # type: ignore[attr-defined] # added by the extension
-        language.translations(language_code), newstyle=True
+        translations(language_code), newstyle=True
     )
     environment.filters["number"] = partial(language.number, language=language_code)
     environment.filters["percent"] = partial(language.percent, language=language_code)
     environment.filters["day"] = partial(language.day, language=language_code)
     environment.filters["masked"] = mask_addresses
     environment.filters["duration"] = partial(language.duration, language=language_code)
-    environment.globals.update(LANGUAGES=language.LANGUAGES, Role=Role)
+    environment.globals.update(LANGUAGES=LANGUAGES, Role=Role)
     return environment

@@ -5,26 +5,26 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.datastructures import Cookie
 
-from mailing.admin.guards import anybody
-from mailing.admin.language import LANGUAGES
-from mailing.admin.pages import form, seen_other
-from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local
+from mailing.admin.guards import public
+from mailing.admin.pages import form, redirect
+from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local_path
 from mailing.timezones import known_zone
+from mailing.translations import LANGUAGES
 
-KEPT_S = 365 * 86_400
+MAX_AGE_S = 365 * 86_400
 
 
-@post("/preferences", guards=[anybody], status_code=303)
+@post("/preferences", guards=[public], status_code=303)
 async def keep_preferences(request: Request[Any, Any, Any]) -> Response[None]:
     """Any of `language`, `zone`; `next` is the page to return to."""
     sent = await form(request)
-    answer = seen_other(local(sent.get("next", "")))
+    answer = redirect(local_path(sent.get("next", "")))
     if sent.get("language") in LANGUAGES:
-        answer.cookies.append(_kept(LANGUAGE_COOKIE, sent["language"]))
+        answer.cookies.append(_cookie(LANGUAGE_COOKIE, sent["language"]))
     if known_zone(sent.get("zone", "")):
-        answer.cookies.append(_kept(ZONE_COOKIE, sent["zone"]))
+        answer.cookies.append(_cookie(ZONE_COOKIE, sent["zone"]))
     return answer
 
 
-def _kept(name: str, value: str) -> Cookie:
-    return Cookie(name, value=value, path="/admin", httponly=True, samesite="lax", max_age=KEPT_S)
+def _cookie(name: str, value: str) -> Cookie:
+    return Cookie(name, value=value, path="/admin", httponly=True, samesite="lax", max_age=MAX_AGE_S)

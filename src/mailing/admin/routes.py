@@ -11,26 +11,45 @@ from litestar.types import ControllerRouterHandler
 
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
-from mailing.admin.guards import SignInNeeded, anybody, same_origin
-from mailing.admin.live.routes import LIVE
-from mailing.admin.mailings.actions import ControlPages
+from mailing.admin.gateway.routes import gateway
+from mailing.admin.guards import SignInRequired, public, same_origin
+from mailing.admin.home.routes import home, home_fragment
+from mailing.admin.mailings.actions import ActionPages
+from mailing.admin.mailings.detail import mailing_fragment, mailing_page
 from mailing.admin.mailings.releasing import ReleasePages
 from mailing.admin.mailings.routes import MailingPages
+from mailing.admin.messages.routes import messages
 from mailing.admin.preferences import keep_preferences
 from mailing.admin.reports.routes import reports
 from mailing.admin.signin import signin
+from mailing.admin.statistics.routes import statistics_page
 from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
 from mailing.web.idempotency import provide_session
 from mailing.web.problems import EXCEPTION_HANDLERS
 
-PAGES: list[ControllerRouterHandler] = [clients, MailingPages, ControlPages, ReleasePages, reports, keep_preferences]
+PAGES: list[ControllerRouterHandler] = [
+    home,
+    home_fragment,
+    MailingPages,
+    mailing_page,
+    mailing_fragment,
+    ActionPages,
+    ReleasePages,
+    *messages,
+    clients,
+    statistics_page,
+    reports,
+    *gateway,
+    *signin,
+    keep_preferences,
+]
 
 
 def admin() -> Router:
     return Router(
         "/admin",
-        route_handlers=[*PAGES, *LIVE, *signin, nowhere],
+        route_handlers=[*PAGES, unknown_page],
         guards=[same_origin],
         dependencies={
             "session": Provide(provide_session),
@@ -39,7 +58,7 @@ def admin() -> Router:
         },
         exception_handlers={
             **dict.fromkeys([*EXCEPTION_HANDLERS, HTTPException], pages.problem_page),
-            SignInNeeded: pages.to_sign_in,
+            SignInRequired: pages.redirect_to_sign_in,
         },
         include_in_schema=False,
         request_max_body_size=pages.FORM_BYTES,
@@ -51,6 +70,6 @@ async def provide_caller(request: Request[Any, Any, Any]) -> str:
     return str(request.user)
 
 
-@get("/{path:path}", guards=[anybody])
-async def nowhere(path: FromPath[Path]) -> None:
+@get("/{path:path}", guards=[public])
+async def unknown_page(path: FromPath[Path]) -> None:
     raise NotFound(f"There is no page {path.as_posix()}.")

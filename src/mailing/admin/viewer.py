@@ -12,14 +12,15 @@ from msgspec import Struct
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.admin.guards import SIGN_IN
-from mailing.admin.language import LANGUAGES, preferred, translations
+from mailing.admin.language import preferred
 from mailing.timezones import known_zone
+from mailing.translations import LANGUAGES, translations
 
 LANGUAGE_COOKIE = "mailing_language"
 ZONE_COOKIE = "mailing_zone"
 
-LONGEST_PATH = 2000  # characters, encoded: less than any proxy takes for a line of a head
-_OF_ADDRESSES = "/?#[]@!$&'()*+,;=:%"
+MAX_PATH = 2000  # characters, encoded: less than any proxy takes for a line of a head
+_ADDRESS_SYNTAX = "/?#[]@!$&'()*+,;=:%"
 _LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
@@ -68,16 +69,16 @@ def _path_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     return f"{path}?{query}" if query else path
 
 
-def local(path: str) -> str:
+def local_path(path: str) -> str:
     """A page of ours to go to, whatever a form or an address says, in ASCII; `/admin/` for anything else.
 
     What begins so names neither a scheme nor a host; browsers take a backslash for a slash.
     """
     ours = path.startswith("/admin/") and "\\" not in path and path.isprintable()
-    encoded = in_header(path) if ours else ""
-    return encoded if 0 < len(encoded) <= LONGEST_PATH else "/admin/"
+    encoded = encode_address(path) if ours else ""
+    return encoded if 0 < len(encoded) <= MAX_PATH else "/admin/"
 
 
-def in_header(address: str) -> str:
+def encode_address(address: str) -> str:
     """An address in ASCII: what is encoded already stays so, the rest of what an address can't hold is encoded."""
-    return quote(_LONE_PERCENT.sub("%25", address), safe=_OF_ADDRESSES, errors="replace")
+    return quote(_LONE_PERCENT.sub("%25", address), safe=_ADDRESS_SYNTAX, errors="replace")

@@ -84,7 +84,7 @@ def user_disable(name: str, revoke_keys: bool | None) -> None:
     click.echo("User disabled." + "".join(f" API keys {what}: {number}." for number, what in keys if number))
 
 
-async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) -> users.KeysAfter:
+async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) -> users.KeyCounts:
     async with transaction(sessions) as session:
         user = await users.by_name(session, name)
         live = await api_keys.live_of(session, user.id)
@@ -92,7 +92,7 @@ async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) 
             named = ", ".join(f"{each.id} ({each.name}, {each.hint}…)" for each in live)
             raise Conflict(f"The user made API keys that still work: {named}. Add --revoke-keys or --keep-keys.")
         after = await users.disable(session, user.id, by=BY, revoke_keys=bool(revoke_keys))
-    await api_keys.forgotten(after.revoked)
+    await api_keys.wait_until_revoked(after.revoked)
     return after
 
 

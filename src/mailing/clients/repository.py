@@ -18,6 +18,7 @@ from mailing.clients import event_details
 from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
+from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.database.connections import fail_if_lost
 from mailing.database.engine import raw_connection
 from mailing.database.read_pool import ReadPool
@@ -25,64 +26,32 @@ from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client, invalidate_windows_of_moved_clients
-from mailing.web.validation import present
-
-_COLUMNS = ", ".join(ClientOut.__struct_fields__)
+from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
-_READ = f"SELECT {_COLUMNS} FROM client WHERE id = $1"  # noqa: S608 - its own constant
-_GET = text(f"SELECT {_COLUMNS} FROM client WHERE id = :id")  # noqa: S608 - its own constant
-_WITH_PHONE = text(f"SELECT {_COLUMNS} FROM client WHERE phone = :phone")  # noqa: S608 - its own constant
-
-
-def page_statement(filters: Collection[str]) -> str:
-    """Build a page and one more row, by keyset.
-
-    Index: client_phone_unique, client_by_tag, client_by_operator_code, or the primary key.
-
-    $1 is the id before the page, $2 the number of rows; then a value for each of `filters`, which are column names.
-
-    With an equality the planner might scan the primary key and discard rows, nearly all of them if matches are rare.
-    The pair makes it start in the filter's own index, at the right place; a second filter discards rows.
-    """
-    indexed = _index_filter(filters)
-    wanted = [f"{name} = ${number}" for number, name in enumerate(filters, 3) if name != indexed]
-    beyond, order = "id > $1", "id"
-    if indexed:
-        value = f"${list(filters).index(indexed) + 3}"
-        beyond, order = f"({indexed}, id) > ({value}, $1) AND {indexed} <= {value}", f"{indexed}, id"
-    which = " AND ".join([*wanted, beyond])
-    return f"SELECT {_COLUMNS} FROM client WHERE {which} ORDER BY {order} LIMIT $2"  # noqa: S608 - names of columns
-
-
-def _index_filter(filters: Collection[str]) -> str | None:
-    """Return the filter whose index is scanned; a phone needs no scan."""
-    return None if "phone" in filters else next((name for name in ("tag", "operator_code") if name in filters), None)
-
-
-async def list_clients(reads: ReadPool, filters: Mapping[str, str], *, after: int, limit: int) -> list[ClientOut]:
-    rows = await reads.rows(page_statement(filters), after, limit + 1, *filters.values())
-    return [ClientOut(*row) for row in rows]
+_READ = f"SELECT {COLUMNS} FROM client WHERE id = $1"  # noqa: S608 - its own constant
+_GET = text(f"SELECT {COLUMNS} FROM client WHERE id = :id")  # noqa: S608 - its own constant
+_WITH_PHONE = text(f"SELECT {COLUMNS} FROM client WHERE phone = :phone")  # noqa: S608 - its own constant
 
 
 async def read_client(reads: ReadPool, client_id: int) -> ClientOut:
     row = await reads.row(_READ, client_id)
     if row is None:
         raise _missing(client_id)
-    return ClientOut(*row)
+    return ClientOut(**row)
 
 
 async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
     """Read a client, as `read_client`, within a session."""
-    row = (await session.execute(_GET, {"id": client_id})).first()
+    row = (await session.execute(_GET, {"id": client_id})).mappings().first()
     if row is None:
         raise _missing(client_id)
-    return ClientOut(*row)
+    return ClientOut(**row)
 
 
 async def client_with_phone(session: AsyncSession, phone: str) -> ClientOut | None:
-    row = (await session.execute(_WITH_PHONE, {"phone": phone})).first()
-    return ClientOut(*row) if row else None
+    row = (await session.execute(_WITH_PHONE, {"phone": phone})).mappings().first()
+    return ClientOut(**row) if row else None
 
 
 class ClientRepository(SQLAlchemyAsyncRepository[Client]):
@@ -169,12 +138,12 @@ def _out(client: Client) -> ClientOut:
 
 
 def _all_fields(data: ClientIn) -> dict[str, Any]:
-    return dict(present(data)) | {"operator_code": data.operator_code or operator_code_of(data.phone)}
+    return dict(given_fields(data)) | {"operator_code": data.operator_code or operator_code_of(data.phone)}
 
 
 def _given_fields(data: ClientPatch, *, of: Client) -> dict[str, Any]:
     """Return the given fields. An operator code taken from the old phone follows the new one; a given one stays."""
-    values = dict(present(data))
+    values = dict(given_fields(data))
     follows = of.operator_code == operator_code_of(of.phone)
     if data.operator_code is None or (data.operator_code is UNSET and follows):
         values["operator_code"] = operator_code_of(values.get("phone", of.phone))
@@ -203,11 +172,11 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
     try:
         yield
     except PhoneTaken:
-        found = await list_clients(reads, {"phone": str(phone)}, after=0, limit=1)
+        found = await list_clients(reads, Search(phone=str(phone)), after=0, limit=1)
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; mailing privacy allow allows it again"
+ERASED = "belongs to a person who was erased; `mailing privacy allow` allows the phone again"
 
 
 def _erased() -> Conflict:

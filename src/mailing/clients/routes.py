@@ -15,13 +15,14 @@ from litestar.response import Stream
 
 from mailing.clients import csv_transfer, phone, tag
 from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS
-from mailing.clients.repository import ClientRepository, list_clients, name_phone_owner, read_client
+from mailing.clients.repository import ClientRepository, name_phone_owner, read_client
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
+from mailing.clients.search import Search, list_clients
 from mailing.errors import FieldError, Invalid
-from mailing.web.concurrency_limits import PLACE
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
-from mailing.web.problems import REPEATABLE
+from mailing.web.problems import RETRY_ADVICE
 
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
@@ -61,9 +62,8 @@ async def list_(
     cursor: Cursor = None,
 ) -> Page[ClientOut]:
     """List clients by id. Filters combine; a page costs the same at any depth."""
-    given = {"tag": tag, "operator_code": operator_code, "phone": phone}
-    filters = {name: value for name, value in given.items() if value is not None}
-    return page(await list_clients(state.reads, filters, after=decode_cursor(cursor), limit=limit), limit)
+    search = Search(phone=phone or "", tag=tag or "", operator_code=operator_code or "")
+    return page(await list_clients(state.reads, search, after=decode_cursor(cursor), limit=limit), limit)
 
 
 @post(
@@ -149,7 +149,7 @@ class ImportOperation(Operation):
     operation_id="import_clients",
     operation_class=ImportOperation,
     request_max_body_size=MAX_IMPORT_BYTES,
-    opt={PLACE: "imports", REPEATABLE: csv_transfer.MAY_BE_STORED},
+    opt={CONCURRENCY_LIMIT: "imports", RETRY_ADVICE: csv_transfer.MAY_BE_STORED},
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
@@ -184,7 +184,7 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
     summary="Export clients as CSV",
     operation_id="export_clients",
     media_type="text/csv",
-    opt={PLACE: "exports"},
+    opt={CONCURRENCY_LIMIT: "exports"},
     responses={
         200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False),
         **documented(400),

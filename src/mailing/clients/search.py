@@ -4,24 +4,26 @@ One filter drives the scan: the page is read from its index, from where the prev
 discard rows of that scan, so the one that usually selects the fewest rows drives it.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from msgspec import Struct
-from sqlalchemy import BigInteger, ColumnElement, Select, String, func, literal, select, text, tuple_
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.models import Client
 from mailing.clients.phone import LENGTH
 from mailing.clients.schemas import ClientOut
+from mailing.database.engine import raw_connection
+from mailing.database.read_pool import ReadPool
 
-_TABLE = Client.__table__.c
-_PHONE_END = func.reverse(_TABLE.phone)
+COLUMNS = ", ".join(ClientOut.__struct_fields__)
+
+Bind = Callable[[object], str]  # adds a value to a statement and returns its placeholder
 
 
 class Search(Struct, frozen=True, omit_defaults=True):
-    """Filters, combined. `begins` and `ends` are the first and the last digits of the phone."""
+    """Filters, combined. `begins` and `ends` are the first and the last digits of the phone, `phone` the whole one."""
 
+    phone: str = ""
     begins: str = ""
     ends: str = ""
     tag: str = ""
@@ -48,8 +50,15 @@ class SearchPage(Struct):
     after: SearchCursor | None
 
 
+async def list_clients(reads: ReadPool, search: Search, *, after: int, limit: int) -> list[ClientOut]:
+    """List up to `limit` clients and one more, by id."""
+    statement, values = search_statement(search, place=SearchCursor(after), limit=limit)
+    return [ClientOut(**row) for row in await reads.rows(statement, *values)]
+
+
 async def search_clients(session: AsyncSession, search: Search, *, place: SearchCursor, limit: int) -> SearchPage:
-    rows = [ClientOut(*row) for row in await session.execute(search_statement(search, place=place, limit=limit))]
+    statement, values = search_statement(search, place=place, limit=limit)
+    rows = [ClientOut(**row) for row in await (await raw_connection(session)).fetch(statement, *values)]
     more, clients = len(rows) > limit, rows[:limit]
     if place.backwards:
         clients.reverse()
@@ -76,65 +85,81 @@ def _position(search: Search) -> Callable[[ClientOut], int]:
     return lambda client: client.id
 
 
-def search_statement(search: Search, *, place: SearchCursor, limit: int) -> Select[Any]:
-    """Build a page and one more row.
+def search_statement(search: Search, *, place: SearchCursor, limit: int) -> tuple[str, list[object]]:
+    """Build a page and one more row, with `$1`, `$2` …, and its values.
 
     Index: client_by_phone_end, client_phone_unique, client_opted_out, client_by_timezone, client_by_tag,
     client_by_operator_code, or the primary key.
     """
-    columns = [_TABLE[name] for name in ClientOut.__struct_fields__]
-    page = select(*columns).where(*_rest(search)).limit(limit + 1)
+    values: list[object] = []
+
+    def bind(value: object) -> str:
+        values.append(value)
+        return f"${len(values)}"
+
+    conditions, order = _scan(search, place, bind)
+    where = " AND ".join([*conditions, *_other_conditions(search, bind)])
+    statement = f"SELECT {COLUMNS} FROM client WHERE {where} ORDER BY {order} LIMIT {bind(limit + 1)}"  # noqa: S608 - names of columns and placeholders
+    return statement, values
+
+
+def _scan(search: Search, place: SearchCursor, bind: Bind) -> tuple[list[str], str]:
+    """Return the conditions of the index scan that begins at `place`, and its order."""
     if search.ends:
-        return _by_digits(page, _PHONE_END, search.ends[::-1], place=place)
+        return _scan_digits("reverse(phone)", search.ends[::-1], place, bind)
     if search.begins:
-        return _by_digits(page, _TABLE.phone, search.begins, place=place)
-    if indexed := _index_filter(search):
-        return _by_value(page, _TABLE[indexed], getattr(search, indexed), place=place)
-    return _beyond(page, _TABLE.id, literal(place.position, BigInteger), place=place)
+        return _scan_digits("phone", search.begins, place, bind)
+    if column := _index_filter(search):
+        return _scan_value(column, getattr(search, column), place, bind)
+    return [f"id {_beyond(place)} {bind(place.position)}"], f"id {_direction(place)}"
+
+
+def _scan_digits(key: str, digits: str, place: SearchCursor, bind: Bind) -> tuple[list[str], str]:
+    """Scan by digits. Numbers of equal length are compared, which every collation sorts alike."""
+    lowest, highest = bind(digits.ljust(LENGTH, "0")), bind(digits.ljust(LENGTH, "9"))
+    conditions = [f"{key} >= {lowest}", f"{key} <= {highest}"]
+    if place != FIRST:
+        conditions.append(f"{key} {_beyond(place)} {bind(str(place.position).zfill(LENGTH))}")
+    return conditions, f"{key} {_direction(place)}"
+
+
+def _scan_value(column: str, value: str, place: SearchCursor, bind: Bind) -> tuple[list[str], str]:
+    """Scan by value. With an equality the planner might scan the primary key and discard nearly all rows.
+
+    The pair makes it start in the filter's own index, at the right place.
+    """
+    placeholder, position = bind(value), bind(place.position)
+    bound = ">=" if place.backwards else "<="
+    pair = f"({column}, id) {_beyond(place)} ({placeholder}, {position})"
+    direction = _direction(place)
+    return [pair, f"{column} {bound} {placeholder}"], f"{column} {direction}, id {direction}"
+
+
+def _beyond(place: SearchCursor) -> str:
+    return "<" if place.backwards else ">"
+
+
+def _direction(place: SearchCursor) -> str:
+    return "DESC" if place.backwards else "ASC"
 
 
 def _index_filter(search: Search) -> str | None:
     """Return the filter whose index is scanned, if no digits are given; opt-outs have an index by id."""
-    if search.opted_out:
+    if search.opted_out or search.phone:
         return None
     return next((name for name in ("timezone", "tag", "operator_code") if getattr(search, name)), None)
 
 
-def _rest(search: Search) -> list[ColumnElement[bool]]:
-    """Return the other conditions: filters that discard rows, and the predicate of the index of opt-outs."""
+def _other_conditions(search: Search, bind: Bind) -> Iterator[str]:
+    """Yield filters that discard rows, and the predicate of the index of opt-outs."""
     indexed = None if search.begins or search.ends else _index_filter(search)
-    names = [name for name in ("tag", "operator_code", "timezone") if getattr(search, name) and name != indexed]
-    rest = [_TABLE[name] == getattr(search, name) for name in names]
+    for name in ("phone", "tag", "operator_code", "timezone"):
+        if getattr(search, name) and name != indexed:
+            yield f"{name} = {bind(getattr(search, name))}"
     if search.ends and search.begins:
-        rest.append(_TABLE.phone.startswith(search.begins))
+        yield f"starts_with(phone, {bind(search.begins)})"
     if search.opted_out is not None:
-        rest.append(_TABLE.opted_out if search.opted_out else ~_TABLE.opted_out)
-    return rest
-
-
-def _by_digits(page: Select[Any], key: ColumnElement[str], digits: str, *, place: SearchCursor) -> Select[Any]:
-    """Scan by digits. Numbers of equal length are compared, which every collation sorts alike."""
-    lowest, highest = digits.ljust(LENGTH, "0"), digits.ljust(LENGTH, "9")
-    page = page.where(key >= lowest, key <= highest)
-    if place == FIRST:
-        return page.order_by(key)
-    return _beyond(page, key, literal(str(place.position).zfill(LENGTH), String), place=place)
-
-
-def _by_value(page: Select[Any], column: ColumnElement[str], value: str, *, place: SearchCursor) -> Select[Any]:
-    """Scan by value, as `repository.page_statement`: the pair makes the planner start in the filter's index."""
-    pair, start = tuple_(column, _TABLE.id), tuple_(literal(value), literal(place.position, BigInteger))
-    if place.backwards:
-        return page.where(pair < start, column >= value).order_by(column.desc(), _TABLE.id.desc())
-    return page.where(pair > start, column <= value).order_by(column, _TABLE.id)
-
-
-def _beyond(
-    page: Select[Any], key: ColumnElement[Any], start: ColumnElement[Any], *, place: SearchCursor
-) -> Select[Any]:
-    if place.backwards:
-        return page.where(key < start).order_by(key.desc())
-    return page.where(key > start).order_by(key)
+        yield "opted_out" if search.opted_out else "NOT opted_out"
 
 
 # A loose index scan: it jumps from value to value, one probe for each value.

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from mailing.database.monotonic import Ticks, ticks
 
 
@@ -28,3 +31,8 @@ class DatabaseClock:
     def at_local(self, instant: datetime) -> float:
         """Convert an instant to a time of this process."""
         return self.at + (instant - self.read).total_seconds()
+
+
+async def database_now(session: AsyncSession) -> datetime:
+    """Return the time of the database: the one clock by which messages become due, on every machine."""
+    return (await session.execute(select(func.now()))).scalar_one()

@@ -14,13 +14,13 @@ from msgspec import Struct
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-Whose = Literal["mailing_id", "message_id", "client_id"]
+Subject = Literal["mailing_id", "message_id", "client_id"]
 
 LAST = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Happened(Struct):
+class HistoryEntry(Struct):
     """One thing that happened: who did what to whom. `detail` depends on `kind`; `request_id` is the one that
     the request's answer and its line in the log have.
     """
@@ -35,7 +35,7 @@ class Happened(Struct):
     detail: dict[str, Any]
 
 
-class Place(Struct, frozen=True, order=True):
+class HistoryCursor(Struct, frozen=True, order=True):
     """Where a story stands: of what happens in one microsecond events come first, then attempts, then outcomes."""
 
     at: datetime = _EPOCH
@@ -48,7 +48,7 @@ class Place(Struct, frozen=True, order=True):
         return (self.at - _EPOCH) // timedelta(microseconds=1)
 
     @classmethod
-    def of(cls, micros: int, rank: int, id_: int, number: int) -> "Place":
+    def of(cls, micros: int, rank: int, id_: int, number: int) -> "HistoryCursor":
         return cls(_EPOCH + timedelta(microseconds=micros), rank, id_, number)
 
     def before(self, rank: int) -> tuple[int, int]:
@@ -58,7 +58,7 @@ class Place(Struct, frozen=True, order=True):
         return (0, 0) if rank > self.rank else (LAST, 0)
 
 
-class Noted(Struct, frozen=True):
+class EventSummary(Struct, frozen=True):
     """`kind` as in `events.note`."""
 
     at: datetime
@@ -76,19 +76,19 @@ _NEWEST: Mapping[Literal["client_id", "mailing_id"], TextClause] = {
 }
 
 
-async def newest(
+async def latest_events(
     session: AsyncSession, whose: Literal["client_id", "mailing_id"], id_: int, *, count: int
-) -> list[Noted]:
+) -> list[EventSummary]:
     """What was done to it as a whole, the newest first: without a mailing's single messages, and without calls."""
-    return [Noted(*row) for row in await session.execute(_NEWEST[whose], {"id": id_, "count": count})]
+    return [EventSummary(*row) for row in await session.execute(_NEWEST[whose], {"id": id_, "count": count})]
 
 
-_NOTED = """
+_EVENTS = """
     SELECT at, 0 AS rank, id, 0 AS number, kind, actor, mailing_id, message_id, client_id, request_id, detail
     FROM event WHERE {whose} AND (at, id) > (CAST(:at AS timestamptz), CAST(:event AS bigint))
     ORDER BY at, id LIMIT :count
 """
-_ATTEMPTED = """
+_ATTEMPTS = """
     SELECT a.started_at, 1, a.message_id, a.number, 'message.attempted', 'worker', a.mailing_id, a.message_id,
         CAST(NULL AS bigint), NULL, jsonb_strip_nulls(jsonb_build_object('number', a.number, 'outcome', a.outcome,
             'http_status', a.http_status, 'code', a.code, 'reason', nullif(a.reason, ''), 'duration_ms', a.duration_ms))
@@ -96,14 +96,14 @@ _ATTEMPTED = """
         AND (a.started_at, a.message_id, a.number) > (CAST(:at AS timestamptz), CAST(:tried AS bigint), :number)
     ORDER BY a.started_at, a.message_id, a.number LIMIT :count
 """
-_ENDED = """
+_OUTCOMES = """
     SELECT finished_at, 2, id, 0, 'message.' || status, 'service', mailing_id, id, client_id, NULL,
         jsonb_strip_nulls(jsonb_build_object('reason', last_error))
     FROM message WHERE {whose} AND finished_at IS NOT NULL
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
     ORDER BY finished_at, id LIMIT :count
 """
-_FOR_ALL = """
+_GLOBAL = """
     mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL
     AND split_part(kind, '.', 1) IN ('gateway', 'database')
     AND at >= ({since}) AND at <= ({until})
@@ -114,22 +114,22 @@ _LAUNCH = "SELECT g.launched_at FROM message m JOIN mailing g ON g.id = m.mailin
 
 # Indexes: event_of_mailing, attempt_of_mailing, event_of_all while it runs.
 _OF_MAILING = (
-    _NOTED.format(whose="mailing_id = :id"),
-    _NOTED.format(
-        whose=_FOR_ALL.format(
+    _EVENTS.format(whose="mailing_id = :id"),
+    _EVENTS.format(
+        whose=_GLOBAL.format(
             since=_MAILING.format("launched_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
         )
     ),
-    _ATTEMPTED.format(whose="attempt a WHERE a.mailing_id = :id"),
+    _ATTEMPTS.format(whose="attempt a WHERE a.mailing_id = :id"),
 )
 # Indexes: event_of_message, event_of_audience, event_of_client, event_of_all until its end; the primary keys.
 _OF_MESSAGE = (
-    _NOTED.format(whose="message_id = :id"),
-    _NOTED.format(whose=f"mailing_id = ({_MESSAGE.format('mailing_id')}) AND message_id IS NULL"),
-    _NOTED.format(whose=f"client_id = ({_MESSAGE.format('client_id')}) AND mailing_id IS NULL AND message_id IS NULL"),
-    _NOTED.format(whose=_FOR_ALL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
-    _ATTEMPTED.format(whose="attempt a WHERE a.message_id = :id"),
-    _ENDED.format(whose="id = :id"),
+    _EVENTS.format(whose="message_id = :id"),
+    _EVENTS.format(whose=f"mailing_id = ({_MESSAGE.format('mailing_id')}) AND message_id IS NULL"),
+    _EVENTS.format(whose=f"client_id = ({_MESSAGE.format('client_id')}) AND mailing_id IS NULL AND message_id IS NULL"),
+    _EVENTS.format(whose=_GLOBAL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
+    _ATTEMPTS.format(whose="attempt a WHERE a.message_id = :id"),
+    _OUTCOMES.format(whose="id = :id"),
 )
 # An import is one event, however many clients it made: theirs is the one of the transaction they were made in.
 _MADE_BY_IMPORT = """
@@ -146,14 +146,14 @@ _EACH_MESSAGE_S = """
 
 # Indexes: event_of_client, event_of_all at one moment, message_once, the attempts' primary key.
 _OF_CLIENT = (
-    _NOTED.format(whose="client_id = :id"),
-    _NOTED.format(whose=_MADE_BY_IMPORT),
-    _ATTEMPTED.format(whose=_EACH_MESSAGE_S),
-    _ENDED.format(whose="client_id = :id"),
+    _EVENTS.format(whose="client_id = :id"),
+    _EVENTS.format(whose=_MADE_BY_IMPORT),
+    _ATTEMPTS.format(whose=_EACH_MESSAGE_S),
+    _OUTCOMES.format(whose="client_id = :id"),
 )
 
 
-def _told(branches: tuple[str, ...]) -> str:
+def _merge(branches: tuple[str, ...]) -> str:
     """What a test sent stands under the tested mailing, as everywhere."""
     merged = " UNION ALL ".join(f"({branch})" for branch in branches)
     return f"""
@@ -165,29 +165,29 @@ def _told(branches: tuple[str, ...]) -> str:
     """  # noqa: S608 - composed from constants of this module
 
 
-STORIES: Mapping[Whose, str] = {
-    "mailing_id": _told(_OF_MAILING),
-    "message_id": _told(_OF_MESSAGE),
-    "client_id": _told(_OF_CLIENT),
+HISTORIES: Mapping[Subject, str] = {
+    "mailing_id": _merge(_OF_MAILING),
+    "message_id": _merge(_OF_MESSAGE),
+    "client_id": _merge(_OF_CLIENT),
 }
 
 
-async def story(
-    session: AsyncSession, whose: Whose, id_: int, *, after: Place, limit: int
-) -> list[tuple[Place, Happened]]:
+async def history(
+    session: AsyncSession, whose: Subject, id_: int, *, after: HistoryCursor, limit: int
+) -> list[tuple[HistoryCursor, HistoryEntry]]:
     """A page of what happened, oldest first, and one more if there is one. Nothing for an id that never was.
 
     What a transaction that began earlier commits later may appear before a place already read.
     """
-    rows = await session.execute(text(STORIES[whose]), page_values(id_, after=after, limit=limit))
-    return [_happened(*row) for row in rows]
+    rows = await session.execute(text(HISTORIES[whose]), page_values(id_, after=after, limit=limit))
+    return [_entry(*row) for row in rows]
 
 
-def page_values(id_: int, *, after: Place, limit: int) -> dict[str, Any]:
+def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]:
     (event, _), (tried, number), (ended, _) = (after.before(rank) for rank in range(3))
     places = {"at": after.at, "event": event, "tried": tried, "number": number, "ended": ended}
     return {"id": id_, "count": limit + 1} | places
 
 
-def _happened(at: datetime, rank: int, id_: int, number: int, *told: Any) -> tuple[Place, Happened]:  # noqa: ANN401 - columns
-    return Place(at, rank, id_, number), Happened(at, *told)
+def _entry(at: datetime, rank: int, id_: int, number: int, *told: Any) -> tuple[HistoryCursor, HistoryEntry]:  # noqa: ANN401 - columns
+    return HistoryCursor(at, rank, id_, number), HistoryEntry(at, *told)

@@ -8,7 +8,7 @@ from litestar import get
 from litestar.params import QueryParameter
 
 from mailing.errors import FieldError, Invalid
-from mailing.events.history import Happened, Place, Whose, story
+from mailing.events.history import HistoryCursor, HistoryEntry, Subject, history
 from mailing.web.pagination import Limit, Page
 from mailing.web.parameters import MAX_ID, Session, documented
 
@@ -41,18 +41,18 @@ async def list_events(
     client_id: EventId = None,
     limit: Limit = 50,
     cursor: EventCursor = None,
-) -> Page[Happened]:
+) -> Page[HistoryEntry]:
     """Exactly one id. Oldest first: what people and programs changed and how, plans, every call to the gateway with its
     answer, how it ended. A message's story has its mailing's and its client's events in it. Deleted ones keep theirs;
     an id that never was has none.
     """
     whose, id_ = _only_one({"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id})
-    found = await story(session, whose, id_, after=_place(cursor), limit=limit)
-    next_cursor = _cursor(found[limit - 1][0]) if len(found) > limit else None
+    found = await history(session, whose, id_, after=_decode_cursor(cursor), limit=limit)
+    next_cursor = _encode_cursor(found[limit - 1][0]) if len(found) > limit else None
     return Page([happened for _, happened in found[:limit]], next_cursor)
 
 
-def _only_one(ids: dict[Whose, int | None]) -> tuple[Whose, int]:
+def _only_one(ids: dict[Subject, int | None]) -> tuple[Subject, int]:
     given = [(name, id_) for name, id_ in ids.items() if id_ is not None]
     if not given:
         raise Invalid(FieldError("mailing_id", "is required, or message_id, or client_id"))
@@ -61,19 +61,19 @@ def _only_one(ids: dict[Whose, int | None]) -> tuple[Whose, int]:
     return given[0]
 
 
-def _cursor(place: Place) -> str:
+def _encode_cursor(place: HistoryCursor) -> str:
     packed = struct.pack(_LAYOUT, place.micros, place.rank, place.id, place.number)
     return base64.urlsafe_b64encode(packed).decode()
 
 
-def _place(cursor: str | None) -> Place:
+def _decode_cursor(cursor: str | None) -> HistoryCursor:
     """Any text of the right form leads to a place: what lies beyond the last one has nothing after it."""
     if cursor is None:
-        return Place()
+        return HistoryCursor()
     micros, rank, id_, number = struct.unpack(_LAYOUT, base64.urlsafe_b64decode(cursor))
-    return Place.of(min(micros, _LATEST), min(rank, _MOST_RANK), min(id_, MAX_ID), min(number, _MOST_NUMBER))
+    return HistoryCursor.of(min(micros, _MAX_MICROS), min(rank, _MAX_RANK), min(id_, MAX_ID), min(number, _MAX_NUMBER))
 
 
-_MOST_RANK = 2
-_MOST_NUMBER = 2**31 - 1
-_LATEST = 10**15 * 4  # microseconds: the year 2096
+_MAX_RANK = 2
+_MAX_NUMBER = 2**31 - 1
+_MAX_MICROS = 10**15 * 4  # microseconds: the year 2096

@@ -10,7 +10,7 @@ from mailing.observability import log
 COMMAND_LINE = "command line"
 WORKER = "worker"  # who does what nobody asked for at that moment
 
-_NOTE = text("""
+_INSERT = text("""
     INSERT INTO event (kind, actor, mailing_id, message_id, client_id, request_id, detail)
     VALUES (:kind, :actor, :mailing_id, :message_id, :client_id, :request_id, CAST(:detail AS jsonb))
 """)
@@ -30,4 +30,4 @@ async def record_event(
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
     log.add_fields(**{name: id_ for name, id_ in ids.items() if id_ is not None})
     told = {"kind": kind, "actor": by, "request_id": log.request_id(), "detail": json.dumps(detail)}
-    await session.execute(_NOTE, told | ids)
+    await session.execute(_INSERT, told | ids)

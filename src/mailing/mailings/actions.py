@@ -5,11 +5,12 @@ Each locks the mailing, raises Conflict if its status forbids the action (`state
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.clock import database_now
 from mailing.events import record_event
 from mailing.job_queue.enqueue import defer
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.test_sends import find_recipient, send_test
 from mailing.mailings.transitions import reopen, set_status
@@ -63,11 +64,11 @@ async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> t
     return mailing, resent
 
 
-async def test(session: AsyncSession, mailing_id: int, *, phone: str, read: int | None, by: str) -> int:
-    """Send a test and return its message id. `read` is the revision that the caller saw; None accepts any."""
+async def test(session: AsyncSession, mailing_id: int, *, phone: str, revision: int | None, by: str) -> int:
+    """Send a test and return its message id. `revision` is the one that the caller saw; None accepts any."""
     mailing = await MailingRepository(session=session).get_visible(mailing_id)
     states.ensure_testable(MailingStatus(mailing.status))
-    states.ensure_revision(mailing.content_revision, read=read)
+    states.ensure_revision(mailing.content_revision, read=revision)
     client_id = (await find_recipient(session, phone)).id
     message_id = await send_test(session, mailing, client_id=client_id, by=by)
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}

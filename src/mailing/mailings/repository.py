@@ -5,7 +5,7 @@ from datetime import datetime, time
 
 import msgspec
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from sqlalchemy import CursorResult, TextClause, func, select, text
+from sqlalchemy import CursorResult, TextClause, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
@@ -48,11 +48,6 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
 
 
 _MAILING_OF_MESSAGE = text("SELECT mailing_id FROM message WHERE id = :id")
-
-
-async def database_now(session: AsyncSession) -> datetime:
-    """Return the time of the database: the one clock by which messages become due, on every machine."""
-    return (await session.execute(select(func.now()))).scalar_one()
 
 
 PLAN_TIMEOUT_S = 15
@@ -146,13 +141,13 @@ async def finish(session: AsyncSession, mailing_id: int) -> bool:
 class PendingWork(msgspec.Struct, frozen=True):
     """The work that the sweep finds pending for one mailing.
 
-    `openings`: pending messages whose send window has passed, or that will not be sent before the end.
+    `reschedule`: pending messages whose send window has passed, or that will not be sent before the end.
     """
 
     mailing_id: int
     plan: bool
     send: bool
-    openings: bool
+    reschedule: bool
 
 
 # Each inner SELECT is one probe of message_due, from the low watermark on, or of message_closing: its ORDER BY binds it
@@ -170,7 +165,7 @@ _FIND_PENDING_WORK = text(f"""
         now() >= g.ends_at AND g.status <> 'scheduled' OR (
             SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now()
             ORDER BY m.closes_at LIMIT 1) IS NOT NULL
-            OR c.pending + c.sending = 0 AND g.planned_revision = g.revision AS openings
+            OR c.pending + c.sending = 0 AND g.planned_revision = g.revision AS reschedule
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_front f ON f.mailing_id = g.id
     CROSS JOIN gateway w
     WHERE g.status IN ('scheduled', 'running', 'paused') AND g.id > :after

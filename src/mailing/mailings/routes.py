@@ -12,7 +12,7 @@ from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch
 from mailing.mailings.states import MailingStatus
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
-from mailing.web.validation import present
+from mailing.web.validation import given_fields
 
 StatusFilter = Annotated[
     MailingStatus | None,
@@ -84,7 +84,7 @@ class MailingController(Controller):
         cancelled mailing can't be changed (409). A released mailing stays released with the change; a `draft` stays a
         draft until POST …/release.
         """
-        return await editing.edit(session, mailing_id, present(data), by=caller)
+        return await editing.edit(session, mailing_id, given_fields(data), by=caller)
 
     @delete(
         "/{mailing_id:int}",

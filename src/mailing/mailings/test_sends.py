@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.models import Client
 from mailing.clients.repository import ClientRepository
+from mailing.database.clock import database_now
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.messages.planning import add_message
 from mailing.restore.repository import is_restored

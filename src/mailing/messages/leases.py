@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
 from mailing.messages.planning import LEFT_OUT
-from mailing.settings import LONGEST_TIMEOUT_S
+from mailing.settings import MAX_GATEWAY_TIMEOUT_S
 
 MIN_LEASE_S = 60.0
 RECORDING_S = 15.0
@@ -21,7 +21,7 @@ def lease_for(timeout_s: float) -> float:
     return max(MIN_LEASE_S, 2 * timeout_s + RECORDING_S)
 
 
-MAX_LEASE_S = lease_for(LONGEST_TIMEOUT_S)
+MAX_LEASE_S = lease_for(MAX_GATEWAY_TIMEOUT_S)
 
 
 def claimed_since_plan(lease_s: str) -> str:

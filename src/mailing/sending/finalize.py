@@ -2,10 +2,11 @@
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.events import WORKER, record_event
 from mailing.job_queue.enqueue import defer
-from mailing.mailings.repository import MailingRepository, database_now, finish
+from mailing.mailings.repository import MailingRepository, finish
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import next_window
 from mailing.messages.cancellation import cancel_of_mailing

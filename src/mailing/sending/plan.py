@@ -3,17 +3,11 @@
 import asyncio
 
 from mailing import failpoints
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import (
-    MailingRepository,
-    claim_plan,
-    complete_plan,
-    database_now,
-    heartbeat_plan,
-    lock_plan,
-)
+from mailing.mailings.repository import MailingRepository, claim_plan, complete_plan, heartbeat_plan, lock_plan
 from mailing.mailings.window import next_window
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, Slice, cancel_unselected, next_slice, plan_slice

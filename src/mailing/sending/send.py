@@ -5,8 +5,9 @@ Nothing here has to survive a crash: a claim is a lease, and the results of a wo
 
 from datetime import timedelta
 
+from mailing.database.clock import database_now
 from mailing.database.engine import transaction
-from mailing.mailings.repository import database_now, finish, texts
+from mailing.mailings.repository import finish, texts
 from mailing.observability.log import get
 from mailing.sending.claiming import Claimer, running_mailing
 from mailing.sending.context import SendContext

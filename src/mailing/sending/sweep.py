@@ -108,7 +108,7 @@ def _wakes(found: PendingWork) -> Iterator[Wake]:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
         yield Wake("send_mailing", {"mailing_id": found.mailing_id, "lane": 0}, CONTINUED)
-    if found.openings:
+    if found.reschedule:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 

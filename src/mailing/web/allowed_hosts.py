@@ -18,8 +18,10 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from mailing.settings import Settings
 from mailing.web.problems import PROBLEM_JSON, Problem
 
-ANY_HOST: Final = "/health/"  # probes and load balancers say what they like; it tells only whether this process works
-LONGEST: Final = 300
+EXEMPT_PATH: Final = (
+    "/health/"  # probes and load balancers say what they like; it tells only whether this process works
+)
+MAX_LENGTH: Final = 300
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
@@ -30,11 +32,11 @@ def hosts_of(settings: Settings) -> frozenset[str]:
         urlsplit(settings.public_url or "").hostname or "",
         settings.host,
     ]
-    return named(told)
+    return normalized(told)
 
 
-def named(hosts: Iterable[str]) -> frozenset[str]:
-    return frozenset({"localhost", *(_plain(host.strip().strip("[]")) for host in hosts if host.strip())})
+def normalized(hosts: Iterable[str]) -> frozenset[str]:
+    return frozenset({"localhost", *(_normalize(host.strip().strip("[]")) for host in hosts if host.strip())})
 
 
 @lru_cache(1024)
@@ -43,12 +45,12 @@ def is_served(host: str, *, known: frozenset[str], here: str | None) -> bool:
     found = _HOST.fullmatch(host)
     if found is None:
         return False
-    name = _plain(found[1] or found[2])
+    name = _normalize(found[1] or found[2])
     address = _address(name)
-    return name in known or name == _plain(here or "") or (address is not None and address.is_loopback)
+    return name in known or name == _normalize(here or "") or (address is not None and address.is_loopback)
 
 
-def _plain(name: str) -> str:
+def _normalize(name: str) -> str:
     """One spelling for each name and address."""
     address = _address(name)
     return str(address) if address else name.lower().removesuffix(".")
@@ -79,10 +81,10 @@ class AllowedHosts:
         await send({"type": "http.response.body", "body": refused[1], "more_body": False})
 
     def _refused(self, scope: Any) -> tuple[int, bytes] | None:  # noqa: ANN401 - of HTTP, for all we are asked
-        if scope["path"].startswith(ANY_HOST):
+        if scope["path"].startswith(EXEMPT_PATH):
             return None
         told = [value for name, value in scope["headers"] if name == b"host"]
-        if len(told) != 1 or len(told[0]) > LONGEST:
+        if len(told) != 1 or len(told[0]) > MAX_LENGTH:
             return _problem(400, "Invalid request", "Send one Host header with the name of this server.")
         here = (scope.get("server") or (None,))[0]
         if is_served(told[0].decode("latin-1"), known=self._known, here=here):

@@ -17,16 +17,16 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from mailing.errors import TooMany, TooSlow
 
-PLACE: Final = "place"  # in a handler's `opt`: which of the process's `Places` it needs
-WAIT_S: Final = 10
-UNKNOWN_BYTES: Final = 200_000_000  # a body that does not say how long it is may become the longest
+CONCURRENCY_LIMIT: Final = "place"  # in a handler's `opt`: which of the process's `ConcurrencyLimit` it needs
+RETRY_AFTER_S: Final = 10
+ASSUMED_BYTES: Final = 200_000_000  # a body that does not say how long it is may become the longest
 READER_GRACE_S: Final = 30.0
 READER_RATE: Final = 10_000  # bytes a second, after the grace: who reads more slowly gives the place up
 
-_HELD: Final = "held_places"
+_RELEASES: Final = "held_places"
 
 
-class Places:
+class ConcurrencyLimit:
     """`total` in this process and `each` for a caller, and together no more than `most_bytes` of bodies."""
 
     def __init__(self, *, total: int, each: int, yours: str, all_: str, most_bytes: int = 0) -> None:
@@ -38,11 +38,11 @@ class Places:
 
     def take(self, caller: str, size: int | None = 0) -> Callable[[], None]:
         """Returns what gives the place back. `size` is that of a body, None where it is not known. Raises TooMany."""
-        size = UNKNOWN_BYTES if size is None else size
+        size = ASSUMED_BYTES if size is None else size
         if self._held[caller] >= self._each:
-            raise TooMany(self._yours, wait_s=WAIT_S)
+            raise TooMany(self._yours, wait_s=RETRY_AFTER_S)
         if self._held.total() >= self._total or (self._bytes and self._bytes + size > self._most_bytes):
-            raise TooMany(self._all, wait_s=WAIT_S)
+            raise TooMany(self._all, wait_s=RETRY_AFTER_S)
         self._held[caller] += 1
         self._bytes += size
 
@@ -54,11 +54,11 @@ class Places:
         return give_back
 
 
-async def hold_place(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def limit_concurrency(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """A guard, after the one that finds out who asks."""
-    places: Places = connection.app.state.places[handler.opt[PLACE]]
+    places: ConcurrencyLimit = connection.app.state.places[handler.opt[CONCURRENCY_LIMIT]]
     give_back = places.take(str(connection.scope["user"]), _length(connection))
-    connection.scope["state"].setdefault(_HELD, []).append(give_back)
+    connection.scope["state"].setdefault(_RELEASES, []).append(give_back)
 
 
 def _length(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
@@ -69,7 +69,7 @@ def _length(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
     return int(told) if told.isascii() and told.isdigit() and len(told) < 20 else None
 
 
-class GivesBack:
+class ReleaseLimits:
     """ASGI middleware around whatever holds places: they are free again when the request is over.
 
     A reader who is too slow for a place loses the connection, before the answer's end.
@@ -82,22 +82,22 @@ class GivesBack:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        reader = _Reader(send, scope["state"])
+        reader = _TimedSend(send, scope["state"])
         try:
             await self.app(scope, receive, reader.send)
         finally:
-            for give_back in scope["state"].pop(_HELD, ()):
+            for give_back in scope["state"].pop(_RELEASES, ()):
                 give_back()
 
 
-class _Reader:
+class _TimedSend:
     def __init__(self, send: Send, state: dict[str, Any]) -> None:
         self._send = send
         self._state = state
         self._patience_s = READER_GRACE_S
 
     async def send(self, message: Message) -> None:
-        if _HELD not in self._state:
+        if _RELEASES not in self._state:
             await self._send(message)
             return
         began = time.monotonic()

@@ -14,11 +14,11 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from mailing.web.problems import problem
 
-REMEMBERED_BYTES: Final = 1024  # of a path, a query string or a cookie; ours are shorter
-OURS: Final = (b"mailing_", b"__Host-mailing")
+MAX_CACHED_BYTES: Final = 1024  # of a path, a query string or a cookie; ours are shorter
+COOKIE_PREFIXES: Final = (b"mailing_", b"__Host-mailing")
 
 
-class ModestHeads:
+class HeaderLimits:
     """ASGI middleware: hands on our own cookies alone, refuses long paths, and forgets how a long head was read."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -28,8 +28,8 @@ class ModestHeads:
         if scope["type"] != ScopeType.HTTP:
             await self.app(scope, receive, send)
             return
-        if len(scope["path"]) > REMEMBERED_BYTES:
-            refusal = problem(414, f"An address here has at most {REMEMBERED_BYTES} characters before its query.")
+        if len(scope["path"]) > MAX_CACHED_BYTES:
+            refusal = problem(414, f"An address here has at most {MAX_CACHED_BYTES} characters before its query.")
             await refusal.to_asgi_response(None, Request(scope))(scope, receive, send)
             return
         scope["headers"] = [
@@ -42,14 +42,14 @@ class ModestHeads:
 
 
 def _forget(scope: HTTPScope) -> None:
-    if len(scope["query_string"]) > REMEMBERED_BYTES:
+    if len(scope["query_string"]) > MAX_CACHED_BYTES:
         parse_query_string.cache_clear()
         create_query_default_dict.cache_clear()
-    if any(name == b"cookie" and len(value) > REMEMBERED_BYTES for name, value in scope["headers"]):
+    if any(name == b"cookie" and len(value) > MAX_CACHED_BYTES for name, value in scope["headers"]):
         parse_cookie_string.cache_clear()
 
 
 def own_cookies(given: bytes) -> bytes:
     """None of ours has a backslash in it."""
     pairs = (pair.strip() for pair in given.split(b";"))
-    return b"; ".join(pair for pair in pairs if pair.startswith(OURS) and b"\\" not in pair)
+    return b"; ".join(pair for pair in pairs if pair.startswith(COOKIE_PREFIXES) and b"\\" not in pair)

@@ -15,7 +15,7 @@ from mailing.job_queue.inspection import can_enqueue
 
 logger = structlog.get_logger(__name__)
 
-ANSWERS_WITHIN_S = 2
+TIMEOUT_S = 2
 
 
 class Alive(Struct):
@@ -79,16 +79,16 @@ class Readiness:
 
     async def failure(self) -> NotReady | None:
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(_failure(self._engine))
+            self._looking = asyncio.create_task(_check_in_time(self._engine))
         return await asyncio.shield(self._looking)
 
 
-async def _failure(engine: AsyncEngine) -> NotReady | None:
-    checking = asyncio.create_task(_wrong_inside(engine))
+async def _check_in_time(engine: AsyncEngine) -> NotReady | None:
+    checking = asyncio.create_task(_check(engine))
     try:
-        await asyncio.wait({checking}, timeout=ANSWERS_WITHIN_S)
+        await asyncio.wait({checking}, timeout=TIMEOUT_S)
         if not checking.done():
-            return _no_database(f"It did not answer within {ANSWERS_WITHIN_S} s.")
+            return _no_database(f"It did not answer within {TIMEOUT_S} s.")
         return checking.result()
     except (SQLAlchemyError, *connections.DRIVER_ERRORS) as error:
         return _no_database(f"The connection failed: {_cause(error)}.")
@@ -96,7 +96,7 @@ async def _failure(engine: AsyncEngine) -> NotReady | None:
         checking.cancel()  # not awaited: SQLAlchemy takes 2 s more to give up a frozen connection
 
 
-async def _wrong_inside(engine: AsyncEngine) -> NotReady | None:
+async def _check(engine: AsyncEngine) -> NotReady | None:
     if not await is_current(engine):
         return _OTHER_SCHEMA
     async with engine.connect() as connection:

@@ -5,36 +5,39 @@ chunk sizes and their extensions, trailers. Whatever a client is waited for has 
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-CONNECTIONS = 900  # at once, for each process: below the usual limit of 1,024 open files
-HEAD_S = 10
-HEAD_BYTES = 32 * 1024  # between two pieces of a body as well
-HEAD_FIELDS = 100
-URL_BYTES = 8 * 1024
-PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hundred times its bytes
-AHEAD = 16  # requests sent before the answer to an earlier one
-DRAIN_S = 20
-DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_S
+MAX_CONNECTIONS = 900  # at once, for each process: below the usual limit of 1,024 open files
+HEADER_TIMEOUT_S = 10
+MAX_HEADER_BYTES = 32 * 1024  # between two pieces of a body as well
+MAX_HEADERS = 100
+MAX_URL_BYTES = 8 * 1024
+MAX_PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hundred times its bytes
+MAX_PIPELINED = 16  # requests sent before the answer to an earlier one
+DRAIN_TIMEOUT_S = 20
+MIN_DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_TIMEOUT_S
+LINGER_TIMEOUT_S = 30  # for the rest of a body after its answer: a close with unread bytes would reset the answer away
 
-TOGETHER_BYTES = 64 * 1024  # of an answer; what is larger is written as it is, without a copy
+MAX_COALESCED_BYTES = 64 * 1024  # of an answer; what is larger is written as it is, without a copy
 
 TOO_LARGE = b"431 Request Header Fields Too Large"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Raised in the parser's callbacks, which then parses nothing more of this connection."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Nothing is answered to a refused request where another answer is on its way: the connection ends."""
 
-    head_s: float = HEAD_S
-    drain_s: float = DRAIN_S
-    most_connections = CONNECTIONS
+    head_s: float = HEADER_TIMEOUT_S
+    drain_s: float = DRAIN_TIMEOUT_S
+    linger_s: float = LINGER_TIMEOUT_S
+    most_connections = MAX_CONNECTIONS
     # Those whose client has to move next, the one that has not for longest first.
     waited_for: ClassVar[dict["BoundedProtocol", None]] = {}
 
@@ -44,6 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal = b"400 Bad Request"
     _in_head = False
     _arriving = False  # a request that has begun and not ended
+    _lingering = False  # answered and to be closed, once the rest of the body has come
     _is_progress = False
     _fields = 0
     _body_bytes = 0
@@ -52,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.transport: Any = Together(transport, self.loop)
+        self.transport: Any = CoalescingTransport(transport, self.loop, may_close=self._may_close)
         if len(self.connections) > self.most_connections and not self._make_room():
             self._end(b"503 Service Unavailable")
             return
@@ -79,10 +83,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._head_deadline is None and self._is_idle():
             self._await_head()
-        for start in range(0, len(data), HEAD_BYTES):
+        for start in range(0, len(data), MAX_HEADER_BYTES):
             if self.transport.is_closing():
                 return
-            self._feed(data if len(data) <= HEAD_BYTES else data[start : start + HEAD_BYTES])
+            self._feed(data if len(data) <= MAX_HEADER_BYTES else data[start : start + MAX_HEADER_BYTES])
         self._note()
 
     def _feed(self, piece: bytes) -> None:
@@ -90,7 +94,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(piece)
         other = len(piece) - self._body_bytes
         self._other_bytes = other if self._is_progress else self._other_bytes + other
-        if self._other_bytes > HEAD_BYTES:
+        if self._other_bytes > MAX_HEADER_BYTES:
             self._end(TOO_LARGE)
 
     def _is_idle(self) -> bool:
@@ -103,13 +107,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        if len(self.url) > URL_BYTES or self.url.count(b"&") >= PARTS:
+        if len(self.url) > MAX_URL_BYTES or self.url.count(b"&") >= MAX_PARTS:
             self._refuse(b"414 URI Too Long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A trailer is dropped: uvicorn would add it to the head's fields, while they are read."""
         self._fields += 1
-        if self._fields > HEAD_FIELDS or (value.count(b";") >= PARTS and name.lower() == b"cookie"):
+        if self._fields > MAX_HEADERS or (value.count(b";") >= MAX_PARTS and name.lower() == b"cookie"):
             self._refuse(TOO_LARGE)
         if self._in_head:
             super().on_header(name, value)
@@ -117,7 +121,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_progress = True
         self._stop_waiting_for_head()
-        if len(self.pipeline) >= AHEAD:
+        if len(self.pipeline) >= MAX_PIPELINED:
             self._refuse(b"429 Too Many Requests")
         self._in_head = False
         super().on_headers_complete()
@@ -137,7 +141,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_progress = True
         self._arriving = False
         super().on_message_complete()
-        if self._is_idle():  # the rest of a body that nobody wanted
+        if self._lingering:
+            self.transport.close()
+            self._drain()
+        elif self._is_idle():  # the rest of a body that nobody wanted
             self._await_head()
 
     def on_response_complete(self) -> None:
@@ -147,7 +154,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._is_idle():
             self.cycle.body = bytearray()
             if self._arriving:
-                self._await_head()
+                self._await_head(self.linger_s)
         self._note()
 
     def send_400_response(self, msg: str) -> None:
@@ -157,10 +164,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: bytes) -> None:
         self._refusal = status
-        raise Refused
+        raise RequestRefused
 
     def _end(self, status: bytes) -> None:
         self._stop_waiting_for_head()
+        self._lingering = True  # long enough
         if self.transport.is_closing():
             return
         if self._may_answer():
@@ -180,10 +188,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and (is_sending or self.flow.write_paused or self._is_idle()):
             self.waited_for[self] = None
 
-    def _await_head(self) -> None:
+    def _await_head(self, within_s: float | None = None) -> None:
         self._stop_waiting_for_head()
         self._other_bytes = 0
-        self._head_deadline = self.loop.call_later(self.head_s, self._end, b"408 Request Timeout")
+        self._head_deadline = self.loop.call_later(within_s or self.head_s, self._end, b"408 Request Timeout")
+
+    def _may_close(self) -> bool:
+        """False while an answered request's body is arriving: many clients read no answer before they have sent all."""
+        if self._lingering or not self._arriving or self._in_head or not self._is_idle():
+            return True
+        self._lingering = True
+        return False
 
     def _stop_waiting_for_head(self) -> None:
         if self._head_deadline is not None:
@@ -213,7 +228,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _look_at_what_drained(self) -> None:
         taken = self._unsent - self.transport.get_write_buffer_size()
-        if taken < min(self._unsent, DRAIN_RATE * self.drain_s) or taken <= 0:
+        if taken < min(self._unsent, MIN_DRAIN_RATE * self.drain_s) or taken <= 0:
             self.transport.abort()
         else:
             self._drain()
@@ -224,15 +239,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self._drain_deadline = None
 
 
-class Together:
+class CoalescingTransport:
     """A transport that hands on what one turn of the event loop wrote at its end: an answer's head with its body.
 
     uvicorn writes them apart, and each write is a system call, and a client that is woken twice.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, may_close: Callable[[], bool]
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._may_close = may_close
         self._held: list[bytes] = []
         self._size = 0
 
@@ -240,7 +258,7 @@ class Together:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        if len(data) > TOGETHER_BYTES:
+        if len(data) > MAX_COALESCED_BYTES:
             self._flush()
             self._transport.write(data)
             return
@@ -248,12 +266,13 @@ class Together:
             self._loop.call_soon(self._flush)
         self._held.append(data)
         self._size += len(data)
-        if self._size > TOGETHER_BYTES:
+        if self._size > MAX_COALESCED_BYTES:
             self._flush()
 
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        if self._may_close():
+            self._transport.close()
 
     def _flush(self) -> None:
         if self._held:

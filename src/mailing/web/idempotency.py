@@ -35,10 +35,10 @@ HEADER = "Idempotency-Key"
 PATTERN = "^[!-~]{1,255}$"
 RULE = "1 to 255 visible ASCII characters, such as a UUID"
 REPLAYED = "Idempotent-Replayed"
-KEPT_H = 24
+RETENTION_H = 24
 
 _NAME = HEADER.lower().encode()
-_IN_MEMORY = 1024 * 1024  # bytes; every body but an import's stays below
+_MAX_IN_MEMORY = 1024 * 1024  # bytes; every body but an import's stays below
 _CHUNK = 64 * 1024
 
 # Tried, never waited for. Keys that share the 64 bits of their hash would only be in each other's way for a moment.
@@ -47,7 +47,7 @@ _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:caller || ' ' |
 # A statement of its own after the lock: only then it sees what the one before has committed. By the primary key.
 _FIND = text("SELECT request, status, headers, body FROM idempotency_key WHERE caller = :caller AND key = :key")
 
-_KEEP = text("""
+_STORE = text("""
     INSERT INTO idempotency_key (caller, key, request, status, headers, body)
     VALUES (:caller, :key, :request, :status, CAST(:headers AS jsonb), :body)
 """)
@@ -61,7 +61,7 @@ _FORGET = text("""
 
 
 @dataclass
-class Keyed:
+class KeyedRequest:
     """A POST with a key. `request` is its digest, once the handler may begin."""
 
     key: str
@@ -93,13 +93,13 @@ class Idempotency:
         async def hold_back(message: Any) -> None:  # noqa: ANN401 - an ASGI event
             answer.append(message)
 
-        with SpooledTemporaryFile(max_size=_IN_MEMORY) as body:
+        with SpooledTemporaryFile(max_size=_MAX_IN_MEMORY) as body:
             async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
-                keyed = scope["state"]["keyed"] = Keyed(key, session, body)
+                keyed = scope["state"]["keyed"] = KeyedRequest(key, session, body)
                 await self.app(scope, receive, hold_back)
                 ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
                 if 200 <= answer[0]["status"] < 300:
-                    await _keep(keyed, str(scope["user"]), answer)
+                    await _store(keyed, str(scope["user"]), answer)
                     await session.commit()
         return answer
 
@@ -111,12 +111,12 @@ def _key_of(scope: Scope) -> str | None:
     return b", ".join(given).decode("latin-1") if given else None
 
 
-async def begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
+async def replay_or_begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
     """Before the handler and instead of it: the stored answer, if there is one.
 
     Raises Invalid for a malformed key, KeyReused if it had another request.
     """
-    keyed: Keyed | None = request.scope["state"].get("keyed")
+    keyed: KeyedRequest | None = request.scope["state"].get("keyed")
     if keyed is None:
         return None
     if not re.fullmatch(PATTERN, keyed.key):
@@ -126,7 +126,7 @@ async def begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
     stored = await _stored(request.app.state.sessions, names)
     if stored is None:
         keyed.request = digest
-        _take_with_first_statement(keyed.session, names)
+        _lock_with_first_statement(keyed.session, names)
         return None
     if stored.request != digest:
         raise KeyReused(f"This {HEADER} was used for another request; send a new key with a new request.")
@@ -155,7 +155,7 @@ async def _stored(sessions: Sessions, names: dict[str, str]) -> Row[*tuple[Any, 
         return (await session.execute(_FIND, names)).first()
 
 
-def _take_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
+def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
     """That statement raises Conflict where another request has the key, or had it since we looked."""
 
     def take(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
@@ -178,7 +178,7 @@ async def provide_session(request: Request[Any, Any, Any], state: State) -> Asyn
         yield session
 
 
-async def _keep(keyed: Keyed, caller: str, answer: list[Any]) -> None:
+async def _store(keyed: KeyedRequest, caller: str, answer: list[Any]) -> None:
     if keyed.request is None:  # the answer came from here
         return
     start, *rest = answer
@@ -191,9 +191,9 @@ async def _keep(keyed: Keyed, caller: str, answer: list[Any]) -> None:
         "headers": json.dumps(headers),
         "body": b"".join(message.get("body", b"") for message in rest),
     }
-    await keyed.session.execute(_KEEP, values)
+    await keyed.session.execute(_STORE, values)
 
 
 async def forget_old(session: AsyncSession, *, count: int) -> None:
     """At most `count` of those older than KEPT_H hours."""
-    await session.execute(_FORGET, {"kept": KEPT_H, "count": count})
+    await session.execute(_FORGET, {"kept": RETENTION_H, "count": count})

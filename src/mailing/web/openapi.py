@@ -122,28 +122,28 @@ class Document(OpenAPI):
             if path.startswith("/mailing/api/") and "post" in item:
                 _add_key(item["post"])
             for operation in item.values():
-                _close(operation.get("requestBody", {}), schema["components"]["schemas"])
+                _forbid_unknown_fields(operation.get("requestBody", {}), schema["components"]["schemas"])
         return schema
 
 
-def _close(node: object, schemas: dict[str, Any]) -> None:
+def _forbid_unknown_fields(node: object, schemas: dict[str, Any]) -> None:
     """`parsing` refuses fields it doesn't know, in a body and in what it holds."""
     if isinstance(node, list):
         for child in node:
-            _close(child, schemas)
+            _forbid_unknown_fields(child, schemas)
     if not isinstance(node, dict) or node.get("additionalProperties") is False:
         return
     if "properties" in node:
         node["additionalProperties"] = False
     if "$ref" in node:
-        _close(schemas[node["$ref"].rpartition("/")[2]], schemas)
+        _forbid_unknown_fields(schemas[node["$ref"].rpartition("/")[2]], schemas)
     for child in node.values():
-        _close(child, schemas)
+        _forbid_unknown_fields(child, schemas)
 
 
 def _add_key(operation: dict[str, Any]) -> None:
     operation["parameters"] = [*operation.get("parameters", []), _KEY]
-    operation["responses"] = _KEY_REFUSED | operation["responses"]
+    operation["responses"] = _KEY_RESPONSES | operation["responses"]
     for status, response in operation["responses"].items():
         if status < "300":
             response["headers"] = response.get("headers", {}) | _REPLAYED
@@ -154,7 +154,7 @@ _KEY = {
     "in": "header",
     "required": False,
     "description": f"{idempotency.RULE}. The same request with the same key is done once: again it gets the answer of "
-    f"the first time, for {idempotency.KEPT_H} hours.",
+    f"the first time, for {idempotency.RETENTION_H} hours.",
     "schema": {"type": "string", "pattern": idempotency.PATTERN, "minLength": 1, "maxLength": 255},
 }
 _REPLAYED = {
@@ -163,7 +163,7 @@ _REPLAYED = {
         "schema": {"type": "string", "const": "true"},
     }
 }
-_KEY_REFUSED = {
+_KEY_RESPONSES = {
     status: {
         "description": description,
         "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},

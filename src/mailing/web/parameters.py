@@ -24,7 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import errors
 from mailing.errors import FieldError
 from mailing.web.problems import PROBLEM_JSON, TITLES, Problem, refused_value
-from mailing.web.validation import MOST_STRAYS, parse
+from mailing.web.validation import MAX_UNKNOWN_FIELDS, parse
 
 S = TypeVar("S", bound=Struct)
 
@@ -98,7 +98,7 @@ async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], 
     }
     stray = f"is not a parameter here; known are {', '.join(known)}" if known else "is not a parameter: there are none"
     strays = (name for name in connection.query_params if name not in known)
-    unknown = [FieldError(name[:100], stray) for name in islice(strays, MOST_STRAYS)]
+    unknown = [FieldError(name[:100], stray) for name in islice(strays, MAX_UNKNOWN_FIELDS)]
     if unknown:
         types = handler.signature_model.__annotations__
         bad = [refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]

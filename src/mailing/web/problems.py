@@ -101,32 +101,32 @@ def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
 
 def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     if not is_transient(error):
-        return _bug(request, error)
+        return _unexpected(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
     if sqlstate(error) == READ_ONLY:
         return problem(503, "The database only reads now, as one that follows another does; nothing was changed.")
-    return problem(503, f"The database can't answer now; try again in a few seconds.{_doubt(request)}")
+    return problem(503, f"The database can't answer now; try again in a few seconds.{_retry_advice(request)}")
 
 
-REPEATABLE = "repeatable"  # of a route, in its `opt`: what doing it again means
+RETRY_ADVICE = "repeatable"  # of a route, in its `opt`: what doing it again means
 
 
-def _doubt(request: Request[Any, Any, Any]) -> str:
+def _retry_advice(request: Request[Any, Any, Any]) -> str:
     if request.method == "GET":
         return ""
     if request.method == "POST" and "idempotency-key" in request.headers:
         return " With the same Idempotency-Key the change is made only once."
-    if told := getattr(request.scope.get("route_handler"), "opt", {}).get(REPEATABLE):
+    if told := getattr(request.scope.get("route_handler"), "opt", {}).get(RETRY_ADVICE):
         return f" {told}"
     return " Look first: the change may have been made."
 
 
-def _bug(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     logger.error("unexpected error", path=request.url.path, method=request.method, exc_info=error)
     return problem(500, "Something went wrong here; it has been logged.")
 
 
-def _at_the_end(request: Request[Any, Any, Any], error: ExceptionGroup[Exception]) -> Response[Problem]:
+def _at_commit(request: Request[Any, Any, Any], error: ExceptionGroup[Exception]) -> Response[Problem]:
     """Litestar wraps what a dependency raises when it ends: a COMMIT that failed, a connection that is gone."""
     cause = error.exceptions[0]
     handler = next(EXCEPTION_HANDLERS[kind] for kind in type(cause).__mro__ if kind in EXCEPTION_HANDLERS)
@@ -144,8 +144,8 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     asyncpg.InterfaceError: _database,
     asyncpg.InternalClientError: _database,
     OSError: _database,
-    ExceptionGroup: _at_the_end,
-    Exception: _bug,
+    ExceptionGroup: _at_commit,
+    Exception: _unexpected,
 }
 
 

@@ -21,21 +21,21 @@ from mailing.errors import TooSlow
 from mailing.web.forwarded import Forwarded
 from mailing.web.http_protocol import BoundedProtocol
 
-KEPT_BY_KERNEL = 128 * 1024  # bytes of an answer that are not on their way yet
+SOCKET_BUFFER_BYTES = 128 * 1024  # bytes of an answer that are not on their way yet
 BODY_GRACE_S = 20
-BODY_RATE = 10_000  # bytes a second, after the grace
+MIN_BODY_RATE = 10_000  # bytes a second, after the grace
 
 
 def serve(app: Litestar, *, host: str, port: int) -> None:
     """Until SIGTERM; requests under way may end for 10 s."""
-    server = Server(configured(app, host=host, port=port))
+    server = Server(server_config(app, host=host, port=port))
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:
         sys.exit(1)
 
 
-def configured(app: ASGIApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
+def server_config(app: ASGIApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
     """`where` it listens: `host` and `port`, or `uds`. Connections are limited by the protocol."""
     return uvicorn.Config(
         Forwarded(app, trusted=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")),
@@ -55,11 +55,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         for listener in (listener for server in self.servers for listener in server.sockets):
             if hasattr(socket, "TCP_NOTSENT_LOWAT") and listener.family != socket.AF_UNIX:
-                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, KEPT_BY_KERNEL)
+                listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, SOCKET_BUFFER_BYTES)
 
 
-class PunctualBodies:
-    """ASGI middleware: `grace_s`, and a second more for each `BODY_RATE` bytes, is how long we wait for a body.
+class BodyTimeout:
+    """ASGI middleware: `grace_s`, and a second more for each `MIN_BODY_RATE` bytes, is how long we wait for a body.
 
     Only waiting counts, not what is done with the parts that came. Raises TooSlow where the body is read.
     """
@@ -87,7 +87,7 @@ class _Body:
         message = await self._in_time()
         self._patience_s -= time.monotonic() - began
         if message["type"] == "http.request":
-            self._patience_s += len(message.get("body", b"")) / BODY_RATE
+            self._patience_s += len(message.get("body", b"")) / MIN_BODY_RATE
             self._complete = not message.get("more_body", False)
         return message
 

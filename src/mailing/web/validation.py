@@ -6,8 +6,10 @@ serves both. A struct may add rules over several fields as a static method
 right by themselves.
 """
 
+import codecs
 import types
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -18,13 +20,13 @@ from mailing.errors import FieldError, Invalid
 
 S = TypeVar("S", bound=Struct)
 
-MOST_STRAYS = 100
+MAX_UNKNOWN_FIELDS = 100
 
 
 def parse(body: bytes, kind: type[S]) -> S:
-    """Raises Invalid; a body that is no JSON object is an error of the field `body`."""
+    """Raises Invalid; a body that is no JSON object is an error of the field `body`. A byte order mark is skipped."""
     try:
-        value = msgspec.json.decode(body)
+        value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except RecursionError:
         raise Invalid(FieldError("body", "is nested too deeply")) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -52,7 +54,7 @@ def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldErro
     good: dict[str, Any] = {}
     stray = f"is not a field here; known are {', '.join(fields)}"
     unknown = (name for name in value if name not in fields)
-    errors.extend(FieldError(path + name[:100], stray) for name in islice(unknown, MOST_STRAYS))
+    errors.extend(FieldError(path + name[:100], stray) for name in islice(unknown, MAX_UNKNOWN_FIELDS))
     for name, field in fields.items():
         if name not in value:
             if field.required:
@@ -70,25 +72,38 @@ def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldErro
 def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> object:  # noqa: ANN401 - any type hint
     if value is None and types.NoneType in get_args(hint):
         return None
-    hint = _given(hint)
+    hint = _without_none(hint)
     if nested := _struct_of(hint):
         return _struct(value, nested, path + ".", errors)
-    if isinstance(value, str) and "\x00" in value:
-        errors.append(FieldError(path, "must not contain a NUL character"))
-        return None
     whole, item = _split_list(hint)
     try:
-        converted = msgspec.convert(value, whole)
+        converted = _converted(value, whole)
     except msgspec.ValidationError as error:
         phrase = _description(hint)
         errors.append(FieldError(path, f"must be {phrase}" if phrase else _sentence(error)))
+        return None
+    except ValueError as error:
+        errors.append(FieldError(path, str(error)))
         return None
     if item is None:
         return converted
     return [_field(each, item, f"{path}.{number}", errors) for number, each in enumerate(converted)]
 
 
-def _given(hint: Any) -> Any:  # noqa: ANN401 - any type hint
+def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
+    """Instants become UTC: they read the same in every answer, event and preview, whatever offset they came with."""
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("must not contain a NUL character")
+    converted = msgspec.convert(value, hint)
+    if isinstance(converted, datetime):
+        try:
+            return converted.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+    return converted
+
+
+def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any type hint
     """What a field is when it is given: without the None and UNSET of its union."""
     options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else ()
     kept = [option for option in options if option not in {types.NoneType, msgspec.UnsetType}]
@@ -121,6 +136,6 @@ def _description(hint: Any) -> str | None:  # noqa: ANN401 - any type hint
     return next((phrase for phrase in found if phrase), None)
 
 
-def present(data: Struct) -> Mapping[str, Any]:
+def given_fields(data: Struct) -> Mapping[str, Any]:
     """The fields of a PATCH that were given."""
     return {name: value for name, value in msgspec.structs.asdict(data).items() if value is not msgspec.UNSET}

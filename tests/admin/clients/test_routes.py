@@ -63,7 +63,7 @@ async def test_what_are_no_digits_is_an_error_beside_its_field(viewer: httpx.Asy
 async def test_pages_of_a_search_by_phone_lead_on_and_back_without_a_phone_in_an_address(
     viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailing.admin.clients.routes.PAGE", 2)
+    monkeypatch.setattr("mailing.admin.clients.routes.PAGE_SIZE", 2)
     for n in range(5):
         await add_client(engine, phone=f"7916000000{n}")
 
@@ -87,7 +87,7 @@ async def test_pages_of_a_search_by_phone_lead_on_and_back_without_a_phone_in_an
 async def test_pages_lead_on_and_back_and_keep_the_search(
     viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailing.admin.clients.routes.PAGE", 2)
+    monkeypatch.setattr("mailing.admin.clients.routes.PAGE_SIZE", 2)
     for n in range(5):
         await add_client(engine, phone=f"7916000000{n}", tag="a&b")
     first = await viewer.get("/admin/clients", params={"tag": "a&b"})
@@ -172,7 +172,7 @@ async def test_before_a_deletion_its_consequences_are_named_in_numbers(
 async def test_a_client_has_its_messages_newest_first(
     viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mailing.admin.clients.routes.MESSAGES", 2)
+    monkeypatch.setattr("mailing.admin.clients.routes.MAX_MESSAGES", 2)
     client = await add_client(engine)
     for status in ("sent", "failed", "pending"):
         await add_messages(engine, await add_mailing(engine), [status], first_client=client)

@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
-from mailing.admin.clients.error_messages import SENTENCES
-from mailing.admin.language import translations
+from mailing.admin.clients.error_messages import MESSAGES
 from mailing.clients.upload import actions, job, repository
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import SILENT
+from mailing.translations import translations
 from support.admin import SignedIn
 from support.uploads import HEADER, counted, file_of
 
@@ -122,7 +122,7 @@ async def test_one_file_too_many_is_answered_429_with_what_to_do_and_the_files_t
     editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actions, "MAX_USER_FILES", 1)
-    monkeypatch.setattr("mailing.admin.clients.uploading.UPLOADS_SHOWN", 1)
+    monkeypatch.setattr("mailing.admin.clients.uploading.MAX_UPLOADS", 1)
     await uploaded(editor, file_of(1), name="mine.csv")
     answer = await uploaded(editor, file_of(1))
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "60")
@@ -216,4 +216,4 @@ def assert_russian(shown: str, rows: int) -> None:
 
 def test_every_sentence_about_fields_and_rows_has_a_translation() -> None:
     russian = translations("ru")
-    assert [sentence for sentence in SENTENCES if russian.gettext(sentence) == sentence] == []
+    assert [sentence for sentence in MESSAGES if russian.gettext(sentence) == sentence] == []

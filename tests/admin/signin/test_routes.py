@@ -89,8 +89,8 @@ async def test_a_wrong_password_keeps_the_name_and_never_the_password(stranger: 
 
 @pytest.mark.usefixtures("anna")
 async def test_guessing_is_stopped_and_told_how_long_to_wait(stranger: httpx.AsyncClient) -> None:
-    answers = [await signs_in(stranger, password="wrong words here") for _ in range(lockout.ACCOUNT_TRIES + 1)]
-    assert [answer.status_code for answer in answers] == [400] * lockout.ACCOUNT_TRIES + [429]
+    answers = [await signs_in(stranger, password="wrong words here") for _ in range(lockout.MAX_ACCOUNT_TRIES + 1)]
+    assert [answer.status_code for answer in answers] == [400] * lockout.MAX_ACCOUNT_TRIES + [429]
     assert "You can try again in" in answers[-1].text
     assert 0 < int(answers[-1].headers["retry-after"]) <= lockout.FIRST_LOCK_S
     assert (await signs_in(stranger)).status_code == 429, "the right password too"
@@ -100,10 +100,10 @@ async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says
     stranger: httpx.AsyncClient,
 ) -> None:
     answers = []
-    for number in range(lockout.ADDRESS_TRIES + 1):
+    for number in range(lockout.MAX_ADDRESS_TRIES + 1):
         stranger.headers.update({"X-Forwarded-For": f"10.0.0.{number}", "Forwarded": f"for=10.0.0.{number}"})
         answers.append(await signs_in(stranger, name=f"user{number}", password="wrong words here"))
-    assert [answer.status_code for answer in answers] == [400] * lockout.ADDRESS_TRIES + [429]
+    assert [answer.status_code for answer in answers] == [400] * lockout.MAX_ADDRESS_TRIES + [429]
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"name=%00&password=%ff", b"name=a&name=b", b"x" * 5000])
@@ -179,7 +179,7 @@ async def test_a_password_is_changed_only_by_who_knows_it(
 async def test_a_stolen_session_does_not_help_to_guess_the_password(signed_in: SignedIn) -> None:
     browser = await signed_in(Role.VIEWER)
     form = {"old": "wrong words here", "password": "entirely new words", "again": "entirely new words"}
-    answers = [await browser.post("/admin/account/password", data=form) for _ in range(lockout.ACCOUNT_TRIES + 1)]
+    answers = [await browser.post("/admin/account/password", data=form) for _ in range(lockout.MAX_ACCOUNT_TRIES + 1)]
     assert "Too many failed tries" in answers[-1].text
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mailing.admin.signin.user_agents import described
+from mailing.admin.signin.user_agents import describe
 
 
 @pytest.mark.parametrize(
@@ -15,10 +15,10 @@ from mailing.admin.signin.user_agents import described
     ],
 )
 def test_a_session_is_named_as_its_user_knows_the_browser(agent: str, words: str) -> None:
-    assert described(f"Mozilla/5.0 {agent}") == words
+    assert describe(f"Mozilla/5.0 {agent}") == words
 
 
 def test_what_is_no_known_browser_is_shown_by_its_own_words() -> None:
-    assert described("curl/8.5.0") == "curl/8.5.0"
-    assert described("x" * 200) == "x" * 40
-    assert described("") == "-"
+    assert describe("curl/8.5.0") == "curl/8.5.0"
+    assert describe("x" * 200) == "x" * 40
+    assert describe("") == "-"

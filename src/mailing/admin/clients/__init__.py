@@ -1,0 +1,1 @@
+"""Pages to search, edit, import and export clients."""

@@ -8,9 +8,9 @@ from litestar.params import FromPath
 
 from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import by_field
-from mailing.admin.clients.form import client_of, typed_of
-from mailing.admin.guards import needs
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.clients.form import client_of, form_values
+from mailing.admin.guards import require_role
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
 from mailing.clients.timezone import selectable
@@ -22,12 +22,12 @@ from mailing.web.parameters import Caller, Id, Session
 EMPTY = {"phone": "", "operator_code": "", "tag": "", "timezone": "", "opted_out": "", "was_opted_out": ""}
 
 
-@get("/new", guards=[needs(Role.EDITOR)])
+@get("/new", guards=[require_role(Role.EDITOR)])
 async def new(request: Request[Any, Any, Any]) -> Response[str]:
     return _form(request, EMPTY)
 
 
-@post("/new", guards=[needs(Role.EDITOR)], status_code=303)
+@post("/new", guards=[require_role(Role.EDITOR)], status_code=303)
 async def create(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
 ) -> Response[Any]:
@@ -39,16 +39,16 @@ async def create(
     except (Invalid, Conflict) as refused:
         await session.rollback()
         return _refusal(request, typed, refused, viewer=viewer)
-    return seen_other(f"/admin/clients/{client.id}", notice=viewer.gettext("The client was added."))
+    return redirect(f"/admin/clients/{client.id}", notice=viewer.gettext("The client was added."))
 
 
-@get("/{client_id:int}/edit", guards=[needs(Role.EDITOR)])
+@get("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)])
 async def edit(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
-    return _form(request, typed_of(client), client_id=client_id)
+    return _form(request, form_values(client), client_id=client_id)
 
 
-@post("/{client_id:int}/edit", guards=[needs(Role.EDITOR)], status_code=303)
+@post("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)], status_code=303)
 async def change(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller
 ) -> Response[Any]:
@@ -60,7 +60,7 @@ async def change(
     except (Invalid, Conflict) as refused:
         await session.rollback()
         return _refusal(request, typed, refused, viewer=viewer, client_id=client_id)
-    return seen_other(f"/admin/clients/{client_id}", notice=viewer.gettext("The client was changed."))
+    return redirect(f"/admin/clients/{client_id}", notice=viewer.gettext("The client was changed."))
 
 
 def _form(request: Request[Any, Any, Any], typed: Mapping[str, str], *, client_id: int | None = None) -> Response[str]:
@@ -84,7 +84,7 @@ def _refusal(
     return page(request, "clients/form.html", status=400, errors=errors, owner_id=owner_id, **shown)
 
 
-@get("/{client_id:int}/delete", guards=[needs(Role.EDITOR)])
+@get("/{client_id:int}/delete", guards=[require_role(Role.EDITOR)])
 async def ask(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     counts = await counts_of_client(session, client_id)
@@ -93,10 +93,10 @@ async def ask(request: Request[Any, Any, Any], session: Session, client_id: From
     return page(request, "clients/delete.html", client=client, unsent=unsent, kept=kept)
 
 
-@post("/{client_id:int}/delete", guards=[needs(Role.EDITOR)], status_code=303)
+@post("/{client_id:int}/delete", guards=[require_role(Role.EDITOR)], status_code=303)
 async def remove(session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller) -> Response[None]:
     await ClientRepository(session).remove(client_id, by=caller)
-    return seen_other("/admin/clients", notice=viewer.gettext("The client was deleted."))
+    return redirect("/admin/clients", notice=viewer.gettext("The client was deleted."))
 
 
 HANDLERS = [new, create, edit, change, ask, remove]

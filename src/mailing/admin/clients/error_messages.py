@@ -14,7 +14,7 @@ from mailing.clients.repository import ERASED
 from mailing.database.error_messages import CAUSES
 from mailing.errors import FieldError
 
-SENTENCES: Final = (
+MESSAGES: Final = (
     "is required",
     "must not contain a NUL character",
     f"must be {phone.RULE}",
@@ -47,15 +47,15 @@ SENTENCES: Final = (
 )
 
 
-def _shape(sentence: str) -> re.Pattern[str]:
+def _pattern(sentence: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"%\\\((\w+)\\\)s|%\((\w+)\)s", r"(?P<\1\2>.+)", re.escape(sentence)))
 
 
-_SHAPES: Final = {sentence: _shape(sentence) for sentence in SENTENCES}
+_PATTERNS: Final = {sentence: _pattern(sentence) for sentence in MESSAGES}
 
 
-def said(viewer: Viewer, message: str) -> str:
-    for sentence, shape in _SHAPES.items():
+def translate(viewer: Viewer, message: str) -> str:
+    for sentence, shape in _PATTERNS.items():
         if found := shape.fullmatch(message):
             words = viewer.gettext(sentence)
             return words % found.groupdict() if found.groupdict() else words
@@ -70,4 +70,6 @@ def by_field(viewer: Viewer, errors: Iterable[FieldError]) -> Mapping[str, str]:
         "tag": viewer.gettext("Tag"),
         "timezone": viewer.gettext("Time zone"),
     }
-    return {error.field: f"{labels.get(error.field, error.field)}: {said(viewer, error.message)}" for error in errors}
+    return {
+        error.field: f"{labels.get(error.field, error.field)}: {translate(viewer, error.message)}" for error in errors
+    }

@@ -14,13 +14,14 @@ from mailing.clients.search import FIRST, Search, SearchCursor
 from mailing.web.parameters import MAX_ID
 from mailing.web.validation import check
 
-LONGEST = 100  # characters of a filter
+MAX_LENGTH = 100  # characters of a filter
+FILTERS = ("begins", "ends", "tag", "operator_code", "timezone", "opted_out")
 
-_PLACE = re.compile("[0-9]{1,19}").fullmatch
+_POSITION = re.compile("[0-9]{1,19}").fullmatch
 _OPTED_OUT = {"yes": True, "no": False}
 
 
-class Asked(Struct):
+class SearchForm(Struct):
     """`typed` goes back into the form; `errors` by field."""
 
     search: Search
@@ -29,18 +30,18 @@ class Asked(Struct):
     errors: dict[str, str]
 
 
-def asked(query: Mapping[str, str], viewer: Viewer) -> Asked:
-    typed = {name: _visible(query.get(name, "")) for name in Search.__struct_fields__}
+def parse_search(query: Mapping[str, str], viewer: Viewer) -> SearchForm:
+    typed = {name: _visible(query.get(name, "")) for name in FILTERS}
     digits = {name: _digits(typed[name]) for name in ("begins", "ends", "operator_code")}
     bad = [name for name, found in digits.items() if found is None]
     errors = {name: viewer.gettext("Up to 11 digits, such as 7916 or 4567.") for name in bad}
     texts = {name: found or "" for name, found in digits.items()} | {"tag": typed["tag"], "timezone": typed["timezone"]}
     search = Search(**texts, opted_out=_OPTED_OUT.get(typed["opted_out"]))
-    return Asked(replace(search, begins=_from_seven(search.begins)), _place(query), typed, errors)
+    return SearchForm(replace(search, begins=_with_country_code(search.begins)), _place(query), typed, errors)
 
 
 def _visible(text: str) -> str:
-    return "".join(sign for sign in text.strip() if sign.isprintable())[:LONGEST]
+    return "".join(sign for sign in text.strip() if sign.isprintable())[:MAX_LENGTH]
 
 
 def _digits(text: str) -> str | None:
@@ -49,7 +50,7 @@ def _digits(text: str) -> str | None:
     return digits if re.fullmatch(f"[0-9]{{0,{LENGTH}}}", digits) else None
 
 
-def _from_seven(digits: str) -> str:
+def _with_country_code(digits: str) -> str:
     """Here nothing is sent, so what people write for 7 may be guessed: 8, or nothing before a 9."""
     if digits.startswith("8"):
         return "7" + digits[1:]
@@ -59,7 +60,7 @@ def _from_seven(digits: str) -> str:
 def _place(query: Mapping[str, str]) -> SearchCursor:
     for name in ("after", "before"):
         position = query.get(name, "")
-        if _PLACE(position) and int(position) <= MAX_ID:
+        if _POSITION(position) and int(position) <= MAX_ID:
             return SearchCursor(int(position), backwards=name == "before")
     return FIRST
 
@@ -73,7 +74,7 @@ def client_of(typed: Mapping[str, str]) -> ClientIn:
     return replace(client, opted_out=UNSET if opted_out == (typed.get("was_opted_out") == "yes") else opted_out)
 
 
-def typed_of(client: ClientOut) -> dict[str, str]:
+def form_values(client: ClientOut) -> dict[str, str]:
     opted_out = "yes" if client.opted_out else ""
     return {
         "phone": client.phone,

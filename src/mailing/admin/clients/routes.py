@@ -12,47 +12,47 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
 from mailing.admin.clients import editing, uploading
-from mailing.admin.clients.form import Asked, asked
-from mailing.admin.guards import needs
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.clients.form import SearchForm, parse_search
+from mailing.admin.guards import require_role
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.clients import csv_transfer
 from mailing.clients.repository import get_client
 from mailing.clients.routes import csv_file
 from mailing.clients.search import FIRST, SearchCursor, SearchPage, known_tags, known_timezones, search_clients
-from mailing.events.history import newest
+from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
-from mailing.web.concurrency_limits import PLACE, hold_place
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import MAX_ID, Id, Session
 
-PAGE = 50
-TAGS_OFFERED = 500
-ZONES_OFFERED = 500
-MESSAGES = 50
-EVENTS = 50
-PHONES = ("begins", "ends")  # the fields of the search that hold phones
+PAGE_SIZE = 50
+MAX_TAGS = 500
+MAX_TIMEZONES = 500
+MAX_MESSAGES = 50
+MAX_EVENTS = 50
+PHONE_FIELDS = ("begins", "ends")  # the fields of the search that hold phones
 
 
-@get("/", guards=[needs(Role.VIEWER)])
+@get("/", guards=[require_role(Role.VIEWER)])
 async def list_(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[str]:
     """By what may stand in an address; a phone, or a part of one, may not: it would be in the logs of proxies."""
-    told = {name: value for name, value in request.query_params.items() if name not in PHONES}
-    return await _list(request, session, asked(told, viewer))
+    told = {name: value for name, value in request.query_params.items() if name not in PHONE_FIELDS}
+    return await _list(request, session, parse_search(told, viewer))
 
 
-@post("/", guards=[needs(Role.VIEWER)], status_code=200)
+@post("/", guards=[require_role(Role.VIEWER)], status_code=200)
 async def search(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[Any]:
     """A search without a phone goes on under an address of its own, which can be kept and reloaded."""
-    question = asked(await form(request), viewer)
-    if question.errors or any(question.typed[name] for name in PHONES):
+    question = parse_search(await form(request), viewer)
+    if question.errors or any(question.typed[name] for name in PHONE_FIELDS):
         return await _list(request, session, question)
-    return seen_other(_address(question.typed, question.place))
+    return redirect(_address(question.typed, question.place))
 
 
-async def _list(request: Request[Any, Any, Any], session: AsyncSession, question: Asked) -> Response[str]:
+async def _list(request: Request[Any, Any, Any], session: AsyncSession, question: SearchForm) -> Response[str]:
     found = SearchPage([], before=None, after=None)
     if not question.errors:
-        found = await search_clients(session, question.search, place=question.place, limit=PAGE)
+        found = await search_clients(session, question.search, place=question.place, limit=PAGE_SIZE)
     return page(
         request,
         "clients/list.html",
@@ -61,15 +61,15 @@ async def _list(request: Request[Any, Any, Any], session: AsyncSession, question
         typed=question.typed,
         errors=question.errors,
         filtered=any(question.typed.values()),
-        tags=await known_tags(session, count=TAGS_OFFERED),
-        zones=[(zone, zone) for zone in await known_timezones(session, count=ZONES_OFFERED)],
-        is_posted=any(question.typed[name] for name in PHONES),
+        tags=await known_tags(session, count=MAX_TAGS),
+        zones=[(zone, zone) for zone in await known_timezones(session, count=MAX_TIMEZONES)],
+        is_posted=any(question.typed[name] for name in PHONE_FIELDS),
         places=_places(question, found),
         **_neighbours(question, found),
     )
 
 
-def _places(question: Asked, found: SearchPage) -> dict[str, dict[str, str]]:
+def _places(question: SearchForm, found: SearchPage) -> dict[str, dict[str, str]]:
     """The places of the pages around this one, by their relation, as a form sends them."""
     places = {
         "first": FIRST if question.place != FIRST else None,
@@ -79,7 +79,7 @@ def _places(question: Asked, found: SearchPage) -> dict[str, dict[str, str]]:
     return {name: _at(place) for name, place in places.items() if place}
 
 
-def _neighbours(question: Asked, found: SearchPage) -> dict[str, str]:
+def _neighbours(question: SearchForm, found: SearchPage) -> dict[str, str]:
     """The addresses of the pages around this one; empty where there is none."""
     return {
         "first_page": _address(question.typed, FIRST) if question.place != FIRST else "",
@@ -93,30 +93,30 @@ def _at(place: SearchCursor) -> dict[str, str]:
 
 
 def _address(typed: Mapping[str, str], place: SearchCursor) -> str:
-    query = urlencode({name: value for name, value in typed.items() if value and name not in PHONES} | _at(place))
+    query = urlencode({name: value for name, value in typed.items() if value and name not in PHONE_FIELDS} | _at(place))
     return "/admin/clients" + (f"?{query}" if query else "")
 
 
-@get("/{client_id:int}", guards=[needs(Role.VIEWER)])
+@get("/{client_id:int}", guards=[require_role(Role.VIEWER)])
 async def read(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     before = request.query_params.get("before", "")
     below = min(int(before), MAX_ID) if before.isascii() and before.isdigit() and len(before) < 20 else MAX_ID
-    messages = await messages_of_client(session, client_id, before=below, limit=MESSAGES)
-    more = len(messages) > MESSAGES
+    messages = await messages_of_client(session, client_id, before=below, limit=MAX_MESSAGES)
+    more = len(messages) > MAX_MESSAGES
     here = f"/admin/clients/{client_id}"
     return page(
         request,
         "clients/client.html",
         client=client,
-        messages=messages[:MESSAGES],
+        messages=messages[:MAX_MESSAGES],
         first_page=here if below < MAX_ID else "",
-        next_page=f"{here}?before={messages[MESSAGES - 1].id}" if more else "",
-        events=await newest(session, "client_id", client_id, count=EVENTS),
+        next_page=f"{here}?before={messages[MAX_MESSAGES - 1].id}" if more else "",
+        events=await latest_events(session, "client_id", client_id, count=MAX_EVENTS),
     )
 
 
-@get("/export", guards=[needs(Role.EDITOR), hold_place], opt={PLACE: "exports"})
+@get("/export", guards=[require_role(Role.EDITOR), limit_concurrency], opt={CONCURRENCY_LIMIT: "exports"})
 async def export(state: State) -> Stream:
     """Everybody's phone at once: not for those who only look."""
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")

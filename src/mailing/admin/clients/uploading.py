@@ -10,9 +10,9 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from mailing.access.roles import Role
-from mailing.admin.clients.error_messages import said
-from mailing.admin.guards import needs
-from mailing.admin.pages import page, seen_other
+from mailing.admin.clients.error_messages import translate
+from mailing.admin.guards import require_role
+from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.csv_reader import COLUMNS
 from mailing.clients.routes import csv_file
@@ -23,25 +23,25 @@ from mailing.clients.upload.rejected_rows import rejected_rows_csv
 from mailing.clients.upload.schemas import Upload, UploadStatus
 from mailing.database.engine import transaction
 from mailing.errors import FieldError, Invalid, TooMany
-from mailing.web.concurrency_limits import PLACE, hold_place
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import Caller, Id, Session
 
-BODY_LIMIT = MAX_FILE_BYTES + 100_000  # bytes; what a form puts around its file is less
-UPLOADS_SHOWN = 10
-REFUSALS_SHOWN = 20
+MAX_BODY_BYTES = MAX_FILE_BYTES + 100_000  # bytes; what a form puts around its file is less
+MAX_UPLOADS = 10
+MAX_ROW_ERRORS = 20
 
 
-@get("/upload", guards=[needs(Role.EDITOR)])
+@get("/upload", guards=[require_role(Role.EDITOR)])
 async def choose(request: Request[Any, Any, Any], session: Session) -> Response[str]:
-    return await _choice(request, session, error="", status=200)
+    return await _upload_page(request, session, error="", status=200)
 
 
 @post(
     "/upload",
-    guards=[needs(Role.EDITOR), hold_place],
-    opt={PLACE: "imports"},
+    guards=[require_role(Role.EDITOR), limit_concurrency],
+    opt={CONCURRENCY_LIMIT: "imports"},
     status_code=303,
-    request_max_body_size=BODY_LIMIT,
+    request_max_body_size=MAX_BODY_BYTES,
 )
 async def send(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, state: State, caller: Caller
@@ -52,13 +52,13 @@ async def send(
         file = await _file(request)
         upload_id = await actions.save_upload(session, file.read, name=file.filename, size=_size(file), by=caller)
     except Invalid as refused:
-        error = " ".join(_capital(said(viewer, each.message)) for each in refused.errors)
-        return await _choice(request, session, error=error, status=400)
+        error = " ".join(_capital(translate(viewer, each.message)) for each in refused.errors)
+        return await _upload_page(request, session, error=error, status=400)
     except TooMany as refused:
-        answer = await _choice(request, session, error=_capital(said(viewer, str(refused))), status=429)
+        answer = await _upload_page(request, session, error=_capital(translate(viewer, str(refused))), status=429)
         answer.headers["Retry-After"] = str(refused.wait_s)
         return answer
-    return seen_other(f"/admin/clients/uploads/{upload_id}")
+    return redirect(f"/admin/clients/uploads/{upload_id}")
 
 
 async def _file(request: Request[Any, Any, Any]) -> UploadFile:
@@ -84,73 +84,81 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:] + "."
 
 
-async def _choice(request: Request[Any, Any, Any], session: Session, *, error: str, status: int) -> Response[str]:
+async def _upload_page(request: Request[Any, Any, Any], session: Session, *, error: str, status: int) -> Response[str]:
     return page(
         request,
         "clients/upload.html",
         status=status,
         error=error,
-        uploads=await repository.newest_uploads(session, count=UPLOADS_SHOWN, actor=str(request.user)),
+        uploads=await repository.newest_uploads(session, count=MAX_UPLOADS, actor=str(request.user)),
         columns=COLUMNS,
         megabytes=MAX_FILE_BYTES // 10**6,
         days=repository.RESULT_RETENTION_D,
     )
 
 
-@get("/uploads/{upload_id:int}", guards=[needs(Role.EDITOR)])
+@get("/uploads/{upload_id:int}", guards=[require_role(Role.EDITOR)])
 async def show(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]
 ) -> Response[str]:
     """The preview, then the progress, then the result: whatever it has come to."""
     upload = await repository.get_upload(session, upload_id)
     if upload.status == UploadStatus.uploaded:
-        return await _preview(request, session, viewer, upload)
-    return await _outcome(request, session, viewer, upload)
+        return await _preview_page(request, session, viewer, upload)
+    return await _result_page(request, session, viewer, upload)
 
 
-async def _preview(request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload) -> Response[str]:
+async def _preview_page(
+    request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload
+) -> Response[str]:
     return page(
         request,
         "clients/preview.html",
         upload=upload,
         preview=await actions.preview_of(session, upload),
         hours=repository.UNCONFIRMED_RETENTION_H,
-        said=_saying(viewer),
+        said=_translator(viewer),
     )
 
 
-async def _outcome(request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload) -> Response[str]:
+async def _result_page(
+    request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload
+) -> Response[str]:
     return page(
         request,
         "clients/outcome.html",
         upload=upload,
-        broke_off=said(viewer, upload.broke_off or ""),
-        reasons=[said(viewer, line) for line in (upload.error or "").splitlines()],
-        rejected_fields=await repository.rejected_fields(session, upload.id, count=REFUSALS_SHOWN),
+        broke_off=translate(viewer, upload.broke_off or ""),
+        reasons=[translate(viewer, line) for line in (upload.error or "").splitlines()],
+        rejected_fields=await repository.rejected_fields(session, upload.id, count=MAX_ROW_ERRORS),
         capped=await repository.count_rejected_fields(session, upload.id) >= MAX_REJECTED_FIELDS,
         most=MAX_REJECTED_FIELDS,
         days=repository.RESULT_RETENTION_D,
-        said=_saying(viewer),
+        said=_translator(viewer),
     )
 
 
-def _saying(viewer: Viewer) -> Any:  # noqa: ANN401 - a function of the template
-    return lambda message: said(viewer, message)
+def _translator(viewer: Viewer) -> Any:  # noqa: ANN401 - a function of the template
+    return lambda message: translate(viewer, message)
 
 
-@post("/uploads/{upload_id:int}/import", guards=[needs(Role.EDITOR)], status_code=303)
+@post("/uploads/{upload_id:int}/import", guards=[require_role(Role.EDITOR)], status_code=303)
 async def confirm(session: Session, caller: Caller, upload_id: FromPath[Id]) -> Response[None]:
     await actions.confirm(session, upload_id, by=caller)
-    return seen_other(f"/admin/clients/uploads/{upload_id}")
+    return redirect(f"/admin/clients/uploads/{upload_id}")
 
 
-@post("/uploads/{upload_id:int}/discard", guards=[needs(Role.EDITOR)], status_code=303)
+@post("/uploads/{upload_id:int}/discard", guards=[require_role(Role.EDITOR)], status_code=303)
 async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]) -> Response[None]:
     await actions.discard(session, upload_id)
-    return seen_other("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
+    return redirect("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
 
 
-@get("/uploads/{upload_id:int}/verdict", guards=[needs(Role.EDITOR), hold_place], opt={PLACE: "exports"})
+@get(
+    "/uploads/{upload_id:int}/verdict",
+    guards=[require_role(Role.EDITOR), limit_concurrency],
+    opt={CONCURRENCY_LIMIT: "exports"},
+)
 async def verdict(session: Session, state: State, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
     return await csv_file(state, rejected_rows_csv(state.exporting, upload.id), name=f"left-out-{upload.id}.csv")

@@ -1,0 +1,1 @@
+"""Pages to list, write, release, follow and end mailings."""

@@ -7,15 +7,16 @@ from litestar import Controller, Request, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.guards import needs
+from mailing.admin.guards import require_role
 from mailing.admin.language import number
 from mailing.admin.mailings.form import revision_of
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.database.clock import database_now
 from mailing.errors import Conflict, Invalid
 from mailing.mailings import actions, editing, states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import TestIn
 from mailing.mailings.states import MailingStatus
 from mailing.statistics.repository import mailing_line
@@ -23,9 +24,9 @@ from mailing.web.parameters import Caller, Id, Session
 from mailing.web.validation import check
 
 Browser = Request[Any, Any, Any]
-SENDER = [needs(Role.SENDER)]
+SENDER = [require_role(Role.SENDER)]
 
-REFUSALS: dict[str, Callable[[MailingStatus], object]] = {
+STATUS_CHECKS: dict[str, Callable[[MailingStatus], object]] = {
     "pause": states.paused_status,
     "resume": states.resumed_status,
     "cancel": states.cancelled_status,
@@ -33,7 +34,7 @@ REFUSALS: dict[str, Callable[[MailingStatus], object]] = {
 }
 
 
-class ControlPages(Controller):
+class ActionPages(Controller):
     path = "/mailings/{mailing_id:int}"
 
     @get(["/pause", "/resume", "/resend-failed"], guards=SENDER)
@@ -41,10 +42,10 @@ class ControlPages(Controller):
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return await _confirm_page(request, session, mailing)
 
-    @get(["/cancel", "/delete"], guards=[needs(Role.EDITOR)])
+    @get(["/cancel", "/delete"], guards=[require_role(Role.EDITOR)])
     async def ask_end(self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
-        _refuse_end(viewer, mailing)
+        _ensure_may_end(viewer, mailing)
         return await _confirm_page(request, session, mailing)
 
     @post("/pause", guards=SENDER, status_code=303)
@@ -58,9 +59,9 @@ class ControlPages(Controller):
         await actions.resume(session, mailing_id, by=caller)
         return _done(viewer, mailing_id, notice=viewer.gettext("The mailing goes on."))
 
-    @post("/cancel", guards=[needs(Role.EDITOR)], status_code=303)
+    @post("/cancel", guards=[require_role(Role.EDITOR)], status_code=303)
     async def cancel(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
-        _refuse_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
+        _ensure_may_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         _, count = await actions.cancel(session, mailing_id, by=caller)
         one = viewer.ngettext("Cancelled: %(n)s message is not sent.", "Cancelled: %(n)s messages are not sent.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
@@ -71,17 +72,17 @@ class ControlPages(Controller):
         one = viewer.ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
 
-    @post("/delete", guards=[needs(Role.EDITOR)], status_code=303)
+    @post("/delete", guards=[require_role(Role.EDITOR)], status_code=303)
     async def delete(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
-        _refuse_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
+        _ensure_may_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         count = await editing.remove(session, mailing_id, by=caller)
         one = viewer.ngettext("Deleted: %(n)s message is not sent.", "Deleted: %(n)s messages are not sent.", count)
-        return seen_other("/admin/mailings", notice=_counted(viewer, one, count))
+        return redirect("/admin/mailings", notice=_with_count(viewer, one, count))
 
     @get("/test", guards=SENDER)
     async def ask_phone(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
-        await _refuse(session, mailing, action="test")
+        await _ensure_possible(session, mailing, action="test")
         return page(request, "mailings/test.html", mailing=mailing, phone="", errors={})
 
     @post("/test", guards=SENDER, status_code=303)
@@ -89,17 +90,19 @@ class ControlPages(Controller):
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         sent = await form(request)
-        phone, read = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
+        phone, revision = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
         try:
-            await actions.test(session, mailing_id, phone=check({"phone": phone}, TestIn).phone, read=read, by=caller)
+            await actions.test(
+                session, mailing_id, phone=check({"phone": phone}, TestIn).phone, revision=revision, by=caller
+            )
         except (Invalid, Conflict) as refused:
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
-            errors = {"phone": _told(viewer, refused)}
+            errors = {"phone": _test_error(viewer, refused)}
             return page(request, "mailings/test.html", status=400, mailing=mailing, phone=phone, errors=errors)
         return _done(viewer, mailing_id, notice=viewer.gettext("The test is on its way."))
 
 
-def _refuse_end(viewer: Viewer, mailing: Mailing) -> None:
+def _ensure_may_end(viewer: Viewer, mailing: Mailing) -> None:
     """An editor ends drafts only; the row is locked where it is done, so none is released meanwhile."""
     if not viewer.may("sender"):
         states.ensure_editor_may_end(MailingStatus(mailing.status))
@@ -107,29 +110,29 @@ def _refuse_end(viewer: Viewer, mailing: Mailing) -> None:
 
 async def _confirm_page(request: Browser, session: AsyncSession, mailing: Mailing) -> Response[str]:
     action = request.url.path.rstrip("/").rpartition("/")[2]
-    await _refuse(session, mailing, action=action)
+    await _ensure_possible(session, mailing, action=action)
     counts = await mailing_line(session, mailing.id)
     return page(request, "mailings/confirm.html", action=action, mailing=mailing, counts=counts)
 
 
-async def _refuse(session: AsyncSession, mailing: Mailing, *, action: str) -> None:
+async def _ensure_possible(session: AsyncSession, mailing: Mailing, *, action: str) -> None:
     """As the action itself would: no page asks about what can't be done."""
     status = MailingStatus(mailing.status)
     if action == "resend-failed":
         states.ensure_resendable(status, ends_at=mailing.ends_at, now=await database_now(session))
-    elif action in REFUSALS:
-        REFUSALS[action](status)
+    elif action in STATUS_CHECKS:
+        STATUS_CHECKS[action](status)
 
 
 def _done(viewer: Viewer, mailing_id: int, *, notice: str, count: int = 0) -> Response[None]:
-    return seen_other(f"/admin/mailings/{mailing_id}", notice=_counted(viewer, notice, count))
+    return redirect(f"/admin/mailings/{mailing_id}", notice=_with_count(viewer, notice, count))
 
 
-def _counted(viewer: Viewer, notice: str, count: int) -> str:
+def _with_count(viewer: Viewer, notice: str, count: int) -> str:
     return notice % {"n": number(count, viewer.language)}
 
 
-def _told(viewer: Viewer, refused: Invalid | Conflict) -> str:
+def _test_error(viewer: Viewer, refused: Invalid | Conflict) -> str:
     if isinstance(refused, Conflict):
         return viewer.gettext(str(refused))
     return viewer.gettext("Enter the phone of a client, such as 79161234567: nobody else gets a test.")

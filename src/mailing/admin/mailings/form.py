@@ -9,7 +9,7 @@ from litestar import Request
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailing.admin.pages import fields
+from mailing.admin.pages import form_fields
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing
@@ -18,12 +18,12 @@ from mailing.mailings.states import NOT_STARTED
 from mailing.timezones import known_zone, zone_named
 from mailing.web.validation import check
 
-LASTS = timedelta(days=1)
-FORM_BYTES = 256 * 1024  # 100 tags of 100 letters, each letter written as up to 12 bytes, and the text
-FORM_FIELDS = 250
+DEFAULT_DURATION = timedelta(days=1)
+MAX_FORM_BYTES = 256 * 1024  # 100 tags of 100 letters, each letter written as up to 12 bytes, and the text
+MAX_FORM_FIELDS = 250
 
 
-class Entered(Struct, frozen=True):
+class MailingForm(Struct, frozen=True):
     """`starts_at` and `ends_at` as `datetime-local` gives them; an empty start means at once."""
 
     text: str
@@ -40,8 +40,8 @@ class Entered(Struct, frozen=True):
         window = mailing.window
         return cls(
             text=mailing.text,
-            starts_at=shown(mailing.starts_at, zone),
-            ends_at=shown(mailing.ends_at, zone),
+            starts_at=local_input(mailing.starts_at, zone),
+            ends_at=local_input(mailing.ends_at, zone),
             zone=zone,
             tags=mailing.tags,
             operator_codes=mailing.operator_codes,
@@ -53,19 +53,19 @@ class Entered(Struct, frozen=True):
     def anew(cls, now: datetime, zone: str, *, like: Mailing | None) -> Self:
         """From the next full hour for a day, in the hours of the day; or like a mailing, but at a time to come."""
         local = now.astimezone(zone_named(zone)).replace(minute=0) + timedelta(hours=1)
-        begin, lasts = local.astimezone(UTC), like.ends_at - like.starts_at if like else LASTS
-        times = {"starts_at": shown(begin, zone), "ends_at": shown(begin + lasts, zone)}
+        begin, lasts = local.astimezone(UTC), like.ends_at - like.starts_at if like else DEFAULT_DURATION
+        times = {"starts_at": local_input(begin, zone), "ends_at": local_input(begin + lasts, zone)}
         if like:
             return replace(cls.of(like, zone), **times)
         return cls(text="", zone=zone, tags=[], operator_codes=[], window_start="09:00", window_end="21:00", **times)
 
 
-def shown(instant: datetime, zone: str) -> str:
+def local_input(instant: datetime, zone: str) -> str:
     return f"{instant.astimezone(zone_named(zone)):%Y-%m-%dT%H:%M}"
 
 
-async def entered(request: Request[Any, Any, Any]) -> Entered:
-    sent = await fields(request, most=FORM_FIELDS)
+async def parse_form(request: Request[Any, Any, Any]) -> MailingForm:
+    sent = await form_fields(request, most=MAX_FORM_FIELDS)
 
     def many(name: str) -> list[str]:
         return [value for key, value in sent if key == name]
@@ -73,7 +73,7 @@ async def entered(request: Request[Any, Any, Any]) -> Entered:
     def one(name: str) -> str:
         return next(iter(many(name)), "").strip()
 
-    return Entered(
+    return MailingForm(
         text=next(iter(many("text")), "").replace("\r\n", "\n"),
         starts_at=one("starts_at"),
         ends_at=one("ends_at"),
@@ -91,7 +91,7 @@ def revision_of(sent: Mapping[str, str]) -> int:
     return int(given) if given.isdecimal() and len(given) < 10 else 0
 
 
-def mailing_of(entered: Entered, *, now: datetime, stored: Mailing | None = None) -> MailingIn:
+def mailing_of(entered: MailingForm, *, now: datetime, stored: Mailing | None = None) -> MailingIn:
     """Raises Invalid, with the API's field names. What was not touched stays as it is stored, to the second."""
     if not known_zone(entered.zone):
         raise Invalid(FieldError("zone", "must be a time zone"))
@@ -112,12 +112,12 @@ def _instant(given: str | datetime | None, zone: str, stored: datetime | None) -
     """In RFC 3339; None for what is no time in that zone."""
     if isinstance(given, datetime):
         return given.isoformat()
-    if stored and given in {None, shown(stored, zone)}:
+    if stored and given in {None, local_input(stored, zone)}:
         return stored.isoformat()
-    return _local(given or "", zone_named(zone))
+    return _local_instant(given or "", zone_named(zone))
 
 
-def _local(given: str, zone: ZoneInfo) -> str | None:
+def _local_instant(given: str, zone: ZoneInfo) -> str | None:
     """Of an hour that the clocks show twice, the first; an hour that they skip is none."""
     try:
         naive = datetime.fromisoformat(given)
@@ -127,7 +127,7 @@ def _local(given: str, zone: ZoneInfo) -> str | None:
     return instant.isoformat() if instant.astimezone(zone).replace(tzinfo=None) == naive else None
 
 
-def sentences(viewer: Viewer, refused: Invalid) -> dict[str, str]:
+def error_messages(viewer: Viewer, refused: Invalid) -> dict[str, str]:
     """The rule of each field that was refused, by its name in the form."""
     rules = {
         "text": viewer.gettext("Enter a text of 1 to 1,600 characters."),
@@ -138,11 +138,11 @@ def sentences(viewer: Viewer, refused: Invalid) -> dict[str, str]:
         "tags": viewer.gettext("Choose up to 100 tags."),
         "operator_codes": viewer.gettext("Choose up to 100 operator codes, three digits each."),
     }
-    names = {_name(error.field) for error in refused.errors}
+    names = {_form_field(error.field) for error in refused.errors}
     return {name: rule for name, rule in rules.items() if name in names}
 
 
-def _name(field: str) -> str:
+def _form_field(field: str) -> str:
     if field.startswith("local_window"):
         return "window_start"
     return field.removeprefix("filter.").partition(".")[0]

@@ -6,16 +6,17 @@ from litestar import Controller, Request, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.guards import needs
-from mailing.admin.mailings.chart import chart
+from mailing.admin.charts import hourly_chart
+from mailing.admin.guards import require_role
 from mailing.admin.mailings.form import revision_of
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.viewer import CurrentViewer
+from mailing.database.clock import database_now
 from mailing.errors import Conflict
 from mailing.mailings import releasing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import preview
-from mailing.mailings.repository import MailingRepository, ReleasedContent, database_now, last_release
+from mailing.mailings.repository import MailingRepository, ReleasedContent, last_release
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
 from mailing.mailings.states import MailingStatus
 from mailing.restore.repository import resumed_since
@@ -27,24 +28,24 @@ Browser = Request[Any, Any, Any]
 class ReleasePages(Controller):
     path = "/mailings/{mailing_id:int}/release"
 
-    @get("/", guards=[needs(Role.SENDER)])
+    @get("/", guards=[require_role(Role.SENDER)])
     async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[Any]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         states.ensure_releasable(
             MailingStatus(mailing.status), ends_at=mailing.ends_at, now=await database_now(session)
         )
         if mailing.status != MailingStatus.draft:
-            return seen_other(f"/admin/mailings/{mailing_id}")
+            return redirect(f"/admin/mailings/{mailing_id}")
         return await _release_page(request, session, mailing)
 
-    @post("/", guards=[needs(Role.SENDER)], status_code=303)
+    @post("/", guards=[require_role(Role.SENDER)], status_code=303)
     async def release(
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         """Of what the page showed: where it was changed meanwhile, the page shows what it is now."""
         read = revision_of(await form(request))
         try:
-            released = await releasing.release(session, mailing_id, read=read, by=caller)
+            released = await releasing.release(session, mailing_id, revision=read, by=caller)
         except Conflict as refused:
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
             if mailing.content_revision == read or mailing.status != MailingStatus.draft:
@@ -52,13 +53,13 @@ class ReleasePages(Controller):
             return await _release_page(request, session, mailing, problem=str(refused))
         begun = released.status == MailingStatus.running
         notice = viewer.gettext("Released: sending begins.") if begun else viewer.gettext("Released.")
-        return seen_other(f"/admin/mailings/{mailing_id}", notice=notice)
+        return redirect(f"/admin/mailings/{mailing_id}", notice=notice)
 
 
 async def _release_page(
     request: Browser, session: AsyncSession, mailing: Mailing, *, problem: str = ""
 ) -> Response[str]:
-    plan = await preview(session, _as_given(mailing), mailing_id=mailing.id)
+    plan = await preview(session, _to_input(mailing), mailing_id=mailing.id)
     last = await last_release(session, mailing.id)
     return page(
         request,
@@ -72,13 +73,13 @@ async def _release_page(
         changed=_changed(mailing, last) if last else [],
         plan=plan,
         sms=plan.sms,
-        chart=chart(plan.hours),
+        chart=hourly_chart(plan.hours),
         errors={},
         said=False,
     )
 
 
-def _as_given(mailing: Mailing) -> MailingIn:
+def _to_input(mailing: Mailing) -> MailingIn:
     window = mailing.window
     hours = LocalWindowIn(f"{window.start:%H:%M}", f"{window.end:%H:%M}") if window else None
     chosen = Filter(mailing.tags, mailing.operator_codes)

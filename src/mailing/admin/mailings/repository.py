@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.mailings.states import MailingStatus
 
 
-class Line(Struct, frozen=True):
+class MailingRow(Struct, frozen=True):
     id: int
     text: str
     status: MailingStatus
@@ -22,7 +22,7 @@ class Line(Struct, frozen=True):
 
 # The newest first. Index: the primary key, backwards; a rare word walks on, through mailings and not through messages.
 # A database in the C locale, such as the embedded one, knows small and capital letters of ASCII only: hence spellings.
-_LINES = text("""
+_LIST = text("""
     SELECT g.id, g.text, g.status, g.starts_at, g.ends_at, c.planned, c.sent, c.pending + c.sending
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
     WHERE g.id < :before AND g.deleted_at IS NULL AND g.test_of IS NULL
@@ -33,13 +33,13 @@ _LINES = text("""
 """)
 
 
-async def lines(
+async def list_mailings(
     session: AsyncSession, *, words: str, status: MailingStatus | None, before: int, limit: int
-) -> list[Line]:
+) -> list[MailingRow]:
     """One row more than `limit`, if there is one; `words` are looked for in the text, or are the mailing's id."""
     spellings = [words.lower(), words.upper(), words.capitalize()]
     asked = {"words": words, "spellings": spellings, "status": status, "before": before, "count": limit + 1}
-    return [Line(row[0], row[1], MailingStatus(row[2]), *row[3:]) for row in await session.execute(_LINES, asked)]
+    return [MailingRow(row[0], row[1], MailingStatus(row[2]), *row[3:]) for row in await session.execute(_LIST, asked)]
 
 
 class Choice(Struct, frozen=True):
@@ -49,7 +49,7 @@ class Choice(Struct, frozen=True):
     clients: int
 
 
-MOST_CHOICES = 100  # as many as a filter may hold
+MAX_CHOICES = 100  # as many as a filter may hold
 
 # Every client is read, once for both: two thirds of the time of two statements. The most frequent come first.
 _CHOICES = text(f"""
@@ -57,10 +57,10 @@ _CHOICES = text(f"""
         SELECT tag, operator_code, count(*) AS clients FROM client WHERE NOT opted_out GROUP BY tag, operator_code
     )
     (SELECT 'tag', tag, sum(clients)::bigint FROM pair WHERE tag IS NOT NULL
-     GROUP BY tag ORDER BY 3 DESC, 2 LIMIT {MOST_CHOICES})
+     GROUP BY tag ORDER BY 3 DESC, 2 LIMIT {MAX_CHOICES})
     UNION ALL
     (SELECT 'operator_code', operator_code, sum(clients)::bigint FROM pair
-     GROUP BY operator_code ORDER BY 3 DESC, 2 LIMIT {MOST_CHOICES})
+     GROUP BY operator_code ORDER BY 3 DESC, 2 LIMIT {MAX_CHOICES})
 """)  # noqa: S608 - a constant of this module
 
 
@@ -74,9 +74,9 @@ async def choices(session: AsyncSession, *, tags: list[str], operator_codes: lis
     found: dict[str, list[Choice]] = {"tag": [], "operator_code": []}
     for name, value, clients in await session.execute(_CHOICES):
         found[name].append(Choice(value, clients))
-    return Choices(_with(tags, found["tag"]), _with(operator_codes, found["operator_code"]))
+    return Choices(_with_chosen(tags, found["tag"]), _with_chosen(operator_codes, found["operator_code"]))
 
 
-def _with(chosen: list[str], found: list[Choice]) -> list[Choice]:
+def _with_chosen(chosen: list[str], found: list[Choice]) -> list[Choice]:
     missing = set(chosen) - {choice.value for choice in found}
     return found + [Choice(value, 0) for value in sorted(missing)]

@@ -8,24 +8,25 @@ from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.guards import needs
+from mailing.admin.charts import hourly_chart
+from mailing.admin.guards import require_role
 from mailing.admin.mailings import repository
-from mailing.admin.mailings.chart import chart
-from mailing.admin.mailings.form import FORM_BYTES, Entered, entered, mailing_of, sentences
-from mailing.admin.pages import page, seen_other
+from mailing.admin.mailings.form import MAX_FORM_BYTES, MailingForm, error_messages, mailing_of, parse_form
+from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.database.clock import database_now
 from mailing.errors import Invalid
 from mailing.mailings import editing, states
 from mailing.mailings.models import Mailing
 from mailing.mailings.preview import Preview, preview
-from mailing.mailings.repository import MailingRepository, database_now
+from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus
 from mailing.timezones import zone_names
 from mailing.web.parameters import MAX_ID, Caller, Id, Session
 
-SHOWN = 50
+PAGE_SIZE = 50
 
 Browser = Request[Any, Any, Any]
 Before = Annotated[int, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
@@ -34,9 +35,9 @@ MailingId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="a
 
 class MailingPages(Controller):
     path = "/mailings"
-    request_max_body_size = FORM_BYTES
+    request_max_body_size = MAX_FORM_BYTES
 
-    @get("/", guards=[needs(Role.VIEWER)])
+    @get("/", guards=[require_role(Role.VIEWER)])
     async def show_list(
         self,
         request: Browser,
@@ -47,8 +48,8 @@ class MailingPages(Controller):
     ) -> Response[str]:
         words = q.replace("\x00", "").strip()
         kept = MailingStatus(status) if status in set(MailingStatus) else None
-        found = await repository.lines(session, words=words, status=kept, before=before, limit=SHOWN)
-        rows, more = found[:SHOWN], len(found) > SHOWN
+        found = await repository.list_mailings(session, words=words, status=kept, before=before, limit=PAGE_SIZE)
+        rows, more = found[:PAGE_SIZE], len(found) > PAGE_SIZE
         asked = {"q": words, "status": kept or ""}
         return page(
             request,
@@ -60,51 +61,51 @@ class MailingPages(Controller):
             statuses=list(MailingStatus),
         )
 
-    @get("/new", guards=[needs(Role.EDITOR)])
+    @get("/new", guards=[require_role(Role.EDITOR)])
     async def show_new(
         self, request: Browser, session: Session, viewer: CurrentViewer, like: MailingId = None
     ) -> Response[str]:
         original = await MailingRepository(session=session).get_visible(like) if like else None
-        fields = Entered.anew(await database_now(session), viewer.zone, like=original)
+        fields = MailingForm.anew(await database_now(session), viewer.zone, like=original)
         return await form_page(request, session, fields)
 
-    @post("/new", guards=[needs(Role.EDITOR)], status_code=303)
+    @post("/new", guards=[require_role(Role.EDITOR)], status_code=303)
     async def create(self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
-        fields = await entered(request)
+        fields = await parse_form(request)
         try:
             data = mailing_of(fields, now=await database_now(session))
             created = await (editing.create if viewer.may("sender") else editing.create_draft)(session, data, by=caller)
         except Invalid as refused:
-            return await form_page(request, session, fields, errors=sentences(viewer, refused))
+            return await form_page(request, session, fields, errors=error_messages(viewer, refused))
         return done(viewer, created, viewer.gettext("The mailing is stored."))
 
-    @get("/{mailing_id:int}/edit", guards=[needs(Role.EDITOR)])
+    @get("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)])
     async def show_edit(
         self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id
     ) -> Response[str]:
         mailing = editable(viewer, await MailingRepository(session=session).get_visible(mailing_id))
-        return await form_page(request, session, Entered.of(mailing, viewer.zone), mailing=mailing)
+        return await form_page(request, session, MailingForm.of(mailing, viewer.zone), mailing=mailing)
 
-    @post("/{mailing_id:int}/edit", guards=[needs(Role.EDITOR)], status_code=303)
+    @post("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)], status_code=303)
     async def change(
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
-        fields = await entered(request)
+        fields = await parse_form(request)
         mailing = editable(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         try:
             data = mailing_of(fields, now=await database_now(session), stored=mailing)
             edit = editing.edit if viewer.may("sender") else editing.edit_unreleased
             changed = await edit(session, mailing_id, asdict(data), by=caller)
         except Invalid as refused:
-            return await form_page(request, session, fields, mailing=mailing, errors=sentences(viewer, refused))
+            return await form_page(request, session, fields, mailing=mailing, errors=error_messages(viewer, refused))
         return done(viewer, changed, viewer.gettext("The mailing is changed."))
 
-    @post("/plan", guards=[needs(Role.EDITOR)], status_code=200)
+    @post("/plan", guards=[require_role(Role.EDITOR)], status_code=200)
     async def show_plan(
         self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: MailingId = None
     ) -> Response[str]:
         """The plan alone where a script asks for it, else the whole form with the plan."""
-        fields = await entered(request)
+        fields = await parse_form(request)
         mailing = await MailingRepository(session=session).get_visible(mailing_id) if mailing_id else None
         errors: dict[str, str] = {}
         plan: Preview | None = None
@@ -112,7 +113,7 @@ class MailingPages(Controller):
             data = mailing_of(fields, now=await database_now(session), stored=mailing)
             plan = await preview(session, data, mailing_id=mailing_id)
         except Invalid as refused:
-            errors = sentences(viewer, refused)
+            errors = error_messages(viewer, refused)
         if "hx-request" in request.headers:
             return page(request, "mailings/plan.html", **plan_of(fields, plan), errors=errors, said=True)
         return await form_page(request, session, fields, mailing=mailing, errors=errors, plan=plan)
@@ -131,13 +132,13 @@ def done(viewer: Viewer, mailing: MailingOut, notice: str) -> Response[None]:
     """The notice of a draft says what it waits for."""
     if mailing.status is MailingStatus.draft:
         notice = viewer.gettext("The draft is stored. Nothing is sent before a sender releases it.")
-    return seen_other(f"/admin/mailings/{mailing.id}", notice=notice)
+    return redirect(f"/admin/mailings/{mailing.id}", notice=notice)
 
 
 async def form_page(
     request: Browser,
     session: AsyncSession,
-    fields: Entered,
+    fields: MailingForm,
     *,
     mailing: Mailing | None = None,
     errors: dict[str, str] | None = None,
@@ -160,10 +161,10 @@ async def form_page(
     )
 
 
-def plan_of(fields: Entered, plan: Preview | None) -> dict[str, Any]:
+def plan_of(fields: MailingForm, plan: Preview | None) -> dict[str, Any]:
     """The SMS can be counted while the other fields are still being filled in."""
     return {
         "plan": plan,
         "sms": segments_of(fields.text) if fields.text else None,
-        "chart": chart(plan.hours) if plan else None,
+        "chart": hourly_chart(plan.hours) if plan else None,
     }

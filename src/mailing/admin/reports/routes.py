@@ -10,23 +10,23 @@ from litestar.params import PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
-from mailing.admin.guards import needs
+from mailing.admin.guards import require_role
 from mailing.admin.language import instant
-from mailing.admin.live.shared import shared
 from mailing.admin.pages import HEADERS, HTML, page
+from mailing.admin.single_flight import single_flight
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.database.clock import database_now
 from mailing.database.engine import transaction
 from mailing.errors import Invalid, NotFound
-from mailing.mailings.repository import database_now
 from mailing.reports import on_demand, planning
 from mailing.reports.delivery_log import last_and_next, last_reports, report_of
 from mailing.reports.render import Rendered
 from mailing.reports.schedule import Day as Period
 from mailing.reports.smtp import recipients_of
-from mailing.reports.translations import LANGUAGES
+from mailing.reports.translations import words_in
 from mailing.web.parameters import Session
 
-READ_FOR_S = 5
+CACHE_S = 5
 
 # The mail has its styles on its elements, which no page of ours may have: it is shown in a frame that can do nothing,
 # whatever a mailing's text or a gateway's reason holds.
@@ -42,7 +42,7 @@ Browser = Request[Any, Any, Any]
 Day = Annotated[date, PathParameter()]
 
 
-@get("/", guards=[needs(Role.VIEWER)])
+@get("/", guards=[require_role(Role.VIEWER)])
 async def list_(request: Browser, session: Session, viewer: CurrentViewer, state: State) -> Response[str]:
     now = await database_now(session)
     running = (await planning.calendar(session, state.settings, now=now)).running()
@@ -53,11 +53,11 @@ async def list_(request: Browser, session: Session, viewer: CurrentViewer, state
         coming=(await last_and_next(session, state.settings, now=now)).next,
         today=running.date,
         zone=state.settings.report_timezone,
-        **_told(state, viewer, now),
+        **_label_values(state, viewer, now),
     )
 
 
-@get("/{day:date}", guards=[needs(Role.VIEWER)])
+@get("/{day:date}", guards=[require_role(Role.VIEWER)])
 async def read(request: Browser, session: Session, viewer: CurrentViewer, state: State, day: Day) -> Response[str]:
     now = await database_now(session)
     period = await _period(session, state, day, now=now)
@@ -69,7 +69,7 @@ async def read(request: Browser, session: Session, viewer: CurrentViewer, state:
         report=await report_of(session, state.settings, day, now=now),
         before=day - timedelta(days=1) if day > date.min else None,
         after=day + timedelta(days=1) if period.ends <= now else None,
-        **_told(state, viewer, now),
+        **_label_values(state, viewer, now),
     )
     answer.headers.update(PAGE_WITH_FRAME)
     return answer
@@ -83,20 +83,20 @@ async def _period(session: AsyncSession, state: State, day: date, *, now: dateti
         raise NotFound(f"The day {error.errors[0].message}.") from None
 
 
-def _told(state: State, viewer: Viewer, now: datetime) -> dict[str, Any]:
-    """What `reports/words.html` asks for: times are in the report's zone, as its days are."""
+def _label_values(state: State, viewer: Viewer, now: datetime) -> dict[str, Any]:
+    """What `reports/labels.html` asks for: times are in the report's zone, as its days are."""
     at = partial(instant, language=viewer.language, zone=state.settings.report_timezone)
     return {"at": at, "now": now, "awaited": bool(recipients_of(state.settings))}
 
 
-@get("/{day:date}/mail", guards=[needs(Role.VIEWER)])
+@get("/{day:date}/mail", guards=[require_role(Role.VIEWER)])
 async def mail(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
     """The mail itself, in the viewer's language."""
     rendered = await _rendered(request, day, viewer.language)
     return Response(rendered.html, media_type=HTML, headers=IN_FRAME)
 
 
-@get("/{day:date}/table", guards=[needs(Role.VIEWER)])
+@get("/{day:date}/table", guards=[require_role(Role.VIEWER)])
 async def table(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
     """What is attached to the mail."""
     rendered = await _rendered(request, day, viewer.language)
@@ -110,10 +110,8 @@ async def _rendered(request: Browser, day: date, language: str) -> Rendered:
     async with transaction(state.sessions) as session:
         now = await database_now(session)
         await _period(session, state, day, now=now)
-    counted = partial(
-        on_demand.rendered_report, state.sessions, state.settings, day, now=now, words=LANGUAGES[language]
-    )
-    return await shared(request).read(("report", day, language), counted, for_s=READ_FOR_S)
+    counted = partial(on_demand.rendered_report, state.sessions, state.settings, day, now=now, words=words_in(language))
+    return await single_flight(request).read(("report", day, language), counted, cache_s=CACHE_S)
 
 
 reports = Router("/reports", route_handlers=[list_, read, mail, table])

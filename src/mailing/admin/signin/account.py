@@ -7,12 +7,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access import authentication, users
 from mailing.access import sessions as signed
 from mailing.access.roles import Role
-from mailing.admin.guards import SIGN_IN, needs
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.guards import SIGN_IN, require_role
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of
-from mailing.admin.signin.user_agents import described
+from mailing.admin.signin.user_agents import describe
 from mailing.admin.viewer import CurrentViewer
 from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
@@ -22,12 +22,12 @@ from mailing.web.parameters import Id, Session
 ACCOUNT = "/admin/account"
 
 
-@get("/account", guards=[needs(Role.VIEWER)])
+@get("/account", guards=[require_role(Role.VIEWER)])
 async def account_page(request: AnyRequest, session: Session) -> Response[str]:
     return await _page(request, session)
 
 
-@post("/account/password", guards=[needs(Role.VIEWER)], status_code=303)
+@post("/account/password", guards=[require_role(Role.VIEWER)], status_code=303)
 async def change_password(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
     try:
         token = await _changed(request, state)
@@ -37,20 +37,20 @@ async def change_password(request: AnyRequest, viewer: CurrentViewer, state: Sta
     except (Unauthorized, TooMany) as error:
         return await _refused(request, state, {"old": viewer.gettext(str(error))})
     notice = viewer.gettext("The password is changed. Your other sessions have ended.")
-    return cookies.keep_token(seen_other(ACCOUNT, notice=notice), request, token)
+    return cookies.keep_token(redirect(ACCOUNT, notice=notice), request, token)
 
 
-@post("/account/sessions/{session_id:int}/close", guards=[needs(Role.VIEWER)], status_code=303)
+@post("/account/sessions/{session_id:int}/close", guards=[require_role(Role.VIEWER)], status_code=303)
 async def close_session(request: AnyRequest, viewer: CurrentViewer, session: Session, session_id: Id) -> Response[None]:
     await signed.close_one(session, request.user.id, session_id)
-    return seen_other(ACCOUNT, notice=viewer.gettext("The session has ended."))
+    return redirect(ACCOUNT, notice=viewer.gettext("The session has ended."))
 
 
-@post("/account/sign-out-everywhere", guards=[needs(Role.VIEWER)], status_code=303)
+@post("/account/sign-out-everywhere", guards=[require_role(Role.VIEWER)], status_code=303)
 async def sign_out_everywhere(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
     await authentication.sign_out_everywhere(session, request.user)
     notice = viewer.gettext("You are signed out in every browser.")
-    return cookies.forget_token(seen_other(SIGN_IN, notice=notice), request)
+    return cookies.forget_token(redirect(SIGN_IN, notice=notice), request)
 
 
 async def _changed(request: AnyRequest, state: State) -> str:
@@ -62,7 +62,7 @@ async def _changed(request: AnyRequest, state: State) -> str:
         request.user,
         sent.get("old", ""),
         new=sent.get("password", ""),
-        browser=cookies.browser_of(request),
+        browser=cookies.browser_info(request),
     )
 
 
@@ -78,7 +78,7 @@ async def _page(request: AnyRequest, session: AsyncSession, *, errors: dict[str,
         "signin/account.html",
         status=400 if errors else 200,
         user=user,
-        described=described,
+        described=describe,
         sessions=await signed.open_sessions(session, user.id, token=cookies.token_of(request)),
         zones=sorted((zone, zone.replace("_", " ")) for zone in zone_names()),
         errors=errors or {},

@@ -8,11 +8,11 @@ from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
 
-from mailing.access.authentication import Browser
-from mailing.access.oidc import Begun
+from mailing.access.authentication import BrowserInfo
+from mailing.access.oidc import OidcState
 from mailing.admin.guards import cookie_name
 
-BEGUN_S = 600
+OIDC_STATE_S = 600
 
 AnyRequest = Request[Any, Any, Any]
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
@@ -32,29 +32,31 @@ def forget_token(answer: Response[None], request: AnyRequest) -> Response[None]:
     return answer
 
 
-def keep_begun(answer: Response[None], request: AnyRequest, begun: Begun) -> Response[None]:
+def keep_oidc_state(answer: Response[None], request: AnyRequest, begun: OidcState) -> Response[None]:
     value = urlsafe_b64encode(msgspec.json.encode(begun)).decode()
-    answer.cookies.append(_cookie(request, _begun_name(request), value, max_age=BEGUN_S))
+    answer.cookies.append(_cookie(request, _oidc_cookie_name(request), value, max_age=OIDC_STATE_S))
     return answer
 
 
-def forget_begun(answer: Response[Any], request: AnyRequest) -> None:
-    answer.cookies.append(_cookie(request, _begun_name(request), "", max_age=0))
+def forget_oidc_state(answer: Response[Any], request: AnyRequest) -> None:
+    answer.cookies.append(_cookie(request, _oidc_cookie_name(request), "", max_age=0))
 
 
-def begun_of(request: AnyRequest) -> Begun | None:
+def oidc_state_of(request: AnyRequest) -> OidcState | None:
     """None where no sign-in was begun, or where the cookie is not ours."""
     try:
-        return msgspec.json.decode(urlsafe_b64decode(request.cookies.get(_begun_name(request), "")), type=Begun)
+        return msgspec.json.decode(
+            urlsafe_b64decode(request.cookies.get(_oidc_cookie_name(request), "")), type=OidcState
+        )
     except (ValueError, msgspec.DecodeError):
         return None
 
 
-def browser_of(request: AnyRequest) -> Browser:
-    return Browser(request.client.host if request.client else "", request.headers.get("user-agent", ""))
+def browser_info(request: AnyRequest) -> BrowserInfo:
+    return BrowserInfo(request.client.host if request.client else "", request.headers.get("user-agent", ""))
 
 
-def _begun_name(request: AnyRequest) -> str:
+def _oidc_cookie_name(request: AnyRequest) -> str:
     return f"{cookie_name(request)}_begun"
 
 

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys
 from mailing.access.roles import Role
-from mailing.admin.guards import needs
-from mailing.admin.pages import form, page, seen_other
+from mailing.admin.guards import require_role
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of
 from mailing.admin.viewer import CurrentViewer
@@ -17,12 +17,12 @@ from mailing.web.parameters import Caller, Id, Session
 KEYS = "/admin/keys"
 
 
-@get("/keys", guards=[needs(Role.ADMIN)])
+@get("/keys", guards=[require_role(Role.ADMIN)])
 async def keys_page(request: AnyRequest, session: Session) -> Response[str]:
     return await _page(request, session)
 
 
-@post("/keys", guards=[needs(Role.ADMIN)], status_code=201)
+@post("/keys", guards=[require_role(Role.ADMIN)], status_code=201)
 async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller) -> Response[str]:
     sent = await form(request)
     name, scope = sent.get("name", ""), sent.get("scope", "")
@@ -36,15 +36,15 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     return await _page(request, session, status=201, key=key)
 
 
-@get("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)])
+@get("/keys/{key_id:int}/revoke", guards=[require_role(Role.ADMIN)])
 async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Response[str]:
     return page(request, "signin/revoke.html", key=await api_keys.by_id(session, key_id))
 
 
-@post("/keys/{key_id:int}/revoke", guards=[needs(Role.ADMIN)], status_code=303)
+@post("/keys/{key_id:int}/revoke", guards=[require_role(Role.ADMIN)], status_code=303)
 async def revoke_key(viewer: CurrentViewer, state: State, caller: Caller, key_id: Id) -> Response[None]:
     await api_keys.revoke(state.sessions, key_id, by=caller)
-    return seen_other(KEYS, notice=viewer.gettext("The key is revoked: it is refused from now on."))
+    return redirect(KEYS, notice=viewer.gettext("The key is revoked: it is refused from now on."))
 
 
 async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200, **values: object) -> Response[str]:

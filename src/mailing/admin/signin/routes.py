@@ -9,86 +9,88 @@ from litestar.params import QueryParameter
 
 from mailing.access import authentication
 from mailing.access import sessions as signed
-from mailing.access.oidc import Begun, Provider
+from mailing.access.oidc import OidcState, Provider
 from mailing.access.roles import Role
-from mailing.admin.guards import SIGN_IN, anybody, needs
-from mailing.admin.pages import form, led_to, page, seen_other
+from mailing.admin.guards import SIGN_IN, public, require_role
+from mailing.admin.pages import form, page, redirect, see_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
-from mailing.admin.viewer import CurrentViewer, local
+from mailing.admin.viewer import CurrentViewer, local_path
 from mailing.database.engine import transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web.parameters import Session
 
-BACK = f"{SIGN_IN}/oidc/back"
+CALLBACK_PATH = f"{SIGN_IN}/oidc/back"
 
 Next = Annotated[str, QueryParameter(name="next")]
 
 
-@get("/sign-in", guards=[anybody])
+@get("/sign-in", guards=[public])
 async def sign_in_page(request: AnyRequest, next_page: Next = "") -> Response[str]:
-    return _page(request, next_page=local(next_page))
+    return _page(request, next_page=local_path(next_page))
 
 
-@post("/sign-in", guards=[anybody], status_code=303)
+@post("/sign-in", guards=[public], status_code=303)
 async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
     """The token is a new one at each sign-in, and one that the browser brought along is closed."""
     sent = await form(request)
-    next_page, name = local(sent.get("next", "")), sent.get("name", "")
+    next_page, name = local_path(sent.get("next", "")), sent.get("name", "")
     try:
         token = await authentication.sign_in(
-            state.sessions, name, sent.get("password", ""), browser=cookies.browser_of(request)
+            state.sessions, name, sent.get("password", ""), browser=cookies.browser_info(request)
         )
     except Unauthorized as error:
         return _page(request, next_page=next_page, name=name, problem=viewer.gettext(str(error)))
     except TooMany as error:
         return _page(request, next_page=next_page, name=name, problem=viewer.gettext(str(error)), wait_s=error.wait_s)
-    return await _let_in(request, state, token, next_page)
+    return await _start_session(request, state, token, next_page)
 
 
-@post("/sign-out", guards=[needs(Role.VIEWER)], status_code=303)
+@post("/sign-out", guards=[require_role(Role.VIEWER)], status_code=303)
 async def sign_out(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
     await authentication.sign_out(session, request.user, cookies.token_of(request))
-    return cookies.forget_token(seen_other(SIGN_IN, notice=viewer.gettext("You are signed out.")), request)
+    return cookies.forget_token(redirect(SIGN_IN, notice=viewer.gettext("You are signed out.")), request)
 
 
-@get("/sign-in/oidc", guards=[anybody])
-async def go_to_provider(
+@get("/sign-in/oidc", guards=[public])
+async def begin_oidc(
     request: AnyRequest, viewer: CurrentViewer, next_page: Next = ""
 ) -> Response[str] | Response[None]:
     """A link and no form: form-action allows none that ends at another site."""
     try:
-        address, begun = await _provider(request).begin(redirect_uri=_back(request), next_page=local(next_page))
+        address, begun = await _provider(request).begin(
+            redirect_uri=_redirect_uri(request), next_page=local_path(next_page)
+        )
     except Unauthorized as error:
-        return _page(request, next_page=local(next_page), problem=viewer.gettext(str(error)))
-    return cookies.keep_begun(led_to(address), request, begun)
+        return _page(request, next_page=local_path(next_page), problem=viewer.gettext(str(error)))
+    return cookies.keep_oidc_state(see_other(address), request, begun)
 
 
-@get("/sign-in/oidc/back", guards=[anybody])
-async def come_back(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
-    begun = cookies.begun_of(request)
+@get("/sign-in/oidc/back", guards=[public])
+async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+    begun = cookies.oidc_state_of(request)
     try:
-        token = await _token_from_provider(request, state, begun)
+        token = await _token_from_callback(request, state, begun)
     except Unauthorized as error:
         answer: Response[str] | Response[None] = _page(request, problem=viewer.gettext(str(error)))
     else:
-        answer = await _let_in(request, state, token, local(begun.next if begun else ""))
-    cookies.forget_begun(answer, request)
+        answer = await _start_session(request, state, token, local_path(begun.next if begun else ""))
+    cookies.forget_oidc_state(answer, request)
     return answer
 
 
-async def _token_from_provider(request: AnyRequest, state: State, begun: Begun | None) -> str:
+async def _token_from_callback(request: AnyRequest, state: State, begun: OidcState | None) -> str:
     if begun is None:
         raise Unauthorized("This sign-in was not begun in this browser, or it is over; begin again.")
     answer = dict(request.query_params)
-    identity = await _provider(request).finish(answer, begun, redirect_uri=_back(request))
-    return await authentication.sign_in_as(state.sessions, identity, browser=cookies.browser_of(request))
+    identity = await _provider(request).finish(answer, begun, redirect_uri=_redirect_uri(request))
+    return await authentication.sign_in_as(state.sessions, identity, browser=cookies.browser_info(request))
 
 
-async def _let_in(request: AnyRequest, state: State, token: str, next_page: str) -> Response[None]:
+async def _start_session(request: AnyRequest, state: State, token: str, next_page: str) -> Response[None]:
     async with transaction(state.sessions) as session:
         await signed.close(session, cookies.token_of(request))
-    return cookies.keep_token(seen_other(next_page), request, token)
+    return cookies.keep_token(redirect(next_page), request, token)
 
 
 def _page(
@@ -116,6 +118,6 @@ def _provider(request: AnyRequest) -> Provider:
     return provider
 
 
-def _back(request: AnyRequest) -> str:
+def _redirect_uri(request: AnyRequest) -> str:
     """As it is registered at the provider, which accepts no other."""
-    return f"{request.url.scheme}://{request.url.netloc}{BACK}"
+    return f"{request.url.scheme}://{request.url.netloc}{CALLBACK_PATH}"

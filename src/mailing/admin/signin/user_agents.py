@@ -9,13 +9,13 @@ SYSTEMS = {
     "iPhone": "iPhone", "iPad": "iPad", "Android": "Android",
     "Windows": "Windows", "Macintosh": "macOS", "Linux": "Linux",
 }  # fmt: skip
-LONGEST = 40
+MAX_LENGTH = 40
 
 
-def described(agent: str) -> str:
+def describe(agent: str) -> str:
     """What is not a known browser is shown by the beginning of its own words."""
     browser = next((name for sign, name in BROWSERS.items() if sign in agent), "")
     system = next((name for sign, name in SYSTEMS.items() if sign in agent), "")
     if not browser:
-        return agent[:LONGEST] or "-"
+        return agent[:MAX_LENGTH] or "-"
     return f"{browser}, {system}" if system else browser

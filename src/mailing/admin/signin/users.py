@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
 from mailing.access.roles import Role
-from mailing.access.users import Account, KeysAfter
-from mailing.admin.guards import needs
-from mailing.admin.pages import form, page, seen_other
+from mailing.access.users import Account, KeyCounts
+from mailing.admin.guards import require_role
+from mailing.admin.pages import form, page, redirect
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of, role_names
 from mailing.admin.viewer import CurrentViewer, Viewer
@@ -21,12 +21,12 @@ from mailing.web.parameters import Caller, Id, Session
 USERS = "/admin/users"
 
 
-@get("/users", guards=[needs(Role.ADMIN)])
+@get("/users", guards=[require_role(Role.ADMIN)])
 async def users_page(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[str]:
     return await _list(request, viewer, session)
 
 
-@post("/users", guards=[needs(Role.ADMIN)], status_code=303)
+@post("/users", guards=[require_role(Role.ADMIN)], status_code=303)
 async def create_user(
     request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller
 ) -> Response[str] | Response[None]:
@@ -38,15 +38,15 @@ async def create_user(
         )
     except (Invalid, Conflict) as error:
         return await _list(request, viewer, session, sent=sent, error=error)
-    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("The user is made."))
+    return redirect(f"{USERS}/{user_id}", notice=viewer.gettext("The user is made."))
 
 
-@get("/users/{user_id:int}", guards=[needs(Role.ADMIN)])
+@get("/users/{user_id:int}", guards=[require_role(Role.ADMIN)])
 async def user_page(request: AnyRequest, viewer: CurrentViewer, session: Session, user_id: Id) -> Response[str]:
     return await _one(request, viewer, session, await users.by_id(session, user_id))
 
 
-@post("/users/{user_id:int}/role", guards=[needs(Role.ADMIN)], status_code=303)
+@post("/users/{user_id:int}/role", guards=[require_role(Role.ADMIN)], status_code=303)
 async def set_role(
     request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
@@ -54,15 +54,15 @@ async def set_role(
     try:
         role = _role(sent.get("role", ""))
         async with transaction(state.sessions) as session:
-            after = await users.set_role(session, user_id, role, by=caller, revoke_keys=_revokes(sent))
+            after = await users.set_role(session, user_id, role, by=caller, revoke_keys=_wants_revocation(sent))
     except (Invalid, Conflict) as error:
         return await _refused(request, viewer, user_id, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
-    await api_keys.forgotten(after.revoked)
+    await api_keys.wait_until_revoked(after.revoked)
     notice = _with_keys(viewer, viewer.gettext("The role counts from the next page on."), after)
-    return seen_other(f"{USERS}/{user_id}", notice=notice)
+    return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
-@post("/users/{user_id:int}/password", guards=[needs(Role.ADMIN)], status_code=303)
+@post("/users/{user_id:int}/password", guards=[require_role(Role.ADMIN)], status_code=303)
 async def set_password(
     request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
@@ -73,35 +73,35 @@ async def set_password(
         errors = errors_of(viewer, error, {"password": viewer.gettext("New password")})
         return await _one(request, viewer, session, user, errors)
     notice = viewer.gettext("The password is set. Every session of this user has ended.")
-    return seen_other(f"{USERS}/{user_id}", notice=notice)
+    return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
-@post("/users/{user_id:int}/disable", guards=[needs(Role.ADMIN)], status_code=303)
+@post("/users/{user_id:int}/disable", guards=[require_role(Role.ADMIN)], status_code=303)
 async def disable_user(
     request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
     sent = await form(request)
     try:
         async with transaction(state.sessions) as session:
-            after = await users.disable(session, user_id, by=caller, revoke_keys=_revokes(sent))
+            after = await users.disable(session, user_id, by=caller, revoke_keys=_wants_revocation(sent))
     except Conflict as error:
         return await _refused(request, viewer, user_id, errors_of(viewer, error, {"disable": viewer.gettext("Access")}))
-    await api_keys.forgotten(after.revoked)
+    await api_keys.wait_until_revoked(after.revoked)
     notice = _with_keys(viewer, viewer.gettext("This user can no longer sign in."), after)
-    return seen_other(f"{USERS}/{user_id}", notice=notice)
+    return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
-@post("/users/{user_id:int}/enable", guards=[needs(Role.ADMIN)], status_code=303)
+@post("/users/{user_id:int}/enable", guards=[require_role(Role.ADMIN)], status_code=303)
 async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id) -> Response[None]:
     await users.enable(session, user_id, by=caller)
-    return seen_other(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))
+    return redirect(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))
 
 
-def _revokes(sent: Mapping[str, str]) -> bool:
+def _wants_revocation(sent: Mapping[str, str]) -> bool:
     return sent.get("revoke_keys") == "yes"
 
 
-def _with_keys(viewer: Viewer, notice: str, after: KeysAfter) -> str:
+def _with_keys(viewer: Viewer, notice: str, after: KeyCounts) -> str:
     """`notice`, and what became of the keys that the user made."""
     revoked = viewer.ngettext("%(n)s API key is revoked.", "%(n)s API keys are revoked.", after.revoked)
     live = viewer.ngettext("%(n)s API key goes on working.", "%(n)s API keys go on working.", after.live)

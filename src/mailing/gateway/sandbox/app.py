@@ -12,7 +12,7 @@ from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
 from mailing.gateway.sandbox.gateway import FakeGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
-from mailing.web.allowed_hosts import LONGEST, is_served, named
+from mailing.web.allowed_hosts import MAX_LENGTH, is_served, normalized
 
 MOST_ON_A_PAGE: Final = 10_000
 LAST_ACCEPTED: Final = 50
@@ -38,7 +38,7 @@ def create_app(
     """
     fake = FakeGateway(behaviour, token=token, ledger=Ledger() if ledger is None else ledger)
     routes = _Routes(fake)
-    app = web.Application(middlewares=[_only_for(named(allowed_hosts))])
+    app = web.Application(middlewares=[_only_for(normalized(allowed_hosts))])
     app.add_routes(
         [
             web.post("/v1/send/{message_id}", fake.send),
@@ -62,7 +62,7 @@ def _only_for(known: frozenset[str]) -> Middleware:
     async def only_for(request: web.Request, handler: Handler) -> web.StreamResponse:
         sockname = request.get_extra_info("sockname")
         here = sockname[0] if isinstance(sockname, tuple) else None
-        if is_served(request.headers.get("Host", "")[:LONGEST], known=known, here=here):
+        if is_served(request.headers.get("Host", "")[:MAX_LENGTH], known=known, here=here):
             return await handler(request)
         return _json({"errors": [{"field": "Host", "message": "names another server; see --allowed-host"}]}, status=421)
 

@@ -1,0 +1,1 @@
+"""The gateway page: its state, the rate limit, the emergency stop."""

@@ -1,0 +1,133 @@
+"""`/admin/gateway`: how the gateway does, and what a person may change while messages go out."""
+
+from functools import partial
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get, post
+from msgspec import Struct, field
+
+from mailing.access.roles import Role
+from mailing.admin import polling
+from mailing.admin.charts import columns, segments
+from mailing.admin.guards import require_role, require_role_passive
+from mailing.admin.pages import form, page, redirect
+from mailing.admin.polling import Renderings
+from mailing.admin.single_flight import single_flight
+from mailing.admin.viewer import CurrentViewer
+from mailing.database.engine import Sessions, transaction
+from mailing.gateway import actions
+from mailing.gateway.repository import GatewayState, read
+from mailing.gateway.schemas import GatewayPatch
+from mailing.mailings.states import MailingStatus
+from mailing.statistics.latency import RecentCalls, recent_calls
+from mailing.statistics.mailing_list import open_mailings
+from mailing.web.parameters import Caller, Session
+
+INTERVAL_S = 2
+CACHE_S = 1.5
+PATH = "/admin/gateway"
+
+
+class PageData(Struct, frozen=True):
+    state: GatewayState
+    calls: RecentCalls
+    renderings: Renderings = field(default_factory=dict)
+
+
+@get("/gateway", guards=[require_role(Role.VIEWER)])
+async def gateway_page(request: Request[Any, Any, Any]) -> Response[str]:
+    data = await _page_data(request)
+    return _full_page(request, data, errors={}, rate=f"{data.state.rate:g}")
+
+
+@get("/gateway/live", guards=[require_role_passive(Role.VIEWER)])
+async def gateway_fragment(request: Request[Any, Any, Any]) -> Response[str]:
+    return polling.fragment(
+        request, "gateway/status.html", interval_s=INTERVAL_S, **_template_values(await _page_data(request))
+    )
+
+
+@post("/gateway/rate", guards=[require_role(Role.SENDER)], status_code=303)
+async def change_rate(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
+) -> Response[Any]:
+    given = (await form(request)).get("rate", "")
+    rate = _rate(given)
+    if rate is None:
+        wrong = viewer.gettext("Enter a number from 0 to 100000; 0 means no limit.")
+        return _full_page(request, await _page_data(request), errors={"rate": wrong}, rate=given)
+    await actions.change_rate(session, rate, by=caller)
+    return redirect(PATH, notice=viewer.gettext("The rate limit is changed; workers keep it from a second later on."))
+
+
+def _rate(given: str) -> float | None:
+    try:
+        return msgspec.convert({"rate": given.replace(",", ".")}, GatewayPatch, strict=False).rate
+    except msgspec.ValidationError:
+        return None
+
+
+@get("/gateway/stop", guards=[require_role(Role.SENDER)])
+async def confirm_stop(request: Request[Any, Any, Any], session: Session) -> Response[str]:
+    """In numbers: what the stop would hold back."""
+    running = [line for line in await open_mailings(session) if line.status is MailingStatus.running]
+    waiting = sum(line.counts.pending for line in running)
+    in_calls = sum(line.counts.sending for line in running)
+    return page(request, "gateway/stop.html", mailings=len(running), waiting=waiting, in_calls=in_calls)
+
+
+@post("/gateway/stop", guards=[require_role(Role.SENDER)], status_code=303)
+async def stop(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
+    await actions.stop(session, by=caller)
+    return redirect(PATH, notice=viewer.gettext("All sending is stopped."))
+
+
+@post("/gateway/start", guards=[require_role(Role.SENDER)], status_code=303)
+async def start(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
+    await actions.start(session, by=caller)
+    return redirect(PATH, notice=viewer.gettext("Sending goes on; workers notice within a few seconds."))
+
+
+@post("/gateway/probe", guards=[require_role(Role.SENDER)], status_code=303)
+async def probe(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
+    await actions.probe(session, by=caller)
+    return redirect(PATH, notice=viewer.gettext("The gateway is tried now."))
+
+
+async def _page_data(request: Request[Any, Any, Any]) -> PageData:
+    return await single_flight(request).read(
+        "gateway", partial(read_page_data, request.app.state.sessions), cache_s=CACHE_S
+    )
+
+
+async def read_page_data(sessions: Sessions) -> PageData:
+    async with transaction(sessions) as session:
+        return PageData(await read(session), await recent_calls(session))
+
+
+def _full_page(request: Request[Any, Any, Any], data: PageData, *, errors: dict[str, str], rate: str) -> Response[str]:
+    answer = polling.full_page(
+        request,
+        "gateway/page.html",
+        "gateway/status.html",
+        interval_s=INTERVAL_S,
+        errors=errors,
+        rate=rate,
+        **_template_values(data),
+    )
+    answer.status_code = 400 if errors else 200
+    return answer
+
+
+def _template_values(data: PageData) -> dict[str, Any]:
+    return {
+        "renderings": data.renderings,
+        "state": data.state,
+        "calls": data.calls,
+        "bar": segments({outcome.value: calls for outcome, calls in data.calls.outcomes.items()}),
+        "columns": columns([stretch.calls for stretch in data.calls.latencies]),
+    }
+
+
+gateway = [gateway_page, gateway_fragment, change_rate, confirm_stop, stop, start, probe]

@@ -1,0 +1,1 @@
+"""The start page: the health of everything that sending needs, and the mailings in progress."""

@@ -1,0 +1,42 @@
+"""`/admin/`: whether everything works, and what is under way."""
+
+from functools import partial
+from typing import Any
+
+from litestar import Request, Response, get
+
+from mailing.access.roles import Role
+from mailing.admin import polling
+from mailing.admin.guards import require_role, require_role_passive
+from mailing.admin.home.overview import CACHE_S, PageData, read_page_data
+from mailing.admin.single_flight import single_flight
+
+INTERVAL_S = 3
+
+
+@get("/", guards=[require_role(Role.VIEWER)])
+async def home(request: Request[Any, Any, Any]) -> Response[str]:
+    data = await _page_data(request)
+    return polling.full_page(
+        request,
+        "home/page.html",
+        "home/overview.html",
+        interval_s=INTERVAL_S,
+        renderings=data.renderings,
+        overview=data,
+    )
+
+
+@get("/live", guards=[require_role_passive(Role.VIEWER)])
+async def home_fragment(request: Request[Any, Any, Any]) -> Response[str]:
+    data = await _page_data(request)
+    return polling.fragment(
+        request, "home/overview.html", interval_s=INTERVAL_S, renderings=data.renderings, overview=data
+    )
+
+
+async def _page_data(request: Request[Any, Any, Any]) -> PageData:
+    state = request.app.state
+    return await single_flight(request).read(
+        "home", partial(read_page_data, state.sessions, state.settings), cache_s=CACHE_S
+    )

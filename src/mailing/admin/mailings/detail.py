@@ -1,0 +1,102 @@
+"""`/admin/mailings/{id}`: one mailing and its progress."""
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from litestar import Request, Response, get
+from msgspec import Struct, field
+
+from mailing.access.roles import Role
+from mailing.admin import polling
+from mailing.admin.charts import columns, segments
+from mailing.admin.guards import require_role, require_role_passive
+from mailing.admin.polling import Renderings
+from mailing.admin.single_flight import single_flight
+from mailing.database.engine import Sessions, transaction
+from mailing.events.history import EventSummary, latest_events
+from mailing.mailings.repository import MailingRepository
+from mailing.mailings.schemas import MailingOut
+from mailing.mailings.states import OPEN
+from mailing.statistics.progress import Progress, progress_of
+from mailing.statistics.throughput import Timeseries, timeseries
+from mailing.timezones import zone_named
+from mailing.web.parameters import Id
+
+INTERVAL_S = 2
+CACHE_S = 1.5
+MAX_EVENTS = 50
+BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled")
+
+
+class PageData(Struct, frozen=True):
+    mailing: MailingOut
+    progress: Progress
+    timeseries: Timeseries | None
+    events: list[EventSummary]
+    renderings: Renderings = field(default_factory=dict)
+
+
+@get("/mailings/{mailing_id:int}", guards=[require_role(Role.VIEWER)])
+async def mailing_page(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
+    data = await _page_data(request, mailing_id)
+    values = _template_values(data)
+    return polling.full_page(
+        request,
+        "mailings/detail.html",
+        "mailings/progress.html",
+        interval_s=_interval_s(data),
+        renderings=data.renderings,
+        events=data.events,
+        **values,
+    )
+
+
+@get("/mailings/{mailing_id:int}/live", guards=[require_role_passive(Role.VIEWER)])
+async def mailing_fragment(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
+    data = await _page_data(request, mailing_id)
+    return polling.fragment(
+        request,
+        "mailings/progress.html",
+        interval_s=_interval_s(data),
+        renderings=data.renderings,
+        **_template_values(data),
+    )
+
+
+async def _page_data(request: Request[Any, Any, Any], mailing_id: int) -> PageData:
+    reader = partial(read_page_data, request.app.state.sessions, mailing_id)
+    return await single_flight(request).read(("mailing", mailing_id), reader, cache_s=CACHE_S)
+
+
+async def read_page_data(sessions: Sessions, mailing_id: int) -> PageData:
+    async with transaction(sessions) as session:
+        mailing = await MailingRepository(session=session).get_visible(mailing_id)
+        return PageData(
+            MailingOut.of(mailing),
+            await progress_of(session, mailing),
+            await timeseries(session, mailing_id),
+            (await latest_events(session, "mailing_id", mailing_id, count=MAX_EVENTS))[::-1],
+        )
+
+
+def _interval_s(data: PageData) -> float | None:
+    """A closed mailing's page is still until a person acts, but for messages whose calls are coming back."""
+    return INTERVAL_S if data.mailing.status in OPEN or data.progress.left else None
+
+
+def _template_values(data: PageData) -> dict[str, object]:
+    counts = data.progress.counts
+    return {
+        "local_time": local_time,
+        "mailing": data.mailing,
+        "progress": data.progress,
+        "bar": segments({name: getattr(counts, name) for name in BAR}),
+        "timeseries": data.timeseries,
+        "columns": columns([step.messages for step in data.timeseries.steps]) if data.timeseries else None,
+    }
+
+
+def local_time(instant: datetime, zone: str) -> str:
+    """The time of day in `zone`."""
+    return f"{instant.astimezone(zone_named(zone)):%H:%M}"

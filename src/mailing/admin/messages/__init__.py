@@ -1,0 +1,1 @@
+"""Pages for the messages of a mailing and for one message."""

@@ -1,0 +1,147 @@
+"""`/admin/mailings/{id}/messages` and `/admin/messages/{id}`: what became of each message."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, cast, get_args
+from urllib.parse import urlencode
+
+from litestar import Request, Response, get, post
+from litestar.params import QueryParameter
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.access.roles import Role
+from mailing.admin.guards import require_role
+from mailing.admin.pages import form, page, redirect
+from mailing.admin.viewer import CurrentViewer
+from mailing.events.history import HistoryCursor, history
+from mailing.mailings.repository import MailingRepository
+from mailing.mailings.resolution import resolve
+from mailing.mailings.schemas import MailingOut
+from mailing.messages.queries import get_message, message_to, messages_of
+from mailing.messages.schemas import MessageOut, Resolution, Verdict
+from mailing.messages.states import MessageStatus
+from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
+from mailing.web.parameters import Caller, Id, Session
+
+PAGE_SIZE = 50
+MAX_NOTE = 500
+MAX_HISTORY = 200
+
+
+@get("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)])
+async def messages_page(
+    request: Request[Any, Any, Any],
+    session: Session,
+    mailing_id: Id,
+    status: Annotated[str, QueryParameter()] = "",
+    cursor: Cursor = None,
+) -> Response[str]:
+    """A status that does not exist selects none in particular."""
+    return await _list(request, session, mailing_id, status=_status(status), cursor=cursor)
+
+
+@post("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)], status_code=200)
+async def search_messages(request: Request[Any, Any, Any], session: Session, mailing_id: Id) -> Response[Any]:
+    """A phone is asked for by POST: in an address it would be in the logs of proxies."""
+    sent = await form(request)
+    status, phone = _status(sent.get("status", "")), sent.get("phone", "")
+    if phone:
+        return await _list(request, session, mailing_id, status=status, phone=phone)
+    return redirect(_address(mailing_id, {"status": status.value} if status else {}))
+
+
+def _status(given: str) -> MessageStatus | None:
+    return MessageStatus(given) if given in set(MessageStatus) else None
+
+
+def _address(mailing_id: int, query: Mapping[str, str]) -> str:
+    return f"/admin/mailings/{mailing_id}/messages" + (f"?{urlencode(query)}" if query else "")
+
+
+async def _list(
+    request: Request[Any, Any, Any],
+    session: AsyncSession,
+    mailing_id: int,
+    *,
+    status: MessageStatus | None,
+    phone: str = "",
+    cursor: str | None = None,
+) -> Response[str]:
+    mailing = await MailingRepository(session=session).get_visible(mailing_id)
+    digits = "".join(each for each in phone if each in "0123456789")
+    found = await _find(session, mailing_id, status=status, phone=digits if phone else None, cursor=cursor)
+    more = len(found) > PAGE_SIZE
+    kept = {"status": status.value} if status else {}
+    following = kept | {"cursor": encode_cursor(found[PAGE_SIZE - 1].id)} if more else {}
+    return page(
+        request,
+        "messages/list.html",
+        mailing=MailingOut.of(mailing),
+        messages=found[:PAGE_SIZE],
+        statuses=list(MessageStatus),
+        chosen=status,
+        phone=phone,
+        next_page=_address(mailing_id, following) if more else "",
+        first_page=_address(mailing_id, kept) if cursor else "",
+    )
+
+
+async def _find(
+    session: AsyncSession, mailing_id: int, *, status: MessageStatus | None, phone: str | None, cursor: str | None
+) -> Sequence[MessageOut]:
+    if phone is None:
+        after = decode_cursor(cursor)
+        return await messages_of(session, mailing_id, cursor=after, limit=PAGE_SIZE, status=status)
+    message = await message_to(session, mailing_id, phone=phone)
+    return [message] if message and status in (None, message.status) else []
+
+
+@get("/messages/{message_id:int}", guards=[require_role(Role.VIEWER)])
+async def message_page(request: Request[Any, Any, Any], session: Session, message_id: Id) -> Response[str]:
+    return await _message_page(request, session, message_id, errors={}, sent={})
+
+
+@post("/messages/{message_id:int}/resolve", guards=[require_role(Role.SENDER)], status_code=303)
+async def resolve_page(
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, message_id: Id, caller: Caller
+) -> Response[Any]:
+    sent = await form(request)
+    errors = _form_errors(sent, viewer)
+    if errors:
+        return await _message_page(request, session, message_id, errors=errors, sent=sent)
+    resolution = Resolution(as_=cast("Verdict", sent["as"]), note=sent.get("note") or None)
+    await resolve(session, message_id, resolution, by=caller)
+    return redirect(f"/admin/messages/{message_id}", notice=viewer.gettext("What became of it is recorded."))
+
+
+def _form_errors(sent: Mapping[str, str], viewer: CurrentViewer) -> dict[str, str]:
+    errors = {}
+    if sent.get("as") not in get_args(Verdict):
+        errors["as-sent"] = viewer.gettext("Say what became of the message.")
+    if len(sent.get("note", "")) > MAX_NOTE:
+        errors["note"] = viewer.gettext("The note has more than 500 characters; shorten it.")
+    return errors
+
+
+async def _message_page(
+    request: Request[Any, Any, Any],
+    session: AsyncSession,
+    message_id: int,
+    *,
+    errors: dict[str, str],
+    sent: Mapping[str, str],
+) -> Response[str]:
+    message = await get_message(session, message_id)
+    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY)
+    return page(
+        request,
+        "messages/message.html",
+        status=400 if errors else 200,
+        story=message,
+        happened=[happened for _, happened in told[:MAX_HISTORY]],
+        more=len(told) > MAX_HISTORY,
+        errors=errors,
+        sent=sent,
+    )
+
+
+messages = [messages_page, search_messages, message_page, resolve_page]

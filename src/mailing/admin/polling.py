@@ -1,0 +1,69 @@
+"""The part of a page that refreshes itself: the browser polls, and gets it when it has changed."""
+
+import hashlib
+from typing import Any, TypeAlias
+
+from litestar import Request, Response
+from markupsafe import Markup
+from msgspec.structs import replace
+
+from mailing.access.roles import Role
+from mailing.access.sessions import User
+from mailing.admin.pages import page, render
+from mailing.admin.viewer import Viewer, viewer_of
+
+NO_CONTENT = 204  # htmx leaves the page as it is
+
+Renderings: TypeAlias = dict[Viewer, str]
+"""Fragments rendered from one read, by viewer: rendering costs ten times as much as the rest of a poll."""
+
+
+def full_page(
+    request: Request[Any, Any, Any],
+    template: str,
+    part: str,
+    *,
+    interval_s: float | None,
+    renderings: Renderings,
+    **values: object,
+) -> Response[str]:
+    """`template` includes `polling_part.html` where `part` goes. `interval_s` is None once nothing can change."""
+    content = _content(request, part, renderings, values)
+    return page(request, template, status=200, **_part_values(request, content, interval_s), **values)
+
+
+def fragment(
+    request: Request[Any, Any, Any], part: str, *, interval_s: float | None, renderings: Renderings, **values: object
+) -> Response[str]:
+    """Answer a poll, whose address ends in `/live`."""
+    content = _content(request, part, renderings, values)
+    if request.query_params.get("seen") == _version(content):
+        return Response("", status_code=NO_CONTENT)
+    return page(request, "polling_part.html", status=200, **_part_values(request, content, interval_s))
+
+
+def _content(request: Request[Any, Any, Any], part: str, renderings: Renderings, values: dict[str, object]) -> str:
+    viewer = _without_identity(viewer_of(request))
+    if viewer not in renderings:
+        renderings[viewer] = render(viewer, part, **values)
+    return renderings[viewer]
+
+
+def _without_identity(viewer: Viewer) -> Viewer:
+    """Leave language, time zone and role only: a rendering is shared between users."""
+    role = viewer.user.role if viewer.user else Role.VIEWER
+    return replace(viewer, user=User(0, "", role), path="")
+
+
+def _part_values(request: Request[Any, Any, Any], content: str, interval_s: float | None) -> dict[str, object]:
+    path = request.url.path.removesuffix("/live").rstrip("/")
+    return {
+        "part": Markup(content),  # noqa: S704 - rendered here, with autoescape
+        "version": _version(content),
+        "part_path": f"{path}/live",
+        "interval_s": interval_s,
+    }
+
+
+def _version(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -1,0 +1,41 @@
+"""Many requests for the same data in the same moment read it once."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+from litestar.connection import ASGIConnection
+
+T = TypeVar("T")
+
+
+class SingleFlight:
+    """Results of one process, each cached briefly. A request that finds a read under way waits for its result."""
+
+    def __init__(self) -> None:
+        self._reads: dict[object, tuple[float, asyncio.Task[Any]]] = {}
+
+    async def read(self, key: object, reader: Callable[[], Coroutine[Any, Any, T]], *, cache_s: float) -> T:
+        """A failure is raised to every request that waits for it, and is not cached."""
+        until, read = self._reads.get(key, (0.0, None))
+        if read is None or until <= time.monotonic() or _failed(read):
+            self._drop_expired()
+            read = asyncio.create_task(reader())
+            self._reads[key] = time.monotonic() + cache_s, read
+        return cast("T", await asyncio.shield(cast("Awaitable[Any]", read)))
+
+    def _drop_expired(self) -> None:
+        now = time.monotonic()
+        self._reads = {key: entry for key, entry in self._reads.items() if entry[0] > now}
+
+
+def _failed(read: asyncio.Task[Any]) -> bool:
+    return read.done() and (read.cancelled() or read.exception() is not None)
+
+
+def single_flight(connection: ASGIConnection[Any, Any, Any, Any]) -> SingleFlight:
+    state = connection.app.state
+    if "single_flight" not in state:
+        state.single_flight = SingleFlight()
+    return cast("SingleFlight", state.single_flight)
