@@ -79,7 +79,9 @@ async def database_url() -> AsyncIterator[str]:
     admin = await asyncpg.connect(os.environ[URL])
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE mailing_template STRATEGY file_copy")
     connection = await asyncpg.connect(_named(os.environ[URL], name))
-    await connection.execute("UPDATE gateway SET home = database_home()")  # a copy is no restored backup here
+    await connection.execute(
+        "UPDATE installation SET database_identity = database_identity()"
+    )  # a copy is no restored backup here
     await connection.close()
     yield _named(os.environ[URL], name)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -173,7 +173,7 @@ async def down(directory: Path, *, down_s: float) -> list[Promise]:
     ]
 
 
-ATTEMPTS: Final = "SELECT sum(attempts) FROM message"
+ATTEMPTS: Final = "SELECT sum(counted_attempts) FROM message"
 
 
 async def _no_call(drill: Drill, mailing: int) -> bool:

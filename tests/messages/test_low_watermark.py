@@ -29,13 +29,13 @@ PENDING = """
     INSERT INTO message (mailing_id, client_id, due_at, closes_at)
     SELECT :id, c.id, now() - interval '1 min', now() + interval '1 h' FROM client c ORDER BY c.id"""
 BEHIND = """
-    SELECT count(*) FROM message m JOIN message_front f USING (mailing_id)
+    SELECT count(*) FROM message m JOIN message_low_watermark f USING (mailing_id)
     WHERE m.status = 'pending' AND (m.due_at, m.id) < (f.due_at, f.id)"""
 FIRST = "SELECT min(id) FROM message WHERE status = 'pending'"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-FRONT = "SELECT id FROM message_front WHERE mailing_id = :id"
+FRONT = "SELECT id FROM message_low_watermark WHERE mailing_id = :id"
 SENT = """
-    UPDATE message SET status = 'sent', attempts = 1, lease_until = NULL, finished_at = now()
+    UPDATE message SET status = 'sent', counted_attempts = 1, lease_until = NULL, finished_at = now()
     WHERE status = 'sending'"""
 
 
@@ -67,7 +67,7 @@ async def test_the_front_follows_the_claims(engine: AsyncEngine, sessions: Sessi
     assert await claimed(sessions, mailing_id, 4)
     assert await value(engine, FRONT, id=mailing_id) == await value(engine, FIRST)
     assert len(await claimed(sessions, mailing_id, 100)) == 6
-    assert await value(engine, "SELECT due_at = 'infinity' FROM message_front")
+    assert await value(engine, "SELECT due_at = 'infinity' FROM message_low_watermark")
 
 
 # In the order of message_due, one message each; the sweep's look at everything that is open.
@@ -130,12 +130,15 @@ async def test_what_becomes_pending_before_the_front_takes_it_back(engine: Async
     await claimed(sessions, mailing_id, 3)
     await run(
         engine,
-        """UPDATE message SET status = 'failed', attempts = 1, lease_until = NULL, finished_at = now()
+        """UPDATE message SET status = 'failed', counted_attempts = 1, lease_until = NULL, finished_at = now()
         WHERE status = 'sending'""",
     )
     async with transaction(sessions) as session:
         assert await resend_failed(session, mailing_id) == 3
-    assert (await value(engine, BEHIND), await value(engine, "SELECT due_at < now() FROM message_front")) == (0, True)
+    assert (await value(engine, BEHIND), await value(engine, "SELECT due_at < now() FROM message_low_watermark")) == (
+        0,
+        True,
+    )
     await run(engine, "UPDATE message SET closes_at = now() + interval '1 h'")
     assert len(await claimed(sessions, mailing_id, 3)) == 3
 

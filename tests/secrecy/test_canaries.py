@@ -91,7 +91,7 @@ async def import_clients(people: People) -> None:
 async def send(stage: Stage, texts: list[str]) -> int:
     """While the database refuses rows, a worker is killed, connections are cut, and the text changes."""
     people, processes = stage.people, stage.processes
-    await run(stage.engine, "ALTER TABLE message ADD CONSTRAINT sabotage CHECK (NOT ambiguous) NOT VALID")
+    await run(stage.engine, "ALTER TABLE message ADD CONSTRAINT sabotage CHECK (NOT maybe_accepted) NOT VALID")
     await processes.start("worker-json", "worker", log_format="json")
     await processes.start("worker-console", "worker")
     mailing = await people.mailing(texts[0])

@@ -65,7 +65,7 @@ async def test_an_opt_out_another_text_and_a_deletion_reach_two_workers_within_a
     async with two_workers(campaign, settings, tmp_path):
         mailing = await campaign.mailing(text="first")
         await _both_send(campaign)
-        newest = await campaign.rows("SELECT id, client_id FROM message WHERE attempt_no > 0 ORDER BY id DESC LIMIT 8")
+        newest = await campaign.rows("SELECT id, client_id FROM message WHERE claim_no > 0 ORDER BY id DESC LIMIT 8")
         opted_out = {
             row.id: await _answered(campaign, "PATCH", f"/clients/{row.client_id}/", json={"opted_out": True})
             for row in newest

@@ -90,7 +90,8 @@ async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(
     await _insert_due_messages(campaign)
     alone = await _rows_read_by_a_batch(sessions)
     await campaign.rows("""
-        INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, due_at, closes_at, phone, finished_at)
+        INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
+            finished_at)
         SELECT 1, 1000000 + n, 'sent', 1, 1, now(), now() + interval '1 h', '79160000000', now()
         FROM generate_series(1, 400 * 500) n RETURNING id""")
     beside_many = await _rows_read_by_a_batch(sessions)
@@ -138,7 +139,7 @@ async def _rows_read(sessions: Sessions) -> int:
 async def _insert_due_messages(campaign: Campaign) -> None:
     """Two running mailings; the first one's messages are due."""
     await campaign.rows("""
-        INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, released_revision,
+        INSERT INTO mailing (text, starts_at, ends_at, status, started_at, planned_revision, released_revision,
             released_at, released_by)
         SELECT 't', now() - interval '1 h', now() + interval '1 h', 'running', now(), 1, 1, now(), 'tests'
         FROM generate_series(1, 2) RETURNING id""")
@@ -153,7 +154,7 @@ def _accepted(message: ClaimedMessage) -> CallResult:
         status=MessageStatus.sent,
         attempts=1,
         soft_refusals=0,
-        ambiguous=False,
+        maybe_accepted=False,
         due_at=message.claimed_at,
         closes_at=message.closes_at,
     )

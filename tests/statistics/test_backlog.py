@@ -33,7 +33,7 @@ async def add_waiting(
             INSERT INTO client (phone, operator_code, timezone)
             SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :zone
             FROM generate_series(1, CAST(:count AS int)) n RETURNING id)
-        INSERT INTO message (mailing_id, client_id, due_at, closes_at, waiting)
+        INSERT INTO message (mailing_id, client_id, due_at, closes_at, wait_reason)
         SELECT :mailing_id, id, :due, '2050-01-01Z', CAST(:waiting AS text) FROM c""",
         mailing_id=mailing_id,
         count=count,
@@ -95,7 +95,7 @@ async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(
     await run(engine, "UPDATE message SET closes_at = '-infinity' WHERE id = (SELECT max(id) FROM message)")
     async with transaction(sessions) as session:
         state = await repository.read(session)
-        broken = replace(state, open_since=past, next_probe_at=SOON)
+        broken = replace(state, breaker_opened_at=past, breaker_next_probe_at=SOON)
         assert await waiting.due(session, mailing_id, state) == [BacklogItem("rate", 4), BacklogItem("window", 1)]
         assert await waiting.due(session, mailing_id, broken) == [
             BacklogItem("breaker", 4, SOON),
@@ -113,7 +113,7 @@ async def test_the_openings_are_found_from_one_to_the_next(
         await add_waiting(engine, mailing_id, 5000, zone=zone, due=SOON + timedelta(hours=n))
     found = await scans(engine, partial(waiting.waiting_for_window, mailing_id=mailing_id), analyse=analyse)
     of_messages = [node for node in found if node.get("Relation Name") == "message"]
-    assert {node["Index Name"] for node in of_messages} == {"message_waiting"}
+    assert {node["Index Name"] for node in of_messages} == {"message_by_wait"}
     steps = [node for node in of_messages if rows_read(node) <= MAX_WINDOWS]
     assert len(steps) == 2
     assert max(rows_read(node) for node in of_messages) <= 4 * MAX_COUNTED
@@ -128,6 +128,6 @@ async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing
     for call in (partial(waiting.due, state=state), waiting.postponed):
         found = await scans(engine, partial(call, mailing_id=mailing_id), analyse=analyse)
         of_messages = [node for node in found if node.get("Relation Name") == "message"]
-        assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_waiting"}
+        assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_by_wait"}
         assert all(rows_read(node) <= MAX_COUNTED + 1 for node in found)
     assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MAX_COUNTED

@@ -132,7 +132,7 @@ async def with_messages(engine: AsyncEngine, *, status: str = "running") -> int:
     *_, last = await add_messages(engine, mailing_id, [*UNSENT, "pending"])
     await run(
         engine,
-        "UPDATE message SET ambiguous = true, phone = '79160000000', waiting = 'retry' WHERE id = :id",
+        "UPDATE message SET maybe_accepted = true, phone = '79160000000', wait_reason = 'retry' WHERE id = :id",
         id=last,
     )
     return mailing_id

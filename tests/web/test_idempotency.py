@@ -382,7 +382,7 @@ async def test_a_commit_whose_answer_is_lost_is_repeated_into_one_change(
 async def once_settled(api: Api) -> httpx.Response:
     """PostgreSQL may still be committing."""
     async with asyncio.timeout(30):
-        while (answer := await api.post("/mailings/", json=MAILING, headers=KEY)).status_code == 409:  # noqa: ASYNC110
+        while (answer := await api.post("/mailings/", json=MAILING, headers=KEY)).status_code == 409:  # noqa: ASYNC110 - the answer is what is polled
             await asyncio.sleep(0.02)
     return answer
 

@@ -315,7 +315,7 @@ async def _planning(stage: Stage) -> bool:
 
 
 async def _planned(stage: Stage) -> bool:
-    return not await stage.campaign.rows("SELECT 1 FROM mailing WHERE planned_revision < revision")
+    return not await stage.campaign.rows("SELECT 1 FROM mailing WHERE planned_revision < plan_revision")
 
 
 async def _waiting(stage: Stage, at_least: int) -> bool:

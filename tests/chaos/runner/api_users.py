@@ -76,13 +76,13 @@ class People:
         """Every one, up to its newest edit, or it is over."""
         statement = """
             SELECT count(*) = 0 FROM mailing
-            WHERE id = ANY($1::bigint[]) AND planned_revision < revision
+            WHERE id = ANY($1::bigint[]) AND planned_revision < plan_revision
               AND status IN ('scheduled', 'running', 'paused')"""
         return bool((await self._rows(statement, list(mailings)))[0][0])
 
     async def see_sent(self, mailing: int, *, within_s: float) -> None:
         """Returns when its first messages have been claimed, for a second, or when it takes too long."""
-        claimed = "SELECT 1 FROM message WHERE mailing_id = $1 AND attempt_no > 0 LIMIT 1"
+        claimed = "SELECT 1 FROM message WHERE mailing_id = $1 AND claim_no > 0 LIMIT 1"
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while True:

@@ -24,8 +24,8 @@ SOONER_FREE: Final = """
         SELECT id FROM message WHERE status = 'sending' AND lease_until < now() + interval '50 s'
         FOR UPDATE SKIP LOCKED))"""
 SOONER_PLANNED: Final = """
-    UPDATE mailing SET planning_at = now() - interval '1 minute'
-    WHERE planned_revision < planning_revision AND planning_at < now() - interval '5 s'"""
+    UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'
+    WHERE planned_revision < planning_revision AND plan_heartbeat_at < now() - interval '5 s'"""
 
 
 class Slice(Struct, frozen=True):
