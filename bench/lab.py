@@ -131,6 +131,6 @@ def _migrate(here: Lab) -> None:
 
 
 def _embedded_tools() -> Path:
-    from mailing.process.embedded_postgres.cluster import _binaries  # noqa: PLC0415 - only if the system has none
+    from mailing.process.embedded_postgres.binaries import find_binaries  # noqa: PLC0415 - only if the system has none
 
-    return _binaries()
+    return find_binaries().directory

@@ -1,4 +1,4 @@
-"""An import that the database breaks off, in whatever phase: who imports learns why, and what has become of it."""
+"""Imports during which the database fails, in each phase: the answer says why, and what became of the rows."""
 
 import asyncio
 import io

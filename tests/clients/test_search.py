@@ -1,4 +1,4 @@
-"""What people find, page by page, and what a page costs: the same index walk however deep, in both directions."""
+"""The search of clients, page by page, and its cost: one index scan at any depth, in both directions."""
 
 from collections.abc import AsyncIterator
 
@@ -16,7 +16,7 @@ from mailing.clients.search import (
     search_statement,
 )
 from mailing.database.engine import Sessions, transaction
-from support.statement_plans import blocks, explained_prepared, nodes
+from support.query_plans import blocks, explained_prepared, nodes
 
 COUNT = 20_000
 FILL = text(f"""

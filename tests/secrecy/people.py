@@ -32,7 +32,7 @@ class People:
     statuses: set[int] = field(default_factory=set)
     asked: int = 0
 
-    async def ask(self, method: str, path: str, *, key: str | None = None, **given: Any) -> httpx.Response:  # noqa: ANN401
+    async def ask(self, method: str, path: str, *, key: str | None = None, **given: Any) -> httpx.Response:  # noqa: ANN401 - what httpx takes
         self.asked += 1
         headers = {"Authorization": f"Bearer {key or self.keys[self.asked % len(self.keys)]}"} | given.pop(
             "headers", {}

@@ -1,4 +1,4 @@
-"""Counters against counting: whatever statements move messages, and however many at once."""
+"""Counters compared with counting, for all statements that move messages, also concurrent ones."""
 
 import asyncio
 import random
@@ -315,7 +315,7 @@ def nodes(plan: Json) -> Iterator[Json]:
         yield from nodes(below)
 
 
-async def plan_of(engine: AsyncEngine, statement: str, parameters: Any, mode: str) -> list[Json]:  # noqa: ANN401
+async def plan_of(engine: AsyncEngine, statement: str, parameters: Any, mode: str) -> list[Json]:  # noqa: ANN401 - any parameters of a statement
     """How it was executed, planned for these values or for any: PostgreSQL may take either way."""
     async with engine.begin() as connection:
         await connection.exec_driver_sql(f"SET LOCAL plan_cache_mode = {mode}")

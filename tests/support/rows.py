@@ -58,7 +58,7 @@ ADD_MESSAGES = """
 async def add_messages(
     engine: AsyncEngine, mailing_id: int, statuses: Sequence[str], *, first_client: int = 1
 ) -> list[int]:
-    """A message of each status, for clients with the ids `first_client`, `first_client` + 1, …"""
+    """Add a message of each status, for clients with the ids `first_client`, `first_client` + 1 and so on."""
     return [
         row.id
         for row in await run(

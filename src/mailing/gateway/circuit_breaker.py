@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.events import WORKER
 from mailing.gateway.row import ONLY_ROW
 
-MIN_CALLS = 20  # fewer say nothing about the gateway
+MIN_CALLS = 20  # fewer calls are not significant
 WINDOW_S = 30
 MIN_PROBE_INTERVAL_S = 5
 MAX_PROBE_INTERVAL_S = 60
@@ -41,8 +41,7 @@ _REPORT = text(f"""
             breaker_next_probe_at = coalesce(w.breaker_next_probe_at,
                 CASE WHEN v.reason IS NOT NULL THEN now() + interval '{MIN_PROBE_INTERVAL_S} s' END)
         FROM verdict v
-        WHERE w.{ONLY_ROW}
-          AND (:pause_s > 0 OR :misconfigured OR w.breaker_opened_at IS NULL AND v.reason IS NOT NULL)
+        WHERE w.{ONLY_ROW} AND (:pause_s > 0 OR :misconfigured OR w.breaker_opened_at IS NULL AND v.reason IS NOT NULL)
         RETURNING w.breaker_opened_at, w.breaker_reason
     )
     INSERT INTO event (kind, actor, detail)

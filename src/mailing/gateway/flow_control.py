@@ -1,7 +1,7 @@
-"""One worker's side of what all workers share: rate limit, circuit breaker, pauses, stops.
+"""One worker's side of the flow control that all workers share: rate limit, circuit breaker, pauses, stops.
 
-A worker asks for admission before a claim, and waits for a slot right before a call's first byte. What its calls say
-about the gateway is gathered and reported every half second, or at once where it matters to the other workers.
+A worker asks for admission before a claim, and waits for a slot right before a call's first byte. It collects the
+results of its calls and reports them every half second, or at once if they matter to the other workers.
 """
 
 import asyncio
@@ -181,7 +181,7 @@ class FlowControl:
         async with autocommit(self._sessions) as session:
             if await take_probe(session):
                 return Permit(1, probe=True)
-        await self.refresh()  # another worker was quicker, or the breaker is closed again
+        await self.refresh()  # another worker was faster, or the breaker has closed
         return await self.admit(most)
 
     async def _available_slots(self, most: int) -> int:

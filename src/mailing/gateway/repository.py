@@ -1,6 +1,6 @@
 """The row of `gateway`: state, rate, stop and start, shared by all workers.
 
-Each statement stands alone and commits by itself, so that a worker frozen between two of them holds nothing back.
+Each statement commits by itself, so that a worker frozen between two of them holds no lock.
 """
 
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ MAY_CALL = f"w.stopped_at IS NULL AND w.paused_until <= now() AND NOT {RESTORED}
 
 
 class GatewayState(msgspec.Struct, frozen=True):
-    """`now` is the database's clock while it answered. `rate` is in calls per second, 0 without a limit."""
+    """`now` is database time of the reading. `rate` is in calls per second, 0 without a limit."""
 
     now: datetime
     rate: float
@@ -126,8 +126,8 @@ async def record_clock(session: AsyncSession) -> float:
 
 _CONFIGURE = text(f"""
     WITH configured AS (
-        UPDATE gateway SET rate = :rate, settings_rate = :rate WHERE {ONLY_ROW}
-            AND settings_rate <> :rate RETURNING rate
+        UPDATE gateway SET rate = :rate, settings_rate = :rate WHERE {ONLY_ROW} AND settings_rate <> :rate
+        RETURNING rate
     )
     INSERT INTO event (kind, actor, detail)
     SELECT 'gateway.rate_changed', 'MAILING_GATEWAY_RATE', jsonb_build_object('rate', rate) FROM configured

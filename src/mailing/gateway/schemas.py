@@ -44,8 +44,9 @@ class Recent(Struct):
 
 
 class GatewayOut(Struct):
-    """`sending`: nothing but the rate holds messages back. `restored`: the database came back from a backup, and
-    nothing is sent before `mailing resume-after-restore`.
+    """`sending`: only the rate delays messages.
+
+    `restored`: the database was restored from a backup, and nothing is sent before `mailing resume-after-restore`.
     """
 
     sending: bool

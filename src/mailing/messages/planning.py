@@ -122,7 +122,7 @@ _PLAN = text("""
 async def plan_slice(
     session: AsyncSession, mailing_id: int, audience: Audience, windows: Sequence[SendWindow], part: ClientSlice
 ) -> int:
-    """Call under `lock_for_plan`."""
+    """Plan a slice. Call it under `lock_for_plan`."""
     return await rows_affected(
         session,
         _scan_by_index(_PLAN, audience),

@@ -22,7 +22,7 @@ PARALLEL_SLICES = 2  # a slice keeps one of PostgreSQL's processors busy; more w
 async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     """Start the mailing if its time has come, and bring its messages up to its newest revision.
 
-    Idempotent: after a crash it begins again and changes only what is not yet as it should be. Sending goes on beside
+    It is idempotent: after a crash it starts again and changes only what is not up to date. Sending continues during
     the first plan. A slice is one transaction, 0.2-0.4 s for 20,000 messages.
     """
     async with transaction(sessions) as session:

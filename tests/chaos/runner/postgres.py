@@ -91,7 +91,7 @@ class Database:
         """The postmaster first, so that it starts no backend meanwhile."""
         postmaster = int(self._pid_file.read_text().splitlines()[0])
         yield postmaster
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)  # noqa: S607
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)  # noqa: S607 - the system's ps
         yield from (int(pid) for pid, parent in map(str.split, listed.stdout.splitlines()) if int(parent) == postmaster)
 
 

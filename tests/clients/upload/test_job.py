@@ -17,7 +17,7 @@ RUNNING = asyncio.Event()  # nobody asks the worker to stop
 
 
 async def tended(sessions: Sessions) -> int:
-    """How many jobs wait afterwards."""
+    """Maintain uploads and count the waiting jobs."""
     await job.maintain_uploads(sessions)
     return await counted(sessions, "procrastinate_jobs")
 
@@ -116,7 +116,7 @@ async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio
 
 @pytest.fixture
 def long_file(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """50,000 good rows in a hundred pieces, and three bad ones."""
+    """Build 50,000 valid rows in a hundred chunks, and three invalid ones."""
     monkeypatch.setattr(actions, "CHUNK_BYTES", 16 * 1024)
     return file_of(50_000, bad=3)
 
