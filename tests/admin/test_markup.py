@@ -137,7 +137,7 @@ async def fill(engine: AsyncEngine) -> None:
 
 
 def paths(app: Litestar, *, safe: bool) -> Iterator[tuple[str, str]]:
-    """Method and path of every page, of rows that are there."""
+    """Return method and path of every page, with ids that exist."""
     today = str(datetime.now(UTC).date())
     for method, path, _ in handlers(app):
         if (method in SAFE) == safe and method != "HEAD":

@@ -152,7 +152,7 @@ async def _loads_whole(browser: httpx.AsyncClient, page: str) -> None:
 
 
 async def _linked(browser: httpx.AsyncClient, page: str) -> set[str]:
-    """The pages of the admin page that it leads to."""
+    """Return the admin pages that this one links to."""
     links = set(re.findall(r'href="(/admin/[a-z/-]*)"', (await browser.get(page)).text))
     assert {"/admin/mailings", "/admin/clients", "/admin/statistics", "/admin/gateway", "/admin/users"} <= links
     return links

@@ -80,7 +80,7 @@ def _problem(began_at: float, terms: Terms, zones: set[str], lag_s: float) -> st
 
 
 def _opens(terms: Terms, zone: str, moment: float) -> bool:
-    """A zone that nobody knows is never open, unless the hour does not matter."""
+    """Treat an unknown zone as never open, unless the mailing has no local window."""
     return not terms.window or (known_zone(zone) and is_open(terms.window, zone_named(zone), _utc(moment)))
 
 
