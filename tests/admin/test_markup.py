@@ -24,7 +24,7 @@ OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static
 
 
 def evil(field: str) -> str:
-    """Contains every way out of attributes, text and elements that hold nothing but text; `field` tells where it was shown."""
+    """Return markup that leaves attributes, text and raw-text elements; `field` tells where it was shown."""
     out = "'\"></title></textarea></option>"
     return f"{out}<script>{field}</script><img src=x onerror={field}><a href=javascript:{field}>"
 

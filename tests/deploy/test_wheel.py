@@ -116,7 +116,7 @@ def _installed(wheel: Path, directory: Path) -> str:
 
 @asynccontextmanager
 async def _up(mailing: str, home: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Path]]:
-    """Start it, and yield a Russian browser and the output of the start."""
+    """Start it, and yield a client whose language is Russian, and the output's file."""
     port, said = free_port_with_the_next(), home / "said"
     headers = {"Sec-Fetch-Site": "same-origin", "Accept-Language": "ru"}
     with said.open("wb") as output:
