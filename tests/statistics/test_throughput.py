@@ -1,10 +1,9 @@
 """Messages sent by minute, step and hour."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
 import pytest
-from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import database_now
@@ -110,12 +109,7 @@ async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> N
         """INSERT INTO mailing_throughput SELECT m, now() - n * interval '1 min', 1
         FROM generate_series(1, 20) m, generate_series(1, 1000) n""",
     )
-    asked: list[tuple[TextClause, dict[str, Any]]] = [
-        (throughput._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
-        (throughput._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
-        (throughput._TIMESERIES, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
-    ]
-    for statement, values in asked:
-        found = await scans(engine, statement, mailing_id=7, **values)
-        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_pace_pkey"}
+    for call in (sent_in_last_minute, throughput.timeseries):
+        found = await scans(engine, partial(call, mailing_id=7))
+        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_throughput_pkey"}
         assert "Seq Scan" not in {node["Node Type"] for node in found}
