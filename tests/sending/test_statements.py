@@ -118,7 +118,7 @@ async def _rows_read_by_a_batch(sessions: Sessions) -> int:
 
 @asynccontextmanager
 async def _told(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """A transaction whose reads stand in PostgreSQL's statistics as soon as it has ended."""
+    """Run a transaction whose reads are in PostgreSQL's statistics as soon as it has ended."""
     async with transaction(sessions) as session:
         yield session
         await session.execute(text("SELECT pg_stat_force_next_flush()"))

@@ -155,7 +155,7 @@ async def _sent(campaign: Campaign, mailing: int, count: int) -> bool:
 
 
 async def _reported(campaign: Campaign) -> bool:
-    """What is known of the first attempt comes from the worker itself, not from whoever found it lost."""
+    """Return whether the worker itself recorded the first attempt, not the sweep."""
     return bool(await campaign.rows("SELECT number FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"))
 
 
