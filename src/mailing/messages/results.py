@@ -134,9 +134,10 @@ _RECORD = text(f"""
                              WHEN d.replanned OR d.voided THEN '-infinity' ELSE d.closes_at END,
             wait_reason = CASE WHEN d.next = 'pending' THEN d.wait_reason END, lease_until = NULL,
             finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-            status_reason = CASE WHEN d.next = d.status THEN d.error WHEN d.next = 'pending' THEN nullif(d.reason, '')
-                              WHEN d.left_out THEN :unselected
-                              ELSE 'the mailing was cancelled or the client left while it was being sent' END
+            status_reason = CASE WHEN d.next = d.status THEN d.error
+                                 WHEN d.next = 'pending' THEN nullif(d.reason, '')
+                                 WHEN d.left_out THEN :unselected
+                                 ELSE 'the mailing was cancelled or the client left while it was being sent' END
         FROM decided d WHERE m.id = d.id
         RETURNING m.id
     )
@@ -196,8 +197,8 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
 # sending → unknown. By primary key.
 _PARK = text("""
     UPDATE message SET status = 'unknown', maybe_accepted = true, counted_attempts = counted_attempts + 1,
-        lease_until = NULL, wait_reason = NULL, finished_at = now(), status_reason = 'it was called,
-            and the outcome could not be stored'
+        lease_until = NULL, wait_reason = NULL, finished_at = now(),
+        status_reason = 'it was called, and the outcome could not be stored'
     WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND claim_no = :number
                 FOR NO KEY UPDATE SKIP LOCKED)
 """)
