@@ -48,8 +48,8 @@ JOB_LIMITS: Final = {
     "housekeeping": 1,
 }
 DEFAULT_CONCURRENCY = 2
-# Connections that nobody else can take: of flow control and recheck, which decide whether calls go on; of claims and records;
-# of jobs that are done in a moment; of those that may last long, or wait long for a lock.
+# Separate pools that cannot exhaust each other: for flow control and recheck, which decide whether calls go on; for
+# claims and records; for short jobs; for jobs that may last long, or wait long for a lock.
 URGENT_POOL = 2
 SENDING_POOL = 4
 SHORT_POOL = 3

@@ -32,7 +32,7 @@ async def shown(browser: Browser, path: str, status: int = 200) -> str:
 
 
 def words(html: str) -> str:
-    """What a person reads, without tags."""
+    """Return the page's text without tags."""
     body = html.partition("<main")[2].partition("</main>")[0] or html
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("\xa0", " ").strip()
 

@@ -40,7 +40,7 @@ SENT = """
 
 
 async def pending(engine: AsyncEngine, count: int) -> int:
-    """Add a mailing with `count` due messages, all at one instant."""
+    """Add a mailing with `count` messages that are due at the same instant."""
     mailing_id = await add_mailing(engine)
     await run(engine, CLIENTS, count=count)
     await run(engine, PENDING, id=mailing_id)

@@ -127,7 +127,7 @@ async def happens(condition: Callable[[], bool]) -> None:
 
 
 async def pages(people: People, mailing: int) -> dict[str, str]:
-    """What is read by others than those who may see phones: metrics, and the record of events."""
+    """Read what is visible to users who may not see phones: metrics and events."""
     metrics = {f"metrics {number}": (await api.get("/metrics")).text for number, api in enumerate(people.apis)}
     assert all("mailing_gateway_calls_total" in told for told in metrics.values())
     whose = [{"mailing_id": mailing}, *({"client_id": client} for client in (1, 2, 1000))]

@@ -155,7 +155,7 @@ async def _sent(campaign: Campaign, mailing: int, count: int) -> bool:
 
 
 async def _reported(campaign: Campaign) -> bool:
-    """Whether the worker itself recorded the first attempt, and not the sweep that found its lease expired."""
+    """Return whether the worker itself recorded the first attempt, not the sweep."""
     return bool(await campaign.rows("SELECT number FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"))
 
 

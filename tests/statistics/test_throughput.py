@@ -111,5 +111,5 @@ async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> N
     )
     for call in (sent_in_last_minute, throughput.timeseries):
         found = await scans(engine, partial(call, mailing_id=7))
-        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_pace_pkey"}
+        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_throughput_pkey"}
         assert "Seq Scan" not in {node["Node Type"] for node in found}

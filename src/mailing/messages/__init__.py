@@ -1,1 +1,1 @@
-"""Messages: their rows, and the statements that move them from state to state."""
+"""Messages: claims, results, plans, leases, and every transition between their states."""

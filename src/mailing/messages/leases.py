@@ -51,13 +51,13 @@ _RECLAIM = text(f"""
         ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET
-            status = CASE WHEN l.ends THEN 'unknown'
-                ELSE 'pending' END, maybe_accepted = true, counted_attempts = m.counted_attempts + 1,
+            status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true,
+            counted_attempts = m.counted_attempts + 1,
             closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
             lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
             wait_reason = CASE WHEN NOT l.ends THEN 'retry' END, status_reason = 'the worker was lost during the call',
-            due_at = now() + make_interval(secs => random() * least(:max_s,
-                :base_s * 2.0 ^ least(m.counted_attempts, 30)))
+            due_at = now() + make_interval(secs =>
+                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30)))
         FROM lost l WHERE m.id = l.id
         RETURNING m.id, m.mailing_id, m.claim_no
     )

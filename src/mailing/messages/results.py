@@ -136,9 +136,10 @@ _RECORD = text(f"""
                              WHEN d.replanned OR d.voided THEN '-infinity' ELSE d.closes_at END,
             wait_reason = CASE WHEN d.next = 'pending' THEN d.wait_reason END, lease_until = NULL,
             finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-            status_reason = CASE WHEN d.next = d.status THEN d.error WHEN d.next = 'pending' THEN nullif(d.reason, '')
-                              WHEN d.left_out THEN :unselected
-                              ELSE 'the mailing was cancelled or the client left while it was being sent' END
+            status_reason = CASE WHEN d.next = d.status THEN d.error
+                                 WHEN d.next = 'pending' THEN nullif(d.reason, '')
+                                 WHEN d.left_out THEN :unselected
+                                 ELSE 'the mailing was cancelled or the client left while it was being sent' END
         FROM decided d WHERE m.id = d.id
         RETURNING m.id
     )

@@ -75,7 +75,7 @@ async def act(browser: httpx.AsyncClient, action: str, mailing_id: int, messages
 
 
 async def snapshot(engine: AsyncEngine, mailing_id: int) -> list[Any]:
-    """The mailing with its messages, and how many tests there are."""
+    """Return the mailing with its messages, and the number of test sends."""
     statement = """
         SELECT to_jsonb(g), (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM message m WHERE m.mailing_id = g.id),
             (SELECT count(*) FROM mailing WHERE test_of_mailing_id IS NOT NULL)

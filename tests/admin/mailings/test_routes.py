@@ -15,7 +15,7 @@ Form = dict[str, str | list[str]]
 
 
 def form(**changes: str | list[str]) -> Form:
-    """A mailing of tomorrow by the clocks of Moscow, three hours ahead of UTC all year round."""
+    """Return the form of a mailing for tomorrow, in Moscow's time (UTC+3 all year)."""
     day = datetime.now(UTC).date() + timedelta(days=1)
     times: Form = {"starts_at": f"{day}T10:00", "ends_at": f"{day}T20:00", "zone": "Europe/Moscow"}
     return {"text": "Hello", "window_start": "09:00", "window_end": "21:00"} | times | changes
