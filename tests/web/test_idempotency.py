@@ -250,7 +250,7 @@ async def test_while_the_first_is_in_progress_the_second_is_told_so_at_once(
             for second in (api, another_process):
                 answer = await second.post(path, headers=KEY)
                 assert is_refused(answer, 409)
-                assert "still in progress" in answer.json()["detail"]
+                assert "is in progress" in answer.json()["detail"]
         first = await waiting
         assert is_repeated(await another_process.post(path, headers=KEY), first)
 
@@ -421,11 +421,11 @@ async def test_pruning_takes_the_oldest_by_the_index_and_no_more_than_asked(
 ) -> None:
     await run(engine, OF_AN_AGE, ages=["30 h", "25 h", "1 h"], count=1000)
     async with transaction(sessions) as session:
-        await idempotency.forget_old(session, count=400)
+        await idempotency.delete_expired(session, count=400)
     assert await value(engine, "SELECT count(*) FROM idempotency_key WHERE key LIKE '30 h%'") == 600
     assert await stored(engine) == 2600
     await run(engine, "ANALYZE idempotency_key")
-    plan = await run(engine, f"EXPLAIN {idempotency._FORGET.text}", kept=24, count=400)  # noqa: SLF001 - its plan is the point
+    plan = await run(engine, f"EXPLAIN {idempotency._DELETE_EXPIRED.text}", kept=24, count=400)  # noqa: SLF001 - its plan is the point
     lines = " ".join(row[0] for row in plan)
     assert "idempotency_key_age" in lines
     assert "Seq Scan" not in lines

@@ -67,7 +67,7 @@ async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor
 FORGETTING: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
     "calls": forget_old_calls,
     "minutes": partial(forget_old_minutes, count=FORGET),
-    "keys": partial(idempotency.forget_old, count=FORGET),
+    "keys": partial(idempotency.delete_expired, count=FORGET),
 }
 
 

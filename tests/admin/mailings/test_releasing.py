@@ -130,8 +130,8 @@ async def test_the_editor_reads_what_a_draft_waits_for_and_the_sender_finds_the_
     mailing_id = await add_mailing(engine, status="draft")
     editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
     for browser in (editor, sender):
-        assert "waits for its release" in words(await browser.get("/admin/mailings?status=draft"))
-        assert "waits for its release" in words(await browser.get("/admin/"))
+        assert "waiting for release" in words(await browser.get("/admin/mailings?status=draft"))
+        assert "waiting for release" in words(await browser.get("/admin/"))
         assert "A sender's release: nothing is sent before it" in words(
             await browser.get(f"/admin/mailings/{mailing_id}")
         ).replace("&#39;", "'")

@@ -182,7 +182,7 @@ async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine
     shown = words(part)
     assert "Recipients 3" in shown
     assert "another tag 1" in shown
-    assert "With this character replaced an SMS holds 160 characters instead of 70:" in shown
+    assert "If this character is replaced, an SMS holds 160 characters instead of 70:" in shown
     assert part.text.count('<rect class="bar"') == 1
     assert "style=" not in part.text
 
@@ -208,7 +208,7 @@ async def test_the_plan_of_an_edit_says_what_would_be_cancelled(engine: AsyncEng
     address = f"/admin/mailings/plan?mailing_id={mailing_id}"
     shown = words(await sender.post(address, data=form(tags=["new"]), headers={"HX-Request": "true"}))
     assert "1 message that waits would be cancelled." in shown
-    assert "Nobody would get this mailing." in shown
+    assert "No client would get this mailing." in shown
 
 
 async def test_a_viewer_only_reads(engine: AsyncEngine, signed_in: SignedIn) -> None:

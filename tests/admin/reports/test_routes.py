@@ -146,8 +146,8 @@ async def test_without_recipients_the_list_says_so(engine: AsyncEngine, settings
         async with transaction(app.state.sessions) as session:
             browser.cookies.set("mailing_session", await token_of_a_viewer(session))
         shown = words(await browser.get("/admin/reports"))
-    assert "Nobody gets a report: set MAILING_REPORT_TO." in shown
-    assert "Nobody is to get it: MAILING_REPORT_TO is not set." in shown
+    assert "The report has no recipients: set MAILING_REPORT_TO." in shown
+    assert "It has no recipients: MAILING_REPORT_TO is not set." in shown
 
 
 async def token_of_a_viewer(session: AsyncSession) -> str:
