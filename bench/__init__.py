@@ -1,1 +1,1 @@
-"""The benchmark: Mailing beside the limits of the machine and beside its peers. `make bench`, or `bench.run --help`."""
+"""The benchmark: Mailing, the limits of the machine and its peers. `make bench`, or `bench.run --help`."""

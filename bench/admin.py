@@ -1,10 +1,10 @@
-"""What the admin page costs with 1,000,000 clients and 1,000,000 messages, and with 100 open tabs.
+"""Measure the admin page with 1,000,000 clients and 1,000,000 messages, and with 100 open tabs.
 
     MAILING_DATABASE_URL=postgresql://… python bench/admin.py [pages] [tabs]
 
-The database is filled by SQL, unless it has clients, and analysed; then an API process of its own is asked over HTTP,
-signed in as a browser does. `ms` is from the request to the last byte, on one connection; `cpu ms` is what the API
-process spent on it, which other work on the machine changes less. Then tabs follow one running mailing as htmx does.
+The database is filled by SQL, unless it has clients, and analysed. Then an API process of its own is called over HTTP,
+signed in like a browser. `ms` is the time to the last byte, on one connection. `cpu ms` is the CPU time of the API
+process, which depends less on other load. Then tabs poll one running mailing as htmx does.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ ROUNDS = 30
 TABS = 100
 WATCHED_S = 30
 SENT_A_SECOND = 200
-PASSWORD = "a password for the benchmark"  # of a user that the benchmark makes
+PASSWORD = "a password for the benchmark"  # the password of the benchmark's user
 TICKS = os.sysconf("SC_CLK_TCK")
 
 ADD_CLIENTS = """
@@ -47,7 +47,7 @@ MAILINGS = """
         CASE WHEN n < 1000 THEN now() END, 1, now(), 'bench'
     FROM generate_series(1, 1000) n
 """
-# The newest mailing has a message for everybody: three quarters wait, the others are in their last states.
+# The newest mailing has a message for every client: three quarters are pending, the others have ended.
 MESSAGES = """
     INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, ambiguous, due_at, closes_at, waiting,
                          phone, text_revision, finished_at, last_error)
@@ -86,7 +86,7 @@ async def main(parts: list[str]) -> None:
 
 @asynccontextmanager
 async def serving() -> AsyncIterator[tuple[int, str]]:
-    """The process id and the address of `mailing api`, over a migrated database."""
+    """Run `mailing api` on a migrated database. Yield its process id and address."""
     port = free_port()
     env = os.environ | {"MAILING_PORT": str(port), "MAILING_ADMIN_PASSWORD": PASSWORD, "MAILING_LOG_LEVEL": "warning"}
     with tempfile.TemporaryDirectory() as home:
@@ -164,7 +164,7 @@ async def measure(browser: httpx.AsyncClient, api: int, path: str) -> None:
 
 
 async def watch(database: asyncpg.Connection, api: int, address: str, mailing: int) -> None:
-    """Each tab has a session and a connection of its own, and asks as often as its page says."""
+    """Open tabs, each with its own session and connection, that poll at the interval of their page."""
     async with asyncio.TaskGroup() as opening:
         one_by_one = asyncio.Lock()
         opened = [opening.create_task(open_tab(address, mailing, one_by_one)) for _ in range(TABS)]
@@ -190,11 +190,11 @@ async def watch(database: asyncpg.Connection, api: int, address: str, mailing: i
 class Polled:
     def __init__(self, ms: float, status: int) -> None:
         self.ms = ms
-        self.status = status  # 204: nothing has changed; 503: too busy, the page asks again
+        self.status = status  # 204: unchanged; 503: too busy, the page polls again
 
 
 class Tab:
-    """`next_path` is what the page said to ask for next, as htmx does."""
+    """`next_path` is the path that the page polls next, as htmx does."""
 
     def __init__(self, browser: httpx.AsyncClient, page: str) -> None:
         self.browser = browser
@@ -209,7 +209,7 @@ class Tab:
 
     async def follow(self) -> list[Polled]:
         polls: list[Polled] = []
-        await asyncio.sleep(self.every_s * (id(self) % 97) / 97)  # tabs were not opened in the same moment
+        await asyncio.sleep(self.every_s * (id(self) % 97) / 97)  # tabs do not open at the same moment
         until = time.perf_counter() + WATCHED_S
         while time.perf_counter() < until:
             began = time.perf_counter()
@@ -224,7 +224,7 @@ class Tab:
 
 
 async def open_tab(address: str, mailing: int, one_by_one: asyncio.Lock) -> Tab:
-    """A password costs the server a good part of a second, on purpose."""
+    """Sign in and open a tab. Checking the password takes the server most of a second, by design."""
     browser = httpx.AsyncClient(base_url=address, trust_env=False, timeout=60)
     async with one_by_one:
         await sign_in(browser)
@@ -232,7 +232,7 @@ async def open_tab(address: str, mailing: int, one_by_one: asyncio.Lock) -> Tab:
 
 
 async def send(mailing: int) -> None:
-    """As a worker would, in two transactions a second."""
+    """Mark messages as sent like a worker, in two transactions per second."""
     database = await asyncpg.connect(os.environ["MAILING_DATABASE_URL"])
     while True:
         await database.execute(SEND, mailing, SENT_A_SECOND)
@@ -241,13 +241,13 @@ async def send(mailing: int) -> None:
 
 
 async def committed(database: asyncpg.Connection) -> int:
-    await asyncio.sleep(1.1)  # a backend reports its figures once a second
+    await asyncio.sleep(1.1)  # a backend reports its statistics once per second
     query = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()"
     return int(await database.fetchval(query))
 
 
 def cpu_s(process: int) -> float:
-    """User and system time. Linux only."""
+    """Return user and system time. Linux only."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS
 

@@ -1,4 +1,4 @@
-"""Celery's broker: a Redis of the run's own, in memory alone."""
+"""Celery's broker: a Redis of the run's own, in memory only."""
 
 import shutil
 import socket

@@ -1,4 +1,4 @@
-"""Processes that take part: each says `ready`, is told to go, says `done`, and ends when its input is closed."""
+"""Measured processes: each prints `ready`, starts on command, prints `done`, and ends when its input is closed."""
 
 import json
 import os
@@ -21,12 +21,12 @@ STOP_S = 40.0
 
 
 def program(name: str) -> str | None:
-    """Its path; Debian keeps nginx where only root looks."""
+    """Find a program's path, also in sbin, where Debian installs nginx."""
     return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
 
 
 class Child:
-    """`python -m module`, with `values` as JSON for its only argument; its other side is `bench.follow`."""
+    """`python -m module`, with `values` as JSON in its only argument. Its other side is `bench.follow`."""
 
     def __init__(
         self, module: str, values: Mapping[str, Any], log: Path, environment: Mapping[str, str] | None = None
@@ -42,7 +42,7 @@ class Child:
                 env={**os.environ, **(environment or {})},
             )
         self._read = b""
-        self.told: dict[str, Any] = {}
+        self.result: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
         self._hear("ready")
@@ -63,11 +63,11 @@ class Child:
         self._process.stdin.flush()
 
     def finish(self) -> None:
-        """Waits until it is done; what it told with that stands in `told`."""
-        self.told = self._hear("done")
+        """Wait until it is done. Its result is in `result`."""
+        self.result = self._hear("done")
 
     def work(self, groups: Mapping[str, int]) -> Meter:
-        """From the word to go until it is done."""
+        """Start the work and wait until it is done."""
         with Meter({"party": self.pid, **groups}) as meter:
             self.go()
             self.finish()
@@ -83,14 +83,14 @@ class Child:
                 raise BenchError(f"{self._name} was to say {word!r} and did not; see {self._log}")
             self._read += heard
         line, _, self._read = self._read.partition(b"\n")
-        said, _, rest = line.decode().partition(" ")
-        if said != word:
-            raise BenchError(f"{self._name} said {said!r} instead of {word!r}; see {self._log}")
+        found, _, rest = line.decode().partition(" ")
+        if found != word:
+            raise BenchError(f"{self._name} printed {found!r} instead of {word!r}; see {self._log}")
         return dict(json.loads(rest)) if rest else {}
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """By the end of its input or SIGTERM, and where that is not enough, by force."""
+    """End the process by closing its input or by SIGTERM, and if that is not enough, by SIGKILL."""
     for stream in (process.stdin, process.stdout):
         if stream:
             stream.close()
@@ -110,7 +110,7 @@ def run(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
 ) -> tuple[Meter, float, str]:
-    """A command from its start to its end: its cost, its peak memory in MB, and what it printed."""
+    """Run a command. Return its cost, its peak memory in MB and its output."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env, cwd=cwd)
     peak_mb = 0.0
     with Meter(groups) as meter:

@@ -1,4 +1,4 @@
-"""What processes cost: CPU seconds and memory, of a process with all its descendants. Linux only: read from /proc."""
+"""CPU time and memory of a process with all its descendants. Linux only: read from /proc."""
 
 import os
 import time
@@ -9,26 +9,26 @@ from types import TracebackType
 from typing import Self
 
 TICKS = os.sysconf("SC_CLK_TCK")
-MB = 1024  # /proc tells kB
+MB = 1024  # /proc reports kB
 
 
 def cpu_s(root: int) -> float:
-    """User and system time since its start. A descendant that has ended counts once its parent has waited for it."""
+    """Return user and system time since the start. An ended descendant counts once its parent has waited for it."""
     return sum(sum(int(ticks) for ticks in fields[11:15]) for fields in _family(root)) / TICKS
 
 
 def memory_mb(root: int) -> float:
-    """What the family really takes: pages that its processes share are counted once."""
+    """Return the memory of the process tree, counting shared pages once."""
     return sum(_kilobytes(Path(f"/proc/{fields[-1]}/smaps_rollup"), "Pss:") for fields in _family(root)) / MB
 
 
 def peak_memory_mb(pid: int) -> float:
-    """Of the one process, since it runs its program."""
+    """Return the peak memory of one process, since it has run its program."""
     return _kilobytes(Path(f"/proc/{pid}/status"), "VmHWM:") / MB
 
 
 class Meter:
-    """Wall time and CPU seconds of the block, for each group of processes: its roots are given by name."""
+    """Measure wall time and CPU seconds of a block for each group of processes, given by name and roots."""
 
     def __init__(self, groups: Mapping[str, int]) -> None:
         self._groups = groups
@@ -51,7 +51,7 @@ class Meter:
 
 
 def _family(root: int) -> Iterator[list[str]]:
-    """The fields of each one's `stat` from the third on, its process id as the last."""
+    """Return the fields of each `stat` from the third on, with the process id as the last."""
     stats: dict[int, list[str]] = {}
     children: defaultdict[int, list[int]] = defaultdict(list)
     for entry in Path("/proc").iterdir():
@@ -67,7 +67,7 @@ def _family(root: int) -> Iterator[list[str]]:
 
 
 def _stat(entry: Path) -> list[str]:
-    """Empty for one that has just ended."""
+    """Read `stat`. It is empty if the process has just ended."""
     try:
         return (entry / "stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,2 +1,2 @@
 class BenchError(Exception):
-    """The run has failed: its figures mean nothing."""
+    """The run has failed, so its figures are void."""

@@ -1,4 +1,4 @@
-"""The other side of `bench.children`: what a party's process says and hears."""
+"""The other side of `bench.children`: the protocol in a measured process."""
 
 import json
 import sys
@@ -7,26 +7,26 @@ from typing import Any
 
 
 def values() -> dict[str, Any]:
-    """What the harness gave."""
+    """Read the values that the harness passed."""
     return dict(json.loads(sys.argv[1]))
 
 
 def follow(work: Callable[[], dict[str, Any] | None]) -> None:
-    """Says that it is ready, works when told to, says that it is done, and stays until it is let go.
+    """Report ready, work on command, report done, and wait for the end of the input.
 
-    Nobody measures what a process takes to start or to end.
+    So the time to start and to end a process is not measured.
     """
     ready()
     done(work())
 
 
 def ready() -> None:
-    """Returns when told to go."""
+    """Report ready and wait for the command to start."""
     print("ready", flush=True)
     if not sys.stdin.readline():
         sys.exit(1)
 
 
-def done(told: dict[str, Any] | None = None) -> None:
-    print("done", json.dumps(told or {}), flush=True)
+def done(result: dict[str, Any] | None = None) -> None:
+    print("done", json.dumps(result or {}), flush=True)
     sys.stdin.read()

@@ -1,4 +1,4 @@
-"""What all parties of a run share: one PostgreSQL cluster, one gateway stub, one directory, one sizing."""
+"""Resources shared by all parties of a run: a PostgreSQL cluster, a gateway stub, a directory, sizes."""
 
 import os
 import shutil
@@ -17,15 +17,15 @@ from bench.stub import Stub
 from mailing.settings import PREFIX
 from support.postgres import Cluster, own_cluster
 
-# The same for all parties; everything else is PostgreSQL's default, fsync and synchronous_commit among it. A checkpoint
-# is made before each measurement, and there is room enough in the log for none to begin during one.
+# The same for all parties. The rest is PostgreSQL's default, including fsync and synchronous_commit. A checkpoint runs
+# before each measurement, and the log is large enough that none starts during one.
 SETTINGS = ("shared_buffers=1GB", "max_wal_size=8GB", "checkpoint_timeout=30min", "max_connections=200")
 OURS = "mailing_template"  # a database with our schema in it
 
 
 @dataclass(frozen=True)
 class Lab:
-    """`is_quick`: small numbers, which show that everything works and nothing else."""
+    """`is_quick`: small numbers, which only show that everything works."""
 
     directory: Path
     cluster: Cluster
@@ -41,7 +41,7 @@ class Lab:
 
     @property
     def log(self) -> Path:
-        """What the processes wrote about their troubles."""
+        """The log file of the processes."""
         return self.directory / "processes.log"
 
     def url(self, database: str) -> str:
@@ -49,12 +49,12 @@ class Lab:
 
     @contextmanager
     def database(self, name: str, *, like: str = "template1", keep: bool = False) -> Iterator[str]:
-        """A new one; its URL. Everything is on disk before the block begins."""
+        """Create a database and yield its URL. Everything is on disk before the block starts."""
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
             server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY file_copy')
         if like != "template1":
-            self.sql(name, "UPDATE gateway SET home = database_home()")  # a copy is no restored backup here
+            self.sql(name, "UPDATE gateway SET home = database_home()")  # a copy is not a restored backup here
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
             server.execute("CHECKPOINT")
         yield self.url(name)
@@ -64,7 +64,7 @@ class Lab:
 
     @contextmanager
     def listening_on(self, host: str) -> Iterator[None]:
-        """PostgreSQL, for whoever comes from a net of ours, beside 127.0.0.1."""
+        """Let PostgreSQL listen on an address of the benchmark's network, beside 127.0.0.1."""
         with (self.cluster.data / "pg_hba.conf").open("a") as access:
             access.write(f"host all all {host}/16 trust\n")
         self._restart(f"listen_addresses=127.0.0.1,{host}")
@@ -78,7 +78,7 @@ class Lab:
         self.cluster.start((*SETTINGS, *settings))
 
     def sql(self, database: str, *statements: str, **values: object) -> list[tuple[Any, ...]]:
-        """In a transaction; the rows of the last statement."""
+        """Execute statements in a transaction. Return the rows of the last one."""
         with psycopg.connect(self.url(database)) as connection:
             cursor = connection.cursor()
             for statement in statements:
@@ -86,17 +86,17 @@ class Lab:
             return cursor.fetchall() if cursor.description else []
 
     def vacuum(self, database: str) -> None:
-        """As it would be some minutes later; then everything is on disk."""
+        """Vacuum, as autovacuum would some minutes later, and write everything to disk."""
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             connection.execute("VACUUM ANALYZE")
             connection.execute("CHECKPOINT")
 
     def tool(self, name: str) -> str:
-        """Such as psql or pgbench: of the system, or of the embedded PostgreSQL."""
+        """Find a tool such as psql or pgbench, of the system or of the embedded PostgreSQL."""
         return shutil.which(name) or str(_embedded_tools() / name)
 
     def mailing(self, database: str, **settings: object) -> dict[str, str]:
-        """The environment of our commands: no other settings than these."""
+        """Build the environment of our commands, with only these settings."""
         given = {"database_url": self.url(database), "log_format": "json", "log_level": "warning"} | settings
         others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         return others | {PREFIX + name.upper(): str(value) for name, value in given.items()}
@@ -116,7 +116,7 @@ def lab(*, is_quick: bool) -> Iterator[Lab]:
     finally:
         cluster.stop("fast")
         cluster.remove()
-    shutil.rmtree(directory, ignore_errors=True)  # kept where it failed
+    shutil.rmtree(directory, ignore_errors=True)  # kept after a failure
 
 
 def mailing(*arguments: str) -> list[str]:
@@ -129,6 +129,6 @@ def _migrate(here: Lab) -> None:
 
 
 def _embedded_tools() -> Path:
-    from mailing.process.embedded_postgres.cluster import _binaries  # noqa: PLC0415 - where the system has none
+    from mailing.process.embedded_postgres.cluster import _binaries  # noqa: PLC0415 - only if the system has none
 
     return _binaries()

@@ -1,4 +1,4 @@
-"""What the figures were made on: without it they mean nothing."""
+"""Describe the machine on which the figures were measured."""
 
 import os
 import platform

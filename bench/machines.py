@@ -1,6 +1,6 @@
-"""Machines of their own for workers, as far as the network goes: a network namespace each, joined to us by a cable.
+"""Separate machines for workers, as far as the network is concerned: a network namespace each, joined by a veth pair.
 
-They see nothing of our loopback; what they are to reach listens on HOST. Linux, `ip` and root are needed.
+They cannot reach our loopback; servers for them listen on HOST. It needs Linux, `ip` and root.
 """
 
 import os
@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from bench.children import program
 
-HOST = "10.213.0.1"  # ours, on a private net
+HOST = "10.213.0.1"  # our address, on a private network
 
 
 def possible() -> bool:
@@ -28,7 +28,7 @@ def address() -> Iterator[None]:
 
 @contextmanager
 def machines(count: int) -> Iterator[list[Sequence[str]]]:
-    """What to put before a command, for each of them."""
+    """Create them. Yield the command prefix of each."""
     with ExitStack() as stack:
         yield [stack.enter_context(_machine(number)) for number in range(1, count + 1)]
 
@@ -39,7 +39,7 @@ def _machine(number: int) -> Iterator[Sequence[str]]:
     here, there = f"10.213.{number}.1", f"10.213.{number}.2"
     _ip("netns", "add", name)
     try:
-        _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)  # goes with the namespace
+        _ip("link", "add", cable, "type", "veth", "peer", "name", "eth0", "netns", name)  # removed with the namespace
         _ip("addr", "add", f"{here}/30", "dev", cable)
         _ip("link", "set", cable, "up")
         _ip("-n", name, "addr", "add", f"{there}/30", "dev", "eth0")

@@ -1,4 +1,4 @@
-"""Parties measured in turns, their medians, and what the goals ask of them."""
+"""Measure parties in turns, and compare their medians with the goals."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from bench.lab import Lab
 
 
 class Sample(Struct, frozen=True):
-    """One party in one round. `value` is in the stage's unit; `cpu_s` by group of processes, for `count` things done.
+    """One party in one round. `value` is in the stage's unit; `cpu_s` by group of processes, for `count` items.
 
     `memory_mb` is the peak of the party's own processes.
     """
@@ -24,7 +24,7 @@ class Sample(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Party:
-    """Its first one in a stage is the subject. `measure` prepares, measures and checks one round."""
+    """The first party of a stage is the subject. `measure` prepares, measures and checks one round."""
 
     name: str
     measure: Callable[[], Sample]
@@ -32,7 +32,7 @@ class Party:
 
 @dataclass(frozen=True)
 class Goal:
-    """The subject's median through `other`'s: at `least`, or at `most`, so much."""
+    """Bounds of the subject's median divided by that of `other`."""
 
     subject: str
     other: str
@@ -49,7 +49,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Stage:
-    """Left out, as the report tells, without the programs it `needs` and the packages it `imports`."""
+    """A stage. It is skipped, with a note in the report, without the programs in `needs` or packages in `imports`."""
 
     name: str
     title: str
@@ -62,7 +62,7 @@ class Stage:
 
 
 class Measured(Struct, frozen=True):
-    """`samples` in the order of rounds."""
+    """`samples` are in the order of rounds."""
 
     party: str
     samples: list[Sample]
@@ -83,7 +83,7 @@ class Measured(Struct, frozen=True):
 
     @property
     def cpu_s_of_1000(self) -> dict[str, float]:
-        """The median over the rounds, of each group."""
+        """Return the median over the rounds, for each group."""
         counted = [sample for sample in self.samples if sample.count]
         groups = counted[0].cpu_s if counted else {}
         return {
@@ -93,7 +93,7 @@ class Measured(Struct, frozen=True):
 
 
 def measure(parties: Sequence[Party], rounds: int, say: Callable[[str], None]) -> list[Measured]:
-    """Everybody once a round: what the machine does besides falls on all of them."""
+    """Measure every party once per round, so that other load affects all of them."""
     samples: dict[str, list[Sample]] = {party.name: [] for party in parties}
     for number in range(1, rounds + 1):
         for party in parties:

@@ -1,9 +1,10 @@
-"""How long until messages go out again: `mailing up` behind a proxy that breaks the way to its database.
+"""Measure how long until messages are sent again: `mailing up` behind a proxy that interrupts its database.
 
     MAILING_DATABASE_URL=postgresql://… PYTHONPATH=tests python bench/recovery.py stop:5 stop:30 freeze:60 kill:0
 
-Each argument is a fault and how many seconds it lasts: `stop` (PostgreSQL away), `freeze` (half-open: afterwards old
-connections stay dead and new ones pass), `kill` (the worker, by SIGKILL). The database is filled with clients.
+Each argument is a fault and its duration in seconds: `stop` (PostgreSQL is unreachable), `freeze` (half-open:
+afterwards old connections stay dead and new ones work), `kill` (SIGKILL of the worker). The
+database is filled with clients.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from mailing.process.local_stack import free_port
 from support.proxy import Proxy
 
 CLIENTS = 200_000
-LATENCY_S = 0.5  # of the gateway: 64 connections send 128 messages a second
+LATENCY_S = 0.5  # the gateway's latency: 64 connections send 128 messages per second
 KEY = "a-key-for-the-benchmark"
 
 
@@ -44,7 +45,7 @@ async def main(faults: list[str]) -> None:
 
 
 async def _begin(port: int) -> None:
-    """A mailing to everybody, which is sent slowly."""
+    """Start a mailing to all clients, which is sent slowly."""
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as http:
         while not await _ready(http):
@@ -92,18 +93,18 @@ async def _recovery(up: int, port: int, between: Proxy, fault: str) -> float:
     mended_at = time.monotonic()
     await _accepts(port)
     recovered_s = time.monotonic() - mended_at
-    await asyncio.sleep(35)  # settled: the supervisor's delay begins at nothing again
+    await asyncio.sleep(35)  # stable: the supervisor restarts without delay again
     return recovered_s
 
 
 def _worker_of(up: int) -> int:
-    """Linux only."""
+    """Find the worker's process. Linux only."""
     children = Path(f"/proc/{up}/task/{up}/children").read_text().split()
     return next(int(pid) for pid in children if b"\0worker\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 async def _accepts(port: int) -> None:
-    """Until the gateway has accepted 100 more messages."""
+    """Wait until the gateway has accepted 100 more messages."""
     least = await _accepted(port) + 100
     while await _accepted(port) < least:
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""A run's result, as JSON and as Markdown tables."""
+"""The result of a run as JSON and as Markdown tables."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +10,7 @@ COMMAND = "make bench"
 
 
 class Verdict(Struct, frozen=True):
-    """A goal, and the ratio of medians that was found."""
+    """A goal and the measured ratio of medians."""
 
     subject: str
     other: str
@@ -20,7 +20,7 @@ class Verdict(Struct, frozen=True):
 
 
 class StageResult(Struct, frozen=True):
-    """`left_out` says why there are no figures."""
+    """`left_out` is the reason if there are no figures."""
 
     name: str
     title: str
@@ -52,7 +52,7 @@ def left_out(stage: Stage, reason: str) -> StageResult:
 
 
 def markdown(result: Result) -> str:
-    """What docs/performance.md holds."""
+    """Return the tables of docs/performance.md."""
     lines = [f"`{result.command}`, {result.began}, {result.rounds} rounds, medians and ranges.", ""]
     if result.is_quick:
         lines += ["**A quick run: its figures show that everything works and nothing else.**", ""]

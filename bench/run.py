@@ -1,11 +1,11 @@
-"""Mailing beside the limits of the machine and beside its peers, measured in turns.
+"""Measure Mailing, the limits of the machine and its peers in turns.
 
     make bench                                       # everything, three quarters of an hour
     make bench ARGS="--quick"                        # two minutes: shows that everything works
     make bench ARGS="--stage dispatch --rounds 3"
 
-It brings its own PostgreSQL, nginx and Redis, and writes the result as JSON and as Markdown. Exit status 1 if a message
-was lost or repeated; goals that are missed are told and change nothing.
+It starts its own PostgreSQL, nginx and Redis, and writes the result as JSON and Markdown. The exit status is 1 if a
+message was lost or repeated. Missed goals are reported and do not change it.
 """
 
 import argparse
@@ -31,12 +31,12 @@ ROUNDS = 5
 
 
 def main() -> int:
-    asked = _arguments()
-    chosen = [stage for stage in STAGES if not asked.stage or stage.name in asked.stage]
-    rounds = asked.rounds or (1 if asked.quick else ROUNDS)
+    options = _arguments()
+    chosen = [stage for stage in STAGES if not options.stage or stage.name in options.stage]
+    rounds = options.rounds or (1 if options.quick else ROUNDS)
     began = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     try:
-        with lab(is_quick=asked.quick) as here:
+        with lab(is_quick=options.quick) as here:
             machine = describe(here)
             for name, value in machine.items():
                 _say(f"{name}: {value}")
@@ -45,8 +45,8 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     command = shlex.join(["make", "bench", *([f"ARGS={shlex.join(sys.argv[1:])}"] if sys.argv[1:] else [])])
-    result = Result(machine, command, began, rounds, asked.quick, results)
-    _write(result, asked.directory)
+    result = Result(machine, command, began, rounds, options.quick, results)
+    _write(result, options.directory)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Everybody who sends messages, ready to be told to go: ours, and the peers with the same connections."""
+"""All senders, ready to start: ours, and the peers with the same number of connections."""
 
 import asyncio
 import os
@@ -22,17 +22,17 @@ from mailing.job_queue.enqueue import defer
 
 CONNECTIONS = 64
 PEERS = Path(__file__).parent / "peers"
-ROUND = "bench_round"  # the database of one round
+ROUND = "bench_round"  # the database of a round
 ZONES = (
     *("Europe/Kaliningrad", "Europe/Moscow", "Europe/Samara", "Asia/Yekaterinburg", "Asia/Omsk", "Asia/Krasnoyarsk"),
     *("Asia/Irkutsk", "Asia/Yakutsk", "Asia/Vladivostok", "Asia/Magadan", "Asia/Kamchatka"),
 )
-PLANNED = "bench_planned"  # ours, with a mailing that waits for its start
+PLANNED = "bench_planned"  # ours, with a mailing that is not started
 
 
 @dataclass(frozen=True)
 class Sender:
-    """`recorded` tells how many messages stand as sent in its database; `beside` are processes it can't do without."""
+    """`recorded` counts the messages stored as sent; `beside` are processes that it needs."""
 
     pid: int
     go: Callable[[], None]
@@ -41,7 +41,7 @@ class Sender:
 
 
 def dispatch(lab: Lab, sender: Sender, count: int) -> Sample:
-    """From the word to go until every result is stored. Raises BenchError for a message lost or repeated."""
+    """Measure until every result is stored. Raise BenchError for a lost or repeated message."""
     groups = {"party": sender.pid, "postgres": lab.postmaster, "nginx": lab.stub.pid, **sender.beside}
     lab.stub.forget()
     with Meter(groups) as meter:
@@ -49,14 +49,14 @@ def dispatch(lab: Lab, sender: Sender, count: int) -> Sample:
         until(lambda: lab.stub.logged() >= count, f"{count} messages at the gateway", every_s=0.05)
         until(lambda: sender.recorded() >= count, f"{count} results in the database")
     memory = memory_mb(sender.pid)
-    time.sleep(0.3)  # a repeated one would come late, and the log is behind
+    time.sleep(0.3)  # a repetition would come late, and the log lags
     lab.stub.check(range(1, count + 1))
     return Sample(count / meter.seconds, count, meter.cpu_s, memory)
 
 
 @contextmanager
 def planned_mailing(lab: Lab, count: int) -> Iterator[None]:
-    """A database to copy: a paused mailing whose `count` messages are planned and due."""
+    """Create a database to copy, with a paused mailing whose `count` messages are planned and due."""
     with lab.database(PLANNED, like=OURS):
         add_mailing(lab, PLANNED, count)
         lab.vacuum(PLANNED)
@@ -64,7 +64,7 @@ def planned_mailing(lab: Lab, count: int) -> Iterator[None]:
 
 
 def add_mailing(lab: Lab, database: str, count: int) -> None:
-    """Mailing 1, paused, with a message for each of `count` new clients."""
+    """Add mailing 1, paused, with a message for each of `count` new clients."""
     add_clients(lab, database, count)
     lab.sql(
         database,
@@ -93,9 +93,9 @@ def add_clients(lab: Lab, database: str, count: int) -> None:
 def ours(
     lab: Lab, *, gateway: str, processes: int = 1, machines: Sequence[Sequence[str]] = ((),), host: str = "127.0.0.1"
 ) -> Iterator[Sender]:
-    """`mailing worker` with its default settings, idle beside the paused mailing; one on each machine.
+    """Start `mailing worker` with default settings, idle beside the paused mailing; one on each machine.
 
-    A machine is what stands before a command that runs there. `host` is where PostgreSQL is, as it sees it.
+    A machine is a command prefix. `host` is the address of PostgreSQL as seen from there.
     """
     command = mailing("worker", *(["--processes", str(processes)] if processes > 1 else []))
     with lab.database(ROUND, like=PLANNED) as url, ExitStack() as workers:
@@ -103,7 +103,7 @@ def ours(
         environment = lab.mailing(ROUND, database_url=there, gateway_url=gateway, gateway_concurrency=CONNECTIONS)
         pids = [workers.enter_context(_running(lab, [*machine, *command], environment)) for machine in machines]
         until(lambda: _one(lab, "SELECT count(*) FROM procrastinate_workers") >= processes * len(pids), "workers start")
-        time.sleep(1)  # their start is over
+        time.sleep(1)  # they have started
         yield Sender(
             pids[0],
             go=lambda: asyncio.run(_resume(url)),
@@ -131,8 +131,8 @@ def aiohttp_loop(lab: Lab, count: int) -> Iterator[Sender]:
 
 @contextmanager
 def celery(lab: Lab, broker: Redis, count: int, *, gateway: str, pool: str, size: int) -> Iterator[Sender]:
-    """A worker that listens to nothing yet, and a queue full of messages."""
-    from celery import Celery  # noqa: PLC0415 - a peer, installed for the benchmark alone
+    """Start a worker that consumes no queue yet, and fill a queue with messages."""
+    from celery import Celery  # noqa: PLC0415 - a peer, installed only for the benchmark
 
     environment = {"BENCH_BROKER": broker.url, "BENCH_DATABASE_URL": lab.url(ROUND), "BENCH_GATEWAY_URL": gateway}
     with peers_messages(lab, count):

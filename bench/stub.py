@@ -1,4 +1,4 @@
-"""The gateway's stub: nginx, which accepts every message and logs its id. It is never what limits a party."""
+"""The gateway stub: nginx, which accepts every message and logs its id. It never limits a party."""
 
 import os
 import re
@@ -15,7 +15,9 @@ from bench.children import end, program, until
 from bench.errors import BenchError
 from mailing.process.local_stack import free_port
 
-ECHO = Path("/usr/lib/nginx/modules/ngx_http_echo_module.so")  # Debian's libnginx-mod-http-echo: nginx can't wait
+ECHO = Path(
+    "/usr/lib/nginx/modules/ngx_http_echo_module.so"
+)  # Debian's libnginx-mod-http-echo: nginx itself cannot delay
 DELAY_S = 0.05
 
 _CONFIGURATION = """
@@ -56,7 +58,7 @@ class Call:
 
 
 class Stub:
-    """Without nginx it does not start, and stages that need it are left out."""
+    """The stub. Without nginx it does not start, and stages that need it are skipped."""
 
     def __init__(self, home: Path, *, host: str = "127.0.0.1") -> None:
         self._home = home
@@ -75,7 +77,7 @@ class Stub:
 
     @property
     def slow_url(self) -> str:
-        """Answers after DELAY_S."""
+        """The URL that answers after DELAY_S."""
         return f"http://{self._host}:{self._port}/slow"
 
     @property
@@ -107,23 +109,23 @@ class Stub:
         os.truncate(self._log, 0)
 
     def logged(self) -> int:
-        """How many calls stand in the log; it is 0.1 s behind."""
+        """Count the calls in the log, which lags 0.1 s."""
         return self._log.read_bytes().count(b"\n")
 
     def calls(self) -> list[Call]:
-        """Raises BenchError where one was not answered with 200."""
+        """Read the calls. Raise BenchError if one was not answered with 200."""
         lines = [line.split() for line in self._log.read_text().splitlines()]
         if bad := [line for line in lines if line[2] != "200"]:
             raise BenchError(f"{len(bad)} calls were refused by the stub: {bad[0]}")
         return [Call(float(at), int(re.sub(r".*/", "", path))) for at, path, _ in lines]
 
     def check(self, expected: Iterable[int]) -> None:
-        """Raises BenchError unless every message was called exactly once, and no other."""
+        """Raise BenchError unless exactly these messages were called, once each."""
         calls, wanted = Counter(call.message_id for call in self.calls()), set(expected)
         lost, repeated = wanted - calls.keys(), [each for each, times in calls.items() if times > 1]
         strange = calls.keys() - wanted
         if lost or repeated or strange:
-            raise BenchError(f"{len(lost)} messages lost, {len(repeated)} repeated, {len(strange)} never asked for")
+            raise BenchError(f"{len(lost)} messages lost, {len(repeated)} repeated, {len(strange)} unexpected")
 
     @property
     def _log(self) -> Path:

@@ -1,4 +1,4 @@
-"""wrk, the client that is faster than any server here."""
+"""wrk, a client that is faster than any server here."""
 
 import re
 
@@ -8,7 +8,7 @@ from bench.lab import Lab
 
 
 def requests_a_second(lab: Lab, url: str, *options: str, connections: int = 64) -> float:
-    """Raises BenchError where an answer was an error."""
+    """Measure requests per second. Raise BenchError if an answer was an error."""
     seconds = lab.count(4, quick=1)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *options, url]
     printed = run(command, {})[2]

@@ -1,10 +1,10 @@
--- Two roles that may do what their process does, and no more. As the owner of the schema, after each `mailing migrate`:
+-- Two roles with the privileges that their process needs. Run it as the owner of the schema after each `mailing migrate`:
 --
 --     psql "$MAILING_DATABASE_URL" -v ON_ERROR_STOP=1 -f deploy/roles.sql
 --     psql "$MAILING_DATABASE_URL" -c '\password mailing_api' -c '\password mailing_worker'     -- the first time
 --
--- `mailing api` then gets the address of mailing_api, `mailing worker` that of mailing_worker. The owner's address is for
--- `migrate`, `key`, `import`, `report` and `resume-after-restore`, which people run. docs/security.md says why.
+-- `mailing api` then connects as mailing_api, `mailing worker` as mailing_worker. Commands that people run connect as the
+-- owner: `migrate`, `key`, `import`, `report`, `resume-after-restore`. docs/security.md explains it.
 BEGIN;
 
 DO $$ BEGIN
@@ -16,32 +16,32 @@ REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mailing_api, mailing_worker;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM mailing_api, mailing_worker;
 REVOKE ALL ON FUNCTION forget_events FROM mailing_api, mailing_worker;
 
--- Both: is the schema the one this version needs? May sending go on here? How do things stand with the gateway?
+-- Both roles: check the schema's version, whether this database may send, and the state of the gateway.
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
 GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON tally TO mailing_api, mailing_worker;
-GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- nobody erased is stored again
-GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it: it has no rows
+GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- an erased phone is not stored again
+GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it; it has no rows
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_front
     TO mailing_api, mailing_worker;
 
--- The API: people's changes, and wake-ups for the worker. It writes no report.
-GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins make keys on their page
-GRANT SELECT, INSERT ON mailing_release TO mailing_api; -- who released what; by trigger, and nobody changes it
+-- The API: changes by users, and jobs for the worker. It does not write reports.
+GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins create keys on the admin page
+GRANT SELECT, INSERT ON mailing_release TO mailing_api; -- written by a trigger, never changed
 GRANT SELECT ON gateway_calls TO mailing_api;
 GRANT SELECT ON count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
 GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
-GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins make users on their page
+GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins create users on the admin page
 GRANT SELECT, INSERT, UPDATE, DELETE ON upload, upload_piece TO mailing_api;
 GRANT SELECT, DELETE ON upload_refusal TO mailing_api;
-GRANT SELECT, INSERT, UPDATE ON mailing_pace TO mailing_api; -- by trigger, where a person resolves a message
+GRANT SELECT, INSERT, UPDATE ON mailing_pace TO mailing_api; -- by trigger, when a person resolves a message
 GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON api_allowance TO mailing_api;
 GRANT SELECT, INSERT ON procrastinate_jobs, procrastinate_events TO mailing_api;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO mailing_api;
 
--- The worker: it knows no keys. Clients it changes where it imports a file that somebody has uploaded.
+-- The worker: it cannot read keys. It changes clients only when it imports an uploaded file.
 GRANT SELECT, INSERT, UPDATE (operator_code, tag, timezone, updated_at) ON client TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON upload, upload_piece TO mailing_worker;
 GRANT SELECT, INSERT, DELETE ON upload_refusal TO mailing_worker;
@@ -49,8 +49,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_pace TO mailing_worker;
 GRANT DELETE ON attempt TO mailing_worker; -- of mailings that closed long ago
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, count_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
-GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it forgets old ones
-GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and events, but none about access
+GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it deletes old ones
+GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and old events, but none about access
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,
     procrastinate_workers TO mailing_worker;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq, procrastinate_periodic_defers_id_seq,

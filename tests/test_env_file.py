@@ -195,7 +195,7 @@ def test_a_file_that_can_not_be_read_is_refused(env_file: Path) -> None:
         load({}, env_file)
     env_file.unlink()
     env_file.mkdir()
-    with pytest.raises(ConfigurationError, match=r"\.env can't be read: Is a directory"):
+    with pytest.raises(ConfigurationError, match=r"\.env cannot be read: Is a directory"):
         load({}, env_file)
 
 

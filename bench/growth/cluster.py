@@ -9,7 +9,7 @@ from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
 from support.postgres import Cluster, own_cluster
 
-# Everything else as PostgreSQL has it: fsync, synchronous_commit and autovacuum are on.
+# The rest is PostgreSQL's default: fsync, synchronous_commit and autovacuum are on.
 SETTINGS = (
     "shared_buffers=1GB",
     "max_wal_size=8GB",
@@ -21,7 +21,7 @@ COUNTING = ("shared_preload_libraries=pg_stat_statements", "pg_stat_statements.t
 
 @contextmanager
 def cluster() -> Iterator[tuple[Cluster, tuple[str, ...]]]:
-    """Removed at the end. The embedded server has no pg_stat_statements: there seconds are measured, no buffers."""
+    """Run a cluster, removed at the end. The embedded server lacks pg_stat_statements, so buffers are not measured."""
     own = own_cluster()
     settings = SETTINGS if own.kind == "embedded" else SETTINGS + COUNTING
     try:
@@ -33,7 +33,7 @@ def cluster() -> Iterator[tuple[Cluster, tuple[str, ...]]]:
 
 
 async def make_database(own: Cluster, name: str) -> str:
-    """Empty, with the schema; returns its address."""
+    """Create an empty database with the schema. Return its URL."""
     admin = await asyncpg.connect(own.url)
     await admin.execute(f"CREATE DATABASE {name}")
     await admin.close()

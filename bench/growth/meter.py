@@ -1,4 +1,4 @@
-"""What a piece of work costs the database: seconds, and the pages it touches, which no busy machine changes."""
+"""The database's cost of some work: seconds, and pages touched, which do not depend on other load."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cost:
-    """`buffers` are pages of 8 kB looked at, `wal` bytes written to the log; each divided by `per`."""
+    """`buffers` are pages of 8 kB read, `wal` bytes of write-ahead log; each divided by `per`."""
 
     microseconds: float
     buffers: float
@@ -21,7 +21,7 @@ class Cost:
 
 
 class Meter:
-    """Reads pg_stat_statements over a connection of its own. One at a time: what runs beside is counted too."""
+    """Read pg_stat_statements over its own connection. Use one at a time: it counts concurrent work too."""
 
     def __init__(self, connection: asyncpg.Connection, *, counts: bool) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""What people and programs read: each as a call of the product's own function, by name."""
+"""The reads of people and programs, by name, each as a call of the product's own function."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,13 +19,13 @@ from mailing.statistics.latency import recent_calls
 
 LAST = 2**62
 LIMIT = 50
-LATELY = timedelta(seconds=60)  # where a sweep begins that follows another
+LATELY = timedelta(seconds=60)  # where a sweep after another one starts
 
 Reading = Callable[[AsyncSession], Awaitable[object]]
 
 
 def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Reading]:
-    """Pages of 50; `deep` is a message and a client far behind the first page."""
+    """Return reads of pages of 50. `deep` is a message and a client far behind the first page."""
     late = HistoryCursor(datetime.now(UTC), 0, 0, 0)
     return {
         "statistics of a mailing": lambda s: statistics.mailing_line(s, mailing_id),

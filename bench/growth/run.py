@@ -1,11 +1,11 @@
-"""Whether a message costs the same among ten million as among ten thousand.
+"""Measure whether a message costs the same among ten million as among ten thousand.
 
     make bench-growth                                     # 10,000 and 100,000; some minutes
     make bench-growth ARGS="--largest 1M --held 600 --json growth.json"
 
-For each size a fresh database: a mailing to everybody is planned and sent and stays; pages are read; a small mailing is
-sent beside it; then another to everybody while a snapshot is held open; at last a slice of retention. Pages (8 kB,
-looked at in the database) are what to compare: they are the same on every machine. Seconds stand beside them.
+For each size, in a new database: a mailing to all clients is planned, sent and kept; pages are read; a small mailing is
+sent beside it; another one goes to all clients while a snapshot is held open; finally a slice of retention runs.
+Compare the pages (8 kB, read in the database), which are the same on every machine, rather than the seconds.
 """
 
 import argparse
@@ -30,7 +30,7 @@ SIZES = {
 
 def main() -> None:
     options = _options()
-    sizes = list(SIZES)[1 : list(SIZES).index(options.largest) + 1] or ["2k"]  # which only shows that it runs
+    sizes = list(SIZES)[1 : list(SIZES).index(options.largest) + 1] or ["2k"]  # only shows that it runs
     with cluster() as (own, settings):
         print(
             f"PostgreSQL: {own.kind}, {', '.join(settings)}; {platform.machine()}, Python {platform.python_version()}"
@@ -68,7 +68,7 @@ async def _measured(own: Cluster, size: str, options: argparse.Namespace, *, hel
 
 
 def _table(sizes: list[str], scenarios: list[Scenario]) -> str:
-    """Pages, and in brackets microseconds."""
+    """Build a table of pages, with microseconds in parentheses."""
     lines = [f"| | {' | '.join(sizes)} |", f"|---|{'---|' * len(sizes)}"]
     for name in scenarios[-1].costs:
         cells = [f"{cost.buffers:,.1f} ({cost.microseconds:,.0f})" for cost in (each.costs[name] for each in scenarios)]

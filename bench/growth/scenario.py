@@ -1,4 +1,4 @@
-"""One size from the import to the retention: what each step costs for a message, what each page costs to read."""
+"""One size, from the import to the retention: the cost of each step for a message, and of each page read."""
 
 import asyncio
 import statistics
@@ -23,13 +23,13 @@ from mailing.sending.plan import plan_mailing
 SAMPLE = 20_000
 ROUNDS = 5
 LEFT = 5000
-MOST_UNDER_SNAPSHOT = 1_000_000
-MIDDLE_BATCH = 5000  # what lies between the first and the last sample is sent in longer strides
+MAX_UNDER_SNAPSHOT = 1_000_000
+MIDDLE_BATCH = 5000  # between the first and the last sample, messages are sent in larger batches
 
 
 @dataclass
 class Scenario:
-    """`costs` are in the order in which they were measured."""
+    """`costs` are in the order of measurement."""
 
     size: int
     url: str
@@ -50,7 +50,7 @@ class Scenario:
             await add_clients(self._sessions, self.size)
             await connection.execute("VACUUM ANALYZE client")
             kept = await self._big_mailing()
-            await connection.execute("VACUUM ANALYZE")  # as autovacuum leaves it, whenever it came
+            await connection.execute("VACUUM ANALYZE")  # the state that autovacuum leaves
             await self._read("", kept)
             await self._small_mailing("small, beside the kept: ")
             async with self._snapshot():
@@ -64,11 +64,11 @@ class Scenario:
         mailing_id = await add_mailing(self._sessions)
         await self._note("fan-out", lambda: plan_mailing(self._sessions, mailing_id), per=self.size)
         await self._send(mailing_id, self.size, "")
-        await self._tell_sizes()
+        await self._print_sizes()
         return mailing_id
 
-    async def _tell_sizes(self) -> None:
-        """Bytes a message, of the table and of its indexes."""
+    async def _print_sizes(self) -> None:
+        """Print bytes per message, of the table and of its indexes."""
         row = await self._connection.fetchrow("SELECT pg_table_size('message'), pg_indexes_size('message')")
         table, indexes = (round(size / self.size) for size in row)
         print(f"  a message takes {table} bytes of the table and {indexes} of its indexes", flush=True)
@@ -89,12 +89,12 @@ class Scenario:
         await self._send(mailing_id, size, prefix)
 
     async def _under_snapshot(self) -> None:
-        """A second mailing to everybody, while nothing that dies can be removed. Some of it is left unsent.
+        """Send a second mailing to all clients while no dead row can be removed. Part of it stays unsent.
 
-        A tenth of everybody is enough beside ten million: it takes the ten minutes that a snapshot is held.
+        Beside ten million, a tenth of the clients is enough: it takes the ten minutes for which the snapshot is held.
         """
         began, prefix = time.monotonic(), "under a snapshot: "
-        is_for_all = self.size <= MOST_UNDER_SNAPSHOT
+        is_for_all = self.size <= MAX_UNDER_SNAPSHOT
         mailing_id = await add_mailing(self._sessions, tags=() if is_for_all else TENTH)
         await plan_mailing(self._sessions, mailing_id)
         planned = await self._connection.fetchval(
@@ -117,7 +117,7 @@ class Scenario:
             await connection.close()
 
     async def _retention(self, mailing_id: int) -> None:
-        """A slice at the beginning and one at the end of the kept mailing."""
+        """Redact a slice at the start and one at the end of the kept mailing."""
         await self._connection.execute("VACUUM message, attempt")
         count = min(5000, self.size // 4)
         for place, after in (("first", 0), ("last", self.size - count)):
@@ -127,7 +127,7 @@ class Scenario:
             )
 
     async def _note(self, name: str, work: Callable[[], object], *, per: int = 1) -> None:
-        """What is read is read several times: the first one warms up, the middle one counts."""
+        """Measure reads several times: the first warms up, the median counts."""
         rounds = 1 if per > 1 else ROUNDS
         found = [(await self._meter.cost(work, per=per))[0] for _ in range(rounds)]  # type: ignore[arg-type]
         seconds = statistics.median(cost.microseconds for cost in found)

@@ -12,9 +12,9 @@ from mailing.messages.states import MessageStatus
 from mailing.sending.recording import BATCH
 
 ZONES = ("Europe/Kaliningrad", "Europe/Moscow", "Asia/Yekaterinburg", "Asia/Novosibirsk", "Asia/Vladivostok")
-SMALL = "small"  # the tag of the first clients, who get the small mailing
+SMALL = "small"  # the tag of the first clients, the recipients of the small mailing
 SMALL_CLIENTS = 10_000
-TENTH = ("tag0", "tag1", "tag2", "tag3", "tag4")  # of fifty, a fiftieth of the other clients each
+TENTH = ("tag0", "tag1", "tag2", "tag3", "tag4")  # one of fifty, each for a fiftieth of the other clients
 
 _CLIENTS = text("""
     INSERT INTO client (phone, operator_code, tag, timezone)
@@ -31,7 +31,7 @@ _MAILING = text("""
 
 @dataclass(frozen=True)
 class Sender:
-    """Claims and records; the gateway in between takes everything at once."""
+    """Claim and record, with a gateway that accepts every message at once."""
 
     sessions: Sessions
     mailing_id: int

@@ -1,1 +1,1 @@
-"""Parts of Mailing that are measured alone, in a process of their own."""
+"""Parts of Mailing, each measured in its own process."""

@@ -1,4 +1,4 @@
-"""Our statements of dispatch alone: batches of mailing 1 are claimed and recorded as accepted, one after another."""
+"""The statements of dispatch: batches of mailing 1 are claimed and recorded as accepted, one after another."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Our start of a mailing: the job `plan_mailing` for mailing 1, as a worker runs it."""
+"""The start of a mailing: the job `plan_mailing` for mailing 1, as a worker runs it."""
 
 from typing import Any
 
@@ -23,5 +23,5 @@ async def plan(given: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    log.configure(level="error", style="json", secrets=[])  # standard output is the harness's
+    log.configure(level="error", style="json", secrets=[])  # standard output belongs to the harness
     uvloop.run(plan(values()))

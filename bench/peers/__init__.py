@@ -1,1 +1,1 @@
-"""Other ways to do the same work, each as well as its library allows, in a process of its own."""
+"""Other implementations of the same work, each as fast as its library allows, each in its own process."""

@@ -1,4 +1,4 @@
-"""The limit of dispatch: the same calls over the same number of connections, with no database at all."""
+"""The limit of dispatch: the same calls over the same number of connections, without a database."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""Celery over Redis: a task a message, which calls the gateway by requests and writes the result.
+"""Celery over Redis: one task per message, which calls the gateway with requests and stores the result.
 
-The first version of many a mailing service. Generous to it: what the call needs comes with the task, connections to
-the gateway and to PostgreSQL stay open, results are ignored, nothing is retried.
+Many mailing services start like this. It is favoured: the task contains all that the call needs, connections to the
+gateway and to PostgreSQL stay open, results are ignored, nothing is retried.
 """
 
 import os
@@ -18,7 +18,7 @@ QUEUE = "messages"
 
 app = Celery("bench.peers.celery_app", broker=os.environ.get("BENCH_BROKER"))
 app.conf.update(task_ignore_result=True, task_default_queue=QUEUE, broker_connection_retry_on_startup=True)
-_kept = threading.local()  # of each process or thread
+_kept = threading.local()  # one for each process or thread
 
 
 @app.task(name="send")
@@ -39,7 +39,7 @@ if __name__ == "__main__":
     count = int(values()["count"])
     with app.connection_for_write() as connection:
         connection.ensure_connection()
-        send.delay(0, "79161234567", "hello")  # its first use imports and connects
+        send.delay(0, "79161234567", "hello")  # the first use imports and connects
         app.control.purge()
         ready()
         for number in range(1, count + 1):

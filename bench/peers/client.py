@@ -1,4 +1,4 @@
-"""A client as the API shows it; the same for all who serve it."""
+"""A client as the API returns it, the same for all servers."""
 
 COLUMNS = ("id", "phone", "operator_code", "tag", "timezone", "opted_out", "created_at", "updated_at")
 READ = f"SELECT {', '.join(COLUMNS)} FROM client WHERE id = $1"

@@ -1,4 +1,4 @@
-"""The usual way: FastAPI, the SQLAlchemy ORM over asyncpg, and pydantic for what goes out. One key to compare."""
+"""The usual stack: FastAPI, the SQLAlchemy ORM over asyncpg, pydantic for responses. It checks one key."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -82,5 +82,5 @@ def create_app(database: str, key: str) -> FastAPI:
 
 
 if __name__ == "__main__":
-    asked = values()
-    uvicorn.run(create_app(asked["database"], asked["key"]), port=asked["port"], log_level="warning", access_log=False)
+    given = values()
+    uvicorn.run(create_app(given["database"], given["key"]), port=given["port"], log_level="warning", access_log=False)

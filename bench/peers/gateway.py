@@ -1,4 +1,4 @@
-"""One call to the gateway by aiohttp, for the peers that are asynchronous: the fastest client there is for them."""
+"""One call to the gateway with aiohttp, the fastest client for the asynchronous peers."""
 
 import aiohttp
 import msgspec
@@ -13,7 +13,7 @@ def session(connections: int) -> aiohttp.ClientSession:
 
 
 async def send(http: aiohttp.ClientSession, url: str, message_id: int, phone: str, text: str) -> None:
-    """Raises RuntimeError for anything but an acceptance."""
+    """Send a message. Raise RuntimeError unless it is accepted."""
     body = msgspec.json.encode({"id": message_id, "phone": int(phone), "text": text})
     async with http.post(f"{url}/send/{message_id}", data=body) as answer:
         if answer.status != 200 or msgspec.json.decode(await answer.read()).get("code") != 0:

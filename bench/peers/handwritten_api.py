@@ -1,4 +1,4 @@
-"""The limit of the API: two handlers written by hand on asyncpg and msgspec, no framework, one key to compare."""
+"""The limit of the API: two hand-written handlers on asyncpg and msgspec, no framework. It checks one key."""
 
 import secrets
 from datetime import datetime
@@ -76,5 +76,5 @@ class Api:
 
 
 if __name__ == "__main__":
-    asked = values()
-    uvicorn.run(Api(asked["database"], asked["key"]), port=asked["port"], log_level="warning", access_log=False)
+    given = values()
+    uvicorn.run(Api(given["database"], given["key"]), port=given["port"], log_level="warning", access_log=False)

@@ -1,4 +1,4 @@
-"""Clients by the ORM: objects added and flushed by the thousand, in one transaction. Nothing is judged."""
+"""Clients inserted by the ORM, flushed by the thousand in one transaction, without validation."""
 
 import csv
 from itertools import islice

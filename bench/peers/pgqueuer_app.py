@@ -1,4 +1,4 @@
-"""PGQueuer as a queue of messages: a job each, which calls the gateway and writes the result."""
+"""PGQueuer with one job per message, which calls the gateway and stores the result."""
 
 from datetime import timedelta
 from typing import Any
@@ -14,8 +14,8 @@ from pgqueuer.types import QueueExecutionMode
 from bench.follow import done, ready, values
 from bench.peers.gateway import send, session
 
-BATCH = 1000  # enqueued at once
-CLAIM = 100  # jobs taken at once; 10, its default, is slower
+BATCH = 1000  # enqueued in one statement
+CLAIM = 100  # jobs fetched at once; its default of 10 is slower
 
 
 async def enqueue(given: dict[str, Any]) -> None:
@@ -54,5 +54,5 @@ async def work(given: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asked = values()
-    uvloop.run({"enqueue": enqueue, "work": work}[asked["do"]](asked))
+    given = values()
+    uvloop.run({"enqueue": enqueue, "work": work}[given["do"]](given))

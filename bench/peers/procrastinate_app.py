@@ -1,4 +1,4 @@
-"""Procrastinate as a queue of messages: a job each, which calls the gateway and writes the result."""
+"""Procrastinate with one job per message, which calls the gateway and stores the result."""
 
 from typing import Any
 
@@ -60,5 +60,5 @@ async def _schema(given: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    asked = values()
-    uvloop.run({"schema": _schema, "enqueue": enqueue, "work": work}[asked["do"]](asked))
+    given = values()
+    uvloop.run({"schema": _schema, "enqueue": enqueue, "work": work}[given["do"]](given))

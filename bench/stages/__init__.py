@@ -1,4 +1,4 @@
-"""One module a stage: who takes part, how each is prepared, and the goals."""
+"""One module for each stage: its parties, their preparation, and the goals."""
 
 from bench.stages import api, dispatch, dispatch_slow, fan_out, importing, processes, punctuality, statements, statistic
 

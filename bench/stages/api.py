@@ -61,8 +61,8 @@ def _servers(url: str, key: str) -> list[tuple[str, Callable[[int], Sequence[str
 
 @contextmanager
 def _serving(lab: Lab, command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[int]:
-    """Yields its process id once it answers. Its log is written, to nowhere."""
-    root = Path.cwd()  # where `bench` is found
+    """Yield the process id once it answers. It writes its log, to /dev/null."""
+    root = Path.cwd()  # so that `bench` can be imported
     environment = environment | {"PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}
     process = subprocess.Popen(
         command, env=environment, cwd=lab.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

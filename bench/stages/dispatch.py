@@ -1,4 +1,4 @@
-"""Messages through the gateway by one worker: how many a second, from the word to go to the last stored result."""
+"""Messages through the gateway by one worker: how many per second, from the start to the last stored result."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager

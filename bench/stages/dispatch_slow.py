@@ -1,4 +1,4 @@
-"""A gateway that takes 50 ms: 64 connections can do 1,280 messages a second, and no more."""
+"""A gateway with a latency of 50 ms: 64 connections can send at most 1,280 messages per second."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,14 +51,14 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 
 def _processes_in(lab: Lab, broker: Redis, memory: float) -> int:
-    """How many Celery processes take no more than `memory` MB, at least 1: from idle workers with 1 and with 3."""
+    """Compute how many Celery processes fit in `memory` MB, at least 1, from idle workers with 1 and with 3."""
     one, three = _idle_mb(lab, broker, 1), _idle_mb(lab, broker, 3)
     each = (three - one) / 2
     return max(1, int(1 + (memory - one) / each))
 
 
 def _idle_mb(lab: Lab, broker: Redis, size: int) -> float:
-    from celery import Celery  # noqa: PLC0415 - a peer, installed for the benchmark alone
+    from celery import Celery  # noqa: PLC0415 - a peer, installed only for the benchmark
 
     worker = senders.celery_worker(lab, {"BENCH_BROKER": broker.url}, pool="prefork", size=size)
     try:

@@ -1,4 +1,4 @@
-"""The start of a mailing to everybody: how many messages a second come into being, or into a queue."""
+"""The start of a mailing to all clients: how many messages per second are planned or enqueued."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,7 +75,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 @contextmanager
 def _audience(lab: Lab, clients: int) -> Iterator[None]:
-    """A database to copy: clients in eleven time zones, and a mailing that has just begun."""
+    """Create a database to copy, with clients in eleven time zones and a mailing that has just started."""
     with lab.database(AUDIENCE, like=OURS):
         senders.add_clients(lab, AUDIENCE, clients)
         lab.sql(

@@ -1,4 +1,4 @@
-"""Clients from a CSV file: how many rows a second, from the start of the program to its end, and in how much memory."""
+"""Clients from a CSV file: rows per second, from the start of the program to its end, and its memory."""
 
 import csv
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from bench.senders import ROUND, ZONES
 
 MAILING, TENTH, COPY, ORM = "Mailing", "Mailing, a tenth of the rows", "psql \\copy", "SQLAlchemy ORM, bulk insert"
 COLUMNS = "phone, operator_code, tag, timezone"
-PRIME = 736_338_717  # n * PRIME modulo 10^9 meets every number once: phones in no order
+PRIME = 736_338_717  # n * PRIME modulo 10^9 takes every value once: phones in random order
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 
 def _file(lab: Lab, rows: int) -> Path:
-    """Phones in no order, a hundred tags, some rows without one."""
+    """Write phones in random order with a hundred tags, some rows without one."""
     file = lab.directory / f"clients-{rows}.csv"
     with file.open("w", newline="") as output:
         writer = csv.writer(output)

@@ -1,4 +1,4 @@
-"""More worker processes, on this machine and on others, against one PostgreSQL and one gateway."""
+"""Several worker processes, on this machine and on others, with one PostgreSQL and one gateway."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,7 +40,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
 @contextmanager
 def _reachable(lab: Lab) -> Iterator[Lab]:
-    """PostgreSQL listens on HOST, too, and a gateway of its own."""
+    """Let PostgreSQL and a gateway of its own listen on HOST too."""
     home = lab.directory / "gateway-apart"
     with machines.address(), lab.listening_on(machines.HOST), Stub(home, host=machines.HOST) as stub:
         yield replace(lab, stub=stub)

@@ -12,27 +12,27 @@ from bench.senders import ROUND
 
 P50, P99, WORST, BOUND = "Mailing, half of them", "Mailing, 99 of 100", "Mailing, all of them", "2 s"
 A_SECOND = 100
-GAP_S = 5  # nothing is due for so long, now and then: the worker has to be woken
+GAP_S = 5  # regular pauses in which nothing is due, so that the worker must be woken
 
 
 @contextmanager
 def _parties(lab: Lab) -> Iterator[list[Party]]:
-    """One run gives three figures: the first party measures, the others tell."""
+    """Build three parties from one run: the first measures, the others report."""
     seconds = lab.count(20, quick=8)
     lateness: list[float] = []
 
     def run() -> Sample:
         lateness[:] = _run(lab, seconds)
-        return told(0.5)
+        return percentile(0.5)
 
-    def told(share: float) -> Sample:
+    def percentile(share: float) -> Sample:
         return Sample(lateness[min(int(share * len(lateness)), len(lateness) - 1)])
 
     with senders.planned_mailing(lab, seconds * A_SECOND):
         yield [
             Party(P50, run),
-            Party(P99, lambda: told(0.99)),
-            Party(WORST, lambda: told(1)),
+            Party(P99, lambda: percentile(0.99)),
+            Party(WORST, lambda: percentile(1)),
             Party(BOUND, lambda: Sample(2.0)),
         ]
 
@@ -41,7 +41,7 @@ def _run(lab: Lab, seconds: int) -> list[float]:
     count = seconds * A_SECOND
     lab.stub.forget()
     with senders.ours(lab, gateway=lab.stub.url) as sender:
-        # stretches of GAP_S with messages, and as long without
+        # GAP_S with messages, then GAP_S without
         lab.sql(
             ROUND,
             f"""UPDATE message SET due_at = clock_timestamp() + interval '1 s'

@@ -1,4 +1,4 @@
-"""The database's part of dispatch: our two statements from Python, and the same ones from pgbench."""
+"""The database's part of dispatch: our two statements from Python, and the same from pgbench."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from mailing.sending.recording import BATCH
 
 MAILING, PGBENCH = "Mailing's claim and record", "pgbench, the same statements"
 
-# What stands for our parameters: every message of the batch was accepted.
+# Values in place of our parameters: every message of the batch was accepted.
 _ACCEPTED = {
     "ids": "':ids'::bigint[]",
     "numbers": "':numbers'::int[]",

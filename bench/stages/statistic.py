@@ -1,4 +1,4 @@
-"""Statistics of one mailing: what our queries take, however many messages there are."""
+"""Statistics of one mailing: the time of our queries, for any number of messages."""
 
 import re
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ def _fill(lab: Lab, database: str, messages: int) -> None:
 
 
 def _microseconds(lab: Lab, database: str, statement: str, seconds: int) -> float:
-    """Of one execution of the prepared statement, over one connection, its way to the server and back included."""
+    """Measure one execution of the prepared statement over one connection, including the round trip."""
     script = lab.directory / "statement.sql"
     script.write_text(f"{' '.join(statement.split())};\n", "utf-8")
     command = [lab.tool("pgbench"), "--no-vacuum", "-M", "prepared", "-T", str(1 if lab.is_quick else seconds)]

@@ -1,4 +1,4 @@
-"""Runs the pods of this directory by `podman kube play`, on this host's network, and sends a mailing through them.
+"""Run the pods of this directory by `podman kube play`, on this host's network, and send a mailing through them.
 
 All start together, as docs/kubernetes.md has it: API and workers wait for the migration and for their roles.
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
-import yaml  # type: ignore[import-untyped] # comes with Litestar, its stubs don't
+import yaml  # type: ignore[import-untyped] # Litestar installs it without stubs
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -46,7 +46,7 @@ Object = dict[str, Any]
 
 def tried(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     command = [*PODMAN, *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)  # noqa: S603 - fixed arguments
 
 
 def podman(*arguments: str, stdin: str | None = None) -> str:
@@ -77,12 +77,12 @@ def sandbox() -> Object:
 
 
 def ours() -> Iterator[Object]:
-    """The three parts with their own confinement, probes, volumes and arguments."""
+    """Build the pods of the three parts with their confinement, probes, volumes and arguments."""
     for name in ("migrate.yaml", "api.yaml", "worker.yaml"):
         (owner,) = objects(name, "Job" if name == "migrate.yaml" else "Deployment")
         spec = owner["spec"]["template"]["spec"]
         for container in spec["containers"]:
-            container.pop("ports", None)  # nothing is published: it is the host's network
+            container.pop("ports", None)  # nothing is published on the host's network
             for probe in (probe for name, probe in container.items() if name.endswith("Probe") and "httpGet" in probe):
                 probe["httpGet"]["port"] = API_PORT
             container["env"] = [{"name": each, "value": value} for each, value in told(container.pop("envFrom"))]
@@ -90,7 +90,7 @@ def ours() -> Iterator[Object]:
 
 
 def told(sources: list[Object]) -> Iterator[tuple[str, str]]:
-    """What the part would get from the settings and from the secrets that it may read."""
+    """Build a part's environment from the settings and the secrets that it may read."""
     secrets = {each["metadata"]["name"]: each["stringData"] for each in objects("secrets.example.yaml", "Secret")}
     for source in sources:
         if "configMapRef" in source:
@@ -142,7 +142,7 @@ def is_migrated() -> bool:
 
 
 def make_roles() -> None:
-    """What the step by step does with psql, with one password for both."""
+    """Create the roles as the documented psql commands do, with one password for both."""
     passwords = "".join(f"ALTER ROLE {role} PASSWORD 'try';" for role in ("mailing_api", "mailing_worker"))
     psql = ("exec", "-i", "try-database-server", "psql", OWNER, "-v", "ON_ERROR_STOP=1")
     podman(*psql, stdin=(ROOT / "deploy/roles.sql").read_text() + passwords)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The development mail server: takes every mail, delivers none, and shows the last ones in the browser.
+"""The development mail server: accepts every mail, delivers none, and shows the newest in the browser.
 
 With it the daily report can be looked at before there is a real mail server. Nothing is kept on disk.
 """
@@ -23,7 +23,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 KEPT = 200
 
-# A mail is somebody else's page: it may have its styles, and neither run nor load anything.
+# A mail is untrusted HTML: it may have styles, but must not run or load anything.
 HEADERS = {
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -46,18 +46,18 @@ class Mail(NamedTuple):
 
 
 class Mailbox:
-    """The newest mails, newest first. aiosmtpd's thread fills it, the pages' threads read copies."""
+    """The newest mails, newest first. aiosmtpd's thread adds to it, the pages' threads read copies."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
         self._mails: deque[Mail] = deque(maxlen=KEPT)
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - its name
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         source = envelope.original_content or b""
         recipients = ", ".join(envelope.rcpt_tos)
         mail = Mail(next(self._numbers), recipients, source, message_from_bytes(source, policy=policy.default))
         self._mails.appendleft(mail)
-        print(f"mail {mail.number} to {recipients}: {mail.message['Subject']}", flush=True)  # noqa: T201
+        print(f"mail {mail.number} to {recipients}: {mail.message['Subject']}", flush=True)  # noqa: T201 - a command
         return "250 OK"
 
     def mails(self) -> list[Mail]:
@@ -65,7 +65,7 @@ class Mailbox:
 
 
 class Pages(BaseHTTPRequestHandler):
-    """`/` is the list; `/7` is a mail as its reader sees it, `/7.txt` its plain text, `/7.eml` its source."""
+    """Serve `/` (the list), `/7` (a mail as its reader sees it), `/7.txt` (plain text) and `/7.eml` (source)."""
 
     def __init__(self, mailbox: Mailbox, *args: object) -> None:
         self._mailbox = mailbox
@@ -82,11 +82,11 @@ class Pages(BaseHTTPRequestHandler):
         self.wfile.write(body.encode(errors="replace"))
 
     def log_message(self, *_: object) -> None:
-        """Not a line for each health check."""
+        """Log nothing: health checks would fill the log."""
 
 
 def page_at(path: str, mails: list[Mail]) -> tuple[str, str] | None:
-    """Content type and text."""
+    """Return content type and text."""
     number, _, form = path.strip("/").partition(".")
     if not number:
         return "text/html", list_of(mails)
@@ -122,7 +122,7 @@ def main() -> None:
     smtp = Controller(mailbox, hostname=options.host, port=options.smtp_port)
     with ThreadingHTTPServer((options.host, options.http_port), partial(Pages, mailbox)) as http:
         smtp.start()
-        print(f"mail server: smtp://{options.host}:{options.smtp_port}, http://{options.host}:{options.http_port}/")  # noqa: T201
+        print(f"mail server: smtp://{options.host}:{options.smtp_port}, http://{options.host}:{options.http_port}/")  # noqa: T201 - a command
         sys.stdout.flush()
         http.serve_forever()
 

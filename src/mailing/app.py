@@ -36,6 +36,7 @@ from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, 
 from mailing.web.header_limits import HeaderLimits
 from mailing.web.health import Readiness, health
 from mailing.web.idempotency import Idempotency, provide_session, replay_or_begin
+from mailing.web.methods import HeadAsGet
 from mailing.web.openapi import landing, openapi_config
 from mailing.web.parameters import known_parameters_only, provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
@@ -88,7 +89,9 @@ def build_app() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = AllMethods(BodyTimeout(HeaderLimits(ReleaseLimits(LowerCaseClients(app.asgi_handler)))))
+    app.asgi_handler = HeadAsGet(
+        AllMethods(BodyTimeout(HeaderLimits(ReleaseLimits(LowerCaseClients(app.asgi_handler)))))
+    )
     return app
 
 

@@ -1,8 +1,8 @@
 """`.env` files: every line is an assignment, a comment or blank, or it is refused with its number.
 
-Quotes, `export` and inline comments are python-dotenv's. Its parser is read directly: the functions above it return a
-dict, in which lines that it could not read, repeated names and line numbers are lost (decision 29). `${NAME}` is not
-replaced but refused, except in single quotes. No message repeats a value: it may be a secret.
+Quotes, `export` and inline comments follow python-dotenv. Its parser is called directly: its public functions return a
+dict, without unreadable lines, repeated names and line numbers (decision 29). `${NAME}` is not replaced but refused,
+except in single quotes. No message repeats a value, because it may be a secret.
 """
 
 import codecs
@@ -15,7 +15,7 @@ import msgspec
 
 from mailing.errors import ConfigurationError
 
-_FOREIGN = (  # the longer marks first: that of UTF-32 begins with that of UTF-16
+_FOREIGN = (  # longer marks first: that of UTF-32 starts with that of UTF-16
     (codecs.BOM_UTF32_LE, "UTF-32"),
     (codecs.BOM_UTF32_BE, "UTF-32"),
     (codecs.BOM_UTF16_LE, "UTF-16"),
@@ -36,9 +36,9 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 def read_env_file(path: Path) -> tuple[list[Assignment], list[str]]:
-    """The assignments and the problems, each with its line. No file: neither.
+    """Read the assignments and the problems, each with its line. A missing file has neither.
 
-    Raises ConfigurationError for one that can't be read at all.
+    Raise ConfigurationError if the file cannot be read at all.
     """
     try:
         content = path.read_bytes()
@@ -47,7 +47,7 @@ def read_env_file(path: Path) -> tuple[list[Assignment], list[str]]:
             raise ConfigurationError([f"{path} is a link to a file that is not there"]) from None
         return [], []
     except OSError as error:
-        raise ConfigurationError([f"{path} can't be read: {error.strerror}"]) from None
+        raise ConfigurationError([f"{path} cannot be read: {error.strerror}"]) from None
     return _parse(_decode(path, content), path.name)
 
 
@@ -64,7 +64,7 @@ def _decode(path: Path, content: bytes) -> str:
 
 
 def _parse(text: str, file: str) -> tuple[list[Assignment], list[str]]:
-    from dotenv.parser import parse_stream  # noqa: PLC0415 - needed only where there is a file
+    from dotenv.parser import parse_stream  # noqa: PLC0415 - needed only if there is a file
 
     assignments, problems = [], []
     for binding in parse_stream(StringIO(re.sub(r"\r\n?", "\n", text))):
@@ -80,7 +80,7 @@ def _parse(text: str, file: str) -> tuple[list[Assignment], list[str]]:
 
 
 def _complaint(statement: str) -> str:
-    """A line that is not an assignment."""
+    """Explain why a line is not an assignment."""
     first = statement.partition("\n")[0]
     if _SET.match(first):
         return f"leave out {first.split()[0]!r}: a line is NAME=value"

@@ -1,4 +1,4 @@
-"""The settings: one frozen struct, read once from the environment and `.env`, passed down from there."""
+"""The settings: one frozen struct, read once from the environment and `.env`, then passed as an argument."""
 
 import re
 import unicodedata
@@ -13,25 +13,26 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from mailing.database.address import parse as parse_address
 from mailing.env_file import read_env_file
 from mailing.errors import ConfigurationError
 from mailing.timezones import known_zone
 
 PREFIX = "MAILING_"
-DOTENV = Path(".env")  # in the directory in which a process starts
+DOTENV = Path(".env")  # in the process's working directory
 ROLES = ("viewer", "editor", "sender", "admin")
 
 SECRET = re.compile("(key|token|password|secret)$")
-PUBLISHED = re.compile("change-?me", re.IGNORECASE)  # as in every example that we ship or shipped
-SHORTEST_SECRET = 6  # characters; a shorter one would be found in every other word
+PUBLISHED = re.compile("change-?me", re.IGNORECASE)  # in every example file of every version
+MIN_SECRET_LENGTH = 6  # characters; a shorter secret would be masked in ordinary words
 
-LONGEST_TIMEOUT_S = 60  # of a call; the longest lease a message may be held under follows from it
+MAX_GATEWAY_TIMEOUT_S = 60  # the maximum of MAILING_GATEWAY_TIMEOUT_S; the longest lease of a message follows from it
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """Each field is the environment variable `MAILING_<FIELD>`; `.env.example` says what each is for."""
+    """Each field is the environment variable `MAILING_<FIELD>`; `.env.example` explains each."""
 
     database_url: str | None = None
     data_dir: str = ".data"
@@ -49,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     api_rate: Annotated[int, Meta(ge=0, le=100_000)] = 300
     gateway_url: str | None = None
     gateway_token: str | None = None
-    gateway_timeout_s: Annotated[float, Meta(gt=0, le=LONGEST_TIMEOUT_S)] = 10.0
+    gateway_timeout_s: Annotated[float, Meta(gt=0, le=MAX_GATEWAY_TIMEOUT_S)] = 10.0
     gateway_rate: Annotated[float, Meta(ge=0, le=100_000)] = 0.0
     gateway_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
     on_unknown: Literal["retry", "hold"] = "retry"
@@ -71,9 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
-    """The environment wins over the file; an empty value counts as not set, in both.
+    """Load the settings. The environment overrides the file; an empty value counts as not set in both.
 
-    Raises ConfigurationError with every problem at once. No value is repeated in it: it may be a secret.
+    Raise ConfigurationError with all problems at once. It repeats no value, because a value may be a secret.
     """
     given, problems = _given(environ, dotenv)
     fields = {PREFIX + field.name.upper(): field for field in msgspec.structs.fields(Settings)}
@@ -98,7 +99,7 @@ def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """What `load` makes the same settings of: for a child process."""
+    """Return the environment from which a child process loads the same settings."""
     values = {PREFIX + name.upper(): value for name, value in msgspec.structs.asdict(settings).items()}
     return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -108,22 +109,22 @@ def environment_names() -> list[str]:
 
 
 def source_of(dotenv: Path) -> str:
-    """Where settings came from, for a person."""
+    """Describe where the settings came from."""
     path = dotenv.absolute()
     return f"read from {path} and the environment" if path.exists() else f"from the environment; there is no {path}"
 
 
 def host_of(address: str) -> str:
-    """An address without its path, which may hold a secret."""
+    """Return a URL without its path, which may contain a secret."""
     parts = urlsplit(address)
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def secrets_of(settings: Settings) -> list[str]:
-    """What no log may show, whatever it stands in."""
+    """Return all values that no log may show."""
     given = [getattr(settings, field.name) for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
-    given.append(urlsplit(settings.database_url or "").password)
-    return [secret for secret in given if secret and len(secret) >= SHORTEST_SECRET]
+    given += parse_address(settings.database_url).secrets if settings.database_url else ()
+    return [secret for secret in given if secret and len(secret) >= MIN_SECRET_LENGTH]
 
 
 def report_clock(settings: Settings) -> time:
@@ -131,18 +132,18 @@ def report_clock(settings: Settings) -> time:
 
 
 def roles_of_groups(settings: Settings) -> dict[str, str]:
-    """Group at the identity provider → name of a role."""
+    """Map groups at the identity provider to names of roles."""
     pairs = (pair.rpartition("=") for pair in (settings.oidc_roles or "").split(",") if pair.strip())
     return {group.strip(): role.strip() for group, _, role in pairs}
 
 
 def names_of_others(dotenv: Path) -> list[str]:
-    """Names in the file that are left alone: `.env` may be shared, with Docker Compose for one."""
+    """List names in the file that are not ours: `.env` may be shared, with Docker Compose for example."""
     return sorted({found.name for found in read_env_file(dotenv)[0] if not _is_meant(found.name)})
 
 
 def _given(environ: Mapping[str, str], dotenv: Path | None) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Each name's value and where it stands in the file, as a problem names it; and problems."""
+    """Return each name's value and its place in the file, as problems name it, and the problems."""
     assignments, problems = read_env_file(dotenv) if dotenv else ([], [])
     given: dict[str, tuple[str, str]] = {}
     for found in assignments:
@@ -163,9 +164,9 @@ _SUFFIXES = frozenset(field.name.upper() for field in msgspec.structs.fields(Set
 
 
 def _is_meant(name: str) -> bool:
-    """Whether a name is meant for Mailing, in whatever spelling.
+    """Whether a name is meant for Mailing, even if it is misspelled.
 
-    Lower case, blanks and invisible characters, `-` or `.` for `_`, a misspelt first word: refused, not left alone.
+    Lower case, blanks, invisible characters, `-` or `.` for `_` and a misspelled prefix are refused, not ignored.
     """
     plain = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign)[0] != "C")
     first, _, rest = re.sub(r"\W", "_", plain.strip()).upper().partition("_")
@@ -173,12 +174,12 @@ def _is_meant(name: str) -> bool:
 
 
 def _shown(name: str) -> str:
-    """Look-alikes and invisible characters of a name become visible."""
+    """Make look-alikes and invisible characters of a name visible."""
     return ascii(name)[1:-1]
 
 
 def _flaws_of_value(name: str, value: str) -> Iterator[str]:
-    """What came along with a value on its way here, and can't be seen. A password may be anything."""
+    """Find invisible flaws of a value that crept in on its way here. A password may contain anything."""
     categories = {unicodedata.category(sign): sign for sign in value}
     if "Cs" in categories:
         yield "is not UTF-8"
@@ -191,7 +192,7 @@ def _flaws_of_value(name: str, value: str) -> Iterator[str]:
     if value != value.strip():
         yield "begins or ends with a blank"
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        yield "is in quotes that nobody took off: write it without"
+        yield "is in quotes; write it without them"
 
 
 def _hint(name: str, known: list[str]) -> str:
@@ -200,17 +201,15 @@ def _hint(name: str, known: list[str]) -> str:
 
 
 def _sentence(kind: Any, error: msgspec.ValidationError) -> str:  # noqa: ANN401 - any type hint
-    """Never the value: msgspec repeats it for an unknown choice."""
+    """Describe the error without the value, which msgspec repeats for an unknown choice."""
     if get_origin(kind) is Literal:
         return f"must be {' or '.join(get_args(kind))}"
     return str(error).replace("`", "")
 
 
 def _contradictions(settings: Settings) -> list[str]:
-    """What a type can't say about single values and pairs of them."""
+    """Check what a type cannot express about single values and pairs of values."""
     checks = {
-        "DATABASE_URL must look like postgresql://user:password@host:5432/name": settings.database_url is None
-        or urlsplit(settings.database_url).scheme in {"postgresql", "postgres"},
         "PUBLIC_URL must be an http:// or https:// address such as https://mailing.example.org, and no more": (
             settings.public_url is None or _base(settings.public_url)
         ),
@@ -240,18 +239,28 @@ def _contradictions(settings: Settings) -> list[str]:
         or all(_address(address) for address in settings.report_to.split(",")),
         "REPORT_FROM must be an address such as mailing@example.org": _address(settings.report_from),
         "SMTP_USER and MAILING_SMTP_PASSWORD belong together": bool(settings.smtp_user) == bool(settings.smtp_password),
-        **{f"{name} is an example that everybody knows; set one of your own": False for name in _published(settings)},
+        **{f"{name} is a published example; set your own": False for name in _published(settings)},
     }
-    return [PREFIX + sentence for sentence, holds in checks.items() if not holds]
+    return [*_flaws_of_address(settings.database_url), *(PREFIX + told for told, holds in checks.items() if not holds)]
+
+
+def _flaws_of_address(database_url: str | None) -> list[str]:
+    try:
+        if database_url:
+            parse_address(database_url)
+    except ConfigurationError as error:
+        return error.problems
+    return []
 
 
 def _published(settings: Settings) -> list[str]:
-    """Secrets that stand in a file we ship or shipped, where others than this machine may reach us."""
+    """Find secrets copied from an example file, if other machines can reach the API."""
     if is_loopback(settings.host) and not settings.public_url and not settings.allowed_hosts:
         return []
     names = [field.name for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
     given = {name.upper(): getattr(settings, name) for name in names}
-    given["DATABASE_URL's password"] = urlsplit(settings.database_url or "").password
+    if settings.database_url and not _flaws_of_address(settings.database_url):
+        given["DATABASE_URL's password"] = parse_address(settings.database_url).password
     return [name for name, value in given.items() if value and PUBLISHED.search(value)]
 
 
@@ -263,19 +272,22 @@ def is_loopback(host: str) -> bool:
 
 
 def _base(address: str) -> bool:
-    """An address that paths can follow. Who calls is told by the token alone."""
+    """Whether a URL can be followed by paths and has no credentials, which are only in the token."""
     try:
         parts = urlsplit(address)
         is_port = parts.port != 0
-    except ValueError:  # a port that is no number, or too great
+    except ValueError:  # a port that is not a number, or too large
         return False
     plain = not (parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", address))
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_port and plain
 
 
 def _safe(address: str) -> bool:
-    """Plain http ends on this machine."""
-    parts = urlsplit(address)
+    """Whether a URL is https, or http to this machine."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets that hold no address
+        return False
     return bool(parts.hostname) and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
     )

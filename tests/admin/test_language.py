@@ -7,7 +7,7 @@ from babel.messages.extract import extract_from_dir
 from babel.messages.pofile import read_po
 
 from mailing.admin import language
-from mailing.admin.language import HERE
+from mailing.translations import PACKAGE, translations
 
 KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"), 2)}
 
@@ -15,12 +15,12 @@ KEYWORDS = {"_": None, "gettext": None, "ngettext": (1, 2), "pgettext": ((1, "c"
 def said() -> set[tuple[str | None, str]]:
     """Every sentence of templates and code, with its context."""
     methods = [("**.py", "python"), ("**.html", "jinja2")]
-    found = extract_from_dir(HERE, methods, keywords=KEYWORDS, options_map={"**.html": {"newstyle_gettext": "true"}})
+    found = extract_from_dir(PACKAGE, methods, keywords=KEYWORDS, options_map={"**.html": {"newstyle_gettext": "true"}})
     return {(context, text if isinstance(text, str) else text[0]) for _, _, text, _, context in found}
 
 
 def catalogues() -> list[Path]:
-    return sorted(HERE.rglob("ru.po"))
+    return sorted(PACKAGE.rglob("ru.po"))
 
 
 def translated() -> dict[tuple[str | None, str], bool]:
@@ -67,7 +67,7 @@ def test_russian_numbers_and_plurals() -> None:
 
 def test_a_russian_plural_has_three_forms() -> None:
     said = [
-        language.translations("ru").ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
+        translations("ru").ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
         for count in (1, 2, 5, 11, 21, 700)
     ]
     assert [sentence.rpartition(" ")[2] for sentence in said] == [

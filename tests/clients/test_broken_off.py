@@ -1,4 +1,4 @@
-"""An import that the database breaks off, in whatever phase: who imports learns why, and what has become of it."""
+"""Imports during which the database fails, in each phase: the answer says why, and what became of the rows."""
 
 import asyncio
 import io
@@ -52,7 +52,7 @@ class Scene:
     monkeypatch: pytest.MonkeyPatch
 
     async def mended(self) -> None:
-        """What was frozen has ended, new connections pass."""
+        """End the frozen connections; new connections pass."""
         await self.between.end_connections()
         self.between.forget()
 

@@ -1,4 +1,4 @@
-"""What a change to a client means for its messages: in the same transaction, or not at all."""
+"""The effect of a client's change on its messages: in the same transaction, or not at all."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What a page costs, read from the plans: the same index walk however deep it lies."""
+"""The cost of a page of clients, read from the plans: one index scan at any depth."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ FILL = text(f"""
 
 
 async def plan(session: AsyncSession, search: Search, after: int) -> dict[str, Any]:
-    """As it is carried out again and again: prepared once, for any values."""
+    """Explain the generic plan: prepared once, for any values."""
     await session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
     return await explained_prepared(session, *search_statement(search, place=SearchCursor(after), limit=50))
 

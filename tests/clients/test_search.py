@@ -1,4 +1,4 @@
-"""What people find, page by page, and what a page costs: the same index walk however deep, in both directions."""
+"""The search of clients, page by page, and its cost: one index scan at any depth, in both directions."""
 
 from collections.abc import AsyncIterator
 

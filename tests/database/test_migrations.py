@@ -32,7 +32,7 @@ async def test_a_database_in_another_encoding_is_refused_with_the_remedy(databas
     admin = await asyncpg.connect(database_url)
     await admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
     engine = create_engine(database_url.rsplit("/", 1)[0] + f"/{name}", application="tests", pool_size=1)
-    with pytest.raises(MailingError, match="encoding is SQL_ASCII; make one with"):
+    with pytest.raises(MailingError, match="encoding is SQL_ASCII; create one with"):
         await migrate(engine)
     await engine.dispose()
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")

@@ -1,4 +1,4 @@
-"""Pause, cancel and resend-failed: what they say that they did, and what they did."""
+"""Pause, cancel and resend-failed: the counts in the answers, and the messages in the database."""
 
 import httpx
 import pytest

@@ -1,4 +1,4 @@
-"""Who did what to a mailing or a client, kept with the change itself."""
+"""Events of changes to mailings and clients, recorded in the transaction of the change."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""What the preview foretells, and what then really is planned."""
+"""The preview, compared with what is then planned."""
 
 import random
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""A draft is released over the API: by whom, of what, and when it may be."""
+"""Releasing a draft over the API: who may, which revision, and when."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Unknown messages: what an operator says about them."""
+"""Resolving unknown messages."""
 
 from typing import Any
 

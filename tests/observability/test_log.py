@@ -21,7 +21,7 @@ from support.logs import Lines, logged
 from support.rows import add_mailing, value
 
 PAGE = (ROOT / "docs" / "logging.md").read_text(encoding="utf-8")
-OF_THE_SERVER = {"sqlstate", "says"}  # `failures.tell` adds them where the server refused something
+OF_THE_SERVER = {"sqlstate", "message"}  # `failures.log` adds them where the server refused something
 COMMON = {"event", "level", "timestamp", "request_id", "job_id", "mailing_id", "message_id", "client_id", "trace_id"}
 
 

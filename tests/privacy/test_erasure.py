@@ -23,7 +23,7 @@ ANYWHERE = """
 
 
 async def written_to(engine: AsyncEngine, statuses: Sequence[str] = ENDS, *, phone: str = PHONE) -> int:
-    """A client, to whom a message in each state went in a mailing of its own; returns its id."""
+    """Add a client with a message in each state, each in a mailing of its own; return the client's id."""
     client_id = await add_client(engine, phone=phone, tag="vip")
     for status in statuses:
         await add_messages(engine, await add_mailing(engine), [status], first_client=client_id)

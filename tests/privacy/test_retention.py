@@ -35,7 +35,7 @@ def keeping(settings: Settings) -> Settings:
 
 
 async def closed(engine: AsyncEngine, *, days: int, status: str = "finished", first_client: int = 1000) -> int:
-    """A mailing with three messages in each final state, which closed `days` ago."""
+    """Add a mailing with three messages in each final state, which closed `days` ago."""
     mailing_id = await add_mailing(engine, text="Your code is 1234")
     await add_messages(engine, mailing_id, ENDS * 3, first_client=first_client)
     close = """

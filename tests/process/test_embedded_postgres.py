@@ -28,7 +28,7 @@ pytestmark = pytest.mark.xdist_group("embedded")
 USER = """
 import sys, time
 from pathlib import Path
-from mailing import embedded
+from mailing.process import embedded_postgres as embedded
 server = embedded.start(Path(sys.argv[1]))
 print(server.pid, flush=True)
 time.sleep(60)
@@ -211,7 +211,7 @@ def test_a_directory_that_may_not_be_written_is_named_with_the_remedy(tmp_path: 
 
 def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
-    with pytest.raises(EmbeddedError, match=r"data \(File exists\): set MAILING_DATA_DIR"):
+    with pytest.raises(EmbeddedError, match=r"data \(File exists\); set MAILING_DATA_DIR"):
         embedded_postgres.start(tmp_path / "data")
 
 

@@ -154,7 +154,7 @@ async def test_a_temporary_failure_is_tried_again_and_holds_no_other_day_back(
 
 
 async def spoil(engine: AsyncEngine, rows: Rows, *, at: datetime, text: str) -> None:
-    """A mailing launched at that time whose text is `text`, an expression, to whoever reads it."""
+    """Add a mailing started at that time, whose text is the SQL expression `text`."""
     await rows.mailing("bad", status="finished", launched_at=at)
     await run(engine, "ALTER TABLE mailing RENAME TO sound_mailing")
     await run(engine, f"""

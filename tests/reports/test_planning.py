@@ -63,7 +63,7 @@ async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
     sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice
 ) -> None:
     await moved_west(sessions, eastern, western)
-    told = "Not a plain day, but 2026-12-29 06:00 to 2026-12-31 00:00 there"
+    told = "Not a whole local day, but 2026-12-29 06:00 to 2026-12-31 00:00 local time"
     for mail, number in zip(office.mails, (0, 0, 0, 1, 0), strict=True):
         for form in ("plain", "html"):
             body = mail.message.get_body((form,))

@@ -13,8 +13,10 @@ from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, Re
 from mailing.reports.render import Rendered
 from mailing.reports.render import render as rendered_in
 from mailing.reports.schedule import day_of
-from mailing.reports.translations import EN, LANGUAGES, RU, Words
+from mailing.reports.translations import Words, words_in
+from mailing.translations import LANGUAGES
 
+EN, RU = map(words_in, ("en", "ru"))
 DAY = day_of(date(2024, 1, 5), ZoneInfo("Europe/Moscow"))
 SPACE = "\u202f"
 STANDING = StatusCounts(planned=12345, pending=12000, sent=345)
@@ -157,7 +159,7 @@ def test_the_russian_report_has_no_english_word_of_ours() -> None:
 
 
 def test_every_language_has_a_word_for_every_state() -> None:
-    for words in LANGUAGES.values():
+    for words in map(words_in, LANGUAGES):
         assert set(words.statuses) == set(StatusCounts.__struct_fields__)
         assert set(words.meanings) == set(DayCounts.__struct_fields__)
 

@@ -69,7 +69,7 @@ class Office:
         async with transaction(self.campaign.sessions) as session:
             read = await MailingRepository(session=session).get_visible(mailing_id)
         async with transaction(self.campaign.sessions) as session:
-            await releasing.release(session, mailing_id, read=read.content_revision, by=SENDER)
+            await releasing.release(session, mailing_id, revision=read.content_revision, by=SENDER)
         if read.status == MailingStatus.draft:
             self.seen[mailing_id].add(read.text)
 
@@ -134,6 +134,6 @@ async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(
         await campaign.finished(other)  # the jobs before it have run
         assert await campaign.counts(mailing_id) == {}
         async with transaction(campaign.sessions) as session:
-            await releasing.release(session, mailing_id, read=2, by=SENDER)
+            await releasing.release(session, mailing_id, revision=2, by=SENDER)
         assert await campaign.finished(mailing_id) == {"planned": 3, "sent": 3}
     assert {item["text"] for item in await sandbox.ledger()} == {"hello", "unread"}

@@ -16,7 +16,7 @@ from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, lease_for
 from mailing.sending.context import SendContext
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
-from mailing.settings import LONGEST_TIMEOUT_S
+from mailing.settings import MAX_GATEWAY_TIMEOUT_S
 from support.rows import add_mailing, add_messages, run, value
 
 
@@ -115,7 +115,7 @@ def replace_closes(message: ClaimedMessage, closes_at: datetime) -> ClaimedMessa
     )
 
 
-@pytest.mark.parametrize("timeout_s", [0.1, 10, 30, 55, LONGEST_TIMEOUT_S])
+@pytest.mark.parametrize("timeout_s", [0.1, 10, 30, 55, MAX_GATEWAY_TIMEOUT_S])
 async def test_with_every_timeout_a_message_may_be_called_even_after_another_one_had_its_connection(
     engine: AsyncEngine, sessions: Sessions, timeout_s: float
 ) -> None:
@@ -128,4 +128,4 @@ async def test_with_every_timeout_a_message_may_be_called_even_after_another_one
 
 def test_a_lease_holds_two_calls_and_is_never_shorter_than_a_minute_nor_longer_than_the_sweep_reckons() -> None:
     assert lease_for(10) == MIN_LEASE_S
-    assert 2 * LONGEST_TIMEOUT_S < lease_for(LONGEST_TIMEOUT_S) == MAX_LEASE_S
+    assert 2 * MAX_GATEWAY_TIMEOUT_S < lease_for(MAX_GATEWAY_TIMEOUT_S) == MAX_LEASE_S

@@ -1,4 +1,4 @@
-"""What messages wait for: the groups, and that reading them costs the same for any number of messages."""
+"""The backlog: its groups, and that reading them costs the same for any number of messages."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The newest calls to the gateway, as people look at them."""
+"""Outcomes and latencies of recent calls to the gateway."""
 
 from datetime import timedelta
 

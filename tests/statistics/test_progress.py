@@ -1,4 +1,4 @@
-"""How far a mailing is, and when it will be done."""
+"""The progress of a mailing and its estimated end."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""Counters against counting: whatever statements move messages, and however many at once."""
+"""Counters compared with counting, for all statements that move messages, also concurrent ones."""
 
 import asyncio
 import random
@@ -291,7 +291,7 @@ FILL = """
 
 @contextmanager
 def statements() -> Iterator[list[tuple[str, Any]]]:
-    """What is executed meanwhile, by whatever engine."""
+    """Record the statements executed meanwhile, by every engine."""
     seen: list[tuple[str, Any]] = []
 
     def listen(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""How fast messages go out."""
+"""Messages sent by minute, step and hour."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

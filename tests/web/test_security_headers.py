@@ -54,8 +54,8 @@ async def test_only_under_https_browsers_are_told_to_stay_there() -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        ("/clients", "GET, OPTIONS, POST"),
-        ("/clients/1", "DELETE, GET, OPTIONS, PATCH, PUT"),
+        ("/clients", "GET, HEAD, OPTIONS, POST"),
+        ("/clients/1", "DELETE, GET, HEAD, OPTIONS, PATCH, PUT"),
         ("/mailings/1/pause", "OPTIONS, POST"),
     ],
 )

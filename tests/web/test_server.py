@@ -39,6 +39,7 @@ CHUNKED = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
 class Hasty(BoundedProtocol):
     header_timeout_s = 0.3
     drain_timeout_s = 0.3
+    linger_timeout_s = 1.0
 
 
 @asynccontextmanager
@@ -267,3 +268,30 @@ async def test_an_answer_in_many_parts_arrives_whole_and_in_order(tmp_path: Path
         head, _, body = (await answers(connect, GET)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ")
     assert body == b"".join(parts)
+
+
+TOO_LONG = 30_000_000
+TOO_LONG_POST = POST.replace(b"Content-Length: 100", b"Content-Type: application/json\r\nContent-Length: %d" % TOO_LONG)
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+async def test_a_client_that_sends_before_it_reads_gets_the_answer_to_a_body_that_is_too_long(
+    connect: Connect, more: bytes
+) -> None:
+    """Urllib and requests read nothing before they have sent all."""
+    async with connect() as (reader, writer):
+        writer.write(TOO_LONG_POST.replace(b"Host", more + b"Host"))
+        for _ in range(TOO_LONG // 100_000):
+            writer.write(b"x" * 100_000)
+            await writer.drain()
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 413 ")
+        assert b"Too large" in (await reader.readuntil(b"}"))
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+async def test_the_rest_of_a_body_is_waited_for_so_long_and_no_longer(connect: Connect, more: bytes) -> None:
+    async with connect() as (reader, writer):
+        writer.write(TOO_LONG_POST.replace(b"Host", more + b"Host"))
+        answer = await asyncio.wait_for(reader.read(), 30)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert answer.count(b"HTTP/1.1") == 1

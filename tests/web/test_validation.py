@@ -58,7 +58,6 @@ def refused_value(value: object, kind: type[Struct] = MailingIn) -> dict[str, st
         b'{"text": "\\ud800\\u0041"}',
         b'{"text": "\xed\xa0\x80"}',
         b'{"text": "\xff"}',
-        b'\xef\xbb\xbf{"text": "x"}',
         '{"text": "x"}'.encode("utf-16"),
         b'{"text": "x"} {}',
     ],
@@ -324,3 +323,19 @@ def test_a_list_of_objects_is_read_item_by_item() -> None:
 
 def test_an_instant_keeps_its_moment_whatever_its_offset() -> None:
     assert parse(msgspec.json.encode(VALID), MailingIn).ends_at == datetime(2030, 1, 2, 6, tzinfo=UTC)
+
+
+def test_a_byte_order_mark_before_json_is_skipped() -> None:
+    assert parse(b"\xef\xbb\xbf" + msgspec.json.encode(VALID), MailingIn) == parse(
+        msgspec.json.encode(VALID), MailingIn
+    )
+
+
+def test_an_instant_is_utc_whatever_offset_it_was_sent_with() -> None:
+    read = parse(msgspec.json.encode(VALID), MailingIn)
+    assert (read.ends_at.isoformat(), read.ends_at.tzinfo) == ("2030-01-02T06:00:00+00:00", UTC)
+
+
+@pytest.mark.parametrize("instant", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_an_instant_without_a_year_in_utc_is_refused_by_its_field(instant: str) -> None:
+    assert list(refused_value(VALID | {"ends_at": instant})) == ["ends_at"]

@@ -171,6 +171,7 @@ class KeyCache:
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """Check `Authorization: Bearer <key>` and store the caller in `scope["user"]`."""
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
+    key = key.strip(" ")  # RFC 9110 allows several blanks
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized("Send the header Authorization: Bearer <key>. Create a key with mailing key create.")
     configured: str | None = connection.app.state.settings.api_key

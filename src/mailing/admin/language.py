@@ -1,38 +1,17 @@
 """The two languages of the admin page. English is in the code, Russian in `ru.po` beside it."""
 
 from datetime import date, datetime, timedelta
-from functools import cache, lru_cache
-from io import BytesIO
+from functools import lru_cache
 from pathlib import Path
 
 from babel.core import negotiate_locale
 from babel.dates import format_date, format_datetime
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
 from babel.numbers import format_decimal, format_percent
-from babel.support import Translations
 
 from mailing.timezones import zone_named
+from mailing.translations import LANGUAGES
 
-LANGUAGES = {"en": "English", "ru": "Русский"}
 HERE = Path(__file__).parent
-
-
-@cache
-def translations(language: str) -> Translations:
-    """Merge the catalogues of all pages: a few hundred messages, read once per process."""
-    found, *more = [_catalogue(path, language) for path in sorted(HERE.rglob(f"{language}.po"))] or [Translations()]
-    for each in more:
-        found.merge(each)  # keeps the plural rule of the first; an empty catalogue has the English one
-    return found
-
-
-def _catalogue(path: Path, language: str) -> Translations:
-    compiled = BytesIO()
-    with path.open("rb") as file:
-        write_mo(compiled, read_po(file, locale=language))
-    compiled.seek(0)
-    return Translations(compiled)
 
 
 def preferred(accept_language: str) -> str:

@@ -19,6 +19,7 @@ from mailing.admin import language
 from mailing.admin.guards import SIGN_IN, SignInRequired
 from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
 from mailing.observability.masking import mask_addresses
+from mailing.translations import LANGUAGES, translations
 from mailing.web.problems import EXCEPTION_HANDLERS, Problem
 
 HTML = "text/html; charset=utf-8"
@@ -136,12 +137,12 @@ def _environment(language_code: str) -> Environment:
         extensions=["jinja2.ext.i18n"],
     )
     environment.install_gettext_translations(  # type: ignore[attr-defined] # added by the extension
-        language.translations(language_code), newstyle=True
+        translations(language_code), newstyle=True
     )
     environment.filters["number"] = partial(language.number, language=language_code)
     environment.filters["percent"] = partial(language.percent, language=language_code)
     environment.filters["day"] = partial(language.day, language=language_code)
     environment.filters["masked"] = mask_addresses
     environment.filters["duration"] = partial(language.duration, language=language_code)
-    environment.globals.update(LANGUAGES=language.LANGUAGES, Role=Role)
+    environment.globals.update(LANGUAGES=LANGUAGES, Role=Role)
     return environment

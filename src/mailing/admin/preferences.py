@@ -6,10 +6,10 @@ from litestar import Request, Response, post
 from litestar.datastructures import Cookie
 
 from mailing.admin.guards import public
-from mailing.admin.language import LANGUAGES
 from mailing.admin.pages import form, redirect
 from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local_path
 from mailing.timezones import known_zone
+from mailing.translations import LANGUAGES
 
 MAX_AGE_S = 365 * 86_400
 

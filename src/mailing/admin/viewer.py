@@ -12,8 +12,9 @@ from msgspec import Struct
 from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.admin.guards import SIGN_IN
-from mailing.admin.language import LANGUAGES, preferred, translations
+from mailing.admin.language import preferred
 from mailing.timezones import known_zone
+from mailing.translations import LANGUAGES, translations
 
 LANGUAGE_COOKIE = "mailing_language"
 ZONE_COOKIE = "mailing_zone"

@@ -15,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from mailing.database.engine import create_engine, sessions, transaction
+from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.migrations import MIN_POSTGRESQL, schema_fault
 from mailing.errors import ConfigurationError, MailingError
@@ -92,9 +93,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
             async for finding in _database_checks(settings, engine, connection):
                 yield finding
     except (MailingError, *DATABASE_ERRORS) as error:
-        cause = getattr(error, "orig", None) or error
-        name = type(cause.__cause__ or cause).__name__
-        detail = str(error) if isinstance(error, MailingError) else f"it does not answer correctly: {name}"
+        detail = str(error) if isinstance(error, MailingError) else f"it does not answer correctly: {describe(error)}"
         yield Finding("database", "fail", detail, "check that PostgreSQL runs and that MAILING_DATABASE_URL is correct")
 
 

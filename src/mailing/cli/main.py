@@ -29,6 +29,7 @@ from mailing.cli.runtime import (
 from mailing.cli.users import user
 from mailing.database import migrations
 from mailing.database.engine import Sessions
+from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import ConfigurationError, MailingError
 from mailing.observability import log, tracing
@@ -49,7 +50,7 @@ def main() -> None:
         click.echo(f"mailing: {error}", err=True)
         sys.exit(1)
     except DATABASE_ERRORS as error:
-        click.echo(f"mailing: {_first_line(error)}", err=True)
+        click.echo(f"mailing: {describe(error)}", err=True)
         sys.exit(1)
 
 
@@ -284,8 +285,3 @@ def resume_after_restore(*, dry_run: bool, forced: bool) -> None:
 cli.add_command(user)
 cli.add_command(key)
 cli.add_command(privacy)
-
-
-def _first_line(error: Exception) -> str:
-    cause = getattr(error, "orig", None) or error
-    return f"{str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__}"

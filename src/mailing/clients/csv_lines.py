@@ -62,11 +62,11 @@ class QuotedLines:
         return line
 
     def _joined(self) -> Record:
-        given = list(self._waiting)
+        lines = list(self._waiting)
         self._waiting.clear()
         self._size = 0
-        reader = csv.reader((line + "\n" for line in given), strict=True, skipinitialspace=True)
-        return next(reader), given
+        reader = csv.reader((line + "\n" for line in lines), strict=True, skipinitialspace=True)
+        return next(reader), lines
 
 
 class OpenQuoteError(Exception):

@@ -74,15 +74,15 @@ class CsvReader:
     def errors(self) -> list[RowError]:
         return [RowError(each.line, each.field, each.message) for each in self.rejected_fields]
 
-    def feed(self, piece: bytes) -> list[ParsedRow]:
+    def feed(self, chunk: bytes) -> list[ParsedRow]:
         """Parse a chunk. Raises Invalid if the header is wrong."""
         if self._skipping:
-            _, newline, piece = piece.partition(b"\n")
+            _, newline, chunk = chunk.partition(b"\n")
             self._skipping = not newline
-        end = piece.rfind(b"\n") + 1
-        self._tail += piece[:end]
+        end = chunk.rfind(b"\n") + 1
+        self._tail += chunk[:end]
         rows = list(self._rows()) if end else []
-        self._tail += piece[end:]
+        self._tail += chunk[end:]
         if len(self._tail) > MAX_LINE_BYTES:
             rows += self._last_rows()
             self._reject_long_line()
@@ -108,7 +108,7 @@ class CsvReader:
         for line in text.split("\n")[:-1]:
             cells = None if self._quotes.open else _plain_cells(line)
             if cells is not None:
-                if row := self._row(cells) or self._reread(cells, given=[line]):
+                if row := self._row(cells) or self._reread(cells, lines=[line]):
                     yield row
                 self._line += 1
             else:
@@ -118,10 +118,10 @@ class CsvReader:
         yield from self._validated(self._quotes.flush())
 
     def _validated(self, records: Iterator[Record]) -> Iterator[ParsedRow]:
-        for cells, given in records:
-            if row := self._row(cells) or self._reread(cells, given=given):
+        for cells, lines in records:
+            if row := self._row(cells) or self._reread(cells, lines=lines):
                 yield row
-            self._line += len(given)
+            self._line += len(lines)
 
     def _row(self, cells: list[str] | None) -> ParsedRow | None:
         if cells is not None and len(cells) == len(self.columns):
@@ -136,23 +136,23 @@ class CsvReader:
                 return ParsedRow(self._line + 1, number, code or operator_code_of(number), label or None, zone)
         return None
 
-    def _reread(self, was: list[str] | None, *, given: list[str]) -> ParsedRow | None:
+    def _reread(self, was: list[str] | None, *, lines: list[str]) -> ParsedRow | None:
         """Read a line that is not a valid row: a header, blank, valid but for spaces around its values, or invalid."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
-            self._reject(given, ("row", "has a quote that does not close, or text after a closing quote"))
+            self._reject(lines, ("row", "has a quote that does not close, or text after a closing quote"))
         elif not any(cells):
             pass
         elif not self.columns:
             self._read_header(cells)
         elif len(cells) != len(self.columns):
-            self._reject(given, ("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
+            self._reject(lines, ("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
         elif _NOT_UTF_8("".join(cells)):
-            self._reject(given, ("row", "is not UTF-8; save the file as CSV UTF-8"))
+            self._reject(lines, ("row", "is not UTF-8; save the file as CSV UTF-8"))
         elif cells != was:
-            return self._row(cells) or self._reread(cells, given=given)
+            return self._row(cells) or self._reread(cells, lines=lines)
         else:
-            self._reject(given, *self._field_errors(*self._pick([*cells, ""])))
+            self._reject(lines, *self._field_errors(*self._pick([*cells, ""])))
         return None
 
     def _field_errors(self, number: str, code: str, label: str, zone: str) -> Iterator[tuple[str, str]]:
@@ -165,12 +165,12 @@ class CsvReader:
         if not known_zone(zone):
             yield "timezone", timezone.suggestion(zone)
 
-    def _reject(self, given: list[str], *errors: tuple[str, str]) -> None:
+    def _reject(self, lines: list[str], *errors: tuple[str, str]) -> None:
         if not self.columns:
             raise _bad_header(*(message for _, message in errors))
         self.rejected += 1
         free = self.listed - len(self.rejected_fields)
-        self.rejected_fields += [RejectedField(self._line + 1, *error, _excerpt(given)) for error in errors[:free]]
+        self.rejected_fields += [RejectedField(self._line + 1, *error, _excerpt(lines)) for error in errors[:free]]
 
     def _reject_long_line(self) -> None:
         beginning = self._tail[: 4 * MAX_EXCERPT].decode("utf-8", "surrogateescape")
@@ -196,9 +196,9 @@ def _plain_cells(line: str) -> list[str] | None:
         return None
 
 
-def _excerpt(given: list[str]) -> str:
+def _excerpt(lines: list[str]) -> str:
     """Shorten a row, without what PostgreSQL can't store: bytes that are not UTF-8, and NUL."""
-    row = "\n".join(given)[:MAX_EXCERPT].replace("\x00", "\ufffd")
+    row = "\n".join(lines)[:MAX_EXCERPT].replace("\x00", "\ufffd")
     return row.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

@@ -176,7 +176,7 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; mailing privacy allow allows it again"
+ERASED = "belongs to a person who was erased; `mailing privacy allow` allows the phone again"
 
 
 def _erased() -> Conflict:

@@ -103,15 +103,6 @@ def pins(limit_s: float) -> str:
     return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
-def connect_args(application: str, *, limit_s: float) -> dict[str, Any]:
-    """Return arguments for `asyncpg.connect`."""
-    return {
-        "timeout": CONNECT_S,
-        "command_timeout": limit_s + DRIVER_GRACE_S,
-        "server_settings": {"application_name": application},
-    }
-
-
 def install_listeners(engine: AsyncEngine, *, limit_s: float) -> None:
     """Install a ping at checkout and the settings of new connections.
 

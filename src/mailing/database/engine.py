@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 import asyncpg
 from advanced_alchemy.base import BasicAttributes
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
 
 from mailing.database import connections
+from mailing.database.address import parse
+from mailing.database.connector import Connector
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -26,12 +27,14 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
     `limit_s`, except through `raw_connection`.
     """
     engine = create_async_engine(
-        make_url(url).set(drivername="postgresql+asyncpg"),
+        "postgresql+asyncpg://",
+        async_creator=Connector(
+            parse(url), application=application, command_timeout_s=limit_s + connections.DRIVER_GRACE_S
+        ).connect,
         pool_size=pool_size,
         max_overflow=0,
         hide_parameters=True,  # phones and texts are among them
         pool_timeout=wait_s,
-        connect_args=connections.connect_args(application, limit_s=limit_s),
     )
     connections.install_listeners(engine, limit_s=limit_s)
     return engine

@@ -1,5 +1,7 @@
 """Messages for the caller about errors of the database."""
 
+import ssl
+
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -36,6 +38,16 @@ def cause_of(error: BaseException) -> str | None:
     misused = isinstance(root, ValueError)  # asyncpg's DataError is an InterfaceError too
     lost = isinstance(root, asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError) and not misused
     return _LOST if lost or (isinstance(error, DBAPIError) and error.connection_invalidated) else None
+
+
+def describe(error: BaseException) -> str:
+    """Return one line for an operator, also for an error that is not the database's."""
+    root = cause(error) or error
+    if isinstance(root, ssl.SSLCertVerificationError):
+        trusted = "sslrootcert in MAILING_DATABASE_URL must name the CA that signed it"
+        return f"the certificate of the database's server is refused: {root.verify_message.strip('.')}; {trusted}"
+    lines = str(root).strip().splitlines()
+    return lines[0] if lines else SILENT if isinstance(root, TimeoutError) else type(root).__name__
 
 
 def may_be_committed(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""The circuit breaker that all workers share: calls counted, opened, probed, closed."""
+"""The circuit breaker that all workers share: count calls, open, probe, close."""
 
 import msgspec
 from sqlalchemy import text
@@ -6,14 +6,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.events import WORKER
 
-MIN_CALLS = 20  # fewer say nothing about the gateway
+MIN_CALLS = 20  # fewer calls are not significant
 WINDOW_S = 30
 FIRST_PROBE_S = 5
 LONGEST_PROBE_S = 60
 
 
-# The breaker opens when more than half of the newest calls failed: of the last 5 s, 10 s … or 30 s, with 20 calls or
-# more. So an outage after a busy time is noticed within 5 s, not when it outweighs the good half minute before it.
+# The breaker opens when more than half of the newest calls failed, in the last 5 s, 10 s … or 30 s with at least 20
+# calls. So an outage after a busy time is noticed within 5 s, not when it outweighs the 30 s before it.
 _REPORT = text(f"""
     WITH counted AS (
         INSERT INTO gateway_calls AS c (period, calls, failed)
@@ -47,9 +47,9 @@ _REPORT = text(f"""
 
 
 class CallStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker's calls told about the gateway. `reason` is the newest failure's.
+    """One worker's call results. `reason` is that of the newest failure.
 
-    `misconfigured` opens the breaker at once; `pause_s` is what the gateway asked for.
+    `misconfigured` opens the breaker at once; `pause_s` is the pause that the gateway asked for.
     """
 
     calls: int = 0
@@ -70,8 +70,8 @@ async def forget_old_calls(session: AsyncSession) -> None:
     await session.execute(_FORGET)
 
 
-# One worker gets it, whoever asks first. The longer the breaker is open, the rarer: after a minute every 7.5 s; a probe
-# that fails by chance, or dies with its worker, costs no more than that.
+# The first worker that asks gets the probe. The longer the breaker is open, the rarer probes are: after a minute every
+# 7.5 s, which is also the cost of a probe that fails by chance or dies with its worker.
 _TAKE_PROBE = text(f"""
     UPDATE gateway SET next_probe_at = now() + make_interval(secs =>
         least({LONGEST_PROBE_S}, greatest({FIRST_PROBE_S}, extract(epoch FROM now() - open_since) / 8)))
@@ -85,7 +85,7 @@ async def take_probe(session: AsyncSession) -> bool:
 
 
 async def return_probe(session: AsyncSession) -> None:
-    """It found nothing to send."""
+    """Return a probe that found nothing to send."""
     await session.execute(text("UPDATE gateway SET next_probe_at = now() WHERE open_since IS NOT NULL"))
 
 

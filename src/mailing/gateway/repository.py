@@ -1,6 +1,6 @@
 """The row of `gateway`: state, rate, stop and start, shared by all workers.
 
-Each statement stands alone and commits by itself, so that a worker frozen between two of them holds nothing back.
+Each statement commits by itself, so that a worker frozen between two of them holds no lock.
 """
 
 from collections.abc import AsyncIterator
@@ -18,16 +18,16 @@ from mailing.gateway.circuit_breaker import LONGEST_PROBE_S, MIN_CALLS, WINDOW_S
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
 
-STEP_S = 1.0  # a clock that goes back by less is not worth a word: what waits by it waits that much longer
+STEP_S = 1.0  # a smaller step back is ignored: whatever waits, waits that much longer
 
 
-# Of the row `w`, asked by the claim, by the look before each call and by the sweep: no stop, no pause that the gateway
-# asked for, no restored database. The breaker is asked beside it, because it lets probes through.
+# A condition on the row `w`, for the claim, the check before each call and the sweep: no stop, no pause that the
+# gateway asked for, no restored database. The breaker is checked separately, because it lets probes through.
 MAY_CALL = "w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()"
 
 
 class GatewayState(msgspec.Struct, frozen=True):
-    """`now` is the database's clock while it answered. `rate` is in calls per second, 0 without a limit."""
+    """`now` is database time of the reading. `rate` is in calls per second, 0 without a limit."""
 
     now: datetime
     rate: float
@@ -44,7 +44,7 @@ class GatewayState(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """A session whose statements commit one by one."""
+    """Open a session whose statements commit one by one."""
     async with sessions() as session:
         await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         yield session
@@ -65,7 +65,7 @@ async def read(session: AsyncSession) -> GatewayState:
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Calls per second, all workers together: as the limit allows, or as the busiest of the newest periods had them."""
+    """Calls per second of all workers: those that the limit allows, or those of the busiest recent period."""
 
     per_second: float
     source: Literal["limit", "measured"]
@@ -80,16 +80,16 @@ _PACE = text(f"""
 
 
 async def read_pace(session: AsyncSession) -> Pace | None:
-    """None: there is no limit, and hardly anything was sent just now."""
+    """Read the pace. None: there is no limit, and almost nothing was sent recently."""
     allowed, measured = (await session.execute(_PACE)).one()
     if allowed:
         return Pace(allowed, "limit")
     return Pace(float(measured), "measured") if measured else None
 
 
-# `clock_at` is the newest time that the row was written at by `note_clock`.
+# `clock_at` is the newest time at which `note_clock` wrote the row.
 _BACK = text("SELECT CAST(extract(epoch FROM clock_at - clock_timestamp()) AS float) FROM gateway FOR UPDATE")
-# Nothing lies further ahead than what puts it there allows: what does, somebody's clock or hand has put there.
+# A time further ahead than its source allows comes from a clock that was wrong or from a change by hand.
 _NOTE_CLOCK = text(f"""
     UPDATE gateway w SET clock_at = clock_timestamp(),
         throttled_until = CASE WHEN w.throttled_until - b.back > now() + interval '{RETRY_AFTER_CAP_S} s' THEN now()
@@ -104,8 +104,9 @@ _FORGET_COMING = text("DELETE FROM gateway_calls WHERE period > now()")
 
 
 async def note_clock(session: AsyncSession) -> float:
-    """How many seconds the database's clock went back since the last time; 0: it did not. To be called every few
-    seconds; what the old time had put ahead of this row is put back by as much.
+    """Return how many seconds the database's clock went back since the last call, or 0. Call it every few seconds.
+
+    Times of this row that the old time had put ahead are moved back by as much.
     """
     ahead_s: float = (await session.execute(_BACK)).scalar_one()
     back_s = ahead_s if ahead_s > STEP_S else 0.0
@@ -125,11 +126,11 @@ _CONFIGURE = text("""
 
 
 async def configure(session: AsyncSession, rate: float) -> None:
-    """The settings' rate, unless it is what they said before: then a rate set by the API stays."""
+    """Apply the rate of the settings if it has changed there; otherwise a rate set by the API stays."""
     await session.execute(_CONFIGURE, {"rate": rate})
 
 
-# What a person may change; each returns whether it changed anything.
+# Operators' changes. Each returns whether it changed anything.
 _SET_RATE = text("UPDATE gateway SET rate = :rate WHERE rate <> :rate")
 _STOP = text("UPDATE gateway SET stopped_at = now(), stopped_by = :by WHERE stopped_at IS NULL")
 _START = text("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL WHERE stopped_at IS NOT NULL")
@@ -152,5 +153,5 @@ async def start(session: AsyncSession) -> bool:
 
 
 async def probe_now(session: AsyncSession) -> bool:
-    """A pause that the gateway asked for is over, too."""
+    """Make a probe due, and end a pause that the gateway asked for."""
     return await rows_affected(session, _PROBE_NOW) > 0

@@ -1,4 +1,4 @@
-"""The gateway's state as it goes over the wire."""
+"""The gateway's state as the API returns it."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ class GatewayPatch(Struct):
 
 
 class Breaker(Struct):
-    """Open: most calls failed, or the gateway refuses our address or token. One probe at a time finds out."""
+    """Open: most calls failed, or the gateway refuses our address or token. One probe at a time tests it."""
 
     state: Literal["closed", "open"]
     since: datetime | None
@@ -44,8 +44,9 @@ class Recent(Struct):
 
 
 class GatewayOut(Struct):
-    """`sending`: nothing but the rate holds messages back. `restored`: the database came back from a backup, and
-    nothing is sent before `mailing resume-after-restore`.
+    """`sending`: only the rate delays messages.
+
+    `restored`: the database was restored from a backup, and nothing is sent before `mailing resume-after-restore`.
     """
 
     sending: bool

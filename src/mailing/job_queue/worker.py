@@ -18,7 +18,9 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg import conninfo
 
 from mailing import failpoints
-from mailing.database.connections import CONNECT_S, KEEPALIVE, UNACKED_TIMEOUT_S, pins
+from mailing.database.address import parse
+from mailing.database.connections import KEEPALIVE, UNACKED_TIMEOUT_S, pins
+from mailing.database.connector import psycopg_arguments
 from mailing.job_queue.enqueue import COMMON, queue_of
 from mailing.job_queue.lanes import FetchingWorker
 from mailing.job_queue.periodic import PeriodicScheduler
@@ -55,9 +57,7 @@ class Queue:
         on_answer: Callable[[], None] = _nothing,
     ) -> None:
         url = conninfo.make_conninfo(
-            database_url,
-            application_name="mailing-queue",
-            connect_timeout=CONNECT_S,
+            **psycopg_arguments(parse(database_url), application="mailing-queue"),
             keepalives_idle=KEEPALIVE["idle"],
             keepalives_interval=KEEPALIVE["interval"],
             keepalives_count=KEEPALIVE["count"],

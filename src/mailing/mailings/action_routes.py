@@ -69,7 +69,7 @@ class ActionController(Controller):
         With `revision` it is released only if it is still what you read (409 otherwise). Releasing twice changes
         nothing. A draft whose end has passed needs a later end first (409).
         """
-        return MailingOut.of(await release(session, mailing_id, read=revision, by=caller))
+        return MailingOut.of(await release(session, mailing_id, revision=revision, by=caller))
 
     @post(
         "/pause",
@@ -146,7 +146,7 @@ class ActionController(Controller):
         The phone must belong to a client. The message is left out of every list, count and report: read it at
         `Location`, under the tested mailing's id.
         """
-        message_id = await actions.test(session, mailing_id, phone=data.phone, read=None, by=caller)
+        message_id = await actions.test(session, mailing_id, phone=data.phone, revision=None, by=caller)
         return Response(
             await get_message(session, message_id),
             status_code=201,

@@ -64,11 +64,11 @@ async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> t
     return mailing, resent
 
 
-async def test(session: AsyncSession, mailing_id: int, *, phone: str, read: int | None, by: str) -> int:
-    """Send a test and return its message id. `read` is the revision that the caller saw; None accepts any."""
+async def test(session: AsyncSession, mailing_id: int, *, phone: str, revision: int | None, by: str) -> int:
+    """Send a test and return its message id. `revision` is the one that the caller saw; None accepts any."""
     mailing = await MailingRepository(session=session).get_visible(mailing_id)
     states.ensure_testable(MailingStatus(mailing.status))
-    states.ensure_revision(mailing.content_revision, read=read)
+    states.ensure_revision(mailing.content_revision, read=revision)
     client_id = (await find_recipient(session, phone)).id
     message_id = await send_test(session, mailing, client_id=client_id, by=by)
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}

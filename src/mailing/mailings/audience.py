@@ -1,11 +1,10 @@
 """Count the clients that a mailing would reach, by time zone, and those it would not, by reason: for the preview."""
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import Row, text
+from sqlalchemy import Result, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.messages.planning import UNSELECTED, Audience
@@ -68,14 +67,14 @@ def _bounds(audience: Audience) -> dict[str, object]:
     return {"tags": audience.tags, "operator_codes": audience.operator_codes, "upto": audience.upto}
 
 
-def _reach(rows: Iterable[Row[str, Exclusion | None, int, int]]) -> Reach:
+def _reach(rows: Result[Any]) -> Reach:
     zones: Counter[str] = Counter()
     excluded: Counter[Exclusion] = Counter()
     stopped = 0
-    for timezone, reason, clients, pending in rows:
-        if reason is None:
-            zones[timezone] += clients
+    for row in rows:
+        if row.reason is None:
+            zones[row.timezone] += row.clients
         else:
-            excluded[reason] += clients
-            stopped += pending
+            excluded[row.reason] += row.clients
+            stopped += row.pending
     return Reach(zones, excluded, stopped)

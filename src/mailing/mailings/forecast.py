@@ -49,15 +49,15 @@ class Forecast(Struct, frozen=True):
     after_horizon: int
 
 
-def forecast(zones: Mapping[str, int], term: Period, *, per_second: float | None) -> Forecast:
+def forecast(zones: Mapping[str, int], period: Period, *, per_second: float | None) -> Forecast:
     """Forecast at a rate. Without one each message counts in the hour in which it becomes due.
 
     Takes some milliseconds if the rate suffices; 0.2 s for 30 zones none of which is ever done, and 3 s for all 400
     zones of the world: too long for the event loop.
     """
-    starts = [_start(zone, messages, term) for zone, messages in sorted(zones.items())]
-    simulation = _Simulation(term, per_second, [_Queue(start, term) for start in starts if start.opens_at])
-    simulation.until(min(term.end, term.begin + HORIZON))
+    starts = [_start(zone, messages, period) for zone, messages in sorted(zones.items())]
+    simulation = _Simulation(period, per_second, [_Queue(start, period) for start in starts if start.opens_at])
+    simulation.until(min(period.end, period.begin + HORIZON))
     later = sum(queue.left for queue in simulation.queues)
     return Forecast(
         starts=starts,
@@ -69,22 +69,22 @@ def forecast(zones: Mapping[str, int], term: Period, *, per_second: float | None
     )
 
 
-def _start(zone: str, messages: int, term: Period) -> ZoneForecast:
-    found = next_window(zone, term.window, not_before=term.begin, before=term.end)
+def _start(zone: str, messages: int, period: Period) -> ZoneForecast:
+    found = next_window(zone, period.window, not_before=period.begin, before=period.end)
     return ZoneForecast(zone, messages, found.opens_at, found.reason)
 
 
 class _Queue:
     """One zone's unsent messages, and the window that they wait for or are in."""
 
-    def __init__(self, start: ZoneForecast, term: Period) -> None:
-        self.zone, self.left, self._term = start.timezone, start.messages, term
-        self.opens_at = self.closes_at = term.begin
-        self.next_window(term.begin)
+    def __init__(self, start: ZoneForecast, period: Period) -> None:
+        self.zone, self.left, self._period = start.timezone, start.messages, period
+        self.opens_at = self.closes_at = period.begin
+        self.next_window(period.begin)
 
     def next_window(self, at: datetime) -> bool:
         """Move to the first window from `at` on. False: there is none before the end."""
-        found = next_window(self.zone, self._term.window, not_before=at, before=self._term.end)
+        found = next_window(self.zone, self._period.window, not_before=at, before=self._period.end)
         if found.opens_at is None or found.closes_at is None:
             return False
         self.opens_at, self.closes_at = found.opens_at, found.closes_at
@@ -94,32 +94,34 @@ class _Queue:
 class _Simulation:
     """A simulation from event to event: an hour begins, a zone opens or closes."""
 
-    def __init__(self, term: Period, per_second: float | None, queues: list[_Queue]) -> None:
+    def __init__(self, period: Period, per_second: float | None, queues: list[_Queue]) -> None:
         self.hours: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
         self.done_at: datetime | None = None
         self.too_late = 0
         self.queues = queues
-        self._at = term.begin
+        self._at = period.begin
         self._per_second = per_second
         self._spare = 0.0  # fraction of a message, left over from the step before
 
     def until(self, horizon: datetime) -> None:
         while self.queues and self._at < horizon:
-            opened = [queue for queue in self.queues if queue.opens_at <= self._at]
-            turn = min(horizon, self._next_turn(opened))
-            if opened:
-                self._send(opened, turn)
+            open_queues = [queue for queue in self.queues if queue.opens_at <= self._at]
+            turn = min(horizon, self._next_turn(open_queues))
+            if open_queues:
+                self._send(open_queues, turn)
             self._at = turn
             self.queues = [queue for queue in self.queues if queue.left and self._lasts(queue)]
 
-    def _next_turn(self, opened: Sequence[_Queue]) -> datetime:
+    def _next_turn(self, open_queues: Sequence[_Queue]) -> datetime:
         opens = [queue.opens_at for queue in self.queues if queue.opens_at > self._at]
-        return min([*opens, *(queue.closes_at for queue in opened), *([_hour(self._at) + _HOUR] if opened else [])])
+        return min(
+            [*opens, *(queue.closes_at for queue in open_queues), *([_hour(self._at) + _HOUR] if open_queues else [])]
+        )
 
-    def _send(self, opened: Sequence[_Queue], turn: datetime) -> None:
-        spare, room = self._spare, self._room(opened, turn)
+    def _send(self, open_queues: Sequence[_Queue], turn: datetime) -> None:
+        spare, room = self._spare, self._room(open_queues, turn)
         hour, sent = self.hours[_hour(self._at)], 0
-        for _, queues in groupby(sorted(opened, key=_age), _age):
+        for _, queues in groupby(sorted(open_queues, key=_age), _age):
             for queue, share in _shares(list(queues), room - sent):
                 queue.left -= share
                 sent += share
@@ -127,10 +129,10 @@ class _Simulation:
         if self._per_second and sent:
             self.done_at = min(turn, self._at + timedelta(seconds=(sent - spare) / self._per_second))
 
-    def _room(self, opened: Sequence[_Queue], turn: datetime) -> int:
+    def _room(self, open_queues: Sequence[_Queue], turn: datetime) -> int:
         """Return how many messages can be sent before `turn`."""
         if self._per_second is None:
-            return sum(queue.left for queue in opened)
+            return sum(queue.left for queue in open_queues)
         room, self._spare = divmod(self._spare + self._per_second * (turn - self._at).total_seconds(), 1)
         return int(room)
 

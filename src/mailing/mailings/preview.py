@@ -100,9 +100,9 @@ async def preview(session: AsyncSession, data: MailingIn, *, mailing_id: int | N
     pace = await read_pace(session)
     row = columns(asdict(data))
     window = LocalWindow(row["window_start"], row["window_end"]) if row["window_start"] else None
-    term = Period(max(data.starts_at, now), data.ends_at, window)
-    foreseen = await asyncio.to_thread(forecast, found.zones, term, per_second=pace.per_second if pace else None)
-    return _preview(found, segments_of(data.text), pace=pace, term=term, foreseen=foreseen)
+    period = Period(max(data.starts_at, now), data.ends_at, window)
+    expected = await asyncio.to_thread(forecast, found.zones, period, per_second=pace.per_second if pace else None)
+    return _preview(found, segments_of(data.text), pace=pace, period=period, expected=expected)
 
 
 async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | None, now: datetime) -> Reach:
@@ -118,7 +118,7 @@ async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | No
     return await reach_of_edit(session, everyone, mailing_id=mailing_id, replans=replans)
 
 
-def _preview(found: Reach, sms: Segments, *, pace: Pace | None, term: Period, foreseen: Forecast) -> Preview:
+def _preview(found: Reach, sms: Segments, *, pace: Pace | None, period: Period, expected: Forecast) -> Preview:
     recipients = sum(found.zones.values())
     return Preview(
         recipients=recipients,
@@ -127,12 +127,12 @@ def _preview(found: Reach, sms: Segments, *, pace: Pace | None, term: Period, fo
         sms=sms,
         sms_total=sms.segments * recipients,
         rate=Rate(pace.per_second, pace.source) if pace else None,
-        begins_at=term.begin,
-        done_at=foreseen.done_at,
-        missed=Missed(foreseen.no_window, foreseen.too_late),
-        after_horizon=foreseen.after_horizon,
-        zones=[ZoneStart(each.timezone, each.messages, each.opens_at, each.reason) for each in foreseen.starts],
-        hours=[_hour(at, zones) for at, zones in foreseen.hours.items()],
+        begins_at=period.begin,
+        done_at=expected.done_at,
+        missed=Missed(expected.no_window, expected.too_late),
+        after_horizon=expected.after_horizon,
+        zones=[ZoneStart(each.timezone, each.messages, each.opens_at, each.reason) for each in expected.starts],
+        hours=[_hour(at, zones) for at, zones in expected.hours.items()],
     )
 
 

@@ -13,8 +13,8 @@ from mailing.mailings.states import MailingStatus
 from mailing.mailings.transitions import enqueue_jobs
 
 
-async def release(session: AsyncSession, mailing_id: int, *, read: int | None = None, by: str) -> Mailing:
-    """Release a mailing as the caller read it. `read` is that revision; None accepts the one that is stored.
+async def release(session: AsyncSession, mailing_id: int, *, revision: int | None = None, by: str) -> Mailing:
+    """Release a mailing as the caller read it. `revision` is that one; None accepts the one that is stored.
 
     Releasing twice changes nothing. Raises Conflict if the mailing is closed, if its end has passed, or if it was
     changed after the caller read it.
@@ -22,7 +22,7 @@ async def release(session: AsyncSession, mailing_id: int, *, read: int | None = 
     mailing = await MailingRepository(session=session).get_for_update(mailing_id)
     status, now = MailingStatus(mailing.status), await database_now(session)
     states.ensure_releasable(status, ends_at=mailing.ends_at, now=now)
-    states.ensure_revision(mailing.content_revision, read=read)
+    states.ensure_revision(mailing.content_revision, read=revision)
     if status is not MailingStatus.draft:
         return mailing
     mark_released(mailing, by=by, now=now)

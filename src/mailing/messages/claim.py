@@ -12,7 +12,7 @@ from mailing.gateway.repository import MAY_CALL
 from mailing.messages.leases import MIN_LEASE_S, claimed_since_plan
 from mailing.messages.low_watermark import FROM_FRONT
 
-UNREACHABLE = 500  # due messages looked through at once for those without a client to send to
+UNREACHABLE = 500  # due messages checked at once for a client to send to
 SET_ASIDE_S = 300
 
 
@@ -62,10 +62,10 @@ _CLAIM = text(f"""
 async def claim(
     session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False, lease_s: float = MIN_LEASE_S
 ) -> list[ClaimedMessage]:
-    """Up to `count` due messages become `sending`, under a lease of `lease_s`; none while sending is stopped.
+    """Claim up to `count` due messages under a lease of `lease_s`; none while sending is stopped.
 
-    `probe` claims while the breaker is open. What it finds due but has no client to send to is cancelled: left where
-    it is, it would be found again by each claim, and keep a claim of one message from ever getting past it.
+    `probe` claims while the breaker is open. Due messages without a client to send to are cancelled: otherwise each
+    claim would find them again, and a claim of one message would never get past them.
     """
     values = {"mailing_id": mailing_id, "count": count, "probe": probe, "lease_s": lease_s}
     claimed = [ClaimedMessage(*row) for row in await session.execute(_CLAIM, values)]
@@ -105,11 +105,11 @@ _SET_ASIDE = text(f"""
 
 
 async def set_aside(session: AsyncSession, mailing_id: int, *, reason: str) -> bool:
-    """The message that a claim of one would take comes again SET_ASIDE_S later, and those behind it now."""
+    """Postpone the message that a claim of one would take by SET_ASIDE_S, so that those after it are claimed."""
     return await rows_affected(session, _SET_ASIDE, mailing_id=mailing_id, reason=reason) > 0
 
 
-# Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
+# Runs between the claim and the calls: a message is sent only if it could be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
     SELECT m.id, clock_timestamp()
     FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
@@ -122,7 +122,7 @@ _STILL_ALLOWED = text(f"""
 async def still_allowed(
     session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = (), lease_s: float = MIN_LEASE_S
 ) -> tuple[set[int], datetime | None]:
-    """Which of the worker's own claims, held for `lease_s`, and the database's clock where there are any.
+    """Return which of the worker's claims, held for `lease_s`, still hold, and the database's clock if there are any.
 
     `probes` are allowed while the breaker is open.
     """
@@ -137,6 +137,6 @@ _NEXT_DUE = text("""
 
 
 async def next_due(session: AsyncSession, mailing_id: int) -> datetime | None:
-    """When the first message that is not due yet will be; what is due already is for the claim."""
+    """Return when the next message becomes due, without those that are due already."""
     found: datetime | None = await session.scalar(_NEXT_DUE, {"mailing_id": mailing_id})
     return found

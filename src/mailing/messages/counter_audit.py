@@ -1,4 +1,4 @@
-"""Counters are compared with the messages they count: each mailing when it has ended, open ones every hour."""
+"""Compare counters with the messages they count: each mailing when it has ended, open ones every hour."""
 
 import msgspec
 from sqlalchemy import text
@@ -20,7 +20,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 async def audit_counts(sessions: Sessions) -> None:
-    """A few small mailings or one big one; call it every minute. It mends nothing: whoever reads it must know why."""
+    """Audit a few small mailings or a big one. Call it every minute. It corrects nothing: a drift needs a diagnosis."""
     for _ in range(MOST):
         async with transaction(sessions) as session:
             audit = await audit_next(session)
@@ -30,7 +30,7 @@ async def audit_counts(sessions: Sessions) -> None:
             return
 
 
-# One statement sees one moment, in which counters and messages agree. Index: message_listed, of the one mailing;
+# One statement sees one snapshot, in which counters and messages agree. Index: message_listed, of the one mailing;
 # 1,000,000 messages: 0.5 s, before VACUUM has been there 1.6-5 s, on a busy machine.
 _AUDIT = """
     WITH next AS (
@@ -57,7 +57,7 @@ _ALONE = text("SELECT pg_try_advisory_xact_lock(7233152)")
 
 
 async def audit_next(session: AsyncSession) -> Audit | None:
-    """None: nothing is to be audited now, or another worker is at it. Two would only take the disk from each other."""
+    """Audit the next mailing. None: nothing is due, or another worker audits; two would only share the disk."""
     if not (await session.execute(_ALONE)).scalar_one():
         return None
     row = await (await raw_connection(session)).fetchrow(_AUDIT, timeout=LONG_STATEMENT_S)

@@ -1,4 +1,4 @@
-"""Leases that ran out, because their worker was lost."""
+"""Expired leases, whose worker was lost."""
 
 from datetime import UTC, datetime
 
@@ -8,26 +8,27 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
 from mailing.messages.planning import LEFT_OUT
-from mailing.settings import LONGEST_TIMEOUT_S
+from mailing.settings import MAX_GATEWAY_TIMEOUT_S
 
 MIN_LEASE_S = 60.0
 RECORDING_S = 15.0
 
 
 def lease_for(timeout_s: float) -> float:
-    """Seconds for which a worker whose calls take up to `timeout_s` holds what it claims: a whole call for whoever has
-    the connection before, one for the message itself, and time to record it.
+    """Return the lease in seconds for a worker whose calls take up to `timeout_s`.
+
+    It covers a whole call before it on the connection, the message's own call, and the time to record it.
     """
     return max(MIN_LEASE_S, 2 * timeout_s + RECORDING_S)
 
 
-MAX_LEASE_S = lease_for(LONGEST_TIMEOUT_S)
+MAX_LEASE_S = lease_for(MAX_GATEWAY_TIMEOUT_S)
 
 
 def claimed_since_plan(lease_s: str) -> str:
-    """What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+    """Select messages claimed before the newest plan, whose windows may have changed. The first plan changes none.
 
-    A worker knows its own lease. Of another's only the longest possible is known, and in doubt the plan is newer.
+    A worker knows its own lease. Of another only the longest possible lease is known, so in doubt the plan is newer.
     """
     return f"(g.revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.planning_at)"
 
@@ -63,7 +64,7 @@ _RECLAIM = text(f"""
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have arrived; with `hold` it is not repeated but unknown."""
+    """How long a message waits whose call may have been accepted. With `hold` it becomes unknown instead."""
 
     hold: bool
     base_s: float
@@ -73,7 +74,7 @@ class Repeat(msgspec.Struct, frozen=True):
 async def reclaim_expired(
     session: AsyncSession, repeat: Repeat, *, since: datetime, count: int, only: int | None = None
 ) -> int:
-    """Leases that ran out `since`, or that of one message. One past its end is expired by the sweep."""
+    """Reclaim leases that expired since `since`, or that of one message. The sweep expires those past their end."""
     values = msgspec.structs.asdict(repeat) | {"since": since, "count": count, "only": only}
     return await rows_affected(session, _RECLAIM, **values)
 
@@ -98,10 +99,10 @@ _OLDEST_LOST = text(f"""
 
 
 async def oldest_unexpired_lease(session: AsyncSession, *, since: datetime) -> datetime:
-    """Where the next look at leases that ran out may begin, given that none did before `since`.
+    """Return where the next scan for expired leases may start, given that none expired before `since`.
 
-    Earlier by the shortest lease than the first that is left: a claim that is not committed yet is not seen here, and
-    its lease began with its transaction.
+    That is the shortest lease earlier than the first remaining one: a claim that is not committed yet is invisible
+    here, and its lease started with its transaction.
     """
     moment: datetime = (await session.execute(_OLDEST_LOST, {"since": since})).scalar_one()
     return moment

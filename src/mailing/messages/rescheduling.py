@@ -23,13 +23,13 @@ _CLOSED_ZONES = text("""
 
 
 async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
-    """The time zones of pending messages whose opening has passed; None stands for a client that is gone."""
+    """Return the time zones of pending messages whose window has passed; None for a deleted client."""
     return list((await session.execute(_CLOSED_ZONES, {"mailing_id": mailing_id, "count": count})).scalars())
 
 
-# pending → pending at the next opening; → expired (or unknown) without one; → cancelled where the client is gone
+# pending → pending in the next window; → expired (or unknown) without one; → cancelled if the client is deleted
 # or has opted out.
-# A wait for a retry that reaches into the new opening is kept. Index: message_closing.
+# A retry delay that reaches into the new window is kept. Index: message_closing.
 _REOPEN = text("""
     WITH closed AS (
         SELECT id, client_id, due_at, waiting FROM message
@@ -61,7 +61,7 @@ _REOPEN = text("""
 
 
 class SendWindow(msgspec.Struct, frozen=True):
-    """When clients of one zone may be sent to next. No `opens_at`: never before the end, and `reason` says why."""
+    """When clients of one zone may be sent to next. Without `opens_at`: not before the end; `reason` says why."""
 
     timezone: str
     opens_at: datetime | None
@@ -70,7 +70,7 @@ class SendWindow(msgspec.Struct, frozen=True):
 
 
 async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[SendWindow]) -> int:
-    """Call under `lock_for_plan`. A zone that is not among `openings` is left for the next look."""
+    """Reschedule messages. Call it under `lock_for_plan`. Zones that are not in `openings` wait for the next sweep."""
     return await rows_affected(session, _REOPEN, mailing_id=mailing_id, count=count, **window_columns(openings))
 
 
@@ -88,27 +88,27 @@ _EXPIRE_OF_MAILING = text(f"""
 
 
 async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:
-    """Call only when the end has passed; the reason keeps what the last attempt had said."""
+    """Expire the messages of a mailing whose end has passed. The reason includes that of the last attempt."""
     return await rows_affected(session, _EXPIRE_OF_MAILING, mailing_id=mailing_id, count=count)
 
 
-# The opening [due_at, closes_at) of unsent messages is void; the sweep computes the next one. Index: message_once.
+# Make the window [due_at, closes_at) of unsent messages void; the sweep computes the next one. Index: message_once.
 _VOID_OPENINGS = text("""
     UPDATE message SET closes_at = '-infinity' WHERE client_id = :client_id AND status IN ('pending', 'sending')
 """)
 
 
 async def invalidate_windows_of_client(session: AsyncSession, client_id: int) -> None:
-    """The client moved to another time zone: nothing is sent to it before its local hours are known again.
+    """Make windows void after a client moved to another time zone, so that nothing is sent outside its local hours.
 
-    Call after the change. No plan runs from here to the commit.
+    Call it after the change. No plan runs until the commit.
     """
     await lock_for_client_change(session)
     await session.execute(_VOID_OPENINGS, {"client_id": client_id})
 
 
-# An import moved the clients in the temporary table moved_client (id) to other time zones: their openings are void.
-# Locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
+# An import moved the clients in the temporary table moved_client (id) to other time zones: their windows are void.
+# Rows are locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
 _VOID_OF_MOVED = """
     UPDATE message m SET closes_at = '-infinity'
     FROM (
@@ -121,7 +121,7 @@ _VOID_OF_MOVED = """
 
 
 async def invalidate_windows_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
-    """As `void_openings_of_client`, for many: they stand in the session's temporary table `moved_client`."""
+    """Do as `invalidate_windows_of_client` for all clients in the session's temporary table `moved_client`."""
     await lock_for_client_change(session)
     connection = await raw_connection(session)
     await connection.execute(_VOID_OF_MOVED, timeout=timeout_s)

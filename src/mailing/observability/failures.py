@@ -22,4 +22,4 @@ def log(logger: BoundLogger, event: str, error: BaseException, **ids: object) ->
 def _in_full(error: BaseException) -> dict[str, Any]:
     if not sqlstate(error):
         return {"exc_info": error}
-    return {"sqlstate": sqlstate(error), "says": str(cause(error)).partition("\n")[0]}
+    return {"sqlstate": sqlstate(error), "message": str(cause(error)).partition("\n")[0]}

@@ -67,7 +67,7 @@ def mask_addresses(text: str) -> str:
 
 
 def render_exception(_logger: object, _level: str, event: Event) -> Event:
-    """A structlog processor: replace `exc_info` by a masked `exception`."""
+    """Replace `exc_info` by a masked `exception`. A structlog processor."""
     error = _exception(event.pop("exc_info", None))
     if error is not None:
         event["exception"] = "\n".join(_rendered(error))

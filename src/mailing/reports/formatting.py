@@ -87,7 +87,7 @@ def progress(mailing: MailingFigures, words: Words) -> str:
         left = words.still_to_go
     else:
         left = words.all_done if totals.planned else words.nothing_planned
-    return f"{words.mailing_statuses.get(mailing.status, mailing.status)}, {left.format(**numbers)}"
+    return f"{words.mailing_statuses[mailing.status]}, {left.format(**numbers)}"
 
 
 def translate_reason(reason: str, words: Words) -> str:

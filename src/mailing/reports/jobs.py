@@ -29,7 +29,7 @@ from mailing.reports.render import Rendered, render
 from mailing.reports.repository import Claim, Failure, Lease
 from mailing.reports.schedule import oldest_wanted
 from mailing.reports.smtp import Accepted, Mail, Outcome, PartlyAccepted, PermanentFailure, TemporaryFailure
-from mailing.reports.translations import LANGUAGES
+from mailing.reports.translations import words_in
 from mailing.restore.repository import is_restored
 from mailing.settings import Settings
 from mailing.timezones import zone_named
@@ -132,7 +132,7 @@ async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now:
         return Accepted(())
     async with asyncio.timeout_at(deadline), repository.snapshot(sessions) as session:
         figures = await repository.figures_of(session, claim.period, taken_at=now)
-    rendered = render(figures, LANGUAGES[settings.report_language])
+    rendered = render(figures, words_in(settings.report_language))
     return await smtp.send(_mail(rendered, claim, date=now), left, settings, deadline=deadline)
 
 

@@ -11,7 +11,7 @@ from mailing.reports import planning, repository, smtp
 from mailing.reports.jobs import LEASE, lease_from, loop_time, send_claimed
 from mailing.reports.render import Rendered, render
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
-from mailing.reports.translations import LANGUAGES, Words
+from mailing.reports.translations import Words, words_in
 from mailing.settings import Settings
 from mailing.timezones import zone_named
 
@@ -51,7 +51,7 @@ async def newest_day(sessions: Sessions, settings: Settings, *, now: datetime) -
 
 async def text_of_report(sessions: Sessions, settings: Settings, day: date, *, now: datetime) -> str:
     """Return the report as text, for `--dry-run`."""
-    return (await rendered_report(sessions, settings, day, now=now, words=LANGUAGES[settings.report_language])).text
+    return (await rendered_report(sessions, settings, day, now=now, words=words_in(settings.report_language))).text
 
 
 async def rendered_report(

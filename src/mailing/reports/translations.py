@@ -1,12 +1,14 @@
-"""The report's phrases in each language.
+"""The report's phrases: English in this module, other languages in the catalogue `ru.po`.
 
-A struct instead of catalogue files: the type checker finds a phrase that a language lacks, and nothing is compiled. No
-phrase depends on a number's plural form.
+No phrase depends on a number's plural form.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 
 from msgspec import Struct
+
+from mailing.translations import translations
 
 
 class Words(Struct, frozen=True, kw_only=True):
@@ -47,84 +49,87 @@ class Words(Struct, frozen=True, kw_only=True):
     attached: str
 
 
-EN = Words(
-    language="en",
-    date="d MMMM y",
-    statuses={
-        "planned": "planned",
-        "pending": "pending",
-        "sending": "sending",
-        "sent": "sent",
-        "failed": "failed",
-        "expired": "expired",
-        "unknown": "unknown",
-        "cancelled": "cancelled",
-    },
-    meanings={
-        "sent": "accepted by the gateway",
-        "failed": "refused by the gateway",
-        "expired": "not sent before the mailing's end",
-        "unknown": "nobody can know whether it arrived",
-        "cancelled": "stopped before it was sent",
-    },
-    mailing_statuses={},
-    reasons={},
-    title="Mailing report",
-    subject="Mailing report for {date}: {news}",
-    heading="Mailing report for {weekday}, {date}",
-    not_over="not over yet",
-    zone="Time zone {zone}: {span}",
-    span="{starts} to {ends} UTC",
-    not_plain="Not a plain day, but {starts} to {ends} there: the reports' time zone was changed.",
-    of_the_day="Messages that ended on this day",
-    so_far="Messages that ended on this day, which is not over yet",
-    by_hour="By the hour",
-    not_sent="not sent",
-    busiest="most at {hour}: {messages}",
-    mailings="Mailings",
-    no_mailing="No mailing was at work.",
-    quote="“{text}”",
-    more="and {mailings} more with {messages} messages",
-    all_done="all {planned} planned messages are done",
-    nothing_planned="nothing planned",
-    still_to_go="{open} of {planned} planned messages still to go",
-    went_wrong="What went wrong",
-    other_reasons="other reasons",
-    no_reason="no reason given",
-    altogether="All mailings together, as of {moment}",
-    attached="The attached table has a line for every mailing.",
-)
+@cache
+def words_in(language: str) -> Words:
+    catalogue = translations(language)
+    _ = catalogue.gettext
 
-RU = Words(
-    language="ru",
-    date="d MMMM y\u00a0'г'.",
-    statuses={
-        "planned": "всего",
-        "pending": "ожидает",
-        "sending": "в отправке",
-        "sent": "отправлено",
-        "failed": "не принято",
-        "expired": "просрочено",
-        "unknown": "неизвестно",
-        "cancelled": "отменено",
-    },
-    meanings={
-        "sent": "принято шлюзом",
-        "failed": "шлюз отказал",
-        "expired": "не отправлено до конца рассылки",
-        "unknown": "нельзя узнать, дошло ли сообщение",
-        "cancelled": "остановлено до отправки",
-    },
-    mailing_statuses={
-        "draft": "черновик",
-        "scheduled": "запланирована",
-        "running": "идёт",
-        "paused": "приостановлена",
-        "finished": "завершена",
-        "cancelled": "отменена",
-        "deleted": "удалена",
-    },
-    reasons={
+    def pgettext(context: str, message: str) -> str:
+        return str(catalogue.pgettext(context, message))
+
+    return Words(
+        language=language,
+        date=_("d MMMM y"),
+        statuses=_statuses(pgettext),
+        meanings=_meanings(_),
+        mailing_statuses=_mailing_statuses(pgettext),
+        reasons=_REASONS.get(language, {}),
+        title=_("Mailing report"),
+        subject=_("Mailing report for {date}: {news}"),
+        heading=_("Mailing report for {weekday}, {date}"),
+        not_over=_("not over yet"),
+        zone=_("Time zone {zone}: {span}"),
+        span=_("{starts} to {ends} UTC"),
+        not_plain=_(
+            "Not a whole local day, but {starts} to {ends} local time: the time zone of the reports was changed."
+        ),
+        of_the_day=_("Messages that ended on this day"),
+        so_far=_("Messages that ended on this day so far"),
+        by_hour=_("By the hour"),
+        not_sent=_("not sent"),
+        busiest=_("most at {hour}: {messages}"),
+        mailings=_("Mailings"),
+        no_mailing=_("No mailing was running."),
+        quote=_("“{text}”"),
+        more=_("and {mailings} more with {messages} messages"),
+        all_done=_("all {planned} planned messages are done"),
+        nothing_planned=_("nothing planned"),
+        still_to_go=_("{open} of {planned} planned messages still to go"),
+        went_wrong=_("What went wrong"),
+        other_reasons=_("other reasons"),
+        no_reason=_("no reason given"),
+        altogether=_("All mailings together, as of {moment}"),
+        attached=_("The attached table has a row for every mailing."),
+    )
+
+
+def _statuses(pgettext: Callable[[str, str], str]) -> dict[str, str]:
+    return {
+        "planned": pgettext("report", "planned"),
+        "pending": pgettext("report", "pending"),
+        "sending": pgettext("report", "sending"),
+        "sent": pgettext("report", "sent"),
+        "failed": pgettext("report", "failed"),
+        "expired": pgettext("report", "expired"),
+        "unknown": pgettext("report", "unknown"),
+        "cancelled": pgettext("report", "cancelled"),
+    }
+
+
+def _meanings(_: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "sent": _("accepted by the gateway"),
+        "failed": _("refused by the gateway"),
+        "expired": _("not sent before the mailing's end"),
+        "unknown": _("may or may not have arrived"),
+        "cancelled": _("stopped before it was sent"),
+    }
+
+
+def _mailing_statuses(pgettext: Callable[[str, str], str]) -> dict[str, str]:
+    return {
+        "draft": pgettext("mailing", "draft"),
+        "scheduled": pgettext("mailing", "scheduled"),
+        "running": pgettext("mailing", "running"),
+        "paused": pgettext("mailing", "paused"),
+        "finished": pgettext("mailing", "finished"),
+        "cancelled": pgettext("mailing", "cancelled"),
+        "deleted": pgettext("mailing", "deleted"),
+    }
+
+
+_REASONS: Mapping[str, Mapping[str, str]] = {
+    "ru": {
         "the mailing was cancelled or the client left while it was being sent": "рассылка отменена или клиент удалён",
         "the mailing's end was reached": "рассылка закончилась",
         r"no opening of (\S+) in (\S+) before the mailing's end": r"окно \1 (\2) не открылось до конца рассылки",
@@ -155,30 +160,4 @@ RU = Words(
         r"no connection within (\S+) s\b": r"нет соединения за \1 с",
         r"no answer within (\S+) s\b": r"нет ответа за \1 с",
     },
-    title="Отчёт о рассылках",
-    subject="Отчёт о рассылках за {date}: {news}",
-    heading="Отчёт о рассылках за {date}, {weekday}",
-    not_over="день ещё не закончился",
-    zone="Часовой пояс {zone}: {span}",
-    span="с {starts} до {ends} UTC",
-    not_plain="Не обычные сутки, а с {starts} до {ends} по местному времени: часовой пояс отчётов изменён.",
-    of_the_day="Сообщения, завершённые в этот день",
-    so_far="Сообщения, завершённые в этот день, который ещё не закончился",
-    by_hour="По часам",
-    not_sent="не отправлено",
-    busiest="больше всего в {hour}: {messages}",
-    mailings="Рассылки",
-    no_mailing="Ни одна рассылка не работала.",
-    quote="«{text}»",
-    more="и ещё рассылок: {mailings}, сообщений в них: {messages}",
-    all_done="все запланированные сообщения обработаны: {planned}",
-    nothing_planned="ничего не запланировано",
-    still_to_go="осталось {open} из {planned}",
-    went_wrong="Что не удалось",
-    other_reasons="другие причины",
-    no_reason="причина не указана",
-    altogether="Все рассылки вместе на {moment}",
-    attached="В приложенной таблице — по строке на каждую рассылку.",
-)
-
-LANGUAGES = {words.language: words for words in (EN, RU)}
+}

@@ -1,4 +1,4 @@
-"""From a mailing's filter to its messages: who gets one, and from when until when."""
+"""Plan a mailing: from its filter to messages with their windows."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ from mailing.observability.log import get, increment
 logger = get(__name__)
 
 SLICE = 20_000
-SIDE_BY_SIDE = 2  # a slice keeps one of PostgreSQL's processors busy; more would take them from the senders
+SIDE_BY_SIDE = 2  # a slice keeps one PostgreSQL backend busy; more would slow down sending
 
 
 async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
-    """Launches the mailing if its start has come, and brings its messages up to its newest revision.
+    """Start the mailing if its start has come, and plan its messages for its newest revision.
 
-    Idempotent: after a crash it begins again and changes only what is not yet as it should be. Sending goes on beside
+    It is idempotent: after a crash it starts again and changes only what is not up to date. Sending continues during
     the first plan. A slice is one transaction, 0.2-0.4 s for 20,000 messages.
     """
     async with transaction(sessions) as session:
@@ -51,7 +51,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
 
 
 async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience, *, after: int) -> list[Slice] | None:
-    """The next of SIDE_BY_SIDE clients; none when all are planned. None: this plan is obsolete."""
+    """Return the next slices, empty when all clients are planned. None: this plan is obsolete."""
     slices: list[Slice] = []
     async with transaction(sessions) as session:
         if not await heartbeat_plan(session, mailing.id, mailing.revision):
@@ -70,10 +70,10 @@ async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: 
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
-    """False: somebody who changes clients goes first."""
+    """Plan a slice. False: a change of clients takes precedence."""
     async with transaction(sessions) as session:
         if not await lock_plan(session, mailing.id, mailing.revision):
-            return True  # the next look finds out, too
+            return True  # the next attempt finds out too
         if not await lock_for_plan(session):
             return False
         now = await database_now(session)
@@ -87,7 +87,7 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
 
 
 async def _cancel_unselected(sessions: Sessions, mailing: Mailing, audience: Audience) -> None:
-    """In slices, as the plan. A newer edit ends it early: its own plan does it all again."""
+    """Cancel unselected messages in slices. A newer edit ends it early, because its own plan repeats it."""
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:

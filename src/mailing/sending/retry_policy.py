@@ -1,4 +1,4 @@
-"""From a call's outcome to the message's next step. Pure: time, chance and openings are arguments."""
+"""Decide a message's next step from a call's outcome. Pure: time, jitter and windows are arguments."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ CONFIGURATION_S = 30.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """`hold`: park a message whose call may have arrived, instead of repeating it under the same id."""
+    """`hold`: park a message whose call may have been accepted, instead of repeating it under the same id."""
 
     hold: bool
     base_s: float
@@ -64,17 +64,17 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment:
 
 
 def release(message: ClaimedMessage, moment: RetryContext) -> Transition:
-    """Its hour, its mailing or its lease had passed: it waits for the next opening and no attempt is counted."""
+    """Release a message whose window, mailing or lease had passed. It waits for the next window; no attempt counts."""
     return _at_opening(_as_it_was(message, moment.now), moment, not_before=moment.now)
 
 
 def backoff(attempts: int, policy: RetryPolicy, chance: float) -> float:
-    """Full jitter: anything between nothing and min(max, base * 2^(attempts-1)) seconds."""
+    """Return a delay with full jitter: between 0 and min(max, base * 2^(attempts-1)) seconds."""
     return chance * min(policy.max_s, policy.base_s * 2.0 ** min(attempts - 1, 30))
 
 
 def _counts(answer: Answer, message: ClaimedMessage) -> bool:
-    """A probe is made for the gateway's sake: while it is down for hours no message pays with its attempts."""
+    """Whether the call counts as an attempt. A probe does not: an outage of hours must not use up attempts."""
     return answer.outcome.counts and not (message.probe and answer.outcome is Outcome.not_sent)
 
 
@@ -101,5 +101,5 @@ def _at_opening(step: Transition, moment: RetryContext, *, not_before: datetime)
 
 
 def _ended(step: Transition, status: MessageStatus, reason: str) -> Transition:
-    """An end without success is only true where no attempt can have arrived; otherwise nobody knows."""
+    """Return the final status: unknown instead of `failed` or `expired` if an attempt may have been accepted."""
     return replace(step, status=MessageStatus.unknown if step.ambiguous else status, waiting=None, last_error=reason)

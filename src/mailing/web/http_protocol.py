@@ -8,6 +8,7 @@ imports uvicorn's internals; `tests/web/test_private_interfaces.py` names each o
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from uvicorn._types import ASGI3Application
@@ -22,6 +23,7 @@ MAX_PARTS = 100  # of a URL's parameters or of cookies: each takes a hundred tim
 MAX_PIPELINED = 16  # pipelined requests
 DRAIN_TIMEOUT_S = 20
 MIN_DRAIN_RATE = 10_000  # bytes per second that a client must read, over DRAIN_TIMEOUT_S
+LINGER_TIMEOUT_S = 30  # for the rest of a body after its answer: a close with unread bytes would reset the answer away
 
 MAX_COALESCED_BYTES = 64 * 1024  # a larger write is passed on without a copy
 
@@ -37,6 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     header_timeout_s: float = HEADER_TIMEOUT_S
     drain_timeout_s: float = DRAIN_TIMEOUT_S
+    linger_timeout_s: float = LINGER_TIMEOUT_S
     max_connections = MAX_CONNECTIONS
     # Connections waiting for their client, the longest-waiting first.
     waiting_for_client: ClassVar[dict["BoundedProtocol", None]] = {}
@@ -47,6 +50,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _refusal = b"400 Bad Request"
     _in_head = False
     _arriving = False  # a request that has begun and not ended
+    _lingering = False  # answered and to be closed, once the rest of the body has come
     _is_progress = False
     _fields = 0
     _body_bytes = 0
@@ -55,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        self.transport: Any = CoalescingTransport(transport, self.loop)
+        self.transport: Any = CoalescingTransport(transport, self.loop, may_close=self._may_close)
         if len(self.connections) > self.max_connections and not self._make_room():
             self._end(b"503 Service Unavailable")
             return
@@ -140,7 +144,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_progress = True
         self._arriving = False
         super().on_message_complete()
-        if self._is_idle():  # the rest of an unread body
+        if self._lingering:
+            self.transport.close()
+            self._drain()
+        elif self._is_idle():  # the rest of an unread body
             self._await_head()
 
     def on_response_complete(self) -> None:
@@ -150,7 +157,7 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._is_idle():
             self.cycle.body = bytearray()
             if self._arriving:
-                self._await_head()
+                self._await_head(self.linger_timeout_s)
         self._update_waiting()
 
     def send_400_response(self, msg: str) -> None:
@@ -164,6 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _end(self, status: bytes) -> None:
         self._stop_waiting_for_head()
+        self._lingering = True  # long enough
         if self.transport.is_closing():
             return
         if self._may_answer():
@@ -183,10 +191,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and (is_sending or self.flow.write_paused or self._is_idle()):
             self.waiting_for_client[self] = None
 
-    def _await_head(self) -> None:
+    def _await_head(self, within_s: float | None = None) -> None:
         self._stop_waiting_for_head()
         self._other_bytes = 0
-        self._head_deadline = self.loop.call_later(self.header_timeout_s, self._end, b"408 Request Timeout")
+        self._head_deadline = self.loop.call_later(within_s or self.header_timeout_s, self._end, b"408 Request Timeout")
+
+    def _may_close(self) -> bool:
+        """Return False while the body of an answered request arrives: many clients read the answer only after it."""
+        if self._lingering or not self._arriving or self._in_head or not self._is_idle():
+            return True
+        self._lingering = True
+        return False
 
     def _stop_waiting_for_head(self) -> None:
         if self._head_deadline is not None:
@@ -233,9 +248,12 @@ class CoalescingTransport:
     uvicorn writes them separately, and each write is a system call and a wake-up of the client.
     """
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, may_close: Callable[[], bool]
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._may_close = may_close
         self._pending: list[bytes] = []
         self._size = 0
 
@@ -256,7 +274,8 @@ class CoalescingTransport:
 
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        if self._may_close():
+            self._transport.close()
 
     def _flush(self) -> None:
         if self._pending:

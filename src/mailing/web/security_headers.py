@@ -60,6 +60,7 @@ class AllMethods:
             if message["type"] == "http.response.start" and message["status"] == 204:
                 here = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
                 methods = {method for route in here if isinstance(route, HTTPRoute) for method in route.methods}
+                methods |= {"HEAD"} if "GET" in methods else set()
                 MutableScopeHeaders(message)["Allow"] = ", ".join(sorted(methods))
             await send(message)
 

@@ -5,8 +5,10 @@ may add rules over several fields as a static method `contradictions(fields) -> 
 which gets the fields that are valid by themselves.
 """
 
+import codecs
 import types
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -21,9 +23,9 @@ MAX_UNKNOWN_FIELDS = 100
 
 
 def parse(body: bytes, kind: type[S]) -> S:
-    """Parse JSON. Raise Invalid; a body that is not a JSON object is an error of the field `body`."""
+    """Parse JSON, skipping a byte order mark. Raise Invalid; if it is not an object, the field is `body`."""
     try:
-        value = msgspec.json.decode(body)
+        value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except RecursionError:
         raise Invalid(FieldError("body", "is nested too deeply")) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -72,19 +74,32 @@ def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> obj
     hint = _without_none(hint)
     if nested := _struct_of(hint):
         return _struct(value, nested, path + ".", errors)
-    if isinstance(value, str) and "\x00" in value:
-        errors.append(FieldError(path, "must not contain a NUL character"))
-        return None
     whole, item = _split_list(hint)
     try:
-        converted = msgspec.convert(value, whole)
+        converted = _converted(value, whole)
     except msgspec.ValidationError as error:
         phrase = _description(hint)
         errors.append(FieldError(path, f"must be {phrase}" if phrase else _sentence(error)))
         return None
+    except ValueError as error:
+        errors.append(FieldError(path, str(error)))
+        return None
     if item is None:
         return converted
     return [_field(each, item, f"{path}.{number}", errors) for number, each in enumerate(converted)]
+
+
+def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
+    """Convert. Instants become UTC, so that every answer, event and preview shows them alike."""
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("must not contain a NUL character")
+    converted = msgspec.convert(value, hint)
+    if isinstance(converted, datetime):
+        try:
+            return converted.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("must lie between the years 1 and 9999 in UTC") from None
+    return converted
 
 
 def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any type hint

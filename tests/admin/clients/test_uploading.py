@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import MESSAGES
-from mailing.admin.language import translations
 from mailing.clients.upload import actions, job, repository
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import SILENT
+from mailing.translations import translations
 from support.admin import SignedIn
 from support.uploads import HEADER, counted, file_of
 

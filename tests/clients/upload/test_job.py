@@ -17,7 +17,7 @@ RUNNING = asyncio.Event()  # nobody asks the worker to stop
 
 
 async def tended(sessions: Sessions) -> int:
-    """How many jobs wait afterwards."""
+    """Maintain uploads and count the waiting jobs."""
     await job.maintain_uploads(sessions)
     return await counted(sessions, "procrastinate_jobs")
 
@@ -105,7 +105,7 @@ async def test_a_file_whose_header_comes_too_late_fails_with_the_reason(sessions
 
 @asynccontextmanager
 async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio.Task[None]]:
-    """A worker that has read something, and will be killed or overtaken."""
+    """Start a worker that has read a chunk, and will be killed or overtaken."""
     task = asyncio.create_task(job.import_upload(sessions, RUNNING, upload_id))
     while not task.done() and not (await upload_of(sessions, upload_id)).read:  # noqa: ASYNC110 - the row tells
         await asyncio.sleep(0)
@@ -116,7 +116,7 @@ async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio
 
 @pytest.fixture
 def long_file(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """50,000 good rows in a hundred pieces, and three bad ones."""
+    """Build 50,000 valid rows in a hundred chunks, and three invalid ones."""
     monkeypatch.setattr(actions, "CHUNK_BYTES", 16 * 1024)
     return file_of(50_000, bad=3)
 

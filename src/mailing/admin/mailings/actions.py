@@ -90,9 +90,11 @@ class ActionPages(Controller):
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         sent = await form(request)
-        phone, read = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
+        phone, revision = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
         try:
-            await actions.test(session, mailing_id, phone=check({"phone": phone}, TestIn).phone, read=read, by=caller)
+            await actions.test(
+                session, mailing_id, phone=check({"phone": phone}, TestIn).phone, revision=revision, by=caller
+            )
         except (Invalid, Conflict) as refused:
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
             errors = {"phone": _test_error(viewer, refused)}

@@ -45,7 +45,7 @@ class ReleasePages(Controller):
         """Release the revision that the page showed; if it was changed since, show the page again."""
         read = revision_of(await form(request))
         try:
-            released = await releasing.release(session, mailing_id, read=read, by=caller)
+            released = await releasing.release(session, mailing_id, revision=read, by=caller)
         except Conflict as refused:
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
             if mailing.content_revision == read or mailing.status != MailingStatus.draft:

@@ -23,7 +23,7 @@ from mailing.reports.delivery_log import last_and_next, last_reports, report_of
 from mailing.reports.render import Rendered
 from mailing.reports.schedule import Day as Period
 from mailing.reports.smtp import recipients_of
-from mailing.reports.translations import LANGUAGES
+from mailing.reports.translations import words_in
 from mailing.web.parameters import Session
 
 CACHE_S = 5
@@ -110,9 +110,7 @@ async def _rendered(request: Browser, day: date, language: str) -> Rendered:
     async with transaction(state.sessions) as session:
         now = await database_now(session)
         await _period(session, state, day, now=now)
-    counted = partial(
-        on_demand.rendered_report, state.sessions, state.settings, day, now=now, words=LANGUAGES[language]
-    )
+    counted = partial(on_demand.rendered_report, state.sessions, state.settings, day, now=now, words=words_in(language))
     return await single_flight(request).read(("report", day, language), counted, cache_s=CACHE_S)
 
 

@@ -32,13 +32,13 @@ async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size
     if size > MAX_FILE_BYTES:
         raise Invalid(FieldError("file", f"is larger than {MAX_FILE_BYTES // 10**6} MB; split it into several files"))
     await ensure_capacity(session, by=by, size=size)
-    piece = await read(CHUNK_BYTES)
-    await run_in_thread(partial(preview, piece, complete=len(piece) == size))
+    chunk = await read(CHUNK_BYTES)
+    await run_in_thread(partial(preview, chunk, complete=len(chunk) == size))
     upload_id = await repository.add_upload(session, name=_base_name(name), actor=by, size=size)
     number = 0
-    while piece:
-        await repository.add_chunk(session, upload_id, number=number, data=piece)
-        piece, number = await read(CHUNK_BYTES), number + 1
+    while chunk:
+        await repository.add_chunk(session, upload_id, number=number, data=chunk)
+        chunk, number = await read(CHUNK_BYTES), number + 1
     return upload_id
 
 

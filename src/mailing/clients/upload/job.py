@@ -27,20 +27,20 @@ RECORD_DELAYS_S = (0, 1, 5, 10, 10)  # within a lease
 
 async def import_upload(sessions: Sessions, stopping: asyncio.Event, upload_id: int) -> None:
     async with transaction(sessions) as session:
-        mine = await repository.claim_import(session, upload_id)
-    if mine is None:
+        lease = await repository.claim_import(session, upload_id)
+    if lease is None:
         return
     try:
-        await _import(sessions, mine, stopping)
+        await _import(sessions, lease, stopping)
     except Invalid as refused:
         async with transaction(sessions) as session:
-            await repository.fail_import(session, mine, error="\n".join(error.message for error in refused.errors))
+            await repository.fail_import(session, lease, error="\n".join(error.message for error in refused.errors))
     except Exception as error:
-        await _record_interruption(sessions, mine, error)
+        await _record_interruption(sessions, lease, error)
         raise
 
 
-async def _record_interruption(sessions: Sessions, mine: ImportLease, error: Exception) -> None:
+async def _record_interruption(sessions: Sessions, lease: ImportLease, error: Exception) -> None:
     """Record the cause of the failure, for the user, once the database accepts writes; the lease expires anyway.
 
     If the answer to a COMMIT was lost but it was done, the upload is `done`, and nothing is recorded.
@@ -48,43 +48,43 @@ async def _record_interruption(sessions: Sessions, mine: ImportLease, error: Exc
     cause = cause_of(error)
     if cause is None:
         return
-    logger.warning("upload interrupted", upload_id=mine.upload_id, tries=mine.number, cause=cause)
+    logger.warning("upload interrupted", upload_id=lease.upload_id, tries=lease.number, cause=cause)
     for wait_s in RECORD_DELAYS_S:
         await asyncio.sleep(wait_s)
         with suppress(*DATABASE_ERRORS):
             async with transaction(sessions) as session:
-                await repository.record_interruption(session, mine, cause=cause)
+                await repository.record_interruption(session, lease, cause=cause)
             return
 
 
-async def _import(sessions: Sessions, mine: ImportLease, stopping: asyncio.Event) -> None:
+async def _import(sessions: Sessions, lease: ImportLease, stopping: asyncio.Event) -> None:
     with temporary_file() as spool:
         reader = CsvReader(listed=MAX_REJECTED_FIELDS)
-        accepted = await validate(_chunks(sessions, mine, stopping), reader, into=spool)
+        accepted = await validate(_chunks(sessions, lease, stopping), reader, into=spool)
         async with transaction(sessions) as session:
-            actor = await repository.lock_import(session, mine)
+            actor = await repository.lock_import(session, lease)
             if actor is None:
                 return
             imported = await save(session, spool, reader, accepted=accepted, by=actor)
-            await repository.complete_import(session, mine, imported)
+            await repository.complete_import(session, lease, imported)
     counts = {"created": imported.created, "updated": imported.updated, "rejected": imported.rejected}
-    logger.info("upload imported", upload_id=mine.upload_id, **counts)
+    logger.info("upload imported", upload_id=lease.upload_id, **counts)
 
 
-async def _chunks(sessions: Sessions, mine: ImportLease, stopping: asyncio.Event) -> AsyncIterator[bytes]:
+async def _chunks(sessions: Sessions, lease: ImportLease, stopping: asyncio.Event) -> AsyncIterator[bytes]:
     """Read chunks, each in a short transaction. They end early once the lease is lost, which `lock_import` detects."""
     number = read = 0
-    while chunk := await _next(sessions, mine, number=number, read=read):
+    while chunk := await _next(sessions, lease, number=number, read=read):
         yield chunk
         number, read = number + 1, read + len(chunk)
         if stopping.is_set():
             async with transaction(sessions) as session:
-                await repository.release_import(session, mine)
+                await repository.release_import(session, lease)
 
 
-async def _next(sessions: Sessions, mine: ImportLease, *, number: int, read: int) -> bytes:
+async def _next(sessions: Sessions, lease: ImportLease, *, number: int, read: int) -> bytes:
     async with transaction(sessions) as session:
-        return await repository.next_chunk(session, mine, number=number, read=read)
+        return await repository.next_chunk(session, lease, number=number, read=read)
 
 
 async def maintain_uploads(sessions: Sessions) -> None:

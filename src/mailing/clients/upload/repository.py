@@ -118,23 +118,23 @@ _NEXT = text(f"""
 """)  # noqa: S608 - as above
 
 
-async def next_chunk(session: AsyncSession, mine: ImportLease, *, number: int, read: int) -> bytes:
+async def next_chunk(session: AsyncSession, lease: ImportLease, *, number: int, read: int) -> bytes:
     """Record the bytes read, renew the lease and read a chunk. Empty beyond the end, and once the lease is lost."""
-    return await session.scalar(_NEXT, _of(mine) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
+    return await session.scalar(_NEXT, _keys(lease) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
 
 
 _LOCK = text(f"SELECT actor FROM upload WHERE {_MINE} FOR UPDATE")  # noqa: S608 - as above
 _RELEASE = text(f"UPDATE upload SET status = 'waiting', lease_until = NULL WHERE {_MINE}")  # noqa: S608 - as above
 
 
-async def lock_import(session: AsyncSession, mine: ImportLease) -> str | None:
+async def lock_import(session: AsyncSession, lease: ImportLease) -> str | None:
     """Lock the upload until the session commits and return its user. None: the lease is lost."""
-    actor: str | None = await session.scalar(_LOCK, _of(mine))
+    actor: str | None = await session.scalar(_LOCK, _keys(lease))
     return actor
 
 
-async def release_import(session: AsyncSession, mine: ImportLease) -> None:
-    await session.execute(_RELEASE, _of(mine))
+async def release_import(session: AsyncSession, lease: ImportLease) -> None:
+    await session.execute(_RELEASE, _keys(lease))
 
 
 _INTERRUPT = text(f"""
@@ -143,11 +143,11 @@ _INTERRUPT = text(f"""
 """)  # noqa: S608 - as above
 
 
-async def record_interruption(session: AsyncSession, mine: ImportLease, *, cause: str) -> None:
+async def record_interruption(session: AsyncSession, lease: ImportLease, *, cause: str) -> None:
     """Record why an import failed. It is tried again when the lease expires, up to MAX_ATTEMPTS times."""
     fields = {"cause": cause, "lease": LEASE_S, "most": MAX_ATTEMPTS}
-    if (await session.execute(_INTERRUPT, _of(mine) | fields)).first() is None:
-        await fail_import(session, mine, error=f"was started {mine.number} times and failed each time\n{cause}")
+    if (await session.execute(_INTERRUPT, _keys(lease) | fields)).first() is None:
+        await fail_import(session, lease, error=f"was started {lease.number} times and failed each time\n{cause}")
 
 
 _FINISH = text(f"""
@@ -167,7 +167,7 @@ _ADD_REJECTED = text("""
 _DROP_FILE = text("DELETE FROM upload_piece WHERE upload_id = :id")
 
 
-async def complete_import(session: AsyncSession, mine: ImportLease, imported: ImportOutcome) -> None:
+async def complete_import(session: AsyncSession, lease: ImportLease, imported: ImportOutcome) -> None:
     """Store the result for RESULT_RETENTION_D days and delete the file. Call after `lock_import`."""
     fields = imported.rejected_fields
     given = {
@@ -177,15 +177,15 @@ async def complete_import(session: AsyncSession, mine: ImportLease, imported: Im
         "rows": [each.row for each in fields],
     }
     counts = {"created": imported.created, "updated": imported.updated, "rejected": imported.rejected}
-    await session.execute(_ADD_REJECTED, {"id": mine.upload_id} | given)
-    await session.execute(_FINISH, _of(mine) | counts)
-    await session.execute(_DROP_FILE, {"id": mine.upload_id})
+    await session.execute(_ADD_REJECTED, {"id": lease.upload_id} | given)
+    await session.execute(_FINISH, _keys(lease) | counts)
+    await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
-async def fail_import(session: AsyncSession, mine: ImportLease, *, error: str) -> None:
+async def fail_import(session: AsyncSession, lease: ImportLease, *, error: str) -> None:
     """Mark an import as failed for good; nothing was stored."""
-    if (await session.execute(_FAIL, _of(mine) | {"error": error})).first():
-        await session.execute(_DROP_FILE, {"id": mine.upload_id})
+    if (await session.execute(_FAIL, _keys(lease) | {"error": error})).first():
+        await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
 _REJECTED = text("""
@@ -258,5 +258,5 @@ def _upload(row: RowMapping) -> Upload:
     return Upload(**dict(row) | {"status": UploadStatus(row["status"])})
 
 
-def _of(mine: ImportLease) -> dict[str, int]:
-    return {"id": mine.upload_id, "number": mine.number}
+def _keys(lease: ImportLease) -> dict[str, int]:
+    return {"id": lease.upload_id, "number": lease.number}

@@ -1,0 +1,143 @@
+"""Arguments for both drivers from one address, and asyncpg connections to the first host that answers.
+
+Each host has its own timeout, so that one that accepts and stays silent does not hide the next, as in psycopg.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import asyncpg
+
+from mailing.database.address import SETTING, Address, Host
+from mailing.database.connections import CONNECT_S, DRIVER_ERRORS
+from mailing.database.error_messages import describe
+from mailing.database.errors import is_transient
+from mailing.errors import ConfigurationError
+
+CONNECT_EACH_S = 2  # one of several hosts
+_FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+
+
+class Connector:
+    """Connect to the first host that satisfies `target_session_attrs`, starting with the last good one."""
+
+    def __init__(self, address: Address, *, application: str, command_timeout_s: float) -> None:
+        """Load certificates. Raise ConfigurationError for a certificate or key that cannot be used."""
+        parameters = usable_parameters(address)
+        self._target = address.target
+        self._hosts = list(address.hosts)
+        settings = {"application_name": parameters.get("application_name", application)}
+        if "options" in parameters:
+            settings["options"] = parameters["options"]
+        self._arguments: dict[str, Any] = {
+            "dsn": "postgresql://?"
+            + urlencode({name: parameters[name] for name in parameters if name.startswith("ssl")}),
+            "user": address.user,
+            "password": address.password,
+            "database": address.database,
+            "passfile": parameters.get("passfile"),
+            "timeout": _limit_s(address),
+            "command_timeout": command_timeout_s,
+            "server_settings": settings,
+        }
+
+    async def connect(self) -> asyncpg.Connection:
+        failures: dict[Host, Exception] = {}
+        targets = ("standby", "any") if self._target == "prefer-standby" else (self._target,)
+        for target in targets:
+            for host in list(self._hosts):
+                try:
+                    connection = await asyncpg.connect(
+                        **self._arguments, host=host.name, port=host.port, target_session_attrs=target
+                    )
+                except DRIVER_ERRORS as error:
+                    failures[host] = error
+                else:
+                    self._prefer(host)
+                    return connection
+        raise _all_failed(failures)
+
+    def _prefer(self, host: Host) -> None:
+        if self._hosts[0] != host:
+            self._hosts.remove(host)
+            self._hosts.insert(0, host)
+
+
+def psycopg_arguments(address: Address, *, application: str) -> dict[str, Any]:
+    """Return arguments for `psycopg.conninfo.make_conninfo`.
+
+    Raise ConfigurationError for a certificate or key that cannot be used.
+    """
+    given: dict[str, Any] = {
+        "application_name": application,
+        **usable_parameters(address),
+        "host": ",".join(host.name for host in address.hosts),
+        "port": ",".join(str(host.port) for host in address.hosts),
+        "user": address.user,
+        "password": address.password,
+        "dbname": address.database,
+        "connect_timeout": _limit_s(address),
+        "target_session_attrs": address.target,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def usable_parameters(address: Address) -> dict[str, str]:
+    """Replace `sslrootcert=system` by a file: asyncpg does not know `system`, and psycopg's OpenSSL has no CAs.
+
+    Raise ConfigurationError if a file cannot be used, before a driver does with a message of its own.
+    """
+    parameters = dict(address.parameters)
+    if parameters.get("sslrootcert") == "system":
+        parameters["sslrootcert"] = _system_bundle()
+    if parameters.get("sslmode") in {"verify-ca", "verify-full"}:
+        parameters.setdefault("sslrootcert", str(Path("~/.postgresql/root.crt").expanduser()))
+    problems = [f"{SETTING}: {flaw}" for name in _FILES if (flaw := _flaw_of_file(name, parameters.get(name)))]
+    if problems:
+        raise ConfigurationError(problems)
+    return parameters
+
+
+def _system_bundle() -> str:
+    known = (ssl.get_default_verify_paths().cafile, *_BUNDLES)
+    found = next((path for path in known if path and Path(path).is_file()), None)
+    if found is None:
+        raise ConfigurationError([f"{SETTING}: sslrootcert=system: this system has no file of CAs; name one"])
+    return found
+
+
+def _flaw_of_file(name: str, path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        Path(path).read_bytes()
+        if name in {"sslrootcert", "sslcrl"}:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        status = Path(path).stat()
+    except ssl.SSLError:
+        return f"{name}: there is nothing of that kind in {path} (PEM)"
+    except OSError as error:
+        return f"{name}: {path} cannot be read: {error.strerror}"
+    allowed = 0o640 if status.st_uid == 0 else 0o600
+    if name == "sslkey" and status.st_mode & 0o777 & ~allowed:
+        return f"sslkey: others may read {path}: chmod 600"  # libpq refuses it
+    return None
+
+
+def _limit_s(address: Address) -> int:
+    given = address.parameters.get("connect_timeout")
+    return int(given) if given else CONNECT_S if len(address.hosts) == 1 else CONNECT_EACH_S
+
+
+def _all_failed(failures: dict[Host, Exception]) -> Exception:
+    """Return the error: that of a single host; of several hosts, a permanent refusal or all errors in one."""
+    errors = list(failures.values())
+    lasting = [error for error in errors if isinstance(error, asyncpg.PostgresError) and not is_transient(error)]
+    if len(errors) == 1 or lasting:
+        return (lasting or errors)[0]
+    combined = ConnectionError("; ".join(f"{host}: {describe(error)}" for host, error in failures.items()))
+    combined.__cause__ = errors[-1]
+    return combined

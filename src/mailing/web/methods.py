@@ -1,0 +1,36 @@
+"""HEAD answers as GET does, without the body. Probes, proxies and link checkers ask so."""
+
+from typing import Any
+
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+
+class HeadAsGet:
+    """ASGI middleware: the handler of GET answers HEAD. The server leaves the body out; a stream ends at its head."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD":
+            await self.app(scope, receive, send)
+            return
+        is_answered = False
+
+        async def send_head(message: Any) -> None:  # noqa: ANN401 - an ASGI event
+            nonlocal is_answered
+            if message["type"] == "http.response.start":
+                await send(message)
+            elif not is_answered:
+                is_answered = True
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+        async def receive_until_answered() -> Any:  # noqa: ANN401 - an ASGI event
+            return {"type": "http.disconnect"} if is_answered else await receive()
+
+        asked: Any = {**scope, "method": "GET"}
+        try:
+            await self.app(asked, receive_until_answered, send_head)
+        finally:
+            scope.update(asked | {"method": "HEAD"})  # what the routing found, for the request log

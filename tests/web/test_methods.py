@@ -1,0 +1,60 @@
+"""HEAD: what GET would answer, without the body, at a real server."""
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from support.api import KEY
+from support.rows import run
+
+AUTH = {"Authorization": f"Bearer {KEY}"}
+PATHS = [
+    "/health/live",
+    "/health/ready",
+    "/metrics",
+    "/docs/",
+    "/docs/redoc",
+    "/docs/openapi.json",
+    "/static/favicon.svg",
+    "/",
+    "/admin/",
+    "/mailing/api/clients/",
+    "/mailing/api/Clients",
+    "/mailing/api/clients/1",
+    "/mailing/api/clients/404",
+    "/mailing/api/statistics/",
+    "/mailing/api/gateway/",
+    "/nowhere",
+]
+CHANGING = {"content-length", "date", "x-request-id", "content-security-policy"}  # between two answers to one question
+CLIENTS = """
+    INSERT INTO client (phone, operator_code, tag, timezone)
+    SELECT 79160000000 + n, '916', 'vip', 'UTC' FROM generate_series(1, 30000) n"""
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_head_answers_as_get_without_the_body(address: str, engine: AsyncEngine, path: str) -> None:
+    await run(
+        engine, "INSERT INTO client (phone, operator_code, tag, timezone) VALUES ('79160000000', '916', 'vip', 'UTC')"
+    )
+    async with httpx.AsyncClient(base_url=address, headers=AUTH) as http:
+        got, head = await http.get(path), await http.head(path)
+    assert head.status_code == got.status_code
+    assert head.content == b""
+    assert {k: v for k, v in head.headers.items() if k not in CHANGING} == {
+        k: v for k, v in got.headers.items() if k not in CHANGING
+    }
+
+
+async def test_head_of_an_export_reads_no_clients_and_gives_its_place_back(address: str, engine: AsyncEngine) -> None:
+    await run(engine, CLIENTS)
+    async with httpx.AsyncClient(base_url=address, headers=AUTH) as http:
+        for _ in range(5):
+            head = await http.head("/mailing/api/clients/export")
+            assert (head.status_code, head.content) == (200, b"")
+            assert head.headers["content-type"].startswith("text/csv")
+        assert (await http.get("/mailing/api/clients/export")).text.count("UTC") == 30_000
+
+
+async def test_head_where_there_is_no_get_is_refused(api: httpx.AsyncClient) -> None:
+    assert (await api.head("/mailings/1/pause")).status_code == 405
