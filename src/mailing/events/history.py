@@ -97,7 +97,7 @@ _ATTEMPTS = """
 """
 _OUTCOMES = """
     SELECT finished_at, 2, id, 0, 'message.' || status, 'service', mailing_id, id, client_id, NULL,
-        jsonb_strip_nulls(jsonb_build_object('reason', last_error))
+        jsonb_strip_nulls(jsonb_build_object('reason', status_reason))
     FROM message WHERE {subject} AND finished_at IS NOT NULL
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
     ORDER BY finished_at, id LIMIT :count
@@ -109,14 +109,14 @@ _GLOBAL = """
 """
 _MESSAGE = "SELECT {} FROM message WHERE id = :id"
 _MAILING = "SELECT {} FROM mailing WHERE id = :id"
-_LAUNCH = "SELECT g.launched_at FROM message m JOIN mailing g ON g.id = m.mailing_id WHERE m.id = :id"
+_LAUNCH = "SELECT g.started_at FROM message m JOIN mailing g ON g.id = m.mailing_id WHERE m.id = :id"
 
 # Indexes: event_of_mailing, attempt_of_mailing, event_of_all while it runs.
 _OF_MAILING = (
     _EVENTS.format(subject="mailing_id = :id"),
     _EVENTS.format(
         subject=_GLOBAL.format(
-            since=_MAILING.format("launched_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
+            since=_MAILING.format("started_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
         )
     ),
     _ATTEMPTS.format(subject="attempt a WHERE a.mailing_id = :id"),
@@ -158,7 +158,8 @@ def _merge(branches: tuple[str, ...]) -> str:
     """Merge the branches. Messages of a test belong to the tested mailing, as everywhere."""
     merged = " UNION ALL ".join(f"({branch})" for branch in branches)
     return f"""
-        SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor, coalesce(g.test_of, s.mailing_id) AS mailing_id,
+        SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor, coalesce(g.test_of_mailing_id,
+            s.mailing_id) AS mailing_id,
             s.message_id, coalesce(s.client_id, m.client_id) AS client_id, s.request_id, s.detail
         FROM ({merged} ORDER BY at, rank, id, number LIMIT :count) s
         LEFT JOIN mailing g ON g.id = s.mailing_id LEFT JOIN message m ON m.id = s.message_id

@@ -66,12 +66,12 @@ class FlowControl:
         state, now = self._known, self._slots.now()
         if state.stopped_at or state.restored:
             return Blocked(None)
-        if state.throttled_until and state.throttled_until > now:
-            if state.throttled_until - now > MAX_INLINE_WAIT:
-                return Blocked(state.throttled_until)
-            await asyncio.sleep((state.throttled_until - now).total_seconds())
+        if state.paused_until and state.paused_until > now:
+            if state.paused_until - now > MAX_INLINE_WAIT:
+                return Blocked(state.paused_until)
+            await asyncio.sleep((state.paused_until - now).total_seconds())
             return await self.admit(most)
-        if state.open_since:
+        if state.breaker_opened_at:
             return await self._ask_open(state, most)
         return Permit(most if not state.rate else await self._free_slots(most))
 
@@ -87,9 +87,9 @@ class FlowControl:
         state = self._known
         if any(heard.misconfigured or heard.pause_s for heard in (self._seen, *self._reporting)):
             return False
-        if state.stopped_at or state.restored or (state.open_since and not probe):
+        if state.stopped_at or state.restored or (state.breaker_opened_at and not probe):
             return False
-        return state.throttled_until is None or state.throttled_until <= self._slots.now()
+        return state.paused_until is None or state.paused_until <= self._slots.now()
 
     def instant(self, local: float) -> datetime:
         """Database time of a `ticks` reading. Consistent between calls of different batches, to the best round trip."""
@@ -170,8 +170,8 @@ class FlowControl:
         self._state, self._read_at = state, at
 
     async def _ask_open(self, state: GatewayState, most: int) -> Permit | Blocked:
-        if state.next_probe_at and state.next_probe_at > self._slots.now():
-            return Blocked(state.next_probe_at)
+        if state.breaker_next_probe_at and state.breaker_next_probe_at > self._slots.now():
+            return Blocked(state.breaker_next_probe_at)
         async with autocommit(self._sessions) as session:
             if await take_probe(session):
                 return Permit(1, probe=True)
@@ -210,10 +210,10 @@ class FlowControl:
 
 
 def _log_change(was: GatewayState | None, now: GatewayState) -> None:
-    was_open = was is not None and was.open_since is not None
-    if now.open_since and not was_open:
-        logger.warning("breaker open", reason=now.open_reason, next_probe_at=str(now.next_probe_at))
-    if was_open and not now.open_since:
+    was_open = was is not None and was.breaker_opened_at is not None
+    if now.breaker_opened_at and not was_open:
+        logger.warning("breaker open", reason=now.breaker_reason, next_probe_at=str(now.breaker_next_probe_at))
+    if was_open and not now.breaker_opened_at:
         logger.info("breaker closed")
 
 

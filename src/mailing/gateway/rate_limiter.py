@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.monotonic import Ticks, ticks
+from mailing.gateway.row import ONLY_ROW
 
 MAX_AHEAD_S = 1.0  # no slot further ahead is granted, so a lower rate takes effect within this time
 SLACK_S = 0.05  # a call may start this far from its slot without exceeding the rate in any second
@@ -38,7 +39,7 @@ _TAKE_SLOTS = text(f"""
             ELSE greatest(w.next_slot_at, clock_timestamp()) END
         + make_interval(secs => (1 + {SLACK_S}) / w.rate
             * least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))))
-    WHERE w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_ASTRAY})
+    WHERE w.{ONLY_ROW} AND w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_ASTRAY})
     RETURNING clock_timestamp(), w.next_slot_at, (1 + {SLACK_S}) / w.rate,
         CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))) AS int)
 """)  # noqa: S608 - composed from constants of this module

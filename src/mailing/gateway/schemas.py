@@ -59,13 +59,16 @@ class GatewayOut(Struct):
 
     @classmethod
     def of(cls, state: GatewayState) -> "GatewayOut":
-        held = state.throttled_until or state.open_since or state.stopped_at or state.restored
+        held = state.paused_until or state.breaker_opened_at or state.stopped_at or state.restored
         return cls(
             sending=not held,
             rate=state.rate,
-            throttled_until=state.throttled_until,
+            throttled_until=state.paused_until,
             breaker=Breaker(
-                "open" if state.open_since else "closed", state.open_since, state.open_reason, state.next_probe_at
+                "open" if state.breaker_opened_at else "closed",
+                state.breaker_opened_at,
+                state.breaker_reason,
+                state.breaker_next_probe_at,
             ),
             stopped=Stop(state.stopped_at, state.stopped_by or "") if state.stopped_at else None,
             restored=state.restored,

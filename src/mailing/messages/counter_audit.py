@@ -34,14 +34,14 @@ async def audit_counts(sessions: Sessions) -> None:
 # 1,000,000 messages: 0.5 s, before VACUUM has been there 1.6-5 s, on a busy machine.
 _AUDIT = """
     WITH next AS (
-        SELECT g.id FROM mailing g LEFT JOIN count_audit a ON a.mailing_id = g.id
+        SELECT g.id FROM mailing g LEFT JOIN counter_audit a ON a.mailing_id = g.id
         WHERE a.at IS NULL OR a.at < g.finished_at
            OR a.at < now() - interval '1 hour' AND g.status IN ('scheduled', 'running', 'paused')
         ORDER BY a.at NULLS FIRST, g.id LIMIT 1
     ), counted AS (
         SELECT m.status, count(*) AS messages FROM message m WHERE m.mailing_id = (SELECT id FROM next) GROUP BY 1
     )
-    INSERT INTO count_audit (mailing_id, at, drift)
+    INSERT INTO counter_audit (mailing_id, at, drift)
     SELECT c.mailing_id, now(), (
         SELECT coalesce(sum(abs(kept.messages - coalesce(counted.messages, 0))), 0)
         FROM (VALUES ('pending', c.pending), ('sending', c.sending), ('sent', c.sent), ('failed', c.failed),
@@ -49,7 +49,7 @@ _AUDIT = """
         LEFT JOIN counted USING (status))
     FROM mailing_counts c WHERE c.mailing_id = (SELECT id FROM next)
     ON CONFLICT (mailing_id) DO UPDATE SET at = excluded.at, drift = excluded.drift
-    RETURNING mailing_id, (SELECT c.planned FROM mailing_counts c WHERE c.mailing_id = count_audit.mailing_id), drift
+    RETURNING mailing_id, (SELECT c.planned FROM mailing_counts c WHERE c.mailing_id = counter_audit.mailing_id), drift
 """
 
 

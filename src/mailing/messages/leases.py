@@ -30,7 +30,7 @@ def claimed_since_plan(lease_s: str) -> str:
 
     A worker knows its own lease. Of another only the longest possible lease is known, so in doubt the plan is newer.
     """
-    return f"(g.revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.planning_at)"
+    return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
 
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -49,16 +49,18 @@ _RECLAIM = text(f"""
         ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET
-            status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, ambiguous = true, attempts = m.attempts + 1,
+            status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true,
+            counted_attempts = m.counted_attempts + 1,
             closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
             lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
-            waiting = CASE WHEN NOT l.ends THEN 'retry' END, last_error = 'the worker was lost during the call',
-            due_at = now() + make_interval(secs => random() * least(:max_s, :base_s * 2.0 ^ least(m.attempts, 30)))
+            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END, status_reason = 'the worker was lost during the call',
+            due_at = now() + make_interval(secs =>
+                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30)))
         FROM lost l WHERE m.id = l.id
-        RETURNING m.id, m.mailing_id, m.attempt_no
+        RETURNING m.id, m.mailing_id, m.claim_no
     )
     INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-    SELECT id, mailing_id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
     ON CONFLICT (message_id, number) DO NOTHING
 """)  # noqa: S608 - composed from constants
 

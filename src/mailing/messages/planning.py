@@ -87,7 +87,7 @@ async def next_slice(session: AsyncSession, audience: Audience, *, after: int, c
 # here (it moved or was added after the zones were read) gets a message with a void window, for `reschedule_closed`.
 # 20,000 rows: 0.2-0.3 s.
 _PLAN = text("""
-    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, waiting, finished_at, last_error)
+    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at, status_reason)
     SELECT :mailing_id, c.id, CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
            coalesce(o.opens_at, now()),
            CASE WHEN o.timezone IS NULL THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
@@ -104,18 +104,18 @@ _PLAN = text("""
       AND (cardinality(CAST(:operator_codes AS text[])) = 0 OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
     ORDER BY c.id
     ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET
-        status = CASE WHEN excluded.status = 'expired' AND m.ambiguous THEN 'unknown' ELSE excluded.status END,
-        due_at = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+        status = CASE WHEN excluded.status = 'expired' AND m.maybe_accepted THEN 'unknown' ELSE excluded.status END,
+        due_at = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
                       THEN m.due_at ELSE excluded.due_at END,
-        waiting = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
-                       THEN m.waiting ELSE excluded.waiting END,
+        wait_reason = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+                       THEN m.wait_reason ELSE excluded.wait_reason END,
         closes_at = excluded.closes_at, finished_at = excluded.finished_at,
-        last_error = coalesce(excluded.last_error, CASE WHEN m.status = 'pending' THEN m.last_error END)
+        status_reason = coalesce(excluded.status_reason, CASE WHEN m.status = 'pending' THEN m.status_reason END)
     WHERE m.status = 'pending' AND (
             m.closes_at <> excluded.closes_at OR excluded.status <> 'pending'
             OR m.due_at <> excluded.due_at AND greatest(m.due_at, excluded.due_at) > now())
        OR excluded.status = 'pending'
-           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.last_error = :unselected)
+           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.status_reason = :unselected)
 """)
 
 
@@ -157,8 +157,8 @@ _CANCEL_UNSELECTED = text("""
         WHERE mailing_id = :mailing_id AND status = 'pending' AND id > :after ORDER BY id LIMIT :count
     ), cancelled AS (
         UPDATE message m SET
-            status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-            finished_at = now(), waiting = NULL, last_error = :unselected
+            status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+            finished_at = now(), wait_reason = NULL, status_reason = :unselected
         FROM next n JOIN client c ON c.id = n.client_id
         WHERE m.id = n.id AND m.status = 'pending'
           AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))

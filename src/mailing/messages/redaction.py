@@ -47,10 +47,10 @@ async def blank_slice(session: AsyncSession, part: Slice) -> int | None:
 # cost every message that is sent.
 _BLANK_PHONE = """
     UPDATE message m SET phone = NULL,
-        status = CASE WHEN m.status = 'pending' AND m.ambiguous THEN 'unknown' ELSE m.status END,
-        finished_at = CASE WHEN m.status = 'pending' AND m.ambiguous THEN now() ELSE m.finished_at END,
-        waiting = CASE WHEN m.status = 'pending' AND m.ambiguous THEN NULL ELSE m.waiting END,
-        last_error = CASE WHEN m.status = 'pending' AND m.ambiguous THEN $2 ELSE m.last_error END
+        status = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN 'unknown' ELSE m.status END,
+        finished_at = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN now() ELSE m.finished_at END,
+        wait_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN NULL ELSE m.wait_reason END,
+        status_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN $2 ELSE m.status_reason END
     WHERE m.phone = $1 AND m.status <> 'sending'
 """
 
@@ -72,10 +72,11 @@ async def holds_phone(session: AsyncSession, phone: str) -> bool:
 KEPT_D = 40
 
 
-# Oldest first. Index: mailing_pace_minute.
+# Oldest first. Index: mailing_throughput_minute.
 _FORGET = text(f"""
-    DELETE FROM mailing_pace WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM mailing_pace WHERE minute < now() - interval '{KEPT_D} days' ORDER BY minute LIMIT :count))
+    DELETE FROM mailing_throughput WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM mailing_throughput
+            WHERE minute < now() - interval '{KEPT_D} days' ORDER BY minute LIMIT :count))
 """)  # noqa: S608 - a constant of this module
 
 

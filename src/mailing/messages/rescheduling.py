@@ -32,12 +32,12 @@ async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int
 # A retry delay that reaches into the new window is kept. Index: message_closing.
 _REOPEN = text("""
     WITH closed AS (
-        SELECT id, client_id, due_at, waiting FROM message
+        SELECT id, client_id, due_at, wait_reason FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
         ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
     ), decided AS (
         SELECT m.id, o.opens_at, o.closes_at, o.reason,
-               m.waiting <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
+               m.wait_reason <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
                c.opted_out,
                CASE WHEN c.id IS NULL OR c.opted_out THEN 'cancelled'
                     WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
@@ -48,13 +48,13 @@ _REOPEN = text("""
         WHERE c.id IS NULL OR c.opted_out OR o.timezone IS NOT NULL
     )
     UPDATE message m SET
-        status = CASE WHEN d.next <> 'pending' AND m.ambiguous THEN 'unknown' ELSE d.next END,
+        status = CASE WHEN d.next <> 'pending' AND m.maybe_accepted THEN 'unknown' ELSE d.next END,
         due_at = CASE WHEN d.keeps_wait THEN m.due_at ELSE coalesce(d.opens_at, m.due_at) END,
         closes_at = coalesce(d.closes_at, m.closes_at),
-        waiting = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.waiting
+        wait_reason = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.wait_reason
                        WHEN d.opens_at > now() THEN 'window' END,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-        last_error = CASE d.next WHEN 'pending' THEN m.last_error WHEN 'expired' THEN d.reason
+        status_reason = CASE d.next WHEN 'pending' THEN m.status_reason WHEN 'expired' THEN d.reason
             ELSE CASE WHEN d.opted_out THEN 'the client opted out' ELSE 'the client was deleted' END END
     FROM decided d WHERE m.id = d.id
 """)
@@ -81,8 +81,8 @@ _EXPIRE_OF_MAILING = text(f"""
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'expired' END, finished_at = now(), waiting = NULL,
-        last_error = concat_ws('; ', 'the mailing''s end was reached', m.last_error)
+        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'expired' END, finished_at = now(), wait_reason = NULL,
+        status_reason = concat_ws('; ', 'the mailing''s end was reached', m.status_reason)
     FROM late WHERE m.id = late.id
 """)  # noqa: S608 - composed from constants
 

@@ -30,11 +30,12 @@ async def resend_failed(session: AsyncSession, mailing_id: int) -> int:
 _RESOLVE = """
     WITH moved AS (
         UPDATE message m SET
-            status = $2::text, ambiguous = $2 <> 'failed', soft_refusals = 0,
+            status = $2::text, maybe_accepted = $2 <> 'failed', soft_refusals = 0,
             due_at = CASE $2 WHEN 'pending' THEN now() ELSE m.due_at END,
             closes_at = CASE $2 WHEN 'pending' THEN '-infinity' ELSE m.closes_at END,
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
-            last_error = CASE $2 WHEN 'pending' THEN m.last_error WHEN 'failed' THEN 'resolved as not delivered' END
+            status_reason = CASE $2 WHEN 'pending' THEN m.status_reason
+                                    WHEN 'failed' THEN 'resolved as not delivered' END
         WHERE {whose} = $1 AND m.status = 'unknown'
           AND ($2 <> 'pending' OR m.phone IS NOT NULL
                AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))

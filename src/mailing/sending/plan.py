@@ -31,7 +31,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             return
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get(mailing_id)
-    audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_upto or 0)
+    audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_max_client_id or 0)
     after = 0
     while slices := await _next_slices(sessions, mailing, audience, after=after):
         async with asyncio.TaskGroup() as side_by_side:
@@ -40,12 +40,12 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
         after = slices[-1].upto
     if slices is None:
         return
-    if mailing.revision > 1:
+    if mailing.plan_revision > 1:
         await _cancel_unselected(sessions, mailing, audience)
     async with transaction(sessions) as session:
-        if not await complete_plan(session, mailing_id, mailing.revision):
+        if not await complete_plan(session, mailing_id, mailing.plan_revision):
             return
-        logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.revision)
+        logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.plan_revision)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await defer(session, "settle_mailing", mailing_id=mailing_id)
 
@@ -54,7 +54,7 @@ async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience,
     """Return the next slices, empty when all clients are planned. None: this plan is obsolete."""
     slices: list[Slice] = []
     async with transaction(sessions) as session:
-        if not await heartbeat_plan(session, mailing.id, mailing.revision):
+        if not await heartbeat_plan(session, mailing.id, mailing.plan_revision):
             return None
         while len(slices) < SIDE_BY_SIDE and (part := await next_slice(session, audience, after=after, count=SLICE)):
             slices.append(part)
@@ -65,14 +65,14 @@ async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience,
 async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> None:
     while not await _try_plan(sessions, mailing, audience, part):
         async with transaction(sessions) as session:
-            await heartbeat_plan(session, mailing.id, mailing.revision)
+            await heartbeat_plan(session, mailing.id, mailing.plan_revision)
     failpoints.hit("plan.after")
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
     """Plan a slice. False: a change of clients takes precedence."""
     async with transaction(sessions) as session:
-        if not await lock_plan(session, mailing.id, mailing.revision):
+        if not await lock_plan(session, mailing.id, mailing.plan_revision):
             return True  # the next attempt finds out too
         if not await lock_for_plan(session):
             return False
@@ -91,6 +91,6 @@ async def _cancel_unselected(sessions: Sessions, mailing: Mailing, audience: Aud
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:
-            if not await heartbeat_plan(session, mailing.id, mailing.revision):
+            if not await heartbeat_plan(session, mailing.id, mailing.plan_revision):
                 return
             after = await cancel_unselected(session, mailing.id, audience, after=after, count=SLICE)

@@ -39,7 +39,7 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment:
         _as_it_was(message, moment.now),
         attempts=message.attempts + _counts(answer, message),
         soft_refusals=message.soft_refusals + (answer.outcome is Outcome.soft_refusal),
-        ambiguous=message.ambiguous or answer.outcome is Outcome.ambiguous,
+        maybe_accepted=message.maybe_accepted or answer.outcome is Outcome.ambiguous,
     )
     match answer.outcome:
         case Outcome.accepted:
@@ -52,14 +52,14 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment:
             return _ended(step, MessageStatus.unknown, answer.reason)
         case Outcome.throttled:
             asked_s = THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s
-            waiting, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
+            wait_reason, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
         case Outcome.configuration:
-            waiting, delay_s = "breaker", CONFIGURATION_S * (1 + moment.chance)
+            wait_reason, delay_s = "breaker", CONFIGURATION_S * (1 + moment.chance)
         case Outcome.not_sent | Outcome.soft_refusal | Outcome.ambiguous:
-            waiting, delay_s = "retry", backoff(step.attempts, policy, moment.chance)
+            wait_reason, delay_s = "retry", backoff(step.attempts, policy, moment.chance)
         case _:
             assert_never(answer.outcome)
-    step = replace(step, waiting=waiting, last_error=answer.reason)
+    step = replace(step, wait_reason=wait_reason, status_reason=answer.reason)
     return _at_opening(step, moment, not_before=moment.now + timedelta(seconds=delay_s))
 
 
@@ -83,7 +83,7 @@ def _as_it_was(message: ClaimedMessage, now: datetime) -> Transition:
         status=MessageStatus.pending,
         attempts=message.attempts,
         soft_refusals=message.soft_refusals,
-        ambiguous=message.ambiguous,
+        maybe_accepted=message.maybe_accepted,
         due_at=now,
         closes_at=message.closes_at,
     )
@@ -92,14 +92,16 @@ def _as_it_was(message: ClaimedMessage, now: datetime) -> Transition:
 def _at_opening(step: Transition, moment: RetryContext, *, not_before: datetime) -> Transition:
     found = moment.opens(not_before)
     if found.opens_at is None or found.closes_at is None:
-        reason = "; ".join(part for part in (found.reason, step.last_error) if part)
+        reason = "; ".join(part for part in (found.reason, step.status_reason) if part)
         return replace(
-            _ended(step, MessageStatus.expired, reason), by_plan=True, due_at=not_before, waiting=step.waiting
+            _ended(step, MessageStatus.expired, reason), by_plan=True, due_at=not_before, wait_reason=step.wait_reason
         )
-    waiting = step.waiting if found.opens_at == not_before else "window"
-    return replace(step, due_at=found.opens_at, closes_at=found.closes_at, waiting=waiting)
+    wait_reason = step.wait_reason if found.opens_at == not_before else "window"
+    return replace(step, due_at=found.opens_at, closes_at=found.closes_at, wait_reason=wait_reason)
 
 
 def _ended(step: Transition, status: MessageStatus, reason: str) -> Transition:
     """Return the final status: unknown instead of `failed` or `expired` if an attempt may have been accepted."""
-    return replace(step, status=MessageStatus.unknown if step.ambiguous else status, waiting=None, last_error=reason)
+    return replace(
+        step, status=MessageStatus.unknown if step.maybe_accepted else status, wait_reason=None, status_reason=reason
+    )

@@ -21,7 +21,7 @@ async def admin(signed_in: SignedIn) -> httpx.AsyncClient:
 
 
 async def key(admin: httpx.AsyncClient, *, scope: str) -> str:
-    """A new one, as the page shows it."""
+    """Create an API key and return it, as the page shows it once."""
     answer = await admin.post("/admin/keys", data={"name": "crm", "scope": scope})
     assert answer.status_code == 201
     return str(re.findall(r"mk_[\w-]{43}", answer.text)[0])
@@ -137,11 +137,11 @@ async def second_admin(admin: httpx.AsyncClient, stranger: httpx.AsyncClient, *,
 @pytest.mark.parametrize(
     ("change", "sent", "left", "told"),
     [
-        ("disable", {}, 2, "2 API keys go on working."),
+        ("disable", {}, 2, "2 API keys stay valid."),
         ("disable", {"revoke_keys": "yes"}, 0, "2 API keys are revoked."),
-        ("role", {"role": "editor"}, 2, "2 API keys go on working."),
+        ("role", {"role": "editor"}, 2, "2 API keys stay valid."),
         ("role", {"role": "editor", "revoke_keys": "yes"}, 0, "2 API keys are revoked."),
-        ("role", {"role": "admin", "revoke_keys": "yes"}, 2, "2 API keys go on working."),
+        ("role", {"role": "admin", "revoke_keys": "yes"}, 2, "2 API keys stay valid."),
     ],
 )
 async def test_whoever_disables_a_user_or_lowers_a_role_sees_the_keys_and_chooses(
@@ -201,14 +201,14 @@ async def test_every_way_to_a_password_asks_the_same(
         assert "assword: is too common; use several random words" in refused.text
     made = await admin.post("/admin/users", data={"name": "boris", "role": "viewer", "password": PASSWORD})
     await admin.post("/admin/sign-in", data={"name": "boris", "password": PASSWORD})
-    for weak, why in (("Password123", "tried first"), ("boris-mailing-1", "name")):
+    for weak, why in (("Password123", "too common"), ("boris-mailing-1", "name")):
         sent = {"old": PASSWORD, "password": weak, "again": weak}
         refused = await admin.post("/admin/account/password", data=sent)
         assert refused.status_code == 400
         assert why in refused.text
     boris = int(made.headers["location"].rpartition("/")[2])
     async with transaction(sessions) as session:
-        with pytest.raises(Invalid, match=r"password: .*tried first"):
+        with pytest.raises(Invalid, match=r"password: .*too common"):
             await users.create(session, "clara", role=Role.VIEWER, password="Password123", by="tests")
         with pytest.raises(Invalid, match=r"password: .*name"):
             await users.set_password(session, boris, "boris-mailing-1", by="tests")
