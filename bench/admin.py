@@ -40,7 +40,7 @@ ADD_CLIENTS = """
     FROM generate_series(1, $1::int) n
 """
 MAILINGS = """
-    INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, finished_at,
+    INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, finished_at,
         released_revision, released_at, released_by)
     SELECT 'Dear customer, from tomorrow on everything is cheaper. Offer number ' || n, now() - interval '1 h',
         now() + interval '2 d', CASE WHEN n < 1000 THEN 'finished' ELSE 'running' END, 1, now() - interval '1 h',
@@ -49,8 +49,9 @@ MAILINGS = """
 """
 # The newest mailing has a message for every client: three quarters are pending, the others have ended.
 MESSAGES = """
-    INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, ambiguous, due_at, closes_at, waiting,
-                         phone, text_revision, finished_at, last_error)
+    INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at,
+        closes_at, wait_reason,
+                         phone, text_revision, finished_at, status_reason)
     SELECT (SELECT max(id) FROM mailing), c.id, s.status, s.tries, s.tries, s.status = 'unknown',
         date_trunc('hour', now()) + make_interval(hours => (c.id % 5)::int), now() + interval '1 d',
         CASE WHEN s.status = 'pending' AND c.id % 5 > 0 THEN 'window' END,
@@ -63,8 +64,8 @@ MESSAGES = """
 """
 SEND = """
     WITH due AS (SELECT id FROM message WHERE mailing_id = $1 AND status = 'pending' ORDER BY due_at, id LIMIT $2)
-    UPDATE message SET status = 'sending', attempts = 1, attempt_no = 1, phone = '79000000000', text_revision = 1,
-        waiting = NULL, lease_until = now() + interval '1 min' FROM due WHERE message.id = due.id
+    UPDATE message SET status = 'sending', counted_attempts = 1, claim_no = 1, phone = '79000000000', text_revision = 1,
+        wait_reason = NULL, lease_until = now() + interval '1 min' FROM due WHERE message.id = due.id
 """
 SENT = """
     UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now()

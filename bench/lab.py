@@ -54,7 +54,9 @@ class Lab:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
             server.execute(f'CREATE DATABASE "{name}" TEMPLATE "{like}" STRATEGY file_copy')
         if like != "template1":
-            self.sql(name, "UPDATE gateway SET home = database_home()")  # a copy is not a restored backup here
+            self.sql(
+                name, "UPDATE installation SET database_identity = database_identity()"
+            )  # a copy is not a restored backup here
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
             server.execute("CHECKPOINT")
         yield self.url(name)
@@ -129,6 +131,6 @@ def _migrate(here: Lab) -> None:
 
 
 def _embedded_tools() -> Path:
-    from mailing.process.embedded_postgres.cluster import _binaries  # noqa: PLC0415 - only if the system has none
+    from mailing.process.embedded_postgres.binaries import find_binaries  # noqa: PLC0415 - only if the system has none
 
-    return _binaries()
+    return find_binaries().directory

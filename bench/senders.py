@@ -68,7 +68,7 @@ def add_mailing(lab: Lab, database: str, count: int) -> None:
     add_clients(lab, database, count)
     lab.sql(
         database,
-        """INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, audience_upto,
+        """INSERT INTO mailing (text, starts_at, ends_at, status, started_at, planned_revision, audience_max_client_id,
                released_revision, released_at, released_by)
            VALUES ('hello', now() - interval '1 h', now() + interval '1 d', 'paused', now(), 1, %(count)s,
                1, now(), 'bench')""",

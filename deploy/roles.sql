@@ -18,36 +18,36 @@ REVOKE ALL ON FUNCTION forget_events FROM mailing_api, mailing_worker;
 
 -- Both roles: check the schema's version, whether this database may send, and the state of the gateway.
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
-GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
+GRANT SELECT, UPDATE ON installation, gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
-GRANT SELECT, INSERT, UPDATE ON tally TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON worker_counter TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- an erased phone is not stored again
 GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it; it has no rows
-GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_front
+GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_low_watermark
     TO mailing_api, mailing_worker;
 
 -- The API: changes by users, and jobs for the worker. It does not write reports.
 GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins create keys on the admin page
 GRANT SELECT, INSERT ON mailing_release TO mailing_api; -- written by a trigger, never changed
 GRANT SELECT ON gateway_calls TO mailing_api;
-GRANT SELECT ON count_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
-GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, sign_in_try TO mailing_api;
+GRANT SELECT ON counter_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
+GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, login_throttle TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins create users on the admin page
-GRANT SELECT, INSERT, UPDATE, DELETE ON upload, upload_piece TO mailing_api;
-GRANT SELECT, DELETE ON upload_refusal TO mailing_api;
-GRANT SELECT, INSERT, UPDATE ON mailing_pace TO mailing_api; -- by trigger, when a person resolves a message
+GRANT SELECT, INSERT, UPDATE, DELETE ON upload, upload_chunk TO mailing_api;
+GRANT SELECT, DELETE ON upload_row_error TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON mailing_throughput TO mailing_api; -- by trigger, when a person resolves a message
 GRANT SELECT, INSERT ON idempotency_key TO mailing_api;
-GRANT SELECT, INSERT, UPDATE ON api_allowance TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON api_rate_limit TO mailing_api;
 GRANT SELECT, INSERT ON procrastinate_jobs, procrastinate_events TO mailing_api;
 GRANT USAGE ON SEQUENCE procrastinate_jobs_id_seq, procrastinate_events_id_seq TO mailing_api;
 
 -- The worker: it cannot read keys. It changes clients only when it imports an uploaded file.
 GRANT SELECT, INSERT, UPDATE (operator_code, tag, timezone, updated_at) ON client TO mailing_worker;
-GRANT SELECT, UPDATE, DELETE ON upload, upload_piece TO mailing_worker;
-GRANT SELECT, INSERT, DELETE ON upload_refusal TO mailing_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_pace TO mailing_worker;
+GRANT SELECT, UPDATE, DELETE ON upload, upload_chunk TO mailing_worker;
+GRANT SELECT, INSERT, DELETE ON upload_row_error TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
 GRANT DELETE ON attempt TO mailing_worker; -- of mailings that closed long ago
-GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, count_audit TO mailing_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it deletes old ones
 GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and old events, but none about access

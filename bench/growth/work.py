@@ -61,7 +61,7 @@ def _sent(message: ClaimedMessage) -> CallResult:
         status=MessageStatus.sent,
         attempts=message.attempts + 1,
         soft_refusals=0,
-        ambiguous=False,
+        maybe_accepted=False,
         due_at=message.claimed_at,
         closes_at=message.closes_at,
     )

@@ -35,7 +35,7 @@ def _accepted(message: ClaimedMessage) -> CallResult:
         status=MessageStatus.sent,
         attempts=1,
         soft_refusals=0,
-        ambiguous=False,
+        maybe_accepted=False,
         due_at=message.claimed_at,
         closes_at=message.closes_at,
     )

@@ -22,10 +22,10 @@ _ACCEPTED = {
     "by_plan": "array_fill(false, ARRAY[:n])",
     "attempts": "array_fill(1, ARRAY[:n])",
     "soft_refusals": "array_fill(0, ARRAY[:n])",
-    "ambiguous": "array_fill(false, ARRAY[:n])",
+    "maybe_accepted": "array_fill(false, ARRAY[:n])",
     "due": "array_fill(now(), ARRAY[:n])",
     "closes": "array_fill(now(), ARRAY[:n])",
-    "waiting": "array_fill(NULL::text, ARRAY[:n])",
+    "wait_reasons": "array_fill(NULL::text, ARRAY[:n])",
     "errors": "array_fill(NULL::text, ARRAY[:n])",
     "outcomes": "array_fill('accepted'::text, ARRAY[:n])",
     "started": "array_fill(now(), ARRAY[:n])",
@@ -72,7 +72,7 @@ def _script() -> str:
     recorded = _filled(results._RECORD.text, _ACCEPTED)  # noqa: SLF001 - as above
     return f"""
         BEGIN;
-        WITH claimed AS ({claimed}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(attempt_no) AS numbers
+        WITH claimed AS ({claimed}) SELECT count(*) AS n, array_agg(id) AS ids, array_agg(claim_no) AS numbers
         FROM claimed \\gset
         COMMIT;
         BEGIN;

@@ -17,7 +17,7 @@ WRONG = "not this one, surely"
 
 
 async def attempt(sessions: Sessions, name: str = "anna", password: str = WRONG, *, browser: BrowserInfo = HERE) -> str:
-    """What became of it, in a word."""
+    """Return the result of a sign-in as one word."""
     try:
         await sign_in(sessions, name, password, browser=browser)
     except Unauthorized:
@@ -34,7 +34,7 @@ async def kinds(engine: AsyncEngine) -> list[str]:
 async def later(engine: AsyncEngine, seconds: int) -> None:
     """As if that much time had gone by."""
     moved = "failed_at = failed_at - :s * interval '1 s', locked_until = locked_until - :s * interval '1 s'"
-    await run(engine, f"UPDATE sign_in_try SET {moved}", s=seconds)
+    await run(engine, f"UPDATE login_throttle SET {moved}", s=seconds)
 
 
 async def test_a_name_and_its_password_open_a_session(sessions: Sessions, engine: AsyncEngine) -> None:
@@ -58,7 +58,7 @@ async def test_a_name_nobody_has_is_answered_like_a_wrong_password(sessions: Ses
 
 async def test_what_was_typed_as_a_name_is_kept_nowhere(sessions: Sessions, engine: AsyncEngine) -> None:
     await attempt(sessions, "hunter2-typed-in-the-wrong-field")
-    kept = await run(engine, "SELECT e::text FROM event e UNION ALL SELECT t::text FROM sign_in_try t")
+    kept = await run(engine, "SELECT e::text FROM event e UNION ALL SELECT t::text FROM login_throttle t")
     assert "hunter2" not in str(kept)
     assert await kinds(engine) == ["user.sign_in_failed"]
 
@@ -142,7 +142,7 @@ async def test_what_is_a_day_old_is_forgotten(sessions: Sessions, engine: AsyncE
         await attempt(sessions)
     await later(engine, 86_500)
     assert await attempt(sessions, "boris") == "wrong"
-    assert await value(engine, "SELECT max(failures) FROM sign_in_try") == 1
+    assert await value(engine, "SELECT max(failures) FROM login_throttle") == 1
 
 
 async def test_an_admin_unlocks_an_account_with_a_new_password(sessions: Sessions) -> None:

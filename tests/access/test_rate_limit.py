@@ -29,12 +29,12 @@ async def taken(allowance: RateLimiter, caller: str, tries: int) -> int:
 
 async def stop_the_clock(engine: AsyncEngine) -> None:
     """No time passes for what was drawn, for some seconds."""
-    await run(engine, "UPDATE api_allowance SET spent_upto = spent_upto + interval '9 s'")
+    await run(engine, "UPDATE api_rate_limit SET tat = tat + interval '9 s'")
 
 
 async def test_processes_together_give_no_more_than_the_burst(engine: AsyncEngine, sessions: Sessions) -> None:
     processes = [RateLimiter(sessions, RATE) for _ in range(4)]
-    await run(engine, "INSERT INTO api_allowance VALUES ('crm', now() - interval '1 hour')")
+    await run(engine, "INSERT INTO api_rate_limit VALUES ('crm', now() - interval '1 hour')")
     before = await value(engine, "SELECT clock_timestamp()")
     counts = await asyncio.gather(*(taken(process, "crm", 200) for process in processes))
     passed = (await value(engine, "SELECT clock_timestamp()") - before).total_seconds()
@@ -52,21 +52,21 @@ async def test_a_key_that_used_up_its_allowance_leaves_others_alone(engine: Asyn
 async def test_a_draw_serves_many_requests(engine: AsyncEngine, sessions: Sessions) -> None:
     allowance = RateLimiter(sessions, 1000)
     assert await taken(allowance, "crm", 100) == 100
-    first = await value(engine, "SELECT spent_upto FROM api_allowance")
+    first = await value(engine, "SELECT tat FROM api_rate_limit")
     await allowance.take("crm")
-    assert await value(engine, "SELECT spent_upto > :first FROM api_allowance", first=first)
+    assert await value(engine, "SELECT tat > :first FROM api_rate_limit", first=first)
 
 
 async def test_a_key_goes_on_after_the_databases_clock_went_back(engine: AsyncEngine, sessions: Sessions) -> None:
     await taken(RateLimiter(sessions, RATE), "crm", 1)
-    await run(engine, "UPDATE api_allowance SET spent_upto = spent_upto + interval '1 hour'")
+    await run(engine, "UPDATE api_rate_limit SET tat = tat + interval '1 hour'")
     assert await taken(RateLimiter(sessions, RATE), "crm", 1) == 1
-    assert await value(engine, "SELECT spent_upto <= now() FROM api_allowance")
+    assert await value(engine, "SELECT tat <= now() FROM api_rate_limit")
 
 
 async def test_without_a_rate_nothing_is_counted(engine: AsyncEngine, sessions: Sessions) -> None:
     assert await taken(RateLimiter(sessions, 0), "crm", 1000) == 1000
-    assert await value(engine, "SELECT count(*) FROM api_allowance") == 0
+    assert await value(engine, "SELECT count(*) FROM api_rate_limit") == 0
 
 
 async def test_too_many_requests_are_answered_429_with_when_to_come_again(

@@ -34,7 +34,7 @@ async def test_at_rest_there_is_a_hash_and_nowhere_the_token(sessions: Sessions,
 
 
 @pytest.mark.parametrize(
-    "limit", ["seen_at = now() - interval '61 minutes'", "opened_at = now() - interval '12 hours'"]
+    "limit", ["last_seen_at = now() - interval '61 minutes'", "created_at = now() - interval '12 hours'"]
 )
 async def test_a_session_ends_by_itself(sessions: Sessions, engine: AsyncEngine, limit: str) -> None:
     token = await signed_in(sessions, await made(sessions))
@@ -45,13 +45,13 @@ async def test_a_session_ends_by_itself(sessions: Sessions, engine: AsyncEngine,
 
 async def test_use_keeps_a_session_open_and_is_written_once_a_minute(sessions: Sessions, engine: AsyncEngine) -> None:
     token = await signed_in(sessions, await made(sessions))
-    seen = await value(engine, "SELECT seen_at FROM user_session")
+    seen = await value(engine, "SELECT last_seen_at FROM user_session")
     await who(sessions, token)
-    assert await value(engine, "SELECT seen_at FROM user_session") == seen
+    assert await value(engine, "SELECT last_seen_at FROM user_session") == seen
     async with engine.begin() as connection:
-        await connection.execute(text("UPDATE user_session SET seen_at = now() - interval '59 minutes'"))
+        await connection.execute(text("UPDATE user_session SET last_seen_at = now() - interval '59 minutes'"))
     assert await who(sessions, token) is not None
-    assert await value(engine, "SELECT seen_at FROM user_session") > seen
+    assert await value(engine, "SELECT last_seen_at FROM user_session") > seen
 
 
 async def test_a_user_sees_and_ends_own_sessions_only(sessions: Sessions) -> None:
@@ -70,7 +70,7 @@ async def test_what_is_long_over_is_forgotten_with_the_next_sign_in(sessions: Se
     anna = await made(sessions)
     await signed_in(sessions, anna)
     async with engine.begin() as connection:
-        await connection.execute(text("UPDATE user_session SET seen_at = now() - interval '2 hours'"))
+        await connection.execute(text("UPDATE user_session SET last_seen_at = now() - interval '2 hours'"))
     await signed_in(sessions, anna)
     assert await value(engine, "SELECT count(*) FROM user_session") == 1
 
@@ -79,4 +79,4 @@ async def test_what_a_browser_says_of_itself_is_cut_and_made_readable(sessions: 
     anna = await made(sessions)
     async with transaction(sessions) as session:
         await signed.open_session(session, anna, address="::1", agent="\x00\n" + "x" * 10_000)
-    assert await value(engine, "SELECT agent FROM user_session") == "x" * 200
+    assert await value(engine, "SELECT user_agent FROM user_session") == "x" * 200

@@ -34,7 +34,7 @@ async def add_rows(engine: AsyncEngine, count: int, *, first: int = 1) -> None:
     )
     await run(
         engine,
-        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, released_revision,
+        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, released_revision,
             released_at, released_by)
         SELECT :text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now(), 1, now(), 'tests'
         FROM generate_series(1, :count)""",
@@ -43,8 +43,8 @@ async def add_rows(engine: AsyncEngine, count: int, *, first: int = 1) -> None:
     )
     await run(
         engine,
-        """INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, due_at, closes_at, phone,
-                                text_revision, finished_at, last_error)
+        """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
+                                text_revision, finished_at, status_reason)
         SELECT m.id, c.id, 'failed', 1, 1, now(), now() + interval '1 h', '79000000001', 1, now(), :reason
         FROM client c JOIN mailing m ON m.id = 1 OR c.id = 1 ON CONFLICT DO NOTHING""",
         reason="the gateway answered 400: the phone is not known to any operator of this country",
@@ -56,7 +56,7 @@ def counted() -> Iterator[list[str]]:
     executed: list[str] = []
 
     def count(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
-        if "database_home" not in statement:  # the check for a restored database, every few seconds
+        if "database_identity" not in statement:  # the check for a restored database, every few seconds
             executed.append(statement)
 
     event.listen(Engine, "before_cursor_execute", count)

@@ -24,7 +24,7 @@ OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static
 
 
 def evil(field: str) -> str:
-    """It leaves attributes, text and the elements that hold nothing but text; `field` tells where it was shown."""
+    """Return markup that leaves attributes, text and raw-text elements; `field` tells where it was shown."""
     out = "'\"></title></textarea></option>"
     return f"{out}<script>{field}</script><img src=x onerror={field}><a href=javascript:{field}>"
 
@@ -32,7 +32,7 @@ def evil(field: str) -> str:
 FIELDS = [
     *("mailing.text", "mailing.tag", "client.tag", "client.timezone", "message.last_error", "attempt.reason"),
     *("user.name", "key.name", "session.agent", "session.address", "event.actor", "event.detail"),
-    *("gateway.open_reason", "report.last_error", "report.recipient"),
+    *("gateway.breaker_reason", "report.last_error", "report.recipient"),
     *("upload.name", "upload.actor", "upload.value", "refusal.row", "refusal.field"),
 ]
 
@@ -56,7 +56,7 @@ class Markup(HTMLParser):
 
 
 def shown_in(page: str) -> set[str]:
-    """The fields whose whole text a person reads there; a row of a file has its quotes doubled."""
+    """Return the fields whose whole text the page shows; a row of a file has its quotes doubled."""
     said = html.unescape(page).replace('"', "")
     return {field for field in FIELDS if evil(field).replace('"', "") in said}
 
@@ -73,7 +73,7 @@ async def fill(engine: AsyncEngine) -> None:
     """Rows of every kind, each with the id 1, and texts in them that no form would take."""
     await run(
         engine,
-        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, tags,
+        """INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, tags,
             released_revision, released_at, released_by)
         VALUES (:text, now() - interval '1 h', now() + interval '1 d', 'running', 1, now(), ARRAY[:tag],
             1, now(), :by)""",
@@ -88,7 +88,7 @@ async def fill(engine: AsyncEngine) -> None:
         timezone=evil("client.timezone"),
     )
     await add_messages(engine, 1, ["unknown", "failed", "sent"])
-    await run(engine, "UPDATE message SET last_error = :said", said=evil("message.last_error"))
+    await run(engine, "UPDATE message SET status_reason = :said", said=evil("message.last_error"))
     await run(
         engine,
         "INSERT INTO attempt VALUES (1, 1, now(), 9, 'ambiguous', 502, 0, :said, 1)",
@@ -105,14 +105,14 @@ async def fill(engine: AsyncEngine) -> None:
     await run(engine, "INSERT INTO api_key (name, hash, hint) VALUES (:name, '\\x00', 'mk_x')", name=evil("key.name"))
     await run(
         engine,
-        "INSERT INTO user_session (hash, user_id, address, agent) VALUES ('\\x00', 1, :address, :agent)",
+        "INSERT INTO user_session (hash, user_id, ip_address, user_agent) VALUES ('\\x00', 1, :address, :agent)",
         address=evil("session.address"),
         agent=evil("session.agent"),
     )
     await run(
         engine,
-        "UPDATE gateway SET open_since = now(), next_probe_at = now(), open_reason = :said",
-        said=evil("gateway.open_reason"),
+        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason = :said",
+        said=evil("gateway.breaker_reason"),
     )
     await run(
         engine,
@@ -130,14 +130,14 @@ async def fill(engine: AsyncEngine) -> None:
     )
     await run(
         engine,
-        "INSERT INTO upload_refusal VALUES (1, 2, :field, 'must be a time zone', :row)",
+        "INSERT INTO upload_row_error VALUES (1, 2, :field, 'must be a time zone', :row)",
         field=evil("refusal.field"),
         row=evil("refusal.row"),
     )
 
 
 def paths(app: Litestar, *, safe: bool) -> Iterator[tuple[str, str]]:
-    """Method and path of every page, of rows that are there."""
+    """Return method and path of every page, with ids that exist."""
     today = str(datetime.now(UTC).date())
     for method, path, _ in handlers(app):
         if (method in SAFE) == safe and method != "HEAD":

@@ -32,7 +32,7 @@ async def shown(browser: Browser, path: str, status: int = 200) -> str:
 
 
 def words(html: str) -> str:
-    """What a person reads, without tags."""
+    """Return the page's text without tags."""
     body = html.partition("<main")[2].partition("</main>")[0] or html
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("\xa0", " ").strip()
 
@@ -72,7 +72,9 @@ async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(engine: 
     mailing_id, client_id = await add_mailing(engine), await add_client(engine)
     await run(engine, "UPDATE client SET timezone = 'Asia/Omsk'")
     await add_messages(engine, mailing_id, ["pending"], first_client=client_id)
-    await run(engine, "UPDATE message SET waiting = 'window', due_at = '2040-01-01T03:00Z', closes_at = '2041-01-01Z'")
+    await run(
+        engine, "UPDATE message SET wait_reason = 'window', due_at = '2040-01-01T03:00Z', closes_at = '2041-01-01Z'"
+    )
     page = await shown(viewer, f"/admin/mailings/{mailing_id}")
     assert "1 message : local hours begin at 09:00 in Asia/Omsk (1 Jan 2040, 03:00 UTC+0)." in page
 
@@ -234,12 +236,12 @@ async def test_a_page_that_follows_by_itself_does_not_keep_its_session_open(
 ) -> None:
     """Whoever left it open is signed out after the hour, as from any other page; whoever opens it anew is not."""
     page = page.format(id=await add_mailing(engine))
-    await run(engine, "UPDATE user_session SET seen_at = now() - interval '59 minutes'")
-    seen = await value(engine, "SELECT seen_at FROM user_session")
+    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '59 minutes'")
+    seen = await value(engine, "SELECT last_seen_at FROM user_session")
     assert (await viewer.get(f"{page}/live")).status_code == 200
-    assert await value(engine, "SELECT seen_at FROM user_session") == seen
+    assert await value(engine, "SELECT last_seen_at FROM user_session") == seen
     assert (await viewer.get(page)).status_code == 200
-    assert await value(engine, "SELECT seen_at FROM user_session") > seen
-    await run(engine, "UPDATE user_session SET seen_at = now() - interval '61 minutes'")
+    assert await value(engine, "SELECT last_seen_at FROM user_session") > seen
+    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '61 minutes'")
     asked = await viewer.get(f"{page}/live", headers={"HX-Request": "true"})
     assert (asked.status_code, asked.headers["hx-redirect"]) == (401, "/admin/sign-in")

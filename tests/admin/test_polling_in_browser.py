@@ -66,7 +66,7 @@ async def test_no_page_has_a_barrier(address: str, engine: AsyncEngine, page: Pa
     """As far as axe finds them: contrast, labels, order of headings, names of links and charts."""
     mailing_id, client_id = await add_mailing(engine), await add_client(engine)
     unknown, *_ = await add_messages(engine, mailing_id, ["unknown", "pending", "sent"], first_client=client_id)
-    await run(engine, "INSERT INTO mailing_pace SELECT id, date_trunc('minute', now()), 5 FROM mailing")
+    await run(engine, "INSERT INTO mailing_throughput SELECT id, date_trunc('minute', now()), 5 FROM mailing")
     await run(engine, "INSERT INTO attempt VALUES (:id, 1, now(), 9, 'ambiguous', 502, 0, '', 1)", id=unknown)
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     found = []

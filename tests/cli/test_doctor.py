@@ -80,16 +80,20 @@ async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, e
 @pytest.mark.parametrize(
     ("change", "verdict", "word"),
     [
-        ("SET home = 'elsewhere'", "fail", "restored"),
-        ("SET stopped_at = now(), stopped_by = 'key 1 (ops)'", "warn", "key 1 (ops)"),
-        ("SET open_since = now(), open_reason = 'HTTP 401', next_probe_at = now()", "fail", "HTTP 401"),
-        ("SET throttled_until = now() + interval '1 min'", "warn", "pause"),
+        ("installation SET database_identity = 'elsewhere'", "fail", "restored"),
+        ("gateway SET stopped_at = now(), stopped_by = 'key 1 (ops)'", "warn", "key 1 (ops)"),
+        (
+            "gateway SET breaker_opened_at = now(), breaker_reason = 'HTTP 401', breaker_next_probe_at = now()",
+            "fail",
+            "HTTP 401",
+        ),
+        ("gateway SET paused_until = now() + interval '1 min'", "warn", "pause"),
     ],
 )
 async def test_what_holds_sending_back_is_told(
     tmp_path: Path, database_url: str, engine: AsyncEngine, change: str, verdict: str, word: str
 ) -> None:
-    await run(engine, f"UPDATE gateway {change}")
+    await run(engine, f"UPDATE {change}")
     findings = await found(tmp_path, database_url=database_url)
     assert findings["sending"].verdict == verdict
     assert word in findings["sending"].detail
@@ -101,9 +105,8 @@ async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
 ) -> None:
     wanted = {"database_url": database_url, "report_to": "ops@example.org", "smtp_port": 1}
     assert (await found(tmp_path, **wanted))["reports"].verdict == "ok"
-    add = (
-        "INSERT INTO report (day, due_at, tries, last_error) VALUES (current_date - CAST(:ago AS int), now(), 3, :why)"
-    )
+    add = """INSERT INTO report (day, due_at, attempts, last_error)
+        VALUES (current_date - CAST(:ago AS int), now(), 3, :why)"""
     await run(engine, add, ago=2, why="ops@example.org: 451 later")
     await run(
         engine, add, ago=1, why="the report could not be rendered: KeyError in render_html; see the log of the process"

@@ -169,11 +169,11 @@ async def test_sending_is_resumed_after_a_restore_and_only_then(
     chosen = {"MAILING_DATABASE_URL": database_url}
     idle = mailing("resume-after-restore", directory=tmp_path, **chosen)
     assert (idle.returncode, idle.stdout) == (0, "This database was not restored from a backup. Nothing to do.\n")
-    await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+    await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
     foretold = mailing("resume-after-restore", "--dry-run", directory=tmp_path, **chosen)
-    assert await value(engine, "SELECT home FROM gateway") == "elsewhere"
+    assert await value(engine, "SELECT database_identity FROM installation") == "elsewhere"
     done = mailing("resume-after-restore", directory=tmp_path, **chosen)
-    assert await value(engine, "SELECT home = database_home() FROM gateway")
+    assert await value(engine, "SELECT database_identity = database_identity() FROM installation")
     assert [foretold.returncode, done.returncode] == [0, 0]
     assert foretold.stdout.splitlines()[0] == done.stdout.splitlines()[0]
     assert done.stdout.splitlines() == [

@@ -54,7 +54,7 @@ def test_the_log_goes_out_and_comes_in(database_url: str, phone: str, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "line", ["no JSON", "{}", '{"installation":"","hash":"xyz","erased_at":"2026-01-01T00:00:00Z","lifted_at":null}']
+    "line", ["no JSON", "{}", '{"installation":"","hash":"xyz","erased_at":"2026-01-01T00:00:00Z","revoked_at":null}']
 )
 def test_a_file_that_is_no_log_is_refused_by_its_line(database_url: str, tmp_path: Path, line: str) -> None:
     log = tmp_path / "erasures.jsonl"

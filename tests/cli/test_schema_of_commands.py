@@ -119,5 +119,5 @@ def test_without_any_database_none_is_made(call: Call, monkeypatch: pytest.Monke
     monkeypatch.delenv("MAILING_DATABASE_URL")
     code, out, err = call(("key", "list"))
     assert (code, out) == (1, "")
-    assert err.startswith("mailing: there is no database: set MAILING_DATABASE_URL, or run mailing up")
+    assert err.startswith("mailing: there is no database; set MAILING_DATABASE_URL, or run mailing up")
     assert [path.name for path in tmp_path.iterdir()] == ["given"]

@@ -175,7 +175,7 @@ async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
 
 async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Scene) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
-    await run(scene.engine, "UPDATE upload SET tries = :tries", tries=repository.MAX_ATTEMPTS - 1)
+    await run(scene.engine, "UPDATE upload SET attempts = :attempts", attempts=repository.MAX_ATTEMPTS - 1)
     engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
     cut(scene.between, b"INSERT INTO client")
     await asyncio.wait({asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))})

@@ -26,7 +26,7 @@ NAMES = {PREFIX + name.upper() for name in Settings.__struct_fields__}
 
 
 def with_defaults(value: object) -> str:
-    """What Compose makes of `${NAME:-default}` when nothing is set, the innermost one first."""
+    """Replace `${NAME:-default}` as Compose does when nothing is set, the innermost one first."""
     text, found = str(value), 1
     while found:
         text, found = re.subn(r"\$\{\w+(?::?-([^${}]*))?\}", lambda variable: variable[1] or "", text)
@@ -54,7 +54,7 @@ def test_a_value_set_outside_is_handed_on_under_its_own_name() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The .env of each part, as the first start of `database` makes them: its own script, but for PostgreSQL's."""
+    """Return the .env of each service, as the script of `database` writes them at its first start."""
     home = tmp_path_factory.mktemp("first-start")
     program = home / "docker-entrypoint.sh"
     program.write_text('#!/bin/sh\n[ "$1" = postgres ] && echo "$POSTGRES_PASSWORD" >>"$(dirname "$0")/started"\n')
@@ -103,7 +103,7 @@ def test_no_secret_stands_in_a_file_that_we_ship() -> None:
 def test_each_part_starts_with_the_defaults(name: str, made: dict[str, Path]) -> None:
     command, *arguments = map(with_defaults, PARTS[name]["command"])
     cli.commands[command].make_context(command, arguments, parent=click.Context(cli)).close()
-    loaded = settings.load(environment(PARTS[name]) | {"MAILING_HOST": "0.0.0.0"}, made.get(name))  # noqa: S104
+    loaded = settings.load(environment(PARTS[name]) | {"MAILING_HOST": "0.0.0.0"}, made.get(name))  # noqa: S104 - as in the container
     assert loaded.database_url or command == "sandbox"
     assert loaded.gateway_url or command != "worker"
     assert loaded.report_to or command != "worker", "the report can be seen from the start"

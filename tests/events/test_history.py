@@ -200,11 +200,11 @@ async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(sessions: 
 FILL = (
     """INSERT INTO client (phone, operator_code, timezone)
     SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 10000) n""",
-    """INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, planned_revision, released_revision,
+    """INSERT INTO mailing (text, starts_at, ends_at, status, started_at, planned_revision, released_revision,
         released_at, released_by)
     SELECT 't', now() - interval '1 h', now() + interval '1 h', 'running', now(), 1, 1, now(), 'tests'
     FROM generate_series(1, 2)""",
-    """INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, phone, text_revision, due_at,
+    """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, phone, text_revision, due_at,
         closes_at, finished_at)
     SELECT g, id, 'sent', 1, 1, phone, 1, now(), now(), now() FROM client, generate_series(1, 2) g""",
     """INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
@@ -215,7 +215,7 @@ FILL = (
 
 
 async def plan(session: Any, whose: Subject, *, after: HistoryCursor) -> list[Json]:  # noqa: ANN401 - a session
-    """The nodes that read tables."""
+    """Return the nodes that read tables."""
     explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {HISTORIES[whose]}")
     found = (await session.execute(explain, page_values(1, after=after, limit=50))).scalar_one()
     top: Json = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]

@@ -47,7 +47,7 @@ async def _is_ready(asking: httpx.AsyncClient) -> bool:
         return False
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")  # noqa: PTH110
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")  # noqa: PTH110 - a plain path in a decorator
 async def test_no_flood_fills_the_memory_or_keeps_others_from_an_answer(api_process: tuple[int, int]) -> None:
     port, pid = api_process
     seen: dict[str, Seen] = {name: await watched(flood, port=port, pid=pid) for name, flood in FLOODS.items()}

@@ -129,7 +129,7 @@ async def test_retry_after_is_handed_on(start_server: StartServer, gateway: Make
 
 
 async def test_damaged_answers_are_answers_too(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:
-    chance = random.Random(7)  # noqa: S311
+    chance = random.Random(7)  # noqa: S311 - a seed, not a secret
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)

@@ -88,7 +88,10 @@ async def test_failed_messages_are_pending_again_with_their_ids_and_attempts(
     engine: AsyncEngine, api: Api, sessions: Sessions, status: str, after: str
 ) -> None:
     mailing_id, ids = await add_audience(engine, ["failed", "failed", "sent", "unknown", "cancelled"], status=status)
-    await run(engine, "UPDATE message SET soft_refusals = 5, attempts = 6, last_error = 'busy' WHERE status = 'failed'")
+    await run(
+        engine,
+        "UPDATE message SET soft_refusals = 5, counted_attempts = 6, status_reason = 'busy' WHERE status = 'failed'",
+    )
     await run(engine, "UPDATE mailing SET finished_at = now() WHERE status = 'finished'")
     answer = await told(await api.post(f"/mailings/{mailing_id}/resend-failed"))
     assert (answer["resent"], answer["status"]) == (2, after)
@@ -97,7 +100,7 @@ async def test_failed_messages_are_pending_again_with_their_ids_and_attempts(
     await settle_mailing(sessions, mailing_id)
     again = await run(
         engine,
-        """SELECT id, attempts, soft_refusals, last_error, closes_at > now() AS opens FROM message
+        """SELECT id, counted_attempts, soft_refusals, status_reason, closes_at > now() AS opens FROM message
         WHERE status = 'pending' ORDER BY id""",
     )
     assert [tuple(each) for each in again] == [(each, 6, 0, "busy", True) for each in ids[:2]]

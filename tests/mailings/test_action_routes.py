@@ -58,7 +58,8 @@ async def test_a_cancel_stops_what_is_unsent_and_does_not_call_cancelled_what_ma
         assert await statuses(engine, mailing_id) == STOPPED
         told = await run(
             engine,
-            "SELECT DISTINCT last_error, waiting FROM message WHERE mailing_id = :id AND last_error IS NOT NULL",
+            """SELECT DISTINCT status_reason, wait_reason FROM message
+            WHERE mailing_id = :id AND status_reason IS NOT NULL""",
             id=mailing_id,
         )
         assert [tuple(each) for each in told] == [("the mailing was cancelled", None)]

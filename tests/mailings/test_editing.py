@@ -105,7 +105,7 @@ async def test_a_scheduled_mailing_is_planned_at_its_new_start(engine: AsyncEngi
     job, start = await newest_job(engine), in_hours(3)
     assert (await api.patch(f"/mailings/{found['id']}/", json={"starts_at": start})).json()["status"] == "scheduled"
     assert await jobs(engine, after=job) == [("plan_mailing", found["id"], instant(start))]
-    assert (await row(engine, found["id"]))["revision"] == 1, "there is no plan yet to fall behind"
+    assert (await row(engine, found["id"]))["plan_revision"] == 1, "there is no plan yet to fall behind"
 
 
 async def test_a_scheduled_mailing_whose_start_is_moved_into_the_past_starts(engine: AsyncEngine, api: Api) -> None:
@@ -114,7 +114,7 @@ async def test_a_scheduled_mailing_whose_start_is_moved_into_the_past_starts(eng
     answer = await api.patch(f"/mailings/{found['id']}/", json={"starts_at": in_hours(-1)})
     assert answer.json()["status"] == "running"
     assert await jobs(engine, after=job) == [("plan_mailing", found["id"], None)]
-    assert (await row(engine, found["id"]))["launched_at"] is not None
+    assert (await row(engine, found["id"]))["started_at"] is not None
 
 
 PLAN_CHANGES: list[Json] = [
@@ -130,13 +130,17 @@ async def test_an_edit_of_a_started_mailing_leaves_its_plan_behind_and_wakes_the
 ) -> None:
     for status in ("running", "paused"):
         mailing_id = await add_mailing(engine, status=status)
-        await run(engine, "UPDATE mailing SET audience_upto = 7")
+        await run(engine, "UPDATE mailing SET audience_max_client_id = 7")
         for number, change in enumerate(PLAN_CHANGES, start=2):
             job = await newest_job(engine)
             answer = await api.patch(f"/mailings/{mailing_id}/", json=change)
             assert (answer.status_code, answer.json()["status"]) == (200, status)
             found = await row(engine, mailing_id)
-            assert (found["revision"], found["planned_revision"], found["audience_upto"]) == (number, 1, None)
+            assert (found["plan_revision"], found["planned_revision"], found["audience_max_client_id"]) == (
+                number,
+                1,
+                None,
+            )
             assert ("plan_mailing", mailing_id, None) in await jobs(engine, after=job)
             await run(engine, "DELETE FROM procrastinate_jobs")
 
@@ -199,7 +203,7 @@ async def test_edits_of_different_fields_at_once_do_not_undo_each_other(engine: 
         expected = {name: given for change in changes for name, given in change.items()}
         expected["filter"] = {"tags": []} | expected["filter"]
         assert found | expected == found
-        assert (await row(engine, mailing_id))["revision"] == 4
+        assert (await row(engine, mailing_id))["plan_revision"] == 4
 
 
 async def test_an_edit_and_an_end_at_once_are_applied_or_refused_and_never_mixed(engine: AsyncEngine, api: Api) -> None:

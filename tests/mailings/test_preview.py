@@ -82,7 +82,7 @@ async def _edited_as_foretold(
     """Half of what is pending has gone out; the edit plans the rest anew."""
     await run(
         engine,
-        """UPDATE message SET status = 'sending', attempt_no = 1, attempts = 1, phone = '79160000000',
+        """UPDATE message SET status = 'sending', claim_no = 1, counted_attempts = 1, phone = '79160000000',
             lease_until = now() + interval '1 h'
         WHERE mailing_id = :id AND status = 'pending' AND id % 2 = 0""",
         id=mailing_id,

@@ -212,7 +212,9 @@ async def test_a_draft_can_not_be_paused_resumed_or_sent_again_but_cancelled_del
         await told(await api.post(f"/mailings/{mailing_id}/{action}"), 409)
     await told(await api.post(f"/mailings/{mailing_id}/resolve-unknown", json={"as": "pending"}), 409)
     await told(await api.post(f"/mailings/{mailing_id}/test", json={"phone": phone}), 201)
-    assert await value(engine, "SELECT released_by FROM mailing WHERE test_of IS NOT NULL") == "MAILING_API_KEY"
+    assert (
+        await value(engine, "SELECT released_by FROM mailing WHERE test_of_mailing_id IS NOT NULL") == "MAILING_API_KEY"
+    )
     cancelled = await told(await api.post(f"/mailings/{mailing_id}/cancel"))
     assert (cancelled["status"], cancelled["stopped"]) == ("cancelled", 0)
     await told(await api.post(f"/mailings/{mailing_id}/release"), 409)
@@ -223,9 +225,9 @@ async def test_a_draft_can_not_be_paused_resumed_or_sent_again_but_cancelled_del
     ("status", "change"),
     [
         ("draft", "status = 'scheduled'"),
-        ("draft", "status = 'running', launched_at = now()"),
-        ("draft", "status = 'paused', launched_at = now()"),
-        ("draft", "launched_at = now()"),
+        ("draft", "status = 'running', started_at = now()"),
+        ("draft", "status = 'paused', started_at = now()"),
+        ("draft", "started_at = now()"),
         *[(status, "content_revision = content_revision + 1") for status in ("scheduled", "running", "paused")],
         ("running", "released_revision = NULL, released_at = NULL, released_by = NULL"),
         ("scheduled", "released_by = NULL"),

@@ -50,7 +50,7 @@ async def test_a_message_sent_again_keeps_its_phone_and_words_and_its_mailing_go
     mailing_id, (message_id,) = await add_audience(engine, ["unknown"], status=status)
     found = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "pending"}))
     assert (found["id"], found["status"], found["phone"]) == (message_id, "pending", "79160000000")
-    assert await value(engine, "SELECT ambiguous FROM message") is True
+    assert await value(engine, "SELECT maybe_accepted FROM message") is True
     assert (await told(await api.get(f"/mailings/{mailing_id}/")))["status"] == after
     assert "settle_mailing" in await jobs_of(engine, mailing_id)
     await settle_mailing(sessions, mailing_id)

@@ -86,7 +86,7 @@ async def test_a_test_can_be_neither_read_nor_changed_as_a_mailing(engine: Async
     await add_client(engine, phone=PHONE)
     mailing_id = await add_mailing(engine)
     await told(await api.post(f"/mailings/{mailing_id}/test", json={"phone": PHONE}), 201)
-    test = await value(engine, "SELECT id FROM mailing WHERE test_of IS NOT NULL")
+    test = await value(engine, "SELECT id FROM mailing WHERE test_of_mailing_id IS NOT NULL")
     path = f"/mailings/{test}"
     answers = [
         await api.get(path),
@@ -120,6 +120,9 @@ async def test_what_became_of_a_test_can_be_said_too(engine: AsyncEngine, api: A
     await add_client(engine, phone=PHONE)
     mailing_id = await add_mailing(engine)
     message = await told(await api.post(f"/mailings/{mailing_id}/test", json={"phone": PHONE}), 201)
-    await run(engine, "UPDATE message SET status = 'unknown', ambiguous = true, attempts = 1, finished_at = now()")
+    await run(
+        engine,
+        "UPDATE message SET status = 'unknown', maybe_accepted = true, counted_attempts = 1, finished_at = now()",
+    )
     found = await told(await api.post(f"/messages/{message['id']}/resolve", json={"as": "sent"}))
     assert (found["status"], found["test"], found["mailing_id"]) == ("sent", True, mailing_id)

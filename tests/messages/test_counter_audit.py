@@ -30,7 +30,7 @@ async def test_open_mailings_are_audited_every_hour(sessions: Sessions, engine: 
     await add_mailing(engine)
     await audit_counts(sessions)
     assert await audited(sessions) is None
-    await run(engine, "UPDATE count_audit SET at = now() - interval '61 min'")
+    await run(engine, "UPDATE counter_audit SET at = now() - interval '61 min'")
     assert await audited(sessions) is not None
 
 
@@ -39,7 +39,7 @@ async def test_a_worker_audits_with_its_own_database_role(database_url: str, eng
     own = create_engine(url_as("mailing_worker", database_url), application="tests", pool_size=1)
     await audit_counts(create_sessions(own))
     await own.dispose()
-    assert await value(engine, "SELECT drift FROM count_audit") == 0
+    assert await value(engine, "SELECT drift FROM counter_audit") == 0
 
 
 async def test_a_second_audit_beside_the_first_one_leaves_it_alone(sessions: Sessions, engine: AsyncEngine) -> None:
@@ -57,5 +57,5 @@ async def test_a_difference_is_kept_and_not_mended(sessions: Sessions, engine: A
     await add_messages(engine, mailing_id, ["sent", "sent"])
     await run(engine, "UPDATE mailing_counts SET sent = sent - 1, failed = failed + 1")
     await audit_counts(sessions)
-    assert await value(engine, "SELECT drift FROM count_audit") == 2
+    assert await value(engine, "SELECT drift FROM counter_audit") == 2
     assert await value(engine, "SELECT failed FROM mailing_counts") == 1

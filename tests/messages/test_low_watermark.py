@@ -2,20 +2,20 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 import pytest
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings import repository as mailings
-from mailing.messages import cancellation, queries, rescheduling
-from mailing.messages import claim as claiming
+from mailing.mailings.repository import find_pending_work
 from mailing.messages.cancellation import cancel_of_mailing
 from mailing.messages.claim import claim
+from mailing.messages.queries import messages_of
 from mailing.messages.rescheduling import expire_of_mailing
 from mailing.messages.resolution import resend_failed
 from mailing.messages.states import MessageStatus
@@ -29,18 +29,18 @@ PENDING = """
     INSERT INTO message (mailing_id, client_id, due_at, closes_at)
     SELECT :id, c.id, now() - interval '1 min', now() + interval '1 h' FROM client c ORDER BY c.id"""
 BEHIND = """
-    SELECT count(*) FROM message m JOIN message_front f USING (mailing_id)
+    SELECT count(*) FROM message m JOIN message_low_watermark f USING (mailing_id)
     WHERE m.status = 'pending' AND (m.due_at, m.id) < (f.due_at, f.id)"""
 FIRST = "SELECT min(id) FROM message WHERE status = 'pending'"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-FRONT = "SELECT id FROM message_front WHERE mailing_id = :id"
+FRONT = "SELECT id FROM message_low_watermark WHERE mailing_id = :id"
 SENT = """
-    UPDATE message SET status = 'sent', attempts = 1, lease_until = NULL, finished_at = now()
+    UPDATE message SET status = 'sent', counted_attempts = 1, lease_until = NULL, finished_at = now()
     WHERE status = 'sending'"""
 
 
 async def pending(engine: AsyncEngine, count: int) -> int:
-    """A mailing with so many due messages, all at one instant."""
+    """Add a mailing with `count` messages that are due at the same instant."""
     mailing_id = await add_mailing(engine)
     await run(engine, CLIENTS, count=count)
     await run(engine, PENDING, id=mailing_id)
@@ -67,33 +67,31 @@ async def test_the_front_follows_the_claims(engine: AsyncEngine, sessions: Sessi
     assert await claimed(sessions, mailing_id, 4)
     assert await value(engine, FRONT, id=mailing_id) == await value(engine, FIRST)
     assert len(await claimed(sessions, mailing_id, 100)) == 6
-    assert await value(engine, "SELECT due_at = 'infinity' FROM message_front")
+    assert await value(engine, "SELECT due_at = 'infinity' FROM message_low_watermark")
 
 
 # In the order of message_due, one message each; the sweep's look at everything that is open.
-STATEMENTS: Mapping[str, TextClause] = {
-    "claim": claiming._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
-    "expire": rescheduling._EXPIRE_OF_MAILING,  # noqa: SLF001
-    "cancel": cancellation._CANCEL,  # noqa: SLF001
-    "needs": mailings._FIND_PENDING_WORK,  # noqa: SLF001
+CALLS: Mapping[str, Callable[[AsyncSession, int], Awaitable[object]]] = {
+    "claim": lambda session, mailing_id: claim(session, mailing_id, 1),
+    "expire": lambda session, mailing_id: expire_of_mailing(session, mailing_id, 1),
+    "cancel": lambda session, mailing_id: cancel_of_mailing(session, mailing_id, 1),
+    "sweep": lambda session, _: find_pending_work(session, after=0, count=1),
 }
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize("name", CALLS)
 async def test_a_statement_looks_at_no_more_pages_when_thousands_were_sent_under_an_open_snapshot(
     engine: AsyncEngine, sessions: Sessions, database_url: str, name: str
 ) -> None:
     mailing_id = await pending(engine, 6010)
-    values = {"mailing_id": mailing_id, "count": 1, "probe": False, "lease_s": 60.0, "after": 0}
-    used = {key: value for key, value in values.items() if f":{key}" in STATEMENTS[name].text}
     await run(engine, "ANALYZE")
     async with snapshot(database_url):
         await claimed(sessions, mailing_id, 10)
-        first = await buffers(engine, STATEMENTS[name], **used)
+        first = await buffers(engine, lambda session: CALLS[name](session, mailing_id))
         for _ in range(12):
             await claimed(sessions, mailing_id, 490)
             await run(engine, SENT)
-        later = await buffers(engine, STATEMENTS[name], **used)
+        later = await buffers(engine, lambda session: CALLS[name](session, mailing_id))
     assert later <= first + 10, (first, later)
 
 
@@ -106,10 +104,9 @@ async def test_a_page_of_messages_passes_over_what_was_sent_since(
     async with snapshot(database_url):
         await claimed(sessions, mailing_id, 2000)
         await run(engine, SENT)
-        page = {"mailing_id": mailing_id, "cursor": 0, "count": 51}
         sent, whole = [
-            await buffers(engine, queries._PAGE, statuses=statuses, **page)  # noqa: SLF001 - its cost is the point
-            for statuses in (["sent"], list(MessageStatus))
+            await buffers(engine, partial(messages_of, mailing_id=mailing_id, cursor=0, limit=50, status=status))
+            for status in (MessageStatus.sent, None)
         ]
     assert whole <= sent + 20, (sent, whole)
 
@@ -133,12 +130,15 @@ async def test_what_becomes_pending_before_the_front_takes_it_back(engine: Async
     await claimed(sessions, mailing_id, 3)
     await run(
         engine,
-        """UPDATE message SET status = 'failed', attempts = 1, lease_until = NULL, finished_at = now()
+        """UPDATE message SET status = 'failed', counted_attempts = 1, lease_until = NULL, finished_at = now()
         WHERE status = 'sending'""",
     )
     async with transaction(sessions) as session:
         assert await resend_failed(session, mailing_id) == 3
-    assert (await value(engine, BEHIND), await value(engine, "SELECT due_at < now() FROM message_front")) == (0, True)
+    assert (await value(engine, BEHIND), await value(engine, "SELECT due_at < now() FROM message_low_watermark")) == (
+        0,
+        True,
+    )
     await run(engine, "UPDATE message SET closes_at = now() + interval '1 h'")
     assert len(await claimed(sessions, mailing_id, 3)) == 3
 

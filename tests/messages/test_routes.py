@@ -30,7 +30,7 @@ def moment(text: str) -> datetime:
 async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine, api: Api) -> None:
     client_id, mailing_id = await add_client(engine), await add_mailing(engine, text="Sale")
     (message_id,) = await add_messages(engine, mailing_id, ["sent"], first_client=client_id)
-    await change(engine, message_id, "attempts = 2, attempt_no = 3, finished_at = '2026-05-01T10:00:03Z'")
+    await change(engine, message_id, "counted_attempts = 2, claim_no = 3, finished_at = '2026-05-01T10:00:03Z'")
     await run(
         engine,
         """INSERT INTO attempt
@@ -93,15 +93,19 @@ IN_AN_HOUR, AN_HOUR_AGO = f"now() + {HOUR}", f"now() - {HOUR}"
 
 # The columns of an unsent message of a running mailing, why it waits, and whether it is known until when.
 WAITS = [
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'window'", "window", True),
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = NULL", "window", True),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'window'", "window", True),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = NULL", "window", True),
     (f"due_at = {AN_HOUR_AGO}, closes_at = {AN_HOUR_AGO} + interval '1 s'", "window", False),
-    (f"due_at = {AN_HOUR_AGO}, closes_at = '-infinity', waiting = 'retry'", "window", False),
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'retry', attempts = 1", "retry", True),
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'rate'", "rate", True),
-    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, waiting = 'breaker'", "breaker", True),
-    (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, waiting = NULL", "rate", False),
-    (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, waiting = 'retry'", "rate", False),
+    (f"due_at = {AN_HOUR_AGO}, closes_at = '-infinity', wait_reason = 'retry'", "window", False),
+    (
+        f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'retry', counted_attempts = 1",
+        "retry",
+        True,
+    ),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'rate'", "rate", True),
+    (f"due_at = {IN_AN_HOUR}, closes_at = now() + 2 * {HOUR}, wait_reason = 'breaker'", "breaker", True),
+    (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, wait_reason = NULL", "rate", False),
+    (f"due_at = {AN_HOUR_AGO}, closes_at = {IN_AN_HOUR}, wait_reason = 'retry'", "rate", False),
 ]
 
 
@@ -148,9 +152,11 @@ async def test_a_message_shows_the_text_it_went_out_with_and_before_that_the_new
     mailing_id = await add_mailing(engine, text="first")
     statuses = ["sent", "sending", "unknown", "pending", "pending", "pending"]
     ids = await add_messages(engine, mailing_id, statuses)
-    await change(engine, ids[4], "attempts = 1, attempt_no = 1, phone = '79160000000', text_revision = 1")
+    await change(engine, ids[4], "counted_attempts = 1, claim_no = 1, phone = '79160000000', text_revision = 1")
     await change(
-        engine, ids[5], "attempts = 1, attempt_no = 1, text_revision = 1, phone = '79160000000', ambiguous = true"
+        engine,
+        ids[5],
+        "counted_attempts = 1, claim_no = 1, text_revision = 1, phone = '79160000000', maybe_accepted = true",
     )
     assert (await api.patch(f"/mailings/{mailing_id}/", json={"text": "second"})).status_code == 200
     shown = [(await story(api, message_id))["text"] for message_id in ids]
@@ -177,8 +183,8 @@ async def test_the_phone_is_the_one_of_the_last_call_or_else_of_the_next(engine:
     for case in expected:
         status = "sent" if case == "sent" else "pending"
         (ids[case],) = await add_messages(engine, await add_mailing(engine), [status], first_client=client_id)
-    await change(engine, ids["retried"], "attempt_no = 1, phone = '79160000000'")
-    await change(engine, ids["maybe arrived"], "attempt_no = 1, phone = '79160000000', ambiguous = true")
+    await change(engine, ids["retried"], "claim_no = 1, phone = '79160000000'")
+    await change(engine, ids["maybe arrived"], "claim_no = 1, phone = '79160000000', maybe_accepted = true")
     assert {case: (await story(api, message_id))["phone"] for case, message_id in ids.items()} == expected
     await run(engine, "DELETE FROM client")
     assert {case: (await story(api, message_id))["phone"] for case, message_id in ids.items()} == left
@@ -194,7 +200,7 @@ async def test_a_message_that_never_was_is_not_found_whatever_its_number(api: Ap
 
 async def test_an_outcome_that_is_held_as_unknown_keeps_its_reason(engine: AsyncEngine, api: Api) -> None:
     (message_id,) = await add_messages(engine, await add_mailing(engine), ["unknown"])
-    await change(engine, message_id, "last_error = 'no answer within 10 s'")
+    await change(engine, message_id, "status_reason = 'no answer within 10 s'")
     assert (await story(api, message_id))["last_error"] == "no answer within 10 s"
     assert await value(engine, "SELECT unknown FROM mailing_counts") == 1
 

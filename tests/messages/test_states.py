@@ -11,8 +11,8 @@ from support.rows import add_mailing, add_messages, run, value
 
 # To any status, with what the CHECK of the schema wants of it.
 MOVE = """
-    UPDATE message SET status = :status, attempts = 1, attempt_no = 1, phone = '79160000000',
-        ambiguous = (:status = 'unknown'),
+    UPDATE message SET status = :status, counted_attempts = 1, claim_no = 1, phone = '79160000000',
+        maybe_accepted = (:status = 'unknown'),
         lease_until = CASE :status WHEN 'sending' THEN now() + interval '1 min' END,
         finished_at = CASE WHEN :status NOT IN ('pending', 'sending') THEN now() END
     WHERE id = ANY(:ids)"""
@@ -70,13 +70,13 @@ WRONG = [
     ("pending", "finished_at = now()"),
     ("sending", "lease_until = NULL"),
     ("sending", "phone = NULL"),
-    ("sending", "attempt_no = 0"),
-    ("sent", "attempts = 0"),
+    ("sending", "claim_no = 0"),
+    ("sent", "counted_attempts = 0"),
     ("sent", "finished_at = NULL"),
-    ("failed", "ambiguous = true"),
-    ("cancelled", "ambiguous = true"),
-    ("expired", "ambiguous = true"),
-    ("unknown", "ambiguous = false"),
+    ("failed", "maybe_accepted = true"),
+    ("cancelled", "maybe_accepted = true"),
+    ("expired", "maybe_accepted = true"),
+    ("unknown", "maybe_accepted = false"),
 ]
 
 

@@ -5,12 +5,11 @@ import re
 import httpx
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from mailing.metrics import repository, routes
-from mailing.metrics.repository import read
+from mailing.metrics import routes
+from mailing.metrics.repository import MAX_COUNTED, read
 from mailing.observability.counters import WorkerCounters
 from mailing.settings import Settings
 from support import ROOT
@@ -42,7 +41,7 @@ async def test_what_is_due_has_an_age_and_what_waits_a_reason(api: httpx.AsyncCl
     due, waits, retried = await add_messages(engine, mailing_id, ["pending", "pending", "pending"])
     await run(engine, "UPDATE mailing SET updated_at = now() - interval '1 h'")
     await run(engine, "UPDATE message SET due_at = now() - interval '90 s' WHERE id = :id", id=due)
-    later = "UPDATE message SET due_at = now() + interval '9 min', waiting = :waiting WHERE id = :id"
+    later = "UPDATE message SET due_at = now() + interval '9 min', wait_reason = :waiting WHERE id = :id"
     await run(engine, later, id=waits, waiting="window")
     await run(engine, later, id=retried, waiting="retry")
     found = await scraped(api)
@@ -62,21 +61,19 @@ async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.Asy
     assert (await scraped(api)).value("mailing_oldest_due_message_age_seconds") < 1800
 
 
-async def test_counting_pending_messages_stops_at_a_limit(
-    sessions: Sessions, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    statement = str(repository._DUE).replace(str(repository.MAX_COUNTED), "3")  # noqa: SLF001 - the limit stands in the text
-    monkeypatch.setattr(repository, "_DUE", text(statement))
-    await add_messages(engine, await add_mailing(engine), ["pending"] * 5)
+async def test_counting_pending_messages_stops_at_a_limit(sessions: Sessions, engine: AsyncEngine) -> None:
+    await add_messages(engine, await add_mailing(engine), ["pending"] * (MAX_COUNTED + 2))
     async with sessions() as session:
-        assert (await read(session)).due == 3
+        assert (await read(session)).due == MAX_COUNTED
 
 
 async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
     (await api.patch("/gateway/", json={"rate": 50})).raise_for_status()
     (await api.post("/gateway/stop")).raise_for_status()
-    await run(engine, "UPDATE gateway SET open_since = now(), open_reason = 'x', next_probe_at = now()")
-    await run(engine, "UPDATE gateway SET throttled_until = now() + interval '1 h'")
+    await run(
+        engine, "UPDATE gateway SET breaker_opened_at = now(), breaker_reason = 'x', breaker_next_probe_at = now()"
+    )
+    await run(engine, "UPDATE gateway SET paused_until = now() + interval '1 h'")
     found = await scraped(api)
     assert found.value("mailing_gateway_rate_limit") == 50
     assert found.value("mailing_gateway_stopped") == 1
@@ -117,7 +114,7 @@ async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(
     api: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
     assert ("mailing_report_age_seconds", frozenset()) not in await scraped(api)
-    add = "INSERT INTO report (day, due_at, tries, sent_at) VALUES (current_date - CAST(:ago AS int), now(), 1, {})"
+    add = "INSERT INTO report (day, due_at, attempts, sent_at) VALUES (current_date - CAST(:ago AS int), now(), 1, {})"
     await run(engine, add.format("now() - interval '2 h'"), ago=2)
     await run(engine, add.format("NULL"), ago=1)
     await run(engine, "UPDATE report SET due_at = now() + interval '1 h' WHERE sent_at IS NULL")
@@ -187,7 +184,7 @@ async def test_every_metric_is_documented_and_every_documented_one_is_there(
     api: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
     await run(engine, "INSERT INTO report (day, due_at, sent_at) VALUES (current_date, now(), now())")
-    await run(engine, "INSERT INTO count_audit VALUES (:id, now(), 0)", id=await add_mailing(engine))
+    await run(engine, "INSERT INTO counter_audit VALUES (:id, now(), 0)", id=await add_mailing(engine))
     body = {"text": "x", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
     (await api.post("/mailings/", json=body)).raise_for_status()
     told = _names((await api.get("http://test/metrics")).text)

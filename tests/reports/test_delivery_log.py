@@ -27,7 +27,7 @@ async def test_each_day_tells_when_it_was_sent_or_why_it_waits(
     office.recipient_answers = ["550 no such user", "451 greylisted"]
     await send_all(sessions, reporting, NOW + 2 * DAY)
     [waiting, refused, sent] = await read(sessions, reporting, now=NOW + 2 * DAY)
-    assert (sent.day, sent.state, sent.tries, sent.next_try_at, sent.reason) == (
+    assert (sent.day, sent.state, sent.attempts, sent.next_try_at, sent.reason) == (
         date(2024, 1, 9),
         "sent",
         1,

@@ -81,7 +81,7 @@ async def test_a_mailing_is_named_when_it_ended_messages_was_launched_or_is_unde
     deleted = await rows.mailing("deleted", status="cancelled", deleted=True)
     await rows.messages(deleted, "cancelled", at=NOON)
     running = await rows.mailing("running", status="paused")
-    launched = await rows.mailing("launched", status="finished", launched_at=NOON)
+    launched = await rows.mailing("launched", status="finished", started_at=NOON)
     idle = await rows.mailing("idle", status="finished")
     await rows.messages(idle, "sent", at=DAY.ends)
     await rows.mailing("not yet", status="scheduled")

@@ -66,10 +66,10 @@ async def test_a_restored_database_reports_nothing_until_sending_is_resumed(
 ) -> None:
     """The days since the backup may have been reported."""
     now_is_due = replace(reporting, report_time="00:00")
-    await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+    await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
     await send_missing(sessions, now_is_due)
     assert office.conversations == 0
-    await run(engine, "UPDATE gateway SET home = database_home()")
+    await run(engine, "UPDATE installation SET database_identity = database_identity()")
     await send_missing(sessions, now_is_due)
     assert len(office.mails) == 1
 
@@ -155,10 +155,11 @@ async def test_a_temporary_failure_is_tried_again_and_holds_no_other_day_back(
 
 async def spoil(engine: AsyncEngine, rows: Rows, *, at: datetime, text: str) -> None:
     """Add a mailing started at that time, whose text is the SQL expression `text`."""
-    await rows.mailing("bad", status="finished", launched_at=at)
+    await rows.mailing("bad", status="finished", started_at=at)
     await run(engine, "ALTER TABLE mailing RENAME TO sound_mailing")
     await run(engine, f"""
-        CREATE VIEW mailing AS SELECT id, {text} AS text, status, deleted_at, test_of, launched_at FROM sound_mailing
+        CREATE VIEW mailing AS SELECT id, {text} AS text, status, deleted_at, test_of_mailing_id,
+            started_at FROM sound_mailing
     """)  # fmt: skip
 
 
@@ -184,7 +185,12 @@ async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_oth
         await send_all(sessions, reporting, NOW + n * DAY)
     assert office.days == ["2024-01-09", "2024-01-11", "2024-01-12", "2024-01-13"]
     bad = (await report_rows())[1]
-    assert (str(bad["day"]), bad["tries"], bad["sent_at"], bad["refused"]) == ("2024-01-10", 4, None, False)
+    assert (str(bad["day"]), bad["attempts"], bad["sent_at"], bad["permanently_failed"]) == (
+        "2024-01-10",
+        4,
+        None,
+        False,
+    )
     assert bad["due_at"] >= NOW + 4 * DAY + pause_after(4)
     assert bad["last_error"].startswith(f"the report could not be rendered: {kind} in ")
     assert bad["lease_until"] is None
@@ -209,11 +215,11 @@ async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_h
 ) -> None:
     await send_all(sessions, reporting, NOW - DAY)
     at = NOW + DAY
-    for tries in range(1, 9):
+    for attempts in range(1, 9):
         assert await claimed(sessions, reporting, at) == "2024-01-09"
         await send_all(sessions, reporting, at)
         waiting = (await report_rows())[1]
-        assert (waiting["tries"], waiting["due_at"]) == (tries, at + max(LEASE, pause_after(tries)))
+        assert (waiting["attempts"], waiting["due_at"]) == (attempts, at + max(LEASE, pause_after(attempts)))
         at = waiting["due_at"]
     assert office.days == ["2024-01-08", "2024-01-10"]
     assert (await report_rows())[1]["last_error"] == "the process that tried it was lost"
@@ -251,13 +257,13 @@ async def test_a_server_that_is_down_for_a_day_and_a_half_is_asked_again_each_ho
     while now < NOW + 36 * HOUR:
         await send_all(sessions, down, now)
         now += 30 * MINUTE
-    assert 25 < (await report_rows())[0]["tries"] < 45
+    assert 25 < (await report_rows())[0]["attempts"] < 45
     await send_all(sessions, reporting, now + HOUR)
     assert office.days == days(date(2024, 1, 9), 2)
 
 
 def test_the_pause_doubles_up_to_an_hour() -> None:
-    minutes = [pause_after(tries) // MINUTE for tries in (1, 2, 3, 4, 5, 6, 7, 8, 1000)]
+    minutes = [pause_after(attempts) // MINUTE for attempts in (1, 2, 3, 4, 5, 6, 7, 8, 1000)]
     assert minutes == [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
@@ -332,7 +338,7 @@ async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is
 
     async def seen_by_others() -> None:
         connection = await asyncpg.connect(database_url)
-        claimed.extend(await connection.fetch("SELECT tries, lease_until FROM report"))
+        claimed.extend(await connection.fetch("SELECT attempts, lease_until FROM report"))
         await connection.close()
 
     claimed: list[asyncpg.Record] = []

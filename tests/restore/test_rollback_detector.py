@@ -27,7 +27,7 @@ pytestmark = pytest.mark.xdist_group("embedded")
 ADD_CLIENTS = """
     INSERT INTO client (phone, operator_code, timezone)
     SELECT '7916' || lpad(n::text, 7, '0'), '916', 'UTC' FROM generate_series(1, 1000) n"""
-RESTORED = "SELECT home <> database_home() FROM gateway"
+RESTORED = "SELECT database_identity <> database_identity() FROM installation"
 ROLLED_BACK = "SELECT count(*) FROM event WHERE kind = 'database.rolled_back' AND actor = 'worker'"
 
 CLIENT = {"phone": "79161234567", "timezone": "UTC"}
@@ -113,7 +113,7 @@ async def test_files_copied_back_under_a_running_process_are_noticed_before_it_s
         async with cluster.running():
             assert await value(engine, RESTORED)
             assert [await value(engine, ROLLED_BACK), await value(engine, "SELECT count(*) FROM client")] == [1, 0]
-            await run(engine, "UPDATE gateway SET home = database_home()")
+            await run(engine, "UPDATE installation SET database_identity = database_identity()")
             await engine.dispose()
             assert not await value(engine, RESTORED)  # what it remembers now is this log
 
@@ -138,7 +138,7 @@ async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
     async with cluster.running() as url, _connected(url) as engine:
         await run(engine, "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'")
         assert await value(engine, RESTORED)
-        await run(engine, "UPDATE gateway SET home = database_home()")
+        await run(engine, "UPDATE installation SET database_identity = database_identity()")
         assert not await value(engine, RESTORED)
 
 

@@ -32,7 +32,7 @@ class People:
     statuses: set[int] = field(default_factory=set)
     asked: int = 0
 
-    async def ask(self, method: str, path: str, *, key: str | None = None, **given: Any) -> httpx.Response:  # noqa: ANN401
+    async def ask(self, method: str, path: str, *, key: str | None = None, **given: Any) -> httpx.Response:  # noqa: ANN401 - what httpx takes
         self.asked += 1
         headers = {"Authorization": f"Bearer {key or self.keys[self.asked % len(self.keys)]}"} | given.pop(
             "headers", {}
@@ -94,7 +94,7 @@ async def sign_in(people: People, name: str, password: str) -> None:
 
 
 async def sign_in_through_the_provider(people: People) -> None:
-    """It refuses the code, and repeats all that it was sent."""
+    """Sign in at a provider that refuses the code and repeats all that it was sent."""
     client = people.apis[0]
     begun = await client.get("/admin/sign-in/oidc")
     assert begun.status_code == 303, begun.text

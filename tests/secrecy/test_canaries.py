@@ -91,7 +91,7 @@ async def import_clients(people: People) -> None:
 async def send(stage: Stage, texts: list[str]) -> int:
     """While the database refuses rows, a worker is killed, connections are cut, and the text changes."""
     people, processes = stage.people, stage.processes
-    await run(stage.engine, "ALTER TABLE message ADD CONSTRAINT sabotage CHECK (NOT ambiguous) NOT VALID")
+    await run(stage.engine, "ALTER TABLE message ADD CONSTRAINT sabotage CHECK (NOT maybe_accepted) NOT VALID")
     await processes.start("worker-json", "worker", log_format="json")
     await processes.start("worker-console", "worker")
     mailing = await people.mailing(texts[0])
@@ -127,7 +127,7 @@ async def happens(condition: Callable[[], bool]) -> None:
 
 
 async def pages(people: People, mailing: int) -> dict[str, str]:
-    """What is read by others than those who may see phones: metrics, and the record of events."""
+    """Read what is visible to users who may not see phones: metrics and events."""
     metrics = {f"metrics {number}": (await api.get("/metrics")).text for number, api in enumerate(people.apis)}
     assert all("mailing_gateway_calls_total" in told for told in metrics.values())
     whose = [{"mailing_id": mailing}, *({"client_id": client} for client in (1, 2, 1000))]

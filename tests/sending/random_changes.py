@@ -108,7 +108,7 @@ class People:
         assert answer.status_code == 200, answer.text
 
     async def _import(self) -> None:
-        """It moves twenty clients."""
+        """Import a file that moves twenty clients."""
         moved = [self._unchanged.pop() for _ in range(20)]
         file = "phone,timezone\n" + "".join(f"{person.phone},{CLOSED}\n" for person in moved)
         answer = await self._campaign.api.post("/clients/import", content=file, headers={"content-type": "text/csv"})
@@ -139,7 +139,7 @@ async def play(campaign: Campaign, sandbox: Sandbox, *, clients: int, changes: i
 
 async def _nothing_due(campaign: Campaign, mailing: int) -> bool:
     statement = """
-        SELECT g.planned_revision = g.revision AND c.sending = 0 AND NOT EXISTS (
+        SELECT g.planned_revision = g.plan_revision AND c.sending = 0 AND NOT EXISTS (
             SELECT FROM message m
             WHERE m.mailing_id = g.id AND m.status = 'pending' AND (m.due_at <= now() OR m.closes_at <= now()))
         FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.id = :id"""

@@ -23,7 +23,7 @@ AT_MOST = timedelta(seconds=1 + 1.5)  # the promise, and what a busy machine may
 
 @asynccontextmanager
 async def two_workers(campaign: Campaign, settings: Settings, directory: Path) -> AsyncIterator[None]:
-    """Processes with few connections, so that much is claimed and waits its turn."""
+    """Use few connections, so that many messages are claimed and wait for a call."""
     each = replace(settings, gateway_concurrency=CONCURRENCY)
     async with worker_process(each, directory):
         await campaign.until(lambda: _at_work(campaign, 1))
@@ -65,7 +65,7 @@ async def test_an_opt_out_another_text_and_a_deletion_reach_two_workers_within_a
     async with two_workers(campaign, settings, tmp_path):
         mailing = await campaign.mailing(text="first")
         await _both_send(campaign)
-        newest = await campaign.rows("SELECT id, client_id FROM message WHERE attempt_no > 0 ORDER BY id DESC LIMIT 8")
+        newest = await campaign.rows("SELECT id, client_id FROM message WHERE claim_no > 0 ORDER BY id DESC LIMIT 8")
         opted_out = {
             row.id: await _answered(campaign, "PATCH", f"/clients/{row.client_id}/", json={"opted_out": True})
             for row in newest

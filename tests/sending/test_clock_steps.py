@@ -74,8 +74,9 @@ async def test_a_mailing_goes_on_within_10_s_after_the_databases_clock_went_back
         await calls(20)
         await run(
             engine,
-            f"""UPDATE gateway SET clock_at = clock_timestamp() + {HOUR}, next_slot_at = next_slot_at + {HOUR},
-            throttled_until = clock_timestamp() + {HOUR}, counted_from = clock_timestamp() + {HOUR}""",
+            f"""WITH noted AS (UPDATE installation SET clock_at = clock_timestamp() + {HOUR})
+            UPDATE gateway SET next_slot_at = next_slot_at + {HOUR},
+            paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR}""",
         )
         await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
         async with asyncio.timeout(10):
@@ -86,25 +87,27 @@ async def test_a_mailing_goes_on_within_10_s_after_the_databases_clock_went_back
 async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(engine: AsyncEngine, sessions: Sessions) -> None:
     mailing_id = await add_mailing(engine)
     await add_messages(engine, mailing_id, ["sending", "pending"])
-    await run(engine, f"UPDATE mailing SET planning_at = now() + {HOUR} - interval '9 s'")
+    await run(engine, f"UPDATE mailing SET plan_heartbeat_at = now() + {HOUR} - interval '9 s'")
     await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
     due_at = await run(engine, "SELECT due_at, closes_at FROM message ORDER BY id")
     await run(
         engine,
-        f"""UPDATE gateway SET clock_at = now() + {HOUR}, throttled_until = now() + {HOUR} + interval '20 s',
-        open_since = now() + {HOUR} - interval '8 s', open_reason = 'down', next_probe_at = now() + {HOUR}""",
+        f"""WITH noted AS (UPDATE installation SET clock_at = now() + {HOUR})
+        UPDATE gateway SET paused_until = now() + {HOUR} + interval '20 s', breaker_reason = 'down',
+        breaker_opened_at = now() + {HOUR} - interval '8 s', breaker_next_probe_at = now() + {HOUR}""",
     )
     await run(engine, f"INSERT INTO gateway_calls VALUES (now() + {HOUR}, 30, 30), (now() - interval '9 s', 30, 0)")
     await adjust_to_clock_steps(sessions)
     state = await run(
         engine,
-        """SELECT extract(epoch FROM throttled_until - now()), extract(epoch FROM now() - open_since),
-        extract(epoch FROM next_probe_at - now()), extract(epoch FROM now() - clock_at) FROM gateway""",
+        """SELECT extract(epoch FROM paused_until - now()), extract(epoch FROM now() - breaker_opened_at),
+        extract(epoch FROM breaker_next_probe_at - now()), extract(epoch FROM now() - clock_at)
+        FROM gateway CROSS JOIN installation""",
     )
     assert [round(float(seconds), -1) for seconds in state[0]] == [20, 10, 0, 0]
     assert await value(engine, "SELECT sum(failed) FROM gateway_calls") == 0
     assert await value(engine, "SELECT lease_until < now() + interval '61 s' FROM message WHERE status = 'sending'")
-    assert await value(engine, "SELECT planning_at < now() FROM mailing")
+    assert await value(engine, "SELECT plan_heartbeat_at < now() FROM mailing")
     assert await run(engine, "SELECT due_at, closes_at FROM message ORDER BY id") == due_at, "hours are the people's"
 
 
@@ -113,7 +116,7 @@ async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(
 ) -> None:
     await add_messages(engine, await add_mailing(engine), ["sending"])
     lease = await value(engine, "SELECT lease_until FROM message")
-    await run(engine, f"UPDATE gateway SET clock_at = now() + {HOUR}")
+    await run(engine, f"UPDATE installation SET clock_at = now() + {HOUR}")
     await adjust_to_clock_steps(sessions)
     assert await value(engine, "SELECT lease_until FROM message") == lease
 
@@ -121,19 +124,21 @@ async def test_a_lease_that_was_taken_after_the_step_is_left_to_its_holder(
 async def test_nothing_is_put_back_while_the_clock_goes_on(engine: AsyncEngine, sessions: Sessions) -> None:
     for _ in range(2):
         await adjust_to_clock_steps(sessions)
-        await run(engine, "UPDATE gateway SET throttled_until = now() + interval '10 min'")
+        await run(engine, "UPDATE gateway SET paused_until = now() + interval '10 min'")
     await adjust_to_clock_steps(sessions)
-    assert await value(engine, "SELECT throttled_until > now() + interval '9 min' FROM gateway")
+    assert await value(engine, "SELECT paused_until > now() + interval '9 min' FROM gateway")
 
 
 @pytest.mark.parametrize(
     ("ahead", "is_over"),
-    [("throttled_until", "throttled_until <= now()"), ("next_probe_at", "next_probe_at <= now()")],
+    [("paused_until", "paused_until <= now()"), ("breaker_next_probe_at", "breaker_next_probe_at <= now()")],
 )
 async def test_what_lies_further_ahead_than_anything_puts_it_holds_back_nobody(
     engine: AsyncEngine, sessions: Sessions, ahead: str, is_over: str
 ) -> None:
-    await run(engine, "UPDATE gateway SET open_since = now(), open_reason = 'down', next_probe_at = now()")
+    await run(
+        engine, "UPDATE gateway SET breaker_opened_at = now(), breaker_reason = 'down', breaker_next_probe_at = now()"
+    )
     await run(engine, f"UPDATE gateway SET {ahead} = now() + {HOUR}")
     await adjust_to_clock_steps(sessions)
     assert await value(engine, f"SELECT {is_over} FROM gateway")

@@ -109,7 +109,7 @@ async def test_a_call_that_may_have_arrived_leaves_unknown_at_the_end_and_never_
         mailing = await campaign.mailing(lasts_s=5)
         await campaign.until(lambda: _ambiguous(campaign, 1))
         await campaign.finished(mailing)
-    ends = await campaign.rows("SELECT DISTINCT status, ambiguous FROM message")
+    ends = await campaign.rows("SELECT DISTINCT status, maybe_accepted FROM message")
     assert ("unknown", True) in ends
     assert set(ends) <= {("unknown", True), ("expired", False)}
 

@@ -18,7 +18,7 @@ from support.rows import add_mailing, run, value
 PLANNED = "SELECT array_agg(client_id ORDER BY client_id) FROM message"
 LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'client'"
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-EDIT = "UPDATE mailing SET revision = revision + 1"
+EDIT = "UPDATE mailing SET plan_revision = plan_revision + 1"
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(
         await _until(engine, PLANNED, [3, 4])
         edit = tasks.create_task(run(engine, EDIT))
         await _until(engine, WAITING, 2)
-        assert await value(engine, "SELECT revision FROM mailing") == 1
+        assert await value(engine, "SELECT plan_revision FROM mailing") == 1
         assert not edit.done()
         await other.rollback()
-    assert await value(engine, "SELECT revision FROM mailing") == 2
+    assert await value(engine, "SELECT plan_revision FROM mailing") == 2
     assert await value(engine, PLANNED) == [1, 2, 3, 4], "the edit made the rest of this plan obsolete"
 
 

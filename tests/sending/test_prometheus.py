@@ -97,13 +97,13 @@ async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(  # noqa:
         await campaign.until(is_counted)
         assert not {"MailingRestored", "MailingNotScraped", "MailingDatabaseAway"} & await firing(http)
 
-        await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+        await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
 
         async def is_told() -> bool:
             return "MailingRestored" in await firing(http)
 
         await campaign.until(is_told)
-        await run(engine, "UPDATE gateway SET home = database_home()")
+        await run(engine, "UPDATE installation SET database_identity = database_identity()")
 
         async def is_over() -> bool:
             return not await is_told()

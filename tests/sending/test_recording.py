@@ -74,7 +74,7 @@ async def test_a_late_acceptance_calls_off_the_claim_that_the_sweep_had_made_pos
     """The second call may be under way by then: its outcome finds the message sent, and is remembered."""
     first = await claimed_and_lost(engine, sessions)
     second = await claimed(engine, sessions)
-    assert (second.claim_no, second.ambiguous) == (2, True)
+    assert (second.claim_no, second.maybe_accepted) == (2, True)
     await recorded(sessions, result_of(first, Outcome.accepted))
     assert await state(engine) == ("sent", 2, True)
     assert (await recorded(sessions, result_of(second, Outcome.accepted))).moved == 0
@@ -109,7 +109,7 @@ async def test_what_an_operator_said_stands_against_a_late_acceptance(
     engine: AsyncEngine, sessions: Sessions, said: str
 ) -> None:
     first = await claimed_and_lost(engine, sessions, hold=True)
-    await run(engine, "UPDATE message SET status = :said, ambiguous = :said <> 'failed'", said=said)
+    await run(engine, "UPDATE message SET status = :said, maybe_accepted = :said <> 'failed'", said=said)
     assert (await recorded(sessions, result_of(first, Outcome.accepted))).moved == 0
     assert (await state(engine))[0] == said
 
@@ -122,9 +122,9 @@ async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
     answer = Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200)
     result = result_of(first, answer=answer)
     assert (result.transition.status, result.transition.by_plan) == (MessageStatus.expired, True)
-    await run(engine, "UPDATE mailing SET revision = revision + 1, ends_at = now() + interval '3 days'")
+    await run(engine, "UPDATE mailing SET plan_revision = plan_revision + 1, ends_at = now() + interval '3 days'")
     await recorded(sessions, result)
-    row = await run(engine, "SELECT status, closes_at = '-infinity', due_at, waiting, last_error FROM message")
+    row = await run(engine, "SELECT status, closes_at = '-infinity', due_at, wait_reason, status_reason FROM message")
     assert row == [("pending", True, result.transition.due_at, "rate", "HTTP 429")]
 
 
@@ -147,7 +147,7 @@ async def test_an_expiry_waits_for_the_edit_under_way_that_may_move_the_end(
     first = await claimed(engine, sessions)
     result = result_of(first, answer=Answer(Outcome.throttled, 429, retry_after_s=7200))
     async with engine.begin() as edit:
-        await edit.exec_driver_sql("UPDATE mailing SET revision = revision + 1")
+        await edit.exec_driver_sql("UPDATE mailing SET plan_revision = plan_revision + 1")
         assert await recorded(sessions, result) == Recorded(0, [first.id])
     await recorded(sessions, result)
     assert (await state(engine))[0] == "pending"
@@ -166,7 +166,9 @@ async def test_one_part_of_the_sweep_that_fails_takes_no_other_one_with_it(
     refusing, *_ = await add_messages(engine, await add_mailing(engine), ["sending"] * 3)
     await add_mailing(engine)  # with nothing left to wait for
     await run(engine, LOSE)
-    await run(engine, f"ALTER TABLE message ADD CONSTRAINT poison CHECK (id <> {refusing} OR attempts = 1) NOT VALID")
+    await run(
+        engine, f"ALTER TABLE message ADD CONSTRAINT poison CHECK (id <> {refusing} OR counted_attempts = 1) NOT VALID"
+    )
     await run(engine, "ALTER TABLE gateway_calls RENAME TO gone")
     await run(engine, "ALTER TABLE idempotency_key RENAME TO gone_too")
     leases = LeaseScanCursor()
@@ -226,7 +228,7 @@ async def recorded(sessions: Sessions, result: CallResult) -> Recorded:
 
 
 async def state(engine: AsyncEngine) -> tuple[str, int, bool]:
-    ((status, number, ambiguous),) = await run(engine, "SELECT status, attempt_no, ambiguous FROM message")
+    ((status, number, ambiguous),) = await run(engine, "SELECT status, claim_no, maybe_accepted FROM message")
     return status, number, ambiguous
 
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @asynccontextmanager
 async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker as an operator runs it; whoever leaves it running has it killed."""
+    """Run a worker as an operator does; kill it if it still runs at the end of the block."""
     chosen = {PREFIX + name.upper(): str(value) for name, value in asdict(settings).items() if value is not None}
     env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | chosen
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "worker", env=env, cwd=directory)
@@ -122,8 +122,8 @@ async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(
     mailing = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
     await campaign.rows("DELETE FROM procrastinate_jobs RETURNING id")
     await campaign.rows(
-        """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', launched_at = now(),
-           planning_revision = 1, planning_at = now() - interval '1 minute', audience_upto = 50
+        """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', started_at = now(),
+           planning_revision = 1, plan_heartbeat_at = now() - interval '1 minute', audience_max_client_id = 50
            WHERE id = :id RETURNING id""",
         id=mailing,
     )
@@ -185,20 +185,20 @@ async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_
     await campaign.clients(2, tag="a")
     mailing = await campaign.mailing(filter={"tags": ["a"]}, starts_in_s=3600, lasts_s=7200)
     await campaign.rows(
-        """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', launched_at = now(),
-           planned_revision = 1, planning_revision = 1, planning_at = now(), audience_upto = 2
+        """UPDATE mailing SET starts_at = now() - interval '1 minute', status = 'running', started_at = now(),
+           planned_revision = 1, planning_revision = 1, plan_heartbeat_at = now(), audience_max_client_id = 2
            WHERE id = :id RETURNING id""",
         id=mailing,
     )
     await campaign.rows(
-        """INSERT INTO message (mailing_id, client_id, status, attempt_no, due_at, closes_at, lease_until, phone,
+        """INSERT INTO message (mailing_id, client_id, status, claim_no, due_at, closes_at, lease_until, phone,
                text_revision)
            SELECT :id, id, 'sending', 1, now(), now() + interval '1 h', now() - interval '1 s', phone, 1 FROM client
            RETURNING id""",
         id=mailing,
     )
     assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
-    await campaign.rows("UPDATE mailing SET planning_at = now() RETURNING id")
+    await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() RETURNING id")
     async with working(settings):
         assert await campaign.finished(mailing) == {"planned": 2, "unknown": 2}
 
@@ -223,7 +223,7 @@ async def _sent(campaign: Campaign, mailing: int, at_least: int) -> bool:
 
 
 async def _sent_but_for_lost_claims(campaign: Campaign, mailing: int) -> bool:
-    """A claim whose commit was cut off is nobody's; its lease is shortened here from 60 s to 10 s."""
+    """Cut off a claim's commit: no worker owns the messages. The lease is shortened here from 60 s to 10 s."""
     await campaign.rows("""
         UPDATE message SET lease_until = now() - interval '1 s'
         WHERE status = 'sending' AND lease_until < now() + interval '50 s' RETURNING id""")

@@ -24,7 +24,7 @@ ROUNDS = 40
 
 # Every claim took words that a release of its mailing covers, and clients that were selected by one.
 _UNRELEASED = """
-    SELECT m.id FROM message m WHERE m.attempt_no > 0 AND NOT EXISTS (
+    SELECT m.id FROM message m WHERE m.claim_no > 0 AND NOT EXISTS (
         SELECT FROM mailing_release r WHERE r.mailing_id = m.mailing_id AND r.text_revision = m.text_revision)
     UNION ALL
     SELECT m.id FROM message m WHERE NOT EXISTS (SELECT FROM mailing_release r WHERE r.mailing_id = m.mailing_id)"""

@@ -44,7 +44,7 @@ class Person:
         await self.page.locator("main").get_by_role("button", name=name, exact=True).click()
 
     async def look(self, path: str, *, called: str) -> None:
-        """Ends in English on a desk."""
+        """End in English, at a desk's screen size."""
         for language in ("ru", "en"):
             await self.page.goto(f"{self.address}/{path}")
             await self.page.get_by_role("button", name=LANGUAGES[language]).click()
@@ -64,7 +64,7 @@ class Person:
 
 @pytest.fixture
 async def people(address: str, sessions: Sessions) -> AsyncIterator[tuple[Person, Person]]:
-    """An editor and a sender, signed in."""
+    """Sign in an editor and a sender."""
     async with AsyncExitStack() as stack:
         browser = await stack.enter_async_context(chromium())
         found = []
@@ -136,7 +136,7 @@ async def refused_and_released(editor: Person, sender: Person, mailing: int) -> 
 
 
 async def withdrawn(editor: Person, sender: Person) -> None:
-    """The weekly news, scheduled and released."""
+    """Schedule and release the weekly news."""
     await editor.look("mailings/1/edit", called="withdrawing")
     await editor.page.get_by_label("Text").fill("The weekly news: what opens, and what closes in your town")
     await editor.press("Save changes")

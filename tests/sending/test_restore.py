@@ -151,14 +151,15 @@ async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(
 ) -> None:
     restored = await _restored(campaign, backups, settings, working, COPY)
     (message, *_) = await campaign.rows("""
-        UPDATE message SET status = 'sending', attempt_no = 4, attempts = 3, phone = '79990000000', text_revision = 1,
+        UPDATE message SET status = 'sending', claim_no = 4, counted_attempts = 3, phone = '79990000000',
+            text_revision = 1,
             lease_until = now() + interval '1 min' WHERE id = (SELECT min(id) FROM message) RETURNING id""")
     await restored.resume()
     history = await campaign.rows(
         "SELECT number, outcome FROM attempt WHERE message_id = :id ORDER BY 1", id=message.id
     )
     assert [tuple(row) for row in history] == [(4, "ambiguous"), (5, "ambiguous")]
-    (row,) = await campaign.rows("SELECT status, attempts, phone FROM message WHERE id = :id", id=message.id)
+    (row,) = await campaign.rows("SELECT status, counted_attempts, phone FROM message WHERE id = :id", id=message.id)
     assert tuple(row) == ("pending", 5, "79990000000")
 
 
@@ -360,7 +361,7 @@ async def _counts(campaign: Campaign, mailing: int, counts: dict[str, int]) -> b
 
 
 async def _is_restored(campaign: Campaign) -> bool:
-    return bool((await campaign.rows("SELECT home <> database_home() FROM gateway"))[0][0])
+    return bool((await campaign.rows("SELECT database_identity <> database_identity() FROM installation"))[0][0])
 
 
 async def _next_ids(campaign: Campaign) -> list[int]:

@@ -48,7 +48,7 @@ def test_each_outcome_has_its_step(
     outcome: Outcome, policy: RetryPolicy, status: MessageStatus, attempts: int, waiting: str | None
 ) -> None:
     step = decide(Answer(outcome, reason="why"), claimed(), policy, moment())
-    assert (step.status, step.attempts, step.waiting) == (status, attempts, waiting)
+    assert (step.status, step.attempts, step.wait_reason) == (status, attempts, waiting)
 
 
 def test_the_last_soft_refusal_is_a_failure() -> None:
@@ -69,7 +69,7 @@ def test_a_wait_asked_for_by_the_gateway_is_kept() -> None:
 def test_a_retry_that_would_come_after_the_end_expires_with_both_reasons() -> None:
     answer = Answer(Outcome.throttled, retry_after_s=7200, reason="HTTP 429")
     step = decide(answer, claimed(), RETRY, moment())
-    assert (step.status, step.last_error) == (MessageStatus.expired, "the mailing's end was reached; HTTP 429")
+    assert (step.status, step.status_reason) == (MessageStatus.expired, "the mailing's end was reached; HTTP 429")
 
 
 def test_a_message_that_was_not_called_keeps_its_attempts_and_waits_for_the_next_opening() -> None:
@@ -105,8 +105,8 @@ def test_every_step_is_allowed_lies_in_the_opening_and_never_forgets_an_ambiguit
     message = claimed(attempts=attempts, soft_refusals=soft_refusals, ambiguous=ambiguous)
     step = decide(Answer(outcome, retry_after_s=retry_after_s), message, policy, moment(chance))
     assert step.status in TRANSITIONS[MessageStatus.sending]
-    assert step.ambiguous >= ambiguous
+    assert step.maybe_accepted >= ambiguous
     if step.status is MessageStatus.pending:
         assert NOW <= step.due_at < step.closes_at <= END
     if step.status in {MessageStatus.failed, MessageStatus.expired, MessageStatus.cancelled}:
-        assert not step.ambiguous
+        assert not step.maybe_accepted

@@ -36,7 +36,7 @@ FORBIDDEN = {
         "UPDATE report SET sent_at = now()",
         "DELETE FROM procrastinate_jobs",
         "SELECT forget_events(1, 0, 100)",
-        "INSERT INTO restoration (place) VALUES ('here')",
+        "INSERT INTO restoration (database_identity) VALUES ('here')",
         "INSERT INTO erasure SELECT FROM erasure",
         "DELETE FROM erasure",
         "DELETE FROM user_account",
@@ -46,8 +46,8 @@ FORBIDDEN = {
         "SELECT hash FROM api_key",
         "SELECT password_hash FROM user_account",
         "SELECT FROM user_session",
-        "SELECT FROM sign_in_try",
-        "SELECT FROM api_allowance",
+        "SELECT FROM login_throttle",
+        "SELECT FROM api_rate_limit",
         "INSERT INTO api_key SELECT FROM api_key",
         "DELETE FROM client",
         "UPDATE client SET opted_out = false",
@@ -56,7 +56,7 @@ FORBIDDEN = {
         "DELETE FROM event",
         "UPDATE event SET actor = 'nobody'",
         "DELETE FROM erasure",
-        "INSERT INTO restoration (place) VALUES ('here')",
+        "INSERT INTO restoration (database_identity) VALUES ('here')",
     ),
 }
 LONG_OVER = """
@@ -134,9 +134,9 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
         finally:
             await restricted.dispose()
     assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
-    assert await value(engine, "SELECT sum(drift) FROM count_audit") == 0
+    assert await value(engine, "SELECT sum(drift) FROM counter_audit") == 0
     assert (await upload_of(sessions, upload)).status == UploadStatus.done
-    assert await value(engine, "SELECT count(*) FROM tally") == 1
+    assert await value(engine, "SELECT count(*) FROM worker_counter") == 1
     assert await value(engine, "SELECT count(*) FROM report WHERE sent_at IS NOT NULL") == len(office.mails)
 
 

@@ -129,7 +129,9 @@ async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_count
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
         assert "HTTP 401" in (await gateway(campaign))["breaker"]["reason"]
         assert {message["attempts"] for message in await campaign.messages(mailing)} == {0}
-        before_any_probe = "SELECT count(*) FROM attempt JOIN gateway ON started_at < open_since + interval '3 s'"
+        before_any_probe = (
+            "SELECT count(*) FROM attempt JOIN gateway ON started_at < breaker_opened_at + interval '3 s'"
+        )
         assert 1 <= (await campaign.rows(before_any_probe))[0][0] <= settings.gateway_concurrency
         await sandbox.behave()
         assert (await campaign.api.post("/gateway/probe")).status_code == 200
@@ -200,13 +202,13 @@ async def test_probes_become_rarer_the_longer_the_breaker_is_open(
     campaign: Campaign, sessions: Sessions, open_for_s: int, pause_s: float
 ) -> None:
     await campaign.rows(
-        """UPDATE gateway SET open_reason = 'refused', next_probe_at = now(),
-           open_since = now() - make_interval(secs => :secs) RETURNING 1""",
+        """UPDATE gateway SET breaker_reason = 'refused', breaker_next_probe_at = now(),
+           breaker_opened_at = now() - make_interval(secs => :secs) RETURNING 1""",
         secs=open_for_s,
     )
     async with autocommit(sessions) as session:
         assert await take_probe(session)
-    waits = await campaign.rows("SELECT extract(epoch FROM next_probe_at - now()) AS left FROM gateway")
+    waits = await campaign.rows("SELECT extract(epoch FROM breaker_next_probe_at - now()) AS left FROM gateway")
     assert pause_s - 1 < waits[0].left <= pause_s + 0.1
 
 
@@ -218,9 +220,9 @@ async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls
         FROM generate_series(1, 5) n RETURNING 1""")
     async with autocommit(sessions) as session:
         await report(session, CallStats(calls=19, failed=19, reason="refused"))
-        assert (await read(session)).open_since is None
+        assert (await read(session)).breaker_opened_at is None
         await report(session, CallStats(calls=1, failed=1, reason="refused"))
-        assert (await read(session)).open_since is not None
+        assert (await read(session)).breaker_opened_at is not None
 
 
 async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(sessions: Sessions) -> None:
@@ -228,7 +230,7 @@ async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(session
         await report(session, CallStats(calls=30, failed=30, reason="refused"))
         await close_breaker(session)
         await report(session, CallStats(calls=10, failed=6, reason="refused"))
-        assert (await read(session)).open_since is None
+        assert (await read(session)).breaker_opened_at is None
 
 
 async def test_what_was_seen_is_not_lost_when_the_report_fails(

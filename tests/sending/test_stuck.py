@@ -42,7 +42,7 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
             other.send_signal(signal.SIGTERM)
             assert await other.wait() == 0
         assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
-        assert await campaign.rows("SELECT status, attempt_no, attempts FROM message") == [("sent", 2, 2)]
+        assert await campaign.rows("SELECT status, claim_no, counted_attempts FROM message") == [("sent", 2, 2)]
         assert len(await campaign.rows("SELECT number FROM attempt WHERE number = 2 AND outcome = 'accepted'")) == 1
         assert await campaign.finished(await campaign.mailing()) == {"planned": 1, "sent": 1}
         frozen.send_signal(signal.SIGTERM)
@@ -155,7 +155,7 @@ async def _sent(campaign: Campaign, mailing: int, count: int) -> bool:
 
 
 async def _reported(campaign: Campaign) -> bool:
-    """What is known of the first attempt comes from the worker itself, not from whoever found it lost."""
+    """Return whether the worker itself recorded the first attempt, not the sweep."""
     return bool(await campaign.rows("SELECT number FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"))
 
 

@@ -9,10 +9,10 @@ from support.campaign import Campaign, Sandbox, WorkerOf
 from support.rows import add_client, add_mailing, run, value
 
 ADD = """
-    INSERT INTO message (mailing_id, client_id, ambiguous, phone, due_at, closes_at)
+    INSERT INTO message (mailing_id, client_id, maybe_accepted, phone, due_at, closes_at)
     VALUES (:mailing_id, :client_id, :ambiguous, CASE WHEN :ambiguous THEN '79160000000' END,
             now() - interval '1 min', now() + interval '1 h') RETURNING id"""
-STATUSES = "SELECT status, last_error FROM message ORDER BY id"
+STATUSES = "SELECT status, status_reason FROM message ORDER BY id"
 
 
 async def add(engine: AsyncEngine, mailing_id: int, client_id: int, *, ambiguous: bool = False) -> int:
@@ -42,7 +42,7 @@ async def test_a_claim_of_one_gets_past_messages_without_a_client_and_ends_them(
 
 async def test_a_claim_ends_nothing_in_a_restored_database(engine: AsyncEngine, sessions: Sessions) -> None:
     await add(engine, mailing_id := await add_mailing(engine), 999)
-    await run(engine, "UPDATE gateway SET home = 'elsewhere'")
+    await run(engine, "UPDATE installation SET database_identity = 'elsewhere'")
     async with transaction(sessions) as session:
         assert await claim(session, mailing_id, 10) == []
     assert await value(engine, "SELECT status FROM message") == "pending"
@@ -65,7 +65,7 @@ async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent
         await campaign.until(others_are_sent)
         assert await campaign.counts(mailing_id) == {"planned": 600, "sent": 599, "pending": 1}
     (row,) = await run(
-        engine, "SELECT client_id, last_error, due_at > now() AS later FROM message WHERE status <> 'sent'"
+        engine, "SELECT client_id, status_reason, due_at > now() AS later FROM message WHERE status <> 'sent'"
     )
     assert tuple(row) == (clients[3], "it could not be claimed: poisoned", True)
     assert [item["repeats"] for item in await sandbox.ledger()] == [0] * 599

@@ -20,7 +20,7 @@ async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_lef
 ) -> None:
     left = await confirmed(sessions, file_of(10, bad=1))
     await campaign.rows("""
-        UPDATE upload SET status = 'importing', tries = 1, lease_until = now() - interval '1 s' RETURNING id""")
+        UPDATE upload SET status = 'importing', attempts = 1, lease_until = now() - interval '1 s' RETURNING id""")
     await campaign.rows("DELETE FROM procrastinate_jobs RETURNING id")
     fresh = await confirmed(sessions, file_of(20))
 

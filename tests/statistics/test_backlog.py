@@ -1,16 +1,17 @@
 """The backlog: its groups, and that reading them costs the same for any number of messages."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway import repository
 from mailing.statistics import backlog as waiting
 from mailing.statistics.backlog import MAX_COUNTED, MAX_WINDOWS, BacklogItem
-from support.query_plans import read, scans
+from support.query_plans import rows_read, scans
 from support.rows import add_mailing, run, value
 
 SOON = datetime(2040, 1, 1, tzinfo=UTC)
@@ -32,7 +33,7 @@ async def add_waiting(
             INSERT INTO client (phone, operator_code, timezone)
             SELECT '7916' || lpad((n + (SELECT count(*) FROM client))::text, 7, '0'), '916', :zone
             FROM generate_series(1, CAST(:count AS int)) n RETURNING id)
-        INSERT INTO message (mailing_id, client_id, due_at, closes_at, waiting)
+        INSERT INTO message (mailing_id, client_id, due_at, closes_at, wait_reason)
         SELECT :mailing_id, id, :due, '2050-01-01Z', CAST(:waiting AS text) FROM c""",
         mailing_id=mailing_id,
         count=count,
@@ -94,7 +95,7 @@ async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(
     await run(engine, "UPDATE message SET closes_at = '-infinity' WHERE id = (SELECT max(id) FROM message)")
     async with transaction(sessions) as session:
         state = await repository.read(session)
-        broken = replace(state, open_since=past, next_probe_at=SOON)
+        broken = replace(state, breaker_opened_at=past, breaker_next_probe_at=SOON)
         assert await waiting.due(session, mailing_id, state) == [BacklogItem("rate", 4), BacklogItem("window", 1)]
         assert await waiting.due(session, mailing_id, broken) == [
             BacklogItem("breaker", 4, SOON),
@@ -110,21 +111,23 @@ async def test_the_openings_are_found_from_one_to_the_next(
     await run(engine, "ANALYZE")
     for n, zone in enumerate(("Asia/Omsk", "Asia/Tomsk", "Europe/Samara", "Europe/Moscow")):
         await add_waiting(engine, mailing_id, 5000, zone=zone, due=SOON + timedelta(hours=n))
-    found = await scans(engine, waiting._WINDOWS, analyse=analyse, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
+    found = await scans(engine, partial(waiting.waiting_for_window, mailing_id=mailing_id), analyse=analyse)
     of_messages = [node for node in found if node.get("Relation Name") == "message"]
-    assert {node["Index Name"] for node in of_messages} == {"message_waiting"}
-    steps = [node for node in of_messages if read(node) <= MAX_WINDOWS]
+    assert {node["Index Name"] for node in of_messages} == {"message_by_wait"}
+    steps = [node for node in of_messages if rows_read(node) <= MAX_WINDOWS]
     assert len(steps) == 2
-    assert max(read(node) for node in of_messages) <= 4 * MAX_COUNTED
+    assert max(rows_read(node) for node in of_messages) <= 4 * MAX_COUNTED
 
 
 @pytest.mark.parametrize("analyse", [True, False])
 async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing_id: int, *, analyse: bool) -> None:
     await run(engine, "ANALYZE")
     await add_waiting(engine, mailing_id, 2 * MAX_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
-    for statement in (waiting._DUE, waiting._POSTPONED):  # noqa: SLF001 - their plans are the point
-        found = await scans(engine, statement, analyse=analyse, mailing_id=mailing_id)
+    async with engine.connect() as connection:
+        state = await repository.read(AsyncSession(connection))
+    for call in (partial(waiting.due, state=state), waiting.postponed):
+        found = await scans(engine, partial(call, mailing_id=mailing_id), analyse=analyse)
         of_messages = [node for node in found if node.get("Relation Name") == "message"]
-        assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_waiting"}
-        assert all(read(node) <= MAX_COUNTED + 1 for node in found)
+        assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_by_wait"}
+        assert all(rows_read(node) <= MAX_COUNTED + 1 for node in found)
     assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MAX_COUNTED

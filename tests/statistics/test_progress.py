@@ -22,7 +22,7 @@ async def progress(sessions: Sessions, mailing_id: int) -> Progress:
 async def test_a_running_mailing_ends_at_its_pace(engine: AsyncEngine, sessions: Sessions) -> None:
     mailing_id = await add_mailing(engine)
     await add_messages(engine, mailing_id, ["pending"] * 30)
-    await run(engine, "INSERT INTO mailing_pace VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
+    await run(engine, "INSERT INTO mailing_throughput VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
     found = await progress(sessions, mailing_id)
     assert (found.left, found.per_minute, found.planning) == (30, 10, False)
     assert found.done_at == found.gateway.now + timedelta(minutes=3)
@@ -34,7 +34,7 @@ async def test_a_running_mailing_ends_at_its_pace(engine: AsyncEngine, sessions:
 async def test_what_is_stopped_has_no_end_in_sight(engine: AsyncEngine, sessions: Sessions, held: str) -> None:
     mailing_id = await add_mailing(engine)
     await add_messages(engine, mailing_id, ["pending"] * 3)
-    await run(engine, "INSERT INTO mailing_pace VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
+    await run(engine, "INSERT INTO mailing_throughput VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
     await run(engine, held)
     found = await progress(sessions, mailing_id)
     assert (found.done_at, found.backlog) == (None, [BacklogItem("pause", 3)])
@@ -42,7 +42,7 @@ async def test_what_is_stopped_has_no_end_in_sight(engine: AsyncEngine, sessions
 
 async def test_a_mailing_whose_plan_is_behind_says_so(engine: AsyncEngine, sessions: Sessions) -> None:
     mailing_id = await add_mailing(engine)
-    await run(engine, "UPDATE mailing SET revision = 2")
+    await run(engine, "UPDATE mailing SET plan_revision = 2")
     assert (await progress(sessions, mailing_id)).planning
 
 

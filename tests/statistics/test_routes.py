@@ -108,8 +108,8 @@ async def test_the_totals_keep_what_a_deleted_mailing_sent(engine: AsyncEngine, 
 # --- the counters are true ------------------------------------------------------------------------------------------
 
 MOVE = """
-    UPDATE message SET status = :new, attempts = attempts + 1, attempt_no = attempt_no + 1,
-        phone = coalesce(phone, '79160000000'), ambiguous = (:new = 'unknown'),
+    UPDATE message SET status = :new, counted_attempts = counted_attempts + 1, claim_no = claim_no + 1,
+        phone = coalesce(phone, '79160000000'), maybe_accepted = (:new = 'unknown'),
         lease_until = CASE :new WHEN 'sending' THEN now() + interval '1 min' END,
         finished_at = CASE WHEN :new NOT IN ('pending', 'sending') THEN now() END
     WHERE status = :old AND id % :parts = :part"""
@@ -117,13 +117,13 @@ MOVE = """
 PLAN = """
     INSERT INTO message AS m (mailing_id, client_id, due_at, closes_at)
     SELECT :mailing_id, n, now(), now() + interval '1 h' FROM generate_series(CAST(:low AS bigint), :high) AS n
-    ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET status = 'pending', finished_at = NULL, ambiguous = false
+    ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET status = 'pending', finished_at = NULL, maybe_accepted = false
     WHERE m.status IN ('cancelled', 'expired') OR m.status = 'pending'"""
 # Different rows to different statuses at once, and beside them rows that come.
 MIXED = """
     WITH moved AS (
         UPDATE message SET status = CASE WHEN id % 2 = 0 THEN 'cancelled' ELSE 'expired' END, finished_at = now(),
-            ambiguous = false
+            maybe_accepted = false
         WHERE status = 'pending' AND id % :parts = :part RETURNING mailing_id
     )
     INSERT INTO message (mailing_id, client_id, due_at, closes_at)
@@ -283,7 +283,8 @@ async def test_the_lines_of_the_mailings_come_in_pages_too(engine: AsyncEngine, 
 
 MESSAGES = 20_000
 FILL = """
-    INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, due_at, closes_at, phone, finished_at)
+    INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
+        finished_at)
     SELECT :mailing_id, n, CASE WHEN n % 100 = 0 THEN 'failed' WHEN n % 2 = 0 THEN 'sent' ELSE 'pending' END,
         1, 1, now(), now() + interval '1 h', '79160000000', CASE WHEN n % 2 = 0 THEN now() END
     FROM generate_series(1, :count) AS n"""
@@ -314,7 +315,7 @@ def nodes(plan: Json) -> Iterator[Json]:
         yield from nodes(below)
 
 
-async def plan_of(engine: AsyncEngine, statement: str, parameters: Any, mode: str) -> list[Json]:  # noqa: ANN401
+async def plan_of(engine: AsyncEngine, statement: str, parameters: Any, mode: str) -> list[Json]:  # noqa: ANN401 - any parameters of a statement
     """How it was executed, planned for these values or for any: PostgreSQL may take either way."""
     async with engine.begin() as connection:
         await connection.exec_driver_sql(f"SET LOCAL plan_cache_mode = {mode}")

@@ -1,10 +1,9 @@
 """Messages sent by minute, step and hour."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
 import pytest
-from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import database_now
@@ -21,7 +20,7 @@ NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 async def add_minutes(engine: AsyncEngine, mailing_id: int, sent: dict[datetime, int]) -> None:
     for minute, count in sent.items():
         row = {"id": mailing_id, "minute": minute, "sent": count}
-        await run(engine, "INSERT INTO mailing_pace VALUES (:id, :minute, :sent)", **row)
+        await run(engine, "INSERT INTO mailing_throughput VALUES (:id, :minute, :sent)", **row)
 
 
 async def test_what_goes_out_is_counted_in_its_minute(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -37,7 +36,7 @@ async def test_what_goes_out_is_counted_in_its_minute(engine: AsyncEngine, sessi
         )
     async with transaction(sessions) as session:
         assert [await sent_in_last_minute(session, each) for each in (first, second)] == [2, 1]
-    assert await value(engine, "SELECT sum(sent) FROM mailing_pace") == 3
+    assert await value(engine, "SELECT sum(sent) FROM mailing_throughput") == 3
 
 
 async def test_the_minute_before_counts_by_its_share(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -80,7 +79,7 @@ def test_a_course_never_has_more_than_its_most_steps(minutes: int) -> None:
 
 async def test_the_last_hours_are_of_all_mailings_but_tests(engine: AsyncEngine, sessions: Sessions) -> None:
     first, second, test = [await add_mailing(engine) for _ in range(3)]
-    await run(engine, "UPDATE mailing SET test_of = :first WHERE id = :test", first=first, test=test)
+    await run(engine, "UPDATE mailing SET test_of_mailing_id = :first WHERE id = :test", first=first, test=test)
     async with transaction(sessions) as session:
         now = await database_now(session)
         hour = now.replace(minute=0, second=0, microsecond=0)
@@ -101,21 +100,16 @@ async def test_old_minutes_are_forgotten_a_few_at_a_time(engine: AsyncEngine, se
     await add_minutes(engine, mailing_id, dict.fromkeys([*days, datetime.now(UTC)], 1))
     async with transaction(sessions) as session:
         await forget_old_minutes(session, 2)
-    assert await value(engine, "SELECT count(*) FROM mailing_pace") == 2
+    assert await value(engine, "SELECT count(*) FROM mailing_throughput") == 2
 
 
 async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> None:
     await run(
         engine,
-        """INSERT INTO mailing_pace SELECT m, now() - n * interval '1 min', 1
+        """INSERT INTO mailing_throughput SELECT m, now() - n * interval '1 min', 1
         FROM generate_series(1, 20) m, generate_series(1, 1000) n""",
     )
-    asked: list[tuple[TextClause, dict[str, Any]]] = [
-        (throughput._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
-        (throughput._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
-        (throughput._TIMESERIES, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
-    ]
-    for statement, values in asked:
-        found = await scans(engine, statement, mailing_id=7, **values)
-        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_pace_pkey"}
+    for call in (sent_in_last_minute, throughput.timeseries):
+        found = await scans(engine, partial(call, mailing_id=7))
+        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_throughput_pkey"}
         assert "Seq Scan" not in {node["Node Type"] for node in found}

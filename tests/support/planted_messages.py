@@ -7,12 +7,12 @@ from sqlalchemy import text
 from mailing.database.engine import Sessions, transaction
 
 _MAILING = text("""
-    INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, released_revision, released_at, released_by)
+    INSERT INTO mailing (text, starts_at, ends_at, status, started_at, released_revision, released_at, released_by)
     VALUES ('hello', now() - interval '1 hour', now() + interval '1 day', 'running', now(), 1, now(), 'tests')
     RETURNING id
 """)
 _MESSAGE = text("""
-    INSERT INTO message (mailing_id, client_id, status, due_at, closes_at, attempts, attempt_no, ambiguous,
+    INSERT INTO message (mailing_id, client_id, status, due_at, closes_at, counted_attempts, claim_no, maybe_accepted,
                          lease_until, phone, finished_at)
     VALUES (:mailing_id, :client_id, CAST(:status AS text), now(), now() + :opening, :attempts, :attempts, :ambiguous,
             CASE WHEN :status = 'sending' THEN now() + interval '1 minute' END,
@@ -46,7 +46,7 @@ async def plant_message(
 
 
 async def message_of(sessions: Sessions, mailing_id: int) -> dict[str, object]:
-    """The mailing's only message; `open` tells whether it has an opening."""
+    """Return the mailing's only message; `open` tells whether its window is known."""
     statement = text("SELECT *, closes_at > now() AS open FROM message WHERE mailing_id = :id")
     async with transaction(sessions) as session:
         return dict((await session.execute(statement, {"id": mailing_id})).mappings().one())

@@ -86,9 +86,9 @@ def _container() -> PostgresServer | None:
     if not os.environ.get("DOCKER_HOST") and not Path("/var/run/docker.sock").exists():
         return None
     import docker  # noqa: PLC0415 - only where an engine may answer
-    from docker.errors import DockerException  # noqa: PLC0415
-    from requests.exceptions import RequestException  # noqa: PLC0415
-    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+    from docker.errors import DockerException  # noqa: PLC0415 - as above
+    from requests.exceptions import RequestException  # noqa: PLC0415 - as above
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - as above
 
     try:
         with closing(docker.from_env(timeout=3)) as engine:

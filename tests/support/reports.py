@@ -23,17 +23,17 @@ class Rows:
         self._clients = 0
 
     async def mailing(
-        self, body: str = "Hello", *, status: str = "running", launched_at: datetime = CREATED, deleted: bool = False
+        self, body: str = "Hello", *, status: str = "running", started_at: datetime = CREATED, deleted: bool = False
     ) -> int:
         sql = text("""
-            INSERT INTO mailing (text, starts_at, ends_at, status, launched_at, deleted_at, released_revision,
+            INSERT INTO mailing (text, starts_at, ends_at, status, started_at, deleted_at, released_revision,
                 released_at, released_by)
-            VALUES (:body, :at, :ends, :status, :launched_at, :deleted_at, 1, :at, 'tests') RETURNING id""")
-        launched = None if status == "scheduled" else launched_at
+            VALUES (:body, :at, :ends, :status, :started_at, :deleted_at, 1, :at, 'tests') RETURNING id""")
+        launched = None if status == "scheduled" else started_at
         deleted_at = CREATED if deleted else None
         row = {"body": body, "at": CREATED, "ends": CREATED + timedelta(days=1), "status": status}
         async with transaction(self._sessions) as session:
-            found = await session.execute(sql, {**row, "launched_at": launched, "deleted_at": deleted_at})
+            found = await session.execute(sql, {**row, "started_at": launched, "deleted_at": deleted_at})
             mailing_id: int = found.scalar_one()
         return mailing_id
 
@@ -42,8 +42,9 @@ class Rows:
     ) -> None:
         """`at` is when they ended; None for those that have not."""
         sql = text("""
-            INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, ambiguous, due_at, closes_at,
-                                 lease_until, phone, finished_at, last_error)
+            INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at,
+                closes_at,
+                                 lease_until, phone, finished_at, status_reason)
             SELECT :mailing_id, client_id, :status, 1, 1, :status = 'unknown', :due, :due,
                    CASE :status WHEN 'sending' THEN CAST(:due AS timestamptz) END, '79161234567', :at, :error
             FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS client_id""")
@@ -54,7 +55,7 @@ class Rows:
 
 
 async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Attempted]:
-    """What a worker does each minute, at a time of the test's choice."""
+    """Do what a worker does each minute, at the time `now`."""
     tried = []
     while found := await send_next(sessions, settings, now=now):
         tried.append(found)

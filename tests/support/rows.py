@@ -29,7 +29,7 @@ async def add_client(engine: AsyncEngine, *, phone: str = "79161234567", tag: st
 async def add_mailing(engine: AsyncEngine, *, status: str = "running", text: str = "Hello") -> int:
     """Without an end near; drafts and scheduled ones start in an hour, others began an hour ago and are planned."""
     statement = """
-        INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, launched_at, released_revision,
+        INSERT INTO mailing (text, starts_at, ends_at, status, planned_revision, started_at, released_revision,
             released_at, released_by)
         SELECT CAST(:text AS text), now() + start, now() + interval '1 day', CAST(:status AS text),
             CASE WHEN start < interval '0' THEN 1 ELSE 0 END, CASE WHEN start < interval '0' THEN now() + start END,
@@ -43,7 +43,7 @@ async def add_mailing(engine: AsyncEngine, *, status: str = "running", text: str
 
 # One row of each status as the CHECK of the schema wants it; the clients need not exist.
 ADD_MESSAGES = """
-    INSERT INTO message (mailing_id, client_id, status, attempts, attempt_no, ambiguous, due_at, closes_at,
+    INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at, closes_at,
                          lease_until, phone, text_revision, finished_at)
     SELECT :mailing_id, :first_client + n, status, tries, tries, status = 'unknown', now(), now() + interval '1 h',
         CASE status WHEN 'sending' THEN now() + interval '1 min' END,
@@ -58,7 +58,7 @@ ADD_MESSAGES = """
 async def add_messages(
     engine: AsyncEngine, mailing_id: int, statuses: Sequence[str], *, first_client: int = 1
 ) -> list[int]:
-    """A message of each status, for clients with the ids `first_client`, `first_client` + 1, …"""
+    """Add a message of each status, for clients with the ids `first_client`, `first_client` + 1 and so on."""
     return [
         row.id
         for row in await run(

@@ -93,7 +93,7 @@ async def asking(
 
 
 def importing(address: str, *, size: int, **headers: str) -> AbstractAsyncContextManager[Reader]:
-    """The server says `100 Continue` when it begins to read the body."""
+    """Wait for `100 Continue`: the server sends it when it begins to read the body."""
     named = {"Content-Length": str(size), "Expect": "100-continue", **headers}
     return asking(address, IMPORT, method="POST", headers=named)
 
@@ -125,7 +125,7 @@ async def test_a_key_s_third_export_is_answered_429_before_the_head_and_the_firs
 
 
 async def until_status(http: httpx.AsyncClient, address: str, status: int) -> None:
-    """The place is free as soon as the server has seen the request end, which no client can wait for."""
+    """Ask until the place is free: the server frees it once the request ended, and no client can wait for that."""
     for _ in range(200):
         async with http.stream("GET", address, headers=AUTH) as answer:
             if answer.status_code == status:

@@ -36,7 +36,7 @@ WAITS_FOR_A_LOCK = "wait_event_type = 'Lock' AND datname = current_database()"
 
 
 def is_problem(answer: httpx.Response, status: int) -> bool:
-    """An error as RFC 9457 has it, with the headers that belong to its status."""
+    """Check that the answer is an RFC 9457 error with the headers of its status."""
     body = answer.json()
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

@@ -130,7 +130,7 @@ async def test_a_head_of_many_parts_is_refused_as_well(connect: Connect, flood: 
 
 @pytest.fixture
 async def waiting(tmp_path: Path) -> AsyncIterator[Connect]:
-    """A server that reads the whole body and then says what fields the request had, but none to /never."""
+    """Serve the request's fields after its whole body was read; never answer /never."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:

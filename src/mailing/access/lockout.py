@@ -20,9 +20,9 @@ MAX_LOCK_S = 900  # whoever locks somebody else out on purpose has to come back 
 
 # By the primary key; no row comes back while a lock holds.
 _COUNT = text("""
-    INSERT INTO sign_in_try AS kept (subject, failures, failed_at, locked_until)
-    VALUES (:subject, 1, now(), '-infinity')
-    ON CONFLICT (subject) DO UPDATE SET
+    INSERT INTO login_throttle AS kept (key_hash, failures, failed_at, locked_until)
+    VALUES (:key_hash, 1, now(), '-infinity')
+    ON CONFLICT (key_hash) DO UPDATE SET
         failures = CASE WHEN kept.failed_at < now() - interval '1 day' THEN 1 ELSE kept.failures + 1 END,
         failed_at = now(),
         locked_until = CASE
@@ -33,18 +33,18 @@ _COUNT = text("""
     RETURNING failures
 """)
 
-_LOCKED_FOR = text("SELECT extract(epoch FROM locked_until - now()) FROM sign_in_try WHERE subject = :subject")
+_LOCKED_FOR = text("SELECT extract(epoch FROM locked_until - now()) FROM login_throttle WHERE key_hash = :key_hash")
 
-_FORGET = text("DELETE FROM sign_in_try WHERE subject = :subject")
+_FORGET = text("DELETE FROM login_throttle WHERE key_hash = :key_hash")
 
 _TAKE_BACK = text("""
-    UPDATE sign_in_try SET failures = failures - 1, locked_until = '-infinity' WHERE subject = :subject
+    UPDATE login_throttle SET failures = failures - 1, locked_until = '-infinity' WHERE key_hash = :key_hash
 """)
 
-# By sign_in_try_age.
+# By login_throttle_age.
 _PRUNE = text("""
-    DELETE FROM sign_in_try WHERE subject = ANY (ARRAY(
-        SELECT subject FROM sign_in_try WHERE failed_at < now() - interval '1 day'
+    DELETE FROM login_throttle WHERE key_hash = ANY (ARRAY(
+        SELECT key_hash FROM login_throttle WHERE failed_at < now() - interval '1 day'
         ORDER BY failed_at LIMIT 50 FOR UPDATE SKIP LOCKED))
 """)
 
@@ -62,19 +62,19 @@ async def count_try(session: AsyncSession, account: str, *, address: str) -> boo
 
 async def forgive(session: AsyncSession, account: str, *, address: str) -> None:
     """After a try that succeeded. The address keeps its other failures, or one good account would open all of them."""
-    await session.execute(_TAKE_BACK, {"subject": _address(address)})
-    await session.execute(_FORGET, {"subject": _account(account)})
+    await session.execute(_TAKE_BACK, {"key_hash": _address(address)})
+    await session.execute(_FORGET, {"key_hash": _account(account)})
 
 
 async def unlock(session: AsyncSession, account: str) -> None:
-    await session.execute(_FORGET, {"subject": _account(account)})
+    await session.execute(_FORGET, {"key_hash": _account(account)})
 
 
-async def _count(session: AsyncSession, subject: bytes, *, allowed: int) -> int:
-    values = {"subject": subject, "allowed": allowed, "first": FIRST_LOCK_S, "longest": MAX_LOCK_S}
+async def _count(session: AsyncSession, key_hash: bytes, *, allowed: int) -> int:
+    values = {"key_hash": key_hash, "allowed": allowed, "first": FIRST_LOCK_S, "longest": MAX_LOCK_S}
     counted = (await session.execute(_COUNT, values)).scalar_one_or_none()
     if counted is None:
-        left = (await session.execute(_LOCKED_FOR, {"subject": subject})).scalar_one_or_none()
+        left = (await session.execute(_LOCKED_FOR, {"key_hash": key_hash})).scalar_one_or_none()
         raise TooMany("Too many failed tries; wait and sign in again.", wait_s=max(1, math.ceil(left or 0)))
     return int(counted)
 

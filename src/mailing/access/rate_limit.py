@@ -22,17 +22,17 @@ DRAWS_A_SECOND = 10
 MAX_AHEAD_S = 10  # more than any two requests' transactions lie apart
 CACHE_S = 10  # what was drawn and not given out
 
-# By the primary key. Requests up to `spent_upto` are given away; it never lags more than a burst behind the clock. Far
+# By the primary key. Requests up to `tat` are given away; it never lags more than a burst behind the clock. Far
 # ahead of it is only what was written before the clock went back.
 _DRAW = text("""
-    INSERT INTO api_allowance AS a (caller, spent_upto)
+    INSERT INTO api_rate_limit AS a (caller, tat)
     VALUES (:caller, now() - make_interval(secs => :burst) + make_interval(secs => :worth))
     ON CONFLICT (caller) DO UPDATE
-        SET spent_upto = make_interval(secs => :worth) + CASE
-            WHEN a.spent_upto > now() + make_interval(secs => :most) THEN now() - make_interval(secs => :burst)
-            ELSE greatest(a.spent_upto, now() - make_interval(secs => :burst)) END
-        WHERE a.spent_upto + make_interval(secs => :worth) <= now()
-            OR a.spent_upto > now() + make_interval(secs => :most)
+        SET tat = make_interval(secs => :worth) + CASE
+            WHEN a.tat > now() + make_interval(secs => :most) THEN now() - make_interval(secs => :burst)
+            ELSE greatest(a.tat, now() - make_interval(secs => :burst)) END
+        WHERE a.tat + make_interval(secs => :worth) <= now()
+            OR a.tat > now() + make_interval(secs => :most)
     RETURNING true
 """)
 

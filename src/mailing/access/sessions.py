@@ -36,36 +36,36 @@ class OpenSession(msgspec.Struct):
     """A line of the list a user sees. `current` is the one that asks."""
 
     id: int
-    opened_at: datetime
-    seen_at: datetime
-    address: str
-    agent: str
+    created_at: datetime
+    last_seen_at: datetime
+    ip_address: str
+    user_agent: str
     current: bool
 
 
 _OPEN = text("""
-    INSERT INTO user_session (hash, user_id, address, agent) VALUES (:hash, :user_id, :address, :agent)
+    INSERT INTO user_session (hash, user_id, ip_address, user_agent) VALUES (:hash, :user_id, :address, :agent)
 """)
 
 # By user_session_age; a few at each sign-in are enough.
 _PRUNE = text("""
     DELETE FROM user_session WHERE id = ANY (ARRAY(
-        SELECT id FROM user_session WHERE seen_at < now() - CAST(:idle AS interval)
-        ORDER BY seen_at LIMIT 50 FOR UPDATE SKIP LOCKED))
+        SELECT id FROM user_session WHERE last_seen_at < now() - CAST(:idle AS interval)
+        ORDER BY last_seen_at LIMIT 50 FOR UPDATE SKIP LOCKED))
 """)
 
 # By the unique hash and the user's primary key. Written once a minute, not with each request; a session that another
 # request is writing is left alone.
 _USER_OF = text("""
     WITH found AS (
-        SELECT s.id AS session_id, s.seen_at, u.id, u.name, u.role
+        SELECT s.id AS session_id, s.last_seen_at, u.id, u.name, u.role
         FROM user_session s JOIN user_account u ON u.id = s.user_id
         WHERE s.hash = :hash AND u.disabled_at IS NULL
-            AND s.seen_at > now() - CAST(:idle AS interval) AND s.opened_at > now() - CAST(:absolute AS interval)
+            AND s.last_seen_at > now() - CAST(:idle AS interval) AND s.created_at > now() - CAST(:absolute AS interval)
     ), seen AS (
-        UPDATE user_session SET seen_at = now() WHERE id IN (
+        UPDATE user_session SET last_seen_at = now() WHERE id IN (
             SELECT s.id FROM user_session s JOIN found ON found.session_id = s.id
-            WHERE CAST(:used AS boolean) AND s.seen_at < now() - interval '1 minute' FOR UPDATE OF s SKIP LOCKED)
+            WHERE CAST(:used AS boolean) AND s.last_seen_at < now() - interval '1 minute' FOR UPDATE OF s SKIP LOCKED)
     )
     SELECT id, name, role FROM found
 """)
@@ -78,10 +78,10 @@ _CLOSE_ALL = text("DELETE FROM user_session WHERE user_id = :user_id")
 _CLOSE_ONE = text("DELETE FROM user_session WHERE user_id = :user_id AND id = :id")
 
 _OF_USER = text("""
-    SELECT id, opened_at, seen_at, address, agent, hash = :hash AS current FROM user_session
+    SELECT id, created_at, last_seen_at, ip_address, user_agent, hash = :hash AS current FROM user_session
     WHERE user_id = :user_id
-        AND seen_at > now() - CAST(:idle AS interval) AND opened_at > now() - CAST(:absolute AS interval)
-    ORDER BY seen_at DESC, id DESC
+        AND last_seen_at > now() - CAST(:idle AS interval) AND created_at > now() - CAST(:absolute AS interval)
+    ORDER BY last_seen_at DESC, id DESC
 """)
 
 _LIMITS = {"idle": IDLE_TIMEOUT, "absolute": MAX_AGE}

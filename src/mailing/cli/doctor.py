@@ -179,13 +179,15 @@ async def _sending(engine: AsyncEngine) -> Finding:
     if state.stopped_at:
         stopped = f"stopped since {state.stopped_at:%Y-%m-%d %H:%M} UTC by {state.stopped_by}"
         return Finding("sending", "warn", stopped, "POST /mailing/api/gateway/start resumes it")
-    if state.open_since:
-        opened = f"the circuit breaker is open since {state.open_since:%Y-%m-%d %H:%M} UTC: {state.open_reason}"
+    if state.breaker_opened_at:
+        opened = (
+            f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: {state.breaker_reason}"
+        )
         return Finding(
             "sending", "fail", opened, "check the gateway; POST /mailing/api/gateway/probe retries it at once"
         )
-    if state.throttled_until:
-        return Finding("sending", "warn", f"the gateway asked for a pause until {state.throttled_until:%H:%M:%S} UTC")
+    if state.paused_until:
+        return Finding("sending", "warn", f"the gateway asked for a pause until {state.paused_until:%H:%M:%S} UTC")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
 
 
@@ -196,7 +198,7 @@ async def _reports(engine: AsyncEngine, settings: Settings) -> Finding:
         return Finding("reports", "ok", "no report waits for a retry")
     oldest = failing[0]
     why = mask_addresses(oldest.last_error or "the last attempt has no result yet")
-    detail = f"not sent: {len(failing)}; that of {oldest.day} was tried {oldest.tries} times: {why}"
+    detail = f"not sent: {len(failing)}; that of {oldest.day} was tried {oldest.attempts} times: {why}"
     return Finding("reports", "fail", detail, f"fix the cause; mailing report --date {oldest.day} retries it at once")
 
 

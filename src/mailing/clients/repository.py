@@ -217,8 +217,8 @@ _WAIT_FOR_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
 # Without any erasure no phone is hashed; otherwise 5 s for 1,000,000 rows.
 _REMOVE_ERASED = text("""
     DELETE FROM staged_client s USING erasure_key k, erasure e
-    WHERE EXISTS (SELECT FROM erasure WHERE lifted_at IS NULL)
-      AND e.hash = erasure_hash(s.phone, k.key) AND e.lifted_at IS NULL
+    WHERE EXISTS (SELECT FROM erasure WHERE revoked_at IS NULL)
+      AND e.hash = erasure_hash(s.phone, k.key) AND e.revoked_at IS NULL
     RETURNING s.line
 """)
 _UNSTAGE = text("DROP TABLE staged_client, moved_client")

@@ -1,9 +1,8 @@
-"""Everything that happened to one mailing, message or client, in the order of time: one query over what was noted, what
-was attempted and how it ended.
+"""The history of one mailing, message or client in order of time, in one query over events, attempts and outcomes.
 
-Each branch begins at the page's place in an index of its own and reads no more than a page. A client has few messages
-and a message few attempts, so those are sorted. A mailing has millions of outcomes: there the attempts tell them, and
-an event how many were expired or cancelled at once; each one stands in its message's own story.
+Each branch starts at the page's place in its own index and reads at most one page. A client has few messages and a
+message few attempts, so those are sorted. A mailing has millions of outcomes: its history shows the attempts, and one
+event for all messages expired or cancelled at once. Each outcome is in the history of its message.
 """
 
 from collections.abc import Mapping
@@ -21,8 +20,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HistoryEntry(Struct):
-    """One thing that happened: who did what to whom. `detail` depends on `kind`; `request_id` is the one that
-    the request's answer and its line in the log have.
+    """One entry: who did what to what. `detail` depends on `kind`.
+
+    `request_id` is the id in the request's response and in its log line.
     """
 
     at: datetime
@@ -36,7 +36,7 @@ class HistoryEntry(Struct):
 
 
 class HistoryCursor(Struct, frozen=True, order=True):
-    """Where a story stands: of what happens in one microsecond events come first, then attempts, then outcomes."""
+    """A place in a history. Within one microsecond, events come first, then attempts, then outcomes."""
 
     at: datetime = _EPOCH
     rank: int = 0
@@ -52,14 +52,14 @@ class HistoryCursor(Struct, frozen=True, order=True):
         return cls(_EPOCH + timedelta(microseconds=micros), rank, id_, number)
 
     def before(self, rank: int) -> tuple[int, int]:
-        """Behind which id and number the rows of this rank go on, at the very moment."""
+        """Return the id and number after which rows of this rank continue, at the same instant."""
         if rank == self.rank:
             return self.id, self.number
         return (0, 0) if rank > self.rank else (LAST, 0)
 
 
 class EventSummary(Struct, frozen=True):
-    """`kind` as in `events.note`."""
+    """`kind` as in `record_event`."""
 
     at: datetime
     kind: str
@@ -79,7 +79,7 @@ _NEWEST: Mapping[Literal["client_id", "mailing_id"], TextClause] = {
 async def latest_events(
     session: AsyncSession, whose: Literal["client_id", "mailing_id"], id_: int, *, count: int
 ) -> list[EventSummary]:
-    """What was done to it as a whole, the newest first: without a mailing's single messages, and without calls."""
+    """Return the newest events of the whole entity, without those of single messages and without attempts."""
     return [EventSummary(*row) for row in await session.execute(_NEWEST[whose], {"id": id_, "count": count})]
 
 
@@ -98,7 +98,7 @@ _ATTEMPTS = """
 """
 _OUTCOMES = """
     SELECT finished_at, 2, id, 0, 'message.' || status, 'service', mailing_id, id, client_id, NULL,
-        jsonb_strip_nulls(jsonb_build_object('reason', last_error))
+        jsonb_strip_nulls(jsonb_build_object('reason', status_reason))
     FROM message WHERE {whose} AND finished_at IS NOT NULL
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
     ORDER BY finished_at, id LIMIT :count
@@ -110,14 +110,14 @@ _GLOBAL = """
 """
 _MESSAGE = "SELECT {} FROM message WHERE id = :id"
 _MAILING = "SELECT {} FROM mailing WHERE id = :id"
-_LAUNCH = "SELECT g.launched_at FROM message m JOIN mailing g ON g.id = m.mailing_id WHERE m.id = :id"
+_LAUNCH = "SELECT g.started_at FROM message m JOIN mailing g ON g.id = m.mailing_id WHERE m.id = :id"
 
 # Indexes: event_of_mailing, attempt_of_mailing, event_of_all while it runs.
 _OF_MAILING = (
     _EVENTS.format(whose="mailing_id = :id"),
     _EVENTS.format(
         whose=_GLOBAL.format(
-            since=_MAILING.format("launched_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
+            since=_MAILING.format("started_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
         )
     ),
     _ATTEMPTS.format(whose="attempt a WHERE a.mailing_id = :id"),
@@ -131,7 +131,7 @@ _OF_MESSAGE = (
     _ATTEMPTS.format(whose="attempt a WHERE a.message_id = :id"),
     _OUTCOMES.format(whose="id = :id"),
 )
-# An import is one event, however many clients it made: theirs is the one of the transaction they were made in.
+# An import is one event for all its clients: theirs is the event of the transaction that created them.
 _MADE_BY_IMPORT = """
     mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL AND kind = 'clients.imported' AND at = coalesce(
         (SELECT created_at FROM client WHERE id = :id),
@@ -139,7 +139,7 @@ _MADE_BY_IMPORT = """
          WHERE client_id = :id AND kind = 'client.deleted' LIMIT 1))
 """
 
-# OFFSET 0 keeps the planner from reading all attempts for fear of many messages.
+# OFFSET 0 keeps the planner from reading all attempts when it overestimates the messages.
 _EACH_MESSAGE_S = """
     message m CROSS JOIN LATERAL (SELECT * FROM attempt WHERE message_id = m.id OFFSET 0) a WHERE m.client_id = :id
 """
@@ -154,10 +154,11 @@ _OF_CLIENT = (
 
 
 def _merge(branches: tuple[str, ...]) -> str:
-    """What a test sent stands under the tested mailing, as everywhere."""
+    """Merge the branches. Test messages belong to the tested mailing, as everywhere."""
     merged = " UNION ALL ".join(f"({branch})" for branch in branches)
     return f"""
-        SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor, coalesce(g.test_of, s.mailing_id) AS mailing_id,
+        SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor, coalesce(g.test_of_mailing_id,
+            s.mailing_id) AS mailing_id,
             s.message_id, coalesce(s.client_id, m.client_id) AS client_id, s.request_id, s.detail
         FROM ({merged} ORDER BY at, rank, id, number LIMIT :count) s
         LEFT JOIN mailing g ON g.id = s.mailing_id LEFT JOIN message m ON m.id = s.message_id
@@ -175,9 +176,9 @@ HISTORIES: Mapping[Subject, str] = {
 async def history(
     session: AsyncSession, whose: Subject, id_: int, *, after: HistoryCursor, limit: int
 ) -> list[tuple[HistoryCursor, HistoryEntry]]:
-    """A page of what happened, oldest first, and one more if there is one. Nothing for an id that never was.
+    """Return a page, oldest first, and one more entry if there is one. An id that never existed has an empty history.
 
-    What a transaction that began earlier commits later may appear before a place already read.
+    Entries of a transaction that started earlier and commits later may appear before a place already read.
     """
     rows = await session.execute(text(HISTORIES[whose]), page_values(id_, after=after, limit=limit))
     return [_entry(*row) for row in rows]

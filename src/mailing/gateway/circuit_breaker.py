@@ -1,30 +1,32 @@
-"""The circuit breaker that all workers share: calls counted, opened, probed, closed."""
+"""The circuit breaker that all workers share: count calls, open, probe, close."""
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.events import WORKER
+from mailing.gateway.row import ONLY_ROW
 
-MIN_CALLS = 20  # fewer say nothing about the gateway
+MIN_CALLS = 20  # fewer calls are not significant
 WINDOW_S = 30
 FIRST_PROBE_S = 5
 LONGEST_PROBE_S = 60
 
 
-# The breaker opens when more than half of the newest calls failed: of the last 5 s, 10 s … or 30 s, with 20 calls or
-# more. So an outage after a busy time is noticed within 5 s, not when it outweighs the good half minute before it.
+# The breaker opens when more than half of the newest calls failed, in the last 5 s, 10 s … or 30 s with at least 20
+# calls. So an outage after a busy time is noticed within 5 s, not when it outweighs the 30 s before it.
 _REPORT = text(f"""
     WITH counted AS (
-        INSERT INTO gateway_calls AS c (period, calls, failed)
+        INSERT INTO gateway_calls AS c (bucket_start, calls, failed)
         SELECT date_bin('5 s', now(), 'epoch'), CAST(:calls AS int), CAST(:failed AS int) WHERE :calls > 0
-        ON CONFLICT (period) DO UPDATE SET calls = c.calls + excluded.calls, failed = c.failed + excluded.failed
+        ON CONFLICT (bucket_start) DO UPDATE SET calls = c.calls + excluded.calls, failed = c.failed + excluded.failed
     ), newest AS (
         SELECT sum(calls) OVER upto AS calls, sum(failed) OVER upto AS failed
-        FROM (SELECT c.period, c.calls, c.failed FROM gateway_calls c JOIN gateway w ON c.period >= w.counted_from
-              WHERE c.period > now() - interval '{WINDOW_S} s'
+        FROM (SELECT c.bucket_start, c.calls, c.failed FROM gateway_calls c
+              JOIN gateway w ON w.{ONLY_ROW} AND c.bucket_start >= w.breaker_window_start
+              WHERE c.bucket_start > now() - interval '{WINDOW_S} s'
               UNION ALL SELECT now(), CAST(:calls AS int), CAST(:failed AS int)) AS known
-        WINDOW upto AS (ORDER BY period DESC)
+        WINDOW upto AS (ORDER BY bucket_start DESC)
     ), verdict AS (
         SELECT CASE WHEN :misconfigured THEN CAST(:reason AS text)
             WHEN bool_or(calls >= {MIN_CALLS} AND 2 * failed > calls) THEN 'most calls fail: ' || :reason
@@ -32,24 +34,26 @@ _REPORT = text(f"""
         FROM newest
     ), shared AS (
         UPDATE gateway w SET
-            throttled_until = greatest(w.throttled_until, now() + make_interval(secs => CAST(:pause_s AS float))),
-            open_since = coalesce(w.open_since, CASE WHEN v.reason IS NOT NULL THEN now() END),
-            open_reason = CASE WHEN :misconfigured OR w.open_since IS NULL THEN v.reason ELSE w.open_reason END,
-            next_probe_at = coalesce(w.next_probe_at,
+            paused_until = greatest(w.paused_until, now() + make_interval(secs => CAST(:pause_s AS float))),
+            breaker_opened_at = coalesce(w.breaker_opened_at, CASE WHEN v.reason IS NOT NULL THEN now() END),
+            breaker_reason = CASE WHEN :misconfigured OR w.breaker_opened_at IS NULL THEN v.reason
+                ELSE w.breaker_reason END,
+            breaker_next_probe_at = coalesce(w.breaker_next_probe_at,
                 CASE WHEN v.reason IS NOT NULL THEN now() + interval '{FIRST_PROBE_S} s' END)
-        FROM verdict v WHERE :pause_s > 0 OR :misconfigured OR w.open_since IS NULL AND v.reason IS NOT NULL
-        RETURNING w.open_since, w.open_reason
+        FROM verdict v
+        WHERE w.{ONLY_ROW} AND (:pause_s > 0 OR :misconfigured OR w.breaker_opened_at IS NULL AND v.reason IS NOT NULL)
+        RETURNING w.breaker_opened_at, w.breaker_reason
     )
     INSERT INTO event (kind, actor, detail)
-    SELECT 'gateway.breaker_opened', '{WORKER}', jsonb_build_object('reason', open_reason)
-    FROM shared WHERE open_since = now()
+    SELECT 'gateway.breaker_opened', '{WORKER}', jsonb_build_object('reason', breaker_reason)
+    FROM shared WHERE breaker_opened_at = now()
 """)  # noqa: S608 - composed from constants of this module
 
 
 class CallStats(msgspec.Struct, frozen=True, kw_only=True):
-    """What one worker's calls told about the gateway. `reason` is the newest failure's.
+    """One worker's call results. `reason` is that of the newest failure.
 
-    `misconfigured` opens the breaker at once; `pause_s` is what the gateway asked for.
+    `misconfigured` opens the breaker at once; `pause_s` is the pause that the gateway asked for.
     """
 
     calls: int = 0
@@ -63,19 +67,19 @@ async def report(session: AsyncSession, seen: CallStats) -> None:
     await session.execute(_REPORT, msgspec.structs.asdict(seen))
 
 
-_FORGET = text(f"DELETE FROM gateway_calls WHERE period < now() - interval '{2 * WINDOW_S} s'")  # noqa: S608 - a constant of this module
+_FORGET = text(f"DELETE FROM gateway_calls WHERE bucket_start < now() - interval '{2 * WINDOW_S} s'")  # noqa: S608 - a constant of this module
 
 
 async def forget_old_calls(session: AsyncSession) -> None:
     await session.execute(_FORGET)
 
 
-# One worker gets it, whoever asks first. The longer the breaker is open, the rarer: after a minute every 7.5 s; a probe
-# that fails by chance, or dies with its worker, costs no more than that.
+# The first worker that asks gets the probe. The longer the breaker is open, the rarer probes are: after a minute every
+# 7.5 s, which is also the cost of a probe that fails by chance or dies with its worker.
 _TAKE_PROBE = text(f"""
-    UPDATE gateway SET next_probe_at = now() + make_interval(secs =>
-        least({LONGEST_PROBE_S}, greatest({FIRST_PROBE_S}, extract(epoch FROM now() - open_since) / 8)))
-    WHERE open_since IS NOT NULL AND next_probe_at <= now()
+    UPDATE gateway SET breaker_next_probe_at = now() + make_interval(secs =>
+        least({LONGEST_PROBE_S}, greatest({FIRST_PROBE_S}, extract(epoch FROM now() - breaker_opened_at) / 8)))
+    WHERE {ONLY_ROW} AND breaker_opened_at IS NOT NULL AND breaker_next_probe_at <= now()
     RETURNING true
 """)  # noqa: S608 - composed from constants of this module
 
@@ -84,15 +88,21 @@ async def take_probe(session: AsyncSession) -> bool:
     return (await session.execute(_TAKE_PROBE)).first() is not None
 
 
+_GIVE_PROBE_BACK = text(f"""
+    UPDATE gateway SET breaker_next_probe_at = now() WHERE {ONLY_ROW} AND breaker_opened_at IS NOT NULL
+""")  # noqa: S608 - a constant
+
+
 async def return_probe(session: AsyncSession) -> None:
-    """It found nothing to send."""
-    await session.execute(text("UPDATE gateway SET next_probe_at = now() WHERE open_since IS NOT NULL"))
+    """Return a probe that found nothing to send."""
+    await session.execute(_GIVE_PROBE_BACK)
 
 
 _CLOSE = text(f"""
     WITH closed AS (
-        UPDATE gateway SET open_since = NULL, open_reason = NULL, next_probe_at = NULL, counted_from = now()
-        WHERE open_since IS NOT NULL RETURNING true
+        UPDATE gateway SET
+            breaker_opened_at = NULL, breaker_reason = NULL, breaker_next_probe_at = NULL, breaker_window_start = now()
+        WHERE {ONLY_ROW} AND breaker_opened_at IS NOT NULL RETURNING true
     )
     INSERT INTO event (kind, actor) SELECT 'gateway.breaker_closed', '{WORKER}' FROM closed
 """)  # noqa: S608 - composed from constants

@@ -1,7 +1,7 @@
-"""One worker's side of what all workers share: rate limit, circuit breaker, pauses, stops.
+"""One worker's side of the flow control that all workers share: rate limit, circuit breaker, pauses, stops.
 
-A worker asks for admission before a claim, and waits for a slot right before a call's first byte. What its calls say
-about the gateway is gathered and reported every half second, or at once where it matters to the other workers.
+A worker asks for admission before a claim, and waits for a slot right before a call's first byte. It collects the
+results of its calls and reports them every half second, or at once if they matter to the other workers.
 """
 
 import asyncio
@@ -25,27 +25,27 @@ from mailing.observability.log import get
 logger = get(__name__)
 
 REPORT_EVERY_S: Final = 0.5
-MAX_STATE_AGE_S: Final = 1.0  # a claim asks the row itself; this bounds how long a new rate goes unnoticed
-PAUSE_S: Final = 1.0  # for a gateway that asks for a pause and doesn't say how long
-MAX_INLINE_WAIT: Final = timedelta(seconds=2)  # a pause as short is not worth a job of its own
+MAX_STATE_AGE_S: Final = 1.0  # a claim reads the row itself; this bounds the delay until a new rate is noticed
+PAUSE_S: Final = 1.0  # for a gateway that asks for a pause without a duration
+MAX_INLINE_WAIT: Final = timedelta(seconds=2)  # a pause this short is not worth a job of its own
 NOTHING: Final = CallStats()
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """How many messages may be claimed. `probe`: the one call by which an open breaker finds out."""
+    """How many messages may be claimed. `probe`: the one call by which an open breaker tests the gateway."""
 
     count: int
     probe: bool = False
 
 
 class Blocked(msgspec.Struct, frozen=True):
-    """Nothing may be sent. `until` is None where only a person can open it again."""
+    """Nothing may be sent. `until` is None if only an operator can end it."""
 
     until: datetime | None
 
 
 class FlowControl:
-    """`keep` runs beside the calls. Everything else raises what the database does."""
+    """`run` it beside the calls. All other methods raise the errors of the database."""
 
     def __init__(self, sessions: Sessions, ticks: Ticks = ticks) -> None:
         self._sessions = sessions
@@ -53,50 +53,50 @@ class FlowControl:
         self._state: GatewayState | None = None
         self._read_at = float("-inf")
         self._seen = NOTHING
-        self._reporting: list[CallStats] = []  # on its way to the others
+        self._reporting: list[CallStats] = []  # not yet reported to the other workers
         self._probe_worked = False
         self._urgent = asyncio.Event()
         self._slots = RateLimiter(ticks)
         self._granting = asyncio.Lock()
 
     async def admit(self, most: int) -> Permit | Blocked:
-        """Waits for slots and out short pauses, not for longer ones."""
+        """Admit up to `most` messages, waiting for slots and short pauses but not for long ones."""
         if self._ticks() - self._read_at > MAX_STATE_AGE_S or self._urgent.is_set():
             await self.refresh()
         state, now = self._known, self._slots.now()
         if state.stopped_at or state.restored:
             return Blocked(None)
-        if state.throttled_until and state.throttled_until > now:
-            if state.throttled_until - now > MAX_INLINE_WAIT:
-                return Blocked(state.throttled_until)
-            await asyncio.sleep((state.throttled_until - now).total_seconds())
+        if state.paused_until and state.paused_until > now:
+            if state.paused_until - now > MAX_INLINE_WAIT:
+                return Blocked(state.paused_until)
+            await asyncio.sleep((state.paused_until - now).total_seconds())
             return await self.admit(most)
-        if state.open_since:
+        if state.breaker_opened_at:
             return await self._ask_open(state, most)
         return Permit(most if not state.rate else await self._free_slots(most))
 
     def reserve(self, message_id: int) -> None:
-        """It was claimed: it will take its turn or be let go."""
+        """Reserve a slot for a claimed message. It will wait for its slot or be released."""
         self._slots.owed.add(message_id)
 
     def release(self, message_id: int) -> None:
         self._slots.owed.discard(message_id)
 
     def may_call(self, *, probe: bool) -> bool:
-        """As far as this worker knows: what its own calls heard it heeds before the others know, probes included."""
+        """Whether a call may be made, as far as this worker knows. Its own results count before they are reported."""
         state = self._known
         if any(heard.misconfigured or heard.pause_s for heard in (self._seen, *self._reporting)):
             return False
-        if state.stopped_at or state.restored or (state.open_since and not probe):
+        if state.stopped_at or state.restored or (state.breaker_opened_at and not probe):
             return False
-        return state.throttled_until is None or state.throttled_until <= self._slots.now()
+        return state.paused_until is None or state.paused_until <= self._slots.now()
 
     def instant(self, local: float) -> datetime:
         """Database time of a `ticks` reading. Consistent between calls of different batches, to the best round trip."""
         return self._slots.instant(local)
 
     async def wait_for_slot(self, message_id: int) -> None:
-        """Returns when its call may begin, so that all workers together keep the rate in every second."""
+        """Wait until a message's call may start, so that all workers together keep the rate in every second."""
         while self._known.rate:
             slot = self._slots.pop()
             if slot is None:
@@ -109,7 +109,7 @@ class FlowControl:
             self._slots.owed.add(message_id)
 
     def record(self, answer: Answer, *, probe: bool) -> None:
-        """What a call said about the gateway."""
+        """Record the result of a call."""
         match answer.outcome:
             case Outcome.throttled:
                 seen = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
@@ -127,19 +127,19 @@ class FlowControl:
             self._urgent.set()
 
     async def run(self) -> None:
-        """Reports while there is something to report. Runs until cancelled."""
+        """Report results whenever there are any, until cancelled."""
         while True:
             await _happens(self._urgent, within_s=REPORT_EVERY_S)
             if self._seen == NOTHING and not self._urgent.is_set():
                 continue
             try:
                 await self.refresh()
-            except Exception as error:  # noqa: BLE001 - told
+            except Exception as error:  # noqa: BLE001 - logged
                 failures.log(logger, "report on the gateway failed", error)
                 await asyncio.sleep(REPORT_EVERY_S)
 
     async def refresh(self) -> None:
-        """Reports what was seen, and reads how things stand for all workers."""
+        """Report the results and read the state shared by all workers."""
         seen, worked = self._seen, self._probe_worked
         self._seen, self._probe_worked = NOTHING, False
         self._urgent.clear()
@@ -153,7 +153,7 @@ class FlowControl:
             self._reporting.remove(seen)
 
     async def return_probe(self) -> None:
-        """It found nothing to send."""
+        """Return a probe that found nothing to send."""
         async with autocommit(self._sessions) as session:
             await circuit_breaker.return_probe(session)
 
@@ -170,16 +170,16 @@ class FlowControl:
         self._state, self._read_at = state, at
 
     async def _ask_open(self, state: GatewayState, most: int) -> Permit | Blocked:
-        if state.next_probe_at and state.next_probe_at > self._slots.now():
-            return Blocked(state.next_probe_at)
+        if state.breaker_next_probe_at and state.breaker_next_probe_at > self._slots.now():
+            return Blocked(state.breaker_next_probe_at)
         async with autocommit(self._sessions) as session:
             if await take_probe(session):
                 return Permit(1, probe=True)
-        await self.refresh()  # another worker was quicker, or the breaker is closed again
+        await self.refresh()  # another worker was faster, or the breaker has closed
         return await self.admit(most)
 
     async def _free_slots(self, most: int) -> int:
-        """`most` when the limit was lifted meanwhile."""
+        """Return the number of free slots, `most` if the limit was removed meanwhile."""
         while self._known.rate:
             if (free := self._slots.free()) > 0:
                 return min(most, free)
@@ -187,7 +187,7 @@ class FlowControl:
         return most
 
     async def _grant(self, wanted: int) -> None:
-        """Takes slots for `wanted` messages beside those that are owed one, or waits a moment until some are free."""
+        """Take slots for `wanted` messages beyond the reserved ones, or wait briefly until some are free."""
         async with self._granting:
             missing = wanted - self._slots.free()
             if missing <= 0:
@@ -210,10 +210,10 @@ class FlowControl:
 
 
 def _log_change(was: GatewayState | None, now: GatewayState) -> None:
-    was_open = was is not None and was.open_since is not None
-    if now.open_since and not was_open:
-        logger.warning("breaker open", reason=now.open_reason, next_probe_at=str(now.next_probe_at))
-    if was_open and not now.open_since:
+    was_open = was is not None and was.breaker_opened_at is not None
+    if now.breaker_opened_at and not was_open:
+        logger.warning("breaker open", reason=now.breaker_reason, next_probe_at=str(now.breaker_next_probe_at))
+    if was_open and not now.breaker_opened_at:
         logger.info("breaker closed")
 
 

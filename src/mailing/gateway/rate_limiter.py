@@ -1,4 +1,4 @@
-"""The rate limiter that all workers share: instants at which one call each may begin."""
+"""The rate limiter that all workers share: slots are instants at which one call each may start."""
 
 from collections import deque
 from datetime import datetime
@@ -10,14 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.monotonic import Ticks, ticks
+from mailing.gateway.row import ONLY_ROW
 
-MAX_AHEAD_S = 1.0  # no slot further ahead is given away: a lower rate is kept as soon as that
-SLACK_S = 0.05  # a call may begin this much beside its slot, and any second still holds no more than the rate
-GRANT_SHARE_S = 0.2  # of a second's slots for one worker at a time
+MAX_AHEAD_S = 1.0  # no slot further ahead is granted, so a lower rate takes effect within this time
+SLACK_S = 0.05  # a call may start this far from its slot without exceeding the rate in any second
+GRANT_SHARE_S = 0.2  # share of one second's slots granted to a worker at a time
 
 
 class SlotGrant(msgspec.Struct, frozen=True):
-    """`count` slots, `spacing_s` apart, the last one that long before `until`; `now` as in State."""
+    """`count` slots, `spacing_s` apart, the last one that long before `until`; `now` as in GatewayState."""
 
     now: datetime
     until: datetime
@@ -25,8 +26,8 @@ class SlotGrant(msgspec.Struct, frozen=True):
     count: int
 
 
-# The last slot that may have been given away at this rate. One twice as far ahead is of a clock that went back since,
-# or of a lower rate; what other workers still hold lies before this.
+# The last slot that may have been granted at this rate. One twice as far ahead is from before the clock went back, or
+# from a lower rate. Slots that other workers still hold are before this.
 _LAST_SLOT = (
     f"make_interval(secs => {MAX_AHEAD_S} + (1 + {SLACK_S}) * greatest({GRANT_SHARE_S}, 1 / nullif(w.rate, 0)))"
 )
@@ -38,25 +39,25 @@ _TAKE_SLOTS = text(f"""
             ELSE greatest(w.next_slot_at, clock_timestamp()) END
         + make_interval(secs => (1 + {SLACK_S}) / w.rate
             * least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))))
-    WHERE w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_ASTRAY})
+    WHERE w.{ONLY_ROW} AND w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_ASTRAY})
     RETURNING clock_timestamp(), w.next_slot_at, (1 + {SLACK_S}) / w.rate,
         CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))) AS int)
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def take_slots(session: AsyncSession, most: int) -> SlotGrant | None:
-    """None: all slots of the next HORIZON_S are given away, or there is no limit any more."""
+    """Take slots. None: all slots of the next MAX_AHEAD_S are granted, or the limit was removed."""
     row = (await session.execute(_TAKE_SLOTS, {"most": most})).first()
     return SlotGrant(*row) if row else None
 
 
 MAX_CLOCK_AGE_S: Final = 60.0
 MIN_LATE_S: Final = 0.005
-STEP_S: Final = 0.1  # a clock that is only slewed drifts less in MAX_CLOCK_AGE_S
+STEP_S: Final = 0.1  # a slewed clock drifts less in MAX_CLOCK_AGE_S
 
 
 class RateLimiter:
-    """`owed` holds the ids of claimed messages that still have to take a slot."""
+    """`reserved` are the ids of claimed messages that have not taken a slot yet."""
 
     def __init__(self, ticks: Ticks = ticks) -> None:
         self._ticks = ticks
@@ -67,11 +68,11 @@ class RateLimiter:
 
     @property
     def late_s(self) -> float:
-        """How much later than its slot a call may begin; our clock may be ahead by as much as the round trip took."""
+        """The delay after its slot within which a call may start. Our clock may be ahead by the round trip."""
         return max(MIN_LATE_S, SLACK_S - self._round_trip_s)
 
     def now(self) -> datetime:
-        """The database's clock, by the reading of the last minute that took least."""
+        """Return database time, from the lowest-latency clock reading of the last minute."""
         return self._heard().now()
 
     def instant(self, local: float) -> datetime:
@@ -90,7 +91,7 @@ class RateLimiter:
             self._clock, self._round_trip_s = clock, round_trip_s
 
     def _has_stepped(self, known: DatabaseClock, clock: DatabaseClock, *, within_s: float) -> bool:
-        """Two readings differ by no more than both round trips took; beyond that somebody has set the clock."""
+        """Whether the clock was set: two readings differ by more than both round trips."""
         apart_s = abs((clock.read - known.instant(clock.at)).total_seconds())
         return apart_s > within_s + STEP_S
 
@@ -99,12 +100,12 @@ class RateLimiter:
         self._instants.extend(until - left * granted.spacing_s for left in range(granted.count, 0, -1))
 
     def pop(self) -> float | None:
-        """The next one that is not over."""
+        """Return the next slot that has not passed."""
         self._drop_late()
         return self._instants.popleft() if self._instants else None
 
     def free(self) -> int:
-        """How many there are beside those that are owed; below 0 where some were lost."""
+        """Return the number of slots beyond the reserved ones, negative if some were lost."""
         self._drop_late()
         return len(self._instants) - len(self.owed)
 

@@ -1,6 +1,6 @@
 """The row of `gateway`: state, rate, stop and start, shared by all workers.
 
-Each statement stands alone and commits by itself, so that a worker frozen between two of them holds nothing back.
+Each statement commits by itself, so that a worker frozen between two of them holds no lock.
 """
 
 from collections.abc import AsyncIterator
@@ -17,24 +17,26 @@ from mailing.database.rows import rows_affected
 from mailing.gateway.circuit_breaker import LONGEST_PROBE_S, MIN_CALLS, WINDOW_S
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
+from mailing.gateway.row import ONLY_ROW
+from mailing.restore.repository import RESTORED
 
-STEP_S = 1.0  # a clock that goes back by less is not worth a word: what waits by it waits that much longer
+STEP_S = 1.0  # a smaller step back is ignored: whatever waits, waits that much longer
 
 
-# Of the row `w`, asked by the claim, by the look before each call and by the sweep: no stop, no pause that the gateway
-# asked for, no restored database. The breaker is asked beside it, because it lets probes through.
-MAY_CALL = "w.stopped_at IS NULL AND w.home = database_home() AND w.throttled_until <= now()"
+# A condition on the row `w`, for the claim, the check before each call and the sweep: no stop, no pause that the
+# gateway asked for, no restored database. The breaker is checked separately, because it lets probes through.
+MAY_CALL = f"w.stopped_at IS NULL AND w.paused_until <= now() AND NOT {RESTORED}"
 
 
 class GatewayState(msgspec.Struct, frozen=True):
-    """`now` is the database's clock while it answered. `rate` is in calls per second, 0 without a limit."""
+    """`now` is database time of the reading. `rate` is in calls per second, 0 without a limit."""
 
     now: datetime
     rate: float
-    throttled_until: datetime | None
-    open_since: datetime | None
-    open_reason: str | None
-    next_probe_at: datetime | None
+    paused_until: datetime | None
+    breaker_opened_at: datetime | None
+    breaker_reason: str | None
+    breaker_next_probe_at: datetime | None
     stopped_at: datetime | None
     stopped_by: str | None
     restored: bool
@@ -44,7 +46,7 @@ class GatewayState(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """A session whose statements commit one by one."""
+    """Open a session whose statements commit one by one."""
     async with sessions() as session:
         await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
         yield session
@@ -52,11 +54,13 @@ async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 
 # Two rows by primary key at most, and up to seven periods.
 _READ = text(f"""
-    SELECT clock_timestamp(), w.rate, CASE WHEN w.throttled_until > now() THEN w.throttled_until END,
-        w.open_since, w.open_reason, w.next_probe_at, w.stopped_at, w.stopped_by, w.home <> database_home(),
+    SELECT clock_timestamp(), w.rate, CASE WHEN w.paused_until > now() THEN w.paused_until END,
+        w.breaker_opened_at, w.breaker_reason, w.breaker_next_probe_at, w.stopped_at, w.stopped_by,
+            {RESTORED},
         coalesce(c.calls, 0), coalesce(c.failed, 0)
     FROM gateway w, (SELECT sum(calls) AS calls, sum(failed) AS failed FROM gateway_calls
-                     WHERE period > now() - interval '{WINDOW_S} s') c
+                     WHERE bucket_start > now() - interval '{WINDOW_S} s') c
+    WHERE w.{ONLY_ROW}
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -65,7 +69,7 @@ async def read(session: AsyncSession) -> GatewayState:
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Calls per second, all workers together: as the limit allows, or as the busiest of the newest periods had them."""
+    """Calls per second of all workers: those that the limit allows, or those of the busiest recent bucket_start."""
 
     per_second: float
     source: Literal["limit", "measured"]
@@ -74,38 +78,44 @@ class Pace(msgspec.Struct, frozen=True):
 # One row by primary key, and up to seven periods of 5 s.
 _PACE = text(f"""
     SELECT rate / (1 + {SLACK_S}), (SELECT max(calls) / 5.0 FROM gateway_calls
-        WHERE period > now() - interval '{WINDOW_S} s' HAVING sum(calls) >= {MIN_CALLS})
-    FROM gateway
+        WHERE bucket_start > now() - interval '{WINDOW_S} s' HAVING sum(calls) >= {MIN_CALLS})
+    FROM gateway WHERE {ONLY_ROW}
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def read_pace(session: AsyncSession) -> Pace | None:
-    """None: there is no limit, and hardly anything was sent just now."""
+    """Read the pace. None: there is no limit, and almost nothing was sent recently."""
     allowed, measured = (await session.execute(_PACE)).one()
     if allowed:
         return Pace(allowed, "limit")
     return Pace(float(measured), "measured") if measured else None
 
 
-# `clock_at` is the newest time that the row was written at by `note_clock`.
-_BACK = text("SELECT CAST(extract(epoch FROM clock_at - clock_timestamp()) AS float) FROM gateway FOR UPDATE")
-# Nothing lies further ahead than what puts it there allows: what does, somebody's clock or hand has put there.
+# `clock_at` is the newest time at which `note_clock` wrote the row.
+_BACK = text("SELECT CAST(extract(epoch FROM clock_at - clock_timestamp()) AS float) FROM installation FOR UPDATE")
+# A time further ahead than its source allows comes from a clock that was wrong or from a change by hand.
 _NOTE_CLOCK = text(f"""
-    UPDATE gateway w SET clock_at = clock_timestamp(),
-        throttled_until = CASE WHEN w.throttled_until - b.back > now() + interval '{RETRY_AFTER_CAP_S} s' THEN now()
-            ELSE w.throttled_until - b.back END,
-        next_probe_at = CASE WHEN w.next_probe_at - b.back > now() + interval '{LONGEST_PROBE_S} s' THEN now()
-            ELSE w.next_probe_at - b.back END,
-        open_since = CASE WHEN w.open_since IS NOT NULL THEN least(w.open_since - b.back, now()) END,
-        counted_from = least(w.counted_from - b.back, now())
+    WITH noted AS (
+        UPDATE installation SET clock_at = clock_timestamp()
+    )
+    UPDATE gateway w SET
+        paused_until = CASE WHEN w.paused_until - b.back > now() + interval '{RETRY_AFTER_CAP_S} s' THEN now()
+            ELSE w.paused_until - b.back END,
+        breaker_next_probe_at = CASE
+            WHEN w.breaker_next_probe_at - b.back > now() + interval '{LONGEST_PROBE_S} s' THEN now()
+            ELSE w.breaker_next_probe_at - b.back END,
+        breaker_opened_at = CASE WHEN w.breaker_opened_at IS NOT NULL THEN least(w.breaker_opened_at - b.back,
+            now()) END,
+        breaker_window_start = least(w.breaker_window_start - b.back, now())
     FROM (SELECT make_interval(secs => :back_s) AS back) b
 """)  # noqa: S608 - composed from constants
-_FORGET_COMING = text("DELETE FROM gateway_calls WHERE period > now()")
+_FORGET_COMING = text("DELETE FROM gateway_calls WHERE bucket_start > now()")
 
 
 async def note_clock(session: AsyncSession) -> float:
-    """How many seconds the database's clock went back since the last time; 0: it did not. To be called every few
-    seconds; what the old time had put ahead of this row is put back by as much.
+    """Return how many seconds the database's clock went back since the last call, or 0. Call it every few seconds.
+
+    Times of this row that the old time had put ahead are moved back by as much.
     """
     ahead_s: float = (await session.execute(_BACK)).scalar_one()
     back_s = ahead_s if ahead_s > STEP_S else 0.0
@@ -115,28 +125,34 @@ async def note_clock(session: AsyncSession) -> float:
     return back_s
 
 
-_CONFIGURE = text("""
+_CONFIGURE = text(f"""
     WITH configured AS (
-        UPDATE gateway SET rate = :rate, configured_rate = :rate WHERE configured_rate <> :rate RETURNING rate
+        UPDATE gateway SET rate = :rate, settings_rate = :rate WHERE {ONLY_ROW} AND settings_rate <> :rate
+        RETURNING rate
     )
     INSERT INTO event (kind, actor, detail)
     SELECT 'gateway.rate_changed', 'MAILING_GATEWAY_RATE', jsonb_build_object('rate', rate) FROM configured
-""")
+""")  # noqa: S608 - a constant
 
 
 async def configure(session: AsyncSession, rate: float) -> None:
-    """The settings' rate, unless it is what they said before: then a rate set by the API stays."""
+    """Apply the rate of the settings if it has changed there; otherwise a rate set by the API stays."""
     await session.execute(_CONFIGURE, {"rate": rate})
 
 
-# What a person may change; each returns whether it changed anything.
-_SET_RATE = text("UPDATE gateway SET rate = :rate WHERE rate <> :rate")
-_STOP = text("UPDATE gateway SET stopped_at = now(), stopped_by = :by WHERE stopped_at IS NULL")
-_START = text("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL WHERE stopped_at IS NOT NULL")
-_PROBE_NOW = text("""
-    UPDATE gateway SET next_probe_at = CASE WHEN open_since IS NOT NULL THEN now() END, throttled_until = now()
-    WHERE open_since IS NOT NULL OR throttled_until > now()
-""")
+# Operators' changes. Each returns whether it changed anything.
+_SET_RATE = text(f"UPDATE gateway SET rate = :rate WHERE {ONLY_ROW} AND rate <> :rate")  # noqa: S608 - a constant
+_STOP = text(f"""
+    UPDATE gateway SET stopped_at = now(), stopped_by = :by WHERE {ONLY_ROW} AND stopped_at IS NULL
+""")  # noqa: S608 - a constant
+_START = text(f"""
+    UPDATE gateway SET stopped_at = NULL, stopped_by = NULL WHERE {ONLY_ROW} AND stopped_at IS NOT NULL
+""")  # noqa: S608 - a constant
+_PROBE_NOW = text(f"""
+    UPDATE gateway SET
+        breaker_next_probe_at = CASE WHEN breaker_opened_at IS NOT NULL THEN now() END, paused_until = now()
+    WHERE {ONLY_ROW} AND (breaker_opened_at IS NOT NULL OR paused_until > now())
+""")  # noqa: S608 - a constant
 
 
 async def set_rate(session: AsyncSession, rate: float) -> bool:
@@ -152,5 +168,5 @@ async def start(session: AsyncSession) -> bool:
 
 
 async def probe_now(session: AsyncSession) -> bool:
-    """A pause that the gateway asked for is over, too."""
+    """Make a probe due, and end a pause that the gateway asked for."""
     return await rows_affected(session, _PROBE_NOW) > 0

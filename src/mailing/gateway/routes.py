@@ -1,4 +1,4 @@
-"""`/mailing/api/gateway`: how things stand with the gateway, and what a person may change while workers run."""
+"""`/mailing/api/gateway`: the state of the gateway, and operators' changes while workers run."""
 
 from litestar import Controller, get, patch, post
 from litestar.params import JSONBody
@@ -16,7 +16,7 @@ class GatewayController(Controller):
 
     @get("/", summary="Read the gateway's state", operation_id="read_gateway", responses=documented(400))
     async def read_gateway(self, session: Session) -> GatewayOut:
-        """What all workers know of it together: breaker, pauses it asked for, rate limit, an operator's stop."""
+        """Read the state shared by all workers: circuit breaker, pauses, rate limit, an operator's stop."""
         return GatewayOut.of(await read(session))
 
     @patch(
@@ -27,21 +27,23 @@ class GatewayController(Controller):
         responses=documented(400, 413),
     )
     async def change_gateway(self, session: Session, caller: Caller, data: JSONBody[GatewayPatch]) -> GatewayOut:
-        """Every worker keeps the new rate from a second later on, and after a restart, until it is changed again here
-        or by another value of MAILING_GATEWAY_RATE. No second holds more calls than the rate.
+        """Change the rate limit. Every worker applies it within a second, and after a restart.
+
+        It holds until it is changed again here or by another value of MAILING_GATEWAY_RATE. No second has more calls
+        than the rate.
         """
         await actions.change_rate(session, data.rate, by=caller)
         return GatewayOut.of(await read(session))
 
     @post("/stop", status_code=200, summary="Stop all sending", operation_id="stop_gateway", responses=documented(400))
     async def stop_gateway(self, session: Session, caller: Caller) -> GatewayOut:
-        """The emergency stop: no call of any mailing begins more than a second later. Ends pass all the same."""
+        """Stop all sending in an emergency: within a second, no more calls start. Mailings still end in time."""
         await actions.stop(session, by=caller)
         return GatewayOut.of(await read(session))
 
     @post("/start", status_code=200, summary="Send again", operation_id="start_gateway", responses=documented(400))
     async def start_gateway(self, session: Session, caller: Caller) -> GatewayOut:
-        """Ends the stop; workers notice within a few seconds."""
+        """End the stop. Workers notice within a few seconds."""
         await actions.start(session, by=caller)
         return GatewayOut.of(await read(session))
 
@@ -53,6 +55,6 @@ class GatewayController(Controller):
         responses=documented(400),
     )
     async def probe_gateway(self, session: Session, caller: Caller) -> GatewayOut:
-        """For a person who knows that it works again: the breaker's next probe is due, a pause it asked for is over."""
+        """Make the breaker's next probe due and end a pause, once you know that the gateway works again."""
         await actions.probe(session, by=caller)
         return GatewayOut.of(await read(session))

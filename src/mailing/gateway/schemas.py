@@ -1,4 +1,4 @@
-"""The gateway's state as it goes over the wire."""
+"""The gateway's state as the API returns it."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ class GatewayPatch(Struct):
 
 
 class Breaker(Struct):
-    """Open: most calls failed, or the gateway refuses our address or token. One probe at a time finds out."""
+    """Open: most calls failed, or the gateway refuses our address or token. One probe at a time tests it."""
 
     state: Literal["closed", "open"]
     since: datetime | None
@@ -44,8 +44,9 @@ class Recent(Struct):
 
 
 class GatewayOut(Struct):
-    """`sending`: nothing but the rate holds messages back. `restored`: the database came back from a backup, and
-    nothing is sent before `mailing resume-after-restore`.
+    """`sending`: only the rate delays messages.
+
+    `restored`: the database was restored from a backup, and nothing is sent before `mailing resume-after-restore`.
     """
 
     sending: bool
@@ -58,13 +59,16 @@ class GatewayOut(Struct):
 
     @classmethod
     def of(cls, state: GatewayState) -> "GatewayOut":
-        held = state.throttled_until or state.open_since or state.stopped_at or state.restored
+        held = state.paused_until or state.breaker_opened_at or state.stopped_at or state.restored
         return cls(
             sending=not held,
             rate=state.rate,
-            throttled_until=state.throttled_until,
+            throttled_until=state.paused_until,
             breaker=Breaker(
-                "open" if state.open_since else "closed", state.open_since, state.open_reason, state.next_probe_at
+                "open" if state.breaker_opened_at else "closed",
+                state.breaker_opened_at,
+                state.breaker_reason,
+                state.breaker_next_probe_at,
             ),
             stopped=Stop(state.stopped_at, state.stopped_by or "") if state.stopped_at else None,
             restored=state.restored,

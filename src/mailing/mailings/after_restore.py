@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 # backup, or its audience was being planned.
 _UNKNOWN_AUDIENCE = """
     (g.status = 'scheduled' AND g.starts_at <= now()
-        OR g.status = 'running' AND g.planned_revision < g.revision)
+        OR g.status = 'running' AND g.planned_revision < g.plan_revision)
 """
 
 # Closed mailings too: an operator may have cancelled one since the restore. One row a mailing, read once.
@@ -41,7 +41,7 @@ async def started_drafts(session: AsyncSession) -> list[int]:
 
 # scheduled | running → paused. Marked as started, because it may have been. Index: mailing_open.
 _PAUSE = text(f"""
-    UPDATE mailing g SET status = 'paused', launched_at = coalesce(g.launched_at, now()), updated_at = now()
+    UPDATE mailing g SET status = 'paused', started_at = coalesce(g.started_at, now()), updated_at = now()
     WHERE {_UNKNOWN_AUDIENCE}
     RETURNING g.id
 """)  # noqa: S608 - composed from constants of this module

@@ -43,11 +43,11 @@ _REACH_OF_EDIT = text(f"""
     SELECT c.timezone, CASE {_NOT_SELECTED}
         WHEN m.status = 'pending' THEN NULL WHEN NOT :replans THEN 'unaffected'
         WHEN m.status IS NULL OR m.status = 'expired' THEN NULL
-        WHEN m.status = 'cancelled' AND m.last_error = :unselected THEN NULL
+        WHEN m.status = 'cancelled' AND m.status_reason = :unselected THEN NULL
         ELSE 'unaffected' END AS reason,
         count(*) AS clients, count(*) FILTER (WHERE m.status = 'pending') AS pending
     FROM client c LEFT JOIN (
-        SELECT client_id, status, last_error FROM message WHERE mailing_id = :mailing_id
+        SELECT client_id, status, status_reason FROM message WHERE mailing_id = :mailing_id
     ) m ON m.client_id = c.id
     WHERE c.id <= :upto GROUP BY 1, 2
 """)  # noqa: S608 - composed from constants of this module

@@ -31,7 +31,7 @@ _SUMS = ", ".join(f"coalesce(sum(c.{name}), 0)::bigint AS {name}" for name in Co
 # One row a mailing; test sends are left out.
 _TOTALS = text(f"""
     SELECT {_SUMS}, count(*) FILTER (WHERE g.deleted_at IS NULL) AS mailings
-    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of IS NULL
+    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id WHERE g.test_of_mailing_id IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 

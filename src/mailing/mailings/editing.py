@@ -125,6 +125,6 @@ def _change(mailing: Mailing, changes: Mapping[str, Any], *, now: datetime) -> N
         mailing.text_revision += 1
     mailing.content_revision += 1
     if changes.keys() & PLAN_COLUMNS and mailing.status not in states.NOT_STARTED:
-        mailing.revision += 1
-        mailing.audience_upto = None
+        mailing.plan_revision += 1
+        mailing.audience_max_client_id = None
     mailing.updated_at = now

@@ -10,7 +10,7 @@ Instant = DateTime(timezone=True)
 
 
 class Mailing(Base):
-    """A campaign. Its plan is out of date while `planned_revision` < `revision`; every edit of the plan adds one.
+    """A campaign. Its plan is out of date while `planned_revision` < `plan_revision`; every edit of the plan adds one.
 
     `content_revision` counts the changes to everything that a release covers. If `released_revision` differs, the
     mailing is a draft; a constraint of the schema keeps the two consistent.
@@ -27,19 +27,19 @@ class Mailing(Base):
     window_start: Mapped[time | None] = mapped_column(Time)
     window_end: Mapped[time | None] = mapped_column(Time)
     status: Mapped[str] = mapped_column(Text)
-    revision: Mapped[int] = mapped_column(Integer, default=1)
+    plan_revision: Mapped[int] = mapped_column(Integer, default=1)
     planned_revision: Mapped[int] = mapped_column(Integer, default=0)
     planning_revision: Mapped[int] = mapped_column(Integer, default=0)
-    planning_at: Mapped[datetime | None] = mapped_column(Instant)
+    plan_heartbeat_at: Mapped[datetime | None] = mapped_column(Instant)
     text_revision: Mapped[int] = mapped_column(Integer, default=1)
     content_revision: Mapped[int] = mapped_column(Integer, default=1)
     released_revision: Mapped[int | None] = mapped_column(Integer)
     released_at: Mapped[datetime | None] = mapped_column(Instant)
     released_by: Mapped[str | None] = mapped_column(Text)
-    audience_upto: Mapped[int | None] = mapped_column(BigInteger)
-    launched_at: Mapped[datetime | None] = mapped_column(Instant)
+    audience_max_client_id: Mapped[int | None] = mapped_column(BigInteger)
+    started_at: Mapped[datetime | None] = mapped_column(Instant)
     finished_at: Mapped[datetime | None] = mapped_column(Instant)
-    test_of: Mapped[int | None] = mapped_column(BigInteger)
+    test_of_mailing_id: Mapped[int | None] = mapped_column(BigInteger)
     deleted_at: Mapped[datetime | None] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())
     updated_at: Mapped[datetime] = mapped_column(Instant, server_default=func.now())

@@ -114,7 +114,7 @@ async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | No
     changes = changes_of(mailing, asdict(data), now=now)
     if mailing.status in NOT_STARTED:
         return await reach(session, everyone)
-    replans = bool(changes.keys() & PLAN_COLUMNS) or mailing.planned_revision < mailing.revision
+    replans = bool(changes.keys() & PLAN_COLUMNS) or mailing.planned_revision < mailing.plan_revision
     return await reach_of_edit(session, everyone, mailing_id=mailing_id, replans=replans)
 
 

@@ -40,4 +40,4 @@ def mark_released(mailing: Mailing, *, by: str, now: datetime) -> None:
     if mailing.status not in states.NOT_STARTED:
         return
     mailing.status = states.released_status(mailing.starts_at, now)
-    mailing.launched_at = now if mailing.status == MailingStatus.running else None
+    mailing.started_at = now if mailing.status == MailingStatus.running else None

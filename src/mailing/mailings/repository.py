@@ -11,8 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.errors import NotFound
 from mailing.events import WORKER, record_event
 from mailing.gateway.repository import MAY_CALL
+from mailing.gateway.row import ONLY_ROW
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import MailingStatus
+from mailing.restore.repository import RESTORED
 
 
 class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
@@ -24,11 +26,13 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
 
     async def get_visible(self, mailing_id: int) -> Mailing:
         """Return a mailing that callers can see: not deleted, not a test send. NotFound otherwise."""
-        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None), mailing_id)
+        return _found(await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of_mailing_id=None), mailing_id)
 
     async def get_for_update(self, mailing_id: int) -> Mailing:
         """Lock a mailing for a change: concurrent edits, starts and finishes wait for each other."""
-        found = await self.get_one_or_none(id=mailing_id, deleted_at=None, test_of=None, with_for_update=True)
+        found = await self.get_one_or_none(
+            id=mailing_id, deleted_at=None, test_of_mailing_id=None, with_for_update=True
+        )
         return _found(found, mailing_id)
 
     async def get_for_update_by_message(self, message_id: int) -> Mailing:
@@ -41,7 +45,9 @@ class MailingRepository(SQLAlchemyAsyncRepository[Mailing]):
 
     async def list_after(self, cursor: int, *, limit: int, status: MailingStatus | None = None) -> Sequence[Mailing]:
         """List up to `limit` mailings and one more, by id. Index: the primary key."""
-        query = select(Mailing).where(Mailing.id > cursor, Mailing.deleted_at.is_(None), Mailing.test_of.is_(None))
+        query = select(Mailing).where(
+            Mailing.id > cursor, Mailing.deleted_at.is_(None), Mailing.test_of_mailing_id.is_(None)
+        )
         if status is not None:
             query = query.where(Mailing.status == status)
         return (await self.session.scalars(query.order_by(Mailing.id).limit(limit + 1))).all()
@@ -58,14 +64,14 @@ PLAN_TIMEOUT_S = 15
 _CLAIM_PLAN = text(f"""
     UPDATE mailing SET
         status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,
-        launched_at = coalesce(launched_at, now()),
-        audience_upto = coalesce(audience_upto, (SELECT max(id) FROM client), 0),
-        planning_revision = revision, planning_at = now()
-    WHERE id = :id AND planned_revision < revision AND starts_at <= now()
+        started_at = coalesce(started_at, now()),
+        audience_max_client_id = coalesce(audience_max_client_id, (SELECT max(id) FROM client), 0),
+        planning_revision = plan_revision, plan_heartbeat_at = now()
+    WHERE id = :id AND planned_revision < plan_revision AND starts_at <= now()
       AND status IN ('scheduled', 'running', 'paused')
-      AND (planning_revision < revision OR planning_at < now() - interval '{PLAN_TIMEOUT_S} s')
-      AND EXISTS (SELECT FROM gateway WHERE home = database_home())
-    RETURNING launched_at = now()
+      AND (planning_revision < plan_revision OR plan_heartbeat_at < now() - interval '{PLAN_TIMEOUT_S} s')
+      AND NOT {RESTORED}
+    RETURNING started_at = now()
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -77,8 +83,8 @@ async def claim_plan(session: AsyncSession, mailing_id: int) -> bool:
     return begun is not None
 
 
-_CURRENT = "id = :id AND revision = :revision AND EXISTS (SELECT FROM gateway WHERE home = database_home())"
-_HEARTBEAT_PLAN = text(f"UPDATE mailing SET planning_at = now() WHERE {_CURRENT}")  # noqa: S608 - its own constant
+_CURRENT = f"id = :id AND plan_revision = :revision AND NOT {RESTORED}"
+_HEARTBEAT_PLAN = text(f"UPDATE mailing SET plan_heartbeat_at = now() WHERE {_CURRENT}")  # noqa: S608 - its own constant
 
 
 async def heartbeat_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
@@ -99,7 +105,7 @@ async def lock_plan(session: AsyncSession, mailing_id: int, revision: int) -> bo
 
 
 # The plan of `revision` is complete, unless an edit has made a newer revision.
-_COMPLETE_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id AND revision = :revision")
+_COMPLETE_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id = :id AND plan_revision = :revision")
 
 
 async def complete_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
@@ -124,7 +130,7 @@ _FINISH = text("""
     UPDATE mailing g SET status = 'finished', finished_at = now()
     FROM mailing_counts c
     WHERE g.id = :id AND c.mailing_id = g.id AND g.status IN ('running', 'paused')
-      AND g.planned_revision = g.revision AND c.pending = 0 AND c.sending = 0
+      AND g.planned_revision = g.plan_revision AND c.pending = 0 AND c.sending = 0
     RETURNING c.sent, c.failed, c.cancelled, c.expired, c.unknown
 """)
 
@@ -155,9 +161,10 @@ class PendingWork(msgspec.Struct, frozen=True):
 _FIND_PENDING_WORK = text(f"""
     SELECT g.id AS mailing_id,
         g.status = 'scheduled' AND g.starts_at <= now()
-            OR g.status IN ('running', 'paused') AND g.planned_revision < g.revision
-            AND (g.planning_revision < g.revision OR g.planning_at < now() - interval '{PLAN_TIMEOUT_S} s') AS plan,
-        {MAY_CALL} AND (w.open_since IS NULL OR w.next_probe_at <= now())
+            OR g.status IN ('running', 'paused') AND g.planned_revision < g.plan_revision
+            AND (g.planning_revision < g.plan_revision
+                 OR g.plan_heartbeat_at < now() - interval '{PLAN_TIMEOUT_S} s') AS plan,
+        {MAY_CALL} AND (w.breaker_opened_at IS NULL OR w.breaker_next_probe_at <= now())
             AND g.status = 'running' AND now() < g.ends_at AND (
             SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
             AND (m.due_at, m.id) >= (f.due_at, f.id) AND m.due_at <= now() AND m.closes_at > now()
@@ -165,9 +172,9 @@ _FIND_PENDING_WORK = text(f"""
         now() >= g.ends_at AND g.status <> 'scheduled' OR (
             SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now()
             ORDER BY m.closes_at LIMIT 1) IS NOT NULL
-            OR c.pending + c.sending = 0 AND g.planned_revision = g.revision AS reschedule
-    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_front f ON f.mailing_id = g.id
-    CROSS JOIN gateway w
+            OR c.pending + c.sending = 0 AND g.planned_revision = g.plan_revision AS reschedule
+    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_low_watermark f ON f.mailing_id = g.id
+    JOIN gateway w ON w.{ONLY_ROW}
     WHERE g.status IN ('scheduled', 'running', 'paused') AND g.id > :after
     ORDER BY g.id LIMIT :count
 """)  # noqa: S608 - composed from constants of this module

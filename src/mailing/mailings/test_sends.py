@@ -1,6 +1,7 @@
 """Send a test: the mailing's current text to one client, at once, the same way as every other message.
 
-A test is a mailing of its own with one message; `test_of` is the tested one. Lists, counts and reports leave it out.
+A test is a mailing of its own with one message; `test_of_mailing_id` is the tested one. Lists, counts and reports
+leave it out.
 """
 
 from datetime import timedelta
@@ -50,13 +51,13 @@ async def send_test(session: AsyncSession, mailing: Mailing, *, client_id: int, 
             operator_codes=[],
             status=MailingStatus.running,
             planned_revision=1,
-            audience_upto=0,
-            launched_at=now,
+            audience_max_client_id=0,
+            started_at=now,
             content_revision=1,
             released_revision=1,
             released_at=now,
             released_by=by,
-            test_of=mailing.id,
+            test_of_mailing_id=mailing.id,
         )
     )
     message_id = await add_message(session, test.id, client_id, closes_at=test.ends_at)

@@ -19,25 +19,25 @@ UNSENT: Sequence[MessageStatus] = (MessageStatus.sending, MessageStatus.pending)
 # 0.5-0.9 s.
 _DOUBT = text("""
     WITH unsent AS (
-        SELECT m.id, m.status, m.attempt_no, p.phone, :hold OR p.phone IS NULL AS ends,
-               greatest(m.attempt_no, (SELECT max(a.number) FROM attempt a WHERE a.message_id = m.id)) + 1 AS number
+        SELECT m.id, m.status, m.claim_no, p.phone, :hold OR p.phone IS NULL AS ends,
+               greatest(m.claim_no, (SELECT max(a.number) FROM attempt a WHERE a.message_id = m.id)) + 1 AS number
         FROM message m LEFT JOIN client c ON c.id = m.client_id
-        CROSS JOIN LATERAL (SELECT CASE WHEN m.ambiguous OR m.status = 'sending' THEN m.phone
+        CROSS JOIN LATERAL (SELECT CASE WHEN m.maybe_accepted OR m.status = 'sending' THEN m.phone
                                         ELSE coalesce(c.phone, m.phone) END AS phone) p
         WHERE m.mailing_id = :mailing_id AND m.status = :status AND m.id > :after
           AND (:hold OR NOT EXISTS (
-              SELECT FROM attempt a WHERE a.message_id = m.id AND a.number = m.attempt_no
+              SELECT FROM attempt a WHERE a.message_id = m.id AND a.number = m.claim_no
               AND a.reason = :reason AND a.started_at >= :began_at))
         ORDER BY m.id LIMIT :count FOR UPDATE OF m
     ), doubted AS (
         UPDATE message m SET
-            status = CASE WHEN u.ends THEN 'unknown' ELSE 'pending' END, ambiguous = true, attempt_no = u.number,
-            attempts = m.attempts + CASE u.status WHEN 'sending' THEN 2 ELSE 1 END,
+            status = CASE WHEN u.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true, claim_no = u.number,
+            counted_attempts = m.counted_attempts + CASE u.status WHEN 'sending' THEN 2 ELSE 1 END,
             phone = u.phone,
-            text_revision = CASE WHEN m.ambiguous OR u.status = 'sending' THEN m.text_revision
+            text_revision = CASE WHEN m.maybe_accepted OR u.status = 'sending' THEN m.text_revision
                                  ELSE g.text_revision END,
-            waiting = CASE WHEN NOT u.ends THEN m.waiting END, lease_until = NULL,
-            finished_at = CASE WHEN u.ends THEN now() END, last_error = :reason
+            wait_reason = CASE WHEN NOT u.ends THEN m.wait_reason END, lease_until = NULL,
+            finished_at = CASE WHEN u.ends THEN now() END, status_reason = :reason
         FROM unsent u JOIN mailing g ON g.id = :mailing_id
         WHERE m.id = u.id
         RETURNING m.id
@@ -45,7 +45,7 @@ _DOUBT = text("""
         INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
         SELECT id, CAST(:mailing_id AS bigint), claim, now(), 'ambiguous', CAST(:reason AS text)
         FROM (SELECT id, number AS claim FROM unsent
-              UNION ALL SELECT id, attempt_no FROM unsent WHERE status = 'sending') AS may_have_been_sent
+              UNION ALL SELECT id, claim_no FROM unsent WHERE status = 'sending') AS may_have_been_sent
         ON CONFLICT (message_id, number) DO NOTHING
     )
     SELECT count(*), max(id) FROM doubted

@@ -20,8 +20,8 @@ _CANCEL = text(f"""
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = 'the mailing was cancelled'
+        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+        finished_at = now(), wait_reason = NULL, status_reason = 'the mailing was cancelled'
     FROM unsent WHERE m.id = unsent.id
 """)  # noqa: S608 - composed from constants
 
@@ -39,8 +39,8 @@ async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 # pending → cancelled (or unknown). Index: message_listed. A million: 38 s.
 _CANCEL_OF_DELETED = """
     UPDATE message SET
-        status = CASE WHEN ambiguous THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), waiting = NULL, last_error = 'the mailing was deleted'
+        status = CASE WHEN maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+        finished_at = now(), wait_reason = NULL, status_reason = 'the mailing was deleted'
     WHERE mailing_id = $1 AND status = 'pending'
 """
 
@@ -58,10 +58,10 @@ async def cancel_of_deleted(session: AsyncSession, mailing_id: int) -> int:
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
         status = CASE WHEN m.status = 'sending' OR :unsure THEN m.status
-                      WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
+                      WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
         closes_at = CASE WHEN m.status = 'sending' OR :unsure THEN '-infinity' ELSE m.closes_at END,
         finished_at = CASE WHEN m.status = 'pending' AND NOT :unsure THEN now() END,
-        phone = coalesce(m.phone, c.phone), waiting = NULL, last_error = :reason
+        phone = coalesce(m.phone, c.phone), wait_reason = NULL, status_reason = :reason
     FROM client c
     WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status IN ('pending', 'sending')
 """)

@@ -9,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
 from mailing.gateway.repository import MAY_CALL
+from mailing.gateway.row import ONLY_ROW
 from mailing.messages.leases import MIN_LEASE_S, claimed_since_plan
 from mailing.messages.low_watermark import FROM_FRONT
+from mailing.restore.repository import RESTORED
 
-UNREACHABLE = 500  # due messages looked through at once for those without a client to send to
+UNREACHABLE = 500  # due messages checked at once for a client to send to
 SET_ASIDE_S = 300
 
 
@@ -26,7 +28,7 @@ class ClaimedMessage(msgspec.Struct, frozen=True):
     timezone: str
     attempts: int
     soft_refusals: int
-    ambiguous: bool
+    maybe_accepted: bool
     closes_at: datetime
     claimed_at: datetime
     probe: bool = False
@@ -35,17 +37,17 @@ class ClaimedMessage(msgspec.Struct, frozen=True):
 # The audience waits for its first plan no longer than a slice; after an edit, for the whole new plan.
 _MAY_SEND = """
     g.status = 'running' AND g.deleted_at IS NULL AND now() >= g.starts_at AND now() < g.ends_at
-    AND (g.planned_revision = g.revision OR g.revision = 1)
+    AND (g.planned_revision = g.plan_revision OR g.plan_revision = 1)
 """
 
 # Index: message_due from its front on, no row filtered away but those whose opening has just passed; then the primary
 # keys, whatever the planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
 _CLAIM = text(f"""
     UPDATE message m SET
-        status = 'sending', attempt_no = m.attempt_no + 1, lease_until = now() + make_interval(secs => :lease_s),
-        waiting = NULL,
-        phone = CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END,
-        text_revision = CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END
+        status = 'sending', claim_no = m.claim_no + 1, lease_until = now() + make_interval(secs => :lease_s),
+        wait_reason = NULL,
+        phone = CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END,
+        text_revision = CASE WHEN m.maybe_accepted THEN m.text_revision ELSE g.text_revision END
     FROM mailing g, client c, gateway w
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
@@ -53,8 +55,9 @@ _CLAIM = text(f"""
               AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
-        AND {MAY_CALL} AND (w.open_since IS NULL OR :probe)
-    RETURNING m.id, m.attempt_no, m.phone, m.text_revision, c.timezone, m.attempts, m.soft_refusals, m.ambiguous,
+        AND w.{ONLY_ROW} AND {MAY_CALL} AND (w.breaker_opened_at IS NULL OR :probe)
+    RETURNING m.id, m.claim_no, m.phone, m.text_revision, c.timezone, m.counted_attempts, m.soft_refusals,
+        m.maybe_accepted,
         least(m.closes_at, g.ends_at), now(), CAST(:probe AS bool)
 """)  # noqa: S608 - composed from constants of this module
 
@@ -62,10 +65,10 @@ _CLAIM = text(f"""
 async def claim(
     session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False, lease_s: float = MIN_LEASE_S
 ) -> list[ClaimedMessage]:
-    """Up to `count` due messages become `sending`, under a lease of `lease_s`; none while sending is stopped.
+    """Claim up to `count` due messages under a lease of `lease_s`; none while sending is stopped.
 
-    `probe` claims while the breaker is open. What it finds due but has no client to send to is cancelled: left where
-    it is, it would be found again by each claim, and keep a claim of one message from ever getting past it.
+    `probe` claims while the breaker is open. Due messages without a client to send to are cancelled: otherwise each
+    claim would find them again, and a claim of one message would never get past them.
     """
     values = {"mailing_id": mailing_id, "count": count, "probe": probe, "lease_s": lease_s}
     claimed = [ClaimedMessage(*row) for row in await session.execute(_CLAIM, values)]
@@ -80,8 +83,9 @@ async def claim(
 # behind (decision 24), and this one does not rely on that. Index: message_due from its front on, then client_pkey.
 _CANCEL_UNREACHABLE = text(f"""
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END, finished_at = now(), waiting = NULL,
-        last_error = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
+        status = CASE WHEN m.maybe_accepted THEN 'unknown'
+            ELSE 'cancelled' END, finished_at = now(), wait_reason = NULL,
+        status_reason = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
                           THEN 'the client opted out' ELSE 'the client was deleted' END
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
@@ -89,14 +93,14 @@ _CANCEL_UNREACHABLE = text(f"""
               AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT {UNREACHABLE} FOR UPDATE SKIP LOCKED))
         AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
-        AND EXISTS (SELECT FROM gateway WHERE home = database_home())
+        AND NOT {RESTORED}
 """)  # noqa: S608 - composed from constants of this module
 
 
 # pending → pending, later: the first due message, which the claim could not take. Index: message_due.
 _SET_ASIDE = text(f"""
     UPDATE message SET
-        due_at = now() + interval '{SET_ASIDE_S} s', waiting = 'retry', last_error = CAST(:reason AS text)
+        due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry', status_reason = CAST(:reason AS text)
     WHERE id = ANY(ARRAY(
         SELECT id FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT} AND due_at <= now() AND closes_at > now()
@@ -105,24 +109,25 @@ _SET_ASIDE = text(f"""
 
 
 async def set_aside(session: AsyncSession, mailing_id: int, *, reason: str) -> bool:
-    """The message that a claim of one would take comes again SET_ASIDE_S later, and those behind it now."""
+    """Postpone the message that a claim of one would take by SET_ASIDE_S, so that those after it are claimed."""
     return await rows_affected(session, _SET_ASIDE, mailing_id=mailing_id, reason=reason) > 0
 
 
-# Asked between the claim and the calls: a message goes out as it would be claimed now. By primary key.
+# Runs between the claim and the calls: a message is sent only if it could be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
     SELECT m.id, clock_timestamp()
-    FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id, gateway w
+    FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id
+    JOIN gateway w ON w.{ONLY_ROW}
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
-    AND (m.ambiguous OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
-    AND {claimed_since_plan(":lease_s")} AND (w.open_since IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
+    AND (m.maybe_accepted OR m.phone = c.phone AND m.text_revision = g.text_revision) AND {_MAY_SEND} AND {MAY_CALL}
+    AND {claimed_since_plan(":lease_s")} AND (w.breaker_opened_at IS NULL OR m.id = ANY(CAST(:probes AS bigint[])))
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def still_allowed(
     session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = (), lease_s: float = MIN_LEASE_S
 ) -> tuple[set[int], datetime | None]:
-    """Which of the worker's own claims, held for `lease_s`, and the database's clock where there are any.
+    """Return which of the worker's claims, held for `lease_s`, still hold, and the database's clock if there are any.
 
     `probes` are allowed while the breaker is open.
     """
@@ -137,6 +142,6 @@ _NEXT_DUE = text("""
 
 
 async def next_due(session: AsyncSession, mailing_id: int) -> datetime | None:
-    """When the first message that is not due yet will be; what is due already is for the claim."""
+    """Return when the next message becomes due, without those that are due already."""
     found: datetime | None = await session.scalar(_NEXT_DUE, {"mailing_id": mailing_id})
     return found

@@ -1,4 +1,4 @@
-"""Counters are compared with the messages they count: each mailing when it has ended, open ones every hour."""
+"""Compare counters with the messages they count: each mailing when it has ended, open ones every hour."""
 
 import msgspec
 from sqlalchemy import text
@@ -20,7 +20,7 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 async def audit_counts(sessions: Sessions) -> None:
-    """A few small mailings or one big one; call it every minute. It mends nothing: whoever reads it must know why."""
+    """Audit a few small mailings or a big one. Call it every minute. It corrects nothing: a drift needs a diagnosis."""
     for _ in range(MOST):
         async with transaction(sessions) as session:
             audit = await audit_next(session)
@@ -30,18 +30,18 @@ async def audit_counts(sessions: Sessions) -> None:
             return
 
 
-# One statement sees one moment, in which counters and messages agree. Index: message_listed, of the one mailing;
+# One statement sees one snapshot, in which counters and messages agree. Index: message_listed, of the one mailing;
 # 1,000,000 messages: 0.5 s, before VACUUM has been there 1.6-5 s, on a busy machine.
 _AUDIT = """
     WITH next AS (
-        SELECT g.id FROM mailing g LEFT JOIN count_audit a ON a.mailing_id = g.id
+        SELECT g.id FROM mailing g LEFT JOIN counter_audit a ON a.mailing_id = g.id
         WHERE a.at IS NULL OR a.at < g.finished_at
            OR a.at < now() - interval '1 hour' AND g.status IN ('scheduled', 'running', 'paused')
         ORDER BY a.at NULLS FIRST, g.id LIMIT 1
     ), counted AS (
         SELECT m.status, count(*) AS messages FROM message m WHERE m.mailing_id = (SELECT id FROM next) GROUP BY 1
     )
-    INSERT INTO count_audit (mailing_id, at, drift)
+    INSERT INTO counter_audit (mailing_id, at, drift)
     SELECT c.mailing_id, now(), (
         SELECT coalesce(sum(abs(kept.messages - coalesce(counted.messages, 0))), 0)
         FROM (VALUES ('pending', c.pending), ('sending', c.sending), ('sent', c.sent), ('failed', c.failed),
@@ -49,7 +49,7 @@ _AUDIT = """
         LEFT JOIN counted USING (status))
     FROM mailing_counts c WHERE c.mailing_id = (SELECT id FROM next)
     ON CONFLICT (mailing_id) DO UPDATE SET at = excluded.at, drift = excluded.drift
-    RETURNING mailing_id, (SELECT c.planned FROM mailing_counts c WHERE c.mailing_id = count_audit.mailing_id), drift
+    RETURNING mailing_id, (SELECT c.planned FROM mailing_counts c WHERE c.mailing_id = counter_audit.mailing_id), drift
 """
 
 
@@ -57,7 +57,7 @@ _ALONE = text("SELECT pg_try_advisory_xact_lock(7233152)")
 
 
 async def audit_next(session: AsyncSession) -> Audit | None:
-    """None: nothing is to be audited now, or another worker is at it. Two would only take the disk from each other."""
+    """Audit the next mailing. None: nothing is due, or another worker audits; two would only share the disk."""
     if not (await session.execute(_ALONE)).scalar_one():
         return None
     row = await (await raw_connection(session)).fetchrow(_AUDIT, timeout=LONG_STATEMENT_S)

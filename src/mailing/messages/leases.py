@@ -1,4 +1,4 @@
-"""Leases that ran out, because their worker was lost."""
+"""Expired leases, whose worker was lost."""
 
 from datetime import UTC, datetime
 
@@ -15,8 +15,9 @@ RECORDING_S = 15.0
 
 
 def lease_for(timeout_s: float) -> float:
-    """Seconds for which a worker whose calls take up to `timeout_s` holds what it claims: a whole call for whoever has
-    the connection before, one for the message itself, and time to record it.
+    """Return the lease in seconds for a worker whose calls take up to `timeout_s`.
+
+    It covers a whole call before it on the connection, the message's own call, and the time to record it.
     """
     return max(MIN_LEASE_S, 2 * timeout_s + RECORDING_S)
 
@@ -25,11 +26,11 @@ MAX_LEASE_S = lease_for(MAX_GATEWAY_TIMEOUT_S)
 
 
 def claimed_since_plan(lease_s: str) -> str:
-    """What was claimed before the newest plan goes back: its hours may be others by now. The first plan changes none.
+    """Select messages claimed before the newest plan, whose windows may have changed. The first plan changes none.
 
-    A worker knows its own lease. Of another's only the longest possible is known, and in doubt the plan is newer.
+    A worker knows its own lease. Of another only the longest possible lease is known, so in doubt the plan is newer.
     """
-    return f"(g.revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.planning_at)"
+    return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
 
 
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -48,22 +49,24 @@ _RECLAIM = text(f"""
         ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET
-            status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, ambiguous = true, attempts = m.attempts + 1,
+            status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true,
+            counted_attempts = m.counted_attempts + 1,
             closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
             lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
-            waiting = CASE WHEN NOT l.ends THEN 'retry' END, last_error = 'the worker was lost during the call',
-            due_at = now() + make_interval(secs => random() * least(:max_s, :base_s * 2.0 ^ least(m.attempts, 30)))
+            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END, status_reason = 'the worker was lost during the call',
+            due_at = now() + make_interval(secs =>
+                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30)))
         FROM lost l WHERE m.id = l.id
-        RETURNING m.id, m.mailing_id, m.attempt_no
+        RETURNING m.id, m.mailing_id, m.claim_no
     )
     INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-    SELECT id, mailing_id, attempt_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
     ON CONFLICT (message_id, number) DO NOTHING
 """)  # noqa: S608 - composed from constants
 
 
 class Repeat(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have arrived; with `hold` it is not repeated but unknown."""
+    """How long a message waits whose call may have been accepted. With `hold` it becomes unknown instead."""
 
     hold: bool
     base_s: float
@@ -73,7 +76,7 @@ class Repeat(msgspec.Struct, frozen=True):
 async def reclaim_expired(
     session: AsyncSession, repeat: Repeat, *, since: datetime, count: int, only: int | None = None
 ) -> int:
-    """Leases that ran out `since`, or that of one message. One past its end is expired by the sweep."""
+    """Reclaim leases that expired since `since`, or that of one message. The sweep expires those past their end."""
     values = msgspec.structs.asdict(repeat) | {"since": since, "count": count, "only": only}
     return await rows_affected(session, _RECLAIM, **values)
 
@@ -98,10 +101,10 @@ _OLDEST_LOST = text(f"""
 
 
 async def oldest_unexpired_lease(session: AsyncSession, *, since: datetime) -> datetime:
-    """Where the next look at leases that ran out may begin, given that none did before `since`.
+    """Return where the next scan for expired leases may start, given that none expired before `since`.
 
-    Earlier by the shortest lease than the first that is left: a claim that is not committed yet is not seen here, and
-    its lease began with its transaction.
+    That is the shortest lease earlier than the first remaining one: a claim that is not committed yet is invisible
+    here, and its lease started with its transaction.
     """
     moment: datetime = (await session.execute(_OLDEST_LOST, {"since": since})).scalar_one()
     return moment

@@ -4,7 +4,7 @@ A walk along `message_due` that starts there meets no entry of what was sent bef
 them all, at every claim, until VACUUM could remove them.
 """
 
-_OF_MAILING = "FROM message_front f WHERE f.mailing_id = :mailing_id"
+_OF_MAILING = "FROM message_low_watermark f WHERE f.mailing_id = :mailing_id"
 
 # For `message` by itself, in the order of message_due.
 FROM_FRONT = f"(due_at, id) >= ((SELECT f.due_at {_OF_MAILING}), (SELECT f.id {_OF_MAILING}))"

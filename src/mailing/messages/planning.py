@@ -26,8 +26,9 @@ class Audience(msgspec.Struct, frozen=True):
 
     @property
     def leading(self) -> tuple[str, str] | None:
-        """The column and the single value by whose index it is found. Of several values, a client may go from one to
-        another meanwhile, and a walk value by value would miss it.
+        """The (column, value) whose index drives the scan.
+
+        Only for a single value: with several, a client that changes value during the scan would be missed.
         """
         for column, values in (("tag", self.tags), ("operator_code", self.operator_codes)):
             if len(values) == 1:
@@ -44,7 +45,7 @@ _WALK = "c.id > :after AND c.id <= :upto"
 
 
 def _led(statement: TextClause, audience: Audience) -> TextClause:
-    """Along (column, id), whatever the planner believes: it would rather walk all clients and throw the others away."""
+    """Scan along (column, id), which the planner would replace by a scan of all clients."""
     if audience.leading is None:
         return statement
     column, _ = audience.leading
@@ -53,7 +54,7 @@ def _led(statement: TextClause, audience: Audience) -> TextClause:
     return text(statement.text.replace(_WALK, walk).replace("ORDER BY c.id", f"ORDER BY c.{column}, c.id"))
 
 
-# The next clients of the audience. Index: the primary key, or that of the leading filter. 20,000 rows: 10 ms.
+# The next clients of the audience. Index: the primary key, or the index of that filter. 20,000 rows: 10 ms.
 _SLICE = text("""
     SELECT max(id), array_agg(DISTINCT timezone) FROM (
         SELECT c.id, c.timezone FROM client c
@@ -67,7 +68,7 @@ _SLICE = text("""
 
 
 class Slice(msgspec.Struct, frozen=True):
-    """Clients of an audience: those behind `after`, `upto` included, and their time zones."""
+    """Clients of an audience with ids after `after` up to and including `upto`, and their time zones."""
 
     after: int
     upto: int
@@ -75,18 +76,18 @@ class Slice(msgspec.Struct, frozen=True):
 
 
 async def next_slice(session: AsyncSession, audience: Audience, *, after: int, count: int) -> Slice | None:
-    """None behind the end."""
+    """Return the next slice, None after the last."""
     values = {"after": after, "upto": audience.upto, "count": count} | audience.values
     last, zones = (await session.execute(_led(_SLICE, audience), values)).one()
     return Slice(after, last, zones) if last else None
 
 
-# The plan, one slice of clients: idempotent, so that starting, editing and healing are the same statement. An edit
-# takes back what an edit or the end had decided. Nobody who is selected is left out: a client whose zone has no opening
-# here (it moved, or came, since the zones were read) gets a message whose opening is void, for `reopen` to compute.
+# Plan one slice of clients. It is idempotent, so that starting, editing and repairing are the same statement. An edit
+# reverses what an earlier edit or the end had decided. No selected client is left out: one whose zone has no window
+# here (it moved or was added after the zones were read) gets a message with a void window, for `reschedule_closed`.
 # 20,000 rows: 0.2-0.3 s.
 _PLAN = text("""
-    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, waiting, finished_at, last_error)
+    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at, status_reason)
     SELECT :mailing_id, c.id, CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
            coalesce(o.opens_at, now()),
            CASE WHEN o.timezone IS NULL THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
@@ -103,25 +104,25 @@ _PLAN = text("""
       AND (cardinality(CAST(:operator_codes AS text[])) = 0 OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
     ORDER BY c.id
     ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET
-        status = CASE WHEN excluded.status = 'expired' AND m.ambiguous THEN 'unknown' ELSE excluded.status END,
-        due_at = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+        status = CASE WHEN excluded.status = 'expired' AND m.maybe_accepted THEN 'unknown' ELSE excluded.status END,
+        due_at = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
                       THEN m.due_at ELSE excluded.due_at END,
-        waiting = CASE WHEN m.waiting = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
-                       THEN m.waiting ELSE excluded.waiting END,
+        wait_reason = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
+                       THEN m.wait_reason ELSE excluded.wait_reason END,
         closes_at = excluded.closes_at, finished_at = excluded.finished_at,
-        last_error = coalesce(excluded.last_error, CASE WHEN m.status = 'pending' THEN m.last_error END)
+        status_reason = coalesce(excluded.status_reason, CASE WHEN m.status = 'pending' THEN m.status_reason END)
     WHERE m.status = 'pending' AND (
             m.closes_at <> excluded.closes_at OR excluded.status <> 'pending'
             OR m.due_at <> excluded.due_at AND greatest(m.due_at, excluded.due_at) > now())
        OR excluded.status = 'pending'
-           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.last_error = :unselected)
+           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.status_reason = :unselected)
 """)
 
 
 async def plan_slice(
     session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[SendWindow], part: Slice
 ) -> int:
-    """Call under `lock_for_plan`."""
+    """Plan a slice. Call it under `lock_for_plan`."""
     return await rows_affected(
         session,
         _led(_PLAN, audience),
@@ -134,7 +135,7 @@ async def plan_slice(
     )
 
 
-# The one message of a test: due at once.
+# The one message of a test, due at once.
 _ADD = text("""
     INSERT INTO message (mailing_id, client_id, due_at, closes_at)
     VALUES (:mailing_id, :client_id, now(), :closes_at) RETURNING id
@@ -142,7 +143,7 @@ _ADD = text("""
 
 
 async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *, closes_at: datetime) -> int:
-    """Returns its id."""
+    """Add the message and return its id."""
     added = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
     message_id: int = (await session.execute(_ADD, added)).scalar_one()
     return message_id
@@ -156,8 +157,8 @@ _CANCEL_UNSELECTED = text("""
         WHERE mailing_id = :mailing_id AND status = 'pending' AND id > :after ORDER BY id LIMIT :count
     ), cancelled AS (
         UPDATE message m SET
-            status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'cancelled' END,
-            finished_at = now(), waiting = NULL, last_error = :unselected
+            status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+            finished_at = now(), wait_reason = NULL, status_reason = :unselected
         FROM next n JOIN client c ON c.id = n.client_id
         WHERE m.id = n.id AND m.status = 'pending'
           AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))
@@ -171,7 +172,7 @@ _CANCEL_UNSELECTED = text("""
 async def cancel_unselected(
     session: AsyncSession, mailing_id: int, audience: Audience, *, after: int, count: int
 ) -> int | None:
-    """Returns the last message of the slice, or None when there was none left."""
+    """Cancel the next slice. Return its last message, or None if none was left."""
     bounds = {"mailing_id": mailing_id, "after": after, "count": count, "unselected": UNSELECTED}
     filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
     last: int | None = await session.scalar(_CANCEL_UNSELECTED, bounds | filters)

@@ -7,37 +7,41 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
+from mailing.gateway.row import ONLY_ROW
 from mailing.messages.schemas import AttemptOut, MessageDetail, MessageOut, ResolutionOut, WaitingFor
 from mailing.messages.states import MessageStatus
+from mailing.restore.repository import RESTORED
 
 # As the claim does it: the next call takes phone and text anew, unless an attempt may have arrived with the old ones.
-_ANEW = "m.status = 'pending' AND NOT m.ambiguous"
+_ANEW = "m.status = 'pending' AND NOT m.maybe_accepted"
 
 # What is due waits for the gateway, or for its turn (rate); before that, for what the plan or the last attempt said.
 _COLUMNS = f"""
-    m.id, coalesce(g.test_of, g.id) AS mailing_id, m.client_id,
-    CASE WHEN g.blanked_at IS NULL THEN coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') ELSE '' END
-        AS phone, m.status, m.attempts, m.due_at,
-    CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.last_error,
+    m.id, coalesce(g.test_of_mailing_id, g.id) AS mailing_id, m.client_id,
+    CASE WHEN g.redacted_at IS NULL THEN coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') ELSE '' END
+        AS phone, m.status, m.counted_attempts AS attempts, m.due_at,
+    CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.status_reason AS last_error,
     CASE WHEN m.status <> 'pending' THEN NULL
-         WHEN g.status = 'paused' OR w.stopped_at IS NOT NULL OR w.home <> database_home() THEN 'pause'
-         WHEN m.due_at > now() THEN coalesce(m.waiting, 'window')
+         WHEN g.status = 'paused' OR w.stopped_at IS NOT NULL OR {RESTORED} THEN 'pause'
+         WHEN m.due_at > now() THEN coalesce(m.wait_reason, 'window')
          WHEN m.closes_at <= now() THEN 'window'
-         WHEN w.open_since IS NOT NULL THEN 'breaker'
+         WHEN w.breaker_opened_at IS NOT NULL THEN 'breaker'
          ELSE 'rate' END AS waiting_reason,
-    CASE WHEN g.status <> 'running' OR w.stopped_at IS NOT NULL OR w.home <> database_home() THEN NULL
+    CASE WHEN g.status <> 'running' OR w.stopped_at IS NOT NULL OR {RESTORED} THEN NULL
          WHEN m.due_at > now() THEN m.due_at
          WHEN m.closes_at <= now() THEN NULL
-         WHEN w.open_since IS NOT NULL THEN w.next_probe_at
-         WHEN w.throttled_until > now() THEN w.throttled_until END AS waiting_until
+         WHEN w.breaker_opened_at IS NOT NULL THEN w.breaker_next_probe_at
+         WHEN w.paused_until > now() THEN w.paused_until END AS waiting_until
 """
 
 # By primary key.
 _ONE = text(f"""
-    SELECT {_COLUMNS}, t.text, g.test_of IS NOT NULL AS test FROM message m JOIN mailing g ON g.id = m.mailing_id
+    SELECT {_COLUMNS}, t.text, g.test_of_mailing_id IS NOT NULL AS test
+    FROM message m JOIN mailing g ON g.id = m.mailing_id
     JOIN mailing_text t ON t.mailing_id = g.id
         AND t.revision = CASE WHEN {_ANEW} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
-    LEFT JOIN client c ON c.id = m.client_id LEFT JOIN mailing tested ON tested.id = g.test_of CROSS JOIN gateway w
+    LEFT JOIN client c ON c.id = m.client_id LEFT JOIN mailing tested ON tested.id = g.test_of_mailing_id
+    JOIN gateway w ON w.{ONLY_ROW}
     WHERE m.id = :id AND g.deleted_at IS NULL AND tested.deleted_at IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
@@ -82,14 +86,14 @@ _PAGE = text(f"""
     SELECT {_COLUMNS} FROM (
         (SELECT * FROM ended UNION ALL ({_NOT_ENDED})) ORDER BY id LIMIT :count
     ) m
-    JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id CROSS JOIN gateway w
+    JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id JOIN gateway w ON w.{ONLY_ROW}
     ORDER BY m.id
 """)  # noqa: S608 - composed from constants of this module
 
 # The newest first. Index: message_once; a client has as many messages as there were mailings, so they are sorted.
 _OF_CLIENT = text(f"""
     SELECT {_COLUMNS} FROM message m JOIN mailing g ON g.id = m.mailing_id
-    LEFT JOIN client c ON c.id = m.client_id CROSS JOIN gateway w
+    LEFT JOIN client c ON c.id = m.client_id JOIN gateway w ON w.{ONLY_ROW}
     WHERE m.client_id = :client_id AND m.id < :before AND g.deleted_at IS NULL ORDER BY m.id DESC LIMIT :count
 """)  # noqa: S608 - composed from constants of this module
 
@@ -100,7 +104,7 @@ _COUNTS_OF_CLIENT = text("SELECT status, count(*) FROM message WHERE client_id =
 # The client by its phone, then message_once: at most one.
 _TO = text(f"""
     SELECT {_COLUMNS} FROM client c JOIN message m ON m.client_id = c.id AND m.mailing_id = :mailing_id
-    JOIN mailing g ON g.id = m.mailing_id CROSS JOIN gateway w WHERE c.phone = :phone
+    JOIN mailing g ON g.id = m.mailing_id JOIN gateway w ON w.{ONLY_ROW} WHERE c.phone = :phone
 """)  # noqa: S608 - composed from constants of this module
 
 

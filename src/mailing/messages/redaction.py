@@ -1,6 +1,6 @@
-"""Phones taken out of messages: of a mailing that is long closed, and of a person who is erased.
+"""Remove phones from messages: of mailings that closed long ago, and of erased persons.
 
-A message keeps its id, its client's id, its state and the number of its attempts, so nothing that is counted changes.
+A message keeps its id, its client's id, its state and the number of its attempts, so no count changes.
 """
 
 from collections.abc import Sequence
@@ -36,27 +36,27 @@ _BLANK = text("""
 
 
 async def blank_slice(session: AsyncSession, part: Slice) -> int | None:
-    """Returns the last message of the slice; None behind the end. `part.status` is one of FINAL."""
+    """Redact a slice. Return its last message, None after the end. `part.status` is one of FINAL."""
     values = {"mailing_id": part.mailing_id, "status": part.status.value, "after": part.after, "count": part.count}
     last: int | None = await session.scalar(_BLANK, values)
     return last
 
 
-# A message in a call keeps its phone until the call is over. One that may have gone to this phone is not repeated; one
-# that did not takes its client's new phone at the claim. No index: one for this alone would cost every message that is
-# sent. It reads the table, 0.3 s for 1,000,000 messages.
+# A message keeps its phone during its call. One that may have been sent to this phone is not repeated; any other takes
+# its client's new phone at the claim. It scans the table, 0.3 s for 1,000,000 messages: an index only for this would
+# cost every message that is sent.
 _BLANK_PHONE = """
     UPDATE message m SET phone = NULL,
-        status = CASE WHEN m.status = 'pending' AND m.ambiguous THEN 'unknown' ELSE m.status END,
-        finished_at = CASE WHEN m.status = 'pending' AND m.ambiguous THEN now() ELSE m.finished_at END,
-        waiting = CASE WHEN m.status = 'pending' AND m.ambiguous THEN NULL ELSE m.waiting END,
-        last_error = CASE WHEN m.status = 'pending' AND m.ambiguous THEN $2 ELSE m.last_error END
+        status = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN 'unknown' ELSE m.status END,
+        finished_at = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN now() ELSE m.finished_at END,
+        wait_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN NULL ELSE m.wait_reason END,
+        status_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN $2 ELSE m.status_reason END
     WHERE m.phone = $1 AND m.status <> 'sending'
 """
 
 
 async def blank_phone(session: AsyncSession, phone: str) -> int:
-    """In every message that is not in a call; returns how many."""
+    """Remove the phone from every message that is not in a call. Return how many."""
     return await execute_long(session, _BLANK_PHONE, phone, ERASED)
 
 
@@ -64,7 +64,7 @@ _HOLDS = "SELECT EXISTS (SELECT FROM message WHERE phone = $1)"
 
 
 async def holds_phone(session: AsyncSession, phone: str) -> bool:
-    """Whether any message does, in whatever state; by reading the table."""
+    """Whether any message has the phone, in any state. It scans the table."""
     found: bool = await (await raw_connection(session)).fetchval(_HOLDS, phone, timeout=LONG_STATEMENT_S)
     return found
 
@@ -72,10 +72,11 @@ async def holds_phone(session: AsyncSession, phone: str) -> bool:
 KEPT_D = 40
 
 
-# The oldest first. Index: mailing_pace_minute.
+# Oldest first. Index: mailing_throughput_minute.
 _FORGET = text(f"""
-    DELETE FROM mailing_pace WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM mailing_pace WHERE minute < now() - interval '{KEPT_D} days' ORDER BY minute LIMIT :count))
+    DELETE FROM mailing_throughput WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM mailing_throughput
+            WHERE minute < now() - interval '{KEPT_D} days' ORDER BY minute LIMIT :count))
 """)  # noqa: S608 - a constant of this module
 
 

@@ -23,21 +23,21 @@ _CLOSED_ZONES = text("""
 
 
 async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
-    """The time zones of pending messages whose opening has passed; None stands for a client that is gone."""
+    """Return the time zones of pending messages whose window has passed; None for a deleted client."""
     return list((await session.execute(_CLOSED_ZONES, {"mailing_id": mailing_id, "count": count})).scalars())
 
 
-# pending → pending at the next opening; → expired (or unknown) without one; → cancelled where the client is gone
+# pending → pending in the next window; → expired (or unknown) without one; → cancelled if the client is deleted
 # or has opted out.
-# A wait for a retry that reaches into the new opening is kept. Index: message_closing.
+# A retry delay that reaches into the new window is kept. Index: message_closing.
 _REOPEN = text("""
     WITH closed AS (
-        SELECT id, client_id, due_at, waiting FROM message
+        SELECT id, client_id, due_at, wait_reason FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
         ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
     ), decided AS (
         SELECT m.id, o.opens_at, o.closes_at, o.reason,
-               m.waiting <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
+               m.wait_reason <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
                c.opted_out,
                CASE WHEN c.id IS NULL OR c.opted_out THEN 'cancelled'
                     WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
@@ -48,20 +48,20 @@ _REOPEN = text("""
         WHERE c.id IS NULL OR c.opted_out OR o.timezone IS NOT NULL
     )
     UPDATE message m SET
-        status = CASE WHEN d.next <> 'pending' AND m.ambiguous THEN 'unknown' ELSE d.next END,
+        status = CASE WHEN d.next <> 'pending' AND m.maybe_accepted THEN 'unknown' ELSE d.next END,
         due_at = CASE WHEN d.keeps_wait THEN m.due_at ELSE coalesce(d.opens_at, m.due_at) END,
         closes_at = coalesce(d.closes_at, m.closes_at),
-        waiting = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.waiting
+        wait_reason = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.wait_reason
                        WHEN d.opens_at > now() THEN 'window' END,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-        last_error = CASE d.next WHEN 'pending' THEN m.last_error WHEN 'expired' THEN d.reason
+        status_reason = CASE d.next WHEN 'pending' THEN m.status_reason WHEN 'expired' THEN d.reason
             ELSE CASE WHEN d.opted_out THEN 'the client opted out' ELSE 'the client was deleted' END END
     FROM decided d WHERE m.id = d.id
 """)
 
 
 class SendWindow(msgspec.Struct, frozen=True):
-    """When clients of one zone may be sent to next. No `opens_at`: never before the end, and `reason` says why."""
+    """When clients of one zone may be sent to next. Without `opens_at`: not before the end; `reason` says why."""
 
     timezone: str
     opens_at: datetime | None
@@ -70,7 +70,7 @@ class SendWindow(msgspec.Struct, frozen=True):
 
 
 async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[SendWindow]) -> int:
-    """Call under `lock_for_plan`. A zone that is not among `openings` is left for the next look."""
+    """Reschedule messages. Call it under `lock_for_plan`. Zones that are not in `openings` wait for the next sweep."""
     return await rows_affected(session, _REOPEN, mailing_id=mailing_id, count=count, **window_columns(openings))
 
 
@@ -81,34 +81,34 @@ _EXPIRE_OF_MAILING = text(f"""
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
-        status = CASE WHEN m.ambiguous THEN 'unknown' ELSE 'expired' END, finished_at = now(), waiting = NULL,
-        last_error = concat_ws('; ', 'the mailing''s end was reached', m.last_error)
+        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'expired' END, finished_at = now(), wait_reason = NULL,
+        status_reason = concat_ws('; ', 'the mailing''s end was reached', m.status_reason)
     FROM late WHERE m.id = late.id
 """)  # noqa: S608 - composed from constants
 
 
 async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:
-    """Call only when the end has passed; the reason keeps what the last attempt had said."""
+    """Expire the messages of a mailing whose end has passed. The reason includes that of the last attempt."""
     return await rows_affected(session, _EXPIRE_OF_MAILING, mailing_id=mailing_id, count=count)
 
 
-# The opening [due_at, closes_at) of unsent messages is void; the sweep computes the next one. Index: message_once.
+# Make the window [due_at, closes_at) of unsent messages void; the sweep computes the next one. Index: message_once.
 _VOID_OPENINGS = text("""
     UPDATE message SET closes_at = '-infinity' WHERE client_id = :client_id AND status IN ('pending', 'sending')
 """)
 
 
 async def invalidate_windows_of_client(session: AsyncSession, client_id: int) -> None:
-    """The client moved to another time zone: nothing is sent to it before its local hours are known again.
+    """Make windows void after a client moved to another time zone, so that nothing is sent outside its local hours.
 
-    Call after the change. No plan runs from here to the commit.
+    Call it after the change. No plan runs until the commit.
     """
     await lock_for_client_change(session)
     await session.execute(_VOID_OPENINGS, {"client_id": client_id})
 
 
-# An import moved the clients in the temporary table moved_client (id) to other time zones: their openings are void.
-# Locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
+# An import moved the clients in the temporary table moved_client (id) to other time zones: their windows are void.
+# Rows are locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
 _VOID_OF_MOVED = """
     UPDATE message m SET closes_at = '-infinity'
     FROM (
@@ -121,7 +121,7 @@ _VOID_OF_MOVED = """
 
 
 async def invalidate_windows_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
-    """As `void_openings_of_client`, for many: they stand in the session's temporary table `moved_client`."""
+    """Do as `invalidate_windows_of_client` for all clients in the session's temporary table `moved_client`."""
     await lock_for_client_change(session)
     connection = await raw_connection(session)
     await connection.execute(_VOID_OF_MOVED, timeout=timeout_s)

@@ -1,6 +1,6 @@
-"""What leads out of a final state: somebody sends failed messages again, or says what became of unknown ones.
+"""Transitions out of a final state: an operator resends failed messages, or resolves unknown ones.
 
-Whatever is pending again keeps its id and its history and has no opening: `openings.reopen` finds the next one.
+A message that is pending again keeps its id and history and has a void window: `reschedule_closed` computes the next.
 """
 
 import json
@@ -20,21 +20,22 @@ _RESEND_FAILED = """
 
 
 async def resend_failed(session: AsyncSession, mailing_id: int) -> int:
-    """Not to clients that are gone or have opted out."""
+    """Resend failed messages, except to clients that are deleted or have opted out."""
     return await execute_long(session, _RESEND_FAILED, mailing_id)
 
 
-# unknown → sent, failed or pending, and an event for each. A pending one may have arrived all the same, so it stays
-# ambiguous and is repeated with the same words to the same phone, unless that was erased. Index: the primary key, or
+# unknown → sent, failed or pending, and an event for each. A pending one may have been accepted, so it stays
+# ambiguous and is repeated with the same text to the same phone, unless that was erased. Index: the primary key, or
 # message_listed. A million: 85 s.
 _RESOLVE = """
     WITH moved AS (
         UPDATE message m SET
-            status = $2::text, ambiguous = $2 <> 'failed', soft_refusals = 0,
+            status = $2::text, maybe_accepted = $2 <> 'failed', soft_refusals = 0,
             due_at = CASE $2 WHEN 'pending' THEN now() ELSE m.due_at END,
             closes_at = CASE $2 WHEN 'pending' THEN '-infinity' ELSE m.closes_at END,
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
-            last_error = CASE $2 WHEN 'pending' THEN m.last_error WHEN 'failed' THEN 'resolved as not delivered' END
+            status_reason = CASE $2 WHEN 'pending' THEN m.status_reason
+                                    WHEN 'failed' THEN 'resolved as not delivered' END
         WHERE {whose} = $1 AND m.status = 'unknown'
           AND ($2 <> 'pending' OR m.phone IS NOT NULL
                AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))
@@ -48,7 +49,7 @@ _RESOLVE_ALL = _RESOLVE.format(whose="m.mailing_id")
 
 
 async def resolve_message(session: AsyncSession, message_id: int, resolution: Resolution, *, by: str) -> bool:
-    """False: it is not unknown, or not to be sent again: its client is gone or opted out, or the phone was erased."""
+    """Resolve a message. False: it is not unknown, or its client is deleted or opted out, or its phone was erased."""
     return await _resolve(session, _RESOLVE_ONE, message_id, resolution, by) > 0
 
 

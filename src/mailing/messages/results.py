@@ -22,17 +22,18 @@ CAME_LATE = "accepted, as came out when its lease was lost and the message claim
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
     """Where a message goes after a call, or after a call that was not made.
 
-    `by_plan`: the mailing's end decided it, not the gateway; `due_at` and `waiting` are for a plan with a later end.
+    `by_plan`: the mailing's end decided it, not the gateway; `due_at` and `wait_reason` are for a plan with a later
+    end.
     """
 
     status: MessageStatus
     attempts: int
     soft_refusals: int
-    ambiguous: bool
+    maybe_accepted: bool
     due_at: datetime
     closes_at: datetime
-    waiting: str | None = None
-    last_error: str | None = None
+    wait_reason: str | None = None
+    status_reason: str | None = None
     by_plan: bool = False
 
 
@@ -79,22 +80,22 @@ _RECORD = text(f"""
     WITH given AS (
         SELECT *, 'sending' AS was FROM unnest(
             CAST(:ids AS bigint[]), CAST(:numbers AS int[]), CAST(:statuses AS text[]), CAST(:by_plan AS bool[]),
-            CAST(:attempts AS int[]), CAST(:soft_refusals AS int[]), CAST(:ambiguous AS bool[]),
-            CAST(:due AS timestamptz[]), CAST(:closes AS timestamptz[]), CAST(:waiting AS text[]),
+            CAST(:attempts AS int[]), CAST(:soft_refusals AS int[]), CAST(:maybe_accepted AS bool[]),
+            CAST(:due AS timestamptz[]), CAST(:closes AS timestamptz[]), CAST(:wait_reasons AS text[]),
             CAST(:errors AS text[]), CAST(:outcomes AS text[]), CAST(:started AS timestamptz[]),
             CAST(:durations AS int[]), CAST(:http AS int[]), CAST(:codes AS bigint[]), CAST(:reasons AS text[])
-        ) AS r (id, number, status, by_plan, attempts, soft_refusals, ambiguous, due_at, closes_at, waiting, error,
-                outcome, started_at, duration_ms, http_status, code, reason)
+        ) AS r (id, number, status, by_plan, counted_attempts, soft_refusals, maybe_accepted, due_at, closes_at,
+                wait_reason, error, outcome, started_at, duration_ms, http_status, code, reason)
     ), held AS MATERIALIZED (
-        SELECT id, client_id, status, attempt_no, closes_at = '-infinity' AS voided
+        SELECT id, client_id, status, claim_no, closes_at = '-infinity' AS voided
         FROM message WHERE id = ANY(CAST(:ids AS bigint[]))
         FOR NO KEY UPDATE SKIP LOCKED
     ), result AS MATERIALIZED (
         SELECT d.*, m.client_id, m.voided,
-            m.status = d.was AND m.attempt_no = d.number AS fits,
-            d.status = 'sent' AND (m.status IN ('pending', 'unknown') AND m.attempt_no >= d.number
-                                   OR m.status = d.was AND m.attempt_no > d.number) AS late,
-            d.status = 'sent' AND (m.attempt_no > d.number OR m.status IN ('failed', 'cancelled', 'expired'))
+            m.status = d.was AND m.claim_no = d.number AS fits,
+            d.status = 'sent' AND (m.status IN ('pending', 'unknown') AND m.claim_no >= d.number
+                                   OR m.status = d.was AND m.claim_no > d.number) AS late,
+            d.status = 'sent' AND (m.claim_no > d.number OR m.status IN ('failed', 'cancelled', 'expired'))
                 AS repeated
         FROM held m JOIN given d ON d.id = m.id
     ), remembered AS (
@@ -108,12 +109,13 @@ _RECORD = text(f"""
             started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
             http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
     ), decided AS (
-        SELECT r.*, g.revision <> :revision AS replanned, g.revision <> :revision AND {LEFT_OUT} AS left_out, CASE
-            WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.revision = :revision AND NOT r.voided)
+        SELECT r.*, g.plan_revision <> :revision AS replanned,
+            g.plan_revision <> :revision AND {LEFT_OUT} AS left_out, CASE
+            WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.plan_revision = :revision AND NOT r.voided)
                 THEN r.status
             WHEN g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out
-                AND (g.revision = :revision OR NOT {LEFT_OUT}) THEN 'pending'
-            WHEN r.ambiguous THEN 'unknown'
+                AND (g.plan_revision = :revision OR NOT {LEFT_OUT}) THEN 'pending'
+            WHEN r.maybe_accepted THEN 'unknown'
             ELSE 'cancelled' END AS next
         FROM mailing g CROSS JOIN result r
         LEFT JOIN LATERAL (
@@ -123,17 +125,19 @@ _RECORD = text(f"""
     ), moved AS (
         UPDATE message m SET
             status = d.next,
-            attempts = CASE WHEN d.late THEN greatest(m.attempts, d.attempts) ELSE d.attempts END,
+            counted_attempts = CASE WHEN d.late THEN greatest(m.counted_attempts, d.counted_attempts)
+                                    ELSE d.counted_attempts END,
             soft_refusals = CASE WHEN d.late THEN m.soft_refusals ELSE d.soft_refusals END,
-            ambiguous = CASE WHEN d.late THEN m.ambiguous ELSE d.ambiguous END,
+            maybe_accepted = CASE WHEN d.late THEN m.maybe_accepted ELSE d.maybe_accepted END,
             due_at = CASE WHEN d.next = 'pending' THEN d.due_at ELSE m.due_at END,
             closes_at = CASE WHEN d.late THEN m.closes_at
                              WHEN d.replanned OR d.voided THEN '-infinity' ELSE d.closes_at END,
-            waiting = CASE WHEN d.next = 'pending' THEN d.waiting END, lease_until = NULL,
+            wait_reason = CASE WHEN d.next = 'pending' THEN d.wait_reason END, lease_until = NULL,
             finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-            last_error = CASE WHEN d.next = d.status THEN d.error WHEN d.next = 'pending' THEN nullif(d.reason, '')
-                              WHEN d.left_out THEN :unselected
-                              ELSE 'the mailing was cancelled or the client left while it was being sent' END
+            status_reason = CASE WHEN d.next = d.status THEN d.error
+                                 WHEN d.next = 'pending' THEN nullif(d.reason, '')
+                                 WHEN d.left_out THEN :unselected
+                                 ELSE 'the mailing was cancelled or the client left while it was being sent' END
         FROM decided d WHERE m.id = d.id
         RETURNING m.id
     )
@@ -174,11 +178,11 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "by_plan": [step.by_plan for step in steps],
         "attempts": [step.attempts for step in steps],
         "soft_refusals": [step.soft_refusals for step in steps],
-        "ambiguous": [step.ambiguous for step in steps],
+        "maybe_accepted": [step.maybe_accepted for step in steps],
         "due": [step.due_at for step in steps],
         "closes": [step.closes_at for step in steps],
-        "waiting": [step.waiting for step in steps],
-        "errors": [step.last_error for step in steps],
+        "wait_reasons": [step.wait_reason for step in steps],
+        "errors": [step.status_reason for step in steps],
         "outcomes": [call.answer.outcome.value if call else None for call in calls],
         "started": [call.started_at if call else None for call in calls],
         "durations": [call.duration_ms if call else None for call in calls],
@@ -192,9 +196,10 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
 
 # sending → unknown. By primary key.
 _PARK = text("""
-    UPDATE message SET status = 'unknown', ambiguous = true, attempts = attempts + 1, lease_until = NULL,
-        waiting = NULL, finished_at = now(), last_error = 'it was called, and the outcome could not be stored'
-    WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND attempt_no = :number
+    UPDATE message SET status = 'unknown', maybe_accepted = true, counted_attempts = counted_attempts + 1,
+        lease_until = NULL, wait_reason = NULL, finished_at = now(),
+        status_reason = 'it was called, and the outcome could not be stored'
+    WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND claim_no = :number
                 FOR NO KEY UPDATE SKIP LOCKED)
 """)
 

@@ -37,9 +37,11 @@ def _messages(snapshot: Snapshot) -> Iterator[Metric]:
 
 
 def _gateway(state: GatewayState) -> Iterator[Metric]:
-    pause_s = (state.throttled_until - state.now).total_seconds() if state.throttled_until else 0
+    pause_s = (state.paused_until - state.now).total_seconds() if state.paused_until else 0
     yield _gauge(
-        "mailing_circuit_breaker_open", "1: the circuit breaker is open, only probes are sent", bool(state.open_since)
+        "mailing_circuit_breaker_open",
+        "1: the circuit breaker is open, only probes are sent",
+        bool(state.breaker_opened_at),
     )
     yield _gauge(
         "mailing_gateway_retry_after_seconds", "Seconds until calls may be made again after a Retry-After", pause_s

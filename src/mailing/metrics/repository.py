@@ -79,7 +79,7 @@ async def read(session: AsyncSession) -> Snapshot:
 
 
 _MAILINGS = text("""
-    SELECT status, count(*) FROM mailing WHERE deleted_at IS NULL AND test_of IS NULL GROUP BY status
+    SELECT status, count(*) FROM mailing WHERE deleted_at IS NULL AND test_of_mailing_id IS NULL GROUP BY status
 """)
 
 # One probe of message_due for each running mailing. Messages held back by a pause or an edit are due since its end.
@@ -107,9 +107,9 @@ _DUE = text(f"""
 
 # Index: message_due, then each message's row. 10,000: 55 ms on a busy machine.
 _WAITING = text(f"""
-    SELECT coalesce(waiting, 'window'), count(*) FROM (
-        SELECT m.waiting FROM mailing g CROSS JOIN LATERAL (
-            SELECT waiting FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
+    SELECT coalesce(wait_reason, 'window'), count(*) FROM (
+        SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
+            SELECT wait_reason FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status IN ('running', 'paused') LIMIT {MAX_COUNTED}
@@ -135,12 +135,12 @@ _SERVER = text("""
 # One row a mailing.
 _AUDITS = text("""
     SELECT coalesce(sum(drift), 0)::bigint AS drift, extract(epoch FROM now() - max(at))::float AS newest_age_s
-    FROM count_audit
+    FROM counter_audit
 """)
 
 # Index: the primary key; the rows of a month.
 _REPORTS = text("""
-    SELECT count(*) FILTER (WHERE sent_at IS NULL AND (tries > 0 OR due_at <= now())) AS overdue,
+    SELECT count(*) FILTER (WHERE sent_at IS NULL AND (attempts > 0 OR due_at <= now())) AS overdue,
         extract(epoch FROM now() - max(sent_at))::float AS newest_age_s
     FROM report WHERE day > current_date - 32
 """)

@@ -69,7 +69,7 @@ class WorkerCounters:
 
 # Rows are locked in the order of their key, so that two workers cannot deadlock. A dozen rows by primary key.
 _ADD = text("""
-    INSERT INTO tally AS t (name, label, value)
+    INSERT INTO worker_counter AS t (name, label, value)
     SELECT * FROM unnest(CAST(:names AS text[]), CAST(:labels AS text[]), CAST(:values AS float[])) ORDER BY 1, 2
     ON CONFLICT (name, label) DO UPDATE SET value = t.value + excluded.value
 """)
@@ -86,5 +86,5 @@ async def _add(session: AsyncSession, counted: Mapping[tuple[str, str], float]) 
 
 async def totals(session: AsyncSession) -> Counts:
     """Read the totals of all workers, by name and label."""
-    rows = await session.execute(text("SELECT name, label, value FROM tally"))
+    rows = await session.execute(text("SELECT name, label, value FROM worker_counter"))
     return {(name, label): value for name, label, value in rows}

@@ -20,10 +20,10 @@ async def try_lock(session: AsyncSession) -> bool:
     return free
 
 
-# A finished mailing whose end has not come may run again. Index: mailing_to_blank.
+# A finished mailing whose end has not come may run again. Index: mailing_to_redact.
 _NEXT = text("""
     SELECT g.id FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.blanked_at IS NULL AND g.status IN ('finished', 'cancelled') AND c.pending + c.sending = 0
+    WHERE g.redacted_at IS NULL AND g.status IN ('finished', 'cancelled') AND c.pending + c.sending = 0
       AND CASE g.status WHEN 'finished' THEN greatest(g.finished_at, g.ends_at) ELSE g.updated_at END
           < now() - make_interval(days => :days)
     ORDER BY g.id LIMIT 1
@@ -36,7 +36,7 @@ async def next_to_redact(session: AsyncSession, days: int) -> int | None:
 
 
 _REDACT_TEXTS = text("UPDATE mailing_text SET text = '' WHERE mailing_id = :id")
-_MARK_REDACTED = text("UPDATE mailing SET text = '', blanked_at = now() WHERE id = :id")
+_MARK_REDACTED = text("UPDATE mailing SET text = '', redacted_at = now() WHERE id = :id")
 
 
 async def redact_mailing(session: AsyncSession, mailing_id: int) -> None:
@@ -62,14 +62,14 @@ class Erasure(Struct, frozen=True):
     installation: str
     hash: str
     erased_at: Annotated[datetime, Meta(tz=True)]
-    lifted_at: Annotated[datetime, Meta(tz=True)] | None
+    revoked_at: Annotated[datetime, Meta(tz=True)] | None
 
 
 # Blocks concurrent writers of the phone: they wait, then find the erasure.
 _BLOCK_WRITERS = text("LOCK TABLE client IN EXCLUSIVE MODE")
 _ADD_ERASURE = text("""
     INSERT INTO erasure (hash) SELECT erasure_hash(:phone, key) FROM erasure_key
-    ON CONFLICT (hash) DO UPDATE SET erased_at = now(), lifted_at = NULL WHERE erasure.lifted_at IS NOT NULL
+    ON CONFLICT (hash) DO UPDATE SET erased_at = now(), revoked_at = NULL WHERE erasure.revoked_at IS NOT NULL
 """)
 
 
@@ -82,7 +82,7 @@ async def record_erasure(session: AsyncSession, phone: str) -> None:
 
 _OF_PHONE = text("""
     SELECT e.erased_at FROM erasure e JOIN erasure_key k ON e.hash = erasure_hash(:phone, k.key)
-    WHERE e.lifted_at IS NULL
+    WHERE e.revoked_at IS NULL
 """)
 
 
@@ -92,8 +92,8 @@ async def erased_at(session: AsyncSession, phone: str) -> datetime | None:
 
 
 _REVOKE = text("""
-    UPDATE erasure e SET lifted_at = now() FROM erasure_key k
-    WHERE e.hash = erasure_hash(:phone, k.key) AND e.lifted_at IS NULL RETURNING e.hash
+    UPDATE erasure e SET revoked_at = now() FROM erasure_key k
+    WHERE e.hash = erasure_hash(:phone, k.key) AND e.revoked_at IS NULL RETURNING e.hash
 """)
 
 
@@ -126,7 +126,7 @@ async def redact_events(session: AsyncSession, phone: str, client_id: int | None
 
 _INSTALLATION = "left(encode(erasure_hash('', k.key), 'hex'), 16)"
 _LOG = text(f"""
-    SELECT {_INSTALLATION} AS installation, encode(e.hash, 'hex') AS hash, e.erased_at, e.lifted_at
+    SELECT {_INSTALLATION} AS installation, encode(e.hash, 'hex') AS hash, e.erased_at, e.revoked_at
     FROM erasure e CROSS JOIN erasure_key k
     ORDER BY e.erased_at, e.hash
 """)  # noqa: S608 - composed from a constant of this module
@@ -144,22 +144,22 @@ async def installation_id(session: AsyncSession) -> str:
 
 # The newer entry about a phone wins, be it an erasure or its revocation.
 _ADOPT = text("""
-    INSERT INTO erasure (hash, erased_at, lifted_at) VALUES (decode(:hash, 'hex'), :erased_at, :lifted_at)
-    ON CONFLICT (hash) DO UPDATE SET erased_at = excluded.erased_at, lifted_at = excluded.lifted_at
-    WHERE greatest(excluded.erased_at, excluded.lifted_at) > greatest(erasure.erased_at, erasure.lifted_at)
+    INSERT INTO erasure (hash, erased_at, revoked_at) VALUES (decode(:hash, 'hex'), :erased_at, :revoked_at)
+    ON CONFLICT (hash) DO UPDATE SET erased_at = excluded.erased_at, revoked_at = excluded.revoked_at
+    WHERE greatest(excluded.erased_at, excluded.revoked_at) > greatest(erasure.erased_at, erasure.revoked_at)
 """)
 
 
 async def adopt_erasures(session: AsyncSession, log: Sequence[Erasure]) -> None:
     for each in log:
-        line = {"hash": each.hash, "erased_at": each.erased_at, "lifted_at": each.lifted_at}
+        line = {"hash": each.hash, "erased_at": each.erased_at, "revoked_at": each.revoked_at}
         await session.execute(_ADOPT, line)
 
 
 # Hashes every phone: 5 s for 1,000,000.
 _STILL_PRESENT = """
     SELECT p.phone FROM (SELECT phone FROM client UNION SELECT phone FROM message WHERE phone IS NOT NULL) p
-    CROSS JOIN erasure_key k JOIN erasure e ON e.hash = erasure_hash(p.phone, k.key) WHERE e.lifted_at IS NULL
+    CROSS JOIN erasure_key k JOIN erasure e ON e.hash = erasure_hash(p.phone, k.key) WHERE e.revoked_at IS NULL
 """
 
 
@@ -172,7 +172,7 @@ async def erased_but_present(session: AsyncSession) -> list[str]:
 # Messages to this phone, or to the client that has it now. No index, as in `redaction`.
 _MESSAGES = """
     SELECT m.id, m.mailing_id, m.client_id, coalesce(m.phone, c.phone) AS phone, m.status, t.text,
-           m.finished_at AS ended_at, m.last_error
+           m.finished_at AS ended_at, m.status_reason
     FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
     LEFT JOIN mailing_text t ON t.mailing_id = g.id AND t.revision = coalesce(m.text_revision, g.text_revision)
     WHERE m.phone = $1 OR m.client_id = $2 ORDER BY m.id

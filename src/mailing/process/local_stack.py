@@ -69,6 +69,9 @@ async def _create_database(settings: Settings, *, stop: asyncio.Event, echo: Ech
         yield settings.database_url
         return
     with embedded_postgres.start(data_dir_of(settings)) as server:
+        if not server.binaries.is_package:
+            version = f"PostgreSQL {server.binaries.major} from {server.binaries.directory}"
+            echo(f"{version}: the embedded one is not installed, or another version created the data")
         await _migrate(server.url)
         async with _keep_running(server, stop=stop, echo=echo):
             yield server.url

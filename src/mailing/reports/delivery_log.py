@@ -25,7 +25,7 @@ class ReportedDay(Struct, frozen=True):
 
     day: date
     state: Literal["sent", "sending", "waiting", "refused", "given_up"]
-    tries: int
+    attempts: int
     sent_at: datetime | None
     next_try_at: datetime | None
     tried_until: datetime
@@ -37,8 +37,8 @@ class ReportedDay(Struct, frozen=True):
 _ROW = """
     SELECT day,
         CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN lease_until > :now THEN 'sending'
-             WHEN refused THEN 'refused' ELSE 'waiting' END,
-        tries, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
+             WHEN permanently_failed THEN 'refused' ELSE 'waiting' END,
+        attempts, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
         day, zone, starts, ends
     FROM report"""
 
@@ -61,12 +61,12 @@ async def report_of(session: AsyncSession, settings: Settings, day: date, *, now
 
 
 def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> ReportedDay:
-    day, state, tries, sent_at, next_try_at, reason, delivered_to, *period = row
+    day, state, attempts, sent_at, next_try_at, reason, delivered_to, *period = row
     zone = zone_named(settings.report_timezone)
     until = day_of(day + timedelta(days=MAX_CATCH_UP_DAYS), zone).ends
     if state in ("waiting", "refused") and until <= now:
         state, next_try_at = "given_up", None
-    return ReportedDay(day, state, tries, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
+    return ReportedDay(day, state, attempts, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
 
 
 # The primary key, backwards: the newest rows.
@@ -74,13 +74,13 @@ _LAST = text("SELECT day, sent_at FROM report WHERE sent_at IS NOT NULL ORDER BY
 
 # At most MAX_CATCH_UP_DAYS rows of the primary key.
 _MISSING = text("""
-    SELECT day, due_at, tries, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
+    SELECT day, due_at, attempts, last_error FROM report WHERE day >= :oldest AND sent_at IS NULL ORDER BY day LIMIT 1
 """)
 
 
 _FAILING = text("""
-    SELECT day, due_at, tries, last_error FROM report
-    WHERE day >= :oldest AND sent_at IS NULL AND tries > 0 AND (lease_until IS NULL OR tries > 1) ORDER BY day
+    SELECT day, due_at, attempts, last_error FROM report
+    WHERE day >= :oldest AND sent_at IS NULL AND attempts > 0 AND (lease_until IS NULL OR attempts > 1) ORDER BY day
 """)
 
 
@@ -94,7 +94,7 @@ class PendingReport(Struct, frozen=True):
 
     day: date
     due_at: datetime
-    tries: int = 0
+    attempts: int = 0
     last_error: str | None = None
 
 

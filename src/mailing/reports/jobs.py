@@ -95,17 +95,17 @@ async def send_claimed(
     at = now + timedelta(seconds=loop_time() - begun)
     await _record(sessions, Attempted(claim, outcome), at=at, until=begun + LEASE.total_seconds())
     log_attempt = logger.info if isinstance(outcome, Accepted) else logger.warning
-    log_attempt("report attempted", day=str(claim.day), tries=claim.tries, outcome=type(outcome).__name__)
+    log_attempt("report attempted", day=str(claim.day), attempts=claim.attempts, outcome=type(outcome).__name__)
     return Attempted(claim, outcome)
 
 
 def lease_from(now: datetime) -> Lease:
-    return Lease(now, now + LEASE, [pause_after(tries) for tries in range(1, MAX_PAUSE_AFTER + 1)])
+    return Lease(now, now + LEASE, [pause_after(attempts) for attempts in range(1, MAX_PAUSE_AFTER + 1)])
 
 
-def pause_after(tries: int) -> timedelta:
+def pause_after(attempts: int) -> timedelta:
     """Return the pause after an attempt: 1, 2, 4 … 32 minutes, then an hour."""
-    return min(FIRST_PAUSE * (1 << min(tries, MAX_PAUSE_AFTER) - 1), MAX_PAUSE)
+    return min(FIRST_PAUSE * (1 << min(attempts, MAX_PAUSE_AFTER) - 1), MAX_PAUSE)
 
 
 async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now: datetime, deadline: float) -> Outcome:
@@ -113,7 +113,7 @@ async def _attempt(sessions: Sessions, settings: Settings, claim: Claim, *, now:
     try:
         return await _deliver(sessions, settings, claim, now=now, deadline=deadline)
     except Exception as error:
-        logger.exception("report not rendered", day=str(claim.day), tries=claim.tries)
+        logger.exception("report not rendered", day=str(claim.day), attempts=claim.attempts)
         return TemporaryFailure(smtp.one_line(_reason_of(error)))
 
 
@@ -162,7 +162,7 @@ async def _record(sessions: Sessions, tried: Attempted, *, at: datetime, until: 
 
 async def _write(session: AsyncSession, tried: Attempted, at: datetime) -> None:
     claim, outcome = tried.claim, tried.outcome
-    due_at = at + pause_after(claim.tries)
+    due_at = at + pause_after(claim.attempts)
     match outcome:
         case Accepted(delivered, reason):
             await repository.record_sent(session, claim, at=at, delivered=delivered, reason=reason)
@@ -171,7 +171,7 @@ async def _write(session: AsyncSession, tried: Attempted, at: datetime) -> None:
         case TemporaryFailure(reason):
             await repository.record_failure(session, claim, Failure(reason, due_at))
         case PermanentFailure(reason):
-            await repository.record_failure(session, claim, Failure(reason, due_at, refused=True))
+            await repository.record_failure(session, claim, Failure(reason, due_at, permanently_failed=True))
         case _:
             assert_never(outcome)
 

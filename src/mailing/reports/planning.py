@@ -66,7 +66,7 @@ class Calendar(Struct, frozen=True):
 
 # Index: the primary key, backwards. A clock that was wrong once may have left rows of the future.
 _NEWEST_ROWS = text("""
-    SELECT day, zone, starts, ends, due_at, tries = 0 AND sent_at IS NULL FROM report
+    SELECT day, zone, starts, ends, due_at, attempts = 0 AND sent_at IS NULL FROM report
     WHERE day <= :upto ORDER BY day DESC LIMIT :count
 """)
 
@@ -143,7 +143,7 @@ _FOLLOW = text("""
     UPDATE report SET due_at = given.due_at
     FROM unnest(CAST(:days AS date[]), CAST(:due AS timestamptz[])) AS given (day, due_at)
     WHERE report.day = given.day AND report.day IN (
-        SELECT day FROM report WHERE day = ANY(:days) AND tries = 0 AND sent_at IS NULL FOR UPDATE SKIP LOCKED)
+        SELECT day FROM report WHERE day = ANY(:days) AND attempts = 0 AND sent_at IS NULL FOR UPDATE SKIP LOCKED)
 """)
 
 

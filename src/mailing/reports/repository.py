@@ -51,17 +51,17 @@ _MAILINGS = text("""
            coalesce(e.unknown, 0) AS day_unknown, coalesce(e.cancelled, 0) AS day_cancelled,
            c.planned, c.pending, c.sending, c.sent, c.failed, c.expired, c.unknown, c.cancelled
     FROM mailing m JOIN mailing_counts c ON c.mailing_id = m.id LEFT JOIN ended e ON e.mailing_id = m.id
-    WHERE m.test_of IS NULL AND (e.mailing_id IS NOT NULL OR m.status IN ('running', 'paused')
-       OR m.launched_at >= :starts AND m.launched_at < :ends)
+    WHERE m.test_of_mailing_id IS NULL AND (e.mailing_id IS NOT NULL OR m.status IN ('running', 'paused')
+       OR m.started_at >= :starts AND m.started_at < :ends)
     ORDER BY m.id
 """)
 
 # Why messages of a day did not go out. Index: message_finished; 70 ms for 100,000 of 1,000,000 messages.
 _REASONS = text("""
-    SELECT e.status, coalesce(e.last_error, ''), count(*)
+    SELECT e.status, coalesce(e.status_reason, ''), count(*)
     FROM message e JOIN mailing m ON m.id = e.mailing_id
     WHERE e.finished_at >= :starts AND e.finished_at < :ends AND e.status IN ('failed', 'expired', 'unknown')
-      AND m.test_of IS NULL
+      AND m.test_of_mailing_id IS NULL
     GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 10
 """)
 
@@ -71,7 +71,7 @@ _HOURS = text("""
            count(*) FILTER (WHERE e.status = 'sent') AS sent, count(*) FILTER (WHERE e.status <> 'sent') AS not_sent
     FROM message e JOIN mailing m ON m.id = e.mailing_id
     WHERE e.finished_at >= :starts AND e.finished_at < :ends AND e.status IN ('sent', 'failed', 'expired', 'unknown')
-      AND m.test_of IS NULL
+      AND m.test_of_mailing_id IS NULL
     GROUP BY 1 ORDER BY 1
 """)
 
@@ -107,7 +107,7 @@ class Claim(Struct, frozen=True):
 
     period: Day
     key: uuid.UUID
-    tries: int
+    attempts: int
     delivered_to: list[str]
 
     @property
@@ -128,13 +128,13 @@ class Lease(Struct, frozen=True):
 
 # A claim. A process may die while it renders the report: the next attempt waits as after any other failure.
 _CLAIMED = """
-    lease_until = :until, tries = report.tries + 1,
+    lease_until = :until, attempts = report.attempts + 1,
     due_at = greatest(:until, CAST(:now AS timestamptz)
-                            + (CAST(:pauses AS interval[]))[least(report.tries + 1, :pauses_known)]),
+                            + (CAST(:pauses AS interval[]))[least(report.attempts + 1, :pauses_known)]),
     last_error = CASE WHEN report.lease_until IS NULL THEN report.last_error
                       ELSE 'the process that tried it was lost' END
 """
-_OF_CLAIM = "report.day, report.zone, report.starts, report.ends, report.key, report.tries, report.delivered_to"
+_OF_CLAIM = "report.day, report.zone, report.starts, report.ends, report.key, report.attempts, report.delivered_to"
 
 # missing → claimed, the oldest one that is due: no report waits for another. A locked row is skipped. Index:
 # the primary key, at most 33 rows.
@@ -157,7 +157,7 @@ async def claim_oldest(session: AsyncSession, *, oldest: date, zone: ZoneInfo, l
 
 # missing or not planned → claimed, no matter when the next attempt is due. Index: the primary key.
 _CLAIM_DAY = text(f"""
-    INSERT INTO report (day, zone, starts, ends, due_at, lease_until, tries)
+    INSERT INTO report (day, zone, starts, ends, due_at, lease_until, attempts)
     VALUES (:day, :zone, :starts, :ends, :until, :until, 1)
     ON CONFLICT (day) DO UPDATE SET {_CLAIMED}
     WHERE report.sent_at IS NULL AND (report.lease_until IS NULL OR report.lease_until <= :now)
@@ -192,7 +192,8 @@ async def sent_at(session: AsyncSession, day: date) -> datetime | None:
 
 # claimed → sent. Not fenced: it was sent, even if another worker has the lease by now.
 _RECORD_SENT = text("""
-    UPDATE report SET sent_at = coalesce(sent_at, :at), lease_until = NULL, refused = false, last_error = :reason,
+    UPDATE report SET sent_at = coalesce(sent_at, :at), lease_until = NULL, permanently_failed = false,
+        last_error = :reason,
         delivered_to = delivered_to || CAST(:delivered AS text[])
     WHERE day = :day
 """)
@@ -207,9 +208,10 @@ async def record_sent(
 
 # claimed → missing, until the next attempt. An attempt that has lost its lease changes nothing.
 _RECORD_FAILURE = text("""
-    UPDATE report SET due_at = :due_at, lease_until = NULL, refused = :refused, last_error = :reason,
+    UPDATE report SET due_at = :due_at, lease_until = NULL, permanently_failed = :permanently_failed,
+        last_error = :reason,
         delivered_to = delivered_to || CAST(:delivered AS text[])
-    WHERE day = :day AND tries = :tries AND sent_at IS NULL
+    WHERE day = :day AND attempts = :attempts AND sent_at IS NULL
 """)
 
 
@@ -219,10 +221,10 @@ class Failure(Struct, frozen=True):
     reason: str
     due_at: datetime
     delivered: Sequence[str] = ()
-    refused: bool = False
+    permanently_failed: bool = False
 
 
 async def record_failure(session: AsyncSession, claim: Claim, failure: Failure) -> None:
-    given = {"due_at": failure.due_at, "reason": failure.reason, "refused": failure.refused}
-    row = {"day": claim.day, "tries": claim.tries, "delivered": list(failure.delivered)}
+    given = {"due_at": failure.due_at, "reason": failure.reason, "permanently_failed": failure.permanently_failed}
+    row = {"day": claim.day, "attempts": claim.attempts, "delivered": list(failure.delivered)}
     await session.execute(_RECORD_FAILURE, {**given, **row})

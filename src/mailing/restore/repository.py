@@ -1,7 +1,7 @@
 """A database restored from a backup: it does not know what was sent since, so nothing is sent from it.
 
-`gateway.home` is the identity of the database that may send. Each claim compares it with the identity of the database
-it runs in. Only `mailing resume-after-restore` adopts the new identity.
+`installation.database_identity` is the identity of the database that may send. Each claim compares it with the
+identity of the database it runs in. Only `mailing resume-after-restore` adopts the new identity.
 """
 
 from datetime import datetime
@@ -15,11 +15,13 @@ from mailing.errors import MailingError
 # below 2^53, JavaScript's largest safe integer, for 9,007 restores.
 STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
 
-_RESTORED = text("SELECT home <> database_home() FROM gateway")
+# In a statement: this is not the database that may send.
+RESTORED = "(SELECT database_identity <> database_identity() FROM installation)"
+_IS_RESTORED = text(f"SELECT {RESTORED}")
 
 
 async def is_restored(session: AsyncSession) -> bool:
-    return bool((await session.execute(_RESTORED)).scalar_one())
+    return bool((await session.execute(_IS_RESTORED)).scalar_one())
 
 
 _RESUMED = text("SELECT max(finished_at) FROM restoration WHERE finished_at > :since")
@@ -31,7 +33,7 @@ async def resumed_since(session: AsyncSession, since: datetime) -> datetime | No
     return found
 
 
-_MARK = text("UPDATE gateway SET home = 'restored'")
+_MARK = text("UPDATE installation SET database_identity = 'restored'")
 
 
 async def mark_restored(session: AsyncSession) -> None:
@@ -39,7 +41,7 @@ async def mark_restored(session: AsyncSession) -> None:
     await session.execute(_MARK)
 
 
-_LOCK = text("SELECT home <> database_home() FROM gateway FOR UPDATE")
+_LOCK = text("SELECT database_identity <> database_identity() FROM installation FOR UPDATE")
 
 
 async def lock_restored(session: AsyncSession) -> None:
@@ -50,9 +52,11 @@ async def lock_restored(session: AsyncSession) -> None:
 
 # An interrupted resume continues where it stopped, but only while the same server runs: a data directory that was
 # copied back may contain an unfinished one whose ids have been used since.
-_HERE = "database_home() || ' since ' || pg_postmaster_start_time()"
-_UNFINISHED = f"SELECT began_at FROM restoration WHERE place = {_HERE} AND finished_at IS NULL"  # noqa: S608 - constants
-_BEGIN = text(f"INSERT INTO restoration (place) SELECT {_HERE} WHERE NOT EXISTS ({_UNFINISHED}) RETURNING began_at")
+_HERE = "database_identity() || ' since ' || pg_postmaster_start_time()"
+_UNFINISHED = f"SELECT began_at FROM restoration WHERE database_identity = {_HERE} AND finished_at IS NULL"  # noqa: S608 - constants
+_BEGIN = text(f"""
+    INSERT INTO restoration (database_identity) SELECT {_HERE} WHERE NOT EXISTS ({_UNFINISHED}) RETURNING began_at
+""")
 _BEGAN_AT = text(_UNFINISHED)
 
 
@@ -89,7 +93,7 @@ async def _of_sequence(session: AsyncSession, table: str, expression: str) -> in
 
 
 _FINISH = text("UPDATE restoration SET finished_at = now() WHERE finished_at IS NULL")
-_ADOPT = text("UPDATE gateway SET home = database_home()")
+_ADOPT = text("UPDATE installation SET database_identity = database_identity()")
 
 
 async def finish(session: AsyncSession) -> None:

@@ -21,14 +21,16 @@ WARNING_INTERVAL_S = 60.0
 # Compares the flushed end of the write-ahead log: a crash may take the rest without losing anything committed.
 _CHECK = """
     WITH behind AS (
-        UPDATE gateway SET home = 'restored'
-        WHERE home = database_home() AND home = $1 AND pg_current_wal_flush_lsn() < CAST($2::text AS pg_lsn)
+        UPDATE installation SET database_identity = 'restored'
+        WHERE database_identity = database_identity() AND database_identity = $1
+          AND pg_current_wal_flush_lsn() < CAST($2::text AS pg_lsn)
         RETURNING true
     ), recorded AS (
         INSERT INTO event (kind, actor) SELECT 'database.rolled_back', $3 FROM behind
     )
-    SELECT database_home(), pg_current_wal_flush_lsn()::text, EXISTS (SELECT FROM behind), home <> database_home()
-    FROM gateway
+    SELECT database_identity(), pg_current_wal_flush_lsn()::text, EXISTS (SELECT FROM behind),
+        database_identity <> database_identity()
+    FROM installation
 """
 
 

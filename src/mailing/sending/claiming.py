@@ -117,7 +117,7 @@ class Claimer:
         """Whether the mailing still runs by the same plan."""
         async with transaction(self._context.sessions) as session:
             mailing = await running_mailing(session, self._mailing.id)
-        return mailing is not None and mailing.revision == self._mailing.revision
+        return mailing is not None and mailing.plan_revision == self._mailing.plan_revision
 
 
 async def running_mailing(session: AsyncSession, mailing_id: int) -> Mailing | None:

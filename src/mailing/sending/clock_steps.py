@@ -21,7 +21,7 @@ MAX_LEASE_S = 900  # nobody takes a longer one: what lies further ahead was take
 _PUT_BACK = [
     text(f"UPDATE {table} SET {column} = {column} - make_interval(secs => :back_s) WHERE {rows}")  # noqa: S608 - below
     for table, column, rows in (
-        ("mailing", "planning_at", "status IN ('scheduled', 'running', 'paused') AND planning_at > now()"),
+        ("mailing", "plan_heartbeat_at", "status IN ('scheduled', 'running', 'paused') AND plan_heartbeat_at > now()"),
         ("message", "lease_until", f"status = 'sending' AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
         ("upload", "lease_until", f"status = 'importing' AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
         ("report", "lease_until", f"sent_at IS NULL AND lease_until > now() + interval '{MAX_LEASE_S} s'"),

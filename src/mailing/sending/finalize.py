@@ -1,4 +1,4 @@
-"""What remains to be done for messages that wait in vain, and the end of a mailing."""
+"""Reschedule or expire messages whose window has passed, and finish mailings."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,7 +21,7 @@ SLICE = 20_000
 
 
 async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
-    """Closed openings get their next one or expire; a mailing with nothing left to wait for is finished."""
+    """Reschedule or expire messages whose window has passed. Finish the mailing if none is left."""
     while await _settle_slice(sessions, mailing_id):
         pass
     async with transaction(sessions) as session:
@@ -30,12 +30,12 @@ async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
 
 
 async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
-    """Returns whether there may be more."""
+    """Settle a slice. Return whether there may be more."""
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id)
         now = await database_now(session)
         if mailing is None or mailing.status == MailingStatus.scheduled or await is_restored(session):
-            return False  # in a restored database nobody knows whether they were sent
+            return False  # in a restored database it is unknown whether they were sent
         if mailing.status == MailingStatus.cancelled:
             return await cancel_of_mailing(session, mailing_id, SLICE) == SLICE
         if now >= mailing.ends_at:

@@ -1,4 +1,4 @@
-"""From a mailing's filter to its messages: who gets one, and from when until when."""
+"""Plan a mailing: from its filter to messages with their windows."""
 
 import asyncio
 
@@ -16,13 +16,13 @@ from mailing.observability.log import get, increment
 logger = get(__name__)
 
 SLICE = 20_000
-SIDE_BY_SIDE = 2  # a slice keeps one of PostgreSQL's processors busy; more would take them from the senders
+SIDE_BY_SIDE = 2  # a slice keeps one PostgreSQL backend busy; more would slow down sending
 
 
 async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
-    """Launches the mailing if its start has come, and brings its messages up to its newest revision.
+    """Start the mailing if its start has come, and plan its messages for its newest revision.
 
-    Idempotent: after a crash it begins again and changes only what is not yet as it should be. Sending goes on beside
+    It is idempotent: after a crash it starts again and changes only what is not up to date. Sending continues during
     the first plan. A slice is one transaction, 0.2-0.4 s for 20,000 messages.
     """
     async with transaction(sessions) as session:
@@ -31,7 +31,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             return
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get(mailing_id)
-    audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_upto or 0)
+    audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_max_client_id or 0)
     after = 0
     while slices := await _next_slices(sessions, mailing, audience, after=after):
         async with asyncio.TaskGroup() as side_by_side:
@@ -40,21 +40,21 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
         after = slices[-1].upto
     if slices is None:
         return
-    if mailing.revision > 1:
+    if mailing.plan_revision > 1:
         await _cancel_unselected(sessions, mailing, audience)
     async with transaction(sessions) as session:
-        if not await complete_plan(session, mailing_id, mailing.revision):
+        if not await complete_plan(session, mailing_id, mailing.plan_revision):
             return
-        logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.revision)
+        logger.info("the plan is complete", mailing_id=mailing_id, revision=mailing.plan_revision)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         await defer(session, "settle_mailing", mailing_id=mailing_id)
 
 
 async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience, *, after: int) -> list[Slice] | None:
-    """The next of SIDE_BY_SIDE clients; none when all are planned. None: this plan is obsolete."""
+    """Return the next slices, empty when all clients are planned. None: this plan is obsolete."""
     slices: list[Slice] = []
     async with transaction(sessions) as session:
-        if not await heartbeat_plan(session, mailing.id, mailing.revision):
+        if not await heartbeat_plan(session, mailing.id, mailing.plan_revision):
             return None
         while len(slices) < SIDE_BY_SIDE and (part := await next_slice(session, audience, after=after, count=SLICE)):
             slices.append(part)
@@ -65,15 +65,15 @@ async def _next_slices(sessions: Sessions, mailing: Mailing, audience: Audience,
 async def _plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> None:
     while not await _try_plan(sessions, mailing, audience, part):
         async with transaction(sessions) as session:
-            await heartbeat_plan(session, mailing.id, mailing.revision)
+            await heartbeat_plan(session, mailing.id, mailing.plan_revision)
     failpoints.hit("plan.after")
 
 
 async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, part: Slice) -> bool:
-    """False: somebody who changes clients goes first."""
+    """Plan a slice. False: a change of clients takes precedence."""
     async with transaction(sessions) as session:
-        if not await lock_plan(session, mailing.id, mailing.revision):
-            return True  # the next look finds out, too
+        if not await lock_plan(session, mailing.id, mailing.plan_revision):
+            return True  # the next attempt finds out too
         if not await lock_for_plan(session):
             return False
         now = await database_now(session)
@@ -87,10 +87,10 @@ async def _try_plan(sessions: Sessions, mailing: Mailing, audience: Audience, pa
 
 
 async def _cancel_unselected(sessions: Sessions, mailing: Mailing, audience: Audience) -> None:
-    """In slices, as the plan. A newer edit ends it early: its own plan does it all again."""
+    """Cancel unselected messages in slices. A newer edit ends it early, because its own plan repeats it."""
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:
-            if not await heartbeat_plan(session, mailing.id, mailing.revision):
+            if not await heartbeat_plan(session, mailing.id, mailing.plan_revision):
                 return
             after = await cancel_unselected(session, mailing.id, audience, after=after, count=SLICE)

@@ -1,4 +1,4 @@
-"""From a call's outcome to the message's next step. Pure: time, chance and openings are arguments."""
+"""Decide a message's next step from a call's outcome. Pure: time, jitter and windows are arguments."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,7 +19,7 @@ CONFIGURATION_S = 30.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """`hold`: park a message whose call may have arrived, instead of repeating it under the same id."""
+    """`hold`: park a message whose call may have been accepted, instead of repeating it under the same id."""
 
     hold: bool
     base_s: float
@@ -39,7 +39,7 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment:
         _as_it_was(message, moment.now),
         attempts=message.attempts + _counts(answer, message),
         soft_refusals=message.soft_refusals + (answer.outcome is Outcome.soft_refusal),
-        ambiguous=message.ambiguous or answer.outcome is Outcome.ambiguous,
+        maybe_accepted=message.maybe_accepted or answer.outcome is Outcome.ambiguous,
     )
     match answer.outcome:
         case Outcome.accepted:
@@ -52,29 +52,29 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment:
             return _ended(step, MessageStatus.unknown, answer.reason)
         case Outcome.throttled:
             asked_s = THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s
-            waiting, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
+            wait_reason, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
         case Outcome.configuration:
-            waiting, delay_s = "breaker", CONFIGURATION_S * (1 + moment.chance)
+            wait_reason, delay_s = "breaker", CONFIGURATION_S * (1 + moment.chance)
         case Outcome.not_sent | Outcome.soft_refusal | Outcome.ambiguous:
-            waiting, delay_s = "retry", backoff(step.attempts, policy, moment.chance)
+            wait_reason, delay_s = "retry", backoff(step.attempts, policy, moment.chance)
         case _:
             assert_never(answer.outcome)
-    step = replace(step, waiting=waiting, last_error=answer.reason)
+    step = replace(step, wait_reason=wait_reason, status_reason=answer.reason)
     return _at_opening(step, moment, not_before=moment.now + timedelta(seconds=delay_s))
 
 
 def release(message: ClaimedMessage, moment: RetryContext) -> Transition:
-    """Its hour, its mailing or its lease had passed: it waits for the next opening and no attempt is counted."""
+    """Release a message whose window, mailing or lease had passed. It waits for the next window; no attempt counts."""
     return _at_opening(_as_it_was(message, moment.now), moment, not_before=moment.now)
 
 
 def backoff(attempts: int, policy: RetryPolicy, chance: float) -> float:
-    """Full jitter: anything between nothing and min(max, base * 2^(attempts-1)) seconds."""
+    """Return a delay with full jitter: between 0 and min(max, base * 2^(attempts-1)) seconds."""
     return chance * min(policy.max_s, policy.base_s * 2.0 ** min(attempts - 1, 30))
 
 
 def _counts(answer: Answer, message: ClaimedMessage) -> bool:
-    """A probe is made for the gateway's sake: while it is down for hours no message pays with its attempts."""
+    """Whether the call counts as an attempt. A probe does not: an outage of hours must not use up attempts."""
     return answer.outcome.counts and not (message.probe and answer.outcome is Outcome.not_sent)
 
 
@@ -83,7 +83,7 @@ def _as_it_was(message: ClaimedMessage, now: datetime) -> Transition:
         status=MessageStatus.pending,
         attempts=message.attempts,
         soft_refusals=message.soft_refusals,
-        ambiguous=message.ambiguous,
+        maybe_accepted=message.maybe_accepted,
         due_at=now,
         closes_at=message.closes_at,
     )
@@ -92,14 +92,16 @@ def _as_it_was(message: ClaimedMessage, now: datetime) -> Transition:
 def _at_opening(step: Transition, moment: RetryContext, *, not_before: datetime) -> Transition:
     found = moment.opens(not_before)
     if found.opens_at is None or found.closes_at is None:
-        reason = "; ".join(part for part in (found.reason, step.last_error) if part)
+        reason = "; ".join(part for part in (found.reason, step.status_reason) if part)
         return replace(
-            _ended(step, MessageStatus.expired, reason), by_plan=True, due_at=not_before, waiting=step.waiting
+            _ended(step, MessageStatus.expired, reason), by_plan=True, due_at=not_before, wait_reason=step.wait_reason
         )
-    waiting = step.waiting if found.opens_at == not_before else "window"
-    return replace(step, due_at=found.opens_at, closes_at=found.closes_at, waiting=waiting)
+    wait_reason = step.wait_reason if found.opens_at == not_before else "window"
+    return replace(step, due_at=found.opens_at, closes_at=found.closes_at, wait_reason=wait_reason)
 
 
 def _ended(step: Transition, status: MessageStatus, reason: str) -> Transition:
-    """An end without success is only true where no attempt can have arrived; otherwise nobody knows."""
-    return replace(step, status=MessageStatus.unknown if step.ambiguous else status, waiting=None, last_error=reason)
+    """Return the final status: unknown instead of `failed` or `expired` if an attempt may have been accepted."""
+    return replace(
+        step, status=MessageStatus.unknown if step.maybe_accepted else status, wait_reason=None, status_reason=reason
+    )

@@ -49,7 +49,7 @@ class SendLoop:
         self._results: list[CallResult] = []
         self._calls_ended = asyncio.Event()
         self._failure: Exception | None = None
-        self._plan = PlanVersion(mailing.id, mailing.revision)
+        self._plan = PlanVersion(mailing.id, mailing.plan_revision)
 
     @property
     def blocked(self) -> Blocked | None:
@@ -132,7 +132,7 @@ class SendLoop:
                 span.count_outcome(result.call.answer.outcome.value)
             if result.transition.status is MessageStatus.pending:
                 self._note_next_due(result.transition.due_at)
-                self._context.counters.add(POSTPONED, result.transition.waiting or "released")
+                self._context.counters.add(POSTPONED, result.transition.wait_reason or "released")
             self._results.append(result)
             self._context.claim_budget.add_unrecorded()
         except Exception as error:  # noqa: BLE001 - raised at the end

@@ -1,4 +1,4 @@
-"""Finds what was left undone, whoever left it: killed workers, lost jobs, outages. Repairs it and says how much."""
+"""Find and repair what killed workers, lost jobs and outages left undone."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,25 +25,24 @@ logger = get(__name__)
 
 RECLAIM = 1000
 AT_ONCE = 500  # mailings
-FORGET = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
+FORGET = 5000  # keys or minutes; a worker keeps up with 1,000 new ones per second
 
 
 class LeaseScanCursor:
-    """What a process knows of leases that ran out: none did before `since`.
+    """The scan position of a process: no lease expired before `since`.
 
-    Without that each look would walk over all that was sent since an old snapshot, which keeps VACUUM from removing its
-    entries from the index.
+    Without it each scan would read all entries of messages sent since an old snapshot, which VACUUM cannot remove.
     """
 
     since = BEGINNING
-    reclaimed = 0  # since it was last told
+    reclaimed = 0  # since the last log line
 
 
 async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor, active: Collection[int] = ()) -> int:
-    """Cheap when there is nothing to do: one probe of an index for each open mailing.
+    """Run every part of the sweep. Return how many leases were reclaimed.
 
-    A restored database is left alone: whoever resumes there wakes everything. `active` are mailings that this very
-    process is sending. What fails takes none of the other parts with it. Returns how many leases were reclaimed.
+    Without work it costs one index probe for each open mailing. It skips a restored database, where resuming enqueues
+    the jobs. `active` are the mailings that this process is sending. A failing part does not affect the others.
     """
     async with transaction(sessions) as session:
         if await is_restored(session):
@@ -73,15 +72,15 @@ FORGETTING: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
 
 @contextmanager
 def _apart(part: str) -> Iterator[None]:
-    """Says what fails, and leaves it to the next sweep."""
+    """Log an error and leave the rest to the next sweep."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - told
+    except Exception as error:  # noqa: BLE001 - logged
         failures.log(logger, "a part of the sweep failed", error, part=part)
 
 
 async def _wake(sessions: Sessions, active: Collection[int]) -> None:
-    """Mailings with work but without a job that waits to be taken. In slices: thousands may begin in one second."""
+    """Enqueue jobs for mailings with work but no ready job, in slices: thousands may start in one second."""
     async with transaction(sessions) as session:
         closed = await closed_with_pending(session, count=AT_ONCE)
         await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
@@ -91,7 +90,7 @@ async def _wake(sessions: Sessions, active: Collection[int]) -> None:
 
 
 async def _wake_slice(sessions: Sessions, active: Collection[int], *, after: int) -> int | None:
-    """Returns the last mailing it looked at; None after the last of all."""
+    """Enqueue jobs for a slice. Return its last mailing, None after the last of all."""
     async with transaction(sessions) as session:
         found = await find_pending_work(session, after=after, count=AT_ONCE)
         wakes = [wake for each in found for wake in _wakes(each)]
@@ -103,7 +102,7 @@ async def _wake_slice(sessions: Sessions, active: Collection[int], *, after: int
 
 
 def _wakes(found: PendingWork) -> Iterator[Wake]:
-    """In the order of plan_mailing, so that neither waits for the other's half."""
+    """Yield jobs in the order of plan_mailing, so that the two cannot deadlock."""
     if found.plan:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
@@ -113,14 +112,14 @@ def _wakes(found: PendingWork) -> Iterator[Wake]:
 
 
 async def _reclaim(sessions: Sessions, repeat: Repeat, leases: LeaseScanCursor) -> None:
-    """Many at a time, and one by one where a message refuses it: that one is left, and the others are taken back."""
+    """Reclaim leases in batches, one by one if a message makes the batch fail: that one is skipped."""
     moved = RECLAIM
     while moved == RECLAIM:
         try:
             moved = await _taken_back(sessions, repeat, leases, count=RECLAIM)
         except transient():
             raise
-        except Exception:  # noqa: BLE001 - told when it stands alone
+        except Exception:  # noqa: BLE001 - logged when it is alone
             await _reclaim_singly(sessions, repeat, leases)
             break
     async with transaction(sessions) as session:
@@ -135,7 +134,7 @@ async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: LeaseScanC
             await _taken_back(sessions, repeat, leases, only=message_id)
         except transient():
             raise
-        except Exception as error:  # noqa: BLE001 - told
+        except Exception as error:  # noqa: BLE001 - logged
             failures.log(logger, "lease refused", error, message_id=message_id)
 
 

@@ -32,11 +32,11 @@ class BacklogItem(Struct, frozen=True):
 
 
 _PENDING = "mailing_id = :mailing_id AND status = 'pending'"
-_CLOSED = f"{_PENDING} AND waiting = 'window' AND due_at"
+_CLOSED = f"{_PENDING} AND wait_reason = 'window' AND due_at"
 # The ORDER BY binds the query to the index: only an index scan can stop after a few of a million rows.
 _OF_WINDOW = f"{_CLOSED} BETWEEN o.at AND o.at ORDER BY due_at"
 
-# Clients of one zone have the same next window: one probe of message_waiting from each window to the next. A window's
+# Clients of one zone have the same next window: one probe of message_by_wait from each window to the next. A window's
 # messages are counted up to a limit: 11 windows of 1,000,000 messages in 45-70 ms, as of 100,000.
 _WINDOWS = text(f"""
     WITH RECURSIVE send_window (at, number) AS (
@@ -54,13 +54,13 @@ _WINDOWS = text(f"""
     FROM send_window o ORDER BY o.at
 """)  # noqa: S608 - composed from constants of this module
 
-# Messages postponed one by one. The ORDER BY binds the query to its index: message_waiting.
+# Messages postponed one by one. The ORDER BY binds the query to its index: message_by_wait.
 _POSTPONED = text(f"""
     SELECT r.reason, count(*) AS messages, min(m.due_at) AS until
     FROM unnest(ARRAY['retry', 'rate', 'breaker']) AS r (reason)
     CROSS JOIN LATERAL (
-        SELECT due_at FROM message WHERE {_PENDING} AND waiting BETWEEN r.reason AND r.reason AND due_at > now()
-        ORDER BY waiting, due_at LIMIT {MAX_COUNTED} + 1) m
+        SELECT due_at FROM message WHERE {_PENDING} AND wait_reason BETWEEN r.reason AND r.reason AND due_at > now()
+        ORDER BY wait_reason, due_at LIMIT {MAX_COUNTED} + 1) m
     GROUP BY r.reason ORDER BY 3
 """)  # noqa: S608 - composed from constants of this module
 
@@ -91,8 +91,8 @@ async def due(session: AsyncSession, mailing_id: int, state: GatewayState) -> li
     Messages whose window has passed are listed too, until the next one is computed.
     """
     counts = (await session.execute(_DUE, {"mailing_id": mailing_id})).one()
-    reason: WaitReason = "breaker" if state.open_since else "rate"
-    until = state.next_probe_at if state.open_since else state.throttled_until
+    reason: WaitReason = "breaker" if state.breaker_opened_at else "rate"
+    until = state.breaker_next_probe_at if state.breaker_opened_at else state.paused_until
     items = [_item(reason, counts.may_send, until), _item("window", counts.closed, None)]
     return [item for item in items if item.messages]
 

@@ -25,7 +25,8 @@ class MailingSummary(Struct, frozen=True):
 _LINES = f"""
     SELECT {COLUMNS},
         g.id, left(g.text, {EXCERPT_LENGTH}) AS excerpt, g.status, g.starts_at, g.ends_at
-    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.deleted_at IS NULL AND g.test_of IS NULL
+    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.deleted_at IS NULL
+        AND g.test_of_mailing_id IS NULL
 """  # noqa: S608 - composed from constants
 
 # Running mailings, then those that wait for a user, then scheduled ones. Index: mailing_open.

@@ -43,7 +43,7 @@ async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
     return Progress(
         counts,
         gateway=state,
-        planning=mailing.status in OPEN and mailing.launched_at is not None and is_planning(mailing),
+        planning=mailing.status in OPEN and mailing.started_at is not None and is_planning(mailing),
         per_minute=per_minute,
         done_at=estimate_done_at(counts.pending + counts.sending, per_minute, backlog, now=state.now)
         if sending
@@ -53,7 +53,7 @@ async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
 
 
 def is_planning(mailing: Mailing) -> bool:
-    return mailing.planned_revision < mailing.revision
+    return mailing.planned_revision < mailing.plan_revision
 
 
 def is_held(state: GatewayState) -> bool:

@@ -9,15 +9,15 @@ from mailing.mailings.states import MailingStatus
 from mailing.statistics.schemas import MailingLine
 
 _LINES = text(f"""
-    SELECT {COLUMNS}, g.id AS mailing_id, g.status, g.launched_at IS NOT NULL AS launched
+    SELECT {COLUMNS}, g.id AS mailing_id, g.status, g.started_at IS NOT NULL AS launched
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.id > :cursor AND g.deleted_at IS NULL AND g.test_of IS NULL ORDER BY g.id LIMIT :count
+    WHERE g.id > :cursor AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL ORDER BY g.id LIMIT :count
 """)  # noqa: S608 - composed from constants of this module
 
 _LINE = text(f"""
-    SELECT {COLUMNS}, g.id AS mailing_id, g.status, g.launched_at IS NOT NULL AS launched
+    SELECT {COLUMNS}, g.id AS mailing_id, g.status, g.started_at IS NOT NULL AS launched
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.id = :id AND g.deleted_at IS NULL AND g.test_of IS NULL
+    WHERE g.id = :id AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 

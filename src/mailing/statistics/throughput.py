@@ -1,4 +1,4 @@
-"""Messages sent by time: rows of `mailing_pace`, one a mailing and minute, written by a trigger."""
+"""Messages sent by time: rows of `mailing_throughput`, one a mailing and minute, written by a trigger."""
 
 from datetime import datetime, timedelta
 
@@ -28,7 +28,7 @@ class Timeseries(Struct, frozen=True):
 _LAST_MINUTE = text("""
     SELECT coalesce(sum(sent * CASE WHEN minute = date_trunc('minute', now()) THEN 1
                                     ELSE 1 - extract(second FROM now()) / 60 END), 0)
-    FROM mailing_pace WHERE mailing_id = :mailing_id AND minute >= date_trunc('minute', now()) - interval '1 min'
+    FROM mailing_throughput WHERE mailing_id = :mailing_id AND minute >= date_trunc('minute', now()) - interval '1 min'
 """)
 
 
@@ -38,12 +38,14 @@ async def sent_in_last_minute(session: AsyncSession, mailing_id: int) -> int:
 
 
 # Two probes of the primary key.
-_BOUNDS = text("SELECT min(minute) AS first, max(minute) AS last FROM mailing_pace WHERE mailing_id = :mailing_id")
+_BOUNDS = text(
+    "SELECT min(minute) AS first, max(minute) AS last FROM mailing_throughput WHERE mailing_id = :mailing_id"
+)
 
 # The primary key: 1,440 rows for a day of sending, however many messages.
 _TIMESERIES = text("""
     SELECT date_bin(make_interval(secs => :step_s), minute, CAST(:first AS timestamptz)) AS at, sum(sent) AS sent
-    FROM mailing_pace WHERE mailing_id = :mailing_id GROUP BY 1
+    FROM mailing_throughput WHERE mailing_id = :mailing_id GROUP BY 1
 """)
 
 
@@ -64,11 +66,12 @@ def step_of(length: timedelta) -> int:
     return next((step for step in _STEPS_S if length.total_seconds() / step < MAX_STEPS), _STEPS_S[-1])
 
 
-# Index: mailing_pace_minute; 1,440 rows for each mailing that was sending all day.
+# Index: mailing_throughput_minute; 1,440 rows for each mailing that was sending all day.
 _HOURS = text("""
     SELECT date_bin('1 h', p.minute, 'epoch') AS at, sum(p.sent) AS sent
-    FROM mailing_pace p JOIN mailing g ON g.id = p.mailing_id
-    WHERE p.minute >= date_bin('1 h', now(), 'epoch') - make_interval(hours => :hours - 1) AND g.test_of IS NULL
+    FROM mailing_throughput p JOIN mailing g ON g.id = p.mailing_id
+    WHERE p.minute >= date_bin('1 h', now(), 'epoch') - make_interval(hours => :hours - 1)
+        AND g.test_of_mailing_id IS NULL
     GROUP BY 1
 """)
 

@@ -45,11 +45,11 @@ _CHUNK = 64 * 1024
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:caller || ' ' || :key, 0))")
 
 # A statement of its own after the lock: only then it sees what the one before has committed. By the primary key.
-_FIND = text("SELECT request, status, headers, body FROM idempotency_key WHERE caller = :caller AND key = :key")
+_FIND = text("SELECT request_hash, status, headers, body FROM idempotency_key WHERE caller = :caller AND key = :key")
 
 _STORE = text("""
-    INSERT INTO idempotency_key (caller, key, request, status, headers, body)
-    VALUES (:caller, :key, :request, :status, CAST(:headers AS jsonb), :body)
+    INSERT INTO idempotency_key (caller, key, request_hash, status, headers, body)
+    VALUES (:caller, :key, :request_hash, :status, CAST(:headers AS jsonb), :body)
 """)
 
 # The oldest first, by idempotency_key_age; one that somebody else is pruning is left to them.
@@ -62,12 +62,12 @@ _FORGET = text("""
 
 @dataclass
 class KeyedRequest:
-    """A POST with a key. `request` is its digest, once the handler may begin."""
+    """A POST with a key. `request_hash` is its digest, once the handler may begin."""
 
     key: str
     session: AsyncSession
     body: IO[bytes]
-    request: bytes | None = None
+    request_hash: bytes | None = None
 
 
 class Idempotency:
@@ -125,10 +125,10 @@ async def replay_or_begin(request: Request[str, Any, Any]) -> Response[bytes] | 
     names = {"caller": request.user, "key": keyed.key}
     stored = await _stored(request.app.state.sessions, names)
     if stored is None:
-        keyed.request = digest
+        keyed.request_hash = digest
         _lock_with_first_statement(keyed.session, names)
         return None
-    if stored.request != digest:
+    if stored.request_hash != digest:
         raise KeyReused(f"This {HEADER} was used for another request; send a new key with a new request.")
     return Response(stored.body, status_code=stored.status, headers=stored.headers | {REPLAYED: "true"})
 
@@ -179,14 +179,14 @@ async def provide_session(request: Request[Any, Any, Any], state: State) -> Asyn
 
 
 async def _store(keyed: KeyedRequest, caller: str, answer: list[Any]) -> None:
-    if keyed.request is None:  # the answer came from here
+    if keyed.request_hash is None:  # the answer came from here
         return
     start, *rest = answer
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
     values = {
         "caller": caller,
         "key": keyed.key,
-        "request": keyed.request,
+        "request_hash": keyed.request_hash,
         "status": start["status"],
         "headers": json.dumps(headers),
         "body": b"".join(message.get("body", b"") for message in rest),

@@ -70,7 +70,7 @@ async def test_a_test_goes_to_a_client_and_to_nobody_else(engine: AsyncEngine, s
         assert "Enter the phone of a client" in words(refused, 400)
         assert entered(refused, "phone") == phone
     assert (await sender.post(address, data={"phone": "79161234567"})).status_code == 303
-    assert await value(engine, "SELECT count(*) FROM mailing WHERE test_of = :id", id=mailing_id) == 1
+    assert await value(engine, "SELECT count(*) FROM mailing WHERE test_of_mailing_id = :id", id=mailing_id) == 1
     await run(engine, "UPDATE client SET opted_out = true")
     assert "has opted out" in words(await sender.post(address, data={"phone": "79161234567"}), 400)
 

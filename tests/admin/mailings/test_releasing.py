@@ -75,10 +75,10 @@ async def act(browser: httpx.AsyncClient, action: str, mailing_id: int, messages
 
 
 async def snapshot(engine: AsyncEngine, mailing_id: int) -> list[Any]:
-    """The mailing with its messages, and how many tests there are."""
+    """Return the mailing with its messages, and the number of test sends."""
     statement = """
         SELECT to_jsonb(g), (SELECT jsonb_agg(to_jsonb(m) ORDER BY m.id) FROM message m WHERE m.mailing_id = g.id),
-            (SELECT count(*) FROM mailing WHERE test_of IS NOT NULL)
+            (SELECT count(*) FROM mailing WHERE test_of_mailing_id IS NOT NULL)
         FROM mailing g WHERE g.id = :id"""
     return list((await run(engine, statement, id=mailing_id))[0])
 
@@ -120,7 +120,7 @@ async def test_no_editor_s_way_leads_to_a_mailing_that_is_sent(engine: AsyncEngi
     for start in ("", yesterday):
         answer = await editor.post(f"/admin/mailings/{scheduled}/edit", data=form(starts_at=start))
         assert answer.status_code == 303
-    assert await run(engine, "SELECT DISTINCT status, launched_at FROM mailing") == [("draft", None)]
+    assert await run(engine, "SELECT DISTINCT status, started_at FROM mailing") == [("draft", None)]
     assert await value(engine, "SELECT count(*) FROM procrastinate_jobs") == 0
 
 
@@ -230,7 +230,7 @@ async def test_a_draft_from_before_a_restore_says_that_it_may_have_been_sent(
     mailing_id = await add_mailing(engine, status="draft")
     sender = await signed_in(Role.SENDER)
     assert "restored from a backup" not in words(await sender.get(f"/admin/mailings/{mailing_id}/release"))
-    await run(engine, "INSERT INTO restoration (place, finished_at) VALUES ('here', now())")
+    await run(engine, "INSERT INTO restoration (database_identity, finished_at) VALUES ('here', now())")
     assert "restored from a backup" in words(await sender.get(f"/admin/mailings/{mailing_id}/release"))
 
 

@@ -15,7 +15,7 @@ Form = dict[str, str | list[str]]
 
 
 def form(**changes: str | list[str]) -> Form:
-    """A mailing of tomorrow by the clocks of Moscow, three hours ahead of UTC all year round."""
+    """Return the form of a mailing for tomorrow, in Moscow's time (UTC+3 all year)."""
     day = datetime.now(UTC).date() + timedelta(days=1)
     times: Form = {"starts_at": f"{day}T10:00", "ends_at": f"{day}T20:00", "zone": "Europe/Moscow"}
     return {"text": "Hello", "window_start": "09:00", "window_end": "21:00"} | times | changes
@@ -150,10 +150,10 @@ async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: Async
     shown = await sender.get(f"/admin/mailings/{mailing_id}/edit")
     assert "This mailing has begun." in words(shown)
     fields: Form = {"text": "Reworded", "zone": entered(shown, "zone"), "ends_at": entered(shown, "ends_at")}
-    before = (await run(engine, "SELECT starts_at, ends_at, revision FROM mailing"))[0]
+    before = (await run(engine, "SELECT starts_at, ends_at, plan_revision FROM mailing"))[0]
     answer = await sender.post(f"/admin/mailings/{mailing_id}/edit", data=fields)
     assert answer.status_code == 303
-    assert (await run(engine, "SELECT starts_at, ends_at, revision FROM mailing"))[0] == before
+    assert (await run(engine, "SELECT starts_at, ends_at, plan_revision FROM mailing"))[0] == before
     assert await value(engine, "SELECT text FROM mailing") == "Reworded"
 
 

@@ -22,8 +22,8 @@ from support.rows import add_mailing, add_messages, run
 
 EVIL = "<script>alert(1)</script>"
 ADD = """
-    INSERT INTO report (day, due_at, tries, sent_at, refused, last_error, delivered_to)
-    SELECT current_date - CAST(:ago AS int), now() + make_interval(hours => :due_in_h), :tries,
+    INSERT INTO report (day, due_at, attempts, sent_at, permanently_failed, last_error, delivered_to)
+    SELECT current_date - CAST(:ago AS int), now() + make_interval(hours => :due_in_h), :attempts,
         CASE WHEN :sent THEN now() END, :refused, CAST(:error AS text), CAST(:to AS text[])
 """
 
@@ -33,13 +33,13 @@ async def add_report(
     ago: int,
     *,
     due_in_h: int = 1,
-    tries: int = 1,
+    attempts: int = 1,
     sent: bool = False,
     refused: bool = False,
     error: str | None = None,
     to: list[str] | None = None,
 ) -> date:
-    values = {"due_in_h": due_in_h, "tries": tries, "sent": sent, "refused": refused, "error": error}
+    values = {"due_in_h": due_in_h, "attempts": attempts, "sent": sent, "refused": refused, "error": error}
     await run(engine, ADD, ago=ago, to=to or [], **values)
     return datetime.now(UTC).date() - timedelta(days=ago)
 
@@ -55,7 +55,7 @@ async def viewer(signed_in: SignedIn) -> httpx.AsyncClient:
 
 
 async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, viewer: httpx.AsyncClient) -> None:
-    await add_report(engine, 1, tries=0)
+    await add_report(engine, 1, attempts=0)
     await add_report(engine, 2, error="boss@example.org: 451 greylisted", to=["ops@example.org"])
     await add_report(engine, 3, refused=True, error="550 no such user")
     await add_report(engine, 4, sent=True, error="boss@example.org: 550 gone", to=["ops@example.org"])
@@ -125,7 +125,7 @@ async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(
 async def test_the_mail_can_do_nothing_in_its_frame(engine: AsyncEngine, viewer: httpx.AsyncClient) -> None:
     mailing_id = await add_mailing(engine, text=EVIL)
     await add_messages(engine, mailing_id, ["failed"])
-    await run(engine, "UPDATE message SET last_error = :evil", evil=EVIL)
+    await run(engine, "UPDATE message SET status_reason = :evil", evil=EVIL)
     mail = await viewer.get(f"/admin/reports/{datetime.now(UTC).date()}/mail")
     policy = {part.strip() for part in mail.headers["content-security-policy"].split(";")}
     assert {"default-src 'none'", "sandbox", "frame-ancestors 'self'", "form-action 'none'"} <= policy

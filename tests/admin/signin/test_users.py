@@ -21,7 +21,7 @@ async def admin(signed_in: SignedIn) -> httpx.AsyncClient:
 
 
 async def key(admin: httpx.AsyncClient, *, scope: str) -> str:
-    """A new one, as the page shows it."""
+    """Create an API key and return it, as the page shows it once."""
     answer = await admin.post("/admin/keys", data={"name": "crm", "scope": scope})
     assert answer.status_code == 201
     return str(re.findall(r"mk_[\w-]{43}", answer.text)[0])

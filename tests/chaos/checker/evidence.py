@@ -75,7 +75,7 @@ async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, hist
 
 # The columns are named as the fields.
 _MESSAGES = """
-    SELECT id, mailing_id, client_id, status, attempt_no, ambiguous,
+    SELECT id, mailing_id, client_id, status, claim_no, maybe_accepted,
         CAST(extract(epoch FROM finished_at) AS float8) AS finished_at FROM message"""
 _ATTEMPTS = """
     SELECT message_id, number, CAST(extract(epoch FROM started_at) AS float8) AS started_at,
@@ -84,7 +84,7 @@ _CLIENTS = "SELECT id, phone, operator_code, tag, timezone, opted_out, created_a
 _MAILINGS = """
     SELECT g.*, (
             SELECT max(e.at) FROM event e WHERE e.mailing_id = g.id AND e.kind = 'mailing.planned'
-            AND (e.detail->>'revision')::int = g.revision
+            AND (e.detail->>'revision')::int = g.plan_revision
         ) AS planned_at,
         ARRAY(SELECT t.text FROM mailing_text t WHERE t.mailing_id = g.id) AS texts FROM mailing g"""
 _RESOLVED = "SELECT message_id FROM event WHERE kind = 'message.resolved'"
@@ -119,10 +119,10 @@ def _mailing(row: Any) -> Mailing:  # noqa: ANN401 - a row with every column
             operator_codes=row["operator_codes"],
         ),
         texts=frozenset(row["texts"]),
-        audience_upto=row["audience_upto"] or 0,
+        audience_max_client_id=row["audience_max_client_id"] or 0,
         created_at=row["created_at"].timestamp(),
         planned_at=row["planned_at"].timestamp() if row["planned_at"] else None,
-        is_test=row["test_of"] is not None,
+        is_test=row["test_of_mailing_id"] is not None,
     )
 
 
@@ -143,7 +143,7 @@ async def _told_by_statistics(api: httpx.AsyncClient) -> AsyncIterator[Told]:
 
 
 async def _told_by_report(session: AsyncSession) -> list[Told]:
-    """The counters as they stand, and what ended: over all time that is every row in a final state."""
+    """Return the counters, and what ended: over all time that is every row in a final state."""
     figures = await figures_of(session, ALWAYS, taken_at=datetime.now(UTC))
     told = [Told("the report", None, _counts(msgspec.structs.asdict(figures.totals)))]
     for mailing in figures.mailings:

@@ -28,8 +28,8 @@ class Message(Struct, frozen=True, kw_only=True):
     mailing_id: int
     client_id: int
     status: str
-    attempt_no: int
-    ambiguous: bool
+    claim_no: int
+    maybe_accepted: bool
     finished_at: float | None = None
 
 
@@ -79,7 +79,7 @@ class Terms(Struct, frozen=True, kw_only=True):
 
 
 class Mailing(Struct, frozen=True, kw_only=True):
-    """As it is at the end of the run; `texts` are all its wordings, `audience_upto` its newest client.
+    """As it is at the end of the run; `texts` are all its wordings, `audience_max_client_id` its newest client.
 
     `planned_at` is when the plan of the newest revision was complete; None while it is not.
     """
@@ -88,7 +88,7 @@ class Mailing(Struct, frozen=True, kw_only=True):
     status: str
     terms: Terms
     texts: frozenset[str]
-    audience_upto: int
+    audience_max_client_id: int
     created_at: float = 0.0
     planned_at: float | None = None
     is_test: bool = False

@@ -25,11 +25,11 @@ def check(evidence: Evidence) -> list[Violation]:
 
 
 def intended(case: Case) -> Iterator[Violation]:
-    """I6. A claim is committed before its call, raises `attempt_no`, and ends as one attempt, written by the worker or
+    """I6. A claim is committed before its call, raises `claim_no`, and ends as one attempt, written by the worker or
     by the sweep after it; so no id has more calls than claims, and each call is an attempt of its own.
     """
     for trail in case.trails:
-        claims = trail.message.attempt_no if trail.message else 0
+        claims = trail.message.claim_no if trail.message else 0
         if len(trail.pairs) > claims:
             yield Violation("I6", trail.id, f"was called {len(trail.pairs)} times on {claims} claims")
         for attempt in trail.attempts:

@@ -61,7 +61,7 @@ def by_code_alone(status: int, retry_after: str | None, body: bytes, *, message_
 
 
 def forgetful(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment: RetryContext) -> Transition:
-    return replace(decide(answer, message, policy, moment), ambiguous=False)
+    return replace(decide(answer, message, policy, moment), maybe_accepted=False)
 
 
 def in_utc(_name: str) -> ZoneInfo:
@@ -117,7 +117,7 @@ LOCKS = (
     instead("mailing.sending.plan.lock_for_plan", at_any_time),
     instead("mailing.sending.finalize.lock_for_plan", at_any_time),
 )
-ANY_TRANSITION = "DROP TRIGGER check_transitions ON message"
+ANY_TRANSITION = 'DROP TRIGGER "00_check_transitions" ON message'
 
 MUTANTS = (
     Mutant(
@@ -172,7 +172,11 @@ MUTANTS = (
         invariant="I3",
         patches=(
             sql(CLAIM, "status = 'sending'", "status = 'sent'"),
-            sql(CLAIM, "lease_until = now() + make_interval(secs => :lease_s)", "attempts = 1, finished_at = now()"),
+            sql(
+                CLAIM,
+                "lease_until = now() + make_interval(secs => :lease_s)",
+                "counted_attempts = 1, finished_at = now()",
+            ),
         ),
         schema=(ANY_TRANSITION,),
     ),
@@ -193,7 +197,7 @@ MUTANTS = (
         scenario=scenarios.lost,
         invariant="I4",
         patches=(
-            sql(RECLAIM, "ELSE 'pending' END, ambiguous = true", "ELSE 'expired' END, ambiguous = false"),
+            sql(RECLAIM, "ELSE 'pending' END, maybe_accepted = true", "ELSE 'expired' END, maybe_accepted = false"),
             sql(RECLAIM, "finished_at = CASE WHEN l.ends THEN now() END", "finished_at = now()"),
         ),
     ),
@@ -207,15 +211,15 @@ MUTANTS = (
         bug="a result counts under somebody else's lease",
         scenario=scenarios.overtaken,
         invariant="I4",
-        patches=(sql(RECORD, "m.status = d.was AND m.attempt_no = d.number AS fits", "m.status = d.was AS fits"),),
+        patches=(sql(RECORD, "m.status = d.was AND m.claim_no = d.number AS fits", "m.status = d.was AS fits"),),
     ),
     Mutant(
         bug="what was sent is claimed again",
         scenario=scenarios.paused,
         invariant="I5",
         patches=(
-            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sent' AND attempt_no = 1) AND"),
-            sql(CLAIM, "waiting = NULL", "waiting = NULL, finished_at = NULL"),
+            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sent' AND claim_no = 1) AND"),
+            sql(CLAIM, "wait_reason = NULL", "wait_reason = NULL, finished_at = NULL"),
             sql(CLAIM, f"AND {FROM_FRONT}", ""),
         ),
         schema=(ANY_TRANSITION,),
@@ -225,7 +229,7 @@ MUTANTS = (
         scenario=scenarios.lost,
         invariant="I5",
         patches=(
-            sql(RECLAIM, "ambiguous = true", "ambiguous = false"),
+            sql(RECLAIM, "maybe_accepted = true", "maybe_accepted = false"),
             sql(RECLAIM, "now(), 'ambiguous'", "now(), 'not_sent'"),
             sql(
                 RECORD, "WHERE outcome IS NOT NULL", "WHERE outcome IS NOT NULL AND NOT repeated"
@@ -254,7 +258,7 @@ MUTANTS = (
         bug="what was ended by the old end stays ended when it has been moved on",
         scenario=scenarios.moved_on,
         invariant="I11",
-        patches=(sql(RECORD, "(NOT r.by_plan OR g.revision = :revision)", "true"),),
+        patches=(sql(RECORD, "(NOT r.by_plan OR g.plan_revision = :revision)", "true"),),
     ),
     Mutant(
         bug="attempts are not written down",
@@ -326,7 +330,7 @@ MUTANTS = (
         scenario=scenarios.slow,
         invariant="I8",
         patches=(
-            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sending' AND attempt_no = 1) AND"),
+            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sending' AND claim_no = 1) AND"),
             sql(CLAIM, f"AND {FROM_FRONT}", ""),
         ),
     ),
@@ -334,19 +338,21 @@ MUTANTS = (
         bug="a repeat takes the new text",
         scenario=scenarios.reworded,
         invariant="I9",
-        patches=(sql(CLAIM, "CASE WHEN m.ambiguous THEN m.text_revision ELSE g.text_revision END", "g.text_revision"),),
+        patches=(
+            sql(CLAIM, "CASE WHEN m.maybe_accepted THEN m.text_revision ELSE g.text_revision END", "g.text_revision"),
+        ),
     ),
     Mutant(
         bug="a repeat goes to the new phone",
         scenario=scenarios.reworded,
         invariant="I9",
-        patches=(sql(CLAIM, "CASE WHEN m.ambiguous THEN m.phone ELSE c.phone END", "c.phone"),),
+        patches=(sql(CLAIM, "CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END", "c.phone"),),
     ),
     Mutant(
         bug="the counters do not follow the messages",
         scenario=scenarios.calm,
         invariant="I10",
-        schema=("DROP TRIGGER count_moved ON message",),
+        schema=('DROP TRIGGER "10_count_moved" ON message',),
     ),
     Mutant(
         bug="the report counts failures as sent",

@@ -47,7 +47,7 @@ def _may_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
 
 def must_have_one(case: Case, mailing: Mailing, client: Client) -> bool:
     """Whatever was done to it, it was there and selected from before the newest plan began until that was complete."""
-    if mailing.planned_at is None or client.id > mailing.audience_upto:
+    if mailing.planned_at is None or client.id > mailing.audience_max_client_id:
         return False
     begun, ended = planning_begins(case, mailing), mailing.planned_at + GRACE_S
     if _known_since(case, client) > begun or _left_before(case, client, ended):

@@ -26,9 +26,9 @@ from mailing.mailings.window import LocalWindow
 
 T = 1_000_000.0
 TERMS = Terms(starts_at=T, ends_at=T + 3600, window=None, tags=[], operator_codes=[])
-MAILING = Mailing(id=1, status="finished", terms=TERMS, texts=frozenset({"hi"}), audience_upto=9, planned_at=T)
+MAILING = Mailing(id=1, status="finished", terms=TERMS, texts=frozenset({"hi"}), audience_max_client_id=9, planned_at=T)
 TRAITS = Traits(phone="79160000001", operator_code="916", tag=None, timezone="UTC")
-MESSAGE = Message(id=7, mailing_id=1, client_id=1, status="sent", attempt_no=1, ambiguous=False, finished_at=T + 500)
+MESSAGE = Message(id=7, mailing_id=1, client_id=1, status="sent", claim_no=1, maybe_accepted=False, finished_at=T + 500)
 
 
 def call(began_s: float, *, accepted: bool = True, lasts_s: float = 1.0, how: str = "answered 200") -> Call:
@@ -72,8 +72,8 @@ def api_client(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 def twice(**changes: Any) -> Evidence:  # noqa: ANN401 - fields of Evidence
-    """Accepted at 10 s and at 80 s."""
-    message = replace(MESSAGE, attempt_no=2, ambiguous=True)
+    """Build a message that was accepted at 10 s and at 80 s."""
+    message = replace(MESSAGE, claim_no=2, maybe_accepted=True)
     return replace(GOOD, calls=[call(10), call(80)], messages=[message], **changes)
 
 
@@ -120,7 +120,7 @@ def test_a_call_may_overlap_another_only_when_its_lease_ran_out() -> None:
 
 def test_a_call_given_up_by_its_client_may_be_noted_as_ended_a_little_late() -> None:
     attempts = [attempt(1, 10, "ambiguous"), attempt(2, 11, "accepted")]
-    message = replace(MESSAGE, attempt_no=2, ambiguous=True)
+    message = replace(MESSAGE, claim_no=2, maybe_accepted=True)
     given_up = replace(GOOD, calls=[call(10, how="client left", lasts_s=1.05), call(11)], attempts=attempts)
     assert broken(replace(given_up, messages=[message])) == []
     given_up.calls[0].how = "answered 500"
@@ -128,7 +128,7 @@ def test_a_call_given_up_by_its_client_may_be_noted_as_ended_a_little_late() -> 
 
 
 def test_an_attempt_that_was_never_written_to_the_gateway_is_no_call() -> None:
-    message = replace(MESSAGE, attempt_no=2)
+    message = replace(MESSAGE, claim_no=2)
     attempts = [attempt(1, 9, "not_sent"), attempt(2, 10, "accepted")]
     assert broken(replace(GOOD, messages=[message], attempts=attempts)) == []
     assert broken(replace(GOOD, messages=[message], attempts=attempts[:1])) == ["I6"]
@@ -223,7 +223,7 @@ def test_only_those_selected_by_the_newest_plan_from_its_beginning_must_have_a_m
 
 
 EXPIRED = replace(
-    GOOD, calls=[], attempts=[], messages=[replace(MESSAGE, status="expired", attempt_no=0, finished_at=T + 500)]
+    GOOD, calls=[], attempts=[], messages=[replace(MESSAGE, status="expired", claim_no=0, finished_at=T + 500)]
 )
 """Of T = 13:46:40 UTC; it ends at 14:46:40."""
 

@@ -101,7 +101,7 @@ class Stage:
 
     @asynccontextmanager
     async def refusing_row(self) -> AsyncIterator[int]:
-        """A message that is being sent can't have an attempt."""
+        """Refuse every attempt of one message that is being sent."""
         (row,) = await self.campaign.rows("SELECT id FROM message WHERE status = 'sending' LIMIT 1")
         message: int = row[0]
         self.locked.append(message)
@@ -158,7 +158,7 @@ class Stage:
         return check(await collect(self.campaign.sessions, self.campaign.api, self.ledger, history))
 
     async def _is_settled(self) -> bool:
-        unplanned = "SELECT 1 FROM mailing WHERE status = 'running' AND planned_revision < revision"
+        unplanned = "SELECT 1 FROM mailing WHERE status = 'running' AND planned_revision < plan_revision"
         unsent = "SELECT 1 FROM message WHERE status IN ('pending', 'sending')"
         return not await self.campaign.rows(f"{unplanned} UNION ALL {unsent}")
 

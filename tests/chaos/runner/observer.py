@@ -24,8 +24,8 @@ SOONER_FREE: Final = """
         SELECT id FROM message WHERE status = 'sending' AND lease_until < now() + interval '50 s'
         FOR UPDATE SKIP LOCKED))"""
 SOONER_PLANNED: Final = """
-    UPDATE mailing SET planning_at = now() - interval '1 minute'
-    WHERE planned_revision < planning_revision AND planning_at < now() - interval '5 s'"""
+    UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'
+    WHERE planned_revision < planning_revision AND plan_heartbeat_at < now() - interval '5 s'"""
 
 
 class Slice(Struct, frozen=True):
@@ -66,7 +66,7 @@ class Observer:
         return self.seen.open == 0 and self.seen.planned > 0 and self.seen.final == self.seen.planned
 
     async def reaches(self, share: float) -> bool:
-        """Returns when that share of the messages is final; False if the run is over before."""
+        """Wait until that share of the messages is final; return False if the run is over before."""
         while True:
             if self.is_over:
                 return False
@@ -75,7 +75,7 @@ class Observer:
             await asyncio.sleep(0.1)
 
     async def end(self, *, stuck_s: float) -> None:
-        """Returns when every message is final, or none has become so for `stuck_s`."""
+        """Wait until every message is final, or none has become so for `stuck_s`."""
         final, since = self.seen.final, time.monotonic()
         while not self.is_over and time.monotonic() - since < stuck_s:
             await asyncio.sleep(0.2)

@@ -133,7 +133,7 @@ async def test_a_discarded_file_is_gone_with_its_rows_and_a_confirmed_one_stays(
     upload_id = await kept(sessions, file_of(1))
     async with transaction(sessions) as session:
         await actions.discard(session, upload_id)
-    assert await counted(sessions, "upload_piece") == 0
+    assert await counted(sessions, "upload_chunk") == 0
     with pytest.raises(NotFound):
         await upload_of(sessions, upload_id)
     upload_id = await confirmed(sessions, file_of(1))

@@ -27,7 +27,7 @@ async def test_good_rows_are_stored_and_bad_ones_kept_with_their_verdict(session
     await job.import_upload(sessions, RUNNING, upload_id)
     upload = await upload_of(sessions, upload_id)
     assert (upload.status, upload.created, upload.updated, upload.rejected) == (UploadStatus.done, 1000, 0, 2)
-    assert upload.read == upload.size
+    assert upload.bytes_read == upload.size
     assert await counted(sessions, "client") == 1000
     assert [(each.line, each.field, each.row) for each in await refused(sessions, upload_id)] == [
         (1002, "phone", "8916,,vip,Mars"),
@@ -39,7 +39,7 @@ async def test_good_rows_are_stored_and_bad_ones_kept_with_their_verdict(session
 
 async def test_the_file_is_removed_with_the_import(sessions: Sessions) -> None:
     await job.import_upload(sessions, RUNNING, await confirmed(sessions, file_of(10)))
-    assert await counted(sessions, "upload_piece") == 0
+    assert await counted(sessions, "upload_chunk") == 0
 
 
 async def test_only_so_many_bad_fields_are_kept_but_all_bad_rows_counted(
@@ -100,14 +100,14 @@ async def test_a_file_whose_header_comes_too_late_fails_with_the_reason(sessions
     assert upload.status == UploadStatus.failed
     assert upload.error is not None
     assert "column phone is missing" in upload.error
-    assert await counted(sessions, "upload_piece") == 0
+    assert await counted(sessions, "upload_chunk") == 0
 
 
 @asynccontextmanager
 async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio.Task[None]]:
     """Start a worker that has read a chunk, and will be killed or overtaken."""
     task = asyncio.create_task(job.import_upload(sessions, RUNNING, upload_id))
-    while not task.done() and not (await upload_of(sessions, upload_id)).read:  # noqa: ASYNC110 - the row tells
+    while not task.done() and not (await upload_of(sessions, upload_id)).bytes_read:  # noqa: ASYNC110 - the row tells
         await asyncio.sleep(0)
     yield task
     task.cancel()
@@ -170,7 +170,7 @@ async def test_what_always_ends_its_worker_is_given_up(sessions: Sessions, engin
     assert await tended(sessions) == 0
     upload = await upload_of(sessions, upload_id)
     assert (upload.status, upload.error is not None) == (UploadStatus.failed, True)
-    assert await counted(sessions, "upload_piece") == 0
+    assert await counted(sessions, "upload_chunk") == 0
 
 
 async def test_files_nobody_confirmed_and_old_results_are_forgotten(sessions: Sessions, engine: AsyncEngine) -> None:
@@ -184,5 +184,5 @@ async def test_files_nobody_confirmed_and_old_results_are_forgotten(sessions: Se
     assert left not in (imported, fresh)
     await run(engine, "UPDATE upload SET finished_at = now() - interval '8 d' WHERE id = :imported", imported=imported)
     await job.maintain_uploads(sessions)
-    assert await value(engine, "SELECT count(*) FROM upload_refusal") == 0
+    assert await value(engine, "SELECT count(*) FROM upload_row_error") == 0
     assert await counted(sessions, "upload") == 1

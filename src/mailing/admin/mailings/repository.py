@@ -25,7 +25,7 @@ class MailingRow(Struct, frozen=True):
 _LIST = text("""
     SELECT g.id, g.text, g.status, g.starts_at, g.ends_at, c.planned, c.sent, c.pending + c.sending
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.id < :before AND g.deleted_at IS NULL AND g.test_of IS NULL
+    WHERE g.id < :before AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL
       AND (CAST(:status AS text) IS NULL OR g.status = :status)
       AND (CAST(:words AS text) = '' OR g.id::text = :words OR strpos(lower(g.text), lower(:words)) > 0
         OR EXISTS (SELECT FROM unnest(CAST(:spellings AS text[])) AS s (words) WHERE strpos(g.text, s.words) > 0))

@@ -48,7 +48,7 @@ async def _record_interruption(sessions: Sessions, lease: ImportLease, error: Ex
     cause = cause_of(error)
     if cause is None:
         return
-    logger.warning("upload interrupted", upload_id=lease.upload_id, tries=lease.number, cause=cause)
+    logger.warning("upload interrupted", upload_id=lease.upload_id, attempts=lease.number, cause=cause)
     for wait_s in RECORD_DELAYS_S:
         await asyncio.sleep(wait_s)
         with suppress(*DATABASE_ERRORS):

