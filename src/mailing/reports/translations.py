@@ -74,7 +74,7 @@ def words_in(language: str) -> Words:
             "Not a whole local day, but {starts} to {ends} local time: the time zone of the reports was changed."
         ),
         of_the_day=_("Messages that ended on this day"),
-        so_far=_("Messages that ended on this day so far"),
+        so_far=_("Messages that ended on this day, which is not over yet"),
         by_hour=_("By the hour"),
         not_sent=_("not sent"),
         busiest=_("most at {hour}: {messages}"),

@@ -68,7 +68,7 @@ async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor
 CLEANUP: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
     "calls": delete_old_calls,
     "minutes": partial(delete_old_minutes, count=DELETE),
-    "keys": partial(idempotency.forget_old, count=DELETE),
+    "keys": partial(idempotency.delete_expired, count=DELETE),
 }
 
 
