@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The controlling process starts the server; parallel workers find its address in the environment."""
+    """Start the server in the controlling process; parallel workers find its address in the environment."""
     if os.environ.get("PYTEST_XDIST_WORKER"):
         return
     config.stash[_server] = server = start_postgres(os.environ.get(URL))
@@ -74,7 +74,7 @@ def _named(url: str, name: str) -> str:
 
 @pytest.fixture
 async def database_url() -> AsyncIterator[str]:
-    """A database of the test's own with the schema in it."""
+    """Create a database with the schema for this test alone."""
     name = f"test_{uuid.uuid4().hex}"
     admin = await asyncpg.connect(os.environ[URL])
     await admin.execute(f"CREATE DATABASE {name} TEMPLATE mailing_template STRATEGY file_copy")
@@ -118,7 +118,7 @@ def settings(database_url: str) -> Settings:
 
 @pytest.fixture
 async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """The whole API in this process, spoken to with a full-rights key."""
+    """Run the whole API in this process; the client has a full-rights key."""
     async with running_api(settings) as client:
         yield client
 

@@ -17,7 +17,7 @@ WRONG = "not this one, surely"
 
 
 async def attempt(sessions: Sessions, name: str = "anna", password: str = WRONG, *, browser: BrowserInfo = HERE) -> str:
-    """What became of it, in a word."""
+    """Return the result of a sign-in as one word."""
     try:
         await sign_in(sessions, name, password, browser=browser)
     except Unauthorized:

@@ -22,14 +22,14 @@ async def app(settings: Settings) -> AsyncIterator[Litestar]:
 
 @pytest.fixture
 async def stranger(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser that nobody has signed in with."""
+    """Yield a browser without a session."""
     async with browser_at(app) as browser:
         yield browser
 
 
 @pytest.fixture
 async def signed_in(app: Litestar) -> AsyncIterator[SignedIn]:
-    """A browser with the session of a user of that role."""
+    """Yield a function that opens a browser, signed in as a user of the given role."""
     async with AsyncExitStack() as browsers:
 
         async def as_(role: Role) -> httpx.AsyncClient:

@@ -24,7 +24,7 @@ OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static
 
 
 def evil(field: str) -> str:
-    """It leaves attributes, text and the elements that hold nothing but text; `field` tells where it was shown."""
+    """Return markup that leaves attributes, text and raw-text elements; `field` tells where it was shown."""
     out = "'\"></title></textarea></option>"
     return f"{out}<script>{field}</script><img src=x onerror={field}><a href=javascript:{field}>"
 
@@ -56,7 +56,7 @@ class Markup(HTMLParser):
 
 
 def shown_in(page: str) -> set[str]:
-    """The fields whose whole text a person reads there; a row of a file has its quotes doubled."""
+    """Return the fields whose whole text the page shows; a row of a file has its quotes doubled."""
     said = html.unescape(page).replace('"', "")
     return {field for field in FIELDS if evil(field).replace('"', "") in said}
 
@@ -137,7 +137,7 @@ async def fill(engine: AsyncEngine) -> None:
 
 
 def paths(app: Litestar, *, safe: bool) -> Iterator[tuple[str, str]]:
-    """Method and path of every page, of rows that are there."""
+    """Return method and path of every page, with ids that exist."""
     today = str(datetime.now(UTC).date())
     for method, path, _ in handlers(app):
         if (method in SAFE) == safe and method != "HEAD":

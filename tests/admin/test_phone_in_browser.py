@@ -20,7 +20,7 @@ expect.set_options(timeout=60_000)
 PASSWORD = "correct horse battery staple"
 LONG = "a-name-without-a-single-blank-in-it-that-is-longer-than-the-screen"
 WORDS = {
-    "en": ("Name", "Password", "Sign in", "Make the user", "Make the key"),
+    "en": ("Name", "Password", "Sign in", "Create user", "Create key"),
     "ru": ("Имя", "Пароль", "Войти", "Создать пользователя", "Создать ключ"),
 }
 
@@ -75,7 +75,7 @@ async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(
 
 
 async def barriers(page: Page) -> list[str]:
-    """What axe finds, and whether one has to scroll sideways."""
+    """Return what axe finds, and whether the page scrolls sideways."""
     wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     too_wide = [f"{page.url} is {wide} pixels wider than the screen"] if wide > 0 else []
     violations = (await Axe().run(page)).response["violations"]

@@ -17,7 +17,7 @@ from support.admin import SignedIn
 
 
 def handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
-    """Method, path and handler; an id that nobody has stands in the path, or a day long ago."""
+    """Yield method, path and handler; the path has an id that does not exist, or a day long ago."""
     for route in app.routes:
         if isinstance(route, HTTPRoute) and route.path.startswith("/admin"):
             path = re.sub(r"\{[^}]+\}", "999999", re.sub(r"\{[^}]+:date\}", "2000-01-01", route.path))

@@ -32,7 +32,7 @@ RATE: Final = 200.0
 
 
 async def hang(directory: Path) -> list[Promise]:
-    """The API beside a gateway that hangs in every slot, against the API beside idle workers, in alternating pairs."""
+    """Compare the API beside a hanging gateway with the API beside idle workers, in alternating pairs."""
     trial = Trial(name="hang", messages=150_000, workers=2, connections=64, latency_s=0.05, kills=0)
     ratios, quiet, hanging, failures, idle_s = [], Latencies(), Latencies(), 0, 0.0
     async with drilling(directory, trial, gateway_timeout_s=12.0) as drill:
@@ -145,7 +145,7 @@ def most_in_a_second(instants: Sequence[float]) -> int:
 
 
 async def down(directory: Path, *, down_s: float) -> list[Promise]:
-    """The gateway answers 503 to everything while 100,000 messages are due."""
+    """Let the gateway answer 503 to everything while 100,000 messages are due."""
     trial = Trial(name="down", messages=100_000, workers=2, connections=64, latency_s=0.05, kills=0)
     async with drilling(directory, trial, gateway_timeout_s=10.0) as drill:
         mailing = await drill.mailing(tag="drill")
@@ -185,7 +185,7 @@ async def _all_slots(drill: Drill, slots: int) -> bool:
 
 
 async def _works_again(drill: Drill) -> bool:
-    """The calls that hung have ended, and a probe has closed the breaker that they opened."""
+    """Wait until the calls that hung have ended and a probe has closed the breaker."""
     if await drill.here.witness.under_way() > 0:
         return False
     if await _is_open(drill):

@@ -108,7 +108,7 @@ def _trial(name: str, scale: Scale, messages: int | None) -> Trial:
 
 
 def _tell(record: Record) -> list[Promise]:
-    """The record as a person reads it."""
+    """Print the record."""
     found = promises(record)
     print(f"\n{record.trial.name}: seed {record.seed}, {record.trial.messages} messages, {record.took_s:.0f} s\n")
     print(table(found))

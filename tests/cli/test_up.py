@@ -134,7 +134,7 @@ async def _sent(api: httpx.AsyncClient) -> dict[str, int]:
 
 
 def _pids_of(parent: int, command: str) -> list[int]:
-    """The children of `parent` that run `mailing <command>`."""
+    """Return the children of `parent` that run `mailing <command>`."""
     return [pid for pid, ppid, args in _processes() if ppid == parent and f"mailing {command}" in args]
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.search import Search, SearchCursor, search_statement
 from mailing.database.engine import Sessions, transaction
-from support.statement_plans import blocks, explained_prepared, nodes
+from support.query_plans import blocks, explained_prepared, nodes
 
 COUNT = 20_000
 FILL = text(f"""

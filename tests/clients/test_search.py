@@ -16,7 +16,7 @@ from mailing.clients.search import (
     search_statement,
 )
 from mailing.database.engine import Sessions, transaction
-from support.statement_plans import blocks, explained_prepared, nodes
+from support.query_plans import blocks, explained_prepared, nodes
 
 COUNT = 20_000
 FILL = text(f"""

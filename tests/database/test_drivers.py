@@ -189,7 +189,7 @@ async def test_a_socket_needs_no_tls(place: Place, driver: Driver) -> None:
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """A host that accepts and says nothing."""
+    """Run a host that accepts connections and sends nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
         yield listener.getsockname()[1]
 

@@ -1,3 +1,4 @@
+import hashlib
 import uuid
 
 import asyncpg
@@ -7,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import create_engine
 from mailing.database.errors import transient
-from mailing.database.migrations import is_current, migrate
+from mailing.database.migrations import MIGRATIONS, is_current, migrate
 from mailing.errors import MailingError
 
 
@@ -24,6 +25,47 @@ async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine, database
     assert not await is_current(engine)
     await migrate(engine)
     assert await is_current(engine)
+
+
+def test_a_released_migration_never_changes() -> None:
+    lines = [line.split() for line in (MIGRATIONS / "released.sha256").read_text().splitlines()]
+    released = {name: digest for digest, name in lines}
+    assert {"versions/0001_procrastinate.py", "versions/0001_procrastinate_3_10_0.sql"} <= released.keys()
+    found = {name: hashlib.sha256((MIGRATIONS / name).read_bytes()).hexdigest() for name in released}
+    assert found == released
+
+
+async def test_every_table_index_and_trigger_says_what_it_serves(database_url: str) -> None:
+    """Keys and the constraints of a column need no comment: their names say it."""
+    connection = await asyncpg.connect(database_url)
+    silent = await connection.fetch("""
+        SELECT relname FROM pg_class c
+        WHERE relnamespace = 'public'::regnamespace AND relname !~ '^(idx_)?(procrastinate|alembic)_'
+          AND (relkind = 'r' OR relkind = 'i' AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = c.oid))
+          AND obj_description(c.oid, 'pg_class') IS NULL
+        UNION ALL
+        SELECT tgname FROM pg_trigger
+        WHERE NOT tgisinternal AND tgname NOT LIKE 'procrastinate_%' AND obj_description(oid, 'pg_trigger') IS NULL""")
+    await connection.close()
+    assert silent == []
+
+
+async def test_triggers_of_messages_fire_checks_first_then_counters_then_what_relies_on_their_locks(
+    database_url: str,
+) -> None:
+    """PostgreSQL fires them in the order of their names."""
+    connection = await asyncpg.connect(database_url)
+    fired = await connection.fetch("""
+        SELECT tgname FROM pg_trigger
+        WHERE tgrelid = 'message'::regclass AND NOT tgisinternal AND tgtype & 2 = 0 AND tgtype & 16 <> 0
+        ORDER BY tgname""")
+    await connection.close()
+    assert [row["tgname"] for row in fired] == [
+        "00_check_transitions",
+        "10_count_moved",
+        "20_throughput",
+        "30_watermark_moved",
+    ]
 
 
 async def test_a_database_in_another_encoding_is_refused_with_the_remedy(database_url: str) -> None:

@@ -65,7 +65,7 @@ async def test_a_read_that_finds_its_connection_dead_is_done_again_on_another(
         key = await api_keys.create(session, "shop", by="tests")
 
     async def read(count: int) -> set[int]:
-        """The key and a page, by as many at once."""
+        """Ask for the key and a page, with that many requests at once."""
         headers = {"Authorization": f"Bearer {key}"}
         answers = await asyncio.gather(*[api.get("/clients/", headers=headers) for _ in range(count)])
         return {answer.status_code for answer in answers}

@@ -43,7 +43,7 @@ async def by_asyncpg(url: str) -> AsyncIterator[Asked]:
 
 @asynccontextmanager
 async def by_psycopg(url: str) -> AsyncIterator[Asked]:
-    """A connection as the queue makes them, for its jobs and for LISTEN."""
+    """Open a connection as the queue does for its jobs and for LISTEN."""
     connector = Queue(url, concurrency=1)._connector  # noqa: SLF001 - nothing else hands one out
     await connector.open_async()
 

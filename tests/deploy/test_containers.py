@@ -26,7 +26,7 @@ NAMES = {PREFIX + name.upper() for name in Settings.__struct_fields__}
 
 
 def with_defaults(value: object) -> str:
-    """What Compose makes of `${NAME:-default}` when nothing is set, the innermost one first."""
+    """Replace `${NAME:-default}` as Compose does when nothing is set, the innermost one first."""
     text, found = str(value), 1
     while found:
         text, found = re.subn(r"\$\{\w+(?::?-([^${}]*))?\}", lambda variable: variable[1] or "", text)
@@ -54,7 +54,7 @@ def test_a_value_set_outside_is_handed_on_under_its_own_name() -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The .env of each part, as the first start of `database` makes them: its own script, but for PostgreSQL's."""
+    """Return the .env of each service, as the script of `database` writes them at its first start."""
     home = tmp_path_factory.mktemp("first-start")
     program = home / "docker-entrypoint.sh"
     program.write_text('#!/bin/sh\n[ "$1" = postgres ] && echo "$POSTGRES_PASSWORD" >>"$(dirname "$0")/started"\n')

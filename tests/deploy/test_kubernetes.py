@@ -51,7 +51,7 @@ def container(name: str) -> dict[str, Any]:
 
 
 def environment(name: str) -> dict[str, str]:
-    """What the pod is told, as the settings and the example of the secrets have it."""
+    """Return the pod's environment, from the manifest and the example secrets."""
     told: dict[str, str] = {}
     for source in container(name)["envFrom"]:
         (kind, reference), *_ = source.items()
@@ -105,7 +105,7 @@ def test_each_pod_starts_with_what_it_is_told(name: str) -> None:
 
 
 def filled_in(told: dict[str, str]) -> dict[str, str]:
-    """The example's secrets replaced by one's own, in the image, which listens everywhere."""
+    """Replace the example's secrets, as an operator does; the image listens on every address."""
     everywhere = {"MAILING_HOST": "0.0.0.0"}  # noqa: S104 - the image's
     return everywhere | {name: value.replace("CHANGE-ME", "of-our-own") for name, value in told.items()}
 

@@ -116,7 +116,7 @@ def _installed(wheel: Path, directory: Path) -> str:
 
 @asynccontextmanager
 async def _up(mailing: str, home: Path) -> AsyncIterator[tuple[httpx.AsyncClient, Path]]:
-    """A Russian browser before it, and what it said when it started."""
+    """Start it, and yield a client whose language is Russian, and the output's file."""
     port, said = free_port_with_the_next(), home / "said"
     headers = {"Sec-Fetch-Site": "same-origin", "Accept-Language": "ru"}
     with said.open("wb") as output:
@@ -152,7 +152,7 @@ async def _loads_whole(browser: httpx.AsyncClient, page: str) -> None:
 
 
 async def _linked(browser: httpx.AsyncClient, page: str) -> set[str]:
-    """The pages of the admin page that it leads to."""
+    """Return the admin pages that this one links to."""
     links = set(re.findall(r'href="(/admin/[a-z/-]*)"', (await browser.get(page)).text))
     assert {"/admin/mailings", "/admin/clients", "/admin/statistics", "/admin/gateway", "/admin/users"} <= links
     return links

@@ -29,7 +29,7 @@ EXAMPLES: list[dict[str, Any]] = [
 
 
 def example(name: str) -> dict[str, Any]:
-    """The one that has this member."""
+    """Return the struct that has this member."""
     (found,) = [each for each in EXAMPLES if name in each]
     return found
 

@@ -75,7 +75,7 @@ def code_of(page: Path) -> list[str]:
 
 
 def commands_in(code: str) -> Iterator[list[str]]:
-    """The words after `mailing`, where that is a program that is run: neither a noun nor an option's value."""
+    """Find the words after `mailing` where it is a program that runs, not a noun or an option's value."""
     for said in re.findall(
         r"(?:^|[$`(/] ?|run |-- |exec (?:-\w )?\w+ |=\S+ )mailing ([a-z-][^\n`');&<>#]*)", code, flags=re.MULTILINE
     ):
@@ -101,7 +101,7 @@ def exists(words: list[str]) -> bool:
 
 
 def commands_of(page: Path) -> list[str]:
-    """The lines of all code but `text`, which is for people, as comments are."""
+    """Return the lines of all code blocks except `text`, without comments: both are for people."""
     lines = "".join(code.text for code in blocks(page) if code.language != "text").splitlines()
     indented = re.findall(r"^ {4}(.*)$", prose(page), flags=re.MULTILINE)
     return [re.sub(r"\s+# .*$", "", line) for line in [*lines, *indented]]

@@ -218,7 +218,7 @@ FILL = (
 
 
 async def plan(session: Any, whose: Subject, *, after: HistoryCursor) -> list[Json]:  # noqa: ANN401 - a session
-    """The nodes that read tables."""
+    """Return the nodes that read tables."""
     explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {HISTORIES[whose]}")
     found = (await session.execute(explain, page_values(1, after=after, limit=50))).scalar_one()
     top: Json = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]

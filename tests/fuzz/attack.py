@@ -63,7 +63,7 @@ class Findings:
 
 
 def _was_replayed(recorder: ScenarioRecorder, case_id: str) -> bool:
-    """Created and deleted by earlier cases: the same Idempotency-Key got the same answer again, as it should."""
+    """Return whether an earlier case created and deleted it: the same Idempotency-Key gets the same answer again."""
     parent = recorder.find_parent(case_id=case_id)
     if parent is None:
         return False

@@ -24,7 +24,7 @@ async def main(names: list[str]) -> None:
 
 
 def _api_of(home: Path) -> int:
-    """The process that `up` started there for the API."""
+    """Return the API process that `up` started."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")

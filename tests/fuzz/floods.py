@@ -93,7 +93,7 @@ async def _connected(port: int, receive_buffer: int = 0) -> tuple[asyncio.Stream
 
 
 async def _hold(port: int, requests: Iterable[bytes]) -> None:
-    """Connections that ask and read nothing, all at once, for a while."""
+    """Open connections that send a request and read nothing."""
     held = []
     for request in requests:
         with suppress(OSError):
@@ -111,7 +111,7 @@ def head(method: str, path: str, *lines: bytes) -> bytes:
 
 
 async def trailers(port: int) -> None:
-    """A chunked body whose trailers never end."""
+    """Send a chunked body whose trailers never end."""
     begun = head("POST", "/admin/sign-in", b"Transfer-Encoding: chunked\r\n", FORM) + b"0\r\n"
     await _send(port, begun, repeat=b"x: yyyyyyyy\r\n" * 5000, until=60 * MEGABYTE)
 
@@ -127,7 +127,7 @@ async def chunk_extension(port: int) -> None:
 
 
 async def pipelined_head(port: int) -> None:
-    """A second head without end, while the first request is still worked on."""
+    """Send a second head without end, while the first request is still in progress."""
     length = f"Content-Length: {len(SIGN_IN)}\r\n".encode()
     first = head("POST", "/admin/sign-in", length, FORM) + SIGN_IN
     begun = first * 20 + b"GET / HTTP/1.1\r\nX-Long: "
@@ -145,7 +145,7 @@ async def many_fields(port: int) -> None:
 
 
 async def distinct_forms(port: int) -> None:
-    """What is remembered of each must not add up."""
+    """Send many requests; what the server remembers of each must not add up."""
     for number in range(100):
         body = b"a%d=" % number + b"x" * 900_000
         length = f"Content-Length: {len(body)}\r\n".encode()

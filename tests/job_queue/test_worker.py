@@ -114,7 +114,7 @@ async def test_many_at_once_leave_one_job(engine: AsyncEngine, sessions: Session
 
 @asynccontextmanager
 async def working(queue: Queue) -> AsyncIterator[asyncio.Event]:
-    """The queue at work; at the end it is stopped and has to stop soon."""
+    """Run the queue's worker; at the end it is stopped and has to stop soon."""
     stop = asyncio.Event()
     worker = asyncio.create_task(queue.run(stop))
     yield stop

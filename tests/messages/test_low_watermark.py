@@ -2,20 +2,20 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 
 import asyncpg
 import pytest
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings import repository as mailings
-from mailing.messages import cancellation, queries, rescheduling
-from mailing.messages import claim as claiming
+from mailing.mailings.repository import find_pending_work
 from mailing.messages.cancellation import cancel_of_mailing
 from mailing.messages.claim import claim
+from mailing.messages.queries import messages_of
 from mailing.messages.rescheduling import expire_of_mailing
 from mailing.messages.resolution import resend_failed
 from mailing.messages.states import MessageStatus
@@ -40,7 +40,7 @@ SENT = """
 
 
 async def pending(engine: AsyncEngine, count: int) -> int:
-    """A mailing with so many due messages, all at one instant."""
+    """Add a mailing with `count` messages that are due at the same instant."""
     mailing_id = await add_mailing(engine)
     await run(engine, CLIENTS, count=count)
     await run(engine, PENDING, id=mailing_id)
@@ -71,29 +71,27 @@ async def test_the_front_follows_the_claims(engine: AsyncEngine, sessions: Sessi
 
 
 # In the order of message_due, one message each; the sweep's look at everything that is open.
-STATEMENTS: Mapping[str, TextClause] = {
-    "claim": claiming._CLAIM,  # noqa: SLF001 - its cost is the point, and that of the others
-    "expire": rescheduling._EXPIRE_OF_MAILING,  # noqa: SLF001 - the statement itself is measured
-    "cancel": cancellation._CANCEL,  # noqa: SLF001 - the statement itself is measured
-    "needs": mailings._FIND_PENDING_WORK,  # noqa: SLF001 - the statement itself is measured
+CALLS: Mapping[str, Callable[[AsyncSession, int], Awaitable[object]]] = {
+    "claim": lambda session, mailing_id: claim(session, mailing_id, 1),
+    "expire": lambda session, mailing_id: expire_of_mailing(session, mailing_id, 1),
+    "cancel": lambda session, mailing_id: cancel_of_mailing(session, mailing_id, 1),
+    "sweep": lambda session, _: find_pending_work(session, after=0, count=1),
 }
 
 
-@pytest.mark.parametrize("name", STATEMENTS)
+@pytest.mark.parametrize("name", CALLS)
 async def test_a_statement_looks_at_no_more_pages_when_thousands_were_sent_under_an_open_snapshot(
     engine: AsyncEngine, sessions: Sessions, database_url: str, name: str
 ) -> None:
     mailing_id = await pending(engine, 6010)
-    values = {"mailing_id": mailing_id, "count": 1, "probe": False, "lease_s": 60.0, "after": 0}
-    used = {key: value for key, value in values.items() if f":{key}" in STATEMENTS[name].text}
     await run(engine, "ANALYZE")
     async with snapshot(database_url):
         await claimed(sessions, mailing_id, 10)
-        first = await buffers(engine, STATEMENTS[name], **used)
+        first = await buffers(engine, lambda session: CALLS[name](session, mailing_id))
         for _ in range(12):
             await claimed(sessions, mailing_id, 490)
             await run(engine, SENT)
-        later = await buffers(engine, STATEMENTS[name], **used)
+        later = await buffers(engine, lambda session: CALLS[name](session, mailing_id))
     assert later <= first + 10, (first, later)
 
 
@@ -106,10 +104,9 @@ async def test_a_page_of_messages_passes_over_what_was_sent_since(
     async with snapshot(database_url):
         await claimed(sessions, mailing_id, 2000)
         await run(engine, SENT)
-        page = {"mailing_id": mailing_id, "cursor": 0, "count": 51}
         sent, whole = [
-            await buffers(engine, queries._PAGE, statuses=statuses, **page)  # noqa: SLF001 - its cost is the point
-            for statuses in (["sent"], list(MessageStatus))
+            await buffers(engine, partial(messages_of, mailing_id=mailing_id, cursor=0, limit=50, status=status))
+            for status in (MessageStatus.sent, None)
         ]
     assert whole <= sent + 20, (sent, whole)
 

@@ -25,7 +25,7 @@ Lines = Callable[[str], list[dict[str, Any]]]
 async def worker_pool(
     database_url: str, directory: Path, processes: int
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Lines]]:
-    """Yields the supervisor, and what reads the lines of its log by their event."""
+    """Yield the supervisor and a function that reads the lines of its log by their event."""
     log = directory / "log"
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | {
         "MAILING_DATABASE_URL": database_url,

@@ -17,7 +17,7 @@ class Canaries:
         self._secrets: dict[str, str] = {}
 
     def new(self, kind: str) -> str:
-        """A secret of ours, fit for a password, a token, a header and a text."""
+        """Return a new secret, valid as a password, a token, a header and a text."""
         return self.keep(kind, "canary" + secrets.token_hex(12))
 
     def keep(self, kind: str, secret: str) -> str:

@@ -94,7 +94,7 @@ async def sign_in(people: People, name: str, password: str) -> None:
 
 
 async def sign_in_through_the_provider(people: People) -> None:
-    """It refuses the code, and repeats all that it was sent."""
+    """Sign in at a provider that refuses the code and repeats all that it was sent."""
     client = people.apis[0]
     begun = await client.get("/admin/sign-in/oidc")
     assert begun.status_code == 303, begun.text

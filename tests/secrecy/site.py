@@ -26,7 +26,7 @@ ROLES = {"api": "mailing_api", "worker": "mailing_worker"}
 
 
 def secretive(settings: Settings, canaries: Canaries, *, gateway: str, smtp_port: int) -> Settings:
-    """Reports are due at once, and quickly tried again as everything else is."""
+    """Make reports due at once, and retries quick."""
     return replace(
         settings,
         api_key=canaries.new("MAILING_API_KEY"),

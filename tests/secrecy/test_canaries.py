@@ -127,7 +127,7 @@ async def happens(condition: Callable[[], bool]) -> None:
 
 
 async def pages(people: People, mailing: int) -> dict[str, str]:
-    """What is read by others than those who may see phones: metrics, and the record of events."""
+    """Read what is visible to users who may not see phones: metrics and events."""
     metrics = {f"metrics {number}": (await api.get("/metrics")).text for number, api in enumerate(people.apis)}
     assert all("mailing_gateway_calls_total" in told for told in metrics.values())
     whose = [{"mailing_id": mailing}, *({"client_id": client} for client in (1, 2, 1000))]
@@ -161,7 +161,7 @@ def assert_everything_was_tried(stage: Stage) -> None:
         '"event": "request"' in logs[name] or "request " in logs[name] for name in ("api-json.log", "api-console.log")
     )
     assert "permission denied" not in str(logs)
-    for event in ("breaker open", "unexpected error", "report attempted", "leases reclaimed"):
+    for event in ("breaker opened", "unexpected error", "report attempted", "leases reclaimed"):
         assert event in str(logs), event
 
 

@@ -108,7 +108,7 @@ class People:
         assert answer.status_code == 200, answer.text
 
     async def _import(self) -> None:
-        """It moves twenty clients."""
+        """Import a file that moves twenty clients."""
         moved = [self._unchanged.pop() for _ in range(20)]
         file = "phone,timezone\n" + "".join(f"{person.phone},{CLOSED}\n" for person in moved)
         answer = await self._campaign.api.post("/clients/import", content=file, headers={"content-type": "text/csv"})

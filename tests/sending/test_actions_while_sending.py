@@ -23,7 +23,7 @@ AT_MOST = timedelta(seconds=1 + 1.5)  # the promise, and what a busy machine may
 
 @asynccontextmanager
 async def two_workers(campaign: Campaign, settings: Settings, directory: Path) -> AsyncIterator[None]:
-    """Processes with few connections, so that much is claimed and waits its turn."""
+    """Use few connections, so that many messages are claimed and wait for a call."""
     each = replace(settings, gateway_concurrency=CONCURRENCY)
     async with worker_process(each, directory):
         await campaign.until(lambda: _at_work(campaign, 1))

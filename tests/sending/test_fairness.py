@@ -75,7 +75,7 @@ async def _have_begun(campaign: Campaign, count: int) -> bool:
 
 
 async def _both_are_done(campaign: Campaign, urgent: int, ends: int) -> bool:
-    """The one has begun and the other is finished; meanwhile nothing else was late."""
+    """Wait until one has begun and the other is finished; require that nothing else was late meanwhile."""
     assert not await campaign.rows(LATE)
     return bool(await campaign.rows(BEGAN_S, id=urgent)) and (await campaign.rows(SETTLED_S, id=ends))[0][0] is not None
 

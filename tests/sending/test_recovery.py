@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @asynccontextmanager
 async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A worker as an operator runs it; whoever leaves it running has it killed."""
+    """Run a worker as an operator does; kill it if it still runs at the end of the block."""
     chosen = {PREFIX + name.upper(): str(value) for name, value in asdict(settings).items() if value is not None}
     env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | chosen
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "worker", env=env, cwd=directory)
@@ -223,7 +223,7 @@ async def _sent(campaign: Campaign, mailing: int, at_least: int) -> bool:
 
 
 async def _sent_but_for_lost_claims(campaign: Campaign, mailing: int) -> bool:
-    """A claim whose commit was cut off is nobody's; its lease is shortened here from 60 s to 10 s."""
+    """Cut off a claim's commit: no worker owns the messages. The lease is shortened here from 60 s to 10 s."""
     await campaign.rows("""
         UPDATE message SET lease_until = now() - interval '1 s'
         WHERE status = 'sending' AND lease_until < now() + interval '50 s' RETURNING id""")

@@ -44,7 +44,7 @@ class Held:
 
 @pytest.fixture
 async def held(engine: AsyncEngine, sessions: Sessions) -> Held:
-    """A message that was claimed a moment ago and may be called."""
+    """Claim a message that may be called."""
     return await hold(engine, sessions, timeout_s=10)
 
 

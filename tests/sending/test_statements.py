@@ -1,23 +1,20 @@
 """Facts about the statements that hold on every machine: how many there are, and which index they use."""
 
-import json
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
 
 from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import Engine
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions, raw_connection, transaction
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.messages import claim as claiming
-from mailing.messages import results
 from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowed
 from mailing.messages.results import Called, CallResult, Transition, record
 from mailing.messages.states import MessageStatus
 from support.campaign import Campaign
+from support.query_plans import nodes, parsed, scans, statements
 
 BATCH = 500
 
@@ -45,35 +42,42 @@ async def test_a_batch_costs_two_statements_in_two_transactions(campaign: Campai
     assert await campaign.counts(1) == {"planned": BATCH, "sent": BATCH}
 
 
-async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Campaign, sessions: Sessions) -> None:
+async def test_the_claim_walks_its_index_and_filters_nothing_away(campaign: Campaign, engine: AsyncEngine) -> None:
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
     await campaign.rows("UPDATE message SET due_at = now() + client_id * interval '1 s' WHERE id % 20 > 0 RETURNING id")
-    plan = await _explain(sessions, claiming._CLAIM.text, mailing_id=1, count=500, probe=False, lease_s=60.0)  # noqa: SLF001 - its plan is the point
-    scans = [node for node in _nodes(plan) if node.get("Relation Name") in {"message", "client"}]
-    assert {node.get("Index Name") for node in scans} - {None} == {"message_due", "message_pkey", "client_pkey"}
-    assert "Seq Scan" not in {node["Node Type"] for node in scans}
-    assert not any(node.get("Rows Removed by Filter") for node in scans)
+    found = await scans(engine, partial(claim, mailing_id=1, count=500))
+    of_rows = [node for node in found if node.get("Relation Name") in {"message", "client"}]
+    assert {node.get("Index Name") for node in of_rows} - {None} == {"message_due", "message_pkey", "client_pkey"}
+    assert "Seq Scan" not in {node["Node Type"] for node in of_rows}
+    assert not any(node.get("Rows Removed by Filter") for node in of_rows)
 
 
 async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_say(
-    campaign: Campaign, sessions: Sessions
+    campaign: Campaign, engine: AsyncEngine, sessions: Sessions
 ) -> None:
     """As a worker runs it, by a plan kept for any values, where the statistics are of a moment without sending."""
     await campaign.clients(20_000)
     await _insert_due_messages(campaign)
-    statement, arguments = _prepared(results._RECORD.text)  # noqa: SLF001 - its plan is the point
+
+    async def claim_and_record(session: AsyncSession) -> None:
+        accepted = [_accepted(message) for message in await claim(session, 1, BATCH)]
+        await record(session, accepted, mailing_id=1, revision=1)
+
+    statement, values = (await statements(engine, claim_and_record))[-1]
     async with sessions() as session:
         await session.execute(text("ANALYZE"))
         connection = await raw_connection(session)
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         await connection.execute(f"PREPARE recording AS {statement}")
-        found = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE recording ({arguments})")
+        found = await connection.fetchval(
+            f"EXPLAIN (FORMAT JSON) EXECUTE recording ({', '.join(['NULL'] * len(values))})"
+        )
         await connection.execute("DEALLOCATE recording")
-    nodes = list(_nodes(_plan(found)))
-    scans = [node for node in nodes if node.get("Relation Name") == "message" and "Scan" in node["Node Type"]]
-    assert [node.get("Index Name") for node in scans] == ["message_pkey", "message_pkey"]
-    for node in nodes:
+    every = nodes(parsed(found))
+    of_messages = [node for node in every if node.get("Relation Name") == "message" and "Scan" in node["Node Type"]]
+    assert [node.get("Index Name") for node in of_messages] == ["message_pkey", "message_pkey"]
+    for node in every:
         if node["Node Type"] == "Nested Loop":
             assert node["Plans"][1]["Node Type"] != "CTE Scan", "all results are read for each message"
 
@@ -114,7 +118,7 @@ async def _rows_read_by_a_batch(sessions: Sessions) -> int:
 
 @asynccontextmanager
 async def _told(sessions: Sessions) -> AsyncIterator[AsyncSession]:
-    """A transaction whose reads stand in PostgreSQL's statistics as soon as it has ended."""
+    """Run a transaction whose reads are in PostgreSQL's statistics as soon as it has ended."""
     async with transaction(sessions) as session:
         yield session
         await session.execute(text("SELECT pg_stat_force_next_flush()"))
@@ -148,7 +152,7 @@ async def _insert_due_messages(campaign: Campaign) -> None:
 def _accepted(message: ClaimedMessage) -> CallResult:
     step = Transition(
         status=MessageStatus.sent,
-        attempts=1,
+        counted_attempts=1,
         soft_refusals=0,
         maybe_accepted=False,
         due_at=message.claimed_at,
@@ -159,30 +163,3 @@ def _accepted(message: ClaimedMessage) -> CallResult:
         transition=step,
         call=Called(Answer(Outcome.accepted, 200, 0), started_at=message.claimed_at, duration_ms=5),
     )
-
-
-def _prepared(statement: str) -> tuple[str, str]:
-    """With numbers for names, and as many NULLs."""
-    names = list(dict.fromkeys(re.findall(r"(?<!:):(\w+)", statement)))
-    numbered = re.sub(r"(?<!:):(\w+)", lambda name: f"${names.index(name[1]) + 1}", statement)
-    return numbered, ", ".join(["NULL"] * len(names))
-
-
-async def _explain(sessions: Sessions, statement: str, **values: object) -> dict[str, Any]:
-    async with transaction(sessions) as session:
-        await session.execute(text("ANALYZE"))
-        found = await session.scalar(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"), values)
-        await session.rollback()
-    return _plan(found)
-
-
-def _plan(found: str | list[Any]) -> dict[str, Any]:
-    """SQLAlchemy sets its connections up to read JSON."""
-    plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
-    return plan
-
-
-def _nodes(plan: dict[str, Any]) -> Any:  # noqa: ANN401 - a tree of dictionaries
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _nodes(child)

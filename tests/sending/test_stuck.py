@@ -155,12 +155,12 @@ async def _sent(campaign: Campaign, mailing: int, count: int) -> bool:
 
 
 async def _reported(campaign: Campaign) -> bool:
-    """What is known of the first attempt comes from the worker itself, not from whoever found it lost."""
+    """Return whether the worker itself recorded the first attempt, not the sweep."""
     return bool(await campaign.rows("SELECT number FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"))
 
 
 async def _locked(campaign: Campaign) -> bool:
-    """By a worker in a transaction that stands still. No row is locked to find out: the claim would pass over it."""
+    """Whether a worker's idle transaction locks it. Found out without a lock: the claim would skip a locked row."""
     return bool(
         await campaign.rows("""
             SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)

@@ -1,16 +1,17 @@
 """The backlog: its groups, and that reading them costs the same for any number of messages."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway import repository
 from mailing.statistics import backlog as waiting
 from mailing.statistics.backlog import MAX_COUNTED, MAX_WINDOWS, BacklogItem
-from support.query_plans import read, scans
+from support.query_plans import rows_read, scans
 from support.rows import add_mailing, run, value
 
 SOON = datetime(2040, 1, 1, tzinfo=UTC)
@@ -110,21 +111,23 @@ async def test_the_openings_are_found_from_one_to_the_next(
     await run(engine, "ANALYZE")
     for n, zone in enumerate(("Asia/Omsk", "Asia/Tomsk", "Europe/Samara", "Europe/Moscow")):
         await add_waiting(engine, mailing_id, 5000, zone=zone, due=SOON + timedelta(hours=n))
-    found = await scans(engine, waiting._WINDOWS, analyse=analyse, mailing_id=mailing_id)  # noqa: SLF001 - its plan is the point
+    found = await scans(engine, partial(waiting.waiting_for_window, mailing_id=mailing_id), analyse=analyse)
     of_messages = [node for node in found if node.get("Relation Name") == "message"]
     assert {node["Index Name"] for node in of_messages} == {"message_by_wait"}
-    steps = [node for node in of_messages if read(node) <= MAX_WINDOWS]
+    steps = [node for node in of_messages if rows_read(node) <= MAX_WINDOWS]
     assert len(steps) == 2
-    assert max(read(node) for node in of_messages) <= 4 * MAX_COUNTED
+    assert max(rows_read(node) for node in of_messages) <= 4 * MAX_COUNTED
 
 
 @pytest.mark.parametrize("analyse", [True, False])
 async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing_id: int, *, analyse: bool) -> None:
     await run(engine, "ANALYZE")
     await add_waiting(engine, mailing_id, 2 * MAX_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
-    for statement in (waiting._DUE, waiting._POSTPONED):  # noqa: SLF001 - their plans are the point
-        found = await scans(engine, statement, analyse=analyse, mailing_id=mailing_id)
+    async with engine.connect() as connection:
+        state = await repository.read(AsyncSession(connection))
+    for call in (partial(waiting.due, state=state), waiting.postponed):
+        found = await scans(engine, partial(call, mailing_id=mailing_id), analyse=analyse)
         of_messages = [node for node in found if node.get("Relation Name") == "message"]
         assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_by_wait"}
-        assert all(read(node) <= MAX_COUNTED + 1 for node in found)
+        assert all(rows_read(node) <= MAX_COUNTED + 1 for node in found)
     assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MAX_COUNTED

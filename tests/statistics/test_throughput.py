@@ -1,15 +1,14 @@
 """Messages sent by minute, step and hour."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from functools import partial
 
 import pytest
-from sqlalchemy import TextClause
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.messages.redaction import forget_old_minutes
+from mailing.messages.redaction import delete_old_minutes
 from mailing.statistics import throughput
 from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of
 from support.query_plans import scans
@@ -100,7 +99,7 @@ async def test_old_minutes_are_forgotten_a_few_at_a_time(engine: AsyncEngine, se
     days = [NOON - timedelta(days=400 + n) for n in range(3)]
     await add_minutes(engine, mailing_id, dict.fromkeys([*days, datetime.now(UTC)], 1))
     async with transaction(sessions) as session:
-        await forget_old_minutes(session, 2)
+        await delete_old_minutes(session, 2)
     assert await value(engine, "SELECT count(*) FROM mailing_throughput") == 2
 
 
@@ -110,12 +109,7 @@ async def test_a_mailings_pace_is_read_by_its_own_rows(engine: AsyncEngine) -> N
         """INSERT INTO mailing_throughput SELECT m, now() - n * interval '1 min', 1
         FROM generate_series(1, 20) m, generate_series(1, 1000) n""",
     )
-    asked: list[tuple[TextClause, dict[str, Any]]] = [
-        (throughput._LAST_MINUTE, {}),  # noqa: SLF001 - their plans are the point
-        (throughput._BOUNDS, {}),  # noqa: SLF001 - what the module asks the database
-        (throughput._TIMESERIES, {"first": NOON, "step_s": 60}),  # noqa: SLF001 - what the module asks the database
-    ]
-    for statement, values in asked:
-        found = await scans(engine, statement, mailing_id=7, **values)
-        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_pace_pkey"}
+    for call in (sent_in_last_minute, throughput.timeseries):
+        found = await scans(engine, partial(call, mailing_id=7))
+        assert {node["Index Name"] for node in found if "Index Name" in node} == {"mailing_throughput_pkey"}
         assert "Seq Scan" not in {node["Node Type"] for node in found}

@@ -47,7 +47,7 @@ def watched(page: Page) -> Seen:
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """A browser of its own, with an empty profile."""
+    """Start a browser with an empty profile."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser

@@ -29,7 +29,7 @@ class Sandbox:
         (await self.http.put("/behaviour", json=behaviour)).raise_for_status()
 
     async def ledger(self) -> list[dict[str, Any]]:
-        """What it accepted, in order; a repeated id stands once and counts its repeats."""
+        """Return what the gateway accepted, in order; a repeated id is listed once, with its repeats."""
         items: list[dict[str, Any]] = []
         while True:
             after = items[-1]["seq"] if items else 0
@@ -111,7 +111,7 @@ WorkerOf = Callable[[Settings], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[None]:
-    """A worker for as long as the block lasts, with its own role in the database, ended as SIGTERM ends it."""
+    """Run a worker with its own database role while the block lasts; stop it as SIGTERM does."""
     stop = asyncio.Event()
     restricted = replace(settings, database_url=url_as("mailing_worker", str(settings.database_url)))
     worker = asyncio.create_task(run_worker(restricted, stop))

@@ -45,7 +45,7 @@ async def worker(settings: Settings, directory: Path, *arguments: object) -> Asy
 
 @asynccontextmanager
 async def supervised_worker(settings: Settings, directory: Path, *arguments: object) -> AsyncIterator[list[str]]:
-    """Started again whenever it ends; what the supervisor said about that."""
+    """Restart the worker whenever it ends; yield what the supervisor logged about that."""
     said: list[str] = []
     signals = Signals()
     child = Child("worker", _command(arguments), _environment(settings), cwd=directory)

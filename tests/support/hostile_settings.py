@@ -39,7 +39,7 @@ async def change(url: str, settings: Mapping[str, str]) -> None:
 
 
 async def make_hostile(url: str) -> None:
-    """The path leads to tables of the same names, too."""
+    """Apply every hostile setting, and put tables of the same names first on the search path."""
     admin = await asyncpg.connect(url)
     await admin.execute("CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.procrastinate_jobs (id int)")
     await admin.execute("CREATE TABLE elsewhere.gateway (id int)")

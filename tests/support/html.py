@@ -6,7 +6,7 @@ import httpx
 
 
 def words(answer: httpx.Response, status: int = 200) -> str:
-    """What a page says, without its tags."""
+    """Return a page's text without its tags."""
     assert answer.status_code == status, answer.text
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.text))
 

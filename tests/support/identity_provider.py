@@ -39,7 +39,7 @@ def client_of(issuer: str, *, client_id: str = "mailing") -> OidcClient:
 
 
 async def signed_in_at(address: str) -> dict[str, str]:
-    """The query with which the provider sends the browser back."""
+    """Return the query with which the provider sends the browser back."""
     async with httpx.AsyncClient(trust_env=False) as browser:
         answer = await browser.post(address, data={"sub": "7"})
     return dict(parse_qsl(urlsplit(answer.headers["location"]).query))

@@ -21,7 +21,7 @@ async def told(answer: httpx.Response, status: int = 200) -> Json:
 
 
 async def statuses(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:
-    """By counting, and equal to the counters."""
+    """Count the rows, and require that the counters agree."""
     counted = await run(
         engine, "SELECT status, count(*) FROM message WHERE mailing_id = :id GROUP BY status", id=mailing_id
     )
@@ -34,7 +34,7 @@ async def statuses(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:
 
 
 async def add_audience(engine: AsyncEngine, statuses: list[str], *, status: str = "running") -> tuple[int, list[int]]:
-    """A mailing with a message of each status, for clients that exist; its id and theirs."""
+    """Add a mailing with a message of each status, for clients that exist; return its id and theirs."""
     mailing_id = await add_mailing(engine, status=status)
     found = await run(engine, "SELECT coalesce(max(id), 0) AS last FROM client")
     clients = [await add_client(engine, phone=f"7916{found[0].last + n:07}") for n, _ in enumerate(statuses, 1)]
@@ -50,7 +50,7 @@ async def events(engine: AsyncEngine, kind: str = "%") -> list[tuple[str, str, i
 
 
 async def jobs_of(engine: AsyncEngine, mailing_id: int) -> set[str]:
-    """What is to be done at once."""
+    """Return the tasks of the mailing's jobs that have no scheduled time."""
     found = await run(
         engine,
         """SELECT DISTINCT task_name FROM procrastinate_jobs
@@ -110,7 +110,7 @@ async def newest_job(engine: AsyncEngine) -> int:
 
 
 def whole(found: Json) -> Json:
-    """What a PUT needs to leave a mailing as it is."""
+    """Return the body of a PUT that leaves the mailing as it is."""
     return {name: found[name] for name in ("text", "starts_at", "ends_at", "filter", "local_window")}
 
 
@@ -127,7 +127,7 @@ UNSENT = ["pending"] * 3 + ["sending", "sent", "sent", "failed", "expired", "unk
 
 
 async def with_messages(engine: AsyncEngine, *, status: str = "running") -> int:
-    """UNSENT, and one more that waits although an attempt of it may have arrived."""
+    """Add UNSENT, and one more pending message of which an attempt may have arrived."""
     mailing_id = await add_mailing(engine, status=status)
     *_, last = await add_messages(engine, mailing_id, [*UNSENT, "pending"])
     await run(

@@ -46,7 +46,7 @@ async def plant_message(
 
 
 async def message_of(sessions: Sessions, mailing_id: int) -> dict[str, object]:
-    """The mailing's only message; `open` tells whether it has an opening."""
+    """Return the mailing's only message; `open` tells whether its window is known."""
     statement = text("SELECT *, closes_at > now() AS open FROM message WHERE mailing_id = :id")
     async with transaction(sessions) as session:
         return dict((await session.execute(statement, {"id": mailing_id})).mappings().one())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def is_running(pid: int) -> bool:
-    """A zombie, which nobody has waited for yet, has ended."""
+    """Return False for a zombie: it has ended, and its parent has not waited for it yet."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -66,7 +66,7 @@ class Proxy:
         self._passing.clear()
 
     def thaw(self) -> None:
-        """What was held back arrives late."""
+        """Deliver late what was held back."""
         self._passing.set()
 
     def forget(self) -> None:
@@ -98,7 +98,7 @@ class Proxy:
             await asyncio.gather(forth, home, return_exceptions=True)
 
     async def _connected(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Cancelled in the moment it was made, a connection is closed all the same."""
+        """Close a connection even if it is cancelled in the moment it was made."""
         opening = asyncio.ensure_future(asyncio.open_connection(self._url.hostname, self._url.port))
         try:
             return await asyncio.shield(opening)
@@ -128,7 +128,7 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy(settings: Settings) -> AsyncIterator[tuple[Proxy, Settings]]:
-    """The proxy, and the settings to go through it."""
+    """Run the proxy; yield it and settings that connect through it."""
     between = Proxy(str(settings.database_url))
     await between.start()
     yield between, structs.replace(settings, database_url=between.url)

@@ -1,51 +1,90 @@
-"""How PostgreSQL carries out a statement: which index it takes, how many rows it reads."""
+"""How PostgreSQL carries out what a function asks of it: which indexes it uses, how many rows and pages it reads."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from sqlalchemy import TextClause, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import event, text
+from sqlalchemy.engine import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+Plan = dict[str, Any]
+Call = Callable[[AsyncSession], Awaitable[object]]
 
 
-async def scans(
-    engine: AsyncEngine, statement: TextClause, *, analyse: bool = True, **values: object
-) -> list[dict[str, Any]]:
-    """The plan's nodes that read a table or an index, after it ran; nothing of it is kept.
+async def statements(engine: AsyncEngine, call: Call) -> list[tuple[str, Any]]:
+    """Run `call` and roll it back; return its statements as the driver got them, with their parameters."""
+    ran: list[tuple[str, Any]] = []
+
+    def note(_connection: Connection, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
+        ran.append((statement, parameters))
+
+    async with AsyncSession(engine) as session:
+        event.listen(engine.sync_engine, "before_cursor_execute", note)
+        try:
+            await call(session)
+        finally:
+            event.remove(engine.sync_engine, "before_cursor_execute", note)
+        await session.rollback()
+    return ran
+
+
+async def plans(engine: AsyncEngine, call: Call) -> list[Plan]:
+    """Explain each statement of `call` while it runs again, rolled back too."""
+    found = []
+    for statement, parameters in await statements(engine, call):
+        async with engine.connect() as connection:
+            result = await connection.exec_driver_sql(
+                f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}", parameters
+            )
+            found.append(parsed(result.scalar_one()))
+            await connection.rollback()
+    return found
+
+
+async def scans(engine: AsyncEngine, call: Call, *, analyse: bool = True) -> list[Plan]:
+    """Return the nodes that read a table or an index.
 
     Without `analyse` the planner knows what it knew before the rows came, as right after a mailing was planned.
     """
-    async with engine.connect() as connection:
-        if analyse:
+    if analyse:
+        async with engine.begin() as connection:
             await connection.execute(text("ANALYZE"))
-        plan = await _ran(connection, statement, values)
-    return [node for node in _nodes(plan) if "Relation Name" in node or "Index Name" in node]
+    every = [node for plan in await plans(engine, call) for node in nodes(plan)]
+    return [node for node in every if "Relation Name" in node or "Index Name" in node]
 
 
-async def buffers(engine: AsyncEngine, statement: TextClause, **values: object) -> int:
-    """Pages of tables and indexes that it looks at, its triggers left out; nothing of it is kept."""
-    async with engine.connect() as connection:
-        plan = await _ran(connection, statement, values)
-    looked_at: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-    return looked_at
+async def buffers(engine: AsyncEngine, call: Call) -> int:
+    """Count the pages of tables and indexes that are read, without those of triggers."""
+    return sum(blocks(plan) for plan in await plans(engine, call))
 
 
-async def _ran(connection: AsyncConnection, statement: TextClause, values: Mapping[str, object]) -> dict[str, Any]:
-    found = await connection.scalar(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement.text}"), values)
-    await connection.rollback()
-    assert found is not None
-    plan: dict[str, Any] = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
+async def explained_prepared(session: AsyncSession, statement: str, values: Sequence[object]) -> Plan:
+    """Explain a statement with `$1`, `$2` …, as the driver prepares it."""
+    await session.execute(text("PREPARE explained AS " + statement))
+    given = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
+    found = await session.execute(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained({given})"))
+    await session.execute(text("DEALLOCATE explained"))
+    return parsed(found.scalar_one())
+
+
+def parsed(found: str | list[Any]) -> Plan:
+    """Accept text and JSON: SQLAlchemy sets its connections up to decode JSON, a bare one does not."""
+    plan: Plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     return plan
 
 
-def read(node: dict[str, Any]) -> int:
-    """Rows that it read, those it left out included."""
+def nodes(plan: Plan) -> list[Plan]:
+    return [plan, *(below for child in plan.get("Plans", []) for below in nodes(child))]
+
+
+def blocks(plan: Plan) -> int:
+    read: int = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+    return read
+
+
+def rows_read(node: Plan) -> int:
+    """Count the rows that a node read, including those that it filtered out."""
     kept_and_left = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
     rows: int = round(kept_and_left * node["Actual Loops"])
     return rows
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from _nodes(child)

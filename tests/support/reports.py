@@ -55,7 +55,7 @@ class Rows:
 
 
 async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Attempted]:
-    """What a worker does each minute, at a time of the test's choice."""
+    """Do what a worker does each minute, at the time `now`."""
     tried = []
     while found := await send_next(sessions, settings, now=now):
         tried.append(found)

@@ -22,7 +22,7 @@ def clean_environment(**settings: str) -> dict[str, str]:
 
 
 def free_port_with_the_next() -> int:
-    """The sandbox gateway's port is the next one."""
+    """Return a free port whose successor is free for the sandbox gateway."""
     while True:
         port = free_port()
         with socket.socket() as next_one, suppress(OSError, OverflowError):
@@ -32,7 +32,7 @@ def free_port_with_the_next() -> int:
 
 @asynccontextmanager
 async def up(home: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Running and ready; ended by Ctrl-C's signal, or killed if that does not help."""
+    """Run `mailing up` until the block ends; stop it by SIGINT, or kill it if it does not stop."""
     with (home / "up.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "mailing", "up"),
@@ -55,7 +55,7 @@ async def up(home: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]
 
 
 async def follow(script: str, *, home: Path, port: int) -> str:
-    """What a shell says to a script of the documentation, on this `up`'s ports instead of 8000 and 8001."""
+    """Run a script of the documentation in a shell, on this `up`'s ports instead of 8000 and 8001."""
     for written, real in ((8000, port), (8001, port + 1)):
         script = script.replace(f"127.0.0.1:{written}", f"127.0.0.1:{real}")
     shell = await asyncio.create_subprocess_exec(

@@ -36,7 +36,7 @@ WAITS_FOR_A_LOCK = "wait_event_type = 'Lock' AND datname = current_database()"
 
 
 def is_problem(answer: httpx.Response, status: int) -> bool:
-    """An error as RFC 9457 has it, with the headers that belong to its status."""
+    """Check that the answer is an RFC 9457 error with the headers of its status."""
     body = answer.json()
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -304,7 +304,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Sett
         between.cut_after = (b"COMMIT;",)  # not `READ COMMITTED`
         answer = await api.post("/mailings/", json=MAILING)
         assert is_problem(answer, 503)
-        assert "the change may have been made" in answer.json()["detail"]
+        assert "The change may have been applied" in answer.json()["detail"]
     await until(lambda: value(engine, "SELECT count(*) FROM mailing"), 1)
 
 

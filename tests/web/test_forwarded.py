@@ -12,7 +12,7 @@ PROXY = ("10.0.0.9", 4000)
 async def seen(
     *headers: tuple[str, str], peer: tuple[str, int] = PROXY, trusted: str = "10.0.0.0/8"
 ) -> tuple[str, str]:
-    """The address and the scheme that the application is told."""
+    """Return the address and the scheme that the application sees."""
     scopes: list[Any] = []
 
     async def app(scope: Any, *_: Any) -> None:  # noqa: ANN401 - ASGI

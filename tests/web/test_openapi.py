@@ -49,7 +49,7 @@ async def namesake(name: FromQuery[str] = "") -> Sample:
 
 
 def app_with(*handlers: HTTPRouteHandler, security: bool = True) -> Litestar:
-    """The real application and more routes in it. Without a database: these tests stop at the guard."""
+    """Build the real application with more routes. It needs no database: these tests stop at the guard."""
     app = create_app(Settings())
     requirement = [{"key": list[str]()}] if security else []
     app.register(Router("/mailing/api", route_handlers=handlers, before_request=require_key, security=requirement))

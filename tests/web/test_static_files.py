@@ -18,7 +18,7 @@ FILES = {file["path"]: file["sha256"] for package in MANIFEST["package"] for fil
 
 @pytest.fixture
 async def web() -> AsyncIterator[httpx.AsyncClient]:
-    """Static files need no database, so none is started."""
+    """Build the application without a database: static files need none."""
     transport = httpx.ASGITransport(create_app(Settings()))  # type: ignore[arg-type] # Litestar's Scope is stricter
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client

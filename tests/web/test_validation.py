@@ -28,7 +28,7 @@ VALID: dict[str, Any] = {
 
 
 def refused(body: bytes, kind: type[Struct] = MailingIn) -> dict[str, str]:
-    """The message for each field named."""
+    """Return the message for each refused field."""
     with pytest.raises(Invalid) as error:
         parse(body, kind)
     named = {found.field: found.message for found in error.value.errors}
@@ -244,7 +244,7 @@ def put(document: Any, path: str, value: object) -> None:  # noqa: ANN401 - a JS
 
 
 def outermost(paths: set[str]) -> set[str]:
-    """What lies within a part that is replaced whole is gone with it."""
+    """Drop the damage inside a part that is replaced whole."""
     return {path for path in paths if not any(path.startswith(other + ".") for other in paths)}
 
 

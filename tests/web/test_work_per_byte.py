@@ -54,7 +54,7 @@ def assert_linear(work: Callable[[Any], object], made: Callable[[int], Any], siz
 
 
 def _shortest(work: Callable[[Any], object], value: Any) -> float:  # noqa: ANN401 - what the parser takes
-    """The processor time of this thread, which no other process lengthens."""
+    """Return the processor time of this thread; other processes do not lengthen it."""
     return min(_timed(work, value) for _ in range(4))
 
 

@@ -69,7 +69,7 @@ def _outside(case: Case, message: Message, call: Call) -> Iterator[str]:
 
 
 def _problem(began_at: float, terms: Terms, zones: set[str], lag_s: float) -> str | None:
-    """What the terms say against a call that the gateway may have noted late."""
+    """Return the terms' objection to a call that the gateway may have noted late."""
     if began_at < terms.starts_at:
         return f"{terms.starts_at - began_at:.2f} s before the start"
     if began_at >= terms.ends_at + lag_s:
@@ -80,7 +80,7 @@ def _problem(began_at: float, terms: Terms, zones: set[str], lag_s: float) -> st
 
 
 def _opens(terms: Terms, zone: str, moment: float) -> bool:
-    """A zone that nobody knows is never open, unless the hour does not matter."""
+    """Treat an unknown zone as never open, unless the mailing has no local window."""
     return not terms.window or (known_zone(zone) and is_open(terms.window, zone_named(zone), _utc(moment)))
 
 

@@ -36,7 +36,7 @@ class Accounting(Struct, frozen=True):
 
 
 def account(evidence: Evidence, *, connections: int, unwritten: int) -> Accounting:
-    """`connections` and `unwritten` outcomes are those of one worker: what a kill can leave in doubt."""
+    """Give each repeat its reason. A kill can leave `connections` and `unwritten` outcomes in doubt."""
     case = Case(evidence)
     repeats = [
         Repeat(trail.id, second.call.n, _why(trail, first, second))

@@ -143,7 +143,7 @@ async def _told_by_statistics(api: httpx.AsyncClient) -> AsyncIterator[Told]:
 
 
 async def _told_by_report(session: AsyncSession) -> list[Told]:
-    """The counters as they stand, and what ended: over all time that is every row in a final state."""
+    """Return the counters, and what ended: over all time that is every row in a final state."""
     figures = await figures_of(session, ALWAYS, taken_at=datetime.now(UTC))
     told = [Told("the report", None, _counts(msgspec.structs.asdict(figures.totals)))]
     for mailing in figures.mailings:

@@ -48,7 +48,7 @@ def repeats_have_a_reason(case: Case) -> Iterator[Violation]:
 
 
 def in_doubt(trail: Trail, first: Pair, second: Pair) -> bool:
-    """An ambiguous attempt lies between the two acceptances."""
+    """Return whether an ambiguous attempt lies between the two acceptances."""
     between = range(first.number, max(second.number, first.number + 1))
     return any(attempt.outcome == "ambiguous" and attempt.number in between for attempt in trail.attempts)
 
@@ -67,7 +67,7 @@ def leases_lost_with_their_workers(case: Case) -> Iterator[Violation]:
 
 
 def lease_was_lost(attempt: Attempt, call: Call | None) -> bool:
-    """The sweep wrote it, or it was written late: the gateway had answered, and in the meantime it was repeated."""
+    """Return whether the sweep wrote the attempt, or its worker wrote it after it had been repeated."""
     if attempt.outcome != "ambiguous":
         return False
     answered = call is not None and call.accepted_at is not None and call.how == "answered 200"
@@ -107,7 +107,7 @@ def _expired_too_soon(case: Case, message: Message, mailing: Mailing) -> Iterato
 
 
 def _is_planned_again(case: Case, message: Message, mailing: Mailing) -> bool:
-    """An edit's plan passes over a client that has opted out, is gone or is no longer selected."""
+    """Return False for a client that opted out, is gone or is no longer selected: a plan skips it."""
     clients = (client for client in case.evidence.clients if client.id == message.client_id)
     return any(must_have_one(case, mailing, client) for client in clients)
 

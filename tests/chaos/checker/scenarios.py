@@ -18,7 +18,7 @@ TROUBLE = {"accept_then_drop": 0.15, "accept_then_500": 0.15, "garbage": 0.25, "
 
 
 async def calm(stage: Stage) -> None:
-    """A filter, somebody who had opted out, and a gateway that accepts everything, a little slowly."""
+    """Send by a filter, beside an opted-out client, through a gateway that accepts everything a little slowly."""
     vips = await stage.campaign.clients(12, tag="vip")
     await stage.campaign.clients(3, tag="other")
     await stage.campaign.api.patch(f"/clients/{vips[0]}/", json={"opted_out": True})
@@ -30,7 +30,7 @@ async def calm(stage: Stage) -> None:
 
 
 async def trouble(stage: Stage) -> None:
-    """A gateway that drops, fails and babbles, before and after accepting."""
+    """Let the gateway drop, fail and send garbage, before and after accepting."""
     await stage.campaign.clients(40)
     await stage.gateway.change({"mix": TROUBLE})
     async with stage.working():
@@ -50,7 +50,7 @@ async def slow(stage: Stage) -> None:
 
 
 async def abroad(stage: Stage) -> None:
-    """The window is open in UTC; where the clients are, it will open after the mailing's end."""
+    """Open the window in UTC alone; in the clients' zone it opens after the mailing's end."""
     await stage.campaign.clients(5, timezone="Etc/GMT-6")
     await stage.campaign.clients(5, timezone="UTC")
     async with stage.working():
@@ -60,7 +60,7 @@ async def abroad(stage: Stage) -> None:
 
 
 async def scheduled(stage: Stage) -> None:
-    """A start that is still to come when the worker is ready."""
+    """Schedule a start that is still to come when the worker is ready."""
     await stage.campaign.clients(5)
     async with stage.working():
         await stage.campaign.mailing(starts_in_s=4)
@@ -69,7 +69,7 @@ async def scheduled(stage: Stage) -> None:
 
 
 async def withdrawn(stage: Stage) -> None:
-    """A mailing is cancelled when messages had been accepted and no answer had come."""
+    """Cancel a mailing after messages were accepted and before any answer came."""
     await stage.campaign.clients(5)
     await stage.gateway.change({"mix": {"accept_then_drop": 1.0}})
     async with stage.working(retry_base_s=600.0, retry_max_s=600.0):
@@ -80,7 +80,7 @@ async def withdrawn(stage: Stage) -> None:
 
 
 async def reworded(stage: Stage) -> None:
-    """The text and a phone change between two attempts of messages that may have arrived.
+    """Change the text and a phone between two attempts of messages that may have arrived.
 
     Nobody works meanwhile: what was claimed before the change and is called after it goes out as it was, by right.
     """
@@ -112,7 +112,7 @@ async def lost(stage: Stage) -> None:
 
 
 async def overtaken(stage: Stage) -> None:
-    """A lease runs out, a second worker calls, and only then comes the refusal of the first one's call."""
+    """Let a lease run out and a second worker call before the first call is refused."""
     await stage.campaign.clients(1)
     await stage.gateway.change({"mode": "hold", "script": ["refuse_400", "accept"]})
     # The first call must outlive the second one's beginning: a worker that takes its own lane again passes it on only a
@@ -259,7 +259,7 @@ async def _while_planned(
     change: Callable[[], Awaitable[None]],
     **fields: Any,  # noqa: ANN401 - of a mailing
 ) -> None:
-    """The statement of the plan takes two seconds, and `change` begins in the first."""
+    """Make the plan's statement take two seconds, and begin `change` in the first."""
     await stage.define(SLOW, "CREATE TRIGGER slow AFTER INSERT ON message FOR EACH STATEMENT EXECUTE FUNCTION slow()")
     async with stage.working():
         await stage.campaign.mailing(**fields)
@@ -275,7 +275,7 @@ async def _with_calls_waiting(
     change: Callable[[int], Awaitable[None]],
     change_back: Callable[[int], Awaitable[None]] | None = None,
 ) -> None:
-    """Something changes while every connection waits for the gateway, and claimed messages wait for a connection."""
+    """Something changes while every connection waiting for the gateway, and claimed messages wait for a connection."""
     await stage.campaign.clients(8)
     await stage.gateway.change({"mode": "hold"})
     async with stage.working(gateway_concurrency=2):

@@ -72,7 +72,7 @@ def api_client(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
 
 
 def twice(**changes: Any) -> Evidence:  # noqa: ANN401 - fields of Evidence
-    """Accepted at 10 s and at 80 s."""
+    """Build a message that was accepted at 10 s and at 80 s."""
     message = replace(MESSAGE, claim_no=2, maybe_accepted=True)
     return replace(GOOD, calls=[call(10), call(80)], messages=[message], **changes)
 

@@ -101,7 +101,7 @@ class Stage:
 
     @asynccontextmanager
     async def refusing_row(self) -> AsyncIterator[int]:
-        """A message that is being sent can't have an attempt."""
+        """Refuse every attempt of one message that is being sent."""
         (row,) = await self.campaign.rows("SELECT id FROM message WHERE status = 'sending' LIMIT 1")
         message: int = row[0]
         self.locked.append(message)

@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         return self._held is not None
 
     def release(self) -> None:
-        """An answer that was held back goes out."""
+        """Send the answer that was held back."""
         held, self._held = self._held, None
         if held:
             held()
@@ -141,7 +141,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(http(status, msgspec.json.encode(value)))
 
     def _take(self, request: Request) -> None:
-        """Accepts first and is slow afterwards, as a gateway does that answers late."""
+        """Accept first and wait afterwards, as a gateway does that answers late."""
         order = _order(request)
         if order is None:
             self._note_broken()

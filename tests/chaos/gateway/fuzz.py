@@ -104,7 +104,7 @@ def _body(whole: bytes) -> bytes:
 
 @asynccontextmanager
 async def replying(seed: int) -> AsyncIterator[int]:
-    """A server that answers the call of id n with reply n. No connection outlives it."""
+    """Serve reply n to the call with id n. No connection outlives the server."""
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -133,7 +133,7 @@ async def replying(seed: int) -> AsyncIterator[int]:
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seed: int) -> bool:
-    """Returns whether the connection is kept."""
+    """Return whether the connection is kept."""
     head = await reader.readuntil(b"\r\n\r\n")
     headers = email.parser.BytesHeaderParser().parsebytes(head.split(b"\r\n", 1)[1])
     await reader.readexactly(int(headers["content-length"]))

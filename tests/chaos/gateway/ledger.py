@@ -46,7 +46,7 @@ class Ledger:
         self._read_back(path)
 
     def began(self, order: Order, at: float) -> int:
-        """Returns the call's number."""
+        """Return the call's number."""
         self._last += 1
         self.calls_of[order.id] = self.calls_of.get(order.id, 0) + 1
         self._write(Line(self._last, "began", at, order.id, order.phone, order.text))

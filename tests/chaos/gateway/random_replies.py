@@ -21,7 +21,7 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 def draw(seed: int, number: int) -> Reply:
-    """The same seed and number give the same reply."""
+    """Draw a reply: the same seed and number give the same one."""
     chance = random.Random(f"{seed}:{number}")  # noqa: S311 - a test's dice
     whole = chance.choice(SHAPES)(chance)
     pieces = _cut(chance, whole) if chance.random() < 0.3 else [whole]

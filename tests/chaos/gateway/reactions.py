@@ -71,7 +71,7 @@ def reaction_named(name: str) -> Reaction:
 
 
 def react(control: Control, message_id: int, nth_call: int) -> tuple[str, float, float]:
-    """The name of the reaction to the nth call (from 1) of an id, its latency, and a chance in [0, 1)."""
+    """Return the name of the reaction to the nth call (from 1) of an id, its latency, and a number in [0, 1)."""
     drawn = blake2b(struct.pack("<qqq", control.seed, message_id, nth_call), digest_size=24).digest()
     first, second, third = (number / 2**64 for number in struct.unpack("<QQQ", drawn))
     latency_s = max(0.0, control.latency_s + control.latency_jitter_s * (2 * second - 1))

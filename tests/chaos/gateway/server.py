@@ -134,7 +134,7 @@ class Gateway:
 
 @asynccontextmanager
 async def listening(path: Path, *, port: int = 0, control_port: int = 0, seed: int = 0) -> AsyncIterator[Gateway]:
-    """A gateway beside the caller, with its ledger at `path`."""
+    """Run a gateway in this process, with its ledger at `path`."""
     gateway = Gateway(Ledger(path), Control(seed=seed))
     await gateway.open(port, control_port)
     measuring = asyncio.create_task(gateway.measure_lag())

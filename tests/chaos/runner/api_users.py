@@ -60,7 +60,7 @@ class People:
         return created
 
     async def do(self, deed: Deed, subject: Subject) -> None:
-        """What the API refuses, because the mailing is over or the client gone, was not done."""
+        """Ask the API; do not record what it refuses because the mailing is over or the client is gone."""
         async with self._turns:
             await self._do(deed, subject)
 
@@ -81,7 +81,7 @@ class People:
         return bool((await self._rows(statement, list(mailings)))[0][0])
 
     async def see_sent(self, mailing: int, *, within_s: float) -> None:
-        """Returns when its first messages have been claimed, for a second, or when it takes too long."""
+        """Return a second after the first messages were claimed, or when it takes too long."""
         claimed = "SELECT 1 FROM message WHERE mailing_id = $1 AND claim_no > 0 LIMIT 1"
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
@@ -150,8 +150,8 @@ class People:
 
 
 def _is_in_progress(answer: httpx.Response) -> bool:
-    """The first try of the same key, whose answer was lost, still runs."""
-    return answer.status_code == 409 and "still in progress" in answer.text
+    """Return whether an earlier request with the same key, whose answer was lost, still runs."""
+    return answer.status_code == 409 and "is in progress" in answer.text
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:

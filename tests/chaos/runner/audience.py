@@ -73,5 +73,5 @@ def rows(scale: Scale) -> Iterator[tuple[str, str, str, str]]:
 
 
 def phone_of(client: int) -> int:
-    """The one it begins with."""
+    """Return the client's first phone."""
     return PHONES_FROM + client - 1

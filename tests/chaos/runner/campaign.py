@@ -51,7 +51,7 @@ class Campaign:
         return self._people.actions
 
     async def prepare(self) -> None:
-        """The clients, by the order of their ids."""
+        """Insert the clients in the order of their ids."""
         columns = ["phone", "operator_code", "tag", "timezone"]
         async with self._here.database.connection() as connection:
             await connection.copy_records_to_table("client", columns=columns, records=list(rows(self._scale)))
@@ -76,7 +76,7 @@ class Campaign:
                 await self._people.do(MAILINGS[event.kind], Subject("mailing", self.mailings[event.target]))
 
     async def plan_anew(self) -> None:
-        """The mailing that lasts, all of its audience: it ends a second later than it did."""
+        """Plan the whole audience of the long mailing again, by moving its end on a second."""
         self._edits += 1
         body = {"ends_at": (self._ends_at + timedelta(seconds=self._edits)).isoformat()}
         await self._people.do(Deed("edited", "PATCH", body=body), Subject("mailing", self.mailings["long"]))
@@ -85,7 +85,7 @@ class Campaign:
         await self._people.close()
 
     async def _edit(self) -> None:
-        """New words every time; half of the audience is left out, then taken back."""
+        """Change the text; leave out half of the audience and take it back in turn."""
         self._edits += 1
         self._left_out = not self._left_out
         codes = ["916"] if self._left_out else []

@@ -36,7 +36,7 @@ class Crowd:
         self._until = 0.0
 
     async def stir(self, body: Callable[[], dict[str, Any]]) -> None:
-        """Makes the mailings and edits them; clients change from a little before until all is planned."""
+        """Create the mailings and edit them; change clients until every plan is complete."""
         self._until = time.monotonic() + WORKS_S
         async with asyncio.TaskGroup() as beside:
             for hand in range(HANDS):

@@ -17,7 +17,7 @@ async def fairness(directory: Path) -> list[Promise]:
 
 
 async def _beside_a_huge_one(directory: Path) -> list[Promise]:
-    """An urgent mailing of 100 beside one of 1,000,000."""
+    """Send an urgent mailing of 100 beside one of 1,000,000."""
     trial = Trial(name="fairness", messages=1_000_000, workers=2, connections=64, latency_s=0.05, kills=0)
     async with drilling(directory, trial, gateway_timeout_s=10.0) as drill:
         await drill.clients(100, tag="urgent")
@@ -33,7 +33,7 @@ async def _beside_a_huge_one(directory: Path) -> list[Promise]:
 
 
 async def _beside_many(directory: Path) -> list[Promise]:
-    """An urgent mailing, and one that ends, beside 120 over a gateway that takes a second for an answer."""
+    """Send an urgent mailing, and one that ends, beside 120 through a gateway that takes a second to answer."""
     trial = Trial(name="many", messages=600, workers=1, connections=64, latency_s=1.0, kills=0)
     async with drilling(directory, trial, gateway_timeout_s=10.0) as drill:
         await drill.clients(1, tag="urgent")
@@ -72,7 +72,7 @@ WAITED_S: Final = """
 
 
 async def _latest(drill: Drill, *, seconds: float) -> dict[str, float]:
-    """The longest that a job of each of these tasks was seen waiting for its place."""
+    """Return the longest that a job of each task was seen waiting."""
     waited = {"sweep": 0.0, "report": 0.0, "settle_mailing": 0.0}
     until = time.monotonic() + seconds
     while time.monotonic() < until:

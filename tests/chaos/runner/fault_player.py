@@ -139,7 +139,7 @@ class Player:
         self.happened.append(Happened(event, begun, datetime.now(UTC)))
 
     async def _disturb(self, event: Event) -> None:
-        """The network between the first worker and PostgreSQL."""
+        """Break the network between the first worker and PostgreSQL."""
         proxy = self.here.proxy
         match event.target:
             case "down":
@@ -179,7 +179,7 @@ class Player:
         await asyncio.sleep(RECORDED_S)
 
     async def _lock_what_is_sent(self, connection: asyncpg.Connection) -> int:
-        """Returns the message's id."""
+        """Return the message's id."""
         while True:
             if message := await connection.fetchval(BEING_SENT):
                 return int(message)

@@ -30,7 +30,7 @@ class Latencies(msgspec.Struct):
 
 
 async def load(base_url: str, key: str, paths: Sequence[str], *, rate: float, seconds: float) -> Latencies:
-    """GETs `paths` in turn, `rate` a second."""
+    """Request `paths` in turn, `rate` a second."""
     found = Latencies()
     begin = time.monotonic() + 0.1
     timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)

@@ -69,7 +69,7 @@ def rate_back_after(outage: Happened, beginnings: Sequence[datetime]) -> float:
 
 
 def late_while_locked(lock: Happened, evidence: Evidence) -> float:
-    """The longest from an answer to its result in the database, of the calls that were answered meanwhile."""
+    """Return the longest time from a gateway's answer to its result in the database, while the row was locked."""
     begun, ended = lock.begun.timestamp(), lock.ended.timestamp()
     finished = {message.id: message.finished_at for message in evidence.messages if message.status == "sent"}
     return max(

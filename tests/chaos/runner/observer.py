@@ -66,7 +66,7 @@ class Observer:
         return self.seen.open == 0 and self.seen.planned > 0 and self.seen.final == self.seen.planned
 
     async def reaches(self, share: float) -> bool:
-        """Returns when that share of the messages is final; False if the run is over before."""
+        """Wait until that share of the messages is final; return False if the run is over before."""
         while True:
             if self.is_over:
                 return False
@@ -75,7 +75,7 @@ class Observer:
             await asyncio.sleep(0.1)
 
     async def end(self, *, stuck_s: float) -> None:
-        """Returns when every message is final, or none has become so for `stuck_s`."""
+        """Wait until every message is final, or none has become so for `stuck_s`."""
         final, since = self.seen.final, time.monotonic()
         while not self.is_over and time.monotonic() - since < stuck_s:
             await asyncio.sleep(0.2)

@@ -66,7 +66,7 @@ class Database:
             await connection.close()
 
     async def create(self) -> None:
-        """The database with the schema in it."""
+        """Create the database with the schema."""
         admin = await asyncpg.connect(self._cluster.url)
         await admin.execute(f"CREATE DATABASE {DATABASE}")
         await admin.close()
@@ -88,7 +88,7 @@ class Database:
                 os.kill(pid, number)
 
     def _processes(self) -> Iterator[int]:
-        """The postmaster first, so that it starts no backend meanwhile."""
+        """Stop the postmaster first, so that it starts no backend meanwhile."""
         postmaster = int(self._pid_file.read_text().splitlines()[0])
         yield postmaster
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)  # noqa: S607 - the system's ps
@@ -97,7 +97,7 @@ class Database:
 
 @asynccontextmanager
 async def database(*, fsync: bool) -> AsyncIterator[Database]:
-    """Running, with the schema, until the block ends; whatever a fault left of it is removed."""
+    """Run a server with the schema until the block ends; remove whatever a fault left of it."""
     cluster = own_cluster()
     own = Database(cluster, fsync=fsync)
     own.start()

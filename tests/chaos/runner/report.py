@@ -117,7 +117,7 @@ def _api(record: Record) -> Iterator[Promise]:
 
 
 def _coverage(record: Record) -> Iterator[Promise]:
-    """A fault that did not happen proves nothing."""
+    """Require that each fault happened: one that did not proves nothing."""
     points = Counter(kill.point for kill in record.kills)
     yield _all("killed at named points", record.trial.kills, len(record.kills))
     missing = sorted(set(POINTS) - points.keys())

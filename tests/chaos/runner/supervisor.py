@@ -58,12 +58,12 @@ class Process:
         return self.life.pid if self.life else 0
 
     def signal(self, number: Signals) -> int:
-        """Returns the pid that got it; 0 when nobody was there."""
+        """Return the pid that got the signal; 0 if no process runs."""
         strike(self.pid, number)
         return self.pid
 
     async def signal_soon(self, number: Signals) -> int:
-        """Waits for its next life if it has none."""
+        """Wait for the next process if none runs."""
         while True:
             if pid := self.signal(number):
                 return pid
@@ -134,7 +134,7 @@ class Processes:
                 return
 
     def order(self, point: str, *, of: Sequence[str], hits: int = 1) -> int:
-        """The first of these processes that reaches `point` for the `hits`th time from now on dies there."""
+        """Kill the first of these processes that reaches `point` for the `hits`th time from now on."""
         self._newest_order += 1
         for name in of:
             self._processes[name].tell(self._newest_order, f"{self._newest_order}:{point}:{hits}")

@@ -55,7 +55,7 @@ async def _history(here: Site, campaign: Campaign, record: Record) -> History:
 
 
 def _absences(record: Record) -> Iterator[Absence]:
-    """A process that its watchdog ended is lost like one that was killed."""
+    """List when workers were absent. A process that its watchdog ended is lost like one that was killed."""
     for end in record.ends:
         if end.status == 0:
             continue
