@@ -406,7 +406,7 @@ async def test_an_unreachable_database_is_answered_503(settings: Settings) -> No
 # --- pruning --------------------------------------------------------------------------------------------------------
 
 OF_AN_AGE = """
-    INSERT INTO idempotency_key (caller, key, request, status, headers, body, created_at)
+    INSERT INTO idempotency_key (caller, key, request_hash, status, headers, body, created_at)
     SELECT 'key 1 (shop)', age || '-' || n, '', 200, '{}', '', now() - CAST(age AS interval)
     FROM unnest(CAST(:ages AS text[])) age, generate_series(1, :count) n"""
 
