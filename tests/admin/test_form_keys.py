@@ -137,6 +137,7 @@ async def test_a_test_sent_twice_goes_out_once(engine: AsyncEngine, signed_in: S
 
 async def test_failed_messages_are_resent_once(engine: AsyncEngine, signed_in: SignedIn) -> None:
     mailing = await add_mailing(engine)
+    await add_client(engine)
     await add_messages(engine, mailing, ["failed"])
     answer = await twice(await signed_in(Role.SENDER), f"/admin/mailings/{mailing}/resend-failed", {})
     assert answer.headers["location"] == f"/admin/mailings/{mailing}"

@@ -75,7 +75,7 @@ async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | 
     """Before the handler and instead of it: the stored answer, if there is one. Raises Conflict or Invalid."""
     if not _changes_something(request):
         return None
-    key = dict(await form_fields(request, most=MAX_FIELDS)).get(FIELD)
+    key = dict(await form_fields(request, max_fields=MAX_FIELDS)).get(FIELD)
     if key is None:
         return None
     if not _SYNTAX(key):

@@ -1,4 +1,4 @@
-"""`/admin/`: every slice brings its pages."""
+"""`/admin/`: the router of all pages."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from litestar.types import ControllerRouterHandler
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
 from mailing.admin.form_keys import FormKeys, replay_or_begin
-from mailing.admin.forms import FORM_BYTES
+from mailing.admin.forms import MAX_FORM_BYTES
 from mailing.admin.gateway.routes import gateway
 from mailing.admin.guards import SignInRequired, public, same_origin
 from mailing.admin.home.routes import home, home_fragment
@@ -65,12 +65,12 @@ def admin() -> Router:
             SignInRequired: pages.redirect_to_sign_in,
         },
         include_in_schema=False,
-        request_max_body_size=FORM_BYTES,
+        request_max_body_size=MAX_FORM_BYTES,
     )
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> str:
-    """Who does it, for the record of events."""
+    """Return the actor of changes, for the events."""
     return str(request.user)
 
 

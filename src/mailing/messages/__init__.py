@@ -1,0 +1,1 @@
+"""Messages: claims, results, plans, leases, and every transition between their states."""
