@@ -75,7 +75,7 @@ async def test_a_mailing_sent_twice_is_made_once(engine: AsyncEngine, signed_in:
     made = await value(engine, "SELECT id FROM mailing WHERE text = 'Twice'")
     assert answer.headers["location"] == f"/admin/mailings/{made}"
     assert await value(engine, "SELECT count(*) FROM mailing WHERE text = 'Twice'") == 1
-    assert "The mailing is stored." in words(await sender.get(answer.headers["location"]))
+    assert "The mailing was saved." in words(await sender.get(answer.headers["location"]))
 
 
 async def test_a_page_loaded_anew_makes_a_second_mailing(engine: AsyncEngine, signed_in: SignedIn) -> None:

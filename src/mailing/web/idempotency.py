@@ -102,7 +102,7 @@ class Idempotency:
 
 
 async def hold_back(app: ASGIApp, scope: Scope, receive: Receive) -> list[Any]:
-    """The events of the answer, none of them sent."""
+    """Run the app and return the events of its answer, none of them sent."""
     answer: list[Any] = []
 
     async def keep(message: Any) -> None:  # noqa: ANN401 - an ASGI event
