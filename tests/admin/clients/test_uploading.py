@@ -38,7 +38,7 @@ async def test_a_file_is_looked_at_confirmed_and_imported(editor: httpx.AsyncCli
     assert (await editor.post(f"{HERE}/import")).headers["location"] == HERE
     waiting = (await editor.get(HERE)).text
     assert 'hx-trigger="every 2s"' in waiting
-    assert f'<a href="{HERE}">Look again</a>' in waiting
+    assert f'<a href="{HERE}">Refresh</a>' in waiting
     await job.import_upload(sessions, RUNNING, 1)
     done = (await editor.get(HERE)).text
     assert "hx-trigger" not in done
