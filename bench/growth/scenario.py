@@ -15,8 +15,8 @@ from bench.growth.work import SMALL, SMALL_CLIENTS, TENTH, Sender, add_clients, 
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.read_pool import ReadPool
-from mailing.messages.after_restore import Slice
-from mailing.messages.redaction import blank_slice
+from mailing.messages.after_restore import MessageSlice
+from mailing.messages.redaction import redact_slice
 from mailing.messages.states import MessageStatus
 from mailing.sending.plan import plan_mailing
 
@@ -121,7 +121,7 @@ class Scenario:
         await self._connection.execute("VACUUM message, attempt")
         count = min(5000, self.size // 4)
         for place, after in (("first", 0), ("last", self.size - count)):
-            part = Slice(mailing_id, MessageStatus.sent, after=after, count=count)
+            part = MessageSlice(mailing_id, MessageStatus.sent, after=after, count=count)
             await self._note(
                 f"retention, the {place} slice", _in_transaction(self._sessions, _blanking(part)), per=count
             )
@@ -136,8 +136,8 @@ class Scenario:
         print(f"  {name}: {seconds:,.0f} us, {last.buffers:,.1f} pages, {last.wal:,.0f} bytes of log", flush=True)
 
 
-def _blanking(part: Slice) -> Reading:
-    return lambda session: blank_slice(session, part)
+def _blanking(part: MessageSlice) -> Reading:
+    return lambda session: redact_slice(session, part)
 
 
 def _in_transaction(sessions: Sessions, reading: Reading) -> Callable[[], object]:

@@ -59,7 +59,7 @@ class Sender:
 def _sent(message: ClaimedMessage) -> CallResult:
     step = Transition(
         status=MessageStatus.sent,
-        attempts=message.attempts + 1,
+        counted_attempts=message.counted_attempts + 1,
         soft_refusals=0,
         maybe_accepted=False,
         due_at=message.claimed_at,

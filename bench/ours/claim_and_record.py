@@ -33,7 +33,7 @@ async def work(given: dict[str, Any]) -> None:
 def _accepted(message: ClaimedMessage) -> CallResult:
     step = Transition(
         status=MessageStatus.sent,
-        attempts=1,
+        counted_attempts=1,
         soft_refusals=0,
         maybe_accepted=False,
         due_at=message.claimed_at,

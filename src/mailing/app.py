@@ -1,4 +1,4 @@
-"""The API process: routes, documentation, health. A composition root: nobody imports it but the command line."""
+"""The API process: routes, documentation, health. A composition root, imported by the command line only."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,11 +46,11 @@ from mailing.web.server import BodyTimeout
 from mailing.web.static_files import static_files
 
 POOL_SIZE = 10
-EXPORT_POOL_SIZE = 1  # of exports alone: one at a time asks for a page
-HEALTH_POOL_SIZE = 2  # of /health/ready alone: one that asks, and one that may be dead
+EXPORT_POOL_SIZE = 1  # of exports only: they take turns for each page
+HEALTH_POOL_SIZE = 2  # of /health/ready only: one in use, and one that may be dead
 CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE
-STATEMENT_TIMEOUT_S = 10  # of a statement
-EXPORT_POOL_WAIT_S = 30  # of a page of an export that is under way
+STATEMENT_TIMEOUT_S = 10
+EXPORT_POOL_WAIT_S = 30  # for the connection of a running export
 
 
 def create_app(settings: Settings) -> Litestar:
@@ -59,7 +59,7 @@ def create_app(settings: Settings) -> Litestar:
 
 
 def build_app() -> Litestar:
-    """What is the same for all settings: 200 routes, a fifth of a second of computing."""
+    """Build what does not depend on settings: 200 routes, which take 0.2 s."""
     api = Router(
         "/mailing/api",
         route_handlers=[
@@ -98,7 +98,12 @@ def build_app() -> Litestar:
 def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     page = MetricsCache()
     app.state = State(
-        {"settings": settings, "metrics": page, "provider": provider_of(settings), "places": concurrency_limits()}
+        {
+            "settings": settings,
+            "metrics": page,
+            "provider": provider_of(settings),
+            "concurrency_limits": concurrency_limits(),
+        }
     )
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
     app.asgi_handler = RequestLog(SafeHeaders(hosts), count=page.requests.count)
@@ -106,20 +111,20 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
 
 
 def concurrency_limits() -> dict[str, ConcurrencyLimit]:
-    """What one process does at a time of that which takes long."""
+    """Return the limits of expensive requests in one process."""
     return {
         "exports": ConcurrencyLimit(
             total=8,
             each=2,
-            yours="2 exports of yours are under way; ask again when one has ended.",
-            all_="As many exports are under way here as may be; ask again in a few seconds.",
+            caller_message="You have 2 exports in progress. Try again when one has ended.",
+            total_message="Too many exports are in progress. Try again in a few seconds.",
         ),
         "imports": ConcurrencyLimit(
             total=4,
             each=2,
-            most_bytes=250_000_000,  # they lie in temporary files, twice under an Idempotency-Key
-            yours="2 imports of yours are under way; send the next when one has ended.",
-            all_="As many imports are under way here as may be, or as long ones; send yours again in a few seconds.",
+            max_bytes=250_000_000,  # in temporary files, twice with an Idempotency-Key
+            caller_message="You have 2 imports in progress. Try again when one has ended.",
+            total_message="Too many or too large imports are in progress. Try again in a few seconds.",
         ),
     }
 
@@ -149,7 +154,7 @@ async def database(app: Litestar) -> AsyncIterator[None]:
 
 
 async def authorize(request: Request[str, Any, Any]) -> Response[bytes] | None:
-    """Every guard of the API, before its handlers. As guards, Litestar would copy the handler for each."""
+    """Run all guards of the API. As Litestar guards, each would copy the handler."""
     await require_key(request)
     await enforce_rate_limit(request)
     await known_parameters_only(request, request.route_handler)
@@ -180,7 +185,7 @@ async def _first_user(sessions: Sessions, password: str | None) -> None:
 
 
 class LowerCaseClients:
-    """ASGI middleware: `/mailing/api/Clients`, as the customer wrote it, is `/mailing/api/clients`."""
+    """ASGI middleware: accept `/mailing/api/Clients`, the spelling of the specification."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

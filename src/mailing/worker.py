@@ -37,7 +37,7 @@ from mailing.settings import Settings
 
 logger = get(__name__)
 
-# Jobs of each queue. What lasts long has few places.
+# Jobs of each queue that run at once; long ones get few.
 JOB_LIMITS: Final = {
     "sending": 128,
     "planning": 4,
@@ -48,21 +48,21 @@ JOB_LIMITS: Final = {
     "housekeeping": 1,
 }
 DEFAULT_CONCURRENCY = 2
-# Connections that nobody else can take: of gate and recheck, which decide whether calls go on; of claims and records;
-# of jobs that are done in a moment; of those that may last long, or wait long for a lock.
+# Separate connection pools: for flow control and revalidation, which calls wait for; for claims and records; for short
+# jobs; for jobs that take long or wait long for a lock.
 URGENT_POOL = 2
 SENDING_POOL = 4
 SHORT_POOL = 3
 LONG_POOL = 5
-POOL_WAIT_S = 20  # for one of the others; each is held for a transaction
+POOL_WAIT_S = 20  # for a connection of the other pools, each held for one transaction
 STATEMENT_TIMEOUT_S = 25  # of a statement; a slice of a plan takes 0.3 s
 CHECK_INTERVAL_S = 5
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = LIMITS) -> None:
-    """Works until `stop`: calls under way are finished and recorded, what was claimed and not called is given back.
+    """Work until `stop`. Then finish and record the calls in progress, and release claimed messages not yet called.
 
-    `settings.database_url` and `settings.gateway_url` must be set. Ends the process where it makes no progress.
+    `settings.database_url` and `settings.gateway_url` must be set. End the process if it makes no progress.
     """
     engines = _engines(settings)
     gateway = GatewayClient(
@@ -149,7 +149,7 @@ def policy_of(settings: Settings) -> RetryPolicy:
 
 
 async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
-    """For an answer all the time, because an idle worker's jobs don't."""
+    """Report to the watchdog that the database answers. The jobs of an idle worker do not."""
     while True:
         try:
             async with transaction(sessions) as session:

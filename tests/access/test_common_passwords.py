@@ -14,21 +14,21 @@ from support.users import PASSWORD
 
 MANIFEST: dict[str, Any] = tomllib.loads((LISTS / "MANIFEST.toml").read_text())
 WEAK = {
-    "1234567890": "run along",
-    "0987654321": "run along",
-    "1122334455": "run along",
-    "abcdefghij": "run along",
-    "qwertyuiop": "run along",
+    "1234567890": "follow the keyboard",
+    "0987654321": "follow the keyboard",
+    "1122334455": "follow the keyboard",
+    "abcdefghij": "follow the keyboard",
+    "qwertyuiop": "follow the keyboard",
     "abcabcabcabc": "repeat itself",
     "abc1abc1ab": "repeat itself",
     "passwordpassword": "repeat itself",
-    "password123": "tried first",
-    "PassWord123!": "tried first",
-    "pass word 123": "tried first",
-    "p@ssw0rd123": "tried first",
-    "2024football": "tried first",
-    "q1w2e3r4t5": "tried first",
-    "\N{FULLWIDTH LATIN SMALL LETTER P}assword123": "tried first",
+    "password123": "too common",
+    "PassWord123!": "too common",
+    "pass word 123": "too common",
+    "p@ssw0rd123": "too common",
+    "2024football": "too common",
+    "q1w2e3r4t5": "too common",
+    "\N{FULLWIDTH LATIN SMALL LETTER P}assword123": "too common",
     "annapetrova": "name",
     "Anna.Petrova1": "name",
     "avortepanna": "name",
@@ -43,7 +43,7 @@ def test_a_password_that_is_tried_first_is_told_why_and_what_to_take(password: s
     problem = problem_of(password, ["anna.petrova"])
     assert problem
     assert why in problem
-    assert "take several words at random" in problem
+    assert "use several random words" in problem
     assert password not in problem
 
 

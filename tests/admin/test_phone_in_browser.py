@@ -20,7 +20,7 @@ expect.set_options(timeout=60_000)
 PASSWORD = "correct horse battery staple"
 LONG = "a-name-without-a-single-blank-in-it-that-is-longer-than-the-screen"
 WORDS = {
-    "en": ("Name", "Password", "Sign in", "Make the user", "Make the key"),
+    "en": ("Name", "Password", "Sign in", "Create user", "Create key"),
     "ru": ("Имя", "Пароль", "Войти", "Создать пользователя", "Создать ключ"),
 }
 

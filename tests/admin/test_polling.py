@@ -39,9 +39,9 @@ def words(html: str) -> str:
 
 async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> None:
     page = await shown(viewer, "/admin/")
-    assert "Messages may go out." in page
-    assert "None was heard of for half a minute: nothing is sent. Start mailing worker." in page
-    assert "Nobody gets one: set MAILING_REPORT_TO." in page
+    assert "Sending is possible." in page
+    assert "No worker has reported in the last 30 seconds, so nothing is sent. Start mailing worker." in page
+    assert "It has no recipients: set MAILING_REPORT_TO." in page
     assert "No mailing is running, paused or scheduled." in page
 
 
@@ -52,8 +52,8 @@ async def test_the_start_page_names_what_holds_sending_back(engine: AsyncEngine,
     await add_messages(engine, mailing_id, ["sent", "pending", "pending"])
     page = await shown(viewer, "/admin/")
     assert "All sending was stopped by user 1 (anna)" in page
-    assert "At most 50 a second." in page
-    assert "At work: 1." in page
+    assert "At most 50 per second." in page
+    assert "Running: 1." in page
     assert "Autumn sale running" in page
 
 
@@ -64,8 +64,8 @@ async def test_a_mailings_page_tells_how_far_it_is(engine: AsyncEngine, viewer: 
     assert "Autumn &lt;b&gt;sale&lt;/b&gt;" in page.text
     text = words(page.text)
     assert "sent 6 60 % pending 3 30 % unknown 1 10 %" in text
-    assert "Of 1 message nobody knows whether it arrived." in text
-    assert "3 messages : only for their turn." in text
+    assert "It is unknown whether 1 message arrived." in text
+    assert "3 messages : in the queue." in text
 
 
 async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(engine: AsyncEngine, viewer: Browser) -> None:
@@ -172,19 +172,19 @@ async def test_a_sender_resolves_an_unknown_message(engine: AsyncEngine, sender:
     path = f"/admin/messages/{message_id}"
     wrong = await sender.post(f"{path}/resolve", data={"as": "lost", "note": "kept"})
     assert wrong.status_code == 400
-    assert "Say what became of the message." in wrong.text
+    assert "Choose what happened to the message." in wrong.text
     assert ">kept</textarea>" in wrong.text
     right = await sender.post(f"{path}/resolve", data={"as": "sent", "note": "seen in the log"})
     assert (right.status_code, right.headers["location"]) == (303, path)
     assert await value(engine, "SELECT status FROM message") == MessageStatus.sent
     page = await shown(sender, path)
-    assert "What became of it is recorded." in page
+    assert "The result was saved." in page
     assert "it was delivered, “seen in the log” user 1 (sender)" in page
     assert (await sender.post(f"{path}/resolve", data={"as": "sent"})).status_code == 409
 
 
 async def test_without_mailings_there_is_nothing_to_count(viewer: Browser) -> None:
-    assert "There is no mailing yet" in await shown(viewer, "/admin/statistics")
+    assert "There are no mailings yet" in await shown(viewer, "/admin/statistics")
 
 
 async def test_the_statistics_count_and_list_newest_first(engine: AsyncEngine, viewer: Browser) -> None:

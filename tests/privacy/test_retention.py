@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.messages import redaction
-from mailing.messages.after_restore import Slice
-from mailing.messages.redaction import blank_slice
+from mailing.messages.after_restore import MessageSlice
+from mailing.messages.redaction import redact_slice
 from mailing.messages.states import MessageStatus
 from mailing.privacy import retention
 from mailing.privacy.repository import delete_events
@@ -91,7 +91,9 @@ async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
         await run(engine, ATTEMPTS)
         if blanked_before:
             await run(engine, "UPDATE message SET phone = NULL WHERE mailing_id < :id", id=mailing_id)
-        one_slice = partial(redaction.blank_slice, part=Slice(mailing_id, MessageStatus.sent, after=0, count=3000))
+        one_slice = partial(
+            redaction.redact_slice, part=MessageSlice(mailing_id, MessageStatus.sent, after=0, count=3000)
+        )
         read = await scans(engine, one_slice)
         assert not [node for node in read if node["Node Type"] == "Seq Scan"]
         cost.append(await buffers(engine, one_slice))
@@ -130,7 +132,7 @@ async def test_a_run_that_was_killed_between_two_slices_is_taken_up_by_the_next(
     mailing_id = await closed(engine, days=31)
     phones = await value(engine, PHONES, id=mailing_id)
     async with transaction(sessions) as session:
-        await blank_slice(session, Slice(mailing_id, MessageStatus.sent, count=2))
+        await redact_slice(session, MessageSlice(mailing_id, MessageStatus.sent, count=2))
     assert await value(engine, PHONES, id=mailing_id) == phones - 2
     await redact_old(sessions, keeping)
     assert await value(engine, PHONES, id=mailing_id) == 0

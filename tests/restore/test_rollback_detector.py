@@ -158,6 +158,6 @@ async def test_a_standby_answers_what_reads_and_says_where_changes_are_taken(
         assert not answers["/gateway/"].json()["restored"]
         refused = await api.post("/clients/", json=CLIENT | {"phone": "79161234568"})
         assert refused.status_code == 503
-        assert "only reads" in refused.json()["detail"]
+        assert "read-only" in refused.json()["detail"]
         metrics = await api.get("http://test/metrics")
         assert "mailing_database_up 1.0" in metrics.text

@@ -161,7 +161,7 @@ def assert_everything_was_tried(stage: Stage) -> None:
         '"event": "request"' in logs[name] or "request " in logs[name] for name in ("api-json.log", "api-console.log")
     )
     assert "permission denied" not in str(logs)
-    for event in ("breaker open", "unexpected error", "report attempted", "leases reclaimed"):
+    for event in ("breaker opened", "unexpected error", "report attempted", "leases reclaimed"):
         assert event in str(logs), event
 
 

@@ -14,7 +14,7 @@ from mailing.clients.schemas import ClientPatch
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.messages.locks import lock_for_plan
-from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
+from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
@@ -73,7 +73,7 @@ async def mailing_id(engine: AsyncEngine) -> int:
     return mailing_id
 
 
-async def plan_slice_of(session: AsyncSession, mailing_id: int, part: Slice) -> None:
+async def plan_slice_of(session: AsyncSession, mailing_id: int, part: ClientSlice) -> None:
     now = await database_now(session)
     openings = [SendWindow(zone, now, now + timedelta(hours=1), None) for zone in part.timezones]
     await plan_slice(session, mailing_id, AUDIENCE, openings, part)
@@ -95,7 +95,7 @@ async def test_a_change_that_begins_during_a_plan_waits_for_it_and_repairs_what_
 
     async with transaction(sessions) as plan:
         assert await lock_for_plan(plan)
-        await plan_slice_of(plan, mailing_id, Slice(0, client_id, ["Europe/Moscow"]))
+        await plan_slice_of(plan, mailing_id, ClientSlice(0, client_id, ["Europe/Moscow"]))
         changing = asyncio.create_task(change())
         await has(engine, WAITING_FOR_PLAN_LOCK, 1)
     await changing

@@ -53,9 +53,9 @@ async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(engine: Asy
 def test_a_worker_follows_the_databases_clock_when_it_steps(hours: int) -> None:
     slots = RateLimiter()
     began, at = datetime(2026, 1, 1, tzinfo=UTC), time.monotonic()
-    slots.hear(DatabaseClock(began, at))
+    slots.observe_clock(DatabaseClock(began, at))
     stepped = began + timedelta(hours=hours)
-    slots.hear(DatabaseClock(stepped, time.monotonic() - 0.01))  # a slower round trip than the first
+    slots.observe_clock(DatabaseClock(stepped, time.monotonic() - 0.01))  # a slower round trip than the first
     assert abs(slots.now() - stepped) < timedelta(seconds=1)
 
 

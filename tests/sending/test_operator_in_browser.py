@@ -124,7 +124,7 @@ async def upload(anna: Operator, file: Path) -> None:
     await anna.page.goto(f"{anna.address}/admin/clients/upload")
     await anna.page.get_by_label("CSV file").set_input_files(file)
     await anna.look("upload")
-    await anna.press("Upload and look at it")
+    await anna.press("Upload and check")
     await expect(anna.page.get_by_text("The first 20 rows of the file")).to_be_visible()
     await anna.look("upload-preview")
     await anna.page.locator("main form button").first.click()

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.messages.planning import Audience, Slice, next_slice, plan_slice
+from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_slice
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
@@ -79,7 +79,7 @@ async def test_a_rare_tag_or_code_is_found_without_a_look_at_the_others(
         SELECT '79' || lpad(n::text, 9, '0'), '9' || 10 + n % 5, 'tag ' || n % 3, 'UTC'
         FROM generate_series(1, 20000) n""",
     )
-    found = Slice(0, 6, ["UTC"])
+    found = ClientSlice(0, 6, ["UTC"])
     async with transaction(sessions) as session:
         assert await next_slice(session, audience, after=0, count=20_000) == found
         assert await next_slice(session, audience, after=6, count=20_000) is None

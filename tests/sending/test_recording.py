@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.leases import BEGINNING, Repeat, reclaim_expired
+from mailing.messages.leases import BEGINNING, RetryDelay, reclaim_expired
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.messages.results import CAME_LATE, Called, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
@@ -210,7 +210,9 @@ async def claimed_and_lost(engine: AsyncEngine, sessions: Sessions, *, hold: boo
     message = await claimed(engine, sessions)
     await run(engine, LOSE)
     async with transaction(sessions) as session:
-        assert await reclaim_expired(session, Repeat(hold=hold, base_s=0.001, max_s=1), since=BEGINNING, count=9) == 1
+        assert (
+            await reclaim_expired(session, RetryDelay(hold=hold, base_s=0.001, max_s=1), since=BEGINNING, count=9) == 1
+        )
     return message
 
 

@@ -113,7 +113,7 @@ async def written(editor: Person, text: str) -> int:
     await page.get_by_label("End").fill(f"{now + timedelta(days=1):%Y-%m-%dT%H:%M}")
     await page.get_by_label("From").fill("")
     await page.get_by_label("Until").fill("")
-    await editor.press("Store the draft")
+    await editor.press("Save draft")
     await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
     await expect(page.get_by_text("Nothing is sent before a sender releases it.")).to_be_visible()
     await expect(page.get_by_role("link", name="Release", exact=True)).to_have_count(0)
@@ -127,12 +127,12 @@ async def refused_and_released(editor: Person, sender: Person, mailing: int) -> 
     await editor.page.goto(f"{editor.address}/mailings/{mailing}/edit")
     await editor.page.get_by_label("Text").fill("Winter sale - 10 % off")
     await editor.press("Save changes")
-    await expect(editor.page.get_by_text("The draft is stored.")).to_be_visible()
+    await expect(editor.page.get_by_text("The draft was saved.")).to_be_visible()
     await sender.press("Release and send now")
     await expect(sender.page.get_by_text("was changed after you read it")).to_be_visible()
     await expect(sender.page.locator("blockquote").get_by_text("Winter sale - 10 % off")).to_be_visible()
     await sender.press("Release and send now")
-    await expect(sender.page.get_by_text("Released: sending begins.")).to_be_visible()
+    await expect(sender.page.get_by_text("Released. Sending starts.")).to_be_visible()
 
 
 async def withdrawn(editor: Person, sender: Person) -> None:
@@ -140,7 +140,7 @@ async def withdrawn(editor: Person, sender: Person) -> None:
     await editor.look("mailings/1/edit", called="withdrawing")
     await editor.page.get_by_label("Text").fill("The weekly news: what opens, and what closes in your town")
     await editor.press("Save changes")
-    await expect(editor.page.get_by_text("The draft is stored.")).to_be_visible()
+    await expect(editor.page.get_by_text("The draft was saved.")).to_be_visible()
     await editor.look("mailings/1", called="withdrawn")
     await sender.look("mailings/1", called="withdrawn")
     await sender.look("mailings/1/release", called="changes")

@@ -27,8 +27,8 @@ def claimed(*, attempts: int = 0, soft_refusals: int = 0, ambiguous: bool = Fals
     return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW)
 
 
-def moment(chance: float = 0.5) -> RetryContext:
-    return RetryContext(NOW, chance, always_open)
+def retry_context(jitter: float = 0.5) -> RetryContext:
+    return RetryContext(NOW, jitter, always_open)
 
 
 @pytest.mark.parametrize(
@@ -44,69 +44,79 @@ def moment(chance: float = 0.5) -> RetryContext:
         (Outcome.configuration, RETRY, MessageStatus.pending, 0, "breaker"),
     ],
 )
-def test_each_outcome_has_its_step(
+def test_each_outcome_has_its_transition(
     outcome: Outcome, policy: RetryPolicy, status: MessageStatus, attempts: int, waiting: str | None
 ) -> None:
-    step = decide(Answer(outcome, reason="why"), claimed(), policy, moment())
-    assert (step.status, step.attempts, step.wait_reason) == (status, attempts, waiting)
+    transition = decide(Answer(outcome, reason="why"), claimed(), policy, retry_context())
+    assert (transition.status, transition.counted_attempts, transition.wait_reason) == (status, attempts, waiting)
 
 
 def test_the_last_soft_refusal_is_a_failure() -> None:
-    step = decide(Answer(Outcome.soft_refusal), claimed(soft_refusals=MAX_SOFT_REFUSALS - 1), RETRY, moment())
-    assert step.status is MessageStatus.failed
+    transition = decide(
+        Answer(Outcome.soft_refusal), claimed(soft_refusals=MAX_SOFT_REFUSALS - 1), RETRY, retry_context()
+    )
+    assert transition.status is MessageStatus.failed
 
 
 def test_a_refusal_after_an_attempt_that_may_have_arrived_is_no_proof_that_nothing_did() -> None:
-    step = decide(Answer(Outcome.refused), claimed(ambiguous=True), RETRY, moment())
-    assert step.status is MessageStatus.unknown
+    transition = decide(Answer(Outcome.refused), claimed(ambiguous=True), RETRY, retry_context())
+    assert transition.status is MessageStatus.unknown
 
 
 def test_a_wait_asked_for_by_the_gateway_is_kept() -> None:
-    step = decide(Answer(Outcome.throttled, retry_after_s=120), claimed(), RETRY, moment(chance=0))
-    assert step.due_at == NOW + timedelta(seconds=120)
+    transition = decide(Answer(Outcome.throttled, retry_after_s=120), claimed(), RETRY, retry_context(jitter=0))
+    assert transition.due_at == NOW + timedelta(seconds=120)
 
 
 def test_a_retry_that_would_come_after_the_end_expires_with_both_reasons() -> None:
     answer = Answer(Outcome.throttled, retry_after_s=7200, reason="HTTP 429")
-    step = decide(answer, claimed(), RETRY, moment())
-    assert (step.status, step.status_reason) == (MessageStatus.expired, "the mailing's end was reached; HTTP 429")
+    transition = decide(answer, claimed(), RETRY, retry_context())
+    assert (transition.status, transition.status_reason) == (
+        MessageStatus.expired,
+        "the mailing's end was reached; HTTP 429",
+    )
 
 
-def test_a_message_that_was_not_called_keeps_its_attempts_and_waits_for_the_next_opening() -> None:
-    step = release(claimed(attempts=3), moment())
-    assert (step.status, step.attempts, step.due_at, step.closes_at) == (MessageStatus.pending, 3, NOW, END)
+def test_a_message_that_was_not_called_keeps_its_attempts_and_waits_for_the_next_window() -> None:
+    transition = release(claimed(attempts=3), retry_context())
+    assert (transition.status, transition.counted_attempts, transition.due_at, transition.closes_at) == (
+        MessageStatus.pending,
+        3,
+        NOW,
+        END,
+    )
 
 
 @given(st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
-def test_the_backoff_is_full_jitter_under_its_cap(attempts: int, chance: float) -> None:
-    delay = backoff(attempts, RETRY, chance)
+def test_the_backoff_is_full_jitter_under_its_cap(attempts: int, jitter: float) -> None:
+    delay = backoff(attempts, RETRY, jitter)
     assert 0 <= delay <= min(600, 5 * 2.0 ** min(attempts - 1, 30))
 
 
 @given(
     outcome=st.sampled_from(Outcome),
     policy=st.sampled_from([RETRY, HOLD]),
-    chance=st.floats(0, 1, exclude_max=True),
+    jitter=st.floats(0, 1, exclude_max=True),
     attempts=st.integers(0, 50),
     soft_refusals=st.integers(0, MAX_SOFT_REFUSALS - 1),
     ambiguous=st.booleans(),
     retry_after_s=st.none() | st.floats(0, 900),
 )
-def test_every_step_is_allowed_lies_in_the_opening_and_never_forgets_an_ambiguity(
+def test_every_transition_is_allowed_lies_in_the_window_and_never_forgets_an_ambiguity(
     *,
     outcome: Outcome,
     policy: RetryPolicy,
-    chance: float,
+    jitter: float,
     attempts: int,
     soft_refusals: int,
     ambiguous: bool,
     retry_after_s: float | None,
 ) -> None:
     message = claimed(attempts=attempts, soft_refusals=soft_refusals, ambiguous=ambiguous)
-    step = decide(Answer(outcome, retry_after_s=retry_after_s), message, policy, moment(chance))
-    assert step.status in TRANSITIONS[MessageStatus.sending]
-    assert step.maybe_accepted >= ambiguous
-    if step.status is MessageStatus.pending:
-        assert NOW <= step.due_at < step.closes_at <= END
-    if step.status in {MessageStatus.failed, MessageStatus.expired, MessageStatus.cancelled}:
-        assert not step.maybe_accepted
+    transition = decide(Answer(outcome, retry_after_s=retry_after_s), message, policy, retry_context(jitter))
+    assert transition.status in TRANSITIONS[MessageStatus.sending]
+    assert transition.maybe_accepted >= ambiguous
+    if transition.status is MessageStatus.pending:
+        assert NOW <= transition.due_at < transition.closes_at <= END
+    if transition.status in {MessageStatus.failed, MessageStatus.expired, MessageStatus.cancelled}:
+        assert not transition.maybe_accepted

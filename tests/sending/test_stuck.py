@@ -160,7 +160,7 @@ async def _reported(campaign: Campaign) -> bool:
 
 
 async def _locked(campaign: Campaign) -> bool:
-    """By a worker in a transaction that stands still. No row is locked to find out: the claim would pass over it."""
+    """Whether a worker's idle transaction locks it. Found out without a lock: the claim would skip a locked row."""
     return bool(
         await campaign.rows("""
             SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)

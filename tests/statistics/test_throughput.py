@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
-from mailing.messages.redaction import forget_old_minutes
+from mailing.messages.redaction import delete_old_minutes
 from mailing.statistics import throughput
 from mailing.statistics.throughput import MAX_STEPS, MinuteCount, Timeseries, last_hours, sent_in_last_minute, step_of
 from support.query_plans import scans
@@ -99,7 +99,7 @@ async def test_old_minutes_are_forgotten_a_few_at_a_time(engine: AsyncEngine, se
     days = [NOON - timedelta(days=400 + n) for n in range(3)]
     await add_minutes(engine, mailing_id, dict.fromkeys([*days, datetime.now(UTC)], 1))
     async with transaction(sessions) as session:
-        await forget_old_minutes(session, 2)
+        await delete_old_minutes(session, 2)
     assert await value(engine, "SELECT count(*) FROM mailing_throughput") == 2
 
 

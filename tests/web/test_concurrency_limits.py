@@ -26,37 +26,37 @@ END_CONNECTIONS = """
     WHERE datname = current_database() AND application_name = 'mailing-api'"""
 
 
-def places(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> ConcurrencyLimit:
-    return ConcurrencyLimit(total=total, each=each, most_bytes=most_bytes, yours="yours", all_="all")
+def limit(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> ConcurrencyLimit:
+    return ConcurrencyLimit(total=total, each=each, max_bytes=most_bytes, caller_message="yours", total_message="all")
 
 
 def test_a_caller_has_so_many_places_and_no_more() -> None:
-    few = places()
-    give_back = few.take("a")
-    few.take("a")
+    few = limit()
+    release = few.acquire("a")
+    few.acquire("a")
     with pytest.raises(TooMany, match="yours"):
-        few.take("a")
-    give_back()
-    few.take("a")
+        few.acquire("a")
+    release()
+    few.acquire("a")
 
 
 def test_a_process_has_so_many_places_whoever_asks() -> None:
-    few = places()
+    few = limit()
     for caller in ("a", "a", "b"):
-        few.take(caller)
+        few.acquire(caller)
     with pytest.raises(TooMany, match="all"):
-        few.take("c")
+        few.acquire("c")
 
 
 def test_bodies_take_so_many_bytes_together_and_a_long_one_alone_is_let_in() -> None:
-    few = places()
-    give_back = few.take("a", 60)
+    few = limit()
+    release = few.acquire("a", 60)
     for size in (41, None):
         with pytest.raises(TooMany, match="all"):
-            few.take("b", size)
-    few.take("b", 40)
-    give_back()
-    places().take("a", 1000)
+            few.acquire("b", size)
+    few.acquire("b", 40)
+    release()
+    limit().acquire("a", 1000)
 
 
 class Reader:
@@ -115,7 +115,7 @@ async def test_a_key_s_third_export_is_answered_429_before_the_head_and_the_firs
         assert (await first.status(), await second.status()) == (200, 200)
         third = await http.get(f"{address}{EXPORT}", headers=AUTH)
         assert (third.status_code, third.headers["retry-after"]) == (429, "10")
-        assert third.json()["detail"] == "2 exports of yours are under way; ask again when one has ended."
+        assert third.json()["detail"] == "You have 2 exports in progress. Try again when one has ended."
         assert (await http.get(f"{address}/mailing/api/clients/", headers=AUTH)).status_code == 200
         assert (await http.get(f"{address}/health/ready")).status_code == 200
         for answer in (await first.rest(), await second.rest()):
@@ -196,7 +196,7 @@ async def test_a_third_import_of_a_key_is_refused_before_its_body_is_read(addres
             assert await third.status() == 429
             refusal = await third.rest()
         assert b"retry-after: 10" in refusal
-        assert b"2 imports of yours are under way; send the next when one has ended." in refusal
+        assert b"You have 2 imports in progress. Try again when one has ended." in refusal
         assert (await http.get(f"{address}/mailing/api/clients/")).status_code == 200
         for body in (first, second):
             body.writer.write(FILE.ljust(100, b"\n"))

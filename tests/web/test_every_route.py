@@ -304,7 +304,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Sett
         between.cut_after = (b"COMMIT;",)  # not `READ COMMITTED`
         answer = await api.post("/mailings/", json=MAILING)
         assert is_problem(answer, 503)
-        assert "the change may have been made" in answer.json()["detail"]
+        assert "The change may have been applied" in answer.json()["detail"]
     await until(lambda: value(engine, "SELECT count(*) FROM mailing"), 1)
 
 

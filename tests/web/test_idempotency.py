@@ -189,7 +189,7 @@ async def test_a_key_that_was_used_for_another_request_is_refused(api: Api, engi
         await api.post("/mailings/", content=b"{", headers=KEY),
     ]
     assert all(is_refused(answer, 422) for answer in others)
-    assert "send a new key" in others[0].json()["detail"]
+    assert "Send a new key" in others[0].json()["detail"]
     assert await mailings(engine) == 2
 
 
@@ -252,7 +252,7 @@ async def test_while_the_first_is_in_progress_the_second_is_told_so_at_once(
             for second in (api, another_process):
                 answer = await second.post(path, headers=KEY)
                 assert is_refused(answer, 409)
-                assert "still in progress" in answer.json()["detail"]
+                assert "is in progress" in answer.json()["detail"]
         first = await waiting
         assert is_repeated(await another_process.post(path, headers=KEY), first)
 
@@ -406,7 +406,7 @@ async def test_an_unreachable_database_is_answered_503(settings: Settings) -> No
 # --- pruning --------------------------------------------------------------------------------------------------------
 
 OF_AN_AGE = """
-    INSERT INTO idempotency_key (caller, key, request, status, headers, body, created_at)
+    INSERT INTO idempotency_key (caller, key, request_hash, status, headers, body, created_at)
     SELECT 'key 1 (shop)', age || '-' || n, '', 200, '{}', '', now() - CAST(age AS interval)
     FROM unnest(CAST(:ages AS text[])) age, generate_series(1, :count) n"""
 
@@ -423,9 +423,9 @@ async def test_pruning_takes_the_oldest_by_the_index_and_no_more_than_asked(
 ) -> None:
     await run(engine, OF_AN_AGE, ages=["30 h", "25 h", "1 h"], count=1000)
     async with transaction(sessions) as session:
-        await idempotency.forget_old(session, count=400)
+        await idempotency.delete_expired(session, count=400)
     assert await value(engine, "SELECT count(*) FROM idempotency_key WHERE key LIKE '30 h%'") == 600
     assert await stored(engine) == 2600
-    found = await scans(engine, partial(idempotency.forget_old, count=400))
+    found = await scans(engine, partial(idempotency.delete_expired, count=400))
     assert "idempotency_key_age" in {node.get("Index Name") for node in found}
     assert "Seq Scan" not in {node["Node Type"] for node in found}

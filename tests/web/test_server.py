@@ -37,9 +37,9 @@ CHUNKED = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\
 
 
 class Hasty(BoundedProtocol):
-    head_s = 0.3
-    drain_s = 0.3
-    linger_s = 1.0
+    header_timeout_s = 0.3
+    drain_timeout_s = 0.3
+    linger_timeout_s = 1.0
 
 
 @asynccontextmanager
@@ -231,7 +231,7 @@ async def test_a_client_that_reads_slowly_but_reads_gets_its_answer(tmp_path: Pa
 
 async def test_in_a_full_process_whoever_has_waited_longest_makes_room(tmp_path: Path) -> None:
     class Small(BoundedProtocol):
-        most_connections = 2
+        max_connections = 2
 
     async def app(scope: Scope, receive: Receive, _: Send) -> None:
         while scope["type"] == ScopeType.HTTP and (await receive())["type"] == "http.request":
@@ -243,11 +243,11 @@ async def test_in_a_full_process_whoever_has_waited_longest_makes_room(tmp_path:
         connect() as (_, asking),
     ):
         asking.write(GET)
-        await until(lambda: len(Small.waited_for) == 1)
+        await until(lambda: len(Small.waiting_for_client) == 1)
         async with connect() as (_, third):
             assert await idle.read() == b""
             third.write(GET)
-            await until(lambda: not Small.waited_for)
+            await until(lambda: not Small.waiting_for_client)
             assert (await answers(connect)).startswith(b"HTTP/1.1 503 ")
 
 

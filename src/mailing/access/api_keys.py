@@ -1,9 +1,9 @@
-"""API keys: 32 random bytes each, shown once, kept as a SHA-256.
+"""API keys: 32 random bytes each, shown once, stored as a SHA-256 digest.
 
-A key may read, or everything. There is nothing between: whoever may make a mailing sends.
+A key has one of two scopes: read, or full. There is no scope between them: a caller that may create a mailing may send.
 
-A process believes what it was told about a key for KNOWN_S, so it asks once a second and not for each request. That is
-why `revoke` takes that long: when it returns, no process lets the key in.
+Each process caches a key for CACHE_TTL_S, so it queries once a second and not for each request. `revoke` therefore
+takes as long: when it returns, no process accepts the key.
 """
 
 import asyncio
@@ -28,12 +28,12 @@ SETTINGS_KEY = "MAILING_API_KEY"
 READ, FULL = "read", "full"
 MAX_NAME = 100  # characters
 CACHE_TTL_S: Final = 1.0
-REVOCATION_S: Final = 1.1 * CACHE_TTL_S  # by every process, though its clock be slower than ours
-MAX_CACHED = 1000  # of them at a time
+REVOCATION_S: Final = 1.1 * CACHE_TTL_S  # until every process refuses the key, even one with a slower clock
+MAX_CACHED = 1000
 
 
 class ApiKey(msgspec.Struct):
-    """`hint` is how the key begins, to tell it from others."""
+    """An API key without its secret. `hint` is how the key begins, to tell it from others."""
 
     id: int
     name: str
@@ -48,7 +48,7 @@ _INSERT = text("""
     INSERT INTO api_key (name, hint, hash, scope, created_by) VALUES (:name, :hint, :hash, :scope, :created_by)
 """)
 
-# Whoever disables a user, or takes the role, waits for a key that is being made, and finds it.
+# A transaction that disables the user or lowers the role waits for a key that is being created, and then finds it.
 _STILL_ADMIN = text("""
     SELECT id FROM user_account WHERE id = :id AND role = 'admin' AND disabled_at IS NULL FOR SHARE
 """)
@@ -76,14 +76,14 @@ _FIND = "SELECT id, name, scope FROM api_key WHERE hash = $1 AND revoked_at IS N
 
 
 async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str, user_id: int | None = None) -> str:
-    """Returns the key itself; nobody can read it again later. `user_id` makes it, None: the command line.
+    """Return the key itself, which cannot be read again. `user_id` is its creator; None is the command line.
 
-    Raises Invalid, and Forbidden for a user who may not make keys any more.
+    Raise Invalid, or Forbidden for a user who may no longer create keys.
     """
     if problems := _problems(name, scope):
         raise Invalid(*problems)
     if user_id is not None and (await session.execute(_STILL_ADMIN, {"id": user_id})).first() is None:
-        raise Forbidden("This user may make no keys any more.")
+        raise Forbidden("This user may no longer create keys.")
     key = "mk_" + secrets.token_urlsafe(32)
     await session.execute(
         _INSERT, {"name": name, "hint": key[:8], "hash": _hash(key), "scope": scope, "created_by": user_id}
@@ -103,7 +103,7 @@ async def by_id(session: AsyncSession, key_id: int) -> ApiKey:
 
 
 async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
-    """Returns when every process refuses the key, FORGOTTEN_S after the commit. Revoking twice changes nothing."""
+    """Return when every process refuses the key, REVOCATION_S after the commit. Revoking twice changes nothing."""
     async with transaction(sessions) as session:
         if (await session.execute(_REVOKE, {"id": key_id})).first() is None:
             raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
@@ -112,12 +112,12 @@ async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
 
 
 async def live_of(session: AsyncSession, user_id: int) -> list[ApiKey]:
-    """The user's keys that are accepted."""
+    """List the user's keys that are still accepted."""
     return [ApiKey(*row) for row in await session.execute(_LIVE_OF_USER, {"user_id": user_id})]
 
 
 async def revoke_all_of(session: AsyncSession, user_id: int, *, by: str) -> int:
-    """Returns how many; every process refuses them FORGOTTEN_S after the commit, see `forgotten`."""
+    """Return the number of keys revoked. Commit, then await `wait_until_revoked`."""
     revoked = list((await session.execute(_REVOKE_OF_USER, {"user_id": user_id})).scalars())
     for key_id in revoked:
         await record_event(session, "key.revoked", by=by, key_id=key_id)
@@ -125,13 +125,13 @@ async def revoke_all_of(session: AsyncSession, user_id: int, *, by: str) -> int:
 
 
 async def wait_until_revoked(revoked: int) -> None:
-    """To be waited for after the commit: until every process refuses the keys that were revoked, if any were."""
+    """Wait, after the commit, until every process refuses the keys that were revoked."""
     if revoked:
         await asyncio.sleep(REVOCATION_S)
 
 
 class CachedKey(NamedTuple):
-    """A key that was found, and the monotonic time until which that is believed."""
+    """A key that was found, and the monotonic time at which the entry expires."""
 
     caller: str
     scope: str
@@ -139,7 +139,7 @@ class CachedKey(NamedTuple):
 
 
 class KeyCache:
-    """The keys as one process knows them."""
+    """The keys that one process has looked up."""
 
     def __init__(self, reads: ReadPool) -> None:
         self._reads = reads
@@ -149,7 +149,7 @@ class KeyCache:
         return len(self._known)
 
     async def find(self, key: str) -> CachedKey | None:
-        """None for one that is unknown or revoked: that is not remembered, there is no end of wrong keys."""
+        """Return None for an unknown or revoked key. Misses are not cached: wrong keys are unlimited in number."""
         digest, now = _hash(key), time.monotonic()
         known = self._known.get(digest)
         if known is None or known.until <= now:
@@ -157,7 +157,7 @@ class KeyCache:
         return known
 
     async def _look_up(self, digest: bytes, *, until: float) -> CachedKey | None:
-        """`until` is counted from before the database was asked: its answer is no newer than that."""
+        """`until` counts from before the query, since its result is as old as that."""
         self._known.pop(digest, None)
         row = await self._reads.row(_FIND, digest)
         if row is None:
@@ -169,20 +169,20 @@ class KeyCache:
 
 
 async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """`Authorization: Bearer <key>`. Who it is stands in `scope["user"]` afterwards."""
+    """Check `Authorization: Bearer <key>` and store the caller in `scope["user"]`."""
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
     key = key.strip(" ")  # RFC 9110 allows several blanks
     if scheme.lower() != "bearer" or not key:
-        raise Unauthorized("Send the header Authorization: Bearer <key>; mailing key create makes one.")
+        raise Unauthorized("Send the header Authorization: Bearer <key>. Create a key with mailing key create.")
     configured: str | None = connection.app.state.settings.api_key
     if configured and secrets.compare_digest(key.encode(), configured.encode()):
         connection.scope["user"] = SETTINGS_KEY
         return
     known = await connection.app.state.known_keys.find(key)
     if known is None:
-        raise Unauthorized("This key is not known here, or it was revoked.")
+        raise Unauthorized("This key is unknown or was revoked.")
     if known.scope == READ and connection.scope.get("method") not in SAFE:
-        raise Forbidden("This key may only read; mailing key create makes one that may do everything.")
+        raise Forbidden("This key has the scope read. Create one with the scope full: mailing key create.")
     connection.scope["user"] = known.caller
 
 

@@ -1,7 +1,7 @@
-"""From a name and a password, or from what the identity provider says, to a session; and out again.
+"""Sign-in with a name and password or through the identity provider, and sign-out.
 
-Whoever fails learns nothing: one sentence for a wrong name, a wrong password, a disabled user and one of the identity
-provider's, after the same time; and a name that nobody has is locked like any other.
+A failure reveals nothing: a wrong name, a wrong password, a disabled user and a user of the identity provider get the
+same message after the same time, and an unknown name is locked like a known one.
 """
 
 from msgspec import Struct
@@ -26,7 +26,7 @@ class BrowserInfo(Struct, frozen=True):
 
 
 class Identity(Struct, frozen=True):
-    """What the identity provider says; `role` follows from the groups there."""
+    """A user as the identity provider names them. `role` follows from their groups."""
 
     issuer: str
     subject: str
@@ -46,12 +46,12 @@ _FIND = text("""
     WHERE lower(name) = lower(:name) AND issuer IS NULL AND password_hash IS NOT NULL AND disabled_at IS NULL
 """)
 
-# A password changed, or a user disabled, while this one was being checked.
+# Another transaction may change the password or disable the user while the password is verified.
 _STILL_VALID = text("""
     SELECT id FROM user_account WHERE id = :id AND password_hash = :hash AND disabled_at IS NULL FOR SHARE
 """)
 
-# By user_account_subject. Name and role are the provider's, afresh each time.
+# By user_account_subject. Name and role are updated from the provider at each sign-in.
 _UPSERT_USER = text("""
     INSERT INTO user_account (name, role, issuer, subject) VALUES (:name, :role, :issuer, :subject)
     ON CONFLICT (issuer, subject) WHERE issuer IS NOT NULL DO UPDATE SET name = excluded.name, role = excluded.role
@@ -60,7 +60,7 @@ _UPSERT_USER = text("""
 
 
 async def sign_in(sessions: Sessions, name: str, password: str, *, browser: BrowserInfo) -> str:
-    """Returns the token of a new session. Raises Unauthorized, or TooMany while a lock holds."""
+    """Return the token of a new session. Raise Unauthorized, or TooMany while locked out."""
     async with transaction(sessions) as session:
         known = await _find(session, name)
     known = await _verify(sessions, known, name, password=password, browser=browser)
@@ -69,11 +69,11 @@ async def sign_in(sessions: Sessions, name: str, password: str, *, browser: Brow
 
 
 async def change_password(sessions: Sessions, user: User, old: str, *, new: str, browser: BrowserInfo) -> str:
-    """As `sign_in`, with the old password. All sessions of the user end; the token is a new one's."""
+    """Check the old password as `sign_in` does, end all sessions of the user, and return the token of a new one."""
     async with transaction(sessions) as session:
         known = await _find(session, user.name)
     if known is None or known.id != user.id:
-        raise Conflict("This user signs in through the identity provider; the password is changed there.")
+        raise Conflict("This user signs in through the identity provider. Change the password there.")
     known = await _verify(sessions, known, user.name, password=old, browser=browser)
     async with transaction(sessions) as session:
         await users.set_password(session, user.id, new, by=str(user))
@@ -83,7 +83,7 @@ async def change_password(sessions: Sessions, user: User, old: str, *, new: str,
 async def _verify(
     sessions: Sessions, known: _Credentials | None, name: str, *, password: str, browser: BrowserInfo
 ) -> _Credentials:
-    """No connection is held while the password is checked."""
+    """Verify the password without holding a connection meanwhile."""
     account = str(known.id) if known else f"nobody {name.casefold()}"
     async with transaction(sessions) as session:
         locks = await lockout.count_try(session, account, address=browser.address)
@@ -97,7 +97,7 @@ async def _verify(
 
 
 async def sign_in_as(sessions: Sessions, identity: Identity, *, browser: BrowserInfo) -> str:
-    """As `sign_in`, for whom the identity provider vouches. Raises Unauthorized for a user who is disabled here."""
+    """Sign in a user of the identity provider. Raise Unauthorized for a user who is disabled here."""
     values = {"issuer": identity.issuer, "subject": identity.subject, "name": identity.name}
     async with transaction(sessions) as session:
         user = (await session.execute(_UPSERT_USER, values | {"role": str(identity.role)})).one()
@@ -106,7 +106,7 @@ async def sign_in_as(sessions: Sessions, identity: Identity, *, browser: Browser
         await events.record_event(
             session, "user.sign_in_failed", by=actor(user.id, identity.name), address=browser.address
         )
-    raise Unauthorized("This user is disabled here; ask an admin.")
+    raise Unauthorized("This user is disabled here. Ask an admin.")
 
 
 async def sign_out(session: AsyncSession, user: User, token: str) -> None:
@@ -120,7 +120,7 @@ async def sign_out_everywhere(session: AsyncSession, user: User) -> None:
 
 
 async def _find(session: AsyncSession, name: str) -> _Credentials | None:
-    if not name.isprintable():  # PostgreSQL takes no NUL and no surrogate
+    if not name.isprintable():  # PostgreSQL refuses NUL and surrogates
         return None
     found = (await session.execute(_FIND, {"name": name})).first()
     return _Credentials(*found) if found else None
@@ -140,7 +140,7 @@ async def _open_session(session: AsyncSession, user_id: int, name: str, browser:
 async def _record_failure(
     session: AsyncSession, known: _Credentials | None, browser: BrowserInfo, *, locks: bool
 ) -> None:
-    """The name is noted only where it is one: what was typed may be a password."""
+    """Record the name only if it exists: the text typed there may be a password."""
     by = actor(known.id, known.name) if known else "somebody"
     await events.record_event(session, "user.sign_in_failed", by=by, address=browser.address)
     if locks:

@@ -1,4 +1,4 @@
-"""Passwords that whoever guesses tries first: common ones, one's own name, and what runs or repeats.
+"""Passwords that an attacker tries first: common ones, the user's own name, keyboard runs and repetitions.
 
 Nothing is asked of a password's composition (NIST SP 800-63B, 3.1.1.2): it is only compared. `common_passwords/` says
 where the lists are from. Most of their entries are shorter than a password may be, and stand for everything that is
@@ -26,15 +26,15 @@ _ROWS = (
 
 
 def problem_of(password: str, names: Iterable[str]) -> str | None:
-    """What is wrong with it, as a phrase that follows the field's name; `names` are the user's."""
+    """Return the problem as a phrase that follows the field's name. `names` are the user's."""
     plain = _plain(password)
     if _runs(plain) or _repeats(plain):
-        return "must not run along the keyboard or the alphabet, or repeat itself; take several words at random"
+        return "must not follow the keyboard or the alphabet or repeat itself; use several random words"
     if _is_common(plain):
-        return "is one of those that are tried first; take several words at random"
+        return "is too common; use several random words"
     without_names = _without(plain, [*names, PRODUCT])
     if without_names != _joined(plain) and (len(without_names) < _MIN_REST or _is_common(without_names)):
-        return "must not be made of the user's or the product's name; take several words at random"
+        return "must not consist of the user's or the product's name; use several random words"
     return None
 
 
@@ -65,7 +65,7 @@ def _common() -> frozenset[str]:
 
 
 def _without(plain: str, names: Iterable[str]) -> str:
-    """The password without the names, their parts and both backwards."""
+    """Remove the names, their parts, and both spelled backwards."""
     rest = _joined(plain)
     for word in sorted(set(_words(names)), key=len, reverse=True):
         rest = rest.replace(word, "").replace(word[::-1], "")

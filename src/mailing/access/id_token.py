@@ -1,4 +1,4 @@
-"""What an ID token must be, and whom it names. Pure: keys, nonce and time are arguments."""
+"""Validation of an ID token, and the user that it names. Pure: keys, nonce and time are arguments."""
 
 import secrets
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from mailing.access.authentication import Identity
 from mailing.access.roles import Role
 from mailing.access.users import MAX_NAME
 
-ALGORITHMS: Final = ["RS256", "PS256", "ES256"]  # signatures by a private key only: never none, never a shared secret
+ALGORITHMS: Final = ["RS256", "PS256", "ES256"]  # signatures by a private key only, never "none" or a shared secret
 LEEWAY_S: Final = 30
 ANY_GROUP: Final = "*"
 
 
 class OidcClient(Struct, frozen=True, kw_only=True):
-    """How the provider knows us, and who of its users may do what: `roles` is group → role, `*` is everybody."""
+    """Our registration at the provider. `roles` maps groups to roles; `*` is every user."""
 
     issuer: str
     client_id: str
@@ -33,7 +33,7 @@ class UnknownKey(Exception):
 
 
 def verify(token: str, keys: KeySet, *, client: OidcClient, nonce: str, now: int) -> dict[str, Any]:
-    """The claims. Raises JoseError or ValueError for a token that is not for us, now and this sign-in."""
+    """Return the claims. Raise JoseError or ValueError for a token of another client, time or sign-in."""
     try:
         claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
     except InvalidKeyIdError:
@@ -56,14 +56,14 @@ def verify(token: str, keys: KeySet, *, client: OidcClient, nonce: str, now: int
 
 
 def _check_party(claims: dict[str, Any], client_id: str) -> None:
-    """A token for several audiences names the one that asked for it."""
+    """Require that a token for several audiences names this client as the authorized party."""
     several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
     if (several or "azp" in claims) and claims.get("azp") != client_id:
         raise InvalidClaimError("azp")
 
 
 def identity(claims: Mapping[str, Any], client: OidcClient) -> Identity | None:
-    """None for somebody whose groups give no role."""
+    """Return None for a user whose groups have no role."""
     role = _role(claims.get(client.groups_claim), client.roles)
     if role is None:
         return None

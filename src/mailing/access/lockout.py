@@ -1,7 +1,7 @@
-"""How often somebody may try to sign in: by account and by address, together for all processes.
+"""Lockout after failed sign-ins, by account and by address, shared by all processes.
 
-A try is counted before it is judged, so a thousand at once get no further than a thousand in a row. The try that
-reaches what is allowed locks, for longer each time; a lock ends by itself, and what is a day old is forgotten.
+An attempt is counted before its password is verified, so a thousand at once get no further than a thousand in a row.
+The attempt that reaches the limit locks, each time for longer. A lock ends by itself; counts expire after a day.
 """
 
 import hashlib
@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.errors import TooMany
 
 MAX_ACCOUNT_TRIES = 5
-MAX_ADDRESS_TRIES = 20  # a whole office may sit behind one address
+MAX_ADDRESS_TRIES = 20  # an office may share one address
 FIRST_LOCK_S = 30
-MAX_LOCK_S = 900  # whoever locks somebody else out on purpose has to come back every quarter of an hour
+MAX_LOCK_S = 900  # an attacker who locks out a user must repeat it every 15 minutes
 
 # By the primary key; no row comes back while a lock holds.
 _COUNT = text("""
@@ -50,9 +50,9 @@ _PRUNE = text("""
 
 
 async def count_try(session: AsyncSession, account: str, *, address: str) -> bool:
-    """Whether this try locks, should it fail. Raises TooMany where a lock holds already.
+    """Return whether this attempt locks if it fails. Raise TooMany while locked.
 
-    `account` is anything that stays the same for one account, also for one that does not exist.
+    `account` identifies an account, also one that does not exist.
     """
     await session.execute(_PRUNE)
     by_address = await _count(session, _address(address), allowed=MAX_ADDRESS_TRIES)
@@ -61,7 +61,7 @@ async def count_try(session: AsyncSession, account: str, *, address: str) -> boo
 
 
 async def forgive(session: AsyncSession, account: str, *, address: str) -> None:
-    """After a try that succeeded. The address keeps its other failures, or one good account would open all of them."""
+    """Reset after a success. The address keeps its other failures, or one known account would unlock all others."""
     await session.execute(_TAKE_BACK, {"key_hash": _address(address)})
     await session.execute(_FORGET, {"key_hash": _account(account)})
 
@@ -75,7 +75,7 @@ async def _count(session: AsyncSession, key_hash: bytes, *, allowed: int) -> int
     counted = (await session.execute(_COUNT, values)).scalar_one_or_none()
     if counted is None:
         left = (await session.execute(_LOCKED_FOR, {"key_hash": key_hash})).scalar_one_or_none()
-        raise TooMany("Too many failed tries; wait and sign in again.", wait_s=max(1, math.ceil(left or 0)))
+        raise TooMany("Too many failed sign-ins. Wait, then try again.", wait_s=max(1, math.ceil(left or 0)))
     return int(counted)
 
 
@@ -84,7 +84,7 @@ def _account(account: str) -> bytes:
 
 
 def _address(address: str) -> bytes:
-    """One customer of a provider has a whole IPv6 network of 64 bits."""
+    """Hash an address. One customer of a provider has a whole IPv6 network of 64 bits."""
     try:
         known = ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,10 +1,10 @@
 """Sign-in through an OpenID Connect provider: authorization code with PKCE, state and nonce.
 
-    begin   → the provider's address to send the browser to, and what the browser keeps until it is back
-    finish  → the ID token for the code, checked, and whom it names
+    begin   → the provider's address to redirect to, and the state that the browser keeps meanwhile
+    finish  → the validated ID token for the code, and the user that it names
 
-Only the signed ID token is believed: it comes over TLS from the provider's token endpoint, its keys from the address
-that the issuer itself publishes. Nothing else is asked, and no token is kept.
+Only the signed ID token is trusted. It comes over TLS from the provider's token endpoint, and its keys from the address
+that the issuer publishes. Nothing else is requested, and no token is stored.
 """
 
 import base64
@@ -30,14 +30,14 @@ logger = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-CACHE_S: Final = 3600  # how long discovery and keys are believed
-REFRESH_S: Final = 60  # an unknown key asks for new ones, at most this often
+CACHE_S: Final = 3600  # of discovery and keys
+REFRESH_S: Final = 60  # at least, between two requests for keys because of an unknown one
 TIMEOUT_S: Final = 10
 MAX_BYTES: Final = 256 * 1024
 
 
 class OidcState(Struct, frozen=True):
-    """Stays in the browser until it comes back: without it the answer of the provider is worth nothing."""
+    """Kept in the browser during the sign-in: without it the provider's answer is not accepted."""
 
     state: str
     nonce: str
@@ -58,7 +58,7 @@ class _Tokens(Struct):
 
 
 class Provider:
-    """One for a process: it remembers the provider's addresses and keys."""
+    """The identity provider, with a cache of its metadata and keys. One for each process."""
 
     def __init__(self, client: OidcClient) -> None:
         self._client = client
@@ -83,9 +83,9 @@ class Provider:
         return f"{endpoint}{'&' if urlsplit(endpoint).query else '?'}{urlencode(query)}", begun
 
     async def finish(self, answer: Mapping[str, str], begun: OidcState, *, redirect_uri: str) -> Identity:
-        """`answer` is the query with which the browser came back. Raises Unauthorized for what is not as it must be."""
+        """Return the user. `answer` is the query of the redirect back. Raise Unauthorized for an invalid one."""
         if not secrets.compare_digest(answer.get("state", "").encode(), begun.state.encode()):
-            raise _refused("state", "This sign-in was not begun in this browser, or it is over; begin again.")
+            raise _refused("state", "This sign-in was not started in this browser or has expired. Start again.")
         if answer.get("iss", self._client.issuer) != self._client.issuer:
             raise _refused("issuer of the answer")
         if "code" not in answer:
@@ -93,7 +93,7 @@ class Provider:
         token = await self._redeemed(answer["code"], begun, redirect_uri)
         named = identity(await self._claims(token, nonce=begun.nonce), self._client)
         if named is None:
-            raise _refused("no role", "Your groups at the identity provider give you no access here; ask an admin.")
+            raise _refused("no role", "None of your groups at the identity provider has access here. Ask an admin.")
         return named
 
     async def _redeemed(self, code: str, begun: OidcState, redirect_uri: str) -> str:
@@ -149,7 +149,7 @@ class Provider:
 
 
 async def _fetch(method: str, address: str, kind: type[T], **sent: Any) -> T:  # noqa: ANN401 - httpx's own arguments
-    """The JSON of the answer as `kind`. No redirect is followed and no proxy used."""
+    """Return the answer's JSON as `kind`. Follow no redirect and use no proxy."""
     try:
         async with (
             httpx.AsyncClient(timeout=TIMEOUT_S, trust_env=False) as http,
@@ -170,22 +170,22 @@ async def _read(response: httpx.Response) -> bytes:
     return bytes(body)
 
 
-_UNAVAILABLE = "The identity provider did not answer as it should; try again."
+_UNAVAILABLE = "The identity provider is unavailable. Try again."
 
 
-def _refused(reason: str, sentence: str = "What the identity provider answered can't be trusted.") -> Unauthorized:
-    """The reason is for the log: whoever forges an answer learns nothing."""
+def _refused(reason: str, sentence: str = "The identity provider's answer is not valid.") -> Unauthorized:
+    """Log the reason and hide it from the caller, who may have forged the answer."""
     logger.warning("sign-in through the identity provider refused", reason=reason)
     return Unauthorized(sentence)
 
 
 def _form_encode(part: str) -> str:
-    """As RFC 6749 2.3.1 has it, before it goes into the header."""
+    """Encode for the Authorization header, by RFC 6749 section 2.3.1."""
     return quote_plus(part)
 
 
 def _is_as_safe(metadata: Metadata) -> bool:
-    """Whether no address is less protected than the issuer's own."""
+    """Return whether every endpoint is as protected as the issuer's own address."""
     addresses = (metadata.authorization_endpoint, metadata.token_endpoint, metadata.jwks_uri)
     schemes = {urlsplit(address).scheme for address in addresses}
     return schemes == {"https"} or (not metadata.issuer.startswith("https:") and schemes <= {"http", "https"})

@@ -1,8 +1,8 @@
-"""How many requests a key may make: counted in the database, for all processes together.
+"""The rate limit of each API key (GCRA), counted in the database for all processes together.
 
-A process draws requests by the tenth of a second's worth and gives them out from memory, so a draw costs one statement
-for many requests. What it does not give out is lost after a while. No key ever gets more than its rate in the long run;
-in a moment it may get BURST_S seconds' worth, and what processes hold of it.
+A process reserves requests in batches, a tenth of a second's worth, and grants them from memory: one statement for
+many requests. Reserved requests that are not used expire. A key never exceeds its rate in the long run. A burst may be
+BURST_S seconds' worth, plus the requests that processes have reserved.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from mailing.errors import TooMany
 
 BURST_S = 2
 DRAWS_A_SECOND = 10
-MAX_AHEAD_S = 10  # more than any two requests' transactions lie apart
-CACHE_S = 10  # what was drawn and not given out
+MAX_AHEAD_S = 10  # more than the clocks of any two transactions differ
+CACHE_S = 10  # of reserved requests that were not granted
 
 # By the primary key. Requests up to `tat` are given away; it never lags more than a burst behind the clock. Far
 # ahead of it is only what was written before the clock went back.
@@ -38,7 +38,7 @@ _DRAW = text("""
 
 
 class RateLimiter:
-    """What one process holds of each key's allowance. `rate` is requests a second for a key; 0: no limit."""
+    """The requests that one process has reserved for each key. `rate` is requests per second for a key; 0: no limit."""
 
     def __init__(self, sessions: Sessions, rate: int) -> None:
         self._sessions = sessions
@@ -46,7 +46,7 @@ class RateLimiter:
         self._held: defaultdict[str, _Held] = defaultdict(_Held)
 
     async def take(self, caller: str) -> None:
-        """Raises TooMany. Without a database nothing is counted: the request finds that out itself, if it matters."""
+        """Raise TooMany over the limit. If the database is unavailable, nothing is counted and the request proceeds."""
         if not self._rate:
             return
         held = self._held[caller]
@@ -82,5 +82,5 @@ class _Held:
 
 
 async def enforce_rate_limit(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """After `require_key`, which finds out who asks."""
+    """Check the caller's rate. `require_key` must have set the caller."""
     await connection.app.state.allowance.take(str(connection.scope["user"]))

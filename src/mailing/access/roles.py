@@ -1,12 +1,12 @@
-"""Who may do what at the admin page: each role may all that the ones before it may."""
+"""Roles of the admin page. Each role includes those before it."""
 
 from enum import IntEnum
 from typing import Self
 
 
 class Role(IntEnum):
-    """Compared by `>=`. A viewer reads, an editor changes clients and makes drafts of mailings, a sender releases,
-    stops and resolves, an admin gives access.
+    """Compared by `>=`. A viewer reads, an editor changes clients and writes drafts of mailings, a sender releases,
+    stops and resolves, an admin manages users and keys.
     """
 
     VIEWER = 1
@@ -19,5 +19,5 @@ class Role(IntEnum):
 
     @classmethod
     def named(cls, word: str) -> Self:
-        """KeyError for a word that is no role."""
+        """Raise KeyError for an unknown role."""
         return cls[word.upper()]

@@ -1,4 +1,4 @@
-"""Signed-in browsers: 32 random bytes each in a cookie, kept as a SHA-256."""
+"""Sessions of the admin page: 32 random bytes each in a cookie, stored as a SHA-256 digest."""
 
 import hashlib
 import secrets
@@ -13,16 +13,16 @@ from mailing.access.roles import Role
 IDLE_TIMEOUT = timedelta(hours=1)
 MAX_AGE = timedelta(hours=12)
 
-_MAX_STORED = 200  # characters of what a browser says of itself
+_MAX_STORED = 200  # characters of the User-Agent
 
 
 def actor(user_id: int, name: str) -> str:
-    """How events and logs name whoever did something."""
+    """Return the name of a user in events and logs."""
     return f"user {user_id} ({name})"
 
 
 class User(msgspec.Struct, frozen=True):
-    """Who sits at the browser, as of this request."""
+    """The signed-in user of a request."""
 
     id: int
     name: str
@@ -33,7 +33,7 @@ class User(msgspec.Struct, frozen=True):
 
 
 class OpenSession(msgspec.Struct):
-    """A line of the list a user sees. `current` is the one that asks."""
+    """An entry of the list that a user sees. `current` is the session of this request."""
 
     id: int
     created_at: datetime
@@ -88,7 +88,7 @@ _LIMITS = {"idle": IDLE_TIMEOUT, "absolute": MAX_AGE}
 
 
 async def open_session(session: AsyncSession, user_id: int, *, address: str, agent: str) -> str:
-    """Returns the token for the cookie; nobody can read it again later."""
+    """Return the token for the cookie. It cannot be read again."""
     token = secrets.token_urlsafe(32)
     await session.execute(_PRUNE, {"idle": IDLE_TIMEOUT})
     values = {"hash": _hash(token), "user_id": user_id, "address": address[:_MAX_STORED], "agent": _printable(agent)}
@@ -97,9 +97,9 @@ async def open_session(session: AsyncSession, user_id: int, *, address: str, age
 
 
 async def user_of(session: AsyncSession, token: str, *, used: bool = True) -> User | None:
-    """None for a token nobody issued, one unused for IDLE or older than ABSOLUTE, and for a disabled user.
+    """Return None for an unknown token, a session idle for IDLE_TIMEOUT or older than MAX_AGE, and a disabled user.
 
-    A request that is no use of it is answered, and leaves it as old as it was.
+    With `used=False` the request does not count as use of the session.
     """
     found = (await session.execute(_USER_OF, {"hash": _hash(token), "used": used} | _LIMITS)).first()
     return User(found.id, found.name, Role.named(found.role)) if found else None
@@ -119,7 +119,7 @@ async def close_all(session: AsyncSession, user_id: int) -> None:
 
 
 async def open_sessions(session: AsyncSession, user_id: int, *, token: str) -> list[OpenSession]:
-    """The user's own, the newest use first; `token` is the one that asks."""
+    """List the user's sessions, the last used first. `token` is the current one's."""
     rows = await session.execute(_OF_USER, {"user_id": user_id, "hash": _hash(token)} | _LIMITS)
     return [OpenSession(*row) for row in rows]
 

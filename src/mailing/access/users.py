@@ -1,4 +1,4 @@
-"""The people who may sign in at the admin page. Each change notes who made it, whichever door it comes in by."""
+"""Users of the admin page. Each change is recorded with its actor."""
 
 from datetime import datetime
 from typing import Any
@@ -29,21 +29,21 @@ class Account(msgspec.Struct):
 
 
 class KeyCounts(msgspec.Struct, frozen=True):
-    """What became of the API keys that a user made: so many were revoked, so many go on working."""
+    """Counts of the API keys that a user created: revoked now, and still valid."""
 
     revoked: int
     live: int
 
     @property
-    def told(self) -> dict[str, int]:
-        """For the event; a user without keys needs no word about them."""
+    def details(self) -> dict[str, int]:
+        """The counts for the event; none for a user without keys."""
         numbers = {"keys_revoked": self.revoked, "keys_live": self.live}
         return numbers if self.revoked or self.live else {}
 
 
 _COLUMNS = "id, name, role, issuer, created_at, disabled_at"
 
-# all of them: they are few
+# The table is small.
 _ALL = text(f"SELECT {_COLUMNS} FROM user_account ORDER BY lower(name), id")  # noqa: S608 - its own constant
 
 _BY_ID = text(f"SELECT {_COLUMNS} FROM user_account WHERE id = :id FOR UPDATE")  # noqa: S608 - its own constant
@@ -54,7 +54,7 @@ _INSERT = text("INSERT INTO user_account (name, role, password_hash) VALUES (:na
 
 _ANY = text("SELECT EXISTS (SELECT FROM user_account)")
 
-# Of two processes that start together one makes the user.
+# If two processes start together, one creates the user.
 _INSERT_FIRST = text("""
     INSERT INTO user_account (name, role, password_hash) VALUES ('admin', 'admin', :hash)
     ON CONFLICT (lower(name)) WHERE issuer IS NULL DO NOTHING RETURNING id
@@ -70,28 +70,28 @@ _DISABLE = text("UPDATE user_account SET disabled_at = coalesce(disabled_at, now
 
 _ENABLE = text("UPDATE user_account SET disabled_at = NULL WHERE id = :id")
 
-# Locked in the order of ids: of two admins who take each other's rights at the same time, one is refused.
+# Locked in the order of ids: if two admins demote each other at the same time, one is refused.
 _ADMINS = text("""
     SELECT id FROM user_account WHERE role = 'admin' AND disabled_at IS NULL ORDER BY id FOR UPDATE
 """)
 
 
 async def create(session: AsyncSession, name: str, *, role: Role, password: str, by: str) -> int:
-    """Raises Invalid for a name or a password that can't be, Conflict for a name that somebody has."""
+    """Return the id. Raise Invalid for a malformed name or weak password, Conflict for a name in use."""
     name = _checked_name(name)
     values = {"name": name, "role": str(role), "hash": await hash_password(password, names=[name])}
     try:
         async with session.begin_nested():
             user_id = int((await session.execute(_INSERT, values)).scalar_one())
     except IntegrityError as error:
-        taken = FieldError("name", "is another user's; choose a different one")
-        raise Conflict("There is a user of this name.", taken) from error
+        taken = FieldError("name", "is in use; choose another one")
+        raise Conflict("A user with this name already exists.", taken) from error
     await record_event(session, "user.created", by=by, user_id=user_id, role=str(role))
     return user_id
 
 
 async def create_first(session: AsyncSession, password: str) -> bool:
-    """The user `admin`, if there is no user at all; returns whether it was made. Raises ConfigurationError."""
+    """Create the user `admin` if no user exists; return whether it was created. Raise ConfigurationError."""
     if (await session.execute(_ANY)).scalar_one():
         return False
     try:
@@ -106,46 +106,46 @@ async def all_users(session: AsyncSession) -> list[Account]:
 
 
 async def by_id(session: AsyncSession, user_id: int) -> Account:
-    """Locked until the transaction ends."""
+    """Lock the row until the transaction ends."""
     return _found(await session.execute(_BY_ID, {"id": user_id}), f"user {user_id}")
 
 
 async def by_name(session: AsyncSession, name: str) -> Account:
-    """A user with a password: names from an identity provider may repeat."""
+    """Find a user with a password: names from an identity provider are not unique."""
     return _found(await session.execute(_BY_NAME, {"name": name}), "user of this name")
 
 
 async def set_password(session: AsyncSession, user_id: int, password: str, *, by: str) -> None:
-    """Ends all the user's sessions, whoever knew the old password is out; and a lock, if there is one."""
+    """Set the password, end all sessions of the user and any lockout."""
     name = (await session.execute(_NAME, {"id": user_id})).scalar_one_or_none()
     values = {"id": user_id, "hash": await hash_password(password, names=[name or ""])}
     if (await session.execute(_SET_PASSWORD, values)).first() is None:
         await by_id(session, user_id)
-        raise Conflict("This user signs in through the identity provider; the password is changed there.")
+        raise Conflict("This user signs in through the identity provider. Change the password there.")
     await sessions.close_all(session, user_id)
     await lockout.unlock(session, str(user_id))
     await record_event(session, "user.password_set", by=by, user_id=user_id)
 
 
 async def set_role(session: AsyncSession, user_id: int, role: Role, *, by: str, revoke_keys: bool = False) -> KeyCounts:
-    """Takes effect with the user's next request. Only a lower role is a reason to revoke keys."""
+    """Set the role, from the user's next request on. Keys are revoked only if the role is lowered."""
     if role < Role.ADMIN:
         await _keep_an_admin(session, user_id)
     before = (await by_id(session, user_id)).role
     await session.execute(_SET_ROLE, {"id": user_id, "role": str(role)})
     after = await _keys_after(session, user_id, by=by, revoke=revoke_keys and role < before)
-    await record_event(session, "user.role_set", by=by, user_id=user_id, role=str(role), **after.told)
+    await record_event(session, "user.role_set", by=by, user_id=user_id, role=str(role), **after.details)
     return after
 
 
 async def disable(session: AsyncSession, user_id: int, *, by: str, revoke_keys: bool = False) -> KeyCounts:
-    """Commit, then wait for `keys.forgotten`."""
+    """Disable sign-in and end all sessions. Commit, then await `api_keys.wait_until_revoked`."""
     await _keep_an_admin(session, user_id)
     await by_id(session, user_id)
     await session.execute(_DISABLE, {"id": user_id})
     await sessions.close_all(session, user_id)
     after = await _keys_after(session, user_id, by=by, revoke=revoke_keys)
-    await record_event(session, "user.disabled", by=by, user_id=user_id, **after.told)
+    await record_event(session, "user.disabled", by=by, user_id=user_id, **after.details)
     return after
 
 
@@ -163,7 +163,7 @@ async def enable(session: AsyncSession, user_id: int, *, by: str) -> None:
 async def _keep_an_admin(session: AsyncSession, user_id: int) -> None:
     admins = [row.id for row in await session.execute(_ADMINS)]
     if admins == [user_id]:
-        raise Conflict("This is the last admin; make somebody else an admin first.")
+        raise Conflict("This is the last admin. Make another user an admin first.")
 
 
 def _checked_name(name: str) -> str:

@@ -61,7 +61,7 @@ def _column(x: float, step: float, value: int, top: int) -> Column:
 
 
 def round_up(value: int) -> int:
-    """The next number with one digit that is not 0, such as 30 or 400; even, so that its half is a whole number."""
+    """Round up to one even digit and zeros, such as 40 or 400, so that its half is a whole number."""
     power = 1
     while True:
         for digit in (2, 4, 6, 8, 10):

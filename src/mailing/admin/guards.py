@@ -1,7 +1,7 @@
-"""Who may: every route of the admin page names its role, and no other site may send a form here.
+"""Guards of the admin page: each route names its role, and forms are accepted from this site only.
 
-The session's cookie is SameSite=Lax, and a request that changes something must say that it comes from this very site:
-by Sec-Fetch-Site, or by Origin where a browser leaves that out (plain http beside localhost). So forms need no token.
+The session cookie is SameSite=Lax. A request that changes anything must come from this site, by Sec-Fetch-Site, or by
+Origin where a browser omits that header (plain http beside localhost). So forms need no CSRF token.
 """
 
 from dataclasses import dataclass
@@ -26,17 +26,17 @@ class SignInRequired(Exception):
 
 @dataclass(frozen=True)
 class RoleGuard:
-    """A Litestar guard. `role` is None for the pages that anybody may see.
+    """A Litestar guard. `role` is None for public pages.
 
-    `by_itself`: the browser asks, and nobody sits there for all we know, so it does not keep the session open.
+    `passive`: the request comes from the page itself, not from its user, so it does not keep the session alive.
     """
 
     role: Role | None
-    by_itself: bool = False
+    passive: bool = False
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
         del handler
-        connection.scope["user"] = user = await _user(connection, used=not self.by_itself)
+        connection.scope["user"] = user = await _user(connection, used=not self.passive)
         if self.role is None:
             return
         if user is None:
@@ -50,8 +50,8 @@ def require_role(role: Role) -> RoleGuard:
 
 
 def require_role_passive(role: Role) -> RoleGuard:
-    """For a part of a page that is asked for again and again."""
-    return RoleGuard(role, by_itself=True)
+    """Return the guard of a fragment that the page polls."""
+    return RoleGuard(role, passive=True)
 
 
 public = RoleGuard(None)
@@ -66,12 +66,12 @@ async def _user(connection: ASGIConnection[Any, Any, Any, Any], *, used: bool) -
 
 
 def cookie_name(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """Under https no other host, path or plain connection can set a cookie of this name."""
+    """Return the session cookie's name. With https no other host, path or plain connection can set it."""
     return "__Host-mailing" if connection.url.scheme == "https" else "mailing_session"
 
 
 def same_origin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A Litestar guard of the whole router."""
+    """Refuse a form of another site. A Litestar guard of the whole router."""
     del handler
     if connection.scope.get("method") in SAFE or _comes_from_here(connection):
         return

@@ -1,4 +1,4 @@
-"""The two languages of the admin page. English stands in the code, Russian in the `ru.po` of each slice."""
+"""The two languages of the admin page. English is in the code, Russian in `ru.po` beside it."""
 
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -15,25 +15,25 @@ HERE = Path(__file__).parent
 
 
 def preferred(accept_language: str) -> str:
-    """The best language that we have, by the order in which a browser's header names them."""
+    """Return the first language of the header that is available, else English."""
     asked = [tag.partition(";")[0].strip() for tag in accept_language.split(",")]
     return negotiate_locale(asked, LANGUAGES, sep="-") or "en"
 
 
-@lru_cache(10_000)  # a page shows a few numbers and times again and again, and Babel takes its time for each
+@lru_cache(10_000)  # a page repeats a few numbers and times, and Babel is slow
 def number(value: float, language: str) -> str:
     return format_decimal(value, locale=language)
 
 
 def percent(share: float, language: str) -> str:
-    """`share` is 0 to 1. Only nothing is 0 %, and only all is 100 %."""
+    """Format a share of 0 to 1. Only zero is shown as 0 %, and only one as 100 %."""
     shown = min(max(share, 0.001), 0.999) if 0 < share < 1 else share
     return format_percent(shown, format="#,##0.#\xa0%", locale=language)
 
 
 @lru_cache(10_000)
 def instant(value: datetime, language: str, zone: str) -> str:
-    """With the offset from UTC: a time without its zone is no time."""
+    """Format an instant in a zone, with its offset from UTC."""
     local = value.astimezone(zone_named(zone))
     return f"{format_datetime(local, 'd MMM y, HH:mm', locale=language)} {offset(local)}"
 
@@ -50,7 +50,7 @@ def offset(local: datetime) -> str:
 
 
 def duration(seconds: float, language: str) -> str:
-    """The two largest units, such as "2 h 5 min"."""
+    """Format as the two largest units, such as "2 h 5 min"."""
     names = {"en": ("d", "h", "min", "s"), "ru": ("д", "ч", "мин", "с")}[language]
     rest = round(seconds)
     parts: list[str] = []

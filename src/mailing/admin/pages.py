@@ -1,4 +1,4 @@
-"""A page from its template, in the viewer's language and zone."""
+"""Rendering of pages from templates, in the viewer's language and time zone, and reading of forms."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
@@ -24,10 +24,10 @@ from mailing.web.problems import EXCEPTION_HANDLERS, Problem
 
 HTML = "text/html; charset=utf-8"
 NOTICE_COOKIE = "mailing_notice"
-FORM_BYTES = 16 * 1024  # of a form here, unless its route has another limit
-FORM_FIELDS = 50
+MAX_FORM_BYTES = 16 * 1024  # of a form, unless its route has another limit
+MAX_FORM_FIELDS = 50
 
-# Nothing inline, nothing from elsewhere, in nobody's frame; what names people is kept in no cache.
+# No inline code, no other origins, no framing; pages with personal data are not cached.
 HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -40,7 +40,7 @@ HEADERS = {
 
 
 def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, **values: object) -> Response[str]:
-    """`template` is a path below `admin/`. A notice left by `redirect` is shown, this once."""
+    """Render `template`, a path below `admin/`. A notice left by `redirect` is shown once."""
     notice = _read_notice(request)
     shown = render(viewer_of(request), template, notice=notice, **values)
     answer = Response(shown, media_type=HTML, status_code=status, headers=HEADERS)
@@ -50,7 +50,7 @@ def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, *
 
 
 def render(viewer: Viewer, template: str, **values: object) -> str:
-    """A part of a page, or one that needs no answer of its own."""
+    """Render a template to text, such as a fragment."""
     return (
         _environment(viewer.language)
         .get_template(template)
@@ -63,7 +63,7 @@ def render(viewer: Viewer, template: str, **values: object) -> str:
 
 
 def redirect(path: str, *, notice: str = "") -> Response[None]:
-    """To the page of ours that shows what the form did, so that a reload does not do it again."""
+    """Redirect to an admin page after a form, so that a reload does not send the form again."""
     cookies = [
         Cookie(NOTICE_COOKIE, value=_encode_notice(notice), path="/admin", httponly=True, samesite="lax", max_age=60)
     ]
@@ -73,12 +73,12 @@ def redirect(path: str, *, notice: str = "") -> Response[None]:
 
 
 def see_other(address: str) -> Response[None]:
-    """The one place that tells a browser to go elsewhere; whatever `address` holds, it is one line of ASCII then."""
+    """Answer 303. The address is encoded to one line of ASCII, whatever it holds."""
     return Response(None, status_code=303, headers={"Location": encode_address(address)})
 
 
 def redirect_to_sign_in(request: Request[Any, Any, Any], _: SignInRequired) -> Response[None]:
-    """A part of a page would show the form in the wrong place: htmx is told to leave the page instead."""
+    """Redirect to the sign-in page; for a fragment, tell htmx to load that page as a whole."""
     if "hx-request" in request.headers:
         return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
     asked = local_path(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"
@@ -97,7 +97,7 @@ def _read_notice(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 
 def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
-    """What the API would answer, as a page."""
+    """Show the problem that the API would answer as a page."""
     handler = next(EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
     answer: Response[Problem] = handler(request, error)
     shown = page(request, "problem.html", status=answer.status_code or 500, problem=answer.content)
@@ -106,23 +106,24 @@ def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[
 
 
 async def form(request: Request[Any, Any, Any]) -> Mapping[str, str]:
-    """The fields of a sent form, without the blanks around them; of a name sent twice the last counts."""
-    return {name: value.strip() for name, value in await form_fields(request, most=FORM_FIELDS)}
+    """Return the fields of a form, stripped. If a name is sent twice, the last value counts."""
+    return {name: value.strip() for name, value in await form_fields(request, max_fields=MAX_FORM_FIELDS)}
 
 
-async def form_fields(request: Request[Any, Any, Any], *, most: int) -> list[tuple[str, str]]:
-    """Counted before they are read.
+async def form_fields(request: Request[Any, Any, Any], *, max_fields: int) -> list[tuple[str, str]]:
+    """Return the fields of a form. Their number is checked before they are parsed.
 
-    Litestar's own reader counts none, and remembers the last 1,024 forms, with the passwords in them.
+    Litestar's own parser has no such limit, and caches the last 1,024 forms with the passwords in them.
     """
     kind, _ = request.content_type
     if kind != RequestEncodingType.URL_ENCODED:
         return []
     body = await request.body()
     try:
-        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, errors="replace", max_num_fields=most)
+        text = body.decode("utf-8", "replace")
+        return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=max_fields)
     except ValueError:
-        raise RequestEntityTooLarge(f"A form here has up to {most} fields.") from None
+        raise RequestEntityTooLarge(f"A form may have up to {max_fields} fields.") from None
 
 
 @cache

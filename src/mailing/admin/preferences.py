@@ -16,7 +16,7 @@ MAX_AGE_S = 365 * 86_400
 
 @post("/preferences", guards=[public], status_code=303)
 async def keep_preferences(request: Request[Any, Any, Any]) -> Response[None]:
-    """Any of `language`, `zone`; `next` is the page to return to."""
+    """Store `language`, `zone` or both; `next` is the page to return to."""
     sent = await form(request)
     answer = redirect(local_path(sent.get("next", "")))
     if sent.get("language") in LANGUAGES:

@@ -1,4 +1,4 @@
-"""`/admin/`: every slice brings its pages."""
+"""`/admin/`: the router of all pages."""
 
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,12 @@ def admin() -> Router:
             SignInRequired: pages.redirect_to_sign_in,
         },
         include_in_schema=False,
-        request_max_body_size=pages.FORM_BYTES,
+        request_max_body_size=pages.MAX_FORM_BYTES,
     )
 
 
 async def provide_caller(request: Request[Any, Any, Any]) -> str:
-    """Who does it, for the record of events."""
+    """Return the actor of changes, for the events."""
     return str(request.user)
 
 

@@ -17,7 +17,7 @@ class SingleFlight:
         self._reads: dict[object, tuple[float, asyncio.Task[Any]]] = {}
 
     async def read(self, key: object, reader: Callable[[], Coroutine[Any, Any, T]], *, cache_s: float) -> T:
-        """A failure is raised to every request that waits for it, and is not cached."""
+        """Return the cached or shared result. A failure is raised in every waiting request, and is not cached."""
         until, read = self._reads.get(key, (0.0, None))
         if read is None or until <= time.monotonic() or _failed(read):
             self._drop_expired()

@@ -1,4 +1,4 @@
-"""Who looks at a page, in which language and time zone."""
+"""The viewer of a page: user, language and time zone."""
 
 import re
 from typing import Any
@@ -19,13 +19,13 @@ from mailing.translations import LANGUAGES, translations
 LANGUAGE_COOKIE = "mailing_language"
 ZONE_COOKIE = "mailing_zone"
 
-MAX_PATH = 2000  # characters, encoded: less than any proxy takes for a line of a head
+MAX_PATH = 2000  # characters, encoded: below every proxy's limit for a header line
 _ADDRESS_SYNTAX = "/?#[]@!$&'()*+,;=:%"
 _LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class Viewer(Struct, frozen=True):
-    """`user` is None on the pages before the sign-in; `path` is the page itself, to come back to."""
+    """`user` is None before the sign-in; `path` is the page itself, to return to."""
 
     user: User | None
     language: str
@@ -39,7 +39,7 @@ class Viewer(Struct, frozen=True):
         return translations(self.language).ngettext(one, many, count)
 
     def may(self, role: str) -> bool:
-        """Whether to show what asks for `role`, such as "editor"; the server asks again."""
+        """Return whether to show what requires `role`, such as "editor". The guards check it again."""
         return self.user is not None and self.user.role >= Role.named(role)
 
 
@@ -62,7 +62,7 @@ def viewer_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
 
 
 def _path_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """What a provider's answer has in its address serves once and stands on no page: one begins again."""
+    """Return the page's path. The provider's callback is valid once, so the sign-in page replaces it."""
     path, query = connection.url.path, connection.url.query
     if path.startswith(f"{SIGN_IN}/"):
         return SIGN_IN
@@ -70,9 +70,9 @@ def _path_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 
 def local_path(path: str) -> str:
-    """A page of ours to go to, whatever a form or an address says, in ASCII; `/admin/` for anything else.
+    """Return `path`, encoded, if it is an admin page, else `/admin/`: prevent redirects to other sites.
 
-    What begins so names neither a scheme nor a host; browsers take a backslash for a slash.
+    A path that starts with `/admin/` has neither scheme nor host. Browsers treat a backslash as a slash.
     """
     ours = path.startswith("/admin/") and "\\" not in path and path.isprintable()
     encoded = encode_address(path) if ours else ""
@@ -80,5 +80,5 @@ def local_path(path: str) -> str:
 
 
 def encode_address(address: str) -> str:
-    """An address in ASCII: what is encoded already stays so, the rest of what an address can't hold is encoded."""
+    """Encode an address to ASCII; what is encoded already stays so."""
     return quote(_LONE_PERCENT.sub("%25", address), safe=_ADDRESS_SYNTAX, errors="replace")

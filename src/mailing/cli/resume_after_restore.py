@@ -14,7 +14,7 @@ from mailing import events
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.after_restore import affected, pause_unknown_audiences, started, started_drafts
-from mailing.messages.after_restore import UNSENT, Slice, doubt_unsent
+from mailing.messages.after_restore import UNSENT, MessageSlice, mark_unsent_ambiguous
 from mailing.restore import repository as restore
 
 
@@ -81,7 +81,7 @@ async def mark_ambiguous(sessions: Sessions, options: Options, began_at: datetim
         mailings = [mailing.mailing_id for mailing in await affected(session) if mailing.unsent]
     total = 0
     for mailing_id in mailings:
-        slices = [Slice(mailing_id, status) for status in UNSENT]
+        slices = [MessageSlice(mailing_id, status) for status in UNSENT]
         marked = sum([await _mark(sessions, each, began_at, hold=options.hold) for each in slices])
         if marked:
             options.echo(_ambiguous(mailing_id, marked, options))
@@ -89,12 +89,12 @@ async def mark_ambiguous(sessions: Sessions, options: Options, began_at: datetim
     return total
 
 
-async def _mark(sessions: Sessions, part: Slice, began_at: datetime, *, hold: bool) -> int:
+async def _mark(sessions: Sessions, part: MessageSlice, began_at: datetime, *, hold: bool) -> int:
     total = 0
     while part.after is not None:
         async with transaction(sessions) as session:
             await restore.lock_restored(session)
-            count, last = await doubt_unsent(session, part, began_at=began_at, hold=hold)
+            count, last = await mark_unsent_ambiguous(session, part, began_at=began_at, hold=hold)
         total, part = total + count, replace(part, after=last)
     return total
 

@@ -1,4 +1,4 @@
-"""What people, programs and workers did: `record_event` writes it, `history.history` reads it by id."""
+"""The audit trail: `record_event` writes an event, `history.history` reads those of one id."""
 
 from mailing.events.writer import COMMAND_LINE, WORKER, record_event
 

@@ -1,8 +1,8 @@
-"""The history of one mailing, message or client in order of time, in one query over events, attempts and outcomes.
+"""The history of a mailing, message or client in time order: one query over events, attempts and outcomes.
 
-Each branch starts at the page's place in its own index and reads at most one page. A client has few messages and a
-message few attempts, so those are sorted. A mailing has millions of outcomes: its history shows the attempts, and one
-event for all messages expired or cancelled at once. Each outcome is in the history of its message.
+Each branch of the query starts at the cursor, in an index of its own, and reads at most a page. A client has few
+messages and a message few attempts, so those are sorted. A mailing has millions of outcomes, so its history has the
+attempts instead, and one event for all messages expired or cancelled at once. An outcome is in its message's history.
 """
 
 from collections.abc import Mapping
@@ -20,9 +20,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HistoryEntry(Struct):
-    """One entry: who did what to what. `detail` depends on `kind`.
-
-    `request_id` is the id in the request's response and in its log line.
+    """An event, an attempt or an outcome. `detail` depends on `kind`; `request_id` is also in the request's answer
+    and log line.
     """
 
     at: datetime
@@ -36,7 +35,7 @@ class HistoryEntry(Struct):
 
 
 class HistoryCursor(Struct, frozen=True, order=True):
-    """A place in a history. Within one microsecond, events come first, then attempts, then outcomes."""
+    """A position in a history. Within one microsecond the order is events, attempts, outcomes."""
 
     at: datetime = _EPOCH
     rank: int = 0
@@ -52,14 +51,14 @@ class HistoryCursor(Struct, frozen=True, order=True):
         return cls(_EPOCH + timedelta(microseconds=micros), rank, id_, number)
 
     def before(self, rank: int) -> tuple[int, int]:
-        """Return the id and number after which rows of this rank continue, at the same instant."""
+        """Return the id and number after which the rows of this rank continue, within the same microsecond."""
         if rank == self.rank:
             return self.id, self.number
         return (0, 0) if rank > self.rank else (LAST, 0)
 
 
 class EventSummary(Struct, frozen=True):
-    """`kind` as in `record_event`."""
+    """An event without its ids and details. `kind` as in `record_event`."""
 
     at: datetime
     kind: str
@@ -77,29 +76,29 @@ _NEWEST: Mapping[Literal["client_id", "mailing_id"], TextClause] = {
 
 
 async def latest_events(
-    session: AsyncSession, whose: Literal["client_id", "mailing_id"], id_: int, *, count: int
+    session: AsyncSession, subject: Literal["client_id", "mailing_id"], id_: int, *, count: int
 ) -> list[EventSummary]:
-    """Return the newest events of the whole entity, without those of single messages and without attempts."""
-    return [EventSummary(*row) for row in await session.execute(_NEWEST[whose], {"id": id_, "count": count})]
+    """List events of the subject as a whole, newest first, without those of single messages and calls."""
+    return [EventSummary(*row) for row in await session.execute(_NEWEST[subject], {"id": id_, "count": count})]
 
 
 _EVENTS = """
     SELECT at, 0 AS rank, id, 0 AS number, kind, actor, mailing_id, message_id, client_id, request_id, detail
-    FROM event WHERE {whose} AND (at, id) > (CAST(:at AS timestamptz), CAST(:event AS bigint))
+    FROM event WHERE {subject} AND (at, id) > (CAST(:at AS timestamptz), CAST(:event AS bigint))
     ORDER BY at, id LIMIT :count
 """
 _ATTEMPTS = """
     SELECT a.started_at, 1, a.message_id, a.number, 'message.attempted', 'worker', a.mailing_id, a.message_id,
         CAST(NULL AS bigint), NULL, jsonb_strip_nulls(jsonb_build_object('number', a.number, 'outcome', a.outcome,
             'http_status', a.http_status, 'code', a.code, 'reason', nullif(a.reason, ''), 'duration_ms', a.duration_ms))
-    FROM {whose}
+    FROM {subject}
         AND (a.started_at, a.message_id, a.number) > (CAST(:at AS timestamptz), CAST(:tried AS bigint), :number)
     ORDER BY a.started_at, a.message_id, a.number LIMIT :count
 """
 _OUTCOMES = """
     SELECT finished_at, 2, id, 0, 'message.' || status, 'service', mailing_id, id, client_id, NULL,
         jsonb_strip_nulls(jsonb_build_object('reason', status_reason))
-    FROM message WHERE {whose} AND finished_at IS NOT NULL
+    FROM message WHERE {subject} AND finished_at IS NOT NULL
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
     ORDER BY finished_at, id LIMIT :count
 """
@@ -114,24 +113,26 @@ _LAUNCH = "SELECT g.started_at FROM message m JOIN mailing g ON g.id = m.mailing
 
 # Indexes: event_of_mailing, attempt_of_mailing, event_of_all while it runs.
 _OF_MAILING = (
-    _EVENTS.format(whose="mailing_id = :id"),
+    _EVENTS.format(subject="mailing_id = :id"),
     _EVENTS.format(
-        whose=_GLOBAL.format(
+        subject=_GLOBAL.format(
             since=_MAILING.format("started_at"), until=_MAILING.format("coalesce(finished_at, ends_at)")
         )
     ),
-    _ATTEMPTS.format(whose="attempt a WHERE a.mailing_id = :id"),
+    _ATTEMPTS.format(subject="attempt a WHERE a.mailing_id = :id"),
 )
 # Indexes: event_of_message, event_of_audience, event_of_client, event_of_all until its end; the primary keys.
 _OF_MESSAGE = (
-    _EVENTS.format(whose="message_id = :id"),
-    _EVENTS.format(whose=f"mailing_id = ({_MESSAGE.format('mailing_id')}) AND message_id IS NULL"),
-    _EVENTS.format(whose=f"client_id = ({_MESSAGE.format('client_id')}) AND mailing_id IS NULL AND message_id IS NULL"),
-    _EVENTS.format(whose=_GLOBAL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
-    _ATTEMPTS.format(whose="attempt a WHERE a.message_id = :id"),
-    _OUTCOMES.format(whose="id = :id"),
+    _EVENTS.format(subject="message_id = :id"),
+    _EVENTS.format(subject=f"mailing_id = ({_MESSAGE.format('mailing_id')}) AND message_id IS NULL"),
+    _EVENTS.format(
+        subject=f"client_id = ({_MESSAGE.format('client_id')}) AND mailing_id IS NULL AND message_id IS NULL"
+    ),
+    _EVENTS.format(subject=_GLOBAL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
+    _ATTEMPTS.format(subject="attempt a WHERE a.message_id = :id"),
+    _OUTCOMES.format(subject="id = :id"),
 )
-# An import is one event for all its clients: theirs is the event of the transaction that created them.
+# An import records one event for all its clients: a client belongs to the event of the transaction that created it.
 _MADE_BY_IMPORT = """
     mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL AND kind = 'clients.imported' AND at = coalesce(
         (SELECT created_at FROM client WHERE id = :id),
@@ -139,22 +140,22 @@ _MADE_BY_IMPORT = """
          WHERE client_id = :id AND kind = 'client.deleted' LIMIT 1))
 """
 
-# OFFSET 0 keeps the planner from reading all attempts when it overestimates the messages.
+# OFFSET 0 keeps the planner, which expects many messages, from scanning all attempts.
 _EACH_MESSAGE_S = """
     message m CROSS JOIN LATERAL (SELECT * FROM attempt WHERE message_id = m.id OFFSET 0) a WHERE m.client_id = :id
 """
 
 # Indexes: event_of_client, event_of_all at one moment, message_once, the attempts' primary key.
 _OF_CLIENT = (
-    _EVENTS.format(whose="client_id = :id"),
-    _EVENTS.format(whose=_MADE_BY_IMPORT),
-    _ATTEMPTS.format(whose=_EACH_MESSAGE_S),
-    _OUTCOMES.format(whose="client_id = :id"),
+    _EVENTS.format(subject="client_id = :id"),
+    _EVENTS.format(subject=_MADE_BY_IMPORT),
+    _ATTEMPTS.format(subject=_EACH_MESSAGE_S),
+    _OUTCOMES.format(subject="client_id = :id"),
 )
 
 
 def _merge(branches: tuple[str, ...]) -> str:
-    """Merge the branches. Test messages belong to the tested mailing, as everywhere."""
+    """Merge the branches. Messages of a test belong to the tested mailing, as everywhere."""
     merged = " UNION ALL ".join(f"({branch})" for branch in branches)
     return f"""
         SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor, coalesce(g.test_of_mailing_id,
@@ -174,21 +175,21 @@ HISTORIES: Mapping[Subject, str] = {
 
 
 async def history(
-    session: AsyncSession, whose: Subject, id_: int, *, after: HistoryCursor, limit: int
+    session: AsyncSession, subject: Subject, id_: int, *, after: HistoryCursor, limit: int
 ) -> list[tuple[HistoryCursor, HistoryEntry]]:
-    """Return a page, oldest first, and one more entry if there is one. An id that never existed has an empty history.
+    """Return up to `limit` + 1 entries, oldest first; none for an unknown id.
 
-    Entries of a transaction that started earlier and commits later may appear before a place already read.
+    A transaction that began earlier and commits later may add entries before a cursor already read.
     """
-    rows = await session.execute(text(HISTORIES[whose]), page_values(id_, after=after, limit=limit))
+    rows = await session.execute(text(HISTORIES[subject]), page_values(id_, after=after, limit=limit))
     return [_entry(*row) for row in rows]
 
 
 def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]:
     (event, _), (tried, number), (ended, _) = (after.before(rank) for rank in range(3))
-    places = {"at": after.at, "event": event, "tried": tried, "number": number, "ended": ended}
-    return {"id": id_, "count": limit + 1} | places
+    values = {"at": after.at, "event": event, "tried": tried, "number": number, "ended": ended}
+    return {"id": id_, "count": limit + 1} | values
 
 
-def _entry(at: datetime, rank: int, id_: int, number: int, *told: Any) -> tuple[HistoryCursor, HistoryEntry]:  # noqa: ANN401 - columns
-    return HistoryCursor(at, rank, id_, number), HistoryEntry(at, *told)
+def _entry(at: datetime, rank: int, id_: int, number: int, *columns: Any) -> tuple[HistoryCursor, HistoryEntry]:  # noqa: ANN401 - columns
+    return HistoryCursor(at, rank, id_, number), HistoryEntry(at, *columns)

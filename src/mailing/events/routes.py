@@ -1,4 +1,4 @@
-"""`/mailing/api/events`: everything that happened, by one id."""
+"""`/mailing/api/events`: the history of a mailing, a message or a client."""
 
 import base64
 import struct
@@ -42,12 +42,12 @@ async def list_events(
     limit: Limit = 50,
     cursor: EventCursor = None,
 ) -> Page[HistoryEntry]:
-    """Exactly one id. Oldest first: what people and programs changed and how, plans, every call to the gateway with its
-    answer, how it ended. A message's story has its mailing's and its client's events in it. Deleted ones keep theirs;
-    an id that never was has none.
+    """Pass exactly one id. The oldest entry comes first: changes and their actors, plans, every call to the gateway
+    with its answer, the outcome. The history of a message includes the events of its mailing and its client. Deleted
+    objects keep their history; an unknown id has none.
     """
-    whose, id_ = _only_one({"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id})
-    found = await history(session, whose, id_, after=_decode_cursor(cursor), limit=limit)
+    subject, id_ = _only_one({"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id})
+    found = await history(session, subject, id_, after=_decode_cursor(cursor), limit=limit)
     next_cursor = _encode_cursor(found[limit - 1][0]) if len(found) > limit else None
     return Page([happened for _, happened in found[:limit]], next_cursor)
 
@@ -67,7 +67,7 @@ def _encode_cursor(place: HistoryCursor) -> str:
 
 
 def _decode_cursor(cursor: str | None) -> HistoryCursor:
-    """Any text of the right form leads to a place: what lies beyond the last one has nothing after it."""
+    """Decode any well-formed cursor. Values beyond the last entry are clamped: nothing follows them."""
     if cursor is None:
         return HistoryCursor()
     micros, rank, id_, number = struct.unpack(_LAYOUT, base64.urlsafe_b64decode(cursor))

@@ -1,4 +1,4 @@
-"""What people and programs did, and who: written in the transaction that did it."""
+"""Writing of events, in the transaction that makes the change."""
 
 import json
 
@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.observability import log
 
 COMMAND_LINE = "command line"
-WORKER = "worker"  # who does what nobody asked for at that moment
+WORKER = "worker"  # the actor of changes that no caller requested
 
 _INSERT = text("""
     INSERT INTO event (kind, actor, mailing_id, message_id, client_id, request_id, detail)
@@ -26,8 +26,8 @@ async def record_event(
     client_id: int | None = None,
     **detail: object,
 ) -> None:
-    """`kind` is noun and participle, such as `mailing.paused`; `detail` is JSON without phone, text or secret."""
+    """Record an event. `kind` is like `mailing.paused`: noun, participle. `detail` has no phone, text or secret."""
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
     log.add_fields(**{name: id_ for name, id_ in ids.items() if id_ is not None})
-    told = {"kind": kind, "actor": by, "request_id": log.request_id(), "detail": json.dumps(detail)}
-    await session.execute(_INSERT, told | ids)
+    values = {"kind": kind, "actor": by, "request_id": log.request_id(), "detail": json.dumps(detail)}
+    await session.execute(_INSERT, values | ids)

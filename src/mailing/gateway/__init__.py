@@ -1,1 +1,1 @@
-"""The external SMS gateway: what an answer means, the call itself, and a fake one to practise on."""
+"""The external SMS gateway: classify its answers, call it, share its limits, and practise on a sandbox."""

@@ -1,4 +1,4 @@
-"""Operators' actions on the sending of all mailings, each with an event that names the operator."""
+"""Operators' actions on all sending: each is recorded as an event with its author."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -8,13 +8,13 @@ from mailing.gateway.repository import probe_now, set_rate
 
 
 async def change_rate(session: AsyncSession, rate: float, *, by: str) -> None:
-    """Change the rate limit. Every worker applies it within a second."""
+    """Change the rate limit; every worker keeps it within a second."""
     if await set_rate(session, rate):
         await events.record_event(session, "gateway.rate_changed", by=by, rate=rate)
 
 
 async def stop(session: AsyncSession, *, by: str) -> None:
-    """Stop all sending. Within a second, no more calls start."""
+    """Stop all sending: no call of any mailing begins more than a second later."""
     if await repository_.stop(session, by=by):
         await events.record_event(session, "gateway.stopped", by=by)
 

@@ -9,12 +9,12 @@ from mailing.gateway.row import ONLY_ROW
 
 MIN_CALLS = 20  # fewer calls are not significant
 WINDOW_S = 30
-FIRST_PROBE_S = 5
-LONGEST_PROBE_S = 60
+MIN_PROBE_INTERVAL_S = 5
+MAX_PROBE_INTERVAL_S = 60
 
 
-# The breaker opens when more than half of the newest calls failed, in the last 5 s, 10 s … or 30 s with at least 20
-# calls. So an outage after a busy time is noticed within 5 s, not when it outweighs the 30 s before it.
+# The breaker opens when more than half of the newest calls failed: of the last 5 s, 10 s … or 30 s, with 20 calls or
+# more. So an outage after a busy time is noticed within 5 s, and need not outweigh the good half minute before it.
 _REPORT = text(f"""
     WITH counted AS (
         INSERT INTO gateway_calls AS c (bucket_start, calls, failed)
@@ -39,7 +39,7 @@ _REPORT = text(f"""
             breaker_reason = CASE WHEN :misconfigured OR w.breaker_opened_at IS NULL THEN v.reason
                 ELSE w.breaker_reason END,
             breaker_next_probe_at = coalesce(w.breaker_next_probe_at,
-                CASE WHEN v.reason IS NOT NULL THEN now() + interval '{FIRST_PROBE_S} s' END)
+                CASE WHEN v.reason IS NOT NULL THEN now() + interval '{MIN_PROBE_INTERVAL_S} s' END)
         FROM verdict v
         WHERE w.{ONLY_ROW} AND (:pause_s > 0 OR :misconfigured OR w.breaker_opened_at IS NULL AND v.reason IS NOT NULL)
         RETURNING w.breaker_opened_at, w.breaker_reason
@@ -51,9 +51,9 @@ _REPORT = text(f"""
 
 
 class CallStats(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker's call results. `reason` is that of the newest failure.
+    """What one worker's calls say about the gateway. `reason` is the newest failure's.
 
-    `misconfigured` opens the breaker at once; `pause_s` is the pause that the gateway asked for.
+    `misconfigured` opens the breaker at once. `pause_s` is the pause that the gateway asked for.
     """
 
     calls: int = 0
@@ -63,22 +63,24 @@ class CallStats(msgspec.Struct, frozen=True, kw_only=True):
     pause_s: float = 0.0
 
 
-async def report(session: AsyncSession, seen: CallStats) -> None:
-    await session.execute(_REPORT, msgspec.structs.asdict(seen))
+async def report(session: AsyncSession, stats: CallStats) -> None:
+    await session.execute(_REPORT, msgspec.structs.asdict(stats))
 
 
-_FORGET = text(f"DELETE FROM gateway_calls WHERE bucket_start < now() - interval '{2 * WINDOW_S} s'")  # noqa: S608 - a constant of this module
+_DELETE_OLD_CALLS = text(f"""
+    DELETE FROM gateway_calls WHERE bucket_start < now() - interval '{2 * WINDOW_S} s'
+""")  # noqa: S608 - a constant of this module
 
 
-async def forget_old_calls(session: AsyncSession) -> None:
-    await session.execute(_FORGET)
+async def delete_old_calls(session: AsyncSession) -> None:
+    await session.execute(_DELETE_OLD_CALLS)
 
 
-# The first worker that asks gets the probe. The longer the breaker is open, the rarer probes are: after a minute every
-# 7.5 s, which is also the cost of a probe that fails by chance or dies with its worker.
+# The first worker that asks gets the probe. The longer the breaker is open, the rarer probes are: every 7.5 s after
+# a minute. A probe that fails by chance, or dies with its worker, costs no more than that.
 _TAKE_PROBE = text(f"""
-    UPDATE gateway SET breaker_next_probe_at = now() + make_interval(secs =>
-        least({LONGEST_PROBE_S}, greatest({FIRST_PROBE_S}, extract(epoch FROM now() - breaker_opened_at) / 8)))
+    UPDATE gateway SET breaker_next_probe_at = now() + make_interval(secs => least({MAX_PROBE_INTERVAL_S},
+        greatest({MIN_PROBE_INTERVAL_S}, extract(epoch FROM now() - breaker_opened_at) / 8)))
     WHERE {ONLY_ROW} AND breaker_opened_at IS NOT NULL AND breaker_next_probe_at <= now()
     RETURNING true
 """)  # noqa: S608 - composed from constants of this module
@@ -88,14 +90,14 @@ async def take_probe(session: AsyncSession) -> bool:
     return (await session.execute(_TAKE_PROBE)).first() is not None
 
 
-_GIVE_PROBE_BACK = text(f"""
+_RETURN_PROBE = text(f"""
     UPDATE gateway SET breaker_next_probe_at = now() WHERE {ONLY_ROW} AND breaker_opened_at IS NOT NULL
 """)  # noqa: S608 - a constant
 
 
 async def return_probe(session: AsyncSession) -> None:
-    """Return a probe that found nothing to send."""
-    await session.execute(_GIVE_PROBE_BACK)
+    """Make the probe due again: the worker that took it found nothing to send."""
+    await session.execute(_RETURN_PROBE)
 
 
 _CLOSE = text(f"""

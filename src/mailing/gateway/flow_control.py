@@ -25,45 +25,45 @@ from mailing.observability.log import get
 logger = get(__name__)
 
 REPORT_EVERY_S: Final = 0.5
-MAX_STATE_AGE_S: Final = 1.0  # a claim reads the row itself; this bounds the delay until a new rate is noticed
-PAUSE_S: Final = 1.0  # for a gateway that asks for a pause without a duration
+MAX_STATE_AGE_S: Final = 1.0  # a claim checks the row itself; this bounds how long a new rate goes unnoticed
+PAUSE_S: Final = 1.0  # for a gateway that asks for a pause and doesn't say how long
 MAX_INLINE_WAIT: Final = timedelta(seconds=2)  # a pause this short is not worth a job of its own
-NOTHING: Final = CallStats()
+NO_CALLS: Final = CallStats()
 
 
 class Permit(msgspec.Struct, frozen=True):
-    """How many messages may be claimed. `probe`: the one call by which an open breaker tests the gateway."""
+    """How many messages may be claimed. `probe`: the one call that tests the gateway while the breaker is open."""
 
     count: int
     probe: bool = False
 
 
 class Blocked(msgspec.Struct, frozen=True):
-    """Nothing may be sent. `until` is None if only an operator can end it."""
+    """Nothing may be sent. `until` is None where only an operator can change that."""
 
     until: datetime | None
 
 
 class FlowControl:
-    """`run` it beside the calls. All other methods raise the errors of the database."""
+    """`run` works beside the calls. All other methods raise what the database raises."""
 
     def __init__(self, sessions: Sessions, ticks: Ticks = ticks) -> None:
         self._sessions = sessions
         self._ticks = ticks
         self._state: GatewayState | None = None
         self._read_at = float("-inf")
-        self._seen = NOTHING
-        self._reporting: list[CallStats] = []  # not yet reported to the other workers
-        self._probe_worked = False
-        self._urgent = asyncio.Event()
-        self._slots = RateLimiter(ticks)
-        self._granting = asyncio.Lock()
+        self._unreported = NO_CALLS
+        self._reporting: list[CallStats] = []  # on its way to the other workers
+        self._probe_succeeded = False
+        self._report_now = asyncio.Event()
+        self._limiter = RateLimiter(ticks)
+        self._fetching = asyncio.Lock()
 
     async def admit(self, most: int) -> Permit | Blocked:
-        """Admit up to `most` messages, waiting for slots and short pauses but not for long ones."""
-        if self._ticks() - self._read_at > MAX_STATE_AGE_S or self._urgent.is_set():
+        """Wait for slots, and for the end of a pause up to MAX_INLINE_WAIT. Return how much may be claimed."""
+        if self._ticks() - self._read_at > MAX_STATE_AGE_S or self._report_now.is_set():
             await self.refresh()
-        state, now = self._known, self._slots.now()
+        state, now = self._current, self._limiter.now()
         if state.stopped_at or state.restored:
             return Blocked(None)
         if state.paused_until and state.paused_until > now:
@@ -72,105 +72,111 @@ class FlowControl:
             await asyncio.sleep((state.paused_until - now).total_seconds())
             return await self.admit(most)
         if state.breaker_opened_at:
-            return await self._ask_open(state, most)
-        return Permit(most if not state.rate else await self._free_slots(most))
+            return await self._admit_probe(state, most)
+        return Permit(most if not state.rate else await self._available_slots(most))
 
     def reserve(self, message_id: int) -> None:
-        """Reserve a slot for a claimed message. It will wait for its slot or be released."""
-        self._slots.owed.add(message_id)
+        """Reserve a slot for a claimed message, which then waits for it or is released."""
+        self._limiter.reserved.add(message_id)
 
     def release(self, message_id: int) -> None:
-        self._slots.owed.discard(message_id)
+        self._limiter.reserved.discard(message_id)
 
     def may_call(self, *, probe: bool) -> bool:
-        """Whether a call may be made, as far as this worker knows. Its own results count before they are reported."""
-        state = self._known
-        if any(heard.misconfigured or heard.pause_s for heard in (self._seen, *self._reporting)):
+        """Whether a call may begin, as far as this worker knows.
+
+        What its own calls reported counts at once, for probes too, before the other workers know of it.
+        """
+        state = self._current
+        if any(stats.misconfigured or stats.pause_s for stats in (self._unreported, *self._reporting)):
             return False
         if state.stopped_at or state.restored or (state.breaker_opened_at and not probe):
             return False
-        return state.paused_until is None or state.paused_until <= self._slots.now()
+        return state.paused_until is None or state.paused_until <= self._limiter.now()
 
     def instant(self, local: float) -> datetime:
-        """Database time of a `ticks` reading. Consistent between calls of different batches, to the best round trip."""
-        return self._slots.instant(local)
+        """Return the database time of a `ticks` reading, consistent between batches to the best round trip."""
+        return self._limiter.instant(local)
 
     async def wait_for_slot(self, message_id: int) -> None:
-        """Wait until a message's call may start, so that all workers together keep the rate in every second."""
-        while self._known.rate:
-            slot = self._slots.pop()
+        """Return when the message's call may begin: no second holds more calls of all workers than the rate."""
+        while self._current.rate:
+            slot = self._limiter.next()
             if slot is None:
-                await self._grant(0)
+                await self._fetch_slots(0)
                 continue
-            self._slots.owed.discard(message_id)
+            self._limiter.reserved.discard(message_id)
             await asyncio.sleep(slot - self._ticks())
-            if self._ticks() <= slot + self._slots.late_s:
+            if self._ticks() <= slot + self._limiter.tolerance_s:
                 return
-            self._slots.owed.add(message_id)
+            self._limiter.reserved.add(message_id)
 
     def record(self, answer: Answer, *, probe: bool) -> None:
-        """Record the result of a call."""
+        """Record what a call said about the gateway."""
         match answer.outcome:
             case Outcome.throttled:
-                seen = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
+                stats = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
             case Outcome.not_sent | Outcome.ambiguous:
-                seen = CallStats(calls=1, failed=1, reason=answer.reason)
+                stats = CallStats(calls=1, failed=1, reason=answer.reason)
             case Outcome.configuration:
-                seen = CallStats(calls=1, failed=1, reason=answer.reason, misconfigured=True)
+                stats = CallStats(calls=1, failed=1, reason=answer.reason, misconfigured=True)
             case Outcome.accepted | Outcome.refused | Outcome.soft_refusal:
-                seen = CallStats(calls=1)
-                self._probe_worked |= probe
+                stats = CallStats(calls=1)
+                self._probe_succeeded |= probe
             case _:
                 assert_never(answer.outcome)
-        self._seen = _both(self._seen, seen)
-        if seen.pause_s or seen.misconfigured or probe:
-            self._urgent.set()
+        self._unreported = _merged(self._unreported, stats)
+        if stats.pause_s or stats.misconfigured or probe:
+            self._report_now.set()
 
     async def run(self) -> None:
-        """Report results whenever there are any, until cancelled."""
+        """Report what calls said, until cancelled."""
         while True:
-            await _happens(self._urgent, within_s=REPORT_EVERY_S)
-            if self._seen == NOTHING and not self._urgent.is_set():
+            await _wait_until_set(self._report_now, within_s=REPORT_EVERY_S)
+            if self._unreported == NO_CALLS and not self._report_now.is_set():
                 continue
             try:
                 await self.refresh()
             except Exception as error:  # noqa: BLE001 - logged
-                failures.log(logger, "report on the gateway failed", error)
+                failures.log(logger, "gateway report failed", error)
                 await asyncio.sleep(REPORT_EVERY_S)
 
     async def refresh(self) -> None:
-        """Report the results and read the state shared by all workers."""
-        seen, worked = self._seen, self._probe_worked
-        self._seen, self._probe_worked = NOTHING, False
-        self._urgent.clear()
-        self._reporting.append(seen)
+        """Report what calls said, and read the state that all workers share."""
+        stats, probe_succeeded = self._unreported, self._probe_succeeded
+        self._unreported, self._probe_succeeded = NO_CALLS, False
+        self._report_now.clear()
+        self._reporting.append(stats)
         try:
-            await self._exchange(seen, probe_worked=worked)
+            await self._report_and_read(stats, probe_succeeded=probe_succeeded)
         except BaseException:
-            self._seen, self._probe_worked = _both(seen, self._seen), self._probe_worked or worked
+            self._unreported, self._probe_succeeded = (
+                _merged(stats, self._unreported),
+                self._probe_succeeded or probe_succeeded,
+            )
             raise
         finally:
-            self._reporting.remove(seen)
+            self._reporting.remove(stats)
 
     async def return_probe(self) -> None:
-        """Return a probe that found nothing to send."""
+        """Make the probe due again: nothing was found to send."""
         async with autocommit(self._sessions) as session:
             await circuit_breaker.return_probe(session)
 
-    async def _exchange(self, seen: CallStats, *, probe_worked: bool) -> None:
+    async def _report_and_read(self, stats: CallStats, *, probe_succeeded: bool) -> None:
         async with autocommit(self._sessions) as session:
-            if seen != NOTHING:
-                await report(session, seen)
-            if probe_worked:
+            if stats != NO_CALLS:
+                await report(session, stats)
+            if probe_succeeded:
                 await close_breaker(session)
             at = self._ticks()
             state = await read(session)
-        self._slots.hear(DatabaseClock(state.now, at, self._ticks))
+        self._limiter.observe_clock(DatabaseClock(state.now, at, self._ticks))
         _log_change(self._state, state)
         self._state, self._read_at = state, at
 
-    async def _ask_open(self, state: GatewayState, most: int) -> Permit | Blocked:
-        if state.breaker_next_probe_at and state.breaker_next_probe_at > self._slots.now():
+    async def _admit_probe(self, state: GatewayState, most: int) -> Permit | Blocked:
+        if state.breaker_next_probe_at and state.breaker_next_probe_at > self._limiter.now():
             return Blocked(state.breaker_next_probe_at)
         async with autocommit(self._sessions) as session:
             if await take_probe(session):
@@ -178,46 +184,46 @@ class FlowControl:
         await self.refresh()  # another worker was faster, or the breaker has closed
         return await self.admit(most)
 
-    async def _free_slots(self, most: int) -> int:
-        """Return the number of free slots, `most` if the limit was removed meanwhile."""
-        while self._known.rate:
-            if (free := self._slots.free()) > 0:
+    async def _available_slots(self, most: int) -> int:
+        """Wait until a slot is available. Return `most` if the limit was lifted meanwhile."""
+        while self._current.rate:
+            if (free := self._limiter.available()) > 0:
                 return min(most, free)
-            await self._grant(most)
+            await self._fetch_slots(most)
         return most
 
-    async def _grant(self, wanted: int) -> None:
-        """Take slots for `wanted` messages beyond the reserved ones, or wait briefly until some are free."""
-        async with self._granting:
-            missing = wanted - self._slots.free()
+    async def _fetch_slots(self, wanted: int) -> None:
+        """Get slots for `wanted` messages and the reserved ones, or wait a moment until some are free."""
+        async with self._fetching:
+            missing = wanted - self._limiter.available()
             if missing <= 0:
                 return
             async with autocommit(self._sessions) as session:
                 at = self._ticks()
-                granted = await take_slots(session, missing)
-            if granted:
-                self._slots.hear(DatabaseClock(granted.now, at, self._ticks))
-                self._slots.add(granted)
+                grant = await take_slots(session, missing)
+            if grant:
+                self._limiter.observe_clock(DatabaseClock(grant.now, at, self._ticks))
+                self._limiter.add(grant)
                 return
             await asyncio.sleep(MAX_AHEAD_S / 20)
             await self.refresh()
 
     @property
-    def _known(self) -> GatewayState:
+    def _current(self) -> GatewayState:
         if self._state is None:
-            raise RuntimeError("the flow_control is passed before it was asked")
+            raise RuntimeError("flow control is used before its first refresh")
         return self._state
 
 
 def _log_change(was: GatewayState | None, now: GatewayState) -> None:
     was_open = was is not None and was.breaker_opened_at is not None
     if now.breaker_opened_at and not was_open:
-        logger.warning("breaker open", reason=now.breaker_reason, next_probe_at=str(now.breaker_next_probe_at))
+        logger.warning("breaker opened", reason=now.breaker_reason, next_probe_at=str(now.breaker_next_probe_at))
     if was_open and not now.breaker_opened_at:
         logger.info("breaker closed")
 
 
-def _both(earlier: CallStats, later: CallStats) -> CallStats:
+def _merged(earlier: CallStats, later: CallStats) -> CallStats:
     return replace(
         earlier,
         calls=earlier.calls + later.calls,
@@ -228,7 +234,7 @@ def _both(earlier: CallStats, later: CallStats) -> CallStats:
     )
 
 
-async def _happens(event: asyncio.Event, *, within_s: float) -> None:
+async def _wait_until_set(event: asyncio.Event, *, within_s: float) -> None:
     try:
         await asyncio.wait_for(event.wait(), within_s)
     except TimeoutError:

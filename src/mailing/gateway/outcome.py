@@ -1,8 +1,8 @@
-"""What one answer of the gateway means.
+"""Classify one answer of the gateway.
 
-Pure: no clock, no network, no framework. The status decides for most answers (`STATUSES`); the body decides for
-2xx. Whatever is not certain is ambiguous, because both other errors are worse: `accepted` without an acceptance makes
-a status untrue, `refused` without a refusal loses a message.
+Pure: no clock, no network, no framework. For most answers the HTTP status decides (`STATUSES`); for 2xx the body does.
+What is not certain is ambiguous, because both other errors are worse: `accepted` without an acceptance makes a status
+untrue, and `refused` without a refusal loses a message.
 """
 
 import email.utils
@@ -31,7 +31,7 @@ class Outcome(StrEnum):
 
     @property
     def counts(self) -> bool:
-        """Throttled and configuration are the gateway's state and say nothing about the message."""
+        """Throttled and configuration are states of the gateway, and say nothing about the message."""
         match self:
             case Outcome.accepted | Outcome.not_sent | Outcome.refused | Outcome.soft_refusal | Outcome.ambiguous:
                 return True
@@ -41,8 +41,8 @@ class Outcome(StrEnum):
                 assert_never(self)
 
 
-# Every status that is not here, and not 2xx or 3xx, is ambiguous: 5xx may have failed after accepting; 1xx is no final
-# answer; another 4xx (402, 406, 418, …) is documented nowhere, and `refused` would end a message for good on a guess.
+# A status that is not here, and not 2xx or 3xx, is ambiguous. 5xx may have failed after accepting. 1xx is not a final
+# answer. Another 4xx (402, 406, 418, …) is documented nowhere, and `refused` would end a message for good on a guess.
 STATUSES: Final[dict[int, Outcome]] = {
     408: Outcome.not_sent,
     425: Outcome.not_sent,
@@ -61,9 +61,9 @@ STATUSES: Final[dict[int, Outcome]] = {
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The outcome of one call, and what is worth keeping of it.
+    """The outcome of one call, and what is worth recording of it.
 
-    `reason` is one short printable sentence of ours: never a piece of the body, a phone, a text or a token.
+    `reason` is a short printable sentence of ours. It never holds a part of the body, a phone, a text or a token.
     `code` fits a bigint. `retry_after_s` is 0 … 900, or None when the gateway did not say.
     """
 
@@ -77,14 +77,14 @@ class Answer(msgspec.Struct, frozen=True):
 def classify(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
     """Classify a complete answer. Raises nothing, for any status and any bytes; `now` is aware.
 
-    The content type is no argument on purpose: the gateway is known to send `text/json`.
+    The content type is ignored on purpose: the gateway is known to send `text/json`.
     """
     if 200 <= status <= 299:
         return _by_body(status, body, message_id)
     outcome = _by_status(status, retry_after)
     if outcome is Outcome.throttled:
-        return Answer(outcome, status, reason=f"HTTP {status}", retry_after_s=_seconds(retry_after, now))
-    if outcome in (Outcome.accepted, Outcome.refused) and _numbers_another(body, message_id):
+        return Answer(outcome, status, reason=f"HTTP {status}", retry_after_s=_retry_after_s(retry_after, now))
+    if outcome in (Outcome.accepted, Outcome.refused) and _has_number_of_other(body, message_id):
         return Answer(Outcome.ambiguous, status, reason=f"HTTP {status} for another message id")
     return Answer(outcome, status, reason=f"HTTP {status}{HINTS.get(outcome, '')}")
 
@@ -109,36 +109,38 @@ def _by_body(status: int, body: bytes, message_id: int) -> Answer:
         return Answer(Outcome.ambiguous, status, reason=reply)
     code = reply.get("code")
     if type(code) is not int or code not in BIGINT:  # bool is an int to Python, not to the gateway
-        what = "no code" if "code" not in reply else "a code that is no 64-bit integer"
+        what = "no code" if "code" not in reply else "a code that is not a 64-bit integer"
         return Answer(Outcome.ambiguous, status, reason=f"gateway answered JSON with {what}")
-    if _is_anothers(reply.get("id"), message_id):
+    if _is_of_other(reply.get("id"), message_id):
         return Answer(Outcome.ambiguous, status, code, reason="gateway answered for another message id")
     if code == 0:
         return Answer(Outcome.accepted, status, code)
     return Answer(Outcome.soft_refusal, status, code, reason=f"gateway answered code {code}")
 
 
-def _is_anothers(told: object, message_id: int) -> bool:
-    """Beside a success, an `id` is ours (as a number or, since JavaScript cannot hold 64 bits, a string) or suspect."""
-    return told is not None and (isinstance(told, bool) or told not in (message_id, str(message_id)))
+def _is_of_other(answered_id: object, message_id: int) -> bool:
+    """Whether the `id` beside a success is another message's. Ours may be a string: JavaScript cannot hold 64 bits."""
+    return answered_id is not None and (
+        isinstance(answered_id, bool) or answered_id not in (message_id, str(message_id))
+    )
 
 
-def _numbers_another(body: bytes, message_id: int) -> bool:
-    """Beside an error, an `id` may well be a trace or a slug; only a number can be another message's."""
+def _has_number_of_other(body: bytes, message_id: int) -> bool:
+    """Whether the `id` beside an error is another message's number. It may well be a trace id or a slug."""
     reply = _json_object(body)
-    told = "" if isinstance(reply, str) else str(reply.get("id"))
-    return told.isdecimal() and told != str(message_id)
+    answered_id = "" if isinstance(reply, str) else str(reply.get("id"))
+    return answered_id.isdecimal() and answered_id != str(message_id)
 
 
 def _json_object(body: bytes) -> dict[str, Any] | str:
-    """Return the object, or why there is none. Python's own parser, because it can refuse a repeated key and NaN."""
+    """Return the object, or why there is none. Python's own parser can refuse a repeated key and NaN."""
     if not body.strip():
         return "gateway answered an empty body"
     try:
         reply = _parse(body.decode())
     except (ValueError, RecursionError):  # RecursionError: 1,000 levels are enough, and 64 KiB hold far more
         return f"gateway answered {'HTML' if body.lstrip().startswith(b'<') else 'something'} instead of JSON"
-    return reply if isinstance(reply, dict) else "gateway answered JSON that is no object"
+    return reply if isinstance(reply, dict) else "gateway answered JSON that is not an object"
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -155,8 +157,8 @@ def _refuse_constant(_: str) -> NoReturn:
 _parse = json.JSONDecoder(object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant).decode
 
 
-def _seconds(retry_after: str | None, now: datetime) -> float | None:
-    """Retry-After as seconds from `now`, between 0 and the cap; None when it is neither a number nor a date."""
+def _retry_after_s(retry_after: str | None, now: datetime) -> float | None:
+    """Return Retry-After in seconds from `now`, between 0 and the cap. None: neither a number nor a date."""
     if retry_after is None:
         return None
     if re.fullmatch(r"[+-]?\d{1,300}(\.\d{1,300})?", retry_after.strip(), re.ASCII):
@@ -164,7 +166,7 @@ def _seconds(retry_after: str | None, now: datetime) -> float | None:
     else:
         try:
             then = email.utils.parsedate_to_datetime(retry_after)
-        except (ValueError, OverflowError, TypeError, IndexError):  # the parser promises ValueError, and is not alone
+        except (ValueError, OverflowError, TypeError, IndexError):  # the parser documents only ValueError
             return None
         wait = (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()
     return min(max(wait, 0.0), RETRY_AFTER_CAP_S)

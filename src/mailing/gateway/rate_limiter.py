@@ -1,4 +1,4 @@
-"""The rate limiter that all workers share: slots are instants at which one call each may start."""
+"""The rate limiter that all workers share: it grants slots, instants at which one call each may begin."""
 
 from collections import deque
 from datetime import datetime
@@ -10,15 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.monotonic import Ticks, ticks
+from mailing.database.rows import first_as
 from mailing.gateway.row import ONLY_ROW
 
-MAX_AHEAD_S = 1.0  # no slot further ahead is granted, so a lower rate takes effect within this time
-SLACK_S = 0.05  # a call may start this far from its slot without exceeding the rate in any second
-GRANT_SHARE_S = 0.2  # share of one second's slots granted to a worker at a time
+MAX_AHEAD_S = 1.0  # slots are granted no further ahead, so a lower rate takes effect within that time
+SLACK_S = 0.05  # a call may begin this much off its slot, and any second still holds no more calls than the rate
+GRANT_SHARE_S = 0.2  # a grant is this part of a second's slots
 
 
 class SlotGrant(msgspec.Struct, frozen=True):
-    """`count` slots, `spacing_s` apart, the last one that long before `until`; `now` as in GatewayState."""
+    """`count` slots, `spacing_s` apart; the last is `spacing_s` before `until`. `now` is database time."""
 
     now: datetime
     until: datetime
@@ -26,60 +27,60 @@ class SlotGrant(msgspec.Struct, frozen=True):
     count: int
 
 
-# The last slot that may have been granted at this rate. One twice as far ahead is from before the clock went back, or
-# from a lower rate. Slots that other workers still hold are before this.
+# The last slot that may have been granted at this rate. One twice as far ahead was granted before the clock went back,
+# or at a lower rate. The slots that other workers still hold lie before this.
 _LAST_SLOT = (
     f"make_interval(secs => {MAX_AHEAD_S} + (1 + {SLACK_S}) * greatest({GRANT_SHARE_S}, 1 / nullif(w.rate, 0)))"
 )
-_ASTRAY = f"w.next_slot_at > clock_timestamp() + 2 * {_LAST_SLOT}"
+_TOO_FAR_AHEAD = f"w.next_slot_at > clock_timestamp() + 2 * {_LAST_SLOT}"
 
 # As many slots as the rate has in GRANT_SHARE_S, at least one. Any `rate` + 1 slots in a row span 1 s + SLACK_S.
 _TAKE_SLOTS = text(f"""
-    UPDATE gateway w SET next_slot_at = CASE WHEN {_ASTRAY} THEN clock_timestamp() + {_LAST_SLOT}
+    UPDATE gateway w SET next_slot_at = CASE WHEN {_TOO_FAR_AHEAD} THEN clock_timestamp() + {_LAST_SLOT}
             ELSE greatest(w.next_slot_at, clock_timestamp()) END
         + make_interval(secs => (1 + {SLACK_S}) / w.rate
             * least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))))
-    WHERE w.{ONLY_ROW} AND w.rate > 0 AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_ASTRAY})
-    RETURNING clock_timestamp(), w.next_slot_at, (1 + {SLACK_S}) / w.rate,
-        CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))) AS int)
+    WHERE w.{ONLY_ROW} AND w.rate > 0
+        AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_TOO_FAR_AHEAD})
+    RETURNING clock_timestamp() AS now, w.next_slot_at AS until, (1 + {SLACK_S}) / w.rate AS spacing_s,
+        CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))) AS int) AS count
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def take_slots(session: AsyncSession, most: int) -> SlotGrant | None:
-    """Take slots. None: all slots of the next MAX_AHEAD_S are granted, or the limit was removed."""
-    row = (await session.execute(_TAKE_SLOTS, {"most": most})).first()
-    return SlotGrant(*row) if row else None
+    """Return None if all slots of the next MAX_AHEAD_S are granted, or the limit was lifted."""
+    return first_as(SlotGrant, await session.execute(_TAKE_SLOTS, {"most": most}))
 
 
 MAX_CLOCK_AGE_S: Final = 60.0
-MIN_LATE_S: Final = 0.005
-STEP_S: Final = 0.1  # a slewed clock drifts less in MAX_CLOCK_AGE_S
+MIN_TOLERANCE_S: Final = 0.005
+MIN_STEP_S: Final = 0.1  # a clock that is only slewed drifts less in MAX_CLOCK_AGE_S
 
 
 class RateLimiter:
-    """`reserved` are the ids of claimed messages that have not taken a slot yet."""
+    """The slots that this process holds. `reserved` are the ids of claimed messages that still need one."""
 
     def __init__(self, ticks: Ticks = ticks) -> None:
         self._ticks = ticks
-        self.owed: set[int] = set()
-        self._instants: deque[float] = deque()
+        self.reserved: set[int] = set()
+        self._slots: deque[float] = deque()
         self._clock: DatabaseClock | None = None
         self._round_trip_s = float("inf")
 
     @property
-    def late_s(self) -> float:
-        """The delay after its slot within which a call may start. Our clock may be ahead by the round trip."""
-        return max(MIN_LATE_S, SLACK_S - self._round_trip_s)
+    def tolerance_s(self) -> float:
+        """How much later than its slot a call may begin. Our clock may be ahead by up to the round trip's time."""
+        return max(MIN_TOLERANCE_S, SLACK_S - self._round_trip_s)
 
     def now(self) -> datetime:
         """Return database time, from the lowest-latency clock reading of the last minute."""
-        return self._heard().now()
+        return self._known_clock().now()
 
     def instant(self, local: float) -> datetime:
-        """Database time of a `ticks` reading, by the same clock reading as `now`."""
-        return self._heard().instant(local)
+        """Return the database time of a `ticks` reading, from the same clock reading as `now`."""
+        return self._known_clock().instant(local)
 
-    def hear(self, clock: DatabaseClock) -> None:
+    def observe_clock(self, clock: DatabaseClock) -> None:
         round_trip_s = self._ticks() - clock.at
         known = self._clock
         if (
@@ -91,30 +92,30 @@ class RateLimiter:
             self._clock, self._round_trip_s = clock, round_trip_s
 
     def _has_stepped(self, known: DatabaseClock, clock: DatabaseClock, *, within_s: float) -> bool:
-        """Whether the clock was set: two readings differ by more than both round trips."""
+        """Whether two readings differ by more than both round trips took: then the clock was set."""
         apart_s = abs((clock.read - known.instant(clock.at)).total_seconds())
-        return apart_s > within_s + STEP_S
+        return apart_s > within_s + MIN_STEP_S
 
-    def add(self, granted: SlotGrant) -> None:
-        until = self._heard().at_local(granted.until)
-        self._instants.extend(until - left * granted.spacing_s for left in range(granted.count, 0, -1))
+    def add(self, grant: SlotGrant) -> None:
+        until = self._known_clock().at_local(grant.until)
+        self._slots.extend(until - left * grant.spacing_s for left in range(grant.count, 0, -1))
 
-    def pop(self) -> float | None:
-        """Return the next slot that has not passed."""
+    def next(self) -> float | None:
+        """Take the next slot that is not over."""
         self._drop_late()
-        return self._instants.popleft() if self._instants else None
+        return self._slots.popleft() if self._slots else None
 
-    def free(self) -> int:
-        """Return the number of slots beyond the reserved ones, negative if some were lost."""
+    def available(self) -> int:
+        """Count the slots that are not reserved. Below 0 if some passed unused."""
         self._drop_late()
-        return len(self._instants) - len(self.owed)
+        return len(self._slots) - len(self.reserved)
 
     def _drop_late(self) -> None:
-        over = self._ticks() - self.late_s
-        while self._instants and self._instants[0] < over:
-            self._instants.popleft()
+        over = self._ticks() - self.tolerance_s
+        while self._slots and self._slots[0] < over:
+            self._slots.popleft()
 
-    def _heard(self) -> DatabaseClock:
+    def _known_clock(self) -> DatabaseClock:
         if self._clock is None:
             raise RuntimeError("the database's clock was not read yet")
         return self._clock

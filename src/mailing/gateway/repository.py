@@ -13,18 +13,18 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
-from mailing.database.rows import rows_affected
-from mailing.gateway.circuit_breaker import LONGEST_PROBE_S, MIN_CALLS, WINDOW_S
+from mailing.database.rows import one_as, rows_affected
+from mailing.gateway.circuit_breaker import MAX_PROBE_INTERVAL_S, MIN_CALLS, WINDOW_S
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
 from mailing.gateway.row import ONLY_ROW
 from mailing.restore.repository import RESTORED
 
-STEP_S = 1.0  # a smaller step back is ignored: whatever waits, waits that much longer
+MIN_STEP_S = 1.0  # a smaller step back is ignored: what waits by the clock waits that much longer
 
 
-# A condition on the row `w`, for the claim, the check before each call and the sweep: no stop, no pause that the
-# gateway asked for, no restored database. The breaker is checked separately, because it lets probes through.
+# Condition on the row `w`, for the claim, the recheck before each call, and the sweep: no stop, no pause that the
+# gateway asked for, no restored database. The breaker is checked beside it, because it lets probes through.
 MAY_CALL = f"w.stopped_at IS NULL AND w.paused_until <= now() AND NOT {RESTORED}"
 
 
@@ -52,12 +52,11 @@ async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-# Two rows by primary key at most, and up to seven periods.
+# Two rows by primary key at most, and up to seven buckets of 5 s.
 _READ = text(f"""
-    SELECT clock_timestamp(), w.rate, CASE WHEN w.paused_until > now() THEN w.paused_until END,
+    SELECT clock_timestamp() AS now, w.rate, CASE WHEN w.paused_until > now() THEN w.paused_until END AS paused_until,
         w.breaker_opened_at, w.breaker_reason, w.breaker_next_probe_at, w.stopped_at, w.stopped_by,
-            {RESTORED},
-        coalesce(c.calls, 0), coalesce(c.failed, 0)
+        {RESTORED} AS restored, coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed
     FROM gateway w, (SELECT sum(calls) AS calls, sum(failed) AS failed FROM gateway_calls
                      WHERE bucket_start > now() - interval '{WINDOW_S} s') c
     WHERE w.{ONLY_ROW}
@@ -65,36 +64,36 @@ _READ = text(f"""
 
 
 async def read(session: AsyncSession) -> GatewayState:
-    return GatewayState(*(await session.execute(_READ)).one())
+    return one_as(GatewayState, await session.execute(_READ))
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Calls per second of all workers: those that the limit allows, or those of the busiest recent bucket_start."""
+    """Calls per second of all workers together: what the limit allows, or the busiest of the newest buckets."""
 
     per_second: float
     source: Literal["limit", "measured"]
 
 
-# One row by primary key, and up to seven periods of 5 s.
+# One row by primary key, and up to seven buckets of 5 s.
 _PACE = text(f"""
-    SELECT rate / (1 + {SLACK_S}), (SELECT max(calls) / 5.0 FROM gateway_calls
-        WHERE bucket_start > now() - interval '{WINDOW_S} s' HAVING sum(calls) >= {MIN_CALLS})
+    SELECT rate / (1 + {SLACK_S}) AS allowed, (SELECT max(calls) / 5.0 FROM gateway_calls
+        WHERE bucket_start > now() - interval '{WINDOW_S} s' HAVING sum(calls) >= {MIN_CALLS}) AS measured
     FROM gateway WHERE {ONLY_ROW}
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def read_pace(session: AsyncSession) -> Pace | None:
-    """Read the pace. None: there is no limit, and almost nothing was sent recently."""
-    allowed, measured = (await session.execute(_PACE)).one()
-    if allowed:
-        return Pace(allowed, "limit")
-    return Pace(float(measured), "measured") if measured else None
+    """Return None without a limit and with fewer than MIN_CALLS calls in the last WINDOW_S."""
+    row = (await session.execute(_PACE)).one()
+    if row.allowed:
+        return Pace(row.allowed, "limit")
+    return Pace(float(row.measured), "measured") if row.measured else None
 
 
-# `clock_at` is the newest time at which `note_clock` wrote the row.
-_BACK = text("SELECT CAST(extract(epoch FROM clock_at - clock_timestamp()) AS float) FROM installation FOR UPDATE")
-# A time further ahead than its source allows comes from a clock that was wrong or from a change by hand.
-_NOTE_CLOCK = text(f"""
+# `clock_at` is the newest time at which `record_clock` wrote the row.
+_AHEAD = text("SELECT CAST(extract(epoch FROM clock_at - clock_timestamp()) AS float) FROM installation FOR UPDATE")
+# A time further ahead than the gateway's cap or the longest probe interval was written by a wrong clock, or by hand.
+_RECORD_CLOCK = text(f"""
     WITH noted AS (
         UPDATE installation SET clock_at = clock_timestamp()
     )
@@ -102,26 +101,26 @@ _NOTE_CLOCK = text(f"""
         paused_until = CASE WHEN w.paused_until - b.back > now() + interval '{RETRY_AFTER_CAP_S} s' THEN now()
             ELSE w.paused_until - b.back END,
         breaker_next_probe_at = CASE
-            WHEN w.breaker_next_probe_at - b.back > now() + interval '{LONGEST_PROBE_S} s' THEN now()
+            WHEN w.breaker_next_probe_at - b.back > now() + interval '{MAX_PROBE_INTERVAL_S} s' THEN now()
             ELSE w.breaker_next_probe_at - b.back END,
         breaker_opened_at = CASE WHEN w.breaker_opened_at IS NOT NULL THEN least(w.breaker_opened_at - b.back,
             now()) END,
         breaker_window_start = least(w.breaker_window_start - b.back, now())
     FROM (SELECT make_interval(secs => :back_s) AS back) b
 """)  # noqa: S608 - composed from constants
-_FORGET_COMING = text("DELETE FROM gateway_calls WHERE bucket_start > now()")
+_DELETE_FUTURE_CALLS = text("DELETE FROM gateway_calls WHERE bucket_start > now()")
 
 
-async def note_clock(session: AsyncSession) -> float:
-    """Return how many seconds the database's clock went back since the last call, or 0. Call it every few seconds.
+async def record_clock(session: AsyncSession) -> float:
+    """Return how many seconds the database's clock went back since the last call; 0: it did not.
 
-    Times of this row that the old time had put ahead are moved back by as much.
+    Call every few seconds. Times of the gateway's row that lie ahead by the old clock are moved back by as much.
     """
-    ahead_s: float = (await session.execute(_BACK)).scalar_one()
-    back_s = ahead_s if ahead_s > STEP_S else 0.0
-    await session.execute(_NOTE_CLOCK, {"back_s": back_s})
+    ahead_s: float = (await session.execute(_AHEAD)).scalar_one()
+    back_s = ahead_s if ahead_s > MIN_STEP_S else 0.0
+    await session.execute(_RECORD_CLOCK, {"back_s": back_s})
     if back_s:
-        await session.execute(_FORGET_COMING)
+        await session.execute(_DELETE_FUTURE_CALLS)
     return back_s
 
 
@@ -136,11 +135,11 @@ _CONFIGURE = text(f"""
 
 
 async def configure(session: AsyncSession, rate: float) -> None:
-    """Apply the rate of the settings if it has changed there; otherwise a rate set by the API stays."""
+    """Apply the settings' rate if it has changed since the last start; else a rate set by the API stays."""
     await session.execute(_CONFIGURE, {"rate": rate})
 
 
-# Operators' changes. Each returns whether it changed anything.
+# What an operator may change. Each function returns whether anything changed.
 _SET_RATE = text(f"UPDATE gateway SET rate = :rate WHERE {ONLY_ROW} AND rate <> :rate")  # noqa: S608 - a constant
 _STOP = text(f"""
     UPDATE gateway SET stopped_at = now(), stopped_by = :by WHERE {ONLY_ROW} AND stopped_at IS NULL
@@ -168,5 +167,5 @@ async def start(session: AsyncSession) -> bool:
 
 
 async def probe_now(session: AsyncSession) -> bool:
-    """Make a probe due, and end a pause that the gateway asked for."""
+    """Make the next probe due, and end a pause that the gateway asked for."""
     return await rows_affected(session, _PROBE_NOW) > 0

@@ -1,4 +1,4 @@
-"""`/mailing/api/gateway`: the state of the gateway, and operators' changes while workers run."""
+"""`/mailing/api/gateway`: the gateway's state, and what an operator may change while workers run."""
 
 from litestar import Controller, get, patch, post
 from litestar.params import JSONBody
@@ -16,7 +16,7 @@ class GatewayController(Controller):
 
     @get("/", summary="Read the gateway's state", operation_id="read_gateway", responses=documented(400))
     async def read_gateway(self, session: Session) -> GatewayOut:
-        """Read the state shared by all workers: circuit breaker, pauses, rate limit, an operator's stop."""
+        """Read the state that all workers share: circuit breaker, pauses, rate limit, an operator's stop."""
         return GatewayOut.of(await read(session))
 
     @patch(
@@ -27,17 +27,15 @@ class GatewayController(Controller):
         responses=documented(400, 413),
     )
     async def change_gateway(self, session: Session, caller: Caller, data: JSONBody[GatewayPatch]) -> GatewayOut:
-        """Change the rate limit. Every worker applies it within a second, and after a restart.
-
-        It holds until it is changed again here or by another value of MAILING_GATEWAY_RATE. No second has more calls
-        than the rate.
+        """Every worker keeps the new rate within a second, and after a restart. It holds until it is changed again, by
+        this route or by another value of MAILING_GATEWAY_RATE. No second holds more calls than the rate.
         """
         await actions.change_rate(session, data.rate, by=caller)
         return GatewayOut.of(await read(session))
 
     @post("/stop", status_code=200, summary="Stop all sending", operation_id="stop_gateway", responses=documented(400))
     async def stop_gateway(self, session: Session, caller: Caller) -> GatewayOut:
-        """Stop all sending in an emergency: within a second, no more calls start. Mailings still end in time."""
+        """Stop in an emergency: no call of any mailing begins more than a second later. Mailings still end in time."""
         await actions.stop(session, by=caller)
         return GatewayOut.of(await read(session))
 
@@ -55,6 +53,6 @@ class GatewayController(Controller):
         responses=documented(400),
     )
     async def probe_gateway(self, session: Session, caller: Caller) -> GatewayOut:
-        """Make the breaker's next probe due and end a pause, once you know that the gateway works again."""
+        """Use it when the gateway works again: the breaker's next probe is due, and a pause it asked for is over."""
         await actions.probe(session, by=caller)
         return GatewayOut.of(await read(session))

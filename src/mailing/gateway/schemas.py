@@ -1,4 +1,4 @@
-"""The gateway's state as the API returns it."""
+"""The gateway's state in requests and answers."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -23,7 +23,7 @@ class GatewayPatch(Struct):
 
 
 class Breaker(Struct):
-    """Open: most calls failed, or the gateway refuses our address or token. One probe at a time tests it."""
+    """`open`: most calls failed, or the gateway refuses our address or token. One probe at a time tests it."""
 
     state: Literal["closed", "open"]
     since: datetime | None

@@ -64,7 +64,7 @@ async def reach_of_edit(session: AsyncSession, audience: Audience, *, mailing_id
 
 
 def _bounds(audience: Audience) -> dict[str, object]:
-    return {"tags": audience.tags, "operator_codes": audience.operator_codes, "upto": audience.upto}
+    return {"tags": audience.tags, "operator_codes": audience.operator_codes, "upto": audience.max_client_id}
 
 
 def _reach(rows: Result[Any]) -> Reach:

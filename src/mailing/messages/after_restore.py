@@ -1,4 +1,4 @@
-"""Messages that a backup shows as unsent: they may have been sent after it."""
+"""After a restore: messages that the backup shows as unsent may have been sent after it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,12 +12,12 @@ from mailing.messages.states import MessageStatus
 REASON = "the database was restored from a backup; a call made after it may have arrived"
 UNSENT: Sequence[MessageStatus] = (MessageStatus.sending, MessageStatus.pending)
 
-# pending | sending → pending under the same id, phone and words; → unknown with `hold`, or where no phone is left. The
-# attempt that may have been made gets a row, and so does the one that was under way at the backup. Numbers go on after
-# all that stand there: a worker that outlived the restore may have recorded one since. Those of this resume that are
-# done already are left out; not with `hold`, which leaves none of them unsent. Index: message_listed. 20,000 rows:
-# 0.5-0.9 s.
-_DOUBT = text("""
+# pending | sending → pending under the same id, phone and text; → unknown with `hold`, or where no phone is left. The
+# attempt that may have been made gets a row, and so does the one that was under way at the backup. Claim numbers go on
+# after all that are recorded: a worker that outlived the restore may have recorded one since. Messages that this resume
+# has marked already are skipped, except with `hold`, which leaves none of them unsent. Index: message_listed. 20,000
+# rows: 0.5-0.9 s.
+_MARK_AMBIGUOUS = text("""
     WITH unsent AS (
         SELECT m.id, m.status, m.claim_no, p.phone, :hold OR p.phone IS NULL AS ends,
                greatest(m.claim_no, (SELECT max(a.number) FROM attempt a WHERE a.message_id = m.id)) + 1 AS number
@@ -29,7 +29,7 @@ _DOUBT = text("""
               SELECT FROM attempt a WHERE a.message_id = m.id AND a.number = m.claim_no
               AND a.reason = :reason AND a.started_at >= :began_at))
         ORDER BY m.id LIMIT :count FOR UPDATE OF m
-    ), doubted AS (
+    ), marked AS (
         UPDATE message m SET
             status = CASE WHEN u.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true, claim_no = u.number,
             counted_attempts = m.counted_attempts + CASE u.status WHEN 'sending' THEN 2 ELSE 1 END,
@@ -41,19 +41,19 @@ _DOUBT = text("""
         FROM unsent u JOIN mailing g ON g.id = :mailing_id
         WHERE m.id = u.id
         RETURNING m.id
-    ), remembered AS (
+    ), recorded AS (
         INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
         SELECT id, CAST(:mailing_id AS bigint), claim, now(), 'ambiguous', CAST(:reason AS text)
         FROM (SELECT id, number AS claim FROM unsent
               UNION ALL SELECT id, claim_no FROM unsent WHERE status = 'sending') AS may_have_been_sent
         ON CONFLICT (message_id, number) DO NOTHING
     )
-    SELECT count(*), max(id) FROM doubted
+    SELECT count(*) AS count, max(id) AS last FROM marked
 """)
 
 
-class Slice(msgspec.Struct, frozen=True):
-    """Of one mailing's messages in one status, in the order of their ids. `after` None: behind the end."""
+class MessageSlice(msgspec.Struct, frozen=True):
+    """`count` messages of one mailing in one status, with ids above `after`. `after` None: behind the end."""
 
     mailing_id: int
     status: MessageStatus
@@ -61,8 +61,10 @@ class Slice(msgspec.Struct, frozen=True):
     count: int = 20_000
 
 
-async def doubt_unsent(session: AsyncSession, part: Slice, *, began_at: datetime, hold: bool) -> tuple[int, int | None]:
-    """How many it was, and the last of them."""
+async def mark_unsent_ambiguous(
+    session: AsyncSession, part: MessageSlice, *, began_at: datetime, hold: bool
+) -> tuple[int, int | None]:
+    """Mark a slice of unsent messages as possibly accepted. Return how many, and the last id of the slice."""
     values = msgspec.structs.asdict(part) | {"began_at": began_at, "hold": hold, "reason": REASON}
-    count, last = (await session.execute(_DOUBT, values)).one()
-    return count, last
+    row = (await session.execute(_MARK_AMBIGUOUS, values)).mappings().one()
+    return row["count"], row["last"]

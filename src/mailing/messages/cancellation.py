@@ -1,4 +1,4 @@
-"""The unsent messages of a mailing, stopped: in slices by a cancel, all at once by a deletion.
+"""Cancel unsent messages: of a mailing in slices by a cancel, all at once by a deletion; of a client in every mailing.
 
 Messages being sent at that moment are stopped by their sender, or end as their call does.
 """
@@ -9,14 +9,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.engine import execute_long
 from mailing.database.rows import rows_affected
 from mailing.messages.locks import lock_for_client_change
-from mailing.messages.low_watermark import FROM_FRONT
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 from mailing.restore.repository import is_restored
 
-# pending → cancelled (or unknown). What a worker is just claiming is passed over: its sender finds the mailing
+# pending → cancelled (or unknown). Messages that a worker is just claiming are skipped: their sender finds the mailing
 # cancelled. Index: message_due. A million in slices of 20,000: 28 s.
 _CANCEL = text(f"""
     WITH unsent AS (
-        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
@@ -27,7 +27,7 @@ _CANCEL = text(f"""
 
 
 async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:
-    """Call only when the mailing is cancelled; fewer than `count` means that none is left but what comes back.
+    """Call only when the mailing is cancelled. Fewer than `count`: only messages that are being sent may come back.
 
     In a restored database they all may have been sent: they are ended after `mailing resume-after-restore`.
     """
@@ -46,15 +46,15 @@ _CANCEL_OF_DELETED = """
 
 
 async def cancel_of_deleted(session: AsyncSession, mailing_id: int) -> int:
-    """Every unsent message, however many there are; in a restored database as `cancel_of_mailing`."""
+    """Cancel every unsent message, however many there are. In a restored database as `cancel_of_mailing`."""
     if await is_restored(session):
         return 0
     return await execute_long(session, _CANCEL_OF_DELETED, mailing_id)
 
 
-# pending → cancelled (or unknown), of one client in every mailing. One that is being sent has its opening voided:
-# should its sender, which may not have seen the change, put it back, the sweep finds it. The same where the database
-# was restored, and nobody is sure that it was not sent. Index: message_once.
+# pending → cancelled (or unknown), of one client in every mailing. The window of a message that is being sent is void:
+# if its sender, which may not have seen the change, puts it back, the settle job finds it. The same in a restored
+# database, where it is not certain that a message was not sent. Index: message_once.
 _CANCEL_OF_CLIENT = text("""
     UPDATE message m SET
         status = CASE WHEN m.status = 'sending' OR :unsure THEN m.status
@@ -68,10 +68,10 @@ _CANCEL_OF_CLIENT = text("""
 
 
 async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str) -> int:
-    """Call with the client's row locked, after it says that it opted out, or before it goes: a message that was never
-    claimed takes the phone from it. No plan runs from here to the commit.
+    """Call with the client's row locked, after its opt-out is written or before it is deleted.
 
-    One that is being sent is stopped by its sender, which asks before each call.
+    A message that was never claimed takes the phone from that row. No plan runs from here to the commit. A message that
+    is being sent is stopped by its sender, which rechecks before each call.
     """
     await lock_for_client_change(session)
     values = {"client_id": client_id, "reason": reason, "unsure": await is_restored(session)}
@@ -82,6 +82,6 @@ _PENDING = text("SELECT pending FROM mailing_counts WHERE mailing_id = :mailing_
 
 
 async def pending_of_mailing(session: AsyncSession, mailing_id: int) -> int:
-    """Nothing moves a message of this mailing until the session commits: lock the mailing first, and commit soon."""
+    """Lock the counters: no message of the mailing changes until the commit. Lock the mailing first; commit soon."""
     pending: int = (await session.execute(_PENDING, {"mailing_id": mailing_id})).scalar_one()
     return pending

@@ -7,26 +7,26 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.rows import rows_affected
+from mailing.database.rows import all_as, rows_affected
 from mailing.gateway.repository import MAY_CALL
 from mailing.gateway.row import ONLY_ROW
 from mailing.messages.leases import MIN_LEASE_S, claimed_since_plan
-from mailing.messages.low_watermark import FROM_FRONT
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 from mailing.restore.repository import RESTORED
 
-UNREACHABLE = 500  # due messages checked at once for a client to send to
+MAX_UNREACHABLE = 500  # due messages searched at once for those without a client to send to
 SET_ASIDE_S = 300
 
 
 class ClaimedMessage(msgspec.Struct, frozen=True):
-    """What a call needs, and what decides about the message afterwards. `claim_no` is the fencing token."""
+    """What the call needs, and the decision about the message afterwards. `claim_no` is the fencing token."""
 
     id: int
     claim_no: int
     phone: str
     text_revision: int
     timezone: str
-    attempts: int
+    counted_attempts: int
     soft_refusals: int
     maybe_accepted: bool
     closes_at: datetime
@@ -34,14 +34,16 @@ class ClaimedMessage(msgspec.Struct, frozen=True):
     probe: bool = False
 
 
-# The audience waits for its first plan no longer than a slice; after an edit, for the whole new plan.
+# Messages are sent beside the first plan, as soon as their slice is planned. After an edit they wait for the whole
+# plan.
 _MAY_SEND = """
     g.status = 'running' AND g.deleted_at IS NULL AND now() >= g.starts_at AND now() < g.ends_at
     AND (g.planned_revision = g.plan_revision OR g.plan_revision = 1)
 """
 
-# Index: message_due from its front on, no row filtered away but those whose opening has just passed; then the primary
-# keys, whatever the planner thinks of the table's size: it never reads an array as longer than a few. 500 rows: 6-9 ms.
+# Index: message_due from the low watermark on, where only rows whose window has just closed are filtered away. Then the
+# primary keys, whatever the planner believes of the table's size: it takes every array for a short one. 500 rows: 6-9
+# ms.
 _CLAIM = text(f"""
     UPDATE message m SET
         status = 'sending', claim_no = m.claim_no + 1, lease_until = now() + make_interval(secs => :lease_s),
@@ -51,47 +53,46 @@ _CLAIM = text(f"""
     FROM mailing g, client c, gateway w
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
-            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
               AND due_at <= now() AND closes_at > now()
             ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
         AND w.{ONLY_ROW} AND {MAY_CALL} AND (w.breaker_opened_at IS NULL OR :probe)
     RETURNING m.id, m.claim_no, m.phone, m.text_revision, c.timezone, m.counted_attempts, m.soft_refusals,
-        m.maybe_accepted,
-        least(m.closes_at, g.ends_at), now(), CAST(:probe AS bool)
+        m.maybe_accepted, least(m.closes_at, g.ends_at) AS closes_at, now() AS claimed_at, CAST(:probe AS bool) AS probe
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def claim(
     session: AsyncSession, mailing_id: int, count: int, *, probe: bool = False, lease_s: float = MIN_LEASE_S
 ) -> list[ClaimedMessage]:
-    """Claim up to `count` due messages under a lease of `lease_s`; none while sending is stopped.
+    """Claim up to `count` due messages, under a lease of `lease_s`; none while sending is stopped.
 
-    `probe` claims while the breaker is open. Due messages without a client to send to are cancelled: otherwise each
-    claim would find them again, and a claim of one message would never get past them.
+    `probe` claims while the breaker is open. A due message without a client to send to is cancelled: each later claim
+    would find it again, and a claim of one message would never get past it.
     """
     values = {"mailing_id": mailing_id, "count": count, "probe": probe, "lease_s": lease_s}
-    claimed = [ClaimedMessage(*row) for row in await session.execute(_CLAIM, values)]
+    claimed = all_as(ClaimedMessage, await session.execute(_CLAIM, values))
     if len(claimed) < count and await rows_affected(session, _CANCEL_UNREACHABLE, mailing_id=mailing_id):
-        claimed += [
-            ClaimedMessage(*row) for row in await session.execute(_CLAIM, values | {"count": count - len(claimed)})
-        ]
+        rest = values | {"count": count - len(claimed)}
+        claimed += all_as(ClaimedMessage, await session.execute(_CLAIM, rest))
     return claimed
 
 
 # pending → cancelled (or unknown): due, and its client is gone or has opted out. No statement leaves such a message
-# behind (decision 24), and this one does not rely on that. Index: message_due from its front on, then client_pkey.
+# behind (decision 24), and this one does not rely on that. Index: message_due from the low watermark on, then
+# client_pkey.
 _CANCEL_UNREACHABLE = text(f"""
     UPDATE message m SET
-        status = CASE WHEN m.maybe_accepted THEN 'unknown'
-            ELSE 'cancelled' END, finished_at = now(), wait_reason = NULL,
+        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+        finished_at = now(), wait_reason = NULL,
         status_reason = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
                           THEN 'the client opted out' ELSE 'the client was deleted' END
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
-            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+            WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
               AND due_at <= now() AND closes_at > now()
-            ORDER BY due_at, id LIMIT {UNREACHABLE} FOR UPDATE SKIP LOCKED))
+            ORDER BY due_at, id LIMIT {MAX_UNREACHABLE} FOR UPDATE SKIP LOCKED))
         AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
         AND NOT {RESTORED}
 """)  # noqa: S608 - composed from constants of this module
@@ -103,19 +104,20 @@ _SET_ASIDE = text(f"""
         due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry', status_reason = CAST(:reason AS text)
     WHERE id = ANY(ARRAY(
         SELECT id FROM message
-        WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT} AND due_at <= now() AND closes_at > now()
+        WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
+          AND due_at <= now() AND closes_at > now()
         ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
 """)  # noqa: S608 - composed from constants of this module
 
 
 async def set_aside(session: AsyncSession, mailing_id: int, *, reason: str) -> bool:
-    """Postpone the message that a claim of one would take by SET_ASIDE_S, so that those after it are claimed."""
+    """Postpone the message that a claim of one would take by SET_ASIDE_S, so that those behind it are claimed now."""
     return await rows_affected(session, _SET_ASIDE, mailing_id=mailing_id, reason=reason) > 0
 
 
-# Runs between the claim and the calls: a message is sent only if it could be claimed now. By primary key.
+# Runs between the claim and the calls: a message is called only as it would be claimed now. By primary key.
 _STILL_ALLOWED = text(f"""
-    SELECT m.id, clock_timestamp()
+    SELECT m.id, clock_timestamp() AS read
     FROM message m JOIN mailing g ON g.id = m.mailing_id JOIN client c ON c.id = m.client_id
     JOIN gateway w ON w.{ONLY_ROW}
     WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.closes_at > now() AND NOT c.opted_out
@@ -127,12 +129,12 @@ _STILL_ALLOWED = text(f"""
 async def still_allowed(
     session: AsyncSession, ids: Sequence[int], *, probes: Sequence[int] = (), lease_s: float = MIN_LEASE_S
 ) -> tuple[set[int], datetime | None]:
-    """Return which of the worker's claims, held for `lease_s`, still hold, and the database's clock if there are any.
+    """Return which of a worker's claims still hold, and database time if any does. The claims were held for `lease_s`.
 
     `probes` are allowed while the breaker is open.
     """
     rows = (await session.execute(_STILL_ALLOWED, {"ids": list(ids), "probes": list(probes), "lease_s": lease_s})).all()
-    return {id_ for id_, _ in rows}, rows[-1][1] if rows else None
+    return {row.id for row in rows}, rows[-1].read if rows else None
 
 
 # Index: message_due.
@@ -142,6 +144,6 @@ _NEXT_DUE = text("""
 
 
 async def next_due(session: AsyncSession, mailing_id: int) -> datetime | None:
-    """Return when the next message becomes due, without those that are due already."""
-    found: datetime | None = await session.scalar(_NEXT_DUE, {"mailing_id": mailing_id})
-    return found
+    """Return when the next message will be due. Messages that are due already are the claim's."""
+    due_at: datetime | None = await session.scalar(_NEXT_DUE, {"mailing_id": mailing_id})
+    return due_at

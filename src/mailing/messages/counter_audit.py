@@ -1,4 +1,4 @@
-"""Compare counters with the messages they count: each mailing when it has ended, open ones every hour."""
+"""Compare counters with the messages they count: of each mailing when it has ended, of open ones every hour."""
 
 import msgspec
 from sqlalchemy import text
@@ -9,8 +9,8 @@ from mailing.observability.log import get
 
 logger = get(__name__)
 
-MOST = 20
-MANY = 100_000
+MAX_MAILINGS = 20
+LARGE = 100_000  # messages
 
 
 class Audit(msgspec.Struct, frozen=True):
@@ -20,18 +20,18 @@ class Audit(msgspec.Struct, frozen=True):
 
 
 async def audit_counts(sessions: Sessions) -> None:
-    """Audit a few small mailings or a big one. Call it every minute. It corrects nothing: a drift needs a diagnosis."""
-    for _ in range(MOST):
+    """Audit a few small mailings or one large one; call it every minute. It repairs nothing: find the cause."""
+    for _ in range(MAX_MAILINGS):
         async with transaction(sessions) as session:
             audit = await audit_next(session)
         if audit and audit.drift:
             logger.error("counters differ from messages", mailing_id=audit.mailing_id, drift=audit.drift)
-        if audit is None or audit.planned > MANY:
+        if audit is None or audit.planned > LARGE:
             return
 
 
-# One statement sees one snapshot, in which counters and messages agree. Index: message_listed, of the one mailing;
-# 1,000,000 messages: 0.5 s, before VACUUM has been there 1.6-5 s, on a busy machine.
+# One statement sees one snapshot, in which counters and messages agree. Index: message_listed, for the one mailing.
+# 1,000,000 messages: 0.5 s, before a VACUUM 1.6-5 s, on a busy machine.
 _AUDIT = """
     WITH next AS (
         SELECT g.id FROM mailing g LEFT JOIN counter_audit a ON a.mailing_id = g.id
@@ -53,12 +53,12 @@ _AUDIT = """
 """
 
 
-_ALONE = text("SELECT pg_try_advisory_xact_lock(7233152)")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(7233152)")
 
 
 async def audit_next(session: AsyncSession) -> Audit | None:
-    """Audit the next mailing. None: nothing is due, or another worker audits; two would only share the disk."""
-    if not (await session.execute(_ALONE)).scalar_one():
+    """Audit the next mailing. None: no audit is due, or another worker runs one; two would compete for the disk."""
+    if not (await session.execute(_TRY_LOCK)).scalar_one():
         return None
     row = await (await raw_connection(session)).fetchrow(_AUDIT, timeout=LONG_STATEMENT_S)
-    return Audit(*row) if row else None
+    return Audit(**row) if row else None

@@ -1,4 +1,4 @@
-"""Expired leases, whose worker was lost."""
+"""How long a claim is held, and what becomes of a message whose lease expired because its worker was lost."""
 
 from datetime import UTC, datetime
 
@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
-from mailing.messages.planning import LEFT_OUT
+from mailing.messages.planning import IS_UNSELECTED
 from mailing.settings import MAX_GATEWAY_TIMEOUT_S
 
 MIN_LEASE_S = 60.0
@@ -17,7 +17,7 @@ RECORDING_S = 15.0
 def lease_for(timeout_s: float) -> float:
     """Return the lease in seconds for a worker whose calls take up to `timeout_s`.
 
-    It covers a whole call before it on the connection, the message's own call, and the time to record it.
+    Long enough for a call that has the connection before, the message's own call, and its recording.
     """
     return max(MIN_LEASE_S, 2 * timeout_s + RECORDING_S)
 
@@ -26,9 +26,10 @@ MAX_LEASE_S = lease_for(MAX_GATEWAY_TIMEOUT_S)
 
 
 def claimed_since_plan(lease_s: str) -> str:
-    """Select messages claimed before the newest plan, whose windows may have changed. The first plan changes none.
+    """Build the condition that a message was claimed under the newest plan: an older plan's hours may have changed.
 
-    A worker knows its own lease. Of another only the longest possible lease is known, so in doubt the plan is newer.
+    The first plan changes none. A worker knows its own lease. Of another's only the longest possible is known, and in
+    doubt the plan is newer.
     """
     return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
 
@@ -37,15 +38,16 @@ BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 _CLAIMED_SINCE_PLAN = claimed_since_plan(str(MAX_LEASE_S))
 
-# Worker lost: nobody knows whether the call was made. An edit since the claim has left the message to this statement:
-# its opening is void, and whom the filter no longer selects is not called again. Index: message_leased.
+# The worker was lost, and it is not known whether the call was made. An edit since the claim has left the message to
+# this statement: its window is void, and a client that the filter no longer selects is not called again. Index:
+# message_leased.
 _RECLAIM = text(f"""
     WITH lost AS (
         SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,
-            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({LEFT_OUT}, false) AS ends
+            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({IS_UNSELECTED}, false) AS ends
         FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
         WHERE m.status = 'sending' AND m.lease_until < now() AND m.lease_until >= :since
-          AND (CAST(:only AS bigint) IS NULL OR m.id = :only)
+          AND (CAST(:message_id AS bigint) IS NULL OR m.id = :message_id)
         ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET
@@ -65,8 +67,8 @@ _RECLAIM = text(f"""
 """)  # noqa: S608 - composed from constants
 
 
-class Repeat(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have been accepted. With `hold` it becomes unknown instead."""
+class RetryDelay(msgspec.Struct, frozen=True):
+    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown."""
 
     hold: bool
     base_s: float
@@ -74,26 +76,29 @@ class Repeat(msgspec.Struct, frozen=True):
 
 
 async def reclaim_expired(
-    session: AsyncSession, repeat: Repeat, *, since: datetime, count: int, only: int | None = None
+    session: AsyncSession, delay: RetryDelay, *, since: datetime, count: int, message_id: int | None = None
 ) -> int:
-    """Reclaim leases that expired since `since`, or that of one message. The sweep expires those past their end."""
-    values = msgspec.structs.asdict(repeat) | {"since": since, "count": count, "only": only}
+    """Take back leases that expired `since`, or that of one message. Return how many.
+
+    A message past its mailing's end is expired by the settle job.
+    """
+    values = msgspec.structs.asdict(delay) | {"since": since, "count": count, "message_id": message_id}
     return await rows_affected(session, _RECLAIM, **values)
 
 
 # Index: message_leased.
-_LOST = text("""
+_EXPIRED = text("""
     SELECT id FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
     ORDER BY lease_until LIMIT :count
 """)
 
 
-async def lost(session: AsyncSession, *, since: datetime, count: int) -> list[int]:
-    return list((await session.execute(_LOST, {"since": since, "count": count})).scalars())
+async def find_expired(session: AsyncSession, *, since: datetime, count: int) -> list[int]:
+    return list((await session.execute(_EXPIRED, {"since": since, "count": count})).scalars())
 
 
 # Index: message_leased.
-_OLDEST_LOST = text(f"""
+_OLDEST_UNEXPIRED = text(f"""
     SELECT least(now(), (
         SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
     )) - make_interval(secs => {MIN_LEASE_S})
@@ -101,10 +106,10 @@ _OLDEST_LOST = text(f"""
 
 
 async def oldest_unexpired_lease(session: AsyncSession, *, since: datetime) -> datetime:
-    """Return where the next scan for expired leases may start, given that none expired before `since`.
+    """Return where the next scan for expired leases may begin, given that none expired before `since`.
 
-    That is the shortest lease earlier than the first remaining one: a claim that is not committed yet is invisible
-    here, and its lease started with its transaction.
+    That is the shortest lease before the first expired one that is left: a claim that is not committed yet is not
+    visible here, and its lease began with its transaction.
     """
-    moment: datetime = (await session.execute(_OLDEST_LOST, {"since": since})).scalar_one()
+    moment: datetime = (await session.execute(_OLDEST_UNEXPIRED, {"since": since})).scalar_one()
     return moment

@@ -1,18 +1,18 @@
-"""Locks between a plan and a change of clients: each sees what the other has committed."""
+"""Locks between plans and changes of clients: each sees what the other has committed."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 
 async def lock_for_plan(session: AsyncSession) -> bool:
-    """From here to the commit no client moves, opts out or goes; what is read afterwards is true at the commit.
+    """Keep clients from moving, opting out and leaving until the commit: what is read from here on is true then.
 
-    False: somebody who changes clients holds the lock for long. Commit, and ask again.
+    False: a change of clients holds the lock for long. Commit, and try again.
     """
     locked: bool = (await session.execute(text("SELECT lock_for_plan()"))).scalar_one()
     return locked
 
 
 async def lock_for_client_change(session: AsyncSession) -> None:
-    """From here to the commit nobody computes when clients may be sent to; what was computed is there to be seen."""
+    """Keep plans from computing send windows until the commit. All windows computed before are visible from here on."""
     await session.execute(text("SELECT lock_for_client_change()"))

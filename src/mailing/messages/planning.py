@@ -1,4 +1,4 @@
-"""The plan of a mailing: which clients get a message, and when it may be sent."""
+"""The statements of a plan: which clients get a message, and its send window."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,7 +12,7 @@ from mailing.messages.rescheduling import SendWindow, window_columns
 
 UNSELECTED = "an edit of the mailing no longer selects this client"
 
-LEFT_OUT = """
+IS_UNSELECTED = """
     NOT ((cardinality(g.tags) = 0 OR coalesce(c.tag = ANY(g.tags), false))
         AND (cardinality(g.operator_codes) = 0 OR c.operator_code = ANY(g.operator_codes)))
 """
@@ -21,11 +21,11 @@ LEFT_OUT = """
 class Audience(msgspec.Struct, frozen=True):
     tags: list[str]
     operator_codes: list[str]
-    upto: int
+    max_client_id: int
     """The newest client that belongs to it."""
 
     @property
-    def leading(self) -> tuple[str, str] | None:
+    def index_filter(self) -> tuple[str, str] | None:
         """The (column, value) whose index drives the scan.
 
         Only for a single value: with several, a client that changes value during the scan would be missed.
@@ -38,25 +38,25 @@ class Audience(msgspec.Struct, frozen=True):
     @property
     def values(self) -> dict[str, object]:
         values: dict[str, object] = {"tags": self.tags, "operator_codes": self.operator_codes}
-        return values | {"led": self.leading[1]} if self.leading else values
+        return values | {"indexed_value": self.index_filter[1]} if self.index_filter else values
 
 
-_WALK = "c.id > :after AND c.id <= :upto"
+_SCAN = "c.id > :after AND c.id <= :upto"
 
 
-def _led(statement: TextClause, audience: Audience) -> TextClause:
-    """Scan along (column, id), which the planner would replace by a scan of all clients."""
-    if audience.leading is None:
+def _scan_by_index(statement: TextClause, audience: Audience) -> TextClause:
+    """Scan along (column, id): the planner would rather scan all clients and filter the others away."""
+    if audience.index_filter is None:
         return statement
-    column, _ = audience.leading
-    led, bound = f"(c.{column}, c.id)", "(CAST(:led AS text), CAST(:{} AS bigint))"
-    walk = f"{led} > {bound.format('after')} AND {led} <= {bound.format('upto')}"
-    return text(statement.text.replace(_WALK, walk).replace("ORDER BY c.id", f"ORDER BY c.{column}, c.id"))
+    column, _ = audience.index_filter
+    key, bound = f"(c.{column}, c.id)", "(CAST(:indexed_value AS text), CAST(:{} AS bigint))"
+    scan = f"{key} > {bound.format('after')} AND {key} <= {bound.format('upto')}"
+    return text(statement.text.replace(_SCAN, scan).replace("ORDER BY c.id", f"ORDER BY c.{column}, c.id"))
 
 
-# The next clients of the audience. Index: the primary key, or the index of that filter. 20,000 rows: 10 ms.
+# The next clients of the audience. Index: the primary key, or that of the index filter. 20,000 rows: 10 ms.
 _SLICE = text("""
-    SELECT max(id), array_agg(DISTINCT timezone) FROM (
+    SELECT max(id) AS last, array_agg(DISTINCT timezone) AS timezones FROM (
         SELECT c.id, c.timezone FROM client c
         WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
           AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
@@ -67,25 +67,25 @@ _SLICE = text("""
 """)
 
 
-class Slice(msgspec.Struct, frozen=True):
-    """Clients of an audience with ids after `after` up to and including `upto`, and their time zones."""
+class ClientSlice(msgspec.Struct, frozen=True):
+    """Clients of an audience with ids above `after` and up to `last`, and their time zones."""
 
     after: int
-    upto: int
+    last: int
     timezones: list[str]
 
 
-async def next_slice(session: AsyncSession, audience: Audience, *, after: int, count: int) -> Slice | None:
-    """Return the next slice, None after the last."""
-    values = {"after": after, "upto": audience.upto, "count": count} | audience.values
-    last, zones = (await session.execute(_led(_SLICE, audience), values)).one()
-    return Slice(after, last, zones) if last else None
+async def next_slice(session: AsyncSession, audience: Audience, *, after: int, count: int) -> ClientSlice | None:
+    """Return the next `count` clients; None at the end."""
+    values = {"after": after, "upto": audience.max_client_id, "count": count} | audience.values
+    row = (await session.execute(_scan_by_index(_SLICE, audience), values)).one()
+    return ClientSlice(after, row.last, row.timezones) if row.last else None
 
 
-# Plan one slice of clients. It is idempotent, so that starting, editing and repairing are the same statement. An edit
-# reverses what an earlier edit or the end had decided. No selected client is left out: one whose zone has no window
-# here (it moved or was added after the zones were read) gets a message with a void window, for `reschedule_closed`.
-# 20,000 rows: 0.2-0.3 s.
+# The plan for one slice of clients. Idempotent: starting, editing and recovering are the same statement. An edit takes
+# back what an earlier edit or the end had decided. No selected client is left out: one whose time zone has no window
+# here (it moved, or was added, since the time zones were read) gets a message with a void window, and
+# `reschedule_closed` finds it one. 20,000 rows: 0.2-0.3 s.
 _PLAN = text("""
     INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at, status_reason)
     SELECT :mailing_id, c.id, CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
@@ -120,22 +120,22 @@ _PLAN = text("""
 
 
 async def plan_slice(
-    session: AsyncSession, mailing_id: int, audience: Audience, openings: Sequence[SendWindow], part: Slice
+    session: AsyncSession, mailing_id: int, audience: Audience, windows: Sequence[SendWindow], part: ClientSlice
 ) -> int:
     """Plan a slice. Call it under `lock_for_plan`."""
     return await rows_affected(
         session,
-        _led(_PLAN, audience),
+        _scan_by_index(_PLAN, audience),
         mailing_id=mailing_id,
         after=part.after,
-        upto=part.upto,
+        upto=part.last,
         unselected=UNSELECTED,
         **audience.values,
-        **window_columns(openings),
+        **window_columns(windows),
     )
 
 
-# The one message of a test, due at once.
+# The one message of a test send: due at once.
 _ADD = text("""
     INSERT INTO message (mailing_id, client_id, due_at, closes_at)
     VALUES (:mailing_id, :client_id, now(), :closes_at) RETURNING id
@@ -143,9 +143,9 @@ _ADD = text("""
 
 
 async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *, closes_at: datetime) -> int:
-    """Add the message and return its id."""
-    added = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
-    message_id: int = (await session.execute(_ADD, added)).scalar_one()
+    """Return the new message's id."""
+    values = {"mailing_id": mailing_id, "client_id": client_id, "closes_at": closes_at}
+    message_id: int = (await session.execute(_ADD, values)).scalar_one()
     return message_id
 
 
@@ -172,7 +172,7 @@ _CANCEL_UNSELECTED = text("""
 async def cancel_unselected(
     session: AsyncSession, mailing_id: int, audience: Audience, *, after: int, count: int
 ) -> int | None:
-    """Cancel the next slice. Return its last message, or None if none was left."""
+    """Return the last message of the slice, or None when there was none left."""
     bounds = {"mailing_id": mailing_id, "after": after, "count": count, "unselected": UNSELECTED}
     filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
     last: int | None = await session.scalar(_CANCEL_UNSELECTED, bounds | filters)

@@ -1,4 +1,4 @@
-"""Reading messages: one with its attempts, and pages of a mailing's messages."""
+"""Read messages: one with its attempts, and pages of a mailing's or a client's messages."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,14 +12,16 @@ from mailing.messages.schemas import AttemptOut, MessageDetail, MessageOut, Reso
 from mailing.messages.states import MessageStatus
 from mailing.restore.repository import RESTORED
 
-# As the claim does it: the next call takes phone and text anew, unless an attempt may have arrived with the old ones.
-_ANEW = "m.status = 'pending' AND NOT m.maybe_accepted"
+# As in the claim: the next call takes the present phone and text, unless an attempt may have been accepted with others.
+_RENEWS = "m.status = 'pending' AND NOT m.maybe_accepted"
 
-# What is due waits for the gateway, or for its turn (rate); before that, for what the plan or the last attempt said.
+# A due message waits for the gateway, or for its turn (rate). Before that it waits as the plan or the last attempt
+# said.
 _COLUMNS = f"""
     m.id, coalesce(g.test_of_mailing_id, g.id) AS mailing_id, m.client_id,
-    CASE WHEN g.redacted_at IS NULL THEN coalesce(CASE WHEN {_ANEW} THEN c.phone END, m.phone, c.phone, '') ELSE '' END
-        AS phone, m.status, m.counted_attempts AS attempts, m.due_at,
+    CASE WHEN g.redacted_at IS NULL
+         THEN coalesce(CASE WHEN {_RENEWS} THEN c.phone END, m.phone, c.phone, '') ELSE '' END AS phone,
+    m.status, m.counted_attempts AS attempts, m.due_at,
     CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.status_reason AS last_error,
     CASE WHEN m.status <> 'pending' THEN NULL
          WHEN g.status = 'paused' OR w.stopped_at IS NOT NULL OR {RESTORED} THEN 'pause'
@@ -39,7 +41,7 @@ _ONE = text(f"""
     SELECT {_COLUMNS}, t.text, g.test_of_mailing_id IS NOT NULL AS test
     FROM message m JOIN mailing g ON g.id = m.mailing_id
     JOIN mailing_text t ON t.mailing_id = g.id
-        AND t.revision = CASE WHEN {_ANEW} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
+        AND t.revision = CASE WHEN {_RENEWS} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
     LEFT JOIN client c ON c.id = m.client_id LEFT JOIN mailing tested ON tested.id = g.test_of_mailing_id
     JOIN gateway w ON w.{ONLY_ROW}
     WHERE m.id = :id AND g.deleted_at IS NULL AND tested.deleted_at IS NULL
@@ -52,13 +54,13 @@ _ATTEMPTS = text("""
 
 # Index: event_of_message.
 _RESOLUTIONS = text("""
-    SELECT at, actor, detail ->> 'as', detail ->> 'note' FROM event
+    SELECT at, actor AS by, detail ->> 'as' AS "as", detail ->> 'note' AS note FROM event
     WHERE message_id = :id AND kind = 'message.resolved' ORDER BY id
 """)
 
-# The next messages in each of these states, merged: a probe of message_listed for each that occurs. Asked for one
-# status in the order of ids, the planner may walk the primary key instead, and all of it for a status that hardly
-# occurs; in the order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
+# The next messages in each of these statuses, merged: a probe of message_listed for each status that occurs. For one
+# status in the order of ids, the planner may scan the primary key instead, and all of it for a rare status; in the
+# order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
 _NEXT = """
     SELECT each.* FROM unnest(ARRAY(
         SELECT asked.status FROM mailing_counts k CROSS JOIN unnest(CAST(:statuses AS text[])) AS asked (status)
@@ -75,8 +77,8 @@ _NEXT = """
 """
 _UNSENT = "asked.status IN ('pending', 'sending')"
 _ENDED = _NEXT.format(which=f"NOT {_UNSENT}", last=2**63 - 1)
-# What was sent has left dead entries under both states, for as long as a snapshot is open: behind the page they are
-# walked in the index, but none of their rows is looked at.
+# Sent messages have left dead index entries under both statuses, for as long as a snapshot is open. Behind the page
+# they are scanned in the index, but none of their rows is read.
 _NOT_ENDED = _NEXT.format(
     which=_UNSENT,
     last=f"coalesce((SELECT max(id) FROM ended HAVING count(*) = :count), {2**63 - 1})",  # noqa: S608 - constants
@@ -114,27 +116,28 @@ async def get_message(session: AsyncSession, message_id: int) -> MessageDetail:
         raise NotFound(f"There is no message {message_id}.")
     attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
     history = [AttemptOut(**attempt) for attempt in attempts]
-    resolutions = [ResolutionOut(*each) for each in await session.execute(_RESOLUTIONS, {"id": message_id})]
+    resolved = (await session.execute(_RESOLUTIONS, {"id": message_id})).mappings()
+    resolutions = [ResolutionOut(at=row["at"], by=row["by"], as_=row["as"], note=row["note"]) for row in resolved]
     return MessageDetail(**_fields(row), text=row["text"], test=row["test"], history=history, resolutions=resolutions)
 
 
 async def messages_of(
     session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, status: MessageStatus | None
 ) -> Sequence[MessageOut]:
-    """One row more than `limit`, if there is one."""
+    """Return one row more than `limit`, if there is one."""
     statuses = [status.value] if status else [each.value for each in MessageStatus]
     page = {"mailing_id": mailing_id, "statuses": statuses, "cursor": cursor, "count": limit + 1}
     return [MessageOut(**_fields(row)) for row in (await session.execute(_PAGE, page)).mappings()]
 
 
 async def message_to(session: AsyncSession, mailing_id: int, *, phone: str) -> MessageOut | None:
-    """By the phone that the client has now."""
+    """Find the message by the client's present phone."""
     row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
     return MessageOut(**_fields(row)) if row else None
 
 
 async def messages_of_client(session: AsyncSession, client_id: int, *, before: int, limit: int) -> Sequence[MessageOut]:
-    """One more than `limit`, if there is one. `before` is an id: a page goes on below its last message."""
+    """Return one row more than `limit`, if there is one. `before` is an id: the next page begins below its last."""
     page = {"client_id": client_id, "before": before, "count": limit + 1}
     return [MessageOut(**_fields(row)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
 

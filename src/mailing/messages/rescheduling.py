@@ -1,4 +1,4 @@
-"""The next send window of messages whose window has passed, or is void."""
+"""Give messages whose send window has closed, or is void, the next one, or end them."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.engine import raw_connection
 from mailing.database.rows import rows_affected
 from mailing.messages.locks import lock_for_client_change
-from mailing.messages.low_watermark import FROM_FRONT
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 
 # Index: message_closing, then the clients by primary key.
-_CLOSED_ZONES = text("""
+_CLOSED_TIMEZONES = text("""
     SELECT DISTINCT c.timezone FROM (
         SELECT client_id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
         ORDER BY closes_at LIMIT :count
@@ -23,14 +23,13 @@ _CLOSED_ZONES = text("""
 
 
 async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int) -> list[str | None]:
-    """Return the time zones of pending messages whose window has passed; None for a deleted client."""
-    return list((await session.execute(_CLOSED_ZONES, {"mailing_id": mailing_id, "count": count})).scalars())
+    """Return the time zones of pending messages whose window has closed. None stands for a client that is gone."""
+    return list((await session.execute(_CLOSED_TIMEZONES, {"mailing_id": mailing_id, "count": count})).scalars())
 
 
-# pending → pending in the next window; → expired (or unknown) without one; → cancelled if the client is deleted
-# or has opted out.
-# A retry delay that reaches into the new window is kept. Index: message_closing.
-_REOPEN = text("""
+# pending → pending in the next window; → expired (or unknown) without one; → cancelled where the client is gone or has
+# opted out. A wait for a retry that ends inside the new window is kept. Index: message_closing.
+_RESCHEDULE = text("""
     WITH closed AS (
         SELECT id, client_id, due_at, wait_reason FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
@@ -61,7 +60,7 @@ _REOPEN = text("""
 
 
 class SendWindow(msgspec.Struct, frozen=True):
-    """When clients of one zone may be sent to next. Without `opens_at`: not before the end; `reason` says why."""
+    """When clients of one time zone may be sent to next. Without `opens_at` never before the end; `reason` says why."""
 
     timezone: str
     opens_at: datetime | None
@@ -69,15 +68,15 @@ class SendWindow(msgspec.Struct, frozen=True):
     reason: str | None
 
 
-async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, openings: Sequence[SendWindow]) -> int:
-    """Reschedule messages. Call it under `lock_for_plan`. Zones that are not in `openings` wait for the next sweep."""
-    return await rows_affected(session, _REOPEN, mailing_id=mailing_id, count=count, **window_columns(openings))
+async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, windows: Sequence[SendWindow]) -> int:
+    """Call under `lock_for_plan`. Messages of a time zone without a window here are left for the next call."""
+    return await rows_affected(session, _RESCHEDULE, mailing_id=mailing_id, count=count, **window_columns(windows))
 
 
 # pending → expired (or unknown): the end has come. Index: message_due.
 _EXPIRE_OF_MAILING = text(f"""
     WITH late AS (
-        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_FRONT}
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
@@ -88,28 +87,28 @@ _EXPIRE_OF_MAILING = text(f"""
 
 
 async def expire_of_mailing(session: AsyncSession, mailing_id: int, count: int) -> int:
-    """Expire the messages of a mailing whose end has passed. The reason includes that of the last attempt."""
+    """Call only after the mailing's end. The reason keeps that of the last attempt."""
     return await rows_affected(session, _EXPIRE_OF_MAILING, mailing_id=mailing_id, count=count)
 
 
-# Make the window [due_at, closes_at) of unsent messages void; the sweep computes the next one. Index: message_once.
-_VOID_OPENINGS = text("""
+# The window [due_at, closes_at) of unsent messages is void; the settle job computes the next one. Index: message_once.
+_INVALIDATE = text("""
     UPDATE message SET closes_at = '-infinity' WHERE client_id = :client_id AND status IN ('pending', 'sending')
 """)
 
 
 async def invalidate_windows_of_client(session: AsyncSession, client_id: int) -> None:
-    """Make windows void after a client moved to another time zone, so that nothing is sent outside its local hours.
+    """Call after the client moved to another time zone: nothing is sent to it before its local hours are known again.
 
-    Call it after the change. No plan runs until the commit.
+    No plan runs from here to the commit.
     """
     await lock_for_client_change(session)
-    await session.execute(_VOID_OPENINGS, {"client_id": client_id})
+    await session.execute(_INVALIDATE, {"client_id": client_id})
 
 
 # An import moved the clients in the temporary table moved_client (id) to other time zones: their windows are void.
-# Rows are locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
-_VOID_OF_MOVED = """
+# Locked in the order of ids. Index: message_once. 1,000,000 messages: 20 s.
+_INVALIDATE_OF_MOVED = """
     UPDATE message m SET closes_at = '-infinity'
     FROM (
         SELECT id FROM message
@@ -121,16 +120,16 @@ _VOID_OF_MOVED = """
 
 
 async def invalidate_windows_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
-    """Do as `invalidate_windows_of_client` for all clients in the session's temporary table `moved_client`."""
+    """Do as `invalidate_windows_of_client` for the clients in the session's temporary table `moved_client`."""
     await lock_for_client_change(session)
     connection = await raw_connection(session)
-    await connection.execute(_VOID_OF_MOVED, timeout=timeout_s)
+    await connection.execute(_INVALIDATE_OF_MOVED, timeout=timeout_s)
 
 
-def window_columns(openings: Sequence[SendWindow]) -> dict[str, list[Any]]:
+def window_columns(windows: Sequence[SendWindow]) -> dict[str, list[Any]]:
     return {
-        "zones": [opening.timezone for opening in openings],
-        "opens": [opening.opens_at for opening in openings],
-        "closes": [opening.closes_at for opening in openings],
-        "reasons": [opening.reason for opening in openings],
+        "zones": [window.timezone for window in windows],
+        "opens": [window.opens_at for window in windows],
+        "closes": [window.closes_at for window in windows],
+        "reasons": [window.reason for window in windows],
     }

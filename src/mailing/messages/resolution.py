@@ -1,6 +1,6 @@
-"""Transitions out of a final state: an operator resends failed messages, or resolves unknown ones.
+"""Ways out of a final status: an operator sends failed messages again, or states what became of unknown ones.
 
-A message that is pending again keeps its id and history and has a void window: `reschedule_closed` computes the next.
+A message that is pending again keeps its id and history. Its window is void: `reschedule_closed` finds the next one.
 """
 
 import json
@@ -20,12 +20,12 @@ _RESEND_FAILED = """
 
 
 async def resend_failed(session: AsyncSession, mailing_id: int) -> int:
-    """Resend failed messages, except to clients that are deleted or have opted out."""
+    """Send failed messages again, except to clients that are gone or have opted out. Return how many."""
     return await execute_long(session, _RESEND_FAILED, mailing_id)
 
 
-# unknown → sent, failed or pending, and an event for each. A pending one may have been accepted, so it stays
-# ambiguous and is repeated with the same text to the same phone, unless that was erased. Index: the primary key, or
+# unknown → sent, failed or pending, and an event for each. A pending one may have been accepted all the same: it stays
+# ambiguous, and is called again with the same text and phone, unless the phone was erased. Index: the primary key, or
 # message_listed. A million: 85 s.
 _RESOLVE = """
     WITH moved AS (
@@ -36,7 +36,7 @@ _RESOLVE = """
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
             status_reason = CASE $2 WHEN 'pending' THEN m.status_reason
                                     WHEN 'failed' THEN 'resolved as not delivered' END
-        WHERE {whose} = $1 AND m.status = 'unknown'
+        WHERE {rows} = $1 AND m.status = 'unknown'
           AND ($2 <> 'pending' OR m.phone IS NOT NULL
                AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))
         RETURNING m.id, m.mailing_id, m.client_id
@@ -44,12 +44,12 @@ _RESOLVE = """
     INSERT INTO event (kind, actor, mailing_id, message_id, client_id, detail)
     SELECT 'message.resolved', $3::text, mailing_id, id, client_id, $4::jsonb FROM moved ORDER BY id
 """
-_RESOLVE_ONE = _RESOLVE.format(whose="m.id")
-_RESOLVE_ALL = _RESOLVE.format(whose="m.mailing_id")
+_RESOLVE_ONE = _RESOLVE.format(rows="m.id")
+_RESOLVE_ALL = _RESOLVE.format(rows="m.mailing_id")
 
 
 async def resolve_message(session: AsyncSession, message_id: int, resolution: Resolution, *, by: str) -> bool:
-    """Resolve a message. False: it is not unknown, or its client is deleted or opted out, or its phone was erased."""
+    """Return False if it is not unknown, or can't be sent again: client gone or opted out, or phone erased."""
     return await _resolve(session, _RESOLVE_ONE, message_id, resolution, by) > 0
 
 

@@ -1,6 +1,6 @@
-"""Record what became of claimed messages: a batch of results in one guarded statement, or a single message parked.
+"""Record what became of claimed messages: a batch of results in one guarded statement, or one message parked.
 
-One such statement a transaction: the mailing's counters stay locked from its end to the commit.
+One such statement per transaction: the mailing's counters stay locked from its end to the commit.
 """
 
 from collections.abc import Sequence
@@ -11,23 +11,24 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import one_as
 from mailing.gateway.outcome import Answer
 from mailing.messages.claim import ClaimedMessage
-from mailing.messages.planning import LEFT_OUT, UNSELECTED
+from mailing.messages.planning import IS_UNSELECTED, UNSELECTED
 from mailing.messages.states import MessageStatus
 
-CAME_LATE = "accepted, as came out when its lease was lost and the message claimed again"
+CAME_LATE = "accepted, recorded only after its lease was lost and the message claimed again"
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a message goes after a call, or after a call that was not made.
+    """A message's next state, after a call or after a call that was not made.
 
-    `by_plan`: the mailing's end decided it, not the gateway; `due_at` and `wait_reason` are for a plan with a later
-    end.
+    `by_plan`: the mailing's end decided it, not the gateway. Then `due_at` and `wait_reason` are for a plan with a
+    later end.
     """
 
     status: MessageStatus
-    attempts: int
+    counted_attempts: int
     soft_refusals: int
     maybe_accepted: bool
     due_at: datetime
@@ -46,7 +47,7 @@ class Called(msgspec.Struct, frozen=True):
 
 
 class NotCalled(msgspec.Struct, frozen=True):
-    """No call was made: there is no attempt to remember."""
+    """No call was made: there is no attempt to record."""
 
 
 NOT_CALLED = NotCalled()
@@ -58,24 +59,25 @@ class CallResult(msgspec.Struct, frozen=True):
     call: Called | NotCalled
 
 
-# One statement a batch. Index: message_pkey, and client_pkey for what waits again: the LIMIT keeps the planner from
-# joining all clients. Compared with a column of the results, not with the word, the state does not lead the planner to
-# message_leased: by its statistics hardly a message is being sent, so it would look through all results for each one.
+# One statement per batch. Index: message_pkey, and client_pkey for messages that wait again: the LIMIT keeps the
+# planner from joining all clients. The status is compared with a column of the results, not with a constant: by its
+# statistics hardly a message is being sent, so the planner would use message_leased and search all results for each
+# message.
 #
-# Nothing is waited for: a message that somebody holds locked is left out, the others are stored.
+# No lock is waited for: a locked message is left out, the others are recorded.
 #
-# A result whose lease was lost does not move its message: the sweep has decided about it, or another claim has it. But
-# what the gateway accepted was sent, whatever was assumed meanwhile: an acceptance that is `late` ends a message that
-# waits, is called again or is unknown. A call that is not made by then is called off (`still_allowed`); the outcome of
-# one that is under way finds its message sent and changes nothing. An operator's word (failed, sent) stands.
+# A result whose lease was lost does not change its message: the sweep has decided about it, or another claim has it.
+# But what the gateway accepted was sent, whatever was assumed meanwhile: a `late` acceptance ends a message that waits,
+# is called again or is unknown. A second call that has not begun is cancelled (`still_allowed`). The outcome of one
+# that is under way finds its message sent and changes nothing. An operator's decision (failed, sent) stands.
 #
-# Each attempt is remembered, and replaces what the sweep had assumed about it, but for one: where the message was
-# claimed again since, the assumption is the reason for that repeat, so an acceptance that comes out later stays
-# `ambiguous` and says so.
+# Each attempt is recorded, and replaces what the sweep had assumed about it, with one exception: if the message was
+# claimed again since, the assumption is the reason for that repeat. Then a late acceptance stays `ambiguous`, with
+# CAME_LATE as its reason.
 #
-# What was decided under an older plan is void as far as the plan decided it: an opening, and an end (`by_plan`). Such a
-# message waits without an opening until the settle job has found it one by the present plan. What was cancelled or
-# whose client left meanwhile does not wait again.
+# What an older plan decided is void: a send window, and an end (`by_plan`). Such a message waits without a window until
+# the settle job has found it one by the present plan. A message that was cancelled, or whose client left meanwhile,
+# does not wait again.
 _RECORD = text(f"""
     WITH given AS (
         SELECT *, 'sending' AS was FROM unnest(
@@ -110,11 +112,11 @@ _RECORD = text(f"""
             http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
     ), decided AS (
         SELECT r.*, g.plan_revision <> :revision AS replanned,
-            g.plan_revision <> :revision AND {LEFT_OUT} AS left_out, CASE
+            g.plan_revision <> :revision AND {IS_UNSELECTED} AS left_out, CASE
             WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.plan_revision = :revision AND NOT r.voided)
                 THEN r.status
             WHEN g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out
-                AND (g.plan_revision = :revision OR NOT {LEFT_OUT}) THEN 'pending'
+                AND (g.plan_revision = :revision OR NOT {IS_UNSELECTED}) THEN 'pending'
             WHEN r.maybe_accepted THEN 'unknown'
             ELSE 'cancelled' END AS next
         FROM mailing g CROSS JOIN result r
@@ -141,24 +143,24 @@ _RECORD = text(f"""
         FROM decided d WHERE m.id = d.id
         RETURNING m.id
     )
-    SELECT (SELECT count(*) FROM moved), ARRAY(SELECT id FROM given EXCEPT SELECT id FROM held)
+    SELECT (SELECT count(*) FROM moved) AS moved, ARRAY(SELECT id FROM given EXCEPT SELECT id FROM held) AS locked
 """)  # noqa: S608 - composed from constants of this module
 
 
-# Before an end that the plan decided is stored: an edit that commits between that statement's snapshot and its commit
-# would find the message being sent and leave it to the sender, who has not seen the edit. Whoever edits just then is
-# not waited for.
-_HOLD_PLAN = text("SELECT id FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
+# Needed before an end that the plan decided is recorded. An edit that commits between that statement's snapshot and its
+# commit would find the message being sent, and leave it to the sender, which has not seen the edit. An edit that holds
+# the row just then is not waited for.
+_LOCK_PLAN = text("SELECT id FROM mailing WHERE id = :mailing_id FOR SHARE SKIP LOCKED")
 
 
-async def _hold_plan(session: AsyncSession, mailing_id: int) -> bool:
-    return (await session.execute(_HOLD_PLAN, {"mailing_id": mailing_id})).first() is not None
+async def _lock_plan(session: AsyncSession, mailing_id: int) -> bool:
+    return (await session.execute(_LOCK_PLAN, {"mailing_id": mailing_id})).first() is not None
 
 
 class Recorded(msgspec.Struct, frozen=True):
-    """How many messages moved, and the ids of those that somebody held locked: their results are not stored.
+    """How many messages changed, and the ids of those that were locked: their results are not recorded.
 
-    Fewer than given, both together, means that leases were lost.
+    If both together are fewer than the results, leases were lost.
     """
 
     moved: int
@@ -166,23 +168,23 @@ class Recorded(msgspec.Struct, frozen=True):
 
 
 async def record(session: AsyncSession, results: Sequence[CallResult], *, mailing_id: int, revision: int) -> Recorded:
-    """Results of one mailing, decided under `revision` of its plan; under a newer one what the plan decided is void."""
-    steps = [result.transition for result in results]
+    """Record results of one mailing, decided under `revision` of its plan. A newer plan voids what the plan decided."""
+    transitions = [result.transition for result in results]
     calls = [result.call if isinstance(result.call, Called) else None for result in results]
-    if any(step.by_plan for step in steps) and not await _hold_plan(session, mailing_id):
+    if any(transition.by_plan for transition in transitions) and not await _lock_plan(session, mailing_id):
         return Recorded(0, [result.message.id for result in results])
     columns: dict[str, list[Any]] = {
         "ids": [result.message.id for result in results],
         "numbers": [result.message.claim_no for result in results],
-        "statuses": [step.status.value for step in steps],
-        "by_plan": [step.by_plan for step in steps],
-        "attempts": [step.attempts for step in steps],
-        "soft_refusals": [step.soft_refusals for step in steps],
-        "maybe_accepted": [step.maybe_accepted for step in steps],
-        "due": [step.due_at for step in steps],
-        "closes": [step.closes_at for step in steps],
-        "wait_reasons": [step.wait_reason for step in steps],
-        "errors": [step.status_reason for step in steps],
+        "statuses": [transition.status.value for transition in transitions],
+        "by_plan": [transition.by_plan for transition in transitions],
+        "attempts": [transition.counted_attempts for transition in transitions],
+        "soft_refusals": [transition.soft_refusals for transition in transitions],
+        "maybe_accepted": [transition.maybe_accepted for transition in transitions],
+        "due": [transition.due_at for transition in transitions],
+        "closes": [transition.closes_at for transition in transitions],
+        "wait_reasons": [transition.wait_reason for transition in transitions],
+        "errors": [transition.status_reason for transition in transitions],
         "outcomes": [call.answer.outcome.value if call else None for call in calls],
         "started": [call.started_at if call else None for call in calls],
         "durations": [call.duration_ms if call else None for call in calls],
@@ -191,7 +193,7 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "reasons": [call.answer.reason if call else None for call in calls],
     }
     values = {"mailing_id": mailing_id, "revision": revision, "unselected": UNSELECTED}
-    return Recorded(*(await session.execute(_RECORD, values | columns)).one())
+    return one_as(Recorded, await session.execute(_RECORD, values | columns))
 
 
 # sending → unknown. By primary key.
@@ -199,11 +201,11 @@ _PARK = text("""
     UPDATE message SET status = 'unknown', maybe_accepted = true, counted_attempts = counted_attempts + 1,
         lease_until = NULL, wait_reason = NULL, finished_at = now(),
         status_reason = 'it was called, and the outcome could not be stored'
-    WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND claim_no = :number
+    WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND claim_no = :claim_no
                 FOR NO KEY UPDATE SKIP LOCKED)
 """)
 
 
 async def park(session: AsyncSession, message_id: int, claim_no: int) -> None:
-    """For a result that no try could store, while its lease is held; of a message that somebody else holds, nothing."""
-    await session.execute(_PARK, {"id": message_id, "number": claim_no})
+    """End a message whose result can't be recorded, while its lease is held. A locked message is left as it is."""
+    await session.execute(_PARK, {"id": message_id, "claim_no": claim_no})

@@ -15,5 +15,5 @@ from mailing.web.parameters import Id, Session, documented
     tags=["messages"],
 )
 async def read_message(session: Session, message_id: Id) -> MessageDetail:
-    """`id` is also the id the gateway knows it by, in every attempt."""
+    """`id` is also the id that the gateway gets, in every attempt."""
     return await get_message(session, message_id)

@@ -1,4 +1,4 @@
-"""Messages as they go over the wire."""
+"""Messages in requests and answers."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from mailing.messages.states import MessageStatus
 
 
 class WaitingFor(Struct):
-    """Why an unsent message is not sent yet. `until` is null where nobody can say: a pause, or its turn."""
+    """Why an unsent message is not sent yet. `until` is null where it is not known: a pause, or its turn."""
 
     reason: Literal["window", "retry", "rate", "breaker", "pause", "start"]
     until: datetime | None
@@ -57,7 +57,7 @@ class Resolution(Struct):
 
 
 class ResolutionOut(Struct):
-    """Who said when what became of it."""
+    """What an operator stated about an unknown message, and when."""
 
     at: datetime
     by: str
@@ -66,9 +66,9 @@ class ResolutionOut(Struct):
 
 
 class MessageDetail(MessageOut):
-    """A message with every call made for it and everything said of it, oldest first.
+    """A message with its attempts and its resolutions, oldest first.
 
-    `test`: sent by the mailing's `/test`, to nobody's list.
+    `test`: sent by the mailing's `/test`, outside the audience.
     """
 
     text: str

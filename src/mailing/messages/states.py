@@ -3,9 +3,9 @@
 pending ── claim ──► sending ── accepted ──► sent
 ▲                    │  not sent, throttled, soft refusal, ambiguous with `retry` ──► pending
 │                    │  refused ──► failed          ambiguous with `hold` ──► unknown
-└────────────────────┘  the end reached ──► expired, or unknown where an attempt may have arrived
-pending ── cancel, edit, opt-out ──► cancelled, or unknown where an attempt may have arrived
-pending, unknown ── an acceptance that came after its lease had run out ──► sent
+└────────────────────┘  the end reached ──► expired, or unknown where an attempt may have been accepted
+pending ── cancel, edit, opt-out ──► cancelled, or unknown where an attempt may have been accepted
+pending, unknown ── an acceptance that arrived after its lease expired ──► sent
 """
 
 from enum import StrEnum
@@ -21,8 +21,8 @@ class MessageStatus(StrEnum):
     unknown = "unknown"
 
 
-# Out of a final state leads only somebody's explicit act: an edit takes back what an edit or the end had decided,
-# an operator sends a failed or unknown message again, or says what became of an unknown one.
+# Only an explicit act leads out of a final status: an edit takes back what an earlier edit or the end had decided; an
+# operator sends a failed or unknown message again, or states what became of an unknown one.
 TRANSITIONS: dict[MessageStatus, frozenset[MessageStatus]] = {
     MessageStatus.pending: frozenset(
         {

@@ -18,7 +18,7 @@ from mailing.clients.upload.repository import delete_rows_with_phone
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
 from mailing.events import record_event
-from mailing.messages.redaction import blank_phone, holds_phone
+from mailing.messages.redaction import has_phone, redact_phone
 from mailing.privacy import repository
 from mailing.privacy.repository import Erasure
 
@@ -73,9 +73,9 @@ async def erase(sessions: Sessions, phone: str, *, timeout_s: float = CALL_TIMEO
     messages = 0
     while True:
         async with transaction(sessions) as session:
-            messages += await blank_phone(session, phone)
+            messages += await redact_phone(session, phone)
         async with transaction(sessions) as session:
-            if not await holds_phone(session, phone):
+            if not await has_phone(session, phone):
                 return Erased(client_id is not None, messages)
         if asyncio.get_running_loop().time() > deadline:
             raise Conflict("A message to this phone is still in a call; run the erasure again in a minute.")

@@ -7,8 +7,8 @@ skips what is done. Messages and counters stay (decision 21).
 from msgspec.structs import replace
 
 from mailing.database.engine import Sessions, transaction
-from mailing.messages.after_restore import Slice
-from mailing.messages.redaction import FINAL, blank_slice
+from mailing.messages.after_restore import MessageSlice
+from mailing.messages.redaction import FINAL, redact_slice
 from mailing.observability import log
 from mailing.privacy.repository import delete_events, next_to_redact, redact_mailing, try_lock
 from mailing.settings import Settings
@@ -38,12 +38,12 @@ async def delete_old_events(sessions: Sessions, settings: Settings) -> None:
 
 async def _redact(sessions: Sessions, mailing_id: int) -> bool:
     """Redact a mailing. False: another worker has the lock."""
-    parts = [Slice(mailing_id, status, count=SLICE) for status in FINAL]
+    parts = [MessageSlice(mailing_id, status, count=SLICE) for status in FINAL]
     while parts:
         async with transaction(sessions) as session:
             if not await try_lock(session):
                 return False
-            last = await blank_slice(session, parts[0])
+            last = await redact_slice(session, parts[0])
         parts[:1] = [replace(parts[0], after=last)] if last else []
     async with transaction(sessions) as session:
         await redact_mailing(session, mailing_id)

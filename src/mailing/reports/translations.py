@@ -74,7 +74,7 @@ def words_in(language: str) -> Words:
             "Not a whole local day, but {starts} to {ends} local time: the time zone of the reports was changed."
         ),
         of_the_day=_("Messages that ended on this day"),
-        so_far=_("Messages that ended on this day so far"),
+        so_far=_("Messages that ended on this day, which is not over yet"),
         by_hour=_("By the hour"),
         not_sent=_("not sent"),
         busiest=_("most at {hour}: {messages}"),
@@ -145,7 +145,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
         "gateway answered an empty body": "шлюз ответил пустым телом",
         "gateway answered HTML instead of JSON": "шлюз ответил HTML вместо JSON",
         "gateway answered something instead of JSON": "шлюз ответил не JSON",
-        "gateway answered JSON that is no object": "шлюз ответил не объектом JSON",
+        "gateway answered JSON that is not an object": "шлюз ответил не объектом JSON",
         "gateway answered JSON with no code": "в ответе шлюза нет кода",
         "gateway answered for another message id": "шлюз ответил о другом сообщении",
         "gateway answered code": "шлюз ответил кодом",

@@ -1,4 +1,4 @@
-"""Reschedule or expire messages whose window has passed, and finish mailings."""
+"""Settle messages whose window has closed, and finish the mailing."""
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,7 +21,7 @@ SLICE = 20_000
 
 
 async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
-    """Reschedule or expire messages whose window has passed. Finish the mailing if none is left."""
+    """Give messages with a closed window the next one, or end them; finish a mailing with nothing left to wait for."""
     while await _settle_slice(sessions, mailing_id):
         pass
     async with transaction(sessions) as session:
@@ -30,12 +30,12 @@ async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
 
 
 async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
-    """Settle a slice. Return whether there may be more."""
+    """Return whether there may be more."""
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id)
         now = await database_now(session)
         if mailing is None or mailing.status == MailingStatus.scheduled or await is_restored(session):
-            return False  # in a restored database it is unknown whether they were sent
+            return False  # in a restored database it is not known whether they were sent
         if mailing.status == MailingStatus.cancelled:
             return await cancel_of_mailing(session, mailing_id, SLICE) == SLICE
         if now >= mailing.ends_at:
@@ -45,8 +45,8 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
         zones = await timezones_of_closed(session, mailing_id, SLICE)
         if not zones:
             return False
-        openings = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
-        moved = await reschedule_closed(session, mailing_id, SLICE, openings)
+        windows = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
+        moved = await reschedule_closed(session, mailing_id, SLICE, windows)
         increment(reopened=moved)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
         return moved > 0

@@ -1,4 +1,4 @@
-"""Decide a message's next step from a call's outcome. Pure: time, jitter and windows are arguments."""
+"""Decide what becomes of a message after its call. Pure: time, jitter and send windows are arguments."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -14,12 +14,12 @@ from mailing.messages.results import Transition
 from mailing.messages.states import MessageStatus
 
 MAX_SOFT_REFUSALS = 5
-THROTTLED_S = 5.0
-CONFIGURATION_S = 30.0
+DEFAULT_THROTTLE_S = 5.0
+CONFIGURATION_DELAY_S = 30.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """`hold`: park a message whose call may have been accepted, instead of repeating it under the same id."""
+    """`hold`: a message whose call may have been accepted becomes unknown, instead of being called again."""
 
     hold: bool
     base_s: float
@@ -27,61 +27,61 @@ class RetryPolicy(msgspec.Struct, frozen=True):
 
 
 class RetryContext(msgspec.Struct, frozen=True):
-    """When it is decided. `chance` is in [0, 1); `opens(not_before)` is the next opening of the client's zone."""
+    """`jitter` is in [0, 1). `next_window(not_before)` is the next send window in the client's time zone."""
 
     now: datetime
-    chance: float
-    opens: Callable[[datetime], SendWindow]
+    jitter: float
+    next_window: Callable[[datetime], SendWindow]
 
 
-def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment: RetryContext) -> Transition:
-    step = replace(
-        _as_it_was(message, moment.now),
-        attempts=message.attempts + _counts(answer, message),
+def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context: RetryContext) -> Transition:
+    transition = replace(
+        _unchanged(message, context.now),
+        counted_attempts=message.counted_attempts + _counts_as_attempt(answer, message),
         soft_refusals=message.soft_refusals + (answer.outcome is Outcome.soft_refusal),
         maybe_accepted=message.maybe_accepted or answer.outcome is Outcome.ambiguous,
     )
     match answer.outcome:
         case Outcome.accepted:
-            return replace(step, status=MessageStatus.sent)
+            return replace(transition, status=MessageStatus.sent)
         case Outcome.refused:
-            return _ended(step, MessageStatus.failed, answer.reason)
-        case Outcome.soft_refusal if step.soft_refusals >= MAX_SOFT_REFUSALS:
-            return _ended(step, MessageStatus.failed, answer.reason)
+            return _ended(transition, MessageStatus.failed, answer.reason)
+        case Outcome.soft_refusal if transition.soft_refusals >= MAX_SOFT_REFUSALS:
+            return _ended(transition, MessageStatus.failed, answer.reason)
         case Outcome.ambiguous if policy.hold:
-            return _ended(step, MessageStatus.unknown, answer.reason)
+            return _ended(transition, MessageStatus.unknown, answer.reason)
         case Outcome.throttled:
-            asked_s = THROTTLED_S if answer.retry_after_s is None else answer.retry_after_s
-            wait_reason, delay_s = "rate", asked_s + THROTTLED_S * moment.chance
+            asked_s = DEFAULT_THROTTLE_S if answer.retry_after_s is None else answer.retry_after_s
+            wait_reason, delay_s = "rate", asked_s + DEFAULT_THROTTLE_S * context.jitter
         case Outcome.configuration:
-            wait_reason, delay_s = "breaker", CONFIGURATION_S * (1 + moment.chance)
+            wait_reason, delay_s = "breaker", CONFIGURATION_DELAY_S * (1 + context.jitter)
         case Outcome.not_sent | Outcome.soft_refusal | Outcome.ambiguous:
-            wait_reason, delay_s = "retry", backoff(step.attempts, policy, moment.chance)
+            wait_reason, delay_s = "retry", backoff(transition.counted_attempts, policy, context.jitter)
         case _:
             assert_never(answer.outcome)
-    step = replace(step, wait_reason=wait_reason, status_reason=answer.reason)
-    return _at_opening(step, moment, not_before=moment.now + timedelta(seconds=delay_s))
+    transition = replace(transition, wait_reason=wait_reason, status_reason=answer.reason)
+    return _in_next_window(transition, context, not_before=context.now + timedelta(seconds=delay_s))
 
 
-def release(message: ClaimedMessage, moment: RetryContext) -> Transition:
-    """Release a message whose window, mailing or lease had passed. It waits for the next window; no attempt counts."""
-    return _at_opening(_as_it_was(message, moment.now), moment, not_before=moment.now)
+def release(message: ClaimedMessage, context: RetryContext) -> Transition:
+    """Put a message back that was not called: it waits for its next send window, and no attempt is counted."""
+    return _in_next_window(_unchanged(message, context.now), context, not_before=context.now)
 
 
-def backoff(attempts: int, policy: RetryPolicy, chance: float) -> float:
-    """Return a delay with full jitter: between 0 and min(max, base * 2^(attempts-1)) seconds."""
-    return chance * min(policy.max_s, policy.base_s * 2.0 ** min(attempts - 1, 30))
+def backoff(attempts: int, policy: RetryPolicy, jitter: float) -> float:
+    """Return seconds between 0 and min(max, base * 2^(attempts-1)): full jitter."""
+    return jitter * min(policy.max_s, policy.base_s * 2.0 ** min(attempts - 1, 30))
 
 
-def _counts(answer: Answer, message: ClaimedMessage) -> bool:
-    """Whether the call counts as an attempt. A probe does not: an outage of hours must not use up attempts."""
+def _counts_as_attempt(answer: Answer, message: ClaimedMessage) -> bool:
+    """Whether the call uses up an attempt. A probe that is not sent does not: the gateway may be down for hours."""
     return answer.outcome.counts and not (message.probe and answer.outcome is Outcome.not_sent)
 
 
-def _as_it_was(message: ClaimedMessage, now: datetime) -> Transition:
+def _unchanged(message: ClaimedMessage, now: datetime) -> Transition:
     return Transition(
         status=MessageStatus.pending,
-        attempts=message.attempts,
+        counted_attempts=message.counted_attempts,
         soft_refusals=message.soft_refusals,
         maybe_accepted=message.maybe_accepted,
         due_at=now,
@@ -89,19 +89,25 @@ def _as_it_was(message: ClaimedMessage, now: datetime) -> Transition:
     )
 
 
-def _at_opening(step: Transition, moment: RetryContext, *, not_before: datetime) -> Transition:
-    found = moment.opens(not_before)
-    if found.opens_at is None or found.closes_at is None:
-        reason = "; ".join(part for part in (found.reason, step.status_reason) if part)
+def _in_next_window(transition: Transition, context: RetryContext, *, not_before: datetime) -> Transition:
+    window = context.next_window(not_before)
+    if window.opens_at is None or window.closes_at is None:
+        reason = "; ".join(part for part in (window.reason, transition.status_reason) if part)
         return replace(
-            _ended(step, MessageStatus.expired, reason), by_plan=True, due_at=not_before, wait_reason=step.wait_reason
+            _ended(transition, MessageStatus.expired, reason),
+            by_plan=True,
+            due_at=not_before,
+            wait_reason=transition.wait_reason,
         )
-    wait_reason = step.wait_reason if found.opens_at == not_before else "window"
-    return replace(step, due_at=found.opens_at, closes_at=found.closes_at, wait_reason=wait_reason)
+    wait_reason = transition.wait_reason if window.opens_at == not_before else "window"
+    return replace(transition, due_at=window.opens_at, closes_at=window.closes_at, wait_reason=wait_reason)
 
 
-def _ended(step: Transition, status: MessageStatus, reason: str) -> Transition:
-    """Return the final status: unknown instead of `failed` or `expired` if an attempt may have been accepted."""
+def _ended(transition: Transition, status: MessageStatus, reason: str) -> Transition:
+    """`failed` and `expired` require that no attempt can have been accepted; otherwise the message is `unknown`."""
     return replace(
-        step, status=MessageStatus.unknown if step.maybe_accepted else status, wait_reason=None, status_reason=reason
+        transition,
+        status=MessageStatus.unknown if transition.maybe_accepted else status,
+        wait_reason=None,
+        status_reason=reason,
     )

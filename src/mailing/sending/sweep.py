@@ -1,4 +1,4 @@
-"""Find and repair what killed workers, lost jobs and outages left undone."""
+"""Recover what killed workers, lost jobs and outages left undone, and log how much it was."""
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,12 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
-from mailing.gateway.circuit_breaker import forget_old_calls
+from mailing.gateway.circuit_breaker import delete_old_calls
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import CONTINUED
 from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
-from mailing.messages.leases import BEGINNING, Repeat, lost, oldest_unexpired_lease, reclaim_expired
-from mailing.messages.redaction import forget_old_minutes
+from mailing.messages.leases import BEGINNING, RetryDelay, find_expired, oldest_unexpired_lease, reclaim_expired
+from mailing.messages.redaction import delete_old_minutes
 from mailing.observability import failures
 from mailing.observability.log import get, increment
 from mailing.restore.repository import is_restored
@@ -23,15 +23,16 @@ from mailing.web import idempotency
 
 logger = get(__name__)
 
-RECLAIM = 1000
+RECLAIM = 1000  # leases
 AT_ONCE = 500  # mailings
-FORGET = 5000  # keys or minutes; a worker keeps up with 1,000 new ones per second
+DELETE = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
 class LeaseScanCursor:
-    """The scan position of a process: no lease expired before `since`.
+    """Where a process's next scan for expired leases begins: none expired before `since`.
 
-    Without it each scan would read all entries of messages sent since an old snapshot, which VACUUM cannot remove.
+    Without it each scan would walk over the index entries of all messages sent since the oldest snapshot, because that
+    snapshot keeps VACUUM from removing them.
     """
 
     since = BEGINNING
@@ -39,23 +40,24 @@ class LeaseScanCursor:
 
 
 async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor, active: Collection[int] = ()) -> int:
-    """Run every part of the sweep. Return how many leases were reclaimed.
+    """Recover leases and jobs, and delete old rows. Return how many leases were reclaimed.
 
-    Without work it costs one index probe for each open mailing. It skips a restored database, where resuming enqueues
-    the jobs. `active` are the mailings that this process is sending. A failing part does not affect the others.
+    Cheap when there is nothing to do: one index probe for each open mailing. Does nothing in a restored database:
+    `mailing resume-after-restore` enqueues everything there. `active` are the mailings that this process is sending.
+    A part that fails does not keep the others from running.
     """
     async with transaction(sessions) as session:
         if await is_restored(session):
             return 0
-    repeat = Repeat(policy.hold, policy.base_s, policy.max_s)
-    with _apart("leases"):
-        await _reclaim(sessions, repeat, leases)
-    with _apart("work"):
-        await _wake(sessions, active)
-    for part, forget in FORGETTING.items():
-        with _apart(part):
+    delay = RetryDelay(policy.hold, policy.base_s, policy.max_s)
+    with _isolated("leases"):
+        await _reclaim(sessions, delay, leases)
+    with _isolated("work"):
+        await _enqueue_missing(sessions, active)
+    for part, clean in CLEANUP.items():
+        with _isolated(part):
             async with transaction(sessions) as session:
-                await forget(session)
+                await clean(session)
     reclaimed, leases.reclaimed = leases.reclaimed, 0
     if reclaimed:
         increment(reclaimed=reclaimed)
@@ -63,37 +65,37 @@ async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor
     return reclaimed
 
 
-FORGETTING: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
-    "calls": forget_old_calls,
-    "minutes": partial(forget_old_minutes, count=FORGET),
-    "keys": partial(idempotency.forget_old, count=FORGET),
+CLEANUP: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
+    "calls": delete_old_calls,
+    "minutes": partial(delete_old_minutes, count=DELETE),
+    "keys": partial(idempotency.delete_expired, count=DELETE),
 }
 
 
 @contextmanager
-def _apart(part: str) -> Iterator[None]:
-    """Log an error and leave the rest to the next sweep."""
+def _isolated(part: str) -> Iterator[None]:
+    """Log a failure, and leave the part to the next sweep."""
     try:
         yield
     except Exception as error:  # noqa: BLE001 - logged
-        failures.log(logger, "a part of the sweep failed", error, part=part)
+        failures.log(logger, "sweep part failed", error, part=part)
 
 
-async def _wake(sessions: Sessions, active: Collection[int]) -> None:
-    """Enqueue jobs for mailings with work but no ready job, in slices: thousands may start in one second."""
+async def _enqueue_missing(sessions: Sessions, active: Collection[int]) -> None:
+    """Enqueue jobs for mailings that have work and no waiting job. In slices: thousands may begin in one second."""
     async with transaction(sessions) as session:
         closed = await closed_with_pending(session, count=AT_ONCE)
         await defer_all(session, [Wake("settle_mailing", {"mailing_id": mailing_id}) for mailing_id in closed])
     after: int | None = 0
     while after is not None:
-        after = await _wake_slice(sessions, active, after=after)
+        after = await _enqueue_slice(sessions, active, after=after)
 
 
-async def _wake_slice(sessions: Sessions, active: Collection[int], *, after: int) -> int | None:
-    """Enqueue jobs for a slice. Return its last mailing, None after the last of all."""
+async def _enqueue_slice(sessions: Sessions, active: Collection[int], *, after: int) -> int | None:
+    """Return the last mailing of the slice; None after the last of all."""
     async with transaction(sessions) as session:
         found = await find_pending_work(session, after=after, count=AT_ONCE)
-        wakes = [wake for each in found for wake in _wakes(each)]
+        wakes = [wake for each in found for wake in _jobs_for(each)]
         if wakes:
             standing = await ready(session, found[0].mailing_id, found[-1].mailing_id)
             standing |= {("send_mailing", mailing_id) for mailing_id in active}
@@ -101,8 +103,8 @@ async def _wake_slice(sessions: Sessions, active: Collection[int], *, after: int
     return found[-1].mailing_id if len(found) == AT_ONCE else None
 
 
-def _wakes(found: PendingWork) -> Iterator[Wake]:
-    """Yield jobs in the order of plan_mailing, so that the two cannot deadlock."""
+def _jobs_for(found: PendingWork) -> Iterator[Wake]:
+    """Enqueue in the order of `plan_mailing`: otherwise each could wait for a row that the other holds."""
     if found.plan:
         yield Wake("plan_mailing", {"mailing_id": found.mailing_id})
     if found.send:
@@ -111,38 +113,38 @@ def _wakes(found: PendingWork) -> Iterator[Wake]:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
-async def _reclaim(sessions: Sessions, repeat: Repeat, leases: LeaseScanCursor) -> None:
-    """Reclaim leases in batches, one by one if a message makes the batch fail: that one is skipped."""
+async def _reclaim(sessions: Sessions, delay: RetryDelay, leases: LeaseScanCursor) -> None:
+    """Reclaim many at a time, and one by one if a message refuses: that one is left, and the others are reclaimed."""
     moved = RECLAIM
     while moved == RECLAIM:
         try:
-            moved = await _taken_back(sessions, repeat, leases, count=RECLAIM)
+            moved = await _reclaim_batch(sessions, delay, leases, count=RECLAIM)
         except transient():
             raise
-        except Exception:  # noqa: BLE001 - logged when it is alone
-            await _reclaim_singly(sessions, repeat, leases)
+        except Exception:  # noqa: BLE001 - logged once the message is alone
+            await _reclaim_singly(sessions, delay, leases)
             break
     async with transaction(sessions) as session:
         leases.since = await oldest_unexpired_lease(session, since=leases.since)
 
 
-async def _reclaim_singly(sessions: Sessions, repeat: Repeat, leases: LeaseScanCursor) -> None:
+async def _reclaim_singly(sessions: Sessions, delay: RetryDelay, leases: LeaseScanCursor) -> None:
     async with transaction(sessions) as session:
-        ids = await lost(session, since=leases.since, count=RECLAIM)
+        ids = await find_expired(session, since=leases.since, count=RECLAIM)
     for message_id in ids:
         try:
-            await _taken_back(sessions, repeat, leases, only=message_id)
+            await _reclaim_batch(sessions, delay, leases, message_id=message_id)
         except transient():
             raise
         except Exception as error:  # noqa: BLE001 - logged
             failures.log(logger, "lease refused", error, message_id=message_id)
 
 
-async def _taken_back(
-    sessions: Sessions, repeat: Repeat, leases: LeaseScanCursor, *, count: int = 1, only: int | None = None
+async def _reclaim_batch(
+    sessions: Sessions, delay: RetryDelay, leases: LeaseScanCursor, *, count: int = 1, message_id: int | None = None
 ) -> int:
     async with transaction(sessions) as session:
-        moved = await reclaim_expired(session, repeat, since=leases.since, count=count, only=only)
+        moved = await reclaim_expired(session, delay, since=leases.since, count=count, message_id=message_id)
         failpoints.hit("sweep.inside")
     leases.reclaimed += moved
     return moved

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.repository import GatewayState
-from mailing.messages.low_watermark import FROM_FRONT
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 
 MAX_COUNTED = 10_000
 MAX_WINDOWS = 40  # the world has 38 different UTC offsets
@@ -68,7 +68,7 @@ _POSTPONED = text(f"""
 _DUE = text(f"""
     SELECT count(*) FILTER (WHERE closes_at > now()) AS may_send,
         count(*) FILTER (WHERE closes_at <= now()) AS closed
-    FROM (SELECT closes_at FROM message WHERE {_PENDING} AND {FROM_FRONT} AND due_at <= now()
+    FROM (SELECT closes_at FROM message WHERE {_PENDING} AND {FROM_LOW_WATERMARK} AND due_at <= now()
           ORDER BY due_at, id LIMIT {MAX_COUNTED} + 1) m
 """)  # noqa: S608 - composed from constants of this module
 

@@ -1,7 +1,7 @@
-"""Which names a server here answers to.
+"""Validation of the Host header, against DNS rebinding.
 
-A page of another site can have its own name lead to this machine, and a browser would let it read what is answered
-(DNS rebinding). So a request must name us: a loopback address, the address that it came in by, or a name we were told.
+A page of another site can point its own name at this machine, and a browser would let it read the answers. So the Host
+must be a loopback address, the address that the connection was made to, or a configured name.
 """
 
 import re
@@ -18,21 +18,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from mailing.settings import Settings
 from mailing.web.problems import PROBLEM_JSON, Problem
 
-EXEMPT_PATH: Final = (
-    "/health/"  # probes and load balancers say what they like; it tells only whether this process works
-)
+EXEMPT_PATH: Final = "/health/"  # probes and load balancers send any Host; the answer holds no data
 MAX_LENGTH: Final = 300
 _HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{1,5})?", re.IGNORECASE)
 
 
 def hosts_of(settings: Settings) -> frozenset[str]:
-    """The names of the settings; loopback needs none."""
-    told = [
+    """Return the configured names. Loopback addresses are always allowed."""
+    names = [
         *(settings.allowed_hosts or "").split(","),
         urlsplit(settings.public_url or "").hostname or "",
         settings.host,
     ]
-    return normalized(told)
+    return normalized(names)
 
 
 def normalized(hosts: Iterable[str]) -> frozenset[str]:
@@ -41,7 +39,7 @@ def normalized(hosts: Iterable[str]) -> frozenset[str]:
 
 @lru_cache(1024)
 def is_served(host: str, *, known: frozenset[str], here: str | None) -> bool:
-    """`host` as a request names it, with or without a port; `here` is the address that the connection was made to."""
+    """Check a Host header. `here` is the address that the connection was made to."""
     found = _HOST.fullmatch(host)
     if found is None:
         return False
@@ -51,7 +49,7 @@ def is_served(host: str, *, known: frozenset[str], here: str | None) -> bool:
 
 
 def _normalize(name: str) -> str:
-    """One spelling for each name and address."""
+    """Return the canonical spelling of a name or address."""
     address = _address(name)
     return str(address) if address else name.lower().removesuffix(".")
 
@@ -80,21 +78,21 @@ class AllowedHosts:
         await send({"type": "http.response.start", "status": refused[0], "headers": headers})
         await send({"type": "http.response.body", "body": refused[1], "more_body": False})
 
-    def _refused(self, scope: Any) -> tuple[int, bytes] | None:  # noqa: ANN401 - of HTTP, for all we are asked
+    def _refused(self, scope: Any) -> tuple[int, bytes] | None:  # noqa: ANN401 - an HTTP scope
         if scope["path"].startswith(EXEMPT_PATH):
             return None
-        told = [value for name, value in scope["headers"] if name == b"host"]
-        if len(told) != 1 or len(told[0]) > MAX_LENGTH:
+        given = [value for name, value in scope["headers"] if name == b"host"]
+        if len(given) != 1 or len(given[0]) > MAX_LENGTH:
             return _problem(400, "Invalid request", "Send one Host header with the name of this server.")
         here = (scope.get("server") or (None,))[0]
-        if is_served(told[0].decode("latin-1"), known=self._known, here=here):
+        if is_served(given[0].decode("latin-1"), known=self._known, here=here):
             return None
         return _problem(421, "Misdirected request", REMEDY)
 
 
 REMEDY: Final = (
-    "This server does not answer to the name in the Host header. "
-    "Its operator names it in MAILING_PUBLIC_URL or MAILING_ALLOWED_HOSTS."
+    "This server does not serve the name in the Host header. "
+    "Add the name to MAILING_PUBLIC_URL or MAILING_ALLOWED_HOSTS."
 )
 
 

@@ -1,7 +1,7 @@
-"""Places for what costs much while it lasts: few at once, for a caller and for a process.
+"""Concurrency limits for expensive requests, per caller and per process.
 
-A place is taken before a byte of the body is read or of the answer written, and given back when the request is over,
-however it ends. Nobody waits for one: a caller without a place is told to come again.
+The limit is acquired before the body is read, and released when the request ends, however it ends. A caller over the
+limit does not wait: the answer is 429.
 """
 
 import asyncio
@@ -17,62 +17,62 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from mailing.errors import TooMany, TooSlow
 
-CONCURRENCY_LIMIT: Final = "place"  # in a handler's `opt`: which of the process's `ConcurrencyLimit` it needs
+CONCURRENCY_LIMIT: Final = "concurrency_limit"  # a key in a handler's `opt`: the name of its limit
 RETRY_AFTER_S: Final = 10
-ASSUMED_BYTES: Final = 200_000_000  # a body that does not say how long it is may become the longest
+ASSUMED_BYTES: Final = 200_000_000  # of a body without Content-Length: the maximum
 READER_GRACE_S: Final = 30.0
-READER_RATE: Final = 10_000  # bytes a second, after the grace: who reads more slowly gives the place up
+READER_RATE: Final = 10_000  # bytes per second, after the grace: a slower reader is disconnected
 
-_RELEASES: Final = "held_places"
+_RELEASES: Final = "concurrency_releases"
 
 
 class ConcurrencyLimit:
-    """`total` in this process and `each` for a caller, and together no more than `most_bytes` of bodies."""
+    """At most `total` requests in this process, `each` per caller, and `max_bytes` of bodies together."""
 
-    def __init__(self, *, total: int, each: int, yours: str, all_: str, most_bytes: int = 0) -> None:
-        """`yours` and `all_` are the sentences for whoever gets no place."""
-        self._total, self._each, self._most_bytes = total, each, most_bytes
-        self._yours, self._all = yours, all_
+    def __init__(self, *, total: int, each: int, caller_message: str, total_message: str, max_bytes: int = 0) -> None:
+        """Set the limits, and the messages for a caller over its own and over the process's limit."""
+        self._total, self._each, self._max_bytes = total, each, max_bytes
+        self._caller_message, self._total_message = caller_message, total_message
         self._held: Counter[str] = Counter()
         self._bytes = 0
 
-    def take(self, caller: str, size: int | None = 0) -> Callable[[], None]:
-        """Returns what gives the place back. `size` is that of a body, None where it is not known. Raises TooMany."""
+    def acquire(self, caller: str, size: int | None = 0) -> Callable[[], None]:
+        """Return the function that releases the limit. `size` is the body's, None if unknown. Raise TooMany."""
         size = ASSUMED_BYTES if size is None else size
         if self._held[caller] >= self._each:
-            raise TooMany(self._yours, wait_s=RETRY_AFTER_S)
-        if self._held.total() >= self._total or (self._bytes and self._bytes + size > self._most_bytes):
-            raise TooMany(self._all, wait_s=RETRY_AFTER_S)
+            raise TooMany(self._caller_message, wait_s=RETRY_AFTER_S)
+        if self._held.total() >= self._total or (self._bytes and self._bytes + size > self._max_bytes):
+            raise TooMany(self._total_message, wait_s=RETRY_AFTER_S)
         self._held[caller] += 1
         self._bytes += size
 
-        def give_back() -> None:
+        def release() -> None:
             self._bytes -= size
             self._held[caller] -= 1
-            self._held += Counter()  # forgets callers who hold none
+            self._held += Counter()  # drops callers at zero
 
-        return give_back
+        return release
 
 
 async def limit_concurrency(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A guard, after the one that finds out who asks."""
-    places: ConcurrencyLimit = connection.app.state.places[handler.opt[CONCURRENCY_LIMIT]]
-    give_back = places.take(str(connection.scope["user"]), _length(connection))
-    connection.scope["state"].setdefault(_RELEASES, []).append(give_back)
+    """Acquire the handler's limit. A guard, after the one that sets the caller."""
+    limit: ConcurrencyLimit = connection.app.state.concurrency_limits[handler.opt[CONCURRENCY_LIMIT]]
+    release = limit.acquire(str(connection.scope["user"]), _length(connection))
+    connection.scope["state"].setdefault(_RELEASES, []).append(release)
 
 
 def _length(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
-    """None for a body that does not say how long it is."""
+    """Return the body's Content-Length, None if it is missing or malformed."""
     if connection.scope.get("method") == "GET":
         return 0
-    told = connection.headers.get("content-length", "")
-    return int(told) if told.isascii() and told.isdigit() and len(told) < 20 else None
+    given = connection.headers.get("content-length", "")
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 20 else None
 
 
 class ReleaseLimits:
-    """ASGI middleware around whatever holds places: they are free again when the request is over.
+    """ASGI middleware that releases the request's limits when it ends.
 
-    A reader who is too slow for a place loses the connection, before the answer's end.
+    A client that reads an answer under a limit too slowly is disconnected before its end.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -86,15 +86,15 @@ class ReleaseLimits:
         try:
             await self.app(scope, receive, reader.send)
         finally:
-            for give_back in scope["state"].pop(_RELEASES, ()):
-                give_back()
+            for release in scope["state"].pop(_RELEASES, ()):
+                release()
 
 
 class _TimedSend:
     def __init__(self, send: Send, state: dict[str, Any]) -> None:
         self._send = send
         self._state = state
-        self._patience_s = READER_GRACE_S
+        self._remaining_s = READER_GRACE_S
 
     async def send(self, message: Message) -> None:
         if _RELEASES not in self._state:
@@ -102,10 +102,10 @@ class _TimedSend:
             return
         began = time.monotonic()
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._remaining_s):
                 await self._send(message)
         except TimeoutError:
-            raise TooSlow("The answer was read too slowly; ask again over a better connection.") from None
-        self._patience_s -= time.monotonic() - began
+            raise TooSlow("The answer was read too slowly. Try again over a better connection.") from None
+        self._remaining_s -= time.monotonic() - began
         if message["type"] == "http.response.body":
-            self._patience_s += len(message["body"]) / READER_RATE
+            self._remaining_s += len(message["body"]) / READER_RATE

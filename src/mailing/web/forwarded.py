@@ -1,4 +1,4 @@
-"""Whose request it is, as the proxy in front says it."""
+"""The client's address and scheme from a trusted proxy's headers."""
 
 from typing import Any
 
@@ -9,18 +9,18 @@ _FOR = b"x-forwarded-for"
 
 
 class Forwarded:
-    """ASGI middleware. A proxy named in `trusted` is believed about https, and about the address it was asked from.
+    """ASGI middleware. The proxies in `trusted` set the scheme and the client's address.
 
-    Only the last address counts, which that proxy wrote itself. uvicorn alone would go back over every trusted one, and
-    a client inside a trusted network could put any address before its own.
+    Only the last address of X-Forwarded-For counts, which the proxy itself wrote. uvicorn alone would skip back over
+    all trusted addresses, and a client inside a trusted network could prepend any address.
     """
 
     def __init__(self, app: ASGIApp, *, trusted: list[str] | str) -> None:
         self._app: Any = ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type] # Litestar's Scope is stricter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        told = [value for name, value in scope.get("headers", ()) if name == _FOR]
-        if told:
+        given = [value for name, value in scope.get("headers", ()) if name == _FOR]
+        if given:
             others = [pair for pair in scope["headers"] if pair[0] != _FOR]
-            scope["headers"] = [*others, (_FOR, told[-1].rpartition(b",")[2].strip())]
+            scope["headers"] = [*others, (_FOR, given[-1].rpartition(b",")[2].strip())]
         await self._app(scope, receive, send)

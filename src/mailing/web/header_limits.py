@@ -1,7 +1,7 @@
-"""What is made of a request's head, kept as small as the head: its bytes are a stranger's.
+"""Limits on what is parsed and cached of a request's path, query string and cookies.
 
-Python before 3.11.10 and 3.12.6 takes quadratic time for a cookie full of backslashes (CVE-2024-7592), and Litestar
-remembers the last 1,024 paths, query strings and cookies in pieces, which take 40 times the room.
+Python before 3.11.10 and 3.12.6 takes quadratic time for a cookie full of backslashes (CVE-2024-7592). Litestar caches
+the last 1,024 paths, query strings and cookies in parsed form, which takes 40 times their size.
 """
 
 from typing import Final
@@ -14,12 +14,12 @@ from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from mailing.web.problems import problem
 
-MAX_CACHED_BYTES: Final = 1024  # of a path, a query string or a cookie; ours are shorter
+MAX_CACHED_BYTES: Final = 1024  # of a path, a query string or a cookie header; legitimate ones are shorter
 COOKIE_PREFIXES: Final = (b"mailing_", b"__Host-mailing")
 
 
 class HeaderLimits:
-    """ASGI middleware: hands on our own cookies alone, refuses long paths, and forgets how a long head was read."""
+    """ASGI middleware: pass on our own cookies only, refuse long paths, and clear caches after a long header."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -29,7 +29,7 @@ class HeaderLimits:
             await self.app(scope, receive, send)
             return
         if len(scope["path"]) > MAX_CACHED_BYTES:
-            refusal = problem(414, f"An address here has at most {MAX_CACHED_BYTES} characters before its query.")
+            refusal = problem(414, f"The path of an address may have at most {MAX_CACHED_BYTES} characters.")
             await refusal.to_asgi_response(None, Request(scope))(scope, receive, send)
             return
         scope["headers"] = [
@@ -38,10 +38,10 @@ class HeaderLimits:
         try:
             await self.app(scope, receive, send)
         finally:
-            _forget(scope)
+            _clear_caches(scope)
 
 
-def _forget(scope: HTTPScope) -> None:
+def _clear_caches(scope: HTTPScope) -> None:
     if len(scope["query_string"]) > MAX_CACHED_BYTES:
         parse_query_string.cache_clear()
         create_query_default_dict.cache_clear()
@@ -50,6 +50,6 @@ def _forget(scope: HTTPScope) -> None:
 
 
 def own_cookies(given: bytes) -> bytes:
-    """None of ours has a backslash in it."""
+    """Keep our cookies only; a valid one has no backslash."""
     pairs = (pair.strip() for pair in given.split(b";"))
     return b"; ".join(pair for pair in pairs if pair.startswith(COOKIE_PREFIXES) and b"\\" not in pair)

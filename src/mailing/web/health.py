@@ -1,4 +1,4 @@
-"""`/health`: whether this process lives, and whether it can do its work. Neither asks for a key."""
+"""`/health`: liveness and readiness, without an API key."""
 
 import asyncio
 
@@ -23,7 +23,7 @@ class Alive(Struct):
 
 
 class NotReady(Struct, kw_only=True):
-    """`check` is what failed: database, schema or queue."""
+    """The failed check: database, schema or queue."""
 
     status: str = "unavailable"
     check: str
@@ -33,13 +33,13 @@ class NotReady(Struct, kw_only=True):
 
 _OTHER_SCHEMA = NotReady(
     check="schema",
-    detail="The schema is not the one that this version needs.",
+    detail="The database schema does not match this version.",
     remedy="Run mailing migrate with the newest version of Mailing that uses this database.",
 )
 _NO_QUEUE = NotReady(
     check="queue",
-    detail="Jobs can't be enqueued: Procrastinate's functions are missing, or the user may not insert into its tables.",
-    remedy="Grant the database's user what the owner of the schema may do; mailing doctor tells more.",
+    detail="Jobs can't be enqueued: Procrastinate's functions are missing, or the user has no INSERT on its tables.",
+    remedy="Grant the database's user what the owner of the schema may do. Run mailing doctor for details.",
 )
 
 
@@ -54,7 +54,7 @@ def health() -> Router:
 
 @get("/live")
 async def live() -> Alive:
-    """Asks nothing else: a process must not be restarted because its database is away."""
+    """Check nothing else: a process must not be restarted because its database is unavailable."""
     return Alive()
 
 
@@ -68,19 +68,19 @@ async def ready(state: State) -> Response[Alive | NotReady]:
 
 
 class Readiness:
-    """Of one process, looked at over connections of its own: what uses up the others stops no orchestrator's probe.
+    """Readiness of one process, checked over connections of its own, so that a full pool does not fail the probe.
 
-    Nobody needs a key to ask, so however many do, one look answers them all.
+    The endpoint is public, so concurrent requests share one check.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._looking: asyncio.Task[NotReady | None] | None = None
+        self._checking: asyncio.Task[NotReady | None] | None = None
 
     async def failure(self) -> NotReady | None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(_check_in_time(self._engine))
-        return await asyncio.shield(self._looking)
+        if self._checking is None or self._checking.done():
+            self._checking = asyncio.create_task(_check_in_time(self._engine))
+        return await asyncio.shield(self._checking)
 
 
 async def _check_in_time(engine: AsyncEngine) -> NotReady | None:
@@ -88,12 +88,12 @@ async def _check_in_time(engine: AsyncEngine) -> NotReady | None:
     try:
         await asyncio.wait({checking}, timeout=TIMEOUT_S)
         if not checking.done():
-            return _no_database(f"It did not answer within {TIMEOUT_S} s.")
+            return _no_database(f"The database did not answer within {TIMEOUT_S} s.")
         return checking.result()
     except (SQLAlchemyError, *connections.DRIVER_ERRORS) as error:
         return _no_database(f"The connection failed: {_cause(error)}.")
     finally:
-        checking.cancel()  # not awaited: SQLAlchemy takes 2 s more to give up a frozen connection
+        checking.cancel()  # not awaited: SQLAlchemy takes 2 s longer to abandon a frozen connection
 
 
 async def _check(engine: AsyncEngine) -> NotReady | None:
@@ -107,11 +107,11 @@ def _no_database(detail: str) -> NotReady:
     return NotReady(
         check="database",
         detail=detail,
-        remedy="See that PostgreSQL runs and that MAILING_DATABASE_URL is right; mailing doctor tells more.",
+        remedy="Check that PostgreSQL runs and that MAILING_DATABASE_URL is right. Run mailing doctor for details.",
     )
 
 
 def _cause(error: Exception) -> str:
-    """The driver's error by name, such as TooManyConnectionsError: its text may name users and databases."""
+    """Return the name of the driver's error, such as TooManyConnectionsError. Its text may name users and databases."""
     cause: BaseException = getattr(error, "orig", None) or error
     return type(cause.__cause__ or cause).__name__

@@ -1,7 +1,10 @@
-"""HTTP/1.1 with an end to everything: uvicorn's protocol, and the limits of size and time that it lacks.
+"""uvicorn's HTTP/1.1 protocol with the limits of size and time that it lacks.
 
-Whatever a client sends that is not a body counts, wherever it stands: heads, also those sent ahead of their turn,
-chunk sizes and their extensions, trailers. Whatever a client is waited for has a deadline.
+All bytes outside bodies count: headers, pipelined requests, chunk sizes and extensions, trailers. Every wait for the
+client has a deadline.
+
+uvicorn offers no public hook for these limits, so this module overrides methods of its protocol class. Nothing else
+imports uvicorn's internals; `tests/web/test_private_interfaces.py` names each one that it needs.
 """
 
 import asyncio
@@ -11,37 +14,37 @@ from typing import Any, ClassVar
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-MAX_CONNECTIONS = 900  # at once, for each process: below the usual limit of 1,024 open files
+MAX_CONNECTIONS = 900  # at once per process: below the usual limit of 1,024 open files
 HEADER_TIMEOUT_S = 10
-MAX_HEADER_BYTES = 32 * 1024  # between two pieces of a body as well
+MAX_HEADER_BYTES = 32 * 1024  # also between two chunks of a body
 MAX_HEADERS = 100
 MAX_URL_BYTES = 8 * 1024
-MAX_PARTS = 100  # parameters of a URL, cookies: what is made of each takes a hundred times its bytes
-MAX_PIPELINED = 16  # requests sent before the answer to an earlier one
+MAX_PARTS = 100  # of a URL's parameters or of cookies: each takes a hundred times its size once parsed
+MAX_PIPELINED = 16  # pipelined requests
 DRAIN_TIMEOUT_S = 20
-MIN_DRAIN_RATE = 10_000  # bytes a second that a client takes at least, over DRAIN_TIMEOUT_S
+MIN_DRAIN_RATE = 10_000  # bytes per second that a client must read, over DRAIN_TIMEOUT_S
 LINGER_TIMEOUT_S = 30  # for the rest of a body after its answer: a close with unread bytes would reset the answer away
 
-MAX_COALESCED_BYTES = 64 * 1024  # of an answer; what is larger is written as it is, without a copy
+MAX_COALESCED_BYTES = 64 * 1024  # a larger write is passed on without a copy
 
 TOO_LARGE = b"431 Request Header Fields Too Large"
 
 
 class RequestRefused(Exception):
-    """Raised in the parser's callbacks, which then parses nothing more of this connection."""
+    """Raised in a parser callback: the parser stops for this connection."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Nothing is answered to a refused request where another answer is on its way: the connection ends."""
+    """A refused request gets no answer while an earlier answer is being written: the connection is closed."""
 
-    head_s: float = HEADER_TIMEOUT_S
-    drain_s: float = DRAIN_TIMEOUT_S
-    linger_s: float = LINGER_TIMEOUT_S
-    most_connections = MAX_CONNECTIONS
-    # Those whose client has to move next, the one that has not for longest first.
-    waited_for: ClassVar[dict["BoundedProtocol", None]] = {}
+    header_timeout_s: float = HEADER_TIMEOUT_S
+    drain_timeout_s: float = DRAIN_TIMEOUT_S
+    linger_timeout_s: float = LINGER_TIMEOUT_S
+    max_connections = MAX_CONNECTIONS
+    # Connections waiting for their client, the longest-waiting first.
+    waiting_for_client: ClassVar[dict["BoundedProtocol", None]] = {}
 
-    _worked_on: RequestResponseCycle | None = None
+    _active_cycle: RequestResponseCycle | None = None
     _head_deadline: asyncio.TimerHandle | None = None
     _drain_deadline: asyncio.TimerHandle | None = None
     _refusal = b"400 Bad Request"
@@ -57,28 +60,28 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
         self.transport: Any = CoalescingTransport(transport, self.loop, may_close=self._may_close)
-        if len(self.connections) > self.most_connections and not self._make_room():
+        if len(self.connections) > self.max_connections and not self._make_room():
             self._end(b"503 Service Unavailable")
             return
         self._await_head()
-        self._note()
+        self._update_waiting()
 
     def _make_room(self) -> bool:
-        longest = next(iter(self.waited_for), None)
+        longest = next(iter(self.waiting_for_client), None)
         if longest is None:
             return False
-        self.waited_for.pop(longest)
+        self.waiting_for_client.pop(longest)
         longest.transport.abort()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.waited_for.pop(self, None)
+        self.waiting_for_client.pop(self, None)
         self._stop_waiting_for_head()
         self._stop_draining()
         super().connection_lost(exc)
-        if self._worked_on is not None:  # uvicorn tells the last one alone, be it sent ahead of its turn
-            self._worked_on.disconnected = not self._worked_on.response_complete
-            self._worked_on.message_event.set()
+        if self._active_cycle is not None:  # uvicorn notifies only the last cycle, even if that one is pipelined
+            self._active_cycle.disconnected = not self._active_cycle.response_complete
+            self._active_cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         if self._head_deadline is None and self._is_idle():
@@ -87,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.transport.is_closing():
                 return
             self._feed(data if len(data) <= MAX_HEADER_BYTES else data[start : start + MAX_HEADER_BYTES])
-        self._note()
+        self._update_waiting()
 
     def _feed(self, piece: bytes) -> None:
         self._is_progress, self._body_bytes = False, 0
@@ -111,7 +114,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(b"414 URI Too Long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A trailer is dropped: uvicorn would add it to the head's fields, while they are read."""
+        """Drop trailers: uvicorn would append them to the headers, which the application may be reading."""
         self._fields += 1
         if self._fields > MAX_HEADERS or (value.count(b";") >= MAX_PARTS and name.lower() == b"cookie"):
             self._refuse(TOO_LARGE)
@@ -127,7 +130,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._worked_on = cycle
+        self._active_cycle = cycle
         super()._start_asgi_task(cycle, app)
 
     def on_chunk_header(self) -> None:
@@ -144,7 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._lingering:
             self.transport.close()
             self._drain()
-        elif self._is_idle():  # the rest of a body that nobody wanted
+        elif self._is_idle():  # the rest of an unread body
             self._await_head()
 
     def on_response_complete(self) -> None:
@@ -154,11 +157,11 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._is_idle():
             self.cycle.body = bytearray()
             if self._arriving:
-                self._await_head(self.linger_s)
-        self._note()
+                self._await_head(self.linger_timeout_s)
+        self._update_waiting()
 
     def send_400_response(self, msg: str) -> None:
-        """What uvicorn does with a request that can't be parsed, and with one that was refused while it was."""
+        """Close the connection: uvicorn calls this after a parse error, and after RequestRefused."""
         del msg
         self._end(self._refusal)
 
@@ -177,24 +180,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._drain()
 
     def _may_answer(self) -> bool:
-        """Not to a request that was answered already, nor before the answer to an earlier one."""
+        """Return False if this request was answered already, or an earlier one is unanswered."""
         if self._is_idle():
             return not self._arriving or self._in_head
         return not self._in_head and not self.cycle.response_started
 
-    def _note(self) -> None:
-        self.waited_for.pop(self, None)
+    def _update_waiting(self) -> None:
+        self.waiting_for_client.pop(self, None)
         is_sending = self._arriving and not self.flow.read_paused
         if not self.transport.is_closing() and (is_sending or self.flow.write_paused or self._is_idle()):
-            self.waited_for[self] = None
+            self.waiting_for_client[self] = None
 
     def _await_head(self, within_s: float | None = None) -> None:
         self._stop_waiting_for_head()
         self._other_bytes = 0
-        self._head_deadline = self.loop.call_later(within_s or self.head_s, self._end, b"408 Request Timeout")
+        self._head_deadline = self.loop.call_later(within_s or self.header_timeout_s, self._end, b"408 Request Timeout")
 
     def _may_close(self) -> bool:
-        """False while an answered request's body is arriving: many clients read no answer before they have sent all."""
+        """Return False while the body of an answered request arrives: many clients read the answer only after it."""
         if self._lingering or not self._arriving or self._in_head or not self._is_idle():
             return True
         self._lingering = True
@@ -212,23 +215,23 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._drain()
-        self._note()
+        self._update_waiting()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if not self.transport.is_closing():
             self._stop_draining()
-            self._note()
+            self._update_waiting()
 
     def _drain(self) -> None:
-        """From now on the client has to take what waits for it, DRAIN_RATE bytes a second at least."""
+        """Require the client to read the write buffer, at least MIN_DRAIN_RATE bytes per second from now on."""
         self._stop_draining()
         self._unsent = self.transport.get_write_buffer_size()
-        self._drain_deadline = self.loop.call_later(self.drain_s, self._look_at_what_drained)
+        self._drain_deadline = self.loop.call_later(self.drain_timeout_s, self._check_drain)
 
-    def _look_at_what_drained(self) -> None:
+    def _check_drain(self) -> None:
         taken = self._unsent - self.transport.get_write_buffer_size()
-        if taken < min(self._unsent, MIN_DRAIN_RATE * self.drain_s) or taken <= 0:
+        if taken < min(self._unsent, MIN_DRAIN_RATE * self.drain_timeout_s) or taken <= 0:
             self.transport.abort()
         else:
             self._drain()
@@ -240,9 +243,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 class CoalescingTransport:
-    """A transport that hands on what one turn of the event loop wrote at its end: an answer's head with its body.
+    """A transport that joins the writes of one event-loop iteration, such as an answer's headers and body.
 
-    uvicorn writes them apart, and each write is a system call, and a client that is woken twice.
+    uvicorn writes them separately, and each write is a system call and a wake-up of the client.
     """
 
     def __init__(
@@ -251,10 +254,10 @@ class CoalescingTransport:
         self._transport = transport
         self._loop = loop
         self._may_close = may_close
-        self._held: list[bytes] = []
+        self._pending: list[bytes] = []
         self._size = 0
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a transport has
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - every other attribute of a transport
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
@@ -262,9 +265,9 @@ class CoalescingTransport:
             self._flush()
             self._transport.write(data)
             return
-        if not self._held:
+        if not self._pending:
             self._loop.call_soon(self._flush)
-        self._held.append(data)
+        self._pending.append(data)
         self._size += len(data)
         if self._size > MAX_COALESCED_BYTES:
             self._flush()
@@ -275,7 +278,7 @@ class CoalescingTransport:
             self._transport.close()
 
     def _flush(self) -> None:
-        if self._held:
-            self._transport.write(b"".join(self._held))
-            self._held.clear()
+        if self._pending:
+            self._transport.write(b"".join(self._pending))
+            self._pending.clear()
             self._size = 0

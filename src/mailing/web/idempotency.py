@@ -1,12 +1,12 @@
-"""`Idempotency-Key`: a POST that comes again with its key is answered again, not done again.
+"""`Idempotency-Key`: a repeated POST with the same key returns the stored answer.
 
-The answer is stored by the transaction that makes the change: there are both or neither. A refusal changed nothing
-and is not stored; the same request is judged anew. Of two at once one has the key, by a lock that nobody waits for and
-that ends with the transaction, whatever becomes of the process.
+The answer is stored by the transaction of the change, so both exist or neither. An error changed nothing and is not
+stored: a repetition is processed again. Concurrent requests with one key are excluded by an advisory lock of the
+transaction. It is tried, not waited for, and ends with the transaction even if the process dies.
 
-The body is read to its end first, because its digest tells whether the request is the same one; a long body lies in a
-temporary file meanwhile. The key is taken by the handler's first statement: neither a slow upload nor the judging of a
-long file holds a connection, in a transaction that the server would end as idle.
+The body is read first, because its digest identifies the request; a long one is kept in a temporary file. The key is
+locked by the handler's first statement, so neither a slow upload nor the validation of a long file keeps a transaction
+open, which the server would end as idle.
 """
 
 import hashlib
@@ -38,13 +38,13 @@ REPLAYED = "Idempotent-Replayed"
 RETENTION_H = 24
 
 _NAME = HEADER.lower().encode()
-_MAX_IN_MEMORY = 1024 * 1024  # bytes; every body but an import's stays below
+_MAX_IN_MEMORY = 1024 * 1024  # bytes; only imports have longer bodies
 _CHUNK = 64 * 1024
 
-# Tried, never waited for. Keys that share the 64 bits of their hash would only be in each other's way for a moment.
+# Tried, not waited for. Keys with the same 64-bit hash would only exclude each other briefly.
 _LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:caller || ' ' || :key, 0))")
 
-# A statement of its own after the lock: only then it sees what the one before has committed. By the primary key.
+# A statement of its own after the lock, to see what the previous holder committed. By the primary key.
 _FIND = text("SELECT request_hash, status, headers, body FROM idempotency_key WHERE caller = :caller AND key = :key")
 
 _STORE = text("""
@@ -52,8 +52,8 @@ _STORE = text("""
     VALUES (:caller, :key, :request_hash, :status, CAST(:headers AS jsonb), :body)
 """)
 
-# The oldest first, by idempotency_key_age; one that somebody else is pruning is left to them.
-_FORGET = text("""
+# The oldest first, by idempotency_key_age; rows that another process is deleting are skipped.
+_DELETE_EXPIRED = text("""
     DELETE FROM idempotency_key WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM idempotency_key WHERE created_at < now() - make_interval(hours => :kept)
         ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED))
@@ -71,9 +71,9 @@ class KeyedRequest:
 
 
 class Idempotency:
-    """ASGI middleware: the answer to a POST with a key is held back until it is committed together with the change.
+    """ASGI middleware: hold back the answer to a POST with a key until it is committed with the change.
 
-    `begin` and `provide_session` do their part inside, after the guards: a key belongs to whoever asks.
+    `replay_or_begin` and `provide_session` act inside, after the guards: keys are per caller.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -97,7 +97,7 @@ class Idempotency:
             async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
                 keyed = scope["state"]["keyed"] = KeyedRequest(key, session, body)
                 await self.app(scope, receive, hold_back)
-                ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
+                ScopeState.from_scope(scope).response_started = False  # so that a failed COMMIT can be answered
                 if 200 <= answer[0]["status"] < 300:
                     await _store(keyed, str(scope["user"]), answer)
                     await session.commit()
@@ -112,9 +112,9 @@ def _key_of(scope: Scope) -> str | None:
 
 
 async def replay_or_begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
-    """Before the handler and instead of it: the stored answer, if there is one.
+    """Return the stored answer, if any, in place of the handler's.
 
-    Raises Invalid for a malformed key, KeyReused if it had another request.
+    Raise Invalid for a malformed key, KeyReused if the key belongs to another request.
     """
     keyed: KeyedRequest | None = request.scope["state"].get("keyed")
     if keyed is None:
@@ -129,12 +129,12 @@ async def replay_or_begin(request: Request[str, Any, Any]) -> Response[bytes] | 
         _lock_with_first_statement(keyed.session, names)
         return None
     if stored.request_hash != digest:
-        raise KeyReused(f"This {HEADER} was used for another request; send a new key with a new request.")
+        raise KeyReused(f"This {HEADER} was used for another request. Send a new key with a new request.")
     return Response(stored.body, status_code=stored.status, headers=stored.headers | {REPLAYED: "true"})
 
 
 async def _read(request: Request[str, Any, Any], body: IO[bytes]) -> bytes:
-    """The digest of the whole request, whose body is in the file from now on. Raises what reading a body raises."""
+    """Return the digest of the request, and copy its body to the file. Raise what reading a body raises."""
     named = [request.method, request.scope["path"], request.scope["query_string"], request.headers.get("content-type")]
     digest = hashlib.sha256(msgspec.json.encode(named))
     async for chunk in Request[str, Any, Any](request.scope, request.receive).stream():
@@ -156,20 +156,20 @@ async def _stored(sessions: Sessions, names: dict[str, str]) -> Row[*tuple[Any, 
 
 
 def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
-    """That statement raises Conflict where another request has the key, or had it since we looked."""
+    """Lock the key with the session's first statement. It raises Conflict if another request has or had the key."""
 
     def take(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
         free = connection.execute(_LOCK, names).scalar_one()
         if not free or connection.execute(_FIND, names).first() is not None:
-            raise Conflict(f"A request with this {HEADER} is still in progress; send it again in a moment.")
+            raise Conflict(f"A request with this {HEADER} is in progress. Send it again in a moment.")
 
     event.listen(session.sync_session, "after_begin", take, once=True)
 
 
 async def provide_session(request: Request[Any, Any, Any], state: State) -> AsyncIterator[AsyncSession]:
-    """The request's transaction: committed when the handler returns, before the answer is sent.
+    """Provide the request's transaction, committed when the handler returns, before the answer is sent.
 
-    A request that changes nothing needs none.
+    A safe request has an autocommit session instead.
     """
     if keyed := request.scope["state"].get("keyed"):
         yield keyed.session
@@ -179,7 +179,7 @@ async def provide_session(request: Request[Any, Any, Any], state: State) -> Asyn
 
 
 async def _store(keyed: KeyedRequest, caller: str, answer: list[Any]) -> None:
-    if keyed.request_hash is None:  # the answer came from here
+    if keyed.request_hash is None:  # the answer was replayed, or the key is malformed
         return
     start, *rest = answer
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
@@ -194,6 +194,6 @@ async def _store(keyed: KeyedRequest, caller: str, answer: list[Any]) -> None:
     await keyed.session.execute(_STORE, values)
 
 
-async def forget_old(session: AsyncSession, *, count: int) -> None:
-    """At most `count` of those older than KEPT_H hours."""
-    await session.execute(_FORGET, {"kept": RETENTION_H, "count": count})
+async def delete_expired(session: AsyncSession, *, count: int) -> None:
+    """Delete at most `count` keys older than RETENTION_H hours."""
+    await session.execute(_DELETE_EXPIRED, {"kept": RETENTION_H, "count": count})

@@ -1,6 +1,6 @@
-"""`/docs`: Swagger UI, Redoc and the document that both show.
+"""`/docs`: Swagger UI, Redoc and their OpenAPI document.
 
-The pages are our own because Litestar's hold inline scripts, which would need `script-src 'unsafe-inline'`.
+The pages are our own because Litestar's have inline scripts, which would need `script-src 'unsafe-inline'`.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ in Swagger UI press *Authorize* and paste it.
 **Errors** are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) `application/problem+json`:
 `title`, `status`, and a `detail` for people. A 400 names every bad field at once in `errors`:
 `[{"field": "filter.tags.0", "message": "…"}]`. 409 means that the state or a unique value forbids it.
-429 and 503 come with `Retry-After`: try again then, after a 503 look first whether the change is there.
+429 and 503 have `Retry-After`. After a 503 check whether the change was applied before you retry.
 
 **Idempotency.** A POST with an `Idempotency-Key` header can be sent again: it is done once, and answered the same.
 
@@ -48,8 +48,8 @@ TAGS = {
     "events": "Everything that happened to a mailing, a message or a client, in order.",
 }
 
-# Redoc makes two <style> elements: an empty one that its styled-components fill through the CSSOM, and that of its
-# scroll bars. Their hashes spare us 'unsafe-inline'; Swagger UI needs neither.
+# Redoc adds two <style> elements: an empty one that styled-components fill through the CSSOM, and one for scroll bars.
+# Their hashes avoid 'unsafe-inline'. Swagger UI needs neither.
 _REDOC_STYLES = (
     "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=' 'sha256-QMIg+bpjm3JdElJ388KYke01izlUW0UoNOeKjpMxdgc='"
 )
@@ -98,7 +98,7 @@ _REDOC = "/static/vendor/redoc-2.5.4"
 
 
 class Page(OpenAPIRenderPlugin):
-    """An HTML page that loads its styles and scripts and says nothing itself."""
+    """An HTML page that only loads its styles and scripts."""
 
     def __init__(self, path: str, title: str, *, styles: tuple[str, ...], scripts: tuple[str, ...]) -> None:
         super().__init__(path=path)
@@ -114,7 +114,7 @@ class Page(OpenAPIRenderPlugin):
 
 
 class Document(OpenAPI):
-    """Says what holds of every route, so that none has to: a POST's key, that unknown fields are refused."""
+    """Documents what applies to every route: the key of a POST, and that unknown fields are refused."""
 
     def to_schema(self) -> dict[str, Any]:
         schema = super().to_schema()
@@ -127,7 +127,7 @@ class Document(OpenAPI):
 
 
 def _forbid_unknown_fields(node: object, schemas: dict[str, Any]) -> None:
-    """`parsing` refuses fields it doesn't know, in a body and in what it holds."""
+    """Set `additionalProperties: false` in a schema and those it refers to, as `validation` refuses unknown fields."""
     if isinstance(node, list):
         for child in node:
             _forbid_unknown_fields(child, schemas)

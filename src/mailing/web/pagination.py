@@ -28,7 +28,7 @@ class Page(Struct, Generic[T]):
 
 
 def page(rows: Sequence[T], limit: int, key: str = "id") -> Page[T]:
-    """Takes one row more than `limit`, which tells whether there is a next page."""
+    """Build a page from up to `limit` + 1 rows; the extra one shows that there is a next page."""
     items = list(rows[:limit])
     return Page(items, encode_cursor(getattr(items[-1], key)) if len(rows) > limit else None)
 
@@ -38,5 +38,5 @@ def encode_cursor(value: int) -> str:
 
 
 def decode_cursor(cursor: str | None) -> int:
-    """The id after which the page begins; 0 without a cursor. The parameter `Cursor` lets no other text through."""
+    """Return the id after which the page begins; 0 without a cursor. `Cursor` has validated the text."""
     return int.from_bytes(base64.urlsafe_b64decode(f"{cursor}="), "big") if cursor else 0

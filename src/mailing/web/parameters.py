@@ -1,4 +1,4 @@
-"""Types of path and query parameters, dependencies of handlers, and their documentation."""
+"""Types of path and query parameters, dependencies of handlers, and documented errors."""
 
 from collections.abc import Generator
 from itertools import islice
@@ -32,12 +32,12 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})  # methods that change nothing
 MAX_ID = 2**53 - 1  # where whole numbers in JavaScript end; the database's go on to 2**63
 Session = NamedDependency[AsyncSession]  # `idempotency.provide_session`
 Caller = NamedDependency[str]  # `provide_caller`
-# A parameter's description is a phrase that follows "must be" when its value is refused, as in `parsing`.
+# A parameter's description is a phrase that follows "must be" when its value is refused, as in `validation`.
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
 async def provide_caller(request: Request[str, Any, Any]) -> str:
-    """Who asks, as the guard found out: for the record of events."""
+    """Provide the caller that the guard found, for the events."""
     return request.user
 
 
@@ -75,8 +75,8 @@ class Body(AbstractDTO[S], Generic[S]):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """The errors a route can answer with, for the API documentation; 401, 403, 429 and 503 come with every route."""
-    slow = {408} if 413 in statuses else set()  # where there is a body
+    """Document a route's errors; 401, 403, 429 and 503 are added to every route."""
+    slow = {408} if 413 in statuses else set()  # a body can arrive too slowly
     return {
         status: ResponseSpec(Problem, description=TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
         for status in sorted({*statuses, *slow, 401, 403, 429, 503})
@@ -84,9 +84,9 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
 
 
 async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """A mistyped filter would select everything, so unknown query parameters are refused.
+    """Refuse unknown query parameters: a mistyped filter would select everything.
 
-    Parameters are those of the handler itself; what a dependency reads from the query counts as unknown.
+    Only the handler's own parameters are known, not those that a dependency reads.
     """
     if not connection.scope["query_string"]:
         return
@@ -106,7 +106,7 @@ async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], 
 
 
 def _fits(connection: ASGIConnection[Any, Any, Any, Any], name: str, kind: Any) -> bool:  # noqa: ANN401 - any type hint
-    """Whether a query parameter that was given can be read; Litestar itself stops at the guard."""
+    """Return whether a given query parameter is valid; Litestar validates only after the guards."""
     if name not in connection.query_params:
         return True
     try:

@@ -1,4 +1,4 @@
-"""Problem documents (RFC 9457) for everything that a request can fail with."""
+"""Problem documents (RFC 9457) for every error of a request."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ PROBLEM_JSON = "application/problem+json"
 
 
 class Problem(Struct):
-    """An error, as RFC 9457 has it. `errors` names every bad field of the input."""
+    """An error in the format of RFC 9457. `errors` names every invalid field of the input."""
 
     title: str
     status: int
@@ -104,8 +104,8 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
         return _unexpected(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
     if sqlstate(error) == READ_ONLY:
-        return problem(503, "The database only reads now, as one that follows another does; nothing was changed.")
-    return problem(503, f"The database can't answer now; try again in a few seconds.{_retry_advice(request)}")
+        return problem(503, "The database is read-only (a standby). Nothing was changed.")
+    return problem(503, f"The database is unavailable. Try again in a few seconds.{_retry_advice(request)}")
 
 
 RETRY_ADVICE = "repeatable"  # of a route, in its `opt`: what doing it again means
@@ -118,16 +118,16 @@ def _retry_advice(request: Request[Any, Any, Any]) -> str:
         return " With the same Idempotency-Key the change is made only once."
     if told := getattr(request.scope.get("route_handler"), "opt", {}).get(RETRY_ADVICE):
         return f" {told}"
-    return " Look first: the change may have been made."
+    return " The change may have been applied. Check before you retry."
 
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
     logger.error("unexpected error", path=request.url.path, method=request.method, exc_info=error)
-    return problem(500, "Something went wrong here; it has been logged.")
+    return problem(500, "An unexpected error occurred. It was logged.")
 
 
 def _at_commit(request: Request[Any, Any, Any], error: ExceptionGroup[Exception]) -> Response[Problem]:
-    """Litestar wraps what a dependency raises when it ends: a COMMIT that failed, a connection that is gone."""
+    """Unwrap the error of a dependency's end, such as a failed COMMIT or a lost connection."""
     cause = error.exceptions[0]
     handler = next(EXCEPTION_HANDLERS[kind] for kind in type(cause).__mro__ if kind in EXCEPTION_HANDLERS)
     answer: Response[Problem] = handler(request, cause)
@@ -140,7 +140,7 @@ EXCEPTION_HANDLERS: ExceptionHandlersMap = {
     HTTPException: _http,
     PoolTimeout: _database,
     DBAPIError: _database,
-    asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `db.driver`
+    asyncpg.PostgresError: _database,  # from the driver itself: when connecting, and in `engine.raw_connection`
     asyncpg.InterfaceError: _database,
     asyncpg.InternalClientError: _database,
     OSError: _database,

@@ -1,4 +1,4 @@
-"""One line, span and count for every request, and the id by which its answer, events and lines are found together."""
+"""One log line, span and metric for every request, and the request id in its answer, events and log lines."""
 
 import re
 import secrets
@@ -16,14 +16,14 @@ logger = log.get(__name__)
 HEADER = "X-Request-ID"
 _NAME = HEADER.lower().encode()
 _ACCEPTED = re.compile("[A-Za-z0-9._-]{1,64}")
-_QUIET = ("/health", "/metrics")  # asked all the time, by machines
+_QUIET = ("/health", "/metrics")  # polled by machines
 
 
 class RequestLog:
-    """ASGI middleware, around everything else: also around what finds no route."""
+    """ASGI middleware around everything else, so that unrouted requests are logged too."""
 
     def __init__(self, app: ASGIApp, *, count: Callable[[HTTPScope, int, float], None]) -> None:
-        """`count` is told a request's status and seconds."""
+        """`count` is called with a request's status and seconds."""
         self.app = app
         self._count = count
 
@@ -50,7 +50,7 @@ class RequestLog:
 
 
 def _given(scope: Scope) -> str | None:
-    """The caller's own id, if it is one that can stand in a log."""
+    """Return the caller's own request id, if it is safe to log."""
     value = _header(scope, HEADER)
     return value if _ACCEPTED.fullmatch(value) else None
 
@@ -67,9 +67,9 @@ def _span(scope: HTTPScope) -> AbstractContextManager[tracing.Span]:
 
 
 def _write(scope: HTTPScope, line: log.WideEvent, span: tracing.Span, status: int) -> None:
-    """`status` 0: it broke off before there was an answer."""
+    """Write the log line. `status` 0: the request ended without an answer."""
     route = str(scope.get("path_template") or "none")
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "method": scope["method"],
         "route": route,
         "status": status,
@@ -78,6 +78,6 @@ def _write(scope: HTTPScope, line: log.WideEvent, span: tracing.Span, status: in
     }
     ids = {name: value for name, value in scope.get("path_params", {}).items() if name.endswith("_id")}
     write = logger.debug if route.startswith(_QUIET) else logger.info
-    write("request", **(told | ids | line.fields | line.counts))
+    write("request", **(fields | ids | line.fields | line.counts))
     span.set_response(scope["method"], scope.get("path_template"), status)
     span.set(**(ids | line.fields | line.counts))

@@ -1,4 +1,4 @@
-"""What every answer says to browsers and proxies, whatever route, page or error it comes from."""
+"""Security headers of every answer."""
 
 from functools import cache
 from typing import Any
@@ -8,7 +8,7 @@ from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-# An answer that is no page loads nothing, runs nothing and stands in no frame; a page brings a policy of its own.
+# For answers that are not pages: nothing is loaded, run or framed. Pages set their own policy.
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 ALWAYS = {
@@ -18,12 +18,12 @@ ALWAYS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-PRIVATE = {"Cache-Control": "no-store"}  # of the API's answers: they hold phones and texts
+PRIVATE = {"Cache-Control": "no-store"}  # for the API: its answers hold phones and texts
 SECURE = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class SafeHeaders:
-    """ASGI middleware around everything: a header that an answer brings itself stays as it is."""
+    """ASGI middleware around everything. A header that the answer already has is kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -50,7 +50,7 @@ def _added(is_secure: bool, is_private: bool) -> list[tuple[bytes, bytes]]:
 
 
 class AllMethods:
-    """ASGI middleware: Litestar's own answer to OPTIONS names the methods of the path's first handler only."""
+    """ASGI middleware: complete `Allow`. Litestar answers OPTIONS with the methods of the path's first handler only."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

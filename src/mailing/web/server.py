@@ -1,7 +1,7 @@
-"""The API's server, and how long a body may take to come.
+"""The API's HTTP server, and the timeout of request bodies.
 
-A client that sends a byte now and then would otherwise hold its connection for ever. What comes before and after a
-body is `protocol`'s.
+A client that sends a byte now and then would otherwise keep its connection forever. `http_protocol` limits everything
+outside bodies.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from mailing.errors import TooSlow
 from mailing.web.forwarded import Forwarded
 from mailing.web.http_protocol import BoundedProtocol
 
-SOCKET_BUFFER_BYTES = 128 * 1024  # bytes of an answer that are not on their way yet
+SOCKET_BUFFER_BYTES = 128 * 1024  # unsent bytes of an answer in the kernel
 BODY_GRACE_S = 20
-MIN_BODY_RATE = 10_000  # bytes a second, after the grace
+MIN_BODY_RATE = 10_000  # bytes per second, after the grace
 
 
 def serve(app: Litestar, *, host: str, port: int) -> None:
-    """Until SIGTERM; requests under way may end for 10 s."""
+    """Serve until SIGTERM, then let requests finish for 10 s."""
     server = Server(server_config(app, host=host, port=port))
     with suppress(KeyboardInterrupt):
         server.run()
@@ -36,7 +36,7 @@ def serve(app: Litestar, *, host: str, port: int) -> None:
 
 
 def server_config(app: ASGIApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401 - uvicorn's own
-    """`where` it listens: `host` and `port`, or `uds`. Connections are limited by the protocol."""
+    """Build the configuration. `where` is `host` and `port`, or `uds`. The protocol limits connections."""
     return uvicorn.Config(
         Forwarded(app, trusted=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")),
         **{"http": BoundedProtocol, **where},
@@ -51,7 +51,7 @@ def server_config(app: ASGIApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401
 
 class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """The kernel would take 3 MB for each client that reads nothing; connections inherit the listener's limit."""
+        """Limit the kernel's send buffer, else 3 MB per client that does not read. Connections inherit it."""
         await super().startup(sockets=sockets)
         for listener in (listener for server in self.servers for listener in server.sockets):
             if hasattr(socket, "TCP_NOTSENT_LOWAT") and listener.family != socket.AF_UNIX:
@@ -59,9 +59,9 @@ class Server(uvicorn.Server):
 
 
 class BodyTimeout:
-    """ASGI middleware: `grace_s`, and a second more for each `MIN_BODY_RATE` bytes, is how long we wait for a body.
+    """ASGI middleware: wait for a body `grace_s`, plus a second for each MIN_BODY_RATE bytes.
 
-    Only waiting counts, not what is done with the parts that came. Raises TooSlow where the body is read.
+    Only waiting counts, not the processing of chunks. TooSlow is raised where the body is read.
     """
 
     def __init__(self, app: ASGIApp, *, grace_s: float = BODY_GRACE_S) -> None:
@@ -74,26 +74,26 @@ class BodyTimeout:
 
 
 class _Body:
-    def __init__(self, receive: Receive, patience_s: float) -> None:
+    def __init__(self, receive: Receive, remaining_s: float) -> None:
         self._receive = receive
-        self._patience_s = patience_s
+        self._remaining_s = remaining_s
         self._complete = False
 
     async def receive(self) -> Any:  # noqa: ANN401 - an ASGI event
-        """After the body, whoever waits learns when the client goes: that may be long."""
+        """Receive in time. After the body there is no limit: the next event is the disconnect."""
         if self._complete:
             return await self._receive()
         began = time.monotonic()
         message = await self._in_time()
-        self._patience_s -= time.monotonic() - began
+        self._remaining_s -= time.monotonic() - began
         if message["type"] == "http.request":
-            self._patience_s += len(message.get("body", b"")) / MIN_BODY_RATE
+            self._remaining_s += len(message.get("body", b"")) / MIN_BODY_RATE
             self._complete = not message.get("more_body", False)
         return message
 
     async def _in_time(self) -> Any:  # noqa: ANN401 - an ASGI event
         try:
-            async with asyncio.timeout(self._patience_s):
+            async with asyncio.timeout(self._remaining_s):
                 return await self._receive()
         except TimeoutError:
-            raise TooSlow("The body came too slowly; send it again over a better connection.") from None
+            raise TooSlow("The body arrived too slowly. Send it again over a better connection.") from None

@@ -1,4 +1,4 @@
-"""The files that pages load: they lie in the package, so no foreign host is asked for any."""
+"""Static files, served from the package, so that pages load nothing from other hosts."""
 
 import asyncio
 import gzip
@@ -16,7 +16,7 @@ from mailing.errors import NotFound
 
 STATIC = Path(__file__).parents[1] / "static"
 IMMUTABLE = "public, max-age=31536000, immutable"
-REVALIDATE = "no-cache"  # the browser keeps the file and asks whether its ETag still holds
+REVALIDATE = "no-cache"  # the browser caches the file and revalidates its ETag
 
 _MEDIA_TYPES = {
     ".css": "text/css",
@@ -33,7 +33,7 @@ class _Asset(Struct, frozen=True):
 
 
 def static_files() -> HTTPRouteHandler:
-    """`/static/…`. A name is looked up in the list made here, so no path leads out of the directory or lists it."""
+    """Build the handler of `/static/…`. Names are looked up in a fixed list, so no path leaves the directory."""
     files = {
         "/" + path.relative_to(STATIC).as_posix(): path for path in STATIC.rglob("*") if path.suffix in _MEDIA_TYPES
     }
@@ -60,9 +60,9 @@ _lock = threading.Lock()
 
 
 def _load(path: Path) -> _Asset:
-    """Once a process, however many ask at first: compressing Swagger UI takes 60 ms and makes 0.46 MB of its 1.73.
+    """Load once per process, also for concurrent requests: compressing Swagger UI (1.73 to 0.46 MB) takes 60 ms.
 
-    All that is sent of a file is one object in memory, however many read it and however slowly.
+    All answers share one object in memory, however many clients read it and however slowly.
     """
     with _lock:
         if path not in _assets:
@@ -72,7 +72,7 @@ def _load(path: Path) -> _Asset:
 
 
 def _headers(path: Path, asset: _Asset) -> dict[str, str]:
-    """A vendored file has its version in the path, so it never changes."""
+    """Build the headers. A vendored file has its version in the path, so it never changes."""
     vendored = path.is_relative_to(STATIC / "vendor")
     return {
         "Cache-Control": IMMUTABLE if vendored else REVALIDATE,

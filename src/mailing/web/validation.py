@@ -1,9 +1,8 @@
 """JSON into a struct, with every bad field named at once (msgspec alone stops at the first).
 
-A field's `Meta(description=…)` is a phrase that reads well in the API documentation and after "must be": one text
-serves both. A struct may add rules over several fields as a static method
-`contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]`; it is given the fields that are
-right by themselves.
+A field's `Meta(description=…)` is a phrase that fits both the API documentation and an error after "must be". A struct
+may add rules over several fields as a static method `contradictions(fields) -> Iterator[FieldError]`,
+which gets the fields that are valid by themselves.
 """
 
 import codecs
@@ -24,7 +23,7 @@ MAX_UNKNOWN_FIELDS = 100
 
 
 def parse(body: bytes, kind: type[S]) -> S:
-    """Raises Invalid; a body that is no JSON object is an error of the field `body`. A byte order mark is skipped."""
+    """Parse JSON, skipping a byte order mark. Raise Invalid; if it is not an object, the field is `body`."""
     try:
         value = msgspec.json.decode(body.removeprefix(codecs.BOM_UTF8))
     except RecursionError:
@@ -91,7 +90,7 @@ def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> obj
 
 
 def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
-    """Instants become UTC: they read the same in every answer, event and preview, whatever offset they came with."""
+    """Convert. Instants become UTC, so that every answer, event and preview shows them alike."""
     if isinstance(value, str) and "\x00" in value:
         raise ValueError("must not contain a NUL character")
     converted = msgspec.convert(value, hint)
@@ -104,7 +103,7 @@ def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
 
 
 def _without_none(hint: Any) -> Any:  # noqa: ANN401 - any type hint
-    """What a field is when it is given: without the None and UNSET of its union."""
+    """Remove None and UNSET from the field's union."""
     options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else ()
     kept = [option for option in options if option not in {types.NoneType, msgspec.UnsetType}]
     return kept[0] if len(kept) == 1 else hint
@@ -116,7 +115,7 @@ def _struct_of(hint: Any) -> type[Struct] | None:  # noqa: ANN401 - any type hin
 
 
 def _split_list(hint: Any) -> tuple[Any, Any]:  # noqa: ANN401 - any type hint
-    """For a list: what is asked of it as a whole, and the hint of its items. Else the hint, and None."""
+    """For a list, return the rules of the whole and the hint of its items; else the hint and None."""
     kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
     if get_origin(kind) is not list:
         return hint, None
@@ -124,12 +123,12 @@ def _split_list(hint: Any) -> tuple[Any, Any]:  # noqa: ANN401 - any type hint
 
 
 def _sentence(error: msgspec.ValidationError) -> str:
-    """Without the value, which msgspec repeats in quotes for an unknown choice."""
+    """Return the message without the value, which msgspec quotes for an unknown choice."""
     return str(error).partition(" '")[0].replace("`", "").lower()
 
 
 def _description(hint: Any) -> str | None:  # noqa: ANN401 - any type hint
-    """The innermost-first description; an optional field's stands inside the union."""
+    """Return the first description, also from inside an optional field's union."""
     if get_origin(hint) is Annotated:
         return next((meta.description for meta in get_args(hint)[1:] if isinstance(meta, Meta)), None)
     found = (_description(option) for option in get_args(hint))
@@ -137,5 +136,5 @@ def _description(hint: Any) -> str | None:  # noqa: ANN401 - any type hint
 
 
 def given_fields(data: Struct) -> Mapping[str, Any]:
-    """The fields of a PATCH that were given."""
+    """Return the fields that a PATCH sets."""
     return {name: value for name, value in msgspec.structs.asdict(data).items() if value is not msgspec.UNSET}

@@ -163,7 +163,7 @@ async def test_before_a_deletion_its_consequences_are_named_in_numbers(
         await add_messages(engine, await add_mailing(engine), [status], first_client=client)
     asked = (await editor.get(f"/admin/clients/{client}/delete")).text
     assert "2 unsent messages are cancelled." in asked
-    assert "1 message that has ended stays counted" in asked
+    assert "1 finished message stays in the statistics" in asked
     await editor.post(f"/admin/clients/{client}/delete")
     statuses = await run(engine, "SELECT status FROM message ORDER BY id")
     assert [each.status for each in statuses] == ["cancelled", "cancelled", "sent"]

@@ -151,7 +151,7 @@ async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read
         await begun.acquire()
     refused = await uploaded(editor, file_of(1))
     assert (refused.status_code, refused.headers["retry-after"]) == (429, "10")
-    assert "2 imports of yours are under way" in refused.text
+    assert "You have 2 imports in progress" in refused.text
     may_end.set()
     assert [answer.status_code for answer in await asyncio.gather(*both)] == [400, 400]
     assert (await uploaded(editor, file_of(1))).status_code == 303
@@ -160,7 +160,7 @@ async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read
 
 async def test_why_an_import_failed_is_said(editor: httpx.AsyncClient, sessions: Sessions) -> None:
     await uploaded(editor, b"\n" * 300_000 + b"name\n")
-    assert "There are no rows below the first line." in (await editor.get(HERE)).text
+    assert "The file has no rows below the first line." in (await editor.get(HERE)).text
     await editor.post(f"{HERE}/import")
     await job.import_upload(sessions, RUNNING, 1)
     shown = (await editor.get(HERE)).text
@@ -203,7 +203,7 @@ async def test_what_broke_an_import_off_is_said_in_the_viewers_language(
         assert mine
         await repository.record_interruption(session, mine, cause=SILENT)
     shown = (await editor.get(HERE)).text
-    assert "The import broke off, and nothing was stored; it begins again by itself within a minute:" in shown
+    assert "The import was interrupted and nothing was saved. It restarts within a minute:" in shown
     assert f"<li>{SILENT}</li>" in shown
     assert "база данных не ответила вовремя" in (await editor.get(HERE, headers={"Accept-Language": "ru"})).text
 

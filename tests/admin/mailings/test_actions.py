@@ -12,10 +12,10 @@ from support.rows import add_client, add_mailing, add_messages, run, value
 @pytest.mark.parametrize(
     ("action", "status", "said", "notice", "after"),
     [
-        ("pause", "running", "2 messages that wait are held back", "2 messages are held back", "paused"),
-        ("resume", "paused", "2 messages that wait go on", "goes on", "running"),
-        ("cancel", "running", "2 messages that wait are cancelled", "2 messages are not sent", "cancelled"),
-        ("delete", "running", "1 has gone out and stays counted", "2 messages are not sent", "cancelled"),
+        ("pause", "running", "2 waiting messages are held back", "2 messages are held back", "paused"),
+        ("resume", "paused", "2 waiting messages continue", "goes on", "running"),
+        ("cancel", "running", "2 waiting messages are cancelled", "2 messages are not sent", "cancelled"),
+        ("delete", "running", "1 was sent and stays in the totals", "2 messages are not sent", "cancelled"),
     ],
 )
 async def test_a_page_says_in_numbers_what_will_happen_and_then_it_does(  # noqa: PLR0917 - one case of a table
@@ -41,7 +41,7 @@ async def test_what_failed_is_sent_again(engine: AsyncEngine, signed_in: SignedI
     await add_messages(engine, mailing_id, ["failed"], first_client=client)
     sender = await signed_in(Role.SENDER)
     address = f"/admin/mailings/{mailing_id}/resend-failed"
-    assert "1 message that failed waits again" in words(await sender.get(address))
+    assert "1 failed message is sent again" in words(await sender.get(address))
     assert (await sender.post(address)).status_code == 303
     assert await value(engine, "SELECT status FROM message") == "pending"
 

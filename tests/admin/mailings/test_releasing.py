@@ -130,9 +130,9 @@ async def test_the_editor_reads_what_a_draft_waits_for_and_the_sender_finds_the_
     mailing_id = await add_mailing(engine, status="draft")
     editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
     for browser in (editor, sender):
-        assert "waits for its release" in words(await browser.get("/admin/mailings?status=draft"))
-        assert "waits for its release" in words(await browser.get("/admin/"))
-        assert "A sender's release: nothing is sent before it" in words(
+        assert "waiting for release" in words(await browser.get("/admin/mailings?status=draft"))
+        assert "waiting for release" in words(await browser.get("/admin/"))
+        assert "A sender's release. Nothing is sent before it" in words(
             await browser.get(f"/admin/mailings/{mailing_id}")
         ).replace("&#39;", "'")
     release = f'href="/admin/mailings/{mailing_id}/release"'
@@ -151,7 +151,14 @@ async def test_a_sender_reads_text_times_hours_filter_and_recipients_before_the_
     mailing_id = await value(engine, "SELECT id FROM mailing")
     asked = await sender.get(f"/admin/mailings/{mailing_id}/release")
     shown = words(asked)
-    for part in ("Read &lt;me&gt;", "vip", "916", "09:00\u201321:00", "Sending begins at", "Recipients 1 "):
+    for part in (
+        "Read &lt;me&gt;",
+        "vip",
+        "916",
+        "09:00\u201321:00",
+        "Sending starts automatically at",
+        "Recipients 1 ",
+    ):
         assert part in shown
     assert "Changed since" not in shown
     revision = re.search(r'name="revision" value="(\d+)"', asked.text)

@@ -25,7 +25,7 @@ def form(**changes: str | list[str]) -> Form:
 
 
 async def test_an_empty_list_says_what_to_do(signed_in: SignedIn) -> None:
-    assert "There is no mailing yet." in words(await (await signed_in(Role.VIEWER)).get("/admin/mailings"))
+    assert "There are no mailings yet." in words(await (await signed_in(Role.VIEWER)).get("/admin/mailings"))
     assert "New mailing" in words(await (await signed_in(Role.EDITOR)).get("/admin/mailings"))
 
 
@@ -98,7 +98,11 @@ async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entere
     given = form(text=" ", ends_at="2020-01-01T10:00", window_end="", tags=["vip"])
     answer = await editor.post("/admin/mailings/new", data=given)
     shown = words(answer, 400)
-    for rule in ("Enter a text of 1 to 1,600", "Enter an end that lies ahead", "Enter two different times of day"):
+    for rule in (
+        "Enter a text of 1 to 1,600",
+        "Enter an end: a date and time in the future",
+        "Enter two different times of day",
+    ):
         assert shown.count(rule) == 2  # beside the field, and at the top
     assert entered(answer, "ends_at") == "2020-01-01T10:00"
     assert re.search(r'value="vip" checked', answer.text)
@@ -108,10 +112,10 @@ async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entere
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
-        ({"zone": "Mars/Olympus"}, "Enter a time zone"),
-        ({"zone": "Europe/Berlin", "starts_at": "2098-03-30T02:30", "ends_at": "2098-03-31T00:00"}, "Enter the start"),
-        ({"starts_at": "tomorrow"}, "Enter the start"),
-        ({"starts_at": "0001-01-01T00:00"}, "Enter the start"),
+        ({"zone": "Mars/Olympus"}, "Enter the name of a time zone"),
+        ({"zone": "Europe/Berlin", "starts_at": "2098-03-30T02:30", "ends_at": "2098-03-31T00:00"}, "Enter a start"),
+        ({"starts_at": "tomorrow"}, "Enter a start"),
+        ({"starts_at": "0001-01-01T00:00"}, "Enter a start"),
         ({"ends_at": "9999-12-31T23:59"}, "Enter an end"),
         ({"text": "a\x00b"}, "Enter a text"),
         ({"operator_codes": ["9166"]}, "Choose up to 100 operator codes"),
@@ -148,7 +152,7 @@ async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: Async
     mailing_id = await add_mailing(engine)
     sender = await signed_in(Role.SENDER)
     shown = await sender.get(f"/admin/mailings/{mailing_id}/edit")
-    assert "This mailing has begun." in words(shown)
+    assert "This mailing has started." in words(shown)
     fields: Form = {"text": "Reworded", "zone": entered(shown, "zone"), "ends_at": entered(shown, "ends_at")}
     before = (await run(engine, "SELECT starts_at, ends_at, plan_revision FROM mailing"))[0]
     answer = await sender.post(f"/admin/mailings/{mailing_id}/edit", data=fields)
@@ -182,7 +186,7 @@ async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine
     shown = words(part)
     assert "Recipients 3" in shown
     assert "another tag 1" in shown
-    assert "With this character replaced an SMS holds 160 characters instead of 70:" in shown
+    assert "If this character is replaced, an SMS holds 160 characters instead of 70:" in shown
     assert part.text.count('<rect class="bar"') == 1
     assert "style=" not in part.text
 
@@ -207,8 +211,8 @@ async def test_the_plan_of_an_edit_says_what_would_be_cancelled(engine: AsyncEng
     sender = await signed_in(Role.SENDER)
     address = f"/admin/mailings/plan?mailing_id={mailing_id}"
     shown = words(await sender.post(address, data=form(tags=["new"]), headers={"HX-Request": "true"}))
-    assert "1 message that waits would be cancelled." in shown
-    assert "Nobody would get this mailing." in shown
+    assert "1 waiting message would be cancelled." in shown
+    assert "No client would get this mailing." in shown
 
 
 async def test_a_viewer_only_reads(engine: AsyncEngine, signed_in: SignedIn) -> None:

@@ -65,12 +65,12 @@ async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, 
     rows = shown.partition("Remarks")[2].replace("\N{EN DASH}", "-")
     for told in (
         r"not sent yet - - Due on \d",
-        r"not sent yet - o\*\*\*@example.org Tried again on .*?, and on and on until .*?\. ",
-        r"The last try failed: b\*\*\*@example.org: 451 greylisted",
-        r"refused - - Tried again on .*? The last try failed: 550 no such user",
+        r"not sent yet - o\*\*\*@example.org Next attempt on .*?, and on and on until .*?\. ",
+        r"The last attempt failed: b\*\*\*@example.org: 451 greylisted",
+        r"refused - - Next attempt on .*? The last attempt failed: 550 no such user",
         r"sent \d.*? UTC\+0 o\*\*\*@example.org But not to b\*\*\*@example.org: 550 gone",
-        r"not sent yet - - Tried within a minute or two",
-        r"never sent - - It was tried for 31 days; .*? The last try failed: connection refused",
+        r"not sent yet - - Next attempt within two minutes",
+        r"never sent - - It was retried for 31 days, .*? The last attempt failed: connection refused",
     ):
         found = re.search(told, rows)
         assert found, (told, rows)
@@ -146,8 +146,8 @@ async def test_without_recipients_the_list_says_so(engine: AsyncEngine, settings
         async with transaction(app.state.sessions) as session:
             browser.cookies.set("mailing_session", await token_of_a_viewer(session))
         shown = words(await browser.get("/admin/reports"))
-    assert "Nobody gets a report: set MAILING_REPORT_TO." in shown
-    assert "Nobody is to get it: MAILING_REPORT_TO is not set." in shown
+    assert "The report has no recipients: set MAILING_REPORT_TO." in shown
+    assert "It has no recipients: MAILING_REPORT_TO is not set." in shown
 
 
 async def token_of_a_viewer(session: AsyncSession) -> str:

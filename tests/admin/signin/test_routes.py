@@ -160,7 +160,7 @@ async def test_a_changed_password_ends_the_other_sessions_and_stays_signed_in_he
     [
         ({"old": "wrong words here", "password": "entirely new words"}, "The name or the password is wrong."),
         ({"old": PASSWORD, "password": "short"}, "New password: must have 10 to 200 characters"),
-        ({"old": PASSWORD, "password": "entirely new words", "again": "x"}, "is not the same both times"),
+        ({"old": PASSWORD, "password": "entirely new words", "again": "x"}, "does not match the repeated one"),
         ({}, "wrong"),
     ],
 )
@@ -180,7 +180,7 @@ async def test_a_stolen_session_does_not_help_to_guess_the_password(signed_in: S
     browser = await signed_in(Role.VIEWER)
     form = {"old": "wrong words here", "password": "entirely new words", "again": "entirely new words"}
     answers = [await browser.post("/admin/account/password", data=form) for _ in range(lockout.MAX_ACCOUNT_TRIES + 1)]
-    assert "Too many failed tries" in answers[-1].text
+    assert "Too many failed sign-ins" in answers[-1].text
 
 
 @pytest.fixture(scope="module")

@@ -275,7 +275,7 @@ async def _with_calls_waiting(
     change: Callable[[int], Awaitable[None]],
     change_back: Callable[[int], Awaitable[None]] | None = None,
 ) -> None:
-    """Something changes while every connection waits for the gateway, and claimed messages wait for a connection."""
+    """Something changes while every connection waiting for the gateway, and claimed messages wait for a connection."""
     await stage.campaign.clients(8)
     await stage.gateway.change({"mode": "hold"})
     async with stage.working(gateway_concurrency=2):

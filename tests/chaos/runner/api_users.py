@@ -151,7 +151,7 @@ class People:
 
 def _is_in_progress(answer: httpx.Response) -> bool:
     """Return whether an earlier request with the same key, whose answer was lost, still runs."""
-    return answer.status_code == 409 and "still in progress" in answer.text
+    return answer.status_code == 409 and "is in progress" in answer.text
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> bytes:

@@ -76,7 +76,7 @@ def test_a_file_that_is_no_ledger_is_not_touched(tmp_path: Path) -> None:
 
 
 def test_a_full_ledger_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_ENTRIES", 1)
+    monkeypatch.setattr(ledger_module, "MAX_ENTRIES", 1)
     ledger = Ledger()
     assert not ledger.is_full
     accept(ledger, 1)

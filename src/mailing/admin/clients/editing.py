@@ -1,4 +1,4 @@
-"""A client is added, changed and deleted."""
+"""Forms to add, change and delete a client."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -76,7 +76,7 @@ def _refusal(
     viewer: Viewer,
     client_id: int | None = None,
 ) -> Response[str]:
-    """The API's word for a phone that is taken names its client's address there; here the page leads to it."""
+    """Show the form with its errors. For a phone in use, link to its client's page."""
     taken = isinstance(refused, PhoneTaken)
     errors = by_field(viewer, [FieldError("phone", "belongs to another client")] if taken else refused.errors)
     owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None

@@ -1,4 +1,4 @@
-"""What the domain says of a client's fields and of a file's rows, in the viewer's language.
+"""Translation of the domain's messages about a client's fields and a file's rows.
 
 Those sentences are English and some carry a number or a name; here they are known by their shape. A sentence that is
 not known is shown as it is.

@@ -1,4 +1,4 @@
-"""The forms of the client's pages: what was typed, and what it means."""
+"""Parsing of the forms on the client pages."""
 
 import re
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ _OPTED_OUT = {"yes": True, "no": False}
 
 
 class SearchForm(Struct):
-    """`typed` goes back into the form; `errors` by field."""
+    """A parsed search. `typed` is shown in the form again; `errors` are by field."""
 
     search: Search
     place: SearchCursor
@@ -45,13 +45,13 @@ def _visible(text: str) -> str:
 
 
 def _digits(text: str) -> str | None:
-    """Of a phone as people write it: without what they put between the digits."""
+    """Return the digits of a phone without separators, None if it has other characters."""
     digits = re.sub(r"[\s()+-]", "", text)
     return digits if re.fullmatch(f"[0-9]{{0,{LENGTH}}}", digits) else None
 
 
 def _with_country_code(digits: str) -> str:
-    """Here nothing is sent, so what people write for 7 may be guessed: 8, or nothing before a 9."""
+    """Complete the country code: a leading 8, or none before a 9, stands for 7. Only searches may guess."""
     if digits.startswith("8"):
         return "7" + digits[1:]
     return ("7" + digits)[:LENGTH] if digits.startswith("9") else digits
@@ -66,7 +66,7 @@ def _place(query: Mapping[str, str]) -> SearchCursor:
 
 
 def client_of(typed: Mapping[str, str]) -> ClientIn:
-    """Raises Invalid. An opt-out that came while the form was open is not undone: only a changed box counts."""
+    """Raise Invalid. Only a changed checkbox sets the opt-out, so one recorded meanwhile is kept."""
     given: dict[str, Any] = {name: typed.get(name, "") for name in ("phone", "timezone")}
     given |= {name: typed[name] for name in ("operator_code", "tag") if typed.get(name)}
     client = check(given, ClientIn)

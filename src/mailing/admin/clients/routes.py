@@ -35,14 +35,14 @@ PHONE_FIELDS = ("begins", "ends")  # the fields of the search that hold phones
 
 @get("/", guards=[require_role(Role.VIEWER)])
 async def list_(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[str]:
-    """By what may stand in an address; a phone, or a part of one, may not: it would be in the logs of proxies."""
+    """Search by query parameters, except phones, which would appear in the logs of proxies."""
     told = {name: value for name, value in request.query_params.items() if name not in PHONE_FIELDS}
     return await _list(request, session, parse_search(told, viewer))
 
 
 @post("/", guards=[require_role(Role.VIEWER)], status_code=200)
 async def search(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[Any]:
-    """A search without a phone goes on under an address of its own, which can be kept and reloaded."""
+    """Redirect a search without a phone to its own address, which can be bookmarked and reloaded."""
     question = parse_search(await form(request), viewer)
     if question.errors or any(question.typed[name] for name in PHONE_FIELDS):
         return await _list(request, session, question)
@@ -70,7 +70,7 @@ async def _list(request: Request[Any, Any, Any], session: AsyncSession, question
 
 
 def _places(question: SearchForm, found: SearchPage) -> dict[str, dict[str, str]]:
-    """The places of the pages around this one, by their relation, as a form sends them."""
+    """Return the cursors of the neighbouring pages by relation, as form fields."""
     places = {
         "first": FIRST if question.place != FIRST else None,
         "prev": found.before,
@@ -80,7 +80,7 @@ def _places(question: SearchForm, found: SearchPage) -> dict[str, dict[str, str]
 
 
 def _neighbours(question: SearchForm, found: SearchPage) -> dict[str, str]:
-    """The addresses of the pages around this one; empty where there is none."""
+    """Return the addresses of the neighbouring pages; empty if there is none."""
     return {
         "first_page": _address(question.typed, FIRST) if question.place != FIRST else "",
         "previous_page": _address(question.typed, found.before) if found.before else "",

@@ -101,7 +101,7 @@ async def _upload_page(request: Request[Any, Any, Any], session: Session, *, err
 async def show(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]
 ) -> Response[str]:
-    """The preview, then the progress, then the result: whatever it has come to."""
+    """Show the preview, the progress or the result, by the upload's status."""
     upload = await repository.get_upload(session, upload_id)
     if upload.status == UploadStatus.uploaded:
         return await _preview_page(request, session, viewer, upload)

@@ -1,4 +1,4 @@
-"""`/admin/gateway`: how the gateway does, and what a person may change while messages go out."""
+"""`/admin/gateway`: the gateway's state, the rate limit, the stop of all sending."""
 
 from functools import partial
 from typing import Any
@@ -58,7 +58,7 @@ async def change_rate(
         wrong = viewer.gettext("Enter a number from 0 to 100000; 0 means no limit.")
         return _full_page(request, await _page_data(request), errors={"rate": wrong}, rate=given)
     await actions.change_rate(session, rate, by=caller)
-    return redirect(PATH, notice=viewer.gettext("The rate limit is changed; workers keep it from a second later on."))
+    return redirect(PATH, notice=viewer.gettext("The rate limit was changed. Workers apply it within a second."))
 
 
 def _rate(given: str) -> float | None:
@@ -70,7 +70,7 @@ def _rate(given: str) -> float | None:
 
 @get("/gateway/stop", guards=[require_role(Role.SENDER)])
 async def confirm_stop(request: Request[Any, Any, Any], session: Session) -> Response[str]:
-    """In numbers: what the stop would hold back."""
+    """Ask for confirmation, with the number of messages that the stop would hold back."""
     running = [line for line in await open_mailings(session) if line.status is MailingStatus.running]
     waiting = sum(line.counts.pending for line in running)
     in_calls = sum(line.counts.sending for line in running)
@@ -86,13 +86,13 @@ async def stop(session: Session, viewer: CurrentViewer, caller: Caller) -> Respo
 @post("/gateway/start", guards=[require_role(Role.SENDER)], status_code=303)
 async def start(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
     await actions.start(session, by=caller)
-    return redirect(PATH, notice=viewer.gettext("Sending goes on; workers notice within a few seconds."))
+    return redirect(PATH, notice=viewer.gettext("Sending was resumed. Workers notice within a few seconds."))
 
 
 @post("/gateway/probe", guards=[require_role(Role.SENDER)], status_code=303)
 async def probe(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
     await actions.probe(session, by=caller)
-    return redirect(PATH, notice=viewer.gettext("The gateway is tried now."))
+    return redirect(PATH, notice=viewer.gettext("The gateway is being probed."))
 
 
 async def _page_data(request: Request[Any, Any, Any]) -> PageData:

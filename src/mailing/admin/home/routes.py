@@ -1,4 +1,4 @@
-"""`/admin/`: whether everything works, and what is under way."""
+"""`/admin/`: the start page."""
 
 from functools import partial
 from typing import Any

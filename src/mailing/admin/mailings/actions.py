@@ -1,4 +1,4 @@
-"""What is done to a mailing, each on a page of its own that says in numbers what will happen."""
+"""Actions on a mailing, each confirmed on a page that states the effect in numbers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -57,7 +57,7 @@ class ActionPages(Controller):
     @post("/resume", guards=SENDER, status_code=303)
     async def resume(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
         await actions.resume(session, mailing_id, by=caller)
-        return _done(viewer, mailing_id, notice=viewer.gettext("The mailing goes on."))
+        return _done(viewer, mailing_id, notice=viewer.gettext("The mailing was resumed."))
 
     @post("/cancel", guards=[require_role(Role.EDITOR)], status_code=303)
     async def cancel(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
@@ -99,11 +99,11 @@ class ActionPages(Controller):
             mailing = await MailingRepository(session=session).get_visible(mailing_id)
             errors = {"phone": _test_error(viewer, refused)}
             return page(request, "mailings/test.html", status=400, mailing=mailing, phone=phone, errors=errors)
-        return _done(viewer, mailing_id, notice=viewer.gettext("The test is on its way."))
+        return _done(viewer, mailing_id, notice=viewer.gettext("The test is being sent."))
 
 
 def _ensure_may_end(viewer: Viewer, mailing: Mailing) -> None:
-    """An editor ends drafts only; the row is locked where it is done, so none is released meanwhile."""
+    """Raise if an editor would end more than a draft. A POST locks the row, so no release intervenes."""
     if not viewer.may("sender"):
         states.ensure_editor_may_end(MailingStatus(mailing.status))
 
@@ -116,7 +116,7 @@ async def _confirm_page(request: Browser, session: AsyncSession, mailing: Mailin
 
 
 async def _ensure_possible(session: AsyncSession, mailing: Mailing, *, action: str) -> None:
-    """As the action itself would: no page asks about what can't be done."""
+    """Raise the error of the action itself, before the page asks for confirmation."""
     status = MailingStatus(mailing.status)
     if action == "resend-failed":
         states.ensure_resendable(status, ends_at=mailing.ends_at, now=await database_now(session))
@@ -135,4 +135,4 @@ def _with_count(viewer: Viewer, notice: str, count: int) -> str:
 def _test_error(viewer: Viewer, refused: Invalid | Conflict) -> str:
     if isinstance(refused, Conflict):
         return viewer.gettext(str(refused))
-    return viewer.gettext("Enter the phone of a client, such as 79161234567: nobody else gets a test.")
+    return viewer.gettext("Enter the phone of a client, such as 79161234567. Tests are sent to clients only.")

@@ -81,7 +81,7 @@ async def read_page_data(sessions: Sessions, mailing_id: int) -> PageData:
 
 
 def _interval_s(data: PageData) -> float | None:
-    """A closed mailing's page is still until a person acts, but for messages whose calls are coming back."""
+    """Return the polling interval; None for a closed mailing without calls in progress."""
     return INTERVAL_S if data.mailing.status in OPEN or data.progress.left else None
 
 
@@ -98,5 +98,5 @@ def _template_values(data: PageData) -> dict[str, object]:
 
 
 def local_time(instant: datetime, zone: str) -> str:
-    """The time of day in `zone`."""
+    """Format the time of day in `zone`."""
     return f"{instant.astimezone(zone_named(zone)):%H:%M}"

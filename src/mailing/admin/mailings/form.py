@@ -1,4 +1,4 @@
-"""A mailing as a form has it: every field as it was typed, times in the zone that stands beside them."""
+"""The mailing form: fields as typed, with times in the form's time zone."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ MAX_FORM_FIELDS = 250
 
 
 class MailingForm(Struct, frozen=True):
-    """`starts_at` and `ends_at` as `datetime-local` gives them; an empty start means at once."""
+    """`starts_at` and `ends_at` in the format of `datetime-local`; an empty start means at once."""
 
     text: str
     starts_at: str
@@ -51,7 +51,7 @@ class MailingForm(Struct, frozen=True):
 
     @classmethod
     def anew(cls, now: datetime, zone: str, *, like: Mailing | None) -> Self:
-        """From the next full hour for a day, in the hours of the day; or like a mailing, but at a time to come."""
+        """Start at the next full hour and last a day; or copy `like`, moved to that hour."""
         local = now.astimezone(zone_named(zone)).replace(minute=0) + timedelta(hours=1)
         begin, lasts = local.astimezone(UTC), like.ends_at - like.starts_at if like else DEFAULT_DURATION
         times = {"starts_at": local_input(begin, zone), "ends_at": local_input(begin + lasts, zone)}
@@ -65,7 +65,7 @@ def local_input(instant: datetime, zone: str) -> str:
 
 
 async def parse_form(request: Request[Any, Any, Any]) -> MailingForm:
-    sent = await form_fields(request, most=MAX_FORM_FIELDS)
+    sent = await form_fields(request, max_fields=MAX_FORM_FIELDS)
 
     def many(name: str) -> list[str]:
         return [value for key, value in sent if key == name]
@@ -86,13 +86,13 @@ async def parse_form(request: Request[Any, Any, Any]) -> MailingForm:
 
 
 def revision_of(sent: Mapping[str, str]) -> int:
-    """The revision that the page showed; 0, which no mailing has, where the form does not say."""
+    """Return the revision that the page showed; 0, which matches none, if the form has no valid one."""
     given = sent.get("revision", "")
     return int(given) if given.isdecimal() and len(given) < 10 else 0
 
 
 def mailing_of(entered: MailingForm, *, now: datetime, stored: Mailing | None = None) -> MailingIn:
-    """Raises Invalid, with the API's field names. What was not touched stays as it is stored, to the second."""
+    """Raise Invalid with the API's field names. Unchanged times keep the stored seconds."""
     if not known_zone(entered.zone):
         raise Invalid(FieldError("zone", "must be a time zone"))
     begun = stored is not None and stored.status not in NOT_STARTED
@@ -109,7 +109,7 @@ def mailing_of(entered: MailingForm, *, now: datetime, stored: Mailing | None = 
 
 
 def _instant(given: str | datetime | None, zone: str, stored: datetime | None) -> str | None:
-    """In RFC 3339; None for what is no time in that zone."""
+    """Return RFC 3339; None for a time that does not exist in the zone."""
     if isinstance(given, datetime):
         return given.isoformat()
     if stored and given in {None, local_input(stored, zone)}:
@@ -118,7 +118,7 @@ def _instant(given: str | datetime | None, zone: str, stored: datetime | None) -
 
 
 def _local_instant(given: str, zone: ZoneInfo) -> str | None:
-    """Of an hour that the clocks show twice, the first; an hour that they skip is none."""
+    """Resolve a local time: of a repeated hour the first; None for a skipped hour."""
     try:
         naive = datetime.fromisoformat(given)
         instant = naive.replace(tzinfo=zone).astimezone(UTC)
@@ -128,13 +128,13 @@ def _local_instant(given: str, zone: ZoneInfo) -> str | None:
 
 
 def error_messages(viewer: Viewer, refused: Invalid) -> dict[str, str]:
-    """The rule of each field that was refused, by its name in the form."""
+    """Return the rule of each refused field, by its name in the form."""
     rules = {
         "text": viewer.gettext("Enter a text of 1 to 1,600 characters."),
-        "starts_at": viewer.gettext("Enter the start as a date and a time that exist in this time zone."),
-        "ends_at": viewer.gettext("Enter an end that lies ahead and after the start, as a date and a time."),
-        "zone": viewer.gettext("Enter a time zone by its name, such as Europe/Moscow."),
-        "window_start": viewer.gettext("Enter two different times of day, or none to send at any hour."),
+        "starts_at": viewer.gettext("Enter a start: a date and time that exist in this time zone."),
+        "ends_at": viewer.gettext("Enter an end: a date and time in the future and after the start."),
+        "zone": viewer.gettext("Enter the name of a time zone, such as Europe/Moscow."),
+        "window_start": viewer.gettext("Enter two different times of day, or neither to send at any hour."),
         "tags": viewer.gettext("Choose up to 100 tags."),
         "operator_codes": viewer.gettext("Choose up to 100 operator codes, three digits each."),
     }

@@ -1,4 +1,4 @@
-"""`/admin/mailings/{id}/release`: what exactly a sender would release, and the release of it."""
+"""`/admin/mailings/{id}/release`: review and release of a draft."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ class ReleasePages(Controller):
     async def release(
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
-        """Of what the page showed: where it was changed meanwhile, the page shows what it is now."""
+        """Release the revision that the page showed; if it was changed since, show the page again."""
         read = revision_of(await form(request))
         try:
             released = await releasing.release(session, mailing_id, revision=read, by=caller)
@@ -52,7 +52,7 @@ class ReleasePages(Controller):
                 raise
             return await _release_page(request, session, mailing, problem=str(refused))
         begun = released.status == MailingStatus.running
-        notice = viewer.gettext("Released: sending begins.") if begun else viewer.gettext("Released.")
+        notice = viewer.gettext("Released. Sending starts.") if begun else viewer.gettext("Released.")
         return redirect(f"/admin/mailings/{mailing_id}", notice=notice)
 
 
@@ -87,6 +87,6 @@ def _to_input(mailing: Mailing) -> MailingIn:
 
 
 def _changed(mailing: Mailing, last: ReleasedContent) -> list[str]:
-    """The names of what differs; the hours' two ends as one."""
+    """Return the names of the fields that differ; the two ends of the hours count as one."""
     names = [name for name in last.__struct_fields__ if getattr(last, name) != getattr(mailing, name)]
     return [name for name in names if name != "window_end" or "window_start" not in names]

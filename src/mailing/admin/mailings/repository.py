@@ -1,4 +1,4 @@
-"""What the list and the form ask of the database."""
+"""Queries of the list and the form."""
 
 from datetime import datetime
 
@@ -36,14 +36,14 @@ _LIST = text("""
 async def list_mailings(
     session: AsyncSession, *, words: str, status: MailingStatus | None, before: int, limit: int
 ) -> list[MailingRow]:
-    """One row more than `limit`, if there is one; `words` are looked for in the text, or are the mailing's id."""
+    """Return up to `limit` + 1 rows. `words` are searched in the text, or are the mailing's id."""
     spellings = [words.lower(), words.upper(), words.capitalize()]
     asked = {"words": words, "spellings": spellings, "status": status, "before": before, "count": limit + 1}
     return [MailingRow(row[0], row[1], MailingStatus(row[2]), *row[3:]) for row in await session.execute(_LIST, asked)]
 
 
 class Choice(Struct, frozen=True):
-    """A tag or an operator code, and how many clients who may be written to have it."""
+    """A tag or an operator code, with its number of clients who have not opted out."""
 
     value: str
     clients: int
@@ -70,7 +70,7 @@ class Choices(Struct, frozen=True):
 
 
 async def choices(session: AsyncSession, *, tags: list[str], operator_codes: list[str]) -> Choices:
-    """What is chosen, `tags` and `operator_codes`, stays to be seen, though no client has it any more."""
+    """Return the options. The chosen `tags` and `operator_codes` are included even if no client has them."""
     found: dict[str, list[Choice]] = {"tag": [], "operator_code": []}
     for name, value, clients in await session.execute(_CHOICES):
         found[name].append(Choice(value, clients))

@@ -1,4 +1,4 @@
-"""`/admin/mailings`: the list, and the form of a mailing with its plan beside it."""
+"""`/admin/mailings`: the list, and the form of a mailing beside its plan."""
 
 from typing import Annotated, Any
 
@@ -77,7 +77,7 @@ class MailingPages(Controller):
             created = await (editing.create if viewer.may("sender") else editing.create_draft)(session, data, by=caller)
         except Invalid as refused:
             return await form_page(request, session, fields, errors=error_messages(viewer, refused))
-        return done(viewer, created, viewer.gettext("The mailing is stored."))
+        return done(viewer, created, viewer.gettext("The mailing was saved."))
 
     @get("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)])
     async def show_edit(
@@ -98,13 +98,13 @@ class MailingPages(Controller):
             changed = await edit(session, mailing_id, asdict(data), by=caller)
         except Invalid as refused:
             return await form_page(request, session, fields, mailing=mailing, errors=error_messages(viewer, refused))
-        return done(viewer, changed, viewer.gettext("The mailing is changed."))
+        return done(viewer, changed, viewer.gettext("The mailing was changed."))
 
     @post("/plan", guards=[require_role(Role.EDITOR)], status_code=200)
     async def show_plan(
         self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: MailingId = None
     ) -> Response[str]:
-        """The plan alone where a script asks for it, else the whole form with the plan."""
+        """Show the plan: alone for htmx, else with the whole form."""
         fields = await parse_form(request)
         mailing = await MailingRepository(session=session).get_visible(mailing_id) if mailing_id else None
         errors: dict[str, str] = {}
@@ -120,7 +120,7 @@ class MailingPages(Controller):
 
 
 def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
-    """Raises where its status, or the role, forbids it."""
+    """Return the mailing. Raise if its status or the role forbids the edit."""
     status = MailingStatus(mailing.status)
     states.ensure_editable(status)
     if not viewer.may("sender"):
@@ -129,9 +129,9 @@ def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
 
 
 def done(viewer: Viewer, mailing: MailingOut, notice: str) -> Response[None]:
-    """The notice of a draft says what it waits for."""
+    """Redirect to the mailing. For a draft, the notice says that it needs a release."""
     if mailing.status is MailingStatus.draft:
-        notice = viewer.gettext("The draft is stored. Nothing is sent before a sender releases it.")
+        notice = viewer.gettext("The draft was saved. Nothing is sent before a sender releases it.")
     return redirect(f"/admin/mailings/{mailing.id}", notice=notice)
 
 
@@ -162,7 +162,7 @@ async def form_page(
 
 
 def plan_of(fields: MailingForm, plan: Preview | None) -> dict[str, Any]:
-    """The SMS can be counted while the other fields are still being filled in."""
+    """Return the values of `plan.html`. The SMS are counted even while other fields are invalid."""
     return {
         "plan": plan,
         "sms": segments_of(fields.text) if fields.text else None,

@@ -1,4 +1,4 @@
-"""`/admin/mailings/{id}/messages` and `/admin/messages/{id}`: what became of each message."""
+"""`/admin/mailings/{id}/messages` and `/admin/messages/{id}`: the messages of a mailing, and one message."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, cast, get_args
@@ -35,13 +35,13 @@ async def messages_page(
     status: Annotated[str, QueryParameter()] = "",
     cursor: Cursor = None,
 ) -> Response[str]:
-    """A status that does not exist selects none in particular."""
+    """List the messages, filtered by status. An unknown status is ignored."""
     return await _list(request, session, mailing_id, status=_status(status), cursor=cursor)
 
 
 @post("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)], status_code=200)
 async def search_messages(request: Request[Any, Any, Any], session: Session, mailing_id: Id) -> Response[Any]:
-    """A phone is asked for by POST: in an address it would be in the logs of proxies."""
+    """Search by POST: in an address a phone would appear in the logs of proxies."""
     sent = await form(request)
     status, phone = _status(sent.get("status", "")), sent.get("phone", "")
     if phone:
@@ -110,15 +110,15 @@ async def resolve_page(
         return await _message_page(request, session, message_id, errors=errors, sent=sent)
     resolution = Resolution(as_=cast("Verdict", sent["as"]), note=sent.get("note") or None)
     await resolve(session, message_id, resolution, by=caller)
-    return redirect(f"/admin/messages/{message_id}", notice=viewer.gettext("What became of it is recorded."))
+    return redirect(f"/admin/messages/{message_id}", notice=viewer.gettext("The result was saved."))
 
 
 def _form_errors(sent: Mapping[str, str], viewer: CurrentViewer) -> dict[str, str]:
     errors = {}
     if sent.get("as") not in get_args(Verdict):
-        errors["as-sent"] = viewer.gettext("Say what became of the message.")
+        errors["as-sent"] = viewer.gettext("Choose what happened to the message.")
     if len(sent.get("note", "")) > MAX_NOTE:
-        errors["note"] = viewer.gettext("The note has more than 500 characters; shorten it.")
+        errors["note"] = viewer.gettext("The note is longer than 500 characters. Shorten it.")
     return errors
 
 

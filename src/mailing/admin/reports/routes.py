@@ -1,4 +1,4 @@
-"""`/admin/reports`: which days were reported when, and what the report of a day says."""
+"""`/admin/reports`: the daily reports with their delivery, and the report of one day."""
 
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -28,8 +28,8 @@ from mailing.web.parameters import Session
 
 CACHE_S = 5
 
-# The mail has its styles on its elements, which no page of ours may have: it is shown in a frame that can do nothing,
-# whatever a mailing's text or a gateway's reason holds.
+# The mail has inline styles, which our pages forbid. It is shown in a sandboxed frame without scripts, whatever the
+# text of a mailing or the reason of a gateway holds.
 PAGE_WITH_FRAME = {"Content-Security-Policy": HEADERS["Content-Security-Policy"] + "; frame-src 'self'"}
 IN_FRAME = HEADERS | {
     "Content-Security-Policy": (
@@ -76,7 +76,7 @@ async def read(request: Browser, session: Session, viewer: CurrentViewer, state:
 
 
 async def _period(session: AsyncSession, state: State, day: date, *, now: datetime) -> Period:
-    """What the report of the day is about; raises NotFound for a day that has none."""
+    """Return the period of the day's report. Raise NotFound for a day without a report."""
     try:
         return await planning.day_on(session, state.settings, day, now=now)
     except Invalid as error:
@@ -84,28 +84,28 @@ async def _period(session: AsyncSession, state: State, day: date, *, now: dateti
 
 
 def _label_values(state: State, viewer: Viewer, now: datetime) -> dict[str, Any]:
-    """What `reports/labels.html` asks for: times are in the report's zone, as its days are."""
+    """Return the values of `reports/labels.html`. Times are in the report's zone, as its days are."""
     at = partial(instant, language=viewer.language, zone=state.settings.report_timezone)
     return {"at": at, "now": now, "awaited": bool(recipients_of(state.settings))}
 
 
 @get("/{day:date}/mail", guards=[require_role(Role.VIEWER)])
 async def mail(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
-    """The mail itself, in the viewer's language."""
+    """Return the mail's HTML, in the viewer's language."""
     rendered = await _rendered(request, day, viewer.language)
     return Response(rendered.html, media_type=HTML, headers=IN_FRAME)
 
 
 @get("/{day:date}/table", guards=[require_role(Role.VIEWER)])
 async def table(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
-    """What is attached to the mail."""
+    """Return the CSV attachment of the mail."""
     rendered = await _rendered(request, day, viewer.language)
     disposition = {"Content-Disposition": f'attachment; filename="mailings-{day}.csv"', "Cache-Control": "no-store"}
     return Response(rendered.mailings_csv, media_type="text/csv; charset=utf-8", headers=disposition)
 
 
 async def _rendered(request: Browser, day: date, language: str) -> Rendered:
-    """Every message of the day is counted anew: once for all who look, and nobody holds a connection meanwhile."""
+    """Render the report. Counting takes long: concurrent requests share it, and hold no connection meanwhile."""
     state = request.app.state
     async with transaction(state.sessions) as session:
         now = await database_now(session)

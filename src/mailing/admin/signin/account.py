@@ -1,4 +1,4 @@
-"""One's own account: password, sessions, language and zone."""
+"""The user's own account: password, sessions, language and time zone."""
 
 from litestar import Response, get, post
 from litestar.datastructures import State
@@ -32,11 +32,11 @@ async def change_password(request: AnyRequest, viewer: CurrentViewer, state: Sta
     try:
         token = await _changed(request, state)
     except (Invalid, Conflict) as error:
-        labels = {"password": viewer.gettext("New password"), "old": viewer.gettext("Present password")}
+        labels = {"password": viewer.gettext("New password"), "old": viewer.gettext("Current password")}
         return await _refused(request, state, errors_of(viewer, error, labels))
     except (Unauthorized, TooMany) as error:
         return await _refused(request, state, {"old": viewer.gettext(str(error))})
-    notice = viewer.gettext("The password is changed. Your other sessions have ended.")
+    notice = viewer.gettext("The password was changed. Your other sessions have ended.")
     return cookies.keep_token(redirect(ACCOUNT, notice=notice), request, token)
 
 
@@ -56,7 +56,7 @@ async def sign_out_everywhere(request: AnyRequest, viewer: CurrentViewer, sessio
 async def _changed(request: AnyRequest, state: State) -> str:
     sent = await form(request)
     if sent.get("password", "") != sent.get("again", ""):
-        raise Invalid(FieldError("password", "is not the same both times"))
+        raise Invalid(FieldError("password", "does not match the repeated one"))
     return await authentication.change_password(
         state.sessions,
         request.user,

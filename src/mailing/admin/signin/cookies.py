@@ -1,4 +1,4 @@
-"""What the browser keeps: the session's token, and a sign-in at the identity provider until it is back from there."""
+"""Cookies: the session token, and the state of a sign-in at the identity provider."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
@@ -43,7 +43,7 @@ def forget_oidc_state(answer: Response[Any], request: AnyRequest) -> None:
 
 
 def oidc_state_of(request: AnyRequest) -> OidcState | None:
-    """None where no sign-in was begun, or where the cookie is not ours."""
+    """Return None without a valid cookie."""
     try:
         return msgspec.json.decode(
             urlsafe_b64decode(request.cookies.get(_oidc_cookie_name(request), "")), type=OidcState
@@ -61,6 +61,6 @@ def _oidc_cookie_name(request: AnyRequest) -> str:
 
 
 def _cookie(request: AnyRequest, name: str, value: str, *, max_age: int | None = None) -> Cookie:
-    """Lax, because the browser comes back from the identity provider; where forms come from is checked apart."""
+    """Build a cookie. Lax, because the identity provider redirects back; forms are checked by `same_origin`."""
     secure = request.url.scheme == "https"
     return Cookie(name, value=value, path="/", httponly=True, samesite="lax", secure=secure, max_age=max_age)

@@ -1,4 +1,4 @@
-"""What the pages about people and keys share: refusals beside the fields, and who is meant by an address."""
+"""Errors beside the fields, and the options for roles."""
 
 from collections.abc import Mapping
 
@@ -8,16 +8,16 @@ from mailing.errors import Conflict, FieldError, Invalid
 
 
 def errors_of(viewer: Viewer, error: Invalid | Conflict, labels: Mapping[str, str]) -> dict[str, str]:
-    """Field → sentence; a conflict without a field stands beside the first one."""
+    """Map fields to messages. A conflict without a field is shown at the first one."""
     fields = error.errors or [FieldError(next(iter(labels)), str(error))]
     return {each.field: f"{labels.get(each.field, each.field)}: {viewer.gettext(each.message)}" for each in fields}
 
 
 def role_names(viewer: Viewer) -> list[tuple[str, str]]:
-    """For a choice: the value and its words."""
+    """Return the options for a role: value and label."""
     return [
-        (str(Role.VIEWER), viewer.gettext("viewer: sees everything")),
-        (str(Role.EDITOR), viewer.gettext("editor: also prepares clients and mailings")),
-        (str(Role.SENDER), viewer.gettext("sender: also sends, stops and resolves")),
-        (str(Role.ADMIN), viewer.gettext("admin: also gives access")),
+        (str(Role.VIEWER), viewer.gettext("viewer: reads everything")),
+        (str(Role.EDITOR), viewer.gettext("editor: also edits clients and drafts mailings")),
+        (str(Role.SENDER), viewer.gettext("sender: also releases, stops and resolves")),
+        (str(Role.ADMIN), viewer.gettext("admin: also manages users and keys")),
     ]

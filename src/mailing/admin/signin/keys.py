@@ -1,4 +1,4 @@
-"""Keys for the API: for admins. A key is shown by the answer that makes it, and never again."""
+"""API keys, for admins. A key is shown once, when it is created."""
 
 from litestar import Response, get, post
 from litestar.datastructures import State
@@ -29,7 +29,7 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     try:
         key = await api_keys.create(session, name, scope=scope, by=caller, user_id=request.user.id)
     except Invalid as error:
-        labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Allowed to")}
+        labels = {"name": viewer.gettext("Name"), "scope": viewer.gettext("Scope")}
         return await _page(
             request, session, status=400, name=name, scope=scope, errors=errors_of(viewer, error, labels)
         )
@@ -44,7 +44,7 @@ async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Resp
 @post("/keys/{key_id:int}/revoke", guards=[require_role(Role.ADMIN)], status_code=303)
 async def revoke_key(viewer: CurrentViewer, state: State, caller: Caller, key_id: Id) -> Response[None]:
     await api_keys.revoke(state.sessions, key_id, by=caller)
-    return redirect(KEYS, notice=viewer.gettext("The key is revoked: it is refused from now on."))
+    return redirect(KEYS, notice=viewer.gettext("The key was revoked."))
 
 
 async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200, **values: object) -> Response[str]:

@@ -1,4 +1,4 @@
-"""In and out: by name and password, or through the identity provider."""
+"""Sign-in by password or through the identity provider, and sign-out."""
 
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -32,7 +32,7 @@ async def sign_in_page(request: AnyRequest, next_page: Next = "") -> Response[st
 
 @post("/sign-in", guards=[public], status_code=303)
 async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
-    """The token is a new one at each sign-in, and one that the browser brought along is closed."""
+    """Sign in with a new token, and close the session that the browser had."""
     sent = await form(request)
     next_page, name = local_path(sent.get("next", "")), sent.get("name", "")
     try:
@@ -56,7 +56,7 @@ async def sign_out(request: AnyRequest, viewer: CurrentViewer, session: Session)
 async def begin_oidc(
     request: AnyRequest, viewer: CurrentViewer, next_page: Next = ""
 ) -> Response[str] | Response[None]:
-    """A link and no form: form-action allows none that ends at another site."""
+    """Redirect to the provider. A link, not a form: form-action forbids redirects to other sites."""
     try:
         address, begun = await _provider(request).begin(
             redirect_uri=_redirect_uri(request), next_page=local_path(next_page)
@@ -81,7 +81,7 @@ async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: State) 
 
 async def _token_from_callback(request: AnyRequest, state: State, begun: OidcState | None) -> str:
     if begun is None:
-        raise Unauthorized("This sign-in was not begun in this browser, or it is over; begin again.")
+        raise Unauthorized("This sign-in was not started in this browser or has expired. Start again.")
     answer = dict(request.query_params)
     identity = await _provider(request).finish(answer, begun, redirect_uri=_redirect_uri(request))
     return await authentication.sign_in_as(state.sessions, identity, browser=cookies.browser_info(request))
@@ -114,10 +114,10 @@ def _page(
 def _provider(request: AnyRequest) -> Provider:
     provider: Provider | None = request.app.state.provider
     if provider is None:
-        raise NotFound("No identity provider is configured; sign in with a password.")
+        raise NotFound("No identity provider is configured. Sign in with a password.")
     return provider
 
 
 def _redirect_uri(request: AnyRequest) -> str:
-    """As it is registered at the provider, which accepts no other."""
+    """Return the address of the callback, which must be registered at the provider."""
     return f"{request.url.scheme}://{request.url.netloc}{CALLBACK_PATH}"

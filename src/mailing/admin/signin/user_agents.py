@@ -1,6 +1,6 @@
-"""Which browser a session is, in words its user knows again: `Firefox, Windows` from the `User-Agent` it sent."""
+"""The browser of a session in words, such as `Firefox, Windows`, from its `User-Agent`."""
 
-# Every browser claims to be the ones below it; the first name found is the true one.
+# Each browser also names those below it; the first match is the true one.
 BROWSERS = {
     "Edg": "Edge", "OPR/": "Opera", "YaBrowser": "Yandex Browser", "SamsungBrowser": "Samsung Internet",
     "FxiOS": "Firefox", "Firefox/": "Firefox", "CriOS": "Chrome", "Chrome/": "Chrome", "Safari/": "Safari",
@@ -13,7 +13,7 @@ MAX_LENGTH = 40
 
 
 def describe(agent: str) -> str:
-    """What is not a known browser is shown by the beginning of its own words."""
+    """Return browser and system; for an unknown browser the beginning of its `User-Agent`."""
     browser = next((name for sign, name in BROWSERS.items() if sign in agent), "")
     system = next((name for sign, name in SYSTEMS.items() if sign in agent), "")
     if not browser:

@@ -1,4 +1,4 @@
-"""Who may sign in, and as what: for admins."""
+"""Users and their roles, for admins."""
 
 from collections.abc import Mapping
 
@@ -38,7 +38,7 @@ async def create_user(
         )
     except (Invalid, Conflict) as error:
         return await _list(request, viewer, session, sent=sent, error=error)
-    return redirect(f"{USERS}/{user_id}", notice=viewer.gettext("The user is made."))
+    return redirect(f"{USERS}/{user_id}", notice=viewer.gettext("The user was created."))
 
 
 @get("/users/{user_id:int}", guards=[require_role(Role.ADMIN)])
@@ -58,7 +58,7 @@ async def set_role(
     except (Invalid, Conflict) as error:
         return await _refused(request, viewer, user_id, errors_of(viewer, error, {"role": viewer.gettext("Role")}))
     await api_keys.wait_until_revoked(after.revoked)
-    notice = _with_keys(viewer, viewer.gettext("The role counts from the next page on."), after)
+    notice = _with_keys(viewer, viewer.gettext("The role applies from the next page on."), after)
     return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
@@ -72,7 +72,7 @@ async def set_password(
     except (Invalid, Conflict) as error:
         errors = errors_of(viewer, error, {"password": viewer.gettext("New password")})
         return await _one(request, viewer, session, user, errors)
-    notice = viewer.gettext("The password is set. Every session of this user has ended.")
+    notice = viewer.gettext("The password was set. Every session of this user has ended.")
     return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
@@ -104,7 +104,7 @@ def _wants_revocation(sent: Mapping[str, str]) -> bool:
 def _with_keys(viewer: Viewer, notice: str, after: KeyCounts) -> str:
     """`notice`, and what became of the keys that the user made."""
     revoked = viewer.ngettext("%(n)s API key is revoked.", "%(n)s API keys are revoked.", after.revoked)
-    live = viewer.ngettext("%(n)s API key goes on working.", "%(n)s API keys go on working.", after.live)
+    live = viewer.ngettext("%(n)s API key stays valid.", "%(n)s API keys stay valid.", after.live)
     told = [(after.revoked, revoked), (after.live, live)]
     return " ".join([notice, *(sentence % {"n": number} for number, sentence in told if number)])
 

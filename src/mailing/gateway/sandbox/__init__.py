@@ -1,4 +1,4 @@
-"""A fake gateway to practise on: speaks the contract, fails on demand, and remembers what it accepted."""
+"""A gateway to practise on: it speaks the contract, fails on demand, and remembers what it accepted."""
 
 from mailing.gateway.sandbox.app import create_app
 from mailing.gateway.sandbox.behaviour import Behaviour

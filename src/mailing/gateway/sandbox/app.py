@@ -1,4 +1,4 @@
-"""The sandbox's routes: the gateway's one operation, the switches, the ledger, and a page to look at."""
+"""The sandbox's routes: the gateway's one operation, the behaviour, the ledger, and a page for people."""
 
 import re
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
-from mailing.gateway.sandbox.gateway import FakeGateway
+from mailing.gateway.sandbox.gateway import SandboxGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
 from mailing.web.allowed_hosts import MAX_LENGTH, is_served, normalized
 
-MOST_ON_A_PAGE: Final = 10_000
+MAX_PAGE: Final = 10_000
 LAST_ACCEPTED: Final = 50
 
 
 class Page(msgspec.Struct, frozen=True):
-    """`next_after` is the `after` of the next page, None when this is the last."""
+    """`next_after` is the `after` of the next page, None on the last page."""
 
     items: list[Entry]
     next_after: int | None
@@ -32,16 +32,16 @@ def create_app(
     allowed_hosts: Sequence[str] = (),
     ledger: Ledger | None = None,
 ) -> web.Application:
-    """Without `token` every bearer token is good enough, but one there must be, as at the real gateway.
+    """Create the application. Without `token` any bearer token is accepted, but there must be one.
 
     The application closes the ledger when it is cleaned up.
     """
-    fake = FakeGateway(behaviour, token=token, ledger=Ledger() if ledger is None else ledger)
-    routes = _Routes(fake)
+    gateway = SandboxGateway(behaviour, token=token, ledger=Ledger() if ledger is None else ledger)
+    routes = _Routes(gateway)
     app = web.Application(middlewares=[_only_for(normalized(allowed_hosts))])
     app.add_routes(
         [
-            web.post("/v1/send/{message_id}", fake.send),
+            web.post("/v1/send/{message_id}", gateway.send),
             web.get("/behaviour", routes.show_behaviour),
             web.put("/behaviour", routes.change_behaviour),
             web.get("/ledger", routes.show_ledger),
@@ -56,7 +56,7 @@ def create_app(
 
 
 def _only_for(known: frozenset[str]) -> Middleware:
-    """No page of another site may read the ledger under a name of its own."""
+    """Refuse other host names: no other site's page may read the ledger under a name of its own."""
 
     @web.middleware
     async def only_for(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -70,53 +70,51 @@ def _only_for(known: frozenset[str]) -> Middleware:
 
 
 class _Routes:
-    def __init__(self, fake: FakeGateway) -> None:
-        self._fake = fake
+    def __init__(self, gateway: SandboxGateway) -> None:
+        self._gateway = gateway
 
     async def show_behaviour(self, _: web.Request) -> web.Response:
-        return _json(self._fake.behaviour)
+        return _json(self._gateway.behaviour)
 
     async def change_behaviour(self, request: web.Request) -> web.Response:
         behaviour = read_behaviour(await request.read())
         if not isinstance(behaviour, Behaviour):
             return _json({"errors": behaviour}, status=400)
-        self._fake.behave(behaviour)
+        self._gateway.behave(behaviour)
         return _json(behaviour)
 
     async def show_ledger(self, request: web.Request) -> web.Response:
         after, limit = _number(request, "after", default=0), _number(request, "limit", default=100)
-        if after is None or limit is None or not 1 <= limit <= MOST_ON_A_PAGE:
-            return _json(
-                {"errors": [{"field": "after, limit", "message": f"0 or more, 1 to {MOST_ON_A_PAGE}"}]}, status=400
-            )
-        items = self._fake.ledger.page(after=after, limit=limit)
-        return _json(Page(items, after + limit if after + limit < len(self._fake.ledger) else None))
+        if after is None or limit is None or not 1 <= limit <= MAX_PAGE:
+            return _json({"errors": [{"field": "after, limit", "message": f"0 or more, 1 to {MAX_PAGE}"}]}, status=400)
+        items = self._gateway.ledger.page(after=after, limit=limit)
+        return _json(Page(items, after + limit if after + limit < len(self._gateway.ledger) else None))
 
     async def clear_ledger(self, _: web.Request) -> web.Response:
-        self._fake.forget()
+        self._gateway.forget()
         return web.Response(status=204)
 
     async def show_summary(self, _: web.Request) -> web.Response:
-        return _json(self._fake.summary())
+        return _json(self._gateway.summary())
 
     async def show_message(self, request: web.Request) -> web.Response:
         message_id = request.match_info["message_id"]
         known = re.fullmatch(r"-?[0-9]{1,19}", message_id) is not None
-        items = self._fake.ledger.of(int(message_id)) if known else []
+        items = self._gateway.ledger.of(int(message_id)) if known else []
         return _json({"items": items}, status=200 if items else 404)
 
     async def show_page(self, _: web.Request) -> web.Response:
-        text = page(self._fake.behaviour, self._fake.summary(), self._fake.ledger.newest(LAST_ACCEPTED))
+        text = page(self._gateway.behaviour, self._gateway.summary(), self._gateway.ledger.newest(LAST_ACCEPTED))
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def close(self, _: web.Application) -> None:
-        self._fake.ledger.close()
+        self._gateway.ledger.close()
 
 
 def _number(request: web.Request, name: str, *, default: int) -> int | None:
-    told = request.query.get(name, str(default))
-    return int(told) if re.fullmatch(r"[0-9]{1,18}", told) else None
+    value = request.query.get(name, str(default))
+    return int(value) if re.fullmatch(r"[0-9]{1,18}", value) else None
 
 
 def _json(value: object, *, status: int = 200) -> web.Response:

@@ -1,4 +1,4 @@
-"""How the sandbox behaves, and what it does with one call. Pure: the same seed, id and call give the same reaction."""
+"""The sandbox's behaviour, and its reaction to one call. Pure: the same seed, id and call give the same reaction."""
 
 import struct
 from enum import StrEnum
@@ -13,7 +13,7 @@ TEN_YEARS_S: Final = 315_360_000
 
 
 class Reaction(StrEnum):
-    """What happens to one valid call; each but `accept` is a field of `Behaviour` that holds its chance."""
+    """What happens to one valid call. Each reaction but `accept` is a field of `Behaviour` with its chance."""
 
     accept = "accept"
     error_500 = "error_500"
@@ -32,7 +32,7 @@ FAULTS: Final = tuple(reaction for reaction in Reaction if reaction is not React
 
 
 class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The chances are per call and add up to 1 at most; what is left over is accepted.
+    """The chances are per call and add up to 1 at most. The rest of the calls is accepted.
 
     The latency is uniform in `latency_s` ± `latency_jitter_s`, never below 0. `down` closes every call's connection
     before reading it. `recognises_ids` answers 409 to an id that was accepted before.
@@ -57,7 +57,7 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def is_calm(self) -> bool:
-        """No draw is needed for any call."""
+        """Whether no call needs a draw."""
         return not self.latency_s and not self.latency_jitter_s and not any(getattr(self, fault) for fault in FAULTS)
 
 
@@ -67,7 +67,7 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 def read_behaviour(body: bytes) -> Behaviour | list[Problem]:
-    """Read a JSON object; what it leaves out has its default. Every bad field is named, not only the first."""
+    """Read a JSON object; missing fields have their defaults. Every bad field is named, not only the first."""
     try:
         members = msgspec.json.decode(body, type=dict[str, object])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -100,7 +100,7 @@ def _excess(behaviour: Behaviour) -> list[Problem]:
 def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reaction, float]:
     """Draw the reaction to the nth call of an id, and its latency in seconds.
 
-    Drawn from seed, id and number, not from a running sequence: a run replays in whatever order its calls arrive.
+    Drawn from seed, id and call number, not from a running sequence: a run replays in any order of its calls.
     """
     seed = struct.pack("<qqq", behaviour.seed, message_id, nth_call)
     first, second = struct.unpack("<QQ", blake2b(seed, digest_size=16).digest())

@@ -1,4 +1,4 @@
-"""The gateway's one operation, and what the sandbox counts of it."""
+"""The gateway's one operation, and the sandbox's counts of it."""
 
 import asyncio
 import hmac
@@ -16,10 +16,10 @@ from mailing.gateway.sandbox.ledger import Ledger
 HANG_S: Final = 3600.0  # longer than a client waits; `serve` cancels the handler when the client leaves
 PHONES: Final = range(70_000_000_000, 80_000_000_000)
 BIGINT: Final = range(-(2**63), 2**63)
-MOST_IDS_NUMBERED: Final = 2_000_000
+MAX_COUNTED_IDS: Final = 2_000_000
 INVALID_HTTP: Final = b"SMSC/0.9 yes\r\n\x00\xff\r\n\r\n"
 
-# What is answered in good order. The other reactions break the connection, or never answer.
+# Regular answers. The other reactions break the connection, or never answer.
 ANSWERS: Final[dict[str, tuple[int, bytes]]] = {
     "accept": (200, b'{"code":0,"message":"OK"}'),
     "duplicate": (409, b'{"code":409,"message":"duplicate id"}'),
@@ -55,26 +55,26 @@ class Summary(msgspec.Struct, frozen=True):
     answers: dict[str, int]
 
 
-class FakeGateway:
-    """Its behaviour may be replaced at any time; calls under way keep the one they began with."""
+class SandboxGateway:
+    """Its behaviour may be replaced at any time. Calls under way keep the one they began with."""
 
     def __init__(self, behaviour: Behaviour, *, token: str | None, ledger: Ledger) -> None:
         self.ledger = ledger
         self._token = token
         self._under_way: set[int] = set()
-        self._count_from_zero()
+        self._reset_counts()
         self.behave(behaviour)
 
     def behave(self, behaviour: Behaviour) -> None:
-        """Change the behaviour; the draws begin anew, so that a run replays."""
+        """Change the behaviour. The draws begin anew, so that a run replays."""
         self.behaviour = behaviour
         self._is_calm = behaviour.is_calm
         self._calls_of: dict[int, int] = {}
 
     def forget(self) -> None:
-        """Empty the ledger, count and draw from the beginning."""
+        """Empty the ledger, and begin to count and draw anew."""
         self.ledger.clear()
-        self._count_from_zero()
+        self._reset_counts()
         self.behave(self.behaviour)
 
     def summary(self) -> Summary:
@@ -90,9 +90,9 @@ class FakeGateway:
     async def send(self, request: web.Request) -> web.Response:
         self._calls += 1
         if self.behaviour.down:
-            return await self._give("down", request)
+            return await self._answer("down", request)
         if not self._is_authorised(request.headers.get("Authorization", "")):
-            return await self._give("unauthorized_401", request)
+            return await self._answer("unauthorized_401", request)
         order = _order(request.match_info["message_id"], await request.read())
         if isinstance(order, str):
             self._answers["invalid"] += 1
@@ -107,14 +107,14 @@ class FakeGateway:
             self._under_way.discard(order.id)
 
     async def _react(self, order: Order, request: web.Request) -> web.Response:
-        """Accept first and be slow afterwards, as a gateway does that answers late."""
+        """Accept first and delay the answer, as a slow gateway does."""
         reaction, latency_s = Reaction.accept, 0.0
         if not self._is_calm:
-            reaction, latency_s = react(self.behaviour, order.id, self._number(order.id))
-        accepted = self._take(order) if reaction in (Reaction.accept, Reaction.accept_then_drop) else ""
-        return await self._give(accepted if reaction is Reaction.accept else reaction.value, request, latency_s)
+            reaction, latency_s = react(self.behaviour, order.id, self._nth_call(order.id))
+        accepted = self._accept(order) if reaction in (Reaction.accept, Reaction.accept_then_drop) else ""
+        return await self._answer(accepted if reaction is Reaction.accept else reaction.value, request, latency_s)
 
-    def _take(self, order: Order) -> str:
+    def _accept(self, order: Order) -> str:
         if self.behaviour.recognises_ids and self.ledger.knows(order.id):
             return "duplicate"
         if self.ledger.is_full:
@@ -122,7 +122,7 @@ class FakeGateway:
         self.ledger.accept(order.id, phone=order.phone, text=order.text, at=datetime.now(UTC))
         return "accept"
 
-    async def _give(self, answer: str, request: web.Request, latency_s: float = 0.0) -> web.Response:
+    async def _answer(self, answer: str, request: web.Request, latency_s: float = 0.0) -> web.Response:
         self._answers[answer] += 1
         if latency_s:
             await asyncio.sleep(latency_s)
@@ -139,21 +139,21 @@ class FakeGateway:
             return scheme == "Bearer" and bool(token.strip())
         return scheme == "Bearer" and hmac.compare_digest(token.encode(), self._token.encode())
 
-    def _number(self, message_id: int) -> int:
-        if len(self._calls_of) >= MOST_IDS_NUMBERED:
+    def _nth_call(self, message_id: int) -> int:
+        if len(self._calls_of) >= MAX_COUNTED_IDS:
             self._calls_of.clear()
         number = self._calls_of.get(message_id, 0) + 1
         self._calls_of[message_id] = number
         return number
 
-    def _count_from_zero(self) -> None:
+    def _reset_counts(self) -> None:
         self._calls = 0
         self._overlapping_calls = 0
         self._answers: Counter[str] = Counter()
 
 
 async def _break(how: str, request: web.Request) -> web.Response:
-    """Close the connection under the answer: what is returned here goes nowhere."""
+    """Break the connection: the response returned here is never sent."""
     if how == "hang":
         await asyncio.sleep(HANG_S)
     if request.transport is None:

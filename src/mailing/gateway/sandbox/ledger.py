@@ -1,4 +1,4 @@
-"""What the sandbox accepted, in order: the witness against which sent messages are checked."""
+"""What the sandbox accepted, in order: the evidence that sent messages are compared with."""
 
 import os
 from array import array
@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-MOST_ENTRIES: Final = 2_000_000
+MAX_ENTRIES: Final = 2_000_000
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -25,8 +25,8 @@ class Entry(msgspec.Struct, frozen=True):
 class Ledger:
     """Columns, not objects: 32 bytes an acceptance and one dictionary entry an id; equal texts are kept once.
 
-    With a path, every acceptance is one JSON line that has left the process before `accept` returns, and what the file
-    holds is read back at the start. Raises ValueError for a file that is no ledger, OSError when it cannot be written.
+    With a path, each acceptance is one JSON line, written before `accept` returns, and the file is read back at the
+    start. Raises ValueError for a file that is not a ledger, OSError when it cannot be written.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -41,8 +41,8 @@ class Ledger:
 
     @property
     def is_full(self) -> bool:
-        """A ledger that forgot would be a false witness, so a full one takes no more."""
-        return len(self._ids) >= MOST_ENTRIES
+        """Whether it accepts no more: a ledger that forgot would be false evidence."""
+        return len(self._ids) >= MAX_ENTRIES
 
     @property
     def unique_ids(self) -> int:
@@ -56,7 +56,7 @@ class Ledger:
         return message_id in self._first
 
     def accept(self, message_id: int, *, phone: int, text: str, at: datetime) -> None:
-        if self._file is not None:  # blocks for some microseconds: the line must be out before the answer is
+        if self._file is not None:  # blocks for some microseconds: the line must be written before the answer
             entry = Entry(len(self) + 1, message_id, phone, text, at, self._repeats(message_id))
             os.write(self._file, msgspec.json.encode(entry) + b"\n")
         self._remember(message_id, phone=phone, text=text, at=at)
@@ -128,6 +128,6 @@ class Ledger:
                 try:
                     entry = decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError):
-                    raise ValueError(f"line {number} of {path.name} is no ledger entry") from None
+                    raise ValueError(f"line {number} of {path.name} is not a ledger entry") from None
                 self._remember(entry.id, phone=entry.phone, text=entry.text, at=entry.at)
                 whole += len(line)

@@ -1,4 +1,4 @@
-"""The page a person looks at: no script, nothing from elsewhere, every value escaped."""
+"""The sandbox's page: no script, nothing from other hosts, every value escaped."""
 
 from collections.abc import Iterable
 from html import escape

@@ -23,7 +23,7 @@ async def serve(  # noqa: PLR0913 - what the command line has
     ledger_path: Path | None = None,
     started: Callable[[int], object] = lambda port: port,
 ) -> None:
-    """Serve until cancelled or SIGTERM. `started` is told the bound port, which matters when `port` is 0."""
+    """Serve until cancelled or SIGTERM. `started` gets the bound port, which matters when `port` is 0."""
     stop = asyncio.Event()
     with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread: cancelling still ends it
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
@@ -43,7 +43,7 @@ async def running(
     allowed_hosts: Sequence[str] = (),
     ledger_path: Path | None = None,
 ) -> AsyncIterator[int]:
-    """Run beside the caller, and yield the bound port. Raises OSError for a port in use or an unwritable ledger."""
+    """Serve while the block runs, and yield the bound port. Raises OSError: port in use, or ledger not writable."""
     app = create_app(behaviour, token=token, allowed_hosts=allowed_hosts, ledger=Ledger(ledger_path))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
