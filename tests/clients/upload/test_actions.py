@@ -38,9 +38,10 @@ async def test_of_a_path_only_the_files_name_is_kept(sessions: Sessions) -> None
     ("file", "said"),
     [
         (b"", "is empty"),
-        (HEADER.replace(",", ";").encode(), "separated by ';'"),
-        (HEADER.encode("utf-16"), "not UTF-8"),
-        ("телефон,timezone\n".encode("cp1251"), "not UTF-8"),
+        (HEADER.replace(",", ":").encode(), "column 1 is unknown"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "is a workbook"),
+        ("телефон,timezone\n".encode("cp1251"), "column 1 is unknown"),
+        ("имя,timezone\n".encode("cp866"), "encoding is not recognised"),
         (b"name,phone\nx,y\n", "column timezone is missing"),
         (b"phone,phone,timezone\n", "column phone is there twice"),
     ],
