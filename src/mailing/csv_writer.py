@@ -9,6 +9,8 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 
+BYTE_ORDER_MARK = "\ufeff"  # begins each file: without it Excel reads UTF-8 as the code page of its locale
+
 SEPARATORS = ",;|\t\r\n"
 SIGNS = "=+\\-@＝＋－＠"  # noqa: RUF001 - the characters that start a formula, full-width forms included
 # Characters that a spreadsheet skips before a formula: blanks, quotes and invisible characters

@@ -1,15 +1,72 @@
+import unicodedata
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mailing.clients.tag import is_tag
+from mailing.clients.tag import is_tag, normalised_tag
 
 
-@pytest.mark.parametrize("tag", ["vip", "новый клиент", "a,b", 'a"b', "a\\b", "é́", "\u202evip", "👩‍👩‍👧", "x" * 100])
+@pytest.mark.parametrize("tag", ["vip", "новый клиент", "a,b", 'a"b', "a\\b", "é́", "👩‍👩‍👧", "⭐", "x" * 100])
 def test_a_tag_may_be_any_text_that_can_be_seen(tag: str) -> None:
     assert is_tag(tag)
 
 
 @pytest.mark.parametrize(
-    "tag", ["", " ", " vip", "vip ", "vip\u00a0", "a\nb", "a\tb", "a\x00", "a\x7f", "a\x85", "\ud800", "x" * 101]
+    ("given", "tag"),
+    [
+        ("Ю\u0436ны\u0438\u0306", "Южный"),
+        (" vip ", "vip"),
+        ("vip\u00a0", "vip"),
+        ("a\u00a0b", "a b"),
+        ("a  b", "a b"),
+        ("a \u2003b", "a b"),
+        ("⭐\ufe0f", "⭐"),
+        ("vip\n", "vip"),
+    ],
 )
-def test_a_tag_holds_nothing_that_can_not_be_seen_or_typed(tag: str) -> None:
-    assert not is_tag(tag)
+def test_tags_that_look_the_same_are_one_tag(given: str, tag: str) -> None:
+    assert normalised_tag(given) == tag
+    assert not is_tag(given)
+
+
+@pytest.mark.parametrize(
+    ("tag", "named"),
+    [
+        ("vip\u200b", "ZERO WIDTH SPACE (U+200B)"),
+        ("\u200b", "ZERO WIDTH SPACE (U+200B)"),
+        ("\u202evip", "RIGHT-TO-LEFT OVERRIDE (U+202E)"),
+        ("vi\u00adp", "SOFT HYPHEN (U+00AD)"),
+        ("v\u200dip", "ZERO WIDTH JOINER (U+200D)"),
+        ("\ufeffvip", "ZERO WIDTH NO-BREAK SPACE (U+FEFF)"),
+        ("a\u3164b", "HANGUL FILLER (U+3164)"),
+        ("a\x00", "U+0000"),
+        ("a\nb", "U+000A"),
+        ("a\tb", "U+0009"),
+        ("a\x85b", "U+0085"),
+        ("a\u2028b", "LINE SEPARATOR"),
+        ("\ud800", "U+D800"),
+        ("\ue000", "U+E000"),
+    ],
+)
+def test_an_invisible_character_is_rejected_by_its_name(tag: str, named: str) -> None:
+    with pytest.raises(ValueError, match="visible characters") as refused:
+        normalised_tag(tag)
+    assert named in str(refused.value)
+
+
+@pytest.mark.parametrize("tag", ["", " ", "\u00a0", "x" * 101, "\ufe0f"])
+def test_a_tag_has_1_to_100_characters(tag: str) -> None:
+    with pytest.raises(ValueError, match=r"1 to 100 visible characters$"):
+        normalised_tag(tag)
+
+
+@given(st.text(max_size=20))
+def test_the_one_form_of_a_tag_is_its_own_form_and_holds_nothing_invisible(text: str) -> None:
+    try:
+        tag = str(normalised_tag(text))
+    except ValueError:
+        return
+    assert is_tag(tag)
+    assert unicodedata.is_normalized("NFC", tag)
+    assert {unicodedata.category(sign) for sign in tag}.isdisjoint({"Cc", "Co", "Cs", "Cn", "Zl", "Zp"})

@@ -69,7 +69,10 @@ async def test_an_import_stands_in_the_story_of_each_client_that_it_made_or_chan
     await told(await api.post("/clients/import", content=f"{head}{row}vip\n79161234568,UTC,a\n"))
     await told(await api.post("/clients/import", content=f"{head}{row}gold\n79161234568,UTC,a\n"))
     made, changed = await events_of(api, client_id=1)
-    assert (made["kind"], made["detail"]) == ("clients.imported", {"created": 2, "updated": 0, "rejected": 0})
+    assert (made["kind"], made["detail"]) == (
+        "clients.imported",
+        {"created": 2, "updated": 0, "normalised": 0, "rejected": 0},
+    )
     assert (changed["kind"], changed["by"]) == ("client.changed", "MAILING_API_KEY")
     assert changed["detail"] == {"import": True, "fields": ["tag"], "old": {"tag": "vip"}, "new": {"tag": "gold"}}
     assert kinds(await events_of(api, client_id=2)) == ["clients.imported"]

@@ -217,7 +217,8 @@ def import_(file: Path) -> None:
         click.echo(f"line {error.line}: {error.field}: {error.message}", err=True)
     if result.rejected > len(result.errors):
         click.echo(f"… and {result.rejected - len(result.errors)} more", err=True)
-    click.echo(f"{result.created} created, {result.updated} updated, {result.rejected} rejected")
+    normalised = f", {result.normalised} normalised" if result.normalised else ""
+    click.echo(f"{result.created} created, {result.updated} updated, {result.rejected} rejected{normalised}")
     sys.exit(1 if result.rejected else 0)
 
 

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from mailing.cli.runtime import configured, example, run, with_database
-from mailing.clients.phone import RULE, is_phone
+from mailing.clients.phone import normalised_phone
 from mailing.errors import FieldError, Invalid
 from mailing.privacy import erasure
 from mailing.privacy.repository import Erasure
@@ -19,9 +19,10 @@ from mailing.privacy.repository import Erasure
 
 def _phone(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     phone = sys.stdin.readline().strip() if value == "-" else value
-    if not is_phone(phone):
-        raise click.BadParameter(f"must be {RULE}")
-    return phone
+    try:
+        return str(normalised_phone(phone))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 phone_argument = click.argument("phone", callback=_phone)

@@ -16,9 +16,10 @@ Record = tuple[list[str] | None, list[str]]  # the cells, None if the quotes are
 class QuotedLines:
     """Collects lines with quotes. Feed it each line that has a quote, and every line while a quote is `open`."""
 
-    def __init__(self, *, limit: int) -> None:
+    def __init__(self, *, limit: int, delimiter: str) -> None:
         """Set the limit: the most characters that a quote may join."""
         self._limit = limit
+        self._delimiter = delimiter
         self._waiting: deque[str] = deque()  # the first line opens a quote, the others leave it open
         self._size = 0
 
@@ -28,7 +29,7 @@ class QuotedLines:
 
     def feed(self, line: str) -> Iterator[Record]:
         """Return the complete rows. A quote that is malformed, or not closed within the limit, costs only its line."""
-        inside = _inside(line) if self._waiting else _Inside.OPEN
+        inside = _inside(line, self._delimiter) if self._waiting else _Inside.OPEN
         self._waiting.append(line)
         self._size += len(line) + 1
         if len(self._waiting) == 1:
@@ -47,7 +48,7 @@ class QuotedLines:
         """Return the waiting rows up to a line that opens a quote."""
         while self._waiting:
             try:
-                cells = cells_of(self._waiting[0])
+                cells = cells_of(self._waiting[0], self._delimiter)
             except OpenQuoteError:
                 return
             yield cells, [self._next()]
@@ -65,20 +66,19 @@ class QuotedLines:
         lines = list(self._waiting)
         self._waiting.clear()
         self._size = 0
-        reader = csv.reader((line + "\n" for line in lines), strict=True, skipinitialspace=True)
-        return next(reader), lines
+        return next(_csv_reader((line + "\n" for line in lines), self._delimiter)), lines
 
 
 class OpenQuoteError(Exception):
     pass
 
 
-def cells_of(line: str) -> list[str] | None:
+def cells_of(line: str, delimiter: str) -> list[str] | None:
     """Split a line; None if its quotes are malformed. Raises OpenQuoteError for a quote that may close later."""
     if '"' not in line:
-        return line.split(",")
+        return line.split(delimiter)
     try:
-        return _read(line)
+        return _read(line, delimiter)
     except OpenQuoteError:
         if line.count('"') % 2:
             raise
@@ -93,20 +93,24 @@ class _Inside(Enum):
     BROKEN = auto()
 
 
-def _inside(line: str) -> _Inside:
+def _inside(line: str, delimiter: str) -> _Inside:
     if '"' not in line:
         return _Inside.OPEN
     try:
-        return _Inside.BROKEN if _read('"' + line) is None else _Inside.CLOSED
+        return _Inside.BROKEN if _read('"' + line, delimiter) is None else _Inside.CLOSED
     except OpenQuoteError:
         return _Inside.OPEN
 
 
-def _read(line: str) -> list[str] | None:
+def _read(line: str, delimiter: str) -> list[str] | None:
     try:
-        return next(csv.reader(_single_line(line), strict=True, skipinitialspace=True))
+        return next(_csv_reader(_single_line(line), delimiter))
     except csv.Error:
         return None
+
+
+def _csv_reader(lines: Iterator[str], delimiter: str) -> Iterator[list[str]]:
+    return csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=True)
 
 
 def _single_line(line: str) -> Iterator[str]:

@@ -12,17 +12,19 @@ from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
-from mailing.clients import phone, tag, timezone
+from mailing.clients import phone, timezone
+from mailing.clients.csv_encoding import UTF_8, UTF_16, LineDecoder, TextDecoder
 from mailing.clients.csv_lines import OpenQuoteError, QuotedLines, Record, cells_of
-from mailing.clients.phone import is_operator_code, is_phone, operator_code_of
+from mailing.clients.phone import is_operator_code, is_phone, normalised_phone, operator_code_of
 from mailing.clients.schemas import RowError
-from mailing.clients.tag import is_tag
+from mailing.clients.tag import is_tag, normalised_tag
 from mailing.csv_writer import unescape_formula
 from mailing.errors import FieldError, Invalid
 from mailing.timezones import known_zone
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone")
 REQUIRED = ("phone", "timezone")
+DELIMITERS = (",", ";", "\t", "|")  # of equally good ones the first
 MAX_LINE_BYTES = 64 * 1024  # bytes of one row; a valid one has under 1,000
 MAX_LISTED_ERRORS = 1000
 MAX_EXCERPT = 500  # characters of a rejected row
@@ -39,7 +41,8 @@ class ParsedRow(NamedTuple):
     timezone: str
 
 
-_NOT_UTF_8 = re.compile("[\ud800-\udfff]").search  # surrogateescape decodes invalid bytes to these
+_UNDECODED = re.compile("[\ud800-\udfff]").search  # surrogateescape decodes invalid bytes to these
+_SEP_LINE = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*\s*', re.IGNORECASE).fullmatch  # how Excel is told the separator
 
 
 class RejectedField(NamedTuple):
@@ -54,28 +57,46 @@ class RejectedField(NamedTuple):
 class CsvReader:
     """A parser. Feed it the file in chunks of at most MAX_LINE_BYTES, then call `finish`.
 
-    `columns` are the columns of the header, `rejected` counts every rejected row, `rejected_fields` holds the first
-    invalid fields.
+    `columns` are the columns of the header, `normalised` counts the rows whose phone or tag was rewritten, `rejected`
+    counts every rejected row, `rejected_fields` holds the first invalid fields.
     """
 
     def __init__(self, *, listed: int = MAX_LISTED_ERRORS) -> None:
         self.columns: tuple[str, ...] = ()
+        self.delimiter: str | None = None
+        self.normalised = 0
         self.rejected = 0
         self.rejected_fields: list[RejectedField] = []
         self.listed = listed
         self._started = False
         self._line = 0  # lines already read
         self._tail = bytearray()  # the beginning of a line
-        self._quotes = QuotedLines(limit=MAX_LINE_BYTES)
+        self._lines = LineDecoder()
+        self._text = TextDecoder()
+        self._quotes = QuotedLines(limit=MAX_LINE_BYTES, delimiter=",")
         self._skipping = False  # inside a line over the limit
+        self._width = 0  # cells of the header
+        self._unnamed: list[int] = []  # cells under an empty name
         self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
 
     @property
     def errors(self) -> list[RowError]:
         return [RowError(each.line, each.field, each.message) for each in self.rejected_fields]
 
+    @property
+    def encoding(self) -> str:
+        """Tell how the file was read; before its first line that is not ASCII, UTF-8."""
+        return UTF_16 if self._lines.encoding == UTF_16 else self._text.encoding or UTF_8
+
     def feed(self, chunk: bytes) -> list[ParsedRow]:
-        """Parse a chunk. Raises Invalid if the header is wrong."""
+        """Parse a chunk. Raises Invalid if the header is wrong, or the file is not CSV."""
+        return self._parse(self._lines.feed(chunk))
+
+    def _parse(self, lines: bytes) -> list[ParsedRow]:
+        starts = range(0, len(lines), MAX_LINE_BYTES)
+        return [row for start in starts for row in self._parse_part(lines[start : start + MAX_LINE_BYTES])]
+
+    def _parse_part(self, chunk: bytes) -> list[ParsedRow]:
         if self._skipping:
             _, newline, chunk = chunk.partition(b"\n")
             self._skipping = not newline
@@ -89,7 +110,7 @@ class CsvReader:
         return rows
 
     def finish(self) -> list[ParsedRow]:
-        rows: list[ParsedRow] = []
+        rows = self._parse(self._lines.feed(b"", final=True))
         if self._tail:
             self._tail += b"\n"
             rows += self._rows()
@@ -100,19 +121,32 @@ class CsvReader:
 
     def _rows(self) -> Iterator[ParsedRow]:
         """Parse the complete lines; lines that a quote may join wait for more."""
-        text = self._tail.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+        text = self._text.decode(bytes(self._tail)).replace("\r\n", "\n")
         self._tail.clear()
         if not self._started:
             text = text.removeprefix("\ufeff")
             self._started = True
         for line in text.split("\n")[:-1]:
-            cells = None if self._quotes.open else _plain_cells(line)
+            if self.delimiter is None and self._recognise_delimiter(line):
+                self._line += 1
+                continue
+            cells = None if self._quotes.open else _plain_cells(line, self.delimiter or ",")
             if cells is not None:
                 if row := self._row(cells) or self._reread(cells, lines=[line]):
                     yield row
                 self._line += 1
             else:
                 yield from self._validated(self._quotes.feed(line))
+
+    def _recognise_delimiter(self, line: str) -> bool:
+        """Take the separator from a `sep=` line or the header. True for a line that says nothing else."""
+        if named := _SEP_LINE(line):
+            self.delimiter = named[1]
+        elif line.strip():
+            self.delimiter = max(DELIMITERS, key=lambda sign: _known_names(line, sign))
+        if self.delimiter:
+            self._quotes = QuotedLines(limit=MAX_LINE_BYTES, delimiter=self.delimiter)
+        return named is not None
 
     def _last_rows(self) -> Iterator[ParsedRow]:
         yield from self._validated(self._quotes.flush())
@@ -124,7 +158,7 @@ class CsvReader:
             self._line += len(lines)
 
     def _row(self, cells: list[str] | None) -> ParsedRow | None:
-        if cells is not None and len(cells) == len(self.columns):
+        if cells is not None and len(cells) == self._width and not any(cells[at] for at in self._unnamed):
             number, code, label, zone = self._pick([*cells, ""])
             label = unescape_formula(label)
             if (
@@ -137,7 +171,7 @@ class CsvReader:
         return None
 
     def _reread(self, was: list[str] | None, *, lines: list[str]) -> ParsedRow | None:
-        """Read a line that is not a valid row: a header, blank, valid but for spaces around its values, or invalid."""
+        """Read a line that is not a row as it will be stored: a header, blank, to be normalised, or invalid."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
             self._reject(lines, ("row", "has a quote that does not close, or text after a closing quote"))
@@ -145,25 +179,44 @@ class CsvReader:
             pass
         elif not self.columns:
             self._read_header(cells)
-        elif len(cells) != len(self.columns):
-            self._reject(lines, ("row", f"has {len(cells)} columns, the header has {len(self.columns)}"))
-        elif _NOT_UTF_8("".join(cells)):
-            self._reject(lines, ("row", "is not UTF-8; save the file as CSV UTF-8"))
-        elif cells != was:
-            return self._row(cells) or self._reread(cells, lines=lines)
+        elif _UNDECODED("".join(cells)):
+            self._reject(lines, ("row", "cannot be read in the encoding of the file; save the file as CSV UTF-8"))
         else:
-            self._reject(lines, *self._field_errors(*self._pick([*cells, ""])))
+            cells = self._with_width(cells)
+            return (cells != was and self._row(cells)) or self._normalise(cells, lines=lines)
         return None
 
-    def _field_errors(self, number: str, code: str, label: str, zone: str) -> Iterator[tuple[str, str]]:
-        if not is_phone(number):
-            yield "phone", f"must be {phone.RULE}"
+    def _with_width(self, cells: list[str]) -> list[str]:
+        """Drop empty cells behind the last column, and add the empty ones of columns without a name."""
+        while len(cells) > self._width and not cells[-1]:
+            cells = cells[:-1]
+        missing = range(len(cells), self._width)
+        return [*cells, *("" for _ in missing)] if all(at in self._unnamed for at in missing) else cells
+
+    def _normalise(self, cells: list[str], *, lines: list[str]) -> ParsedRow | None:
+        if problem := self._cell_problem(cells):
+            self._reject(lines, ("row", problem))
+            return None
+        number, code, label, zone = self._pick([*cells, ""])
+        problems: list[tuple[str, str]] = []
+        number = _normalised("phone", number, normalised_phone, problems)
         if code and not is_operator_code(code):
-            yield "operator_code", f"must be {phone.OPERATOR_CODE_RULE}"
-        if label and not is_tag(unescape_formula(label)):
-            yield "tag", f"must be {tag.RULE}"
+            problems.append(("operator_code", f"must be {phone.OPERATOR_CODE_RULE}"))
+        if label:
+            label = _normalised("tag", unescape_formula(label), normalised_tag, problems)
         if not known_zone(zone):
-            yield "timezone", timezone.suggestion(zone)
+            problems.append(("timezone", timezone.suggestion(zone)))
+        if problems:
+            self._reject(lines, *problems)
+            return None
+        self.normalised += 1
+        return ParsedRow(self._line + 1, number, code or operator_code_of(number), label or None, zone)
+
+    def _cell_problem(self, cells: list[str]) -> str | None:
+        if len(cells) != self._width:
+            return f"has {len(cells)} columns, the header has {self._width}"
+        filled = next((at for at in self._unnamed if cells[at]), None)
+        return None if filled is None else f"has a value in column {filled + 1}, which the header does not name"
 
     def _reject(self, lines: list[str], *errors: tuple[str, str]) -> None:
         if not self.columns:
@@ -183,17 +236,32 @@ class CsvReader:
         names = [cell.lower() for cell in cells]
         if problems := list(islice(_header_problems(names), MAX_HEADER_PROBLEMS)):
             raise _bad_header(*problems)
-        self.columns = tuple(names)
+        self.columns = tuple(name for name in names if name)
+        self._width = len(names)
+        self._unnamed = [at for at, name in enumerate(names) if not name]
         # a missing column is taken from the empty cell behind the row's end
         self._pick = itemgetter(*(names.index(name) if name in names else len(names) for name in COLUMNS))
 
 
-def _plain_cells(line: str) -> list[str] | None:
+def _plain_cells(line: str, delimiter: str) -> list[str] | None:
     """Split a line; None if its quotes may span lines."""
     try:
-        return cells_of(line)
+        return cells_of(line, delimiter)
     except OpenQuoteError:
         return None
+
+
+def _known_names(line: str, delimiter: str) -> int:
+    return len({cell.strip(' "').lower() for cell in line.split(delimiter)} & {*COLUMNS})
+
+
+def _normalised(field: str, value: str, rewrite: Callable[[object], object], problems: list[tuple[str, str]]) -> str:
+    """Rewrite a value, or add why it is rejected."""
+    try:
+        return str(rewrite(value))
+    except ValueError as error:
+        problems.append((field, str(error)))
+        return value
 
 
 def _excerpt(lines: list[str]) -> str:
@@ -203,16 +271,13 @@ def _excerpt(lines: list[str]) -> str:
 
 
 def _header_problems(names: list[str]) -> Iterator[str]:
-    if _NOT_UTF_8("".join(names)) or "\x00" in "".join(names):
-        yield "the file is not UTF-8; save it as CSV UTF-8"
-        return
-    if len(names) == 1 and (separator := next((sign for sign in ";\t|" if sign in names[0]), None)):
-        yield f"columns are separated by {separator!r}; save the file with commas"
+    if _UNDECODED("".join(names)) or "\x00" in "".join(names):
+        yield "the file's encoding is not recognised; save it as CSV UTF-8"
         return
     for place, name in enumerate(names, start=1):
-        if name not in COLUMNS:
+        if name and name not in COLUMNS:
             yield f"column {place} is unknown; the first line names the columns {','.join(COLUMNS)}"
-        elif name in names[: place - 1]:
+        elif name and name in names[: place - 1]:
             yield f"column {name} is there twice"
     yield from (f"column {name} is missing" for name in REQUIRED if name not in names)
 

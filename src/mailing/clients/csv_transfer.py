@@ -23,7 +23,7 @@ from mailing.clients.csv_reader import COLUMNS, CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
 from mailing.clients.repository import ERASED, ExportedClient, StoredRows, export_page, import_staged
 from mailing.clients.schemas import ImportResult, RowError
-from mailing.csv_writer import csv_of
+from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import cause_of, may_be_committed
 from mailing.database.errors import DATABASE_ERRORS
@@ -46,7 +46,13 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *,
         with explain_failure():
             imported = await save(session, spool, reader, accepted=accepted, by=by)
     errors = [RowError(each.line, each.field, each.message) for each in imported.rejected_fields]
-    return ImportResult(created=imported.created, updated=imported.updated, rejected=imported.rejected, errors=errors)
+    return ImportResult(
+        created=imported.created,
+        updated=imported.updated,
+        normalised=imported.normalised,
+        rejected=imported.rejected,
+        errors=errors,
+    )
 
 
 NOTHING_STORED = "Nothing was stored; import the file again."
@@ -100,6 +106,7 @@ class ImportOutcome(Struct):
 
     created: int
     updated: int
+    normalised: int
     rejected: int
     rejected_fields: list[RejectedField]
 
@@ -112,6 +119,7 @@ async def save(session: AsyncSession, rows: IO[bytes], reader: CsvReader, *, acc
     counts = {
         "created": stored.created,
         "updated": accepted - stored.created - len(stored.erased),
+        "normalised": reader.normalised,
         "rejected": reader.rejected + len(stored.erased),
     }
     if accepted:
@@ -139,7 +147,7 @@ async def _rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
     """Export all clients by id. Formulas are escaped for spreadsheets; the import removes the escape."""
-    text = ",".join(COLUMNS) + "\r\n"
+    text = BYTE_ORDER_MARK + ",".join(COLUMNS) + "\r\n"
     after = 0
     while True:
         clients = await _page(sessions, after=after)

@@ -1,13 +1,17 @@
-"""A phone is 7XXXXXXXXXX: eleven ASCII digits. Anything else is rejected, never corrected.
+"""A phone is stored as 7XXXXXXXXXX: eleven ASCII digits, a Russian number with its country code.
 
-`8916…` or `+7 916…` could be corrected by guessing, but a wrong guess is a message to a stranger.
+People write it as `+7 (916) 123-45-67`, `8 916 …` or `916…`, and spreadsheets add invisible characters. Those forms
+name exactly one number, so they are rewritten. A number that a spreadsheet has rounded, or one of another country, is
+rejected with the cause: a wrong guess is a message to a stranger.
 """
 
 import re
+import unicodedata
 
-PATTERN = "^7[0-9]{10}$"
 LENGTH = 11
-RULE = "11 digits beginning with 7, such as 79161234567: write 7 for +7 or 8, and no spaces, dashes or brackets"
+MAX_INPUT = 100  # characters of a phone as people write it
+RULE = "a Russian phone of 11 digits, such as 79161234567 or +7 (916) 123-45-67"
+PATTERN = "^7[0-9]{10}$"  # of a stored phone
 
 OPERATOR_CODE_PATTERN = "^[0-9]{3}$"
 OPERATOR_CODE_LENGTH = 3
@@ -17,6 +21,55 @@ OPERATOR_CODE_RULE = "3 digits, such as 916; leave it out to take digits 2 to 4 
 is_phone = re.compile("7[0-9]{10}").fullmatch
 is_operator_code = re.compile("[0-9]{3}").fullmatch
 
+_ZERO_FRACTION = re.compile(r"([0-9]{10,11})[.,]0+").fullmatch  # 79161234567.0, a number read as a decimal fraction
+_SCIENTIFIC = re.compile(r"([0-9])(?:[.,]([0-9]+))?E\+?([0-9]{1,2})", re.IGNORECASE).fullmatch
+_PUNCTUATION = re.compile(r"[\s().\-\u2010-\u2015\u2212/]+")
+
 
 def operator_code_of(phone: str) -> str:
     return phone[1:4]
+
+
+def normalised_phone(given: object) -> object:
+    """Rewrite a phone as people write it into 7XXXXXXXXXX. Raises ValueError with the cause of a rejection.
+
+    A JSON number counts as its digits. What is neither text nor a number is returned as it is.
+    """
+    if isinstance(given, int) and not isinstance(given, bool):
+        given = str(given)
+    if not isinstance(given, str) or is_phone(given):
+        return given
+    return _rewritten(given)
+
+
+def _rewritten(given: str) -> str:
+    if len(given) > MAX_INPUT:
+        raise ValueError(f"must be {RULE}")
+    text = "".join(sign for sign in unicodedata.normalize("NFKC", given) if unicodedata.category(sign) != "Cf").strip()
+    if number := _SCIENTIFIC(text):
+        text = _unrounded(*number.groups(default=""))
+    elif number := _ZERO_FRACTION(text):
+        text = number[1]
+    digits = _PUNCTUATION.sub("", text)
+    has_plus = digits.startswith("+")
+    digits = digits.removeprefix("+")
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(f"must be {RULE}")
+    if len(digits) == LENGTH and (digits[0] == "7" or (digits[0] == "8" and not has_plus)):
+        return "7" + digits[1:]
+    if len(digits) == LENGTH - 1 and digits[0] == "9" and not has_plus:
+        return "7" + digits
+    if len(digits) == LENGTH or has_plus:
+        raise ValueError(f"must be {RULE}; this is a number of another country")
+    raise ValueError(f"must be {RULE}; this has {len(digits)} digits")
+
+
+def _unrounded(whole: str, fraction: str, exponent: str) -> str:
+    """Write a number such as 7.9161234567E+10 in full. Raises ValueError if it has fewer digits than a phone."""
+    fraction, places = fraction.rstrip("0"), int(exponent)
+    digits = whole + fraction.ljust(places, "0") if len(fraction) <= places < LENGTH else ""
+    if len(fraction) < places - 2:
+        raise ValueError(
+            f"must be {RULE}; a spreadsheet has rounded this number: format the column as text and enter it again"
+        )
+    return digits

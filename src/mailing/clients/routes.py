@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,9 +15,11 @@ from litestar.response import Stream
 
 from mailing.clients import csv_transfer, phone, tag
 from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS
+from mailing.clients.phone import normalised_phone
 from mailing.clients.repository import ClientRepository, name_phone_owner, read_client
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
 from mailing.clients.search import Search, list_clients
+from mailing.clients.tag import normalised_tag
 from mailing.errors import FieldError, Invalid
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
@@ -26,12 +28,12 @@ from mailing.web.problems import RETRY_ADVICE
 
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
+CHARSETS = ("utf-8", "us-ascii", "utf-16", "utf-16le", "utf-16be", "windows-1251", "utf8", "cp1251")
 CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
 
 TagFilter = Annotated[
     str | None,
     QueryParameter(
-        pattern=tag.PATTERN,
         min_length=1,
         max_length=tag.MAX_LENGTH,
         description=f"a whole tag: {tag.RULE}",
@@ -48,7 +50,7 @@ OperatorCodeFilter = Annotated[
 ]
 PhoneFilter = Annotated[
     str | None,
-    QueryParameter(pattern=phone.PATTERN, min_length=phone.LENGTH, max_length=phone.LENGTH, description=phone.RULE),
+    QueryParameter(min_length=1, max_length=phone.MAX_INPUT, description=phone.RULE),
 ]
 
 
@@ -62,8 +64,19 @@ async def list_(
     cursor: Cursor = None,
 ) -> Page[ClientOut]:
     """List clients by id. Filters combine; a page costs the same at any depth."""
-    search = Search(phone=phone or "", tag=tag or "", operator_code=operator_code or "")
+    search = Search(
+        phone=_normalised("phone", phone, normalised_phone),
+        tag=_normalised("tag", tag, normalised_tag),
+        operator_code=operator_code or "",
+    )
     return page(await list_clients(state.reads, search, after=decode_cursor(cursor), limit=limit), limit)
+
+
+def _normalised(field: str, value: str | None, rewrite: Callable[[object], object]) -> str:
+    try:
+        return "" if value is None else str(rewrite(value))
+    except ValueError as error:
+        raise Invalid(FieldError(field, str(error))) from None
 
 
 @post(
@@ -138,7 +151,7 @@ class ImportOperation(Operation):
     """Documents the body, a stream that is not a parameter of the handler."""
 
     def __post_init__(self) -> None:
-        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="CSV in UTF-8"), example=CSV_EXAMPLE)
+        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="CSV"), example=CSV_EXAMPLE)
         self.request_body = RequestBody(content={"text/csv": text}, required=True)
 
 
@@ -156,8 +169,11 @@ class ImportOperation(Operation):
     curl -H "Authorization: Bearer $KEY" -H "Content-Type: text/csv" --data-binary @clients.csv \\
          http://127.0.0.1:8000/mailing/api/clients/import
 
-The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code` and `tag`. UTF-8,
-commas, quotes where needed; spaces around values and blank lines do not matter. At most
+The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code` and `tag`. Columns
+without a name and without values are left out. Commas, semicolons, tabs or bars separate the columns, also after a line
+`sep=;`; the encoding is UTF-8, UTF-16 or Windows-1251. Both are recognised. Spaces around values and blank lines do not
+matter. A phone may be written as people do: `+7 (916) 123-45-67`, `8 916 …`; `normalised` counts the rows whose phone
+or tag was rewritten. At most
 {MAX_IMPORT_BYTES // 10**6} MB in all, and {MAX_LINE_BYTES // 1024} KiB a row.
 
 A client is identified by its phone: a new one is created, an existing one updated, and of several rows with one phone
@@ -174,8 +190,8 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
     kind, options = request.content_type
     if kind.startswith("multipart/"):
         raise Invalid(FieldError("body", "must be the CSV file itself, not a form: curl --data-binary @clients.csv"))
-    if options.get("charset", "utf-8").lower() not in {"utf-8", "utf8", "us-ascii"}:
-        raise Invalid(FieldError("body", "must be UTF-8; save the file as CSV UTF-8"))
+    if options.get("charset", "utf-8").lower() not in CHARSETS:
+        raise Invalid(FieldError("body", f"must be one of {', '.join(CHARSETS)}; save the file as CSV UTF-8"))
     return await csv_transfer.import_clients(session, request.stream(), by=caller)
 
 

@@ -9,18 +9,18 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mailing.clients import phone, tag, timezone
 from mailing.errors import FieldError
 from mailing.timezones import known_zone
+from mailing.web.validation import NORMALISE
 
-# The lengths reject what a pattern's `$` accepts: a line break at the end.
 Phone = Annotated[
     str,
     Meta(
-        pattern=phone.PATTERN,
-        min_length=phone.LENGTH,
-        max_length=phone.LENGTH,
+        max_length=phone.MAX_INPUT,
         description=phone.RULE,
         examples=["79161234567"],
+        extra={NORMALISE: phone.normalised_phone},
     ),
 ]
+# The length rejects what a pattern's `$` accepts: a line break at the end.
 OperatorCode = Annotated[
     str,
     Meta(
@@ -33,7 +33,13 @@ OperatorCode = Annotated[
 ]
 Tag = Annotated[
     str,
-    Meta(pattern=tag.PATTERN, min_length=1, max_length=tag.MAX_LENGTH, description=tag.RULE, examples=["vip"]),
+    Meta(
+        min_length=1,
+        max_length=tag.MAX_LENGTH,
+        description=tag.RULE,
+        examples=["vip"],
+        extra={NORMALISE: tag.normalised_tag},
+    ),
 ]
 TimeZone = Annotated[str, Meta(max_length=100, description=timezone.RULE, examples=["Europe/Moscow"])]
 OptedOut = Annotated[
@@ -42,8 +48,6 @@ OptedOut = Annotated[
 
 
 def _contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
-    if (label := fields.get("tag")) and not tag.is_tag(label):
-        yield FieldError("tag", f"must be {tag.RULE}")
     if (zone := fields.get("timezone")) is not None and not known_zone(zone):
         yield FieldError("timezone", timezone.suggestion(zone))
 
@@ -92,9 +96,13 @@ class RowError(Struct, frozen=True):
 
 
 class ImportResult(Struct, kw_only=True):
-    """The result of an import. `created + updated + rejected` is the number of rows; an unchanged row is `updated`."""
+    """The result of an import. `created + updated + rejected` is the number of rows; an unchanged row is `updated`.
+
+    `normalised` counts the rows, created or updated, whose phone or tag was rewritten into its one form.
+    """
 
     created: int
     updated: int
+    normalised: int
     rejected: int
     errors: list[RowError]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mailing.csv_writer import csv_of
+from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.reports.figures import DayCounts, MailingFigures, StatusCounts
 from mailing.reports.formatting import by_status, one_line
 
@@ -14,8 +14,7 @@ COLUMNS = (
 
 
 def mailings_csv(mailings: Iterable[MailingFigures]) -> str:
-    """Write the CSV with a byte order mark, by which Excel recognises UTF-8."""
-    return "\ufeff" + csv_of([COLUMNS, *(_row(mailing) for mailing in mailings)])
+    return BYTE_ORDER_MARK + csv_of([COLUMNS, *(_row(mailing) for mailing in mailings)])
 
 
 def _row(mailing: MailingFigures) -> list[object]:

@@ -19,6 +19,10 @@ from mailing.errors import FieldError, Invalid
 
 S = TypeVar("S", bound=Struct)
 
+# In the `extra` of a field's Meta: a function that rewrites the value into its one form, before it is checked, or
+# raises ValueError with a sentence about the field.
+NORMALISE = "normalise"
+
 MAX_UNKNOWN_FIELDS = 100
 
 
@@ -93,6 +97,9 @@ def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
     """Convert. Instants become UTC, so that every answer, event and preview shows them alike."""
     if isinstance(value, str) and "\x00" in value:
         raise ValueError("must not contain a NUL character")
+    for meta in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
+        if isinstance(meta, Meta) and meta.extra and NORMALISE in meta.extra:
+            value = meta.extra[NORMALISE](value)
     converted = msgspec.convert(value, hint)
     if isinstance(converted, datetime):
         try:

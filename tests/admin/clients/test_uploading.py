@@ -67,8 +67,8 @@ async def test_what_is_being_imported_cannot_be_discarded(editor: httpx.AsyncCli
     ("file", "said"),
     [
         (b"", "The file is empty"),
-        (HEADER.replace(",", ";").encode(), "Columns are separated by"),
-        (HEADER.encode("utf-16"), "The file is not UTF-8"),
+        (b"PK\x03\x04\x14\x00\x06\x00", "The file is a workbook (.xlsx or .ods)"),
+        (HEADER.encode("utf-16") + b"\x00", "Column 4 is unknown"),
         (b"phone\n", "Column timezone is missing"),
     ],
 )

@@ -10,6 +10,7 @@ from typing import Final
 
 from mailing.admin.viewer import Viewer
 from mailing.clients import phone, tag, timezone
+from mailing.clients.csv_encoding import NOT_CSV
 from mailing.clients.repository import ERASED
 from mailing.database.error_messages import CAUSES
 from mailing.errors import FieldError
@@ -18,8 +19,12 @@ MESSAGES: Final = (
     "is required",
     "must not contain a NUL character",
     f"must be {phone.RULE}",
+    f"must be {phone.RULE}; this has %(count)s digits",
+    f"must be {phone.RULE}; this is a number of another country",
+    f"must be {phone.RULE}; a spreadsheet has rounded this number: format the column as text and enter it again",
     f"must be {phone.OPERATOR_CODE_RULE}",
     f"must be {tag.RULE}",
+    f"must be {tag.RULE}, without %(name)s; delete that character",
     f"must be {timezone.RULE}",
     f"must be {timezone.RULE}, not an offset",
     f"must be {timezone.RULE}, not an offset; %(name)s is this one, all year round",
@@ -28,11 +33,12 @@ MESSAGES: Final = (
     ERASED,
     "has a quote that does not close, or text after a closing quote",
     "has %(cells)s columns, the header has %(columns)s",
-    "is not UTF-8; save the file as CSV UTF-8",
+    "has a value in column %(place)s, which the header does not name",
+    "cannot be read in the encoding of the file; save the file as CSV UTF-8",
     "is longer than %(size)s KiB",
     "the file is empty; its first line must be %(columns)s",
-    "the file is not UTF-8; save it as CSV UTF-8",
-    "columns are separated by %(sign)s; save the file with commas",
+    "the file's encoding is not recognised; save it as CSV UTF-8",
+    *(f"the file {problem}" for problem in NOT_CSV.values()),
     "column %(place)s is unknown; the first line names the columns %(columns)s",
     "column %(name)s is there twice",
     "column %(name)s is missing",

@@ -20,8 +20,10 @@ class PreviewedRow(Struct):
 
 
 class Preview(Struct):
-    """The first MAX_ROWS rows; `complete` if the file has no more."""
+    """The first MAX_ROWS rows, and how the file was read; `complete` if it has no more rows."""
 
+    encoding: str
+    delimiter: str
     columns: Sequence[str]
     rows: list[PreviewedRow]
     complete: bool
@@ -38,7 +40,13 @@ def preview(beginning: bytes, *, complete: bool) -> Preview:
     if complete:
         rows += reader.finish()
     previewed = _in_order(rows, reader.rejected_fields)
-    return Preview(columns=reader.columns, rows=previewed[:MAX_ROWS], complete=complete and len(previewed) <= MAX_ROWS)
+    return Preview(
+        encoding=reader.encoding,
+        delimiter=reader.delimiter or "",
+        columns=reader.columns,
+        rows=previewed[:MAX_ROWS],
+        complete=complete and len(previewed) <= MAX_ROWS,
+    )
 
 
 def _in_order(rows: Sequence[ParsedRow], rejected_fields: Sequence[RejectedField]) -> list[PreviewedRow]:

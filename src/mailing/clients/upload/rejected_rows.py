@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 
 from mailing.clients.upload.repository import rejected_fields
-from mailing.csv_writer import csv_of
+from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
 
 PAGE_SIZE = 2000
@@ -11,7 +11,7 @@ PAGE_SIZE = 2000
 
 async def rejected_rows_csv(sessions: Sessions, upload_id: int) -> AsyncIterator[bytes]:
     """Yield rejected fields by line, each page in a transaction of its own; formulas are escaped."""
-    text, last = "line,field,message,row\r\n", (0, "")
+    text, last = BYTE_ORDER_MARK + "line,field,message,row\r\n", (0, "")
     while True:
         async with transaction(sessions) as session:
             fields = await rejected_fields(session, upload_id, after=last, count=PAGE_SIZE)
