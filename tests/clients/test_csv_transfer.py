@@ -72,7 +72,14 @@ async def test_an_import_updates_what_it_names_and_keeps_opt_outs(api: httpx.Asy
     await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC", "tag": "old", "opted_out": True})
     await api.post("/clients", json={"phone": "79161234568", "timezone": "UTC", "tag": "same", "operator_code": "999"})
     file = HEADER + "79161234567,925,new,Asia/Omsk\n79161234568,999,same,UTC\n79161234569,,,UTC\n"
-    assert await uploaded(api, file) == {"created": 1, "updated": 2, "normalised": 0, "rejected": 0, "errors": []}
+    assert await uploaded(api, file) == {
+        "created": 1,
+        "updated": 2,
+        "normalised": 0,
+        "opted_out": 0,
+        "rejected": 0,
+        "errors": [],
+    }
     assert await stored(sessions) == {
         "79161234567": ("925", "new", "Asia/Omsk", True),
         "79161234568": ("999", "same", "UTC", False),
@@ -101,9 +108,23 @@ async def test_of_rows_with_one_phone_the_last_counts_as_if_stored_one_after_ano
     api: httpx.AsyncClient, sessions: Sessions
 ) -> None:
     file = HEADER + "79161234567,,first,UTC\n79161234568,,,UTC\n79161234567,,second,UTC\n79161234567,,last,Asia/Omsk\n"
-    assert await uploaded(api, file) == {"created": 2, "updated": 2, "normalised": 0, "rejected": 0, "errors": []}
+    assert await uploaded(api, file) == {
+        "created": 2,
+        "updated": 2,
+        "normalised": 0,
+        "opted_out": 0,
+        "rejected": 0,
+        "errors": [],
+    }
     assert (await stored(sessions))["79161234567"] == ("916", "last", "Asia/Omsk", False)
-    assert await uploaded(api, file) == {"created": 0, "updated": 4, "normalised": 0, "rejected": 0, "errors": []}
+    assert await uploaded(api, file) == {
+        "created": 0,
+        "updated": 4,
+        "normalised": 0,
+        "opted_out": 0,
+        "rejected": 0,
+        "errors": [],
+    }
     assert (await stored(sessions))["79161234567"] == ("916", "last", "Asia/Omsk", False)
 
 
