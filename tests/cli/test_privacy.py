@@ -41,7 +41,7 @@ def test_what_is_no_phone_is_wrong_use_and_not_repeated(database_url: str, comma
     for given in ("8 916 123-45-67", "-"):
         refused = privacy(command, given, database_url=database_url, given="8 916 123-45-67\n")
         assert refused.exit_code == 2
-        assert "11 digits beginning with 7" in refused.stderr
+        assert "a Russian phone of 11 digits" in refused.stderr
         assert "123-45-67" not in refused.output
 
 

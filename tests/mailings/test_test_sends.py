@@ -59,7 +59,7 @@ async def test_whoever_is_no_client_or_has_opted_out_gets_no_test(engine: AsyncE
     assert refused["errors"] == [
         {"field": "phone", "message": "belongs to no client; create one with POST /mailing/api/clients/ first"}
     ]
-    for body in ({}, {"phone": "89161234567"}, {"phone": 79161234567}, {"phone": PHONE, "text": "x"}):
+    for body in ({}, {"phone": "+380501234567"}, {"phone": 7916}, {"phone": PHONE, "text": "x"}):
         await told(await api.post(path, json=body), 400)
     await add_client(engine, phone=PHONE)
     await run(engine, "UPDATE client SET opted_out = true")

@@ -2,20 +2,18 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
-from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
-from urllib.parse import parse_qsl, quote
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Cookie
-from litestar.enums import RequestEncodingType
-from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from mailing.access.roles import Role
 from mailing.admin import language
+from mailing.admin.form_keys import new_form_key
 from mailing.admin.guards import SIGN_IN, SignInRequired
 from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
 from mailing.observability.masking import mask_addresses
@@ -24,8 +22,6 @@ from mailing.web.problems import EXCEPTION_HANDLERS, Problem
 
 HTML = "text/html; charset=utf-8"
 NOTICE_COOKIE = "mailing_notice"
-MAX_FORM_BYTES = 16 * 1024  # of a form, unless its route has another limit
-MAX_FORM_FIELDS = 50
 
 # No inline code, no other origins, no framing; pages with personal data are not cached.
 HEADERS = {
@@ -105,27 +101,6 @@ def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[
     return shown
 
 
-async def form(request: Request[Any, Any, Any]) -> Mapping[str, str]:
-    """Return the fields of a form, stripped. If a name is sent twice, the last value counts."""
-    return {name: value.strip() for name, value in await form_fields(request, max_fields=MAX_FORM_FIELDS)}
-
-
-async def form_fields(request: Request[Any, Any, Any], *, max_fields: int) -> list[tuple[str, str]]:
-    """Return the fields of a form. Their number is checked before they are parsed.
-
-    Litestar's own parser has no such limit, and caches the last 1,024 forms with the passwords in them.
-    """
-    kind, _ = request.content_type
-    if kind != RequestEncodingType.URL_ENCODED:
-        return []
-    body = await request.body()
-    try:
-        text = body.decode("utf-8", "replace")
-        return parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=max_fields)
-    except ValueError:
-        raise RequestEntityTooLarge(f"A form may have up to {max_fields} fields.") from None
-
-
 @cache
 def _environment(language_code: str) -> Environment:
     environment = Environment(
@@ -144,5 +119,5 @@ def _environment(language_code: str) -> Environment:
     environment.filters["day"] = partial(language.day, language=language_code)
     environment.filters["masked"] = mask_addresses
     environment.filters["duration"] = partial(language.duration, language=language_code)
-    environment.globals.update(LANGUAGES=LANGUAGES, Role=Role)
+    environment.globals.update(LANGUAGES=LANGUAGES, Role=Role, new_form_key=new_form_key)
     return environment

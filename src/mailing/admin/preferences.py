@@ -5,8 +5,9 @@ from typing import Any
 from litestar import Request, Response, post
 from litestar.datastructures import Cookie
 
+from mailing.admin.forms import form
 from mailing.admin.guards import public
-from mailing.admin.pages import form, redirect
+from mailing.admin.pages import redirect
 from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local_path
 from mailing.timezones import known_zone
 from mailing.translations import LANGUAGES

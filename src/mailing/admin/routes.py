@@ -11,6 +11,8 @@ from litestar.types import ControllerRouterHandler
 
 from mailing.admin import pages
 from mailing.admin.clients.routes import clients
+from mailing.admin.form_keys import FormKeys, replay_or_begin
+from mailing.admin.forms import MAX_FORM_BYTES
 from mailing.admin.gateway.routes import gateway
 from mailing.admin.guards import SignInRequired, public, same_origin
 from mailing.admin.home.routes import home, home_fragment
@@ -51,6 +53,8 @@ def admin() -> Router:
         "/admin",
         route_handlers=[*PAGES, unknown_page],
         guards=[same_origin],
+        middleware=[FormKeys],
+        before_request=replay_or_begin,
         dependencies={
             "session": Provide(provide_session),
             "viewer": Provide(provide_viewer),
@@ -61,7 +65,7 @@ def admin() -> Router:
             SignInRequired: pages.redirect_to_sign_in,
         },
         include_in_schema=False,
-        request_max_body_size=pages.MAX_FORM_BYTES,
+        request_max_body_size=MAX_FORM_BYTES,
     )
 
 

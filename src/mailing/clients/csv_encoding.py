@@ -25,6 +25,7 @@ NOT_CSV: Final = {
     b"%PDF": "is a PDF document, not CSV",
 }
 _UTF_16: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+_HALF: Final = "\udcff"  # for a character that the file ends within: its line is rejected
 _SNIFFED: Final = 8  # bytes
 _CR: Final = re.compile(rb"\r(?!\n)")
 
@@ -63,7 +64,8 @@ class LineDecoder:
             self._is_started, data, self._held = True, self._held, b""
             self._sniff(data)
         if self._utf_16:
-            data = self._utf_16.decode(data, final).encode("utf-8", "surrogatepass")
+            half = _HALF if final and self._utf_16.getstate()[0] else ""
+            data = (self._utf_16.decode(data) + half).encode("utf-8", "surrogatepass")
         return self._with_lf(data, final=final)
 
     def _sniff(self, start: bytes) -> None:

@@ -176,10 +176,10 @@ class ImportOperation(Operation):
          http://127.0.0.1:8000/mailing/api/clients/import
 
 The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code`, `tag` and
-`opted_out`. Columns without a name and without values are left out. Commas, semicolons, tabs or bars separate the columns, also after a line
-`sep=;`; the encoding is UTF-8, UTF-16 or Windows-1251. Both are recognised. Spaces around values and blank lines do not
-matter. A phone may be written as people do: `+7 (916) 123-45-67`, `8 916 …`; `normalised` counts the rows whose phone
-or tag was rewritten. At most
+`opted_out`. Columns without a name and without values are left out. Commas, semicolons, tabs or bars separate the
+columns, also after a line `sep=;`; the encoding is UTF-8, UTF-16 or Windows-1251. Both are recognised. Spaces around
+values and blank lines do not matter. A phone may be written as people do: `+7 (916) 123-45-67`, `8 916 …`; `normalised`
+counts the rows whose phone or tag was rewritten. At most
 {MAX_IMPORT_BYTES // 10**6} MB in all, and {MAX_LINE_BYTES // 1024} KiB a row.
 
 A client is identified by its phone: a new one is created, an existing one updated, and of several rows with one phone

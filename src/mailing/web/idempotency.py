@@ -37,6 +37,8 @@ RULE = "1 to 255 visible ASCII characters, such as a UUID"
 REPLAYED = "Idempotent-Replayed"
 RETENTION_H = 24
 
+Stored = Row[*tuple[Any, ...]]  # request_hash, status, headers, body
+
 _NAME = HEADER.lower().encode()
 _MAX_IN_MEMORY = 1024 * 1024  # bytes; only imports have longer bodies
 _CHUNK = 64 * 1024
@@ -88,20 +90,26 @@ class Idempotency:
             await send(message)
 
     async def _committed(self, scope: Scope, receive: Receive, key: str) -> list[Any]:
-        answer: list[Any] = []
-
-        async def hold_back(message: Any) -> None:  # noqa: ANN401 - an ASGI event
-            answer.append(message)
-
         with SpooledTemporaryFile(max_size=_MAX_IN_MEMORY) as body:
             async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
                 keyed = scope["state"]["keyed"] = KeyedRequest(key, session, body)
-                await self.app(scope, receive, hold_back)
+                answer = await hold_back(self.app, scope, receive)
                 ScopeState.from_scope(scope).response_started = False  # so that a failed COMMIT can be answered
                 if 200 <= answer[0]["status"] < 300:
                     await _store(keyed, str(scope["user"]), answer)
                     await session.commit()
         return answer
+
+
+async def hold_back(app: ASGIApp, scope: Scope, receive: Receive) -> list[Any]:
+    """Run the app and return the events of its answer, none of them sent."""
+    answer: list[Any] = []
+
+    async def keep(message: Any) -> None:  # noqa: ANN401 - an ASGI event
+        answer.append(message)
+
+    await app(scope, receive, keep)
+    return answer
 
 
 def _key_of(scope: Scope) -> str | None:
@@ -150,9 +158,9 @@ async def _next_chunk(body: IO[bytes]) -> HTTPRequestEvent:
     return {"type": "http.request", "body": chunk, "more_body": len(chunk) == _CHUNK}
 
 
-async def _stored(sessions: Sessions, names: dict[str, str]) -> Row[*tuple[Any, ...]] | None:
+async def _stored(sessions: Sessions, names: dict[str, str]) -> Stored | None:
     async with transaction(sessions) as session:
-        return (await session.execute(_FIND, names)).first()
+        return await find_answer(session, names)
 
 
 def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> None:
@@ -179,19 +187,30 @@ async def provide_session(request: Request[Any, Any, Any], state: State) -> Asyn
 
 
 async def _store(keyed: KeyedRequest, caller: str, answer: list[Any]) -> None:
-    if keyed.request_hash is None:  # the answer was replayed, or the key is malformed
-        return
+    if keyed.request_hash is not None:  # else the answer was replayed, or the key is malformed
+        names = {"caller": caller, "key": keyed.key}
+        await store_answer(keyed.session, names, keyed.request_hash, answer)
+
+
+async def store_answer(session: AsyncSession, names: dict[str, str], request_hash: bytes, answer: list[Any]) -> None:
     start, *rest = answer
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in start["headers"]}
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
     values = {
-        "caller": caller,
-        "key": keyed.key,
-        "request_hash": keyed.request_hash,
+        "request_hash": request_hash,
         "status": start["status"],
-        "headers": json.dumps(headers),
+        "headers": json.dumps(dict(headers)),
         "body": b"".join(message.get("body", b"") for message in rest),
     }
-    await keyed.session.execute(_STORE, values)
+    await session.execute(_STORE, names | values)
+
+
+async def try_lock(session: AsyncSession, names: dict[str, str]) -> bool:
+    """Take the key until the transaction ends; False where another request has it."""
+    return bool((await session.execute(_LOCK, names)).scalar_one())
+
+
+async def find_answer(session: AsyncSession, names: dict[str, str]) -> Stored | None:
+    return (await session.execute(_FIND, names)).first()
 
 
 async def delete_expired(session: AsyncSession, *, count: int) -> None:

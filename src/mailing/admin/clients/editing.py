@@ -9,8 +9,9 @@ from litestar.params import FromPath
 from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import by_field
 from mailing.admin.clients.form import client_of, form_values
+from mailing.admin.forms import form
 from mailing.admin.guards import require_role
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
 from mailing.clients.timezone import selectable

@@ -13,8 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access.roles import Role
 from mailing.admin.clients import editing, uploading
 from mailing.admin.clients.form import SearchForm, parse_search
+from mailing.admin.forms import form
 from mailing.admin.guards import require_role
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.clients import csv_transfer
 from mailing.clients.repository import get_client

@@ -10,8 +10,9 @@ from msgspec import Struct, field
 from mailing.access.roles import Role
 from mailing.admin import polling
 from mailing.admin.charts import columns, segments
+from mailing.admin.forms import form
 from mailing.admin.guards import require_role, require_role_passive
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.polling import Renderings
 from mailing.admin.single_flight import single_flight
 from mailing.admin.viewer import CurrentViewer

@@ -7,10 +7,11 @@ from litestar import Controller, Request, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
+from mailing.admin.forms import form
 from mailing.admin.guards import require_role
 from mailing.admin.language import number
 from mailing.admin.mailings.form import revision_of
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.database.clock import database_now
 from mailing.errors import Conflict, Invalid

@@ -9,7 +9,7 @@ from litestar import Request
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mailing.admin.pages import form_fields
+from mailing.admin.forms import form_fields
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing

@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
 from mailing.admin.charts import hourly_chart
+from mailing.admin.forms import form
 from mailing.admin.guards import require_role
 from mailing.admin.mailings.form import revision_of
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.database.clock import database_now
 from mailing.errors import Conflict

@@ -9,8 +9,9 @@ from litestar.params import QueryParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
+from mailing.admin.forms import form
 from mailing.admin.guards import require_role
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.events.history import HistoryCursor, history
 from mailing.mailings.repository import MailingRepository

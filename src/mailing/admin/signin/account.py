@@ -7,8 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access import authentication, users
 from mailing.access import sessions as signed
 from mailing.access.roles import Role
+from mailing.admin.forms import form
 from mailing.admin.guards import SIGN_IN, require_role
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of

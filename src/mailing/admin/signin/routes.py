@@ -11,8 +11,9 @@ from mailing.access import authentication
 from mailing.access import sessions as signed
 from mailing.access.oidc import OidcState, Provider
 from mailing.access.roles import Role
+from mailing.admin.forms import form
 from mailing.admin.guards import SIGN_IN, public, require_role
-from mailing.admin.pages import form, page, redirect, see_other
+from mailing.admin.pages import page, redirect, see_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.viewer import CurrentViewer, local_path

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access import api_keys, users
 from mailing.access.roles import Role
 from mailing.access.users import Account, KeyCounts
+from mailing.admin.forms import form
 from mailing.admin.guards import require_role
-from mailing.admin.pages import form, page, redirect
+from mailing.admin.pages import page, redirect
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of, role_names
 from mailing.admin.viewer import CurrentViewer, Viewer

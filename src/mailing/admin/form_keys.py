@@ -1,0 +1,133 @@
+"""A form that is sent twice is done once: each form that changes something carries a one-time key.
+
+The key is random, rendered into the form, and belongs to the user who sends it. The first POST takes a lock and stores
+its answer in the transaction that makes the change; a second waits for that answer and gets it again. A refused form
+changed nothing and is not stored. A form without a key, as a script may send it, is done each time.
+
+The table holds only a hash of the key, and the answer encrypted with it: a page that shows a new API key can be shown
+again to the browser that holds the form, and cannot be read from the database or a backup.
+"""
+
+import asyncio
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.utils.scope.state import ScopeState
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.admin.forms import form_fields
+from mailing.errors import Conflict, FieldError, Invalid
+from mailing.web.idempotency import Stored, find_answer, hold_back, store_answer, try_lock
+
+FIELD = "form_key"
+MAX_FIELDS = 250  # of the longest form here
+WAIT_S = 10
+_RETRY_S = 0.05
+_NONCE_BYTES = 16
+_SYNTAX = re.compile("[A-Za-z0-9_-]{43}").fullmatch
+
+
+def new_form_key() -> str:
+    return secrets.token_urlsafe(32)
+
+
+@dataclass
+class KeyedForm:
+    """`session` is the request's transaction; `names` are the columns under which the answer is stored."""
+
+    session: AsyncSession
+    key: str = ""
+    names: dict[str, str] | None = None
+    request_hash: bytes = b""
+
+
+class FormKeys:
+    """ASGI middleware: the answer to a form with a key is held back until it is committed with the change."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") != "POST":
+            await self.app(scope, receive, send)
+            return
+        for message in await self._committed(scope, receive):
+            await send(message)
+
+    async def _committed(self, scope: Scope, receive: Receive) -> list[Any]:
+        async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
+            scope["state"]["form"] = form = KeyedForm(session)
+            answer = await hold_back(self.app, scope, receive)
+            ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
+            if form.names and answer[0]["status"] < 400:
+                await store_answer(session, form.names, form.request_hash, _sealed(answer, form.key))
+                await session.commit()
+        return answer
+
+
+async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+    """Before the handler and instead of it: the stored answer, if there is one. Raises Conflict or Invalid."""
+    if not _changes_something(request):
+        return None
+    key = dict(await form_fields(request, max_fields=MAX_FIELDS)).get(FIELD)
+    if key is None:
+        return None
+    if not _SYNTAX(key):
+        raise Invalid(FieldError(FIELD, "must be as the page has it"))
+    names = {"caller": f"form of user {request.user.id}", "key": hashlib.sha256(key.encode()).hexdigest()}
+    digest = await _digest(request)
+    form: KeyedForm = request.scope["state"]["form"]
+    stored = await _lock_or_find(form.session, names)
+    if stored is None:
+        form.key, form.names, form.request_hash = key, names, digest
+        request.scope["state"]["keyed"] = form
+        return None
+    if stored.request_hash != digest:
+        raise Conflict("This form was sent before, with other content. Open its page anew to send another.")
+    return Response(_unsealed(stored.body, key), status_code=stored.status, headers=stored.headers)
+
+
+def _changes_something(request: Request[Any, Any, Any]) -> bool:
+    """Whether the handler works in the request's transaction; one that answers 200 only shows something."""
+    handler = request.route_handler
+    is_keyed = "session" in handler.parsed_fn_signature.parameters and handler.status_code != 200
+    return request.method == "POST" and is_keyed
+
+
+async def _digest(request: Request[Any, Any, Any]) -> bytes:
+    named = [request.scope["path"], request.scope["query_string"], await request.body()]
+    return hashlib.sha256(msgspec.json.encode(named)).digest()
+
+
+async def _lock_or_find(session: AsyncSession, names: dict[str, str]) -> Stored | None:
+    """Wait without a connection while another request has the key."""
+    until = asyncio.get_running_loop().time() + WAIT_S
+    while not await try_lock(session, names):
+        await session.rollback()
+        if asyncio.get_running_loop().time() > until:
+            raise Conflict("This form was sent a moment ago and is still being worked on. Look in a moment.")
+        await asyncio.sleep(_RETRY_S)
+    return await find_answer(session, names)
+
+
+def _sealed(answer: list[Any], key: str) -> list[Any]:
+    start, *rest = answer
+    body = b"".join(message.get("body", b"") for message in rest)
+    nonce = secrets.token_bytes(_NONCE_BYTES)
+    return [start, {"body": nonce + _xor(body, nonce, key)}]
+
+
+def _unsealed(body: bytes, key: str) -> bytes:
+    return _xor(body[_NONCE_BYTES:], body[:_NONCE_BYTES], key)
+
+
+def _xor(body: bytes, nonce: bytes, key: str) -> bytes:
+    """Apply a key stream that no second answer shares: the nonce is new for each, the key has 256 random bits."""
+    stream = hashlib.shake_256(nonce + key.encode()).digest(len(body))
+    return bytes(each ^ other for each, other in zip(body, stream, strict=True))
