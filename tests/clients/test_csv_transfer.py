@@ -236,7 +236,7 @@ async def test_an_export_can_be_imported_again_and_no_cell_in_it_is_a_formula(
     before = await stored(sessions)
     answer = await api.get("/clients/export")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.text.startswith("\ufeffphone,operator_code,tag,timezone\r\n")
+    assert answer.text.startswith("\ufeffphone,operator_code,tag,timezone,opted_out\r\n")
     cells = answer.text.replace("\r\n", ",").replace('"', "").split(",")
     assert [cell for cell in cells if cell[:1] in {"=", "+", "-", "@"}] == []
     async with transaction(sessions) as session:
@@ -256,11 +256,11 @@ async def test_an_export_has_every_client_once_across_its_pages(sessions: Sessio
     phones = [f"7916{n * 7919 % 10_000_019:07d}" for n in range(2 * csv_transfer.EXPORT_PAGE_SIZE)]
     await imported(sessions, HEADER + "".join(f"{phone},,,UTC\n" for phone in phones))
     lines = (await exported(sessions)).splitlines()
-    assert sorted(lines[1:]) == [f"{phone},916,,UTC" for phone in sorted(phones)]
+    assert sorted(lines[1:]) == [f"{phone},916,,UTC,no" for phone in sorted(phones)]
 
 
 async def test_an_empty_export_is_a_header(sessions: Sessions) -> None:
-    assert await exported(sessions) == "\ufeffphone,operator_code,tag,timezone\r\n"
+    assert await exported(sessions) == "\ufeffphone,operator_code,tag,timezone,opted_out\r\n"
 
 
 async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:

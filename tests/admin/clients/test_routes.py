@@ -197,7 +197,7 @@ async def test_only_editors_change_or_export(viewer: httpx.AsyncClient, engine: 
 async def test_the_export_is_the_file_that_the_api_gives(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
     await add_client(engine, phone=PHONE, tag="=vip")
     answer = await editor.get("/admin/clients/export")
-    assert answer.text == f"phone,operator_code,tag,timezone\r\n{PHONE},916,'=vip,Europe/Moscow\r\n"
+    assert answer.text == f"\ufeffphone,operator_code,tag,timezone,opted_out\r\n{PHONE},916,'=vip,Europe/Moscow,no\r\n"
     assert answer.headers["content-disposition"] == 'attachment; filename="clients.csv"'
     assert answer.headers["cache-control"] == "no-store"
 
