@@ -62,7 +62,7 @@ def test_any_password_and_any_name_can_be_judged(password: str, name: str) -> No
 async def test_the_first_users_password_is_refused_by_the_name_of_its_setting(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
         for weak in ("1234567890", "password123", "admin-mailing"):
-            with pytest.raises(ConfigurationError, match=r"MAILING_ADMIN_PASSWORD .* take several words"):
+            with pytest.raises(ConfigurationError, match=r"MAILING_ADMIN_PASSWORD .* use several random words"):
                 await users.create_first(session, weak)
         assert await users.create_first(session, PASSWORD)
         assert not await users.create_first(session, "password123")

@@ -103,5 +103,5 @@ async def test_somebody_without_a_group_of_ours_is_told_so(issuer: str) -> None:
 @pytest.mark.parametrize("path", ["/nowhere", "/jwks", ""])
 async def test_a_provider_that_does_not_answer_as_it_should_is_no_bug(issuer: str, path: str) -> None:
     unreachable = "http://localhost:1" if not path else issuer + path
-    with pytest.raises(Unauthorized, match="try again"):
+    with pytest.raises(Unauthorized, match="Try again"):
         await Provider(client_of(unreachable)).begin(redirect_uri=BACK, next_page="")

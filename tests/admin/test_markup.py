@@ -91,7 +91,9 @@ async def fill(engine: AsyncEngine) -> None:
     await run(engine, "UPDATE message SET status_reason = :said", said=evil("message.last_error"))
     await run(
         engine,
-        "INSERT INTO attempt VALUES (1, 1, now(), 9, 'ambiguous', 502, 0, :said, 1)",
+        "INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason,"
+        " mailing_id) "
+        "VALUES (1, 1, now(), 9, 'ambiguous', 502, 0, :said, 1)",
         said=evil("attempt.reason"),
     )
     for column in ("mailing_id", "client_id", "message_id"):

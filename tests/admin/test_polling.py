@@ -150,7 +150,9 @@ async def test_a_messages_story_has_calls_and_acts_in_order(engine: AsyncEngine,
     for minute, number, outcome in [(0, 1, "ambiguous"), (20, 2, "accepted")]:
         await run(
             engine,
-            "INSERT INTO attempt VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'as the gateway said', :mailing_id)",
+            "INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason,"
+            " mailing_id) "
+            "VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'as the gateway said', :mailing_id)",
             id=message_id,
             mailing_id=mailing_id,
             number=number,
@@ -215,7 +217,7 @@ async def test_the_stop_is_confirmed_in_numbers(engine: AsyncEngine, sender: Bro
     await add_messages(engine, await add_mailing(engine), ["pending", "pending", "sending", "sent"])
     await add_messages(engine, await add_mailing(engine, status="paused"), ["pending"])
     question = await shown(sender, "/admin/gateway/stop")
-    assert "1 mailing is running. 2 messages would be held back. 1 is in a call just now" in question
+    assert "1 mailing is running. 2 messages would be held back. 1 is in a call now" in question
     assert await value(engine, "SELECT stopped_at FROM gateway") is None
     assert (await sender.post("/admin/gateway/stop")).status_code == 303
     assert await value(engine, "SELECT stopped_by FROM gateway") == "user 1 (sender)"

@@ -19,6 +19,12 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 expect.set_options(timeout=30_000)
 
 
+_ATTEMPT = """
+    INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason, mailing_id)
+    VALUES (:id, 1, now(), 9, 'ambiguous', 502, 0, '', 1)
+"""
+
+
 @pytest.fixture
 async def page(address: str, sessions: Sessions) -> AsyncIterator[Page]:
     """Somebody with every right is signed in."""
@@ -67,7 +73,7 @@ async def test_no_page_has_a_barrier(address: str, engine: AsyncEngine, page: Pa
     mailing_id, client_id = await add_mailing(engine), await add_client(engine)
     unknown, *_ = await add_messages(engine, mailing_id, ["unknown", "pending", "sent"], first_client=client_id)
     await run(engine, "INSERT INTO mailing_throughput SELECT id, date_trunc('minute', now()), 5 FROM mailing")
-    await run(engine, "INSERT INTO attempt VALUES (:id, 1, now(), 9, 'ambiguous', 502, 0, '', 1)", id=unknown)
+    await run(engine, _ATTEMPT, id=unknown)
     await page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     found = []
     for path in ("", f"mailings/{mailing_id}", f"mailings/{mailing_id}/messages", f"messages/{unknown}", "statistics"):

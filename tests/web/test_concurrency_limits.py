@@ -210,5 +210,5 @@ async def test_one_long_import_keeps_another_out_by_its_bytes(address: str) -> N
         assert await long.status() == 100
         async with importing(address, size=90_000_000) as another:
             assert await another.status() == 429
-            assert b"or as long ones" in await another.rest()
+            assert b"or too large imports" in await another.rest()
         assert (await http.post(f"{address}{IMPORT}", content=FILE)).status_code == 200

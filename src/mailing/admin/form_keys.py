@@ -22,11 +22,11 @@ from litestar.utils.scope.state import ScopeState
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.admin.forms import form_fields
+from mailing.admin.kept_forms import KEEPS_FORM, MAX_FIELDS, RESTORED, Fields, belongs_to
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.web.idempotency import Stored, find_answer, hold_back, store_answer, try_lock
 
 FIELD = "form_key"
-MAX_FIELDS = 250  # of the longest form here
 WAIT_S = 10
 _RETRY_S = 0.05
 _NONCE_BYTES = 16
@@ -73,10 +73,13 @@ class FormKeys:
 
 async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | None:
     """Before the handler and instead of it: the stored answer, if there is one. Raises Conflict or Invalid."""
-    if not _changes_something(request):
+    if request.method != "POST":
         return None
-    key = dict(await form_fields(request, max_fields=MAX_FIELDS)).get(FIELD)
-    if key is None:
+    sent = await form_fields(request, max_fields=MAX_FIELDS)
+    if RESTORED in dict(sent):
+        return _restore(request, sent)
+    key = dict(sent).get(FIELD)
+    if key is None or not _changes_something(request):
         return None
     if not _SYNTAX(key):
         raise Invalid(FieldError(FIELD, "must be as the page has it"))
@@ -93,11 +96,18 @@ async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | 
     return Response(_unsealed(stored.body, key), status_code=stored.status, headers=stored.headers)
 
 
+def _restore(request: Request[Any, Any, Any], sent: Fields) -> Response[Any] | None:
+    """Let the handler show the form; lead elsewhere where it cannot, or where another user filled it in."""
+    if request.route_handler.opt.get(KEEPS_FORM) and request.user and belongs_to(sent, request.user.id):
+        request.scope["state"][RESTORED] = True
+        return None
+    return Response(None, status_code=303, headers={"Location": "/admin/"})
+
+
 def _changes_something(request: Request[Any, Any, Any]) -> bool:
     """Whether the handler works in the request's transaction; one that answers 200 only shows something."""
     handler = request.route_handler
-    is_keyed = "session" in handler.parsed_fn_signature.parameters and handler.status_code != 200
-    return request.method == "POST" and is_keyed
+    return "session" in handler.parsed_fn_signature.parameters and handler.status_code != 200
 
 
 async def _digest(request: Request[Any, Any, Any]) -> bytes:

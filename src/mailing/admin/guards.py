@@ -14,6 +14,7 @@ from litestar.handlers import BaseRouteHandler
 
 from mailing.access.roles import Role
 from mailing.access.sessions import User, user_of
+from mailing.admin.kept_forms import Fields, typed_fields
 from mailing.database.engine import transaction
 from mailing.web.parameters import SAFE
 
@@ -21,7 +22,11 @@ SIGN_IN = "/admin/sign-in"
 
 
 class SignInRequired(Exception):
-    pass
+    """Raised with the fields of a filled form, if there is one to keep."""
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__()
+        self.fields = fields
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,11 @@ class RoleGuard:
     passive: bool = False
 
     async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        del handler
         connection.scope["user"] = user = await _user(connection, used=not self.passive)
         if self.role is None:
             return
         if user is None:
-            raise SignInRequired
+            raise SignInRequired(await typed_fields(connection, handler.opt))
         if user.role < self.role:
             raise PermissionDeniedException(f"This needs the role {self.role}.")
 

@@ -15,6 +15,7 @@ from mailing.access.roles import Role
 from mailing.admin import language
 from mailing.admin.form_keys import new_form_key
 from mailing.admin.guards import SIGN_IN, SignInRequired
+from mailing.admin.kept_forms import is_restored
 from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
 from mailing.observability.masking import mask_addresses
 from mailing.translations import LANGUAGES, translations
@@ -37,8 +38,10 @@ HEADERS = {
 
 def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, **values: object) -> Response[str]:
     """Render `template`, a path below `admin/`. A notice left by `redirect` is shown once."""
-    notice = _read_notice(request)
-    shown = render(viewer_of(request), template, notice=notice, **values)
+    notice, viewer = _read_notice(request), viewer_of(request)
+    if is_restored(request):
+        notice = viewer.gettext("The form is as you filled it in. Nothing was sent yet: check it and send it.")
+    shown = render(viewer, template, notice=notice, **values)
     answer = Response(shown, media_type=HTML, status_code=status, headers=HEADERS)
     if notice:
         answer.delete_cookie(NOTICE_COOKIE, path="/admin")
@@ -73,8 +76,11 @@ def see_other(address: str) -> Response[None]:
     return Response(None, status_code=303, headers={"Location": encode_address(address)})
 
 
-def redirect_to_sign_in(request: Request[Any, Any, Any], _: SignInRequired) -> Response[None]:
+def redirect_to_sign_in(request: Request[Any, Any, Any], _: SignInRequired) -> Response[Any]:
     """Redirect to the sign-in page; for a fragment, tell htmx to load that page as a whole."""
+    if "hx-request" in request.headers and request.method == "POST":  # what is being typed stays there
+        ended = viewer_of(request).gettext("Your session has ended. Send the form to sign in: what you typed is kept.")
+        return Response(ended, media_type=HTML, status_code=401)
     if "hx-request" in request.headers:
         return Response(None, status_code=401, headers={"HX-Redirect": SIGN_IN})
     asked = local_path(quote(request.url.path, errors="replace")) if request.method == "GET" else "/admin/"

@@ -24,6 +24,7 @@ from mailing.admin.messages.routes import messages
 from mailing.admin.preferences import keep_preferences
 from mailing.admin.reports.routes import reports
 from mailing.admin.signin import signin
+from mailing.admin.signin.routes import sign_in_required
 from mailing.admin.statistics.routes import statistics_page
 from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
@@ -62,7 +63,7 @@ def admin() -> Router:
         },
         exception_handlers={
             **dict.fromkeys([*EXCEPTION_HANDLERS, HTTPException], pages.problem_page),
-            SignInRequired: pages.redirect_to_sign_in,
+            SignInRequired: sign_in_required,
         },
         include_in_schema=False,
         request_max_body_size=MAX_FORM_BYTES,

@@ -13,7 +13,7 @@ from support.rows import add_client, add_mailing, add_messages, run, value
     ("action", "status", "said", "notice", "after"),
     [
         ("pause", "running", "2 waiting messages are held back", "2 messages are held back", "paused"),
-        ("resume", "paused", "2 waiting messages continue", "goes on", "running"),
+        ("resume", "paused", "2 waiting messages continue", "was resumed", "running"),
         ("cancel", "running", "2 waiting messages are cancelled", "2 messages are not sent", "cancelled"),
         ("delete", "running", "1 was sent and stays in the totals", "2 messages are not sent", "cancelled"),
     ],

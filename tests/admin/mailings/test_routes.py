@@ -40,7 +40,7 @@ async def test_the_list_shows_the_newest_first_with_status_and_progress(
     assert shown.index("The &lt;second&gt;") < shown.index("The first")
     assert "2 of 4" in shown
     assert '<progress value="3" max="4"' in answer.text
-    assert "not begun" in shown
+    assert "not started" in shown
 
 
 async def test_mailings_are_found_by_text_number_and_status(engine: AsyncEngine, signed_in: SignedIn) -> None:

@@ -65,10 +65,10 @@ async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, 
     rows = shown.partition("Remarks")[2].replace("\N{EN DASH}", "-")
     for told in (
         r"not sent yet - - Due on \d",
-        r"not sent yet - o\*\*\*@example.org Next attempt on .*?, and on and on until .*?\. ",
+        r"not sent yet - o\*\*\*@example.org Next attempt on .*?, then further ones until .*?\. ",
         r"The last attempt failed: b\*\*\*@example.org: 451 greylisted",
         r"refused - - Next attempt on .*? The last attempt failed: 550 no such user",
-        r"sent \d.*? UTC\+0 o\*\*\*@example.org But not to b\*\*\*@example.org: 550 gone",
+        r"sent \d.*? UTC\+0 o\*\*\*@example.org Not delivered to b\*\*\*@example.org: 550 gone",
         r"not sent yet - - Next attempt within two minutes",
         r"never sent - - It was retried for 31 days, .*? The last attempt failed: connection refused",
     ):

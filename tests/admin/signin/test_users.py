@@ -184,7 +184,7 @@ async def test_the_list_of_keys_says_who_made_them(admin: httpx.AsyncClient, eng
     await key(admin, scope="read")
     await run(engine, "INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
     shown = (await admin.get("/admin/keys")).text
-    assert '<td data-label="Made by">admin</td>' in shown
+    assert '<td data-label="Created by">admin</td>' in shown
     assert "the command line" in shown
 
 

@@ -11,6 +11,7 @@ from mailing.admin.clients.error_messages import by_field
 from mailing.admin.clients.form import client_of, form_values
 from mailing.admin.forms import form
 from mailing.admin.guards import require_role
+from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
@@ -28,11 +29,13 @@ async def new(request: Request[Any, Any, Any]) -> Response[str]:
     return _form(request, EMPTY)
 
 
-@post("/new", guards=[require_role(Role.EDITOR)], status_code=303)
+@post("/new", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
 async def create(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
 ) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
+    if is_restored(request):
+        return _form(request, typed)
     try:
         sent = client_of(typed)
         async with name_phone_owner(request.app.state.reads, sent.phone):
@@ -49,11 +52,13 @@ async def edit(request: Request[Any, Any, Any], session: Session, client_id: Fro
     return _form(request, form_values(client), client_id=client_id)
 
 
-@post("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)], status_code=303)
+@post("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
 async def change(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller
 ) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
+    if is_restored(request):
+        return _form(request, typed, client_id=client_id)
     try:
         sent = client_of(typed)
         async with name_phone_owner(request.app.state.reads, sent.phone):

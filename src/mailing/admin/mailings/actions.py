@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access.roles import Role
 from mailing.admin.forms import form
 from mailing.admin.guards import require_role
+from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.language import number
 from mailing.admin.mailings.form import revision_of
 from mailing.admin.pages import page, redirect
@@ -86,12 +87,15 @@ class ActionPages(Controller):
         await _ensure_possible(session, mailing, action="test")
         return page(request, "mailings/test.html", mailing=mailing, phone="", errors={})
 
-    @post("/test", guards=SENDER, status_code=303)
+    @post("/test", guards=SENDER, opt={KEEPS_FORM: True}, status_code=303)
     async def test(
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         sent = await form(request)
         phone, revision = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
+        if is_restored(request):
+            mailing = await MailingRepository(session=session).get_visible(mailing_id)
+            return page(request, "mailings/test.html", mailing=mailing, phone=phone, errors={})
         try:
             await actions.test(
                 session, mailing_id, phone=check({"phone": phone}, TestIn).phone, revision=revision, by=caller

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access.roles import Role
 from mailing.admin.charts import hourly_chart
 from mailing.admin.guards import require_role
+from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.mailings import repository
 from mailing.admin.mailings.form import MAX_FORM_BYTES, MailingForm, error_messages, mailing_of, parse_form
 from mailing.admin.pages import page, redirect
@@ -69,9 +70,11 @@ class MailingPages(Controller):
         fields = MailingForm.anew(await database_now(session), viewer.zone, like=original)
         return await form_page(request, session, fields)
 
-    @post("/new", guards=[require_role(Role.EDITOR)], status_code=303)
+    @post("/new", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
     async def create(self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
         fields = await parse_form(request)
+        if is_restored(request):
+            return await form_page(request, session, fields)
         try:
             data = mailing_of(fields, now=await database_now(session))
             created = await (editing.create if viewer.may("sender") else editing.create_draft)(session, data, by=caller)
@@ -86,12 +89,14 @@ class MailingPages(Controller):
         mailing = editable(viewer, await MailingRepository(session=session).get_visible(mailing_id))
         return await form_page(request, session, MailingForm.of(mailing, viewer.zone), mailing=mailing)
 
-    @post("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)], status_code=303)
+    @post("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
     async def change(
         self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         fields = await parse_form(request)
         mailing = editable(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
+        if is_restored(request):
+            return await form_page(request, session, fields, mailing=mailing)
         try:
             data = mailing_of(fields, now=await database_now(session), stored=mailing)
             edit = editing.edit if viewer.may("sender") else editing.edit_unreleased

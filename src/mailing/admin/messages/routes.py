@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.access.roles import Role
 from mailing.admin.forms import form
 from mailing.admin.guards import require_role
+from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.events.history import HistoryCursor, history
@@ -101,13 +102,13 @@ async def message_page(request: Request[Any, Any, Any], session: Session, messag
     return await _message_page(request, session, message_id, errors={}, sent={})
 
 
-@post("/messages/{message_id:int}/resolve", guards=[require_role(Role.SENDER)], status_code=303)
+@post("/messages/{message_id:int}/resolve", guards=[require_role(Role.SENDER)], opt={KEEPS_FORM: True}, status_code=303)
 async def resolve_page(
     request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, message_id: Id, caller: Caller
 ) -> Response[Any]:
     sent = await form(request)
-    errors = _form_errors(sent, viewer)
-    if errors:
+    errors = {} if is_restored(request) else _form_errors(sent, viewer)
+    if errors or is_restored(request):
         return await _message_page(request, session, message_id, errors=errors, sent=sent)
     resolution = Resolution(as_=cast("Verdict", sent["as"]), note=sent.get("note") or None)
     await resolve(session, message_id, resolution, by=caller)

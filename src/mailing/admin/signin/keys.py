@@ -8,6 +8,7 @@ from mailing.access import api_keys
 from mailing.access.roles import Role
 from mailing.admin.forms import form
 from mailing.admin.guards import require_role
+from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of
@@ -23,10 +24,12 @@ async def keys_page(request: AnyRequest, session: Session) -> Response[str]:
     return await _page(request, session)
 
 
-@post("/keys", guards=[require_role(Role.ADMIN)], status_code=201)
+@post("/keys", guards=[require_role(Role.ADMIN)], opt={KEEPS_FORM: True}, status_code=201)
 async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller) -> Response[str]:
     sent = await form(request)
     name, scope = sent.get("name", ""), sent.get("scope", "")
+    if is_restored(request):
+        return await _page(request, session, name=name, scope=scope)
     try:
         key = await api_keys.create(session, name, scope=scope, by=caller, user_id=request.user.id)
     except Invalid as error:

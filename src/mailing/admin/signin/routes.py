@@ -1,6 +1,6 @@
 """Sign-in by password or through the identity provider, and sign-out."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from litestar import Response, get, post
@@ -12,8 +12,9 @@ from mailing.access import sessions as signed
 from mailing.access.oidc import OidcState, Provider
 from mailing.access.roles import Role
 from mailing.admin.forms import form
-from mailing.admin.guards import SIGN_IN, public, require_role
-from mailing.admin.pages import page, redirect, see_other
+from mailing.admin.guards import SIGN_IN, SignInRequired, public, require_role
+from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack, unpack
+from mailing.admin.pages import page, redirect, redirect_to_sign_in, see_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.viewer import CurrentViewer, local_path
@@ -31,20 +32,52 @@ async def sign_in_page(request: AnyRequest, next_page: Next = "") -> Response[st
     return _page(request, next_page=local_path(next_page))
 
 
-@post("/sign-in", guards=[public], status_code=303)
+def sign_in_required(request: AnyRequest, error: SignInRequired) -> Response[Any]:
+    """Show the sign-in page with the filled form in it, or lead there."""
+    if not error.fields or "hx-request" in request.headers:
+        return redirect_to_sign_in(request, error)
+    answer = _page(request, next_page=local_path(request.url.path), fields=error.fields)
+    answer.status_code = 401
+    return answer
+
+
+@post("/sign-in", guards=[public], status_code=303, request_max_body_size=MAX_SIGN_IN_BYTES)
 async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
     """Sign in with a new token, and close the session that the browser had."""
     sent = await form(request)
-    next_page, name = local_path(sent.get("next", "")), sent.get("name", "")
+    next_page, name, fields = local_path(sent.get("next", "")), sent.get("name", ""), unpack(sent.get("kept", ""))
     try:
         token = await authentication.sign_in(
             state.sessions, name, sent.get("password", ""), browser=cookies.browser_info(request)
         )
     except Unauthorized as error:
-        return _page(request, next_page=next_page, name=name, problem=viewer.gettext(str(error)))
+        return _page(request, next_page=next_page, name=name, fields=fields, problem=viewer.gettext(str(error)))
     except TooMany as error:
-        return _page(request, next_page=next_page, name=name, problem=viewer.gettext(str(error)), wait_s=error.wait_s)
+        return _page(
+            request,
+            next_page=next_page,
+            name=name,
+            fields=fields,
+            problem=viewer.gettext(str(error)),
+            wait_s=error.wait_s,
+        )
+    if fields:
+        return await _show_form(request, state, token, next_page, fields)
     return await _start_session(request, state, token, next_page)
+
+
+async def _show_form(
+    request: AnyRequest, state: State, token: str, next_page: str, fields: Fields
+) -> Response[str] | Response[None]:
+    """Return the form to the user who filled it in; another user starts at the beginning."""
+    started = await _start_session(request, state, token, "/admin/")
+    async with transaction(state.sessions) as session:
+        request.scope["user"] = user = await signed.user_of(session, token)
+    if user is None or not belongs_to(fields, user.id):
+        return started
+    answer = page(request, "signin/kept.html", next_page=next_page, fields=fields)
+    answer.cookies.extend(started.cookies)
+    return answer
 
 
 @post("/sign-out", guards=[require_role(Role.VIEWER)], status_code=303)
@@ -95,7 +128,13 @@ async def _start_session(request: AnyRequest, state: State, token: str, next_pag
 
 
 def _page(
-    request: AnyRequest, *, next_page: str = "/admin/", name: str = "", problem: str = "", wait_s: int = 0
+    request: AnyRequest,
+    *,
+    next_page: str = "/admin/",
+    name: str = "",
+    problem: str = "",
+    wait_s: int = 0,
+    fields: Fields | None = None,
 ) -> Response[str]:
     answer = page(
         request,
@@ -103,6 +142,8 @@ def _page(
         status=(429 if wait_s else 400) if problem else 200,
         next_page=next_page,
         name=name,
+        fields=fields or [],
+        kept=pack(fields or []),
         problem=problem,
         wait_s=wait_s,
         provider=urlsplit(request.app.state.settings.oidc_issuer or "").hostname,

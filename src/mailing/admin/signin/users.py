@@ -11,6 +11,7 @@ from mailing.access.roles import Role
 from mailing.access.users import Account, KeyCounts
 from mailing.admin.forms import form
 from mailing.admin.guards import require_role
+from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of, role_names
@@ -27,11 +28,13 @@ async def users_page(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     return await _list(request, viewer, session)
 
 
-@post("/users", guards=[require_role(Role.ADMIN)], status_code=303)
+@post("/users", guards=[require_role(Role.ADMIN)], opt={KEEPS_FORM: True}, status_code=303)
 async def create_user(
     request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller
 ) -> Response[str] | Response[None]:
     sent = await form(request)
+    if is_restored(request):
+        return await _list(request, viewer, session, sent=sent)
     try:
         role = _role(sent.get("role", ""))
         user_id = await users.create(

@@ -18,6 +18,13 @@
     setTimeout(() => rest(form, false), REST_MS);
   });
 
+  // The session ended while somebody types: the answer says so beside the form, which stays.
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.xhr.status === 401) event.detail.shouldSwap = true;
+  });
+
+  document.querySelector("form[data-go-on]")?.requestSubmit();
+
   // Back from the cache of the browser, the page is as it was left.
   window.addEventListener("pageshow", () => {
     for (const form of document.forms) if (form.method === "post") rest(form, false);
