@@ -14,7 +14,7 @@ END $$;
 
 REVOKE ALL ON ALL TABLES IN SCHEMA public FROM mailing_api, mailing_worker;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM mailing_api, mailing_worker;
-REVOKE ALL ON FUNCTION forget_events FROM mailing_api, mailing_worker;
+REVOKE ALL ON FUNCTION forget_events, suppress, lock_for_suppression, opt_out FROM mailing_api, mailing_worker;
 
 -- Both roles: check the schema's version, whether this database may send, and the state of the gateway.
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
@@ -22,6 +22,8 @@ GRANT SELECT, UPDATE ON installation, gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON worker_counter TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- an erased phone is not stored again
+GRANT SELECT ON suppression TO mailing_api, mailing_worker; -- changed by triggers, and by the functions of an import:
+GRANT EXECUTE ON FUNCTION lock_for_suppression, opt_out TO mailing_api, mailing_worker; -- they opt out, never in
 GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it; it has no rows
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_low_watermark
     TO mailing_api, mailing_worker;

@@ -1,5 +1,5 @@
 -- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, the installation,
--- the gateway, users and their access, events, uploads, reports, erasures.
+-- the gateway, users and their access, events, uploads, reports, erasures, suppressions.
 --
 -- Every table, index and trigger has a comment in the catalogue (\d+ in psql shows it): a table's says what a row is, an
 -- index's which statement it serves, a trigger's what it keeps true.
@@ -673,6 +673,7 @@ CREATE TABLE upload (
     bytes_read  bigint NOT NULL DEFAULT 0,  -- bytes, of the newest attempt
     created     bigint NOT NULL DEFAULT 0,
     updated     bigint NOT NULL DEFAULT 0,
+    opted_out   bigint NOT NULL DEFAULT 0,
     rejected    bigint NOT NULL DEFAULT 0,
     broke_off   text,                       -- why the newest attempt broke off; another follows by itself
     error       text,                       -- why nothing was imported
@@ -774,6 +775,91 @@ CREATE TRIGGER refuse_erased_change AFTER UPDATE ON client
     REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION refuse_erased();
 COMMENT ON TRIGGER refuse_erased_change ON client IS
     'A client who was erased is not stored again, whatever statement does it.';
+
+
+-- Suppressions --------------------------------------------------------------------------------------------------------
+
+CREATE TABLE suppression (
+    phone_hash bytea PRIMARY KEY,                  -- by erasure_hash
+    since      timestamptz NOT NULL DEFAULT now(),
+    actor      text NOT NULL,                      -- such as key 3 (crm)
+    reason     text NOT NULL                       -- in our words, without the phone
+);
+COMMENT ON TABLE suppression IS
+    'A phone that opted out. The entry survives the client; a client with such a phone is opted out from the start.';
+
+-- Both triggers run after the rows are stored: a client is locked before its phone's entry, everywhere, and an opt-out
+-- that was committed while the statement waited is seen. They run as their owner, because no process may change the list
+-- otherwise. `mailing.actor` and `mailing.reason` say who did it, for the transaction; in psql it is the role.
+CREATE FUNCTION suppress(phone text) RETURNS void LANGUAGE sql SET search_path = public, pg_temp AS $$
+    INSERT INTO suppression (phone_hash, actor, reason)
+    SELECT erasure_hash(phone, k.key), coalesce(nullif(current_setting('mailing.actor', true), ''), session_user),
+        coalesce(nullif(current_setting('mailing.reason', true), ''), 'statement')
+    FROM erasure_key k ON CONFLICT DO NOTHING
+$$;
+REVOKE ALL ON FUNCTION suppress FROM PUBLIC;
+
+CREATE FUNCTION opt_out_created() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM suppress(w.phone) FROM written w WHERE w.opted_out ORDER BY w.phone;
+    IF EXISTS (SELECT FROM suppression) THEN
+        UPDATE client c SET opted_out = true
+        FROM written w CROSS JOIN erasure_key k JOIN suppression s ON s.phone_hash = erasure_hash(w.phone, k.key)
+        WHERE c.id = w.id AND NOT c.opted_out;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER opt_out_created AFTER INSERT ON client
+    REFERENCING NEW TABLE AS written FOR EACH STATEMENT EXECUTE FUNCTION opt_out_created();
+COMMENT ON TRIGGER opt_out_created ON client IS
+    'A client is opted out if and only if the list has its phone: a new client begins so, whatever statement stores it.';
+
+CREATE FUNCTION opt_out_changed() RETURNS trigger LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    IF NEW.opted_out THEN
+        PERFORM suppress(NEW.phone);
+    ELSIF NEW.phone = OLD.phone THEN
+        DELETE FROM suppression s USING erasure_key k WHERE s.phone_hash = erasure_hash(NEW.phone, k.key);
+    ELSE
+        UPDATE client SET opted_out = true
+        WHERE id = NEW.id AND EXISTS (
+            SELECT FROM suppression s JOIN erasure_key k ON s.phone_hash = erasure_hash(NEW.phone, k.key));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER opt_out_changed AFTER UPDATE OF phone, opted_out ON client FOR EACH ROW
+    WHEN (NEW.phone <> OLD.phone OR NEW.opted_out <> OLD.opted_out) EXECUTE FUNCTION opt_out_changed();
+COMMENT ON TRIGGER opt_out_changed ON client IS
+    'An opt-out enters the list, and opting in with the same phone leaves it. A client that takes a listed phone is opted '
+    'out; the phone that it had stays listed.';
+
+-- For phones that may have no client: one that is created meanwhile would not be seen, nor see the entry.
+CREATE FUNCTION lock_for_suppression() RETURNS void LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    LOCK TABLE client IN EXCLUSIVE MODE;
+END $$;
+REVOKE ALL ON FUNCTION lock_for_suppression FROM PUBLIC;
+
+-- Opts out phones, with a client or without. Returns the clients that were not, and how many phones were not listed.
+CREATE FUNCTION opt_out(phones text[], OUT clients bigint[], OUT added bigint) LANGUAGE plpgsql
+    SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    listed bigint;
+BEGIN
+    SELECT count(*) INTO listed FROM unnest(phones) AS p (phone) CROSS JOIN erasure_key k
+        JOIN suppression s ON s.phone_hash = erasure_hash(p.phone, k.key);
+    added := cardinality(phones) - listed;
+    WITH changed AS (
+        UPDATE client c SET opted_out = true, updated_at = now()
+        FROM unnest(phones) AS p (phone) WHERE c.phone = p.phone AND NOT c.opted_out RETURNING c.id
+    )
+    SELECT coalesce(array_agg(id ORDER BY id), '{}') INTO clients FROM changed;
+    PERFORM suppress(p.phone) FROM unnest(phones) AS p (phone);
+END $$;
+REVOKE ALL ON FUNCTION opt_out FROM PUBLIC;
 
 
 -- The rows that are always there --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from mailing.errors import Invalid
 
 HEADER = b"phone,operator_code,tag,timezone\n"
 GOOD = b"79161234567,916,vip,Europe/Moscow\n"
-GOOD_ROW = (2, "79161234567", "916", "vip", "Europe/Moscow")
+GOOD_ROW = ParsedRow(2, "79161234567", "916", "vip", "Europe/Moscow")
 
 
 def read(*pieces: bytes) -> tuple[list[ParsedRow], CsvReader]:
@@ -48,6 +48,18 @@ def test_files_as_programs_and_people_write_them_give_the_same_row(file: bytes) 
 
 
 TABLE = "phone,operator_code,tag,timezone\r\n79161234567,916,Южный,Europe/Moscow\r\n79031234567,903,,UTC\r\n"
+
+
+@pytest.mark.parametrize("said", ["true", "TRUE", "1", "Yes", " yes "])
+def test_a_file_of_opt_outs_alone_needs_no_time_zone(said: str) -> None:
+    rows, reading = read(f"phone;opted_out\n79161234567;{said}\n79161234568;\n79161234569;No\n".encode())
+    assert [(row.timezone, row.opted_out) for row in rows] == [(None, True), (None, False), (None, False)]
+    assert (reading.zoneless, reading.errors) == (True, [])
+
+
+@pytest.mark.parametrize("said", ["ja", "2", "-", "truetrue"])
+def test_an_opt_out_that_is_not_understood_is_an_error(said: str) -> None:
+    assert verdicts(f"phone,timezone,opted_out\n79161234567,UTC,{said}\n".encode()) == [(2, "opted_out")]
 
 
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
@@ -138,7 +150,7 @@ def test_blank_lines_count_as_lines_but_not_as_rows() -> None:
 
 def test_a_column_that_is_left_out_is_known_to_be_left_out() -> None:
     rows, reading = read(b"phone,timezone\n79161234567,UTC\n")
-    assert rows == [(2, "79161234567", "916", None, "UTC")]
+    assert rows == [ParsedRow(2, "79161234567", "916", None, "UTC")]
     assert reading.columns == ("phone", "timezone")
 
 

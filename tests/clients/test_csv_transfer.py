@@ -72,7 +72,14 @@ async def test_an_import_updates_what_it_names_and_keeps_opt_outs(api: httpx.Asy
     await api.post("/clients", json={"phone": "79161234567", "timezone": "UTC", "tag": "old", "opted_out": True})
     await api.post("/clients", json={"phone": "79161234568", "timezone": "UTC", "tag": "same", "operator_code": "999"})
     file = HEADER + "79161234567,925,new,Asia/Omsk\n79161234568,999,same,UTC\n79161234569,,,UTC\n"
-    assert await uploaded(api, file) == {"created": 1, "updated": 2, "normalised": 0, "rejected": 0, "errors": []}
+    assert await uploaded(api, file) == {
+        "created": 1,
+        "updated": 2,
+        "normalised": 0,
+        "opted_out": 0,
+        "rejected": 0,
+        "errors": [],
+    }
     assert await stored(sessions) == {
         "79161234567": ("925", "new", "Asia/Omsk", True),
         "79161234568": ("999", "same", "UTC", False),
@@ -101,9 +108,23 @@ async def test_of_rows_with_one_phone_the_last_counts_as_if_stored_one_after_ano
     api: httpx.AsyncClient, sessions: Sessions
 ) -> None:
     file = HEADER + "79161234567,,first,UTC\n79161234568,,,UTC\n79161234567,,second,UTC\n79161234567,,last,Asia/Omsk\n"
-    assert await uploaded(api, file) == {"created": 2, "updated": 2, "normalised": 0, "rejected": 0, "errors": []}
+    assert await uploaded(api, file) == {
+        "created": 2,
+        "updated": 2,
+        "normalised": 0,
+        "opted_out": 0,
+        "rejected": 0,
+        "errors": [],
+    }
     assert (await stored(sessions))["79161234567"] == ("916", "last", "Asia/Omsk", False)
-    assert await uploaded(api, file) == {"created": 0, "updated": 4, "normalised": 0, "rejected": 0, "errors": []}
+    assert await uploaded(api, file) == {
+        "created": 0,
+        "updated": 4,
+        "normalised": 0,
+        "opted_out": 0,
+        "rejected": 0,
+        "errors": [],
+    }
     assert (await stored(sessions))["79161234567"] == ("916", "last", "Asia/Omsk", False)
 
 
@@ -215,7 +236,7 @@ async def test_an_export_can_be_imported_again_and_no_cell_in_it_is_a_formula(
     before = await stored(sessions)
     answer = await api.get("/clients/export")
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.text.startswith("\ufeffphone,operator_code,tag,timezone\r\n")
+    assert answer.text.startswith("\ufeffphone,operator_code,tag,timezone,opted_out\r\n")
     cells = answer.text.replace("\r\n", ",").replace('"', "").split(",")
     assert [cell for cell in cells if cell[:1] in {"=", "+", "-", "@"}] == []
     async with transaction(sessions) as session:
@@ -235,11 +256,11 @@ async def test_an_export_has_every_client_once_across_its_pages(sessions: Sessio
     phones = [f"7916{n * 7919 % 10_000_019:07d}" for n in range(2 * csv_transfer.EXPORT_PAGE_SIZE)]
     await imported(sessions, HEADER + "".join(f"{phone},,,UTC\n" for phone in phones))
     lines = (await exported(sessions)).splitlines()
-    assert sorted(lines[1:]) == [f"{phone},916,,UTC" for phone in sorted(phones)]
+    assert sorted(lines[1:]) == [f"{phone},916,,UTC,no" for phone in sorted(phones)]
 
 
 async def test_an_empty_export_is_a_header(sessions: Sessions) -> None:
-    assert await exported(sessions) == "\ufeffphone,operator_code,tag,timezone\r\n"
+    assert await exported(sessions) == "\ufeffphone,operator_code,tag,timezone,opted_out\r\n"
 
 
 async def test_memory_does_not_grow_with_the_file(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:

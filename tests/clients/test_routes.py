@@ -226,7 +226,7 @@ async def test_the_documented_examples_work_when_tried(api: httpx.AsyncClient) -
     assert (await api.post("/clients", json=example)).status_code == 201
     upload = schema["paths"]["/mailing/api/clients/import"]["post"]["requestBody"]["content"]["text/csv"]["example"]
     answer = await api.post("/clients/import", content=upload)
-    assert answer.json() == {"created": 1, "updated": 1, "normalised": 0, "rejected": 0, "errors": []}
+    assert answer.json() == {"created": 1, "updated": 1, "normalised": 0, "opted_out": 0, "rejected": 0, "errors": []}
 
 
 def test_every_operation_is_described_with_its_answers() -> None:

@@ -71,7 +71,7 @@ async def test_an_import_stands_in_the_story_of_each_client_that_it_made_or_chan
     made, changed = await events_of(api, client_id=1)
     assert (made["kind"], made["detail"]) == (
         "clients.imported",
-        {"created": 2, "updated": 0, "normalised": 0, "rejected": 0},
+        {"created": 2, "updated": 0, "normalised": 0, "opted_out": 0, "rejected": 0},
     )
     assert (changed["kind"], changed["by"]) == ("client.changed", "MAILING_API_KEY")
     assert changed["detail"] == {"import": True, "fields": ["tag"], "old": {"tag": "vip"}, "new": {"tag": "gold"}}

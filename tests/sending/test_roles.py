@@ -39,6 +39,8 @@ FORBIDDEN = {
         "INSERT INTO restoration (database_identity) VALUES ('here')",
         "INSERT INTO erasure SELECT FROM erasure",
         "DELETE FROM erasure",
+        "DELETE FROM suppression",
+        "INSERT INTO suppression SELECT FROM suppression",
         "DELETE FROM user_account",
         "UPDATE alembic_version SET version_num = 'x'",
     ),
@@ -56,6 +58,8 @@ FORBIDDEN = {
         "DELETE FROM event",
         "UPDATE event SET actor = 'nobody'",
         "DELETE FROM erasure",
+        "DELETE FROM suppression",
+        "INSERT INTO suppression SELECT FROM suppression",
         "INSERT INTO restoration (database_identity) VALUES ('here')",
     ),
 }
@@ -98,7 +102,7 @@ async def test_with_their_own_roles_api_and_worker_send_a_mailing_and_all_that_p
         for step in ("pause", "resume", "cancel"):
             assert (await api.post(f"/mailings/{later}/{step}")).status_code in {200, 409}
         key = {"Idempotency-Key": "one"}
-        csv = "phone,timezone\r\n79169999999,UTC\r\n"
+        csv = "phone,timezone,opted_out\r\n79169999999,UTC,\r\n79168888888,,yes\r\n"
         assert (await api.post("/clients/import", content=csv, headers=key)).status_code == 200
         assert (await api.patch(f"/clients/{clients[0]}/", json={"opted_out": True})).status_code == 200
         assert (await api.delete(f"/clients/{clients[1]}/")).status_code == 204
@@ -113,6 +117,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
     await add_messages(engine, old, ["sent", "failed"])
     await run(engine, LONG_OVER)
     upload = await confirmed(sessions, file_of(10, bad=1))
+    opt_outs = await confirmed(sessions, b"phone,opted_out\n79160000001,yes\n79039999999,yes\n")
     async with open_post_office() as office:
         reporting = replace(
             settings, retention_days=30, report_to="ops@example.org", report_time="00:00", smtp_port=office.port
@@ -125,6 +130,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             await redact_old(own, reporting)
             await audit_counts(own)
             await import_upload(own, asyncio.Event(), upload)
+            await import_upload(own, asyncio.Event(), opt_outs)
             await maintain_uploads(own)
             await send_missing(own, reporting)
             await sweep(own, policy_of(reporting), LeaseScanCursor())
@@ -135,7 +141,8 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             await restricted.dispose()
     assert await value(engine, "SELECT actor FROM event WHERE kind = 'mailing.redacted'") == "retention"
     assert await value(engine, "SELECT sum(drift) FROM counter_audit") == 0
-    assert (await upload_of(sessions, upload)).status == UploadStatus.done
+    assert [(await upload_of(sessions, each)).status for each in (upload, opt_outs)] == [UploadStatus.done] * 2
+    assert await value(engine, "SELECT opted_out FROM upload ORDER BY id DESC LIMIT 1") == 2
     assert await value(engine, "SELECT count(*) FROM worker_counter") == 1
     assert await value(engine, "SELECT count(*) FROM report WHERE sent_at IS NOT NULL") == len(office.mails)
 

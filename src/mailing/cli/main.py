@@ -205,7 +205,7 @@ def sandbox(*, host: str, allowed_hosts: tuple[str, ...], port: int, latency: fl
 @cli.command("import", epilog=example("mailing import clients.csv"))
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def import_(file: Path) -> None:
-    """Import clients from a CSV file: phone,operator_code,tag,timezone.
+    """Import clients from a CSV file: phone,operator_code,tag,timezone,opted_out.
 
     Valid rows are stored. Invalid rows are listed on standard error, and the exit code is then 1.
     """
@@ -218,7 +218,8 @@ def import_(file: Path) -> None:
     if result.rejected > len(result.errors):
         click.echo(f"… and {result.rejected - len(result.errors)} more", err=True)
     normalised = f", {result.normalised} normalised" if result.normalised else ""
-    click.echo(f"{result.created} created, {result.updated} updated, {result.rejected} rejected{normalised}")
+    opted_out = f", {result.opted_out} opted out" if result.opted_out else ""
+    click.echo(f"{result.created} created, {result.updated} updated, {result.rejected} rejected{normalised}{opted_out}")
     sys.exit(1 if result.rejected else 0)
 
 

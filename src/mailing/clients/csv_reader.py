@@ -22,8 +22,9 @@ from mailing.csv_writer import unescape_formula
 from mailing.errors import FieldError, Invalid
 from mailing.timezones import known_zone
 
-COLUMNS = ("phone", "operator_code", "tag", "timezone")
-REQUIRED = ("phone", "timezone")
+COLUMNS = ("phone", "operator_code", "tag", "timezone", "opted_out")
+# What a cell of `opted_out` may say in any case. Nothing opts in: a file may be older than an opt-out.
+OPTED_OUT = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 DELIMITERS = (",", ";", "\t", "|")  # of equally good ones the first
 MAX_LINE_BYTES = 64 * 1024  # bytes of one row; a valid one has under 1,000
 MAX_LISTED_ERRORS = 1000
@@ -32,13 +33,14 @@ MAX_HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
 
 
 class ParsedRow(NamedTuple):
-    """A valid row, as it will be stored."""
+    """A valid row, as it will be stored. Without a time zone it creates no client, and changes none's zone."""
 
     line: int
     phone: str
     operator_code: str
     tag: str | None
-    timezone: str
+    timezone: str | None
+    opted_out: bool = False
 
 
 _UNDECODED = re.compile("[\ud800-\udfff]").search  # surrogateescape decodes invalid bytes to these
@@ -58,13 +60,15 @@ class CsvReader:
     """A parser. Feed it the file in chunks of at most MAX_LINE_BYTES, then call `finish`.
 
     `columns` are the columns of the header, `normalised` counts the rows whose phone or tag was rewritten, `rejected`
-    counts every rejected row, `rejected_fields` holds the first invalid fields.
+    counts every rejected row, `rejected_fields` holds the first invalid fields; `zoneless` says that a row has no time
+    zone, which a file with the column `opted_out` may leave empty or out.
     """
 
     def __init__(self, *, listed: int = MAX_LISTED_ERRORS) -> None:
         self.columns: tuple[str, ...] = ()
         self.delimiter: str | None = None
         self.normalised = 0
+        self.zoneless = False
         self.rejected = 0
         self.rejected_fields: list[RejectedField] = []
         self.listed = listed
@@ -77,7 +81,7 @@ class CsvReader:
         self._skipping = False  # inside a line over the limit
         self._width = 0  # cells of the header
         self._unnamed: list[int] = []  # cells under an empty name
-        self._pick: Callable[[list[str]], tuple[str, str, str, str]]  # the cells in the order of COLUMNS
+        self._pick: Callable[[list[str]], tuple[str, str, str, str, str]]  # the cells in the order of COLUMNS
 
     @property
     def errors(self) -> list[RowError]:
@@ -159,16 +163,25 @@ class CsvReader:
 
     def _row(self, cells: list[str] | None) -> ParsedRow | None:
         if cells is not None and len(cells) == self._width and not any(cells[at] for at in self._unnamed):
-            number, code, label, zone = self._pick([*cells, ""])
+            number, code, label, zone, out = self._pick([*cells, ""])
             label = unescape_formula(label)
             if (
                 is_phone(number)
-                and known_zone(zone)
+                and self._is_zone(zone)
                 and (not code or is_operator_code(code))
                 and (not label or is_tag(label))
+                and out.lower() in OPTED_OUT
             ):
-                return ParsedRow(self._line + 1, number, code or operator_code_of(number), label or None, zone)
+                return self._parsed(number, code, label, zone, out)
         return None
+
+    def _is_zone(self, zone: str) -> bool:
+        return known_zone(zone) or (not zone and "opted_out" in self.columns)
+
+    def _parsed(self, number: str, code: str, label: str, zone: str, out: str) -> ParsedRow:
+        self.zoneless = self.zoneless or not zone
+        code, opted_out = code or operator_code_of(number), OPTED_OUT[out.lower()]
+        return ParsedRow(self._line + 1, number, code, label or None, zone or None, opted_out)
 
     def _reread(self, was: list[str] | None, *, lines: list[str]) -> ParsedRow | None:
         """Read a line that is not a row as it will be stored: a header, blank, to be normalised, or invalid."""
@@ -197,20 +210,22 @@ class CsvReader:
         if problem := self._cell_problem(cells):
             self._reject(lines, ("row", problem))
             return None
-        number, code, label, zone = self._pick([*cells, ""])
+        number, code, label, zone, out = self._pick([*cells, ""])
         problems: list[tuple[str, str]] = []
         number = _normalised("phone", number, normalised_phone, problems)
         if code and not is_operator_code(code):
             problems.append(("operator_code", f"must be {phone.OPERATOR_CODE_RULE}"))
         if label:
             label = _normalised("tag", unescape_formula(label), normalised_tag, problems)
-        if not known_zone(zone):
+        if not self._is_zone(zone):
             problems.append(("timezone", timezone.suggestion(zone)))
+        if out.lower() not in OPTED_OUT:
+            problems.append(("opted_out", "must be true, false, 1, 0, yes, no or empty"))
         if problems:
             self._reject(lines, *problems)
             return None
         self.normalised += 1
-        return ParsedRow(self._line + 1, number, code or operator_code_of(number), label or None, zone)
+        return self._parsed(number, code, label, zone, out)
 
     def _cell_problem(self, cells: list[str]) -> str | None:
         if len(cells) != self._width:
@@ -279,7 +294,8 @@ def _header_problems(names: list[str]) -> Iterator[str]:
             yield f"column {place} is unknown; the first line names the columns {','.join(COLUMNS)}"
         elif name and name in names[: place - 1]:
             yield f"column {name} is there twice"
-    yield from (f"column {name} is missing" for name in REQUIRED if name not in names)
+    required = ("phone",) if "opted_out" in names else ("phone", "timezone")
+    yield from (f"column {name} is missing" for name in required if name not in names)
 
 
 def _bad_header(*problems: str) -> Invalid:

@@ -1,9 +1,9 @@
-"""Import and export clients as CSV: `phone,operator_code,tag,timezone`, in memory that does not grow with the file.
+"""Import and export clients as CSV: `phone,operator_code,tag,timezone,opted_out`, in memory that stays flat.
 
 Import: the whole upload is read and validated first, into a temporary file; only then does a transaction begin. A slow
 upload holds no connection, and one that breaks off stores nothing. The rows are stored as if one after another: of
-rows with the same phone the last one counts. What the file does not contain stays as it is: opt-outs, and the tags or
-operator codes if the file has no such column.
+rows with the same phone the last one counts. Columns that the file does not have change nothing, and no file opts a
+client in.
 
 Export: the same columns, so the file can be imported again. Each page is a short transaction of its own, because a slow
 reader must not hold one open. A client that changes meanwhile is exported as it was or as it is, and never twice.
@@ -21,7 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_reader import COLUMNS, CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
-from mailing.clients.repository import ERASED, ExportedClient, StoredRows, export_page, import_staged
+from mailing.clients.import_repository import StoredRows, import_staged
+from mailing.clients.repository import ERASED, ExportedClient, export_page
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
@@ -50,6 +51,7 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *,
         created=imported.created,
         updated=imported.updated,
         normalised=imported.normalised,
+        opted_out=imported.opted_out,
         rejected=imported.rejected,
         errors=errors,
     )
@@ -107,30 +109,37 @@ class ImportOutcome(Struct):
     created: int
     updated: int
     normalised: int
+    opted_out: int
     rejected: int
     rejected_fields: list[RejectedField]
 
 
 async def save(session: AsyncSession, rows: IO[bytes], reader: CsvReader, *, accepted: int, by: str) -> ImportOutcome:
     """Store the rows that `validate` accepted, and return the numbers of the whole file."""
-    stored = StoredRows(0, [])
+    stored = StoredRows()
     if accepted:
-        stored = await import_staged(session, rows, columns=reader.columns, by=by)
+        stored = await import_staged(session, rows, columns=reader.columns, zoneless=reader.zoneless, by=by)
+    left_out = len(stored.erased) + len(stored.zoneless)
     counts = {
         "created": stored.created,
-        "updated": accepted - stored.created - len(stored.erased),
+        "updated": accepted - stored.created - left_out,
         "normalised": reader.normalised,
-        "rejected": reader.rejected + len(stored.erased),
+        "opted_out": stored.opted_out,
+        "rejected": reader.rejected + left_out,
     }
     if accepted:
         await record_event(session, "clients.imported", by=by, **counts)
-    return ImportOutcome(**counts, rejected_fields=_listed(reader, stored.erased))
+    return ImportOutcome(**counts, rejected_fields=_listed(reader, stored))
 
 
-def _listed(reader: CsvReader, erased: Sequence[int]) -> list[RejectedField]:
-    """Return the first rejected fields of both kinds, by line."""
-    erased_fields = [RejectedField(line, "phone", ERASED, row="") for line in erased]
-    return sorted([*reader.rejected_fields, *erased_fields], key=lambda each: each.line)[: reader.listed]
+ZONELESS = "is needed for a new client"
+
+
+def _listed(reader: CsvReader, stored: StoredRows) -> list[RejectedField]:
+    """Return the first rejected fields of all kinds, by line."""
+    fields = [RejectedField(line, "phone", ERASED, row="") for line in stored.erased]
+    fields += [RejectedField(line, "timezone", ZONELESS, row="") for line in stored.zoneless]
+    return sorted([*reader.rejected_fields, *fields], key=lambda each: each.line)[: reader.listed]
 
 
 async def _rechunk(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -151,10 +160,16 @@ async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
     after = 0
     while True:
         clients = await _page(sessions, after=after)
-        yield (text + csv_of((each.phone, each.operator_code, each.tag, each.timezone) for each in clients)).encode()
+        yield (text + csv_of(_row(each) for each in clients)).encode()
         if len(clients) < EXPORT_PAGE_SIZE:
             return
         text, after = "", clients[-1].id
+
+
+def _row(client: ExportedClient) -> tuple[str, str, str | None, str, str]:
+    """Return the cells. No spreadsheet translates `yes`, as it does `true`."""
+    opted_out = "yes" if client.opted_out else "no"
+    return client.phone, client.operator_code, client.tag, client.timezone, opted_out
 
 
 async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:

@@ -66,4 +66,5 @@ def _staged(rows: Sequence[ParsedRow]) -> Iterator[str]:
     """Format rows for COPY. No value has a tab or a line break; only a tag can contain a backslash."""
     for row in rows:
         tag = "\\N" if row.tag is None else row.tag.replace("\\", "\\\\")
-        yield f"{row.line}\t{row.phone}\t{row.operator_code}\t{tag}\t{row.timezone}\n"
+        zone, out = row.timezone or "\\N", "t" if row.opted_out else "f"
+        yield f"{row.line}\t{row.phone}\t{row.operator_code}\t{tag}\t{zone}\t{out}\n"

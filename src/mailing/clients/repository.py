@@ -6,7 +6,7 @@ each other instead of deadlocking.
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import IO, Any
+from typing import Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import UNSET, Struct, UnsetType
@@ -19,13 +19,12 @@ from mailing.clients.models import Client
 from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
-from mailing.database.connections import fail_if_lost
-from mailing.database.engine import raw_connection
+from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
 from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
-from mailing.messages.rescheduling import invalidate_windows_of_client, invalidate_windows_of_moved_clients
+from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
@@ -64,10 +63,15 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         super().__init__(session=session, auto_refresh=False, wrap_exceptions=False)
 
     async def create(self, data: ClientIn, *, by: str) -> ClientOut:
-        created = await self._stored(Client(**_all_fields(data)))
+        """Create a client. A phone on the list of opt-outs is opted out from the start, whatever `data` says."""
+        if data.opted_out is True:
+            await attribute_opt_outs(self.session, by=by, reason="the client was created so")
+        created = await self._stored(Client(**_all_fields(data)), has_new_phone=True)
         await record_event(
             self.session, "client.created", by=by, client_id=created.id, **event_details.details(created)
         )
+        if created.opted_out:
+            await self._record_opt_out(created, by=by, stopped=0, asked=data.opted_out is True)
         return created
 
     async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
@@ -100,30 +104,38 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
     async def _change(self, client: Client, values: Mapping[str, Any], *, by: str) -> ClientOut:
         old = _out(client)
         moved = values.get("timezone", client.timezone) != client.timezone
-        opts = values.get("opted_out", client.opted_out) != client.opted_out
+        renumbered = values.get("phone", client.phone) != client.phone
+        if values.get("opted_out", client.opted_out):
+            reason = "the client opted out" if not old.opted_out else "the client took this phone"
+            await attribute_opt_outs(self.session, by=by, reason=reason)
         for name, value in values.items():
             setattr(client, name, value)
-        changed = await self._stored(client)
+        changed = await self._stored(client, has_new_phone=renumbered)
         difference = event_details.difference(old, changed)
         if difference["fields"]:
             await record_event(self.session, "client.changed", by=by, client_id=client.id, **difference)
-        if opts:
-            await self._record_opt_out(client, by=by)
+        if changed.opted_out and not old.opted_out:
+            stopped = await cancel_of_client(self.session, client.id, reason="the client opted out")
+            await self._record_opt_out(changed, by=by, stopped=stopped, asked=values.get("opted_out") is True)
+        elif old.opted_out and not changed.opted_out:
+            await record_event(self.session, "client.opted_in", by=by, client_id=client.id)
         if moved:
             await invalidate_windows_of_client(self.session, client.id)
         return changed
 
-    async def _record_opt_out(self, client: Client, *, by: str) -> None:
-        """Record that the client opted out or in. Opting out cancels its messages; opting in does not restore them."""
-        if not client.opted_out:
-            await record_event(self.session, "client.opted_in", by=by, client_id=client.id)
-            return
-        stopped = await cancel_of_client(self.session, client.id, reason="the client opted out")
-        await record_event(self.session, "client.opted_out", by=by, client_id=client.id, stopped=stopped)
+    async def _record_opt_out(self, client: ClientOut, *, by: str, stopped: int, asked: bool) -> None:
+        """Record it; unless the caller asked for it, with the entry of the list, which may be older than the client."""
+        detail: dict[str, Any] = {"stopped": stopped}
+        entry = None if asked else await suppression_of(self.session, client.phone)
+        if entry:
+            detail["listed"] = {"since": entry.since.isoformat(), "by": entry.actor, "reason": entry.reason}
+        await record_event(self.session, "client.opted_out", by=by, client_id=client.id, **detail)
 
-    async def _stored(self, client: Client) -> ClientOut:
+    async def _stored(self, client: Client, *, has_new_phone: bool) -> ClientOut:
         try:
             await self.add(client)
+            if has_new_phone:  # a trigger opts out a client whose phone is on the list
+                await self.session.refresh(client, ["opted_out"])
         except IntegrityError as error:
             if "client_not_erased" in str(error.orig):
                 raise _erased() from None
@@ -183,7 +195,8 @@ def _erased() -> Conflict:
     return Conflict("The person with this phone was erased and can't be stored again.", FieldError("phone", ERASED))
 
 
-_EXPORTED = select(Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone).order_by(Client.id)
+_EXPORTED_COLUMNS = (Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone, Client.opted_out)
+_EXPORTED = select(*_EXPORTED_COLUMNS).order_by(Client.id)
 
 
 class ExportedClient(Struct, frozen=True):
@@ -192,6 +205,7 @@ class ExportedClient(Struct, frozen=True):
     operator_code: str
     tag: str | None
     timezone: str
+    opted_out: bool
 
 
 async def export_page(session: AsyncSession, *, after: int, limit: int) -> Sequence[ExportedClient]:
@@ -203,97 +217,3 @@ async def export_page(session: AsyncSession, *, after: int, limit: int) -> Seque
 async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:
     """Return the phones that belong to a client. Index: client_phone_unique."""
     return set((await session.execute(select(Client.phone).where(Client.phone.in_(phones)))).scalars())
-
-
-STAGED_COLUMNS = ("line", "phone", "operator_code", "tag", "timezone")
-
-_STAGE = text("""
-    CREATE TEMPORARY TABLE staged_client (line bigint, phone text, operator_code text, tag text, timezone text)
-    ON COMMIT DROP
-""")
-_STAGE_MOVED = text("CREATE TEMPORARY TABLE moved_client (id bigint) ON COMMIT DROP")
-# An erasure that starts now waits for the import, and the import waits for one in progress: none is missed.
-_WAIT_FOR_ERASURES = text("LOCK TABLE client IN ROW EXCLUSIVE MODE")
-# Without any erasure no phone is hashed; otherwise 5 s for 1,000,000 rows.
-_REMOVE_ERASED = text("""
-    DELETE FROM staged_client s USING erasure_key k, erasure e
-    WHERE EXISTS (SELECT FROM erasure WHERE revoked_at IS NULL)
-      AND e.hash = erasure_hash(s.phone, k.key) AND e.revoked_at IS NULL
-    RETURNING s.line
-""")
-_UNSTAGE = text("DROP TABLE staged_client, moved_client")
-
-# New phones, the last row of each. Sorted by phone: two imports never deadlock, and the unique index grows at one end.
-# An existing phone uses up no id.
-_INSERT_NEW = """
-    INSERT INTO client (phone, operator_code, tag, timezone)
-    SELECT DISTINCT ON (s.phone) s.phone, s.operator_code, s.tag, s.timezone FROM staged_client s
-    WHERE NOT EXISTS (SELECT FROM client c WHERE c.phone = s.phone)
-    ORDER BY s.phone, s.line DESC
-    ON CONFLICT (phone) DO NOTHING
-"""
-
-# Existing phones whose last row differs; opt-outs stay. The lock is taken before the time zones are compared, so a
-# concurrent change is not missed.
-_UPDATE_CHANGED = """
-    WITH changed AS (
-        UPDATE client c SET operator_code = n.operator_code, tag = n.tag, timezone = n.timezone, updated_at = now()
-        FROM (
-            SELECT o.id, o.timezone AS old_timezone, o.operator_code AS old_code, o.tag AS old_tag, s.timezone,
-                   CASE WHEN $1 THEN s.operator_code ELSE o.operator_code END AS operator_code,
-                   CASE WHEN $2 THEN s.tag ELSE o.tag END AS tag
-            FROM (SELECT DISTINCT ON (phone) * FROM staged_client ORDER BY phone, line DESC) s
-            JOIN client o ON o.phone = s.phone
-            WHERE o.timezone <> s.timezone OR ($1 AND o.operator_code <> s.operator_code)
-               OR ($2 AND o.tag IS DISTINCT FROM s.tag)
-            ORDER BY o.phone FOR UPDATE OF o
-        ) AS n
-        WHERE c.id = n.id
-        RETURNING c.id, c.operator_code, c.tag, c.timezone, n.old_code, n.old_tag, n.old_timezone,
-            n.old_timezone <> c.timezone AS moved
-    ), recorded AS (
-        INSERT INTO event (kind, actor, client_id, detail)
-        SELECT 'client.changed', $3::text, id, (
-            SELECT jsonb_build_object('import', true, 'fields', jsonb_agg(name), 'old', jsonb_object_agg(name, old),
-                'new', jsonb_object_agg(name, new))
-            FROM (VALUES ('operator_code', old_code, operator_code), ('tag', old_tag, tag),
-                ('timezone', old_timezone, timezone)) AS field (name, old, new)
-            WHERE old IS DISTINCT FROM new)
-        FROM changed
-    )
-    INSERT INTO moved_client SELECT id FROM changed WHERE moved
-"""
-_STATEMENT_TIMEOUT_S = 900  # a file of the maximum size takes a tenth of it
-
-
-class StoredRows(Struct, frozen=True):
-    """The number of new clients, and the lines of persons who were erased."""
-
-    created: int
-    erased: list[int]
-
-
-async def import_staged(session: AsyncSession, rows: IO[bytes], *, columns: Collection[str], by: str) -> StoredRows:
-    """Store rows of STAGED_COLUMNS in COPY's text format.
-
-    Of the optional columns only those named in `columns` change existing clients. A million new clients take 20 s. The
-    same statement records an event for each changed client; a new one has the import's event (decision 18).
-    """
-    for statement in (_WAIT_FOR_ERASURES, _STAGE, _STAGE_MOVED):
-        await session.execute(statement)
-    connection = await raw_connection(session)
-    copy = connection.copy_to_table("staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S)
-    copied = await fail_if_lost(connection, copy)
-    erased = sorted((await session.execute(_REMOVE_ERASED)).scalars())
-    created = _rows(await connection.execute(_INSERT_NEW, timeout=_STATEMENT_TIMEOUT_S))
-    if created < _rows(copied) - len(erased):
-        given = "operator_code" in columns, "tag" in columns
-        if _rows(await connection.execute(_UPDATE_CHANGED, *given, by, timeout=_STATEMENT_TIMEOUT_S)):
-            await invalidate_windows_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
-    await session.execute(_UNSTAGE)
-    return StoredRows(created, erased)
-
-
-def _rows(tag: str) -> int:
-    """Return the number of rows from a command tag such as `INSERT 0 1000`."""
-    return int(tag.rpartition(" ")[2])

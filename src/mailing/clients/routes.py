@@ -29,7 +29,9 @@ from mailing.web.problems import RETRY_ADVICE
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
 CHARSETS = ("utf-8", "us-ascii", "utf-16", "utf-16le", "utf-16be", "windows-1251", "utf8", "cp1251")
-CSV_EXAMPLE = "phone,operator_code,tag,timezone\r\n79161234567,916,vip,Europe/Moscow\r\n79031234568,,,Asia/Omsk\r\n"
+CSV_EXAMPLE = (
+    "phone,operator_code,tag,timezone,opted_out\r\n79161234567,916,vip,Europe/Moscow,no\r\n79031234568,,,Asia/Omsk,\r\n"
+)
 
 TagFilter = Annotated[
     str | None,
@@ -88,7 +90,11 @@ def _normalised(field: str, value: str | None, rewrite: Callable[[object], objec
     response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
 )
 async def create(session: Session, state: State, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
-    """Create a client. Without an `operator_code` it is taken from digits 2 to 4 of the phone."""
+    """Create a client. Without an `operator_code` it is taken from digits 2 to 4 of the phone.
+
+    A phone that opted out stays so, also if its client was deleted since: `opted_out` is then true in the answer. To
+    opt in again, PATCH it to false.
+    """
     async with name_phone_owner(state.reads, data.phone):
         client = await ClientRepository(session).create(data, by=caller)
     return Response(client, headers={"Location": f"/mailing/api/clients/{client.id}/"})
@@ -114,7 +120,7 @@ async def replace(
 
     Only `opted_out` stays unless it is given, so an opt-out is never lost by omission. Unsent messages follow the
     change: they are cancelled when the client opts out, and wait for the local hours of a new time zone. Opting in
-    again does not restore cancelled messages.
+    again does not restore cancelled messages. A client that takes a phone which opted out is opted out.
     """
     async with name_phone_owner(state.reads, data.phone):
         return await ClientRepository(session).replace(client_id, data, by=caller)
@@ -169,11 +175,11 @@ class ImportOperation(Operation):
     curl -H "Authorization: Bearer $KEY" -H "Content-Type: text/csv" --data-binary @clients.csv \\
          http://127.0.0.1:8000/mailing/api/clients/import
 
-The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code` and `tag`. Columns
-without a name and without values are left out. Commas, semicolons, tabs or bars separate the columns, also after a line
-`sep=;`; the encoding is UTF-8, UTF-16 or Windows-1251. Both are recognised. Spaces around values and blank lines do not
-matter. A phone may be written as people do: `+7 (916) 123-45-67`, `8 916 …`; `normalised` counts the rows whose phone
-or tag was rewritten. At most
+The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code`, `tag` and
+`opted_out`. Columns without a name and without values are left out. Commas, semicolons, tabs or bars separate the
+columns, also after a line `sep=;`; the encoding is UTF-8, UTF-16 or Windows-1251. Both are recognised. Spaces around
+values and blank lines do not matter. A phone may be written as people do: `+7 (916) 123-45-67`, `8 916 …`; `normalised`
+counts the rows whose phone or tag was rewritten. At most
 {MAX_IMPORT_BYTES // 10**6} MB in all, and {MAX_LINE_BYTES // 1024} KiB a row.
 
 A client is identified by its phone: a new one is created, an existing one updated, and of several rows with one phone
@@ -181,7 +187,13 @@ the last counts. A bad row is left out and the others are stored, all in one tra
 upload breaks off. `errors` lists the first {MAX_LISTED_ERRORS:,} bad fields, `rejected` counts every bad row, and
 `created + updated + rejected` is the number of rows.
 
-An import never changes an opt-out. An empty `operator_code` means digits 2 to 4 of the phone, an empty `tag` none; a
+`opted_out` is `true`, `1` or `yes` to opt out a client, or a phone that has none yet: a client with that phone is opted
+out from the start. `false`, `0`, `no` and an empty cell change nothing: no file opts anyone in, because it may be older
+than the opt-out. In a file with this column only new clients need a `timezone`, so `phone,opted_out` is enough for
+opt-outs alone. The number `opted_out` counts the phones that the file opted out, and the new clients whose phone had
+opted out before.
+
+An empty `operator_code` means digits 2 to 4 of the phone, an empty `tag` none; a
 column that is not in the file changes nothing. If a time zone changes, unsent messages wait for the new local
 hours. An apostrophe before `=`, `+`, `-` or `@` is removed where a cell could begin, at the start of a tag and
 behind a separator in it: the export adds it, because spreadsheets would evaluate the cell as a formula.""",
@@ -207,10 +219,10 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
     },
 )
 async def export(state: State) -> Stream:
-    """Export all clients with the columns of the import, so the file can be imported again; that leaves opt-outs as is.
+    """Export all clients with the columns of the import, so the file can be imported again.
 
-    The file does not contain opt-outs: to move to another database, use a backup. A formula in a tag is escaped with an
-    apostrophe, which the import removes.
+    Opt-outs of phones without a client are not in it: to move to another database, use a backup. A formula in a tag is
+    escaped with an apostrophe, which the import removes.
     """
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")
 

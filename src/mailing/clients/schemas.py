@@ -98,11 +98,13 @@ class RowError(Struct, frozen=True):
 class ImportResult(Struct, kw_only=True):
     """The result of an import. `created + updated + rejected` is the number of rows; an unchanged row is `updated`.
 
-    `normalised` counts the rows, created or updated, whose phone or tag was rewritten into its one form.
+    `normalised` counts the rows, created or updated, whose phone or tag was rewritten into its one form. `opted_out`
+    counts the phones that the file opted out, and the new clients whose phone had opted out before.
     """
 
     created: int
     updated: int
     normalised: int
+    opted_out: int
     rejected: int
     errors: list[RowError]

@@ -3,10 +3,12 @@
 Messages being sent at that moment are stopped by their sender, or end as their call does.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import execute_long
+from mailing.database.engine import execute_long, raw_connection
 from mailing.database.rows import rows_affected
 from mailing.messages.locks import lock_for_client_change
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK
@@ -55,16 +57,18 @@ async def cancel_of_deleted(session: AsyncSession, mailing_id: int) -> int:
 # pending → cancelled (or unknown), of one client in every mailing. The window of a message that is being sent is void:
 # if its sender, which may not have seen the change, puts it back, the settle job finds it. The same in a restored
 # database, where it is not certain that a message was not sent. Index: message_once.
-_CANCEL_OF_CLIENT = text("""
-    UPDATE message m SET
-        status = CASE WHEN m.status = 'sending' OR :unsure THEN m.status
-                      WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-        closes_at = CASE WHEN m.status = 'sending' OR :unsure THEN '-infinity' ELSE m.closes_at END,
-        finished_at = CASE WHEN m.status = 'pending' AND NOT :unsure THEN now() END,
-        phone = coalesce(m.phone, c.phone), wait_reason = NULL, status_reason = :reason
+_SET_CANCELLED = """
+    status = CASE WHEN m.status = 'sending' OR {unsure} THEN m.status
+                  WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
+    closes_at = CASE WHEN m.status = 'sending' OR {unsure} THEN '-infinity' ELSE m.closes_at END,
+    finished_at = CASE WHEN m.status = 'pending' AND NOT {unsure} THEN now() END,
+    phone = coalesce(m.phone, c.phone), wait_reason = NULL, status_reason = {reason}
+"""
+_CANCEL_OF_CLIENT = text(f"""
+    UPDATE message m SET {_SET_CANCELLED.format(unsure=":unsure", reason=":reason")}
     FROM client c
     WHERE m.client_id = :client_id AND c.id = m.client_id AND m.status IN ('pending', 'sending')
-""")
+""")  # noqa: S608 - composed from a constant
 
 
 async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str) -> int:
@@ -76,6 +80,24 @@ async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str
     await lock_for_client_change(session)
     values = {"client_id": client_id, "reason": reason, "unsure": await is_restored(session)}
     return await rows_affected(session, _CANCEL_OF_CLIENT, **values)
+
+
+# The same for many clients at once, locked in the order of ids.
+_CANCEL_OF_CLIENTS = f"""
+    UPDATE message m SET {_SET_CANCELLED.format(unsure="$2::boolean", reason="'the client opted out'")}
+    FROM (
+        SELECT id FROM message WHERE client_id = ANY($1::bigint[]) AND status IN ('pending', 'sending')
+        ORDER BY id FOR UPDATE
+    ) AS unsent, client c
+    WHERE m.id = unsent.id AND c.id = m.client_id
+"""  # noqa: S608 - composed from a constant
+
+
+async def cancel_of_opted_out_clients(session: AsyncSession, client_ids: Sequence[int], *, timeout_s: float) -> None:
+    """Do as `cancel_of_client` for clients that an import opted out."""
+    await lock_for_client_change(session)
+    unsure = await is_restored(session)
+    await (await raw_connection(session)).execute(_CANCEL_OF_CLIENTS, client_ids, unsure, timeout=timeout_s)
 
 
 _PENDING = text("SELECT pending FROM mailing_counts WHERE mailing_id = :mailing_id FOR UPDATE")

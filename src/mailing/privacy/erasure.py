@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import ClientRepository, client_with_phone
 from mailing.clients.schemas import ClientOut
+from mailing.clients.suppression import Suppression, suppression_of
 from mailing.clients.upload.repository import delete_rows_with_phone
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
@@ -27,13 +28,17 @@ CALL_TIMEOUT_S = 90  # by then a call has ended, or its lease has expired and th
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """All data about a phone. `client` has it now; its messages may contain an earlier phone of the client."""
+    """All data about a phone. `client` has it now; its messages may contain an earlier phone of the client.
+
+    `opted_out` is the entry on the list of opt-outs, which survives the client and an erasure.
+    """
 
     phone: str
     client: ClientOut | None
     messages: list[dict[str, Any]]
     events: list[dict[str, Any]]
     erased_at: datetime | None
+    opted_out: Suppression | None
 
 
 async def export_person(sessions: Sessions, phone: str) -> Person:
@@ -49,6 +54,7 @@ async def export_person(sessions: Sessions, phone: str) -> Person:
             messages=[{**message, "attempts": _attempts_of_message(message["id"], attempts)} for message in messages],
             events=await repository.events_of(session, client_id, ids),
             erased_at=await repository.erased_at(session, phone),
+            opted_out=await suppression_of(session, phone),
         )
 
 

@@ -155,6 +155,17 @@ async def test_an_opt_out_that_came_while_the_form_was_open_stays(
     assert await value(engine, "SELECT opted_out FROM client") is False
 
 
+async def test_the_client_s_page_says_who_opted_out_when_and_why(
+    editor: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await add_client(engine, phone=PHONE)
+    assert (await editor.post("/admin/clients/1/edit", data=FORM | {"opted_out": "yes"})).status_code == 303
+    entry = (await run(engine, "SELECT since, actor FROM suppression"))[0]
+    page = (await editor.get("/admin/clients/1")).text
+    assert f'<time datetime="{entry.since.isoformat()}">' in page
+    assert f"</time> · {entry.actor} · by a change of the client" in page
+
+
 async def test_before_a_deletion_its_consequences_are_named_in_numbers(
     editor: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
@@ -197,7 +208,7 @@ async def test_only_editors_change_or_export(viewer: httpx.AsyncClient, engine: 
 async def test_the_export_is_the_file_that_the_api_gives(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
     await add_client(engine, phone=PHONE, tag="=vip")
     answer = await editor.get("/admin/clients/export")
-    assert answer.text == f"phone,operator_code,tag,timezone\r\n{PHONE},916,'=vip,Europe/Moscow\r\n"
+    assert answer.text == f"\ufeffphone,operator_code,tag,timezone,opted_out\r\n{PHONE},916,'=vip,Europe/Moscow,no\r\n"
     assert answer.headers["content-disposition"] == 'attachment; filename="clients.csv"'
     assert answer.headers["cache-control"] == "no-store"
 

@@ -11,6 +11,7 @@ from typing import Final
 from mailing.admin.viewer import Viewer
 from mailing.clients import phone, tag, timezone
 from mailing.clients.csv_encoding import NOT_CSV
+from mailing.clients.csv_transfer import ZONELESS
 from mailing.clients.repository import ERASED
 from mailing.database.error_messages import CAUSES
 from mailing.errors import FieldError
@@ -31,6 +32,8 @@ MESSAGES: Final = (
     f"must be {timezone.RULE}; did you mean %(name)s?",
     "belongs to another client",
     ERASED,
+    ZONELESS,
+    "must be true, false, 1, 0, yes, no or empty",
     "has a quote that does not close, or text after a closing quote",
     "has %(cells)s columns, the header has %(columns)s",
     "has a value in column %(place)s, which the header does not name",

@@ -21,6 +21,7 @@ from mailing.clients import csv_transfer
 from mailing.clients.repository import get_client
 from mailing.clients.routes import csv_file
 from mailing.clients.search import FIRST, SearchCursor, SearchPage, known_tags, known_timezones, search_clients
+from mailing.clients.suppression import suppression_of
 from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
@@ -110,6 +111,7 @@ async def read(request: Request[Any, Any, Any], session: Session, client_id: Fro
         request,
         "clients/client.html",
         client=client,
+        listed=await suppression_of(session, client.phone) if client.opted_out else None,
         messages=messages[:MAX_MESSAGES],
         first_page=here if below < MAX_ID else "",
         next_page=f"{here}?before={messages[MAX_MESSAGES - 1].id}" if more else "",

@@ -153,7 +153,7 @@ async def record_interruption(session: AsyncSession, lease: ImportLease, *, caus
 
 _FINISH = text(f"""
     UPDATE upload SET status = 'done', lease_until = NULL, finished_at = now(), bytes_read = size,
-        created = :created, updated = :updated, rejected = :rejected
+        created = :created, updated = :updated, opted_out = :opted_out, rejected = :rejected
     WHERE {_MINE}
 """)  # noqa: S608 - as above
 _FAIL = text(f"""
@@ -177,7 +177,7 @@ async def complete_import(session: AsyncSession, lease: ImportLease, imported: I
         "messages": [each.message for each in fields],
         "rows": [each.row for each in fields],
     }
-    counts = {"created": imported.created, "updated": imported.updated, "rejected": imported.rejected}
+    counts = {name: getattr(imported, name) for name in ("created", "updated", "opted_out", "rejected")}
     await session.execute(_ADD_REJECTED, {"id": lease.upload_id} | given)
     await session.execute(_FINISH, _keys(lease) | counts)
     await session.execute(_DROP_FILE, {"id": lease.upload_id})

@@ -29,6 +29,7 @@ class Upload(Struct):
     bytes_read: int
     created: int
     updated: int
+    opted_out: int
     rejected: int
     error: str | None
     broke_off: str | None

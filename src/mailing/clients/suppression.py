@@ -1,0 +1,53 @@
+"""The list of phones that opted out. Triggers keep it in step with `client.opted_out`; an entry survives the client."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from msgspec import Struct
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mailing.database.engine import raw_connection
+
+# By the primary key.
+_GET = text("""
+    SELECT s.since, s.actor, s.reason FROM suppression s
+    JOIN erasure_key k ON s.phone_hash = erasure_hash(:phone, k.key)
+""")
+_ATTRIBUTE = text("SELECT set_config('mailing.actor', :actor, true), set_config('mailing.reason', :reason, true)")
+
+
+class Suppression(Struct, frozen=True):
+    since: datetime
+    actor: str
+    reason: str
+
+
+async def suppression_of(session: AsyncSession, phone: str) -> Suppression | None:
+    row = (await session.execute(_GET, {"phone": phone})).mappings().first()
+    return Suppression(**row) if row else None
+
+
+async def attribute_opt_outs(session: AsyncSession, *, by: str, reason: str) -> None:
+    """Say who opts out and why, for entries that are added until the commit. The reason holds no phone."""
+    await session.execute(_ATTRIBUTE, {"actor": by, "reason": reason})
+
+
+class OptOuts(Struct, frozen=True):
+    """The clients that were not opted out before, and the number of phones that were not on the list."""
+
+    clients: Sequence[int]
+    added: int
+
+
+# 1,000,000 phones: 10 s to hash them twice.
+_OPT_OUT_STAGED = """
+    SELECT o.clients, o.added FROM opt_out(ARRAY(
+        SELECT DISTINCT phone FROM staged_client WHERE opted_out ORDER BY phone)) o
+"""
+
+
+async def opt_out_staged(session: AsyncSession, *, timeout_s: float) -> OptOuts:
+    """Opt out the phones of `staged_client`, with a client or without. Lock their clients first."""
+    row = await (await raw_connection(session)).fetchrow(_OPT_OUT_STAGED, timeout=timeout_s)
+    return OptOuts(row["clients"], row["added"])
