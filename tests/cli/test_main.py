@@ -108,7 +108,7 @@ def test_users_are_created_with_a_password_from_standard_input_listed_and_disabl
 
     assert user("create", "anna", typed="correct horse battery\n") == "User 1 created.\n"
     assert user("create", "boris", "--role", "viewer", typed="correct horse battery\n") == "User 2 created.\n"
-    with pytest.raises(Conflict, match="user of this name"):
+    with pytest.raises(Conflict, match="user with this name"):
         user("create", "Anna", typed="correct horse battery\n")
     with pytest.raises(Invalid, match="password: must have 10 to 200 characters"):
         user("create", "clara", typed="short\n")

@@ -156,7 +156,7 @@ def test_verifying_needs_a_certificate_and_the_system_s_is_a_file_for_both(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(ConfigurationError, match=r"sslrootcert: .*root\.crt can't be read"):
+    with pytest.raises(ConfigurationError, match=r"sslrootcert: .*root\.crt cannot be read"):
         usable_parameters(parse("postgresql://h/x?sslmode=verify-full"))
     found = usable_parameters(parse("postgresql://h/x?sslrootcert=system"))
     assert found["sslmode"] == "verify-full"

@@ -113,7 +113,7 @@ def filled_in(told: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize("name", POD_OWNERS)
 def test_no_pod_starts_with_the_secrets_of_the_example(name: str) -> None:
     everywhere = {"MAILING_HOST": "0.0.0.0"}  # noqa: S104 - the image's
-    with pytest.raises(ConfigurationError, match="is an example that everybody knows"):
+    with pytest.raises(ConfigurationError, match="is a published example"):
         settings.load(everywhere | environment(name))
 
 

@@ -218,7 +218,7 @@ def test_a_protocol_that_is_not_spoken_is_refused() -> None:
     with pytest.raises(ConfigurationError) as refused:
         tracing.start("tests", environ)
     assert refused.value.problems == [
-        "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf: traces are sent over HTTP only"
+        "OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf; traces are sent over HTTP only"
     ]
 
 

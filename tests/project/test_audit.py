@@ -30,7 +30,7 @@ def test_a_known_vulnerability_fails_and_is_named() -> None:
     assert done.returncode == 1
     assert "jinja2" in done.stdout
     assert "OSV-TEST-1" in done.stdout
-    assert "vulnerabilities stand above" in done.stderr
+    assert "see the vulnerabilities above" in done.stderr
 
 
 def test_nothing_known_passes_only_where_it_was_asked_about() -> None:

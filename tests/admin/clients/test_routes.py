@@ -217,7 +217,7 @@ async def test_the_pages_speak_russian(editor: httpx.AsyncClient, engine: AsyncE
     client = await add_client(engine)
     editor.cookies.set("mailing_language", "ru")
     refused = await editor.post("/admin/clients/new", data=FORM | {"phone": "8", "timezone": "moscow"})
-    assert "Телефон: нужно 11 цифр" in refused.text
+    assert "Телефон: нужен российский номер из 11 цифр" in refused.text
     assert "возможно, Europe/Moscow?" in refused.text
     for total, words in ((1, "1 неотправленное сообщение будет отменено."), (5, "5 неотправленных сообщений будут")):
         while await value(engine, "SELECT count(*) FROM message") < total:
