@@ -20,7 +20,7 @@ TEMPLATES = Path(str(mailing.admin.__file__)).parent
 
 # They show something, or end what a second time finds ended.
 UNKEYED = {
-    "/admin/sign-in",
+    "/admin/sign-in{% if fields %}/form{% endif %}",
     "/admin/sign-out",
     "/admin/account/sign-out-everywhere",
     "/admin/account/sessions/{{ each.id }}/close",
