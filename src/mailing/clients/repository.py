@@ -71,7 +71,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
             self.session, "client.created", by=by, client_id=created.id, **event_details.details(created)
         )
         if created.opted_out:
-            await self._record_opt_out(created, by=by, stopped=0)
+            await self._record_opt_out(created, by=by, stopped=0, asked=data.opted_out is True)
         return created
 
     async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
@@ -116,18 +116,20 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
             await record_event(self.session, "client.changed", by=by, client_id=client.id, **difference)
         if changed.opted_out and not old.opted_out:
             stopped = await cancel_of_client(self.session, client.id, reason="the client opted out")
-            await self._record_opt_out(changed, by=by, stopped=stopped)
+            await self._record_opt_out(changed, by=by, stopped=stopped, asked=values.get("opted_out") is True)
         elif old.opted_out and not changed.opted_out:
             await record_event(self.session, "client.opted_in", by=by, client_id=client.id)
         if moved:
             await invalidate_windows_of_client(self.session, client.id)
         return changed
 
-    async def _record_opt_out(self, client: ClientOut, *, by: str, stopped: int) -> None:
-        """Record it with the entry of the list, which may be older than the client. Opting in restores no message."""
-        entry = await suppression_of(self.session, client.phone)
-        listed = {"since": entry.since.isoformat(), "by": entry.actor, "reason": entry.reason} if entry else {}
-        await record_event(self.session, "client.opted_out", by=by, client_id=client.id, stopped=stopped, listed=listed)
+    async def _record_opt_out(self, client: ClientOut, *, by: str, stopped: int, asked: bool) -> None:
+        """Record it; unless the caller asked for it, with the entry of the list, which may be older than the client."""
+        detail: dict[str, Any] = {"stopped": stopped}
+        entry = None if asked else await suppression_of(self.session, client.phone)
+        if entry:
+            detail["listed"] = {"since": entry.since.isoformat(), "by": entry.actor, "reason": entry.reason}
+        await record_event(self.session, "client.opted_out", by=by, client_id=client.id, **detail)
 
     async def _stored(self, client: Client, *, has_new_phone: bool) -> ClientOut:
         try:
