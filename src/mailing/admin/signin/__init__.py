@@ -5,6 +5,7 @@ from mailing.admin.signin import account, keys, routes, users
 signin = [
     routes.sign_in_page,
     routes.sign_in,
+    routes.sign_in_with_form,
     routes.sign_out,
     routes.begin_oidc,
     routes.finish_oidc,

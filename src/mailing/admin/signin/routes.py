@@ -17,7 +17,7 @@ from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack
 from mailing.admin.pages import page, redirect, redirect_to_sign_in, see_other
 from mailing.admin.signin import cookies
 from mailing.admin.signin.cookies import AnyRequest
-from mailing.admin.viewer import CurrentViewer, local_path
+from mailing.admin.viewer import CurrentViewer, Viewer, local_path
 from mailing.database.engine import transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web.parameters import Session
@@ -41,8 +41,17 @@ def sign_in_required(request: AnyRequest, error: SignInRequired) -> Response[Any
     return answer
 
 
-@post("/sign-in", guards=[public], status_code=303, request_max_body_size=MAX_SIGN_IN_BYTES)
+@post("/sign-in", guards=[public], status_code=303)
 async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+    return await _sign_in(request, viewer, state)
+
+
+@post("/sign-in/form", guards=[public], status_code=303, request_max_body_size=MAX_SIGN_IN_BYTES)
+async def sign_in_with_form(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+    return await _sign_in(request, viewer, state)
+
+
+async def _sign_in(request: AnyRequest, viewer: Viewer, state: State) -> Response[str] | Response[None]:
     """Sign in with a new token, and close the session that the browser had."""
     sent = await form(request)
     next_page, name, fields = local_path(sent.get("next", "")), sent.get("name", ""), unpack(sent.get("kept", ""))
