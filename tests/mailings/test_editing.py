@@ -158,7 +158,7 @@ async def test_a_new_text_gets_its_own_revision_and_the_old_one_is_kept(engine: 
     kept = await run(engine, "SELECT revision, text FROM mailing_text ORDER BY revision")
     assert [tuple(each) for each in kept] == [(1, "first"), (2, "second"), (3, "third"), (4, "first")]
     found = await row(engine, mailing_id)
-    assert (found["text_revision"], found["revision"]) == (4, 1), "who gets it, and when, stays as planned"
+    assert (found["text_revision"], found["plan_revision"]) == (4, 1), "who gets it, and when, stays as planned"
 
 
 async def test_a_closed_mailing_cannot_be_changed(engine: AsyncEngine, api: Api) -> None:
@@ -217,7 +217,9 @@ async def test_an_edit_and_an_end_at_once_are_applied_or_refused_and_never_mixed
             assert edited.status_code in {200, refusal}
             found = await row(engine, mailing_id)
             assert found["status"] == "cancelled"
-            assert (found["text"], found["revision"]) == (("New", 2) if edited.status_code == 200 else ("Hello", 1))
+            assert (found["text"], found["plan_revision"]) == (
+                ("New", 2) if edited.status_code == 200 else ("Hello", 1)
+            )
             assert await statuses(engine, mailing_id) == STOPPED
 
 

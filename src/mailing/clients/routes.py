@@ -39,6 +39,7 @@ TagFilter = Annotated[
         min_length=1,
         max_length=tag.MAX_LENGTH,
         description=f"a whole tag: {tag.RULE}",
+        schema_extra={"pattern": tag.PATTERN},
     ),
 ]
 OperatorCodeFilter = Annotated[
@@ -52,7 +53,11 @@ OperatorCodeFilter = Annotated[
 ]
 PhoneFilter = Annotated[
     str | None,
-    QueryParameter(min_length=1, max_length=phone.MAX_INPUT, description=phone.RULE),
+    QueryParameter(
+        max_length=phone.MAX_INPUT,
+        description=phone.RULE,
+        schema_extra={"pattern": phone.PATTERN, "maxLength": phone.LENGTH},
+    ),
 ]
 
 

@@ -11,16 +11,18 @@ from mailing.errors import FieldError
 from mailing.timezones import known_zone
 from mailing.web.validation import NORMALISE
 
+# The lengths reject what a pattern's `$` accepts: a line break at the end.
 Phone = Annotated[
     str,
     Meta(
-        max_length=phone.MAX_INPUT,
+        pattern=phone.PATTERN,
+        min_length=phone.LENGTH,
+        max_length=phone.LENGTH,
         description=phone.RULE,
         examples=["79161234567"],
         extra={NORMALISE: phone.normalised_phone},
     ),
 ]
-# The length rejects what a pattern's `$` accepts: a line break at the end.
 OperatorCode = Annotated[
     str,
     Meta(
@@ -39,6 +41,7 @@ Tag = Annotated[
         description=tag.RULE,
         examples=["vip"],
         extra={NORMALISE: tag.normalised_tag},
+        extra_json_schema={"extra": {"pattern": tag.PATTERN}},
     ),
 ]
 TimeZone = Annotated[str, Meta(max_length=100, description=timezone.RULE, examples=["Europe/Moscow"])]

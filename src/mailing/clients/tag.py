@@ -12,12 +12,19 @@ MAX_LENGTH = 100
 RULE = f"1 to {MAX_LENGTH} visible characters"
 
 _SPACES = re.compile(r"[^\S\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # a line break or a tab is an error, not a space
-# Invisible, though Unicode does not class them as control or format characters: fillers, joiners, variation selectors
-_IGNORABLE = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+# Characters that cannot be seen: control and format characters, line separators, and fillers, joiners and variation
+# selectors that Unicode classes otherwise
+_INVISIBLE = (
+    r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
+    r"\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
 )
+_BEYOND = "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+_is_invisible = re.compile(f"[{_INVISIBLE}{_BEYOND}\\ud800-\\udfff]").match
 _EMOJI_STYLE = re.compile("[\ufe0e\ufe0f]")  # selects how an emoji is drawn; with and without it is one tag
-_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+_JOINER = "\u200d"  # of emoji such as a family
+
+# For the documentation, in the part of Unicode that every dialect of patterns reads alike; `normalised_tag` decides
+PATTERN = f"^\\s*[^\\s{_INVISIBLE}][^{_INVISIBLE}]*$"
 
 
 def normalised_tag(given: object) -> object:
@@ -31,7 +38,8 @@ def normalised_tag(given: object) -> object:
         tag = given.strip()
     else:
         tag = _SPACES.sub(" ", _EMOJI_STYLE.sub("", unicodedata.normalize("NFC", given.strip())))
-        if invisible := next((sign for at, sign in enumerate(tag) if _is_invisible(sign, tag, at)), None):
+        hidden = (sign for at, sign in enumerate(tag) if _is_invisible(sign) and not _joins_emoji(tag, at))
+        if invisible := next(hidden, None):
             raise ValueError(f"must be {RULE}, without {_named(invisible)}; delete that character")
     if not 0 < len(tag) <= MAX_LENGTH:
         raise ValueError(f"must be {RULE}")
@@ -46,10 +54,10 @@ def is_tag(value: str) -> bool:
         return False
 
 
-def _is_invisible(sign: str, tag: str, at: int) -> bool:
-    if sign == "\u200d" and 0 < at < len(tag) - 1:  # the joiner of emoji such as a family
-        return not all(unicodedata.category(each) in {"So", "Sk"} for each in (tag[at - 1], tag[at + 1]))
-    return unicodedata.category(sign) in _INVISIBLE or _IGNORABLE.match(sign) is not None
+def _joins_emoji(tag: str, at: int) -> bool:
+    if tag[at] != _JOINER or not 0 < at < len(tag) - 1:
+        return False
+    return {unicodedata.category(tag[at - 1]), unicodedata.category(tag[at + 1])} <= {"So", "Sk"}
 
 
 def _named(sign: str) -> str:

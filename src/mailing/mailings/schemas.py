@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from mailing.clients.schemas import Phone, Tag
+from mailing.clients.tag import PATTERN as TAG_PATTERN
 from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import MailingStatus
@@ -61,7 +62,7 @@ Tags = Annotated[
         max_length=100,
         description="up to 100 tags; empty matches every client",
         examples=[["vip"]],
-        extra_json_schema=_items(minLength=1, maxLength=100),
+        extra_json_schema=_items(minLength=1, maxLength=100, pattern=TAG_PATTERN),
     ),
 ]
 # `$` alone lets a line break follow, and JavaScript, whose patterns OpenAPI takes, has no `\Z`: hence the lengths.
