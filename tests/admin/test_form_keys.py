@@ -13,7 +13,7 @@ import mailing.admin
 from admin.mailings.test_routes import form
 from mailing.access.roles import Role
 from support.admin import SignedIn
-from support.html import words
+from support.markup import words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
 TEMPLATES = Path(str(mailing.admin.__file__)).parent

@@ -41,7 +41,7 @@ def normalised_tag(given: object) -> object:
         hidden = (sign for at, sign in enumerate(tag) if _is_invisible(sign) and not _joins_emoji(tag, at))
         if invisible := next(hidden, None):
             raise ValueError(f"must be {RULE}, without {_named(invisible)}; delete that character")
-    if not 0 < len(tag) <= MAX_LENGTH:
+    if not tag or max(len(given), len(tag)) > MAX_LENGTH:
         raise ValueError(f"must be {RULE}")
     return tag
 

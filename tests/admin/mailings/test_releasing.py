@@ -14,7 +14,7 @@ from admin.mailings.test_routes import form
 from mailing.access.roles import Role
 from mailing.mailings.states import MailingStatus
 from support.admin import SignedIn
-from support.html import words
+from support.markup import words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
 PHONE = "79161234567"

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from support.admin import SignedIn
-from support.html import entered, words
+from support.markup import entered, words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
 Form = dict[str, str | list[str]]

@@ -17,7 +17,7 @@ from mailing.settings import Settings
 from support.admin import SignedIn, browser_at
 from support.api import running_app
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
-from support.html import words
+from support.markup import words
 from support.rows import add_mailing, add_messages, run
 
 EVIL = "<script>alert(1)</script>"
