@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.clients import import_file
-from mailing.clients import repository as stored
+from mailing.clients import import_repository as stored
 from mailing.clients.schemas import ImportResult
 from mailing.clients.upload import job, repository
 from mailing.clients.upload.schemas import UploadStatus

@@ -33,12 +33,17 @@ CSV_EXAMPLE = (
     "phone,operator_code,tag,timezone,opted_out\r\n79161234567,916,vip,Europe/Moscow,no\r\n79031234568,,,Asia/Omsk,\r\n"
 )
 
+# What every tag and phone has. The framework checks it, and so names all bad parameters at once.
+NO_CONTROL_CHARACTERS = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"
+TEN_DIGITS = "^([^0-9]*[0-9]){10}"
+
 TagFilter = Annotated[
     str | None,
     QueryParameter(
         min_length=1,
         max_length=tag.MAX_LENGTH,
         description=f"a whole tag: {tag.RULE}",
+        pattern=NO_CONTROL_CHARACTERS,
         schema_extra={"pattern": tag.PATTERN},
     ),
 ]
@@ -54,6 +59,7 @@ OperatorCodeFilter = Annotated[
 PhoneFilter = Annotated[
     str | None,
     QueryParameter(
+        pattern=TEN_DIGITS,
         max_length=phone.MAX_INPUT,
         description=phone.RULE,
         schema_extra={"pattern": phone.PATTERN, "maxLength": phone.LENGTH},

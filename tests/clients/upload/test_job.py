@@ -61,7 +61,7 @@ async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
     await job.import_upload(sessions, RUNNING, upload_id)
     verdict = b"".join([chunk async for chunk in rejected_rows_csv(sessions, upload_id)]).decode()
     assert [line.split(",")[0] for line in verdict.splitlines()] == ["\ufeffline", "2", "3", "5", "6"]
-    assert verdict.startswith("line,field,message,row\r\n2,phone,")
+    assert verdict.startswith("\ufeffline,field,message,row\r\n2,phone,")
     assert "\"\t'=1+1,,a;'=2,UTC\"\r\n" in verdict
     assert '"\'=1+1,,a,UTC"\r\n' in verdict
     assert "\ufffd\ufffd,,,UTC" in verdict
