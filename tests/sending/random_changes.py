@@ -46,6 +46,7 @@ class People:
 
     async def settle_in(self, count: int) -> None:
         await self._campaign.rows("DELETE FROM client RETURNING id")  # of an earlier round
+        await self._campaign.rows("DELETE FROM suppression RETURNING since")  # their phones come back
         for tag in TAGS:
             ids = await self._campaign.clients(count // len(TAGS), tag=tag)
             rows = await self._campaign.rows("SELECT id, phone FROM client WHERE id = ANY(:ids)", ids=ids)
