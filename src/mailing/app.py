@@ -36,12 +36,12 @@ from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, 
 from mailing.web.header_limits import HeaderLimits
 from mailing.web.health import Readiness, health
 from mailing.web.idempotency import Idempotency, provide_session, replay_or_begin
-from mailing.web.methods import HeadAsGet
+from mailing.web.methods import AllMethods, HeadAsGet
 from mailing.web.openapi import landing, openapi_config
 from mailing.web.parameters import known_parameters_only, provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
 from mailing.web.request_log import RequestLog
-from mailing.web.security_headers import AllMethods, SafeHeaders
+from mailing.web.security_headers import SafeHeaders
 from mailing.web.server import BodyTimeout
 from mailing.web.static_files import static_files
 

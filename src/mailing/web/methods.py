@@ -1,9 +1,11 @@
-"""HEAD answers as GET does, without the body. Probes, proxies and link checkers ask so."""
+"""HEAD and OPTIONS for every route. Probes, proxies and link checkers send HEAD; browsers ask OPTIONS."""
 
 from typing import Any
 
+from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.routes import HTTPRoute
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAsGet:
@@ -34,3 +36,21 @@ class HeadAsGet:
             await self.app(asked, receive_until_answered, send_head)
         finally:
             scope.update(asked | {"method": "HEAD"})  # what the routing found, for the request log
+
+
+class AllMethods:
+    """ASGI middleware: complete `Allow`. Litestar answers OPTIONS with the methods of the path's first handler only."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_methods(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 204:
+                here = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
+                methods = {method for route in here if isinstance(route, HTTPRoute) for method in route.methods}
+                methods |= {"HEAD"} if "GET" in methods else set()
+                MutableScopeHeaders(message)["Allow"] = ", ".join(sorted(methods))
+            await send(message)
+
+        await self.app(scope, receive, send_with_methods if scope.get("method") == "OPTIONS" else send)

@@ -3,10 +3,8 @@
 from functools import cache
 from typing import Any
 
-from litestar.datastructures import MutableScopeHeaders
 from litestar.enums import ScopeType
-from litestar.routes import HTTPRoute
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 # For answers that are not pages: nothing is loaded, run or framed. Pages set their own policy.
 POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -47,21 +45,3 @@ class SafeHeaders:
 def _added(is_secure: bool, is_private: bool) -> list[tuple[bytes, bytes]]:
     headers = ALWAYS | (PRIVATE if is_private else {}) | (SECURE if is_secure else {})
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-class AllMethods:
-    """ASGI middleware: complete `Allow`. Litestar answers OPTIONS with the methods of the path's first handler only."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_methods(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 204:
-                here = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
-                methods = {method for route in here if isinstance(route, HTTPRoute) for method in route.methods}
-                methods |= {"HEAD"} if "GET" in methods else set()
-                MutableScopeHeaders(message)["Allow"] = ", ".join(sorted(methods))
-            await send(message)
-
-        await self.app(scope, receive, send_with_methods if scope.get("method") == "OPTIONS" else send)
