@@ -27,6 +27,7 @@ GRANT EXECUTE ON FUNCTION lock_for_suppression, opt_out TO mailing_api, mailing_
 GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it; it has no rows
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_low_watermark
     TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT ON message_lease TO mailing_api, mailing_worker; -- by trigger
 
 -- The API: changes by users, and jobs for the worker. It does not write reports.
 GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins create keys on the admin page
@@ -49,6 +50,7 @@ GRANT SELECT, UPDATE, DELETE ON upload, upload_chunk TO mailing_worker;
 GRANT SELECT, INSERT, DELETE ON upload_row_error TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
 GRANT DELETE ON attempt TO mailing_worker; -- of mailings that closed long ago
+GRANT DELETE ON message_lease TO mailing_worker; -- expired ones
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it deletes old ones
