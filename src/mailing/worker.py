@@ -117,7 +117,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("retention", partial(_retain, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
+    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
     with watchdog.running():
         async with AsyncExitStack() as background:

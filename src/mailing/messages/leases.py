@@ -37,7 +37,8 @@ def claimed_since_plan(lease_s: str) -> str:
 _CLAIMED_SINCE_PLAN = claimed_since_plan(str(MAX_LEASE_S))
 
 # The worker was lost, and it is not known whether the call was made. An edit since the claim has left the message to
-# this statement: its window is void, and a client that the filter no longer selects is not called again. By primary key.
+# this statement: its window is void, and a client that the filter no longer selects is not called again. By primary
+# key.
 _RECLAIM = text(f"""
     WITH lost AS (
         SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,

@@ -59,9 +59,9 @@ _RESOLUTIONS = text("""
     WHERE message_id = :id AND kind = 'message.resolved' ORDER BY id
 """)
 
-# The next messages in each of these statuses, merged: a probe of message_listed for each phase that occurs. For one phase
-# in the order of ids, the planner may scan the primary key instead, and all of it for a rare one; in the order of phase
-# and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
+# The next messages in each of these statuses, merged: a probe of message_listed for each phase that occurs. For one
+# phase in the order of ids, the planner may scan the primary key instead, and all of it for a rare one; in the order of
+# phase and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
 _NEXT = """
     SELECT each.* FROM unnest(ARRAY(
         SELECT DISTINCT CASE WHEN {unsent} THEN 'open' ELSE asked.status END
@@ -97,8 +97,8 @@ _PAGE = text(f"""
     ) m {_JOINED}
 """)  # noqa: S608 - composed from constants of this module
 
-# Those that are being sent, a few thousand at most: nearly all are before the low watermark. Beyond it no more are looked
-# for than there are. Index: message_due.
+# Those that are being sent, a few thousand at most: nearly all are before the low watermark. Beyond it no more are
+# looked for than there are. Index: message_due.
 _SENDING = "SELECT * FROM message WHERE mailing_id = :mailing_id AND phase = 'open' AND status = 'sending' AND"
 _PAGE_SENDING = text(f"""
     WITH before AS MATERIALIZED ({_SENDING} NOT {FROM_LOW_WATERMARK}), beyond AS MATERIALIZED (

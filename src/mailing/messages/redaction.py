@@ -17,8 +17,8 @@ FINAL: Sequence[MessageStatus] = [
 ]
 ERASED = "the person was erased; an attempt may have arrived"
 
-# The next messages of a mailing in one final status, and their attempts. Index: message_listed, enforced by the order of
-# phase and id; then the primary keys: the planner takes every array for a short one, and never scans a table for it.
+# The next messages of a mailing in one final status, and their attempts. Index: message_listed, enforced by the order
+# of phase and id; then the primary keys: the planner takes every array for a short one, and never scans a table for it.
 # 5,000 rows: 0.15 s.
 _REDACT = text("""
     WITH next AS MATERIALIZED (

@@ -79,8 +79,8 @@ async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, 
     return await rows_affected(session, _RESCHEDULE, mailing_id=mailing_id, count=count, **window_columns(windows))
 
 
-# Exact only while the counters are locked, as the trigger's part: what another transaction makes pending is seen here, or
-# lowers it again. Messages that are being sent are read, too, so that the index is enough.
+# Exact only while the counters are locked, as the trigger's part: what another transaction makes pending is seen here,
+# or lowers it again. Messages that are being sent are read, too, so that the index is enough.
 _RAISE_CLOSING = text(f"""
     UPDATE message_low_watermark SET closes_at = coalesce((
         SELECT min(closes_at) FROM message WHERE mailing_id = :mailing_id AND phase = 'open' AND {FROM_LOW_WATERMARK}

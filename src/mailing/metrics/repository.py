@@ -109,7 +109,8 @@ _DUE = text(f"""
 _WAITING = text(f"""
     SELECT coalesce(wait_reason, 'window'), count(*) FROM (
         SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
-            SELECT wait_reason FROM message WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at > now()
+            SELECT wait_reason FROM message
+            WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status IN ('running', 'paused') LIMIT {MAX_COUNTED}

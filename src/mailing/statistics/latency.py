@@ -35,8 +35,8 @@ class RecentCalls(Struct, frozen=True):
     p95_ms: int | None
 
 
-# The newest calls of each mailing that may have made some, merged. An index of all calls by time would cost every message
-# an entry. Mailings that are over are read, too, 1 ms for 1,000.
+# The newest calls of each mailing that may have made some, merged. An index of all calls by time would cost every
+# message an entry. Mailings that are over are read, too, 1 ms for 1,000.
 _NEWEST = f"""
     SELECT a.outcome, a.duration_ms FROM mailing g CROSS JOIN LATERAL (
         SELECT * FROM attempt WHERE mailing_id = g.id AND started_at > now() - interval '{WINDOW_MIN} min'
