@@ -280,6 +280,7 @@ CREATE TABLE attempt (
     http_status integer,
     code        bigint,           -- the gateway's
     reason      text NOT NULL,
+    provider_id text,             -- the provider's id of the message, for support
     PRIMARY KEY (message_id, number)
 );
 COMMENT ON TABLE attempt IS 'One call of the gateway for a message.';

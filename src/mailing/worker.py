@@ -14,6 +14,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
+from mailing.gateway.providers import provider_of
 from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
 from mailing.messages.counter_audit import audit_counts
@@ -66,8 +67,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     """
     engines = _engines(settings)
     gateway = GatewayClient(
+        provider_of(settings),
         base_url=str(settings.gateway_url),
-        token=settings.gateway_token,
         timeout_s=settings.gateway_timeout_s,
         concurrency=settings.gateway_concurrency,
     )

@@ -10,6 +10,7 @@ import pytest
 
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.probe import Probe
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 StartServer = Callable[..., Awaitable[int]]
@@ -47,7 +48,7 @@ async def test_a_refused_connection_is_not_sent(gateway: MakeGateway, send: Send
 
 async def test_a_name_that_does_not_resolve_is_not_sent(send: Send) -> None:
     too_long = ".".join(["a" * 60] * 5)  # refused by the resolver itself: no packet leaves the machine
-    async with GatewayClient(base_url=f"http://{too_long}/v1", token=None, timeout_s=2, concurrency=1) as client:
+    async with GatewayClient(Probe(None), base_url=f"http://{too_long}/v1", timeout_s=2, concurrency=1) as client:
         assert await send(client) == Answer(Outcome.not_sent, reason="the gateway's name does not resolve")
 
 

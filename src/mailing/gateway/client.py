@@ -5,25 +5,31 @@ No exception type is trusted to say what became of a call. What decides is wheth
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 import httpx
-import msgspec
 
 from mailing import failpoints
 from mailing.database.monotonic import ticks
 from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, describe
-from mailing.gateway.outcome import Answer, Outcome, classify
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.provider import Outgoing, Provider
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
 BeforeSend = Callable[[], Awaitable[bool]]
 
-_encode = msgspec.json.Encoder().encode
+# Overridden by the provider's. An answer compressed all the same is never unpacked: no bomb, and no JSON.
+HEADERS: Final = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/octet-stream",
+    "User-Agent": "mailing",
+}
 
 
 async def _at_once() -> bool:
@@ -31,17 +37,31 @@ async def _at_once() -> bool:
 
 
 class GatewayClient:
-    """The gateway at `base_url`, such as `https://host/v1`: at most `concurrency` calls and connections at a time.
+    """The gateway of `provider` at `base_url`, such as `https://host/v1`.
+
+    At most `concurrency` calls and connections at a time. `sender` is whom phones show as the sender. `receipt_url`
+    gives the address for the receipts of a message, by its id.
 
     `timeout_s` bounds a whole call without `before_send`: waiting for a free connection, connecting, writing, and the
-    answer to its last byte. Raises ValueError for an address or a token that no call could be made with. No proxy,
-    netrc or cookie is used. Certificates are checked against certifi's list, or the one that SSL_CERT_FILE names.
+    answer to its last byte. Raises ValueError for an address that no call could be made with. No proxy, netrc or cookie
+    is used. Certificates are checked against certifi's list, or the one that SSL_CERT_FILE names.
     """
 
-    def __init__(self, *, base_url: str, token: str | None, timeout_s: float, concurrency: int) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        base_url: str,
+        timeout_s: float,
+        concurrency: int,
+        sender: str = "",
+        receipt_url: Callable[[int], str] | None = None,
+    ) -> None:
         self.concurrency = concurrency
+        self._provider = provider
         self._base_url = _checked_base(base_url)
-        self._headers = _headers(token)
+        self._sender = sender
+        self._receipt_url = receipt_url
         self._timeout_s = timeout_s
         self._free_connections = asyncio.Semaphore(concurrency)
         self._transport: HttpTransport | None = None
@@ -49,7 +69,10 @@ class GatewayClient:
     async def __aenter__(self) -> Self:
         certificates = httpx.create_ssl_context()
         self._transport = HttpTransport(
-            self._base_url, headers=self._headers, certificates=certificates, concurrency=self.concurrency
+            self._base_url,
+            headers=HEADERS | dict(self._provider.headers),
+            certificates=certificates,
+            concurrency=self.concurrency,
         )
         return self
 
@@ -73,9 +96,9 @@ class GatewayClient:
             raise RuntimeError("the gateway is used outside of its `async with`")
         if time_left_s <= 0:
             return None
-        body = _encode({"id": message_id, "phone": int(phone), "text": text})
         deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
-        request = _Request(message_id, self._transport.post(f"/send/{message_id}", body), deadline, before_send)
+        payload = partial(self._payload, self._transport, message_id, phone, text, deadline)
+        request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
             async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
                 request.waiting_for = "no connection"
@@ -90,6 +113,14 @@ class GatewayClient:
             return request.failed(f"{request.waiting_for} within {deadline.allowed_s:.3g} s")
         except TRANSPORT_ERRORS as error:
             return request.failed(describe(error))
+
+    def _payload(
+        self, transport: HttpTransport, message_id: int, phone: str, text: str, deadline: "_Deadline"
+    ) -> bytes:
+        receipt_url = self._receipt_url(message_id) if self._receipt_url else None
+        valid_for_s = max(1, int(deadline.message_end_in_s))
+        call = self._provider.encode(Outgoing(message_id, phone, text, self._sender, receipt_url, valid_for_s))
+        return transport.post(call.path, call.body, headers=call.headers)
 
 
 class _Deadline:
@@ -106,6 +137,10 @@ class _Deadline:
     @property
     def remaining_s(self) -> float:
         return self._deadline - ticks()
+
+    @property
+    def message_end_in_s(self) -> float:
+        return self._end - ticks()
 
     async def suspend_for(self, permission: Awaitable[bool]) -> bool:
         """Wait for the permission, at most until the message's end, and extend the call's deadline by that time.
@@ -127,8 +162,16 @@ class _Deadline:
 class _Request:
     """One request, and how far it has come."""
 
-    def __init__(self, message_id: int, payload: bytes, deadline: _Deadline, before_send: BeforeSend) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        message_id: int,
+        payload: Callable[[], bytes],
+        deadline: _Deadline,
+        before_send: BeforeSend,
+    ) -> None:
         self.waiting_for = "no free connection"
+        self._provider = provider
         self._message_id = message_id
         self._payload = payload
         self._before_send = before_send
@@ -141,10 +184,11 @@ class _Request:
             return None
         if self._deadline.remaining_s <= 0:
             raise NotWrittenError("no time was left when the connection was ready")
+        payload = self._payload()  # only now: it holds how long the message stays valid
         exchange.check()
         failpoints.hit("call.connected")
         self._written, self.waiting_for = True, "no answer"
-        exchange.write(self._payload)
+        exchange.write(payload)
         failpoints.hit("call.written")
         head = await exchange.head()
         self._status, self.waiting_for = head.code, "no complete answer"
@@ -154,7 +198,8 @@ class _Request:
             return self.failed(f"the answer is longer than {MAX_BODY_BYTES} bytes")
         failpoints.hit("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
-        return classify(head.code, retry_after, body, message_id=self._message_id, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        return self._provider.classify(head.code, retry_after, body, message_id=self._message_id, now=now)
 
     def failed(self, reason: str) -> Answer:
         return Answer(Outcome.ambiguous if self._written else Outcome.not_sent, self._status, reason=reason)
@@ -187,17 +232,3 @@ def _checked_base(base_url: str) -> str:
     if url.port not in (None, *range(1, 65_536)):
         raise ValueError(problem)
     return base_url.rstrip("/")
-
-
-def _headers(token: str | None) -> dict[str, str]:
-    headers = {
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",  # an answer compressed all the same is never unpacked: no bomb, and no JSON
-        "Content-Type": "application/json",
-        "User-Agent": "mailing",
-    }
-    if token is None:
-        return headers
-    if not re.fullmatch(r"[!-~]+", token):
-        raise ValueError("the gateway's token must be visible ASCII characters without spaces")
-    return headers | {"Authorization": f"Bearer {token}"}

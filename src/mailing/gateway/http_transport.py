@@ -54,9 +54,9 @@ class HttpTransport:
         """Raise one of TRANSPORT_ERRORS if there is no connection."""
         return Exchange(await self._connector.connect(self._target, [], NO_TIMEOUT))
 
-    def post(self, path: str, body: bytes) -> bytes:
-        """Build a request's bytes. `path` is appended to the address and needs no quoting."""
-        return f"POST {self._path}{path}{self._head}{len(body)}\r\n\r\n".encode() + body
+    def post(self, path: str, body: bytes, *, headers: bytes = b"") -> bytes:
+        """Build a request's bytes. `path` is appended to the address, already quoted. `headers` are whole lines."""
+        return f"POST {self._path}{path}{self._head}{len(body)}\r\n".encode() + headers + b"\r\n" + body
 
 
 class Exchange:

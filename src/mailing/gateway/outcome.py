@@ -64,7 +64,8 @@ class Answer(msgspec.Struct, frozen=True):
     """The outcome of one call, and what is worth recording of it.
 
     `reason` is a short printable sentence of ours. It never holds a part of the body, a phone, a text or a token.
-    `code` fits a bigint. `retry_after_s` is 0 … 900, or None when the gateway did not say.
+    `code` fits a bigint. `retry_after_s` is 0 … 900, or None when the gateway did not say. `provider_id` is the
+    provider's own id of the message: printable ASCII, 128 characters at most.
     """
 
     outcome: Outcome
@@ -72,6 +73,7 @@ class Answer(msgspec.Struct, frozen=True):
     code: int | None = None
     reason: str = ""
     retry_after_s: float | None = None
+    provider_id: str | None = None
 
 
 def classify(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
