@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 import httpx
+import msgspec
 
 from mailing import failpoints
 from mailing.database.monotonic import ticks
@@ -32,6 +33,18 @@ HEADERS: Final = {
 }
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """What marks this installation's messages. `sender` is whom phones show.
+
+    `namespace` keeps the references of installations apart that share an account: ten hexadecimal digits. `receipt_url`
+    gives the address for the receipts of a message, by its id.
+    """
+
+    sender: str = ""
+    namespace: str = "0" * 10
+    receipt_url: Callable[[int], str] | None = None
+
+
 async def _at_once() -> bool:
     return True
 
@@ -39,8 +52,7 @@ async def _at_once() -> bool:
 class GatewayClient:
     """The gateway of `provider` at `base_url`, such as `https://host/v1`.
 
-    At most `concurrency` calls and connections at a time. `sender` is whom phones show as the sender. `receipt_url`
-    gives the address for the receipts of a message, by its id.
+    At most `concurrency` calls and connections at a time.
 
     `timeout_s` bounds a whole call without `before_send`: waiting for a free connection, connecting, writing, and the
     answer to its last byte. Raises ValueError for an address that no call could be made with. No proxy, netrc or cookie
@@ -54,14 +66,12 @@ class GatewayClient:
         base_url: str,
         timeout_s: float,
         concurrency: int,
-        sender: str = "",
-        receipt_url: Callable[[int], str] | None = None,
+        origin: Origin = Origin(),  # noqa: B008 - it is frozen
     ) -> None:
         self.concurrency = concurrency
         self._provider = provider
         self._base_url = _checked_base(base_url)
-        self._sender = sender
-        self._receipt_url = receipt_url
+        self._origin = origin
         self._timeout_s = timeout_s
         self._free_connections = asyncio.Semaphore(concurrency)
         self._transport: HttpTransport | None = None
@@ -84,9 +94,18 @@ class GatewayClient:
         self._transport = None
 
     async def send(
-        self, message_id: int, *, phone: str, text: str, time_left_s: float, before_send: BeforeSend = _at_once
+        self,
+        message_id: int,
+        *,
+        phone: str,
+        text: str,
+        time_left_s: float,
+        refusals: int = 0,
+        before_send: BeforeSend = _at_once,
     ) -> Answer | None:
         """Send one message, once. Nothing is repeated here, and no outcome is an exception.
+
+        `refusals` counts how often the provider refused it softly: its next call is not a repeat.
 
         Ends within `time_left_s`, and writes nothing after it. `before_send` is awaited when the connection is ready,
         right before the first byte; the time it takes does not count as the gateway's. None: it returned False, or
@@ -96,8 +115,15 @@ class GatewayClient:
             raise RuntimeError("the gateway is used outside of its `async with`")
         if time_left_s <= 0:
             return None
+        limit = self._provider.max_text_length
+        if limit is not None and len(text) > limit:
+            return Answer(Outcome.refused, reason=f"the text is longer than {limit} characters")
         deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
-        payload = partial(self._payload, self._transport, message_id, phone, text, deadline)
+        origin = self._origin
+        reference = f"{origin.namespace}-{message_id}-{refusals}"
+        receipt_url = origin.receipt_url(message_id) if origin.receipt_url else None
+        outgoing = partial(Outgoing, message_id, phone, text, origin.sender, receipt_url, reference=reference)
+        payload = partial(self._payload, self._transport, outgoing, deadline)
         request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
             async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
@@ -114,13 +140,8 @@ class GatewayClient:
         except TRANSPORT_ERRORS as error:
             return request.failed(describe(error))
 
-    def _payload(
-        self, transport: HttpTransport, message_id: int, phone: str, text: str, deadline: "_Deadline"
-    ) -> bytes:
-        receipt_url = self._receipt_url(message_id) if self._receipt_url else None
-        valid_for_s = max(1, int(deadline.message_end_in_s))
-        call = self._provider.encode(Outgoing(message_id, phone, text, self._sender, receipt_url, valid_for_s))
-        return transport.post(call.path, call.body, headers=call.headers)
+    def _payload(self, transport: HttpTransport, outgoing: Callable[[int], Outgoing], deadline: "_Deadline") -> bytes:
+        return transport.post(self._provider.encode(outgoing(max(1, int(deadline.message_end_in_s)))))
 
 
 class _Deadline:

@@ -18,6 +18,8 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
+from mailing.gateway.providers.provider import Call
+
 # Common servers close an idle connection after 5 s or later, and a call into a closing connection is ambiguous.
 IDLE_CONNECTION_S: Final = 4.0
 READ_AHEAD_BYTES: Final = 64 * 1024
@@ -54,9 +56,10 @@ class HttpTransport:
         """Raise one of TRANSPORT_ERRORS if there is no connection."""
         return Exchange(await self._connector.connect(self._target, [], NO_TIMEOUT))
 
-    def post(self, path: str, body: bytes, *, headers: bytes = b"") -> bytes:
-        """Build a request's bytes. `path` is appended to the address, already quoted. `headers` are whole lines."""
-        return f"POST {self._path}{path}{self._head}{len(body)}\r\n".encode() + headers + b"\r\n" + body
+    def post(self, call: Call) -> bytes:
+        """Build a request's bytes."""
+        head = f"POST {self._path}{call.path}{self._head}{len(call.body)}\r\n".encode()
+        return head + call.headers + b"\r\n" + call.body
 
 
 class Exchange:

@@ -85,7 +85,7 @@ def classify(status: int, retry_after: str | None, body: bytes, *, message_id: i
         return _by_body(status, body, message_id)
     outcome = _by_status(status, retry_after)
     if outcome is Outcome.throttled:
-        return Answer(outcome, status, reason=f"HTTP {status}", retry_after_s=_retry_after_s(retry_after, now))
+        return Answer(outcome, status, reason=f"HTTP {status}", retry_after_s=retry_after_s(retry_after, now))
     if outcome in (Outcome.accepted, Outcome.refused) and _has_number_of_other(body, message_id):
         return Answer(Outcome.ambiguous, status, reason=f"HTTP {status} for another message id")
     return Answer(outcome, status, reason=f"HTTP {status}{HINTS.get(outcome, '')}")
@@ -106,7 +106,7 @@ def _by_status(status: int, retry_after: str | None) -> Outcome:
 
 
 def _by_body(status: int, body: bytes, message_id: int) -> Answer:
-    reply = _json_object(body)
+    reply = json_object(body)
     if isinstance(reply, str):
         return Answer(Outcome.ambiguous, status, reason=reply)
     code = reply.get("code")
@@ -129,12 +129,12 @@ def _is_of_other(answered_id: object, message_id: int) -> bool:
 
 def _has_number_of_other(body: bytes, message_id: int) -> bool:
     """Whether the `id` beside an error is another message's number. It may well be a trace id or a slug."""
-    reply = _json_object(body)
+    reply = json_object(body)
     answered_id = "" if isinstance(reply, str) else str(reply.get("id"))
     return answered_id.isdecimal() and answered_id != str(message_id)
 
 
-def _json_object(body: bytes) -> dict[str, Any] | str:
+def json_object(body: bytes) -> dict[str, Any] | str:
     """Return the object, or why there is none. Python's own parser can refuse a repeated key and NaN."""
     if not body.strip():
         return "gateway answered an empty body"
@@ -159,7 +159,7 @@ def _refuse_constant(_: str) -> NoReturn:
 _parse = json.JSONDecoder(object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant).decode
 
 
-def _retry_after_s(retry_after: str | None, now: datetime) -> float | None:
+def retry_after_s(retry_after: str | None, now: datetime) -> float | None:
     """Return Retry-After in seconds from `now`, between 0 and the cap. None: neither a number nor a date."""
     if retry_after is None:
         return None
