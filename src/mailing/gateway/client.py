@@ -16,9 +16,11 @@ import msgspec
 
 from mailing import failpoints
 from mailing.database.monotonic import ticks
-from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, describe
+from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, reason_of
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.provider import Outgoing, Provider
+from mailing.reasons.codes import Fact, Reason, ReasonCode
+from mailing.reasons.words import words_of
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
@@ -117,7 +119,7 @@ class GatewayClient:
             return None
         limit = self._provider.max_text_length
         if limit is not None and len(text) > limit:
-            return Answer(Outcome.refused, reason=f"the text is longer than {limit} characters")
+            return Answer(Outcome.refused, reason=ReasonCode.text_too_long, facts={"max_length": limit})
         deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
         origin = self._origin
         reference = f"{origin.namespace}-{message_id}-{refusals}"
@@ -127,7 +129,7 @@ class GatewayClient:
         request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
             async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
-                request.waiting_for = "no connection"
+                request.missing = ReasonCode.no_connection
                 exchange = await self._transport.connect()
                 try:
                     return await request.perform(exchange)
@@ -136,9 +138,9 @@ class GatewayClient:
         except TimeoutError:
             if deadline.suspended:
                 return None
-            return request.failed(f"{request.waiting_for} within {deadline.allowed_s:.3g} s")
+            return request.failed(Reason(request.missing, {"within_s": _rounded(deadline.allowed_s)}))
         except TRANSPORT_ERRORS as error:
-            return request.failed(describe(error))
+            return request.failed(reason_of(error))
 
     def _payload(self, transport: HttpTransport, outgoing: Callable[[int], Outgoing], deadline: "_Deadline") -> bytes:
         return transport.post(self._provider.encode(outgoing(max(1, int(deadline.message_end_in_s)))))
@@ -191,7 +193,7 @@ class _Request:
         deadline: _Deadline,
         before_send: BeforeSend,
     ) -> None:
-        self.waiting_for = "no free connection"
+        self.missing = ReasonCode.no_free_connection
         self._provider = provider
         self._message_id = message_id
         self._payload = payload
@@ -204,26 +206,33 @@ class _Request:
         if not await self._deadline.suspend_for(self._before_send()):
             return None
         if self._deadline.remaining_s <= 0:
-            raise NotWrittenError("no time was left when the connection was ready")
+            raise NotWrittenError(ReasonCode.no_time_left)
         payload = self._payload()  # only now: it holds how long the message stays valid
         exchange.check()
         failpoints.hit("call.connected")
-        self._written, self.waiting_for = True, "no answer"
+        self._written, self.missing = True, ReasonCode.no_answer
         exchange.write(payload)
         failpoints.hit("call.written")
         head = await exchange.head()
-        self._status, self.waiting_for = head.code, "no complete answer"
+        self._status, self.missing = head.code, ReasonCode.no_complete_answer
         failpoints.hit("call.head_read")
         body = await exchange.body(MAX_BODY_BYTES)
         if body is None:
-            return self.failed(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+            return self.failed(Reason(ReasonCode.answer_too_long, {"max_bytes": MAX_BODY_BYTES}))
         failpoints.hit("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
         now = datetime.now(UTC)
         return self._provider.classify(head.code, retry_after, body, message_id=self._message_id, now=now)
 
-    def failed(self, reason: str) -> Answer:
-        return Answer(Outcome.ambiguous if self._written else Outcome.not_sent, self._status, reason=reason)
+    def failed(self, reason: Reason) -> Answer:
+        outcome = Outcome.ambiguous if self._written else Outcome.not_sent
+        return Answer(outcome, self._status, reason=reason.code, facts=reason.params)
+
+
+def _rounded(seconds: float) -> Fact:
+    """Round to three digits; whole seconds have no point."""
+    rounded = float(f"{seconds:.3g}")
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 async def check_reachable(base_url: str, *, within_s: float) -> str | None:
@@ -234,9 +243,9 @@ async def check_reachable(base_url: str, *, within_s: float) -> str | None:
         async with asyncio.timeout(within_s):
             _, writer = await asyncio.open_connection(url.host, url.port or (443 if tls else 80), ssl=tls)
     except TimeoutError:
-        return f"no connection within {within_s:.3g} s"
+        return words_of(Reason(ReasonCode.no_connection, {"within_s": _rounded(within_s)}))
     except OSError as error:
-        return describe(error)
+        return words_of(reason_of(error))
     writer.close()
     return None
 

@@ -9,30 +9,32 @@ from urllib.parse import parse_qs
 import msgspec
 
 from mailing.gateway.outcome import STATUSES, Answer, Outcome, json_object, retry_after_s
+from mailing.reasons.codes import ReasonCode
 
 
 class Verdict(msgspec.Struct, frozen=True):
     outcome: Outcome
-    hint: str = ""
+    reason: ReasonCode = ReasonCode.provider_code
 
 
 ACCEPTED: Final = Verdict(Outcome.accepted)
-DUPLICATE: Final = Verdict(Outcome.accepted, "the provider has this message already")
+DUPLICATE: Final = Verdict(Outcome.accepted, ReasonCode.duplicate_reference)
 REFUSED: Final = Verdict(Outcome.refused)
 SOFT: Final = Verdict(Outcome.soft_refusal)  # this message, for now
 THROTTLED: Final = Verdict(Outcome.throttled)
+NOT_SENT: Final = Verdict(Outcome.not_sent)
 AMBIGUOUS: Final = Verdict(Outcome.ambiguous)
 # They say nothing of the message: sending stops, and the operator is told why.
-LOGIN: Final = Verdict(Outcome.configuration, "the provider refuses user and token")
-NO_CREDIT: Final = Verdict(Outcome.configuration, "the account's balance is empty")
-SETUP: Final = Verdict(Outcome.configuration, "check sender, address and the provider's account")
+LOGIN: Final = Verdict(Outcome.configuration, ReasonCode.credentials_refused)
+NO_CREDIT: Final = Verdict(Outcome.configuration, ReasonCode.no_credit)
+SETUP: Final = Verdict(Outcome.configuration, ReasonCode.provider_setup)
 
 # 409 is a duplicate to the Probe server alone.
 _BY_STATUS: Final[Mapping[int, Verdict]] = {
     status: {Outcome.refused: REFUSED, Outcome.throttled: THROTTLED, Outcome.configuration: SETUP}[outcome]
     for status, outcome in STATUSES.items()
     if outcome in (Outcome.refused, Outcome.throttled, Outcome.configuration)
-} | {401: LOGIN, 402: NO_CREDIT, 408: Verdict(Outcome.not_sent), 425: Verdict(Outcome.not_sent)}
+} | {401: LOGIN, 402: NO_CREDIT, 408: NOT_SENT, 425: NOT_SENT}
 
 _REFERENCE: Final = re.compile(r"[0-9a-f]{10}-([1-9][0-9]{0,18})-[0-9]{1,3}", re.ASCII)
 _FIT: Final = re.compile(r"[!-~]{1,128}")
@@ -42,19 +44,19 @@ def answer(
     verdict: Verdict,
     status: int,
     *,
-    error: object = None,
+    error: int | str | None = None,
     provider_id: object = None,
     retry_after: str | None = None,
     now: datetime | None = None,
 ) -> Answer:
     """Return the answer of a verdict. `error` is the provider's code, never a text of it."""
-    what = f"HTTP {status}" if error is None else f"the provider's code {error}"
     return Answer(
         verdict.outcome,
         status,
         error if isinstance(error, int) else None,
-        reason=f"{what}{': ' if verdict.hint else ''}{verdict.hint}" if verdict is not ACCEPTED else "",
+        None if verdict is ACCEPTED else verdict.reason,
         retry_after_s=retry_after_s(retry_after, now) if now and verdict is THROTTLED else None,
+        facts={} if verdict is ACCEPTED else {"error": f"HTTP {status}" if error is None else error},
         provider_id=provider_id if isinstance(provider_id, str) and _FIT.fullmatch(provider_id) else None,
     )
 
