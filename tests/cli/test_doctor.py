@@ -44,6 +44,7 @@ async def test_a_sound_service_is_found_sound(
         "queue": "ok",
         "sending": "ok",
         "gateway": "ok",
+        "provider": "ok",
         "mail": "warn",
     }
     assert "PostgreSQL" in line(findings["database"])
