@@ -268,7 +268,8 @@ def _flaws_of_address(database_url: str | None) -> list[str]:
 
 def _published(settings: Settings) -> list[str]:
     """Find secrets copied from an example file, if other machines can reach the API."""
-    is_public = settings.public_url and not is_loopback(urlsplit(settings.public_url).hostname or "")
+    url = settings.public_url
+    is_public = url and not (_base(url) and is_loopback(urlsplit(url).hostname or ""))
     if is_loopback(settings.host) and not is_public and not settings.allowed_hosts:
         return []
     names = [field.name for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]

@@ -115,9 +115,8 @@ async def local_stack(
 
 def _with_sandbox(settings: Settings, sandbox_url: str) -> Settings:
     """Return the settings with the sandbox as gateway. It accepts any account, and reports to this machine."""
-    complete = replace(
-        settings, gateway_url=sandbox_url + base_path_of(settings.gateway_provider), gateway_token="sandbox"
-    )
+    url = sandbox_url + base_path_of(settings.gateway_provider)
+    complete = replace(settings, gateway_url=url, gateway_token="sandbox")  # noqa: S106 - the sandbox accepts any
     if settings.gateway_provider == "probe":
         return complete
     return replace(
