@@ -20,6 +20,7 @@ REVOKE ALL ON FUNCTION forget_events, suppress, lock_for_suppression, opt_out FR
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
 GRANT SELECT, UPDATE ON installation, gateway TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON witness TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON worker_counter TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- an erased phone is not stored again
 GRANT SELECT ON suppression TO mailing_api, mailing_worker; -- changed by triggers, and by the functions of an import:
@@ -51,6 +52,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
 GRANT DELETE ON attempt TO mailing_worker; -- of mailings that closed long ago
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
+GRANT DELETE ON witness TO mailing_worker; -- of processes that ended long ago
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it deletes old ones
 GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and old events, but none about access
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,

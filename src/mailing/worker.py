@@ -16,6 +16,7 @@ from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
 from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
+from mailing.mailings.after_restore import wake_started
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
 from mailing.observability.counters import RECOVERED
@@ -24,7 +25,7 @@ from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.reports.jobs import send_missing
-from mailing.restore.rollback_detector import detect_rollback
+from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
@@ -73,7 +74,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     )
     try:
         with heartbeat.beating() as beat:
-            async with gateway, detect_rollback(*engines, by="worker"):
+            lossless = settings.failover == "lossless"
+            async with gateway, witnessing(*engines, by="worker", wake=wake_started, lossless=lossless) as witness:
                 urgent, sending, short, long = map(engine_.sessions, engines)
                 context = SendContext(
                     sending,
@@ -84,6 +86,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                     timeout_s=settings.gateway_timeout_s,
                     max_jobs=JOB_LIMITS["sending"],
                     stopping=stop,
+                    on_claimed=witness.remember,
                 )
                 await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
