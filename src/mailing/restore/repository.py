@@ -19,6 +19,9 @@ STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
 
 # In a statement: this is not the database that may send.
 RESTORED = "(SELECT database_identity <> database_identity() FROM installation)"
+# In a statement: what processes say of a failover. At most WITNESSES_KEPT rows.
+VERDICTS = """ARRAY(
+    SELECT DISTINCT verdict FROM witness WHERE seen_at > now() - interval '30 s' ORDER BY verdict)"""
 _IS_RESTORED = text(f"SELECT {RESTORED}")
 
 

@@ -51,6 +51,18 @@ class Verdict(StrEnum):
     missing = "missing"  # something acknowledged is missing
 
 
+MEANINGS: Final = {
+    Verdict.ready: "would resume after a failover",
+    Verdict.waiting: "misses nothing, and waits for others to object",
+    Verdict.undeclared: "MAILING_FAILOVER is restore",
+    Verdict.asynchronous: "commits did not wait for a standby",
+    Verdict.newcomer: "has started since the failover",
+    Verdict.outdated: "was away for too long to tell",
+    Verdict.restored: "this was not a failover, or it was set aside",
+    Verdict.missing: "misses something that was acknowledged",
+}
+
+
 class Tick(Struct, frozen=True):
     """A tick that was acknowledged, and the state of the database then. `at`: local time when it was sent."""
 
