@@ -18,7 +18,8 @@ REVOKE ALL ON FUNCTION forget_events, suppress, lock_for_suppression, opt_out FR
 
 -- Both roles: check the schema's version, whether this database may send, and the state of the gateway.
 GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
-GRANT SELECT, UPDATE ON installation, gateway TO mailing_api, mailing_worker;
+GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
+GRANT SELECT, UPDATE (database_identity, clock_at) ON installation TO mailing_api, mailing_worker; -- never the key
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON worker_counter TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- an erased phone is not stored again

@@ -280,6 +280,7 @@ CREATE TABLE attempt (
     http_status integer,
     code        bigint,           -- the gateway's
     reason      text NOT NULL,
+    provider_id text,             -- the provider's id of the message, for support
     PRIMARY KEY (message_id, number)
 );
 COMMENT ON TABLE attempt IS 'One call of the gateway for a message.';
@@ -459,7 +460,10 @@ COMMENT ON FUNCTION database_identity() IS
 CREATE TABLE installation (
     only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     database_identity text NOT NULL DEFAULT database_identity(), -- where sending was allowed last; elsewhere nothing is sent
-    clock_at          timestamptz NOT NULL DEFAULT 'epoch'       -- the newest time that a worker has seen on this database
+    clock_at          timestamptz NOT NULL DEFAULT 'epoch',      -- the newest time that a worker has seen on this database
+    -- of the addresses that providers send receipts to; made once, so that a restored backup still knows its addresses
+    receipt_key       bytea NOT NULL DEFAULT sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()))
+                      CHECK (length(receipt_key) = 32)
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE installation IS
     'What the database remembers about itself: a restored backup and a clock that was set back are recognized by it.';

@@ -37,6 +37,7 @@ FORBIDDEN = {
         "DELETE FROM procrastinate_jobs",
         "SELECT forget_events(1, 0, 100)",
         "INSERT INTO restoration (database_identity) VALUES ('here')",
+        "UPDATE installation SET receipt_key = receipt_key",
         "INSERT INTO erasure SELECT FROM erasure",
         "DELETE FROM erasure",
         "DELETE FROM suppression",

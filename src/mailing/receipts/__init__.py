@@ -1,0 +1,1 @@
+"""What providers tell about messages: receipts, and replies from phones."""
