@@ -1,5 +1,5 @@
 -- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, the installation,
--- the gateway, users and their access, events, uploads, reports, erasures, suppressions.
+-- the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
 --
 -- Every table, index and trigger has a comment in the catalogue (\d+ in psql shows it): a table's says what a row is, an
 -- index's which statement it serves, a trigger's what it keeps true.
@@ -886,6 +886,38 @@ BEGIN
     PERFORM suppress(p.phone) FROM unnest(phones) AS p (phone);
 END $$;
 REVOKE ALL ON FUNCTION opt_out FROM PUBLIC;
+
+
+-- Former phones -------------------------------------------------------------------------------------------------------
+
+CREATE TABLE former_phone (
+    mailing_id bigint NOT NULL,
+    phone_hash bytea NOT NULL, -- by erasure_hash
+    message_id bigint NOT NULL,
+    PRIMARY KEY (mailing_id, phone_hash, message_id)
+);
+COMMENT ON TABLE former_phone IS
+    'The phone of a message that was claimed for it, and whose client has left it: deleted, or with another phone. Its next '
+    'client gets no second message of the mailing.';
+
+-- A phone has one client at a time, so its next client comes after this entry. Windows are void before the messages are
+-- read: a claim under way is committed by then, and a later one waits for the settle job.
+CREATE FUNCTION phone_left() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_for_client_change();
+    UPDATE message SET closes_at = '-infinity'
+    WHERE client_id = OLD.id AND status IN ('pending', 'sending') AND closes_at <> '-infinity';
+    INSERT INTO former_phone (mailing_id, phone_hash, message_id)
+    SELECT m.mailing_id, erasure_hash(m.phone, k.key), m.id FROM message m CROSS JOIN erasure_key k
+    WHERE m.client_id = OLD.id AND m.phone IS NOT NULL ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER phone_left AFTER DELETE ON client FOR EACH ROW EXECUTE FUNCTION phone_left();
+COMMENT ON TRIGGER phone_left ON client IS 'former_phone, whatever statement deletes a client.';
+CREATE TRIGGER phone_left_by_change AFTER UPDATE OF phone ON client FOR EACH ROW
+    WHEN (NEW.phone <> OLD.phone) EXECUTE FUNCTION phone_left();
+COMMENT ON TRIGGER phone_left_by_change ON client IS
+    'former_phone, whatever statement changes a phone. The settle job decides which unsent messages the new phone gets.';
 
 
 -- The rows that are always there --------------------------------------------------------------------------------------
