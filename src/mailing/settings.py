@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Each field is the environment variable `MAILING_<FIELD>`; `.env.example` explains each."""
 
     database_url: str | None = None
+    failover: Literal["restore", "lossless"] = "restore"
     data_dir: str = ".data"
     host: str = "127.0.0.1"
     port: Port = 8000
