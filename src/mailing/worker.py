@@ -86,6 +86,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                         max_jobs=JOB_LIMITS["sending"],
                         stopping=stop,
                         on_claimed=witness.remember,
+                        is_settled=lambda: witness.is_settled,
                     )
                     await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
@@ -189,9 +190,12 @@ async def _retain(sessions: Sessions, settings: Settings) -> None:
 
 
 async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
-    context.counters.add(
-        RECOVERED, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
-    )
+    """Right after an outage, nothing is taken from other workers: they are about to record their results."""
+    settled = context.is_settled()
+    reclaimed = await sweep(sessions, context.policy, leases if settled else None, context.active_mailings)
+    context.counters.add(RECOVERED, "leases", value=reclaimed)
+    if not settled:
+        return
     if stalled := await queue.fail_stalled_jobs():
         context.counters.add(RECOVERED, "jobs", value=stalled)
         logger.warning("stalled jobs removed", jobs=stalled)
