@@ -212,7 +212,8 @@ async def _has_pace(drill: Drill, mailing: int, pace: float) -> bool:
     return await _pace(drill, mailing, 2.0) >= pace
 
 
-DRILLS: Final = {"hang": hang, "rolling": rolling, "rate": rate, "fairness": fairness}
+Drilled = Callable[[Path], Coroutine[Any, Any, list[Promise]]]
+DRILLS: Final[dict[str, Drilled]] = {"hang": hang, "rolling": rolling, "rate": rate, "fairness": fairness}
 
 
 def main() -> None:
@@ -223,8 +224,7 @@ def main() -> None:
     given = options.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="mailing-drills-"))
     print(f"logs in {directory}", flush=True)
-    all_drills: dict[str, Callable[[Path], Coroutine[Any, Any, list[Promise]]]] = {
-        **DRILLS,
+    all_drills: dict[str, Drilled] = DRILLS | {
         "down": partial(down, down_s=given.down_s),
         "failover": failover,
     }

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -66,7 +66,7 @@ async def site(
 ) -> AsyncIterator[Site]:
     """`existing`: a database that the caller starts and stops."""
     async with AsyncExitStack() as parts:
-        own: Database = existing or await parts.enter_async_context(database(fsync=fsync))
+        own = await parts.enter_async_context(nullcontext(existing) if existing else database(fsync=fsync))
         proxy = Proxy(own.url)
         await proxy.start()
         parts.push_async_callback(proxy.stop)

@@ -1,4 +1,4 @@
-"""Failovers of a Patroni cluster under a campaign: does it go on by itself, and is each message sent once?"""
+"""Failovers of a Patroni cluster under a campaign: it goes on by itself, and each message is sent once."""
 
 import asyncio
 import os
@@ -83,6 +83,7 @@ async def failover(directory: Path) -> list[Promise]:
 
 
 async def _without_loss(directory: Path, case: Case) -> list[Promise]:
+    directory.mkdir()
     async with patroni_cluster(synchronous=True) as cluster:
         if not case.through_proxy:
             cluster.url = cluster.hosts_url
@@ -120,6 +121,7 @@ async def _without_loss(directory: Path, case: Case) -> list[Promise]:
 async def _with_loss(directory: Path) -> list[Promise]:
     """Both standbys receive nothing for LAG_S before the node dies. It is declared lossless all the same."""
     name = "asynchronous, wrongly declared"
+    directory.mkdir()
     async with (
         patroni_cluster(synchronous=False) as cluster,
         site(directory, _trial(name), seed=1, existing=cluster) as here,

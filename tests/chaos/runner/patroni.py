@@ -204,6 +204,7 @@ class PatroniCluster(Database):
                 "connect_address": f"127.0.0.1:{node.port}",
                 "data_dir": str(node.data),
                 "bin_dir": str(binaries),
+                "pgpass": str(node.directory / "pgpass"),
                 "pg_hba": access,
                 "parameters": {"unix_socket_directories": str(node.directory)},
                 "authentication": {
