@@ -21,6 +21,7 @@ GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
 GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
 GRANT SELECT, UPDATE (database_identity, clock_at) ON installation TO mailing_api, mailing_worker; -- never the key
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON witness TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON worker_counter TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- an erased phone is not stored again
 GRANT SELECT ON suppression TO mailing_api, mailing_worker; -- changed by triggers, and by the functions of an import:
@@ -54,6 +55,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
 GRANT DELETE ON attempt, former_phone TO mailing_worker; -- of mailings that closed long ago
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
+GRANT DELETE ON witness TO mailing_worker; -- of processes that ended long ago
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it deletes old ones
 GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and old events, but none about access
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,

@@ -458,6 +458,17 @@ COMMENT ON FUNCTION database_identity() IS
     'Cluster, timeline, database and table. A restored backup has another identity, and so has a promoted standby, which '
     'may have lost what the old primary had committed.';
 
+-- Where the functions of the log are refused, as by Amazon Aurora, the identity has no timeline: its storage fails over by
+-- itself and loses nothing.
+DO $$ BEGIN
+    PERFORM database_identity();
+EXCEPTION WHEN OTHERS THEN
+    CREATE OR REPLACE FUNCTION database_identity() RETURNS text STABLE LANGUAGE sql AS $f$
+        SELECT concat_ws('/', 'without log', (SELECT oid FROM pg_database WHERE datname = current_database()),
+            'message'::regclass::oid)
+    $f$;
+END $$;
+
 CREATE TABLE installation (
     only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     database_identity text NOT NULL DEFAULT database_identity(), -- where sending was allowed last; elsewhere nothing is sent
@@ -476,6 +487,17 @@ CREATE TABLE restoration (
 );
 COMMENT ON TABLE restoration IS
     'Each time that sending was resumed in a restored database; an unfinished one is continued in the same database.';
+
+CREATE TABLE witness (
+    process uuid PRIMARY KEY,
+    kind    text NOT NULL CHECK (kind IN ('api', 'worker')),
+    tick    bigint NOT NULL,                    -- the process's own count; it remembers the last one that was acknowledged
+    verdict text NOT NULL,                      -- mailing.restore.witness.Verdict
+    seen_at timestamptz NOT NULL DEFAULT now()  -- for people and for deletion; nothing is decided by it
+) WITH (fillfactor = 20);
+COMMENT ON TABLE witness IS
+    'What each process has committed here every second. After a failover it knows by that whether something is missing '
+    '(docs/decisions/0010-a-failover-is-a-restore.md).';
 
 
 -- The gateway ---------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from mailing.gateway.providers import holds_unknown, provider_of
 from mailing.gateway.providers.provider import Provider
 from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
+from mailing.mailings.after_restore import wake_started
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
 from mailing.observability.counters import RECOVERED
@@ -28,7 +29,7 @@ from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.receipts.address import namespace_of, receipt_path
 from mailing.receipts.key import read_key
 from mailing.reports.jobs import send_missing
-from mailing.restore.rollback_detector import detect_rollback
+from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
@@ -72,7 +73,8 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     engines = _engines(settings)
     try:
         with heartbeat.beating() as beat:
-            async with detect_rollback(*engines, by="worker"):
+            lossless = settings.failover == "lossless"
+            async with witnessing(*engines, by="worker", wake=wake_started, lossless=lossless) as witness:
                 urgent, sending, short, long = map(engine_.sessions, engines)
                 async with await _gateway(settings, short) as gateway:
                     context = SendContext(
@@ -84,6 +86,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                         timeout_s=settings.gateway_timeout_s,
                         max_jobs=JOB_LIMITS["sending"],
                         stopping=stop,
+                        on_claimed=witness.remember,
                     )
                     await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:

@@ -45,7 +45,9 @@ async def test_a_sound_service_is_found_sound(
         "schema": "ok",
         "queue": "ok",
         "sending": "ok",
+        "failover": "ok",
         "gateway": "ok",
+        "provider": "ok",
         "mail": "warn",
     }
     assert "PostgreSQL" in line(findings["database"])

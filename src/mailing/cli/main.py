@@ -181,24 +181,43 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     "--allowed-host", "allowed_hosts", multiple=True, help="A host name to answer to, beside its own addresses."
 )
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
+@click.option(
+    "--provider",
+    type=click.Choice(["probe", "kannel", "twilio", "infobip", "smsc"]),
+    default="probe",
+    show_default=True,
+    help="Whose API to speak. Receipts are sent to the address that a call gives.",
+)
 @click.option("--latency", type=click.FloatRange(0, 3600), default=0.0, help="Seconds before each answer.")
 @click.option(
     "--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append each accepted message to this file."
 )
 @supervised
-def sandbox(*, host: str, allowed_hosts: tuple[str, ...], port: int, latency: float, ledger: Path | None) -> None:
-    """Run a fake gateway that implements the gateway's contract and shows what it accepted.
+def sandbox(
+    *, host: str, allowed_hosts: tuple[str, ...], port: int, provider: str, latency: float, ledger: Path | None
+) -> None:
+    """Run a fake gateway that speaks a provider's API and shows what it accepted.
 
     Change its behaviour while it runs with PUT /behaviour. Its page is at /.
     """
-    from mailing.gateway.sandbox import Behaviour, serve
+    from mailing.gateway.sandbox import Behaviour, base_path_of, serve
 
     def started(bound: int) -> None:
-        click.echo(f"sandbox gateway: http://{host}:{bound}/v1")
+        click.echo(f"sandbox gateway: http://{host}:{bound}{base_path_of(provider)}")
 
     try:
         behaviour = Behaviour(latency_s=latency)
-        run(serve(host, port, behaviour, allowed_hosts=allowed_hosts, ledger_path=ledger, started=started))
+        run(
+            serve(
+                host,
+                port,
+                behaviour,
+                provider=provider,
+                allowed_hosts=allowed_hosts,
+                ledger_path=ledger,
+                started=started,
+            )
+        )
     except KeyboardInterrupt:
         return
 
@@ -271,18 +290,23 @@ def doctor() -> None:
 @click.option(
     "--force", "forced", is_flag=True, help="Act even if no restore was detected, as after copying files back."
 )
-def resume_after_restore(*, dry_run: bool, forced: bool) -> None:
+@click.option(
+    "--nothing-was-lost", "lossless", is_flag=True, help="After a failover without loss: enable sending, mark nothing."
+)
+def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None:
     """Enable sending from a database that was restored from a backup. Until then nothing is sent from it.
 
     Messages that may have been sent since the backup are sent again under the same ids, or parked as unknown,
     depending on MAILING_ON_UNKNOWN.
     """
-    from mailing.cli.resume_after_restore import Options, forecast, resume
+    from mailing.cli.resume_after_restore import Options, forecast, resume, resume_without_loss
     from mailing.gateway.providers import holds_unknown
 
+    if lossless and (dry_run or forced):
+        raise click.UsageError("--nothing-was-lost goes with no other option")
     settings = configured()
     options = Options(hold=holds_unknown(settings), echo=click.echo, forced=forced)
-    work = forecast if dry_run else resume
+    work = resume_without_loss if lossless else forecast if dry_run else resume
     run(with_database(settings, lambda sessions: work(sessions, options)))
 
 
