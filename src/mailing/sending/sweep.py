@@ -28,27 +28,31 @@ AT_ONCE = 500  # mailings
 DELETE = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
-async def sweep(sessions: Sessions, policy: RetryPolicy, active: Collection[int] = ()) -> int:
+async def sweep(sessions: Sessions, policy: RetryPolicy | None, active: Collection[int] = ()) -> int:
     """Recover leases and jobs, and delete old rows. Return how many leases were reclaimed.
 
     Cheap when there is nothing to do: one index probe for each open mailing. Does nothing in a restored database:
     `mailing resume-after-restore` enqueues everything there. `active` are the mailings that this process is sending.
-    A part that fails does not keep the others from running.
+    Without a `policy` no lease is reclaimed. A part that fails does not keep the others from running.
     """
     async with transaction(sessions) as session:
         if await is_restored(session):
             return 0
-    delay = RetryDelay(policy.hold, policy.base_s, policy.max_s)
-    reclaimed = 0
-    with _isolated("leases"):
-        async for moved in _reclaim(sessions, delay):
-            reclaimed += moved
+    reclaimed = await _reclaim_leases(sessions, policy) if policy else 0
     with _isolated("work"):
         await _enqueue_missing(sessions, active)
     for part, clean in CLEANUP.items():
         with _isolated(part):
             async with transaction(sessions) as session:
                 await clean(session)
+    return reclaimed
+
+
+async def _reclaim_leases(sessions: Sessions, policy: RetryPolicy) -> int:
+    reclaimed = 0
+    with _isolated("leases"):
+        async for moved in _reclaim(sessions, RetryDelay(policy.hold, policy.base_s, policy.max_s)):
+            reclaimed += moved
     if reclaimed:
         increment(reclaimed=reclaimed)
         logger.warning("leases reclaimed", messages=reclaimed)
