@@ -17,7 +17,7 @@ FINAL: Sequence[MessageStatus] = [
 ]
 ERASED = "the person was erased; an attempt may have arrived"
 
-# The next messages of a mailing in one status, and their attempts. Index: message_listed, enforced by the order of
+# The next messages of a mailing in one status, their attempts and receipts. Index: message_listed, enforced by the order of
 # status and id; then the primary keys: the planner takes every array for a short one, and never scans a table for it.
 # 5,000 rows: 0.15 s.
 _REDACT = text("""
@@ -30,6 +30,8 @@ _REDACT = text("""
         WHERE m.id = ANY(ARRAY(SELECT id FROM next)) AND m.phone IS NOT NULL AND m.status = :status
     ), deleted AS (
         DELETE FROM attempt WHERE message_id = ANY(ARRAY(SELECT id FROM next))
+    ), forgotten AS (
+        DELETE FROM receipt WHERE message_id = ANY(ARRAY(SELECT id FROM next))
     )
     SELECT max(id) FROM next
 """)

@@ -15,6 +15,7 @@ from mailing.job_queue.enqueue import CONTINUED
 from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
 from mailing.messages.leases import BEGINNING, RetryDelay, find_expired, oldest_unexpired_lease, reclaim_expired
 from mailing.messages.redaction import delete_old_minutes
+from mailing.messages.resolution import resolve_by_receipts
 from mailing.observability import failures
 from mailing.observability.log import get, increment
 from mailing.restore.repository import is_restored
@@ -25,11 +26,12 @@ logger = get(__name__)
 
 RECLAIM = 1000  # leases
 AT_ONCE = 500  # mailings
+DOUBTFUL = 10_000  # messages of a scan, so that 100,000 in doubt without a receipt are scanned within a minute
 DELETE = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
 class LeaseScanCursor:
-    """Where a process's next scan for expired leases begins: none expired before `since`.
+    """Where a process's next scans begin. No lease expired before `since`.
 
     Without it each scan would walk over the index entries of all messages sent since the oldest snapshot, because that
     snapshot keeps VACUUM from removing them.
@@ -37,6 +39,7 @@ class LeaseScanCursor:
 
     since = BEGINNING
     reclaimed = 0  # since the last log line
+    doubtful_after = 0  # where the next scan for messages in doubt begins
 
 
 async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor, active: Collection[int] = ()) -> int:
@@ -49,9 +52,11 @@ async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor
     async with transaction(sessions) as session:
         if await is_restored(session):
             return 0
-    delay = RetryDelay(policy.hold, policy.base_s, policy.max_s)
+    delay = RetryDelay(policy.hold, policy.base_s, policy.max_s, policy.first_repeat_s)
     with _isolated("leases"):
         await _reclaim(sessions, delay, leases)
+    with _isolated("receipts"):
+        await _resolve(sessions, leases)
     with _isolated("work"):
         await _enqueue_missing(sessions, active)
     for part, clean in CLEANUP.items():
@@ -148,3 +153,12 @@ async def _reclaim_batch(
         failpoints.hit("sweep.inside")
     leases.reclaimed += moved
     return moved
+
+
+async def _resolve(sessions: Sessions, cursor: LeaseScanCursor) -> None:
+    async with transaction(sessions) as session:
+        resolved, cursor.doubtful_after = await resolve_by_receipts(
+            session, after=cursor.doubtful_after, count=DOUBTFUL
+        )
+    if resolved:
+        logger.info("resolved by receipts", messages=resolved)
