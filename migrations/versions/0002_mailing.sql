@@ -473,18 +473,26 @@ CREATE TABLE receipt_counts (
 COMMENT ON TABLE receipt_counts IS
     'A mailing''s final receipts, kept by the triggers of receipt. Apart from mailing_counts, which senders lock.';
 
--- A mailing has its row from its first final receipt on. In the order of mailings, as count_messages.
+-- A mailing has its row from its first final receipt on. Locks are taken in the order of mailings, as in count_messages.
 CREATE FUNCTION count_receipts() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    came text := 'SELECT mailing_id, state, 1 AS n FROM added';
-    went text := 'SELECT mailing_id, state, -1 AS n FROM removed';
+    came text := 'SELECT mailing_id, state, 1 AS n FROM added WHERE state > 1';
+    went text := 'SELECT mailing_id, state, -1 AS n FROM removed WHERE state > 1';
+    moves text := came || CASE TG_OP WHEN 'UPDATE' THEN ' UNION ALL ' || went ELSE '' END;
 BEGIN
-    EXECUTE 'INSERT INTO receipt_counts AS c (mailing_id, delivered, undelivered)
-        SELECT mailing_id, coalesce(sum(n) FILTER (WHERE state = 3), 0), coalesce(sum(n) FILTER (WHERE state = 2), 0)
-        FROM (' || came || CASE TG_OP WHEN 'UPDATE' THEN ' UNION ALL ' || went ELSE '' END || ') AS moves
-        GROUP BY mailing_id HAVING count(*) FILTER (WHERE state > 1) > 0 ORDER BY mailing_id
-        ON CONFLICT (mailing_id) DO UPDATE
-            SET delivered = c.delivered + excluded.delivered, undelivered = c.undelivered + excluded.undelivered';
+    EXECUTE 'INSERT INTO receipt_counts (mailing_id) SELECT DISTINCT mailing_id FROM (' || moves || ') AS moves
+        WHERE NOT EXISTS (SELECT FROM receipt_counts c WHERE c.mailing_id = moves.mailing_id)
+        ORDER BY mailing_id ON CONFLICT DO NOTHING';
+    EXECUTE 'WITH shift AS MATERIALIZED (
+            SELECT mailing_id, coalesce(sum(n) FILTER (WHERE state = 3), 0) AS delivered,
+                   coalesce(sum(n) FILTER (WHERE state = 2), 0) AS undelivered
+            FROM (' || moves || ') AS moves GROUP BY mailing_id
+        ), locked AS MATERIALIZED (
+            SELECT mailing_id FROM receipt_counts WHERE mailing_id IN (SELECT mailing_id FROM shift)
+            ORDER BY mailing_id FOR UPDATE
+        )
+        UPDATE receipt_counts c SET delivered = c.delivered + s.delivered, undelivered = c.undelivered + s.undelivered
+        FROM shift s JOIN locked USING (mailing_id) WHERE c.mailing_id = s.mailing_id';
     RETURN NULL;
 END $$;
 CREATE TRIGGER count_added AFTER INSERT ON receipt

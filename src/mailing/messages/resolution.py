@@ -64,8 +64,8 @@ async def _resolve(session: AsyncSession, statement: str, of: int, resolution: R
     return await execute_long(session, statement, of, resolution.as_, by, detail)
 
 
-# pending | unknown → sent, where an attempt may have been accepted and a receipt shows that one was: also a receipt that
-# says undelivered, because the provider had the message. Locked messages are left to the next scan. Indexes:
+# pending | unknown → sent, where an attempt may have been accepted and a receipt shows that one was. That includes a
+# receipt that says undelivered: the provider had the message. Locked messages are left to the next scan. Indexes:
 # message_doubtful, then the primary keys. 10,000 messages in doubt without a receipt: 20 ms.
 _RESOLVE_BY_RECEIPTS = text("""
     WITH doubtful AS MATERIALIZED (

@@ -1,4 +1,4 @@
-"""Replies from phones: one with an opt-out word opts its phone out. The others are counted, and nothing of them kept."""
+"""Replies from phones: one with an opt-out word opts its phone out. Nothing is stored of the others."""
 
 from mailing.clients.phone import is_phone, normalised_phone
 from mailing.clients.repository import client_with_phone

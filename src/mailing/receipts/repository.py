@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.engine import raw_connection
 from mailing.gateway.providers.provider import ReceiptState
 
-
 STATEMENT_TIMEOUT_S = 10
 
 

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 from litestar.enums import ScopeType
@@ -28,6 +28,7 @@ from mailing.receipts.key import read_key
 from mailing.receipts.opt_out_words import OptOutWords
 from mailing.receipts.replies import take_reply
 from mailing.receipts.repository import NewReceipt
+from mailing.web.server import BodyTimeout
 
 logger = get(__name__)
 
@@ -62,6 +63,7 @@ class ReceiptDesk:
         self._inbox = inbox
         self._counters = counters
         self._key: bytes | None = None
+        self._reading_key = asyncio.Lock()
         self._noted: set[str | None] = set()
 
     async def answer(self, path: str, read: Callable[[], Awaitable[ReceiptRequest | None]]) -> Answer:
@@ -130,8 +132,10 @@ class ReceiptDesk:
 
     async def _read_key(self) -> bytes:
         if self._key is None:
-            async with transaction(self._sessions) as session:
-                self._key = await read_key(session)
+            async with self._reading_key:
+                if self._key is None:
+                    async with transaction(self._sessions) as session:
+                        self._key = await read_key(session)
         return self._key
 
 
@@ -143,21 +147,26 @@ def _code(code: str | None) -> str | None:
 
 def _instant(at: datetime | None) -> datetime | None:
     """Return a time that the database can compare with ours; it decides whether it is plausible."""
-    return at if at and at.tzinfo and 2000 < at.year < 2100 else None  # noqa: PLR2004 - years
+    return at if at and at.tzinfo and 2000 < at.year < 2100 else None
 
 
 class ProviderRequests:
-    """ASGI middleware around all others. `desk` returns None where the provider sends nothing: there is no such page."""
+    """ASGI middleware around all others. `desk` returns None, and the answer is 404, if the provider sends nothing."""
 
     def __init__(self, app: ASGIApp, *, desk: Callable[[], ReceiptDesk | None], count: Count) -> None:
         self.app = app
         self._desk = desk
         self._count = count
+        self._taking = BodyTimeout(self._take)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(PREFIXES):
             await self.app(scope, receive, send)
-            return
+        else:
+            await self._taking(scope, receive, send)
+
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope = cast("HTTPScope", scope)
         desk, began = self._desk(), time.monotonic()
         answer = await _answer(desk, scope, receive) if desk else Answer(404)
         scope["path_template"] = scope["path"][: scope["path"].index("/", 1)]
@@ -177,8 +186,6 @@ async def _answer(desk: ReceiptDesk, scope: HTTPScope, receive: Receive) -> Answ
         return await desk.answer(scope["path"], read)
     except TooSlow:
         return Answer(408)
-    except asyncio.CancelledError:
-        raise
     except Exception as error:  # noqa: BLE001 - logged, without the path
         failures.log(logger, "request of the provider failed", error)
         return Answer(500)
