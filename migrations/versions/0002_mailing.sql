@@ -1,5 +1,5 @@
 -- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, receipts, the
--- installation, the gateway, users and their access, events, uploads, reports, erasures, suppressions.
+-- installation, the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
 --
 -- Every table, index and trigger has a comment in the catalogue (\d+ in psql shows it): a table's says what a row is, an
 -- index's which statement it serves, a trigger's what it keeps true.
@@ -450,7 +450,7 @@ END $$;
 -- Receipts ------------------------------------------------------------------------------------------------------------
 
 -- Not columns of message: `sent` stays final, and a receipt takes no lock that a sender needs
--- (docs/decisions/0032-receipts-stand-beside-messages.md).
+-- (docs/decisions/0033-receipts-stand-beside-messages.md).
 CREATE TABLE receipt (
     message_id  bigint PRIMARY KEY,
     mailing_id  bigint NOT NULL,
@@ -516,6 +516,17 @@ COMMENT ON FUNCTION database_identity() IS
     'Cluster, timeline, database and table. A restored backup has another identity, and so has a promoted standby, which '
     'may have lost what the old primary had committed.';
 
+-- Where the functions of the log are refused, as by Amazon Aurora, the identity has no timeline: its storage fails over by
+-- itself and loses nothing.
+DO $$ BEGIN
+    PERFORM database_identity();
+EXCEPTION WHEN OTHERS THEN
+    CREATE OR REPLACE FUNCTION database_identity() RETURNS text STABLE LANGUAGE sql AS $f$
+        SELECT concat_ws('/', 'without log', (SELECT oid FROM pg_database WHERE datname = current_database()),
+            'message'::regclass::oid)
+    $f$;
+END $$;
+
 CREATE TABLE installation (
     only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     database_identity text NOT NULL DEFAULT database_identity(), -- where sending was allowed last; elsewhere nothing is sent
@@ -534,6 +545,17 @@ CREATE TABLE restoration (
 );
 COMMENT ON TABLE restoration IS
     'Each time that sending was resumed in a restored database; an unfinished one is continued in the same database.';
+
+CREATE TABLE witness (
+    process uuid PRIMARY KEY,
+    kind    text NOT NULL CHECK (kind IN ('api', 'worker')),
+    tick    bigint NOT NULL,                    -- the process's own count; it remembers the last one that was acknowledged
+    verdict text NOT NULL,                      -- mailing.restore.witness.Verdict
+    seen_at timestamptz NOT NULL DEFAULT now()  -- for people and for deletion; nothing is decided by it
+) WITH (fillfactor = 20);
+COMMENT ON TABLE witness IS
+    'What each process has committed here every second. After a failover it knows by that whether something is missing '
+    '(docs/decisions/0010-a-failover-is-a-restore.md).';
 
 
 -- The gateway ---------------------------------------------------------------------------------------------------------
@@ -923,6 +945,38 @@ BEGIN
     PERFORM suppress(p.phone) FROM unnest(phones) AS p (phone);
 END $$;
 REVOKE ALL ON FUNCTION opt_out FROM PUBLIC;
+
+
+-- Former phones -------------------------------------------------------------------------------------------------------
+
+CREATE TABLE former_phone (
+    mailing_id bigint NOT NULL,
+    phone_hash bytea NOT NULL, -- by erasure_hash
+    message_id bigint NOT NULL,
+    PRIMARY KEY (mailing_id, phone_hash, message_id)
+);
+COMMENT ON TABLE former_phone IS
+    'The phone of a message that was claimed for it, and whose client has left it: deleted, or with another phone. Its next '
+    'client gets no second message of the mailing.';
+
+-- A phone has one client at a time, so its next client comes after this entry. Windows are void before the messages are
+-- read: a claim under way is committed by then, and a later one waits for the settle job.
+CREATE FUNCTION phone_left() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_for_client_change();
+    UPDATE message SET closes_at = '-infinity'
+    WHERE client_id = OLD.id AND status IN ('pending', 'sending') AND closes_at <> '-infinity';
+    INSERT INTO former_phone (mailing_id, phone_hash, message_id)
+    SELECT m.mailing_id, erasure_hash(m.phone, k.key), m.id FROM message m CROSS JOIN erasure_key k
+    WHERE m.client_id = OLD.id AND m.phone IS NOT NULL ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER phone_left AFTER DELETE ON client FOR EACH ROW EXECUTE FUNCTION phone_left();
+COMMENT ON TRIGGER phone_left ON client IS 'former_phone, whatever statement deletes a client.';
+CREATE TRIGGER phone_left_by_change AFTER UPDATE OF phone ON client FOR EACH ROW
+    WHEN (NEW.phone <> OLD.phone) EXECUTE FUNCTION phone_left();
+COMMENT ON TRIGGER phone_left_by_change ON client IS
+    'former_phone, whatever statement changes a phone. The settle job decides which unsent messages the new phone gets.';
 
 
 -- The rows that are always there --------------------------------------------------------------------------------------

@@ -44,9 +44,9 @@ def send() -> Callable[..., Awaitable[Answer]]:
     async def send_one(client: GatewayClient, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
         answer = await client.send(message_id, phone=PHONE, text=TEXT, time_left_s=time_left_s)
         assert answer is not None
-        assert len(answer.reason) <= 200
-        assert answer.reason.isprintable()
-        assert not any(secret in answer.reason for secret in (PHONE, TEXT, TOKEN))
+        assert len(answer.words) <= 200
+        assert answer.words.isprintable()
+        assert not any(secret in answer.words for secret in (PHONE, TEXT, TOKEN))
         return answer
 
     return send_one

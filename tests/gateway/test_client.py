@@ -11,6 +11,7 @@ import pytest
 from mailing.gateway.client import MAX_BODY_BYTES, GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
+from mailing.reasons.codes import ReasonCode
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 StartServer = Callable[..., Awaitable[int]]
@@ -126,7 +127,7 @@ async def test_an_answer_that_is_broken_or_too_long_is_ambiguous(
 async def test_retry_after_is_handed_on(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:
     raw = b"HTTP/1.1 429 Slow\r\nretry-after: 42\r\nContent-Length: 0\r\n\r\n"
     async with gateway(await start_server(answering(raw))) as client:
-        assert await send(client) == Answer(Outcome.throttled, 429, None, "HTTP 429", 42.0)
+        assert await send(client) == Answer(Outcome.throttled, 429, None, ReasonCode.http_status, 42.0)
 
 
 async def test_damaged_answers_are_answers_too(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:

@@ -14,6 +14,7 @@ from mailing.messages.leases import BEGINNING, RetryDelay, reclaim_expired
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.messages.results import CAME_LATE, Called, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
+from mailing.reasons.codes import ReasonCode
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.sending.sweep import LeaseScanCursor, sweep
 from mailing.settings import Settings
@@ -119,7 +120,7 @@ async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
 ) -> None:
     """The end was moved on while the call was under way; the settle job decides anew."""
     first = await claimed(engine, sessions)
-    answer = Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200)
+    answer = Answer(Outcome.throttled, 429, reason=ReasonCode.http_status, retry_after_s=7200)
     result = result_of(first, answer=answer)
     assert (result.transition.status, result.transition.by_plan) == (MessageStatus.expired, True)
     await run(engine, "UPDATE mailing SET plan_revision = plan_revision + 1, ends_at = now() + interval '3 days'")
@@ -132,7 +133,7 @@ async def test_an_expiry_by_the_hours_of_a_zone_that_the_client_has_left_is_void
     engine: AsyncEngine, sessions: Sessions
 ) -> None:
     first = await claimed(engine, sessions)
-    result = result_of(first, answer=Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=7200))
+    result = result_of(first, answer=Answer(Outcome.throttled, 429, reason=ReasonCode.http_status, retry_after_s=7200))
     assert result.transition.status is MessageStatus.expired
     client_id = await value(engine, "SELECT client_id FROM message")
     async with transaction(sessions) as session:

@@ -12,12 +12,15 @@ from types import TracebackType
 from typing import Final, Self
 
 import httpx
+import msgspec
 
 from mailing import failpoints
 from mailing.database.monotonic import ticks
-from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, describe
+from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, reason_of
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.provider import Outgoing, Provider
+from mailing.reasons.codes import Fact, Reason, ReasonCode
+from mailing.reasons.words import words_of
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
@@ -32,6 +35,18 @@ HEADERS: Final = {
 }
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """What marks this installation's messages. `sender` is whom phones show.
+
+    `namespace` keeps the references of installations apart that share an account: ten hexadecimal digits. `receipt_url`
+    gives the address for the receipts of a message, by its id.
+    """
+
+    sender: str = ""
+    namespace: str = "0" * 10
+    receipt_url: Callable[[int], str] | None = None
+
+
 async def _at_once() -> bool:
     return True
 
@@ -39,8 +54,7 @@ async def _at_once() -> bool:
 class GatewayClient:
     """The gateway of `provider` at `base_url`, such as `https://host/v1`.
 
-    At most `concurrency` calls and connections at a time. `sender` is whom phones show as the sender. `receipt_url`
-    gives the address for the receipts of a message, by its id.
+    At most `concurrency` calls and connections at a time.
 
     `timeout_s` bounds a whole call without `before_send`: waiting for a free connection, connecting, writing, and the
     answer to its last byte. Raises ValueError for an address that no call could be made with. No proxy, netrc or cookie
@@ -54,14 +68,12 @@ class GatewayClient:
         base_url: str,
         timeout_s: float,
         concurrency: int,
-        sender: str = "",
-        receipt_url: Callable[[int], str] | None = None,
+        origin: Origin = Origin(),  # noqa: B008 - it is frozen
     ) -> None:
         self.concurrency = concurrency
         self._provider = provider
         self._base_url = _checked_base(base_url)
-        self._sender = sender
-        self._receipt_url = receipt_url
+        self._origin = origin
         self._timeout_s = timeout_s
         self._free_connections = asyncio.Semaphore(concurrency)
         self._transport: HttpTransport | None = None
@@ -84,9 +96,18 @@ class GatewayClient:
         self._transport = None
 
     async def send(
-        self, message_id: int, *, phone: str, text: str, time_left_s: float, before_send: BeforeSend = _at_once
+        self,
+        message_id: int,
+        *,
+        phone: str,
+        text: str,
+        time_left_s: float,
+        refusals: int = 0,
+        before_send: BeforeSend = _at_once,
     ) -> Answer | None:
         """Send one message, once. Nothing is repeated here, and no outcome is an exception.
+
+        `refusals` counts how often the provider refused it softly: its next call is not a repeat.
 
         Ends within `time_left_s`, and writes nothing after it. `before_send` is awaited when the connection is ready,
         right before the first byte; the time it takes does not count as the gateway's. None: it returned False, or
@@ -96,12 +117,19 @@ class GatewayClient:
             raise RuntimeError("the gateway is used outside of its `async with`")
         if time_left_s <= 0:
             return None
+        limit = self._provider.max_text_length
+        if limit is not None and len(text) > limit:
+            return Answer(Outcome.refused, reason=ReasonCode.text_too_long, facts={"max_length": limit})
         deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
-        payload = partial(self._payload, self._transport, message_id, phone, text, deadline)
+        origin = self._origin
+        reference = f"{origin.namespace}-{message_id}-{refusals}"
+        receipt_url = origin.receipt_url(message_id) if origin.receipt_url else None
+        outgoing = partial(Outgoing, message_id, phone, text, origin.sender, receipt_url, reference=reference)
+        payload = partial(self._payload, self._transport, outgoing, deadline)
         request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
             async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
-                request.waiting_for = "no connection"
+                request.missing = ReasonCode.no_connection
                 exchange = await self._transport.connect()
                 try:
                     return await request.perform(exchange)
@@ -110,17 +138,12 @@ class GatewayClient:
         except TimeoutError:
             if deadline.suspended:
                 return None
-            return request.failed(f"{request.waiting_for} within {deadline.allowed_s:.3g} s")
+            return request.failed(Reason(request.missing, {"within_s": _rounded(deadline.allowed_s)}))
         except TRANSPORT_ERRORS as error:
-            return request.failed(describe(error))
+            return request.failed(reason_of(error))
 
-    def _payload(
-        self, transport: HttpTransport, message_id: int, phone: str, text: str, deadline: "_Deadline"
-    ) -> bytes:
-        receipt_url = self._receipt_url(message_id) if self._receipt_url else None
-        valid_for_s = max(1, int(deadline.message_end_in_s))
-        call = self._provider.encode(Outgoing(message_id, phone, text, self._sender, receipt_url, valid_for_s))
-        return transport.post(call.path, call.body, headers=call.headers)
+    def _payload(self, transport: HttpTransport, outgoing: Callable[[int], Outgoing], deadline: "_Deadline") -> bytes:
+        return transport.post(self._provider.encode(outgoing(max(1, int(deadline.message_end_in_s)))))
 
 
 class _Deadline:
@@ -170,7 +193,7 @@ class _Request:
         deadline: _Deadline,
         before_send: BeforeSend,
     ) -> None:
-        self.waiting_for = "no free connection"
+        self.missing = ReasonCode.no_free_connection
         self._provider = provider
         self._message_id = message_id
         self._payload = payload
@@ -183,26 +206,33 @@ class _Request:
         if not await self._deadline.suspend_for(self._before_send()):
             return None
         if self._deadline.remaining_s <= 0:
-            raise NotWrittenError("no time was left when the connection was ready")
+            raise NotWrittenError(ReasonCode.no_time_left)
         payload = self._payload()  # only now: it holds how long the message stays valid
         exchange.check()
         failpoints.hit("call.connected")
-        self._written, self.waiting_for = True, "no answer"
+        self._written, self.missing = True, ReasonCode.no_answer
         exchange.write(payload)
         failpoints.hit("call.written")
         head = await exchange.head()
-        self._status, self.waiting_for = head.code, "no complete answer"
+        self._status, self.missing = head.code, ReasonCode.no_complete_answer
         failpoints.hit("call.head_read")
         body = await exchange.body(MAX_BODY_BYTES)
         if body is None:
-            return self.failed(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+            return self.failed(Reason(ReasonCode.answer_too_long, {"max_bytes": MAX_BODY_BYTES}))
         failpoints.hit("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
         now = datetime.now(UTC)
         return self._provider.classify(head.code, retry_after, body, message_id=self._message_id, now=now)
 
-    def failed(self, reason: str) -> Answer:
-        return Answer(Outcome.ambiguous if self._written else Outcome.not_sent, self._status, reason=reason)
+    def failed(self, reason: Reason) -> Answer:
+        outcome = Outcome.ambiguous if self._written else Outcome.not_sent
+        return Answer(outcome, self._status, reason=reason.code, facts=reason.params)
+
+
+def _rounded(seconds: float) -> Fact:
+    """Round to three digits; whole seconds have no point."""
+    rounded = float(f"{seconds:.3g}")
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 async def check_reachable(base_url: str, *, within_s: float) -> str | None:
@@ -213,9 +243,9 @@ async def check_reachable(base_url: str, *, within_s: float) -> str | None:
         async with asyncio.timeout(within_s):
             _, writer = await asyncio.open_connection(url.host, url.port or (443 if tls else 80), ssl=tls)
     except TimeoutError:
-        return f"no connection within {within_s:.3g} s"
+        return words_of(Reason(ReasonCode.no_connection, {"within_s": _rounded(within_s)}))
     except OSError as error:
-        return describe(error)
+        return words_of(reason_of(error))
     writer.close()
     return None
 

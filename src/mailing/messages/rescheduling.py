@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import raw_connection
 from mailing.database.rows import rows_affected
+from mailing.messages.former_phones import ALREADY_REACHED, OF_SAME_PHONE
 from mailing.messages.locks import lock_for_client_change
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 
@@ -28,23 +29,27 @@ async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int
 
 
 # pending → pending in the next window; → expired (or unknown) without one; → cancelled where the client is gone or has
-# opted out. A wait for a retry that ends inside the new window is kept. Index: message_closing.
-_RESCHEDULE = text("""
+# opted out, or where the phone had this mailing from another client's message. A wait for a retry that ends inside the
+# new window is kept. Index: message_closing.
+_RESCHEDULE = text(f"""
     WITH closed AS (
-        SELECT id, client_id, due_at, wait_reason FROM message
+        SELECT id, client_id, due_at, wait_reason, maybe_accepted, phone FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
         ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
+    ), of_same_phone AS ({OF_SAME_PHONE.format(unsent="closed")}
     ), decided AS (
         SELECT m.id, o.opens_at, o.closes_at, o.reason,
                m.wait_reason <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
-               c.opted_out,
-               CASE WHEN c.id IS NULL OR c.opted_out THEN 'cancelled'
+               CASE WHEN c.id IS NULL THEN 'the client was deleted' WHEN c.opted_out THEN 'the client opted out'
+                    WHEN s.reached THEN :already_reached END AS cancelled,
+               CASE WHEN c.id IS NULL OR c.opted_out OR s.reached THEN 'cancelled'
                     WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
         FROM closed m LEFT JOIN client c ON c.id = m.client_id
         LEFT JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
                          CAST(:reasons AS text[])) AS o (timezone, opens_at, closes_at, reason)
             ON o.timezone = c.timezone
-        WHERE c.id IS NULL OR c.opted_out OR o.timezone IS NOT NULL
+        LEFT JOIN of_same_phone s ON s.id = m.id
+        WHERE c.id IS NULL OR c.opted_out OR coalesce(s.reached, o.timezone IS NOT NULL)
     )
     UPDATE message m SET
         status = CASE WHEN d.next <> 'pending' AND m.maybe_accepted THEN 'unknown' ELSE d.next END,
@@ -53,10 +58,10 @@ _RESCHEDULE = text("""
         wait_reason = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.wait_reason
                        WHEN d.opens_at > now() THEN 'window' END,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-        status_reason = CASE d.next WHEN 'pending' THEN m.status_reason WHEN 'expired' THEN d.reason
-            ELSE CASE WHEN d.opted_out THEN 'the client opted out' ELSE 'the client was deleted' END END
+        status_reason = CASE d.next WHEN 'pending' THEN m.status_reason
+                            WHEN 'expired' THEN d.reason ELSE d.cancelled END
     FROM decided d WHERE m.id = d.id
-""")
+""")  # noqa: S608 - composed from constants
 
 
 class SendWindow(msgspec.Struct, frozen=True):
@@ -69,8 +74,13 @@ class SendWindow(msgspec.Struct, frozen=True):
 
 
 async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, windows: Sequence[SendWindow]) -> int:
-    """Call under `lock_for_plan`. Messages of a time zone without a window here are left for the next call."""
-    return await rows_affected(session, _RESCHEDULE, mailing_id=mailing_id, count=count, **window_columns(windows))
+    """Call under `lock_for_plan`.
+
+    Left for the next call are messages of a time zone without a window here, and of a phone that is in a call on behalf
+    of another client.
+    """
+    values = {"mailing_id": mailing_id, "count": count, "already_reached": ALREADY_REACHED}
+    return await rows_affected(session, _RESCHEDULE, **values, **window_columns(windows))
 
 
 # pending → expired (or unknown): the end has come. Index: message_due.

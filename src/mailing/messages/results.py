@@ -192,7 +192,7 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "durations": [call.duration_ms if call else None for call in calls],
         "http": [call.answer.http_status if call else None for call in calls],
         "codes": [call.answer.code if call else None for call in calls],
-        "reasons": [call.answer.reason if call else None for call in calls],
+        "reasons": [call.answer.words if call else None for call in calls],
         "provider_ids": [call.answer.provider_id if call else None for call in calls],
     }
     values = {"mailing_id": mailing_id, "revision": revision, "unselected": UNSELECTED}

@@ -157,7 +157,7 @@ async def _told_of_delivery(api: httpx.AsyncClient) -> AsyncIterator[ToldDeliver
     while True:
         page = (await api.get("/statistics/", params={"limit": "500"} | cursor)).raise_for_status().json()
         for line in page["items"]:
-            if line["delivery"]:
+            if line.get("delivery"):
                 yield ToldDelivery("a line of GET /statistics/", line["mailing_id"], **line["delivery"])
         if page["next_cursor"] is None:
             return

@@ -57,9 +57,6 @@ def _counted(case: Case) -> Iterator[Violation]:
         delivered, undelivered = rows[told.mailing_id, DELIVERED], rows[told.mailing_id, UNDELIVERED]
         awaited = max(0, sent[told.mailing_id] - delivered - undelivered)
         if (told.delivered, told.undelivered, told.awaited) != (delivered, undelivered, awaited):
-            found = f"{told.delivered}, {told.undelivered}, {told.awaited}"
-            yield Violation(
-                "I13",
-                None,
-                f"{told.source} says {found} delivered, not and awaited; the rows {delivered}, {undelivered}, {awaited}",
-            )
+            found = f"{told.delivered} delivered, {told.undelivered} not, {told.awaited} awaited"
+            rows_say = f"{delivered}, {undelivered}, {awaited}"
+            yield Violation("I13", None, f"{told.source} says {found}, and the rows {rows_say}")

@@ -69,7 +69,7 @@ async def _call(gateway: GatewayClient, number: int, seed: int, result: Result) 
         result.escaped.append(f"reply {number}: {type(error).__name__}: {error}")
         return
     result.longest_s = max(result.longest_s, time.monotonic() - began)
-    if answer is None or not answer.reason.isprintable():
+    if answer is None or not answer.words.isprintable():
         result.escaped.append(f"reply {number}: {answer}")
     elif answer.outcome is Outcome.accepted and not says_accepted(draw(seed, number)):
         result.untrue.append(number)

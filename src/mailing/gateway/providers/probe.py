@@ -19,6 +19,7 @@ class Probe:
     sends_receipts = False
     receipts_account_wide = False
     receipt_answer = b""
+    max_text_length = None
 
     def __init__(self, token: str | None) -> None:
         """Raise ValueError for a token that no call could be made with."""

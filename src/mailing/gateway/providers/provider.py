@@ -13,7 +13,8 @@ from mailing.gateway.outcome import Answer
 class Outgoing(msgspec.Struct, frozen=True):
     """One message to send. `valid_for_s` is the time to the end of its send window: after it nothing may be delivered.
 
-    `receipt_url` is where the provider reports what became of the message; None asks for no receipt.
+    `reference` is the message's id at the provider. No other installation uses it. A message that was refused and is
+    sent again gets another one. `receipt_url` is where the provider reports what became of the message, or None.
     """
 
     id: int
@@ -22,6 +23,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     sender: str
     receipt_url: str | None
     valid_for_s: int
+    reference: str = ""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -76,6 +78,7 @@ class Provider(Protocol):
 
     `headers` go with each call. `receipts_account_wide`: all receipts come to one address, and each names its message;
     otherwise each message has an address of its own. `receipt_answer` is the body that the provider expects.
+    `max_text_length` is in characters; a longer text is refused without a call.
     """
 
     @property
@@ -88,6 +91,8 @@ class Provider(Protocol):
     def receipts_account_wide(self) -> bool: ...
     @property
     def receipt_answer(self) -> bytes: ...
+    @property
+    def max_text_length(self) -> int | None: ...
     @property
     def headers(self) -> Mapping[str, str]: ...
 
