@@ -45,6 +45,7 @@ async def test_a_sound_service_is_found_sound(
         "sending": "ok",
         "failover": "ok",
         "gateway": "ok",
+        "provider": "ok",
         "mail": "warn",
     }
     assert "PostgreSQL" in line(findings["database"])

@@ -19,7 +19,10 @@ from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.migrations import MIN_POSTGRESQL, schema_fault
 from mailing.errors import ConfigurationError, MailingError
-from mailing.gateway.client import check_reachable as reach_gateway
+from mailing.gateway.checks import check_credentials
+from mailing.gateway.checks import check_reachable as reach_gateway
+from mailing.gateway.outcome import Outcome
+from mailing.gateway.providers import holds_unknown, needs_of, provider_of
 from mailing.gateway.repository import read
 from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
@@ -75,6 +78,9 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
     async for finding in _database(settings):
         yield finding
     yield await _gateway(settings)
+    yield _provider(settings)
+    if finding_of_credentials := await _credentials(settings):
+        yield finding_of_credentials
     if finding_of_token := _token(settings):
         yield finding_of_token
     yield await _mail(settings)
@@ -229,6 +235,37 @@ async def _gateway(settings: Settings) -> Finding:
         there = f"{host_of(settings.gateway_url)}: {failure}"
         return Finding("gateway", "fail", there, "check that MAILING_GATEWAY_URL is correct and reachable")
     return Finding("gateway", "ok", f"{host_of(settings.gateway_url)}: reachable; no message was sent")
+
+
+def _provider(settings: Settings) -> Finding:
+    try:
+        provider = provider_of(settings)
+    except ValueError as error:
+        return Finding("provider", "fail", str(error), "correct MAILING_GATEWAY_TOKEN")
+    if missing := [f"{PREFIX}{name.upper()}" for name in needs_of(settings) if getattr(settings, name) is None]:
+        return Finding("provider", "fail", f"{provider.name} needs {' and '.join(missing)}", "set what is missing")
+    unclear = "is parked as unknown" if holds_unknown(settings) else "is sent again under the same id"
+    repeats = "recognises a repeat" if provider.repeat_is_safe else "is not known to recognise a repeat"
+    detail = f"{provider.name} {repeats}: a call without a clear answer {unclear}"
+    if not provider.sends_receipts:
+        return Finding("provider", "ok", f"{detail}; it sends no receipts")
+    if settings.public_url is None:
+        off = f"{detail}; receipts are off"
+        return Finding("provider", "warn", off, "set MAILING_PUBLIC_URL to learn what became of each message")
+    return Finding("provider", "ok", f"{detail}; receipts come to {host_of(settings.public_url)}")
+
+
+async def _credentials(settings: Settings) -> Finding | None:
+    if settings.gateway_url is None or _provider(settings).verdict == "fail":
+        return None
+    answer = await check_credentials(provider_of(settings), settings.gateway_url, within_s=TIMEOUT_S)
+    if answer is None:
+        return None
+    if answer.outcome is Outcome.accepted:
+        return Finding("credentials", "ok", "the provider accepts them")
+    if answer.outcome is Outcome.configuration:
+        return Finding("credentials", "fail", answer.words, "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN")
+    return Finding("credentials", "warn", f"they could not be checked: {answer.words}")
 
 
 def _token(settings: Settings) -> Finding | None:
