@@ -46,6 +46,7 @@ class Talkative:
     sends_receipts = True
     receipt_answer = b"ACK"
     max_text_length: int | None = None
+    credentials_check = None
     headers: Mapping[str, str] = {}
 
     def __init__(self, *, account_wide: bool = False) -> None:
@@ -67,6 +68,9 @@ class Talkative:
             return None
 
     def encode(self, message: Outgoing) -> Call:
+        raise NotImplementedError
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:
         raise NotImplementedError
 
     def classify(self, status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:

@@ -15,7 +15,7 @@ import httpx
 from msgspec import Struct
 
 from chaos.checker.facts import Reported
-from chaos.gateway.ledger import calls_in
+from chaos.gateway.ledger import LedgerFollower
 from mailing.gateway.providers.provider import ReceiptState
 from mailing.receipts.address import receipt_path
 
@@ -34,6 +34,8 @@ PLANS: Final = (
     (ReceiptState.accepted,),
     (),
 )
+FORGED: Final = 0.2  # of the messages
+MAX_AT_ONCE: Final = 32
 FOLLOW_S: Final = 0.02
 RETRY_S: Final = 0.2
 
@@ -45,10 +47,14 @@ class _Due(Struct, frozen=True):
 
 
 class ReceiptSender:
-    def __init__(self, ledger: Path, http: httpx.AsyncClient, key: bytes, *, seed: int) -> None:
+    """`base` is where the API is reached."""
+
+    def __init__(self, ledger: Path, http: httpx.AsyncClient, key: bytes, *, base: str, seed: int) -> None:
         self.reported: list[Reported] = []
-        self._ledger = ledger
+        self._follower = LedgerFollower(ledger)
         self._http = http
+        self._base = base
+        self._places = asyncio.Semaphore(MAX_AT_ONCE)
         self._key = key
         self._random = random.Random(seed)  # noqa: S311 - a replay must be the same
         self._planned: set[int] = set()
@@ -66,7 +72,8 @@ class ReceiptSender:
                     await asyncio.wait_for(stop.wait(), FOLLOW_S)
 
     def _new(self) -> list[_Due]:
-        accepted = {call.id for call in calls_in(self._ledger) if call.accepted_at is not None} - self._planned
+        """Plan the receipts of each message whose first acceptance the ledger has noted since the last look."""
+        accepted = set(self._follower.accepted()) - self._planned
         self._planned |= accepted
         return [
             _Due(message_id, self._random.choice(PLANS), self._random.choice((0.0, 0.05, 0.5)))
@@ -75,32 +82,30 @@ class ReceiptSender:
 
     async def _send(self, due: _Due) -> None:
         await asyncio.sleep(due.delay_s)
-        if self._random.random() < 0.1:
+        if self._random.random() < FORGED:
             await self._report(due.message_id, ReceiptState.delivered, key=FORGER)
         for state in due.states:
             await self._report(due.message_id, state, key=self._key)
 
     async def _report(self, message_id: int, state: ReceiptState, *, key: bytes) -> None:
         """Report until the answer is no 503, as providers do."""
-        path = receipt_path(key, PROVIDER, message_id)
+        address = self._base + receipt_path(key, PROVIDER, message_id)
         while True:
-            try:
-                answer = await self._http.get(path, params={"state": WORDS[state]})
-            except httpx.TransportError:
-                await asyncio.sleep(RETRY_S)
-                continue
-            if answer.status_code not in {500, 503}:
-                break
+            with suppress(httpx.TransportError):
+                async with self._places:
+                    answer = await self._http.get(address, params={"state": WORDS[state]})
+                if answer.status_code not in {500, 503}:
+                    break
             await asyncio.sleep(RETRY_S)
         self.reported.append(Reported(message_id, state.value, answer.status_code, key is FORGER))
 
 
 @asynccontextmanager
 async def sending_receipts(
-    ledger: Path, http: httpx.AsyncClient, key: bytes, *, seed: int = 0
+    ledger: Path, http: httpx.AsyncClient, key: bytes, *, base: str, seed: int = 0
 ) -> AsyncIterator[ReceiptSender]:
     """Send receipts while the block lasts, and at its end what is left."""
-    sender, stop = ReceiptSender(ledger, http, key, seed=seed), asyncio.Event()
+    sender, stop = ReceiptSender(ledger, http, key, base=base, seed=seed), asyncio.Event()
     task = asyncio.create_task(sender.run(stop))
     try:
         yield sender
