@@ -39,6 +39,7 @@ from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
 from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.timezone_rules import keep_rules_applied
 from mailing.settings import Settings
 
 logger = get(__name__)
@@ -88,6 +89,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                         max_jobs=JOB_LIMITS["sending"],
                         stopping=stop,
                         on_claimed=witness.remember,
+                        is_settled=lambda: witness.is_settled,
                     )
                     await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
@@ -151,6 +153,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
                 revalidator.run(),
                 _check_database(context.urgent, watchdog),
                 counters.run(short),
+                keep_rules_applied(long),
             ):
                 await background.enter_async_context(_background(work))
             await background.enter_async_context(context.recorder.running())
@@ -196,9 +199,12 @@ async def _retain(sessions: Sessions, settings: Settings) -> None:
 
 
 async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
-    context.counters.add(
-        RECOVERED, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
-    )
+    """Right after an outage, nothing is taken from other workers: they are about to record their results."""
+    settled = context.is_settled()
+    reclaimed = await sweep(sessions, context.policy, leases if settled else None, context.active_mailings)
+    context.counters.add(RECOVERED, "leases", value=reclaimed)
+    if not settled:
+        return
     if stalled := await queue.fail_stalled_jobs():
         context.counters.add(RECOVERED, "jobs", value=stalled)
         logger.warning("stalled jobs removed", jobs=stalled)

@@ -42,27 +42,35 @@ class LeaseScanCursor:
     doubtful_after = 0  # where the next scan for messages in doubt begins
 
 
-async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor, active: Collection[int] = ()) -> int:
+async def sweep(
+    sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor | None, active: Collection[int] = ()
+) -> int:
     """Recover leases and jobs, and delete old rows. Return how many leases were reclaimed.
 
     Cheap when there is nothing to do: one index probe for each open mailing. Does nothing in a restored database:
     `mailing resume-after-restore` enqueues everything there. `active` are the mailings that this process is sending.
+    Without `leases` none is reclaimed and no receipt is looked at.
     A part that fails does not keep the others from running.
     """
     async with transaction(sessions) as session:
         if await is_restored(session):
             return 0
-    delay = RetryDelay(policy.hold, policy.base_s, policy.max_s, policy.first_repeat_s)
-    with _isolated("leases"):
-        await _reclaim(sessions, delay, leases)
-    with _isolated("receipts"):
-        await _resolve(sessions, leases)
+    reclaimed = await _reclaim_leases(sessions, policy, leases) if leases else 0
     with _isolated("work"):
         await _enqueue_missing(sessions, active)
     for part, clean in CLEANUP.items():
         with _isolated(part):
             async with transaction(sessions) as session:
                 await clean(session)
+    return reclaimed
+
+
+async def _reclaim_leases(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor) -> int:
+    with _isolated("leases"):
+        delay = RetryDelay(policy.hold, policy.base_s, policy.max_s, policy.first_repeat_s)
+        await _reclaim(sessions, delay, leases)
+    with _isolated("receipts"):
+        await _resolve(sessions, leases)
     reclaimed, leases.reclaimed = leases.reclaimed, 0
     if reclaimed:
         increment(reclaimed=reclaimed)
