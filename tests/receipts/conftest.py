@@ -47,6 +47,7 @@ class Talkative:
     receipt_answer = b"ACK"
     max_text_length: int | None = None
     credentials_check = None
+    reply_query = ""
     headers: Mapping[str, str] = {}
 
     def __init__(self, *, account_wide: bool = False) -> None:

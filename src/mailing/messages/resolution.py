@@ -17,7 +17,7 @@ _RESEND_FAILED = """
     UPDATE message m SET
         status = 'pending', soft_refusals = 0, due_at = now(), closes_at = '-infinity', finished_at = NULL
     FROM client c
-    WHERE m.mailing_id = $1 AND m.status = 'failed' AND c.id = m.client_id AND NOT c.opted_out
+    WHERE m.mailing_id = $1 AND m.phase = 'failed' AND c.id = m.client_id AND NOT c.opted_out
 """
 
 
@@ -38,7 +38,7 @@ _RESOLVE = """
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
             status_reason = CASE $2 WHEN 'pending' THEN m.status_reason
                                     WHEN 'failed' THEN 'resolved as not delivered' END
-        WHERE {rows} = $1 AND m.status = 'unknown'
+        WHERE {rows} = $1 AND m.phase = 'unknown'
           AND ($2 <> 'pending' OR m.phone IS NOT NULL
                AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))
         RETURNING m.id, m.mailing_id, m.client_id
@@ -69,7 +69,7 @@ async def _resolve(session: AsyncSession, statement: str, of: int, resolution: R
 # message_doubtful, then the primary keys. 10,000 messages in doubt without a receipt: 20 ms.
 _RESOLVE_BY_RECEIPTS = text("""
     WITH doubtful AS MATERIALIZED (
-        SELECT id FROM message WHERE maybe_accepted AND status IN ('pending', 'unknown') AND id > :after
+        SELECT id FROM message WHERE maybe_accepted AND phase IN ('open', 'unknown') AND id > :after
         ORDER BY id LIMIT :count
     ), proven AS MATERIALIZED (
         SELECT m.id FROM message m JOIN receipt r ON r.message_id = m.id
@@ -85,11 +85,11 @@ _RESOLVE_BY_RECEIPTS = text("""
         SELECT 'message.resolved', 'receipt', mailing_id, id, client_id, '{"as": "sent"}' FROM moved ORDER BY id
     )
     SELECT (SELECT count(*) FROM moved) AS resolved,
-        CASE WHEN (SELECT count(*) FROM doubtful) = :count THEN (SELECT max(id) FROM doubtful) ELSE 0 END AS last
+        CASE WHEN (SELECT count(*) FROM doubtful) = :count THEN (SELECT max(id) FROM doubtful) END AS last
 """)
 
 
-async def resolve_by_receipts(session: AsyncSession, *, after: int, count: int) -> tuple[int, int]:
-    """Resolve the messages in doubt among `count` behind the id `after`. Return how many, and where to continue."""
+async def resolve_by_receipts(session: AsyncSession, *, after: int, count: int) -> tuple[int, int | None]:
+    """Resolve `count` messages in doubt behind the id `after`. Return how many, and where to continue, if anywhere."""
     row = (await session.execute(_RESOLVE_BY_RECEIPTS, {"after": after, "count": count})).one()
     return row.resolved, row.last
