@@ -117,14 +117,14 @@ def _full_page(request: Request[Any, Any, Any], data: PageData, *, errors: dict[
         interval_s=INTERVAL_S,
         errors=errors,
         rate=rate,
-        **_promises(request.app.state.settings),
+        **promises(request.app.state.settings),
         **_template_values(data),
     )
     answer.status_code = 400 if errors else 200
     return answer
 
 
-def _promises(settings: Settings) -> dict[str, Any]:
+def promises(settings: Settings) -> dict[str, Any]:
     """Return what the configured provider promises, as this process is configured."""
     receipts = "on" if settings.public_url else "off"
     return {
