@@ -195,7 +195,7 @@ MUTANTS = (
         bug="the HTTP code is looked at and not the body",
         scenario=scenarios.trouble,
         invariant="I3",
-        patches=(instead("mailing.gateway.client.classify", by_code_alone),),
+        patches=(instead("mailing.gateway.outcome.classify", by_code_alone),),
     ),
     Mutant(
         bug="a server error is taken for a refusal",
