@@ -60,7 +60,7 @@ async def test_the_mailing_says_what_arrived_and_why_the_rest_did_not(
 @pytest.mark.parametrize(
     ("number", "sent_ago", "words"),
     [
-        (0, "0 s", "Delivery delivered 12 seconds after it was accepted"),
+        (0, "0 s", "Delivery delivered 12 s after it was accepted"),
         (2, "0 s", "Delivery not delivered: UNDELIV 27"),
         (3, "0 s", "Delivery no receipt yet"),
         (3, "73 h", "Delivery no receipt came"),
@@ -96,7 +96,7 @@ async def test_a_russian_reader_reads_it_in_russian(
     browser.cookies.set("mailing_language", "ru")
     assert "не доставлено 1" in await words_of(browser, f"/admin/mailings/{await mailing_of(engine)}")
     message = await words_of(browser, f"/admin/messages/{ids[0]}")
-    assert "Доставка доставлено через 12 секунд после принятия" in message
+    assert "Доставка доставлено через 12 с после принятия" in message
     assert "Отчёт: доставлено" in message
 
 
