@@ -23,8 +23,8 @@ from support.rows import add_client, add_mailing, add_messages, run, value
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
 ATTEMPTS = """
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)
-    SELECT id, mailing_id, claim_no, now(), 5, 'accepted', '' FROM message WHERE counted_attempts > 0
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome)
+    SELECT id, mailing_id, claim_no, now(), 5, 'accepted' FROM message WHERE counted_attempts > 0
     ON CONFLICT DO NOTHING"""
 PHONES = "SELECT count(*) FROM message WHERE mailing_id = :id AND phone IS NOT NULL"
 

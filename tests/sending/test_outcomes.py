@@ -115,7 +115,7 @@ async def test_a_wrong_token_burns_no_attempt_and_the_message_says_what_it_waits
         await campaign.until(lambda: _all_waiting(campaign, mailing, "breaker"))
     messages = await campaign.messages(mailing)
     assert {message["attempts"] for message in messages} == {0}
-    assert {message["last_error"] for message in messages} == {"HTTP 401, check the gateway's address and token"}
+    assert {message["status_reason"] for message in messages} == {"HTTP 401, check the gateway's address and token"}
 
 
 async def test_five_soft_refusals_are_a_failure(

@@ -12,6 +12,7 @@ from mailing.database.engine import raw_connection
 from mailing.database.rows import rows_affected
 from mailing.messages.locks import lock_for_client_change
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.reasons.codes import Reason, code_column, params_column
 
 # Index: message_closing, then the clients by primary key.
 _CLOSED_TIMEZONES = text("""
@@ -35,14 +36,15 @@ _RESCHEDULE = text("""
         WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
         ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
     ), decided AS (
-        SELECT m.id, o.opens_at, o.closes_at, o.reason,
+        SELECT m.id, o.opens_at, o.closes_at, o.reason_code, CAST(o.reason_params AS jsonb) AS reason_params,
                m.wait_reason <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
                c.opted_out,
                CASE WHEN c.id IS NULL OR c.opted_out THEN 'cancelled'
                     WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
         FROM closed m LEFT JOIN client c ON c.id = m.client_id
         LEFT JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
-                         CAST(:reasons AS text[])) AS o (timezone, opens_at, closes_at, reason)
+                         CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
+            AS o (timezone, opens_at, closes_at, reason_code, reason_params)
             ON o.timezone = c.timezone
         WHERE c.id IS NULL OR c.opted_out OR o.timezone IS NOT NULL
     )
@@ -53,8 +55,9 @@ _RESCHEDULE = text("""
         wait_reason = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.wait_reason
                        WHEN d.opens_at > now() THEN 'window' END,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-        status_reason = CASE d.next WHEN 'pending' THEN m.status_reason WHEN 'expired' THEN d.reason
-            ELSE CASE WHEN d.opted_out THEN 'the client opted out' ELSE 'the client was deleted' END END
+        reason_code = CASE d.next WHEN 'pending' THEN m.reason_code WHEN 'expired' THEN d.reason_code
+            ELSE CASE WHEN d.opted_out THEN 'client_opted_out' ELSE 'client_deleted' END END,
+        reason_params = CASE d.next WHEN 'pending' THEN m.reason_params WHEN 'expired' THEN d.reason_params END
     FROM decided d WHERE m.id = d.id
 """)
 
@@ -65,7 +68,7 @@ class SendWindow(msgspec.Struct, frozen=True):
     timezone: str
     opens_at: datetime | None
     closes_at: datetime | None
-    reason: str | None
+    reason: Reason | None
 
 
 async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, windows: Sequence[SendWindow]) -> int:
@@ -81,7 +84,8 @@ _EXPIRE_OF_MAILING = text(f"""
     )
     UPDATE message m SET
         status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'expired' END, finished_at = now(), wait_reason = NULL,
-        status_reason = concat_ws('; ', 'the mailing''s end was reached', m.status_reason)
+        reason_code = 'end_reached', reason_params = CASE WHEN m.reason_code IS NOT NULL
+            THEN coalesce(m.reason_params, '{{}}') || jsonb_build_object('last', m.reason_code) END
     FROM late WHERE m.id = late.id
 """)  # noqa: S608 - composed from constants
 
@@ -131,5 +135,6 @@ def window_columns(windows: Sequence[SendWindow]) -> dict[str, list[Any]]:
         "zones": [window.timezone for window in windows],
         "opens": [window.opens_at for window in windows],
         "closes": [window.closes_at for window in windows],
-        "reasons": [window.reason for window in windows],
+        "reason_codes": code_column(window.reason for window in windows),
+        "reason_params": params_column(window.reason for window in windows),
     }

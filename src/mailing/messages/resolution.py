@@ -34,8 +34,8 @@ _RESOLVE = """
             due_at = CASE $2 WHEN 'pending' THEN now() ELSE m.due_at END,
             closes_at = CASE $2 WHEN 'pending' THEN '-infinity' ELSE m.closes_at END,
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
-            status_reason = CASE $2 WHEN 'pending' THEN m.status_reason
-                                    WHEN 'failed' THEN 'resolved as not delivered' END
+            reason_code = CASE $2 WHEN 'pending' THEN m.reason_code WHEN 'failed' THEN 'resolved_failed' END,
+            reason_params = CASE $2 WHEN 'pending' THEN m.reason_params END
         WHERE {rows} = $1 AND m.status = 'unknown'
           AND ($2 <> 'pending' OR m.phone IS NOT NULL
                AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))

@@ -69,8 +69,10 @@ class _Params(dict[str, Fact]):
         return "…"
 
 
-def words_of(reason: Reason, language: str = "en") -> str:
-    """Render a reason; behind it that of the newest attempt, if it has one."""
+def words_of(reason: Reason | None, language: str = "en") -> str:
+    """Render a reason; behind it that of the newest attempt, if it has one. Empty without a reason."""
+    if reason is None:
+        return ""
     gettext, params = translations(language).gettext, _Params(reason.params)
     codes = [reason.code, *([ReasonCode(str(params["last"]))] if "last" in params else [])]
     return "; ".join(gettext(WORDS[code]).format_map(params) for code in codes)

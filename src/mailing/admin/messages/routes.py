@@ -13,7 +13,7 @@ from mailing.admin.forms import form
 from mailing.admin.guards import require_role
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
-from mailing.admin.viewer import CurrentViewer
+from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.events.history import HistoryCursor, history
 from mailing.mailings.repository import MailingRepository
 from mailing.mailings.resolution import resolve
@@ -70,7 +70,13 @@ async def _list(
 ) -> Response[str]:
     mailing = await MailingRepository(session=session).get_visible(mailing_id)
     digits = "".join(each for each in phone if each in "0123456789")
-    found = await _find(session, mailing_id, status=status, phone=digits if phone else None, cursor=cursor)
+    language = viewer_of(request).language
+    if phone:
+        message = await message_to(session, mailing_id, phone=digits, language=language)
+        found: Sequence[MessageOut] = [message] if message and status in (None, message.status) else []
+    else:
+        after = decode_cursor(cursor)
+        found = await messages_of(session, mailing_id, cursor=after, limit=PAGE_SIZE, status=status, language=language)
     more = len(found) > PAGE_SIZE
     kept = {"status": status.value} if status else {}
     following = kept | {"cursor": encode_cursor(found[PAGE_SIZE - 1].id)} if more else {}
@@ -85,16 +91,6 @@ async def _list(
         next_page=_address(mailing_id, following) if more else "",
         first_page=_address(mailing_id, kept) if cursor else "",
     )
-
-
-async def _find(
-    session: AsyncSession, mailing_id: int, *, status: MessageStatus | None, phone: str | None, cursor: str | None
-) -> Sequence[MessageOut]:
-    if phone is None:
-        after = decode_cursor(cursor)
-        return await messages_of(session, mailing_id, cursor=after, limit=PAGE_SIZE, status=status)
-    message = await message_to(session, mailing_id, phone=phone)
-    return [message] if message and status in (None, message.status) else []
 
 
 @get("/messages/{message_id:int}", guards=[require_role(Role.VIEWER)])
@@ -132,8 +128,9 @@ async def _message_page(
     errors: dict[str, str],
     sent: Mapping[str, str],
 ) -> Response[str]:
-    message = await get_message(session, message_id)
-    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY)
+    language = viewer_of(request).language
+    message = await get_message(session, message_id, language=language)
+    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY, language=language)
     return page(
         request,
         "messages/message.html",
