@@ -13,6 +13,7 @@ from mailing.events.history import HistoryEntry
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
 from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
 from mailing.web import idempotency
 from support import ROOT
@@ -85,5 +86,6 @@ def test_every_act_on_a_mailing_and_every_reason_and_status_is_listed(settings: 
     first_cells = re.findall(r"^\| ((?:`[a-z-]+`(?: · )?)+) \|", TEXT, flags=re.MULTILINE)
     listed = {name for cell in first_cells for name in re.findall(r"`([a-z-]+)`", cell)}
     assert listed - {"reason", "kind"} == acts | reasons  # without the heads of tables
+    assert {code for code in ReasonCode if f"`{code}`" not in TEXT} == set()
     (sentence,) = re.findall(r"^A message is ([^.]*)\.", TEXT, flags=re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(MessageStatus)

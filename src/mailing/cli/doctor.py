@@ -25,6 +25,7 @@ from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_stack import data_dir_of
+from mailing.reasons.words import words_of
 from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
 from mailing.reports.smtp import check_reachable as reach_mail_server
@@ -181,7 +182,8 @@ async def _sending(engine: AsyncEngine) -> Finding:
         return Finding("sending", "warn", stopped, "POST /mailing/api/gateway/start resumes it")
     if state.breaker_opened_at:
         opened = (
-            f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: {state.breaker_reason}"
+            f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: "
+            f"{words_of(state.breaker_reason)}"
         )
         return Finding(
             "sending", "fail", opened, "check the gateway; POST /mailing/api/gateway/probe retries it at once"

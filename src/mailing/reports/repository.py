@@ -131,13 +131,15 @@ class Lease(Struct, frozen=True):
     pauses: Sequence[timedelta]
 
 
+PROCESS_LOST = "the process that tried it was lost"
+
 # A claim. A process may die while it renders the report: the next attempt waits as after any other failure.
 _CLAIMED = """
     lease_until = :until, attempts = report.attempts + 1,
     due_at = greatest(:until, CAST(:now AS timestamptz)
                             + (CAST(:pauses AS interval[]))[least(report.attempts + 1, :pauses_known)]),
     last_error = CASE WHEN report.lease_until IS NULL THEN report.last_error
-                      ELSE 'the process that tried it was lost' END
+                      ELSE CAST(:lost AS text) END
 """
 _OF_CLAIM = "report.day, report.zone, report.starts, report.ends, report.key, report.attempts, report.delivered_to"
 
@@ -183,6 +185,7 @@ def _columns(lease: Lease) -> dict[str, Any]:
         "until": lease.until,
         "pauses": list(lease.pauses),
         "pauses_known": len(lease.pauses),
+        "lost": PROCESS_LOST,
     }
 
 

@@ -56,7 +56,7 @@ def words_in(language: str) -> Words:
     return Words(
         language=language,
         date=_("d MMMM y"),
-        statuses=_statuses(pgettext),
+        statuses=_statuses(_),
         meanings=_meanings(_),
         mailing_statuses=_mailing_statuses(pgettext),
         title=_("Mailing report"),
@@ -88,16 +88,16 @@ def words_in(language: str) -> Words:
     )
 
 
-def _statuses(pgettext: Callable[[str, str], str]) -> dict[str, str]:
+def _statuses(_: Callable[[str], str]) -> dict[str, str]:
     return {
-        "planned": pgettext("report", "planned"),
-        "pending": pgettext("report", "pending"),
-        "sending": pgettext("report", "sending"),
-        "sent": pgettext("report", "sent"),
-        "failed": pgettext("report", "failed"),
-        "expired": pgettext("report", "expired"),
-        "unknown": pgettext("report", "unknown"),
-        "cancelled": pgettext("report", "cancelled"),
+        "planned": _("planned"),
+        "pending": _("pending"),
+        "sending": _("sending"),
+        "sent": _("sent"),
+        "failed": _("failed"),
+        "expired": _("expired"),
+        "unknown": _("unknown"),
+        "cancelled": _("cancelled"),
     }
 
 
