@@ -138,7 +138,7 @@ async def test_what_lies_further_ahead_than_anything_puts_it_holds_back_nobody(
 ) -> None:
     await run(
         engine,
-        "UPDATE gateway SET breaker_opened_at = now(), breaker_reason_code = 'no_answer', breaker_next_probe_at = now()",
+        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason_code = 'html'",
     )
     await run(engine, f"UPDATE gateway SET {ahead} = now() + {HOUR}")
     await adjust_to_clock_steps(sessions)
