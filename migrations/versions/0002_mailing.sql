@@ -1,5 +1,5 @@
 -- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, the installation,
--- the gateway, users and their access, events, uploads, reports, erasures, suppressions.
+-- the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
 --
 -- Every table, index and trigger has a comment in the catalogue (\d+ in psql shows it): a table's says what a row is, an
 -- index's which statement it serves, a trigger's what it keeps true.
@@ -215,7 +215,8 @@ COMMENT ON TRIGGER mailing_released ON mailing IS 'Every release is stored.';
 CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
     -- An answer of the gateway
     'http_status', 'configuration', 'duplicate_id', 'other_message_id', 'gateway_code', 'empty_body', 'html',
-    'not_json', 'not_an_object', 'no_code', 'invalid_code', 'answer_too_long',
+    'not_json', 'not_an_object', 'no_code', 'invalid_code', 'answer_too_long', 'provider_code',
+    'duplicate_reference', 'credentials_refused', 'no_credit', 'provider_setup', 'text_too_long',
     -- A call without a usable answer
     'no_free_connection', 'no_connection', 'no_answer', 'no_complete_answer', 'no_time_left', 'connection_closed',
     'connection_spoiled', 'name_not_resolved', 'invalid_certificate', 'tls_failed', 'connection_refused',
@@ -225,7 +226,8 @@ CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
     'worker_lost', 'restored', 'recorded_late',
     -- What the plan, a person or a client decided
     'end_reached', 'no_window', 'timezone_unknown', 'unselected', 'mailing_cancelled', 'mailing_deleted',
-    'client_opted_out', 'client_deleted', 'stopped_while_sending', 'person_erased', 'resolved_failed',
+    'phone_reached', 'client_opted_out', 'client_deleted', 'stopped_while_sending', 'person_erased',
+    'resolved_failed',
     -- What the database refused
     'not_claimable', 'outcome_not_stored',
     -- Of the circuit breaker alone
@@ -305,6 +307,7 @@ CREATE TABLE attempt (
     code          bigint,           -- the gateway's
     reason_code   reason_code,
     reason_params jsonb,
+    provider_id   text,             -- the provider's id of the message, for support
     PRIMARY KEY (message_id, number)
 );
 COMMENT ON TABLE attempt IS 'One call of the gateway for a message.';
@@ -481,6 +484,17 @@ COMMENT ON FUNCTION database_identity() IS
     'Cluster, timeline, database and table. A restored backup has another identity, and so has a promoted standby, which '
     'may have lost what the old primary had committed.';
 
+-- Where the functions of the log are refused, as by Amazon Aurora, the identity has no timeline: its storage fails over by
+-- itself and loses nothing.
+DO $$ BEGIN
+    PERFORM database_identity();
+EXCEPTION WHEN OTHERS THEN
+    CREATE OR REPLACE FUNCTION database_identity() RETURNS text STABLE LANGUAGE sql AS $f$
+        SELECT concat_ws('/', 'without log', (SELECT oid FROM pg_database WHERE datname = current_database()),
+            'message'::regclass::oid)
+    $f$;
+END $$;
+
 CREATE TABLE installation (
     only_row          boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     database_identity text NOT NULL DEFAULT database_identity(), -- where sending was allowed last; elsewhere nothing is sent
@@ -499,6 +513,17 @@ CREATE TABLE restoration (
 );
 COMMENT ON TABLE restoration IS
     'Each time that sending was resumed in a restored database; an unfinished one is continued in the same database.';
+
+CREATE TABLE witness (
+    process uuid PRIMARY KEY,
+    kind    text NOT NULL CHECK (kind IN ('api', 'worker')),
+    tick    bigint NOT NULL,                    -- the process's own count; it remembers the last one that was acknowledged
+    verdict text NOT NULL,                      -- mailing.restore.witness.Verdict
+    seen_at timestamptz NOT NULL DEFAULT now()  -- for people and for deletion; nothing is decided by it
+) WITH (fillfactor = 20);
+COMMENT ON TABLE witness IS
+    'What each process has committed here every second. After a failover it knows by that whether something is missing '
+    '(docs/decisions/0010-a-failover-is-a-restore.md).';
 
 
 -- The gateway ---------------------------------------------------------------------------------------------------------
@@ -889,6 +914,38 @@ BEGIN
     PERFORM suppress(p.phone) FROM unnest(phones) AS p (phone);
 END $$;
 REVOKE ALL ON FUNCTION opt_out FROM PUBLIC;
+
+
+-- Former phones -------------------------------------------------------------------------------------------------------
+
+CREATE TABLE former_phone (
+    mailing_id bigint NOT NULL,
+    phone_hash bytea NOT NULL, -- by erasure_hash
+    message_id bigint NOT NULL,
+    PRIMARY KEY (mailing_id, phone_hash, message_id)
+);
+COMMENT ON TABLE former_phone IS
+    'The phone of a message that was claimed for it, and whose client has left it: deleted, or with another phone. Its next '
+    'client gets no second message of the mailing.';
+
+-- A phone has one client at a time, so its next client comes after this entry. Windows are void before the messages are
+-- read: a claim under way is committed by then, and a later one waits for the settle job.
+CREATE FUNCTION phone_left() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM lock_for_client_change();
+    UPDATE message SET closes_at = '-infinity'
+    WHERE client_id = OLD.id AND status IN ('pending', 'sending') AND closes_at <> '-infinity';
+    INSERT INTO former_phone (mailing_id, phone_hash, message_id)
+    SELECT m.mailing_id, erasure_hash(m.phone, k.key), m.id FROM message m CROSS JOIN erasure_key k
+    WHERE m.client_id = OLD.id AND m.phone IS NOT NULL ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER phone_left AFTER DELETE ON client FOR EACH ROW EXECUTE FUNCTION phone_left();
+COMMENT ON TRIGGER phone_left ON client IS 'former_phone, whatever statement deletes a client.';
+CREATE TRIGGER phone_left_by_change AFTER UPDATE OF phone ON client FOR EACH ROW
+    WHEN (NEW.phone <> OLD.phone) EXECUTE FUNCTION phone_left();
+COMMENT ON TRIGGER phone_left_by_change ON client IS
+    'former_phone, whatever statement changes a phone. The settle job decides which unsent messages the new phone gets.';
 
 
 -- The rows that are always there --------------------------------------------------------------------------------------

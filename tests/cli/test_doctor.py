@@ -43,6 +43,7 @@ async def test_a_sound_service_is_found_sound(
         "schema": "ok",
         "queue": "ok",
         "sending": "ok",
+        "failover": "ok",
         "gateway": "ok",
         "mail": "warn",
     }

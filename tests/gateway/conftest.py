@@ -10,6 +10,7 @@ import pytest
 
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer
+from mailing.gateway.providers.probe import Probe
 from mailing.reasons.words import words_of
 
 PHONE, TEXT, TOKEN = "79161234567", "Привет, мир", "a.secret.token"
@@ -32,7 +33,7 @@ async def start_server() -> AsyncIterator[Callable[..., Awaitable[int]]]:
 def gateway() -> Callable[..., GatewayClient]:
     def make(port: int, *, timeout_s: float = 5.0, concurrency: int = 4, scheme: str = "http") -> GatewayClient:
         url = f"{scheme}://127.0.0.1:{port}/v1"
-        return GatewayClient(base_url=url, token=TOKEN, timeout_s=timeout_s, concurrency=concurrency)
+        return GatewayClient(Probe(TOKEN), base_url=url, timeout_s=timeout_s, concurrency=concurrency)
 
     return make
 

@@ -10,6 +10,7 @@ import pytest
 
 from mailing.gateway.client import MAX_BODY_BYTES, GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.probe import Probe
 from mailing.reasons.codes import ReasonCode
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -155,11 +156,11 @@ async def test_damaged_answers_are_answers_too(start_server: StartServer, gatewa
 )
 def test_an_address_that_cannot_be_called_is_refused_at_once(base_url: str) -> None:
     with pytest.raises(ValueError, match="address must be http"):
-        GatewayClient(base_url=base_url, token=None, timeout_s=1, concurrency=1)
+        GatewayClient(Probe(None), base_url=base_url, timeout_s=1, concurrency=1)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "токен"])
 def test_a_token_that_fits_no_header_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="must be visible ASCII") as refusal:
-        GatewayClient(base_url="http://host/v1/", token=token, timeout_s=1, concurrency=1)
+        Probe(token)
     assert token == "" or token not in str(refusal.value)

@@ -10,6 +10,7 @@ import pytest
 
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.probe import Probe
 from mailing.reasons.codes import ReasonCode
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -48,7 +49,7 @@ async def test_a_refused_connection_is_not_sent(gateway: MakeGateway, send: Send
 
 async def test_a_name_that_does_not_resolve_is_not_sent(send: Send) -> None:
     too_long = ".".join(["a" * 60] * 5)  # refused by the resolver itself: no packet leaves the machine
-    async with GatewayClient(base_url=f"http://{too_long}/v1", token=None, timeout_s=2, concurrency=1) as client:
+    async with GatewayClient(Probe(None), base_url=f"http://{too_long}/v1", timeout_s=2, concurrency=1) as client:
         assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.name_not_resolved)
 
 

@@ -30,6 +30,8 @@ from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
 from mailing.reports.smtp import check_reachable as reach_mail_server
 from mailing.reports.smtp import recipients_of
+from mailing.restore.repository import witnesses
+from mailing.restore.witness import MEANINGS, Verdict
 from mailing.settings import PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
 
 TIMEOUT_S = 10.0
@@ -135,6 +137,7 @@ async def _database_checks(
         return
     yield await _queue(engine)
     yield await _sending(engine)
+    yield await _failover(engine, settings)
     if recipients_of(settings):
         yield await _reports(engine, settings)
 
@@ -175,7 +178,7 @@ async def _sending(engine: AsyncEngine) -> Finding:
     async with transaction(sessions(engine)) as session:
         state = await read(session)
     if state.restored:
-        restored = "the database was restored from a backup, so nothing is sent"
+        restored = "the database was restored from a backup, or a standby was promoted, so nothing is sent"
         return Finding("sending", "fail", restored, "run mailing resume-after-restore")
     if state.stopped_at:
         stopped = f"stopped since {state.stopped_at:%Y-%m-%d %H:%M} UTC by {state.stopped_by}"
@@ -191,6 +194,18 @@ async def _sending(engine: AsyncEngine) -> Finding:
     if state.paused_until:
         return Finding("sending", "warn", f"the gateway asked for a pause until {state.paused_until:%H:%M:%S} UTC")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
+
+
+async def _failover(engine: AsyncEngine, settings: Settings) -> Finding:
+    async with transaction(sessions(engine)) as session:
+        found = await witnesses(session)
+    declared = f"MAILING_FAILOVER={settings.failover} here"
+    seen = "; ".join(f"{each.count} {each.kind}: {MEANINGS[Verdict(each.verdict)]}" for each in found)
+    detail = f"{declared}; {seen or 'no process is running that could tell'}"
+    if settings.failover == "restore" and {each.verdict for each in found} <= {Verdict.undeclared}:
+        return Finding("failover", "ok", f"{detail}; after one, nothing is sent until mailing resume-after-restore")
+    able = any(each.kind == "worker" and each.verdict in {Verdict.ready, Verdict.waiting} for each in found)
+    return Finding("failover", "ok" if able else "warn", detail, "" if able else "docs/cluster.md says what to declare")
 
 
 async def _reports(engine: AsyncEngine, settings: Settings) -> Finding:

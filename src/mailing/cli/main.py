@@ -152,6 +152,7 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     A worker uses one processor core. With --processes, each process has its own connections to the gateway and the
     database, and one that dies is restarted. docs/scaling.md says how many are worthwhile.
     """
+    from mailing.gateway.providers import needs_of
     from mailing.process import heartbeat
     from mailing.process.worker_pool import run_worker_pool
     from mailing.worker import run_worker
@@ -159,7 +160,7 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     if health:
         sys.exit(heartbeat.main())
 
-    settings = configured("database_url", "gateway_url")
+    settings = configured("database_url", "gateway_url", more=needs_of)
     tracing.start("mailing-worker", os.environ)
     try:
         run(require_schema(settings, wait_s=wait_s))
@@ -270,17 +271,23 @@ def doctor() -> None:
 @click.option(
     "--force", "forced", is_flag=True, help="Act even if no restore was detected, as after copying files back."
 )
-def resume_after_restore(*, dry_run: bool, forced: bool) -> None:
+@click.option(
+    "--nothing-was-lost", "lossless", is_flag=True, help="After a failover without loss: enable sending, mark nothing."
+)
+def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None:
     """Enable sending from a database that was restored from a backup. Until then nothing is sent from it.
 
     Messages that may have been sent since the backup are sent again under the same ids, or parked as unknown,
     depending on MAILING_ON_UNKNOWN.
     """
-    from mailing.cli.resume_after_restore import Options, forecast, resume
+    from mailing.cli.resume_after_restore import Options, forecast, resume, resume_without_loss
+    from mailing.gateway.providers import holds_unknown
 
+    if lossless and (dry_run or forced):
+        raise click.UsageError("--nothing-was-lost goes with no other option")
     settings = configured()
-    options = Options(hold=settings.on_unknown == "hold", echo=click.echo, forced=forced)
-    work = forecast if dry_run else resume
+    options = Options(hold=holds_unknown(settings), echo=click.echo, forced=forced)
+    work = resume_without_loss if lossless else forecast if dry_run else resume
     run(with_database(settings, lambda sessions: work(sessions, options)))
 
 

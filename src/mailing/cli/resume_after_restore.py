@@ -12,10 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import events
 from mailing.database.engine import Sessions, transaction
-from mailing.job_queue.enqueue import defer
-from mailing.mailings.after_restore import affected, pause_unknown_audiences, started, started_drafts
+from mailing.errors import MailingError
+from mailing.mailings.after_restore import affected, pause_unknown_audiences, started_drafts, wake_started
 from mailing.messages.after_restore import UNSENT, MessageSlice, mark_unsent_ambiguous
 from mailing.restore import repository as restore
+
+NOT_NEEDED = "This database was not restored from a backup. Nothing to do."
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,29 @@ async def resume(sessions: Sessions, options: Options) -> None:
     options.echo("Sending is enabled.")
 
 
+async def resume_without_loss(sessions: Sessions, options: Options) -> None:
+    """Enable sending after a failover of which the operator knows that it lost nothing. No message is marked.
+
+    Raise MailingError if a process has found something missing.
+    """
+    async with transaction(sessions) as session:
+        home, here = await restore.identities(session)
+        if home == restore.SET_ASIDE:
+            raise MailingError("something was lost: this database was set aside; leave out --nothing-was-lost")
+        if home == here:
+            options.echo(NOT_NEEDED)
+            return
+        if not await restore.resume_after_failover(session, home=home, here=here, by=events.COMMAND_LINE):
+            raise MailingError("the database has changed meanwhile; run the command again")
+        await wake_started(session)
+    options.echo("Sending is enabled. No message was marked.")
+
+
 async def _is_needed(sessions: Sessions, options: Options) -> bool:
     async with transaction(sessions) as session:
         needed = options.forced or await restore.is_restored(session)
     if not needed:
-        options.echo("This database was not restored from a backup. Nothing to do.")
+        options.echo(NOT_NEEDED)
     return needed
 
 
@@ -126,8 +146,7 @@ async def enable_sending(sessions: Sessions, *, messages: int, paused: int) -> N
         await events.record_event(
             session, "database.resumed_after_restore", by=events.COMMAND_LINE, messages=messages, paused=paused
         )
-        for mailing_id in await started(session):
-            await defer(session, "plan_mailing", mailing_id=mailing_id)
+        await wake_started(session)
 
 
 def _ids(coming: dict[str, int]) -> str:

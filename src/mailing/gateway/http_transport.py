@@ -18,6 +18,7 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
+from mailing.gateway.providers.provider import Call
 from mailing.reasons.codes import Reason, ReasonCode
 
 # Common servers close an idle connection after 5 s or later, and a call into a closing connection is ambiguous.
@@ -60,9 +61,10 @@ class HttpTransport:
         """Raise one of TRANSPORT_ERRORS if there is no connection."""
         return Exchange(await self._connector.connect(self._target, [], NO_TIMEOUT))
 
-    def post(self, path: str, body: bytes) -> bytes:
-        """Build a request's bytes. `path` is appended to the address and needs no quoting."""
-        return f"POST {self._path}{path}{self._head}{len(body)}\r\n\r\n".encode() + body
+    def post(self, call: Call) -> bytes:
+        """Build a request's bytes."""
+        head = f"POST {self._path}{call.path}{self._head}{len(call.body)}\r\n".encode()
+        return head + call.headers + b"\r\n" + call.body
 
 
 class Exchange:

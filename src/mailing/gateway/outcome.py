@@ -68,6 +68,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     `facts` are what the words for `reason` need beside status and code. They never hold a part of the body, a phone, a
     text or a token. `code` fits a bigint. `retry_after_s` is 0 … 900, or None when the gateway did not say.
+    `provider_id` is the provider's own id of the message: printable ASCII, 128 characters at most.
     """
 
     outcome: Outcome
@@ -76,6 +77,7 @@ class Answer(msgspec.Struct, frozen=True):
     reason: ReasonCode | None = None
     retry_after_s: float | None = None
     facts: Mapping[str, Fact] = {}
+    provider_id: str | None = None
 
     @property
     def full_reason(self) -> Reason | None:
@@ -96,7 +98,7 @@ def classify(status: int, retry_after: str | None, body: bytes, *, message_id: i
         return _by_body(status, body, message_id)
     outcome = _by_status(status, retry_after)
     if outcome is Outcome.throttled:
-        wait_s = _retry_after_s(retry_after, now)
+        wait_s = retry_after_s(retry_after, now)
         return Answer(outcome, status, reason=ReasonCode.http_status, retry_after_s=wait_s)
     if outcome in (Outcome.accepted, Outcome.refused) and _has_number_of_other(body, message_id):
         return Answer(Outcome.ambiguous, status, reason=ReasonCode.other_message_id)
@@ -115,7 +117,7 @@ def _by_status(status: int, retry_after: str | None) -> Outcome:
 
 
 def _by_body(status: int, body: bytes, message_id: int) -> Answer:
-    reply = _json_object(body)
+    reply = json_object(body)
     if isinstance(reply, ReasonCode):
         return Answer(Outcome.ambiguous, status, reason=reply)
     code = reply.get("code")
@@ -138,12 +140,12 @@ def _is_of_other(answered_id: object, message_id: int) -> bool:
 
 def _has_number_of_other(body: bytes, message_id: int) -> bool:
     """Whether the `id` beside an error is another message's number. It may well be a trace id or a slug."""
-    reply = _json_object(body)
+    reply = json_object(body)
     answered_id = "" if isinstance(reply, ReasonCode) else str(reply.get("id"))
     return answered_id.isdecimal() and answered_id != str(message_id)
 
 
-def _json_object(body: bytes) -> dict[str, Any] | ReasonCode:
+def json_object(body: bytes) -> dict[str, Any] | ReasonCode:
     """Return the object, or why there is none. Python's own parser can refuse a repeated key and NaN."""
     if not body.strip():
         return ReasonCode.empty_body
@@ -168,7 +170,7 @@ def _refuse_constant(_: str) -> NoReturn:
 _parse = json.JSONDecoder(object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant).decode
 
 
-def _retry_after_s(retry_after: str | None, now: datetime) -> float | None:
+def retry_after_s(retry_after: str | None, now: datetime) -> float | None:
     """Return Retry-After in seconds from `now`, between 0 and the cap. None: neither a number nor a date."""
     if retry_after is None:
         return None

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import raw_connection
 from mailing.database.rows import rows_affected
+from mailing.messages.former_phones import OF_SAME_PHONE
 from mailing.messages.locks import lock_for_client_change
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK
 from mailing.reasons.codes import Reason, code_column, params_column
@@ -29,24 +30,28 @@ async def timezones_of_closed(session: AsyncSession, mailing_id: int, count: int
 
 
 # pending → pending in the next window; → expired (or unknown) without one; → cancelled where the client is gone or has
-# opted out. A wait for a retry that ends inside the new window is kept. Index: message_closing.
-_RESCHEDULE = text("""
+# opted out, or where the phone had this mailing from another client's message. A wait for a retry that ends inside the
+# new window is kept. Index: message_closing.
+_RESCHEDULE = text(f"""
     WITH closed AS (
-        SELECT id, client_id, due_at, wait_reason FROM message
+        SELECT id, client_id, due_at, wait_reason, maybe_accepted, phone FROM message
         WHERE mailing_id = :mailing_id AND status = 'pending' AND closes_at <= now()
         ORDER BY closes_at LIMIT :count FOR UPDATE SKIP LOCKED
+    ), of_same_phone AS ({OF_SAME_PHONE.format(unsent="closed")}
     ), decided AS (
         SELECT m.id, o.opens_at, o.closes_at, o.reason_code, CAST(o.reason_params AS jsonb) AS reason_params,
                m.wait_reason <> 'window' AND m.due_at > o.opens_at AND m.due_at < o.closes_at AS keeps_wait,
-               c.opted_out,
-               CASE WHEN c.id IS NULL OR c.opted_out THEN 'cancelled'
+               CASE WHEN c.id IS NULL THEN 'client_deleted' WHEN c.opted_out THEN 'client_opted_out'
+                    WHEN s.reached THEN 'phone_reached' END AS cancelled,
+               CASE WHEN c.id IS NULL OR c.opted_out OR s.reached THEN 'cancelled'
                     WHEN o.opens_at IS NULL THEN 'expired' ELSE 'pending' END AS next
         FROM closed m LEFT JOIN client c ON c.id = m.client_id
         LEFT JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
                          CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
             AS o (timezone, opens_at, closes_at, reason_code, reason_params)
             ON o.timezone = c.timezone
-        WHERE c.id IS NULL OR c.opted_out OR o.timezone IS NOT NULL
+        LEFT JOIN of_same_phone s ON s.id = m.id
+        WHERE c.id IS NULL OR c.opted_out OR coalesce(s.reached, o.timezone IS NOT NULL)
     )
     UPDATE message m SET
         status = CASE WHEN d.next <> 'pending' AND m.maybe_accepted THEN 'unknown' ELSE d.next END,
@@ -55,11 +60,11 @@ _RESCHEDULE = text("""
         wait_reason = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.wait_reason
                        WHEN d.opens_at > now() THEN 'window' END,
         finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-        reason_code = CASE d.next WHEN 'pending' THEN m.reason_code WHEN 'expired' THEN d.reason_code
-            ELSE CASE WHEN d.opted_out THEN 'client_opted_out' ELSE 'client_deleted' END END,
+        reason_code = CASE d.next WHEN 'pending' THEN m.reason_code
+                          WHEN 'expired' THEN d.reason_code ELSE d.cancelled END,
         reason_params = CASE d.next WHEN 'pending' THEN m.reason_params WHEN 'expired' THEN d.reason_params END
     FROM decided d WHERE m.id = d.id
-""")
+""")  # noqa: S608 - composed from constants
 
 
 class SendWindow(msgspec.Struct, frozen=True):
@@ -72,8 +77,13 @@ class SendWindow(msgspec.Struct, frozen=True):
 
 
 async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, windows: Sequence[SendWindow]) -> int:
-    """Call under `lock_for_plan`. Messages of a time zone without a window here are left for the next call."""
-    return await rows_affected(session, _RESCHEDULE, mailing_id=mailing_id, count=count, **window_columns(windows))
+    """Call under `lock_for_plan`.
+
+    Left for the next call are messages of a time zone without a window here, and of a phone that is in a call on behalf
+    of another client.
+    """
+    values = {"mailing_id": mailing_id, "count": count}
+    return await rows_affected(session, _RESCHEDULE, **values, **window_columns(windows))
 
 
 # pending → expired (or unknown): the end has come. Index: message_due.

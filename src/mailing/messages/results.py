@@ -85,10 +85,10 @@ _RECORD = text(f"""
             CAST(:due AS timestamptz[]), CAST(:closes AS timestamptz[]), CAST(:wait_reasons AS text[]),
             CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]), CAST(:outcomes AS text[]),
             CAST(:started AS timestamptz[]), CAST(:durations AS int[]), CAST(:http AS int[]), CAST(:codes AS bigint[]),
-            CAST(:answer_codes AS text[]), CAST(:answer_params AS text[])
+            CAST(:answer_codes AS text[]), CAST(:answer_params AS text[]), CAST(:provider_ids AS text[])
         ) AS r (id, number, status, by_plan, counted_attempts, soft_refusals, maybe_accepted, due_at, closes_at,
                 wait_reason, reason_code, reason_params, outcome, started_at, duration_ms, http_status, code,
-                answer_code, answer_params)
+                answer_code, answer_params, provider_id)
     ), held AS MATERIALIZED (
         SELECT id, client_id, status, claim_no, closes_at = '-infinity' AS voided
         FROM message WHERE id = ANY(CAST(:ids AS bigint[]))
@@ -103,16 +103,17 @@ _RECORD = text(f"""
         FROM held m JOIN given d ON d.id = m.id
     ), remembered AS (
         INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code,
-            reason_code, reason_params)
+            reason_code, reason_params, provider_id)
         SELECT id, CAST(:mailing_id AS bigint), number, started_at, duration_ms,
             CASE WHEN repeated THEN 'ambiguous' ELSE outcome END, http_status, code,
             CASE WHEN repeated THEN 'recorded_late' ELSE answer_code END,
-            CASE WHEN NOT repeated THEN CAST(answer_params AS jsonb) END
+            CASE WHEN NOT repeated THEN CAST(answer_params AS jsonb) END, provider_id
         FROM result WHERE outcome IS NOT NULL ORDER BY id
         ON CONFLICT (message_id, number) DO UPDATE SET
             started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
             http_status = excluded.http_status, code = excluded.code,
-            reason_code = excluded.reason_code, reason_params = excluded.reason_params
+            reason_code = excluded.reason_code, reason_params = excluded.reason_params,
+            provider_id = excluded.provider_id
     ), decided AS (
         SELECT r.*, g.plan_revision <> :revision AS replanned,
             g.plan_revision <> :revision AND {IS_UNSELECTED} AS left_out, CASE
@@ -197,6 +198,7 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "codes": [call.answer.code if call else None for call in calls],
         "answer_codes": code_column(answers),
         "answer_params": params_column(answers),
+        "provider_ids": [call.answer.provider_id if call else None for call in calls],
     }
     values = {"mailing_id": mailing_id, "revision": revision}
     return one_as(Recorded, await session.execute(_RECORD, values | columns))

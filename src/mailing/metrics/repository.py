@@ -11,6 +11,7 @@ from mailing.job_queue.inspection import JobCount, job_counts
 from mailing.mailings.counts import totals
 from mailing.messages.states import MessageStatus
 from mailing.observability import counters
+from mailing.restore.repository import Witnesses, witnesses
 
 MAX_COUNTED = 10_000  # pending messages, each of which is read
 
@@ -51,6 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     due: int
     waiting: dict[str, int]
     gateway: GatewayState
+    witnesses: list[Witnesses]
     jobs: list[JobCount]
     workers: int
     connections: list[Connections]
@@ -68,6 +70,7 @@ async def read(session: AsyncSession) -> Snapshot:
         due=(await session.execute(_DUE)).scalar_one(),
         waiting=await _by_name(session, _WAITING),
         gateway=await repository.read(session),
+        witnesses=await witnesses(session),
         jobs=await job_counts(session),
         workers=await inspection.live_workers(session),
         connections=[Connections(**row) for row in (await session.execute(_CONNECTIONS)).mappings()],

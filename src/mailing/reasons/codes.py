@@ -25,6 +25,12 @@ class ReasonCode(StrEnum):
     no_code = "no_code"
     invalid_code = "invalid_code"
     answer_too_long = "answer_too_long"  # max_bytes
+    provider_code = "provider_code"  # error
+    duplicate_reference = "duplicate_reference"  # error
+    credentials_refused = "credentials_refused"  # error
+    no_credit = "no_credit"  # error
+    provider_setup = "provider_setup"  # error
+    text_too_long = "text_too_long"  # max_length
 
     # A call without a usable answer
     no_free_connection = "no_free_connection"  # within_s
@@ -57,6 +63,7 @@ class ReasonCode(StrEnum):
     unselected = "unselected"
     mailing_cancelled = "mailing_cancelled"
     mailing_deleted = "mailing_deleted"
+    phone_reached = "phone_reached"
     client_opted_out = "client_opted_out"
     client_deleted = "client_deleted"
     stopped_while_sending = "stopped_while_sending"

@@ -88,6 +88,7 @@ class Claimer:
                 self.next_due = await next_due(session, self._mailing.id)
             elif len(claimed) == count and not probe:
                 await self._offer_next_lane(session)
+        self._context.on_claimed((message.id, message.claim_no) for message in claimed)
         failpoints.hit("claim.after")
         if not claimed:
             return None

@@ -17,7 +17,7 @@ from mailing.messages.leases import BEGINNING, RetryDelay, find_expired, oldest_
 from mailing.messages.redaction import delete_old_minutes
 from mailing.observability import failures
 from mailing.observability.log import get, increment
-from mailing.restore.repository import is_restored
+from mailing.restore.repository import delete_old_witnesses, is_restored
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.web import idempotency
 
@@ -68,6 +68,7 @@ async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor
 CLEANUP: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
     "calls": delete_old_calls,
     "minutes": partial(delete_old_minutes, count=DELETE),
+    "witnesses": delete_old_witnesses,
     "keys": partial(idempotency.delete_expired, count=DELETE),
 }
 

@@ -22,6 +22,7 @@ import uvloop
 from chaos.gateway.random_replies import Reply, draw
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Outcome
+from mailing.gateway.providers.probe import Probe
 from mailing.reasons.words import words_of
 
 DEADLINE_S = 0.5
@@ -43,8 +44,8 @@ async def fuzz(*, count: int, seed: int) -> Result:
     result, numbers = Result(), iter(range(count))
     async with replying(seed) as port:
         gateway = GatewayClient(
+            Probe("t"),
             base_url=f"http://127.0.0.1:{port}/v1",
-            token="t",
             timeout_s=DEADLINE_S,
             concurrency=CONCURRENCY,
         )
