@@ -21,6 +21,7 @@ PARAMS: dict[str, Fact] = {
     "code": 5,
     "within_s": 0.4,
     "max_bytes": 65536,
+    "max_length": 1000,
     "errno": "EMFILE",
     "error": "23514",
     "timezone": "Asia/Omsk",
