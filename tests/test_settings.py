@@ -121,6 +121,10 @@ def test_published_secrets_are_refused_where_others_may_come(exposed: dict[str, 
     assert "change-me" not in str(refused.value)
 
 
+def test_a_public_address_on_loopback_exposes_nothing() -> None:
+    assert load(SHIPPED | {"MAILING_PUBLIC_URL": "http://127.0.0.1:8000"}).api_key == "development-key-change-me"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
 def test_on_loopback_they_are_good_enough(host: str) -> None:
     assert load(SHIPPED | {"MAILING_HOST": host}).api_key == "development-key-change-me"

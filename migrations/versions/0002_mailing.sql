@@ -62,6 +62,7 @@ CREATE TABLE mailing (
     planned_revision       integer NOT NULL DEFAULT 0,
     planning_revision      integer NOT NULL DEFAULT 0,
     plan_heartbeat_at      timestamptz,
+    timezone_rules         text COLLATE "C",             -- the version by which its send windows are computed
     audience_max_client_id bigint,                       -- the newest client when the audience was taken
     test_of_mailing_id     bigint REFERENCES mailing,    -- a test send, outside lists and statistics
     created_at             timestamptz NOT NULL DEFAULT now(),

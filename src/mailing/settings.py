@@ -269,7 +269,9 @@ def _flaws_of_address(database_url: str | None) -> list[str]:
 
 def _published(settings: Settings) -> list[str]:
     """Find secrets copied from an example file, if other machines can reach the API."""
-    if is_loopback(settings.host) and not settings.public_url and not settings.allowed_hosts:
+    url = settings.public_url
+    is_public = url and not (_base(url) and is_loopback(urlsplit(url).hostname or ""))
+    if is_loopback(settings.host) and not is_public and not settings.allowed_hosts:
         return []
     names = [field.name for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
     given = {name.upper(): getattr(settings, name) for name in names}

@@ -38,6 +38,7 @@ from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
 from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.timezone_rules import keep_rules_applied
 from mailing.settings import Settings
 
 logger = get(__name__)
@@ -149,6 +150,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
                 revalidator.run(),
                 _check_database(context.urgent, watchdog),
                 counters.run(short),
+                keep_rules_applied(long),
             ):
                 await background.enter_async_context(_background(work))
             await background.enter_async_context(context.recorder.running())

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,10 @@ from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.migrations import MIN_POSTGRESQL, schema_fault
 from mailing.errors import ConfigurationError, MailingError
-from mailing.gateway.client import check_reachable as reach_gateway
+from mailing.gateway.checks import check_credentials
+from mailing.gateway.checks import check_reachable as reach_gateway
+from mailing.gateway.outcome import Outcome
+from mailing.gateway.providers import holds_unknown, needs_of, provider_of
 from mailing.gateway.repository import read
 from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
@@ -33,6 +37,7 @@ from mailing.reports.smtp import recipients_of
 from mailing.restore.repository import witnesses
 from mailing.restore.witness import MEANINGS, Verdict
 from mailing.settings import PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
+from mailing.timezones import iana_version
 
 TIMEOUT_S = 10.0
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
@@ -73,9 +78,13 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
     if others := names_of_others(dotenv):
         verdict, remedy = _unprefixed(others)
         yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
+    yield _timezones()
     async for finding in _database(settings):
         yield finding
     yield await _gateway(settings)
+    yield _provider(settings)
+    if finding_of_credentials := await _credentials(settings):
+        yield finding_of_credentials
     if finding_of_token := _token(settings):
         yield finding_of_token
     yield await _mail(settings)
@@ -84,6 +93,11 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
 def _unprefixed(names: list[str]) -> tuple[Literal["ok", "warn"], str]:
     meant = [PREFIX + name for name in names if PREFIX + name in environment_names()]
     return ("warn", f"if {' or '.join(meant)} is meant, write that") if meant else ("ok", "")
+
+
+def _timezones() -> Finding:
+    package = version("tzdata")
+    return Finding("time zones", "ok", f"IANA {iana_version()}, from the Python package tzdata {package}")
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -145,13 +159,13 @@ async def _database_checks(
 async def _server(connection: AsyncConnection) -> Finding:
     started = time.monotonic()
     query = text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
-    version, encoding = (await connection.execute(query)).one()
-    if version < MIN_POSTGRESQL:
-        too_old = f"PostgreSQL {version} is too old"
+    number, encoding = (await connection.execute(query)).one()
+    if number < MIN_POSTGRESQL:
+        too_old = f"PostgreSQL {number} is too old"
         return Finding("database", "fail", too_old, f"use PostgreSQL {MIN_POSTGRESQL} or newer")
     if encoding != "UTF8":
         return Finding("database", "fail", f"the encoding is {encoding}", "create a database with ENCODING 'UTF8'")
-    return Finding("database", "ok", f"PostgreSQL {version}, answers in {1000 * (time.monotonic() - started):.0f} ms")
+    return Finding("database", "ok", f"PostgreSQL {number}, answers in {1000 * (time.monotonic() - started):.0f} ms")
 
 
 async def _clock(connection: AsyncConnection) -> Finding:
@@ -231,6 +245,37 @@ async def _gateway(settings: Settings) -> Finding:
         there = f"{host_of(settings.gateway_url)}: {failure}"
         return Finding("gateway", "fail", there, "check that MAILING_GATEWAY_URL is correct and reachable")
     return Finding("gateway", "ok", f"{host_of(settings.gateway_url)}: reachable; no message was sent")
+
+
+def _provider(settings: Settings) -> Finding:
+    try:
+        provider = provider_of(settings)
+    except ValueError as error:
+        return Finding("provider", "fail", str(error), "correct MAILING_GATEWAY_TOKEN")
+    if missing := [f"{PREFIX}{name.upper()}" for name in needs_of(settings) if getattr(settings, name) is None]:
+        return Finding("provider", "fail", f"{provider.name} needs {' and '.join(missing)}", "set what is missing")
+    unclear = "is parked as unknown" if holds_unknown(settings) else "is sent again under the same id"
+    repeats = "recognises a repeat" if provider.repeat_is_safe else "is not known to recognise a repeat"
+    detail = f"{provider.name} {repeats}: a call without a clear answer {unclear}"
+    if not provider.sends_receipts:
+        return Finding("provider", "ok", f"{detail}; it sends no receipts")
+    if settings.public_url is None:
+        off = f"{detail}; receipts are off"
+        return Finding("provider", "warn", off, "set MAILING_PUBLIC_URL to learn what became of each message")
+    return Finding("provider", "ok", f"{detail}; receipts come to {host_of(settings.public_url)}")
+
+
+async def _credentials(settings: Settings) -> Finding | None:
+    if settings.gateway_url is None or _provider(settings).verdict == "fail":
+        return None
+    answer = await check_credentials(provider_of(settings), settings.gateway_url, within_s=TIMEOUT_S)
+    if answer is None:
+        return None
+    if answer.outcome is Outcome.accepted:
+        return Finding("credentials", "ok", "the provider accepts them")
+    if answer.outcome is Outcome.configuration:
+        return Finding("credentials", "fail", answer.words, "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN")
+    return Finding("credentials", "warn", f"they could not be checked: {answer.words}")
 
 
 def _token(settings: Settings) -> Finding | None:

@@ -20,7 +20,6 @@ from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTrans
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.provider import Outgoing, Provider
 from mailing.reasons.codes import Fact, Reason, ReasonCode
-from mailing.reasons.words import words_of
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
@@ -72,7 +71,7 @@ class GatewayClient:
     ) -> None:
         self.concurrency = concurrency
         self._provider = provider
-        self._base_url = _checked_base(base_url)
+        self._base_url = checked_base(base_url)
         self._origin = origin
         self._timeout_s = timeout_s
         self._free_connections = asyncio.Semaphore(concurrency)
@@ -138,7 +137,7 @@ class GatewayClient:
         except TimeoutError:
             if deadline.suspended:
                 return None
-            return request.failed(Reason(request.missing, {"within_s": _rounded(deadline.allowed_s)}))
+            return request.failed(Reason(request.missing, {"within_s": rounded(deadline.allowed_s)}))
         except TRANSPORT_ERRORS as error:
             return request.failed(reason_of(error))
 
@@ -229,28 +228,14 @@ class _Request:
         return Answer(outcome, self._status, reason=reason.code, facts=reason.params)
 
 
-def _rounded(seconds: float) -> Fact:
+def rounded(seconds: float) -> Fact:
     """Round to three digits; whole seconds have no point."""
     rounded = float(f"{seconds:.3g}")
     return int(rounded) if rounded.is_integer() else rounded
 
 
-async def check_reachable(base_url: str, *, within_s: float) -> str | None:
-    """Connect, TLS included, and send no request. Return what is wrong, or None."""
-    url = httpx.URL(_checked_base(base_url))
-    tls = httpx.create_ssl_context() if url.scheme == "https" else None
-    try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(url.host, url.port or (443 if tls else 80), ssl=tls)
-    except TimeoutError:
-        return words_of(Reason(ReasonCode.no_connection, {"within_s": _rounded(within_s)}))
-    except OSError as error:
-        return words_of(reason_of(error))
-    writer.close()
-    return None
-
-
-def _checked_base(base_url: str) -> str:
+def checked_base(base_url: str) -> str:
+    """Return the address without a slash at its end. Raise ValueError if no call could be made with it."""
     problem = "the gateway's address must be http(s)://host[:port][/path]"
     try:
         url = httpx.URL(base_url)

@@ -31,6 +31,7 @@ class ClaimedMessage(msgspec.Struct, frozen=True):
     maybe_accepted: bool
     closes_at: datetime
     claimed_at: datetime
+    plan_revision: int
     probe: bool = False
 
 
@@ -59,7 +60,8 @@ _CLAIM = text(f"""
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
         AND w.{ONLY_ROW} AND {MAY_CALL} AND (w.breaker_opened_at IS NULL OR :probe)
     RETURNING m.id, m.claim_no, m.phone, m.text_revision, c.timezone, m.counted_attempts, m.soft_refusals,
-        m.maybe_accepted, least(m.closes_at, g.ends_at) AS closes_at, now() AS claimed_at, CAST(:probe AS bool) AS probe
+        m.maybe_accepted, least(m.closes_at, g.ends_at) AS closes_at, now() AS claimed_at,
+        g.plan_revision, CAST(:probe AS bool) AS probe
 """)  # noqa: S608 - composed from constants of this module
 
 
@@ -97,6 +99,18 @@ _CANCEL_UNREACHABLE = text(f"""
         AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
         AND NOT {RESTORED}
 """)  # noqa: S608 - composed from constants of this module
+
+
+# sending → pending: never called, and its window is void. By primary key.
+_RELEASE = text("""
+    UPDATE message SET status = 'pending', closes_at = '-infinity', lease_until = NULL
+    WHERE id = ANY(CAST(:ids AS bigint[])) AND status = 'sending'
+""")
+
+
+async def release_with_void_window(session: AsyncSession, ids: Sequence[int]) -> None:
+    """Give back messages in the transaction that claimed them; the settle job finds their next window."""
+    await session.execute(_RELEASE, {"ids": list(ids)})
 
 
 # pending → pending, later: the first due message, which the claim could not take. Index: message_due.

@@ -86,6 +86,63 @@ async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, 
     return await rows_affected(session, _RESCHEDULE, **values, **window_columns(windows))
 
 
+class PendingSlice(msgspec.Struct, frozen=True):
+    """Pending messages of a mailing with ids above `after` and up to `last`, and their clients' time zones."""
+
+    after: int
+    last: int
+    timezones: list[str]
+
+
+# Index: message_listed, then the clients by primary key. 20,000 rows: 60 ms.
+_PENDING_SLICE = text("""
+    SELECT max(m.id) AS last,
+        coalesce(array_agg(DISTINCT c.timezone) FILTER (WHERE c.id IS NOT NULL), '{}') AS timezones
+    FROM (
+        SELECT id, client_id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND id > :after
+        ORDER BY id LIMIT :count
+    ) m LEFT JOIN client c ON c.id = m.client_id
+""")
+
+
+async def next_pending_slice(session: AsyncSession, mailing_id: int, *, after: int, count: int) -> PendingSlice | None:
+    """Return the next `count` pending messages; None at the end."""
+    row = (await session.execute(_PENDING_SLICE, {"mailing_id": mailing_id, "after": after, "count": count})).one()
+    return PendingSlice(after, row.last, row.timezones) if row.last else None
+
+
+# Windows that differ from those computed now are void. An open one began at whatever time it was planned.
+_INVALIDATE_OUTDATED = text("""
+    UPDATE message m SET closes_at = '-infinity'
+    FROM client c JOIN unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]))
+        AS o (timezone, opens_at, closes_at) ON o.timezone = c.timezone
+    WHERE m.mailing_id = :mailing_id AND m.status = 'pending' AND m.id > :after AND m.id <= :last
+      AND c.id = m.client_id AND m.closes_at <> '-infinity'
+      AND (m.closes_at IS DISTINCT FROM o.closes_at
+           OR (m.due_at < o.opens_at OR m.wait_reason = 'window' AND m.due_at <> o.opens_at)
+               AND greatest(m.due_at, o.opens_at) > now())
+""")
+
+
+async def reschedule_outdated(
+    session: AsyncSession, mailing_id: int, part: PendingSlice, windows: Sequence[SendWindow], *, count: int
+) -> int:
+    """Give messages of the slice whose window is none of `windows` their next one, or end them. Return how many.
+
+    `count` bounds the messages that are closed, these and others, and find their next window.
+
+    Call it under `lock_for_plan`. 20,000 rows: 0.1 s if none differs.
+    """
+    columns = window_columns(windows)
+    columns.pop("reasons")
+    outdated = await rows_affected(
+        session, _INVALIDATE_OUTDATED, mailing_id=mailing_id, after=part.after, last=part.last, **columns
+    )
+    if outdated:
+        await reschedule_closed(session, mailing_id, count, windows)
+    return outdated
+
+
 # pending → expired (or unknown): the end has come. Index: message_due.
 _EXPIRE_OF_MAILING = text(f"""
     WITH late AS (

@@ -17,6 +17,7 @@ from mailing.database import migrations
 from mailing.database.engine import create_engine, sessions, transaction
 from mailing.database.migrations import schema_fault
 from mailing.errors import MailingError
+from mailing.gateway.sandbox import base_path_of
 from mailing.process import embedded_postgres
 from mailing.process.supervisor import Child, Signals, supervise
 from mailing.settings import PREFIX, Settings, environment
@@ -105,10 +106,25 @@ async def local_stack(
         complete = replace(settings, database_url=database_url, api_key=key)
         children = []
         if sandbox_url:
-            complete = replace(complete, gateway_url=f"{sandbox_url}/v1", gateway_token="sandbox")  # noqa: S106 - the sandbox accepts any
-            children = [_child("sandbox", complete, "--host", SANDBOX_HOST, "--port", str(sandbox_port))]
+            complete = _with_sandbox(complete, sandbox_url)
+            arguments = ("--host", SANDBOX_HOST, "--port", str(sandbox_port), "--provider", settings.gateway_provider)
+            children = [_child("sandbox", complete, *arguments)]
         children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # sooner than by a restart
         yield LocalStack(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, children)
+
+
+def _with_sandbox(settings: Settings, sandbox_url: str) -> Settings:
+    """Return the settings with the sandbox as gateway. It accepts any account, and reports to this machine."""
+    url = sandbox_url + base_path_of(settings.gateway_provider)
+    complete = replace(settings, gateway_url=url, gateway_token="sandbox")  # noqa: S106 - the sandbox accepts any
+    if settings.gateway_provider == "probe":
+        return complete
+    return replace(
+        complete,
+        gateway_user=settings.gateway_user or f"AC{0:032}",
+        sender=settings.sender or "Sandbox",
+        public_url=settings.public_url or f"http://{SANDBOX_HOST}:{settings.port}",
+    )
 
 
 async def run_local_stack(stack: LocalStack, *, signals: Signals, echo: Echo) -> None:

@@ -7,7 +7,15 @@ from typing import Any, Final
 import msgspec
 
 from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import Call, Outgoing, Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.gateway.providers.provider import (
+    Call,
+    CredentialsCheck,
+    Outgoing,
+    Receipt,
+    ReceiptRequest,
+    ReceiptState,
+    Reply,
+)
 from mailing.gateway.providers.verdicts import (
     ACCEPTED,
     AMBIGUOUS,
@@ -18,6 +26,7 @@ from mailing.gateway.providers.verdicts import (
     SOFT,
     Verdict,
     answer,
+    by_account,
     by_status,
     members,
     message_of,
@@ -68,6 +77,7 @@ class Infobip:
     sends_receipts = True
     receipts_account_wide = False
     receipt_answer = b""
+    credentials_check = CredentialsCheck("GET", "/account/1/balance")
     max_text_length = None  # 4,000 bytes: more than a mailing's text
 
     def __init__(self, key: str) -> None:
@@ -103,6 +113,9 @@ class Infobip:
         if group in (UNDELIVERABLE, EXPIRED, REJECTED):
             return answer(STATUSES.get(code, SOFT), status, error=code, provider_id=reference)
         return answer(AMBIGUOUS, status, error=code)
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:
+        return answer(ACCEPTED, status) if status == 200 and "balance" in members(body) else by_account(status)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
         results = members(request.body).get("results")

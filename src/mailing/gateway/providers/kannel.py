@@ -11,7 +11,15 @@ from typing import Final
 from urllib.parse import parse_qs
 
 from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import Call, Outgoing, Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.gateway.providers.provider import (
+    Call,
+    CredentialsCheck,
+    Outgoing,
+    Receipt,
+    ReceiptRequest,
+    ReceiptState,
+    Reply,
+)
 from mailing.gateway.providers.verdicts import (
     ACCEPTED,
     AMBIGUOUS,
@@ -65,6 +73,7 @@ class Kannel:
     receipts_account_wide = False
     receipt_answer = b""
     max_text_length = None  # `max-messages` of the sendsms-user; it cuts off what is longer
+    credentials_check = CredentialsCheck("POST", PATH)  # without a receiver
 
     def __init__(self, user: str, password: str, sender: str) -> None:
         self.headers: Mapping[str, str] = {
@@ -102,6 +111,13 @@ class Kannel:
             return answer(AMBIGUOUS, status) if status == 202 else by_status(status, retry_after, now)
         code = int(words[0]) if verdict is ACCEPTED else None
         return answer(verdict, status, error=code, retry_after=retry_after, now=now)
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:
+        """Read the answer to a call without a receiver, which is missed after the account was checked."""
+        words = body[:64].decode("ascii", "replace")
+        if status == 403 and words.startswith("Authorization failed"):
+            return answer(LOGIN, status)
+        return answer(ACCEPTED if status == 400 and words.startswith("Missing receiver") else AMBIGUOUS, status)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
         fields = parse_qs(request.query, keep_blank_values=True)

@@ -7,7 +7,7 @@ from datetime import datetime
 import msgspec
 
 from mailing.gateway import outcome
-from mailing.gateway.outcome import Answer
+from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.provider import Call, Outgoing, Receipt, ReceiptRequest, Reply
 
 _encode = msgspec.json.Encoder().encode
@@ -20,6 +20,7 @@ class Probe:
     receipts_account_wide = False
     receipt_answer = b""
     max_text_length = None
+    credentials_check = None
 
     def __init__(self, token: str | None) -> None:
         """Raise ValueError for a token that no call could be made with."""
@@ -31,6 +32,9 @@ class Probe:
 
     def classify(self, status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
         return outcome.classify(status, retry_after, body, message_id=message_id, now=now)
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:  # noqa: ARG002 - there is none
+        return Answer(Outcome.ambiguous, status)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:  # noqa: ARG002 - it sends none
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -34,6 +34,14 @@ class Call(msgspec.Struct, frozen=True):
     path: str
     body: bytes
     headers: bytes = b""
+
+
+class CredentialsCheck(msgspec.Struct, frozen=True):
+    """A call that sends no message and needs valid credentials."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    body: bytes = b""
 
 
 class ReceiptState(IntEnum):
@@ -92,6 +100,8 @@ class Provider(Protocol):
     @property
     def receipt_answer(self) -> bytes: ...
     @property
+    def credentials_check(self) -> CredentialsCheck | None: ...
+    @property
     def max_text_length(self) -> int | None: ...
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -100,6 +110,10 @@ class Provider(Protocol):
 
     def classify(self, status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
         """Classify a complete answer. Raises nothing, for any status and any bytes; `now` is aware."""
+        ...
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:
+        """Classify the answer to `credentials_check`: accepted, configuration, or ambiguous if it says neither."""
         ...
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:

@@ -9,7 +9,15 @@ from typing import Final
 from urllib.parse import urlencode
 
 from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import Call, Outgoing, Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.gateway.providers.provider import (
+    Call,
+    CredentialsCheck,
+    Outgoing,
+    Receipt,
+    ReceiptRequest,
+    ReceiptState,
+    Reply,
+)
 from mailing.gateway.providers.verdicts import (
     ACCEPTED,
     AMBIGUOUS,
@@ -20,6 +28,7 @@ from mailing.gateway.providers.verdicts import (
     THROTTLED,
     Verdict,
     answer,
+    by_account,
     by_status,
     form,
     members,
@@ -69,6 +78,9 @@ class Smsc:
         """`token` is the password of `user`, or an API key. It is also the secret word of the account's handler."""
         self._login = {"login": user, "psw": token} if user else {"apikey": token}
         self._secret = token
+        self.credentials_check = CredentialsCheck(
+            "POST", "/sys/balance.php", urlencode({**self._login, "fmt": "3"}).encode()
+        )
         self.headers: Mapping[str, str] = {
             "Accept": "application/json",
             "Content-Type": "application/x-www-form-urlencoded",
@@ -98,6 +110,13 @@ class Smsc:
         if "error" in found or message_of(reference) != message_id or type(found.get("cnt")) is not int:
             return answer(AMBIGUOUS, status)
         return answer(ACCEPTED, status, provider_id=reference)
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:
+        found = members(body) if status == 200 else {}
+        code = found.get("error_code")
+        if type(code) is int:
+            return answer(LOGIN if code == 2 else AMBIGUOUS, status, error=code)
+        return answer(ACCEPTED, status) if "balance" in found else by_account(status)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
         """All receipts come to one address, so each must be signed with the account's secret word."""

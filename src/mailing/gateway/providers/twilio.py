@@ -8,7 +8,15 @@ from typing import Final
 from urllib.parse import urlencode
 
 from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import Call, Outgoing, Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.gateway.providers.provider import (
+    Call,
+    CredentialsCheck,
+    Outgoing,
+    Receipt,
+    ReceiptRequest,
+    ReceiptState,
+    Reply,
+)
 from mailing.gateway.providers.verdicts import (
     ACCEPTED,
     AMBIGUOUS,
@@ -19,6 +27,7 @@ from mailing.gateway.providers.verdicts import (
     THROTTLED,
     Verdict,
     answer,
+    by_account,
     by_status,
     form,
     members,
@@ -86,6 +95,7 @@ class Twilio:
     def __init__(self, account: str, token: str) -> None:
         """Take the account's SID, such as AC0123…, and its token."""
         self._path = f"/2010-04-01/Accounts/{account}/Messages.json"
+        self.credentials_check = CredentialsCheck("GET", f"/2010-04-01/Accounts/{account}.json")
         self.headers: Mapping[str, str] = {
             "Accept": "application/json",
             "Content-Type": "application/x-www-form-urlencoded",
@@ -125,6 +135,12 @@ class Twilio:
             verdict = ERRORS.get(code, REFUSED) if type(code) is int else REFUSED
             return answer(verdict, status, error=code, provider_id=sid)
         return answer(ACCEPTED, status, provider_id=sid)
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:
+        word = members(body).get("status") if status == 200 else None
+        if word in ("suspended", "closed"):
+            return answer(NO_CREDIT, status)
+        return answer(ACCEPTED, status) if word == "active" else by_account(status)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
         fields = form(request.body)

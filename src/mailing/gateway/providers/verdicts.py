@@ -71,6 +71,11 @@ def by_status(status: int, retry_after: str | None, now: datetime) -> Answer:
     return answer(verdict, status, retry_after=retry_after, now=now)
 
 
+def by_account(status: int) -> Answer:
+    """Classify the answer to a check of credentials by its status alone."""
+    return answer(LOGIN if status in (401, 403) else AMBIGUOUS, status)
+
+
 def members(body: bytes) -> dict[str, Any]:
     """Return the body's JSON object; an empty one if it is something else."""
     found = json_object(body)
