@@ -37,7 +37,7 @@ from mailing.sending.plan import plan_mailing
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.sending.timezone_rules import keep_rules_applied
 from mailing.settings import Settings
 
@@ -87,6 +87,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                         max_jobs=JOB_LIMITS["sending"],
                         stopping=stop,
                         on_claimed=witness.remember,
+                        is_settled=lambda: witness.is_settled,
                     )
                     await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
@@ -126,14 +127,14 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
 
 
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
-    counters, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
+    counters, revalidator = context.counters, Revalidator(context)
     on_answer = partial(watchdog.beat, QUEUE)
     queue = Queue(str(settings.database_url), concurrency=DEFAULT_CONCURRENCY, limits=JOB_LIMITS, on_answer=on_answer)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))
     queue.task("import_upload", partial(import_upload, long, context.stopping))
-    queue.periodic("sweep", partial(_sweep, short, queue, context, leases), cron="* * * * * */5")
+    queue.periodic("sweep", partial(_sweep, short, queue, context), cron="* * * * * */5")
     queue.periodic("clock", partial(adjust_to_clock_steps, short), cron="* * * * * */5")
     queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
@@ -141,7 +142,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("retention", partial(_retain, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
+    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
     with watchdog.running():
         async with AsyncExitStack() as background:
@@ -190,10 +191,13 @@ async def _retain(sessions: Sessions, settings: Settings) -> None:
     await delete_old_events(sessions, settings)
 
 
-async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
-    context.counters.add(
-        RECOVERED, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
-    )
+async def _sweep(sessions: Sessions, queue: Queue, context: SendContext) -> None:
+    """Right after an outage, nothing is taken from other workers: they are about to record their results."""
+    settled = context.is_settled()
+    reclaimed = await sweep(sessions, context.policy if settled else None, context.active_mailings)
+    context.counters.add(RECOVERED, "leases", value=reclaimed)
+    if not settled:
+        return
     if stalled := await queue.fail_stalled_jobs():
         context.counters.add(RECOVERED, "jobs", value=stalled)
         logger.warning("stalled jobs removed", jobs=stalled)

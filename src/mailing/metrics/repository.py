@@ -90,7 +90,7 @@ _DUE_AGE = text("""
     SELECT coalesce(max(extract(epoch FROM now() - greatest(m.due_at, g.updated_at))), 0)::float
     FROM mailing g CROSS JOIN LATERAL (
         SELECT due_at FROM message
-        WHERE mailing_id = g.id AND status = 'pending' AND due_at <= now() AND closes_at > now()
+        WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at <= now() AND closes_at > now()
         ORDER BY due_at LIMIT 1
     ) m
     WHERE g.status = 'running' AND now() < g.ends_at
@@ -101,7 +101,7 @@ _DUE = text(f"""
     SELECT count(*) FROM (
         SELECT FROM mailing g CROSS JOIN LATERAL (
             SELECT FROM message
-            WHERE mailing_id = g.id AND status = 'pending' AND due_at <= now() AND closes_at > now()
+            WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at <= now() AND closes_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status = 'running' AND now() < g.ends_at LIMIT {MAX_COUNTED}
@@ -112,7 +112,8 @@ _DUE = text(f"""
 _WAITING = text(f"""
     SELECT coalesce(wait_reason, 'window'), count(*) FROM (
         SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
-            SELECT wait_reason FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
+            SELECT wait_reason FROM message
+            WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status IN ('running', 'paused') LIMIT {MAX_COUNTED}
