@@ -1,5 +1,5 @@
--- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, the installation,
--- the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
+-- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, receipts, the
+-- installation, the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
 --
 -- Every table, index and trigger has a comment in the catalogue (\d+ in psql shows it): a table's says what a row is, an
 -- index's which statement it serves, a trigger's what it keeps true.
@@ -290,6 +290,9 @@ COMMENT ON INDEX message_by_wait IS
 CREATE INDEX message_listed ON message (mailing_id, phase, id);
 COMMENT ON INDEX message_listed IS 'Lists of a mailing''s messages by status, in keyset order.';
 
+CREATE INDEX message_doubtful ON message (id) WHERE maybe_accepted AND phase IN ('open', 'unknown');
+COMMENT ON INDEX message_doubtful IS 'The sweep: messages that a receipt shows to have been accepted.';
+
 CREATE INDEX message_finished ON message USING brin (finished_at) WITH (pages_per_range = 32, autosummarize = on);
 COMMENT ON INDEX message_finished IS
     'The report of a day: finished_at grows with the table, so that block ranges are enough.';
@@ -490,6 +493,62 @@ CREATE FUNCTION lock_for_client_change() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE plan_lock IN SHARE MODE;
 END $$;
+
+
+-- Receipts ------------------------------------------------------------------------------------------------------------
+
+-- Not columns of message: `sent` stays final, and a receipt takes no lock that a sender needs
+-- (docs/decisions/0034-receipts-stand-beside-messages.md).
+CREATE TABLE receipt (
+    message_id  bigint PRIMARY KEY,
+    mailing_id  bigint NOT NULL,
+    state       smallint NOT NULL CHECK (state IN (1, 2, 3)),       -- accepted, undelivered, delivered
+    code        text CHECK (code ~ '^[ -~]{1,32}$'),                -- the provider's reason
+    at          timestamptz NOT NULL,                               -- the provider's time if plausible, else ours
+    received_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE receipt IS 'The strongest receipt of a message; without a row the provider has sent none.';
+
+CREATE INDEX receipt_listed ON receipt (mailing_id, state, message_id) INCLUDE (code);
+COMMENT ON INDEX receipt_listed IS
+    'Lists of a mailing''s messages by delivery, in keyset order, and the reasons of the undelivered.';
+
+CREATE TABLE receipt_counts (
+    mailing_id  bigint PRIMARY KEY,
+    delivered   bigint NOT NULL DEFAULT 0 CHECK (delivered >= 0),
+    undelivered bigint NOT NULL DEFAULT 0 CHECK (undelivered >= 0)
+) WITH (fillfactor = 20);
+COMMENT ON TABLE receipt_counts IS
+    'A mailing''s final receipts, kept by the triggers of receipt. Apart from mailing_counts, which senders lock.';
+
+-- A mailing has its row from its first final receipt on. Locks are taken in the order of mailings, as in count_messages.
+CREATE FUNCTION count_receipts() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    came text := 'SELECT mailing_id, state, 1 AS n FROM added WHERE state > 1';
+    went text := 'SELECT mailing_id, state, -1 AS n FROM removed WHERE state > 1';
+    moves text := came || CASE TG_OP WHEN 'UPDATE' THEN ' UNION ALL ' || went ELSE '' END;
+BEGIN
+    EXECUTE 'INSERT INTO receipt_counts (mailing_id) SELECT DISTINCT mailing_id FROM (' || moves || ') AS moves
+        WHERE NOT EXISTS (SELECT FROM receipt_counts c WHERE c.mailing_id = moves.mailing_id)
+        ORDER BY mailing_id ON CONFLICT DO NOTHING';
+    EXECUTE 'WITH shift AS MATERIALIZED (
+            SELECT mailing_id, coalesce(sum(n) FILTER (WHERE state = 3), 0) AS delivered,
+                   coalesce(sum(n) FILTER (WHERE state = 2), 0) AS undelivered
+            FROM (' || moves || ') AS moves GROUP BY mailing_id
+        ), locked AS MATERIALIZED (
+            SELECT mailing_id FROM receipt_counts WHERE mailing_id IN (SELECT mailing_id FROM shift)
+            ORDER BY mailing_id FOR UPDATE
+        )
+        UPDATE receipt_counts c SET delivered = c.delivered + s.delivered, undelivered = c.undelivered + s.undelivered
+        FROM shift s JOIN locked USING (mailing_id) WHERE c.mailing_id = s.mailing_id';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_added AFTER INSERT ON receipt
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_receipts();
+COMMENT ON TRIGGER count_added ON receipt IS 'receipt_counts.';
+CREATE TRIGGER count_moved AFTER UPDATE ON receipt
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_receipts();
+COMMENT ON TRIGGER count_moved ON receipt IS 'receipt_counts. A deletion counts nothing: the retention keeps the figures.';
 
 
 -- The installation ----------------------------------------------------------------------------------------------------

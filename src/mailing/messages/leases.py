@@ -54,8 +54,9 @@ _RECLAIM = text(f"""
             lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
             wait_reason = CASE WHEN NOT l.ends THEN 'retry' END,
             reason_code = 'worker_lost', reason_params = NULL,
-            due_at = now() + make_interval(secs =>
-                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30)))
+            due_at = now() + make_interval(secs => greatest(
+                CASE WHEN m.maybe_accepted THEN 0 ELSE :first_repeat_s END,
+                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30))))
         FROM lost l WHERE m.id = l.id
         RETURNING m.id, m.mailing_id, m.claim_no
     )
@@ -66,11 +67,15 @@ _RECLAIM = text(f"""
 
 
 class RetryDelay(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown."""
+    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown.
+
+    The first repeat waits `first_repeat_s` or longer: a receipt may come meanwhile.
+    """
 
     hold: bool
     base_s: float
     max_s: float
+    first_repeat_s: float = 0.0
 
 
 async def reclaim_expired(session: AsyncSession, delay: RetryDelay, ids: Sequence[int]) -> int:
