@@ -25,7 +25,7 @@ def always_open(not_before: datetime) -> SendWindow:
 
 
 def claimed(*, attempts: int = 0, soft_refusals: int = 0, ambiguous: bool = False) -> ClaimedMessage:
-    return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW)
+    return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW, 1)
 
 
 def retry_context(jitter: float = 0.5) -> RetryContext:

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +36,7 @@ from mailing.reports.smtp import recipients_of
 from mailing.restore.repository import witnesses
 from mailing.restore.witness import MEANINGS, Verdict
 from mailing.settings import PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
+from mailing.timezones import iana_version
 
 TIMEOUT_S = 10.0
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
@@ -75,6 +77,7 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
     if others := names_of_others(dotenv):
         verdict, remedy = _unprefixed(others)
         yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
+    yield _timezones()
     async for finding in _database(settings):
         yield finding
     yield await _gateway(settings)
@@ -89,6 +92,11 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
 def _unprefixed(names: list[str]) -> tuple[Literal["ok", "warn"], str]:
     meant = [PREFIX + name for name in names if PREFIX + name in environment_names()]
     return ("warn", f"if {' or '.join(meant)} is meant, write that") if meant else ("ok", "")
+
+
+def _timezones() -> Finding:
+    package = version("tzdata")
+    return Finding("time zones", "ok", f"IANA {iana_version()}, from the Python package tzdata {package}")
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -150,13 +158,13 @@ async def _database_checks(
 async def _server(connection: AsyncConnection) -> Finding:
     started = time.monotonic()
     query = text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
-    version, encoding = (await connection.execute(query)).one()
-    if version < MIN_POSTGRESQL:
-        too_old = f"PostgreSQL {version} is too old"
+    number, encoding = (await connection.execute(query)).one()
+    if number < MIN_POSTGRESQL:
+        too_old = f"PostgreSQL {number} is too old"
         return Finding("database", "fail", too_old, f"use PostgreSQL {MIN_POSTGRESQL} or newer")
     if encoding != "UTF8":
         return Finding("database", "fail", f"the encoding is {encoding}", "create a database with ENCODING 'UTF8'")
-    return Finding("database", "ok", f"PostgreSQL {version}, answers in {1000 * (time.monotonic() - started):.0f} ms")
+    return Finding("database", "ok", f"PostgreSQL {number}, answers in {1000 * (time.monotonic() - started):.0f} ms")
 
 
 async def _clock(connection: AsyncConnection) -> Finding:

@@ -1,6 +1,7 @@
 """Messages in requests and answers."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -16,8 +17,30 @@ class WaitingFor(Struct):
     until: datetime | None
 
 
+class Delivery(StrEnum):
+    """What became of a sent message, as far as its provider has reported it."""
+
+    delivered = "delivered"
+    undelivered = "undelivered"
+    awaited = "awaited"
+
+
+class ReceiptOut(Struct):
+    """The strongest receipt of the provider: delivered, undelivered, or accepted, which is not final.
+
+    `code` is the provider's reason. `at` is its time, or when the receipt came.
+    """
+
+    state: Literal["accepted", "undelivered", "delivered"]
+    code: str | None
+    at: datetime
+
+
 class MessageOut(Struct):
-    """`attempts` counts the calls that say something about this message; `last_error` is also the reason of its end."""
+    """`attempts` counts the calls that say something about this message; `last_error` is also the reason of its end.
+
+    `receipt` is null until the provider has sent one; many send none.
+    """
 
     id: int
     mailing_id: int
@@ -29,6 +52,7 @@ class MessageOut(Struct):
     sent_at: datetime | None
     waiting_for: WaitingFor | None
     last_error: str | None
+    receipt: ReceiptOut | None
 
 
 class AttemptOut(Struct):
