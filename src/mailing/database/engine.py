@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import asyncpg
-from advanced_alchemy.base import BasicAttributes
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -16,8 +15,8 @@ from mailing.database.connector import Connector
 Sessions = async_sessionmaker[AsyncSession]
 
 
-class Base(BasicAttributes, DeclarativeBase):
-    pass
+class Base(DeclarativeBase):
+    """Models are SQLAlchemy's own: a worker uses them without Advanced Alchemy, which loads all of Litestar."""
 
 
 def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60, wait_s: float = 2) -> AsyncEngine:

@@ -13,9 +13,8 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from mailing.access import users
-from mailing.database import migrations
 from mailing.database.engine import create_engine, sessions, transaction
-from mailing.database.migrations import schema_fault
+from mailing.database.schema import schema_fault
 from mailing.errors import MailingError
 from mailing.process import embedded_postgres
 from mailing.process.supervisor import Child, Signals, supervise
@@ -134,7 +133,10 @@ async def _require(database_url: str, *, migrate: str) -> None:
 async def _migrate(database_url: str) -> None:
     engine = create_engine(database_url, application="mailing-migrate", pool_size=1)
     try:
-        await migrations.migrate(engine)
+        if await schema_fault(engine):
+            from mailing.database.migrations import migrate  # noqa: PLC0415 - Alembic, which only a new version needs
+
+            await migrate(engine)
     finally:
         await engine.dispose()
 

@@ -14,7 +14,7 @@ from mailing.database.engine import transaction
 from mailing.database.errors import cause, sqlstate
 from mailing.gateway.flow_control import Blocked, Permit
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, texts
+from mailing.mailings.repository import find_mailing, texts
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim, next_due, set_aside
 from mailing.observability import tracing
@@ -121,4 +121,5 @@ class Claimer:
 
 
 async def running_mailing(session: AsyncSession, mailing_id: int) -> Mailing | None:
-    return await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=MailingStatus.running)
+    mailing = await find_mailing(session, mailing_id)
+    return mailing if mailing and mailing.status == MailingStatus.running else None

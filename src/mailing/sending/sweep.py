@@ -19,7 +19,7 @@ from mailing.observability import failures
 from mailing.observability.log import get, increment
 from mailing.restore.repository import is_restored
 from mailing.sending.retry_policy import RetryPolicy
-from mailing.web import idempotency
+from mailing.web import idempotency_keys
 
 logger = get(__name__)
 
@@ -68,7 +68,7 @@ async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor
 CLEANUP: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
     "calls": delete_old_calls,
     "minutes": partial(delete_old_minutes, count=DELETE),
-    "keys": partial(idempotency.delete_expired, count=DELETE),
+    "keys": partial(idempotency_keys.delete_expired, count=DELETE),
 }
 
 

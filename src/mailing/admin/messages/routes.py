@@ -15,7 +15,7 @@ from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.events.history import HistoryCursor, history
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
 from mailing.messages.queries import get_message, message_to, messages_of
