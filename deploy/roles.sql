@@ -21,16 +21,20 @@ GRANT SELECT ON alembic_version, restoration TO mailing_api, mailing_worker;
 GRANT SELECT, UPDATE ON gateway TO mailing_api, mailing_worker;
 GRANT SELECT, UPDATE (database_identity, clock_at) ON installation TO mailing_api, mailing_worker; -- never the key
 GRANT SELECT, INSERT ON event TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT, UPDATE ON witness TO mailing_api, mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON worker_counter TO mailing_api, mailing_worker;
 GRANT SELECT ON erasure, erasure_key TO mailing_api, mailing_worker; -- an erased phone is not stored again
 GRANT SELECT ON suppression TO mailing_api, mailing_worker; -- changed by triggers, and by the functions of an import:
 GRANT EXECUTE ON FUNCTION lock_for_suppression, opt_out TO mailing_api, mailing_worker; -- they opt out, never in
+GRANT SELECT ON former_phone TO mailing_api, mailing_worker; -- no phone gets a mailing twice
 GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it; it has no rows
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_low_watermark
     TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT ON message_lease TO mailing_api, mailing_worker; -- by trigger
 
 -- The API: changes by users, and jobs for the worker. It does not write reports.
 GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins create keys on the admin page
+GRANT INSERT ON former_phone TO mailing_api; -- by trigger, when a client leaves a phone
 GRANT SELECT, INSERT ON mailing_release TO mailing_api; -- written by a trigger, never changed
 GRANT SELECT ON gateway_calls TO mailing_api;
 GRANT SELECT ON counter_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
@@ -49,9 +53,11 @@ GRANT SELECT, INSERT, UPDATE (operator_code, tag, timezone, updated_at) ON clien
 GRANT SELECT, UPDATE, DELETE ON upload, upload_chunk TO mailing_worker;
 GRANT SELECT, INSERT, DELETE ON upload_row_error TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
-GRANT DELETE ON attempt TO mailing_worker; -- of mailings that closed long ago
+GRANT DELETE ON attempt, former_phone TO mailing_worker; -- of mailings that closed long ago
+GRANT DELETE ON message_lease TO mailing_worker; -- expired ones
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
+GRANT DELETE ON witness TO mailing_worker; -- of processes that ended long ago
 GRANT SELECT, UPDATE, DELETE ON idempotency_key TO mailing_worker; -- it deletes old ones
 GRANT EXECUTE ON FUNCTION forget_events TO mailing_worker; -- and old events, but none about access
 GRANT SELECT, INSERT, UPDATE, DELETE ON procrastinate_jobs, procrastinate_events, procrastinate_periodic_defers,

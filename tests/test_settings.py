@@ -49,12 +49,37 @@ def test_every_problem_is_named_at_once_and_no_value_is_shown() -> None:
         ("OIDC_ISSUER", "https://id.example.org"),
         ("OIDC_ROLES", "ops=root"),
         ("OIDC_ROLES", "admin"),
+        ("GATEWAY_PROVIDER", "smpp"),
+        ("GATEWAY_USER", "two words"),
+        ("GATEWAY_USER", "name:password"),
+        ("GATEWAY_USER", "имя"),
+        ("SENDER", "Магазин"),
+        ("SENDER", "a" * 35),
+        ("ON_UNKNOWN", "drop"),
+        ("PUBLIC_URL", "http://mailing.example.org"),
+        ("PUBLIC_URL", "http://8.8.8.8:8000"),
+        ("PUBLIC_URL", "https://mailing.example.org/?a=1"),
+        ("PUBLIC_URL", "ftp://localhost"),
     ],
 )
 def test_a_bad_value_is_refused_under_its_own_name(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as refused:
         load({PREFIX + name: value})
     assert PREFIX + name in str(refused.value)
+
+
+def test_the_user_of_twilio_is_an_account_s_sid() -> None:
+    with pytest.raises(ConfigurationError, match="MAILING_GATEWAY_USER must be the SID"):
+        load({"MAILING_GATEWAY_PROVIDER": "twilio", "MAILING_GATEWAY_USER": "me@example.org"})
+    load({"MAILING_GATEWAY_PROVIDER": "twilio", "MAILING_GATEWAY_USER": f"AC{'0' * 32}"})
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://localhost:8000", "http://127.0.0.1", "http://api:8000", "http://10.1.2.3", "http://[fd00::1]:80"],
+)
+def test_only_inside_a_private_network_the_public_address_may_be_http(address: str) -> None:
+    assert load({"MAILING_PUBLIC_URL": address}).public_url == address
 
 
 def test_the_environment_wins_over_the_file_and_an_empty_value_counts_as_not_set(tmp_path: Path) -> None:
@@ -94,6 +119,10 @@ def test_published_secrets_are_refused_where_others_may_come(exposed: dict[str, 
         "MAILING_DATABASE_URL's",
     ]
     assert "change-me" not in str(refused.value)
+
+
+def test_a_public_address_on_loopback_exposes_nothing() -> None:
+    assert load(SHIPPED | {"MAILING_PUBLIC_URL": "http://127.0.0.1:8000"}).api_key == "development-key-change-me"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

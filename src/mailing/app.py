@@ -25,11 +25,12 @@ from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
 from mailing.gateway.routes import GatewayController
 from mailing.mailings.action_routes import ActionController, preview_mailing, resolve_message, resolve_unknown
+from mailing.mailings.after_restore import wake_started
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.metrics.routes import MetricsCache, metrics
 from mailing.observability import tracing
-from mailing.restore.rollback_detector import detect_rollback
+from mailing.restore.witness import witnessing
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts
@@ -149,7 +150,8 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     app.state.known_keys = KeyCache(app.state.reads)
     await _first_user(app.state.sessions, settings.admin_password)
     app.state.allowance = RateLimiter(app.state.sessions, settings.api_rate)
-    async with detect_rollback(engine, by="api"), aclosing(app.state.reads):
+    lossless = settings.failover == "lossless"
+    async with witnessing(engine, by="api", wake=wake_started, lossless=lossless), aclosing(app.state.reads):
         yield
     for each in (engine, exporting, asked):
         await each.dispose()

@@ -35,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Each field is the environment variable `MAILING_<FIELD>`; `.env.example` explains each."""
 
     database_url: str | None = None
+    failover: Literal["restore", "lossless"] = "restore"
     data_dir: str = ".data"
     host: str = "127.0.0.1"
     port: Port = 8000
@@ -48,12 +49,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_groups_claim: str = "groups"
     oidc_roles: str | None = None
     api_rate: Annotated[int, Meta(ge=0, le=100_000)] = 300
+    gateway_provider: Literal["probe", "kannel", "twilio", "infobip", "smsc"] = "probe"
     gateway_url: str | None = None
+    gateway_user: str | None = None
     gateway_token: str | None = None
     gateway_timeout_s: Annotated[float, Meta(gt=0, le=MAX_GATEWAY_TIMEOUT_S)] = 10.0
     gateway_rate: Annotated[float, Meta(ge=0, le=100_000)] = 0.0
     gateway_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
-    on_unknown: Literal["retry", "hold"] = "retry"
+    sender: str | None = None
+    on_unknown: Literal["retry", "hold"] | None = None
     retry_base_s: Annotated[float, Meta(gt=0, le=3600)] = 5.0
     retry_max_s: Annotated[float, Meta(gt=0, le=86400)] = 600.0
     report_to: str | None = None
@@ -202,16 +206,17 @@ def _hint(name: str, known: list[str]) -> str:
 
 def _sentence(kind: Any, error: msgspec.ValidationError) -> str:  # noqa: ANN401 - any type hint
     """Describe the error without the value, which msgspec repeats for an unknown choice."""
-    if get_origin(kind) is Literal:
-        return f"must be {' or '.join(get_args(kind))}"
+    for choice in (kind, *get_args(kind)):  # a choice that may be unset is a union
+        if get_origin(choice) is Literal:
+            return f"must be {' or '.join(get_args(choice))}"
     return str(error).replace("`", "")
 
 
 def _contradictions(settings: Settings) -> list[str]:
     """Check what a type cannot express about single values and pairs of values."""
     checks = {
-        "PUBLIC_URL must be an http:// or https:// address such as https://mailing.example.org, and no more": (
-            settings.public_url is None or _base(settings.public_url)
+        "PUBLIC_URL must be an https:// address such as https://mailing.example.org, and no more": (
+            settings.public_url is None or (_base(settings.public_url) and _private(settings.public_url))
         ),
         "ALLOWED_HOSTS must be names without ports such as mailing.example.org, separated by commas": all(
             re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?", host.strip())
@@ -220,6 +225,15 @@ def _contradictions(settings: Settings) -> list[str]:
         "GATEWAY_URL must be an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more": (
             settings.gateway_url is None or _base(settings.gateway_url)
         ),
+        "GATEWAY_USER must be printable ASCII without spaces and colons": settings.gateway_user is None
+        or bool(re.fullmatch(r"[!-9;-~]+", settings.gateway_user)),
+        "GATEWAY_USER must be the SID of a Twilio account, such as AC and 32 digits or letters from a to f": (
+            settings.gateway_provider != "twilio"
+            or settings.gateway_user is None
+            or bool(re.fullmatch("AC[0-9a-f]{32}", settings.gateway_user))
+        ),
+        "SENDER must be a number, or a name of up to 34 printable ASCII characters": settings.sender is None
+        or bool(re.fullmatch("[ -~]{1,34}", settings.sender)),
         "API_KEY must be printable ASCII": settings.api_key is None or _printable(settings.api_key),
         "GATEWAY_TOKEN must be printable ASCII": settings.gateway_token is None or _printable(settings.gateway_token),
         "OIDC_ISSUER must be an https:// address, such as https://id.example.org": settings.oidc_issuer is None
@@ -255,7 +269,9 @@ def _flaws_of_address(database_url: str | None) -> list[str]:
 
 def _published(settings: Settings) -> list[str]:
     """Find secrets copied from an example file, if other machines can reach the API."""
-    if is_loopback(settings.host) and not settings.public_url and not settings.allowed_hosts:
+    url = settings.public_url
+    is_public = url and not (_base(url) and is_loopback(urlsplit(url).hostname or ""))
+    if is_loopback(settings.host) and not is_public and not settings.allowed_hosts:
         return []
     names = [field.name for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
     given = {name.upper(): getattr(settings, name) for name in names}
@@ -291,6 +307,20 @@ def _safe(address: str) -> bool:
     return bool(parts.hostname) and (
         parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
     )
+
+
+def _private(address: str) -> bool:
+    """Whether nobody on the way can read what is sent to a URL: it is https, or it does not leave a network of ours.
+
+    Receipts come to this URL, and their address is all that proves where they come from.
+    """
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    try:
+        inside = ip_address(host).is_private
+    except ValueError:
+        inside = "." not in host or host.endswith((".localhost", ".internal"))
+    return parts.scheme == "https" or inside
 
 
 def _printable(value: str) -> bool:

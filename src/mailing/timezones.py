@@ -1,7 +1,10 @@
 """IANA time zones with the rules of the tzdata package, whose version is locked: the same on every machine."""
 
 from functools import cache
+from hashlib import sha256
+from importlib import import_module
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 _TZDATA = "tzdata"
@@ -25,10 +28,31 @@ def zone_named(name: str) -> ZoneInfo:
     """
     if not known_zone(name):
         raise ZoneInfoNotFoundError(f"No time zone {name!r}")
-    with files(_TZDATA).joinpath("zoneinfo", *name.split("/")).open("rb") as rules:
+    with _rules_file(name).open("rb") as rules:
         return ZoneInfo.from_file(rules, key=name)
+
+
+@cache
+def rules_version() -> str:
+    """Return IANA's version and a digest of all rules: an edited file has another version, too.
+
+    A newer version sorts behind an older one. Reads 600 files, 50 ms.
+    """
+    rules = sha256()
+    for name in sorted(zone_names()):
+        rules.update(name.encode() + _rules_file(name).read_bytes())
+    return f"{iana_version()}-{rules.hexdigest()[:12]}"
+
+
+def iana_version() -> str:
+    version: str = import_module(_TZDATA).IANA_VERSION
+    return version
 
 
 @cache
 def zone_names() -> frozenset[str]:
     return frozenset(files(_TZDATA).joinpath("zones").read_text(encoding="ascii").split()) - {"Factory"}
+
+
+def _rules_file(name: str) -> Traversable:
+    return files(_TZDATA).joinpath("zoneinfo", *name.split("/"))

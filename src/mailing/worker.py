@@ -1,7 +1,7 @@
 """The worker process: jobs from the queue, the sweep, the report. A composition root."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final
@@ -12,10 +12,13 @@ from mailing.clients.upload.job import import_upload, maintain_uploads
 from mailing.database import engine as engine_
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, create_engine, transaction
-from mailing.gateway.client import GatewayClient
+from mailing.gateway.client import GatewayClient, Origin
 from mailing.gateway.flow_control import FlowControl
+from mailing.gateway.providers import holds_unknown, provider_of
+from mailing.gateway.providers.provider import Provider
 from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
+from mailing.mailings.after_restore import wake_started
 from mailing.messages.counter_audit import audit_counts
 from mailing.observability import failures
 from mailing.observability.counters import RECOVERED
@@ -23,8 +26,10 @@ from mailing.observability.log import get
 from mailing.privacy.retention import delete_old_events, redact_old
 from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
+from mailing.receipts.address import namespace_of, receipt_path
+from mailing.receipts.key import read_key
 from mailing.reports.jobs import send_missing
-from mailing.restore.rollback_detector import detect_rollback
+from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
@@ -32,7 +37,8 @@ from mailing.sending.plan import plan_mailing
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
+from mailing.sending.timezone_rules import keep_rules_applied
 from mailing.settings import Settings
 
 logger = get(__name__)
@@ -65,31 +71,50 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
     `settings.database_url` and `settings.gateway_url` must be set. End the process if it makes no progress.
     """
     engines = _engines(settings)
-    gateway = GatewayClient(
-        base_url=str(settings.gateway_url),
-        token=settings.gateway_token,
-        timeout_s=settings.gateway_timeout_s,
-        concurrency=settings.gateway_concurrency,
-    )
     try:
         with heartbeat.beating() as beat:
-            async with gateway, detect_rollback(*engines, by="worker"):
+            lossless = settings.failover == "lossless"
+            async with witnessing(*engines, by="worker", wake=wake_started, lossless=lossless) as witness:
                 urgent, sending, short, long = map(engine_.sessions, engines)
-                context = SendContext(
-                    sending,
-                    urgent,
-                    gateway,
-                    FlowControl(urgent),
-                    policy_of(settings),
-                    timeout_s=settings.gateway_timeout_s,
-                    max_jobs=JOB_LIMITS["sending"],
-                    stopping=stop,
-                )
-                await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
+                async with await _gateway(settings, short) as gateway:
+                    context = SendContext(
+                        sending,
+                        urgent,
+                        gateway,
+                        FlowControl(urgent),
+                        policy_of(settings),
+                        timeout_s=settings.gateway_timeout_s,
+                        max_jobs=JOB_LIMITS["sending"],
+                        stopping=stop,
+                        on_claimed=witness.remember,
+                        is_settled=lambda: witness.is_settled,
+                    )
+                    await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
         for engine in engines:
             await engine.dispose()
     logger.info("worker stopped")
+
+
+async def _gateway(settings: Settings, sessions: Sessions) -> GatewayClient:
+    provider = provider_of(settings)
+    async with transaction(sessions) as session:
+        key = await read_key(session)
+    return GatewayClient(
+        provider,
+        base_url=str(settings.gateway_url),
+        timeout_s=settings.gateway_timeout_s,
+        concurrency=settings.gateway_concurrency,
+        origin=Origin(settings.sender or "", namespace_of(key), _receipt_url(settings, provider, key)),
+    )
+
+
+def _receipt_url(settings: Settings, provider: Provider, key: bytes) -> Callable[[int], str] | None:
+    """Return what gives each message its address. None: the provider sends no receipts, or knows one for all."""
+    if settings.public_url is None or not provider.sends_receipts or provider.receipts_account_wide:
+        return None
+    base, name = settings.public_url.rstrip("/"), provider.name
+    return lambda message_id: base + receipt_path(key, name, message_id)
 
 
 def _engines(settings: Settings) -> list[AsyncEngine]:
@@ -102,14 +127,14 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
 
 
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
-    counters, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
+    counters, revalidator = context.counters, Revalidator(context)
     on_answer = partial(watchdog.beat, QUEUE)
     queue = Queue(str(settings.database_url), concurrency=DEFAULT_CONCURRENCY, limits=JOB_LIMITS, on_answer=on_answer)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))
     queue.task("import_upload", partial(import_upload, long, context.stopping))
-    queue.periodic("sweep", partial(_sweep, short, queue, context, leases), cron="* * * * * */5")
+    queue.periodic("sweep", partial(_sweep, short, queue, context), cron="* * * * * */5")
     queue.periodic("clock", partial(adjust_to_clock_steps, short), cron="* * * * * */5")
     queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
@@ -117,7 +142,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("retention", partial(_retain, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
+    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
     with watchdog.running():
         async with AsyncExitStack() as background:
@@ -126,6 +151,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
                 revalidator.run(),
                 _check_database(context.urgent, watchdog),
                 counters.run(short),
+                keep_rules_applied(long),
             ):
                 await background.enter_async_context(_background(work))
             await background.enter_async_context(context.recorder.running())
@@ -145,7 +171,7 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def policy_of(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(hold=settings.on_unknown == "hold", base_s=settings.retry_base_s, max_s=settings.retry_max_s)
+    return RetryPolicy(hold=holds_unknown(settings), base_s=settings.retry_base_s, max_s=settings.retry_max_s)
 
 
 async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
@@ -165,10 +191,13 @@ async def _retain(sessions: Sessions, settings: Settings) -> None:
     await delete_old_events(sessions, settings)
 
 
-async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
-    context.counters.add(
-        RECOVERED, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
-    )
+async def _sweep(sessions: Sessions, queue: Queue, context: SendContext) -> None:
+    """Right after an outage, nothing is taken from other workers: they are about to record their results."""
+    settled = context.is_settled()
+    reclaimed = await sweep(sessions, context.policy if settled else None, context.active_mailings)
+    context.counters.add(RECOVERED, "leases", value=reclaimed)
+    if not settled:
+        return
     if stalled := await queue.fail_stalled_jobs():
         context.counters.add(RECOVERED, "jobs", value=stalled)
         logger.warning("stalled jobs removed", jobs=stalled)

@@ -15,6 +15,7 @@ from mailing.cli.doctor import Finding, line, run_checks
 from mailing.database.migrations import migrate
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings, environment
+from mailing.timezones import iana_version
 from support.rows import run, value
 
 NOWHERE = "127.0.0.1:1"
@@ -38,15 +39,19 @@ async def test_a_sound_service_is_found_sound(
     findings = await found(tmp_path, database_url=database_url, gateway_url=gateway_url)
     assert {part: finding.verdict for part, finding in findings.items()} == {
         "configuration": "ok",
+        "time zones": "ok",
         "database": "ok",
         "clock": "ok",
         "schema": "ok",
         "queue": "ok",
         "sending": "ok",
+        "failover": "ok",
         "gateway": "ok",
+        "provider": "ok",
         "mail": "warn",
     }
     assert "PostgreSQL" in line(findings["database"])
+    assert iana_version() in line(findings["time zones"])
 
 
 async def test_every_setting_that_is_wrong_is_named_at_once_and_no_value(tmp_path: Path) -> None:

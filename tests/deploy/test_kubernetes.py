@@ -137,10 +137,11 @@ def test_every_setting_named_is_one() -> None:
 
 
 def test_what_is_commented_out_can_be_switched_on() -> None:
-    """The identity provider's settings, in both files, make a whole that the API starts with."""
+    """The identity provider's settings and the declaration of failovers make a whole that the API starts with."""
     written = [(DIRECTORY / name).read_text() for name in ("settings.yaml", "secrets.example.yaml")]
     switched = dict(re.findall(r"^  # (MAILING_\w+): (.+)$", "".join(written), re.MULTILINE))
-    assert switched.keys() == {f"MAILING_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "ROLES", "CLIENT_SECRET")}
+    signing_in = {f"MAILING_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "ROLES", "CLIENT_SECRET")}
+    assert switched.keys() == signing_in | {"MAILING_FAILOVER"}
     assert settings.load(filled_in(environment("api") | switched)).oidc_issuer
     allowed = OBJECTS["NetworkPolicy", "identity-provider"]["spec"]
     assert allowed["podSelector"]["matchLabels"] == pod_labels("api")

@@ -10,6 +10,7 @@ import pytest
 
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer
+from mailing.gateway.providers.probe import Probe
 
 PHONE, TEXT, TOKEN = "79161234567", "Привет, мир", "a.secret.token"
 
@@ -31,7 +32,7 @@ async def start_server() -> AsyncIterator[Callable[..., Awaitable[int]]]:
 def gateway() -> Callable[..., GatewayClient]:
     def make(port: int, *, timeout_s: float = 5.0, concurrency: int = 4, scheme: str = "http") -> GatewayClient:
         url = f"{scheme}://127.0.0.1:{port}/v1"
-        return GatewayClient(base_url=url, token=TOKEN, timeout_s=timeout_s, concurrency=concurrency)
+        return GatewayClient(Probe(TOKEN), base_url=url, timeout_s=timeout_s, concurrency=concurrency)
 
     return make
 
@@ -43,9 +44,9 @@ def send() -> Callable[..., Awaitable[Answer]]:
     async def send_one(client: GatewayClient, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
         answer = await client.send(message_id, phone=PHONE, text=TEXT, time_left_s=time_left_s)
         assert answer is not None
-        assert len(answer.reason) <= 200
-        assert answer.reason.isprintable()
-        assert not any(secret in answer.reason for secret in (PHONE, TEXT, TOKEN))
+        assert len(answer.words) <= 200
+        assert answer.words.isprintable()
+        assert not any(secret in answer.words for secret in (PHONE, TEXT, TOKEN))
         return answer
 
     return send_one

@@ -10,6 +10,8 @@ import pytest
 
 from mailing.gateway.client import MAX_BODY_BYTES, GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.probe import Probe
+from mailing.reasons.codes import ReasonCode
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 StartServer = Callable[..., Awaitable[int]]
@@ -125,7 +127,7 @@ async def test_an_answer_that_is_broken_or_too_long_is_ambiguous(
 async def test_retry_after_is_handed_on(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:
     raw = b"HTTP/1.1 429 Slow\r\nretry-after: 42\r\nContent-Length: 0\r\n\r\n"
     async with gateway(await start_server(answering(raw))) as client:
-        assert await send(client) == Answer(Outcome.throttled, 429, None, "HTTP 429", 42.0)
+        assert await send(client) == Answer(Outcome.throttled, 429, None, ReasonCode.http_status, 42.0)
 
 
 async def test_damaged_answers_are_answers_too(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:
@@ -154,11 +156,11 @@ async def test_damaged_answers_are_answers_too(start_server: StartServer, gatewa
 )
 def test_an_address_that_cannot_be_called_is_refused_at_once(base_url: str) -> None:
     with pytest.raises(ValueError, match="address must be http"):
-        GatewayClient(base_url=base_url, token=None, timeout_s=1, concurrency=1)
+        GatewayClient(Probe(None), base_url=base_url, timeout_s=1, concurrency=1)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "токен"])
 def test_a_token_that_fits_no_header_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="must be visible ASCII") as refusal:
-        GatewayClient(base_url="http://host/v1/", token=token, timeout_s=1, concurrency=1)
+        Probe(token)
     assert token == "" or token not in str(refusal.value)

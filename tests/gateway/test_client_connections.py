@@ -10,6 +10,8 @@ import pytest
 
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.probe import Probe
+from mailing.reasons.codes import ReasonCode
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 StartServer = Callable[..., Awaitable[int]]
@@ -42,13 +44,13 @@ async def test_a_refused_connection_is_not_sent(gateway: MakeGateway, send: Send
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     async with gateway(port) as client:
-        assert await send(client) == Answer(Outcome.not_sent, reason="connection refused")
+        assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.connection_refused)
 
 
 async def test_a_name_that_does_not_resolve_is_not_sent(send: Send) -> None:
     too_long = ".".join(["a" * 60] * 5)  # refused by the resolver itself: no packet leaves the machine
-    async with GatewayClient(base_url=f"http://{too_long}/v1", token=None, timeout_s=2, concurrency=1) as client:
-        assert await send(client) == Answer(Outcome.not_sent, reason="the gateway's name does not resolve")
+    async with GatewayClient(Probe(None), base_url=f"http://{too_long}/v1", timeout_s=2, concurrency=1) as client:
+        assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.name_not_resolved)
 
 
 async def test_a_reset_after_writing_is_ambiguous(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:
@@ -57,7 +59,7 @@ async def test_a_reset_after_writing_is_ambiguous(start_server: StartServer, gat
         reset(writer)
 
     async with gateway(await start_server(handler)) as client:
-        assert await send(client) == Answer(Outcome.ambiguous, reason="connection reset by peer")
+        assert await send(client) == Answer(Outcome.ambiguous, reason=ReasonCode.connection_reset)
 
 
 async def test_a_reset_of_the_fresh_connection_is_never_an_answer(
@@ -74,8 +76,10 @@ async def test_no_answer_by_the_deadline_is_ambiguous(
     start_server: StartServer, gateway: MakeGateway, send: Send
 ) -> None:
     async with gateway(await start_server(hang), timeout_s=0.4) as client:
-        assert await send(client) == Answer(Outcome.ambiguous, reason="no answer within 0.4 s")
-        assert await send(client, time_left_s=0.3) == Answer(Outcome.ambiguous, reason="no answer within 0.3 s")
+        assert await send(client) == Answer(Outcome.ambiguous, reason=ReasonCode.no_answer, facts={"within_s": 0.4})
+        assert await send(client, time_left_s=0.3) == Answer(
+            Outcome.ambiguous, reason=ReasonCode.no_answer, facts={"within_s": 0.3}
+        )
 
 
 async def test_a_dripping_body_ends_at_the_deadline(
@@ -89,7 +93,9 @@ async def test_a_dripping_body_ends_at_the_deadline(
 
     started = time.monotonic()
     async with gateway(await start_server(drip), timeout_s=0.4) as client:
-        assert await send(client) == Answer(Outcome.ambiguous, 200, reason="no complete answer within 0.4 s")
+        assert await send(client) == Answer(
+            Outcome.ambiguous, 200, reason=ReasonCode.no_complete_answer, facts={"within_s": 0.4}
+        )
     assert time.monotonic() - started < 10
 
 
@@ -108,7 +114,7 @@ async def test_a_gigabyte_is_not_read(start_server: StartServer, gateway: MakeGa
 
     async with gateway(await start_server(flood)) as client:
         answer = await send(client)
-    assert answer == Answer(Outcome.ambiguous, 200, reason="the answer is longer than 65536 bytes")
+    assert answer == Answer(Outcome.ambiguous, 200, reason=ReasonCode.answer_too_long, facts={"max_bytes": 65536})
     assert written < 20_000_000  # what the two socket buffers swallow
 
 
@@ -149,7 +155,7 @@ async def test_waiting_for_a_free_connection_is_not_sent(
         first = asyncio.ensure_future(send(client, 1))
         await asyncio.sleep(0.05)
         second = await send(client, 2, time_left_s=0.1)
-        assert second == Answer(Outcome.not_sent, reason="no free connection within 0.1 s")
+        assert second == Answer(Outcome.not_sent, reason=ReasonCode.no_free_connection, facts={"within_s": 0.1})
         assert (await first).outcome is Outcome.ambiguous
     assert connections == 1
 

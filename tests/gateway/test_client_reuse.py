@@ -8,6 +8,7 @@ import pytest
 
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.reasons.codes import ReasonCode
 
 StartServer = Callable[..., Awaitable[int]]
 MakeGateway = Callable[..., GatewayClient]
@@ -36,7 +37,7 @@ async def test_a_connection_closed_as_we_write_is_ambiguous_and_nothing_is_repea
     async with gateway(await start_server(handler), concurrency=1) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
         answer = await send(client, 2)
-        assert answer == Answer(Outcome.ambiguous, reason="the gateway closed the connection without an answer")
+        assert answer == Answer(Outcome.ambiguous, reason=ReasonCode.closed_without_answer)
         assert (await send(client, 3)).outcome is Outcome.accepted
     assert [head.split()[1] for head in heads] == [b"/v1/send/1", b"/v1/send/2", b"/v1/send/3"]
 
@@ -69,7 +70,7 @@ async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_message(
         await asyncio.sleep(0.2)
         second = await send(client, 2)
         assert second.outcome is Outcome.not_sent
-        assert "before it was asked" in second.reason
+        assert second.reason is ReasonCode.connection_spoiled
         assert (await send(client, 3)).outcome is Outcome.accepted
 
 
@@ -94,7 +95,7 @@ async def test_a_connection_lost_while_its_turn_is_awaited_is_not_sent(
     async with gateway(await start_server(once)) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
         answer = await client.send(2, phone="79161234567", text="t", time_left_s=60, before_send=turn)
-        assert answer == Answer(Outcome.not_sent, reason="the gateway had closed this connection before it was asked")
+        assert answer == Answer(Outcome.not_sent, reason=ReasonCode.connection_closed)
         assert (await send(client, 3)).outcome is Outcome.accepted
 
 

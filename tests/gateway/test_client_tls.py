@@ -11,6 +11,7 @@ import pytest
 
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.reasons.codes import ReasonCode
 
 StartServer = Callable[..., Awaitable[int]]
 MakeGateway = Callable[..., GatewayClient]
@@ -92,7 +93,7 @@ async def test_a_certificate_that_is_not_valid_is_told_nothing(
     server = Server()
     port = await start_server(server.handle, tls=server_side(certificate))
     async with gateway(port, scheme="https") as client:
-        assert await send(client) == Answer(Outcome.not_sent, reason="the gateway's TLS certificate is not valid")
+        assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.invalid_certificate)
     assert server.heard == b""
 
 
@@ -102,7 +103,7 @@ async def test_a_server_without_tls_is_not_sent(start_server: StartServer, gatew
         writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
     async with gateway(await start_server(plain), scheme="https") as client:
-        assert await send(client) == Answer(Outcome.not_sent, reason="the TLS handshake failed")
+        assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.tls_failed)
 
 
 async def test_a_handshake_that_never_ends_is_not_sent(
@@ -112,4 +113,4 @@ async def test_a_handshake_that_never_ends_is_not_sent(
         await asyncio.sleep(3600)
 
     async with gateway(await start_server(silent), scheme="https", timeout_s=0.2) as client:
-        assert await send(client) == Answer(Outcome.not_sent, reason="no connection within 0.2 s")
+        assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.no_connection, facts={"within_s": 0.2})

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, classify
+from mailing.reasons.codes import ReasonCode
 
 NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
 OK = b'{"code":0,"message":"OK"}'
@@ -21,8 +22,13 @@ def answer(status: int, body: bytes = OK, retry_after: str | None = None) -> Ans
 
 def is_fit_to_store(given: Answer) -> bool:
     code_fits = given.code is None or -(2**63) <= given.code < 2**63
-    return code_fits and len(given.reason) <= 200 and given.reason.isprintable()
+    return code_fits and len(given.words) <= 200 and given.words.isprintable()
 
+
+BODY_REASONS = {
+    *(ReasonCode.empty_body, ReasonCode.html, ReasonCode.not_json, ReasonCode.not_an_object, ReasonCode.no_code),
+    *(ReasonCode.invalid_code, ReasonCode.other_message_id),
+}
 
 EXPECTED = {
     Outcome.accepted: {200, 201, 202, 226, 299, 409},
@@ -39,7 +45,7 @@ EXPECTED = {
 def test_the_status_decides_when_the_body_says_code_0(status: int, outcome: Outcome) -> None:
     given = answer(status)
     assert (given.outcome, given.http_status) == (outcome, status)
-    assert given.outcome is Outcome.accepted or str(status) in given.reason
+    assert given.outcome is Outcome.accepted or str(status) in given.words
 
 
 @pytest.mark.parametrize(
@@ -122,18 +128,19 @@ def test_a_json_object_whose_code_is_the_integer_0_is_accepted(body: bytes) -> N
 def test_a_success_status_with_anything_else_is_ambiguous(body: bytes) -> None:
     given = answer(200, body)
     assert given.outcome is Outcome.ambiguous
-    assert given.reason.startswith("gateway answered ")
+    assert given.reason in BODY_REASONS
     assert is_fit_to_store(given)
 
 
 @pytest.mark.parametrize("code", [1, -1, 7, 400, 2**63 - 1, -(2**63)])
 def test_another_integer_code_is_a_soft_refusal(code: int) -> None:
     given = answer(200, json.dumps({"code": code, "message": "call +79161234567"}).encode())
-    assert given == Answer(Outcome.soft_refusal, 200, code, reason=f"gateway answered code {code}")
+    assert given == Answer(Outcome.soft_refusal, 200, code, reason=ReasonCode.gateway_code)
+    assert given.words == f"gateway answered code {code}"
 
 
 def test_a_page_instead_of_json_is_named() -> None:
-    assert answer(200, b"\n<html>").reason == "gateway answered HTML instead of JSON"
+    assert answer(200, b"\n<html>").reason is ReasonCode.html
 
 
 @pytest.mark.parametrize("status", [400, 409, 422])
@@ -184,7 +191,9 @@ def test_a_final_status_stands_when_its_body_contradicts_nothing(body: bytes) ->
 def test_retry_after_is_seconds_or_a_date_between_now_and_the_cap(
     retry_after: str | None, seconds: float | None
 ) -> None:
-    assert answer(429, b"", retry_after) == Answer(Outcome.throttled, 429, reason="HTTP 429", retry_after_s=seconds)
+    assert answer(429, b"", retry_after) == Answer(
+        Outcome.throttled, 429, reason=ReasonCode.http_status, retry_after_s=seconds
+    )
 
 
 @pytest.mark.parametrize(

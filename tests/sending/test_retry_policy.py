@@ -10,6 +10,7 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.rescheduling import SendWindow
 from mailing.messages.states import TRANSITIONS, MessageStatus
+from mailing.reasons.codes import ReasonCode
 from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, RetryPolicy, backoff, decide, release
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -24,7 +25,7 @@ def always_open(not_before: datetime) -> SendWindow:
 
 
 def claimed(*, attempts: int = 0, soft_refusals: int = 0, ambiguous: bool = False) -> ClaimedMessage:
-    return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW)
+    return ClaimedMessage(7, 1, "79160000001", 1, "UTC", attempts, soft_refusals, ambiguous, END, NOW, 1)
 
 
 def retry_context(jitter: float = 0.5) -> RetryContext:
@@ -47,7 +48,7 @@ def retry_context(jitter: float = 0.5) -> RetryContext:
 def test_each_outcome_has_its_transition(
     outcome: Outcome, policy: RetryPolicy, status: MessageStatus, attempts: int, waiting: str | None
 ) -> None:
-    transition = decide(Answer(outcome, reason="why"), claimed(), policy, retry_context())
+    transition = decide(Answer(outcome, reason=ReasonCode.not_json), claimed(), policy, retry_context())
     assert (transition.status, transition.counted_attempts, transition.wait_reason) == (status, attempts, waiting)
 
 
@@ -69,7 +70,7 @@ def test_a_wait_asked_for_by_the_gateway_is_kept() -> None:
 
 
 def test_a_retry_that_would_come_after_the_end_expires_with_both_reasons() -> None:
-    answer = Answer(Outcome.throttled, retry_after_s=7200, reason="HTTP 429")
+    answer = Answer(Outcome.throttled, 429, reason=ReasonCode.http_status, retry_after_s=7200)
     transition = decide(answer, claimed(), RETRY, retry_context())
     assert (transition.status, transition.status_reason) == (
         MessageStatus.expired,

@@ -11,6 +11,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.database.monotonic import ticks
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
+from mailing.gateway.providers.probe import Probe
 from mailing.messages.claim import ClaimedMessage, claim
 from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, lease_for
 from mailing.sending.context import SendContext
@@ -55,7 +56,7 @@ async def hold(engine: AsyncEngine, sessions: Sessions, *, timeout_s: float) -> 
     mailing = await add_mailing(engine)
     await add_messages(engine, mailing, ["pending"], first_client=client)
     jumping = Jumping()
-    gateway = GatewayClient(base_url="http://127.0.0.1:9/v1", token=None, timeout_s=timeout_s, concurrency=1)
+    gateway = GatewayClient(Probe(None), base_url="http://127.0.0.1:9/v1", timeout_s=timeout_s, concurrency=1)
     flow_control = FlowControl(sessions, jumping)
     await flow_control.refresh()
     policy = RetryPolicy(hold=False, base_s=5, max_s=600)

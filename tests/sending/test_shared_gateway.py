@@ -14,6 +14,7 @@ from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, ta
 from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import autocommit, probe_now, read, set_rate
+from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
 from support.rows import run
@@ -248,7 +249,10 @@ async def test_what_was_seen_is_not_lost_when_the_report_fails(
 
 @pytest.mark.parametrize(
     "answer",
-    [Answer(Outcome.configuration, 401, reason="HTTP 401"), Answer(Outcome.throttled, 429, retry_after_s=60)],
+    [
+        Answer(Outcome.configuration, 401, reason=ReasonCode.configuration),
+        Answer(Outcome.throttled, 429, retry_after_s=60),
+    ],
     ids=["a wrong token", "a pause"],
 )
 async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(

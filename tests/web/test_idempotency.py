@@ -18,7 +18,7 @@ from mailing.access import api_keys
 from mailing.app import authorize, create_app
 from mailing.database.engine import Sessions, transaction
 from mailing.sending.retry_policy import RetryPolicy
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
 from support.api import running_api
@@ -420,7 +420,7 @@ OF_AN_AGE = """
 
 async def test_the_sweep_forgets_what_is_older_than_a_day(engine: AsyncEngine, sessions: Sessions) -> None:
     await run(engine, OF_AN_AGE, ages=["25 h", "24 h 1 min", "23 h 59 min", "1 s"], count=3)
-    await sweep(sessions, RetryPolicy(hold=False, base_s=5, max_s=600), LeaseScanCursor())
+    await sweep(sessions, RetryPolicy(hold=False, base_s=5, max_s=600))
     left = await run(engine, "SELECT DISTINCT split_part(key, '-', 1) FROM idempotency_key")
     assert {row[0] for row in left} == {"23 h 59 min", "1 s"}
 

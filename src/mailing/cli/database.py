@@ -14,7 +14,7 @@ from mailing.database.engine import Sessions, create_engine, sessions, transacti
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.schema import schema_fault
 from mailing.errors import MailingError
-from mailing.process.local_stack import require_database
+from mailing.process.local_database import require_database
 from mailing.settings import Settings
 
 T = TypeVar("T")

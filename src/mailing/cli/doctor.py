@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -23,17 +24,23 @@ from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.schema import MIN_POSTGRESQL, schema_fault
 from mailing.errors import ConfigurationError, MailingError
-from mailing.gateway.client import check_reachable as reach_gateway
+from mailing.gateway.checks import check_credentials
+from mailing.gateway.checks import check_reachable as reach_gateway
+from mailing.gateway.outcome import Outcome
+from mailing.gateway.providers import holds_unknown, needs_of, provider_of
 from mailing.gateway.repository import read
 from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
-from mailing.process.local_stack import data_dir_of
+from mailing.process.local_database import data_dir_of
 from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
 from mailing.reports.smtp import check_reachable as reach_mail_server
 from mailing.reports.smtp import recipients_of
+from mailing.restore.repository import witnesses
+from mailing.restore.witness import MEANINGS, Verdict
 from mailing.settings import DOTENV, PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
+from mailing.timezones import iana_version
 
 TIMEOUT_S = 10.0
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
@@ -83,9 +90,13 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
     if others := names_of_others(dotenv):
         verdict, remedy = _unprefixed(others)
         yield Finding(".env", verdict, f"names that are not Mailing's: {', '.join(others)}", remedy)
+    yield _timezones()
     async for finding in _database(settings):
         yield finding
     yield await _gateway(settings)
+    yield _provider(settings)
+    if finding_of_credentials := await _credentials(settings):
+        yield finding_of_credentials
     if finding_of_token := _token(settings):
         yield finding_of_token
     yield await _mail(settings)
@@ -94,6 +105,11 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
 def _unprefixed(names: list[str]) -> tuple[Literal["ok", "warn"], str]:
     meant = [PREFIX + name for name in names if PREFIX + name in environment_names()]
     return ("warn", f"if {' or '.join(meant)} is meant, write that") if meant else ("ok", "")
+
+
+def _timezones() -> Finding:
+    package = version("tzdata")
+    return Finding("time zones", "ok", f"IANA {iana_version()}, from the Python package tzdata {package}")
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
@@ -147,6 +163,7 @@ async def _database_checks(
         return
     yield await _queue(engine)
     yield await _sending(engine)
+    yield await _failover(engine, settings)
     if recipients_of(settings):
         yield await _reports(engine, settings)
 
@@ -154,13 +171,13 @@ async def _database_checks(
 async def _server(connection: AsyncConnection) -> Finding:
     started = time.monotonic()
     query = text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
-    version, encoding = (await connection.execute(query)).one()
-    if version < MIN_POSTGRESQL:
-        too_old = f"PostgreSQL {version} is too old"
+    number, encoding = (await connection.execute(query)).one()
+    if number < MIN_POSTGRESQL:
+        too_old = f"PostgreSQL {number} is too old"
         return Finding("database", "fail", too_old, f"use PostgreSQL {MIN_POSTGRESQL} or newer")
     if encoding != "UTF8":
         return Finding("database", "fail", f"the encoding is {encoding}", "create a database with ENCODING 'UTF8'")
-    return Finding("database", "ok", f"PostgreSQL {version}, answers in {1000 * (time.monotonic() - started):.0f} ms")
+    return Finding("database", "ok", f"PostgreSQL {number}, answers in {1000 * (time.monotonic() - started):.0f} ms")
 
 
 async def _clock(connection: AsyncConnection) -> Finding:
@@ -187,7 +204,7 @@ async def _sending(engine: AsyncEngine) -> Finding:
     async with transaction(sessions(engine)) as session:
         state = await read(session)
     if state.restored:
-        restored = "the database was restored from a backup, so nothing is sent"
+        restored = "the database was restored from a backup, or a standby was promoted, so nothing is sent"
         return Finding("sending", "fail", restored, "run mailing resume-after-restore")
     if state.stopped_at:
         stopped = f"stopped since {state.stopped_at:%Y-%m-%d %H:%M} UTC by {state.stopped_by}"
@@ -202,6 +219,18 @@ async def _sending(engine: AsyncEngine) -> Finding:
     if state.paused_until:
         return Finding("sending", "warn", f"the gateway asked for a pause until {state.paused_until:%H:%M:%S} UTC")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
+
+
+async def _failover(engine: AsyncEngine, settings: Settings) -> Finding:
+    async with transaction(sessions(engine)) as session:
+        found = await witnesses(session)
+    declared = f"MAILING_FAILOVER={settings.failover} here"
+    seen = "; ".join(f"{each.count} {each.kind}: {MEANINGS[Verdict(each.verdict)]}" for each in found)
+    detail = f"{declared}; {seen or 'no process is running that could tell'}"
+    if settings.failover == "restore" and {each.verdict for each in found} <= {Verdict.undeclared}:
+        return Finding("failover", "ok", f"{detail}; after one, nothing is sent until mailing resume-after-restore")
+    able = any(each.kind == "worker" and each.verdict in {Verdict.ready, Verdict.waiting} for each in found)
+    return Finding("failover", "ok" if able else "warn", detail, "" if able else "docs/cluster.md says what to declare")
 
 
 async def _reports(engine: AsyncEngine, settings: Settings) -> Finding:
@@ -227,6 +256,37 @@ async def _gateway(settings: Settings) -> Finding:
         there = f"{host_of(settings.gateway_url)}: {failure}"
         return Finding("gateway", "fail", there, "check that MAILING_GATEWAY_URL is correct and reachable")
     return Finding("gateway", "ok", f"{host_of(settings.gateway_url)}: reachable; no message was sent")
+
+
+def _provider(settings: Settings) -> Finding:
+    try:
+        provider = provider_of(settings)
+    except ValueError as error:
+        return Finding("provider", "fail", str(error), "correct MAILING_GATEWAY_TOKEN")
+    if missing := [f"{PREFIX}{name.upper()}" for name in needs_of(settings) if getattr(settings, name) is None]:
+        return Finding("provider", "fail", f"{provider.name} needs {' and '.join(missing)}", "set what is missing")
+    unclear = "is parked as unknown" if holds_unknown(settings) else "is sent again under the same id"
+    repeats = "recognises a repeat" if provider.repeat_is_safe else "is not known to recognise a repeat"
+    detail = f"{provider.name} {repeats}: a call without a clear answer {unclear}"
+    if not provider.sends_receipts:
+        return Finding("provider", "ok", f"{detail}; it sends no receipts")
+    if settings.public_url is None:
+        off = f"{detail}; receipts are off"
+        return Finding("provider", "warn", off, "set MAILING_PUBLIC_URL to learn what became of each message")
+    return Finding("provider", "ok", f"{detail}; receipts come to {host_of(settings.public_url)}")
+
+
+async def _credentials(settings: Settings) -> Finding | None:
+    if settings.gateway_url is None or _provider(settings).verdict == "fail":
+        return None
+    answer = await check_credentials(provider_of(settings), settings.gateway_url, within_s=TIMEOUT_S)
+    if answer is None:
+        return None
+    if answer.outcome is Outcome.accepted:
+        return Finding("credentials", "ok", "the provider accepts them")
+    if answer.outcome is Outcome.configuration:
+        return Finding("credentials", "fail", answer.words, "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN")
+    return Finding("credentials", "warn", f"they could not be checked: {answer.words}")
 
 
 def _token(settings: Settings) -> Finding | None:

@@ -20,7 +20,7 @@ COMMANDS = {
     "worker": ("worker:worker", "Plan and send mailings, retry, report."),
     "sandbox": (
         "sandbox:sandbox",
-        "Run a fake gateway that implements the gateway's contract and shows what it accepted.",
+        "Run a fake gateway that speaks a provider's API and shows what it accepted.",
     ),
     "import": ("clients:import_", "Import clients from a CSV file: phone,operator_code,tag,timezone,opted_out."),
     "export": ("clients:export", "Write all clients to standard output as CSV, in the format that `import` reads."),
@@ -36,6 +36,7 @@ COMMANDS = {
     "user": ("users:user", "Manage the people who sign in to the admin page."),
     "key": ("keys:key", "Manage keys for the API."),
     "privacy": ("privacy:privacy", "Export or erase a person's data."),
+    "gateway": ("gateway:gateway", "Connect the provider."),
 }
 
 

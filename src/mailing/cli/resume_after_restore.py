@@ -16,10 +16,13 @@ from mailing.cli.database import with_database
 from mailing.cli.options import example
 from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, transaction
-from mailing.job_queue.enqueue import defer
-from mailing.mailings.after_restore import affected, pause_unknown_audiences, started, started_drafts
+from mailing.errors import MailingError
+from mailing.gateway.providers import holds_unknown
+from mailing.mailings.after_restore import affected, pause_unknown_audiences, started_drafts, wake_started
 from mailing.messages.after_restore import UNSENT, MessageSlice, mark_unsent_ambiguous
 from mailing.restore import repository as restore
+
+NOT_NEEDED = "This database was not restored from a backup. Nothing to do."
 
 
 @click.command("resume-after-restore", epilog=example("mailing resume-after-restore --dry-run"))
@@ -27,15 +30,20 @@ from mailing.restore import repository as restore
 @click.option(
     "--force", "forced", is_flag=True, help="Act even if no restore was detected, as after copying files back."
 )
-def resume_after_restore(*, dry_run: bool, forced: bool) -> None:
+@click.option(
+    "--nothing-was-lost", "lossless", is_flag=True, help="After a failover without loss: enable sending, mark nothing."
+)
+def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None:
     """Enable sending from a database that was restored from a backup. Until then nothing is sent from it.
 
     Messages that may have been sent since the backup are sent again under the same ids, or parked as unknown,
     depending on MAILING_ON_UNKNOWN.
     """
+    if lossless and (dry_run or forced):
+        raise click.UsageError("--nothing-was-lost goes with no other option")
     settings = configured()
-    options = Options(hold=settings.on_unknown == "hold", echo=click.echo, forced=forced)
-    work = forecast if dry_run else resume
+    options = Options(hold=holds_unknown(settings), echo=click.echo, forced=forced)
+    work = resume_without_loss if lossless else forecast if dry_run else resume
     run(with_database(settings, lambda sessions: work(sessions, options)))
 
 
@@ -77,11 +85,29 @@ async def resume(sessions: Sessions, options: Options) -> None:
     options.echo("Sending is enabled.")
 
 
+async def resume_without_loss(sessions: Sessions, options: Options) -> None:
+    """Enable sending after a failover of which the operator knows that it lost nothing. No message is marked.
+
+    Raise MailingError if a process has found something missing.
+    """
+    async with transaction(sessions) as session:
+        home, here = await restore.identities(session)
+        if home == restore.SET_ASIDE:
+            raise MailingError("something was lost: this database was set aside; leave out --nothing-was-lost")
+        if home == here:
+            options.echo(NOT_NEEDED)
+            return
+        if not await restore.resume_after_failover(session, home=home, here=here, by=events.COMMAND_LINE):
+            raise MailingError("the database has changed meanwhile; run the command again")
+        await wake_started(session)
+    options.echo("Sending is enabled. No message was marked.")
+
+
 async def _is_needed(sessions: Sessions, options: Options) -> bool:
     async with transaction(sessions) as session:
         needed = options.forced or await restore.is_restored(session)
     if not needed:
-        options.echo("This database was not restored from a backup. Nothing to do.")
+        options.echo(NOT_NEEDED)
     return needed
 
 
@@ -147,8 +173,7 @@ async def enable_sending(sessions: Sessions, *, messages: int, paused: int) -> N
         await events.record_event(
             session, "database.resumed_after_restore", by=events.COMMAND_LINE, messages=messages, paused=paused
         )
-        for mailing_id in await started(session):
-            await defer(session, "plan_mailing", mailing_id=mailing_id)
+        await wake_started(session)
 
 
 def _ids(coming: dict[str, int]) -> str:

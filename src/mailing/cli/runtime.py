@@ -15,10 +15,13 @@ from mailing.settings import DOTENV, Settings, load, secrets_of
 T = TypeVar("T")
 
 
-def configured(*needed: str) -> Settings:
-    """Load the settings and configure logging. Raise ConfigurationError if a `needed` one is missing."""
+def configured(*needed: str, more: Callable[[Settings], tuple[str, ...]] = lambda _: ()) -> Settings:
+    """Load the settings and configure logging. Raise ConfigurationError if a `needed` one is missing.
+
+    `more` are those that follow from other settings.
+    """
     settings = load(os.environ, DOTENV)
-    missing = [name for name in needed if getattr(settings, name) is None]
+    missing = [name for name in (*needed, *more(settings)) if getattr(settings, name) is None]
     if missing:
         raise ConfigurationError([f"MAILING_{name.upper()} is needed; set it, see .env.example" for name in missing])
     log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets_of(settings))

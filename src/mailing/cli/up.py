@@ -6,7 +6,8 @@ import click
 
 from mailing.cli.options import example
 from mailing.cli.runtime import configured, run
-from mailing.process.local_stack import LocalStack, data_dir_of, local_stack, run_local_stack
+from mailing.process.local_database import data_dir_of
+from mailing.process.local_stack import LocalStack, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
 from mailing.settings import DOTENV, Settings, host_of, names_of_others, source_of
 

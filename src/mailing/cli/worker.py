@@ -31,9 +31,10 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
         sys.exit(heartbeat.main())
 
     from mailing.cli.database import require_schema  # noqa: PLC0415 - a health check runs often and needs none of it
+    from mailing.gateway.providers import needs_of  # noqa: PLC0415 - as above
     from mailing.process.worker_pool import run_worker_pool  # noqa: PLC0415 - as above
 
-    settings = configured("database_url", "gateway_url")
+    settings = configured("database_url", "gateway_url", more=needs_of)
     tracing.start("mailing-worker", os.environ)
     try:
         run(require_schema(settings, wait_s=wait_s))

@@ -5,9 +5,9 @@ No exception type is trusted to say what became of a call. What decides is wheth
 """
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
@@ -16,14 +16,34 @@ import msgspec
 
 from mailing import failpoints
 from mailing.database.monotonic import ticks
-from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, describe
-from mailing.gateway.outcome import Answer, Outcome, classify
+from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, reason_of
+from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.provider import Outgoing, Provider
+from mailing.reasons.codes import Fact, Reason, ReasonCode
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
 BeforeSend = Callable[[], Awaitable[bool]]
 
-_encode = msgspec.json.Encoder().encode
+# Overridden by the provider's. An answer compressed all the same is never unpacked: no bomb, and no JSON.
+HEADERS: Final = {
+    "Accept": "*/*",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/octet-stream",
+    "User-Agent": "mailing",
+}
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """What marks this installation's messages. `sender` is whom phones show.
+
+    `namespace` keeps the references of installations apart that share an account: ten hexadecimal digits. `receipt_url`
+    gives the address for the receipts of a message, by its id.
+    """
+
+    sender: str = ""
+    namespace: str = "0" * 10
+    receipt_url: Callable[[int], str] | None = None
 
 
 async def _at_once() -> bool:
@@ -31,17 +51,28 @@ async def _at_once() -> bool:
 
 
 class GatewayClient:
-    """The gateway at `base_url`, such as `https://host/v1`: at most `concurrency` calls and connections at a time.
+    """The gateway of `provider` at `base_url`, such as `https://host/v1`.
+
+    At most `concurrency` calls and connections at a time.
 
     `timeout_s` bounds a whole call without `before_send`: waiting for a free connection, connecting, writing, and the
-    answer to its last byte. Raises ValueError for an address or a token that no call could be made with. No proxy,
-    netrc or cookie is used. Certificates are checked against certifi's list, or the one that SSL_CERT_FILE names.
+    answer to its last byte. Raises ValueError for an address that no call could be made with. No proxy, netrc or cookie
+    is used. Certificates are checked against certifi's list, or the one that SSL_CERT_FILE names.
     """
 
-    def __init__(self, *, base_url: str, token: str | None, timeout_s: float, concurrency: int) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        base_url: str,
+        timeout_s: float,
+        concurrency: int,
+        origin: Origin = Origin(),  # noqa: B008 - it is frozen
+    ) -> None:
         self.concurrency = concurrency
-        self._base_url = _checked_base(base_url)
-        self._headers = _headers(token)
+        self._provider = provider
+        self._base_url = checked_base(base_url)
+        self._origin = origin
         self._timeout_s = timeout_s
         self._free_connections = asyncio.Semaphore(concurrency)
         self._transport: HttpTransport | None = None
@@ -49,7 +80,10 @@ class GatewayClient:
     async def __aenter__(self) -> Self:
         certificates = httpx.create_ssl_context()
         self._transport = HttpTransport(
-            self._base_url, headers=self._headers, certificates=certificates, concurrency=self.concurrency
+            self._base_url,
+            headers=HEADERS | dict(self._provider.headers),
+            certificates=certificates,
+            concurrency=self.concurrency,
         )
         return self
 
@@ -61,9 +95,18 @@ class GatewayClient:
         self._transport = None
 
     async def send(
-        self, message_id: int, *, phone: str, text: str, time_left_s: float, before_send: BeforeSend = _at_once
+        self,
+        message_id: int,
+        *,
+        phone: str,
+        text: str,
+        time_left_s: float,
+        refusals: int = 0,
+        before_send: BeforeSend = _at_once,
     ) -> Answer | None:
         """Send one message, once. Nothing is repeated here, and no outcome is an exception.
+
+        `refusals` counts how often the provider refused it softly: its next call is not a repeat.
 
         Ends within `time_left_s`, and writes nothing after it. `before_send` is awaited when the connection is ready,
         right before the first byte; the time it takes does not count as the gateway's. None: it returned False, or
@@ -73,12 +116,19 @@ class GatewayClient:
             raise RuntimeError("the gateway is used outside of its `async with`")
         if time_left_s <= 0:
             return None
-        body = _encode({"id": message_id, "phone": int(phone), "text": text})
+        limit = self._provider.max_text_length
+        if limit is not None and len(text) > limit:
+            return Answer(Outcome.refused, reason=ReasonCode.text_too_long, facts={"max_length": limit})
         deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
-        request = _Request(message_id, self._transport.post(f"/send/{message_id}", body), deadline, before_send)
+        origin = self._origin
+        reference = f"{origin.namespace}-{message_id}-{refusals}"
+        receipt_url = origin.receipt_url(message_id) if origin.receipt_url else None
+        outgoing = partial(Outgoing, message_id, phone, text, origin.sender, receipt_url, reference=reference)
+        payload = partial(self._payload, self._transport, outgoing, deadline)
+        request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
             async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
-                request.waiting_for = "no connection"
+                request.missing = ReasonCode.no_connection
                 exchange = await self._transport.connect()
                 try:
                     return await request.perform(exchange)
@@ -87,9 +137,12 @@ class GatewayClient:
         except TimeoutError:
             if deadline.suspended:
                 return None
-            return request.failed(f"{request.waiting_for} within {deadline.allowed_s:.3g} s")
+            return request.failed(Reason(request.missing, {"within_s": rounded(deadline.allowed_s)}))
         except TRANSPORT_ERRORS as error:
-            return request.failed(describe(error))
+            return request.failed(reason_of(error))
+
+    def _payload(self, transport: HttpTransport, outgoing: Callable[[int], Outgoing], deadline: "_Deadline") -> bytes:
+        return transport.post(self._provider.encode(outgoing(max(1, int(deadline.message_end_in_s)))))
 
 
 class _Deadline:
@@ -106,6 +159,10 @@ class _Deadline:
     @property
     def remaining_s(self) -> float:
         return self._deadline - ticks()
+
+    @property
+    def message_end_in_s(self) -> float:
+        return self._end - ticks()
 
     async def suspend_for(self, permission: Awaitable[bool]) -> bool:
         """Wait for the permission, at most until the message's end, and extend the call's deadline by that time.
@@ -127,8 +184,16 @@ class _Deadline:
 class _Request:
     """One request, and how far it has come."""
 
-    def __init__(self, message_id: int, payload: bytes, deadline: _Deadline, before_send: BeforeSend) -> None:
-        self.waiting_for = "no free connection"
+    def __init__(
+        self,
+        provider: Provider,
+        message_id: int,
+        payload: Callable[[], bytes],
+        deadline: _Deadline,
+        before_send: BeforeSend,
+    ) -> None:
+        self.missing = ReasonCode.no_free_connection
+        self._provider = provider
         self._message_id = message_id
         self._payload = payload
         self._before_send = before_send
@@ -140,42 +205,37 @@ class _Request:
         if not await self._deadline.suspend_for(self._before_send()):
             return None
         if self._deadline.remaining_s <= 0:
-            raise NotWrittenError("no time was left when the connection was ready")
+            raise NotWrittenError(ReasonCode.no_time_left)
+        payload = self._payload()  # only now: it holds how long the message stays valid
         exchange.check()
         failpoints.hit("call.connected")
-        self._written, self.waiting_for = True, "no answer"
-        exchange.write(self._payload)
+        self._written, self.missing = True, ReasonCode.no_answer
+        exchange.write(payload)
         failpoints.hit("call.written")
         head = await exchange.head()
-        self._status, self.waiting_for = head.code, "no complete answer"
+        self._status, self.missing = head.code, ReasonCode.no_complete_answer
         failpoints.hit("call.head_read")
         body = await exchange.body(MAX_BODY_BYTES)
         if body is None:
-            return self.failed(f"the answer is longer than {MAX_BODY_BYTES} bytes")
+            return self.failed(Reason(ReasonCode.answer_too_long, {"max_bytes": MAX_BODY_BYTES}))
         failpoints.hit("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
-        return classify(head.code, retry_after, body, message_id=self._message_id, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        return self._provider.classify(head.code, retry_after, body, message_id=self._message_id, now=now)
 
-    def failed(self, reason: str) -> Answer:
-        return Answer(Outcome.ambiguous if self._written else Outcome.not_sent, self._status, reason=reason)
-
-
-async def check_reachable(base_url: str, *, within_s: float) -> str | None:
-    """Connect, TLS included, and send no request. Return what is wrong, or None."""
-    url = httpx.URL(_checked_base(base_url))
-    tls = httpx.create_ssl_context() if url.scheme == "https" else None
-    try:
-        async with asyncio.timeout(within_s):
-            _, writer = await asyncio.open_connection(url.host, url.port or (443 if tls else 80), ssl=tls)
-    except TimeoutError:
-        return f"no connection within {within_s:.3g} s"
-    except OSError as error:
-        return describe(error)
-    writer.close()
-    return None
+    def failed(self, reason: Reason) -> Answer:
+        outcome = Outcome.ambiguous if self._written else Outcome.not_sent
+        return Answer(outcome, self._status, reason=reason.code, facts=reason.params)
 
 
-def _checked_base(base_url: str) -> str:
+def rounded(seconds: float) -> Fact:
+    """Round to three digits; whole seconds have no point."""
+    rounded = float(f"{seconds:.3g}")
+    return int(rounded) if rounded.is_integer() else rounded
+
+
+def checked_base(base_url: str) -> str:
+    """Return the address without a slash at its end. Raise ValueError if no call could be made with it."""
     problem = "the gateway's address must be http(s)://host[:port][/path]"
     try:
         url = httpx.URL(base_url)
@@ -187,17 +247,3 @@ def _checked_base(base_url: str) -> str:
     if url.port not in (None, *range(1, 65_536)):
         raise ValueError(problem)
     return base_url.rstrip("/")
-
-
-def _headers(token: str | None) -> dict[str, str]:
-    headers = {
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",  # an answer compressed all the same is never unpacked: no bomb, and no JSON
-        "Content-Type": "application/json",
-        "User-Agent": "mailing",
-    }
-    if token is None:
-        return headers
-    if not re.fullmatch(r"[!-~]+", token):
-        raise ValueError("the gateway's token must be visible ASCII characters without spaces")
-    return headers | {"Authorization": f"Bearer {token}"}

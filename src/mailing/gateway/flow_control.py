@@ -117,9 +117,9 @@ class FlowControl:
             case Outcome.throttled:
                 stats = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
             case Outcome.not_sent | Outcome.ambiguous:
-                stats = CallStats(calls=1, failed=1, reason=answer.reason)
+                stats = CallStats(calls=1, failed=1, reason=answer.words)
             case Outcome.configuration:
-                stats = CallStats(calls=1, failed=1, reason=answer.reason, misconfigured=True)
+                stats = CallStats(calls=1, failed=1, reason=answer.words, misconfigured=True)
             case Outcome.accepted | Outcome.refused | Outcome.soft_refusal:
                 stats = CallStats(calls=1)
                 self._probe_succeeded |= probe

@@ -6,7 +6,7 @@ Redirects, cookies, proxies and passwords from the environment belong to the ses
 """
 
 import asyncio
-import os
+import errno
 import socket
 import ssl
 from typing import Final
@@ -18,6 +18,9 @@ from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage
 from yarl import URL
 
+from mailing.gateway.providers.provider import Call
+from mailing.reasons.codes import Reason, ReasonCode
+
 # Common servers close an idle connection after 5 s or later, and a call into a closing connection is ambiguous.
 IDLE_CONNECTION_S: Final = 4.0
 READ_AHEAD_BYTES: Final = 64 * 1024
@@ -28,7 +31,11 @@ TRANSPORT_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 
 
 class NotWrittenError(aiohttp.ClientError):
-    """Given up before the first byte. The message is written for people."""
+    """Given up before the first byte."""
+
+    def __init__(self, reason: ReasonCode) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
 
 
 class HttpTransport:
@@ -54,9 +61,10 @@ class HttpTransport:
         """Raise one of TRANSPORT_ERRORS if there is no connection."""
         return Exchange(await self._connector.connect(self._target, [], NO_TIMEOUT))
 
-    def post(self, path: str, body: bytes) -> bytes:
-        """Build a request's bytes. `path` is appended to the address and needs no quoting."""
-        return f"POST {self._path}{path}{self._head}{len(body)}\r\n\r\n".encode() + body
+    def post(self, call: Call) -> bytes:
+        """Build a request's bytes."""
+        head = f"POST {self._path}{call.path}{self._head}{len(call.body)}\r\n".encode()
+        return head + call.headers + b"\r\n" + call.body
 
 
 class Exchange:
@@ -74,9 +82,9 @@ class Exchange:
         """Call right before the first byte. Raises NotWrittenError for a connection that can't be used any more."""
         protocol = self._connection.protocol
         if protocol is None or not protocol.is_connected():
-            raise NotWrittenError("the gateway had closed this connection before it was asked")
+            raise NotWrittenError(ReasonCode.connection_closed)
         if protocol.should_close:  # it would be read as the answer to this message
-            raise NotWrittenError("the gateway had sent something on this connection before it was asked")
+            raise NotWrittenError(ReasonCode.connection_spoiled)
 
     def write(self, request: bytes) -> None:
         protocol, transport = self._endpoints()
@@ -117,25 +125,32 @@ class Exchange:
 
 
 # The first match counts. Only for people: outcomes are decided elsewhere.
-DESCRIPTIONS: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (aiohttp.ClientConnectorDNSError, "the gateway's name does not resolve"),
-    (aiohttp.ClientConnectorCertificateError, "the gateway's TLS certificate is not valid"),
-    (aiohttp.ClientConnectorSSLError, "the TLS handshake failed"),
-    (aiohttp.ServerDisconnectedError, "the gateway closed the connection without an answer"),
-    (aiohttp.ClientPayloadError, "the answer broke off or is not valid HTTP"),
-    (HttpProcessingError, "the answer is not valid HTTP"),
-    (socket.gaierror, "the gateway's name does not resolve"),
-    (ssl.SSLCertVerificationError, "the gateway's TLS certificate is not valid"),
-    (ssl.SSLError, "the TLS handshake failed"),
+REASONS: Final[tuple[tuple[type[BaseException], ReasonCode], ...]] = (
+    (aiohttp.ClientConnectorDNSError, ReasonCode.name_not_resolved),
+    (aiohttp.ClientConnectorCertificateError, ReasonCode.invalid_certificate),
+    (aiohttp.ClientConnectorSSLError, ReasonCode.tls_failed),
+    (aiohttp.ServerDisconnectedError, ReasonCode.closed_without_answer),
+    (aiohttp.ClientPayloadError, ReasonCode.answer_broke_off),
+    (HttpProcessingError, ReasonCode.invalid_http),
+    (socket.gaierror, ReasonCode.name_not_resolved),
+    (ssl.SSLCertVerificationError, ReasonCode.invalid_certificate),
+    (ssl.SSLError, ReasonCode.tls_failed),
 )
+ERRNOS: Final = {
+    errno.ECONNREFUSED: ReasonCode.connection_refused,
+    errno.ECONNRESET: ReasonCode.connection_reset,
+}
 
 
-def describe(error: BaseException) -> str:
-    """Say what is wrong in our words, never in the error's own: these may quote an address or an answer."""
+def reason_of(error: BaseException) -> Reason:
+    """Say what is wrong without the error's own words: these may quote an address or an answer."""
     if isinstance(error, NotWrittenError):
-        return str(error)
-    for kind, words in DESCRIPTIONS:
+        return Reason(error.reason)
+    for kind, code in REASONS:
         if isinstance(error, kind):
-            return words
+            return Reason(code)
     number = error.errno if isinstance(error, OSError) else None
-    return os.strerror(number).lower() if number else "the connection failed"
+    if number in ERRNOS:
+        return Reason(ERRNOS[number])
+    name = errno.errorcode.get(number or 0)
+    return Reason(ReasonCode.connection_error, {"errno": name}) if name else Reason(ReasonCode.connection_failed)

@@ -8,11 +8,15 @@ untrue, and `refused` without a refusal loses a message.
 import email.utils
 import json
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, NoReturn, assert_never
 
 import msgspec
+
+from mailing.reasons.codes import Fact, Reason, ReasonCode
+from mailing.reasons.words import words_of
 
 RETRY_AFTER_CAP_S: Final = 900.0
 BIGINT: Final = range(-(2**63), 2**63)
@@ -63,15 +67,31 @@ STATUSES: Final[dict[int, Outcome]] = {
 class Answer(msgspec.Struct, frozen=True):
     """The outcome of one call, and what is worth recording of it.
 
-    `reason` is a short printable sentence of ours. It never holds a part of the body, a phone, a text or a token.
-    `code` fits a bigint. `retry_after_s` is 0 … 900, or None when the gateway did not say.
+    `facts` are what the words for `reason` need beside status and code. They never hold a part of the body, a phone, a
+    text or a token. `code` fits a bigint. `retry_after_s` is 0 … 900, or None when the gateway did not say.
+    `provider_id` is the provider's own id of the message: printable ASCII, 128 characters at most.
     """
 
     outcome: Outcome
     http_status: int | None = None
     code: int | None = None
-    reason: str = ""
+    reason: ReasonCode | None = None
     retry_after_s: float | None = None
+    facts: Mapping[str, Fact] = {}
+    provider_id: str | None = None
+
+    @property
+    def full_reason(self) -> Reason | None:
+        """The reason with all its parameters, for a message that it ends or postpones."""
+        if self.reason is None:
+            return None
+        fields = {"http_status": self.http_status, "code": self.code}
+        known = {name: value for name, value in fields.items() if value is not None}
+        return Reason(self.reason, {**known, **self.facts})
+
+    @property
+    def words(self) -> str:
+        return words_of(self.full_reason) if self.full_reason else ""
 
 
 def classify(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
@@ -83,16 +103,14 @@ def classify(status: int, retry_after: str | None, body: bytes, *, message_id: i
         return _by_body(status, body, message_id)
     outcome = _by_status(status, retry_after)
     if outcome is Outcome.throttled:
-        return Answer(outcome, status, reason=f"HTTP {status}", retry_after_s=_retry_after_s(retry_after, now))
+        wait_s = retry_after_s(retry_after, now)
+        return Answer(outcome, status, reason=ReasonCode.http_status, retry_after_s=wait_s)
     if outcome in (Outcome.accepted, Outcome.refused) and _has_number_of_other(body, message_id):
-        return Answer(Outcome.ambiguous, status, reason=f"HTTP {status} for another message id")
-    return Answer(outcome, status, reason=f"HTTP {status}{HINTS.get(outcome, '')}")
+        return Answer(Outcome.ambiguous, status, reason=ReasonCode.other_message_id)
+    return Answer(outcome, status, reason=_REASONS.get(outcome, ReasonCode.http_status))
 
 
-HINTS: Final = {
-    Outcome.accepted: ", duplicate id: the gateway has this message already",
-    Outcome.configuration: ", check the gateway's address and token",
-}
+_REASONS: Final = {Outcome.accepted: ReasonCode.duplicate_id, Outcome.configuration: ReasonCode.configuration}
 
 
 def _by_status(status: int, retry_after: str | None) -> Outcome:
@@ -104,18 +122,18 @@ def _by_status(status: int, retry_after: str | None) -> Outcome:
 
 
 def _by_body(status: int, body: bytes, message_id: int) -> Answer:
-    reply = _json_object(body)
-    if isinstance(reply, str):
+    reply = json_object(body)
+    if isinstance(reply, ReasonCode):
         return Answer(Outcome.ambiguous, status, reason=reply)
     code = reply.get("code")
     if type(code) is not int or code not in BIGINT:  # bool is an int to Python, not to the gateway
-        what = "no code" if "code" not in reply else "a code that is not a 64-bit integer"
-        return Answer(Outcome.ambiguous, status, reason=f"gateway answered JSON with {what}")
+        reason = ReasonCode.no_code if "code" not in reply else ReasonCode.invalid_code
+        return Answer(Outcome.ambiguous, status, reason=reason)
     if _is_of_other(reply.get("id"), message_id):
-        return Answer(Outcome.ambiguous, status, code, reason="gateway answered for another message id")
+        return Answer(Outcome.ambiguous, status, code, ReasonCode.other_message_id)
     if code == 0:
         return Answer(Outcome.accepted, status, code)
-    return Answer(Outcome.soft_refusal, status, code, reason=f"gateway answered code {code}")
+    return Answer(Outcome.soft_refusal, status, code, ReasonCode.gateway_code)
 
 
 def _is_of_other(answered_id: object, message_id: int) -> bool:
@@ -127,20 +145,20 @@ def _is_of_other(answered_id: object, message_id: int) -> bool:
 
 def _has_number_of_other(body: bytes, message_id: int) -> bool:
     """Whether the `id` beside an error is another message's number. It may well be a trace id or a slug."""
-    reply = _json_object(body)
-    answered_id = "" if isinstance(reply, str) else str(reply.get("id"))
+    reply = json_object(body)
+    answered_id = "" if isinstance(reply, ReasonCode) else str(reply.get("id"))
     return answered_id.isdecimal() and answered_id != str(message_id)
 
 
-def _json_object(body: bytes) -> dict[str, Any] | str:
+def json_object(body: bytes) -> dict[str, Any] | ReasonCode:
     """Return the object, or why there is none. Python's own parser can refuse a repeated key and NaN."""
     if not body.strip():
-        return "gateway answered an empty body"
+        return ReasonCode.empty_body
     try:
         reply = _parse(body.decode())
     except (ValueError, RecursionError):  # RecursionError: 1,000 levels are enough, and 64 KiB hold far more
-        return f"gateway answered {'HTML' if body.lstrip().startswith(b'<') else 'something'} instead of JSON"
-    return reply if isinstance(reply, dict) else "gateway answered JSON that is not an object"
+        return ReasonCode.html if body.lstrip().startswith(b"<") else ReasonCode.not_json
+    return reply if isinstance(reply, dict) else ReasonCode.not_an_object
 
 
 def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -157,7 +175,7 @@ def _refuse_constant(_: str) -> NoReturn:
 _parse = json.JSONDecoder(object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant).decode
 
 
-def _retry_after_s(retry_after: str | None, now: datetime) -> float | None:
+def retry_after_s(retry_after: str | None, now: datetime) -> float | None:
     """Return Retry-After in seconds from `now`, between 0 and the cap. None: neither a number nor a date."""
     if retry_after is None:
         return None

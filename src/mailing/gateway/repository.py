@@ -18,7 +18,7 @@ from mailing.gateway.circuit_breaker import MAX_PROBE_INTERVAL_S, MIN_CALLS, WIN
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
 from mailing.gateway.row import ONLY_ROW
-from mailing.restore.repository import RESTORED
+from mailing.restore.repository import RESTORED, VERDICTS
 
 MIN_STEP_S = 1.0  # a smaller step back is ignored: what waits by the clock waits that much longer
 
@@ -29,7 +29,10 @@ MAY_CALL = f"w.stopped_at IS NULL AND w.paused_until <= now() AND NOT {RESTORED}
 
 
 class GatewayState(msgspec.Struct, frozen=True):
-    """`now` is database time of the reading. `rate` is in calls per second, 0 without a limit."""
+    """`now` is database time of the reading. `rate` is in calls per second, 0 without a limit.
+
+    `restored_because`: what processes say of the database (`restore.witness.Verdict`).
+    """
 
     now: datetime
     rate: float
@@ -40,6 +43,7 @@ class GatewayState(msgspec.Struct, frozen=True):
     stopped_at: datetime | None
     stopped_by: str | None
     restored: bool
+    restored_because: list[str]
     calls: int
     failed: int
 
@@ -56,7 +60,8 @@ async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 _READ = text(f"""
     SELECT clock_timestamp() AS now, w.rate, CASE WHEN w.paused_until > now() THEN w.paused_until END AS paused_until,
         w.breaker_opened_at, w.breaker_reason, w.breaker_next_probe_at, w.stopped_at, w.stopped_by,
-        {RESTORED} AS restored, coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed
+        {RESTORED} AS restored, CASE WHEN {RESTORED} THEN {VERDICTS} ELSE '{{}}' END AS restored_because,
+        coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed
     FROM gateway w, (SELECT sum(calls) AS calls, sum(failed) AS failed FROM gateway_calls
                      WHERE bucket_start > now() - interval '{WINDOW_S} s') c
     WHERE w.{ONLY_ROW}

@@ -46,7 +46,8 @@ class Recent(Struct):
 class GatewayOut(Struct):
     """`sending`: only the rate delays messages.
 
-    `restored`: the database was restored from a backup, and nothing is sent before `mailing resume-after-restore`.
+    `restored`: the database was restored from a backup or a standby was promoted, and nothing is sent before
+    `mailing resume-after-restore`. `restored_because`: why processes do not resume by themselves, as `newcomer`.
     """
 
     sending: bool
@@ -55,6 +56,7 @@ class GatewayOut(Struct):
     breaker: Breaker
     stopped: Stop | None
     restored: bool
+    restored_because: list[str]
     last_30_s: Recent  # the circuit breaker's WINDOW_S
 
     @classmethod
@@ -72,5 +74,6 @@ class GatewayOut(Struct):
             ),
             stopped=Stop(state.stopped_at, state.stopped_by or "") if state.stopped_at else None,
             restored=state.restored,
+            restored_because=state.restored_because,
             last_30_s=Recent(state.calls, state.failed),
         )

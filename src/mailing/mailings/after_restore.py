@@ -4,6 +4,8 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.job_queue.bulk import Wake, defer_all
+
 # Messages may have been sent under ids that this database has never assigned: the mailing was due to start after the
 # backup, or its audience was being planned.
 _UNKNOWN_AUDIENCE = """
@@ -54,6 +56,7 @@ async def pause_unknown_audiences(session: AsyncSession) -> list[int]:
 _STARTED = text("SELECT id FROM mailing WHERE status IN ('running', 'paused') ORDER BY id")
 
 
-async def started(session: AsyncSession) -> list[int]:
-    """List mailings with messages to plan, send or finalize. Index: mailing_open."""
-    return list((await session.execute(_STARTED)).scalars())
+async def wake_started(session: AsyncSession) -> None:
+    """Enqueue what there is to plan, send or finalize. Index: mailing_open."""
+    started = (await session.execute(_STARTED)).scalars()
+    await defer_all(session, [Wake("plan_mailing", {"mailing_id": mailing_id}) for mailing_id in started])

@@ -7,6 +7,7 @@ from msgspec import Struct
 from sqlalchemy import Result, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.messages.former_phones import MAY_BE_REACHED
 from mailing.messages.planning import UNSELECTED, Audience
 
 Exclusion = Literal["tag", "operator_code", "opted_out", "unaffected"]
@@ -41,7 +42,7 @@ _REACH = text(f"""
 # Narrower rows, and memory for the whole hash table, were tried and change nothing.
 _REACH_OF_EDIT = text(f"""
     SELECT c.timezone, CASE {_NOT_SELECTED}
-        WHEN m.status = 'pending' THEN NULL WHEN NOT :replans THEN 'unaffected'
+        WHEN m.status = 'pending' THEN NULL WHEN NOT :replans OR {MAY_BE_REACHED} THEN 'unaffected'
         WHEN m.status IS NULL OR m.status = 'expired' THEN NULL
         WHEN m.status = 'cancelled' AND m.status_reason = :unselected THEN NULL
         ELSE 'unaffected' END AS reason,

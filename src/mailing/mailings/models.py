@@ -31,6 +31,7 @@ class Mailing(Base):
     planned_revision: Mapped[int] = mapped_column(Integer, default=0)
     planning_revision: Mapped[int] = mapped_column(Integer, default=0)
     plan_heartbeat_at: Mapped[datetime | None] = mapped_column(Instant)
+    timezone_rules: Mapped[str | None] = mapped_column(Text)
     text_revision: Mapped[int] = mapped_column(Integer, default=1)
     content_revision: Mapped[int] = mapped_column(Integer, default=1)
     released_revision: Mapped[int | None] = mapped_column(Integer)

@@ -29,7 +29,7 @@ _CLAIM_PLAN = text(f"""
         status = CASE status WHEN 'scheduled' THEN 'running' ELSE status END,
         started_at = coalesce(started_at, now()),
         audience_max_client_id = coalesce(audience_max_client_id, (SELECT max(id) FROM client), 0),
-        planning_revision = plan_revision, plan_heartbeat_at = now()
+        planning_revision = plan_revision, plan_heartbeat_at = now(), timezone_rules = :rules
     WHERE id = :id AND planned_revision < plan_revision AND starts_at <= now()
       AND status IN ('scheduled', 'running', 'paused')
       AND (planning_revision < plan_revision OR plan_heartbeat_at < now() - interval '{PLAN_TIMEOUT_S} s')
@@ -38,9 +38,12 @@ _CLAIM_PLAN = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim_plan(session: AsyncSession, mailing_id: int) -> bool:
-    """Claim the plan. False: nothing to plan, not due yet, another worker plans, or the database was restored."""
-    begun = (await session.execute(_CLAIM_PLAN, {"id": mailing_id})).first()
+async def claim_plan(session: AsyncSession, mailing_id: int, *, rules: str) -> bool:
+    """Claim the plan, which computes by the `rules` of time zones.
+
+    False: nothing to plan, not due yet, another worker plans, or the database was restored.
+    """
+    begun = (await session.execute(_CLAIM_PLAN, {"id": mailing_id, "rules": rules})).first()
     if begun and begun[0]:
         await record_event(session, "mailing.started", by=WORKER, mailing_id=mailing_id)
     return begun is not None
@@ -81,6 +84,26 @@ async def complete_plan(session: AsyncSession, mailing_id: int, revision: int) -
     return ended
 
 
+# Mailings whose send windows were computed by other rules, or by older ones. Index: mailing_open.
+_BY_OTHER_RULES = text("""
+    SELECT id FROM mailing
+    WHERE status IN ('running', 'paused') AND window_start IS NOT NULL AND planned_revision = plan_revision
+      AND (timezone_rules < :rules OR NOT :only_older AND timezone_rules IS DISTINCT FROM :rules)
+    ORDER BY id
+""")
+
+
+async def planned_by_other_rules(session: AsyncSession, rules: str, *, only_older: bool) -> Sequence[int]:
+    return (await session.execute(_BY_OTHER_RULES, {"rules": rules, "only_older": only_older})).scalars().all()
+
+
+_NOTE_RULES = text("UPDATE mailing SET timezone_rules = :rules WHERE id = :id AND plan_revision = :revision")
+
+
+async def note_rules(session: AsyncSession, mailing: Mailing, rules: str) -> None:
+    await session.execute(_NOTE_RULES, {"id": mailing.id, "revision": mailing.plan_revision, "rules": rules})
+
+
 _PLANNED = text("SELECT planned FROM mailing_counts WHERE mailing_id = :id")
 
 
@@ -119,8 +142,8 @@ class PendingWork(msgspec.Struct, frozen=True):
     reschedule: bool
 
 
-# Each inner SELECT is one probe of message_due, from the low watermark on, or of message_closing: its ORDER BY binds it
-# to that index. For an EXISTS the planner chose the other one, or read it whole for all mailings. Index: mailing_open.
+# The inner SELECT is one probe of message_due, from the low watermark on: its ORDER BY binds it to that index. For an
+# EXISTS the planner read it whole for all mailings. Index: mailing_open.
 _FIND_PENDING_WORK = text(f"""
     SELECT g.id AS mailing_id,
         g.status = 'scheduled' AND g.starts_at <= now()
@@ -129,12 +152,10 @@ _FIND_PENDING_WORK = text(f"""
                  OR g.plan_heartbeat_at < now() - interval '{PLAN_TIMEOUT_S} s') AS plan,
         {MAY_CALL} AND (w.breaker_opened_at IS NULL OR w.breaker_next_probe_at <= now())
             AND g.status = 'running' AND now() < g.ends_at AND (
-            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
+            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.phase = 'open' AND m.status = 'pending'
             AND (m.due_at, m.id) >= (f.due_at, f.id) AND m.due_at <= now() AND m.closes_at > now()
             ORDER BY m.due_at, m.id LIMIT 1) IS NOT NULL AS send,
-        now() >= g.ends_at AND g.status <> 'scheduled' OR (
-            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now()
-            ORDER BY m.closes_at LIMIT 1) IS NOT NULL
+        now() >= g.ends_at AND g.status <> 'scheduled' OR f.closes_at <= now()
             OR c.pending + c.sending = 0 AND g.planned_revision = g.plan_revision AS reschedule
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_low_watermark f ON f.mailing_id = g.id
     JOIN gateway w ON w.{ONLY_ROW}

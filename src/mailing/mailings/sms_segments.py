@@ -6,11 +6,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-_BASIC = frozenset(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡"
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-_EXTENDED = frozenset("\f^{}\\[~]|€")  # two units each
+from mailing.gsm7 import GSM7_EXTENDED, is_gsm7
 
 # Characters that typesetting and copying bring in, and their GSM-7 replacement; empty for invisible ones.
 _REPLACEMENTS = {
@@ -56,21 +52,17 @@ class Segments(Struct, frozen=True):
 
 def segments_of(text: str) -> Segments:
     """Count the segments of a text. A character is never split over two segments."""
-    outside = [character for character in dict.fromkeys(text) if not _in_gsm7(character)]
+    outside = [character for character in dict.fromkeys(text) if not is_gsm7(character)]
     encoding: Encoding = "ucs2" if outside else "gsm7"
     widths = [_width(character, encoding) for character in text]
     count, left = _packed(widths, room=_ROOM[encoding])
     return Segments(encoding, len(text), sum(widths), count, left, [_outside_gsm7(character) for character in outside])
 
 
-def _in_gsm7(character: str) -> bool:
-    return character in _BASIC or character in _EXTENDED
-
-
 def _width(character: str, encoding: Encoding) -> int:
     if encoding == "ucs2":
         return 2 if ord(character) > 0xFFFF else 1  # a surrogate pair
-    return 2 if character in _EXTENDED else 1
+    return 2 if character in GSM7_EXTENDED else 1
 
 
 def _packed(widths: Sequence[int], *, room: tuple[int, int]) -> tuple[int, int]:
@@ -98,4 +90,4 @@ def _outside_gsm7(character: str) -> NonGsmCharacter:
 def _plain(character: str) -> str | None:
     """Strip accents and take the ordinary form of a full-width character: á → a, Ａ → A."""  # noqa: RUF002 - a full-width A
     letters = [part for part in unicodedata.normalize("NFKD", character) if not unicodedata.combining(part)]
-    return "".join(letters) if letters and all(map(_in_gsm7, letters)) else None
+    return "".join(letters) if letters and all(map(is_gsm7, letters)) else None

@@ -15,7 +15,7 @@ _RESEND_FAILED = """
     UPDATE message m SET
         status = 'pending', soft_refusals = 0, due_at = now(), closes_at = '-infinity', finished_at = NULL
     FROM client c
-    WHERE m.mailing_id = $1 AND m.status = 'failed' AND c.id = m.client_id AND NOT c.opted_out
+    WHERE m.mailing_id = $1 AND m.phase = 'failed' AND c.id = m.client_id AND NOT c.opted_out
 """
 
 
@@ -36,7 +36,7 @@ _RESOLVE = """
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
             status_reason = CASE $2 WHEN 'pending' THEN m.status_reason
                                     WHEN 'failed' THEN 'resolved as not delivered' END
-        WHERE {rows} = $1 AND m.status = 'unknown'
+        WHERE {rows} = $1 AND m.phase = 'unknown'
           AND ($2 <> 'pending' OR m.phone IS NOT NULL
                AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))
         RETURNING m.id, m.mailing_id, m.client_id

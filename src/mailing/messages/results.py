@@ -61,8 +61,7 @@ class CallResult(msgspec.Struct, frozen=True):
 
 # One statement per batch. Index: message_pkey, and client_pkey for messages that wait again: the LIMIT keeps the
 # planner from joining all clients. The status is compared with a column of the results, not with a constant: by its
-# statistics hardly a message is being sent, so the planner would use message_leased and search all results for each
-# message.
+# statistics hardly a message is being sent, and the planner would search all results for each message.
 #
 # No lock is waited for: a locked message is left out, the others are recorded.
 #
@@ -85,9 +84,10 @@ _RECORD = text(f"""
             CAST(:attempts AS int[]), CAST(:soft_refusals AS int[]), CAST(:maybe_accepted AS bool[]),
             CAST(:due AS timestamptz[]), CAST(:closes AS timestamptz[]), CAST(:wait_reasons AS text[]),
             CAST(:errors AS text[]), CAST(:outcomes AS text[]), CAST(:started AS timestamptz[]),
-            CAST(:durations AS int[]), CAST(:http AS int[]), CAST(:codes AS bigint[]), CAST(:reasons AS text[])
+            CAST(:durations AS int[]), CAST(:http AS int[]), CAST(:codes AS bigint[]), CAST(:reasons AS text[]),
+            CAST(:provider_ids AS text[])
         ) AS r (id, number, status, by_plan, counted_attempts, soft_refusals, maybe_accepted, due_at, closes_at,
-                wait_reason, error, outcome, started_at, duration_ms, http_status, code, reason)
+                wait_reason, error, outcome, started_at, duration_ms, http_status, code, reason, provider_id)
     ), held AS MATERIALIZED (
         SELECT id, client_id, status, claim_no, closes_at = '-infinity' AS voided
         FROM message WHERE id = ANY(CAST(:ids AS bigint[]))
@@ -102,14 +102,15 @@ _RECORD = text(f"""
         FROM held m JOIN given d ON d.id = m.id
     ), remembered AS (
         INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code,
-            reason)
+            reason, provider_id)
         SELECT id, CAST(:mailing_id AS bigint), number, started_at, duration_ms,
             CASE WHEN repeated THEN 'ambiguous' ELSE outcome END, http_status, code,
-            CASE WHEN repeated THEN '{CAME_LATE}' ELSE reason END
+            CASE WHEN repeated THEN '{CAME_LATE}' ELSE reason END, provider_id
         FROM result WHERE outcome IS NOT NULL ORDER BY id
         ON CONFLICT (message_id, number) DO UPDATE SET
             started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
-            http_status = excluded.http_status, code = excluded.code, reason = excluded.reason
+            http_status = excluded.http_status, code = excluded.code, reason = excluded.reason,
+            provider_id = excluded.provider_id
     ), decided AS (
         SELECT r.*, g.plan_revision <> :revision AS replanned,
             g.plan_revision <> :revision AND {IS_UNSELECTED} AS left_out, CASE
@@ -190,7 +191,8 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "durations": [call.duration_ms if call else None for call in calls],
         "http": [call.answer.http_status if call else None for call in calls],
         "codes": [call.answer.code if call else None for call in calls],
-        "reasons": [call.answer.reason if call else None for call in calls],
+        "reasons": [call.answer.words if call else None for call in calls],
+        "provider_ids": [call.answer.provider_id if call else None for call in calls],
     }
     values = {"mailing_id": mailing_id, "revision": revision, "unselected": UNSELECTED}
     return one_as(Recorded, await session.execute(_RECORD, values | columns))

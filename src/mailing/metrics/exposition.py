@@ -10,6 +10,7 @@ from mailing.gateway.repository import GatewayState
 from mailing.mailings.states import MailingStatus
 from mailing.metrics.repository import MAX_COUNTED, Audits, Reports, Snapshot
 from mailing.observability import counters
+from mailing.restore.repository import Witnesses
 
 WAITS = ("window", "retry", "rate", "breaker")
 
@@ -18,6 +19,7 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     """Return the metrics of the whole service: the same from every API process."""
     yield from _messages(snapshot)
     yield from _gateway(snapshot.gateway)
+    yield _failover(snapshot.witnesses)
     yield from _counted(snapshot.counters)
     yield from _queue(snapshot)
     yield from _connections(snapshot)
@@ -49,6 +51,14 @@ def _gateway(state: GatewayState) -> Iterator[Metric]:
     yield _gauge("mailing_gateway_stopped", "1: an operator has stopped all sending", bool(state.stopped_at))
     yield _gauge("mailing_gateway_rate_limit", "Calls per second of all workers; 0: no limit", state.rate)
     yield _gauge("mailing_restored", "1: restored from a backup, sending is disabled", state.restored)
+
+
+def _failover(found: list[Witnesses]) -> Metric:
+    about = "Processes by what they say of a failover: at home of the next one, in another database of the last one"
+    metric = GaugeMetricFamily("mailing_failover_verdicts", about, labels=["kind", "verdict"])
+    for each in found:
+        metric.add_metric([each.kind, each.verdict], each.count)
+    return metric
 
 
 def _counted(counts: counters.Counts) -> Iterator[Metric]:

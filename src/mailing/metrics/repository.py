@@ -11,6 +11,7 @@ from mailing.job_queue.inspection import JobCount, job_counts
 from mailing.mailings.counts import totals
 from mailing.messages.states import MessageStatus
 from mailing.observability import counters
+from mailing.restore.repository import Witnesses, witnesses
 
 MAX_COUNTED = 10_000  # pending messages, each of which is read
 
@@ -51,6 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     due: int
     waiting: dict[str, int]
     gateway: GatewayState
+    witnesses: list[Witnesses]
     jobs: list[JobCount]
     workers: int
     connections: list[Connections]
@@ -68,6 +70,7 @@ async def read(session: AsyncSession) -> Snapshot:
         due=(await session.execute(_DUE)).scalar_one(),
         waiting=await _by_name(session, _WAITING),
         gateway=await repository.read(session),
+        witnesses=await witnesses(session),
         jobs=await job_counts(session),
         workers=await inspection.live_workers(session),
         connections=[Connections(**row) for row in (await session.execute(_CONNECTIONS)).mappings()],
@@ -87,7 +90,7 @@ _DUE_AGE = text("""
     SELECT coalesce(max(extract(epoch FROM now() - greatest(m.due_at, g.updated_at))), 0)::float
     FROM mailing g CROSS JOIN LATERAL (
         SELECT due_at FROM message
-        WHERE mailing_id = g.id AND status = 'pending' AND due_at <= now() AND closes_at > now()
+        WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at <= now() AND closes_at > now()
         ORDER BY due_at LIMIT 1
     ) m
     WHERE g.status = 'running' AND now() < g.ends_at
@@ -98,7 +101,7 @@ _DUE = text(f"""
     SELECT count(*) FROM (
         SELECT FROM mailing g CROSS JOIN LATERAL (
             SELECT FROM message
-            WHERE mailing_id = g.id AND status = 'pending' AND due_at <= now() AND closes_at > now()
+            WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at <= now() AND closes_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status = 'running' AND now() < g.ends_at LIMIT {MAX_COUNTED}
@@ -109,7 +112,8 @@ _DUE = text(f"""
 _WAITING = text(f"""
     SELECT coalesce(wait_reason, 'window'), count(*) FROM (
         SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
-            SELECT wait_reason FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
+            SELECT wait_reason FROM message
+            WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status IN ('running', 'paused') LIMIT {MAX_COUNTED}

@@ -36,12 +36,13 @@ async def next_to_redact(session: AsyncSession, days: int) -> int | None:
 
 
 _REDACT_TEXTS = text("UPDATE mailing_text SET text = '' WHERE mailing_id = :id")
+_DELETE_FORMER_PHONES = text("DELETE FROM former_phone WHERE mailing_id = :id")
 _MARK_REDACTED = text("UPDATE mailing SET text = '', redacted_at = now() WHERE id = :id")
 
 
 async def redact_mailing(session: AsyncSession, mailing_id: int) -> None:
-    """Redact a mailing's texts. Its messages must be redacted before."""
-    for statement in (_REDACT_TEXTS, _MARK_REDACTED):
+    """Redact a mailing's texts, and delete the hashes of its former phones. Its messages must be redacted before."""
+    for statement in (_REDACT_TEXTS, _DELETE_FORMER_PHONES, _MARK_REDACTED):
         await session.execute(statement, {"id": mailing_id})
     await record_event(session, "mailing.redacted", by=RETENTION, mailing_id=mailing_id)
 

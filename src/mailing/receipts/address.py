@@ -32,6 +32,11 @@ def replies_path(key: bytes, provider: str) -> str:
     return f"{REPLIES_PATH}/{provider}.{_mac(key, 'replies', provider)}"
 
 
+def namespace_of(key: bytes) -> str:
+    """Return ten hexadecimal digits that tell this installation's messages from another's in the same account."""
+    return hmac.digest(key, b"namespace", "sha256")[:5].hex()
+
+
 def message_of(path: str, *, key: bytes, provider: str) -> int | None:
     """Return the message whose receipts this address takes; None if we did not make it."""
     fits = _MESSAGE.fullmatch(path.removeprefix(RECEIPTS_PATH + "/"))

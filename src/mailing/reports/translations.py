@@ -137,6 +137,7 @@ _REASONS: Mapping[str, Mapping[str, str]] = {
         "the mailing was cancelled": "рассылка отменена",
         "the mailing was deleted": "рассылка удалена",
         "the client was deleted": "клиент удалён",
+        "the phone already had a message of this mailing": "на этот телефон сообщение рассылки уже ушло",
         "the client opted out": "клиент отказался от сообщений",
         "an edit of the mailing no longer selects this client": "после правки клиент не подходит под фильтр",
         "the worker was lost during the call": "процесс отправки пропал во время вызова",

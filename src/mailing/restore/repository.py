@@ -1,11 +1,13 @@
 """A database restored from a backup: it does not know what was sent since, so nothing is sent from it.
 
 `installation.database_identity` is the identity of the database that may send. Each claim compares it with the
-identity of the database it runs in. Only `mailing resume-after-restore` adopts the new identity.
+identity of the database it runs in. `mailing resume-after-restore` adopts the new identity, and so does a process that
+can tell that a failover has lost nothing (`witness`).
 """
 
 from datetime import datetime
 
+from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -17,6 +19,9 @@ STEPS = {"message": 10**12, "mailing": 10**9, "client": 10**9}
 
 # In a statement: this is not the database that may send.
 RESTORED = "(SELECT database_identity <> database_identity() FROM installation)"
+# In a statement: what processes say of a failover. At most WITNESSES_KEPT rows.
+VERDICTS = """ARRAY(
+    SELECT DISTINCT verdict FROM witness WHERE seen_at > now() - interval '30 s' ORDER BY verdict)"""
 _IS_RESTORED = text(f"SELECT {RESTORED}")
 
 
@@ -33,12 +38,72 @@ async def resumed_since(session: AsyncSession, since: datetime) -> datetime | No
     return found
 
 
-_MARK = text("UPDATE installation SET database_identity = 'restored'")
+SET_ASIDE = "restored"  # in place of an identity
+_MARK = text(f"UPDATE installation SET database_identity = '{SET_ASIDE}'")  # noqa: S608 - a constant
 
 
 async def mark_restored(session: AsyncSession) -> None:
     """Treat the database as restored from now on."""
     await session.execute(_MARK)
+
+
+# Guarded twice: a process that misses something may have set it aside meanwhile, and the statement may run elsewhere.
+_RESUME_AFTER_FAILOVER = text("""
+    WITH moved AS (
+        UPDATE installation SET database_identity = database_identity()
+        WHERE database_identity = :home AND database_identity() = :here RETURNING true
+    ), recorded AS (
+        INSERT INTO event (kind, actor, detail)
+        SELECT 'database.failed_over', :by, jsonb_build_object('was', CAST(:home AS text), 'now', CAST(:here AS text))
+        FROM moved
+    )
+    SELECT EXISTS (SELECT FROM moved)
+""")
+
+
+async def resume_after_failover(session: AsyncSession, *, home: str, here: str, by: str) -> bool:
+    """Allow sending at `here`, which has lost nothing since it was allowed at `home`. False: that is no longer so."""
+    values = {"home": home, "here": here, "by": by}
+    return bool((await session.execute(_RESUME_AFTER_FAILOVER, values)).scalar_one())
+
+
+_IDENTITIES = text("SELECT database_identity AS home, database_identity() AS here FROM installation")
+
+
+async def identities(session: AsyncSession) -> tuple[str, str]:
+    """Return where sending was allowed last, and where this is."""
+    home, here = (await session.execute(_IDENTITIES)).one()
+    return home, here
+
+
+WITNESSES_KEPT = 1000
+# By count, because a clock may be set forward: the row of a living process is always among the newest.
+_DELETE_OLD_WITNESSES = text("""
+    DELETE FROM witness WHERE process IN (SELECT process FROM witness ORDER BY seen_at DESC OFFSET :kept)
+""")
+
+
+async def delete_old_witnesses(session: AsyncSession) -> None:
+    await session.execute(_DELETE_OLD_WITNESSES, {"kept": WITNESSES_KEPT})
+
+
+class Witnesses(Struct, frozen=True):
+    """How many processes of one kind say the same of a failover."""
+
+    kind: str
+    verdict: str
+    count: int
+
+
+_WITNESSES = text("""
+    SELECT kind, verdict, count(*) AS count FROM witness WHERE seen_at > now() - interval '30 s'
+    GROUP BY kind, verdict ORDER BY kind, verdict
+""")
+
+
+async def witnesses(session: AsyncSession) -> list[Witnesses]:
+    """List what the processes of the last 30 s say, at most WITNESSES_KEPT rows read."""
+    return [Witnesses(**row) for row in (await session.execute(_WITNESSES)).mappings()]
 
 
 _LOCK = text("SELECT database_identity <> database_identity() FROM installation FOR UPDATE")

@@ -35,7 +35,12 @@ class Attempt:
             return NOT_CALLED
         time_left_s = self._revalidator.time_left_s(message, self._clock)
         answer = await self._context.gateway.send(
-            message.id, phone=message.phone, text=text, time_left_s=time_left_s, before_send=self._before_send
+            message.id,
+            phone=message.phone,
+            text=text,
+            time_left_s=time_left_s,
+            refusals=message.soft_refusals,
+            before_send=self._before_send,
         )
         if answer is None:
             return NOT_CALLED

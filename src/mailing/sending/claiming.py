@@ -13,15 +13,17 @@ from mailing.database.clock import DatabaseClock
 from mailing.database.engine import transaction
 from mailing.database.errors import cause, sqlstate
 from mailing.gateway.flow_control import Blocked, Permit
+from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import find_mailing, texts
 from mailing.mailings.states import MailingStatus
-from mailing.messages.claim import ClaimedMessage, claim, next_due, set_aside
+from mailing.messages.claim import ClaimedMessage, claim, next_due, release_with_void_window, set_aside
 from mailing.observability import tracing
 from mailing.observability.counters import RATE_LIMIT_WAIT_S
 from mailing.observability.log import get
 from mailing.sending.context import SendContext
 from mailing.sending.lanes import MAX_LANES, enqueue_lane
+from mailing.sending.local_hours import LocalHours
 from mailing.sending.recording import BATCH
 
 logger = get(__name__)
@@ -49,6 +51,7 @@ class Claimer:
         self.texts = texts
         self._context = context
         self._mailing = mailing
+        self._hours = LocalHours(mailing)
         self._lane = lane
         self._lane_offered = False  # the next one
         self._limit = BATCH
@@ -84,14 +87,33 @@ class Claimer:
             failpoints.hit("claim.inside")
             if any(message.text_revision not in self.texts for message in claimed):
                 self.texts = await texts(session, self._mailing.id)  # edited since this slice began
+            full = len(claimed) == count
+            claimed = await self._keep_open(session, claimed)
             if not claimed:
                 self.next_due = await next_due(session, self._mailing.id)
-            elif len(claimed) == count and not probe:
+            elif full and not probe:
                 await self._offer_next_lane(session)
+        self._context.on_claimed((message.id, message.claim_no) for message in claimed)
         failpoints.hit("claim.after")
         if not claimed:
             return None
         return Batch(claimed, DatabaseClock(claimed[0].claimed_at, asked_at, self._context.ticks))
+
+    async def _keep_open(self, session: AsyncSession, claimed: list[ClaimedMessage]) -> list[ClaimedMessage]:
+        """Give back messages whose local hours are closed by this process's time zone rules.
+
+        The others close by those rules, or by the ones they were planned by, whichever is earlier.
+        """
+        if any(message.plan_revision != self._hours.plan_revision for message in claimed):  # edited, as above
+            self._hours = LocalHours(await session.get_one(Mailing, self._mailing.id))
+        kept, closed = self._hours.divide(claimed)
+        if closed:
+            mailing_id = self._mailing.id
+            logger.warning("planned by other time zone rules", mailing_id=mailing_id, messages=len(closed))
+            await release_with_void_window(session, closed)
+            await defer(session, "settle_mailing", mailing_id=mailing_id)
+            await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
+        return kept
 
     async def _offer_next_lane(self, session: AsyncSession) -> None:
         """Not while other mailings wait: these come first."""

@@ -1,6 +1,7 @@
 """Shared state of the send jobs of one worker process."""
 
 import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from mailing.database.engine import Sessions
@@ -19,12 +20,18 @@ SHORT_SLICE_S = 3.0
 MAX_POSTPONED_PER_S = 8
 
 
+def _nothing(_claims: Iterable[tuple[int, int]]) -> None:
+    pass
+
+
 @dataclass
 class SendContext:
     """`active_mailings` are being sent by this process now, each by one job; `max_jobs` bounds them. A mailing in
     `woken` was enqueued again meanwhile.
 
     `urgent` is a pool of its own for what decides whether calls go on: claims and records can't exhaust it.
+    `on_claimed` gets each claim that was acknowledged, before any of its messages is called. `is_settled`: not right
+    after an outage of the database.
     """
 
     sessions: Sessions
@@ -39,6 +46,8 @@ class SendContext:
     woken: set[int] = field(default_factory=set)
     counters: WorkerCounters = field(default_factory=WorkerCounters)
     ticks: Ticks = ticks
+    on_claimed: Callable[[Iterable[tuple[int, int]]], None] = _nothing
+    is_settled: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self.lease_s = lease_for(self.timeout_s)

@@ -12,6 +12,7 @@ from mailing.mailings.window import next_window
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, ClientSlice, cancel_unselected, next_slice, plan_slice
 from mailing.observability.log import get, increment
+from mailing.timezones import rules_version
 
 logger = get(__name__)
 
@@ -26,7 +27,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
     the first plan. A slice is one transaction, 0.2-0.4 s for 20,000 messages.
     """
     async with transaction(sessions) as session:
-        if not await claim_plan(session, mailing_id):
+        if not await claim_plan(session, mailing_id, rules=rules_version()):
             await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
             return
     async with transaction(sessions) as session:

@@ -45,11 +45,11 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context
         case Outcome.accepted:
             return replace(transition, status=MessageStatus.sent)
         case Outcome.refused:
-            return _ended(transition, MessageStatus.failed, answer.reason)
+            return _ended(transition, MessageStatus.failed, answer.words)
         case Outcome.soft_refusal if transition.soft_refusals >= MAX_SOFT_REFUSALS:
-            return _ended(transition, MessageStatus.failed, answer.reason)
+            return _ended(transition, MessageStatus.failed, answer.words)
         case Outcome.ambiguous if policy.hold:
-            return _ended(transition, MessageStatus.unknown, answer.reason)
+            return _ended(transition, MessageStatus.unknown, answer.words)
         case Outcome.throttled:
             asked_s = DEFAULT_THROTTLE_S if answer.retry_after_s is None else answer.retry_after_s
             wait_reason, delay_s = "rate", asked_s + DEFAULT_THROTTLE_S * context.jitter
@@ -59,7 +59,7 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context
             wait_reason, delay_s = "retry", backoff(transition.counted_attempts, policy, context.jitter)
         case _:
             assert_never(answer.outcome)
-    transition = replace(transition, wait_reason=wait_reason, status_reason=answer.reason)
+    transition = replace(transition, wait_reason=wait_reason, status_reason=answer.words)
     return _in_next_window(transition, context, not_before=context.now + timedelta(seconds=delay_s))
 
 

@@ -18,7 +18,7 @@ from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim
 from mailing.messages.leases import claimed_since_plan
-from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
 from mailing.messages.results import CallResult, Transition
 from mailing.sending.recording import ResultRecorder
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
@@ -218,8 +218,8 @@ MUTANTS = (
         scenario=scenarios.paused,
         invariant="I5",
         patches=(
-            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sent' AND claim_no = 1) AND"),
-            sql(CLAIM, "wait_reason = NULL", "wait_reason = NULL, finished_at = NULL"),
+            sql(CLAIM, PENDING, f"({PENDING} OR status = 'sent' AND claim_no = 1)"),
+            sql(CLAIM, "claim_no = m.claim_no + 1", "claim_no = m.claim_no + 1, finished_at = NULL"),
             sql(CLAIM, f"AND {FROM_LOW_WATERMARK}", ""),
         ),
         schema=(ANY_TRANSITION,),

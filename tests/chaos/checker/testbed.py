@@ -18,7 +18,7 @@ from chaos.checker.versions import GRACE_S
 from chaos.gateway.server import Gateway
 from mailing.database.engine import transaction
 from mailing.messages.locks import lock_for_client_change
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
 from support.campaign import Campaign, WorkerOf
@@ -88,7 +88,7 @@ class Stage:
         await self.campaign.rows("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
                 SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED)) RETURNING id""")
-        await sweep(self.campaign.sessions, policy_of(self.settings), LeaseScanCursor())
+        await sweep(self.campaign.sessions, policy_of(self.settings))
 
     @asynccontextmanager
     async def locked_row(self) -> AsyncIterator[int]:

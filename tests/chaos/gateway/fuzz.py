@@ -22,6 +22,7 @@ import uvloop
 from chaos.gateway.random_replies import Reply, draw
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Outcome
+from mailing.gateway.providers.probe import Probe
 
 DEADLINE_S = 0.5
 CONCURRENCY = 64
@@ -42,8 +43,8 @@ async def fuzz(*, count: int, seed: int) -> Result:
     result, numbers = Result(), iter(range(count))
     async with replying(seed) as port:
         gateway = GatewayClient(
+            Probe("t"),
             base_url=f"http://127.0.0.1:{port}/v1",
-            token="t",
             timeout_s=DEADLINE_S,
             concurrency=CONCURRENCY,
         )
@@ -68,7 +69,7 @@ async def _call(gateway: GatewayClient, number: int, seed: int, result: Result) 
         result.escaped.append(f"reply {number}: {type(error).__name__}: {error}")
         return
     result.longest_s = max(result.longest_s, time.monotonic() - began)
-    if answer is None or not answer.reason.isprintable():
+    if answer is None or not answer.words.isprintable():
         result.escaped.append(f"reply {number}: {answer}")
     elif answer.outcome is Outcome.accepted and not says_accepted(draw(seed, number)):
         result.untrue.append(number)

@@ -15,6 +15,7 @@ from chaos.gateway.reactions import REACTIONS, Control, react
 from chaos.gateway.server import Gateway, listening
 from mailing.gateway.client import GatewayClient as Client
 from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.providers.probe import Probe
 from support.processes import until
 
 SCRIPT = Path(__file__).with_name("server.py")
@@ -35,7 +36,7 @@ async def gateway(ledger: Path) -> AsyncIterator[Gateway]:
 async def ask(port: int, *message_ids: int, timeout_s: float = 20.0) -> list[Answer]:
     """One call after the other, by the product's own client."""
     url = f"http://127.0.0.1:{port}/v1"
-    async with Client(base_url=url, token="t", timeout_s=timeout_s, concurrency=1) as client:
+    async with Client(Probe("t"), base_url=url, timeout_s=timeout_s, concurrency=1) as client:
         answers = [
             await client.send(each, phone="79160000001", text="hi", time_left_s=timeout_s) for each in message_ids
         ]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ class Trial(Scale, frozen=True, kw_only=True):
     name: str
     on_unknown: str = "retry"
     recognises_ids: bool = False
+    failover: str = "restore"
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,12 @@ class Site:
 
 
 @asynccontextmanager
-async def site(directory: Path, trial: Trial, *, seed: int, fsync: bool) -> AsyncIterator[Site]:
+async def site(
+    directory: Path, trial: Trial, *, seed: int, fsync: bool = False, existing: Database | None = None
+) -> AsyncIterator[Site]:
+    """`existing`: a database that the caller starts and stops."""
     async with AsyncExitStack() as parts:
-        own = await parts.enter_async_context(database(fsync=fsync))
+        own = await parts.enter_async_context(nullcontext(existing) if existing else database(fsync=fsync))
         proxy = Proxy(own.url)
         await proxy.start()
         parts.push_async_callback(proxy.stop)
@@ -97,6 +101,7 @@ def _settings(database_url: str, gateway_url: str, trial: Trial) -> Settings:
         gateway_concurrency=trial.connections,
         gateway_rate=trial.rate,
         on_unknown="hold" if trial.on_unknown == "hold" else "retry",
+        failover="lossless" if trial.failover == "lossless" else "restore",
         retry_base_s=0.5,
         retry_max_s=5.0,
         log_format="json",

@@ -2,6 +2,7 @@
 
 from mailing.gateway.sandbox.app import create_app
 from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.gateway.sandbox.server import running, serve
 
-__all__ = ["Behaviour", "create_app", "running", "serve"]
+__all__ = ["Behaviour", "base_path_of", "create_app", "running", "serve"]

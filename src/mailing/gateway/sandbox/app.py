@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
+from mailing.gateway.sandbox.dialects import DIALECTS
 from mailing.gateway.sandbox.gateway import SandboxGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
@@ -28,20 +29,23 @@ class Page(msgspec.Struct, frozen=True):
 def create_app(
     behaviour: Behaviour,
     *,
+    provider: str = "probe",
     token: str | None = None,
     allowed_hosts: Sequence[str] = (),
     ledger: Ledger | None = None,
 ) -> web.Application:
-    """Create the application. Without `token` any bearer token is accepted, but there must be one.
+    """Create the application. It speaks as `provider`. Without `token` any password is accepted, but there must be one.
 
     The application closes the ledger when it is cleaned up.
     """
-    gateway = SandboxGateway(behaviour, token=token, ledger=Ledger() if ledger is None else ledger)
+    dialect = DIALECTS[provider]()
+    ledger = Ledger() if ledger is None else ledger
+    gateway = SandboxGateway(behaviour, dialect=dialect, token=token, ledger=ledger)
     routes = _Routes(gateway)
     app = web.Application(middlewares=[_only_for(normalized(allowed_hosts))])
     app.add_routes(
         [
-            web.post("/v1/send/{message_id}", gateway.send),
+            web.post(dialect.path, gateway.send),
             web.get("/behaviour", routes.show_behaviour),
             web.put("/behaviour", routes.change_behaviour),
             web.get("/ledger", routes.show_ledger),
@@ -51,6 +55,8 @@ def create_app(
             web.get("/", routes.show_page),
         ]
     )
+    if dialect.check:
+        app.router.add_route(*dialect.check, gateway.check)
     app.on_cleanup.append(routes.close)
     return app
 
@@ -109,7 +115,7 @@ class _Routes:
         return web.Response(text=text, content_type="text/html", headers=headers)
 
     async def close(self, _: web.Application) -> None:
-        self._gateway.ledger.close()
+        await self._gateway.close()
 
 
 def _number(request: web.Request, name: str, *, default: int) -> int | None:

@@ -9,6 +9,7 @@ import msgspec
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 Chance = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Address = Annotated[str, msgspec.Meta(pattern="^(https?://[^ ]+)?$", max_length=500)]
 TEN_YEARS_S: Final = 315_360_000
 
 
@@ -36,6 +37,10 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     The latency is uniform in `latency_s` ± `latency_jitter_s`, never below 0. `down` closes every call's connection
     before reading it. `recognises_ids` answers 409 to an id that was accepted before.
+
+    The chances of receipts are per accepted message and independent of each other: not delivered; before the call is
+    answered; the same twice; the final one first; a forged one beside it; none. `receipts_to` is for a provider whose
+    receipts all come to one address. A `reply` comes from the phone with `reply_text` to `replies_to`.
     """
 
     down: bool = False
@@ -53,6 +58,17 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     hang: Chance = 0.0
     accept_then_drop: Chance = 0.0
     drop: Chance = 0.0
+    receipt_after_s: Seconds = 0.2
+    receipt_undelivered: Chance = 0.0
+    receipt_early: Chance = 0.0
+    receipt_twice: Chance = 0.0
+    receipt_reversed: Chance = 0.0
+    receipt_forged: Chance = 0.0
+    receipt_lost: Chance = 0.0
+    receipts_to: Address = ""
+    reply: Chance = 0.0
+    reply_text: Annotated[str, msgspec.Meta(max_length=500)] = "STOP"
+    replies_to: Address = ""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
     @property
@@ -106,6 +122,34 @@ def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reactio
     first, second = struct.unpack("<QQ", blake2b(seed, digest_size=16).digest())
     latency_s = behaviour.latency_s + behaviour.latency_jitter_s * (second / 2**63 - 1)
     return _reaction(behaviour, first / 2**64), max(latency_s, 0.0)
+
+
+class ReceiptPlan(msgspec.Struct, frozen=True):
+    """What becomes of one accepted message."""
+
+    undelivered: bool
+    early: bool
+    twice: bool
+    reversed: bool
+    forged: bool
+    lost: bool
+    replied: bool
+
+
+def plan_receipt(behaviour: Behaviour, message_id: int, nth_call: int) -> ReceiptPlan:
+    """Draw what is reported of an accepted message, as `react` draws."""
+    seed = struct.pack("<qqq", behaviour.seed, message_id, nth_call)
+    draws = struct.unpack("<7Q", blake2b(seed, digest_size=56, person=b"receipt").digest())
+    chances = (
+        behaviour.receipt_undelivered,
+        behaviour.receipt_early,
+        behaviour.receipt_twice,
+        behaviour.receipt_reversed,
+        behaviour.receipt_forged,
+        behaviour.receipt_lost,
+        behaviour.reply,
+    )
+    return ReceiptPlan(*(draw / 2**64 < chance for draw, chance in zip(draws, chances, strict=True)))
 
 
 def _reaction(behaviour: Behaviour, draw: float) -> Reaction:

@@ -2,50 +2,32 @@
 
 import asyncio
 import hmac
-import re
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
-from mailing.gateway.sandbox.behaviour import Behaviour, Reaction, react
+from mailing.gateway.sandbox.behaviour import Behaviour, Reaction, plan_receipt, react
+from mailing.gateway.sandbox.dialects.dialect import Dialect, Order, Received, Reply
 from mailing.gateway.sandbox.ledger import Ledger
+from mailing.gateway.sandbox.reporting import Reporter
 
 HANG_S: Final = 3600.0  # longer than a client waits; `serve` cancels the handler when the client leaves
-PHONES: Final = range(70_000_000_000, 80_000_000_000)
-BIGINT: Final = range(-(2**63), 2**63)
 MAX_COUNTED_IDS: Final = 2_000_000
+GARBAGE: Final = b"<!doctype html><title>Maintenance</title><p>We will be back soon.</p>"
+BROKEN: Final = frozenset({"down", "invalid_http", "hang", "accept_then_drop", "drop"})
 INVALID_HTTP: Final = b"SMSC/0.9 yes\r\n\x00\xff\r\n\r\n"
-
-# Regular answers. The other reactions break the connection, or never answer.
-ANSWERS: Final[dict[str, tuple[int, bytes]]] = {
-    "accept": (200, b'{"code":0,"message":"OK"}'),
-    "duplicate": (409, b'{"code":409,"message":"duplicate id"}'),
-    "full": (503, b'{"code":503,"message":"the ledger is full"}'),
-    "error_500": (500, b'{"code":500,"message":"internal error"}'),
-    "throttle_429": (429, b'{"code":429,"message":"too many requests"}'),
-    "refuse_400": (400, b'{"code":400,"message":"refused"}'),
-    "soft_refusal": (200, b'{"code":7,"message":"the operator is busy"}'),
-    "unauthorized_401": (401, b'{"code":401,"message":"unauthorized"}'),
-    "garbage": (200, b"<!doctype html><title>Maintenance</title><p>We will be back soon.</p>"),
-}
-
-
-class Order(msgspec.Struct, frozen=True):
-    """The body of one call."""
-
-    id: int
-    phone: int
-    text: str
-
-
-_read_order = msgspec.json.Decoder(Order).decode
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """`overlapping_calls` began while another call of the same id was still unanswered."""
+    """`overlapping_calls` began while another call of the same id was still unanswered.
+
+    `reports` counts receipts and replies by what they were answered.
+    """
 
     calls: int
     accepted: int
@@ -53,13 +35,16 @@ class Summary(msgspec.Struct, frozen=True):
     repeated_ids: int
     overlapping_calls: int
     answers: dict[str, int]
+    reports: dict[str, int]
 
 
 class SandboxGateway:
     """Its behaviour may be replaced at any time. Calls under way keep the one they began with."""
 
-    def __init__(self, behaviour: Behaviour, *, token: str | None, ledger: Ledger) -> None:
+    def __init__(self, behaviour: Behaviour, *, dialect: Dialect, token: str | None, ledger: Ledger) -> None:
         self.ledger = ledger
+        self._dialect = dialect
+        self._reporter = Reporter(dialect)
         self._token = token
         self._under_way: set[int] = set()
         self._reset_counts()
@@ -85,59 +70,87 @@ class SandboxGateway:
             repeated_ids=self.ledger.repeated_ids,
             overlapping_calls=self._overlapping_calls,
             answers=dict(sorted(self._answers.items())),
+            reports=dict(sorted(self._reporter.counts.items())),
         )
 
     async def send(self, request: web.Request) -> web.Response:
         self._calls += 1
         if self.behaviour.down:
             return await self._answer("down", request)
-        if not self._is_authorised(request.headers.get("Authorization", "")):
+        call = await _received(request)
+        if not self._is_authorised(call):
             return await self._answer("unauthorized_401", request)
-        order = _order(request.match_info["message_id"], await request.read())
+        order = self._dialect.read(call)
         if isinstance(order, str):
             self._answers["invalid"] += 1
-            return web.json_response({"code": 400, "message": order}, status=400)
+            return _response(self._dialect.answer("invalid", None, order))
         if order.id in self._under_way:
             self._overlapping_calls += 1
             return await self._react(order, request)
-        self._under_way.add(order.id)
+        if order.id:
+            self._under_way.add(order.id)
         try:
             return await self._react(order, request)
         finally:
             self._under_way.discard(order.id)
 
+    async def check(self, request: web.Request) -> web.Response:
+        """Answer a question for the account."""
+        if not self._is_authorised(await _received(request)):
+            return _response(self._dialect.answer("unauthorized_401", None))
+        return web.json_response({"balance": "100.00", "status": "active"})
+
+    async def close(self) -> None:
+        await self._reporter.close()
+        self.ledger.close()
+
     async def _react(self, order: Order, request: web.Request) -> web.Response:
         """Accept first and delay the answer, as a slow gateway does."""
-        reaction, latency_s = Reaction.accept, 0.0
+        reaction, latency_s, nth = Reaction.accept, 0.0, 1
         if not self._is_calm:
-            reaction, latency_s = react(self.behaviour, order.id, self._nth_call(order.id))
+            nth = self._nth_call(order.id)
+            reaction, latency_s = react(self.behaviour, order.id, nth)
         accepted = self._accept(order) if reaction in (Reaction.accept, Reaction.accept_then_drop) else ""
-        return await self._answer(accepted if reaction is Reaction.accept else reaction.value, request, latency_s)
+        if accepted == "accept":
+            await self._report(order, nth)
+        what = accepted if reaction is Reaction.accept else reaction.value
+        return await self._answer(what, request, latency_s, order=order)
+
+    async def _report(self, order: Order, nth: int) -> None:
+        order = replace(order, receipt_url=order.receipt_url or self.behaviour.receipts_to or None)
+        if not order.receipt_url and not self.behaviour.reply:
+            return
+        plan = plan_receipt(self.behaviour, order.id, nth)
+        if plan.early:
+            await self._reporter.report_early(order, plan)
+        self._reporter.report_later(order, plan, self.behaviour, reported=plan.early)
 
     def _accept(self, order: Order) -> str:
-        if self.behaviour.recognises_ids and self.ledger.knows(order.id):
+        if (self._dialect.recognises_ids or self.behaviour.recognises_ids) and self.ledger.knows(order.id):
             return "duplicate"
         if self.ledger.is_full:
             return "full"
         self.ledger.accept(order.id, phone=order.phone, text=order.text, at=datetime.now(UTC))
         return "accept"
 
-    async def _answer(self, answer: str, request: web.Request, latency_s: float = 0.0) -> web.Response:
-        self._answers[answer] += 1
+    async def _answer(
+        self, what: str, request: web.Request, latency_s: float = 0.0, *, order: Order | None = None
+    ) -> web.Response:
+        self._answers[what] += 1
         if latency_s:
             await asyncio.sleep(latency_s)
-        if answer not in ANSWERS:
-            return await _break(answer, request)
-        status, body = ANSWERS[answer]
-        content_type = "text/html" if answer == "garbage" else "application/json"
-        headers = {"Retry-After": str(self.behaviour.retry_after_s)} if answer == "throttle_429" else None
-        return web.Response(status=status, body=body, content_type=content_type, headers=headers)
+        if what in BROKEN:
+            return await _break(what, request)
+        if what == "garbage":
+            return web.Response(body=GARBAGE, content_type="text/html")
+        headers = {"Retry-After": str(self.behaviour.retry_after_s)} if what == "throttle_429" else None
+        return _response(self._dialect.answer(what, order), headers)
 
-    def _is_authorised(self, header: str) -> bool:
-        scheme, _, token = header.partition(" ")
-        if self._token is None:
-            return scheme == "Bearer" and bool(token.strip())
-        return scheme == "Bearer" and hmac.compare_digest(token.encode(), self._token.encode())
+    def _is_authorised(self, call: Received) -> bool:
+        password = self._dialect.password(call)
+        if self._token is None or password is None:
+            return password is not None
+        return hmac.compare_digest(password.encode(), self._token.encode())
 
     def _nth_call(self, message_id: int) -> int:
         if len(self._calls_of) >= MAX_COUNTED_IDS:
@@ -152,6 +165,14 @@ class SandboxGateway:
         self._answers: Counter[str] = Counter()
 
 
+async def _received(request: web.Request) -> Received:
+    return Received(request.match_info.get("message_id", ""), request.headers, await request.read())
+
+
+def _response(reply: Reply, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=reply.status, body=reply.body, content_type=reply.content_type, headers=headers)
+
+
 async def _break(how: str, request: web.Request) -> web.Response:
     """Break the connection: the response returned here is never sent."""
     if how == "hang":
@@ -164,16 +185,3 @@ async def _break(how: str, request: web.Request) -> web.Response:
     else:
         request.transport.abort()
     return web.Response()
-
-
-def _order(message_id: str, body: bytes) -> Order | str:
-    """Read one call, or say what is wrong with it."""
-    try:
-        order = _read_order(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return str(error)
-    if order.id not in BIGINT or not re.fullmatch(r"-?[0-9]{1,19}", message_id) or order.id != int(message_id):
-        return "`id` must be a 64-bit integer and the same as in the path"
-    if order.phone not in PHONES:
-        return "`phone` must be a number of the form 7XXXXXXXXXX"
-    return order

@@ -18,6 +18,7 @@ async def serve(  # noqa: PLR0913 - what the command line has
     port: int,
     behaviour: Behaviour,
     *,
+    provider: str = "probe",
     token: str | None = None,
     allowed_hosts: Sequence[str] = (),
     ledger_path: Path | None = None,
@@ -27,24 +28,28 @@ async def serve(  # noqa: PLR0913 - what the command line has
     stop = asyncio.Event()
     with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread: cancelling still ends it
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    serving = running(host, port, behaviour, token=token, allowed_hosts=allowed_hosts, ledger_path=ledger_path)
+    serving = running(
+        host, port, behaviour, provider=provider, token=token, allowed_hosts=allowed_hosts, ledger_path=ledger_path
+    )
     async with serving as bound_port:
         started(bound_port)
         await stop.wait()
 
 
 @asynccontextmanager
-async def running(
+async def running(  # noqa: PLR0913 - as `serve`
     host: str,
     port: int,
     behaviour: Behaviour,
     *,
+    provider: str = "probe",
     token: str | None = None,
     allowed_hosts: Sequence[str] = (),
     ledger_path: Path | None = None,
 ) -> AsyncIterator[int]:
     """Serve while the block runs, and yield the bound port. Raises OSError: port in use, or ledger not writable."""
-    app = create_app(behaviour, token=token, allowed_hosts=allowed_hosts, ledger=Ledger(ledger_path))
+    ledger = Ledger(ledger_path)
+    app = create_app(behaviour, provider=provider, token=token, allowed_hosts=allowed_hosts, ledger=ledger)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
     await runner.setup()
     try:

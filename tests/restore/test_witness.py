@@ -5,6 +5,7 @@ import os
 import signal
 import tarfile
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
+from mailing.mailings.after_restore import wake_started
 from mailing.process import embedded_postgres
-from mailing.restore.rollback_detector import detect_rollback
+from mailing.restore.witness import witnessing
 from mailing.settings import Settings
 from support.api import running_api
 from support.roles import grant
@@ -104,11 +106,11 @@ async def _connected(url: str) -> AsyncIterator[AsyncEngine]:
 async def test_files_copied_back_under_a_running_process_are_noticed_before_it_sends(cluster: Cluster) -> None:
     async with cluster.running() as url:
         pass
-    async with _connected(url) as engine, detect_rollback(engine, by="worker"):
+    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started):
         async with cluster.running():
             await run(engine, ADD_CLIENTS)
             await engine.dispose()
-            assert not await value(engine, RESTORED)  # over a new connection: the log was looked at after the clients
+            await _ticked(engine)
         cluster.put_copy_back()
         async with cluster.running():
             assert await value(engine, RESTORED)
@@ -118,14 +120,20 @@ async def test_files_copied_back_under_a_running_process_are_noticed_before_it_s
             assert not await value(engine, RESTORED)  # what it remembers now is this log
 
 
+async def _ticked(engine: AsyncEngine) -> None:
+    give_up_at = time.monotonic() + 30
+    while not await value(engine, "SELECT count(*) FROM witness WHERE tick > 1"):
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.1)
+
+
 async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster) -> None:
     async with cluster.running() as url:
         pass
-    async with _connected(url) as engine, detect_rollback(engine, by="worker"):
+    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started):
         async with cluster.running():
             await run(engine, ADD_CLIENTS)
-            await engine.dispose()
-            await run(engine, "SELECT 1")
+            await _ticked(engine)
             cluster.kill()
         async with cluster.running():
             assert not await value(engine, RESTORED)

@@ -1,0 +1,35 @@
+"""Once per mailing and phone, whatever client has the phone: conditions on `former_phone`, which a trigger fills.
+
+Only a phone that left a client can have had a message of another client. So a mailing without entries costs one look at
+the index.
+"""
+
+ALREADY_REACHED = "the phone already had a message of this mailing"
+
+# Before a hash is computed for each row.
+_ANY = "EXISTS (SELECT FROM former_phone f WHERE f.mailing_id = :mailing_id)"
+_ENTRY = "f.mailing_id = :mailing_id AND f.phone_hash = erasure_hash({phone}, k.key)"
+
+# The entry's message was sent to the phone, or may be. It may have been claimed again since, for another phone; an
+# erased phone is NULL.
+_MAY_REACH = """
+    (o.phone IS NULL OR o.phone = {phone}) AND (o.status IN ('sending', 'sent', 'unknown') OR o.maybe_accepted)
+"""
+
+# Conditions on a client `c`: a message was claimed for its phone on behalf of an earlier client; and it may reach it.
+HAS_FORMER = f"""({_ANY} AND EXISTS (
+    SELECT FROM former_phone f CROSS JOIN erasure_key k WHERE {_ENTRY.format(phone="c.phone")}))"""
+MAY_BE_REACHED = f"""({_ANY} AND EXISTS (
+    SELECT FROM former_phone f CROSS JOIN erasure_key k JOIN message o ON o.id = f.message_id
+    WHERE {_ENTRY.format(phone="c.phone")} AND {_MAY_REACH.format(phone="c.phone")}))"""
+
+# A subquery over the unsent messages in `{unsent}`: those with another message that was, or may have been, sent to the
+# same phone (`reached`), or is in a call (not `reached`).
+OF_SAME_PHONE = f"""
+    SELECT u.id, bool_or(o.status <> 'sending' OR o.maybe_accepted) AS reached
+    FROM {{unsent}} u JOIN client c ON c.id = u.client_id CROSS JOIN erasure_key k
+    CROSS JOIN LATERAL (SELECT CASE WHEN u.maybe_accepted THEN u.phone ELSE c.phone END AS phone) target
+    JOIN former_phone f ON {_ENTRY.format(phone="target.phone")}
+    JOIN message o ON o.id = f.message_id AND o.id <> u.id AND {_MAY_REACH.format(phone="target.phone")}
+    WHERE {_ANY} GROUP BY u.id
+"""  # noqa: S608 - constants

@@ -1,0 +1,46 @@
+"""A mailing's local hours by this process's time zone rules: the last word before a call."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from msgspec.structs import replace
+
+from mailing.mailings.models import Mailing
+from mailing.mailings.window import next_window
+from mailing.messages.claim import ClaimedMessage
+from mailing.messages.rescheduling import SendWindow
+
+
+class LocalHours:
+    """Computes each time zone's present window once. Costs nothing for a mailing without hours."""
+
+    def __init__(self, mailing: Mailing) -> None:
+        self.plan_revision = mailing.plan_revision
+        self._hours = mailing.window
+        self._ends_at = mailing.ends_at
+        self._windows: dict[str, SendWindow] = {}
+
+    def divide(self, claimed: Iterable[ClaimedMessage]) -> tuple[list[ClaimedMessage], list[int]]:
+        """Return the messages that may be called now, none of them to close too late, and the ids of the others."""
+        if self._hours is None:
+            return list(claimed), []
+        kept, closed = [], []
+        for message in claimed:
+            closes_at = self._closes_at(message.timezone, message.claimed_at)
+            if closes_at is None:
+                closed.append(message.id)
+            else:
+                kept.append(message if message.closes_at <= closes_at else replace(message, closes_at=closes_at))
+        return kept, closed
+
+    def _closes_at(self, timezone: str, now: datetime) -> datetime | None:
+        """None: it is closed now."""
+        window = self._windows.get(timezone)
+        if window is None or not _holds(window, now):
+            window = next_window(timezone, self._hours, not_before=now, before=self._ends_at)
+            self._windows[timezone] = window
+        return window.closes_at if _holds(window, now) else None
+
+
+def _holds(window: SendWindow, now: datetime) -> bool:
+    return window.opens_at is not None and window.closes_at is not None and window.opens_at <= now < window.closes_at

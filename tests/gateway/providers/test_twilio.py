@@ -1,0 +1,136 @@
+"""Twilio's Messages resource, from its OpenAPI document, its dictionary of errors and its page on webhooks."""
+
+import json
+
+import pytest
+
+from mailing.gateway.outcome import Outcome
+from mailing.gateway.providers.provider import Receipt, ReceiptState, Reply
+from mailing.gateway.providers.twilio import Twilio
+from support.provider_calls import URL, asked, classify, form_of, outgoing
+
+ACCOUNT, SERVICE, SID = f"AC{'0' * 32}", f"MG{'1' * 32}", f"SM{'2' * 32}"
+TWILIO = Twilio(ACCOUNT, "token")
+
+
+def created(status: str, error: int | None = None) -> bytes:
+    return json.dumps({"sid": SID, "status": status, "error_code": error, "body": "…", "to": "+7…"}).encode()
+
+
+def failed(status: int, code: int) -> tuple[int, bytes]:
+    return status, json.dumps({"code": code, "message": "…", "more_info": "https://…", "status": status}).encode()
+
+
+def test_a_message_is_a_form_with_its_validity_and_an_address_that_is_tried_again() -> None:
+    call = TWILIO.encode(outgoing())
+    assert call.path == f"/2010-04-01/Accounts/{ACCOUNT}/Messages.json"
+    assert form_of(call) == {
+        "To": "+79161234567",
+        "From": "Shop",
+        "Body": "Привет, мир",
+        "ValidityPeriod": "5400",
+        "StatusCallback": f"{URL}#rc=5&rp=all",
+    }
+    assert TWILIO.headers["Authorization"].startswith("Basic QUMw")
+
+
+def test_a_messaging_service_is_a_sender_too_and_ten_hours_are_the_longest_validity() -> None:
+    form = form_of(TWILIO.encode(outgoing(sender=SERVICE, receipt_url=None, valid_for_s=10**6)))
+    assert form == {
+        "To": "+79161234567",
+        "MessagingServiceSid": SERVICE,
+        "Body": "Привет, мир",
+        "ValidityPeriod": "36000",
+    }
+
+
+@pytest.mark.parametrize("status", ["queued", "accepted", "scheduled", "sending", "sent", "delivered"])
+def test_a_message_with_a_sid_is_accepted(status: str) -> None:
+    answer = classify(TWILIO, 201, created(status))
+    assert (answer.outcome, answer.provider_id) == (Outcome.accepted, SID)
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (created("failed", 30002), Outcome.configuration),
+        (created("failed", 21610), Outcome.refused),
+        (created("failed"), Outcome.refused),
+        (created("undelivered", 30005), Outcome.refused),
+        (created("unheard-of"), Outcome.ambiguous),
+        (b'{"status": "queued"}', Outcome.ambiguous),
+        (b'{"sid": "SM1", "status": "queued"}', Outcome.ambiguous),
+    ],
+)
+def test_201_alone_is_not_an_acceptance(body: bytes, outcome: Outcome) -> None:
+    assert classify(TWILIO, 201, body).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (failed(401, 20003), Outcome.configuration),
+        (failed(401, 10001), Outcome.configuration),
+        (failed(403, 20005), Outcome.configuration),
+        (failed(403, 20008), Outcome.configuration),
+        (failed(404, 20404), Outcome.configuration),
+        (failed(429, 20429), Outcome.throttled),
+        (failed(429, 21611), Outcome.throttled),
+        (failed(400, 21611), Outcome.throttled),
+        (failed(429, 63038), Outcome.configuration),
+        (failed(400, 21211), Outcome.refused),
+        (failed(400, 21408), Outcome.refused),
+        (failed(403, 21408), Outcome.refused),
+        (failed(400, 21602), Outcome.refused),
+        (failed(400, 21604), Outcome.refused),
+        (failed(400, 21610), Outcome.refused),
+        (failed(400, 21612), Outcome.refused),
+        (failed(400, 21614), Outcome.refused),
+        (failed(400, 21617), Outcome.refused),
+        (failed(400, 21212), Outcome.configuration),
+        (failed(400, 21603), Outcome.configuration),
+        (failed(400, 21606), Outcome.configuration),
+        (failed(400, 21608), Outcome.configuration),
+        (failed(400, 21609), Outcome.configuration),
+        (failed(400, 21659), Outcome.configuration),
+        (failed(400, 21660), Outcome.configuration),
+        (failed(400, 21703), Outcome.configuration),
+        (failed(400, 99999), Outcome.refused),
+        (failed(500, 20500), Outcome.ambiguous),
+        (failed(503, 20003), Outcome.ambiguous),
+        ((401, b""), Outcome.configuration),
+        ((429, b""), Outcome.throttled),
+        ((409, b""), Outcome.ambiguous),
+        ((301, b""), Outcome.configuration),
+    ],
+)
+def test_each_error_has_its_class(answer: tuple[int, bytes], outcome: Outcome) -> None:
+    assert classify(TWILIO, *answer).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("form", "state", "code", "listed"),
+    [
+        ("MessageStatus=queued", ReceiptState.accepted, None, True),
+        ("MessageStatus=sent", ReceiptState.accepted, None, True),
+        ("MessageStatus=delivered&ErrorCode=", ReceiptState.delivered, None, True),
+        ("MessageStatus=read", ReceiptState.delivered, None, True),
+        ("MessageStatus=undelivered&ErrorCode=30003", ReceiptState.undelivered, "30003", True),
+        ("MessageStatus=failed&ErrorCode=30008&To=%2B7", ReceiptState.undelivered, "30008", True),
+        ("MessageStatus=canceled", ReceiptState.undelivered, None, True),
+        ("MessageStatus=partially_delivered", ReceiptState.accepted, None, False),
+    ],
+)
+def test_each_status_has_its_state(form: str, state: ReceiptState, code: str | None, listed: bool) -> None:
+    assert TWILIO.parse_receipts(asked(body=form.encode())) == [Receipt(None, state, code, None, is_listed=listed)]
+
+
+@pytest.mark.parametrize("body", [b"", b"MessageStatus=", b"MessageStatus=%00", b"\xff", b"{}", b"SmsStatus=sent"])
+def test_anything_else_is_malformed(body: bytes) -> None:
+    assert TWILIO.parse_receipts(asked(body=body)) is None
+
+
+def test_a_reply_is_a_phone_and_a_text() -> None:
+    body = b"From=%2B79160000000&To=1000&Body=%D0%A1%D1%82%D0%BE%D0%BF&OptOutType=STOP"
+    assert TWILIO.parse_reply(asked(body=body)) == Reply("+79160000000", "Стоп")
+    assert TWILIO.parse_reply(asked(body=b"Body=STOP")) is None

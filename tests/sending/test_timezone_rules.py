@@ -1,0 +1,135 @@
+"""Time zone rules that change between a plan and the calls."""
+
+import importlib.resources
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing import timezones
+from mailing.database.engine import Sessions, transaction
+from mailing.mailings.repository import planned_by_other_rules
+from mailing.sending.plan import plan_mailing
+from mailing.sending.timezone_rules import apply_rules
+from mailing.settings import Settings
+from mailing.timezones import rules_version, zone_named
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.rows import run, value
+
+MOVED, OTHER = "Europe/Moscow", "Europe/Minsk"  # UTC+3 both
+PLACES = "SELECT client_id, xmin::text AS version FROM message ORDER BY client_id"
+
+
+@pytest.fixture
+def moscow_moves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Call its `change` to go on with tzdata in which Moscow is two hours further east."""
+    changed = tmp_path / "tzdata_changed"
+    with importlib.resources.as_file(importlib.resources.files("tzdata")) as package:
+        shutil.copytree(package, changed)
+    shutil.copy(changed / "zoneinfo" / "Asia" / "Yekaterinburg", changed / "zoneinfo" / "Europe" / "Moscow")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield monkeypatch
+    monkeypatch.undo()
+    forget_rules()
+
+
+def forget_rules() -> None:
+    for cached in (timezones.rules_version, timezones.zone_named, timezones.zone_names):
+        cached.cache_clear()
+
+
+def restart_with_changed_rules(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(timezones, "_TZDATA", "tzdata_changed")
+    forget_rules()
+
+
+def wall(hours: float) -> str:
+    """Return the wall time at UTC+3, `hours` from now."""
+    return f"{datetime.now(UTC) + timedelta(hours=3 + hours):%H:%M}"
+
+
+async def planned(campaign: Campaign, *, start: float, end: float) -> int:
+    """Plan a mailing without a worker: its local hours are open from `start` to `end` hours from now, at UTC+3."""
+    mailing_id = await campaign.mailing(local_window={"start": wall(start), "end": wall(end)}, lasts_s=3 * 86_400)
+    await plan_mailing(campaign.sessions, mailing_id)
+    return mailing_id
+
+
+async def versions(engine: AsyncEngine) -> dict[int, str]:
+    return {row.client_id: row.version for row in await run(engine, PLACES)}
+
+
+async def test_windows_are_recomputed_where_the_new_rules_move_them_and_nowhere_else(
+    engine: AsyncEngine, campaign: Campaign, sessions: Sessions, moscow_moves: pytest.MonkeyPatch
+) -> None:
+    (moved,) = await campaign.clients(1, timezone=MOVED)
+    (other,) = await campaign.clients(1, timezone=OTHER)
+    mailing_id = await planned(campaign, start=4, end=8)
+    due = "SELECT due_at FROM message WHERE client_id = :id"
+    before, versions_before = await value(engine, due, id=moved), await versions(engine)
+    old_rules = rules_version()
+    await apply_rules(sessions)
+    assert await versions(engine) == versions_before, "the same rules change nothing"
+    restart_with_changed_rules(moscow_moves)
+    await apply_rules(sessions)
+    assert await value(engine, due, id=moved) == before - timedelta(hours=2)
+    assert (await versions(engine))[other] == versions_before[other]
+    assert await value(engine, "SELECT timezone_rules FROM mailing") == rules_version() != old_rules
+    async with transaction(sessions) as session:
+        assert await planned_by_other_rules(session, rules_version(), only_older=False) == []
+        assert await planned_by_other_rules(session, "1999a-0", only_older=True) == []
+        assert await planned_by_other_rules(session, "9999a-0", only_older=True) == [mailing_id]
+
+
+async def test_a_message_whose_hours_no_longer_come_before_the_end_expires(
+    engine: AsyncEngine, campaign: Campaign, sessions: Sessions, moscow_moves: pytest.MonkeyPatch
+) -> None:
+    await campaign.clients(1, timezone=MOVED)
+    mailing_id = await campaign.mailing(local_window={"start": wall(-1), "end": wall(1)}, lasts_s=6 * 3600)
+    await plan_mailing(sessions, mailing_id)
+    await run(engine, "UPDATE message SET due_at = now() + interval '30 min', wait_reason = 'retry'")
+    restart_with_changed_rules(moscow_moves)
+    await apply_rules(sessions)
+    status, reason = (await run(engine, "SELECT status, status_reason FROM message"))[0]
+    assert status == "expired"
+    assert "in Europe/Moscow before the mailing's end" in reason
+
+
+@pytest.mark.parametrize("recomputed", [True, False], ids=["recomputed", "checked before the call"])
+async def test_after_a_restart_all_calls_are_inside_the_new_local_hours(
+    campaign: Campaign,
+    sandbox: Sandbox,
+    settings: Settings,
+    working: WorkerOf,
+    moscow_moves: pytest.MonkeyPatch,
+    recomputed: bool,
+) -> None:
+    """Without the recomputation, as beside a worker with the old rules, the check before the call decides alone."""
+    moved, other = await campaign.clients(3, timezone=MOVED), await campaign.clients(3, timezone=OTHER)
+    mailing_id = await planned(campaign, start=-1, end=1)
+    restart_with_changed_rules(moscow_moves)
+    if not recomputed:
+        await campaign.rows("UPDATE mailing SET timezone_rules = :rules RETURNING id", rules=rules_version())
+    async with working(settings):
+
+        async def is_settled() -> bool:
+            later = "SELECT count(*) FROM message WHERE status = 'pending' AND due_at > now()"
+            return (await campaign.counts(mailing_id)).get("sent") == 3 and (await campaign.rows(later))[0][0] == 3
+
+        await campaign.until(is_settled)
+    sent = await campaign.rows("SELECT client_id FROM message WHERE status = 'sent' ORDER BY client_id")
+    assert [row.client_id for row in sent] == other
+    assert len(await sandbox.ledger()) == 3
+    waiting = await campaign.rows("SELECT client_id, due_at FROM message WHERE status = 'pending'")
+    assert {row.client_id for row in waiting} == set(moved)
+    assert {f"{row.due_at.astimezone(zone_named(MOVED)):%H:%M}" for row in waiting} == {wall(-1)}
+
+
+def test_the_version_of_the_rules_is_that_of_their_files(moscow_moves: pytest.MonkeyPatch) -> None:
+    before = rules_version()
+    restart_with_changed_rules(moscow_moves)
+    assert before.split("-")[0] == rules_version().split("-")[0] == timezones.iana_version()
+    assert before != rules_version()

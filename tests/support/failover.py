@@ -1,0 +1,158 @@
+"""A primary and its standby: copies of one prepared cluster, so that a pair starts in a second."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import asyncpg
+
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
+from mailing.process.local_stack import free_port
+from support.postgres import MEMORY, TUNING, Cluster, own_cluster
+from support.roles import grant
+
+NAME = "standby"
+ACCESS = "local all all trust\nhost all all 127.0.0.1/32 trust\nhost replication all 127.0.0.1/32 trust\n"
+SMALL = ("max_connections=60", "shared_buffers=32MB", "restart_after_crash=off")
+STREAMING = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = $1"
+CAUGHT_UP = "SELECT flush_lsn >= pg_current_wal_flush_lsn() FROM pg_stat_replication"
+CUT_OFF = "SELECT count(*) = 0 FROM pg_stat_wal_receiver"
+PATIENCE_S = 30
+
+
+async def prepared() -> Cluster:
+    """Make a cluster with the schema and the roles; stopped."""
+    cluster = own_cluster(MEMORY if os.access(MEMORY, os.W_OK) else None)
+    _write(cluster, "pg_hba.conf", ACCESS)
+    cluster.start((*TUNING, *SMALL))
+    engine = create_engine(cluster.url, application="tests", pool_size=1)
+    await migrate(engine)
+    await engine.dispose()
+    await grant(cluster.url)
+    cluster.stop("fast")
+    return cluster
+
+
+@dataclass
+class Pair:
+    """`url` names both; `synchronous`: a commit waits for the standby."""
+
+    primary: Cluster
+    standby: Cluster
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}/postgres"
+
+    async def start(self, *, synchronous: bool) -> None:
+        names = f"\nsynchronous_standby_names = '{NAME}'\n" if synchronous else ""
+        _write(self.primary, "postgresql.auto.conf", names)
+        source = f"host=127.0.0.1 port={self.primary.port} user=postgres application_name={NAME}"
+        _write(self.standby, "postgresql.auto.conf", f"primary_conninfo = '{source}'\n")
+        _write(self.standby, "standby.signal", "")
+        self.primary.start((*TUNING, *SMALL))
+        self.standby.start((*TUNING, *SMALL))
+        async with _connected(self.primary) as connection:
+            state = "sync" if synchronous else "async"
+            await _until(connection, STREAMING, state)
+
+    async def cut_standby_off(self) -> None:
+        """Let it receive no more; the primary no longer waits for it."""
+        async with _connected(self.standby) as connection:
+            await connection.execute("ALTER SYSTEM SET primary_conninfo = ''")
+            await connection.execute("SELECT pg_reload_conf()")
+            await _until(connection, CUT_OFF)
+        async with _connected(self.primary) as connection:
+            await connection.execute("ALTER SYSTEM SET synchronous_standby_names = ''")
+            await connection.execute("SELECT pg_reload_conf()")
+
+    async def caught_up(self) -> None:
+        """Wait until an asynchronous standby has everything."""
+        async with _connected(self.primary) as connection:
+            await _until(connection, CAUGHT_UP)
+
+    def restart_primary_as_patroni_does(self) -> None:
+        """After a crash: in recovery, then promoted, and so on a new timeline."""
+        self.primary.stop("immediate")
+        _write(self.primary, "standby.signal", "")
+        self.primary.start((*TUNING, *SMALL))
+        self.primary.run("pg_ctl", "-D", str(self.primary.data), "-w", "promote")
+
+    def fail_over(self) -> None:
+        self.primary.stop("immediate")
+        self.promote()
+
+    def promote(self) -> None:
+        self.standby.run("pg_ctl", "-D", str(self.standby.data), "-w", "promote")
+
+    def freeze_primary(self) -> None:
+        """As a machine that stands still: connections are accepted by its kernel and never answered."""
+        for pid in self._primary_processes():
+            os.kill(pid, signal.SIGSTOP)
+
+    def thaw_primary(self) -> None:
+        for pid in self._primary_processes():
+            os.kill(pid, signal.SIGCONT)
+
+    def stop(self) -> None:
+        for cluster in (self.primary, self.standby):
+            with suppress(subprocess.CalledProcessError, RuntimeError):
+                cluster.stop("immediate")
+        shutil.rmtree(self.primary.home / "pair", ignore_errors=True)
+
+    def _primary_processes(self) -> list[int]:
+        postmaster = int((self.primary.data / "postmaster.pid").read_text().split()[0])
+        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        return [postmaster, *map(int, children)]
+
+
+@asynccontextmanager
+async def running_pair(source: Cluster, *, synchronous: bool = True) -> AsyncIterator[Pair]:
+    place = source.home / "pair"
+    place.mkdir()
+    os.chown(place, source.data.stat().st_uid, source.data.stat().st_gid)
+    pair = Pair(*(replace(source, data=place / name, port=free_port()) for name in ("primary", "standby")))
+    for cluster in (pair.primary, pair.standby):
+        shutil.copytree(source.data, cluster.data)
+        _give(cluster.data, source)
+    try:
+        await pair.start(synchronous=synchronous)
+        yield pair
+    finally:
+        pair.stop()
+
+
+def _write(cluster: Cluster, name: str, content: str) -> None:
+    (cluster.data / name).write_text(content)
+    _give(cluster.data / name, cluster)
+
+
+def _give(path: Path, cluster: Cluster) -> None:
+    """To the user whom the cluster belongs to."""
+    owner = (cluster.home / "data").stat()
+    for each in (path, *(path.rglob("*") if path.is_dir() else ())):
+        os.chown(each, owner.st_uid, owner.st_gid)
+
+
+async def _until(connection: asyncpg.Connection, statement: str, *values: object) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not await connection.fetchval(statement, *values):
+        assert time.monotonic() < give_up_at, statement
+        await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def _connected(cluster: Cluster) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(cluster.url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
