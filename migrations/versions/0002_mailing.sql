@@ -1,5 +1,5 @@
--- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, the installation,
--- the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
+-- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, receipts, the
+-- installation, the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
 --
 -- Every table, index and trigger has a comment in the catalogue (\d+ in psql shows it): a table's says what a row is, an
 -- index's which statement it serves, a trigger's what it keeps true.
@@ -213,6 +213,31 @@ COMMENT ON TRIGGER mailing_released ON mailing IS 'Every release is stored.';
 --
 -- Each message leaves two dead versions: by PostgreSQL's own factor of 0.2 a mailing of 100,000 beside 10,000,000 kept
 -- messages would never be vacuumed or analyzed.
+-- mailing.reasons.codes.ReasonCode; the words are in mailing.reasons.words
+CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
+    -- An answer of the gateway
+    'http_status', 'configuration', 'duplicate_id', 'other_message_id', 'gateway_code', 'empty_body', 'html',
+    'not_json', 'not_an_object', 'no_code', 'invalid_code', 'answer_too_long', 'provider_code',
+    'duplicate_reference', 'credentials_refused', 'no_credit', 'provider_setup', 'text_too_long',
+    -- A call without a usable answer
+    'no_free_connection', 'no_connection', 'no_answer', 'no_complete_answer', 'no_time_left', 'connection_closed',
+    'connection_spoiled', 'name_not_resolved', 'invalid_certificate', 'tls_failed', 'connection_refused',
+    'connection_reset', 'connection_failed', 'connection_error', 'closed_without_answer', 'answer_broke_off',
+    'invalid_http',
+    -- An attempt that nobody saw the end of
+    'worker_lost', 'restored', 'recorded_late',
+    -- What the plan, a person or a client decided
+    'end_reached', 'no_window', 'timezone_unknown', 'unselected', 'mailing_cancelled', 'mailing_deleted',
+    'phone_reached', 'client_opted_out', 'client_deleted', 'stopped_while_sending', 'person_erased',
+    'resolved_failed',
+    -- What the database refused
+    'not_claimable', 'outcome_not_stored',
+    -- Of the circuit breaker alone
+    'most_calls_fail'));
+COMMENT ON DOMAIN reason_code IS
+    'Why a message waits or how it ended, why an attempt has its outcome, why the circuit breaker opened. The parameters '
+    'that the words need are beside it, in reason_params.';
+
 CREATE TABLE message (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     mailing_id       bigint NOT NULL,
@@ -230,7 +255,8 @@ CREATE TABLE message (
     lease_until      timestamptz,
     phone            text,                           -- as of the newest claim
     text_revision    integer,
-    status_reason    text,
+    reason_code      reason_code,
+    reason_params    jsonb,
     finished_at      timestamptz,
     CONSTRAINT message_once UNIQUE (client_id, mailing_id),
     CONSTRAINT message_status CHECK (
@@ -264,21 +290,25 @@ COMMENT ON INDEX message_by_wait IS
 CREATE INDEX message_listed ON message (mailing_id, phase, id);
 COMMENT ON INDEX message_listed IS 'Lists of a mailing''s messages by status, in keyset order.';
 
+CREATE INDEX message_doubtful ON message (id) WHERE maybe_accepted AND phase IN ('open', 'unknown');
+COMMENT ON INDEX message_doubtful IS 'The sweep: messages that a receipt shows to have been accepted.';
+
 CREATE INDEX message_finished ON message USING brin (finished_at) WITH (pages_per_range = 32, autosummarize = on);
 COMMENT ON INDEX message_finished IS
     'The report of a day: finished_at grows with the table, so that block ranges are enough.';
 
 CREATE TABLE attempt (
-    message_id  bigint NOT NULL,
-    number      integer NOT NULL, -- message.claim_no at the claim
-    mailing_id  bigint NOT NULL,
-    started_at  timestamptz NOT NULL,
-    duration_ms integer,          -- null: the worker was lost
-    outcome     text NOT NULL,
-    http_status integer,
-    code        bigint,           -- the gateway's
-    reason      text NOT NULL,
-    provider_id text,             -- the provider's id of the message, for support
+    message_id    bigint NOT NULL,
+    number        integer NOT NULL, -- message.claim_no at the claim
+    mailing_id    bigint NOT NULL,
+    started_at    timestamptz NOT NULL,
+    duration_ms   integer,          -- null: the worker was lost
+    outcome       text NOT NULL,
+    http_status   integer,
+    code          bigint,           -- the gateway's
+    reason_code   reason_code,
+    reason_params jsonb,
+    provider_id   text,             -- the provider's id of the message, for support
     PRIMARY KEY (message_id, number)
 );
 COMMENT ON TABLE attempt IS 'One call of the gateway for a message.';
@@ -465,6 +495,62 @@ BEGIN
 END $$;
 
 
+-- Receipts ------------------------------------------------------------------------------------------------------------
+
+-- Not columns of message: `sent` stays final, and a receipt takes no lock that a sender needs
+-- (docs/decisions/0034-receipts-stand-beside-messages.md).
+CREATE TABLE receipt (
+    message_id  bigint PRIMARY KEY,
+    mailing_id  bigint NOT NULL,
+    state       smallint NOT NULL CHECK (state IN (1, 2, 3)),       -- accepted, undelivered, delivered
+    code        text CHECK (code ~ '^[ -~]{1,32}$'),                -- the provider's reason
+    at          timestamptz NOT NULL,                               -- the provider's time if plausible, else ours
+    received_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE receipt IS 'The strongest receipt of a message; without a row the provider has sent none.';
+
+CREATE INDEX receipt_listed ON receipt (mailing_id, state, message_id) INCLUDE (code);
+COMMENT ON INDEX receipt_listed IS
+    'Lists of a mailing''s messages by delivery, in keyset order, and the reasons of the undelivered.';
+
+CREATE TABLE receipt_counts (
+    mailing_id  bigint PRIMARY KEY,
+    delivered   bigint NOT NULL DEFAULT 0 CHECK (delivered >= 0),
+    undelivered bigint NOT NULL DEFAULT 0 CHECK (undelivered >= 0)
+) WITH (fillfactor = 20);
+COMMENT ON TABLE receipt_counts IS
+    'A mailing''s final receipts, kept by the triggers of receipt. Apart from mailing_counts, which senders lock.';
+
+-- A mailing has its row from its first final receipt on. Locks are taken in the order of mailings, as in count_messages.
+CREATE FUNCTION count_receipts() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    came text := 'SELECT mailing_id, state, 1 AS n FROM added WHERE state > 1';
+    went text := 'SELECT mailing_id, state, -1 AS n FROM removed WHERE state > 1';
+    moves text := came || CASE TG_OP WHEN 'UPDATE' THEN ' UNION ALL ' || went ELSE '' END;
+BEGIN
+    EXECUTE 'INSERT INTO receipt_counts (mailing_id) SELECT DISTINCT mailing_id FROM (' || moves || ') AS moves
+        WHERE NOT EXISTS (SELECT FROM receipt_counts c WHERE c.mailing_id = moves.mailing_id)
+        ORDER BY mailing_id ON CONFLICT DO NOTHING';
+    EXECUTE 'WITH shift AS MATERIALIZED (
+            SELECT mailing_id, coalesce(sum(n) FILTER (WHERE state = 3), 0) AS delivered,
+                   coalesce(sum(n) FILTER (WHERE state = 2), 0) AS undelivered
+            FROM (' || moves || ') AS moves GROUP BY mailing_id
+        ), locked AS MATERIALIZED (
+            SELECT mailing_id FROM receipt_counts WHERE mailing_id IN (SELECT mailing_id FROM shift)
+            ORDER BY mailing_id FOR UPDATE
+        )
+        UPDATE receipt_counts c SET delivered = c.delivered + s.delivered, undelivered = c.undelivered + s.undelivered
+        FROM shift s JOIN locked USING (mailing_id) WHERE c.mailing_id = s.mailing_id';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_added AFTER INSERT ON receipt
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_receipts();
+COMMENT ON TRIGGER count_added ON receipt IS 'receipt_counts.';
+CREATE TRIGGER count_moved AFTER UPDATE ON receipt
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_receipts();
+COMMENT ON TRIGGER count_moved ON receipt IS 'receipt_counts. A deletion counts nothing: the retention keeps the figures.';
+
+
 -- The installation ----------------------------------------------------------------------------------------------------
 
 -- A standby has no end of the log of its own: it is on the timeline that it has followed so far.
@@ -529,12 +615,13 @@ CREATE TABLE gateway (
     next_slot_at          timestamptz NOT NULL DEFAULT '-infinity', -- slots before it are given away
     paused_until          timestamptz NOT NULL DEFAULT '-infinity', -- the gateway asked for it
     breaker_opened_at     timestamptz,                              -- null: the circuit breaker is closed
-    breaker_reason        text,
+    breaker_reason_code   reason_code,
+    breaker_reason_params jsonb,
     breaker_next_probe_at timestamptz,
     breaker_window_start  timestamptz NOT NULL DEFAULT '-infinity', -- earlier calls no longer count
     stopped_at            timestamptz,                              -- an operator stopped all sending
     stopped_by            text,
-    CONSTRAINT gateway_breaker CHECK ((breaker_opened_at IS NULL) = (breaker_reason IS NULL)
+    CONSTRAINT gateway_breaker CHECK ((breaker_opened_at IS NULL) = (breaker_reason_code IS NULL)
         AND (breaker_opened_at IS NULL) = (breaker_next_probe_at IS NULL)),
     CONSTRAINT gateway_stop CHECK ((stopped_at IS NULL) = (stopped_by IS NULL))
 ) WITH (fillfactor = 20);

@@ -28,6 +28,7 @@ from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.receipts.address import namespace_of, receipt_path
 from mailing.receipts.key import read_key
+from mailing.receipts.serving import receipts_expected
 from mailing.reports.jobs import send_missing
 from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps
@@ -63,6 +64,7 @@ LONG_POOL = 5
 POOL_WAIT_S = 20  # for a connection of the other pools, each held for one transaction
 STATEMENT_TIMEOUT_S = 25  # of a statement; a slice of a plan takes 0.3 s
 CHECK_INTERVAL_S = 5
+FIRST_REPEAT_S = 60  # after a call without a clear answer, where a receipt may give one: most come within a minute
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = LIMITS) -> None:
@@ -171,7 +173,12 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def policy_of(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(hold=holds_unknown(settings), base_s=settings.retry_base_s, max_s=settings.retry_max_s)
+    return RetryPolicy(
+        hold=holds_unknown(settings),
+        base_s=settings.retry_base_s,
+        max_s=settings.retry_max_s,
+        first_repeat_s=FIRST_REPEAT_S if receipts_expected(settings) else 0,
+    )
 
 
 async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:

@@ -52,24 +52,30 @@ _RECLAIM = text(f"""
             counted_attempts = m.counted_attempts + 1,
             closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
             lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
-            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END, status_reason = 'the worker was lost during the call',
-            due_at = now() + make_interval(secs =>
-                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30)))
+            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END,
+            reason_code = 'worker_lost', reason_params = NULL,
+            due_at = now() + make_interval(secs => greatest(
+                CASE WHEN m.maybe_accepted THEN 0 ELSE :first_repeat_s END,
+                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30))))
         FROM lost l WHERE m.id = l.id
         RETURNING m.id, m.mailing_id, m.claim_no
     )
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason_code)
+    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'worker_lost' FROM moved
     ON CONFLICT (message_id, number) DO NOTHING
 """)  # noqa: S608 - composed from constants
 
 
 class RetryDelay(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown."""
+    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown.
+
+    The first repeat waits `first_repeat_s` or longer: a receipt may come meanwhile.
+    """
 
     hold: bool
     base_s: float
     max_s: float
+    first_repeat_s: float = 0.0
 
 
 async def reclaim_expired(session: AsyncSession, delay: RetryDelay, ids: Sequence[int]) -> int:

@@ -15,6 +15,7 @@ from mailing.job_queue.enqueue import CONTINUED
 from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
 from mailing.messages.leases import RetryDelay, find_expired, reclaim_expired
 from mailing.messages.redaction import delete_old_minutes
+from mailing.messages.resolution import resolve_by_receipts
 from mailing.observability import failures
 from mailing.observability.log import get, increment
 from mailing.restore.repository import delete_old_witnesses, is_restored
@@ -25,6 +26,7 @@ logger = get(__name__)
 
 RECLAIM = 1000  # leases
 AT_ONCE = 500  # mailings
+DOUBTFUL = 10_000  # messages in doubt, 20 ms if none of them has a receipt
 DELETE = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
@@ -33,7 +35,8 @@ async def sweep(sessions: Sessions, policy: RetryPolicy | None, active: Collecti
 
     Cheap when there is nothing to do: one index probe for each open mailing. Does nothing in a restored database:
     `mailing resume-after-restore` enqueues everything there. `active` are the mailings that this process is sending.
-    Without a `policy` no lease is reclaimed. A part that fails does not keep the others from running.
+    Without a `policy` no lease is reclaimed and no receipt is looked at. A part that fails does not keep the others
+    from running.
     """
     async with transaction(sessions) as session:
         if await is_restored(session):
@@ -51,8 +54,11 @@ async def sweep(sessions: Sessions, policy: RetryPolicy | None, active: Collecti
 async def _reclaim_leases(sessions: Sessions, policy: RetryPolicy) -> int:
     reclaimed = 0
     with _isolated("leases"):
-        async for moved in _reclaim(sessions, RetryDelay(policy.hold, policy.base_s, policy.max_s)):
+        delay = RetryDelay(policy.hold, policy.base_s, policy.max_s, policy.first_repeat_s)
+        async for moved in _reclaim(sessions, delay):
             reclaimed += moved
+    with _isolated("receipts"):
+        await _resolve(sessions)
     if reclaimed:
         increment(reclaimed=reclaimed)
         logger.warning("leases reclaimed", messages=reclaimed)
@@ -138,3 +144,13 @@ async def _reclaim_batch(sessions: Sessions, delay: RetryDelay, ids: Sequence[in
         moved = await reclaim_expired(session, delay, ids)
         failpoints.hit("sweep.inside")
     return moved
+
+
+async def _resolve(sessions: Sessions) -> None:
+    """Resolve all messages in doubt, in slices."""
+    after: int | None = 0
+    while after is not None:
+        async with transaction(sessions) as session:
+            resolved, after = await resolve_by_receipts(session, after=after, count=DOUBTFUL)
+        if resolved:
+            logger.info("resolved by receipts", messages=resolved)
