@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 import httpx
 from msgspec import Struct
 
@@ -20,6 +19,7 @@ from chaos.runner.drill import Drill
 from chaos.runner.environment import Site, Trial, site
 from chaos.runner.patroni import PatroniCluster, patroni_cluster
 from chaos.runner.report import Promise
+from mailing.database.connections import DRIVER_ERRORS
 from mailing.database.engine import create_engine, sessions
 
 MESSAGES: Final = 20_000
@@ -179,7 +179,7 @@ async def _back(cluster: PatroniCluster, home: str) -> float:
                 identity = await connection.fetchval("SELECT database_identity() FROM txid_current()")
             if identity != home:
                 return time.time()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_ERRORS:
             pass
         await asyncio.sleep(0.1)
 
