@@ -206,8 +206,9 @@ class Witness:
         detail = json.dumps({"missing_claims": claims})
         await connection.execute(_SET_ASIDE, sight.home, sight.here, self._by, detail, timeout=CHECK_TIMEOUT_S)
         self._tick, self._claims, self._claims_before = None, [], []
-        self._missed_at = sight.here
-        logger.error("database rolled back to an earlier state; sending is disabled", missing_claims=claims)
+        if self._missed_at != sight.here:  # several connections may find it at once
+            self._missed_at = sight.here
+            logger.error("database rolled back to an earlier state; sending is disabled", missing_claims=claims)
 
     def _verdict(self, tick: Tick | None, sight: Sight) -> Verdict:
         if sight.here == sight.home:

@@ -18,7 +18,7 @@ from chaos.gateway.ledger import calls_in
 from chaos.runner.drill import Drill
 from chaos.runner.environment import Site, Trial, site
 from chaos.runner.patroni import PatroniCluster, patroni_cluster
-from chaos.runner.report import Promise
+from chaos.runner.report import Promise, table
 from mailing.database.connections import DRIVER_ERRORS
 from mailing.database.engine import create_engine, sessions
 
@@ -52,12 +52,17 @@ async def kill_postmaster(cluster: PatroniCluster) -> None:
 
 
 async def freeze_node(cluster: PatroniCluster) -> None:
+    """Thaw PostgreSQL alone later: a server of the old timeline that nobody supervises.
+
+    Patroni itself may take the lock back when it is thawed and nothing has reset its machine: it needs a watchdog.
+    """
     leader = await cluster.leader()
     leader.stopped = True
     leader.signal(signal.SIGSTOP)
 
     async def thaw() -> None:
         await asyncio.sleep(FREEZE_S)
+        leader.kill_patroni()
         leader.signal(signal.SIGCONT)
 
     cluster.thawing = asyncio.create_task(thaw())
@@ -78,7 +83,9 @@ CASES: Final = (
 async def failover(directory: Path) -> list[Promise]:
     found = []
     for number, case in enumerate(CASES):
-        found += await _without_loss(directory / f"failover-{number}", case)
+        promises = await _without_loss(directory / f"failover-{number}", case)
+        print(table(promises), flush=True)
+        found += promises
     return found + await _with_loss(directory / "failover-lossy")
 
 
