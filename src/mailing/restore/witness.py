@@ -227,7 +227,7 @@ class Witness:
         tick = Tick(self._sent, self._ticks(), sight.here, sight.synchronous, sight.resumed_at)
         self._claims_before, self._claims = (self._claims_before + self._claims)[-MAX_CLAIMS:], []
         await self._write(connection, tick.number, verdict)
-        self._tick, self._claims_before = tick, []
+        self._tick, self._claims_before, self._missed_at = tick, [], ""
 
     async def _write(self, connection: Any, tick: int, verdict: Verdict) -> None:  # noqa: ANN401 - as above
         await connection.execute(_WRITE, self._process, self._by, tick, verdict, timeout=CHECK_TIMEOUT_S)
