@@ -55,6 +55,15 @@ class Site:
         return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=30, trust_env=False)
 
     @property
+    def taking_receipts(self) -> Settings:
+        """The API's settings. It takes receipts in Kannel's way; the workers call the gateway by another contract."""
+        return replace(self.settings, gateway_provider="kannel", public_url=self.receipts_url)
+
+    @property
+    def receipts_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    @property
     def reporting(self) -> Settings:
         """The workers have no recipients, so that the report is sent when the run says."""
         return replace(self.settings, report_to="reader@example.org", smtp_port=self.post_office.port)
@@ -77,7 +86,7 @@ async def site(
         settings = _settings(own.url, gateway.url, trial)
         workers = [f"worker-{number + 1}" for number in range(trial.workers)]
         here = Site(directory, own, proxy, gateway, office, running, settings, workers)
-        running.start("api", ["api"], settings)
+        running.start("api", ["api"], here.taking_receipts)
         await _ready(here)
         yield here
 
