@@ -59,5 +59,7 @@ def test_there_are_connections_for_all_pods() -> None:
 
 
 def _most(documents: list[dict[str, Any]]) -> int:
-    scaled = [each["spec"]["maxReplicas"] for each in documents if each["kind"] == "HorizontalPodAutoscaler"]
-    return max(scaled or [each["spec"]["replicas"] for each in documents if each["kind"] == "Deployment"])
+    counts: dict[str, int] = {
+        each["kind"]: each["spec"].get("maxReplicas") or each["spec"].get("replicas", 0) for each in documents
+    }
+    return counts.get("HorizontalPodAutoscaler") or counts["Deployment"]

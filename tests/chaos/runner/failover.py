@@ -108,8 +108,9 @@ async def _without_loss(directory: Path, case: Case) -> list[Promise]:
             calls = calls_in(here.witness.ledger)
             again_s = min(call.began_at for call in calls if call.began_at > writes_at) - writes_at
             ambiguous = await drill.value("SELECT count(*) FROM attempt WHERE outcome = 'ambiguous'")
+            ended = len(here.processes.ends)
             violations = await _violations(here, api, Absence(fault_at, writes_at + again_s + SETTLED_S))
-            ended, repeated = len(here.processes.ends), len(calls) - len({call.id for call in calls})
+            repeated = len(calls) - len({call.id for call in calls})
     slowest_s = max(answers.took_ms) / 1000
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(answers.statuses.items()))
     return [
