@@ -98,7 +98,9 @@ def test_each_pod_is_confined(name: str) -> None:
 @pytest.mark.parametrize("name", POD_OWNERS)
 def test_each_pod_starts_with_what_it_is_told(name: str) -> None:
     command, *arguments = container(name)["args"]
-    cli.commands[command].make_context(command, arguments, parent=click.Context(cli)).close()
+    _, found, rest = cli.resolve_command(click.Context(cli), [command, *arguments])
+    assert found is not None
+    found.make_context(command, rest, parent=click.Context(cli)).close()
     loaded = settings.load(filled_in(environment(name)))
     assert loaded.database_url
     assert loaded.gateway_url or command != "worker"

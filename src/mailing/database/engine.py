@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
-from advanced_alchemy.base import BasicAttributes
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -20,8 +19,8 @@ Sessions = async_sessionmaker[AsyncSession]
 UNPREPARED: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
 
 
-class Base(BasicAttributes, DeclarativeBase):
-    pass
+class Base(DeclarativeBase):
+    """Models are SQLAlchemy's own: a worker uses them without Advanced Alchemy, which loads all of Litestar."""
 
 
 def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60, wait_s: float = 2) -> AsyncEngine:
