@@ -122,12 +122,13 @@ class ReceiptDesk:
             self._counters.add(REPLIES, "forged")
             return FORBIDDEN
         request = await read()
-        reply = self._provider.parse_reply(request) if request else None
-        if reply is None:
+        replies = self._provider.parse_replies(request) if request else None
+        if replies is None:
             self._counters.add(REPLIES, "malformed")
             return MALFORMED
-        opted_out = await take_reply(self._sessions, reply, self._words)
-        self._counters.add(REPLIES, "opt_out" if opted_out else "other")
+        for reply in replies:
+            opted_out = await take_reply(self._sessions, reply, self._words)
+            self._counters.add(REPLIES, "opt_out" if opted_out else "other")
         return Answer(200, self._provider.receipt_answer)
 
     async def _read_key(self) -> bytes:
