@@ -140,7 +140,7 @@ async def fill(engine: AsyncEngine) -> None:
     )
     await run(
         engine,
-        "INSERT INTO upload_row_error VALUES (1, 2, :field, 'must be a time zone', :row)",
+        "INSERT INTO upload_row_error VALUES (1, 2, :field, 'tag_invisible', jsonb_build_object('name', CAST(:said AS text)), :row)",
         field=evil("refusal.field"),
         row=evil("refusal.row"),
     )

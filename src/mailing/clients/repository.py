@@ -26,6 +26,7 @@ from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.reasons.codes import ReasonCode
+from mailing.reasons.refusals import RefusalCode, refused_field
 from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
@@ -171,8 +172,10 @@ class PhoneTaken(Conflict):
     """The phone belongs to another client. `name_phone_owner` finds it, because the failed transaction can't read."""
 
     def __init__(self, owner_id: int | None = None) -> None:
-        message = "belongs to another client" + (f": /mailing/api/clients/{owner_id}/" if owner_id else "")
-        super().__init__("Another client has this phone.", FieldError("phone", message))
+        taken = refused_field("phone", RefusalCode.phone_taken)
+        if owner_id:
+            taken = replace(taken, message=f"{taken.message}: /mailing/api/clients/{owner_id}/")
+        super().__init__("Another client has this phone.", taken)
         self.owner_id = owner_id
 
 
@@ -189,11 +192,9 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; `mailing privacy allow` allows the phone again"
-
-
 def _erased() -> Conflict:
-    return Conflict("The person with this phone was erased and can't be stored again.", FieldError("phone", ERASED))
+    erased = refused_field("phone", RefusalCode.phone_erased)
+    return Conflict("The person with this phone was erased and can't be stored again.", erased)
 
 
 _EXPORTED_COLUMNS = (Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone, Client.opted_out)

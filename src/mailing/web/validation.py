@@ -14,14 +14,17 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, g
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from mailing.errors import FieldError, Invalid
+from mailing.reasons.refusals import Refusal, RefusalCode, RefusedField, RefusedValueError, refused_field
 
 S = TypeVar("S", bound=Struct)
 
 # In the `extra` of a field's Meta: a function that rewrites the value into its one form, before it is checked, or
-# raises ValueError with a sentence about the field.
+# raises ValueError with a sentence about the field; and the code of "must be" with the description.
 NORMALISE = "normalise"
+REFUSAL = "refusal"
 
 MAX_UNKNOWN_FIELDS = 100
 
@@ -61,14 +64,14 @@ def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldErro
     for name, field in fields.items():
         if name not in value:
             if field.required:
-                errors.append(FieldError(path + name, "is required"))
+                errors.append(refused_field(path + name, RefusalCode.required))
             continue
         mark = len(errors)
         converted = _field(value[name], hints[field.name], path + name, errors)
         if len(errors) == mark:
             good[field.name] = converted
     if contradictions := getattr(kind, "contradictions", None):
-        errors.extend(FieldError(path + found.field, found.message) for found in contradictions(good))
+        errors.extend(replace(found, field=path + found.field) for found in contradictions(good))
     return kind(**good) if len(errors) == before else None
 
 
@@ -82,8 +85,12 @@ def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> obj
     try:
         converted = _converted(value, whole)
     except msgspec.ValidationError as error:
-        phrase = _description(hint)
-        errors.append(FieldError(path, f"must be {phrase}" if phrase else _sentence(error)))
+        phrase, code = _description(hint), _refusal_code(hint)
+        message = f"must be {phrase}" if phrase else _sentence(error)
+        errors.append(RefusedField(path, message, Refusal(code)) if code else FieldError(path, message))
+        return None
+    except RefusedValueError as error:
+        errors.append(RefusedField(path, str(error), error.refusal))
         return None
     except ValueError as error:
         errors.append(FieldError(path, str(error)))
@@ -96,7 +103,7 @@ def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> obj
 def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
     """Convert. Instants become UTC, so that every answer, event and preview shows them alike."""
     if isinstance(value, str) and "\x00" in value:
-        raise ValueError("must not contain a NUL character")
+        raise RefusedValueError(RefusalCode.nul)
     for meta in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
         if isinstance(meta, Meta) and meta.extra and NORMALISE in meta.extra:
             value = meta.extra[NORMALISE](value)
@@ -140,6 +147,11 @@ def _description(hint: Any) -> str | None:  # noqa: ANN401 - any type hint
         return next((meta.description for meta in get_args(hint)[1:] if isinstance(meta, Meta)), None)
     found = (_description(option) for option in get_args(hint))
     return next((phrase for phrase in found if phrase), None)
+
+
+def _refusal_code(hint: Any) -> RefusalCode | None:  # noqa: ANN401 - any type hint
+    rules = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((meta.extra[REFUSAL] for meta in rules if isinstance(meta, Meta) and REFUSAL in (meta.extra or {})), None)
 
 
 def given_fields(data: Struct) -> Mapping[str, Any]:

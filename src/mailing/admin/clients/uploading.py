@@ -10,7 +10,7 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from mailing.access.roles import Role
-from mailing.admin.clients.error_messages import translate
+from mailing.admin.clients.error_messages import message_of
 from mailing.admin.guards import require_role
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
@@ -52,10 +52,10 @@ async def send(
         file = await _file(request)
         upload_id = await actions.save_upload(session, file.read, name=file.filename, size=_size(file), by=caller)
     except Invalid as refused:
-        error = " ".join(_capital(translate(viewer, each.message)) for each in refused.errors)
+        error = " ".join(_capital(message_of(viewer, each)) for each in refused.errors)
         return await _upload_page(request, session, error=error, status=400)
-    except TooMany as refused:
-        answer = await _upload_page(request, session, error=_capital(translate(viewer, str(refused))), status=429)
+    except TooManyFiles as refused:
+        answer = await _upload_page(request, session, error=_capital(refused.refusal.words(viewer.language)), status=429)
         answer.headers["Retry-After"] = str(refused.wait_s)
         return answer
     return redirect(f"/admin/clients/uploads/{upload_id}")
@@ -65,12 +65,11 @@ async def _file(request: Request[Any, Any, Any]) -> UploadFile:
     try:
         file = (await request.form()).get("file")
     except HTTPException as refused:
-        too_large = FieldError("file", f"is larger than {MAX_FILE_BYTES // 10**6} MB; split it into several files")
-        raise Invalid(too_large) if refused.status_code == 413 else refused from None
+        raise Invalid(actions.too_large()) if refused.status_code == 413 else refused from None
     except (UnicodeDecodeError, LookupError):
         file = None
     if not isinstance(file, UploadFile):
-        raise Invalid(FieldError("file", "choose a file first"))
+        raise Invalid(refused_field("file", RefusalCode.no_file))
     return file
 
 
@@ -117,7 +116,6 @@ async def _preview_page(
         upload=upload,
         preview=await actions.preview_of(session, upload),
         hours=repository.UNCONFIRMED_RETENTION_H,
-        said=_translator(viewer),
     )
 
 
@@ -128,18 +126,11 @@ async def _result_page(
         request,
         "clients/outcome.html",
         upload=upload,
-        broke_off=translate(viewer, upload.broke_off or ""),
-        reasons=[translate(viewer, line) for line in (upload.error or "").splitlines()],
         rejected_fields=await repository.rejected_fields(session, upload.id, count=MAX_ROW_ERRORS),
         capped=await repository.count_rejected_fields(session, upload.id) >= MAX_REJECTED_FIELDS,
         most=MAX_REJECTED_FIELDS,
         days=repository.RESULT_RETENTION_D,
-        said=_translator(viewer),
     )
-
-
-def _translator(viewer: Viewer) -> Any:  # noqa: ANN401 - a function of the template
-    return lambda message: translate(viewer, message)
 
 
 @post("/uploads/{upload_id:int}/import", guards=[require_role(Role.EDITOR)], status_code=303)
@@ -159,9 +150,10 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
     guards=[require_role(Role.EDITOR), limit_concurrency],
     opt={CONCURRENCY_LIMIT: "exports"},
 )
-async def verdict(session: Session, state: State, upload_id: FromPath[Id]) -> Stream:
+async def verdict(session: Session, viewer: CurrentViewer, state: State, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
-    return await csv_file(state, rejected_rows_csv(state.exporting, upload.id), name=f"left-out-{upload.id}.csv")
+    rows = rejected_rows_csv(state.exporting, upload.id, language=viewer.language)
+    return await csv_file(state, rows, name=f"left-out-{upload.id}.csv")
 
 
 HANDLERS = [choose, send, show, confirm, discard, verdict]
