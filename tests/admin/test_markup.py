@@ -140,8 +140,10 @@ async def fill(engine: AsyncEngine) -> None:
     )
     await run(
         engine,
-        "INSERT INTO upload_row_error VALUES (1, 2, :field, 'tag_invisible', jsonb_build_object('name', CAST(:said AS text)), :row)",
+        """INSERT INTO upload_row_error
+        VALUES (1, 2, :field, 'tag_invisible', jsonb_build_object('name', CAST(:said AS text)), :row)""",
         field=evil("refusal.field"),
+        said=evil("refusal.params"),
         row=evil("refusal.row"),
     )
 

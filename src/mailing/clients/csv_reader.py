@@ -271,7 +271,9 @@ def _known_names(line: str, delimiter: str) -> int:
     return len({cell.strip(' "').lower() for cell in line.split(delimiter)} & {*COLUMNS})
 
 
-def _normalised(field: str, value: str, rewrite: Callable[[object], object], problems: list[tuple[str, Refusal]]) -> str:
+def _normalised(
+    field: str, value: str, rewrite: Callable[[object], object], problems: list[tuple[str, Refusal]]
+) -> str:
     """Rewrite a value, or add why it is rejected."""
     try:
         return str(rewrite(value))

@@ -136,7 +136,9 @@ async def save(session: AsyncSession, rows: IO[bytes], reader: CsvReader, *, acc
 def _listed(reader: CsvReader, stored: StoredRows) -> list[RejectedField]:
     """Return the first rejected fields of all kinds, by line."""
     fields = [RejectedField(line, "phone", Refusal(RefusalCode.phone_erased), row="") for line in stored.erased]
-    fields += [RejectedField(line, "timezone", Refusal(RefusalCode.timezone_missing), row="") for line in stored.zoneless]
+    fields += [
+        RejectedField(line, "timezone", Refusal(RefusalCode.timezone_missing), row="") for line in stored.zoneless
+    ]
     return sorted([*reader.rejected_fields, *fields], key=lambda each: each.line)[: reader.listed]
 
 

@@ -21,7 +21,7 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
-from mailing.errors import Conflict, FieldError, NotFound
+from mailing.errors import Conflict, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client
@@ -174,7 +174,8 @@ class PhoneTaken(Conflict):
     def __init__(self, owner_id: int | None = None) -> None:
         taken = refused_field("phone", RefusalCode.phone_taken)
         if owner_id:
-            taken = replace(taken, message=f"{taken.message}: /mailing/api/clients/{owner_id}/")
+            message = f"{taken.message}: /mailing/api/clients/{owner_id}/"
+            taken = msgspec.structs.replace(taken, message=message)
         super().__init__("Another client has this phone.", taken)
         self.owner_id = owner_id
 

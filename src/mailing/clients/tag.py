@@ -10,7 +10,6 @@ import unicodedata
 
 from mailing.reasons.refusals import MAX_TAG_LENGTH, RefusalCode, RefusedValueError
 
-
 _SPACES = re.compile(r"[^\S\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # a line break or a tab is an error, not a space
 # Characters that cannot be seen: control and format characters, line separators, and fillers, joiners and variation
 # selectors that Unicode classes otherwise
@@ -28,7 +27,7 @@ PATTERN = f"^\\s*[^\\s{_INVISIBLE}][^{_INVISIBLE}]*$"
 
 
 def normalised_tag(given: object) -> object:
-    """Return the one form of a tag. Raises RefusedValueError that names the invisible character, or the limit of length.
+    """Return the one form of a tag. Raises RefusedValueError for an invisible character, and beyond the limit of length.
 
     What is not text is returned as it is.
     """

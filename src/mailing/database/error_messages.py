@@ -34,7 +34,11 @@ def cause_of(error: BaseException) -> RefusalCode | None:
         return RefusalCode.silent
     misused = isinstance(root, ValueError)  # asyncpg's DataError is an InterfaceError too
     lost = isinstance(root, asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError) and not misused
-    return RefusalCode.connection_lost if lost or (isinstance(error, DBAPIError) and error.connection_invalidated) else None
+    return (
+        RefusalCode.connection_lost
+        if lost or (isinstance(error, DBAPIError) and error.connection_invalidated)
+        else None
+    )
 
 
 def describe(error: BaseException) -> str:
@@ -44,7 +48,13 @@ def describe(error: BaseException) -> str:
         trusted = "sslrootcert in MAILING_DATABASE_URL must name the CA that signed it"
         return f"the certificate of the database's server is refused: {root.verify_message.strip('.')}; {trusted}"
     lines = str(root).strip().splitlines()
-    return lines[0] if lines else Refusal(RefusalCode.silent).words() if isinstance(root, TimeoutError) else type(root).__name__
+    return (
+        lines[0]
+        if lines
+        else Refusal(RefusalCode.silent).words()
+        if isinstance(root, TimeoutError)
+        else type(root).__name__
+    )
 
 
 def may_be_committed(error: BaseException) -> bool:

@@ -85,19 +85,23 @@ def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> obj
     try:
         converted = _converted(value, whole)
     except msgspec.ValidationError as error:
-        phrase, code = _description(hint), _refusal_code(hint)
-        message = f"must be {phrase}" if phrase else _sentence(error)
-        errors.append(RefusedField(path, message, Refusal(code)) if code else FieldError(path, message))
-        return None
-    except RefusedValueError as error:
-        errors.append(RefusedField(path, str(error), error.refusal))
+        errors.append(_mismatch(path, hint, error))
         return None
     except ValueError as error:
-        errors.append(FieldError(path, str(error)))
+        refusal = error.refusal if isinstance(error, RefusedValueError) else None
+        errors.append(RefusedField(path, str(error), refusal) if refusal else FieldError(path, str(error)))
         return None
     if item is None:
         return converted
     return [_field(each, item, f"{path}.{number}", errors) for number, each in enumerate(converted)]
+
+
+def _mismatch(path: str, hint: Any, error: msgspec.ValidationError) -> FieldError:  # noqa: ANN401 - any type hint
+    phrase = _description(hint)
+    message = f"must be {phrase}" if phrase else _sentence(error)
+    rules = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    codes = [meta.extra[REFUSAL] for meta in rules if isinstance(meta, Meta) and meta.extra and REFUSAL in meta.extra]
+    return RefusedField(path, message, Refusal(codes[0])) if codes else FieldError(path, message)
 
 
 def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
@@ -147,11 +151,6 @@ def _description(hint: Any) -> str | None:  # noqa: ANN401 - any type hint
         return next((meta.description for meta in get_args(hint)[1:] if isinstance(meta, Meta)), None)
     found = (_description(option) for option in get_args(hint))
     return next((phrase for phrase in found if phrase), None)
-
-
-def _refusal_code(hint: Any) -> RefusalCode | None:  # noqa: ANN401 - any type hint
-    rules = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((meta.extra[REFUSAL] for meta in rules if isinstance(meta, Meta) and REFUSAL in (meta.extra or {})), None)
 
 
 def given_fields(data: Struct) -> Mapping[str, Any]:

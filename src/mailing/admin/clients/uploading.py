@@ -22,7 +22,8 @@ from mailing.clients.upload.job import MAX_REJECTED_FIELDS
 from mailing.clients.upload.rejected_rows import rejected_rows_csv
 from mailing.clients.upload.schemas import Upload, UploadStatus
 from mailing.database.engine import transaction
-from mailing.errors import FieldError, Invalid, TooMany
+from mailing.errors import Invalid
+from mailing.reasons.refusals import RefusalCode, refused_field
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import Caller, Id, Session
 
@@ -54,8 +55,9 @@ async def send(
     except Invalid as refused:
         error = " ".join(_capital(message_of(viewer, each)) for each in refused.errors)
         return await _upload_page(request, session, error=error, status=400)
-    except TooManyFiles as refused:
-        answer = await _upload_page(request, session, error=_capital(refused.refusal.words(viewer.language)), status=429)
+    except actions.TooManyFiles as refused:
+        error = _capital(refused.refusal.words(viewer.language))
+        answer = await _upload_page(request, session, error=error, status=429)
         answer.headers["Retry-After"] = str(refused.wait_s)
         return answer
     return redirect(f"/admin/clients/uploads/{upload_id}")
@@ -97,19 +99,15 @@ async def _upload_page(request: Request[Any, Any, Any], session: Session, *, err
 
 
 @get("/uploads/{upload_id:int}", guards=[require_role(Role.EDITOR)])
-async def show(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]
-) -> Response[str]:
+async def show(request: Request[Any, Any, Any], session: Session, upload_id: FromPath[Id]) -> Response[str]:
     """Show the preview, the progress or the result, by the upload's status."""
     upload = await repository.get_upload(session, upload_id)
     if upload.status == UploadStatus.uploaded:
-        return await _preview_page(request, session, viewer, upload)
-    return await _result_page(request, session, viewer, upload)
+        return await _preview_page(request, session, upload)
+    return await _result_page(request, session, upload)
 
 
-async def _preview_page(
-    request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload
-) -> Response[str]:
+async def _preview_page(request: Request[Any, Any, Any], session: Session, upload: Upload) -> Response[str]:
     return page(
         request,
         "clients/preview.html",
@@ -119,9 +117,7 @@ async def _preview_page(
     )
 
 
-async def _result_page(
-    request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload
-) -> Response[str]:
+async def _result_page(request: Request[Any, Any, Any], session: Session, upload: Upload) -> Response[str]:
     return page(
         request,
         "clients/outcome.html",

@@ -196,7 +196,8 @@ async def fail_import(session: AsyncSession, lease: ImportLease, refusals: Seque
 
 
 _REJECTED = text("""
-    SELECT line, field, code, params, row FROM upload_row_error WHERE upload_id = :id AND (line, field) > (:line, :field)
+    SELECT line, field, code, params, row FROM upload_row_error
+    WHERE upload_id = :id AND (line, field) > (:line, :field)
     ORDER BY line, field LIMIT :count
 """)
 
