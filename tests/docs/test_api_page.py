@@ -8,7 +8,6 @@ import httpx
 import msgspec
 import pytest
 
-from mailing.app import create_app
 from mailing.events.history import HistoryEntry
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
@@ -17,6 +16,7 @@ from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
 from mailing.web import idempotency
 from support import ROOT
+from support.api import bound_app
 from support.documents import blocks
 
 PAGE = ROOT / "docs" / "api.md"
@@ -35,7 +35,8 @@ def example(name: str) -> dict[str, Any]:
 
 
 def documented_paths(settings: Settings) -> dict[str, Any]:
-    paths: dict[str, Any] = create_app(settings).openapi_schema.to_schema()["paths"]
+    with bound_app(settings) as app:
+        paths: dict[str, Any] = app.openapi_schema.to_schema()["paths"]
     return {path.removeprefix("/mailing/api"): item for path, item in paths.items() if path.startswith("/mailing/api")}
 
 

@@ -214,6 +214,7 @@ FILL = (
     SELECT id, mailing_id, 1, now() - interval '1 h' + id * interval '1 ms', 'accepted' FROM message""",
     """INSERT INTO event (kind, actor, mailing_id, message_id, client_id)
     SELECT 'message.resolved', 'a', mailing_id, id, client_id FROM message""",
+    "INSERT INTO receipt (message_id, mailing_id, state, at) SELECT id, mailing_id, 3, now() FROM message",
 )
 
 

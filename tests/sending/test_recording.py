@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.leases import BEGINNING, RetryDelay, reclaim_expired
+from mailing.messages.leases import RetryDelay, find_expired, reclaim_expired
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.messages.results import Called, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
 from mailing.reasons.codes import ReasonCode
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from sending.test_retry_policy import always_open
 from support.campaign import Campaign, Sandbox, WorkerOf
@@ -174,10 +174,9 @@ async def test_one_part_of_the_sweep_that_fails_takes_no_other_one_with_it(
     )
     await run(engine, "ALTER TABLE gateway_calls RENAME TO gone")
     await run(engine, "ALTER TABLE idempotency_key RENAME TO gone_too")
-    leases = LeaseScanCursor()
-    assert await sweep(sessions, POLICY, leases) == 2
+    assert await sweep(sessions, POLICY) == 2
     await run(engine, "ALTER TABLE message DROP CONSTRAINT poison")
-    assert await sweep(sessions, POLICY, leases) == 1
+    assert await sweep(sessions, POLICY) == 1
     assert await value(engine, "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'settle_mailing'") == 1
 
 
@@ -213,9 +212,8 @@ async def claimed_and_lost(engine: AsyncEngine, sessions: Sessions, *, hold: boo
     message = await claimed(engine, sessions)
     await run(engine, LOSE)
     async with transaction(sessions) as session:
-        assert (
-            await reclaim_expired(session, RetryDelay(hold=hold, base_s=0.001, max_s=1), since=BEGINNING, count=9) == 1
-        )
+        delay = RetryDelay(hold=hold, base_s=0.001, max_s=1)
+        assert await reclaim_expired(session, delay, await find_expired(session)) == 1
     return message
 
 

@@ -274,8 +274,13 @@ async def _credentials(settings: Settings) -> Finding | None:
     if answer.outcome is Outcome.accepted:
         return Finding("credentials", "ok", "the provider accepts them")
     if answer.outcome is Outcome.configuration:
-        return Finding("credentials", "fail", answer.words, "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN")
-    return Finding("credentials", "warn", f"they could not be checked: {answer.words}")
+        return Finding(
+            "credentials",
+            "fail",
+            words_of(answer.full_reason),
+            "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN",
+        )
+    return Finding("credentials", "warn", f"they could not be checked: {words_of(answer.full_reason)}")
 
 
 def _token(settings: Settings) -> Finding | None:

@@ -1,4 +1,4 @@
-"""The history of a mailing, message or client in time order: one query over events, attempts and outcomes.
+"""The history of a mailing, message or client in time order: one query over events, attempts, outcomes and receipts.
 
 Each branch of the query starts at the cursor, in an index of its own, and reads at most a page. A client has few
 messages and a message few attempts, so those are sorted. A mailing has millions of outcomes, so its history has the
@@ -23,8 +23,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HistoryEntry(Struct):
-    """An event, an attempt or an outcome. `detail` depends on `kind`; `request_id` is also in the request's answer
-    and log line.
+    """An event, an attempt, an outcome or a receipt. `detail` depends on `kind`; `request_id` is also in the answer and
+    the log line of the request.
     """
 
     at: datetime
@@ -38,7 +38,7 @@ class HistoryEntry(Struct):
 
 
 class HistoryCursor(Struct, frozen=True, order=True):
-    """A position in a history. Within one microsecond the order is events, attempts, outcomes."""
+    """A position in a history. Within one microsecond the order is events, attempts, outcomes, receipts."""
 
     at: datetime = _EPOCH
     rank: int = 0
@@ -106,6 +106,13 @@ _OUTCOMES = """
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
     ORDER BY finished_at, id LIMIT :count
 """
+_RECEIPTS = """
+    SELECT r.received_at, 3, r.message_id, 0, 'receipt.' || (ARRAY['accepted', 'undelivered', 'delivered'])[r.state],
+        'provider', r.mailing_id, r.message_id, CAST(NULL AS bigint), NULL,
+        jsonb_strip_nulls(jsonb_build_object('code', r.code, 'at', r.at))
+    FROM {subject} AND (r.received_at, r.message_id) > (CAST(:at AS timestamptz), CAST(:reported AS bigint))
+    ORDER BY r.received_at, r.message_id LIMIT :count
+"""
 _GLOBAL = """
     mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL
     AND split_part(kind, '.', 1) IN ('gateway', 'database')
@@ -135,6 +142,7 @@ _OF_MESSAGE = (
     _EVENTS.format(subject=_GLOBAL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
     _ATTEMPTS.format(subject="attempt a WHERE a.message_id = :id"),
     _OUTCOMES.format(subject="id = :id"),
+    _RECEIPTS.format(subject="receipt r WHERE r.message_id = :id"),
 )
 # An import records one event for all its clients: a client belongs to the event of the transaction that created it.
 _MADE_BY_IMPORT = """
@@ -148,6 +156,9 @@ _MADE_BY_IMPORT = """
 _EACH_MESSAGE_S = """
     message m CROSS JOIN LATERAL (SELECT * FROM attempt WHERE message_id = m.id OFFSET 0) a WHERE m.client_id = :id
 """
+_EACH_RECEIPT = """
+    message m CROSS JOIN LATERAL (SELECT * FROM receipt WHERE message_id = m.id OFFSET 0) r WHERE m.client_id = :id
+"""
 
 # Indexes: event_of_client, event_of_all at one moment, message_once, the attempts' primary key.
 _OF_CLIENT = (
@@ -155,6 +166,7 @@ _OF_CLIENT = (
     _EVENTS.format(subject=_MADE_BY_IMPORT),
     _ATTEMPTS.format(subject=_EACH_MESSAGE_S),
     _OUTCOMES.format(subject="client_id = :id"),
+    _RECEIPTS.format(subject=_EACH_RECEIPT),
 )
 
 
@@ -190,8 +202,15 @@ async def history(
 
 
 def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]:
-    (event, _), (tried, number), (ended, _) = (after.before(rank) for rank in range(3))
-    values = {"at": after.at, "event": event, "tried": tried, "number": number, "ended": ended}
+    (event, _), (tried, number), (ended, _), (reported, _) = (after.before(rank) for rank in range(4))
+    values = {
+        "at": after.at,
+        "event": event,
+        "tried": tried,
+        "number": number,
+        "ended": ended,
+        "reported": reported,
+    }
     return {"id": id_, "count": limit + 1} | values
 
 

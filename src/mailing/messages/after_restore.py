@@ -23,11 +23,11 @@ _MARK_AMBIGUOUS = text("""
         FROM message m LEFT JOIN client c ON c.id = m.client_id
         CROSS JOIN LATERAL (SELECT CASE WHEN m.maybe_accepted OR m.status = 'sending' THEN m.phone
                                         ELSE coalesce(c.phone, m.phone) END AS phone) p
-        WHERE m.mailing_id = :mailing_id AND m.status = :status AND m.id > :after
+        WHERE m.mailing_id = :mailing_id AND m.phase = 'open' AND m.status = :status AND m.id > :after
           AND (:hold OR NOT EXISTS (
               SELECT FROM attempt a WHERE a.message_id = m.id AND a.number = m.claim_no
               AND a.reason_code = 'restored' AND a.started_at >= :began_at))
-        ORDER BY m.id LIMIT :count FOR UPDATE OF m
+        ORDER BY m.phase, m.id LIMIT :count FOR UPDATE OF m
     ), marked AS (
         UPDATE message m SET
             status = CASE WHEN u.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true, claim_no = u.number,

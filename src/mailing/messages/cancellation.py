@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.engine import execute_long, raw_connection
 from mailing.database.rows import rows_affected
 from mailing.messages.locks import lock_for_client_change
-from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
 from mailing.reasons.codes import ReasonCode
 from mailing.restore.repository import is_restored
 
@@ -19,7 +19,7 @@ from mailing.restore.repository import is_restored
 # cancelled. Index: message_due. A million in slices of 20,000: 28 s.
 _CANCEL = text(f"""
     WITH unsent AS (
-        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
@@ -40,12 +40,12 @@ async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 
 
 # pending → cancelled (or unknown). Index: message_listed. A million: 38 s.
-_CANCEL_OF_DELETED = """
+_CANCEL_OF_DELETED = f"""
     UPDATE message SET
         status = CASE WHEN maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
         finished_at = now(), wait_reason = NULL, reason_code = 'mailing_deleted', reason_params = NULL
-    WHERE mailing_id = $1 AND status = 'pending'
-"""
+    WHERE mailing_id = $1 AND {PENDING}
+"""  # noqa: S608 - composed from a constant
 
 
 async def cancel_of_deleted(session: AsyncSession, mailing_id: int) -> int:

@@ -157,7 +157,8 @@ async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *,
 _CANCEL_UNSELECTED = text("""
     WITH next AS (
         SELECT id, client_id FROM message
-        WHERE mailing_id = :mailing_id AND status = 'pending' AND id > :after ORDER BY id LIMIT :count
+        WHERE mailing_id = :mailing_id AND phase = 'open' AND status = 'pending' AND id > :after
+        ORDER BY phase, id LIMIT :count
     ), cancelled AS (
         UPDATE message m SET
             status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,

@@ -60,8 +60,7 @@ class CallResult(msgspec.Struct, frozen=True):
 
 # One statement per batch. Index: message_pkey, and client_pkey for messages that wait again: the LIMIT keeps the
 # planner from joining all clients. The status is compared with a column of the results, not with a constant: by its
-# statistics hardly a message is being sent, so the planner would use message_leased and search all results for each
-# message.
+# statistics hardly a message is being sent, and the planner would search all results for each message.
 #
 # No lock is waited for: a locked message is left out, the others are recorded.
 #

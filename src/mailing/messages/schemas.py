@@ -1,6 +1,7 @@
 """Messages in requests and answers."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -17,10 +18,31 @@ class WaitingFor(Struct):
     until: datetime | None
 
 
+class Delivery(StrEnum):
+    """What became of a sent message, as far as its provider has reported it."""
+
+    delivered = "delivered"
+    undelivered = "undelivered"
+    awaited = "awaited"
+
+
+class ReceiptOut(Struct):
+    """The strongest receipt of the provider: delivered, undelivered, or accepted, which is not final.
+
+    `code` is the provider's reason. `at` is its time, or when the receipt came.
+    """
+
+    state: Literal["accepted", "undelivered", "delivered"]
+    code: str | None
+    at: datetime
+
+
 class MessageOut(Struct):
     """`attempts` counts the calls that say something about this message.
 
     `status_reason` says what the last attempt came to, or why the message ended. `reason_code` says it to programs.
+
+    `receipt` is null until the provider has sent one; many send none.
     """
 
     id: int
@@ -34,6 +56,7 @@ class MessageOut(Struct):
     waiting_for: WaitingFor | None
     status_reason: str | None
     reason_code: ReasonCode | None
+    receipt: ReceiptOut | None
 
 
 class AttemptOut(Struct):

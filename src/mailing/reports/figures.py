@@ -72,12 +72,24 @@ class Hour(Struct, frozen=True):
     not_sent: int
 
 
+class DayDelivery(Struct, frozen=True):
+    """What the provider has reported so far of the messages sent within the day."""
+
+    sent: int
+    delivered: int
+    undelivered: int
+
+    @property
+    def awaited(self) -> int:
+        return self.sent - self.delivered - self.undelivered
+
+
 class Figures(Struct, frozen=True):
     """One snapshot of the database, taken at `taken_at`.
 
     `mailings` had a message that ended within the day, or started in it, or are running now. `totals` is the sum over
     all mailings, deleted ones included. `reasons` are the most frequent ones, most frequent first. `hours` are those in
-    which a message ended, cancellations left out.
+    which a message ended, cancellations left out. `delivery` is None if the provider sends no receipts.
     """
 
     day: Day
@@ -86,6 +98,7 @@ class Figures(Struct, frozen=True):
     totals: StatusCounts
     reasons: list[ReasonCount]
     hours: list[Hour] = []
+    delivery: DayDelivery | None = None
 
     @property
     def ended(self) -> DayCounts:

@@ -70,6 +70,15 @@ def top_mailings(figures: Figures) -> Sequence[MailingFigures]:
     return sorted(busiest, key=lambda mailing: mailing.id)
 
 
+def delivery_note(figures: Figures, words: Words) -> str:
+    """Say how many of the day's messages arrived; empty without receipts, and without messages."""
+    delivery = figures.delivery
+    if delivery is None or not delivery.sent:
+        return ""
+    names = ("sent", "delivered", "undelivered", "awaited")
+    return words.delivery.format(**{name: grouped(getattr(delivery, name)) for name in names})
+
+
 def omitted_note(figures: Figures, words: Words) -> str:
     """Mention the mailings that are not shown; empty if all are shown."""
     number = len(figures.mailings) - MAX_MAILINGS

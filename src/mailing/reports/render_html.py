@@ -9,6 +9,7 @@ from mailing.reports.figures import DayCounts, Figures, StatusCounts
 from mailing.reports.formatting import (
     by_status,
     day_in_words,
+    delivery_note,
     excerpt,
     grouped,
     hour,
@@ -42,6 +43,7 @@ def render_html(figures: Figures, words: Words, *, title: str) -> str:
             is_over=is_over(figures),
             span=span_in_utc(figures, words),
             period_note=period_note(figures, words),
+            delivery_note=delivery_note(figures, words),
             busiest=_busiest(figures, words),
             chart=chart_of(figures),
             mailings=top_mailings(figures),

@@ -7,6 +7,7 @@ from mailing.reports.figures import Figures, MailingFigures
 from mailing.reports.formatting import (
     by_status,
     day_in_words,
+    delivery_note,
     excerpt,
     grouped,
     hour,
@@ -44,7 +45,8 @@ def _day(figures: Figures, words: Words) -> list[str]:
         [words.statuses[status], grouped(number), words.meanings[status]]
         for status, number in by_status(figures.ended).items()
     ]
-    return [*wrap(words.of_the_day if is_over(figures) else words.so_far, WIDTH), *_aligned(rows, right={1})]
+    title = wrap(words.of_the_day if is_over(figures) else words.so_far, WIDTH)
+    return [*title, *_aligned(rows, right={1}), *wrap(delivery_note(figures, words), WIDTH)]
 
 
 def _hours(figures: Figures, words: Words) -> list[str]:

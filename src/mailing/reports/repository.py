@@ -13,9 +13,10 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
+from mailing.database.rows import one_as
 from mailing.mailings.counts import totals
 from mailing.reasons.codes import stored_reason
-from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, ReasonCount, StatusCounts
+from mailing.reports.figures import DayCounts, DayDelivery, Figures, Hour, MailingFigures, ReasonCount, StatusCounts
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import Day
 
@@ -77,8 +78,18 @@ _HOURS = text("""
 """)
 
 
-async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> Figures:
-    """Read the figures. Needs a `snapshot`: the statements must agree with each other."""
+# What became of the messages sent within a day. Indexes: message_finished, then receipt_pkey; 0.3 s for 100,000 of
+# 1,000,000 messages.
+_DELIVERY = text("""
+    SELECT count(*) AS sent, count(*) FILTER (WHERE r.state = 3) AS delivered,
+        count(*) FILTER (WHERE r.state = 2) AS undelivered
+    FROM message e JOIN mailing m ON m.id = e.mailing_id LEFT JOIN receipt r ON r.message_id = e.id
+    WHERE e.finished_at >= :starts AND e.finished_at < :ends AND e.status = 'sent' AND m.test_of_mailing_id IS NULL
+""")
+
+
+async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime, receipts: bool = False) -> Figures:
+    """Read the figures; with `receipts` also the delivery. Needs a `snapshot`: the statements must agree."""
     within = {"starts": day.starts, "ends": day.ends}
     mailings = await session.execute(_MAILINGS, within)
     reasons = await session.execute(_REASONS, within)
@@ -90,6 +101,7 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> 
         totals=StatusCounts(**msgspec.structs.asdict((await totals(session)).messages)),
         reasons=[_reason_count(row) for row in reasons.mappings()],
         hours=[Hour(**row) for row in hours.mappings()],
+        delivery=one_as(DayDelivery, await session.execute(_DELIVERY, within)) if receipts else None,
     )
 
 

@@ -28,6 +28,7 @@ class Words(Struct, frozen=True, kw_only=True):
     not_plain: str
     of_the_day: str
     so_far: str
+    delivery: str
     by_hour: str
     not_sent: str
     busiest: str
@@ -70,6 +71,9 @@ def words_in(language: str) -> Words:
         ),
         of_the_day=_("Messages that ended on this day"),
         so_far=_("Messages that ended on this day, which is not over yet"),
+        delivery=_(
+            "Delivered so far: {delivered} of {sent} sent; not delivered {undelivered}, without a receipt {awaited}"
+        ),
         by_hour=_("By the hour"),
         not_sent=_("not sent"),
         busiest=_("most at {hour}: {messages}"),

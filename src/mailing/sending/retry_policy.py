@@ -20,11 +20,15 @@ CONFIGURATION_DELAY_S = 30.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """`hold`: a message whose call may have been accepted becomes unknown, instead of being called again."""
+    """`hold`: a message whose call may have been accepted becomes unknown, instead of being called again.
+
+    The first repeat after such a call waits `first_repeat_s` or longer: a receipt may come meanwhile.
+    """
 
     hold: bool
     base_s: float
     max_s: float
+    first_repeat_s: float = 0.0
 
 
 class RetryContext(msgspec.Struct, frozen=True):
@@ -58,6 +62,8 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context
             wait_reason, delay_s = WaitReason.breaker, CONFIGURATION_DELAY_S * (1 + context.jitter)
         case Outcome.not_sent | Outcome.soft_refusal | Outcome.ambiguous:
             wait_reason, delay_s = WaitReason.retry, backoff(transition.counted_attempts, policy, context.jitter)
+            if answer.outcome is Outcome.ambiguous and not message.maybe_accepted:
+                delay_s = max(delay_s, policy.first_repeat_s)
         case _:
             assert_never(answer.outcome)
     transition = replace(transition, wait_reason=wait_reason, reason=answer.full_reason)

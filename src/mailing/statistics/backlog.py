@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.repository import GatewayState
-from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
 from mailing.messages.states import WaitReason
 
 MAX_COUNTED = 10_000
@@ -32,7 +32,7 @@ class BacklogItem(Struct, frozen=True):
     zones: Sequence[str] = ()
 
 
-_PENDING = "mailing_id = :mailing_id AND status = 'pending'"
+_PENDING = f"mailing_id = :mailing_id AND {PENDING}"
 _CLOSED = f"{_PENDING} AND wait_reason = 'window' AND due_at"
 # The ORDER BY binds the query to the index: only an index scan can stop after a few of a million rows.
 _OF_WINDOW = f"{_CLOSED} BETWEEN o.at AND o.at ORDER BY due_at"

@@ -34,9 +34,9 @@ class Progress(Struct, frozen=True):
         return self.counts.pending + self.counts.sending
 
 
-async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
-    """Read the progress: the same few index probes for a mailing of any size."""
-    counts = await repository.mailing_line(session, mailing.id)
+async def progress_of(session: AsyncSession, mailing: Mailing, *, receipts: bool = False) -> Progress:
+    """Read the progress: the same few index probes for a mailing of any size. `receipts`: the provider sends them."""
+    counts = await repository.mailing_line(session, mailing.id, receipts=receipts)
     state = await read(session)
     backlog = await backlog_of(session, mailing, counts.pending, state)
     per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
