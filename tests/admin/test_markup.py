@@ -33,7 +33,7 @@ FIELDS = [
     *("mailing.text", "mailing.tag", "client.tag", "client.timezone", "message.reason_params", "attempt.reason_params"),
     *("user.name", "key.name", "session.agent", "session.address", "event.actor", "event.detail"),
     *("gateway.breaker_reason_params", "report.last_error", "report.recipient"),
-    *("upload.name", "upload.actor", "upload.value", "refusal.row", "refusal.field"),
+    *("upload.name", "upload.actor", "upload.value", "refusal.row", "refusal.field", "refusal.params"),
 ]
 
 

@@ -10,7 +10,6 @@ import asyncpg
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.cli.clients import import_file
 from mailing.clients import import_repository as stored
 from mailing.clients.schemas import ImportResult
@@ -21,6 +20,7 @@ from mailing.database.connections import fail_if_lost
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
+from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.settings import Settings
 from support.api import running_api
 from support.proxy import Proxy, proxy
@@ -97,7 +97,9 @@ def told(cause: Refusal, word: bytes) -> str:
 
 @breaks
 @phases
-async def test_the_command_says_why_and_what_was_stored(scene: Scene, break_: Break, cause: Refusal, word: bytes) -> None:
+async def test_the_command_says_why_and_what_was_stored(
+    scene: Scene, break_: Break, cause: Refusal, word: bytes
+) -> None:
     engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
     async with transaction(engine_.sessions(engine)) as session:
         await session.connection()
@@ -180,7 +182,8 @@ async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Sc
     cut(scene.between, b"INSERT INTO client")
     await asyncio.wait({asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))})
     upload = await upload_of(scene.sessions, upload_id)
-    assert (upload.status, upload.error) == (UploadStatus.failed, f"was started 5 times and failed each time\n{LOST}")
+    again = Refusal(RefusalCode.failed_each_time, {"tries": 5})
+    assert (upload.status, upload.refusals) == (UploadStatus.failed, [again, LOST])
     await engine.dispose()
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mailing.clients.tag import MAX_TAG_LENGTH, PATTERN, is_tag, normalised_tag
+from mailing.clients.tag import PATTERN, is_tag, normalised_tag
+from mailing.reasons.refusals import MAX_TAG_LENGTH
 
 
 @pytest.mark.parametrize("tag", ["vip", "новый клиент", "a,b", 'a"b', "a\\b", "é́", "👩‍👩‍👧", "⭐", "x" * 100])

@@ -10,6 +10,7 @@ from typing import Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -175,7 +176,7 @@ class PhoneTaken(Conflict):
         taken = refused_field("phone", RefusalCode.phone_taken)
         if owner_id:
             message = f"{taken.message}: /mailing/api/clients/{owner_id}/"
-            taken = msgspec.structs.replace(taken, message=message)
+            taken = replace(taken, message=message)
         super().__init__("Another client has this phone.", taken)
         self.owner_id = owner_id
 

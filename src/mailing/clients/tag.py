@@ -27,7 +27,7 @@ PATTERN = f"^\\s*[^\\s{_INVISIBLE}][^{_INVISIBLE}]*$"
 
 
 def normalised_tag(given: object) -> object:
-    """Return the one form of a tag. Raises RefusedValueError for an invisible character, and beyond the limit of length.
+    """Return the one form of a tag. Raises RefusedValueError for an invisible character or a wrong length.
 
     What is not text is returned as it is.
     """

@@ -34,11 +34,8 @@ def cause_of(error: BaseException) -> RefusalCode | None:
         return RefusalCode.silent
     misused = isinstance(root, ValueError)  # asyncpg's DataError is an InterfaceError too
     lost = isinstance(root, asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError) and not misused
-    return (
-        RefusalCode.connection_lost
-        if lost or (isinstance(error, DBAPIError) and error.connection_invalidated)
-        else None
-    )
+    lost = lost or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    return RefusalCode.connection_lost if lost else None
 
 
 def describe(error: BaseException) -> str:

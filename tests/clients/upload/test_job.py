@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.clients.upload import actions, job, repository
 from mailing.clients.upload.rejected_rows import rejected_rows_csv
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions, transaction
+from mailing.reasons.refusals import Refusal, RefusalCode
 from support.rows import run, value
 from support.uploads import HEADER, confirmed, counted, file_of, kept, refused, upload_of
 

@@ -13,7 +13,7 @@ from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import message_of
 from mailing.admin.guards import require_role
 from mailing.admin.pages import page, redirect
-from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.admin.viewer import CurrentViewer
 from mailing.clients.csv_reader import COLUMNS
 from mailing.clients.routes import csv_file
 from mailing.clients.upload import actions, repository
