@@ -10,11 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mailing.cli.options import example
+from mailing.cli.runtime import run
 from mailing.errors import MailingError
 from mailing.process.local_stack import LocalStack, free_port, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
@@ -22,6 +25,13 @@ from mailing.settings import Settings
 
 TIMEOUT_S = 60.0
 STATUSES = ("planned", "sent", "pending", "sending", "failed", "cancelled", "expired", "unknown")
+
+
+@click.command(epilog=example("mailing demo"))
+@click.option("--clients", "count", type=click.IntRange(1, 1000), default=1000, show_default=True)
+def demo(count: int) -> None:
+    """Send one mailing to sample clients through a sandbox gateway, in a temporary database."""
+    run(run_demo(count))
 
 
 async def run_demo(count: int) -> None:

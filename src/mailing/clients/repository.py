@@ -4,14 +4,14 @@ A change that affects messages locks its client first, so a change, a DELETE and
 each other instead of deadlocking.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -197,27 +197,3 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
 def _erased() -> Conflict:
     erased = refused_field("phone", RefusalCode.phone_erased)
     return Conflict("The person with this phone was erased and can't be stored again.", erased)
-
-
-_EXPORTED_COLUMNS = (Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone, Client.opted_out)
-_EXPORTED = select(*_EXPORTED_COLUMNS).order_by(Client.id)
-
-
-class ExportedClient(Struct, frozen=True):
-    id: int
-    phone: str
-    operator_code: str
-    tag: str | None
-    timezone: str
-    opted_out: bool
-
-
-async def export_page(session: AsyncSession, *, after: int, limit: int) -> Sequence[ExportedClient]:
-    """Read a page by id. Index: the primary key."""
-    rows = await session.execute(_EXPORTED.where(Client.id > after).limit(limit))
-    return [ExportedClient(**row) for row in rows.mappings()]
-
-
-async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:
-    """Return the phones that belong to a client. Index: client_phone_unique."""
-    return set((await session.execute(select(Client.phone).where(Client.phone.in_(phones)))).scalars())

@@ -6,7 +6,8 @@
 - asyncpg gives up a statement a little later than the server would, so that it only happens on a dead connection.
 
 Connections also have the same settings on every server: `pins` is the first statement on each connection of either
-driver. They are not startup parameters, because PgBouncer refuses or drops those.
+driver. They are not startup parameters, because PgBouncer refuses or drops those. In its transaction mode nothing can
+be set for a connection: there the role must have the settings, and `requirements` checks that.
 """
 
 import asyncio
@@ -21,6 +22,8 @@ from sqlalchemy.engine import AdaptedConnection, ExceptionContext
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
+
+from mailing.database.address import Address
 
 T = TypeVar("T")
 
@@ -94,6 +97,39 @@ _SCHEMA = """
             n.nspname LIMIT 1), 'public')), false)"""
 
 
+_REQUIRED = (
+    *("default_transaction_isolation", "default_transaction_deferrable", "DateStyle", "IntervalStyle", "TimeZone"),
+    *("bytea_output", "array_nulls", "standard_conforming_strings", "transform_null_equals", "lock_timeout"),
+    *("transaction_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"),
+)
+
+
+def set_up_of(address: Address, *, limit_s: float) -> str:
+    """Return the first statements of a new connection of either driver."""
+    return requirements(limit_s) if address.is_pooled else pins(limit_s)
+
+
+def requirements(limit_s: float) -> str:
+    """Return a statement that fails with what to do, unless the role has the settings that `pins` would set."""
+    values = ", ".join(f"('{name}', '{_PINNED[name]}')" for name in _REQUIRED)
+    return f"""DO $$ DECLARE needed text; BEGIN
+        SELECT pg_catalog.string_agg(pg_catalog.format('ALTER ROLE %I SET %s = %L;', current_user, name, value), ' ')
+        INTO needed FROM (VALUES {values}) AS required (name, value)
+        WHERE pg_catalog.current_setting(name, true) <> value;
+        IF pg_catalog.current_setting('statement_timeout') = '0' THEN
+            needed := pg_catalog.concat(needed,
+                pg_catalog.format(' ALTER ROLE %I SET statement_timeout = ''{limit_s:.0f}s'';', current_user));
+        END IF;
+        IF pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') THEN
+            needed := pg_catalog.concat(needed,
+                pg_catalog.format(' ALTER ROLE %I SET synchronous_commit = ''on'';', current_user));
+        END IF;
+        IF needed IS NOT NULL THEN
+            RAISE EXCEPTION 'behind PgBouncer the role itself needs settings: %', needed USING ERRCODE = 'F0000';
+        END IF;
+    END $$"""  # noqa: S608 - constants of this module
+
+
 def pins(limit_s: float) -> str:
     """Return the statements for a new connection. `limit_s` bounds each later statement, including lock waits."""
     values = ", ".join(f"('{name}', '{value}')" for name, value in _PINNED.items())
@@ -103,13 +139,13 @@ def pins(limit_s: float) -> str:
     return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
-def install_listeners(engine: AsyncEngine, *, limit_s: float) -> None:
-    """Install a ping at checkout and the settings of new connections.
+def install_listeners(engine: AsyncEngine, *, set_up: str) -> None:
+    """Install a ping at checkout, and `set_up`, the first statements of new connections.
 
     SQLAlchemy's own pre-ping may wait as long as any statement, and costs three round trips.
     """
     listeners: dict[str, Callable[..., None]] = {
-        "connect": partial(_set_up, pins(limit_s)),
+        "connect": partial(_set_up, set_up),
         "checkout": _ping_on_checkout,
         "handle_error": _drop_what_timed_out,
     }

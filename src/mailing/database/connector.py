@@ -42,6 +42,7 @@ class Connector:
             "timeout": _limit_s(address),
             "command_timeout": command_timeout_s,
             "server_settings": settings,
+            **({"statement_cache_size": 0} if address.is_pooled else {}),
         }
 
     async def connect(self) -> asyncpg.Connection:
@@ -82,7 +83,7 @@ def psycopg_arguments(address: Address, *, application: str) -> dict[str, Any]:
         "connect_timeout": _limit_s(address),
         "target_session_attrs": address.target,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None and name != "pgbouncer"}
 
 
 def usable_parameters(address: Address) -> dict[str, str]:

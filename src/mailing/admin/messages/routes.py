@@ -18,7 +18,7 @@ from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.database.clock import database_now
 from mailing.events.history import HistoryCursor, history
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
 from mailing.messages.queries import get_message, message_to, messages_by_delivery, messages_of
@@ -173,19 +173,19 @@ async def _message_page(
         more=len(told) > MAX_HISTORY,
         errors=errors,
         sent=sent,
-        **(_delivery_facts(message, await database_now(session)) if request.app.state.receipts_expected else {}),
+        **_delivery_facts(message if request.app.state.receipts_expected else None, await database_now(session)),
     )
 
 
-def _delivery_facts(message: MessageDetail, now: datetime) -> dict[str, object]:
+def _delivery_facts(message: MessageDetail | None, now: datetime) -> dict[str, object]:
     """Say what came of a sent message: its receipt, `awaited`, or `none` where it is too late for one.
 
     `after`: seconds from the acceptance to the delivery, where we know both.
     """
-    if message.sent_at is None:
-        return {}
+    if message is None or message.sent_at is None:
+        return {"receipt": None, "after": None}
     if message.receipt is None or message.receipt.state == "accepted":
-        return {"receipt": "none" if now - message.sent_at > RECEIPTS_TIME else "awaited"}
+        return {"receipt": "none" if now - message.sent_at > RECEIPTS_TIME else "awaited", "after": None}
     after = round((message.receipt.at - message.sent_at).total_seconds())
     return {"receipt": message.receipt.state, "after": after if after > 0 else None}
 
