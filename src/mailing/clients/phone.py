@@ -14,7 +14,6 @@ LENGTH = 11
 MAX_INPUT = 100  # characters of a phone as people write it
 PATTERN = "^7[0-9]{10}$"  # of a stored phone
 
-
 OPERATOR_CODE_PATTERN = "^[0-9]{3}$"
 OPERATOR_CODE_LENGTH = 3
 
