@@ -213,6 +213,31 @@ COMMENT ON TRIGGER mailing_released ON mailing IS 'Every release is stored.';
 --
 -- Each message leaves two dead versions: by PostgreSQL's own factor of 0.2 a mailing of 100,000 beside 10,000,000 kept
 -- messages would never be vacuumed or analyzed.
+-- mailing.reasons.codes.ReasonCode; the words are in mailing.reasons.words
+CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
+    -- An answer of the gateway
+    'http_status', 'configuration', 'duplicate_id', 'other_message_id', 'gateway_code', 'empty_body', 'html',
+    'not_json', 'not_an_object', 'no_code', 'invalid_code', 'answer_too_long', 'provider_code',
+    'duplicate_reference', 'credentials_refused', 'no_credit', 'provider_setup', 'text_too_long',
+    -- A call without a usable answer
+    'no_free_connection', 'no_connection', 'no_answer', 'no_complete_answer', 'no_time_left', 'connection_closed',
+    'connection_spoiled', 'name_not_resolved', 'invalid_certificate', 'tls_failed', 'connection_refused',
+    'connection_reset', 'connection_failed', 'connection_error', 'closed_without_answer', 'answer_broke_off',
+    'invalid_http',
+    -- An attempt that nobody saw the end of
+    'worker_lost', 'restored', 'recorded_late',
+    -- What the plan, a person or a client decided
+    'end_reached', 'no_window', 'timezone_unknown', 'unselected', 'mailing_cancelled', 'mailing_deleted',
+    'phone_reached', 'client_opted_out', 'client_deleted', 'stopped_while_sending', 'person_erased',
+    'resolved_failed',
+    -- What the database refused
+    'not_claimable', 'outcome_not_stored',
+    -- Of the circuit breaker alone
+    'most_calls_fail'));
+COMMENT ON DOMAIN reason_code IS
+    'Why a message waits or how it ended, why an attempt has its outcome, why the circuit breaker opened. The parameters '
+    'that the words need are beside it, in reason_params.';
+
 CREATE TABLE message (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     mailing_id       bigint NOT NULL,
@@ -230,7 +255,8 @@ CREATE TABLE message (
     lease_until      timestamptz,
     phone            text,                           -- as of the newest claim
     text_revision    integer,
-    status_reason    text,
+    reason_code      reason_code,
+    reason_params    jsonb,
     finished_at      timestamptz,
     CONSTRAINT message_once UNIQUE (client_id, mailing_id),
     CONSTRAINT message_status CHECK (
@@ -272,16 +298,17 @@ COMMENT ON INDEX message_finished IS
     'The report of a day: finished_at grows with the table, so that block ranges are enough.';
 
 CREATE TABLE attempt (
-    message_id  bigint NOT NULL,
-    number      integer NOT NULL, -- message.claim_no at the claim
-    mailing_id  bigint NOT NULL,
-    started_at  timestamptz NOT NULL,
-    duration_ms integer,          -- null: the worker was lost
-    outcome     text NOT NULL,
-    http_status integer,
-    code        bigint,           -- the gateway's
-    reason      text NOT NULL,
-    provider_id text,             -- the provider's id of the message, for support
+    message_id    bigint NOT NULL,
+    number        integer NOT NULL, -- message.claim_no at the claim
+    mailing_id    bigint NOT NULL,
+    started_at    timestamptz NOT NULL,
+    duration_ms   integer,          -- null: the worker was lost
+    outcome       text NOT NULL,
+    http_status   integer,
+    code          bigint,           -- the gateway's
+    reason_code   reason_code,
+    reason_params jsonb,
+    provider_id   text,             -- the provider's id of the message, for support
     PRIMARY KEY (message_id, number)
 );
 COMMENT ON TABLE attempt IS 'One call of the gateway for a message.';
@@ -588,12 +615,13 @@ CREATE TABLE gateway (
     next_slot_at          timestamptz NOT NULL DEFAULT '-infinity', -- slots before it are given away
     paused_until          timestamptz NOT NULL DEFAULT '-infinity', -- the gateway asked for it
     breaker_opened_at     timestamptz,                              -- null: the circuit breaker is closed
-    breaker_reason        text,
+    breaker_reason_code   reason_code,
+    breaker_reason_params jsonb,
     breaker_next_probe_at timestamptz,
     breaker_window_start  timestamptz NOT NULL DEFAULT '-infinity', -- earlier calls no longer count
     stopped_at            timestamptz,                              -- an operator stopped all sending
     stopped_by            text,
-    CONSTRAINT gateway_breaker CHECK ((breaker_opened_at IS NULL) = (breaker_reason IS NULL)
+    CONSTRAINT gateway_breaker CHECK ((breaker_opened_at IS NULL) = (breaker_reason_code IS NULL)
         AND (breaker_opened_at IS NULL) = (breaker_next_probe_at IS NULL)),
     CONSTRAINT gateway_stop CHECK ((stopped_at IS NULL) = (stopped_by IS NULL))
 ) WITH (fillfactor = 20);

@@ -57,10 +57,24 @@ async def test_the_mailing_says_what_arrived_and_why_the_rest_did_not(
     assert "1 message was not delivered. Its reasons: UNDELIV 27 : 1" in page
 
 
+async def test_after_three_days_the_mailing_says_that_no_receipt_came(
+    signed_in: SignedIn, engine: AsyncEngine, ids: Sequence[int]
+) -> None:
+    assert ids
+    await run(
+        engine,
+        """UPDATE mailing SET starts_at = now() - interval '5 d', ends_at = now() - interval '73 h',
+               started_at = now() - interval '5 d', finished_at = now() - interval '4 d', status = 'finished',
+               content_revision = content_revision""",
+    )
+    page = await words_of(await signed_in(Role.VIEWER), f"/admin/mailings/{await mailing_of(engine)}")
+    assert "sent, no receipt came 1" in page
+
+
 @pytest.mark.parametrize(
     ("number", "sent_ago", "words"),
     [
-        (0, "0 s", "Delivery delivered 12 seconds after it was accepted"),
+        (0, "0 s", "Delivery delivered 12 s after it was accepted"),
         (2, "0 s", "Delivery not delivered: UNDELIV 27"),
         (3, "0 s", "Delivery no receipt yet"),
         (3, "73 h", "Delivery no receipt came"),
@@ -96,8 +110,8 @@ async def test_a_russian_reader_reads_it_in_russian(
     browser.cookies.set("mailing_language", "ru")
     assert "не доставлено 1" in await words_of(browser, f"/admin/mailings/{await mailing_of(engine)}")
     message = await words_of(browser, f"/admin/messages/{ids[0]}")
-    assert "Доставка доставлено через 12 секунд после принятия" in message
-    assert "Отчёт: доставлено" in message
+    assert "Доставка доставлено через 12 с после принятия" in message
+    assert "Отчёт о доставке: доставлено" in message
 
 
 @pytest.mark.parametrize("settings", ["probe"], indirect=True)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import msgspec
@@ -11,9 +11,9 @@ import pytest
 from mailing.events.history import HistoryEntry
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
-from mailing.messages.states import MessageStatus
+from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
-from mailing.statistics.backlog import WaitReason
 from mailing.web import idempotency
 from support import ROOT
 from support.api import bound_app
@@ -83,9 +83,10 @@ def test_every_act_on_a_mailing_and_every_reason_and_status_is_listed(settings: 
     acts = {
         path.rpartition("/")[2] for path in documented_paths(settings) if path.startswith("/mailings/{mailing_id}/")
     }
-    reasons = set(get_args(WaitReason)) - {"start", "release"}  # what a mailing waits for: it has no message before
+    reasons = set(WaitReason) - {WaitReason.start}  # what a mailing waits for: it has no message before
     first_cells = re.findall(r"^\| ((?:`[a-z-]+`(?: · )?)+) \|", TEXT, flags=re.MULTILINE)
     listed = {name for cell in first_cells for name in re.findall(r"`([a-z-]+)`", cell)}
     assert listed - {"reason", "kind"} == acts | reasons  # without the heads of tables
+    assert {code for code in ReasonCode if f"`{code}`" not in TEXT} == set()
     (sentence,) = re.findall(r"^A message is ([^.]*)\.", TEXT, flags=re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(MessageStatus)

@@ -26,8 +26,8 @@ RECEIPTS = """
     INSERT INTO receipt (message_id, mailing_id, state, at)
     SELECT id, mailing_id, 3, now() FROM message ON CONFLICT DO NOTHING"""
 ATTEMPTS = """
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)
-    SELECT id, mailing_id, claim_no, now(), 5, 'accepted', '' FROM message WHERE counted_attempts > 0
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome)
+    SELECT id, mailing_id, claim_no, now(), 5, 'accepted' FROM message WHERE counted_attempts > 0
     ON CONFLICT DO NOTHING"""
 PHONES = "SELECT count(*) FROM message WHERE mailing_id = :id AND phone IS NOT NULL"
 

@@ -32,7 +32,7 @@ async def test_any_receipt_makes_a_message_in_doubt_sent(engine: AsyncEngine, se
         await run(engine, RECEIPT, id=message_id, state=state)
     assert await resolve(sessions) == (2, None)
     assert await resolve(sessions) == (0, None)
-    rows = await run(engine, "SELECT status, status_reason, wait_reason FROM message ORDER BY id")
+    rows = await run(engine, "SELECT status, reason_code, wait_reason FROM message ORDER BY id")
     assert [row.status for row in rows] == ["sent", "sent", "unknown", "pending"]
     assert await run(engine, "SELECT sent, unknown, pending FROM mailing_counts") == [(2, 1, 1)]
     events = await run(engine, "SELECT kind, actor, message_id, detail FROM event ORDER BY id")

@@ -12,9 +12,9 @@ from support.query_plans import rows_read, scans
 from support.rows import add_mailing, run
 
 ADD = """
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome)
     SELECT n + (SELECT coalesce(max(message_id), 0) FROM attempt), 1, 1,
-        now() - n * interval '1 ms' - CAST(:ago AS interval), CAST(:ms AS int), :outcome, ''
+        now() - n * interval '1 ms' - CAST(:ago AS interval), CAST(:ms AS int), :outcome
     FROM generate_series(1, CAST(:count AS int)) n"""
 
 

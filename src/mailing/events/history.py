@@ -13,6 +13,9 @@ from msgspec import Struct
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.reasons.codes import stored_reason
+from mailing.reasons.words import words_of
+
 Subject = Literal["mailing_id", "message_id", "client_id"]
 
 LAST = 2**63 - 1
@@ -90,14 +93,15 @@ _EVENTS = """
 _ATTEMPTS = """
     SELECT a.started_at, 1, a.message_id, a.number, 'message.attempted', 'worker', a.mailing_id, a.message_id,
         CAST(NULL AS bigint), NULL, jsonb_strip_nulls(jsonb_build_object('number', a.number, 'outcome', a.outcome,
-            'http_status', a.http_status, 'code', a.code, 'reason', nullif(a.reason, ''), 'duration_ms', a.duration_ms))
+            'http_status', a.http_status, 'code', a.code, 'duration_ms', a.duration_ms,
+            'reason_code', a.reason_code, 'reason_params', a.reason_params))
     FROM {subject}
         AND (a.started_at, a.message_id, a.number) > (CAST(:at AS timestamptz), CAST(:tried AS bigint), :number)
     ORDER BY a.started_at, a.message_id, a.number LIMIT :count
 """
 _OUTCOMES = """
     SELECT finished_at, 2, id, 0, 'message.' || status, 'service', mailing_id, id, client_id, NULL,
-        jsonb_strip_nulls(jsonb_build_object('reason', status_reason))
+        jsonb_strip_nulls(jsonb_build_object('reason_code', reason_code, 'reason_params', reason_params))
     FROM message WHERE {subject} AND finished_at IS NOT NULL
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
     ORDER BY finished_at, id LIMIT :count
@@ -187,14 +191,14 @@ HISTORIES: Mapping[Subject, str] = {
 
 
 async def history(
-    session: AsyncSession, subject: Subject, id_: int, *, after: HistoryCursor, limit: int
+    session: AsyncSession, subject: Subject, id_: int, *, after: HistoryCursor, limit: int, language: str = "en"
 ) -> list[tuple[HistoryCursor, HistoryEntry]]:
-    """Return up to `limit` + 1 entries, oldest first; none for an unknown id.
+    """Return up to `limit` + 1 entries, oldest first, with the words for reasons in `language`; none for an unknown id.
 
     A transaction that began earlier and commits later may add entries before a cursor already read.
     """
     rows = await session.execute(text(HISTORIES[subject]), page_values(id_, after=after, limit=limit))
-    return [_entry(*row) for row in rows]
+    return [_entry(*row, language=language) for row in rows]
 
 
 def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]:
@@ -210,5 +214,20 @@ def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]
     return {"id": id_, "count": limit + 1} | values
 
 
-def _entry(at: datetime, rank: int, id_: int, number: int, *columns: Any) -> tuple[HistoryCursor, HistoryEntry]:  # noqa: ANN401 - columns
+def _entry(
+    at: datetime,
+    rank: int,
+    id_: int,
+    number: int,
+    *columns: Any,  # noqa: ANN401 - columns
+    language: str,
+) -> tuple[HistoryCursor, HistoryEntry]:
+    columns = (*columns[:-1], _in_words(columns[-1], language))
     return HistoryCursor(at, rank, id_, number), HistoryEntry(at, *columns)
+
+
+def _in_words(detail: dict[str, Any], language: str) -> dict[str, Any]:
+    """Replace the parameters of a reason by its words."""
+    params = detail.pop("reason_params", None)
+    reason = stored_reason(detail.get("reason_code"), params)
+    return detail | {"reason": words_of(reason, language)} if reason else detail

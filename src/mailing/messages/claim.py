@@ -87,8 +87,9 @@ _CANCEL_UNREACHABLE = text(f"""
     UPDATE message m SET
         status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
         finished_at = now(), wait_reason = NULL,
-        status_reason = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
-                          THEN 'the client opted out' ELSE 'the client was deleted' END
+        reason_code = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
+                           THEN 'client_opted_out' ELSE 'client_deleted' END,
+        reason_params = NULL
     WHERE m.id = ANY(ARRAY(
             SELECT id FROM message
             WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
@@ -114,7 +115,8 @@ async def release_with_void_window(session: AsyncSession, ids: Sequence[int]) ->
 # pending → pending, later: the first due message, which the claim could not take. Index: message_due.
 _SET_ASIDE = text(f"""
     UPDATE message SET
-        due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry', status_reason = CAST(:reason AS text)
+        due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry',
+        reason_code = 'not_claimable', reason_params = jsonb_build_object('error', CAST(:error AS text))
     WHERE id = ANY(ARRAY(
         SELECT id FROM message
         WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
@@ -123,9 +125,9 @@ _SET_ASIDE = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def set_aside(session: AsyncSession, mailing_id: int, *, reason: str) -> bool:
+async def set_aside(session: AsyncSession, mailing_id: int, *, error: str) -> bool:
     """Postpone the message that a claim of one would take by SET_ASIDE_S, so that those behind it are claimed now."""
-    return await rows_affected(session, _SET_ASIDE, mailing_id=mailing_id, reason=reason) > 0
+    return await rows_affected(session, _SET_ASIDE, mailing_id=mailing_id, error=error) > 0
 
 
 # Runs between the claim and the calls: a message is called only as it would be claimed now. By primary key.

@@ -52,15 +52,16 @@ _RECLAIM = text(f"""
             counted_attempts = m.counted_attempts + 1,
             closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
             lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
-            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END, status_reason = 'the worker was lost during the call',
+            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END,
+            reason_code = 'worker_lost', reason_params = NULL,
             due_at = now() + make_interval(secs => greatest(
                 CASE WHEN m.maybe_accepted THEN 0 ELSE :first_repeat_s END,
                 random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30))))
         FROM lost l WHERE m.id = l.id
         RETURNING m.id, m.mailing_id, m.claim_no
     )
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason_code)
+    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'worker_lost' FROM moved
     ON CONFLICT (message_id, number) DO NOTHING
 """)  # noqa: S608 - composed from constants
 

@@ -18,7 +18,9 @@ from mailing.messages.schemas import (
     ResolutionOut,
     WaitingFor,
 )
-from mailing.messages.states import MessageStatus
+from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import stored_reason
+from mailing.reasons.words import words_of
 from mailing.restore.repository import RESTORED
 
 # As in the claim: the next call takes the present phone and text, unless an attempt may have been accepted with others.
@@ -31,7 +33,7 @@ _COLUMNS = f"""
     CASE WHEN g.redacted_at IS NULL
          THEN coalesce(CASE WHEN {_RENEWS} THEN c.phone END, m.phone, c.phone, '') ELSE '' END AS phone,
     m.status, m.counted_attempts AS attempts, m.due_at,
-    CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.status_reason AS last_error,
+    CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.reason_code, m.reason_params,
     CASE WHEN m.status <> 'pending' THEN NULL
          WHEN g.status = 'paused' OR w.stopped_at IS NOT NULL OR {RESTORED} THEN 'pause'
          WHEN m.due_at > now() THEN coalesce(m.wait_reason, 'window')
@@ -59,7 +61,7 @@ _ONE = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 _ATTEMPTS = text("""
-    SELECT number, started_at, duration_ms, outcome, http_status, code, reason FROM attempt
+    SELECT number, started_at, duration_ms, outcome, http_status, code, reason_code, reason_params FROM attempt
     WHERE message_id = :id ORDER BY number
 """)
 
@@ -164,19 +166,28 @@ _TO = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def get_message(session: AsyncSession, message_id: int) -> MessageDetail:
+async def get_message(session: AsyncSession, message_id: int, *, language: str = "en") -> MessageDetail:
+    """Read a message with its attempts, and the words for reasons in `language`."""
     row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
     if row is None:
         raise NotFound(f"There is no message {message_id}.")
     attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
-    history = [AttemptOut(**attempt) for attempt in attempts]
+    history = [_attempt(attempt, language) for attempt in attempts]
     resolved = (await session.execute(_RESOLUTIONS, {"id": message_id})).mappings()
     resolutions = [ResolutionOut(at=row["at"], by=row["by"], as_=row["as"], note=row["note"]) for row in resolved]
-    return MessageDetail(**_fields(row), text=row["text"], test=row["test"], history=history, resolutions=resolutions)
+    return MessageDetail(
+        **_fields(row, language), text=row["text"], test=row["test"], history=history, resolutions=resolutions
+    )
 
 
 async def messages_of(
-    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, status: MessageStatus | None
+    session: AsyncSession,
+    mailing_id: int,
+    *,
+    cursor: int,
+    limit: int,
+    status: MessageStatus | None,
+    language: str = "en",
 ) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one."""
     statuses = [status.value] if status else [each.value for each in MessageStatus]
@@ -185,29 +196,31 @@ async def messages_of(
         rows = await session.execute(_PAGE_SENDING, page)
     else:
         rows = await session.execute(_PAGE, page | {"statuses": statuses})
-    return [MessageOut(**_fields(row)) for row in rows.mappings()]
+    return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
 
 
 async def messages_by_delivery(
-    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, delivery: Delivery
+    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, delivery: Delivery, language: str = "en"
 ) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one."""
     page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1}
     state = {"state": _STATES[delivery]} if delivery in _STATES else {}
     rows = await session.execute(_DELIVERY_PAGES[delivery], page | state)
-    return [MessageOut(**_fields(row)) for row in rows.mappings()]
+    return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
 
 
-async def message_to(session: AsyncSession, mailing_id: int, *, phone: str) -> MessageOut | None:
+async def message_to(session: AsyncSession, mailing_id: int, *, phone: str, language: str = "en") -> MessageOut | None:
     """Find the message by the client's present phone."""
     row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
-    return MessageOut(**_fields(row)) if row else None
+    return MessageOut(**_fields(row, language)) if row else None
 
 
-async def messages_of_client(session: AsyncSession, client_id: int, *, before: int, limit: int) -> Sequence[MessageOut]:
+async def messages_of_client(
+    session: AsyncSession, client_id: int, *, before: int, limit: int, language: str = "en"
+) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one. `before` is an id: the next page begins below its last."""
     page = {"client_id": client_id, "before": before, "count": limit + 1}
-    return [MessageOut(**_fields(row)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
+    return [MessageOut(**_fields(row, language)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
 
 
 async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[MessageStatus, int]:
@@ -215,11 +228,22 @@ async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[Mes
     return {MessageStatus(status): count for status, count in rows}
 
 
-def _fields(row: RowMapping) -> dict[str, Any]:
+def _fields(row: RowMapping, language: str) -> dict[str, Any]:
     fields = {name: row[name] for name in ("id", "mailing_id", "client_id", "phone", "attempts", "due_at", "sent_at")}
-    reason = row["waiting_reason"]
+    waiting, reason = row["waiting_reason"], stored_reason(row["reason_code"], row["reason_params"])
     fields["status"] = MessageStatus(row["status"])
-    fields["waiting_for"] = WaitingFor(reason, row["waiting_until"]) if reason else None
-    fields["last_error"] = row["last_error"]
+    fields["waiting_for"] = WaitingFor(WaitReason(waiting), row["waiting_until"]) if waiting else None
+    fields["status_reason"] = words_of(reason, language) or None
+    fields["reason_code"] = reason.code if reason else None
     fields["receipt"] = ReceiptOut(row["receipt"], row["receipt_code"], row["receipt_at"]) if row["receipt"] else None
     return fields
+
+
+def _attempt(row: RowMapping, language: str) -> AttemptOut:
+    reason = stored_reason(row["reason_code"], row["reason_params"])
+    names = ("number", "started_at", "duration_ms", "outcome", "http_status", "code")
+    return AttemptOut(
+        **{name: row[name] for name in names},
+        reason=words_of(reason, language),
+        reason_code=reason.code if reason else None,
+    )

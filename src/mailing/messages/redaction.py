@@ -15,7 +15,6 @@ from mailing.messages.states import MessageStatus
 FINAL: Sequence[MessageStatus] = [
     status for status in MessageStatus if status not in {MessageStatus.pending, MessageStatus.sending}
 ]
-ERASED = "the person was erased; an attempt may have arrived"
 
 # The next messages of a mailing in one final status, their attempts and receipts. Index: message_listed, enforced by
 # the order of phase and id; then the primary keys: the planner takes every array for a short one, and never scans a
@@ -52,14 +51,15 @@ _REDACT_PHONE = """
         status = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN 'unknown' ELSE m.status END,
         finished_at = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN now() ELSE m.finished_at END,
         wait_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN NULL ELSE m.wait_reason END,
-        status_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN $2 ELSE m.status_reason END
+        reason_code = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN 'person_erased' ELSE m.reason_code END,
+        reason_params = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN NULL ELSE m.reason_params END
     WHERE m.phone = $1 AND m.status <> 'sending'
 """
 
 
 async def redact_phone(session: AsyncSession, phone: str) -> int:
     """Redact the phone in every message that is not in a call. Return in how many."""
-    return await execute_long(session, _REDACT_PHONE, phone, ERASED)
+    return await execute_long(session, _REDACT_PHONE, phone)
 
 
 _HAS_PHONE = "SELECT EXISTS (SELECT FROM message WHERE phone = $1)"

@@ -36,8 +36,8 @@ _RESOLVE = """
             due_at = CASE $2 WHEN 'pending' THEN now() ELSE m.due_at END,
             closes_at = CASE $2 WHEN 'pending' THEN '-infinity' ELSE m.closes_at END,
             finished_at = CASE WHEN $2 <> 'pending' THEN now() END,
-            status_reason = CASE $2 WHEN 'pending' THEN m.status_reason
-                                    WHEN 'failed' THEN 'resolved as not delivered' END
+            reason_code = CASE $2 WHEN 'pending' THEN m.reason_code WHEN 'failed' THEN 'resolved_failed' END,
+            reason_params = CASE $2 WHEN 'pending' THEN m.reason_params END
         WHERE {rows} = $1 AND m.phase = 'unknown'
           AND ($2 <> 'pending' OR m.phone IS NOT NULL
                AND EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out))
@@ -77,7 +77,7 @@ _RESOLVE_BY_RECEIPTS = text("""
         ORDER BY m.id FOR NO KEY UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET status = 'sent', counted_attempts = greatest(m.counted_attempts, 1), wait_reason = NULL,
-            finished_at = now(), status_reason = NULL
+            finished_at = now(), reason_code = NULL, reason_params = NULL
         FROM proven p WHERE m.id = p.id
         RETURNING m.id, m.mailing_id, m.client_id
     ), recorded AS (

@@ -8,6 +8,7 @@ from mailing.events import record_event
 from mailing.gateway.providers.provider import Reply
 from mailing.messages.cancellation import cancel_of_client
 from mailing.observability.log import get
+from mailing.reasons.codes import ReasonCode
 from mailing.receipts.opt_out_words import OptOutWords, opt_out_word
 
 logger = get(__name__)
@@ -34,7 +35,7 @@ async def _opt_out(sessions: Sessions, phone: str, *, word: str) -> None:
         await attribute_opt_outs(session, by=ACTOR, reason=f"the phone replied {word}")
         opted = await opt_out_phone(session, phone, has_client=client is not None)
         for client_id in opted.clients:
-            stopped = await cancel_of_client(session, client_id, reason="the client opted out")
+            stopped = await cancel_of_client(session, client_id, reason=ReasonCode.client_opted_out)
             await record_event(session, "client.opted_out", by=ACTOR, client_id=client_id, stopped=stopped, word=word)
         if opted.added and not opted.clients:
             await record_event(session, "reply.opted_out", by=ACTOR, word=word)

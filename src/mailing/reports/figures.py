@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
+from mailing.reasons.codes import Reason
 from mailing.reports.schedule import Day
 
 
@@ -55,11 +56,11 @@ class MailingFigures(Struct, frozen=True):
     totals: StatusCounts
 
 
-class Reason(Struct, frozen=True):
-    """Messages that ended for the same reason; `reason` is empty if none was recorded."""
+class ReasonCount(Struct, frozen=True):
+    """Messages that ended in the same status for the same reason; `reason` is None if none was recorded."""
 
     status: str
-    reason: str
+    reason: Reason | None
     messages: int
 
 
@@ -95,7 +96,7 @@ class Figures(Struct, frozen=True):
     taken_at: datetime
     mailings: list[MailingFigures]
     totals: StatusCounts
-    reasons: list[Reason]
+    reasons: list[ReasonCount]
     hours: list[Hour] = []
     delivery: DayDelivery | None = None
 

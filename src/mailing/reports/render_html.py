@@ -18,9 +18,9 @@ from mailing.reports.formatting import (
     omitted_note,
     period_note,
     progress,
+    reason_in_words,
     span_in_utc,
     top_mailings,
-    translate_reason,
     weekday,
 )
 from mailing.reports.translations import Words
@@ -68,7 +68,7 @@ def _environment() -> Environment:
         "grouped": grouped,
         "progress": progress,
         "shares": shares,
-        "translate_reason": translate_reason,
+        "reason_in_words": reason_in_words,
     }
     return environment
 

@@ -16,9 +16,9 @@ from mailing.reports.formatting import (
     omitted_note,
     period_note,
     progress,
+    reason_in_words,
     span_in_utc,
     top_mailings,
-    translate_reason,
     weekday,
 )
 from mailing.reports.translations import Words
@@ -94,7 +94,7 @@ def _reasons(figures: Figures, words: Words) -> list[str]:
     if not figures.reasons:
         return []
     rows = [
-        [grouped(each.messages), words.statuses[each.status], translate_reason(each.reason, words)]
+        [grouped(each.messages), words.statuses[each.status], reason_in_words(each.reason, words)]
         for each in figures.reasons
     ]
     if figures.other_reasons:

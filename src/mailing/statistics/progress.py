@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.gateway.repository import GatewayState, read
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import OPEN, MailingStatus
+from mailing.messages.states import WaitReason
 from mailing.statistics import repository
 from mailing.statistics.backlog import BacklogItem, due, postponed, waiting_for_window
 from mailing.statistics.schemas import MailingLine
@@ -73,11 +74,11 @@ async def backlog_of(session: AsyncSession, mailing: Mailing, pending: int, stat
     if mailing.status == MailingStatus.draft:
         return [BacklogItem("release", pending)]
     if mailing.status == MailingStatus.scheduled:
-        return [BacklogItem("start", pending, mailing.starts_at)]
+        return [BacklogItem(WaitReason.start, pending, mailing.starts_at)]
     if mailing.status not in OPEN or not pending:
         return []
     if mailing.status == MailingStatus.paused or is_held(state):
-        return [BacklogItem("pause", pending)]
+        return [BacklogItem(WaitReason.pause, pending)]
     return [
         *await due(session, mailing.id, state),
         *await postponed(session, mailing.id),

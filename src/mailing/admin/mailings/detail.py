@@ -95,8 +95,12 @@ def _interval_s(data: PageData) -> float | None:
     if data.mailing.status in OPEN or data.progress.left:
         return INTERVAL_S
     delivery = data.progress.counts.delivery
-    is_awaited = delivery and delivery.awaited and data.progress.gateway.now < data.mailing.ends_at + RECEIPTS_TIME
-    return RECEIPTS_INTERVAL_S if is_awaited else None
+    return RECEIPTS_INTERVAL_S if delivery and delivery.awaited and not _receipts_over(data) else None
+
+
+def _receipts_over(data: PageData) -> bool:
+    """Whether no more receipts are to be expected."""
+    return data.progress.gateway.now > data.mailing.ends_at + RECEIPTS_TIME
 
 
 def _template_values(data: PageData) -> dict[str, object]:
@@ -111,6 +115,7 @@ def _template_values(data: PageData) -> dict[str, object]:
         "progress": data.progress,
         "bar": segments(parts),
         "delivery": counts.delivery,
+        "receipts_over": _receipts_over(data),
         "reasons": data.reasons,
         "timeseries": data.timeseries,
         "columns": columns([step.messages for step in data.timeseries.steps]) if data.timeseries else None,

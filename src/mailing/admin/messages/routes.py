@@ -15,7 +15,7 @@ from mailing.admin.forms import form
 from mailing.admin.guards import require_role
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
-from mailing.admin.viewer import CurrentViewer
+from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.database.clock import database_now
 from mailing.events.history import HistoryCursor, history
 from mailing.mailings.repository import MailingRepository
@@ -93,7 +93,12 @@ async def _list(
 ) -> Response[str]:
     mailing = await MailingRepository(session=session).get_visible(mailing_id)
     digits = "".join(each for each in phone if each in "0123456789")
-    found = await _find(session, mailing_id, chosen, phone=digits if phone else None, cursor=cursor)
+    language = viewer_of(request).language
+    if phone:
+        message = await message_to(session, mailing_id, phone=digits, language=language)
+        found: Sequence[MessageOut] = [message] if message and chosen.status in (None, message.status) else []
+    else:
+        found = await _find(session, mailing_id, chosen, cursor=cursor, language=language)
     more = len(found) > PAGE_SIZE
     kept = chosen.query
     following = kept | {"cursor": encode_cursor(found[PAGE_SIZE - 1].id)} if more else {}
@@ -113,17 +118,12 @@ async def _list(
 
 
 async def _find(
-    session: AsyncSession, mailing_id: int, chosen: Filter, *, phone: str | None, cursor: str | None
+    session: AsyncSession, mailing_id: int, chosen: Filter, *, cursor: str | None, language: str
 ) -> Sequence[MessageOut]:
-    if phone is None:
-        after = decode_cursor(cursor)
-        if chosen.delivery:
-            return await messages_by_delivery(
-                session, mailing_id, cursor=after, limit=PAGE_SIZE, delivery=chosen.delivery
-            )
-        return await messages_of(session, mailing_id, cursor=after, limit=PAGE_SIZE, status=chosen.status)
-    message = await message_to(session, mailing_id, phone=phone)
-    return [message] if message and chosen.status in (None, message.status) else []
+    place: dict[str, Any] = {"cursor": decode_cursor(cursor), "limit": PAGE_SIZE, "language": language}
+    if chosen.delivery:
+        return await messages_by_delivery(session, mailing_id, delivery=chosen.delivery, **place)
+    return await messages_of(session, mailing_id, status=chosen.status, **place)
 
 
 @get("/messages/{message_id:int}", guards=[require_role(Role.VIEWER)])
@@ -161,8 +161,9 @@ async def _message_page(
     errors: dict[str, str],
     sent: Mapping[str, str],
 ) -> Response[str]:
-    message = await get_message(session, message_id)
-    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY)
+    language = viewer_of(request).language
+    message = await get_message(session, message_id, language=language)
+    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY, language=language)
     return page(
         request,
         "messages/message.html",
@@ -172,19 +173,19 @@ async def _message_page(
         more=len(told) > MAX_HISTORY,
         errors=errors,
         sent=sent,
-        **(_delivery_facts(message, await database_now(session)) if request.app.state.receipts_expected else {}),
+        **_delivery_facts(message if request.app.state.receipts_expected else None, await database_now(session)),
     )
 
 
-def _delivery_facts(message: MessageDetail, now: datetime) -> dict[str, object]:
+def _delivery_facts(message: MessageDetail | None, now: datetime) -> dict[str, object]:
     """Say what came of a sent message: its receipt, `awaited`, or `none` where it is too late for one.
 
     `after`: seconds from the acceptance to the delivery, where we know both.
     """
-    if message.sent_at is None:
-        return {}
+    if message is None or message.sent_at is None:
+        return {"receipt": None, "after": None}
     if message.receipt is None or message.receipt.state == "accepted":
-        return {"receipt": "none" if now - message.sent_at > RECEIPTS_TIME else "awaited"}
+        return {"receipt": "none" if now - message.sent_at > RECEIPTS_TIME else "awaited", "after": None}
     after = round((message.receipt.at - message.sent_at).total_seconds())
     return {"receipt": message.receipt.state, "after": after if after > 0 else None}
 
