@@ -163,6 +163,8 @@ class ProviderRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(PREFIXES):
             await self.app(scope, receive, send)
+        elif scope["method"] == "GET":
+            await self._take(scope, receive, send)
         else:
             await self._taking(scope, receive, send)
 
@@ -180,7 +182,7 @@ async def _answer(desk: ReceiptDesk, scope: HTTPScope, receive: Receive) -> Answ
         return Answer(405)
 
     async def read() -> ReceiptRequest | None:
-        body = await _body(receive)
+        body = b"" if scope["method"] == "GET" else await _body(receive)
         return None if body is None else ReceiptRequest(_query(scope), _content_type(scope), body)
 
     try:
