@@ -63,9 +63,9 @@ class Talkative:
             return None
         return [Receipt(item.id, item.state, item.code, item.at, item.listed) for item in items]
 
-    def parse_reply(self, request: ReceiptRequest) -> Reply | None:
+    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
         try:
-            return msgspec.json.decode(request.body, type=Reply)
+            return [msgspec.json.decode(request.body, type=Reply)]
         except msgspec.DecodeError:
             return None
 

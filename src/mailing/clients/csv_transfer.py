@@ -21,8 +21,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_reader import COLUMNS, CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
+from mailing.clients.export_repository import ExportedClient, export_page
 from mailing.clients.import_repository import StoredRows, import_staged
-from mailing.clients.repository import ERASED, ExportedClient, export_page
+from mailing.clients.phone import ERASED
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction

@@ -13,6 +13,8 @@ MAX_INPUT = 100  # characters of a phone as people write it
 RULE = "a Russian phone of 11 digits, such as 79161234567 or +7 (916) 123-45-67"
 PATTERN = "^7[0-9]{10}$"  # of a stored phone
 
+ERASED = "belongs to a person who was erased; `mailing privacy allow` allows the phone again"
+
 OPERATOR_CODE_PATTERN = "^[0-9]{3}$"
 OPERATOR_CODE_LENGTH = 3
 OPERATOR_CODE_RULE = "3 digits, such as 916; leave it out to take digits 2 to 4 of the phone"

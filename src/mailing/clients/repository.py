@@ -4,19 +4,19 @@ A change that affects messages locks its client first, so a change, a DELETE and
 each other instead of deadlocking.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from msgspec import UNSET, Struct, UnsetType
-from sqlalchemy import select, text
+from msgspec import UNSET, UnsetType
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients import event_details
 from mailing.clients.models import Client
-from mailing.clients.phone import operator_code_of
+from mailing.clients.phone import ERASED, operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.clients.suppression import attribute_opt_outs, suppression_of
@@ -189,32 +189,5 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; `mailing privacy allow` allows the phone again"
-
-
 def _erased() -> Conflict:
     return Conflict("The person with this phone was erased and can't be stored again.", FieldError("phone", ERASED))
-
-
-_EXPORTED_COLUMNS = (Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone, Client.opted_out)
-_EXPORTED = select(*_EXPORTED_COLUMNS).order_by(Client.id)
-
-
-class ExportedClient(Struct, frozen=True):
-    id: int
-    phone: str
-    operator_code: str
-    tag: str | None
-    timezone: str
-    opted_out: bool
-
-
-async def export_page(session: AsyncSession, *, after: int, limit: int) -> Sequence[ExportedClient]:
-    """Read a page by id. Index: the primary key."""
-    rows = await session.execute(_EXPORTED.where(Client.id > after).limit(limit))
-    return [ExportedClient(**row) for row in rows.mappings()]
-
-
-async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:
-    """Return the phones that belong to a client. Index: client_phone_unique."""
-    return set((await session.execute(select(Client.phone).where(Client.phone.in_(phones)))).scalars())

@@ -12,7 +12,7 @@ from mailing.admin.viewer import Viewer
 from mailing.clients import phone, tag, timezone
 from mailing.clients.csv_encoding import NOT_CSV
 from mailing.clients.csv_transfer import ZONELESS
-from mailing.clients.repository import ERASED
+from mailing.clients.phone import ERASED
 from mailing.database.error_messages import CAUSES
 from mailing.errors import FieldError
 

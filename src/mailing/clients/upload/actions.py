@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_validation import run_in_thread
-from mailing.clients.repository import known_phones
+from mailing.clients.import_repository import known_phones
 from mailing.clients.upload import repository
 from mailing.clients.upload.preview import Preview, preview
 from mailing.clients.upload.schemas import Upload
