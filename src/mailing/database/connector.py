@@ -3,6 +3,7 @@
 Each host has its own timeout, so that one that accepts and stays silent does not hide the next, as in psycopg.
 """
 
+import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from mailing.database.errors import is_transient
 from mailing.errors import ConfigurationError
 
 CONNECT_EACH_S = 2  # one of several hosts
+# All hosts together, once a connection was found dead: a request waits. Later attempts have no ping before them.
+RECONNECT_S = 1
+RETRY_S = 2
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -28,6 +32,8 @@ class Connector:
         """Load certificates. Raise ConfigurationError for a certificate or key that cannot be used."""
         parameters = usable_parameters(address)
         self._target = address.target
+        self._is_limited = "connect_timeout" not in address.parameters
+        self._limit_s: float | None = None
         self._hosts = list(address.hosts)
         settings = {"application_name": parameters.get("application_name", application)}
         if "options" in parameters:
@@ -45,7 +51,23 @@ class Connector:
             **({"statement_cache_size": 0} if address.is_pooled else {}),
         }
 
+    def suspect_outage(self) -> None:
+        """Bound the next attempts: a connection was found dead, so the database may be away."""
+        if self._is_limited and self._limit_s is None:
+            self._limit_s = RECONNECT_S
+
     async def connect(self) -> asyncpg.Connection:
+        try:
+            async with asyncio.timeout(self._limit_s):
+                connection = await self._connect()
+        except DRIVER_ERRORS:
+            self._limit_s = RETRY_S if self._is_limited else None
+            self._hosts.append(self._hosts.pop(0))  # it may have taken all the time
+            raise
+        self._limit_s = None
+        return connection
+
+    async def _connect(self) -> asyncpg.Connection:
         failures: dict[Host, Exception] = {}
         targets = ("standby", "any") if self._target == "prefer-standby" else (self._target,)
         for target in targets:
