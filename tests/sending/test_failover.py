@@ -15,7 +15,7 @@ from support.postgres import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("failover"), pytest.mark.timeout(300)]
 
-CLIENTS = 60
+CLIENTS = 24
 
 
 @pytest.fixture(scope="module")
