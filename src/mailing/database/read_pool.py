@@ -10,7 +10,7 @@ from sqlalchemy.util import greenlet_spawn
 from mailing.database import connections
 
 MAX_READERS = 5  # of the engine's connections, kept for reads; a statement usually takes less than a millisecond
-MAX_WAIT_S = 5  # longer than it takes a reader to find its connection dead and open another
+MAX_WAIT_S = 3  # longer than it takes a reader to find its connection dead and open another
 
 
 class ReadPool:

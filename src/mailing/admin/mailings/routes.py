@@ -21,8 +21,8 @@ from mailing.database.clock import database_now
 from mailing.errors import Invalid
 from mailing.mailings import editing, states
 from mailing.mailings.models import Mailing
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.preview import Preview, preview
-from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus
