@@ -48,7 +48,7 @@ def _worker(lab: Lab) -> Sample:
     lab.sql(ROUND, "DELETE FROM procrastinate_workers")
     began = time.monotonic()
     with running(lab, mailing("worker"), lab.mailing(ROUND, gateway_url=lab.stub.url)) as pid:
-        until(lambda: bool(lab.sql(ROUND, "SELECT FROM procrastinate_workers")), "the worker is ready")
+        until(lambda: bool(lab.sql(ROUND, "SELECT 1 FROM procrastinate_workers")), "the worker is ready")
         return Sample(time.monotonic() - began, memory_mb=memory_mb(pid))
 
 

@@ -64,8 +64,8 @@ STAGE = Stage(
     goals=(),
     notes=(
         (
-            "Counted by the server, from the resumed mailing to its last stored result. Jobs, sweeps and heartbeats are "
-            "included. BEGIN, COMMIT and the plan are not; the plan adds four index entries a message. "
+            "Counted by the server, from the resumed mailing to its last stored result. Jobs, sweeps and heartbeats "
+            "are included. BEGIN, COMMIT and the plan are not; the plan adds four index entries a message. "
             "`tests/sending/test_statements.py` asserts how many entries a message writes by itself."
         ),
     ),
