@@ -26,16 +26,18 @@ _ACCEPTED = {
     "due": "array_fill(now(), ARRAY[:n])",
     "closes": "array_fill(now(), ARRAY[:n])",
     "wait_reasons": "array_fill(NULL::text, ARRAY[:n])",
-    "errors": "array_fill(NULL::text, ARRAY[:n])",
+    "reason_codes": "array_fill(NULL::text, ARRAY[:n])",
+    "reason_params": "array_fill(NULL::text, ARRAY[:n])",
     "outcomes": "array_fill('accepted'::text, ARRAY[:n])",
     "started": "array_fill(now(), ARRAY[:n])",
     "durations": "array_fill(5, ARRAY[:n])",
     "http": "array_fill(200, ARRAY[:n])",
     "codes": "array_fill(0::bigint, ARRAY[:n])",
-    "reasons": "array_fill(''::text, ARRAY[:n])",
+    "answer_codes": "array_fill(NULL::text, ARRAY[:n])",
+    "answer_params": "array_fill(NULL::text, ARRAY[:n])",
+    "provider_ids": "array_fill(NULL::text, ARRAY[:n])",
     "mailing_id": "1",
     "revision": "1",
-    "unselected": "''",
 }
 
 
