@@ -32,6 +32,7 @@ DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg
 
 CONNECT_S = 5
 PING_S = 2
+CLOSE_S = 0.5  # a server that stands still does not answer that either
 DRIVER_GRACE_S = 2  # the driver's limit for a statement, beyond the server's
 IDLE_IN_TRANSACTION_S = 5  # a frozen process keeps its locks no longer
 UNACKED_TIMEOUT_S = 10  # without an acknowledgement the other host counts as gone
@@ -139,20 +140,22 @@ def pins(limit_s: float) -> str:
     return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
-def install_listeners(engine: AsyncEngine, *, set_up: str) -> None:
-    """Install a ping at checkout, and `set_up`, the first statements of new connections.
+def install_listeners(engine: AsyncEngine, *, set_up: str, on_dead: Callable[[], None]) -> None:
+    """Install a ping at checkout, which calls `on_dead`, and `set_up`, the first statements of new connections.
 
     SQLAlchemy's own pre-ping may wait as long as any statement, and costs three round trips.
     """
     listeners: dict[str, Callable[..., None]] = {
         "connect": partial(_set_up, set_up),
-        "checkout": _ping_on_checkout,
+        "checkout": partial(_ping_on_checkout, on_dead),
         "handle_error": _drop_what_timed_out,
     }
     for name, listener in listeners.items():
         event.listen(engine.sync_engine, name, listener, insert=True)  # before SQLAlchemy's own first statements
     dialect: Any = engine.sync_engine.dialect
     dialect.do_rollback = _roll_back
+    dialect.do_close = _close
+    dialect.do_terminate = _terminate
 
 
 _NEW = "new"
@@ -183,18 +186,21 @@ def _keep_alive(connection: AdaptedConnection) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _ping_on_checkout(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+def _ping_on_checkout(
+    on_dead: Callable[[], None], connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object
+) -> None:
     """Ping a pooled connection. A new one has just answered, and SQLAlchemy would report its failure as misuse."""
     if not record.info.pop(_NEW, False):
-        connection.run_async(_ping)
+        connection.run_async(partial(_ping, on_dead))
 
 
-async def _ping(driver: asyncpg.Connection) -> None:
+async def _ping(on_dead: Callable[[], None], driver: asyncpg.Connection) -> None:
     """Raise InvalidatePoolError if the connection is dead: SQLAlchemy replaces it and others of its age."""
     try:
         await driver.execute("SELECT", timeout=PING_S)
     except DRIVER_ERRORS as error:
         driver.terminate()
+        on_dead()
         raise InvalidatePoolError from error
 
 
@@ -214,6 +220,23 @@ def _roll_back(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy hands in m
         if not driver.is_closed():
             connection.rollback()
     except Exception:  # noqa: BLE001 - any kind; SQLAlchemy wraps some in its own classes
+        driver.terminate()
+
+
+def _close(connection: AdaptedConnection) -> None:
+    """Close with a limit: the driver would wait as long as for a statement, for each dead connection in turn."""
+    connection.run_async(_close_or_terminate)
+
+
+def _terminate(connection: AdaptedConnection) -> None:
+    """Close a connection that was found dead, at once: SQLAlchemy would first try for 2 s to close it well."""
+    connection.driver_connection.terminate()
+
+
+async def _close_or_terminate(driver: asyncpg.Connection) -> None:
+    try:
+        await driver.close(timeout=CLOSE_S)
+    except DRIVER_ERRORS:
         driver.terminate()
 
 

@@ -40,7 +40,8 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
         hide_parameters=True,  # phones and texts are among them
         pool_timeout=wait_s,
     )
-    connections.install_listeners(engine, set_up=connections.set_up_of(address, limit_s=limit_s))
+    set_up = connections.set_up_of(address, limit_s=limit_s)
+    connections.install_listeners(engine, set_up=set_up, on_dead=connector.suspect_outage)
     return engine
 
 

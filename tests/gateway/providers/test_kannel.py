@@ -119,5 +119,5 @@ def test_a_receipt_without_a_state_is_malformed(query: str) -> None:
 
 def test_a_reply_is_a_phone_and_a_text() -> None:
     query = "from=%2B79160000000&text=%D1%81%D1%82%D0%BE%D0%BF+"
-    assert KANNEL.parse_reply(asked(query=query)) == Reply("+79160000000", "стоп ")
-    assert KANNEL.parse_reply(asked(query="text=STOP")) is None
+    assert KANNEL.parse_replies(asked(query=query)) == [Reply("+79160000000", "стоп ")]
+    assert KANNEL.parse_replies(asked(query="text=STOP")) is None

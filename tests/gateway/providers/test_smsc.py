@@ -149,5 +149,5 @@ def test_nothing_is_signed_with_a_secret_that_is_not_set() -> None:
 
 def test_a_reply_is_a_phone_and_a_text() -> None:
     body = urlencode({"phone": "79160000000", "mes": "Стоп", "to": "1000", "id": "5"}).encode()
-    assert SMSC.parse_reply(asked(body=body)) == Reply("79160000000", "Стоп")
-    assert SMSC.parse_reply(asked(body=b"mes=STOP")) is None
+    assert SMSC.parse_replies(asked(body=body)) == [Reply("79160000000", "Стоп")]
+    assert SMSC.parse_replies(asked(body=b"mes=STOP")) is None

@@ -132,5 +132,5 @@ def test_anything_else_is_malformed(body: bytes) -> None:
 
 def test_a_reply_is_a_phone_and_a_text() -> None:
     body = b"From=%2B79160000000&To=1000&Body=%D0%A1%D1%82%D0%BE%D0%BF&OptOutType=STOP"
-    assert TWILIO.parse_reply(asked(body=body)) == Reply("+79160000000", "Стоп")
-    assert TWILIO.parse_reply(asked(body=b"Body=STOP")) is None
+    assert TWILIO.parse_replies(asked(body=body)) == [Reply("+79160000000", "Стоп")]
+    assert TWILIO.parse_replies(asked(body=b"Body=STOP")) is None
