@@ -35,11 +35,11 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
         engine,
         """INSERT INTO attempt
             (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code, reason_code,
-             reason_params) VALUES
-        (:id, 1, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, NULL, NULL),
-        (:id, 1, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'worker_lost', NULL),
-        (:id, 1, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'http_status', '{"http_status" : 429}'),
-        (:id + 1, 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'not_json', NULL)""",
+             reason_params, provider_id) VALUES
+        (:id, 1, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, NULL, NULL, 'SM42'),
+        (:id, 1, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'worker_lost', NULL, NULL),
+        (:id, 1, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'http_status', '{"http_status" : 429}', NULL),
+        (:id + 1, 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'not_json', NULL, NULL)""",
         id=message_id,
     )
     found = await story(api, message_id)
@@ -69,6 +69,7 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
                 "code": None,
                 "reason": "the worker was lost during the call",
                 "reason_code": "worker_lost",
+                "provider_id": None,
             },
             {
                 "number": 2,
@@ -79,6 +80,7 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
                 "code": None,
                 "reason": "HTTP 429",
                 "reason_code": "http_status",
+                "provider_id": None,
             },
             {
                 "number": 3,
@@ -89,6 +91,7 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
                 "code": 0,
                 "reason": "",
                 "reason_code": None,
+                "provider_id": "SM42",
             },
         ],
     }
