@@ -10,22 +10,24 @@ from typing import Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients import event_details
 from mailing.clients.models import Client
-from mailing.clients.phone import ERASED, operator_code_of
+from mailing.clients.phone import operator_code_of
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
-from mailing.errors import Conflict, FieldError, NotFound
+from mailing.errors import Conflict, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.reasons.codes import ReasonCode
+from mailing.reasons.refusals import RefusalCode, refused_field
 from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
@@ -171,8 +173,11 @@ class PhoneTaken(Conflict):
     """The phone belongs to another client. `name_phone_owner` finds it, because the failed transaction can't read."""
 
     def __init__(self, owner_id: int | None = None) -> None:
-        message = "belongs to another client" + (f": /mailing/api/clients/{owner_id}/" if owner_id else "")
-        super().__init__("Another client has this phone.", FieldError("phone", message))
+        taken = refused_field("phone", RefusalCode.phone_taken)
+        if owner_id:
+            message = f"{taken.message}: /mailing/api/clients/{owner_id}/"
+            taken = replace(taken, message=message)
+        super().__init__("Another client has this phone.", taken)
         self.owner_id = owner_id
 
 
@@ -190,4 +195,5 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
 
 
 def _erased() -> Conflict:
-    return Conflict("The person with this phone was erased and can't be stored again.", FieldError("phone", ERASED))
+    erased = refused_field("phone", RefusalCode.phone_erased)
+    return Conflict("The person with this phone was erased and can't be stored again.", erased)

@@ -31,7 +31,7 @@ T = TypeVar("T")
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 CONNECT_S = 5
-PING_S = 1
+PING_S = 2
 CLOSE_S = 0.5  # a server that stands still does not answer that either
 DRIVER_GRACE_S = 2  # the driver's limit for a statement, beyond the server's
 IDLE_IN_TRANSACTION_S = 5  # a frozen process keeps its locks no longer
@@ -155,6 +155,7 @@ def install_listeners(engine: AsyncEngine, *, set_up: str, on_dead: Callable[[],
     dialect: Any = engine.sync_engine.dialect
     dialect.do_rollback = _roll_back
     dialect.do_close = _close
+    dialect.do_terminate = _terminate
 
 
 _NEW = "new"
@@ -225,6 +226,11 @@ def _roll_back(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy hands in m
 def _close(connection: AdaptedConnection) -> None:
     """Close with a limit: the driver would wait as long as for a statement, for each dead connection in turn."""
     connection.run_async(_close_or_terminate)
+
+
+def _terminate(connection: AdaptedConnection) -> None:
+    """Close a connection that was found dead, at once: SQLAlchemy would first try for 2 s to close it well."""
+    connection.driver_connection.terminate()
 
 
 async def _close_or_terminate(driver: asyncpg.Connection) -> None:

@@ -3,7 +3,6 @@
 Each host has its own timeout, so that one that accepts and stays silent does not hide the next, as in psycopg.
 """
 
-import asyncio
 import ssl
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from mailing.database.errors import is_transient
 from mailing.errors import ConfigurationError
 
 CONNECT_EACH_S = 2  # one of several hosts
-# All hosts together, once a connection was found dead: a request waits. Later attempts have no ping before them.
-RECONNECT_S = 1
-RETRY_S = 2
+RECONNECT_S = 2.0  # a host, right after a connection was found dead: a request waits. Doubled with each failure
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -57,30 +54,22 @@ class Connector:
             self._limit_s = RECONNECT_S
 
     async def connect(self) -> asyncpg.Connection:
-        try:
-            async with asyncio.timeout(self._limit_s):
-                connection = await self._connect()
-        except DRIVER_ERRORS:
-            self._limit_s = RETRY_S if self._is_limited else None
-            self._hosts.append(self._hosts.pop(0))  # it may have taken all the time
-            raise
-        self._limit_s = None
-        return connection
-
-    async def _connect(self) -> asyncpg.Connection:
+        arguments = self._arguments if self._limit_s is None else self._arguments | {"timeout": self._limit_s}
         failures: dict[Host, Exception] = {}
         targets = ("standby", "any") if self._target == "prefer-standby" else (self._target,)
         for target in targets:
             for host in list(self._hosts):
                 try:
                     connection = await asyncpg.connect(
-                        **self._arguments, host=host.name, port=host.port, target_session_attrs=target
+                        **arguments, host=host.name, port=host.port, target_session_attrs=target
                     )
                 except DRIVER_ERRORS as error:
                     failures[host] = error
                 else:
                     self._prefer(host)
+                    self._limit_s = None
                     return connection
+        self._limit_s = None if self._limit_s is None else min(2 * self._limit_s, CONNECT_S)
         raise _all_failed(failures)
 
     def _prefer(self, host: Host) -> None:

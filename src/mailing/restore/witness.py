@@ -171,7 +171,7 @@ class Witness:
             sight, verdict = await self._judge(driver)
             if sight.standby:
                 return verdict
-            if sight.here == sight.home:
+            if sight.here == sight.home and verdict != Verdict.missing:
                 await self._write_tick(driver, sight, verdict)
             else:
                 await self._write(driver, 0, verdict)
