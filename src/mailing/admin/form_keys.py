@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from cryptography.fernet import Fernet
 from litestar import Request, Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
@@ -29,7 +30,6 @@ from mailing.web.idempotency import Stored, find_answer, hold_back, store_answer
 FIELD = "form_key"
 WAIT_S = 10
 _RETRY_S = 0.05
-_NONCE_BYTES = 16
 _SYNTAX = re.compile("[A-Za-z0-9_-]{43}").fullmatch
 
 
@@ -93,7 +93,7 @@ async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | 
         return None
     if stored.request_hash != digest:
         raise Conflict("This form was sent before, with other content. Open its page anew to send another.")
-    return Response(_unsealed(stored.body, key), status_code=stored.status, headers=stored.headers)
+    return Response(_cipher(key).decrypt(stored.body), status_code=stored.status, headers=stored.headers)
 
 
 def _restore(request: Request[Any, Any, Any], sent: Fields) -> Response[Any] | None:
@@ -129,15 +129,8 @@ async def _lock_or_find(session: AsyncSession, names: dict[str, str]) -> Stored 
 def _sealed(answer: list[Any], key: str) -> list[Any]:
     start, *rest = answer
     body = b"".join(message.get("body", b"") for message in rest)
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return [start, {"body": nonce + _xor(body, nonce, key)}]
+    return [start, {"body": _cipher(key).encrypt(body)}]
 
 
-def _unsealed(body: bytes, key: str) -> bytes:
-    return _xor(body[_NONCE_BYTES:], body[:_NONCE_BYTES], key)
-
-
-def _xor(body: bytes, nonce: bytes, key: str) -> bytes:
-    """Apply a key stream that no second answer shares: the nonce is new for each, the key has 256 random bits."""
-    stream = hashlib.shake_256(nonce + key.encode()).digest(len(body))
-    return bytes(each ^ other for each, other in zip(body, stream, strict=True))
+def _cipher(key: str) -> Fernet:
+    return Fernet(f"{key}=")  # 32 random bytes in base64, as Fernet wants them
