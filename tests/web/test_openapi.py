@@ -174,6 +174,26 @@ def test_a_repeated_name_and_a_dangling_reference_are_found() -> None:
     assert "#/components/schemas/FieldError leads nowhere" in found
 
 
+def test_what_a_generator_of_clients_would_have_to_guess_is_found() -> None:
+    body = document(app_with(documented_sample))
+    answer = body["paths"]["/mailing/api/sample/{sample_id}"]["get"]["responses"]["200"]
+    del answer["content"]["application/json"]["schema"]
+    answer["headers"] = {"Location": {"description": "its address"}}
+    schemas = body["components"]["schemas"]
+    del schemas["ClientOut"]["properties"]["id"]["format"]
+    schemas["clientout"] = {"title": "Status", "type": "string"}
+    schemas["Page_Of_Clients"] = {"type": "string"}
+    where = "GET /mailing/api/sample/{sample_id}: response 200"
+    assert set(faults(body)) == {
+        "schemas.Page_Of_Clients has a bad name",
+        "schemas have one name in upper or lower case: ['clientout']",
+        "titles are not the names of their schemas: ['clientout']",
+        "1 integers have no format",
+        f"{where}: Location has no schema",
+        f"{where} must have a content with a schema, and 204 none",
+    }
+
+
 def test_two_handlers_of_one_name_cannot_be_documented() -> None:
     with pytest.raises(Exception, match="get_sample"):
         document(app_with(documented_sample, namesake))
