@@ -51,12 +51,12 @@ MAILINGS = """
 MESSAGES = """
     INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at,
         closes_at, wait_reason,
-                         phone, text_revision, finished_at, status_reason)
+                         phone, text_revision, finished_at, reason_code)
     SELECT (SELECT max(id) FROM mailing), c.id, s.status, s.tries, s.tries, s.status = 'unknown',
         date_trunc('hour', now()) + make_interval(hours => (c.id % 5)::int), now() + interval '1 d',
         CASE WHEN s.status = 'pending' AND c.id % 5 > 0 THEN 'window' END,
         CASE s.tries WHEN 1 THEN c.phone END, CASE s.tries WHEN 1 THEN 1 END, CASE WHEN s.tries = 1 THEN now() END,
-        CASE WHEN s.status IN ('failed', 'unknown') THEN 'the gateway answered 400: the phone is not known here' END
+        CASE WHEN s.status IN ('failed', 'unknown') THEN 'not_json' END
     FROM client c CROSS JOIN LATERAL (
         SELECT status, (status <> 'pending')::int AS tries
         FROM (SELECT (ARRAY['sent', 'failed', 'unknown', 'pending'])[1 + least(c.id % 12, 3)] AS status) AS one

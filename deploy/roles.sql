@@ -30,12 +30,14 @@ GRANT SELECT ON former_phone TO mailing_api, mailing_worker; -- no phone gets a 
 GRANT UPDATE ON plan_lock TO mailing_api, mailing_worker; -- the right to lock it; it has no rows
 GRANT SELECT, INSERT, UPDATE ON message, attempt, mailing, mailing_text, mailing_counts, message_low_watermark
     TO mailing_api, mailing_worker;
+GRANT SELECT, INSERT ON message_lease TO mailing_api, mailing_worker; -- by trigger
 
 -- The API: changes by users, and jobs for the worker. It does not write reports.
 GRANT SELECT, INSERT, UPDATE ON api_key TO mailing_api; -- admins create keys on the admin page
 GRANT INSERT ON former_phone TO mailing_api; -- by trigger, when a client leaves a phone
 GRANT SELECT, INSERT ON mailing_release TO mailing_api; -- written by a trigger, never changed
 GRANT SELECT ON gateway_calls TO mailing_api;
+GRANT SELECT, INSERT, UPDATE ON receipt, receipt_counts TO mailing_api; -- what they resolve, the worker resolves
 GRANT SELECT ON counter_audit, report, procrastinate_workers TO mailing_api; -- for /metrics
 GRANT SELECT, INSERT, UPDATE, DELETE ON client, user_session, login_throttle TO mailing_api;
 GRANT SELECT, INSERT, UPDATE ON user_account TO mailing_api; -- admins create users on the admin page
@@ -52,7 +54,10 @@ GRANT SELECT, INSERT, UPDATE (operator_code, tag, timezone, updated_at) ON clien
 GRANT SELECT, UPDATE, DELETE ON upload, upload_chunk TO mailing_worker;
 GRANT SELECT, INSERT, DELETE ON upload_row_error TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
+GRANT SELECT, DELETE ON receipt TO mailing_worker;
+GRANT SELECT ON receipt_counts TO mailing_worker; -- for the report
 GRANT DELETE ON attempt, former_phone TO mailing_worker; -- of mailings that closed long ago
+GRANT DELETE ON message_lease TO mailing_worker; -- expired ones
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE ON report TO mailing_worker;
 GRANT DELETE ON witness TO mailing_worker; -- of processes that ended long ago

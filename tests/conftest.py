@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import httpx
@@ -14,12 +14,12 @@ from sqlalchemy import event
 from sqlalchemy.engine import AdaptedConnection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.app import create_app
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
-from support.api import KEY, build_spare_apps, running_api
+from support.api import KEY, bound_app, build_spare_apps, running_api
+from support.logs import log_plainly
 from support.postgres import URL, PostgresServer, start_postgres
 from support.processes import until
 from support.roles import grant
@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server in the controlling process; parallel workers find its address in the environment."""
+    log_plainly()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         return
     config.stash[_server] = server = start_postgres(os.environ.get(URL))
@@ -107,8 +108,13 @@ def sessions(engine: AsyncEngine) -> Sessions:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _spare_apps() -> None:
-    build_spare_apps()
+def _spare_apps(request: pytest.FixtureRequest) -> None:
+    if any("settings" in item.fixturenames or hasattr(item.module, "bound_app") for item in _functions(request)):
+        build_spare_apps()
+
+
+def _functions(request: pytest.FixtureRequest) -> Iterator[pytest.Function]:
+    return (item for item in request.session.items if isinstance(item, pytest.Function))
 
 
 @pytest.fixture
@@ -126,8 +132,8 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 async def address(settings: Settings) -> AsyncIterator[str]:
     """Of the whole service on a socket, for what speaks no ASGI: a browser, Prometheus."""
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), lifespan="on", log_config=None))
-    with socket.socket() as listener:
+    with bound_app(settings) as app, socket.socket() as listener:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None))
         listener.bind(("127.0.0.1", 0))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await until(lambda: server.started, seconds=30)

@@ -10,7 +10,7 @@ from mailing.database.read_pool import ReadPool
 from mailing.events.history import HistoryCursor, history
 from mailing.mailings import counts
 from mailing.mailings.repository import MailingRepository, find_pending_work
-from mailing.messages.leases import RetryDelay, reclaim_expired
+from mailing.messages.leases import find_expired
 from mailing.messages.queries import get_message, messages_of, messages_of_client
 from mailing.messages.states import MessageStatus
 from mailing.sending.sweep import AT_ONCE
@@ -48,7 +48,5 @@ def readings(mailing_id: int, reads: ReadPool, *, deep: int) -> Mapping[str, Rea
         "events of a client": lambda s: history(s, "client_id", deep, after=HistoryCursor(), limit=LIMIT),
         "the newest calls": recent_calls,
         "the sweep's look": lambda s: find_pending_work(s, after=0, count=AT_ONCE),
-        "the sweep's lost leases": lambda s: reclaim_expired(
-            s, RetryDelay(hold=False, base_s=5, max_s=600), since=datetime.now(UTC) - LATELY, count=1000
-        ),
+        "the sweep's lost leases": find_expired,
     }

@@ -1,6 +1,17 @@
 """One module for each stage: its parties, their preparation, and the goals."""
 
-from bench.stages import api, dispatch, dispatch_slow, fan_out, importing, processes, punctuality, statements, statistic
+from bench.stages import (
+    api,
+    dispatch,
+    dispatch_slow,
+    fan_out,
+    importing,
+    processes,
+    punctuality,
+    receipts,
+    statements,
+    statistic,
+)
 
 STAGES = (
     importing.STAGE,
@@ -11,5 +22,6 @@ STAGES = (
     statements.STAGE,
     statistic.STAGE,
     api.STAGE,
+    receipts.STAGE,
     punctuality.STAGE,
 )

@@ -37,7 +37,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
         for name, command in _servers(url, key):
             port = free_port()
             settings = lab.mailing(DATABASE, port=port, api_rate=0, log_level="info")
-            pid = servers.enter_context(_serving(lab, command(port), port, settings))
+            pid = servers.enter_context(serving(lab, command(port), port, settings))
             for what, path in ROUTES.items():
                 load = partial(_load, lab, pid, f"http://127.0.0.1:{port}{path}", key)
                 parties.append(Party(_name(name, what), load))
@@ -60,7 +60,7 @@ def _servers(url: str, key: str) -> list[tuple[str, Callable[[int], Sequence[str
 
 
 @contextmanager
-def _serving(lab: Lab, command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[int]:
+def serving(lab: Lab, command: Sequence[str], port: int, environment: dict[str, str]) -> Iterator[int]:
     """Yield the process id once it answers. It writes its log, to /dev/null."""
     root = Path.cwd()  # so that `bench` can be imported
     environment = environment | {"PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}

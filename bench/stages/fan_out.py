@@ -112,7 +112,7 @@ STAGE = Stage(
     notes=(
         (
             "The bare table has the columns that are written, its primary key and the unique constraint on client and "
-            "mailing. Ours has five more indexes, CHECK constraints, and triggers that keep counters and refuse ids of "
+            "mailing. Ours has two more B-trees, CHECK constraints, and triggers that keep counters and refuse ids of "
             "a restored database; Mailing fills it in slices of 20,000 clients, each a transaction, two side by side, "
             "with the openings of each time zone. Celery's rate is from 10,000 tasks, Procrastinate's from 50,000 "
             "jobs, 1,000 a call."

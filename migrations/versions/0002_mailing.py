@@ -27,6 +27,11 @@ BEGIN
     LOOP
         EXECUTE 'DROP FUNCTION ' || it.name || ' CASCADE';
     END LOOP;
+    FOR it IN SELECT oid::regtype AS name FROM pg_type
+              WHERE typtype = 'd' AND typnamespace = current_schema()::regnamespace
+    LOOP
+        EXECUTE 'DROP DOMAIN ' || it.name || ' CASCADE';
+    END LOOP;
 END $$
 """
 

@@ -1,5 +1,5 @@
--- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, the installation,
--- the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
+-- The schema of Mailing, in reading order: clients, mailings, messages and what follows them by trigger, receipts, the
+-- installation, the gateway, users and their access, events, uploads, reports, erasures, suppressions, former phones.
 --
 -- Every table, index and trigger has a comment in the catalogue (\d+ in psql shows it): a table's says what a row is, an
 -- index's which statement it serves, a trigger's what it keeps true.
@@ -148,7 +148,8 @@ COMMENT ON INDEX mailing_throughput_minute IS 'The last day of all mailings, and
 CREATE TABLE message_low_watermark (
     mailing_id bigint PRIMARY KEY REFERENCES mailing,
     due_at     timestamptz NOT NULL DEFAULT '-infinity',
-    id         bigint NOT NULL DEFAULT 0
+    id         bigint NOT NULL DEFAULT 0,
+    closes_at  timestamptz NOT NULL DEFAULT 'infinity' -- no pending message closes earlier; the settle job raises it
 ) WITH (fillfactor = 20);
 COMMENT ON TABLE message_low_watermark IS
     'Where a mailing''s pending messages begin in the order of message_due: none is before it. A claim leaves dead entries '
@@ -205,18 +206,45 @@ COMMENT ON TRIGGER mailing_released ON mailing IS 'Every release is stored.';
 -- No foreign keys: a mailing is never deleted for good, a client may go while its messages stay counted, and a check for
 -- each row would double the time of planning.
 --
--- A message is stored once and rewritten twice, by the claim and by the result, each time a little longer. Half a page
--- stays free for that: afterwards the table is a quarter smaller than with full pages, the rewriting costs a tenth less
--- WAL, and a redaction stays in the page (docs/growth.md). Neither is a HOT update, because the status decides which
--- partial indexes have the row.
+-- A message is stored once and rewritten twice, by the claim and by the result, each time a little longer. More than half
+-- a page stays free for that, so that the claim of every message in it finds room (docs/growth.md). The claim is a HOT update, which writes no index: no index has a column that it
+-- changes. What a claim changes and a statement looks for is elsewhere: `phase` has one value for pending and sending,
+-- message_lease has the leases, and a claimed message keeps its wait_reason.
 --
 -- Each message leaves two dead versions: by PostgreSQL's own factor of 0.2 a mailing of 100,000 beside 10,000,000 kept
 -- messages would never be vacuumed or analyzed.
+-- mailing.reasons.codes.ReasonCode; the words are in mailing.reasons.words
+CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
+    -- An answer of the gateway
+    'http_status', 'configuration', 'duplicate_id', 'other_message_id', 'gateway_code', 'empty_body', 'html',
+    'not_json', 'not_an_object', 'no_code', 'invalid_code', 'answer_too_long', 'provider_code',
+    'duplicate_reference', 'credentials_refused', 'no_credit', 'provider_setup', 'text_too_long',
+    -- A call without a usable answer
+    'no_free_connection', 'no_connection', 'no_answer', 'no_complete_answer', 'no_time_left', 'connection_closed',
+    'connection_spoiled', 'name_not_resolved', 'invalid_certificate', 'tls_failed', 'connection_refused',
+    'connection_reset', 'connection_failed', 'connection_error', 'closed_without_answer', 'answer_broke_off',
+    'invalid_http',
+    -- An attempt that nobody saw the end of
+    'worker_lost', 'restored', 'recorded_late',
+    -- What the plan, a person or a client decided
+    'end_reached', 'no_window', 'timezone_unknown', 'unselected', 'mailing_cancelled', 'mailing_deleted',
+    'phone_reached', 'client_opted_out', 'client_deleted', 'stopped_while_sending', 'person_erased',
+    'resolved_failed',
+    -- What the database refused
+    'not_claimable', 'outcome_not_stored',
+    -- Of the circuit breaker alone
+    'most_calls_fail'));
+COMMENT ON DOMAIN reason_code IS
+    'Why a message waits or how it ended, why an attempt has its outcome, why the circuit breaker opened. The parameters '
+    'that the words need are beside it, in reason_params.';
+
 CREATE TABLE message (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     mailing_id       bigint NOT NULL,
     client_id        bigint NOT NULL,
     status           text NOT NULL DEFAULT 'pending',
+    phase            text NOT NULL GENERATED ALWAYS AS  -- for indexes: the same before and after a claim
+                     (CASE WHEN status IN ('pending', 'sending') THEN 'open' ELSE status END) STORED,
     due_at           timestamptz NOT NULL,           -- [due_at, closes_at) is when it may be sent
     closes_at        timestamptz NOT NULL,
     wait_reason      text CHECK (wait_reason IN ('window', 'retry', 'rate', 'breaker')),
@@ -227,7 +255,8 @@ CREATE TABLE message (
     lease_until      timestamptz,
     phone            text,                           -- as of the newest claim
     text_revision    integer,
-    status_reason    text,
+    reason_code      reason_code,
+    reason_params    jsonb,
     finished_at      timestamptz,
     CONSTRAINT message_once UNIQUE (client_id, mailing_id),
     CONSTRAINT message_status CHECK (
@@ -245,53 +274,60 @@ CREATE TABLE message (
     -- A call that may have been accepted is repeated to the same phone. Where that phone was erased there is nothing to
     -- repeat: what makes such a message pending is refused, instead of every later claim.
     CONSTRAINT message_repeatable CHECK (status <> 'pending' OR NOT maybe_accepted OR phone IS NOT NULL)
-) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 COMMENT ON TABLE message IS 'One SMS to one client in one mailing, from its plan to its end.';
 COMMENT ON CONSTRAINT message_once ON message IS
     'One message for one client in one mailing; this order also finds a client''s messages.';
 
-CREATE INDEX message_due ON message (mailing_id, due_at, id) INCLUDE (closes_at) WHERE status = 'pending';
-COMMENT ON INDEX message_due IS 'The claim, and when a mailing is next due.';
+CREATE INDEX message_due ON message (mailing_id, due_at, id, closes_at) WHERE phase = 'open';
+COMMENT ON INDEX message_due IS
+    'The claim, when a mailing is next due, and pending messages whose window has closed. Begin at the low watermark.';
 
-CREATE INDEX message_closing ON message (mailing_id, closes_at) WHERE status = 'pending';
-COMMENT ON INDEX message_closing IS 'The sweep: pending messages whose window has closed.';
-
-CREATE INDEX message_leased ON message (lease_until) WHERE status = 'sending';
-COMMENT ON INDEX message_leased IS 'The sweep: expired leases.';
-
-CREATE INDEX message_by_wait ON message (mailing_id, wait_reason, due_at)
-    WHERE status = 'pending' AND wait_reason IS NOT NULL;
+CREATE INDEX message_by_wait ON message (mailing_id, wait_reason, due_at) WHERE phase = 'open' AND wait_reason IS NOT NULL;
 COMMENT ON INDEX message_by_wait IS
     'The backlog: what a mailing''s messages wait for, from window to window without reading those in between.';
 
-CREATE INDEX message_listed ON message (mailing_id, status, id);
+CREATE INDEX message_listed ON message (mailing_id, phase, id);
 COMMENT ON INDEX message_listed IS 'Lists of a mailing''s messages by status, in keyset order.';
+
+CREATE INDEX message_doubtful ON message (id) WHERE maybe_accepted AND phase IN ('open', 'unknown');
+COMMENT ON INDEX message_doubtful IS 'The sweep: messages that a receipt shows to have been accepted.';
 
 CREATE INDEX message_finished ON message USING brin (finished_at) WITH (pages_per_range = 32, autosummarize = on);
 COMMENT ON INDEX message_finished IS
     'The report of a day: finished_at grows with the table, so that block ranges are enough.';
 
 CREATE TABLE attempt (
-    message_id  bigint NOT NULL,
-    number      integer NOT NULL, -- message.claim_no at the claim
-    mailing_id  bigint NOT NULL,
-    started_at  timestamptz NOT NULL,
-    duration_ms integer,          -- null: the worker was lost
-    outcome     text NOT NULL,
-    http_status integer,
-    code        bigint,           -- the gateway's
-    reason      text NOT NULL,
-    provider_id text,             -- the provider's id of the message, for support
+    message_id    bigint NOT NULL,
+    number        integer NOT NULL, -- message.claim_no at the claim
+    mailing_id    bigint NOT NULL,
+    started_at    timestamptz NOT NULL,
+    duration_ms   integer,          -- null: the worker was lost
+    outcome       text NOT NULL,
+    http_status   integer,
+    code          bigint,           -- the gateway's
+    reason_code   reason_code,
+    reason_params jsonb,
+    provider_id   text,             -- the provider's id of the message, for support
     PRIMARY KEY (message_id, number)
 );
 COMMENT ON TABLE attempt IS 'One call of the gateway for a message.';
 
 CREATE INDEX attempt_of_mailing ON attempt (mailing_id, started_at, message_id, number);
 COMMENT ON INDEX attempt_of_mailing IS
-    'The history of a mailing, in the order of time; rows are added at the end of each mailing''s part of the index.';
+    'The history of a mailing, in the order of time, and its newest calls; rows are added at the end of each mailing''s part of the index.';
 
-CREATE INDEX attempt_newest ON attempt (started_at);
-COMMENT ON INDEX attempt_newest IS 'The newest calls.';
+CREATE TABLE message_lease (
+    id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    lease_until timestamptz NOT NULL,
+    message_ids bigint[] NOT NULL
+);
+COMMENT ON TABLE message_lease IS
+    'The messages of one claim, for the sweep: it deletes a lease that has expired when none of them is being sent under '
+    'it. An index of message by lease would be written by every claim.';
+
+CREATE INDEX message_lease_expiry ON message_lease (lease_until);
+COMMENT ON INDEX message_lease_expiry IS 'The sweep: expired leases.';
 
 
 -- What follows a message, by trigger ----------------------------------------------------------------------------------
@@ -397,7 +433,8 @@ BEGIN
     UPDATE message_low_watermark f SET due_at = coalesce(n.due_at, 'infinity'), id = coalesce(n.id, 0)
     FROM message_low_watermark old LEFT JOIN LATERAL (
         SELECT m.due_at, m.id FROM message m
-        WHERE m.mailing_id = raise_low_watermark.mailing AND m.status = 'pending' AND (m.due_at, m.id) >= (old.due_at, old.id)
+        WHERE m.mailing_id = raise_low_watermark.mailing AND m.phase = 'open' AND m.status = 'pending'
+            AND (m.due_at, m.id) >= (old.due_at, old.id)
         ORDER BY m.due_at, m.id LIMIT 1) n ON true
     WHERE f.mailing_id = raise_low_watermark.mailing AND old.mailing_id = raise_low_watermark.mailing
       AND (f.due_at, f.id) IS DISTINCT FROM (coalesce(n.due_at, 'infinity'), coalesce(n.id, 0));
@@ -406,9 +443,12 @@ COMMENT ON FUNCTION raise_low_watermark(bigint) IS 'Raise a mailing''s low water
 
 CREATE FUNCTION move_low_watermark() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
-    UPDATE message_low_watermark f SET due_at = a.first, id = 0
-    FROM (SELECT mailing_id, min(due_at) AS first FROM added WHERE status = 'pending' GROUP BY mailing_id) a
-    WHERE f.mailing_id = a.mailing_id AND a.first <= f.due_at;
+    UPDATE message_low_watermark f SET
+        due_at = least(a.first, f.due_at), id = CASE WHEN a.first <= f.due_at THEN 0 ELSE f.id END,
+        closes_at = least(a.closes, f.closes_at)
+    FROM (SELECT mailing_id, min(due_at) AS first, min(closes_at) AS closes FROM added WHERE status = 'pending'
+          GROUP BY mailing_id) a
+    WHERE f.mailing_id = a.mailing_id AND (a.first <= f.due_at OR a.closes < f.closes_at);
     IF TG_OP = 'UPDATE' THEN
         PERFORM raise_low_watermark(mailing_id) FROM (SELECT DISTINCT mailing_id FROM removed WHERE status = 'pending') r;
     END IF;
@@ -422,6 +462,16 @@ CREATE TRIGGER "30_watermark_moved" AFTER UPDATE ON message
     REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION move_low_watermark();
 COMMENT ON TRIGGER "30_watermark_moved" ON message IS
     'message_low_watermark; after 10_count_moved, which has locked the counters.';
+
+CREATE FUNCTION note_leases() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO message_lease (lease_until, message_ids)
+    SELECT lease_until, array_agg(id) FROM added WHERE status = 'sending' GROUP BY lease_until;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER "40_leases" AFTER UPDATE ON message
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION note_leases();
+COMMENT ON TRIGGER "40_leases" ON message IS 'message_lease: no lease is missing, whatever statement sets it.';
 
 CREATE TABLE plan_lock ();
 COMMENT ON TABLE plan_lock IS
@@ -443,6 +493,62 @@ CREATE FUNCTION lock_for_client_change() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     LOCK TABLE plan_lock IN SHARE MODE;
 END $$;
+
+
+-- Receipts ------------------------------------------------------------------------------------------------------------
+
+-- Not columns of message: `sent` stays final, and a receipt takes no lock that a sender needs
+-- (docs/decisions/0034-receipts-stand-beside-messages.md).
+CREATE TABLE receipt (
+    message_id  bigint PRIMARY KEY,
+    mailing_id  bigint NOT NULL,
+    state       smallint NOT NULL CHECK (state IN (1, 2, 3)),       -- accepted, undelivered, delivered
+    code        text CHECK (code ~ '^[ -~]{1,32}$'),                -- the provider's reason
+    at          timestamptz NOT NULL,                               -- the provider's time if plausible, else ours
+    received_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE receipt IS 'The strongest receipt of a message; without a row the provider has sent none.';
+
+CREATE INDEX receipt_listed ON receipt (mailing_id, state, message_id) INCLUDE (code);
+COMMENT ON INDEX receipt_listed IS
+    'Lists of a mailing''s messages by delivery, in keyset order, and the reasons of the undelivered.';
+
+CREATE TABLE receipt_counts (
+    mailing_id  bigint PRIMARY KEY,
+    delivered   bigint NOT NULL DEFAULT 0 CHECK (delivered >= 0),
+    undelivered bigint NOT NULL DEFAULT 0 CHECK (undelivered >= 0)
+) WITH (fillfactor = 20);
+COMMENT ON TABLE receipt_counts IS
+    'A mailing''s final receipts, kept by the triggers of receipt. Apart from mailing_counts, which senders lock.';
+
+-- A mailing has its row from its first final receipt on. Locks are taken in the order of mailings, as in count_messages.
+CREATE FUNCTION count_receipts() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    came text := 'SELECT mailing_id, state, 1 AS n FROM added WHERE state > 1';
+    went text := 'SELECT mailing_id, state, -1 AS n FROM removed WHERE state > 1';
+    moves text := came || CASE TG_OP WHEN 'UPDATE' THEN ' UNION ALL ' || went ELSE '' END;
+BEGIN
+    EXECUTE 'INSERT INTO receipt_counts (mailing_id) SELECT DISTINCT mailing_id FROM (' || moves || ') AS moves
+        WHERE NOT EXISTS (SELECT FROM receipt_counts c WHERE c.mailing_id = moves.mailing_id)
+        ORDER BY mailing_id ON CONFLICT DO NOTHING';
+    EXECUTE 'WITH shift AS MATERIALIZED (
+            SELECT mailing_id, coalesce(sum(n) FILTER (WHERE state = 3), 0) AS delivered,
+                   coalesce(sum(n) FILTER (WHERE state = 2), 0) AS undelivered
+            FROM (' || moves || ') AS moves GROUP BY mailing_id
+        ), locked AS MATERIALIZED (
+            SELECT mailing_id FROM receipt_counts WHERE mailing_id IN (SELECT mailing_id FROM shift)
+            ORDER BY mailing_id FOR UPDATE
+        )
+        UPDATE receipt_counts c SET delivered = c.delivered + s.delivered, undelivered = c.undelivered + s.undelivered
+        FROM shift s JOIN locked USING (mailing_id) WHERE c.mailing_id = s.mailing_id';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER count_added AFTER INSERT ON receipt
+    REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_receipts();
+COMMENT ON TRIGGER count_added ON receipt IS 'receipt_counts.';
+CREATE TRIGGER count_moved AFTER UPDATE ON receipt
+    REFERENCING NEW TABLE AS added OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION count_receipts();
+COMMENT ON TRIGGER count_moved ON receipt IS 'receipt_counts. A deletion counts nothing: the retention keeps the figures.';
 
 
 -- The installation ----------------------------------------------------------------------------------------------------
@@ -509,12 +615,13 @@ CREATE TABLE gateway (
     next_slot_at          timestamptz NOT NULL DEFAULT '-infinity', -- slots before it are given away
     paused_until          timestamptz NOT NULL DEFAULT '-infinity', -- the gateway asked for it
     breaker_opened_at     timestamptz,                              -- null: the circuit breaker is closed
-    breaker_reason        text,
+    breaker_reason_code   reason_code,
+    breaker_reason_params jsonb,
     breaker_next_probe_at timestamptz,
     breaker_window_start  timestamptz NOT NULL DEFAULT '-infinity', -- earlier calls no longer count
     stopped_at            timestamptz,                              -- an operator stopped all sending
     stopped_by            text,
-    CONSTRAINT gateway_breaker CHECK ((breaker_opened_at IS NULL) = (breaker_reason IS NULL)
+    CONSTRAINT gateway_breaker CHECK ((breaker_opened_at IS NULL) = (breaker_reason_code IS NULL)
         AND (breaker_opened_at IS NULL) = (breaker_next_probe_at IS NULL)),
     CONSTRAINT gateway_stop CHECK ((stopped_at IS NULL) = (stopped_by IS NULL))
 ) WITH (fillfactor = 20);

@@ -29,6 +29,8 @@ from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
 from mailing.metrics.routes import MetricsCache, metrics
 from mailing.observability import tracing
+from mailing.receipts.routes import ProviderRequests
+from mailing.receipts.serving import receipt_desk, receipts_expected
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
@@ -83,7 +85,7 @@ def build_app() -> Litestar:
     app = Litestar(
         route_handlers=[api, admin(), health(), metrics, static_files(), landing],
         openapi_config=openapi_config(),
-        lifespan=[database],
+        lifespan=[database, receipt_desk],
         exception_handlers=EXCEPTION_HANDLERS,
         on_shutdown=[tracing.finish],
         request_max_body_size=1_000_000,
@@ -104,10 +106,12 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
             "metrics": page,
             "provider": provider_of(settings),
             "concurrency_limits": concurrency_limits(),
+            "receipts_expected": receipts_expected(settings),
         }
     )
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
-    app.asgi_handler = RequestLog(SafeHeaders(hosts), count=page.requests.count)
+    pages = RequestLog(SafeHeaders(hosts), count=page.requests.count)
+    app.asgi_handler = ProviderRequests(pages, desk=lambda: app.state.get("receipt_desk"), count=page.requests.count)
     return app
 
 

@@ -56,6 +56,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     gateway_timeout_s: Annotated[float, Meta(gt=0, le=MAX_GATEWAY_TIMEOUT_S)] = 10.0
     gateway_rate: Annotated[float, Meta(ge=0, le=100_000)] = 0.0
     gateway_concurrency: Annotated[int, Meta(ge=1, le=1000)] = 64
+    opt_out_words: str = "STOP,СТОП,UNSUBSCRIBE,ОТПИСКА,ОТПИСАТЬСЯ"
     sender: str | None = None
     on_unknown: Literal["retry", "hold"] | None = None
     retry_base_s: Annotated[float, Meta(gt=0, le=3600)] = 5.0
@@ -224,6 +225,9 @@ def _contradictions(settings: Settings) -> list[str]:
         ),
         "GATEWAY_URL must be an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more": (
             settings.gateway_url is None or _base(settings.gateway_url)
+        ),
+        "OPT_OUT_WORDS must be words such as STOP, separated by commas": all(
+            re.search(r"\w", word) for word in settings.opt_out_words.split(",")
         ),
         "GATEWAY_USER must be printable ASCII without spaces and colons": settings.gateway_user is None
         or bool(re.fullmatch(r"[!-9;-~]+", settings.gateway_user)),

@@ -28,6 +28,7 @@ from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.receipts.address import namespace_of, receipt_path
 from mailing.receipts.key import read_key
+from mailing.receipts.serving import receipts_expected
 from mailing.reports.jobs import send_missing
 from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps
@@ -37,7 +38,7 @@ from mailing.sending.plan import plan_mailing
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.sending.timezone_rules import keep_rules_applied
 from mailing.settings import Settings
 
@@ -63,6 +64,7 @@ LONG_POOL = 5
 POOL_WAIT_S = 20  # for a connection of the other pools, each held for one transaction
 STATEMENT_TIMEOUT_S = 25  # of a statement; a slice of a plan takes 0.3 s
 CHECK_INTERVAL_S = 5
+FIRST_REPEAT_S = 60  # after a call without a clear answer, where a receipt may give one: most come within a minute
 
 
 async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = LIMITS) -> None:
@@ -87,6 +89,7 @@ async def run_worker(settings: Settings, stop: asyncio.Event, limits: Limits = L
                         max_jobs=JOB_LIMITS["sending"],
                         stopping=stop,
                         on_claimed=witness.remember,
+                        is_settled=lambda: witness.is_settled,
                     )
                     await _work(settings, context, short, long, Watchdog(limits, on_healthy=beat))
     finally:
@@ -126,14 +129,14 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
 
 
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
-    counters, leases, revalidator = context.counters, LeaseScanCursor(), Revalidator(context)
+    counters, revalidator = context.counters, Revalidator(context)
     on_answer = partial(watchdog.beat, QUEUE)
     queue = Queue(str(settings.database_url), concurrency=DEFAULT_CONCURRENCY, limits=JOB_LIMITS, on_answer=on_answer)
     queue.task("plan_mailing", partial(plan_mailing, long))
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))
     queue.task("import_upload", partial(import_upload, long, context.stopping))
-    queue.periodic("sweep", partial(_sweep, short, queue, context, leases), cron="* * * * * */5")
+    queue.periodic("sweep", partial(_sweep, short, queue, context), cron="* * * * * */5")
     queue.periodic("clock", partial(adjust_to_clock_steps, short), cron="* * * * * */5")
     queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
@@ -141,7 +144,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("retention", partial(_retain, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)
-    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy, leases))
+    counters.add(RECOVERED, "leases", value=await sweep(short, context.policy))
     logger.info("worker started", gateway=settings.gateway_url, concurrency=context.gateway.concurrency)
     with watchdog.running():
         async with AsyncExitStack() as background:
@@ -170,7 +173,12 @@ async def _background(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 
 def policy_of(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(hold=holds_unknown(settings), base_s=settings.retry_base_s, max_s=settings.retry_max_s)
+    return RetryPolicy(
+        hold=holds_unknown(settings),
+        base_s=settings.retry_base_s,
+        max_s=settings.retry_max_s,
+        first_repeat_s=FIRST_REPEAT_S if receipts_expected(settings) else 0,
+    )
 
 
 async def _check_database(sessions: Sessions, watchdog: Watchdog) -> None:
@@ -190,10 +198,13 @@ async def _retain(sessions: Sessions, settings: Settings) -> None:
     await delete_old_events(sessions, settings)
 
 
-async def _sweep(sessions: Sessions, queue: Queue, context: SendContext, leases: LeaseScanCursor) -> None:
-    context.counters.add(
-        RECOVERED, "leases", value=await sweep(sessions, context.policy, leases, context.active_mailings)
-    )
+async def _sweep(sessions: Sessions, queue: Queue, context: SendContext) -> None:
+    """Right after an outage, nothing is taken from other workers: they are about to record their results."""
+    settled = context.is_settled()
+    reclaimed = await sweep(sessions, context.policy if settled else None, context.active_mailings)
+    context.counters.add(RECOVERED, "leases", value=reclaimed)
+    if not settled:
+        return
     if stalled := await queue.fail_stalled_jobs():
         context.counters.add(RECOVERED, "jobs", value=stalled)
         logger.warning("stalled jobs removed", jobs=stalled)

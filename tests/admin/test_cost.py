@@ -44,10 +44,10 @@ async def add_rows(engine: AsyncEngine, count: int, *, first: int = 1) -> None:
     await run(
         engine,
         """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, due_at, closes_at, phone,
-                                text_revision, finished_at, status_reason)
-        SELECT m.id, c.id, 'failed', 1, 1, now(), now() + interval '1 h', '79000000001', 1, now(), :reason
+                                text_revision, finished_at, reason_code, reason_params)
+        SELECT m.id, c.id, 'failed', 1, 1, now(), now() + interval '1 h', '79000000001', 1, now(), 'http_status',
+            '{"http_status" : 400}'
         FROM client c JOIN mailing m ON m.id = 1 OR c.id = 1 ON CONFLICT DO NOTHING""",
-        reason="the gateway answered 400: the phone is not known to any operator of this country",
     )
 
 

@@ -30,9 +30,9 @@ def evil(field: str) -> str:
 
 
 FIELDS = [
-    *("mailing.text", "mailing.tag", "client.tag", "client.timezone", "message.last_error", "attempt.reason"),
+    *("mailing.text", "mailing.tag", "client.tag", "client.timezone", "message.reason_params", "attempt.reason_params"),
     *("user.name", "key.name", "session.agent", "session.address", "event.actor", "event.detail"),
-    *("gateway.breaker_reason", "report.last_error", "report.recipient"),
+    *("gateway.breaker_reason_params", "report.last_error", "report.recipient"),
     *("upload.name", "upload.actor", "upload.value", "refusal.row", "refusal.field"),
 ]
 
@@ -88,13 +88,19 @@ async def fill(engine: AsyncEngine) -> None:
         timezone=evil("client.timezone"),
     )
     await add_messages(engine, 1, ["unknown", "failed", "sent"])
-    await run(engine, "UPDATE message SET status_reason = :said", said=evil("message.last_error"))
     await run(
         engine,
-        "INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason,"
-        " mailing_id) "
-        "VALUES (1, 1, now(), 9, 'ambiguous', 502, 0, :said, 1)",
-        said=evil("attempt.reason"),
+        """UPDATE message SET reason_code = 'not_claimable',
+            reason_params = jsonb_build_object('error', CAST(:said AS text))""",
+        said=evil("message.reason_params"),
+    )
+    await run(
+        engine,
+        "INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason_code,"
+        " reason_params, mailing_id) "
+        "VALUES (1, 1, now(), 9, 'ambiguous', 502, 0, 'connection_error',"
+        " jsonb_build_object('errno', CAST(:said AS text)), 1)",
+        said=evil("attempt.reason_params"),
     )
     for column in ("mailing_id", "client_id", "message_id"):
         await run(
@@ -113,8 +119,10 @@ async def fill(engine: AsyncEngine) -> None:
     )
     await run(
         engine,
-        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason = :said",
-        said=evil("gateway.breaker_reason"),
+        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(),"
+        " breaker_reason_code = 'connection_error',"
+        " breaker_reason_params = jsonb_build_object('errno', CAST(:said AS text))",
+        said=evil("gateway.breaker_reason_params"),
     )
     await run(
         engine,

@@ -150,9 +150,9 @@ async def test_a_messages_story_has_calls_and_acts_in_order(engine: AsyncEngine,
     for minute, number, outcome in [(0, 1, "ambiguous"), (20, 2, "accepted")]:
         await run(
             engine,
-            "INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason,"
+            "INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason_code,"
             " mailing_id) "
-            "VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'as the gateway said', :mailing_id)",
+            "VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'not_json', :mailing_id)",
             id=message_id,
             mailing_id=mailing_id,
             number=number,

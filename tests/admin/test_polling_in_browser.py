@@ -20,8 +20,8 @@ expect.set_options(timeout=30_000)
 
 
 _ATTEMPT = """
-    INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason, mailing_id)
-    VALUES (:id, 1, now(), 9, 'ambiguous', 502, 0, '', 1)
+    INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, mailing_id)
+    VALUES (:id, 1, now(), 9, 'ambiguous', 502, 0, 1)
 """
 
 

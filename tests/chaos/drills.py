@@ -11,18 +11,21 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from chaos.gateway.ledger import calls_in
 from chaos.runner.drill import Drill, drilling
 from chaos.runner.environment import Site, Trial
+from chaos.runner.failover import failover
 from chaos.runner.fairness import fairness
 from chaos.runner.load import Latencies
+from chaos.runner.patroni import missing
 from chaos.runner.report import Promise, table
 
 PAIRS: Final = 5
@@ -209,20 +212,27 @@ async def _has_pace(drill: Drill, mailing: int, pace: float) -> bool:
     return await _pace(drill, mailing, 2.0) >= pace
 
 
-DRILLS: Final = {"hang": hang, "rolling": rolling, "rate": rate, "fairness": fairness}
+Drilled = Callable[[Path], Coroutine[Any, Any, list[Promise]]]
+DRILLS: Final[dict[str, Drilled]] = {"hang": hang, "rolling": rolling, "rate": rate, "fairness": fairness}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description="One fault at a time, and what was promised about it.")
-    names = [*DRILLS, "down"]
-    options.add_argument("--only", nargs="+", choices=names, default=names)
+    usual = [*DRILLS, "down"]
+    options.add_argument("--only", nargs="+", choices=[*usual, "failover"], default=usual)
     options.add_argument("--down-s", type=float, default=300, help="how long the gateway is down; 3600 for the hour")
     given = options.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="mailing-drills-"))
     print(f"logs in {directory}", flush=True)
+    all_drills: dict[str, Drilled] = DRILLS | {
+        "down": partial(down, down_s=given.down_s),
+        "failover": failover,
+    }
+    if "failover" in given.only and (programs := missing()):
+        sys.exit(f"failover needs {', '.join(programs)}: apt-get install patroni etcd-server haproxy")
     found: list[Promise] = []
     for name in given.only:
-        drill = DRILLS[name](directory) if name in DRILLS else down(directory, down_s=given.down_s)
+        drill = all_drills[name](directory)
         promises = uvloop.run(drill)
         print(f"\n{name}\n\n{table(promises)}", flush=True)
         found += promises

@@ -24,6 +24,7 @@ from chaos.runner.campaign import Campaign
 from chaos.runner.environment import Trial, site, start_workers
 from chaos.runner.fault_player import Player
 from chaos.runner.observer import observer
+from chaos.runner.receipts import reporting
 from chaos.runner.record import Record, leaks
 from chaos.runner.report import Promise, promises, table
 from chaos.runner.timeline import FULL, SMALL, Event, Scale, timeline
@@ -65,12 +66,13 @@ async def run(trial: Trial, *, seed: int, directory: Path, fsync: bool) -> Recor
         await campaign.prepare()
         await campaign.launch()
         start_workers(here)
-        async with observer(here, messages=trial.messages, is_quick=trial.is_quick) as seen:
-            player = Player(here, campaign, seen, trial)
-            await _play(player, timeline(trial, seed))
-        await here.processes.stop(here.workers)
+        async with reporting(here, seed=seed) as receipts:
+            async with observer(here, messages=trial.messages, is_quick=trial.is_quick) as seen:
+                player = Player(here, campaign, seen, trial)
+                await _play(player, timeline(trial, seed))
+            await here.processes.stop(here.workers)
         record = _record(player, trial, seed)
-        await judge(here, campaign, record)
+        await judge(here, campaign, record, receipts.reported)
         await campaign.close()
     record.took_s = time.monotonic() - began
     record.leaks = leaks(sorted(directory.glob("*.log")))

@@ -88,7 +88,8 @@ async def test_another_schema_is_not_mended(tmp_path: Path, database_url: str, e
         ("installation SET database_identity = 'elsewhere'", "fail", "restored"),
         ("gateway SET stopped_at = now(), stopped_by = 'key 1 (ops)'", "warn", "key 1 (ops)"),
         (
-            "gateway SET breaker_opened_at = now(), breaker_reason = 'HTTP 401', breaker_next_probe_at = now()",
+            """gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(),
+                breaker_reason_code = 'configuration', breaker_reason_params = '{"http_status" : 401}'""",
             "fail",
             "HTTP 401",
         ),

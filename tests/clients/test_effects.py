@@ -33,7 +33,7 @@ async def test_opting_out_cancels_what_is_pending_and_nothing_else(
         pending: "cancelled",
         ambiguous: "unknown",
     }
-    assert (await message_of(sessions, pending))["status_reason"] == "the client opted out"
+    assert (await message_of(sessions, pending))["reason_code"] == "client_opted_out"
     assert (await message_of(sessions, sending))["status"] == "sending"
     assert (await message_of(sessions, sent))["status"] == "sent"
     assert (await message_of(sessions, others))["status"] == "pending"
@@ -59,7 +59,7 @@ async def test_deleting_cancels_and_keeps_the_phone_of_the_message(
     assert (await api.delete(f"/clients/{client_id}")).status_code == 204
     message = await message_of(sessions, pending)
     assert (message["status"], message["phone"]) == ("cancelled", "79161234567")
-    assert message["status_reason"] == "the client was deleted"
+    assert message["reason_code"] == "client_deleted"
     assert (await message_of(sessions, sent))["status"] == "sent"
     assert await counters_agree(sessions, pending)
 

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from mailing.app import create_app
 from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
+from support.api import bound_app
 
 pytestmark = pytest.mark.slow
 
@@ -67,8 +67,6 @@ async def test_a_commit_that_fails_is_not_answered_with_success(api: httpx.Async
 
 
 async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, sessions: Sessions) -> None:
-    app = create_app(settings)
-    app.state.sessions = sessions
     file = ("phone,operator_code,tag,timezone\n" + "".join(f"7916{n:07d},,,UTC\n" for n in range(5000))).encode()
     events = iter([{"type": "http.request", "body": file, "more_body": True}, {"type": "http.disconnect"}])
     answers: list[Any] = []
@@ -80,7 +78,9 @@ async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, sess
         answers.append(event)
 
     scope = upload_scope("/mailing/api/clients/import", str(settings.api_key))
-    await app(scope, receive, send)
+    with bound_app(settings) as app:
+        app.state.sessions = sessions
+        await app(scope, receive, send)
     assert answers[0]["status"] >= 400
     assert await stored(sessions) == 0
 

@@ -121,7 +121,7 @@ async def test_a_file_opts_out_clients_and_phones_that_nobody_has(api: httpx.Asy
     result = await uploaded(api, file)
     assert counts(result) == (0, 2, 2, 2)
     assert [(error["line"], error["field"]) for error in result["errors"]] == [(4, "timezone"), (5, "opted_out")]
-    assert await value(engine, "SELECT status_reason FROM message WHERE status = 'cancelled'") == "the client opted out"
+    assert await value(engine, "SELECT reason_code FROM message WHERE status = 'cancelled'") == "client_opted_out"
     assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'client.opted_out' AND detail ? 'import'") == 1
     assert await run(engine, "SELECT DISTINCT actor, reason FROM suppression") == [("MAILING_API_KEY", "an import")]
     assert (await created(api))["opted_out"] is True

@@ -14,12 +14,11 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.app import create_app
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
 from mailing.web.server import Server, server_config
 from support import ROOT
-from support.api import KEY
+from support.api import KEY, bound_app
 from support.processes import until
 from support.rows import run
 
@@ -32,8 +31,8 @@ pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed; D
 @pytest.fixture
 async def api_address(settings: Settings) -> AsyncIterator[str]:
     """Of the service with its own server and its own limits."""
-    server = Server(server_config(create_app(settings), lifespan="on"))
-    with socket.socket() as listener:
+    with bound_app(settings) as app, socket.socket() as listener:
+        server = Server(server_config(app, lifespan="on"))
         listener.bind(("127.0.0.1", 0))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         yield f"127.0.0.1:{listener.getsockname()[1]}"

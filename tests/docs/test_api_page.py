@@ -2,21 +2,21 @@
 
 import json
 import re
-from typing import Any, get_args
+from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
-from mailing.app import create_app
 from mailing.events.history import HistoryEntry
 from mailing.mailings.preview import Preview
 from mailing.messages.schemas import WaitingFor
-from mailing.messages.states import MessageStatus
+from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
-from mailing.statistics.backlog import WaitReason
 from mailing.web import idempotency
 from support import ROOT
+from support.api import bound_app
 from support.documents import blocks
 
 PAGE = ROOT / "docs" / "api.md"
@@ -35,7 +35,8 @@ def example(name: str) -> dict[str, Any]:
 
 
 def documented_paths(settings: Settings) -> dict[str, Any]:
-    paths: dict[str, Any] = create_app(settings).openapi_schema.to_schema()["paths"]
+    with bound_app(settings) as app:
+        paths: dict[str, Any] = app.openapi_schema.to_schema()["paths"]
     return {path.removeprefix("/mailing/api"): item for path, item in paths.items() if path.startswith("/mailing/api")}
 
 
@@ -82,9 +83,10 @@ def test_every_act_on_a_mailing_and_every_reason_and_status_is_listed(settings: 
     acts = {
         path.rpartition("/")[2] for path in documented_paths(settings) if path.startswith("/mailings/{mailing_id}/")
     }
-    reasons = set(get_args(WaitReason)) - {"start", "release"}  # what a mailing waits for: it has no message before
+    reasons = set(WaitReason) - {WaitReason.start}  # what a mailing waits for: it has no message before
     first_cells = re.findall(r"^\| ((?:`[a-z-]+`(?: · )?)+) \|", TEXT, flags=re.MULTILINE)
     listed = {name for cell in first_cells for name in re.findall(r"`([a-z-]+)`", cell)}
     assert listed - {"reason", "kind"} == acts | reasons  # without the heads of tables
+    assert {code for code in ReasonCode if f"`{code}`" not in TEXT} == set()
     (sentence,) = re.findall(r"^A message is ([^.]*)\.", TEXT, flags=re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", sentence)) == set(MessageStatus)

@@ -34,8 +34,8 @@ async def attempt(engine: AsyncEngine, message_id: int, number: int, outcome: st
     await run(
         engine,
         f"""INSERT INTO attempt
-            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code, reason)
-        SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0, '' FROM message WHERE id = :id
+            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
+        SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0 FROM message WHERE id = :id
         """,
         id=message_id,
         number=number,
@@ -210,10 +210,11 @@ FILL = (
     """INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, phone, text_revision, due_at,
         closes_at, finished_at)
     SELECT g, id, 'sent', 1, 1, phone, 1, now(), now(), now() FROM client, generate_series(1, 2) g""",
-    """INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-    SELECT id, mailing_id, 1, now() - interval '1 h' + id * interval '1 ms', 'accepted', '' FROM message""",
+    """INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
+    SELECT id, mailing_id, 1, now() - interval '1 h' + id * interval '1 ms', 'accepted' FROM message""",
     """INSERT INTO event (kind, actor, mailing_id, message_id, client_id)
     SELECT 'message.resolved', 'a', mailing_id, id, client_id FROM message""",
+    "INSERT INTO receipt (message_id, mailing_id, state, at) SELECT id, mailing_id, 3, now() FROM message",
 )
 
 

@@ -11,6 +11,7 @@ import pytest
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer
 from mailing.gateway.providers.probe import Probe
+from mailing.reasons.words import words_of
 
 PHONE, TEXT, TOKEN = "79161234567", "Привет, мир", "a.secret.token"
 
@@ -44,9 +45,9 @@ def send() -> Callable[..., Awaitable[Answer]]:
     async def send_one(client: GatewayClient, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
         answer = await client.send(message_id, phone=PHONE, text=TEXT, time_left_s=time_left_s)
         assert answer is not None
-        assert len(answer.words) <= 200
-        assert answer.words.isprintable()
-        assert not any(secret in answer.words for secret in (PHONE, TEXT, TOKEN))
+        assert len(words_of(answer.full_reason)) <= 200
+        assert words_of(answer.full_reason).isprintable()
+        assert not any(secret in words_of(answer.full_reason) for secret in (PHONE, TEXT, TOKEN))
         return answer
 
     return send_one

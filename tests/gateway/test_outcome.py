@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, classify
 from mailing.reasons.codes import ReasonCode
+from mailing.reasons.words import words_of
 
 NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
 OK = b'{"code":0,"message":"OK"}'
@@ -22,7 +23,7 @@ def answer(status: int, body: bytes = OK, retry_after: str | None = None) -> Ans
 
 def is_fit_to_store(given: Answer) -> bool:
     code_fits = given.code is None or -(2**63) <= given.code < 2**63
-    return code_fits and len(given.words) <= 200 and given.words.isprintable()
+    return code_fits and len(words_of(given.full_reason)) <= 200 and words_of(given.full_reason).isprintable()
 
 
 BODY_REASONS = {
@@ -45,7 +46,7 @@ EXPECTED = {
 def test_the_status_decides_when_the_body_says_code_0(status: int, outcome: Outcome) -> None:
     given = answer(status)
     assert (given.outcome, given.http_status) == (outcome, status)
-    assert given.outcome is Outcome.accepted or str(status) in given.words
+    assert given.outcome is Outcome.accepted or str(status) in words_of(given.full_reason)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_success_status_with_anything_else_is_ambiguous(body: bytes) -> None:
 def test_another_integer_code_is_a_soft_refusal(code: int) -> None:
     given = answer(200, json.dumps({"code": code, "message": "call +79161234567"}).encode())
     assert given == Answer(Outcome.soft_refusal, 200, code, reason=ReasonCode.gateway_code)
-    assert given.words == f"gateway answered code {code}"
+    assert words_of(given.full_reason) == f"gateway answered code {code}"
 
 
 def test_a_page_instead_of_json_is_named() -> None:

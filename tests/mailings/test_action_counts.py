@@ -90,7 +90,7 @@ async def test_failed_messages_are_pending_again_with_their_ids_and_attempts(
     mailing_id, ids = await add_audience(engine, ["failed", "failed", "sent", "unknown", "cancelled"], status=status)
     await run(
         engine,
-        "UPDATE message SET soft_refusals = 5, counted_attempts = 6, status_reason = 'busy' WHERE status = 'failed'",
+        "UPDATE message SET soft_refusals = 5, counted_attempts = 6, reason_code = 'not_json' WHERE status = 'failed'",
     )
     await run(engine, "UPDATE mailing SET finished_at = now() WHERE status = 'finished'")
     answer = await told(await api.post(f"/mailings/{mailing_id}/resend-failed"))
@@ -100,10 +100,10 @@ async def test_failed_messages_are_pending_again_with_their_ids_and_attempts(
     await settle_mailing(sessions, mailing_id)
     again = await run(
         engine,
-        """SELECT id, counted_attempts, soft_refusals, status_reason, closes_at > now() AS opens FROM message
+        """SELECT id, counted_attempts, soft_refusals, reason_code, closes_at > now() AS opens FROM message
         WHERE status = 'pending' ORDER BY id""",
     )
-    assert [tuple(each) for each in again] == [(each, 6, 0, "busy", True) for each in ids[:2]]
+    assert [tuple(each) for each in again] == [(each, 6, 0, "not_json", True) for each in ids[:2]]
     assert await statuses(engine, mailing_id) == {"pending": 2, "sent": 1, "unknown": 1, "cancelled": 1}
     assert await value(engine, "SELECT finished_at FROM mailing") is None
     assert await events(engine) == [("mailing.resent", "MAILING_API_KEY", mailing_id, {"resent": 2})]

@@ -58,11 +58,11 @@ async def test_a_cancel_stops_what_is_unsent_and_does_not_call_cancelled_what_ma
         assert await statuses(engine, mailing_id) == STOPPED
         told = await run(
             engine,
-            """SELECT DISTINCT status_reason, wait_reason FROM message
-            WHERE mailing_id = :id AND status_reason IS NOT NULL""",
+            """SELECT DISTINCT reason_code, wait_reason FROM message
+            WHERE mailing_id = :id AND reason_code IS NOT NULL""",
             id=mailing_id,
         )
-        assert [tuple(each) for each in told] == [("the mailing was cancelled", None)]
+        assert [tuple(each) for each in told] == [("mailing_cancelled", None)]
     assert await statuses(engine, other) == before
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from mailing.mailings.forecast import HORIZON, Forecast, Period, forecast
 from mailing.mailings.window import LocalWindow, next_window
+from mailing.reasons.codes import Reason, ReasonCode
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -70,7 +71,9 @@ def test_a_zone_without_an_opening_before_the_end_is_told_with_the_reason() -> N
     reasons = {start.timezone: start.reason for start in found.starts}
     assert reasons == {
         "UTC": None,
-        "Asia/Vladivostok": "no opening of 09:00-21:00 in Asia/Vladivostok before the mailing's end",
+        "Asia/Vladivostok": Reason(
+            ReasonCode.no_window, {"timezone": "Asia/Vladivostok", "start": "09:00", "end": "21:00"}
+        ),
     }
     assert (found.no_window, found.too_late) == (4, 0)
 

@@ -19,7 +19,7 @@ async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(en
     mailing_id, (message_id,) = await add_audience(engine, ["unknown"], status="finished")
     answer = await api.post(f"/messages/{message_id}/resolve", json={"as": "sent", "note": "in the gateway's log"})
     found = await told(answer)
-    assert (found["status"], found["last_error"]) == ("sent", None)
+    assert (found["status"], found["status_reason"], found["reason_code"]) == ("sent", None, None)
     assert found["sent_at"] is not None
     (resolution,) = found["resolutions"]
     assert resolution == {
@@ -38,7 +38,7 @@ async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(en
 async def test_a_message_that_was_not_delivered_becomes_failed_and_can_be_resent(engine: AsyncEngine, api: Api) -> None:
     mailing_id, (message_id,) = await add_audience(engine, ["unknown"])
     found = await told(await api.post(f"/messages/{message_id}/resolve", json={"as": "failed"}))
-    assert (found["status"], found["last_error"]) == ("failed", "resolved as not delivered")
+    assert (found["status"], found["status_reason"]) == ("failed", "resolved as not delivered")
     assert found["resolutions"][0]["note"] is None
     assert (await told(await api.post(f"/mailings/{mailing_id}/resend-failed")))["resent"] == 1
 

@@ -34,11 +34,12 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
     await run(
         engine,
         """INSERT INTO attempt
-            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code, reason) VALUES
-        (:id, 1, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, ''),
-        (:id, 1, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'the worker was lost during the call'),
-        (:id, 1, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'HTTP 429'),
-        (:id + 1, 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'another message')""",
+            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code, reason_code,
+             reason_params) VALUES
+        (:id, 1, 3, '2026-05-01T10:00:02Z', 85, 'accepted', 200, 0, NULL, NULL),
+        (:id, 1, 1, '2026-05-01T10:00:00Z', NULL, 'ambiguous', NULL, NULL, 'worker_lost', NULL),
+        (:id, 1, 2, '2026-05-01T10:00:01Z', 12, 'throttled', 429, NULL, 'http_status', '{"http_status" : 429}'),
+        (:id + 1, 1, 1, '2026-05-01T10:00:01Z', 12, 'refused', 400, NULL, 'not_json', NULL)""",
         id=message_id,
     )
     found = await story(api, message_id)
@@ -53,7 +54,8 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
         "attempts": 2,
         "sent_at": "2026-05-01T10:00:03Z",
         "waiting_for": None,
-        "last_error": None,
+        "status_reason": None,
+        "reason_code": None,
         "text": "Sale",
         "test": False,
         "resolutions": [],
@@ -66,6 +68,7 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
                 "http_status": None,
                 "code": None,
                 "reason": "the worker was lost during the call",
+                "reason_code": "worker_lost",
             },
             {
                 "number": 2,
@@ -75,6 +78,7 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
                 "http_status": 429,
                 "code": None,
                 "reason": "HTTP 429",
+                "reason_code": "http_status",
             },
             {
                 "number": 3,
@@ -84,6 +88,7 @@ async def test_a_message_is_told_with_its_attempts_in_order(engine: AsyncEngine,
                 "http_status": 200,
                 "code": 0,
                 "reason": "",
+                "reason_code": None,
             },
         ],
     }
@@ -200,8 +205,9 @@ async def test_a_message_that_never_was_is_not_found_whatever_its_number(api: Ap
 
 async def test_an_outcome_that_is_held_as_unknown_keeps_its_reason(engine: AsyncEngine, api: Api) -> None:
     (message_id,) = await add_messages(engine, await add_mailing(engine), ["unknown"])
-    await change(engine, message_id, "status_reason = 'no answer within 10 s'")
-    assert (await story(api, message_id))["last_error"] == "no answer within 10 s"
+    await change(engine, message_id, "reason_code = 'no_answer', reason_params = '{\"within_s\" : 10}'")
+    told = await story(api, message_id)
+    assert (told["status_reason"], told["reason_code"]) == ("no answer within 10 s", "no_answer")
     assert await value(engine, "SELECT unknown FROM mailing_counts") == 1
 
 

@@ -71,7 +71,8 @@ async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClien
     (await api.patch("/gateway/", json={"rate": 50})).raise_for_status()
     (await api.post("/gateway/stop")).raise_for_status()
     await run(
-        engine, "UPDATE gateway SET breaker_opened_at = now(), breaker_reason = 'x', breaker_next_probe_at = now()"
+        engine,
+        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason_code = 'html'",
     )
     await run(engine, "UPDATE gateway SET paused_until = now() + interval '1 h'")
     found = await scraped(api)

@@ -44,8 +44,8 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
     await written_to(engine, phone=OTHER)
     message_id = await value(engine, "SELECT min(id) FROM message")
     attempt = """
-        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-        SELECT id, mailing_id, 1, now(), 'accepted', '' FROM message WHERE id = :id"""
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
+        SELECT id, mailing_id, 1, now(), 'accepted' FROM message WHERE id = :id"""
     await run(engine, attempt, id=message_id)
     await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
     known = await export_person(sessions, PHONE)

@@ -22,9 +22,12 @@ from support.roles import url_as
 from support.rows import add_client, add_mailing, add_messages, run, value
 
 ENDS = ("sent", "failed", "cancelled", "expired", "unknown")
+RECEIPTS = """
+    INSERT INTO receipt (message_id, mailing_id, state, at)
+    SELECT id, mailing_id, 3, now() FROM message ON CONFLICT DO NOTHING"""
 ATTEMPTS = """
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, reason)
-    SELECT id, mailing_id, claim_no, now(), 5, 'accepted', '' FROM message WHERE counted_attempts > 0
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome)
+    SELECT id, mailing_id, claim_no, now(), 5, 'accepted' FROM message WHERE counted_attempts > 0
     ON CONFLICT DO NOTHING"""
 PHONES = "SELECT count(*) FROM message WHERE mailing_id = :id AND phone IS NOT NULL"
 
@@ -89,6 +92,7 @@ async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
         mailing_id = await closed(engine, days=31, first_client=100_000 * number)
         await add_messages(engine, mailing_id, ["sent"] * 3000, first_client=100_000 * number + 50)
         await run(engine, ATTEMPTS)
+        await run(engine, RECEIPTS)
         if blanked_before:
             await run(engine, "UPDATE message SET phone = NULL WHERE mailing_id < :id", id=mailing_id)
         one_slice = partial(

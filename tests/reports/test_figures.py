@@ -7,7 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from mailing.database.engine import Sessions
-from mailing.reports.figures import DayCounts, Figures, Reason, StatusCounts
+from mailing.reasons.codes import Reason, ReasonCode
+from mailing.reports.figures import DayCounts, Figures, ReasonCount, StatusCounts
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import day_of
 from support.reports import Rows
@@ -30,7 +31,7 @@ async def test_every_figure_equals_an_independent_count(sessions: Sessions, rows
         at = DAY.starts + timedelta(minutes=chance.randrange(-1440, 2 * 1440))
         status = chance.choice([*ENDS, "pending", "sending"])
         ended = None if status in {"pending", "sending"} else at
-        await rows.messages(chance.choice(mailings), status, chance.randrange(1, 40), at=ended, error="why")
+        await rows.messages(chance.choice(mailings), status, chance.randrange(1, 40), at=ended, reason=ReasonCode.html)
     found = await figures(sessions)
     async with sessions() as session:
         counted = await session.execute(
@@ -98,11 +99,14 @@ async def test_the_ten_most_frequent_reasons_are_named_and_the_others_counted(se
     mailing = await rows.mailing()
     await rows.messages(mailing, "sent", 5, at=NOON)
     for n in range(12):
-        await rows.messages(mailing, "failed", 20 - n, at=NOON, error=f"reason {n}")
+        await rows.messages(mailing, "failed", 20 - n, at=NOON, reason=ReasonCode.gateway_code, code=n)
     await rows.messages(mailing, "expired", 30, at=NOON)
-    await rows.messages(mailing, "cancelled", 99, at=NOON, error="The mailing was cancelled.")
+    await rows.messages(mailing, "cancelled", 99, at=NOON, reason=ReasonCode.mailing_cancelled)
     found = await figures(sessions)
-    assert found.reasons[:2] == [Reason("expired", "", 30), Reason("failed", "reason 0", 20)]
+    assert found.reasons[:2] == [
+        ReasonCount("expired", None, 30),
+        ReasonCount("failed", Reason(ReasonCode.gateway_code, {"code": 0}), 20),
+    ]
     assert len(found.reasons) == 10
     assert found.other_reasons == 11 + 10 + 9
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, Reason, StatusCounts
+from mailing.reasons.codes import Reason, ReasonCode
+from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, ReasonCount, StatusCounts
 from mailing.reports.render import Rendered
 from mailing.reports.render import render as rendered_in
 from mailing.reports.schedule import day_of
@@ -22,13 +23,16 @@ SPACE = "\u202f"
 STANDING = StatusCounts(planned=12345, pending=12000, sent=345)
 
 
+REFUSED = Reason(ReasonCode.http_status, {"http_status": 400})
+
+
 def render(figures: Figures, words: Words = EN) -> Rendered:
     return rendered_in(figures, words)
 
 
 def report(
     *mailings: MailingFigures,
-    reasons: tuple[Reason, ...] = (),
+    reasons: tuple[ReasonCount, ...] = (),
     hours: tuple[Hour, ...] = (),
     taken_at: datetime = DAY.ends + timedelta(hours=9),
 ) -> Figures:
@@ -87,7 +91,9 @@ def test_a_day_that_is_not_over_is_said_to_be_so() -> None:
 
 def test_a_text_can_add_no_markup() -> None:
     bad = "<script>alert('1')</script><img src=x onerror=\"alert(2)\">&amp;"
-    html = render(report(mailing(bad), reasons=(Reason("failed", bad, 3),))).html
+    html = render(
+        report(mailing(bad), reasons=(ReasonCount("failed", Reason(ReasonCode.not_claimable, {"error": bad}), 3),))
+    ).html
     assert not read(html).tags & {"script", "img"}
     assert html.count("&lt;script&gt;") == 2
     assert bad in read(html).words
@@ -123,15 +129,16 @@ def test_of_many_mailings_the_busiest_are_shown_and_the_others_summed_up() -> No
 
 
 def test_other_reasons_are_counted() -> None:
-    figures = report(mailing(ended=DayCounts(failed=5)), reasons=(Reason("failed", "No such number.", 3),))
+    figures = report(mailing(ended=DayCounts(failed=5)), reasons=(ReasonCount("failed", REFUSED, 3),))
     assert re.search(r"2 +other reasons", render(figures).text)
     assert "other reasons" in render(figures).html
 
 
-def test_a_reason_of_ours_is_told_in_the_language_and_a_foreign_one_as_it_came() -> None:
+def test_reasons_are_told_in_the_language() -> None:
+    closed = Reason(ReasonCode.no_window, {"timezone": "Asia/Omsk", "start": "09:00", "end": "21:00"})
     told = (
-        Reason("expired", "no opening of 09:00-21:00 in Asia/Omsk before the mailing's end; no answer within 10 s", 3),
-        Reason("failed", "HTTP 400", 1),
+        ReasonCount("expired", closed.after(Reason(ReasonCode.no_answer, {"within_s": 10})), 3),
+        ReasonCount("failed", REFUSED, 1),
     )
     rendered = render(report(reasons=told), RU)
     for form in (rendered.text, read(rendered.html).words):
@@ -144,7 +151,7 @@ def test_a_reason_of_ours_is_told_in_the_language_and_a_foreign_one_as_it_came()
 def test_the_russian_report_has_no_english_word_of_ours() -> None:
     figures = report(
         mailing("Привет", status="finished"),
-        reasons=(Reason("failed", "", 3),),
+        reasons=(ReasonCount("failed", None, 3),),
         hours=(Hour(9, 5, 3),),
         taken_at=DAY.starts + timedelta(hours=3),
     )
@@ -212,14 +219,17 @@ mailings = st.builds(
     totals=st.builds(StatusCounts, planned=numbers, pending=numbers),
 )
 reasons = st.builds(
-    Reason, status=st.sampled_from(["failed", "expired", "unknown"]), reason=st.text(max_size=200), messages=numbers
+    ReasonCount,
+    status=st.sampled_from(["failed", "expired", "unknown"]),
+    reason=st.builds(Reason, st.sampled_from(ReasonCode), st.fixed_dictionaries({"error": st.text(max_size=200)})),
+    messages=numbers,
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(mailings=st.lists(mailings, max_size=3), reasons=st.lists(reasons, max_size=3), words=st.sampled_from([EN, RU]))
 def test_whatever_the_texts_are_lines_stay_whole_and_short(
-    mailings: list[MailingFigures], reasons: list[Reason], words: Words
+    mailings: list[MailingFigures], reasons: list[ReasonCount], words: Words
 ) -> None:
     rendered = render(report(*mailings, reasons=tuple(reasons), hours=(Hour(7, 3, 1),)), words)
     spaces = str.maketrans(SPACE + "\u00a0", "  ")

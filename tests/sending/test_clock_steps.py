@@ -93,7 +93,7 @@ async def test_what_the_old_time_had_put_ahead_is_put_back_by_as_much(engine: As
     await run(
         engine,
         f"""WITH noted AS (UPDATE installation SET clock_at = now() + {HOUR})
-        UPDATE gateway SET paused_until = now() + {HOUR} + interval '20 s', breaker_reason = 'down',
+        UPDATE gateway SET paused_until = now() + {HOUR} + interval '20 s', breaker_reason_code = 'no_answer',
         breaker_opened_at = now() + {HOUR} - interval '8 s', breaker_next_probe_at = now() + {HOUR}""",
     )
     await run(engine, f"INSERT INTO gateway_calls VALUES (now() + {HOUR}, 30, 30), (now() - interval '9 s', 30, 0)")
@@ -137,7 +137,8 @@ async def test_what_lies_further_ahead_than_anything_puts_it_holds_back_nobody(
     engine: AsyncEngine, sessions: Sessions, ahead: str, is_over: str
 ) -> None:
     await run(
-        engine, "UPDATE gateway SET breaker_opened_at = now(), breaker_reason = 'down', breaker_next_probe_at = now()"
+        engine,
+        "UPDATE gateway SET breaker_opened_at = now(), breaker_next_probe_at = now(), breaker_reason_code = 'html'",
     )
     await run(engine, f"UPDATE gateway SET {ahead} = now() + {HOUR}")
     await adjust_to_clock_steps(sessions)

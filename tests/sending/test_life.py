@@ -79,7 +79,7 @@ async def test_a_message_without_an_opening_before_the_end_expires_at_once_with_
     async with working(settings):
         mailing = await campaign.mailing(lasts_s=3600, local_window=window)
         assert await campaign.finished(mailing) == {"planned": 4, "expired": 4}
-    reasons = {message["last_error"] for message in await campaign.messages(mailing)}
+    reasons = {message["status_reason"] for message in await campaign.messages(mailing)}
     assert reasons == {f"no opening of {window['start']}-{window['end']} in Etc/GMT-6 before the mailing's end"}
     assert await sandbox.ledger() == []
 
@@ -93,7 +93,7 @@ async def test_when_the_end_passes_while_messages_wait_no_call_follows_and_all_e
         ends_at = datetime.now(UTC) + timedelta(seconds=2)
         mailing = await campaign.mailing(lasts_s=2)
         assert await campaign.finished(mailing) == {"planned": 200, "expired": 200}
-    reasons = {message["last_error"].partition(";")[0] for message in await campaign.messages(mailing)}
+    reasons = {message["status_reason"].partition(";")[0] for message in await campaign.messages(mailing)}
     assert reasons == {"the mailing's end was reached"}
     late = "SELECT count(*) FROM attempt WHERE started_at >= :ends_at"
     assert await campaign.rows(late, ends_at=ends_at + timedelta(milliseconds=50)) == [(0,)]
@@ -122,7 +122,9 @@ async def test_a_mailing_whose_whole_time_passed_without_a_worker_expires_when_o
     await asyncio.sleep(0.6)
     async with working(settings):
         assert await campaign.finished(mailing) == {"planned": 10, "expired": 10}
-    assert {message["last_error"] for message in await campaign.messages(mailing)} == {"the mailing's end was reached"}
+    assert {message["status_reason"] for message in await campaign.messages(mailing)} == {
+        "the mailing's end was reached"
+    }
     assert await sandbox.ledger() == []
 
 
@@ -188,7 +190,9 @@ async def test_an_edit_replans_the_unsent_and_never_touches_what_went_out(
     assert set(new) <= sent
     assert counts["planned"] == 350
     assert {message["client_id"] for message in cancelled} == set(old) - sent != set()
-    assert {message["last_error"] for message in cancelled} <= {"an edit of the mailing no longer selects this client"}
+    assert {message["status_reason"] for message in cancelled} <= {
+        "an edit of the mailing no longer selects this client"
+    }
     texts = {item["id"]: item["text"] for item in await sandbox.ledger()}
     assert {texts[message["id"]] for message in messages if message["client_id"] in new} == {"second"}
 

@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.messages.claim import claim
-from mailing.messages.former_phones import ALREADY_REACHED
 from mailing.messages.locks import lock_for_plan
 from mailing.privacy.erasure import allow_again, erase
 from mailing.privacy.repository import redact_mailing
@@ -28,11 +27,11 @@ END = """
         lease_until = CASE :status WHEN 'sending' THEN now() + interval '1 min' END,
         finished_at = CASE WHEN :status NOT IN ('sending', 'pending') THEN now() END
     WHERE client_id = :client_id"""
-MESSAGES = "SELECT client_id, status, status_reason, closes_at > now() AS open FROM message ORDER BY id"
+MESSAGES = "SELECT client_id, status, reason_code, closes_at > now() AS open FROM message ORDER BY id"
 WAITING_FOR_PLAN_LOCK = """
     SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-REACHED = ("cancelled", ALREADY_REACHED)
+REACHED = ("cancelled", "phone_reached")
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ async def edited(api: httpx.AsyncClient, sessions: Sessions, mailing_id: int) ->
 
 
 async def outcomes(engine: AsyncEngine) -> dict[int, tuple[str, str | None]]:
-    return {row.client_id: (row.status, row.status_reason) for row in await run(engine, MESSAGES)}
+    return {row.client_id: (row.status, row.reason_code) for row in await run(engine, MESSAGES)}
 
 
 async def posted(api: httpx.AsyncClient, phone: str = ONE) -> int:

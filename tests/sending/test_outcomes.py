@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 from msgspec.structs import replace
 
+from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
 
@@ -58,19 +59,19 @@ async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_
     """The breaker opens in the first second; what the gateway says afterwards is seen by its probes alone."""
     await campaign.clients(150)
 
-    async def tried(outcome_like: str) -> bool:
-        query = "SELECT 1 FROM attempt WHERE outcome = 'ambiguous' AND reason LIKE :like LIMIT 1"
-        return bool(await campaign.rows(query, like=outcome_like))
+    async def tried(reason: ReasonCode) -> bool:
+        query = "SELECT 1 FROM attempt WHERE outcome = 'ambiguous' AND reason_code = :reason LIMIT 1"
+        return bool(await campaign.rows(query, reason=reason))
 
     async with working(settings):
         await sandbox.behave(down=True)
         mailing = await campaign.mailing()
         await campaign.until(lambda: _attempted(campaign, 100))
         await sandbox.behave(error_500=1.0)
-        await campaign.until(lambda: tried("HTTP 500%"))
+        await campaign.until(lambda: tried(ReasonCode.http_status))
         assert set(await campaign.counts(mailing)) <= {"planned", "pending", "sending"}
         await sandbox.behave(garbage=1.0)
-        await campaign.until(lambda: tried("%HTML%"))
+        await campaign.until(lambda: tried(ReasonCode.html))
         assert set(await campaign.counts(mailing)) <= {"planned", "pending", "sending"}
         assert await sandbox.ledger() == []
         await sandbox.behave()
@@ -115,7 +116,7 @@ async def test_a_wrong_token_burns_no_attempt_and_the_message_says_what_it_waits
         await campaign.until(lambda: _all_waiting(campaign, mailing, "breaker"))
     messages = await campaign.messages(mailing)
     assert {message["attempts"] for message in messages} == {0}
-    assert {message["last_error"] for message in messages} == {"HTTP 401, check the gateway's address and token"}
+    assert {message["status_reason"] for message in messages} == {"HTTP 401, check the gateway's address and token"}
 
 
 async def test_five_soft_refusals_are_a_failure(

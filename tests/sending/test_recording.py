@@ -10,13 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.leases import BEGINNING, RetryDelay, reclaim_expired
+from mailing.messages.leases import RetryDelay, find_expired, reclaim_expired
 from mailing.messages.rescheduling import invalidate_windows_of_client
-from mailing.messages.results import CAME_LATE, Called, CallResult, Recorded, record
+from mailing.messages.results import Called, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
 from mailing.reasons.codes import ReasonCode
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from sending.test_retry_policy import always_open
 from support.campaign import Campaign, Sandbox, WorkerOf
@@ -90,8 +90,8 @@ async def test_where_the_call_was_repeated_a_late_acceptance_leaves_the_reason_f
     second = await claimed(engine, sessions)
     await recorded(sessions, result_of(second, Outcome.accepted))
     await recorded(sessions, result_of(first, Outcome.accepted))
-    attempts = await run(engine, "SELECT number, outcome, reason FROM attempt ORDER BY number")
-    assert attempts == [(1, "ambiguous", CAME_LATE), (2, "accepted", "")]
+    attempts = await run(engine, "SELECT number, outcome, reason_code FROM attempt ORDER BY number")
+    assert attempts == [(1, "ambiguous", "recorded_late"), (2, "accepted", None)]
     assert await state(engine) == ("sent", 2, True)
 
 
@@ -125,8 +125,10 @@ async def test_an_expiry_decided_under_an_older_plan_is_void_and_keeps_its_wait(
     assert (result.transition.status, result.transition.by_plan) == (MessageStatus.expired, True)
     await run(engine, "UPDATE mailing SET plan_revision = plan_revision + 1, ends_at = now() + interval '3 days'")
     await recorded(sessions, result)
-    row = await run(engine, "SELECT status, closes_at = '-infinity', due_at, wait_reason, status_reason FROM message")
-    assert row == [("pending", True, result.transition.due_at, "rate", "HTTP 429")]
+    row = await run(
+        engine, "SELECT status, closes_at = '-infinity', due_at, wait_reason, reason_code, reason_params FROM message"
+    )
+    assert row == [("pending", True, result.transition.due_at, "rate", "http_status", {"http_status": 429})]
 
 
 async def test_an_expiry_by_the_hours_of_a_zone_that_the_client_has_left_is_void(
@@ -172,10 +174,9 @@ async def test_one_part_of_the_sweep_that_fails_takes_no_other_one_with_it(
     )
     await run(engine, "ALTER TABLE gateway_calls RENAME TO gone")
     await run(engine, "ALTER TABLE idempotency_key RENAME TO gone_too")
-    leases = LeaseScanCursor()
-    assert await sweep(sessions, POLICY, leases) == 2
+    assert await sweep(sessions, POLICY) == 2
     await run(engine, "ALTER TABLE message DROP CONSTRAINT poison")
-    assert await sweep(sessions, POLICY, leases) == 1
+    assert await sweep(sessions, POLICY) == 1
     assert await value(engine, "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'settle_mailing'") == 1
 
 
@@ -211,9 +212,8 @@ async def claimed_and_lost(engine: AsyncEngine, sessions: Sessions, *, hold: boo
     message = await claimed(engine, sessions)
     await run(engine, LOSE)
     async with transaction(sessions) as session:
-        assert (
-            await reclaim_expired(session, RetryDelay(hold=hold, base_s=0.001, max_s=1), since=BEGINNING, count=9) == 1
-        )
+        delay = RetryDelay(hold=hold, base_s=0.001, max_s=1)
+        assert await reclaim_expired(session, delay, await find_expired(session)) == 1
     return message
 
 

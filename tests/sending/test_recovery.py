@@ -160,7 +160,7 @@ async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_c
             UPDATE message SET status = 'pending', lease_until = NULL, due_at = now() WHERE status = 'sending'
             RETURNING id""")
         assert await campaign.finished(mailing) == {"planned": 1, "cancelled": 1}
-    assert [message["last_error"] for message in await campaign.messages(mailing)] == ["the client opted out"]
+    assert [message["status_reason"] for message in await campaign.messages(mailing)] == ["the client opted out"]
 
 
 async def test_whom_an_edit_leaves_out_while_a_claim_waits_is_not_sent_to(
@@ -175,7 +175,7 @@ async def test_whom_an_edit_leaves_out_while_a_claim_waits_is_not_sent_to(
         assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
         assert await campaign.finished(mailing) == {"planned": 2, "sent": 1, "cancelled": 1}
     assert len(await sandbox.ledger()) == 1
-    reasons = {message["last_error"] for message in await campaign.messages(mailing)}
+    reasons = {message["status_reason"] for message in await campaign.messages(mailing)}
     assert "an edit of the mailing no longer selects this client" in reasons
 
 
@@ -197,6 +197,7 @@ async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_
            RETURNING id""",
         id=mailing,
     )
+    await campaign.rows("UPDATE message SET lease_until = lease_until RETURNING id")  # as a claim: a lease is noted
     assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
     await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() RETURNING id")
     async with working(settings):

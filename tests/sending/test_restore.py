@@ -17,7 +17,8 @@ from mailing.cli import resume_after_restore
 from mailing.cli.resume_after_restore import Options, mark_ambiguous, pause_mailings, raise_ids, resume
 from mailing.database.engine import transaction
 from mailing.job_queue.enqueue import defer
-from mailing.messages.after_restore import REASON
+from mailing.reasons.codes import Reason, ReasonCode
+from mailing.reasons.words import words_of
 from mailing.sending.plan import plan_mailing
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
@@ -140,9 +141,9 @@ async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(
     assert await sandbox.ledger() == before
     (first, *_) = await campaign.messages(restored.planned)
     story = (await campaign.api.get(f"/messages/{first['id']}/")).json()
-    assert story["last_error"] == REASON
-    assert [(item["number"], item["outcome"], item["reason"]) for item in story["history"]] == [
-        (1, "ambiguous", REASON)
+    assert story["status_reason"] == words_of(Reason(ReasonCode.restored))
+    assert [(item["number"], item["outcome"], item["reason_code"]) for item in story["history"]] == [
+        (1, "ambiguous", "restored")
     ]
 
 
@@ -219,7 +220,9 @@ async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice
     assert await _is_restored(campaign)
     await restored.resume()
     assert not await _is_restored(campaign)
-    doubts = await campaign.rows("SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason = :r", r=REASON)
+    doubts = await campaign.rows(
+        "SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason_code = 'restored'"
+    )
     assert tuple(doubts[0]) == (30, 30)
     assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
     finished = await campaign.rows("SELECT count(*), count(finished_at) FROM restoration")
@@ -236,7 +239,9 @@ async def test_each_restore_raises_the_ids_again_though_none_was_used(
     await backups.put_back_copy()
     await restored.resume()
     assert await _next_ids(campaign) == [2 * BEYOND, 2 * 10**9, 2 * 10**9]
-    doubts = await campaign.rows("SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason = :r", r=REASON)
+    doubts = await campaign.rows(
+        "SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason_code = 'restored'"
+    )
     assert tuple(doubts[0]) == (60, 30)
 
 

@@ -10,7 +10,8 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.rescheduling import SendWindow
 from mailing.messages.states import TRANSITIONS, MessageStatus
-from mailing.reasons.codes import ReasonCode
+from mailing.reasons.codes import Reason, ReasonCode
+from mailing.reasons.words import words_of
 from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, RetryPolicy, backoff, decide, release
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -20,7 +21,7 @@ RETRY, HOLD = RetryPolicy(hold=False, base_s=5, max_s=600), RetryPolicy(hold=Tru
 
 def always_open(not_before: datetime) -> SendWindow:
     if not_before >= END:
-        return SendWindow("UTC", None, None, "the mailing's end was reached")
+        return SendWindow("UTC", None, None, Reason(ReasonCode.end_reached))
     return SendWindow("UTC", not_before, END, None)
 
 
@@ -72,10 +73,8 @@ def test_a_wait_asked_for_by_the_gateway_is_kept() -> None:
 def test_a_retry_that_would_come_after_the_end_expires_with_both_reasons() -> None:
     answer = Answer(Outcome.throttled, 429, reason=ReasonCode.http_status, retry_after_s=7200)
     transition = decide(answer, claimed(), RETRY, retry_context())
-    assert (transition.status, transition.status_reason) == (
-        MessageStatus.expired,
-        "the mailing's end was reached; HTTP 429",
-    )
+    assert transition.status is MessageStatus.expired
+    assert words_of(transition.reason) == "the mailing's end was reached; HTTP 429"
 
 
 def test_a_message_that_was_not_called_keeps_its_attempts_and_waits_for_the_next_window() -> None:

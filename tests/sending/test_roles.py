@@ -16,7 +16,7 @@ from mailing.messages.counter_audit import audit_counts
 from mailing.observability.counters import CALLS, WorkerCounters
 from mailing.privacy.retention import redact_old
 from mailing.reports.jobs import send_missing
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
 from support.api import running_api
@@ -134,7 +134,7 @@ async def test_what_a_worker_does_from_time_to_time_needs_no_more_than_its_role(
             await import_upload(own, asyncio.Event(), opt_outs)
             await maintain_uploads(own)
             await send_missing(own, reporting)
-            await sweep(own, policy_of(reporting), LeaseScanCursor())
+            await sweep(own, policy_of(reporting))
             tallies = WorkerCounters()
             tallies.add(CALLS, "accepted")
             await tallies.flush(own)

@@ -14,12 +14,15 @@ from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, ta
 from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import autocommit, probe_now, read, set_rate
-from mailing.reasons.codes import ReasonCode
+from mailing.reasons.codes import Reason, ReasonCode
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
 from support.rows import run
 
 pytestmark = pytest.mark.slow
+
+REFUSED = Reason(ReasonCode.connection_refused)
+UNAUTHORIZED = Reason(ReasonCode.configuration, {"http_status": 401})
 
 
 async def gateway(campaign: Campaign) -> dict[str, Any]:
@@ -152,7 +155,7 @@ async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(
         await sandbox.behave()
         await asyncio.sleep(3)
         assert len(await begun(campaign)) == calls <= 2 * settings.gateway_concurrency
-        untouched = [message for message in await campaign.messages(mailing) if message["last_error"] is None]
+        untouched = [message for message in await campaign.messages(mailing) if message["status_reason"] is None]
         until = (await gateway(campaign))["throttled_until"]
         assert {tuple(message["waiting_for"].values()) for message in untouched} == {("rate", until)}
         await campaign.api.post("/gateway/probe")
@@ -188,7 +191,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
 
 async def test_one_of_many_workers_gets_the_probe(sessions: Sessions) -> None:
     async with autocommit(sessions) as session:
-        await report(session, CallStats(calls=1, failed=1, reason="HTTP 401", misconfigured=True))
+        await report(session, CallStats(calls=1, failed=1, reason=UNAUTHORIZED, misconfigured=True))
         await probe_now(session)
 
     async def take() -> bool:
@@ -203,7 +206,7 @@ async def test_probes_become_rarer_the_longer_the_breaker_is_open(
     campaign: Campaign, sessions: Sessions, open_for_s: int, pause_s: float
 ) -> None:
     await campaign.rows(
-        """UPDATE gateway SET breaker_reason = 'refused', breaker_next_probe_at = now(),
+        """UPDATE gateway SET breaker_reason_code = 'connection_refused', breaker_next_probe_at = now(),
            breaker_opened_at = now() - make_interval(secs => :secs) RETURNING 1""",
         secs=open_for_s,
     )
@@ -220,17 +223,17 @@ async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls
         INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
         FROM generate_series(1, 5) n RETURNING 1""")
     async with autocommit(sessions) as session:
-        await report(session, CallStats(calls=19, failed=19, reason="refused"))
+        await report(session, CallStats(calls=19, failed=19, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is None
-        await report(session, CallStats(calls=1, failed=1, reason="refused"))
+        await report(session, CallStats(calls=1, failed=1, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is not None
 
 
 async def test_calls_from_before_the_breaker_closed_do_not_open_it_again(sessions: Sessions) -> None:
     async with autocommit(sessions) as session:
-        await report(session, CallStats(calls=30, failed=30, reason="refused"))
+        await report(session, CallStats(calls=30, failed=30, reason=REFUSED))
         await close_breaker(session)
-        await report(session, CallStats(calls=10, failed=6, reason="refused"))
+        await report(session, CallStats(calls=10, failed=6, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is None
 
 

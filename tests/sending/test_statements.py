@@ -14,6 +14,7 @@ from mailing.messages.claim import ClaimedMessage, claim, next_due, still_allowe
 from mailing.messages.results import Called, CallResult, Transition, record
 from mailing.messages.states import MessageStatus
 from support.campaign import Campaign
+from support.index_entries import IndexEntries
 from support.query_plans import nodes, parsed, scans, statements
 
 BATCH = 500
@@ -80,6 +81,27 @@ async def test_recording_finds_each_message_by_its_key_whatever_the_statistics_s
     for node in every:
         if node["Node Type"] == "Nested Loop":
             assert node["Plans"][1]["Node Type"] != "CTE Scan", "all results are read for each message"
+
+
+async def test_a_message_writes_nine_index_entries_from_its_plan_to_its_end(
+    campaign: Campaign, sessions: Sessions
+) -> None:
+    await campaign.clients(BATCH)
+    entries = IndexEntries(sessions, "message", "attempt")
+    await entries.written()
+    await _insert_due_messages(campaign)
+    planned = await entries.written()
+    claims: dict[int, list[ClaimedMessage]] = {}
+    for mailing_id in (1, 2):
+        async with transaction(sessions) as session:
+            claims[mailing_id] = await claim(session, mailing_id, BATCH)
+    claimed = await entries.written()
+    for mailing_id, messages in claims.items():
+        async with transaction(sessions) as session:
+            accepted = [_accepted(message) for message in messages]
+            await record(session, accepted, mailing_id=mailing_id, revision=1)
+    recorded = await entries.written()
+    assert [written / (2 * BATCH) for written in (planned, claimed, recorded)] == [4, 0, 5]
 
 
 async def test_no_statement_of_dispatch_reads_more_beside_finished_messages(

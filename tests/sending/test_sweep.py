@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions
 from mailing.sending import sweep as sweeping
 from mailing.sending.retry_policy import RetryPolicy
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from support.rows import add_client, add_mailing, add_messages, run
 
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
@@ -31,7 +31,7 @@ async def test_every_mailing_with_work_is_woken_once_however_many_slices_there_a
     monkeypatch.setattr(sweeping, "AT_ONCE", 2)
     mailings = await due_mailings(engine, 5)
     for _ in range(2):
-        await sweep(sessions, POLICY, LeaseScanCursor())
+        await sweep(sessions, POLICY)
         assert await woken(engine) == [("send_mailing", mailing) for mailing in mailings]
 
 
@@ -40,17 +40,17 @@ async def test_a_mailing_whose_job_waits_for_its_place_is_not_woken_again(
 ) -> None:
     """Whatever lane the job is of, and whenever it was enqueued for."""
     (mailing,) = await due_mailings(engine, 1)
-    await sweep(sessions, POLICY, LeaseScanCursor())
+    await sweep(sessions, POLICY)
     await run(
         engine,
         """UPDATE procrastinate_jobs
            SET queueing_lock = queueing_lock || '@1', scheduled_at = now(), args = args || '{"lane": 3}'""",
     )
-    await sweep(sessions, POLICY, LeaseScanCursor())
+    await sweep(sessions, POLICY)
     assert await woken(engine) == [("send_mailing", mailing)]
 
 
 async def test_what_this_process_is_sending_is_not_woken_by_itself(engine: AsyncEngine, sessions: Sessions) -> None:
     mailings = await due_mailings(engine, 3)
-    await sweep(sessions, POLICY, LeaseScanCursor(), {mailings[1]})
+    await sweep(sessions, POLICY, {mailings[1]})
     assert await woken(engine) == [("send_mailing", mailings[0]), ("send_mailing", mailings[2])]

@@ -12,7 +12,7 @@ ADD = """
     INSERT INTO message (mailing_id, client_id, maybe_accepted, phone, due_at, closes_at)
     VALUES (:mailing_id, :client_id, :ambiguous, CASE WHEN :ambiguous THEN '79160000000' END,
             now() - interval '1 min', now() + interval '1 h') RETURNING id"""
-STATUSES = "SELECT status, status_reason FROM message ORDER BY id"
+STATUSES = "SELECT status, reason_code FROM message ORDER BY id"
 
 
 async def add(engine: AsyncEngine, mailing_id: int, client_id: int, *, ambiguous: bool = False) -> int:
@@ -33,9 +33,9 @@ async def test_a_claim_of_one_gets_past_messages_without_a_client_and_ends_them(
     async with transaction(sessions) as session:
         assert [message.id for message in await claim(session, mailing_id, 1)] == [wanted]
     assert [tuple(row) for row in await run(engine, STATUSES)] == [
-        ("cancelled", "the client was deleted"),
-        ("unknown", "the client was deleted"),
-        ("cancelled", "the client opted out"),
+        ("cancelled", "client_deleted"),
+        ("unknown", "client_deleted"),
+        ("cancelled", "client_opted_out"),
         ("sending", None),
     ]
 
@@ -65,7 +65,8 @@ async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent
         await campaign.until(others_are_sent)
         assert await campaign.counts(mailing_id) == {"planned": 600, "sent": 599, "pending": 1}
     (row,) = await run(
-        engine, "SELECT client_id, status_reason, due_at > now() AS later FROM message WHERE status <> 'sent'"
+        engine,
+        "SELECT client_id, reason_code, reason_params, due_at > now() AS later FROM message WHERE status <> 'sent'",
     )
-    assert tuple(row) == (clients[3], "it could not be claimed: poisoned", True)
+    assert tuple(row) == (clients[3], "not_claimable", {"error": "poisoned"}, True)
     assert [item["repeats"] for item in await sandbox.ledger()] == [0] * 599

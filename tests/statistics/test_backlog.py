@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway import repository
+from mailing.messages.states import WaitReason
 from mailing.statistics import backlog as waiting
 from mailing.statistics.backlog import MAX_COUNTED, MAX_WINDOWS, BacklogItem
 from support.query_plans import rows_read, scans
@@ -58,8 +59,8 @@ async def test_openings_come_soonest_first_with_their_zones(
     await add_waiting(engine, await add_mailing(engine), 1, zone="Asia/Tokyo", due=SOON)
     async with transaction(sessions) as session:
         assert await waiting.waiting_for_window(session, mailing_id) == [
-            BacklogItem("window", 7, SOON, zones=["Asia/Omsk"]),
-            BacklogItem("window", 5, later, zones=["Europe/Minsk", "Europe/Moscow"]),
+            BacklogItem(WaitReason.window, 7, SOON, zones=["Asia/Omsk"]),
+            BacklogItem(WaitReason.window, 5, later, zones=["Europe/Minsk", "Europe/Moscow"]),
         ]
 
 
@@ -69,7 +70,7 @@ async def test_beyond_the_bound_it_says_that_there_are_more(
     await add_waiting(engine, mailing_id, MAX_COUNTED + 5, due=SOON)
     async with transaction(sessions) as session:
         assert await waiting.waiting_for_window(session, mailing_id) == [
-            BacklogItem("window", MAX_COUNTED, SOON, more=True, zones=["UTC"])
+            BacklogItem(WaitReason.window, MAX_COUNTED, SOON, more=True, zones=["UTC"])
         ]
 
 
@@ -81,8 +82,8 @@ async def test_what_was_postponed_stands_by_its_reason(
     await add_waiting(engine, mailing_id, 2, waiting="rate", due=SOON - timedelta(hours=1))
     async with transaction(sessions) as session:
         assert await waiting.postponed(session, mailing_id) == [
-            BacklogItem("rate", 2, SOON - timedelta(hours=1)),
-            BacklogItem("retry", 3, SOON),
+            BacklogItem(WaitReason.rate, 2, SOON - timedelta(hours=1)),
+            BacklogItem(WaitReason.retry, 3, SOON),
         ]
 
 
@@ -96,10 +97,13 @@ async def test_what_may_go_waits_for_its_turn_or_for_the_breaker(
     async with transaction(sessions) as session:
         state = await repository.read(session)
         broken = replace(state, breaker_opened_at=past, breaker_next_probe_at=SOON)
-        assert await waiting.due(session, mailing_id, state) == [BacklogItem("rate", 4), BacklogItem("window", 1)]
+        assert await waiting.due(session, mailing_id, state) == [
+            BacklogItem(WaitReason.rate, 4),
+            BacklogItem(WaitReason.window, 1),
+        ]
         assert await waiting.due(session, mailing_id, broken) == [
-            BacklogItem("breaker", 4, SOON),
-            BacklogItem("window", 1),
+            BacklogItem(WaitReason.breaker, 4, SOON),
+            BacklogItem(WaitReason.window, 1),
         ]
 
 

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import MailingRepository
+from mailing.messages.states import WaitReason
 from mailing.statistics.backlog import BacklogItem
 from mailing.statistics.progress import Progress, estimate_done_at, progress_of
 from support.rows import add_mailing, add_messages, run
@@ -37,7 +38,7 @@ async def test_what_is_stopped_has_no_end_in_sight(engine: AsyncEngine, sessions
     await run(engine, "INSERT INTO mailing_throughput VALUES (:id, date_trunc('minute', now()), 10)", id=mailing_id)
     await run(engine, held)
     found = await progress(sessions, mailing_id)
-    assert (found.done_at, found.backlog) == (None, [BacklogItem("pause", 3)])
+    assert (found.done_at, found.backlog) == (None, [BacklogItem(WaitReason.pause, 3)])
 
 
 async def test_a_mailing_whose_plan_is_behind_says_so(engine: AsyncEngine, sessions: Sessions) -> None:
@@ -54,7 +55,7 @@ async def test_a_closed_mailing_waits_for_nothing(engine: AsyncEngine, sessions:
 
 
 def test_the_end_is_not_before_the_last_opening() -> None:
-    waits = [BacklogItem("rate", 5), BacklogItem("window", 5, NOON + timedelta(hours=4))]
+    waits = [BacklogItem(WaitReason.rate, 5), BacklogItem(WaitReason.window, 5, NOON + timedelta(hours=4))]
     assert estimate_done_at(10, 100, waits, now=NOON) == NOON + timedelta(hours=4)
     assert estimate_done_at(10, 0, waits, now=NOON) is None
     assert estimate_done_at(0, 100, [], now=NOON) is None

@@ -19,7 +19,7 @@ _spare: list[tuple[Litestar, ASGIApp]] = []
 
 
 def build_spare_apps() -> None:
-    """Build two before any test has changed anything. Building one costs more than most tests; some tests need two."""
+    """Build two before any test has changed anything; some tests need two."""
     _spare.extend((app, app.asgi_handler) for app in (build_app(), build_app()))
 
 
@@ -39,14 +39,17 @@ async def running_api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 @asynccontextmanager
 async def running_app(settings: Settings) -> AsyncIterator[Litestar]:
     """Use the API's own database role: no test may need more than deploy/roles.sql grants."""
-    with _app_with(replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))) as app:
+    with bound_app(replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))) as app:
         async with _lifespan(app):
             yield app
 
 
 @contextmanager
-def _app_with(settings: Settings) -> Iterator[Litestar]:
-    """Bind a spare application to the settings, or build one if all are in use."""
+def bound_app(settings: Settings) -> Iterator[Litestar]:
+    """Lend a spare application, bound to the settings, or build one if all are in use.
+
+    Building one costs more than most tests. Nothing may stay changed in it but `state` and `asgi_handler`.
+    """
     if not _spare:
         yield create_app(settings)
         return

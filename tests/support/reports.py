@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
+from mailing.reasons.codes import ReasonCode
 from mailing.reports.jobs import Attempted, send_next
 from mailing.settings import Settings
 
@@ -38,18 +39,26 @@ class Rows:
         return mailing_id
 
     async def messages(
-        self, mailing_id: int, status: str, number: int = 1, *, at: datetime | None = None, error: str | None = None
+        self,
+        mailing_id: int,
+        status: str,
+        number: int = 1,
+        *,
+        at: datetime | None = None,
+        reason: ReasonCode | None = None,
+        code: int = 0,
     ) -> None:
         """`at` is when they ended; None for those that have not."""
         sql = text("""
             INSERT INTO message (mailing_id, client_id, status, counted_attempts, claim_no, maybe_accepted, due_at,
                 closes_at,
-                                 lease_until, phone, finished_at, status_reason)
+                                 lease_until, phone, finished_at, reason_code, reason_params)
             SELECT :mailing_id, client_id, :status, 1, 1, :status = 'unknown', :due, :due,
-                   CASE :status WHEN 'sending' THEN CAST(:due AS timestamptz) END, '79161234567', :at, :error
+                   CASE :status WHEN 'sending' THEN CAST(:due AS timestamptz) END, '79161234567', :at, :reason,
+                   jsonb_build_object('code', CAST(:code AS bigint))
             FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) AS client_id""")
         first, self._clients = self._clients + 1, self._clients + number
-        row = {"mailing_id": mailing_id, "status": status, "due": CREATED, "at": at, "error": error}
+        row = {"mailing_id": mailing_id, "status": status, "due": CREATED, "at": at, "reason": reason, "code": code}
         async with transaction(self._sessions) as session:
             await session.execute(sql, {**row, "first": first, "last": self._clients})
 

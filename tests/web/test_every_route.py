@@ -18,12 +18,12 @@ from litestar.types import Receive, Scope, Send
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.app import POOL_SIZE, LowerCaseClients, create_app
+from mailing.app import POOL_SIZE, LowerCaseClients
 from mailing.settings import Settings
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, known_parameters_only
 from mailing.web.problems import EXCEPTION_HANDLERS
-from support.api import running_api
+from support.api import bound_app, running_api
 from support.proxy import proxy
 from support.rows import add_mailing, run, value
 
@@ -129,8 +129,8 @@ async def test_bad_parameters_are_named_together_with_the_remedy_and_without_the
 
 
 async def test_an_unknown_parameter_is_refused_on_every_route(settings: Settings, api: Api) -> None:
-    app = create_app(settings)
-    routes = [route for route in app.routes if route.path.startswith("/mailing/api/")]
+    with bound_app(settings) as app:
+        routes = [route for route in app.routes if route.path.startswith("/mailing/api/")]
     assert len(routes) >= 8
     for route in routes:
         path = re.sub(r"\{\w+:int\}", "1", route.path).removeprefix("/mailing/api")

@@ -10,19 +10,19 @@ import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.app import create_app
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
+from support.api import bound_app
 from support.rows import run
 
 
 @asynccontextmanager
 async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Carries no key."""
-    app = create_app(Settings(database_url=database_url))
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-    async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test/health") as http:
-        yield http
+    with bound_app(Settings(database_url=database_url)) as app:
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
+        async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test/health") as http:
+            yield http
 
 
 class Wire:

@@ -15,13 +15,13 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys
-from mailing.app import authorize, create_app
+from mailing.app import authorize
 from mailing.database.engine import Sessions, transaction
 from mailing.sending.retry_policy import RetryPolicy
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency
-from support.api import running_api
+from support.api import bound_app, running_api
 from support.proxy import proxy
 from support.query_plans import scans
 from support.rows import add_client, add_mailing, run, value
@@ -109,7 +109,8 @@ async def test_every_post_of_the_api_keeps_its_answer_without_having_to_know(api
 
 def test_no_route_takes_the_place_of_the_guards_or_of_the_mechanism(settings: Settings) -> None:
     """Litestar runs one `before_request`, the nearest."""
-    routes = [route for route in create_app(settings).routes if isinstance(route, HTTPRoute)]
+    with bound_app(settings) as app:
+        routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
     ours = [route for route in routes if route.path.startswith("/mailing/api/")]
     handlers = [handler for route in ours for handler, _ in route.route_handler_map.values()]
     assert sum("POST" in handler.http_methods for handler in handlers) >= 6
@@ -312,7 +313,6 @@ async def test_a_body_that_is_too_large_is_refused_as_without_a_key(api: Api) ->
 
 
 async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, engine: AsyncEngine) -> None:
-    app = create_app(settings)
     events: Any = iter(
         [{"type": "http.request", "body": FILE.encode(), "more_body": True}, {"type": "http.disconnect"}]
     )
@@ -327,8 +327,9 @@ async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, engi
     path, authorization = "/mailing/api/clients/import", f"Bearer {settings.api_key}".encode()
     headers = [(b"host", b"test"), (b"authorization", authorization), (b"idempotency-key", b"order-17")]
     scope: Any = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": headers}
-    async with app.lifespan():
-        await app(scope, receive, send)
+    with bound_app(settings) as app:
+        async with app.lifespan():
+            await app(scope, receive, send)
     assert answers[0]["status"] >= 400
     assert await value(engine, "SELECT count(*) FROM client") == 0
     assert await stored(engine) == 0
@@ -420,7 +421,7 @@ OF_AN_AGE = """
 
 async def test_the_sweep_forgets_what_is_older_than_a_day(engine: AsyncEngine, sessions: Sessions) -> None:
     await run(engine, OF_AN_AGE, ages=["25 h", "24 h 1 min", "23 h 59 min", "1 s"], count=3)
-    await sweep(sessions, RetryPolicy(hold=False, base_s=5, max_s=600), LeaseScanCursor())
+    await sweep(sessions, RetryPolicy(hold=False, base_s=5, max_s=600))
     left = await run(engine, "SELECT DISTINCT split_part(key, '-', 1) FROM idempotency_key")
     assert {row[0] for row in left} == {"23 h 59 min", "1 s"}
 

@@ -1,5 +1,6 @@
 import re
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 
 import httpx
@@ -48,6 +49,7 @@ async def namesake(name: FromQuery[str] = "") -> Sample:
     return Sample(name)
 
 
+@cache
 def app_with(*handlers: HTTPRouteHandler, security: bool = True) -> Litestar:
     """Build the real application with more routes. It needs no database: these tests stop at the guard."""
     app = create_app(Settings())

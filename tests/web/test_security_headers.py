@@ -1,11 +1,14 @@
 """What every answer says to browsers and proxies: routes, pages, files, refusals."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import httpx
 import pytest
 
-from mailing.app import create_app
 from mailing.settings import Settings
 from mailing.web.security_headers import ALWAYS, POLICY
+from support.api import bound_app
 
 ANSWERS = {
     "/health/live": 200,
@@ -19,9 +22,12 @@ ANSWERS = {
 }
 
 
-def stranger(scheme: str = "http") -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(Settings()))  # type: ignore[arg-type] # Litestar's Scope is stricter
-    return httpx.AsyncClient(transport=transport, base_url=f"{scheme}://test")
+@asynccontextmanager
+async def stranger(scheme: str = "http") -> AsyncIterator[httpx.AsyncClient]:
+    with bound_app(Settings()) as app:
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is stricter
+        async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://test") as client:
+            yield client
 
 
 @pytest.mark.parametrize(("path", "status"), ANSWERS.items())

@@ -9,7 +9,6 @@ import pytest
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from mailing.app import create_app
 from mailing.settings import Settings
 from mailing.web.http_protocol import (
     MAX_HEADER_BYTES,
@@ -20,7 +19,7 @@ from mailing.web.http_protocol import (
     BoundedProtocol,
 )
 from mailing.web.server import BodyTimeout, Server, server_config
-from support.api import KEY
+from support.api import KEY, bound_app
 from support.processes import until
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -63,10 +62,10 @@ async def serving(app: ASGIApp, path: Path, *, protocol: type[BoundedProtocol] =
 
 @pytest.fixture
 async def connect(settings: Settings, tmp_path: Path) -> AsyncIterator[Connect]:
-    app = create_app(settings)
-    app.asgi_handler = BodyTimeout(app.asgi_handler, grace_s=0.3)
-    async with serving(app, tmp_path / "api") as connect:
-        yield connect
+    with bound_app(settings) as app:
+        app.asgi_handler = BodyTimeout(app.asgi_handler, grace_s=0.3)
+        async with serving(app, tmp_path / "api") as connect:
+            yield connect
 
 
 async def answers(connect: Connect, *parts: bytes) -> bytes:

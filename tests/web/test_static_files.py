@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from mailing.app import create_app
 from mailing.settings import Settings
 from mailing.web.static_files import STATIC
+from support.api import bound_app
 
 VENDOR = STATIC / "vendor"
 MANIFEST: dict[str, Any] = tomllib.loads((VENDOR / "MANIFEST.toml").read_text())
@@ -19,9 +19,10 @@ FILES = {file["path"]: file["sha256"] for package in MANIFEST["package"] for fil
 @pytest.fixture
 async def web() -> AsyncIterator[httpx.AsyncClient]:
     """Build the application without a database: static files need none."""
-    transport = httpx.ASGITransport(create_app(Settings()))  # type: ignore[arg-type] # Litestar's Scope is stricter
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield client
+    with bound_app(Settings()) as app:
+        transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is stricter
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
 
 
 def test_every_vendored_file_is_listed_with_its_hash_and_nothing_else_lies_there() -> None:

@@ -29,6 +29,7 @@ from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_stack import data_dir_of
+from mailing.reasons.words import words_of
 from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
 from mailing.reports.smtp import check_reachable as reach_mail_server
@@ -198,7 +199,8 @@ async def _sending(engine: AsyncEngine) -> Finding:
         return Finding("sending", "warn", stopped, "POST /mailing/api/gateway/start resumes it")
     if state.breaker_opened_at:
         opened = (
-            f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: {state.breaker_reason}"
+            f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: "
+            f"{words_of(state.breaker_reason)}"
         )
         return Finding(
             "sending", "fail", opened, "check the gateway; POST /mailing/api/gateway/probe retries it at once"
@@ -272,8 +274,13 @@ async def _credentials(settings: Settings) -> Finding | None:
     if answer.outcome is Outcome.accepted:
         return Finding("credentials", "ok", "the provider accepts them")
     if answer.outcome is Outcome.configuration:
-        return Finding("credentials", "fail", answer.words, "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN")
-    return Finding("credentials", "warn", f"they could not be checked: {answer.words}")
+        return Finding(
+            "credentials",
+            "fail",
+            words_of(answer.full_reason),
+            "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN",
+        )
+    return Finding("credentials", "warn", f"they could not be checked: {words_of(answer.full_reason)}")
 
 
 def _token(settings: Settings) -> Finding | None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import click
 
 from mailing import __version__
+from mailing.cli.gateway import gateway
 from mailing.cli.keys import key
 from mailing.cli.privacy import privacy
 from mailing.cli.runtime import (
@@ -313,3 +314,4 @@ def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None
 cli.add_command(user)
 cli.add_command(key)
 cli.add_command(privacy)
+cli.add_command(gateway)

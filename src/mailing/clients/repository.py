@@ -25,6 +25,7 @@ from mailing.errors import Conflict, FieldError, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client
+from mailing.reasons.codes import ReasonCode
 from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
@@ -84,7 +85,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
     async def remove(self, client_id: int, *, by: str) -> None:
         """Delete a client. Unsent messages are cancelled; sent ones stay, with the phone they went to."""
         client = await self._get_for_update(client_id)
-        stopped = await cancel_of_client(self.session, client_id, reason="the client was deleted")
+        stopped = await cancel_of_client(self.session, client_id, reason=ReasonCode.client_deleted)
         await self.session.delete(client)
         await record_event(
             self.session,
@@ -115,7 +116,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         if difference["fields"]:
             await record_event(self.session, "client.changed", by=by, client_id=client.id, **difference)
         if changed.opted_out and not old.opted_out:
-            stopped = await cancel_of_client(self.session, client.id, reason="the client opted out")
+            stopped = await cancel_of_client(self.session, client.id, reason=ReasonCode.client_opted_out)
             await self._record_opt_out(changed, by=by, stopped=stopped, asked=values.get("opted_out") is True)
         elif old.opted_out and not changed.opted_out:
             await record_event(self.session, "client.opted_in", by=by, client_id=client.id)

@@ -40,6 +40,19 @@ class OptOuts(Struct, frozen=True):
     added: int
 
 
+_LOCK = text("SELECT lock_for_suppression()")
+# By client_phone_unique and the primary key.
+_OPT_OUT = text("SELECT o.clients, o.added FROM opt_out(ARRAY[CAST(:phone AS text)]) o")
+
+
+async def opt_out_phone(session: AsyncSession, phone: str, *, has_client: bool) -> OptOuts:
+    """Opt out a phone. Without a client it waits for the writers of clients: one may be about to store it."""
+    if not has_client:
+        await session.execute(_LOCK)
+    row = (await session.execute(_OPT_OUT, {"phone": phone})).mappings().one()
+    return OptOuts(row["clients"], row["added"])
+
+
 # 1,000,000 phones: 10 s to hash them twice.
 _OPT_OUT_STAGED = """
     SELECT o.clients, o.added FROM opt_out(ARRAY(

@@ -1,4 +1,4 @@
-"""The history of a mailing, message or client in time order: one query over events, attempts and outcomes.
+"""The history of a mailing, message or client in time order: one query over events, attempts, outcomes and receipts.
 
 Each branch of the query starts at the cursor, in an index of its own, and reads at most a page. A client has few
 messages and a message few attempts, so those are sorted. A mailing has millions of outcomes, so its history has the
@@ -13,6 +13,9 @@ from msgspec import Struct
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.reasons.codes import stored_reason
+from mailing.reasons.words import words_of
+
 Subject = Literal["mailing_id", "message_id", "client_id"]
 
 LAST = 2**63 - 1
@@ -20,8 +23,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class HistoryEntry(Struct):
-    """An event, an attempt or an outcome. `detail` depends on `kind`; `request_id` is also in the request's answer
-    and log line.
+    """An event, an attempt, an outcome or a receipt. `detail` depends on `kind`; `request_id` is also in the answer and
+    the log line of the request.
     """
 
     at: datetime
@@ -35,7 +38,7 @@ class HistoryEntry(Struct):
 
 
 class HistoryCursor(Struct, frozen=True, order=True):
-    """A position in a history. Within one microsecond the order is events, attempts, outcomes."""
+    """A position in a history. Within one microsecond the order is events, attempts, outcomes, receipts."""
 
     at: datetime = _EPOCH
     rank: int = 0
@@ -90,17 +93,25 @@ _EVENTS = """
 _ATTEMPTS = """
     SELECT a.started_at, 1, a.message_id, a.number, 'message.attempted', 'worker', a.mailing_id, a.message_id,
         CAST(NULL AS bigint), NULL, jsonb_strip_nulls(jsonb_build_object('number', a.number, 'outcome', a.outcome,
-            'http_status', a.http_status, 'code', a.code, 'reason', nullif(a.reason, ''), 'duration_ms', a.duration_ms))
+            'http_status', a.http_status, 'code', a.code, 'duration_ms', a.duration_ms,
+            'reason_code', a.reason_code, 'reason_params', a.reason_params))
     FROM {subject}
         AND (a.started_at, a.message_id, a.number) > (CAST(:at AS timestamptz), CAST(:tried AS bigint), :number)
     ORDER BY a.started_at, a.message_id, a.number LIMIT :count
 """
 _OUTCOMES = """
     SELECT finished_at, 2, id, 0, 'message.' || status, 'service', mailing_id, id, client_id, NULL,
-        jsonb_strip_nulls(jsonb_build_object('reason', status_reason))
+        jsonb_strip_nulls(jsonb_build_object('reason_code', reason_code, 'reason_params', reason_params))
     FROM message WHERE {subject} AND finished_at IS NOT NULL
         AND (finished_at, id) > (CAST(:at AS timestamptz), CAST(:ended AS bigint))
     ORDER BY finished_at, id LIMIT :count
+"""
+_RECEIPTS = """
+    SELECT r.received_at, 3, r.message_id, 0, 'receipt.' || (ARRAY['accepted', 'undelivered', 'delivered'])[r.state],
+        'provider', r.mailing_id, r.message_id, CAST(NULL AS bigint), NULL,
+        jsonb_strip_nulls(jsonb_build_object('code', r.code, 'at', r.at))
+    FROM {subject} AND (r.received_at, r.message_id) > (CAST(:at AS timestamptz), CAST(:reported AS bigint))
+    ORDER BY r.received_at, r.message_id LIMIT :count
 """
 _GLOBAL = """
     mailing_id IS NULL AND message_id IS NULL AND client_id IS NULL
@@ -131,6 +142,7 @@ _OF_MESSAGE = (
     _EVENTS.format(subject=_GLOBAL.format(since=_LAUNCH, until=_MESSAGE.format("coalesce(finished_at, now())"))),
     _ATTEMPTS.format(subject="attempt a WHERE a.message_id = :id"),
     _OUTCOMES.format(subject="id = :id"),
+    _RECEIPTS.format(subject="receipt r WHERE r.message_id = :id"),
 )
 # An import records one event for all its clients: a client belongs to the event of the transaction that created it.
 _MADE_BY_IMPORT = """
@@ -144,6 +156,9 @@ _MADE_BY_IMPORT = """
 _EACH_MESSAGE_S = """
     message m CROSS JOIN LATERAL (SELECT * FROM attempt WHERE message_id = m.id OFFSET 0) a WHERE m.client_id = :id
 """
+_EACH_RECEIPT = """
+    message m CROSS JOIN LATERAL (SELECT * FROM receipt WHERE message_id = m.id OFFSET 0) r WHERE m.client_id = :id
+"""
 
 # Indexes: event_of_client, event_of_all at one moment, message_once, the attempts' primary key.
 _OF_CLIENT = (
@@ -151,6 +166,7 @@ _OF_CLIENT = (
     _EVENTS.format(subject=_MADE_BY_IMPORT),
     _ATTEMPTS.format(subject=_EACH_MESSAGE_S),
     _OUTCOMES.format(subject="client_id = :id"),
+    _RECEIPTS.format(subject=_EACH_RECEIPT),
 )
 
 
@@ -175,21 +191,43 @@ HISTORIES: Mapping[Subject, str] = {
 
 
 async def history(
-    session: AsyncSession, subject: Subject, id_: int, *, after: HistoryCursor, limit: int
+    session: AsyncSession, subject: Subject, id_: int, *, after: HistoryCursor, limit: int, language: str = "en"
 ) -> list[tuple[HistoryCursor, HistoryEntry]]:
-    """Return up to `limit` + 1 entries, oldest first; none for an unknown id.
+    """Return up to `limit` + 1 entries, oldest first, with the words for reasons in `language`; none for an unknown id.
 
     A transaction that began earlier and commits later may add entries before a cursor already read.
     """
     rows = await session.execute(text(HISTORIES[subject]), page_values(id_, after=after, limit=limit))
-    return [_entry(*row) for row in rows]
+    return [_entry(*row, language=language) for row in rows]
 
 
 def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]:
-    (event, _), (tried, number), (ended, _) = (after.before(rank) for rank in range(3))
-    values = {"at": after.at, "event": event, "tried": tried, "number": number, "ended": ended}
+    (event, _), (tried, number), (ended, _), (reported, _) = (after.before(rank) for rank in range(4))
+    values = {
+        "at": after.at,
+        "event": event,
+        "tried": tried,
+        "number": number,
+        "ended": ended,
+        "reported": reported,
+    }
     return {"id": id_, "count": limit + 1} | values
 
 
-def _entry(at: datetime, rank: int, id_: int, number: int, *columns: Any) -> tuple[HistoryCursor, HistoryEntry]:  # noqa: ANN401 - columns
+def _entry(
+    at: datetime,
+    rank: int,
+    id_: int,
+    number: int,
+    *columns: Any,  # noqa: ANN401 - columns
+    language: str,
+) -> tuple[HistoryCursor, HistoryEntry]:
+    columns = (*columns[:-1], _in_words(columns[-1], language))
     return HistoryCursor(at, rank, id_, number), HistoryEntry(at, *columns)
+
+
+def _in_words(detail: dict[str, Any], language: str) -> dict[str, Any]:
+    """Replace the parameters of a reason by its words."""
+    params = detail.pop("reason_params", None)
+    reason = stored_reason(detail.get("reason_code"), params)
+    return detail | {"reason": words_of(reason, language)} if reason else detail

@@ -74,6 +74,6 @@ def _decode_cursor(cursor: str | None) -> HistoryCursor:
     return HistoryCursor.of(min(micros, _MAX_MICROS), min(rank, _MAX_RANK), min(id_, MAX_ID), min(number, _MAX_NUMBER))
 
 
-_MAX_RANK = 2
+_MAX_RANK = 3
 _MAX_NUMBER = 2**31 - 1
 _MAX_MICROS = 10**15 * 4  # microseconds: the year 2096

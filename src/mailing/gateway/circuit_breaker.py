@@ -1,11 +1,14 @@
 """The circuit breaker that all workers share: count calls, open, probe, close."""
 
+import json
+
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.events import WORKER
 from mailing.gateway.row import ONLY_ROW
+from mailing.reasons.codes import Reason, ReasonCode
 
 MIN_CALLS = 20  # fewer calls are not significant
 WINDOW_S = 30
@@ -28,24 +31,27 @@ _REPORT = text(f"""
               UNION ALL SELECT now(), CAST(:calls AS int), CAST(:failed AS int)) AS known
         WINDOW upto AS (ORDER BY bucket_start DESC)
     ), verdict AS (
-        SELECT CASE WHEN :misconfigured THEN CAST(:reason AS text)
-            WHEN bool_or(calls >= {MIN_CALLS} AND 2 * failed > calls) THEN 'most calls fail: ' || :reason
-            END AS reason
+        SELECT CASE WHEN :misconfigured THEN CAST(:code AS text)
+            WHEN bool_or(calls >= {MIN_CALLS} AND 2 * failed > calls) THEN '{ReasonCode.most_calls_fail}' END AS code,
+            CAST(:params AS jsonb) || CASE WHEN :misconfigured THEN '{{}}'
+                ELSE jsonb_strip_nulls(jsonb_build_object('last', CAST(:code AS text))) END AS params
         FROM newest
     ), shared AS (
         UPDATE gateway w SET
             paused_until = greatest(w.paused_until, now() + make_interval(secs => CAST(:pause_s AS float))),
-            breaker_opened_at = coalesce(w.breaker_opened_at, CASE WHEN v.reason IS NOT NULL THEN now() END),
-            breaker_reason = CASE WHEN :misconfigured OR w.breaker_opened_at IS NULL THEN v.reason
-                ELSE w.breaker_reason END,
+            breaker_opened_at = coalesce(w.breaker_opened_at, CASE WHEN v.code IS NOT NULL THEN now() END),
+            breaker_reason_code = CASE WHEN :misconfigured OR w.breaker_opened_at IS NULL THEN v.code
+                ELSE w.breaker_reason_code END,
+            breaker_reason_params = CASE WHEN :misconfigured OR w.breaker_opened_at IS NULL THEN v.params
+                ELSE w.breaker_reason_params END,
             breaker_next_probe_at = coalesce(w.breaker_next_probe_at,
-                CASE WHEN v.reason IS NOT NULL THEN now() + interval '{MIN_PROBE_INTERVAL_S} s' END)
+                CASE WHEN v.code IS NOT NULL THEN now() + interval '{MIN_PROBE_INTERVAL_S} s' END)
         FROM verdict v
-        WHERE w.{ONLY_ROW} AND (:pause_s > 0 OR :misconfigured OR w.breaker_opened_at IS NULL AND v.reason IS NOT NULL)
-        RETURNING w.breaker_opened_at, w.breaker_reason
+        WHERE w.{ONLY_ROW} AND (:pause_s > 0 OR :misconfigured OR w.breaker_opened_at IS NULL AND v.code IS NOT NULL)
+        RETURNING w.breaker_opened_at, w.breaker_reason_code AS code, w.breaker_reason_params AS params
     )
     INSERT INTO event (kind, actor, detail)
-    SELECT 'gateway.breaker_opened', '{WORKER}', jsonb_build_object('reason', breaker_reason)
+    SELECT 'gateway.breaker_opened', '{WORKER}', jsonb_build_object('reason_code', code, 'reason_params', params)
     FROM shared WHERE breaker_opened_at = now()
 """)  # noqa: S608 - composed from constants of this module
 
@@ -58,13 +64,16 @@ class CallStats(msgspec.Struct, frozen=True, kw_only=True):
 
     calls: int = 0
     failed: int = 0
-    reason: str = ""
+    reason: Reason | None = None
     misconfigured: bool = False
     pause_s: float = 0.0
 
 
 async def report(session: AsyncSession, stats: CallStats) -> None:
-    await session.execute(_REPORT, msgspec.structs.asdict(stats))
+    values = msgspec.structs.asdict(stats)
+    reason = values.pop("reason")
+    params = json.dumps(reason.params if reason else {})
+    await session.execute(_REPORT, values | {"code": reason.code.value if reason else None, "params": params})
 
 
 _DELETE_OLD_CALLS = text(f"""
@@ -103,7 +112,8 @@ async def return_probe(session: AsyncSession) -> None:
 _CLOSE = text(f"""
     WITH closed AS (
         UPDATE gateway SET
-            breaker_opened_at = NULL, breaker_reason = NULL, breaker_next_probe_at = NULL, breaker_window_start = now()
+            breaker_opened_at = NULL, breaker_reason_code = NULL, breaker_reason_params = NULL,
+            breaker_next_probe_at = NULL, breaker_window_start = now()
         WHERE {ONLY_ROW} AND breaker_opened_at IS NOT NULL RETURNING true
     )
     INSERT INTO event (kind, actor) SELECT 'gateway.breaker_closed', '{WORKER}' FROM closed

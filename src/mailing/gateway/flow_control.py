@@ -21,6 +21,7 @@ from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
 from mailing.gateway.repository import GatewayState, autocommit, read
 from mailing.observability import failures
 from mailing.observability.log import get
+from mailing.reasons.words import words_of
 
 logger = get(__name__)
 
@@ -117,9 +118,9 @@ class FlowControl:
             case Outcome.throttled:
                 stats = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
             case Outcome.not_sent | Outcome.ambiguous:
-                stats = CallStats(calls=1, failed=1, reason=answer.words)
+                stats = CallStats(calls=1, failed=1, reason=answer.full_reason)
             case Outcome.configuration:
-                stats = CallStats(calls=1, failed=1, reason=answer.words, misconfigured=True)
+                stats = CallStats(calls=1, failed=1, reason=answer.full_reason, misconfigured=True)
             case Outcome.accepted | Outcome.refused | Outcome.soft_refusal:
                 stats = CallStats(calls=1)
                 self._probe_succeeded |= probe
@@ -218,7 +219,9 @@ class FlowControl:
 def _log_change(was: GatewayState | None, now: GatewayState) -> None:
     was_open = was is not None and was.breaker_opened_at is not None
     if now.breaker_opened_at and not was_open:
-        logger.warning("breaker opened", reason=now.breaker_reason, next_probe_at=str(now.breaker_next_probe_at))
+        logger.warning(
+            "breaker opened", reason=words_of(now.breaker_reason), next_probe_at=str(now.breaker_next_probe_at)
+        )
     if was_open and not now.breaker_opened_at:
         logger.info("breaker closed")
 

@@ -16,7 +16,6 @@ from typing import Any, Final, NoReturn, assert_never
 import msgspec
 
 from mailing.reasons.codes import Fact, Reason, ReasonCode
-from mailing.reasons.words import words_of
 
 RETRY_AFTER_CAP_S: Final = 900.0
 BIGINT: Final = range(-(2**63), 2**63)
@@ -82,16 +81,12 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def full_reason(self) -> Reason | None:
-        """The reason with all its parameters, for a message that it ends or postpones."""
+        """The reason with all its parameters."""
         if self.reason is None:
             return None
         fields = {"http_status": self.http_status, "code": self.code}
         known = {name: value for name, value in fields.items() if value is not None}
         return Reason(self.reason, {**known, **self.facts})
-
-    @property
-    def words(self) -> str:
-        return words_of(self.full_reason) if self.full_reason else ""
 
 
 def classify(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:

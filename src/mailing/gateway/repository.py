@@ -3,7 +3,7 @@
 Each statement commits by itself, so that a worker frozen between two of them holds no lock.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Literal
@@ -18,6 +18,7 @@ from mailing.gateway.circuit_breaker import MAX_PROBE_INTERVAL_S, MIN_CALLS, WIN
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
 from mailing.gateway.row import ONLY_ROW
+from mailing.reasons.codes import Fact, Reason, stored_reason
 from mailing.restore.repository import RESTORED, VERDICTS
 
 MIN_STEP_S = 1.0  # a smaller step back is ignored: what waits by the clock waits that much longer
@@ -38,7 +39,8 @@ class GatewayState(msgspec.Struct, frozen=True):
     rate: float
     paused_until: datetime | None
     breaker_opened_at: datetime | None
-    breaker_reason: str | None
+    breaker_reason_code: str | None
+    breaker_reason_params: Mapping[str, Fact] | None
     breaker_next_probe_at: datetime | None
     stopped_at: datetime | None
     stopped_by: str | None
@@ -46,6 +48,10 @@ class GatewayState(msgspec.Struct, frozen=True):
     restored_because: list[str]
     calls: int
     failed: int
+
+    @property
+    def breaker_reason(self) -> Reason | None:
+        return stored_reason(self.breaker_reason_code, self.breaker_reason_params)
 
 
 @asynccontextmanager
@@ -59,7 +65,8 @@ async def autocommit(sessions: Sessions) -> AsyncIterator[AsyncSession]:
 # Two rows by primary key at most, and up to seven buckets of 5 s.
 _READ = text(f"""
     SELECT clock_timestamp() AS now, w.rate, CASE WHEN w.paused_until > now() THEN w.paused_until END AS paused_until,
-        w.breaker_opened_at, w.breaker_reason, w.breaker_next_probe_at, w.stopped_at, w.stopped_by,
+        w.breaker_opened_at, w.breaker_reason_code, w.breaker_reason_params, w.breaker_next_probe_at,
+        w.stopped_at, w.stopped_by,
         {RESTORED} AS restored, CASE WHEN {RESTORED} THEN {VERDICTS} ELSE '{{}}' END AS restored_because,
         coalesce(c.calls, 0) AS calls, coalesce(c.failed, 0) AS failed
     FROM gateway w, (SELECT sum(calls) AS calls, sum(failed) AS failed FROM gateway_calls

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from mailing.gateway.repository import GatewayState
+from mailing.reasons.codes import ReasonCode
+from mailing.reasons.words import words_of
 
 Rate = Annotated[
     float,
@@ -28,6 +30,7 @@ class Breaker(Struct):
     state: Literal["closed", "open"]
     since: datetime | None
     reason: str | None
+    reason_code: ReasonCode | None
     next_probe_at: datetime | None
 
 
@@ -61,6 +64,7 @@ class GatewayOut(Struct):
 
     @classmethod
     def of(cls, state: GatewayState) -> "GatewayOut":
+        reason = state.breaker_reason
         held = state.paused_until or state.breaker_opened_at or state.stopped_at or state.restored
         return cls(
             sending=not held,
@@ -69,7 +73,8 @@ class GatewayOut(Struct):
             breaker=Breaker(
                 "open" if state.breaker_opened_at else "closed",
                 state.breaker_opened_at,
-                state.breaker_reason,
+                words_of(reason) or None,
+                reason.code if reason else None,
                 state.breaker_next_probe_at,
             ),
             stopped=Stop(state.stopped_at, state.stopped_by or "") if state.stopped_at else None,

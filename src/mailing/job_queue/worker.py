@@ -5,10 +5,11 @@ Procrastinate retries no job: the sweep finds unfinished work again.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, LiteralString, TypeVar
 
 import procrastinate
 import psycopg
@@ -31,6 +32,11 @@ logger = log.get(__name__)
 Handler = Callable[..., Awaitable[None]]
 Connection = psycopg.AsyncConnection[Any]
 Cursor = psycopg.AsyncCursor[dict[str, Any]]
+T = TypeVar("T")
+
+MAX_OUTAGE: Final = 8  # times the limit of a statement
+RETRY_S: Final = 0.5
+POOL_WAIT_S: Final = 3  # for a connection, before it is asked for anew
 
 
 def _nothing() -> None:
@@ -44,7 +50,8 @@ class Queue:
     """Run jobs with the handlers registered by name before `run`.
 
     `limits` is the number of concurrent jobs of each queue, `concurrency` that of the common queue. `on_answer` is
-    called whenever the database answers. Without an answer for about twice `timeout_s`, `run` raises.
+    called whenever the database answers. Each statement has `timeout_s`, and is repeated while the database is away: a
+    failover takes a while. After MAX_OUTAGE times as long, `run` raises.
     """
 
     def __init__(
@@ -93,6 +100,7 @@ class Queue:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until `stop`, then wait for running jobs. If the database stays unavailable, set `stop` and raise."""
+        self._connector.stopping = stop
         async with self._app.open_async():
             worker = FetchingWorker(
                 self._app,
@@ -158,15 +166,51 @@ async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, objec
         each.cancel()
 
 
+def _is_away(error: Exception) -> bool:
+    """Whether the database may be back later, as after a failover; a standby that is not promoted yet is read-only."""
+    lost = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.ReadOnlySqlTransaction)
+    return isinstance(error, TimeoutError) or isinstance(error.__cause__, lost)
+
+
 class _Connector(procrastinate.PsycopgConnector):
-    """Report answers of the database. `given_up` is set when the worker ends, before it waits for its jobs."""
+    """Report answers of the database, and wait for one that is away: Procrastinate's worker would end.
+
+    `given_up` is set when the worker ends, before it waits for its jobs. Nothing waits after `stopping`.
+    """
 
     def __init__(self, on_answer: Callable[[], None], url: str, timeout_s: float) -> None:
         configure = partial(_configure, 2 * timeout_s)
-        super().__init__(conninfo=url, min_size=1, max_size=4, timeout=timeout_s, configure=configure)
+        super().__init__(
+            conninfo=url,
+            min_size=1,
+            max_size=4,
+            timeout=min(timeout_s, POOL_WAIT_S),
+            reconnect_timeout=POOL_WAIT_S,  # the pool's own retries come at ever longer intervals
+            configure=configure,
+        )
         self._on_answer = on_answer
         self._timeout_s = timeout_s
         self.given_up = asyncio.Event()
+        self.stopping = asyncio.Event()
+
+    async def execute_query_async(self, query: LiteralString, **arguments: Any) -> None:  # noqa: ANN401 - Procrastinate's
+        await self._patiently(partial(super().execute_query_async, query, **arguments))
+
+    async def execute_query_one_async(self, query: LiteralString, **arguments: Any) -> dict[str, Any]:  # noqa: ANN401 - as above
+        return await self._patiently(partial(super().execute_query_one_async, query, **arguments))
+
+    async def execute_query_all_async(self, query: LiteralString, **arguments: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - as above
+        return await self._patiently(partial(super().execute_query_all_async, query, **arguments))
+
+    async def _patiently(self, execute: Callable[[], Awaitable[T]]) -> T:
+        give_up_at = time.monotonic() + MAX_OUTAGE * self._timeout_s
+        while True:
+            try:
+                return await execute()
+            except (ConnectorException, TimeoutError) as error:
+                if not _is_away(error) or self.stopping.is_set() or time.monotonic() >= give_up_at:
+                    raise
+            await asyncio.sleep(RETRY_S)
 
     @asynccontextmanager
     async def _get_cursor(self, connection: Connection | None = None) -> AsyncGenerator[Cursor]:

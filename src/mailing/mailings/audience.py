@@ -8,7 +8,7 @@ from sqlalchemy import Result, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.messages.former_phones import MAY_BE_REACHED
-from mailing.messages.planning import UNSELECTED, Audience
+from mailing.messages.planning import Audience
 
 Exclusion = Literal["tag", "operator_code", "opted_out", "unaffected"]
 
@@ -44,11 +44,11 @@ _REACH_OF_EDIT = text(f"""
     SELECT c.timezone, CASE {_NOT_SELECTED}
         WHEN m.status = 'pending' THEN NULL WHEN NOT :replans OR {MAY_BE_REACHED} THEN 'unaffected'
         WHEN m.status IS NULL OR m.status = 'expired' THEN NULL
-        WHEN m.status = 'cancelled' AND m.status_reason = :unselected THEN NULL
+        WHEN m.status = 'cancelled' AND m.reason_code = 'unselected' THEN NULL
         ELSE 'unaffected' END AS reason,
         count(*) AS clients, count(*) FILTER (WHERE m.status = 'pending') AS pending
     FROM client c LEFT JOIN (
-        SELECT client_id, status, status_reason FROM message WHERE mailing_id = :mailing_id
+        SELECT client_id, status, reason_code FROM message WHERE mailing_id = :mailing_id
     ) m ON m.client_id = c.id
     WHERE c.id <= :upto GROUP BY 1, 2
 """)  # noqa: S608 - composed from constants of this module
@@ -60,7 +60,7 @@ async def reach(session: AsyncSession, audience: Audience) -> Reach:
 
 async def reach_of_edit(session: AsyncSession, audience: Audience, *, mailing_id: int, replans: bool) -> Reach:
     """Count for an edit. With `replans` it revives messages that an edit or the end closed, else only pending ones."""
-    edit = {"mailing_id": mailing_id, "replans": replans, "unselected": UNSELECTED}
+    edit = {"mailing_id": mailing_id, "replans": replans}
     return _reach(await session.execute(_REACH_OF_EDIT, _bounds(audience) | edit))
 
 

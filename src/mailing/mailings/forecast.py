@@ -12,6 +12,7 @@ from itertools import groupby
 from msgspec import Struct
 
 from mailing.mailings.window import LocalWindow, next_window
+from mailing.reasons.codes import Reason
 
 HORIZON = timedelta(days=7)
 _HOUR = timedelta(hours=1)
@@ -31,7 +32,7 @@ class ZoneForecast(Struct, frozen=True):
     timezone: str
     messages: int
     opens_at: datetime | None
-    reason: str | None
+    reason: Reason | None
 
 
 class Forecast(Struct, frozen=True):

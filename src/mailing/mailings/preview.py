@@ -20,6 +20,7 @@ from mailing.mailings.sms_segments import Segments, segments_of
 from mailing.mailings.states import NOT_STARTED
 from mailing.mailings.window import LocalWindow
 from mailing.messages.planning import Audience
+from mailing.reasons.words import words_of
 from mailing.web.parameters import MAX_ID
 
 
@@ -131,7 +132,10 @@ def _preview(found: Reach, sms: Segments, *, pace: Pace | None, period: Period, 
         done_at=expected.done_at,
         missed=Missed(expected.no_window, expected.too_late),
         after_horizon=expected.after_horizon,
-        zones=[ZoneStart(each.timezone, each.messages, each.opens_at, each.reason) for each in expected.starts],
+        zones=[
+            ZoneStart(each.timezone, each.messages, each.opens_at, words_of(each.reason) or None)
+            for each in expected.starts
+        ],
         hours=[_hour(at, zones) for at, zones in expected.hours.items()],
     )
 

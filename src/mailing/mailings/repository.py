@@ -179,8 +179,8 @@ class PendingWork(msgspec.Struct, frozen=True):
     reschedule: bool
 
 
-# Each inner SELECT is one probe of message_due, from the low watermark on, or of message_closing: its ORDER BY binds it
-# to that index. For an EXISTS the planner chose the other one, or read it whole for all mailings. Index: mailing_open.
+# The inner SELECT is one probe of message_due, from the low watermark on: its ORDER BY binds it to that index. For an
+# EXISTS the planner read it whole for all mailings. Index: mailing_open.
 _FIND_PENDING_WORK = text(f"""
     SELECT g.id AS mailing_id,
         g.status = 'scheduled' AND g.starts_at <= now()
@@ -189,12 +189,10 @@ _FIND_PENDING_WORK = text(f"""
                  OR g.plan_heartbeat_at < now() - interval '{PLAN_TIMEOUT_S} s') AS plan,
         {MAY_CALL} AND (w.breaker_opened_at IS NULL OR w.breaker_next_probe_at <= now())
             AND g.status = 'running' AND now() < g.ends_at AND (
-            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending'
+            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.phase = 'open' AND m.status = 'pending'
             AND (m.due_at, m.id) >= (f.due_at, f.id) AND m.due_at <= now() AND m.closes_at > now()
             ORDER BY m.due_at, m.id LIMIT 1) IS NOT NULL AS send,
-        now() >= g.ends_at AND g.status <> 'scheduled' OR (
-            SELECT true FROM message m WHERE m.mailing_id = g.id AND m.status = 'pending' AND m.closes_at <= now()
-            ORDER BY m.closes_at LIMIT 1) IS NOT NULL
+        now() >= g.ends_at AND g.status <> 'scheduled' OR f.closes_at <= now()
             OR c.pending + c.sending = 0 AND g.planned_revision = g.plan_revision AS reschedule
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id JOIN message_low_watermark f ON f.mailing_id = g.id
     JOIN gateway w ON w.{ONLY_ROW}

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from msgspec import Struct
 
 from mailing.messages.rescheduling import SendWindow
+from mailing.reasons.codes import Reason, ReasonCode
 from mailing.timezones import known_zone, zone_named
 
 _DAY = timedelta(days=1)
@@ -47,15 +48,15 @@ def next_window(timezone: str, hours: LocalWindow | None, *, not_before: datetim
     and 9999, where a local time may have no date.
     """
     if hours is not None and not known_zone(timezone):
-        return SendWindow(timezone, None, None, f"the local hours of {timezone} are not known")
+        return SendWindow(timezone, None, None, Reason(ReasonCode.timezone_unknown, {"timezone": timezone}))
     zone = zone_named(timezone) if hours else zone_named("UTC")
     opens_at, before = not_before.astimezone(UTC), before.astimezone(UTC)
     if opens_at >= before or hours is None:
         return _without_hours(timezone, opens_at, before)
     opens_at = _first(hours, zone, start=opens_at, before=before, is_open=True)
     if opens_at >= before:
-        wall = f"{hours.start:%H:%M}-{hours.end:%H:%M}"
-        return SendWindow(timezone, None, None, f"no opening of {wall} in {timezone} before the mailing's end")
+        wall = {"start": f"{hours.start:%H:%M}", "end": f"{hours.end:%H:%M}"}
+        return SendWindow(timezone, None, None, Reason(ReasonCode.no_window, {"timezone": timezone, **wall}))
     closes_at = _first(hours, zone, start=opens_at, before=before, is_open=False)
     return SendWindow(timezone, opens_at, min(closes_at, before), None)
 
@@ -63,7 +64,7 @@ def next_window(timezone: str, hours: LocalWindow | None, *, not_before: datetim
 def _without_hours(timezone: str, opens_at: datetime, before: datetime) -> SendWindow:
     if opens_at < before:
         return SendWindow(timezone, opens_at, before, None)
-    return SendWindow(timezone, None, None, "the mailing's end was reached")
+    return SendWindow(timezone, None, None, Reason(ReasonCode.end_reached))
 
 
 def _first(hours: LocalWindow, zone: ZoneInfo, *, start: datetime, before: datetime, is_open: bool) -> datetime:

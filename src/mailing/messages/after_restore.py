@@ -9,7 +9,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.messages.states import MessageStatus
 
-REASON = "the database was restored from a backup; a call made after it may have arrived"
 UNSENT: Sequence[MessageStatus] = (MessageStatus.sending, MessageStatus.pending)
 
 # pending | sending → pending under the same id, phone and text; → unknown with `hold`, or where no phone is left. The
@@ -24,11 +23,11 @@ _MARK_AMBIGUOUS = text("""
         FROM message m LEFT JOIN client c ON c.id = m.client_id
         CROSS JOIN LATERAL (SELECT CASE WHEN m.maybe_accepted OR m.status = 'sending' THEN m.phone
                                         ELSE coalesce(c.phone, m.phone) END AS phone) p
-        WHERE m.mailing_id = :mailing_id AND m.status = :status AND m.id > :after
+        WHERE m.mailing_id = :mailing_id AND m.phase = 'open' AND m.status = :status AND m.id > :after
           AND (:hold OR NOT EXISTS (
               SELECT FROM attempt a WHERE a.message_id = m.id AND a.number = m.claim_no
-              AND a.reason = :reason AND a.started_at >= :began_at))
-        ORDER BY m.id LIMIT :count FOR UPDATE OF m
+              AND a.reason_code = 'restored' AND a.started_at >= :began_at))
+        ORDER BY m.phase, m.id LIMIT :count FOR UPDATE OF m
     ), marked AS (
         UPDATE message m SET
             status = CASE WHEN u.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true, claim_no = u.number,
@@ -37,13 +36,13 @@ _MARK_AMBIGUOUS = text("""
             text_revision = CASE WHEN m.maybe_accepted OR u.status = 'sending' THEN m.text_revision
                                  ELSE g.text_revision END,
             wait_reason = CASE WHEN NOT u.ends THEN m.wait_reason END, lease_until = NULL,
-            finished_at = CASE WHEN u.ends THEN now() END, status_reason = :reason
+            finished_at = CASE WHEN u.ends THEN now() END, reason_code = 'restored', reason_params = NULL
         FROM unsent u JOIN mailing g ON g.id = :mailing_id
         WHERE m.id = u.id
         RETURNING m.id
     ), recorded AS (
-        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-        SELECT id, CAST(:mailing_id AS bigint), claim, now(), 'ambiguous', CAST(:reason AS text)
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason_code)
+        SELECT id, CAST(:mailing_id AS bigint), claim, now(), 'ambiguous', 'restored'
         FROM (SELECT id, number AS claim FROM unsent
               UNION ALL SELECT id, claim_no FROM unsent WHERE status = 'sending') AS may_have_been_sent
         ON CONFLICT (message_id, number) DO NOTHING
@@ -65,6 +64,6 @@ async def mark_unsent_ambiguous(
     session: AsyncSession, part: MessageSlice, *, began_at: datetime, hold: bool
 ) -> tuple[int, int | None]:
     """Mark a slice of unsent messages as possibly accepted. Return how many, and the last id of the slice."""
-    values = msgspec.structs.asdict(part) | {"began_at": began_at, "hold": hold, "reason": REASON}
+    values = msgspec.structs.asdict(part) | {"began_at": began_at, "hold": hold}
     row = (await session.execute(_MARK_AMBIGUOUS, values)).mappings().one()
     return row["count"], row["last"]

@@ -11,19 +11,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.engine import execute_long, raw_connection
 from mailing.database.rows import rows_affected
 from mailing.messages.locks import lock_for_client_change
-from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
+from mailing.reasons.codes import ReasonCode
 from mailing.restore.repository import is_restored
 
 # pending → cancelled (or unknown). Messages that a worker is just claiming are skipped: their sender finds the mailing
 # cancelled. Index: message_due. A million in slices of 20,000: 28 s.
 _CANCEL = text(f"""
     WITH unsent AS (
-        SELECT id FROM message WHERE mailing_id = :mailing_id AND status = 'pending' AND {FROM_LOW_WATERMARK}
+        SELECT id FROM message WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
     UPDATE message m SET
         status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), wait_reason = NULL, status_reason = 'the mailing was cancelled'
+        finished_at = now(), wait_reason = NULL, reason_code = 'mailing_cancelled', reason_params = NULL
     FROM unsent WHERE m.id = unsent.id
 """)  # noqa: S608 - composed from constants
 
@@ -39,12 +40,12 @@ async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 
 
 # pending → cancelled (or unknown). Index: message_listed. A million: 38 s.
-_CANCEL_OF_DELETED = """
+_CANCEL_OF_DELETED = f"""
     UPDATE message SET
         status = CASE WHEN maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), wait_reason = NULL, status_reason = 'the mailing was deleted'
-    WHERE mailing_id = $1 AND status = 'pending'
-"""
+        finished_at = now(), wait_reason = NULL, reason_code = 'mailing_deleted', reason_params = NULL
+    WHERE mailing_id = $1 AND {PENDING}
+"""  # noqa: S608 - composed from a constant
 
 
 async def cancel_of_deleted(session: AsyncSession, mailing_id: int) -> int:
@@ -62,7 +63,7 @@ _SET_CANCELLED = """
                   WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
     closes_at = CASE WHEN m.status = 'sending' OR {unsure} THEN '-infinity' ELSE m.closes_at END,
     finished_at = CASE WHEN m.status = 'pending' AND NOT {unsure} THEN now() END,
-    phone = coalesce(m.phone, c.phone), wait_reason = NULL, status_reason = {reason}
+    phone = coalesce(m.phone, c.phone), wait_reason = NULL, reason_code = {reason}, reason_params = NULL
 """
 _CANCEL_OF_CLIENT = text(f"""
     UPDATE message m SET {_SET_CANCELLED.format(unsure=":unsure", reason=":reason")}
@@ -71,20 +72,20 @@ _CANCEL_OF_CLIENT = text(f"""
 """)  # noqa: S608 - composed from a constant
 
 
-async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: str) -> int:
+async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: ReasonCode) -> int:
     """Call with the client's row locked, after its opt-out is written or before it is deleted.
 
     A message that was never claimed takes the phone from that row. No plan runs from here to the commit. A message that
     is being sent is stopped by its sender, which rechecks before each call.
     """
     await lock_for_client_change(session)
-    values = {"client_id": client_id, "reason": reason, "unsure": await is_restored(session)}
+    values = {"client_id": client_id, "reason": reason.value, "unsure": await is_restored(session)}
     return await rows_affected(session, _CANCEL_OF_CLIENT, **values)
 
 
 # The same for many clients at once, locked in the order of ids.
 _CANCEL_OF_CLIENTS = f"""
-    UPDATE message m SET {_SET_CANCELLED.format(unsure="$2::boolean", reason="'the client opted out'")}
+    UPDATE message m SET {_SET_CANCELLED.format(unsure="$2::boolean", reason="'client_opted_out'")}
     FROM (
         SELECT id FROM message WHERE client_id = ANY($1::bigint[]) AND status IN ('pending', 'sending')
         ORDER BY id FOR UPDATE

@@ -4,8 +4,6 @@ Only a phone that left a client can have had a message of another client. So a m
 the index.
 """
 
-ALREADY_REACHED = "the phone already had a message of this mailing"
-
 # Before a hash is computed for each row.
 _ANY = "EXISTS (SELECT FROM former_phone f WHERE f.mailing_id = :mailing_id)"
 _ENTRY = "f.mailing_id = :mailing_id AND f.phone_hash = erasure_hash({phone}, k.key)"

@@ -1,6 +1,6 @@
 """How long a claim is held, and what becomes of a message whose lease expired because its worker was lost."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import text
@@ -34,82 +34,75 @@ def claimed_since_plan(lease_s: str) -> str:
     return f"(g.plan_revision = 1 OR m.lease_until - make_interval(secs => {lease_s}) >= g.plan_heartbeat_at)"
 
 
-BEGINNING = datetime.min.replace(tzinfo=UTC)
-
 _CLAIMED_SINCE_PLAN = claimed_since_plan(str(MAX_LEASE_S))
 
 # The worker was lost, and it is not known whether the call was made. An edit since the claim has left the message to
-# this statement: its window is void, and a client that the filter no longer selects is not called again. Index:
-# message_leased.
+# this statement: its window is void, and a client that the filter no longer selects is not called again. By primary
+# key.
 _RECLAIM = text(f"""
     WITH lost AS (
         SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,
             :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({IS_UNSELECTED}, false) AS ends
         FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
-        WHERE m.status = 'sending' AND m.lease_until < now() AND m.lease_until >= :since
-          AND (CAST(:message_id AS bigint) IS NULL OR m.id = :message_id)
-        ORDER BY m.lease_until LIMIT :count FOR UPDATE OF m SKIP LOCKED
+        WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.lease_until < now()
+        FOR UPDATE OF m SKIP LOCKED
     ), moved AS (
         UPDATE message m SET
             status = CASE WHEN l.ends THEN 'unknown' ELSE 'pending' END, maybe_accepted = true,
             counted_attempts = m.counted_attempts + 1,
             closes_at = CASE WHEN l.replanned THEN '-infinity' ELSE m.closes_at END,
             lease_until = NULL, finished_at = CASE WHEN l.ends THEN now() END,
-            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END, status_reason = 'the worker was lost during the call',
-            due_at = now() + make_interval(secs =>
-                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30)))
+            wait_reason = CASE WHEN NOT l.ends THEN 'retry' END,
+            reason_code = 'worker_lost', reason_params = NULL,
+            due_at = now() + make_interval(secs => greatest(
+                CASE WHEN m.maybe_accepted THEN 0 ELSE :first_repeat_s END,
+                random() * least(:max_s, :base_s * 2.0 ^ least(m.counted_attempts, 30))))
         FROM lost l WHERE m.id = l.id
         RETURNING m.id, m.mailing_id, m.claim_no
     )
-    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason)
-    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'the worker was lost during the call' FROM moved
+    INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome, reason_code)
+    SELECT id, mailing_id, claim_no, now(), 'ambiguous', 'worker_lost' FROM moved
     ON CONFLICT (message_id, number) DO NOTHING
 """)  # noqa: S608 - composed from constants
 
 
 class RetryDelay(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown."""
+    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown.
+
+    The first repeat waits `first_repeat_s` or longer: a receipt may come meanwhile.
+    """
 
     hold: bool
     base_s: float
     max_s: float
+    first_repeat_s: float = 0.0
 
 
-async def reclaim_expired(
-    session: AsyncSession, delay: RetryDelay, *, since: datetime, count: int, message_id: int | None = None
-) -> int:
-    """Take back leases that expired `since`, or that of one message. Return how many.
+async def reclaim_expired(session: AsyncSession, delay: RetryDelay, ids: Sequence[int]) -> int:
+    """Take back those of the messages whose lease has expired. Return how many.
 
     A message past its mailing's end is expired by the settle job.
     """
-    values = msgspec.structs.asdict(delay) | {"since": since, "count": count, "message_id": message_id}
-    return await rows_affected(session, _RECLAIM, **values)
+    return await rows_affected(session, _RECLAIM, **msgspec.structs.asdict(delay), ids=list(ids))
 
 
-# Index: message_leased.
+# A lease is deleted when none of its messages is being sent under an expired lease; others are left for the next sweep.
+# Index: message_lease_expiry, then the messages by primary key.
 _EXPIRED = text("""
-    SELECT id FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
-    ORDER BY lease_until LIMIT :count
+    WITH leased AS MATERIALIZED (
+        SELECT l.id AS lease, m.id AS message
+        FROM message_lease l CROSS JOIN unnest(l.message_ids) AS m (id) WHERE l.lease_until < now()
+    ), expired AS MATERIALIZED (
+        SELECT id, lease_until FROM message
+        WHERE id = ANY(ARRAY(SELECT message FROM leased)) AND status = 'sending' AND lease_until < now()
+    ), deleted AS (
+        DELETE FROM message_lease WHERE id = ANY(ARRAY(
+            SELECT lease FROM leased EXCEPT SELECT lease FROM leased JOIN expired ON expired.id = message))
+    )
+    SELECT id FROM expired ORDER BY lease_until
 """)
 
 
-async def find_expired(session: AsyncSession, *, since: datetime, count: int) -> list[int]:
-    return list((await session.execute(_EXPIRED, {"since": since, "count": count})).scalars())
-
-
-# Index: message_leased.
-_OLDEST_UNEXPIRED = text(f"""
-    SELECT least(now(), (
-        SELECT min(lease_until) FROM message WHERE status = 'sending' AND lease_until < now() AND lease_until >= :since
-    )) - make_interval(secs => {MIN_LEASE_S})
-""")  # noqa: S608 - composed from constants
-
-
-async def oldest_unexpired_lease(session: AsyncSession, *, since: datetime) -> datetime:
-    """Return where the next scan for expired leases may begin, given that none expired before `since`.
-
-    That is the shortest lease before the first expired one that is left: a claim that is not committed yet is not
-    visible here, and its lease began with its transaction.
-    """
-    moment: datetime = (await session.execute(_OLDEST_UNEXPIRED, {"since": since})).scalar_one()
-    return moment
+async def find_expired(session: AsyncSession) -> Sequence[int]:
+    """Return the messages whose lease has expired, the oldest lease first."""
+    return (await session.execute(_EXPIRED)).scalars().all()

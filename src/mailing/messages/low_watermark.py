@@ -4,7 +4,10 @@ A scan of `message_due` that starts there meets no index entry of sent messages.
 all, at every claim, until VACUUM could remove them.
 """
 
-_OF_MAILING = "FROM message_low_watermark f WHERE f.mailing_id = :mailing_id"
+OF_MAILING = "FROM message_low_watermark f WHERE f.mailing_id = :mailing_id"
 
 # A condition on `message`, in the order of message_due.
-FROM_LOW_WATERMARK = f"(due_at, id) >= ((SELECT f.due_at {_OF_MAILING}), (SELECT f.id {_OF_MAILING}))"
+FROM_LOW_WATERMARK = f"(due_at, id) >= ((SELECT f.due_at {OF_MAILING}), (SELECT f.id {OF_MAILING}))"
+
+# The index has messages that are being sent, too: the few that are claimed and not recorded yet.
+PENDING = "phase = 'open' AND status = 'pending'"

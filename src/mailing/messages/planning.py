@@ -11,8 +11,6 @@ from mailing.database.rows import rows_affected
 from mailing.messages.former_phones import HAS_FORMER
 from mailing.messages.rescheduling import SendWindow, window_columns
 
-UNSELECTED = "an edit of the mailing no longer selects this client"
-
 IS_UNSELECTED = """
     NOT ((cardinality(g.tags) = 0 OR coalesce(c.tag = ANY(g.tags), false))
         AND (cardinality(g.operator_codes) = 0 OR c.operator_code = ANY(g.operator_codes)))
@@ -89,17 +87,19 @@ async def next_slice(session: AsyncSession, audience: Audience, *, after: int, c
 # `reschedule_closed` finds it one; so does one whose phone may have had the message already, and `reschedule_closed`
 # decides. 20,000 rows: 0.2-0.3 s.
 _PLAN = text(f"""
-    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at, status_reason)
+    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at, reason_code,
+                              reason_params)
     SELECT :mailing_id, c.id, CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
            coalesce(o.opens_at, now()),
            CASE WHEN o.timezone IS NULL OR {HAS_FORMER} THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
            CASE WHEN o.opens_at > now() THEN 'window' END,
-           CASE WHEN o.never THEN now() END, o.reason
+           CASE WHEN o.never THEN now() END, o.reason_code, CAST(o.reason_params AS jsonb)
     FROM client c
     LEFT JOIN (
         SELECT *, opens_at IS NULL AS never
         FROM unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
-                    CAST(:reasons AS text[])) AS z (timezone, opens_at, closes_at, reason)
+                    CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
+            AS z (timezone, opens_at, closes_at, reason_code, reason_params)
     ) o ON o.timezone = c.timezone
     WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
       AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
@@ -112,12 +112,14 @@ _PLAN = text(f"""
         wait_reason = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
                        THEN m.wait_reason ELSE excluded.wait_reason END,
         closes_at = excluded.closes_at, finished_at = excluded.finished_at,
-        status_reason = coalesce(excluded.status_reason, CASE WHEN m.status = 'pending' THEN m.status_reason END)
+        reason_code = coalesce(excluded.reason_code, CASE WHEN m.status = 'pending' THEN m.reason_code END),
+        reason_params = CASE WHEN excluded.reason_code IS NOT NULL THEN excluded.reason_params
+                             WHEN m.status = 'pending' THEN m.reason_params END
     WHERE m.status = 'pending' AND (
             m.closes_at <> excluded.closes_at OR excluded.status <> 'pending'
             OR m.due_at <> excluded.due_at AND greatest(m.due_at, excluded.due_at) > now())
        OR excluded.status = 'pending'
-           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.status_reason = :unselected)
+           AND (m.status = 'expired' OR m.status = 'cancelled' AND m.reason_code = 'unselected')
 """)  # noqa: S608 - composed from a constant
 
 
@@ -131,7 +133,6 @@ async def plan_slice(
         mailing_id=mailing_id,
         after=part.after,
         upto=part.last,
-        unselected=UNSELECTED,
         **audience.values,
         **window_columns(windows),
     )
@@ -156,11 +157,12 @@ async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *,
 _CANCEL_UNSELECTED = text("""
     WITH next AS (
         SELECT id, client_id FROM message
-        WHERE mailing_id = :mailing_id AND status = 'pending' AND id > :after ORDER BY id LIMIT :count
+        WHERE mailing_id = :mailing_id AND phase = 'open' AND status = 'pending' AND id > :after
+        ORDER BY phase, id LIMIT :count
     ), cancelled AS (
         UPDATE message m SET
             status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-            finished_at = now(), wait_reason = NULL, status_reason = :unselected
+            finished_at = now(), wait_reason = NULL, reason_code = 'unselected', reason_params = NULL
         FROM next n JOIN client c ON c.id = n.client_id
         WHERE m.id = n.id AND m.status = 'pending'
           AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))
@@ -175,7 +177,7 @@ async def cancel_unselected(
     session: AsyncSession, mailing_id: int, audience: Audience, *, after: int, count: int
 ) -> int | None:
     """Return the last message of the slice, or None when there was none left."""
-    bounds = {"mailing_id": mailing_id, "after": after, "count": count, "unselected": UNSELECTED}
+    bounds = {"mailing_id": mailing_id, "after": after, "count": count}
     filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
     last: int | None = await session.scalar(_CANCEL_UNSELECTED, bounds | filters)
     return last

@@ -3,13 +3,24 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import RowMapping, text
+from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import NotFound
 from mailing.gateway.row import ONLY_ROW
-from mailing.messages.schemas import AttemptOut, MessageDetail, MessageOut, ResolutionOut, WaitingFor
-from mailing.messages.states import MessageStatus
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.messages.schemas import (
+    AttemptOut,
+    Delivery,
+    MessageDetail,
+    MessageOut,
+    ReceiptOut,
+    ResolutionOut,
+    WaitingFor,
+)
+from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import stored_reason
+from mailing.reasons.words import words_of
 from mailing.restore.repository import RESTORED
 
 # As in the claim: the next call takes the present phone and text, unless an attempt may have been accepted with others.
@@ -22,7 +33,7 @@ _COLUMNS = f"""
     CASE WHEN g.redacted_at IS NULL
          THEN coalesce(CASE WHEN {_RENEWS} THEN c.phone END, m.phone, c.phone, '') ELSE '' END AS phone,
     m.status, m.counted_attempts AS attempts, m.due_at,
-    CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.status_reason AS last_error,
+    CASE WHEN m.status = 'sent' THEN m.finished_at END AS sent_at, m.reason_code, m.reason_params,
     CASE WHEN m.status <> 'pending' THEN NULL
          WHEN g.status = 'paused' OR w.stopped_at IS NOT NULL OR {RESTORED} THEN 'pause'
          WHEN m.due_at > now() THEN coalesce(m.wait_reason, 'window')
@@ -33,8 +44,10 @@ _COLUMNS = f"""
          WHEN m.due_at > now() THEN m.due_at
          WHEN m.closes_at <= now() THEN NULL
          WHEN w.breaker_opened_at IS NOT NULL THEN w.breaker_next_probe_at
-         WHEN w.paused_until > now() THEN w.paused_until END AS waiting_until
+         WHEN w.paused_until > now() THEN w.paused_until END AS waiting_until,
+    (ARRAY['accepted', 'undelivered', 'delivered'])[r.state] AS receipt, r.code AS receipt_code, r.at AS receipt_at
 """
+_RECEIPT = "LEFT JOIN receipt r ON r.message_id = m.id"
 
 # By primary key.
 _ONE = text(f"""
@@ -43,12 +56,12 @@ _ONE = text(f"""
     JOIN mailing_text t ON t.mailing_id = g.id
         AND t.revision = CASE WHEN {_RENEWS} THEN g.text_revision ELSE coalesce(m.text_revision, g.text_revision) END
     LEFT JOIN client c ON c.id = m.client_id LEFT JOIN mailing tested ON tested.id = g.test_of_mailing_id
-    JOIN gateway w ON w.{ONLY_ROW}
+    JOIN gateway w ON w.{ONLY_ROW} {_RECEIPT}
     WHERE m.id = :id AND g.deleted_at IS NULL AND tested.deleted_at IS NULL
 """)  # noqa: S608 - composed from constants of this module
 
 _ATTEMPTS = text("""
-    SELECT number, started_at, duration_ms, outcome, http_status, code, reason FROM attempt
+    SELECT number, started_at, duration_ms, outcome, http_status, code, reason_code, reason_params FROM attempt
     WHERE message_id = :id ORDER BY number
 """)
 
@@ -58,44 +71,87 @@ _RESOLUTIONS = text("""
     WHERE message_id = :id AND kind = 'message.resolved' ORDER BY id
 """)
 
-# The next messages in each of these statuses, merged: a probe of message_listed for each status that occurs. For one
-# status in the order of ids, the planner may scan the primary key instead, and all of it for a rare status; in the
-# order of status and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
+# The next messages in each of these statuses, merged: a probe of message_listed for each phase that occurs. For one
+# phase in the order of ids, the planner may scan the primary key instead, and all of it for a rare one; in the order of
+# phase and id it can't. A deep page of 20,000 messages: 0.2 ms instead of 12.
 _NEXT = """
     SELECT each.* FROM unnest(ARRAY(
-        SELECT asked.status FROM mailing_counts k CROSS JOIN unnest(CAST(:statuses AS text[])) AS asked (status)
+        SELECT DISTINCT CASE WHEN {unsent} THEN 'open' ELSE asked.status END
+        FROM mailing_counts k CROSS JOIN unnest(CAST(:statuses AS text[])) AS asked (status)
         WHERE k.mailing_id = :mailing_id AND CAST(to_jsonb(k) ->> asked.status AS bigint) > 0
             AND {which}
-    )) AS wanted (status)
+    )) AS wanted (phase)
     CROSS JOIN LATERAL (
         SELECT * FROM message
-        WHERE mailing_id = :mailing_id AND (status, id) > (wanted.status, CAST(:cursor AS bigint))
-          AND (status, id) <= (wanted.status, {last})
-        ORDER BY status, id LIMIT :count
+        WHERE mailing_id = :mailing_id AND (phase, id) > (wanted.phase, CAST(:cursor AS bigint))
+          AND (phase, id) <= (wanted.phase, {last}) AND status = ANY(CAST(:statuses AS text[]))
+        ORDER BY phase, id LIMIT :count
     ) each
     ORDER BY each.id LIMIT :count
 """
 _UNSENT = "asked.status IN ('pending', 'sending')"
-_ENDED = _NEXT.format(which=f"NOT {_UNSENT}", last=2**63 - 1)
-# Sent messages have left dead index entries under both statuses, for as long as a snapshot is open. Behind the page
-# they are scanned in the index, but none of their rows is read.
+_ENDED = _NEXT.format(unsent=_UNSENT, which=f"NOT {_UNSENT}", last=2**63 - 1)
+# Sent messages have left dead index entries in the phase of open ones, for as long as a snapshot is open. Behind the
+# page they are scanned in the index, but none of their rows is read.
 _NOT_ENDED = _NEXT.format(
+    unsent=_UNSENT,
     which=_UNSENT,
     last=f"coalesce((SELECT max(id) FROM ended HAVING count(*) = :count), {2**63 - 1})",  # noqa: S608 - constants
 )
+_JOINED = f"""
+    JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id JOIN gateway w ON w.{ONLY_ROW}
+    {_RECEIPT}
+    ORDER BY m.id
+"""
 _PAGE = text(f"""
     WITH ended AS MATERIALIZED ({_ENDED})
     SELECT {_COLUMNS} FROM (
         (SELECT * FROM ended UNION ALL ({_NOT_ENDED})) ORDER BY id LIMIT :count
-    ) m
-    JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id JOIN gateway w ON w.{ONLY_ROW}
-    ORDER BY m.id
+    ) m {_JOINED}
 """)  # noqa: S608 - composed from constants of this module
+
+# Those that are being sent, a few thousand at most: nearly all are before the low watermark. Beyond it no more are
+# looked for than there are. Index: message_due.
+_SENDING = "SELECT * FROM message WHERE mailing_id = :mailing_id AND phase = 'open' AND status = 'sending' AND"
+_PAGE_SENDING = text(f"""
+    WITH before AS MATERIALIZED ({_SENDING} NOT {FROM_LOW_WATERMARK}), beyond AS MATERIALIZED (
+        {_SENDING} {FROM_LOW_WATERMARK} ORDER BY due_at, id
+        LIMIT (SELECT sending FROM mailing_counts WHERE mailing_id = :mailing_id) - (SELECT count(*) FROM before)
+    )
+    SELECT {_COLUMNS} FROM (
+        (SELECT * FROM before WHERE id > :cursor UNION ALL SELECT * FROM beyond WHERE id > :cursor)
+        ORDER BY id LIMIT :count
+    ) m {_JOINED}
+""")  # noqa: S608 - composed from constants of this module
+
+# Index: receipt_listed, in keyset order; then the primary keys.
+_REPORTED = """
+    SELECT m.* FROM (
+        SELECT message_id FROM receipt WHERE mailing_id = :mailing_id AND state = :state AND message_id > :cursor
+        ORDER BY message_id LIMIT :count
+    ) reported JOIN message m ON m.id = reported.message_id
+"""
+# Index: message_listed, and receipt_pkey for each. Receipts that have come are passed over: 0.3 s for 1,000,000.
+_AWAITED = """
+    SELECT m.* FROM message m
+    WHERE m.mailing_id = :mailing_id AND (m.phase, m.id) > ('sent', CAST(:cursor AS bigint)) AND m.phase <= 'sent'
+        AND NOT EXISTS (SELECT FROM receipt f WHERE f.message_id = m.id AND f.state > 1)
+    ORDER BY m.phase, m.id LIMIT :count
+"""
+_DELIVERY_PAGES: Mapping[Delivery, TextClause] = {
+    delivery: text(f"SELECT {_COLUMNS} FROM ({found}) m {_JOINED}")  # noqa: S608 - constants of this module
+    for delivery, found in (
+        (Delivery.delivered, _REPORTED),
+        (Delivery.undelivered, _REPORTED),
+        (Delivery.awaited, _AWAITED),
+    )
+}
+_STATES: Mapping[Delivery, int] = {Delivery.undelivered: 2, Delivery.delivered: 3}
 
 # The newest first. Index: message_once; a client has as many messages as there were mailings, so they are sorted.
 _OF_CLIENT = text(f"""
     SELECT {_COLUMNS} FROM message m JOIN mailing g ON g.id = m.mailing_id
-    LEFT JOIN client c ON c.id = m.client_id JOIN gateway w ON w.{ONLY_ROW}
+    LEFT JOIN client c ON c.id = m.client_id JOIN gateway w ON w.{ONLY_ROW} {_RECEIPT}
     WHERE m.client_id = :client_id AND m.id < :before AND g.deleted_at IS NULL ORDER BY m.id DESC LIMIT :count
 """)  # noqa: S608 - composed from constants of this module
 
@@ -106,40 +162,65 @@ _COUNTS_OF_CLIENT = text("SELECT status, count(*) FROM message WHERE client_id =
 # The client by its phone, then message_once: at most one.
 _TO = text(f"""
     SELECT {_COLUMNS} FROM client c JOIN message m ON m.client_id = c.id AND m.mailing_id = :mailing_id
-    JOIN mailing g ON g.id = m.mailing_id JOIN gateway w ON w.{ONLY_ROW} WHERE c.phone = :phone
+    JOIN mailing g ON g.id = m.mailing_id JOIN gateway w ON w.{ONLY_ROW} {_RECEIPT} WHERE c.phone = :phone
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def get_message(session: AsyncSession, message_id: int) -> MessageDetail:
+async def get_message(session: AsyncSession, message_id: int, *, language: str = "en") -> MessageDetail:
+    """Read a message with its attempts, and the words for reasons in `language`."""
     row = (await session.execute(_ONE, {"id": message_id})).mappings().first()
     if row is None:
         raise NotFound(f"There is no message {message_id}.")
     attempts = (await session.execute(_ATTEMPTS, {"id": message_id})).mappings()
-    history = [AttemptOut(**attempt) for attempt in attempts]
+    history = [_attempt(attempt, language) for attempt in attempts]
     resolved = (await session.execute(_RESOLUTIONS, {"id": message_id})).mappings()
     resolutions = [ResolutionOut(at=row["at"], by=row["by"], as_=row["as"], note=row["note"]) for row in resolved]
-    return MessageDetail(**_fields(row), text=row["text"], test=row["test"], history=history, resolutions=resolutions)
+    return MessageDetail(
+        **_fields(row, language), text=row["text"], test=row["test"], history=history, resolutions=resolutions
+    )
 
 
 async def messages_of(
-    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, status: MessageStatus | None
+    session: AsyncSession,
+    mailing_id: int,
+    *,
+    cursor: int,
+    limit: int,
+    status: MessageStatus | None,
+    language: str = "en",
 ) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one."""
     statuses = [status.value] if status else [each.value for each in MessageStatus]
-    page = {"mailing_id": mailing_id, "statuses": statuses, "cursor": cursor, "count": limit + 1}
-    return [MessageOut(**_fields(row)) for row in (await session.execute(_PAGE, page)).mappings()]
+    page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1}
+    if status is MessageStatus.sending:
+        rows = await session.execute(_PAGE_SENDING, page)
+    else:
+        rows = await session.execute(_PAGE, page | {"statuses": statuses})
+    return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
 
 
-async def message_to(session: AsyncSession, mailing_id: int, *, phone: str) -> MessageOut | None:
+async def messages_by_delivery(
+    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, delivery: Delivery, language: str = "en"
+) -> Sequence[MessageOut]:
+    """Return one row more than `limit`, if there is one."""
+    page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1}
+    state = {"state": _STATES[delivery]} if delivery in _STATES else {}
+    rows = await session.execute(_DELIVERY_PAGES[delivery], page | state)
+    return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
+
+
+async def message_to(session: AsyncSession, mailing_id: int, *, phone: str, language: str = "en") -> MessageOut | None:
     """Find the message by the client's present phone."""
     row = (await session.execute(_TO, {"mailing_id": mailing_id, "phone": phone})).mappings().first()
-    return MessageOut(**_fields(row)) if row else None
+    return MessageOut(**_fields(row, language)) if row else None
 
 
-async def messages_of_client(session: AsyncSession, client_id: int, *, before: int, limit: int) -> Sequence[MessageOut]:
+async def messages_of_client(
+    session: AsyncSession, client_id: int, *, before: int, limit: int, language: str = "en"
+) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one. `before` is an id: the next page begins below its last."""
     page = {"client_id": client_id, "before": before, "count": limit + 1}
-    return [MessageOut(**_fields(row)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
+    return [MessageOut(**_fields(row, language)) for row in (await session.execute(_OF_CLIENT, page)).mappings()]
 
 
 async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[MessageStatus, int]:
@@ -147,10 +228,22 @@ async def counts_of_client(session: AsyncSession, client_id: int) -> Mapping[Mes
     return {MessageStatus(status): count for status, count in rows}
 
 
-def _fields(row: RowMapping) -> dict[str, Any]:
+def _fields(row: RowMapping, language: str) -> dict[str, Any]:
     fields = {name: row[name] for name in ("id", "mailing_id", "client_id", "phone", "attempts", "due_at", "sent_at")}
-    reason = row["waiting_reason"]
+    waiting, reason = row["waiting_reason"], stored_reason(row["reason_code"], row["reason_params"])
     fields["status"] = MessageStatus(row["status"])
-    fields["waiting_for"] = WaitingFor(reason, row["waiting_until"]) if reason else None
-    fields["last_error"] = row["last_error"]
+    fields["waiting_for"] = WaitingFor(WaitReason(waiting), row["waiting_until"]) if waiting else None
+    fields["status_reason"] = words_of(reason, language) or None
+    fields["reason_code"] = reason.code if reason else None
+    fields["receipt"] = ReceiptOut(row["receipt"], row["receipt_code"], row["receipt_at"]) if row["receipt"] else None
     return fields
+
+
+def _attempt(row: RowMapping, language: str) -> AttemptOut:
+    reason = stored_reason(row["reason_code"], row["reason_params"])
+    names = ("number", "started_at", "duration_ms", "outcome", "http_status", "code")
+    return AttemptOut(
+        **{name: row[name] for name in names},
+        reason=words_of(reason, language),
+        reason_code=reason.code if reason else None,
+    )

@@ -15,21 +15,22 @@ from mailing.messages.states import MessageStatus
 FINAL: Sequence[MessageStatus] = [
     status for status in MessageStatus if status not in {MessageStatus.pending, MessageStatus.sending}
 ]
-ERASED = "the person was erased; an attempt may have arrived"
 
-# The next messages of a mailing in one status, and their attempts. Index: message_listed, enforced by the order of
-# status and id; then the primary keys: the planner takes every array for a short one, and never scans a table for it.
-# 5,000 rows: 0.15 s.
+# The next messages of a mailing in one final status, their attempts and receipts. Index: message_listed, enforced by
+# the order of phase and id; then the primary keys: the planner takes every array for a short one, and never scans a
+# table for it. 5,000 rows: 0.15 s.
 _REDACT = text("""
     WITH next AS MATERIALIZED (
         SELECT id FROM message
-        WHERE mailing_id = :mailing_id AND (status, id) > (:status, CAST(:after AS bigint)) AND status <= :status
-        ORDER BY status, id LIMIT :count
+        WHERE mailing_id = :mailing_id AND (phase, id) > (:status, CAST(:after AS bigint)) AND phase <= :status
+        ORDER BY phase, id LIMIT :count
     ), redacted AS (
         UPDATE message m SET phone = NULL
         WHERE m.id = ANY(ARRAY(SELECT id FROM next)) AND m.phone IS NOT NULL AND m.status = :status
     ), deleted AS (
         DELETE FROM attempt WHERE message_id = ANY(ARRAY(SELECT id FROM next))
+    ), forgotten AS (
+        DELETE FROM receipt WHERE message_id = ANY(ARRAY(SELECT id FROM next))
     )
     SELECT max(id) FROM next
 """)
@@ -50,14 +51,15 @@ _REDACT_PHONE = """
         status = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN 'unknown' ELSE m.status END,
         finished_at = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN now() ELSE m.finished_at END,
         wait_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN NULL ELSE m.wait_reason END,
-        status_reason = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN $2 ELSE m.status_reason END
+        reason_code = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN 'person_erased' ELSE m.reason_code END,
+        reason_params = CASE WHEN m.status = 'pending' AND m.maybe_accepted THEN NULL ELSE m.reason_params END
     WHERE m.phone = $1 AND m.status <> 'sending'
 """
 
 
 async def redact_phone(session: AsyncSession, phone: str) -> int:
     """Redact the phone in every message that is not in a call. Return in how many."""
-    return await execute_long(session, _REDACT_PHONE, phone, ERASED)
+    return await execute_long(session, _REDACT_PHONE, phone)
 
 
 _HAS_PHONE = "SELECT EXISTS (SELECT FROM message WHERE phone = $1)"

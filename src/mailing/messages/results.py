@@ -14,10 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.rows import one_as
 from mailing.gateway.outcome import Answer
 from mailing.messages.claim import ClaimedMessage
-from mailing.messages.planning import IS_UNSELECTED, UNSELECTED
-from mailing.messages.states import MessageStatus
-
-CAME_LATE = "accepted, recorded only after its lease was lost and the message claimed again"
+from mailing.messages.planning import IS_UNSELECTED
+from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import Reason, code_column, params_column
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,8 +32,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True):
     maybe_accepted: bool
     due_at: datetime
     closes_at: datetime
-    wait_reason: str | None = None
-    status_reason: str | None = None
+    wait_reason: WaitReason | None = None
+    reason: Reason | None = None
     by_plan: bool = False
 
 
@@ -61,8 +60,7 @@ class CallResult(msgspec.Struct, frozen=True):
 
 # One statement per batch. Index: message_pkey, and client_pkey for messages that wait again: the LIMIT keeps the
 # planner from joining all clients. The status is compared with a column of the results, not with a constant: by its
-# statistics hardly a message is being sent, so the planner would use message_leased and search all results for each
-# message.
+# statistics hardly a message is being sent, and the planner would search all results for each message.
 #
 # No lock is waited for: a locked message is left out, the others are recorded.
 #
@@ -73,7 +71,7 @@ class CallResult(msgspec.Struct, frozen=True):
 #
 # Each attempt is recorded, and replaces what the sweep had assumed about it, with one exception: if the message was
 # claimed again since, the assumption is the reason for that repeat. Then a late acceptance stays `ambiguous`, with
-# CAME_LATE as its reason.
+# `recorded_late` as its reason.
 #
 # What an older plan decided is void: a send window, and an end (`by_plan`). Such a message waits without a window until
 # the settle job has found it one by the present plan. A message that was cancelled, or whose client left meanwhile,
@@ -84,11 +82,12 @@ _RECORD = text(f"""
             CAST(:ids AS bigint[]), CAST(:numbers AS int[]), CAST(:statuses AS text[]), CAST(:by_plan AS bool[]),
             CAST(:attempts AS int[]), CAST(:soft_refusals AS int[]), CAST(:maybe_accepted AS bool[]),
             CAST(:due AS timestamptz[]), CAST(:closes AS timestamptz[]), CAST(:wait_reasons AS text[]),
-            CAST(:errors AS text[]), CAST(:outcomes AS text[]), CAST(:started AS timestamptz[]),
-            CAST(:durations AS int[]), CAST(:http AS int[]), CAST(:codes AS bigint[]), CAST(:reasons AS text[]),
-            CAST(:provider_ids AS text[])
+            CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]), CAST(:outcomes AS text[]),
+            CAST(:started AS timestamptz[]), CAST(:durations AS int[]), CAST(:http AS int[]), CAST(:codes AS bigint[]),
+            CAST(:answer_codes AS text[]), CAST(:answer_params AS text[]), CAST(:provider_ids AS text[])
         ) AS r (id, number, status, by_plan, counted_attempts, soft_refusals, maybe_accepted, due_at, closes_at,
-                wait_reason, error, outcome, started_at, duration_ms, http_status, code, reason, provider_id)
+                wait_reason, reason_code, reason_params, outcome, started_at, duration_ms, http_status, code,
+                answer_code, answer_params, provider_id)
     ), held AS MATERIALIZED (
         SELECT id, client_id, status, claim_no, closes_at = '-infinity' AS voided
         FROM message WHERE id = ANY(CAST(:ids AS bigint[]))
@@ -103,14 +102,16 @@ _RECORD = text(f"""
         FROM held m JOIN given d ON d.id = m.id
     ), remembered AS (
         INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code,
-            reason, provider_id)
+            reason_code, reason_params, provider_id)
         SELECT id, CAST(:mailing_id AS bigint), number, started_at, duration_ms,
             CASE WHEN repeated THEN 'ambiguous' ELSE outcome END, http_status, code,
-            CASE WHEN repeated THEN '{CAME_LATE}' ELSE reason END, provider_id
+            CASE WHEN repeated THEN 'recorded_late' ELSE answer_code END,
+            CASE WHEN NOT repeated THEN CAST(answer_params AS jsonb) END, provider_id
         FROM result WHERE outcome IS NOT NULL ORDER BY id
         ON CONFLICT (message_id, number) DO UPDATE SET
             started_at = excluded.started_at, duration_ms = excluded.duration_ms, outcome = excluded.outcome,
-            http_status = excluded.http_status, code = excluded.code, reason = excluded.reason,
+            http_status = excluded.http_status, code = excluded.code,
+            reason_code = excluded.reason_code, reason_params = excluded.reason_params,
             provider_id = excluded.provider_id
     ), decided AS (
         SELECT r.*, g.plan_revision <> :revision AS replanned,
@@ -138,10 +139,10 @@ _RECORD = text(f"""
                              WHEN d.replanned OR d.voided THEN '-infinity' ELSE d.closes_at END,
             wait_reason = CASE WHEN d.next = 'pending' THEN d.wait_reason END, lease_until = NULL,
             finished_at = CASE WHEN d.next <> 'pending' THEN now() END,
-            status_reason = CASE WHEN d.next = d.status THEN d.error
-                                 WHEN d.next = 'pending' THEN nullif(d.reason, '')
-                                 WHEN d.left_out THEN :unselected
-                                 ELSE 'the mailing was cancelled or the client left while it was being sent' END
+            reason_code = CASE WHEN d.next = d.status THEN d.reason_code WHEN d.next = 'pending' THEN d.answer_code
+                               WHEN d.left_out THEN 'unselected' ELSE 'stopped_while_sending' END,
+            reason_params = CAST(CASE WHEN d.next = d.status THEN d.reason_params
+                                      WHEN d.next = 'pending' THEN d.answer_params END AS jsonb)
         FROM decided d WHERE m.id = d.id
         RETURNING m.id
     )
@@ -173,6 +174,7 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
     """Record results of one mailing, decided under `revision` of its plan. A newer plan voids what the plan decided."""
     transitions = [result.transition for result in results]
     calls = [result.call if isinstance(result.call, Called) else None for result in results]
+    answers = [call.answer.full_reason if call else None for call in calls]
     if any(transition.by_plan for transition in transitions) and not await _lock_plan(session, mailing_id):
         return Recorded(0, [result.message.id for result in results])
     columns: dict[str, list[Any]] = {
@@ -186,16 +188,18 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
         "due": [transition.due_at for transition in transitions],
         "closes": [transition.closes_at for transition in transitions],
         "wait_reasons": [transition.wait_reason for transition in transitions],
-        "errors": [transition.status_reason for transition in transitions],
+        "reason_codes": code_column(transition.reason for transition in transitions),
+        "reason_params": params_column(transition.reason for transition in transitions),
         "outcomes": [call.answer.outcome.value if call else None for call in calls],
         "started": [call.started_at if call else None for call in calls],
         "durations": [call.duration_ms if call else None for call in calls],
         "http": [call.answer.http_status if call else None for call in calls],
         "codes": [call.answer.code if call else None for call in calls],
-        "reasons": [call.answer.words if call else None for call in calls],
+        "answer_codes": code_column(answers),
+        "answer_params": params_column(answers),
         "provider_ids": [call.answer.provider_id if call else None for call in calls],
     }
-    values = {"mailing_id": mailing_id, "revision": revision, "unselected": UNSELECTED}
+    values = {"mailing_id": mailing_id, "revision": revision}
     return one_as(Recorded, await session.execute(_RECORD, values | columns))
 
 
@@ -203,7 +207,7 @@ async def record(session: AsyncSession, results: Sequence[CallResult], *, mailin
 _PARK = text("""
     UPDATE message SET status = 'unknown', maybe_accepted = true, counted_attempts = counted_attempts + 1,
         lease_until = NULL, wait_reason = NULL, finished_at = now(),
-        status_reason = 'it was called, and the outcome could not be stored'
+        reason_code = 'outcome_not_stored', reason_params = NULL
     WHERE id = (SELECT id FROM message WHERE id = :id AND status = 'sending' AND claim_no = :claim_no
                 FOR NO KEY UPDATE SKIP LOCKED)
 """)

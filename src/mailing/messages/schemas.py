@@ -1,23 +1,49 @@
 """Messages in requests and answers."""
 
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
 from mailing.gateway.outcome import Outcome
-from mailing.messages.states import MessageStatus
+from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import ReasonCode
 
 
 class WaitingFor(Struct):
     """Why an unsent message is not sent yet. `until` is null where it is not known: a pause, or its turn."""
 
-    reason: Literal["window", "retry", "rate", "breaker", "pause", "start"]
+    reason: WaitReason
     until: datetime | None
 
 
+class Delivery(StrEnum):
+    """What became of a sent message, as far as its provider has reported it."""
+
+    delivered = "delivered"
+    undelivered = "undelivered"
+    awaited = "awaited"
+
+
+class ReceiptOut(Struct):
+    """The strongest receipt of the provider: delivered, undelivered, or accepted, which is not final.
+
+    `code` is the provider's reason. `at` is its time, or when the receipt came.
+    """
+
+    state: Literal["accepted", "undelivered", "delivered"]
+    code: str | None
+    at: datetime
+
+
 class MessageOut(Struct):
-    """`attempts` counts the calls that say something about this message; `last_error` is also the reason of its end."""
+    """`attempts` counts the calls that say something about this message.
+
+    `status_reason` says what the last attempt came to, or why the message ended. `reason_code` says it to programs.
+
+    `receipt` is null until the provider has sent one; many send none.
+    """
 
     id: int
     mailing_id: int
@@ -28,11 +54,13 @@ class MessageOut(Struct):
     due_at: datetime
     sent_at: datetime | None
     waiting_for: WaitingFor | None
-    last_error: str | None
+    status_reason: str | None
+    reason_code: ReasonCode | None
+    receipt: ReceiptOut | None
 
 
 class AttemptOut(Struct):
-    """`duration_ms` is null where the worker was lost during the call."""
+    """`duration_ms` is null where the worker was lost during the call. `reason` is empty for an acceptance."""
 
     number: int
     started_at: datetime
@@ -41,6 +69,7 @@ class AttemptOut(Struct):
     http_status: int | None
     code: int | None
     reason: str
+    reason_code: ReasonCode | None
 
 
 Verdict = Literal["sent", "failed", "pending"]

@@ -21,6 +21,17 @@ class MessageStatus(StrEnum):
     unknown = "unknown"
 
 
+class WaitReason(StrEnum):
+    """What an unsent message waits for."""
+
+    window = "window"
+    retry = "retry"
+    rate = "rate"
+    breaker = "breaker"
+    pause = "pause"
+    start = "start"
+
+
 # Only an explicit act leads out of a final status: an edit takes back what an earlier edit or the end had decided; an
 # operator sends a failed or unknown message again, or states what became of an unknown one.
 TRANSITIONS: dict[MessageStatus, frozenset[MessageStatus]] = {

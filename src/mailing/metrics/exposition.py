@@ -1,6 +1,8 @@
 """Convert a snapshot to Prometheus metrics: names, labels and help. docs/metrics.md says what each is for."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import accumulate
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -10,6 +12,7 @@ from mailing.gateway.repository import GatewayState
 from mailing.mailings.states import MailingStatus
 from mailing.metrics.repository import MAX_COUNTED, Audits, Reports, Snapshot
 from mailing.observability import counters
+from mailing.receipts import counters as receipts
 from mailing.restore.repository import Witnesses
 
 WAITS = ("window", "retry", "rate", "breaker")
@@ -25,6 +28,22 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
     yield from _connections(snapshot)
     yield from _audits(snapshot.audits)
     yield from _reports(snapshot.reports)
+
+
+def receipt_families(snapshot: Snapshot) -> Iterator[Metric]:
+    """Return the metrics of receipts and replies, for a provider that sends them."""
+    received = _labelled(snapshot.counters, receipts.RECEIPTS, *receipts.RESULTS)
+    yield _gauges("mailing_messages_delivery", "Sent messages by their receipt", "delivery", snapshot.delivery)
+    yield _counters("mailing_receipts", "Receipts by what became of them", "result", received)
+    replies = _labelled(snapshot.counters, receipts.REPLIES, *receipts.REPLY_RESULTS)
+    yield _counters("mailing_replies", "Replies from phones, by what became of them", "result", replies)
+    buckets = _labelled(snapshot.counters, receipts.DELAY_BUCKETS)
+    yield _histogram(
+        "mailing_receipt_delay_seconds",
+        "From the acceptance of a message to its final receipt",
+        {bound: buckets.get(bound, 0) for bound in (*map(str, receipts.BOUNDS_S), "+Inf")},
+        sum_s=snapshot.counters.get((receipts.DELAY_SECONDS, ""), 0),
+    )
 
 
 def _messages(snapshot: Snapshot) -> Iterator[Metric]:
@@ -61,12 +80,20 @@ def _failover(found: list[Witnesses]) -> Metric:
     return metric
 
 
-def _counted(counts: counters.Counts) -> Iterator[Metric]:
-    def labelled(name: str, *known: str) -> Mapping[str, float]:
-        return dict.fromkeys(known, 0.0) | {label: value for (found, label), value in counts.items() if found == name}
+def _labelled(counts: counters.Counts, name: str, *known: str) -> Mapping[str, float]:
+    return dict.fromkeys(known, 0.0) | {label: value for (found, label), value in counts.items() if found == name}
 
+
+def _counted(counts: counters.Counts) -> Iterator[Metric]:
+    labelled = partial(_labelled, counts)
     yield _counters("mailing_gateway_calls", "Gateway calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
-    yield _histogram(labelled(counters.CALL_BUCKETS), sum_s=counts.get((counters.CALL_SECONDS, ""), 0))
+    buckets = labelled(counters.CALL_BUCKETS)
+    yield _histogram(
+        "mailing_gateway_call_seconds",
+        "Duration of calls",
+        {bound: buckets.get(bound, 0) for bound in (*map(str, counters.BOUNDS_S), "+Inf")},
+        sum_s=counts.get((counters.CALL_SECONDS, ""), 0),
+    )
     waits = labelled(counters.RATE_LIMIT_WAIT_S, "claim", "call")
     yield _counters(
         "mailing_rate_limit_wait_seconds", "Time spent waiting for the rate limit and pauses", "stage", waits
@@ -138,12 +165,8 @@ def _counters(name: str, help_: str, label: str, values: Mapping[str, float]) ->
     return family
 
 
-def _histogram(buckets: Mapping[str, float], *, sum_s: float) -> Metric:
-    """Build a histogram. Workers count each call in one bucket; a Prometheus bucket includes all smaller ones."""
-    family = HistogramMetricFamily("mailing_gateway_call_seconds", "Duration of calls")
-    cumulative, below = [], 0.0
-    for bound in [*map(str, counters.BOUNDS_S), "+Inf"]:
-        below += buckets.get(bound, 0)
-        cumulative.append((bound, below))
-    family.add_metric([], cumulative, sum_value=sum_s)
+def _histogram(name: str, help_: str, buckets: Mapping[str, float], *, sum_s: float) -> Metric:
+    """Build a histogram. Each call is counted in one bucket; a Prometheus bucket includes all smaller ones."""
+    family = HistogramMetricFamily(name, help_)
+    family.add_metric([], list(zip(buckets, accumulate(buckets.values()), strict=True)), sum_value=sum_s)
     return family

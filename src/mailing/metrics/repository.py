@@ -59,6 +59,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     server: Server
     audits: Audits
     reports: Reports
+    delivery: dict[str, int]
     counters: counters.Counts
 
 
@@ -77,6 +78,7 @@ async def read(session: AsyncSession) -> Snapshot:
         server=Server(**(await session.execute(_SERVER)).mappings().one()),
         audits=Audits(**(await session.execute(_AUDITS)).mappings().one()),
         reports=Reports(**(await session.execute(_REPORTS)).mappings().one()),
+        delivery=dict((await session.execute(_DELIVERY)).mappings().one()),
         counters=await counters.totals(session),
     )
 
@@ -90,7 +92,7 @@ _DUE_AGE = text("""
     SELECT coalesce(max(extract(epoch FROM now() - greatest(m.due_at, g.updated_at))), 0)::float
     FROM mailing g CROSS JOIN LATERAL (
         SELECT due_at FROM message
-        WHERE mailing_id = g.id AND status = 'pending' AND due_at <= now() AND closes_at > now()
+        WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at <= now() AND closes_at > now()
         ORDER BY due_at LIMIT 1
     ) m
     WHERE g.status = 'running' AND now() < g.ends_at
@@ -101,7 +103,7 @@ _DUE = text(f"""
     SELECT count(*) FROM (
         SELECT FROM mailing g CROSS JOIN LATERAL (
             SELECT FROM message
-            WHERE mailing_id = g.id AND status = 'pending' AND due_at <= now() AND closes_at > now()
+            WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at <= now() AND closes_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status = 'running' AND now() < g.ends_at LIMIT {MAX_COUNTED}
@@ -112,7 +114,8 @@ _DUE = text(f"""
 _WAITING = text(f"""
     SELECT coalesce(wait_reason, 'window'), count(*) FROM (
         SELECT m.wait_reason FROM mailing g CROSS JOIN LATERAL (
-            SELECT wait_reason FROM message WHERE mailing_id = g.id AND status = 'pending' AND due_at > now()
+            SELECT wait_reason FROM message
+            WHERE mailing_id = g.id AND phase = 'open' AND status = 'pending' AND due_at > now()
             ORDER BY due_at LIMIT {MAX_COUNTED}
         ) m
         WHERE g.status IN ('running', 'paused') LIMIT {MAX_COUNTED}
@@ -146,6 +149,15 @@ _REPORTS = text("""
     SELECT count(*) FILTER (WHERE sent_at IS NULL AND (attempts > 0 OR due_at <= now())) AS overdue,
         extract(epoch FROM now() - max(sent_at))::float AS newest_age_s
     FROM report WHERE day > current_date - 32
+""")
+
+
+# One row a mailing; test sends are left out.
+_DELIVERY = text("""
+    SELECT coalesce(sum(r.delivered), 0)::bigint AS delivered, coalesce(sum(r.undelivered), 0)::bigint AS undelivered,
+        coalesce(sum(greatest(c.sent - coalesce(r.delivered + r.undelivered, 0), 0)), 0)::bigint AS awaited
+    FROM mailing_counts c JOIN mailing g ON g.id = c.mailing_id LEFT JOIN receipt_counts r ON r.mailing_id = g.id
+    WHERE g.test_of_mailing_id IS NULL
 """)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.pool import QueuePool
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.database.read_pool import ReadPool
-from mailing.metrics.exposition import families
+from mailing.metrics.exposition import families, receipt_families
 from mailing.metrics.repository import Snapshot, read
 from mailing.metrics.requests import RequestMetrics
 from mailing.observability.log import get as logger_named
@@ -69,6 +69,8 @@ class SnapshotCollector(Collector):
         yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._snapshot is not None)
         if self._snapshot:
             yield from families(self._snapshot)
+            if self._state.receipts_expected:
+                yield from receipt_families(self._snapshot)
         yield _pool(self._state.engine, self._state.reads)
         yield from self._page.registry.collect()
 

@@ -38,6 +38,11 @@ class WorkerCounters:
     def __init__(self) -> None:
         self._counted: Counts = {}
 
+    @property
+    def counted(self) -> Mapping[tuple[str, str], float]:
+        """What the next flush adds, by name and label."""
+        return self._counted
+
     def add(self, name: str, label: str = "", *, value: float = 1) -> None:
         if value:
             self._counted[name, label] = self._counted.get((name, label), 0) + value

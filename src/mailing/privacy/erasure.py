@@ -5,7 +5,7 @@ that identify no one. A keyed hash of the phone remains, so that no import resto
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,8 @@ from mailing.events import record_event
 from mailing.messages.redaction import has_phone, redact_phone
 from mailing.privacy import repository
 from mailing.privacy.repository import Erasure
+from mailing.reasons.codes import stored_reason
+from mailing.reasons.words import words_of
 
 ACTOR = "command line"
 CALL_TIMEOUT_S = 90  # by then a call has ended, or its lease has expired and the sweep has recovered the message
@@ -45,9 +47,10 @@ async def export_person(sessions: Sessions, phone: str) -> Person:
     async with transaction(sessions) as session:
         client = await client_with_phone(session, phone)
         client_id = client.id if client else None
-        messages = [dict(row) for row in await repository.messages_of_person(session, phone, client_id)]
+        found = await repository.messages_of_person(session, phone, client_id)
+        messages = [_in_words(row, "status_reason") for row in found]
         ids = [message["id"] for message in messages]
-        attempts = await repository.attempts_of(session, ids)
+        attempts = [_in_words(row, "reason") for row in await repository.attempts_of(session, ids)]
         return Person(
             phone=phone,
             client=client,
@@ -56,6 +59,13 @@ async def export_person(sessions: Sessions, phone: str) -> Person:
             erased_at=await repository.erased_at(session, phone),
             opted_out=await suppression_of(session, phone),
         )
+
+
+def _in_words(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Replace the parameters of a row's reason by its words, under `name`."""
+    columns = dict(row)
+    reason = stored_reason(columns["reason_code"], columns.pop("reason_params"))
+    return columns | {name: words_of(reason) or None}
 
 
 def _attempts_of_message(message_id: int, attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

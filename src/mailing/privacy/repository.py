@@ -173,8 +173,11 @@ async def erased_but_present(session: AsyncSession) -> list[str]:
 # Messages to this phone, or to the client that has it now. No index, as in `redaction`.
 _MESSAGES = """
     SELECT m.id, m.mailing_id, m.client_id, coalesce(m.phone, c.phone) AS phone, m.status, t.text,
-           m.finished_at AS ended_at, m.status_reason
+           m.finished_at AS ended_at, m.reason_code, m.reason_params,
+           (ARRAY['accepted', 'undelivered', 'delivered'])[r.state] AS receipt, r.code AS receipt_code,
+           r.at AS receipt_at
     FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
+    LEFT JOIN receipt r ON r.message_id = m.id
     LEFT JOIN mailing_text t ON t.mailing_id = g.id AND t.revision = coalesce(m.text_revision, g.text_revision)
     WHERE m.phone = $1 OR m.client_id = $2 ORDER BY m.id
 """
@@ -186,7 +189,8 @@ async def messages_of_person(session: AsyncSession, phone: str, client_id: int |
 
 # Index: the primary key.
 _ATTEMPTS = text("""
-    SELECT message_id, number, started_at, duration_ms, outcome, http_status, code, reason FROM attempt
+    SELECT message_id, number, started_at, duration_ms, outcome, http_status, code, reason_code, reason_params
+    FROM attempt
     WHERE message_id = ANY(CAST(:ids AS bigint[])) ORDER BY message_id, number
 """)
 # A deleted client is found by the messages. Index: event_of_client, event_of_message.

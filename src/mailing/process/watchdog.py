@@ -31,7 +31,7 @@ class Limits:
     """Seconds without a beat after which the process ends."""
 
     loop_s: float = 30
-    database_s: float = 40
+    database_s: float = 90  # a failover takes up to 40 s; a process that ends forgets what it had acknowledged
 
 
 LIMITS: Final = Limits()

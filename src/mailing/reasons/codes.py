@@ -1,6 +1,7 @@
 """Reason codes. The schema has the same list: the domain `reason_code`."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
@@ -62,6 +63,7 @@ class ReasonCode(StrEnum):
     unselected = "unselected"
     mailing_cancelled = "mailing_cancelled"
     mailing_deleted = "mailing_deleted"
+    phone_reached = "phone_reached"
     client_opted_out = "client_opted_out"
     client_deleted = "client_deleted"
     stopped_while_sending = "stopped_while_sending"
@@ -81,3 +83,21 @@ class Reason(msgspec.Struct, frozen=True):
 
     code: ReasonCode
     params: Mapping[str, Fact] = {}
+
+    def after(self, last: "Reason | None") -> "Reason":
+        """Return this reason with that of the newest attempt."""
+        return Reason(self.code, {**last.params, "last": last.code.value, **self.params}) if last else self
+
+
+def stored_reason(code: str | None, params: Mapping[str, Fact] | None) -> Reason | None:
+    """Build the reason from the columns of a row."""
+    return Reason(ReasonCode(code), params or {}) if code else None
+
+
+def code_column(reasons: Iterable[Reason | None]) -> list[str | None]:
+    return [reason.code.value if reason else None for reason in reasons]
+
+
+def params_column(reasons: Iterable[Reason | None]) -> list[str | None]:
+    """Return JSON for each reason that has parameters."""
+    return [json.dumps(reason.params) if reason and reason.params else None for reason in reasons]

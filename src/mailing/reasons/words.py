@@ -57,6 +57,7 @@ WORDS: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.unselected: _("an edit of the mailing no longer selects this client"),
     ReasonCode.mailing_cancelled: _("the mailing was cancelled"),
     ReasonCode.mailing_deleted: _("the mailing was deleted"),
+    ReasonCode.phone_reached: _("the phone already had a message of this mailing"),
     ReasonCode.client_opted_out: _("the client opted out"),
     ReasonCode.client_deleted: _("the client was deleted"),
     ReasonCode.stopped_while_sending: _("the mailing was cancelled or the client left while it was being sent"),
@@ -75,8 +76,10 @@ class _Params(dict[str, Fact]):
         return "…"
 
 
-def words_of(reason: Reason, language: str = "en") -> str:
-    """Render a reason; behind it that of the newest attempt, if it has one."""
+def words_of(reason: Reason | None, language: str = "en") -> str:
+    """Render a reason; behind it that of the newest attempt, if it has one. Empty without a reason."""
+    if reason is None:
+        return ""
     gettext, params = translations(language).gettext, _Params(reason.params)
     codes = [reason.code, *([ReasonCode(str(params["last"]))] if "last" in params else [])]
     return "; ".join(gettext(WORDS[code]).format_map(params) for code in codes)

@@ -5,6 +5,7 @@ from datetime import datetime
 import msgspec
 from msgspec import Struct
 
+from mailing.reasons.codes import Reason
 from mailing.reports.schedule import Day
 
 
@@ -55,11 +56,11 @@ class MailingFigures(Struct, frozen=True):
     totals: StatusCounts
 
 
-class Reason(Struct, frozen=True):
-    """Messages that ended for the same reason; `reason` is empty if none was recorded."""
+class ReasonCount(Struct, frozen=True):
+    """Messages that ended in the same status for the same reason; `reason` is None if none was recorded."""
 
     status: str
-    reason: str
+    reason: Reason | None
     messages: int
 
 
@@ -71,20 +72,33 @@ class Hour(Struct, frozen=True):
     not_sent: int
 
 
+class DayDelivery(Struct, frozen=True):
+    """What the provider has reported so far of the messages sent within the day."""
+
+    sent: int
+    delivered: int
+    undelivered: int
+
+    @property
+    def awaited(self) -> int:
+        return self.sent - self.delivered - self.undelivered
+
+
 class Figures(Struct, frozen=True):
     """One snapshot of the database, taken at `taken_at`.
 
     `mailings` had a message that ended within the day, or started in it, or are running now. `totals` is the sum over
     all mailings, deleted ones included. `reasons` are the most frequent ones, most frequent first. `hours` are those in
-    which a message ended, cancellations left out.
+    which a message ended, cancellations left out. `delivery` is None if the provider sends no receipts.
     """
 
     day: Day
     taken_at: datetime
     mailings: list[MailingFigures]
     totals: StatusCounts
-    reasons: list[Reason]
+    reasons: list[ReasonCount]
     hours: list[Hour] = []
+    delivery: DayDelivery | None = None
 
     @property
     def ended(self) -> DayCounts:

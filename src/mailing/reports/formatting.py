@@ -1,13 +1,13 @@
 """Sentences, numbers and dates, formatted alike for the text and the HTML of a report."""
 
-import re
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from functools import reduce
 
 import msgspec
 from babel.dates import format_date
 
+from mailing.reasons.codes import Reason
+from mailing.reasons.words import words_of
 from mailing.reports.figures import DayCounts, Figures, MailingFigures, StatusCounts
 from mailing.reports.translations import Words
 from mailing.timezones import zone_named
@@ -70,6 +70,15 @@ def top_mailings(figures: Figures) -> Sequence[MailingFigures]:
     return sorted(busiest, key=lambda mailing: mailing.id)
 
 
+def delivery_note(figures: Figures, words: Words) -> str:
+    """Say how many of the day's messages arrived; empty without receipts, and without messages."""
+    delivery = figures.delivery
+    if delivery is None or not delivery.sent:
+        return ""
+    names = ("sent", "delivered", "undelivered", "awaited")
+    return words.delivery.format(**{name: grouped(getattr(delivery, name)) for name in names})
+
+
 def omitted_note(figures: Figures, words: Words) -> str:
     """Mention the mailings that are not shown; empty if all are shown."""
     number = len(figures.mailings) - MAX_MAILINGS
@@ -90,15 +99,8 @@ def progress(mailing: MailingFigures, words: Words) -> str:
     return f"{words.mailing_statuses[mailing.status]}, {left.format(**numbers)}"
 
 
-def translate_reason(reason: str, words: Words) -> str:
-    """Translate the reason why a message was not sent, as far as the sentence is the product's own."""
-    line = one_line(reason)
-    return reduce(_translated, words.reasons.items(), line) or words.no_reason
-
-
-def _translated(text: str, sentence: tuple[str, str]) -> str:
-    pattern, translation = sentence
-    return re.sub(pattern, translation, text)
+def reason_in_words(reason: Reason | None, words: Words) -> str:
+    return one_line(words_of(reason, words.language)) or words.no_reason
 
 
 def hour(figures: Figures, number: int) -> str:

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
 from mailing.observability import log
+from mailing.receipts.serving import receipts_expected
 from mailing.reports import planning, repository, smtp
 from mailing.reports.render import Rendered, render
 from mailing.reports.repository import Claim, Failure, Lease
@@ -131,7 +132,7 @@ async def _deliver(sessions: Sessions, settings: Settings, claim: Claim, *, now:
     if not left:  # the recipients still waiting were removed from the settings
         return Accepted(())
     async with asyncio.timeout_at(deadline), repository.snapshot(sessions) as session:
-        figures = await repository.figures_of(session, claim.period, taken_at=now)
+        figures = await repository.figures_of(session, claim.period, taken_at=now, receipts=receipts_expected(settings))
     rendered = render(figures, words_in(settings.report_language))
     return await smtp.send(_mail(rendered, claim, date=now), left, settings, deadline=deadline)
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import FieldError, Invalid
+from mailing.receipts.serving import receipts_expected
 from mailing.reports import planning, repository, smtp
 from mailing.reports.jobs import LEASE, lease_from, loop_time, send_claimed
 from mailing.reports.render import Rendered, render
@@ -60,7 +61,7 @@ async def rendered_report(
     """Render a report from the current data. Today's is partial; Invalid for a day that has not begun."""
     async with repository.snapshot(sessions) as session:
         period = await planning.day_on(session, settings, day, now=now)
-        figures = await repository.figures_of(session, period, taken_at=now)
+        figures = await repository.figures_of(session, period, taken_at=now, receipts=receipts_expected(settings))
     return render(figures, words)
 
 

@@ -9,6 +9,7 @@ from mailing.reports.figures import DayCounts, Figures, StatusCounts
 from mailing.reports.formatting import (
     by_status,
     day_in_words,
+    delivery_note,
     excerpt,
     grouped,
     hour,
@@ -17,9 +18,9 @@ from mailing.reports.formatting import (
     omitted_note,
     period_note,
     progress,
+    reason_in_words,
     span_in_utc,
     top_mailings,
-    translate_reason,
     weekday,
 )
 from mailing.reports.translations import Words
@@ -42,6 +43,7 @@ def render_html(figures: Figures, words: Words, *, title: str) -> str:
             is_over=is_over(figures),
             span=span_in_utc(figures, words),
             period_note=period_note(figures, words),
+            delivery_note=delivery_note(figures, words),
             busiest=_busiest(figures, words),
             chart=chart_of(figures),
             mailings=top_mailings(figures),
@@ -66,7 +68,7 @@ def _environment() -> Environment:
         "grouped": grouped,
         "progress": progress,
         "shares": shares,
-        "translate_reason": translate_reason,
+        "reason_in_words": reason_in_words,
     }
     return environment
 

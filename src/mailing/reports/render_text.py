@@ -7,6 +7,7 @@ from mailing.reports.figures import Figures, MailingFigures
 from mailing.reports.formatting import (
     by_status,
     day_in_words,
+    delivery_note,
     excerpt,
     grouped,
     hour,
@@ -15,9 +16,9 @@ from mailing.reports.formatting import (
     omitted_note,
     period_note,
     progress,
+    reason_in_words,
     span_in_utc,
     top_mailings,
-    translate_reason,
     weekday,
 )
 from mailing.reports.translations import Words
@@ -44,7 +45,8 @@ def _day(figures: Figures, words: Words) -> list[str]:
         [words.statuses[status], grouped(number), words.meanings[status]]
         for status, number in by_status(figures.ended).items()
     ]
-    return [*wrap(words.of_the_day if is_over(figures) else words.so_far, WIDTH), *_aligned(rows, right={1})]
+    title = wrap(words.of_the_day if is_over(figures) else words.so_far, WIDTH)
+    return [*title, *_aligned(rows, right={1}), *wrap(delivery_note(figures, words), WIDTH)]
 
 
 def _hours(figures: Figures, words: Words) -> list[str]:
@@ -92,7 +94,7 @@ def _reasons(figures: Figures, words: Words) -> list[str]:
     if not figures.reasons:
         return []
     rows = [
-        [grouped(each.messages), words.statuses[each.status], translate_reason(each.reason, words)]
+        [grouped(each.messages), words.statuses[each.status], reason_in_words(each.reason, words)]
         for each in figures.reasons
     ]
     if figures.other_reasons:

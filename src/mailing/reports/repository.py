@@ -13,8 +13,10 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
+from mailing.database.rows import one_as
 from mailing.mailings.counts import totals
-from mailing.reports.figures import DayCounts, Figures, Hour, MailingFigures, Reason, StatusCounts
+from mailing.reasons.codes import stored_reason
+from mailing.reports.figures import DayCounts, DayDelivery, Figures, Hour, MailingFigures, ReasonCount, StatusCounts
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import Day
 
@@ -58,11 +60,11 @@ _MAILINGS = text("""
 
 # Why messages of a day did not go out. Index: message_finished; 70 ms for 100,000 of 1,000,000 messages.
 _REASONS = text("""
-    SELECT e.status, coalesce(e.status_reason, ''), count(*)
+    SELECT e.status, e.reason_code, e.reason_params, count(*) AS messages
     FROM message e JOIN mailing m ON m.id = e.mailing_id
     WHERE e.finished_at >= :starts AND e.finished_at < :ends AND e.status IN ('failed', 'expired', 'unknown')
       AND m.test_of_mailing_id IS NULL
-    GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT 10
+    GROUP BY 1, 2, 3 ORDER BY 4 DESC, 1, 2, 3 LIMIT 10
 """)
 
 # When messages of a day ended, by hours since its start; cancellations are a user's decision. Index: message_finished.
@@ -76,8 +78,18 @@ _HOURS = text("""
 """)
 
 
-async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> Figures:
-    """Read the figures. Needs a `snapshot`: the statements must agree with each other."""
+# What became of the messages sent within a day. Indexes: message_finished, then receipt_pkey; 0.3 s for 100,000 of
+# 1,000,000 messages.
+_DELIVERY = text("""
+    SELECT count(*) AS sent, count(*) FILTER (WHERE r.state = 3) AS delivered,
+        count(*) FILTER (WHERE r.state = 2) AS undelivered
+    FROM message e JOIN mailing m ON m.id = e.mailing_id LEFT JOIN receipt r ON r.message_id = e.id
+    WHERE e.finished_at >= :starts AND e.finished_at < :ends AND e.status = 'sent' AND m.test_of_mailing_id IS NULL
+""")
+
+
+async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime, receipts: bool = False) -> Figures:
+    """Read the figures; with `receipts` also the delivery. Needs a `snapshot`: the statements must agree."""
     within = {"starts": day.starts, "ends": day.ends}
     mailings = await session.execute(_MAILINGS, within)
     reasons = await session.execute(_REASONS, within)
@@ -87,9 +99,14 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime) -> 
         taken_at=taken_at,
         mailings=[_mailing(row) for row in mailings.mappings()],
         totals=StatusCounts(**msgspec.structs.asdict((await totals(session)).messages)),
-        reasons=[Reason(*row) for row in reasons],
+        reasons=[_reason_count(row) for row in reasons.mappings()],
         hours=[Hour(**row) for row in hours.mappings()],
+        delivery=one_as(DayDelivery, await session.execute(_DELIVERY, within)) if receipts else None,
     )
+
+
+def _reason_count(row: RowMapping) -> ReasonCount:
+    return ReasonCount(row["status"], stored_reason(row["reason_code"], row["reason_params"]), row["messages"])
 
 
 def _mailing(row: RowMapping) -> MailingFigures:
@@ -126,13 +143,15 @@ class Lease(Struct, frozen=True):
     pauses: Sequence[timedelta]
 
 
+PROCESS_LOST = "the process that tried it was lost"
+
 # A claim. A process may die while it renders the report: the next attempt waits as after any other failure.
 _CLAIMED = """
     lease_until = :until, attempts = report.attempts + 1,
     due_at = greatest(:until, CAST(:now AS timestamptz)
                             + (CAST(:pauses AS interval[]))[least(report.attempts + 1, :pauses_known)]),
     last_error = CASE WHEN report.lease_until IS NULL THEN report.last_error
-                      ELSE 'the process that tried it was lost' END
+                      ELSE CAST(:lost AS text) END
 """
 _OF_CLAIM = "report.day, report.zone, report.starts, report.ends, report.key, report.attempts, report.delivered_to"
 
@@ -178,6 +197,7 @@ def _columns(lease: Lease) -> dict[str, Any]:
         "until": lease.until,
         "pauses": list(lease.pauses),
         "pauses_known": len(lease.pauses),
+        "lost": PROCESS_LOST,
     }
 
 

@@ -12,7 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -130,6 +130,7 @@ class Witness:
         self._claims_before: list[Claim] = []  # since the newest acknowledged one was sent
         self._here, self._since = "", 0.0  # where this process is, and since when
         self._missed_at = ""  # where it missed something
+        self._back_at: float | None = None  # None: away
         self._warned_at = -WARNING_INTERVAL_S
 
     def remember(self, claims: Iterable[Claim]) -> None:
@@ -150,9 +151,18 @@ class Witness:
     async def run(self, engine: AsyncEngine) -> None:
         """Look, tick and conclude every second, until cancelled."""
         while True:
-            with suppress(*DATABASE_ERRORS):  # others report an outage
+            try:
                 await self.visit(engine)
+            except DATABASE_ERRORS:  # others report an outage
+                self._back_at = None
+            else:
+                self._back_at = self._back_at or self._ticks()
             await asyncio.sleep(CHECK_INTERVAL_S)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the database has answered for a while: workers have recorded by then what an outage held up."""
+        return self._back_at is not None and self._ticks() - self._back_at >= GRACE_S
 
     async def visit(self, engine: AsyncEngine) -> Verdict:
         """Look once, tick at home, and resume elsewhere if nothing speaks against it."""

@@ -131,7 +131,7 @@ class Claimer:
             return
         try:
             async with transaction(self._context.sessions) as session:
-                await set_aside(session, self._mailing.id, reason=f"it could not be claimed: {refusal}")
+                await set_aside(session, self._mailing.id, error=refusal)
         except DBAPIError:
             await asyncio.sleep(ROW_ERROR_PAUSE_S)
 

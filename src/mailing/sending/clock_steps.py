@@ -15,16 +15,19 @@ logger = get(__name__)
 
 MAX_LEASE_S = 900  # no lease is longer: one that lies further ahead was taken by the old clock
 
+_AHEAD = f"lease_until > now() + interval '{MAX_LEASE_S} s'"
+_LEASED = f"SELECT unnest(message_ids) FROM message_lease WHERE {_AHEAD}"  # noqa: S608 - composed from a constant
+
 # Plans under way, leases of messages, uploads and reports: as many rows as workers hold, and those of open mailings.
-# What was written after the step, and before it was noticed, stays: its holder relies on it. Indexes: message_leased,
-# upload_open; there is one report a day.
+# What was written after the step, and before it was noticed, stays: its holder relies on it. The messages are those of
+# all leases. Index: upload_open; there is one report a day.
 _SHIFT_BACK = [
     text(f"UPDATE {table} SET {column} = {column} - make_interval(secs => :back_s) WHERE {rows}")  # noqa: S608 - below
     for table, column, rows in (
         ("mailing", "plan_heartbeat_at", "status IN ('scheduled', 'running', 'paused') AND plan_heartbeat_at > now()"),
-        ("message", "lease_until", f"status = 'sending' AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
-        ("upload", "lease_until", f"status = 'importing' AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
-        ("report", "lease_until", f"sent_at IS NULL AND lease_until > now() + interval '{MAX_LEASE_S} s'"),
+        ("message", "lease_until", f"id = ANY(ARRAY({_LEASED})) AND status = 'sending' AND {_AHEAD}"),
+        ("upload", "lease_until", f"status = 'importing' AND {_AHEAD}"),
+        ("report", "lease_until", f"sent_at IS NULL AND {_AHEAD}"),
     )
 ]
 

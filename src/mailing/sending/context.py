@@ -30,7 +30,8 @@ class SendContext:
     `woken` was enqueued again meanwhile.
 
     `urgent` is a pool of its own for what decides whether calls go on: claims and records can't exhaust it.
-    `on_claimed` gets each claim that was acknowledged, before any of its messages is called.
+    `on_claimed` gets each claim that was acknowledged, before any of its messages is called. `is_settled`: not right
+    after an outage of the database.
     """
 
     sessions: Sessions
@@ -46,6 +47,7 @@ class SendContext:
     counters: WorkerCounters = field(default_factory=WorkerCounters)
     ticks: Ticks = ticks
     on_claimed: Callable[[Iterable[tuple[int, int]]], None] = _nothing
+    is_settled: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self.lease_s = lease_for(self.timeout_s)

@@ -11,7 +11,7 @@ from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import next_window
 from mailing.messages.cancellation import cancel_of_mailing
 from mailing.messages.locks import lock_for_plan
-from mailing.messages.rescheduling import expire_of_mailing, reschedule_closed, timezones_of_closed
+from mailing.messages.rescheduling import expire_of_mailing, raise_closing, reschedule_closed, timezones_of_closed
 from mailing.observability.log import get, increment
 from mailing.restore.repository import is_restored
 
@@ -44,6 +44,7 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
             return True
         zones = await timezones_of_closed(session, mailing_id, SLICE)
         if not zones:
+            await raise_closing(session, mailing_id)
             return False
         windows = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
         moved = await reschedule_closed(session, mailing_id, SLICE, windows)

@@ -11,7 +11,8 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.rescheduling import SendWindow
 from mailing.messages.results import Transition
-from mailing.messages.states import MessageStatus
+from mailing.messages.states import MessageStatus, WaitReason
+from mailing.reasons.codes import Reason
 
 MAX_SOFT_REFUSALS = 5
 DEFAULT_THROTTLE_S = 5.0
@@ -19,11 +20,15 @@ CONFIGURATION_DELAY_S = 30.0
 
 
 class RetryPolicy(msgspec.Struct, frozen=True):
-    """`hold`: a message whose call may have been accepted becomes unknown, instead of being called again."""
+    """`hold`: a message whose call may have been accepted becomes unknown, instead of being called again.
+
+    The first repeat after such a call waits `first_repeat_s` or longer: a receipt may come meanwhile.
+    """
 
     hold: bool
     base_s: float
     max_s: float
+    first_repeat_s: float = 0.0
 
 
 class RetryContext(msgspec.Struct, frozen=True):
@@ -45,21 +50,23 @@ def decide(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, context
         case Outcome.accepted:
             return replace(transition, status=MessageStatus.sent)
         case Outcome.refused:
-            return _ended(transition, MessageStatus.failed, answer.words)
+            return _ended(transition, MessageStatus.failed, answer.full_reason)
         case Outcome.soft_refusal if transition.soft_refusals >= MAX_SOFT_REFUSALS:
-            return _ended(transition, MessageStatus.failed, answer.words)
+            return _ended(transition, MessageStatus.failed, answer.full_reason)
         case Outcome.ambiguous if policy.hold:
-            return _ended(transition, MessageStatus.unknown, answer.words)
+            return _ended(transition, MessageStatus.unknown, answer.full_reason)
         case Outcome.throttled:
             asked_s = DEFAULT_THROTTLE_S if answer.retry_after_s is None else answer.retry_after_s
-            wait_reason, delay_s = "rate", asked_s + DEFAULT_THROTTLE_S * context.jitter
+            wait_reason, delay_s = WaitReason.rate, asked_s + DEFAULT_THROTTLE_S * context.jitter
         case Outcome.configuration:
-            wait_reason, delay_s = "breaker", CONFIGURATION_DELAY_S * (1 + context.jitter)
+            wait_reason, delay_s = WaitReason.breaker, CONFIGURATION_DELAY_S * (1 + context.jitter)
         case Outcome.not_sent | Outcome.soft_refusal | Outcome.ambiguous:
-            wait_reason, delay_s = "retry", backoff(transition.counted_attempts, policy, context.jitter)
+            wait_reason, delay_s = WaitReason.retry, backoff(transition.counted_attempts, policy, context.jitter)
+            if answer.outcome is Outcome.ambiguous and not message.maybe_accepted:
+                delay_s = max(delay_s, policy.first_repeat_s)
         case _:
             assert_never(answer.outcome)
-    transition = replace(transition, wait_reason=wait_reason, status_reason=answer.words)
+    transition = replace(transition, wait_reason=wait_reason, reason=answer.full_reason)
     return _in_next_window(transition, context, not_before=context.now + timedelta(seconds=delay_s))
 
 
@@ -92,22 +99,22 @@ def _unchanged(message: ClaimedMessage, now: datetime) -> Transition:
 def _in_next_window(transition: Transition, context: RetryContext, *, not_before: datetime) -> Transition:
     window = context.next_window(not_before)
     if window.opens_at is None or window.closes_at is None:
-        reason = "; ".join(part for part in (window.reason, transition.status_reason) if part)
+        reason = window.reason.after(transition.reason) if window.reason else transition.reason
         return replace(
             _ended(transition, MessageStatus.expired, reason),
             by_plan=True,
             due_at=not_before,
             wait_reason=transition.wait_reason,
         )
-    wait_reason = transition.wait_reason if window.opens_at == not_before else "window"
+    wait_reason = transition.wait_reason if window.opens_at == not_before else WaitReason.window
     return replace(transition, due_at=window.opens_at, closes_at=window.closes_at, wait_reason=wait_reason)
 
 
-def _ended(transition: Transition, status: MessageStatus, reason: str) -> Transition:
+def _ended(transition: Transition, status: MessageStatus, reason: Reason | None) -> Transition:
     """`failed` and `expired` require that no attempt can have been accepted; otherwise the message is `unknown`."""
     return replace(
         transition,
         status=MessageStatus.unknown if transition.maybe_accepted else status,
         wait_reason=None,
-        status_reason=reason,
+        reason=reason,
     )

@@ -1,6 +1,6 @@
 """Recover what killed workers, lost jobs and outages left undone, and log how much it was."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -13,8 +13,9 @@ from mailing.gateway.circuit_breaker import delete_old_calls
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import CONTINUED
 from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
-from mailing.messages.leases import BEGINNING, RetryDelay, find_expired, oldest_unexpired_lease, reclaim_expired
+from mailing.messages.leases import RetryDelay, find_expired, reclaim_expired
 from mailing.messages.redaction import delete_old_minutes
+from mailing.messages.resolution import resolve_by_receipts
 from mailing.observability import failures
 from mailing.observability.log import get, increment
 from mailing.restore.repository import delete_old_witnesses, is_restored
@@ -25,40 +26,39 @@ logger = get(__name__)
 
 RECLAIM = 1000  # leases
 AT_ONCE = 500  # mailings
+DOUBTFUL = 10_000  # messages in doubt, 20 ms if none of them has a receipt
 DELETE = 5000  # keys or minutes; a worker keeps up with 1,000 new ones a second
 
 
-class LeaseScanCursor:
-    """Where a process's next scan for expired leases begins: none expired before `since`.
-
-    Without it each scan would walk over the index entries of all messages sent since the oldest snapshot, because that
-    snapshot keeps VACUUM from removing them.
-    """
-
-    since = BEGINNING
-    reclaimed = 0  # since the last log line
-
-
-async def sweep(sessions: Sessions, policy: RetryPolicy, leases: LeaseScanCursor, active: Collection[int] = ()) -> int:
+async def sweep(sessions: Sessions, policy: RetryPolicy | None, active: Collection[int] = ()) -> int:
     """Recover leases and jobs, and delete old rows. Return how many leases were reclaimed.
 
     Cheap when there is nothing to do: one index probe for each open mailing. Does nothing in a restored database:
     `mailing resume-after-restore` enqueues everything there. `active` are the mailings that this process is sending.
-    A part that fails does not keep the others from running.
+    Without a `policy` no lease is reclaimed and no receipt is looked at. A part that fails does not keep the others
+    from running.
     """
     async with transaction(sessions) as session:
         if await is_restored(session):
             return 0
-    delay = RetryDelay(policy.hold, policy.base_s, policy.max_s)
-    with _isolated("leases"):
-        await _reclaim(sessions, delay, leases)
+    reclaimed = await _reclaim_leases(sessions, policy) if policy else 0
     with _isolated("work"):
         await _enqueue_missing(sessions, active)
     for part, clean in CLEANUP.items():
         with _isolated(part):
             async with transaction(sessions) as session:
                 await clean(session)
-    reclaimed, leases.reclaimed = leases.reclaimed, 0
+    return reclaimed
+
+
+async def _reclaim_leases(sessions: Sessions, policy: RetryPolicy) -> int:
+    reclaimed = 0
+    with _isolated("leases"):
+        delay = RetryDelay(policy.hold, policy.base_s, policy.max_s, policy.first_repeat_s)
+        async for moved in _reclaim(sessions, delay):
+            reclaimed += moved
+    with _isolated("receipts"):
+        await _resolve(sessions)
     if reclaimed:
         increment(reclaimed=reclaimed)
         logger.warning("leases reclaimed", messages=reclaimed)
@@ -114,38 +114,43 @@ def _jobs_for(found: PendingWork) -> Iterator[Wake]:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
-async def _reclaim(sessions: Sessions, delay: RetryDelay, leases: LeaseScanCursor) -> None:
+async def _reclaim(sessions: Sessions, delay: RetryDelay) -> AsyncIterator[int]:
     """Reclaim many at a time, and one by one if a message refuses: that one is left, and the others are reclaimed."""
-    moved = RECLAIM
-    while moved == RECLAIM:
+    async with transaction(sessions) as session:
+        expired = await find_expired(session)
+    for first in range(0, len(expired), RECLAIM):
+        ids = expired[first : first + RECLAIM]
         try:
-            moved = await _reclaim_batch(sessions, delay, leases, count=RECLAIM)
+            yield await _reclaim_batch(sessions, delay, ids)
         except transient():
             raise
         except Exception:  # noqa: BLE001 - logged once the message is alone
-            await _reclaim_singly(sessions, delay, leases)
-            break
+            for message_id in ids:
+                yield await _reclaim_one(sessions, delay, message_id)
+
+
+async def _reclaim_one(sessions: Sessions, delay: RetryDelay, message_id: int) -> int:
+    try:
+        return await _reclaim_batch(sessions, delay, [message_id])
+    except transient():
+        raise
+    except Exception as error:  # noqa: BLE001 - logged
+        failures.log(logger, "lease refused", error, message_id=message_id)
+        return 0
+
+
+async def _reclaim_batch(sessions: Sessions, delay: RetryDelay, ids: Sequence[int]) -> int:
     async with transaction(sessions) as session:
-        leases.since = await oldest_unexpired_lease(session, since=leases.since)
-
-
-async def _reclaim_singly(sessions: Sessions, delay: RetryDelay, leases: LeaseScanCursor) -> None:
-    async with transaction(sessions) as session:
-        ids = await find_expired(session, since=leases.since, count=RECLAIM)
-    for message_id in ids:
-        try:
-            await _reclaim_batch(sessions, delay, leases, message_id=message_id)
-        except transient():
-            raise
-        except Exception as error:  # noqa: BLE001 - logged
-            failures.log(logger, "lease refused", error, message_id=message_id)
-
-
-async def _reclaim_batch(
-    sessions: Sessions, delay: RetryDelay, leases: LeaseScanCursor, *, count: int = 1, message_id: int | None = None
-) -> int:
-    async with transaction(sessions) as session:
-        moved = await reclaim_expired(session, delay, since=leases.since, count=count, message_id=message_id)
+        moved = await reclaim_expired(session, delay, ids)
         failpoints.hit("sweep.inside")
-    leases.reclaimed += moved
     return moved
+
+
+async def _resolve(sessions: Sessions) -> None:
+    """Resolve all messages in doubt, in slices."""
+    after: int | None = 0
+    while after is not None:
+        async with transaction(sessions) as session:
+            resolved, after = await resolve_by_receipts(session, after=after, count=DOUBTFUL)
+        if resolved:
+            logger.info("resolved by receipts", messages=resolved)

@@ -9,13 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.gateway.repository import GatewayState
-from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
+from mailing.messages.states import WaitReason
 
 MAX_COUNTED = 10_000
 MAX_WINDOWS = 40  # the world has 38 different UTC offsets
 MAX_SAMPLED = 200  # clients whose time zones name those of a window
 
-WaitReason = Literal["release", "start", "window", "retry", "rate", "breaker", "pause"]
+BacklogReason = WaitReason | Literal["release"]
 
 
 class BacklogItem(Struct, frozen=True):
@@ -24,14 +25,14 @@ class BacklogItem(Struct, frozen=True):
     `until` is when the first may be sent. `zones` are time zones whose local hours begin then, from a sample.
     """
 
-    reason: WaitReason
+    reason: BacklogReason
     messages: int
     until: datetime | None = None
     more: bool = False
     zones: Sequence[str] = ()
 
 
-_PENDING = "mailing_id = :mailing_id AND status = 'pending'"
+_PENDING = f"mailing_id = :mailing_id AND {PENDING}"
 _CLOSED = f"{_PENDING} AND wait_reason = 'window' AND due_at"
 # The ORDER BY binds the query to the index: only an index scan can stop after a few of a million rows.
 _OF_WINDOW = f"{_CLOSED} BETWEEN o.at AND o.at ORDER BY due_at"
@@ -76,13 +77,13 @@ _DUE = text(f"""
 async def waiting_for_window(session: AsyncSession, mailing_id: int) -> list[BacklogItem]:
     """List the next windows of local hours that messages wait for, soonest first."""
     found = await session.execute(_WINDOWS, {"mailing_id": mailing_id})
-    return [_item("window", row.messages, row.at, row.zones) for row in found]
+    return [_item(WaitReason.window, row.messages, row.at, row.zones) for row in found]
 
 
 async def postponed(session: AsyncSession, mailing_id: int) -> list[BacklogItem]:
     """List postponed messages by the reason of the last attempt; `until` is when the first is due."""
     found = await session.execute(_POSTPONED, {"mailing_id": mailing_id})
-    return [_item(row.reason, row.messages, row.until) for row in found]
+    return [_item(WaitReason(row.reason), row.messages, row.until) for row in found]
 
 
 async def due(session: AsyncSession, mailing_id: int, state: GatewayState) -> list[BacklogItem]:
@@ -91,9 +92,9 @@ async def due(session: AsyncSession, mailing_id: int, state: GatewayState) -> li
     Messages whose window has passed are listed too, until the next one is computed.
     """
     counts = (await session.execute(_DUE, {"mailing_id": mailing_id})).one()
-    reason: WaitReason = "breaker" if state.breaker_opened_at else "rate"
+    reason = WaitReason.breaker if state.breaker_opened_at else WaitReason.rate
     until = state.breaker_next_probe_at if state.breaker_opened_at else state.paused_until
-    items = [_item(reason, counts.may_send, until), _item("window", counts.closed, None)]
+    items = [_item(reason, counts.may_send, until), _item(WaitReason.window, counts.closed, None)]
     return [item for item in items if item.messages]
 
 

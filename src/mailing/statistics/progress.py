@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.gateway.repository import GatewayState, read
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import OPEN, MailingStatus
+from mailing.messages.states import WaitReason
 from mailing.statistics import repository
 from mailing.statistics.backlog import BacklogItem, due, postponed, waiting_for_window
 from mailing.statistics.schemas import MailingLine
@@ -33,9 +34,9 @@ class Progress(Struct, frozen=True):
         return self.counts.pending + self.counts.sending
 
 
-async def progress_of(session: AsyncSession, mailing: Mailing) -> Progress:
-    """Read the progress: the same few index probes for a mailing of any size."""
-    counts = await repository.mailing_line(session, mailing.id)
+async def progress_of(session: AsyncSession, mailing: Mailing, *, receipts: bool = False) -> Progress:
+    """Read the progress: the same few index probes for a mailing of any size. `receipts`: the provider sends them."""
+    counts = await repository.mailing_line(session, mailing.id, receipts=receipts)
     state = await read(session)
     backlog = await backlog_of(session, mailing, counts.pending, state)
     per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
@@ -73,11 +74,11 @@ async def backlog_of(session: AsyncSession, mailing: Mailing, pending: int, stat
     if mailing.status == MailingStatus.draft:
         return [BacklogItem("release", pending)]
     if mailing.status == MailingStatus.scheduled:
-        return [BacklogItem("start", pending, mailing.starts_at)]
+        return [BacklogItem(WaitReason.start, pending, mailing.starts_at)]
     if mailing.status not in OPEN or not pending:
         return []
     if mailing.status == MailingStatus.paused or is_held(state):
-        return [BacklogItem("pause", pending)]
+        return [BacklogItem(WaitReason.pause, pending)]
     return [
         *await due(session, mailing.id, state),
         *await postponed(session, mailing.id),

@@ -3,10 +3,13 @@
 from typing import Annotated
 
 from litestar import Controller, get
+from litestar.datastructures import State
 from litestar.params import QueryParameter
 
+from mailing.errors import FieldError, Invalid
 from mailing.mailings.counts import Counts, totals
-from mailing.messages.queries import messages_of
+from mailing.messages.queries import messages_by_delivery, messages_of
+from mailing.messages.schemas import Delivery
 from mailing.messages.states import MessageStatus
 from mailing.statistics import repository
 from mailing.statistics.schemas import MailingStatistics, Statistics
@@ -17,17 +20,20 @@ StatusFilter = Annotated[
     MessageStatus | None, QueryParameter(description=f"a status of a message: {', '.join(MessageStatus)}")
 ]
 
+DeliveryFilter = Annotated[Delivery | None, QueryParameter(description=f"what the receipts say: {', '.join(Delivery)}")]
+
 
 class StatisticsController(Controller):
     path = "/statistics"
     tags = ["statistics"]  # noqa: RUF012 - Litestar's way to declare it
 
     @get("/", summary="Totals and a line for each mailing", operation_id="statistics", responses=documented(400))
-    async def statistics(self, session: Session, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
+    async def statistics(self, session: Session, state: State, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
         found = await totals(session)
-        lines = page(
-            await repository.mailing_lines(session, cursor=decode_cursor(cursor), limit=limit), limit, "mailing_id"
+        listed = await repository.mailing_lines(
+            session, cursor=decode_cursor(cursor), limit=limit, receipts=state.receipts_expected
         )
+        lines = page(listed, limit, "mailing_id")
         return Statistics(found.mailings, found.messages, lines.items, lines.next_cursor)
 
     @get(
@@ -36,16 +42,27 @@ class StatisticsController(Controller):
         operation_id="mailing_statistics",
         responses=documented(400, 404),
     )
-    async def mailing_statistics(
+    async def mailing_statistics(  # noqa: PLR0913, PLR0917 - one for each query parameter
         self,
         session: Session,
+        state: State,
         mailing_id: Id,
         status: StatusFilter = None,
+        delivery: DeliveryFilter = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> MailingStatistics:
-        """Read one mailing's counts and messages. Counts are exact: they change in the messages' transactions."""
-        line = await repository.mailing_line(session, mailing_id)
-        found = await messages_of(session, mailing_id, cursor=decode_cursor(cursor), limit=limit, status=status)
+        """Read one mailing's counts and messages. Counts are exact: they change in the messages' transactions.
+
+        `delivery` lists messages by the provider's receipts, and is not combined with `status`.
+        """
+        if delivery and status:
+            raise Invalid(FieldError("delivery", "is of sent messages; leave out status"))
+        line = await repository.mailing_line(session, mailing_id, receipts=state.receipts_expected)
+        after = decode_cursor(cursor)
+        if delivery:
+            found = await messages_by_delivery(session, mailing_id, cursor=after, limit=limit, delivery=delivery)
+        else:
+            found = await messages_of(session, mailing_id, cursor=after, limit=limit, status=status)
         counts = Counts(**{name: getattr(line, name) for name in Counts.__struct_fields__})
-        return MailingStatistics(mailing_id, line.status, line.launched, counts, page(found, limit))
+        return MailingStatistics(mailing_id, line.status, line.launched, counts, line.delivery, page(found, limit))

@@ -6,12 +6,24 @@ from mailing.messages.schemas import MessageOut
 from mailing.web.pagination import Page
 
 
+class DeliveryCounts(Struct):
+    """Sent messages by what the provider has reported. `awaited`: it has reported nothing final yet."""
+
+    delivered: int
+    undelivered: int
+    awaited: int
+
+
 class MailingLine(Counts):
-    """One mailing in the statistics. `launched`: its start has come and its plan has begun."""
+    """One mailing in the statistics. `launched`: its start has come and its plan has begun.
+
+    `delivery` is null if the provider sends no receipts.
+    """
 
     mailing_id: int
     status: MailingStatus
     launched: bool
+    delivery: DeliveryCounts | None
 
 
 class Statistics(Struct):
@@ -28,4 +40,5 @@ class MailingStatistics(Struct):
     status: MailingStatus
     launched: bool
     counts: Counts
+    delivery: DeliveryCounts | None
     messages: Page[MessageOut]

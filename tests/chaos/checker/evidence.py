@@ -23,8 +23,11 @@ from chaos.checker.facts import (
     Kill,
     Mailing,
     Message,
+    Receipt,
+    Reported,
     Terms,
     Told,
+    ToldDelivery,
 )
 from chaos.checker.versions import traits_of
 from chaos.gateway.ledger import calls_in
@@ -45,6 +48,7 @@ class History(Struct, frozen=True, kw_only=True):
     kills: Sequence[Kill] = ()
     absences: Sequence[Absence] = ()
     locked: Sequence[int] = ()
+    reported: Sequence[Reported] = ()
     lag_s: float = 0.1
     lease_left_s: float = 15.0
 
@@ -52,6 +56,7 @@ class History(Struct, frozen=True, kw_only=True):
 async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, history: History) -> Evidence:
     """Call when nothing moves any more: the sources are read one after the other. `api` is at `…/mailing/api`."""
     told = [line async for line in _told_by_statistics(api)]
+    delivery = [line async for line in _told_of_delivery(api)]
     async with snapshot(sessions) as session:
         # between two statements 100,000 rows become objects: seconds on a busy machine
         await session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
@@ -63,6 +68,9 @@ async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, hist
             clients=await _clients(session, history.actions),
             taken_at=time.time(),
             told=told + await _told_by_report(session),
+            receipts=await _rows(session, _RECEIPTS, Receipt),
+            reported=list(history.reported),
+            delivery=delivery,
             actions=list(history.actions),
             kills=list(history.kills),
             absences=list(history.absences),
@@ -80,6 +88,7 @@ _MESSAGES = """
 _ATTEMPTS = """
     SELECT message_id, number, CAST(extract(epoch FROM started_at) AS float8) AS started_at,
         CAST(duration_ms / 1000.0 AS float8) AS duration_s, outcome, http_status FROM attempt"""
+_RECEIPTS = "SELECT message_id, mailing_id, state FROM receipt"
 _CLIENTS = "SELECT id, phone, operator_code, tag, timezone, opted_out, created_at FROM client"
 _MAILINGS = """
     SELECT g.*, (
@@ -87,7 +96,7 @@ _MAILINGS = """
             AND (e.detail->>'revision')::int = g.plan_revision
         ) AS planned_at,
         ARRAY(SELECT t.text FROM mailing_text t WHERE t.mailing_id = g.id) AS texts FROM mailing g"""
-_RESOLVED = "SELECT message_id FROM event WHERE kind = 'message.resolved'"
+_RESOLVED = "SELECT message_id FROM event WHERE kind = 'message.resolved' AND actor <> 'receipt'"
 
 
 async def _rows(session: AsyncSession, statement: str, kind: type[Row]) -> list[Row]:
@@ -137,6 +146,19 @@ async def _told_by_statistics(api: httpx.AsyncClient) -> AsyncIterator[Told]:
             yield Told("a line of GET /statistics/", mailing_id, _counts(line))
             alone = (await api.get(f"/statistics/{mailing_id}/", params={"limit": 1})).raise_for_status().json()
             yield Told(f"GET /statistics/{mailing_id}/", mailing_id, _counts(alone["counts"]))
+        if page["next_cursor"] is None:
+            return
+        cursor = {"cursor": page["next_cursor"]}
+
+
+async def _told_of_delivery(api: httpx.AsyncClient) -> AsyncIterator[ToldDelivery]:
+    """Nothing, where no receipts are expected."""
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await api.get("/statistics/", params={"limit": "500"} | cursor)).raise_for_status().json()
+        for line in page["items"]:
+            if line.get("delivery"):
+                yield ToldDelivery("a line of GET /statistics/", line["mailing_id"], **line["delivery"])
         if page["next_cursor"] is None:
             return
         cursor = {"cursor": page["next_cursor"]}

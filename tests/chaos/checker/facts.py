@@ -127,6 +127,33 @@ class Told(Struct, frozen=True):
     counts: dict[str, int]
 
 
+class Receipt(Struct, frozen=True, kw_only=True):
+    """As the database keeps it; `state` is that of `ReceiptState`."""
+
+    message_id: int
+    mailing_id: int
+    state: int
+
+
+class Reported(Struct, frozen=True):
+    """A receipt that was sent, and what it was answered. `is_forged`: by somebody without the address."""
+
+    message_id: int
+    state: int
+    answer: int
+    is_forged: bool = False
+
+
+class ToldDelivery(Struct, frozen=True):
+    """What `source` says became of a mailing's sent messages."""
+
+    source: str
+    mailing_id: int
+    delivered: int
+    undelivered: int
+    awaited: int
+
+
 class Kill(Struct, frozen=True):
     """A worker's kill -9."""
 
@@ -156,6 +183,9 @@ class Evidence(Struct, frozen=True, kw_only=True):
     clients: list[Client]
     taken_at: float
     told: list[Told] = []
+    receipts: list[Receipt] = []
+    reported: list[Reported] = []
+    delivery: list[ToldDelivery] = []
     actions: list[Action] = []
     kills: list[Kill] = []
     absences: list[Absence] = []

@@ -1,4 +1,4 @@
-"""The invariants I1 to I12, checked offline after a fault run. Pure: what is known goes in, what is wrong comes out."""
+"""The invariants I1 to I13, checked offline after a fault run. Pure: what is known goes in, what is wrong comes out."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from chaos.checker.outcomes import (
     words_stay,
 )
 from chaos.checker.planning import planned_once
+from chaos.checker.receipts import receipts_are_true
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -90,4 +91,5 @@ RULES = (
     counted,
     expired_in_time,
     leases_lost_with_their_workers,
+    receipts_are_true,
 )

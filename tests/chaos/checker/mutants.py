@@ -18,8 +18,10 @@ from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim
 from mailing.messages.leases import claimed_since_plan
-from mailing.messages.low_watermark import FROM_LOW_WATERMARK
+from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
 from mailing.messages.results import CallResult, Transition
+from mailing.receipts.repository import _STORE as STORE
+from mailing.receipts.repository import NewReceipt, Stored
 from mailing.sending.recording import ResultRecorder
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.timezones import zone_named
@@ -96,6 +98,15 @@ async def anything_goes(_session: AsyncSession, ids: Iterable[int], **_options: 
 async def at_any_time(_session: AsyncSession) -> bool:
     """No plan waits for a change, no change for a plan."""
     return True
+
+
+async def store_none(_session: AsyncSession, _receipts: Sequence[NewReceipt]) -> Stored:
+    return Stored(0, 0, 0, 0, 0, ())
+
+
+def believing(path: str, **_of: object) -> int:
+    """Take any address for one of ours."""
+    return int(path.rpartition("/")[2].partition(".")[0])
 
 
 def none_is_left(_recorder: ResultRecorder, *_batch: object, **_refusals: int) -> list[Sequence[CallResult]]:
@@ -184,7 +195,7 @@ MUTANTS = (
         bug="the HTTP code is looked at and not the body",
         scenario=scenarios.trouble,
         invariant="I3",
-        patches=(instead("mailing.gateway.client.classify", by_code_alone),),
+        patches=(instead("mailing.gateway.outcome.classify", by_code_alone),),
     ),
     Mutant(
         bug="a server error is taken for a refusal",
@@ -218,8 +229,8 @@ MUTANTS = (
         scenario=scenarios.paused,
         invariant="I5",
         patches=(
-            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sent' AND claim_no = 1) AND"),
-            sql(CLAIM, "wait_reason = NULL", "wait_reason = NULL, finished_at = NULL"),
+            sql(CLAIM, PENDING, f"({PENDING} OR status = 'sent' AND claim_no = 1)"),
+            sql(CLAIM, "claim_no = m.claim_no + 1", "claim_no = m.claim_no + 1, finished_at = NULL"),
             sql(CLAIM, f"AND {FROM_LOW_WATERMARK}", ""),
         ),
         schema=(ANY_TRANSITION,),
@@ -347,6 +358,33 @@ MUTANTS = (
         scenario=scenarios.reworded,
         invariant="I9",
         patches=(sql(CLAIM, "CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END", "c.phone"),),
+    ),
+    Mutant(
+        bug="a receipt is answered and not stored",
+        scenario=scenarios.reported,
+        invariant="I13",
+        patches=(instead("mailing.receipts.inbox.store", store_none),),
+    ),
+    Mutant(
+        bug="a receipt is counted twice",
+        scenario=scenarios.reported,
+        invariant="I13",
+        schema=(
+            """CREATE TRIGGER count_again AFTER INSERT ON receipt
+               REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_receipts()""",
+        ),
+    ),
+    Mutant(
+        bug="the last receipt wins, and not the strongest",
+        scenario=scenarios.reported,
+        invariant="I13",
+        patches=(instead("mailing.receipts.repository._STORE", STORE.replace("WHERE r.state < excluded.state", "")),),
+    ),
+    Mutant(
+        bug="a forged receipt is believed",
+        scenario=scenarios.reported,
+        invariant="I13",
+        patches=(instead("mailing.receipts.routes.message_of", believing),),
     ),
     Mutant(
         bug="the counters do not follow the messages",

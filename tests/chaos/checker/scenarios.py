@@ -39,6 +39,16 @@ async def trouble(stage: Stage) -> None:
         await stage.settle()
 
 
+async def reported(stage: Stage) -> None:
+    """Let receipts come early, late, twice, in the wrong order and forged, through a gateway that gives trouble."""
+    await stage.campaign.clients(40)
+    await stage.gateway.change({"mix": TROUBLE})
+    async with stage.working(), stage.sending_receipts():
+        await stage.campaign.mailing()
+        await stage.until(lambda: _called(stage))
+        await stage.settle()
+
+
 async def slow(stage: Stage) -> None:
     """Every call lasts longer than a busy gateway may be late with its notes."""
     await stage.campaign.clients(4)

@@ -14,6 +14,7 @@ from chaos.checker.testbed import Stage
 from chaos.gateway.server import Gateway, listening
 from mailing.database.engine import Sessions
 from mailing.settings import Settings
+from support.api import running_api
 from support.campaign import Campaign, working
 from support.rows import run
 
@@ -41,6 +42,14 @@ def settings(settings: Settings, gateway: Gateway) -> Settings:
         retry_max_s=0.2,
         log_level="error",
     )
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """With a provider whose receipts it takes; the worker calls the gateway by another contract."""
+    taking = replace(settings, gateway_provider="kannel", public_url="http://127.0.0.1")
+    async with running_api(taking) as client:
+        yield client
 
 
 @pytest.fixture

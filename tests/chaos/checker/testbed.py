@@ -12,13 +12,14 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from chaos.checker.evidence import History, collect
-from chaos.checker.facts import Absence, Action, Violation
+from chaos.checker.facts import Absence, Action, Reported, Violation
 from chaos.checker.invariants import check
 from chaos.checker.versions import GRACE_S
+from chaos.gateway.receipts import sending_receipts
 from chaos.gateway.server import Gateway
 from mailing.database.engine import transaction
 from mailing.messages.locks import lock_for_client_change
-from mailing.sending.sweep import LeaseScanCursor, sweep
+from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
 from support.campaign import Campaign, WorkerOf
@@ -43,6 +44,7 @@ class Stage:
     actions: list[Action] = field(default_factory=list)
     absences: list[Absence] = field(default_factory=list)
     locked: list[int] = field(default_factory=list)
+    reported: list[Reported] = field(default_factory=list)
 
     def working(self, **changes: Any) -> AbstractAsyncContextManager[None]:  # noqa: ANN401 - fields of Settings
         return self.worker_of(replace(self.settings, **changes))
@@ -88,7 +90,16 @@ class Stage:
         await self.campaign.rows("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
                 SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED)) RETURNING id""")
-        await sweep(self.campaign.sessions, policy_of(self.settings), LeaseScanCursor())
+        await sweep(self.campaign.sessions, policy_of(self.settings))
+
+    @asynccontextmanager
+    async def sending_receipts(self) -> AsyncIterator[None]:
+        """The provider reports what it accepted, in every way that receipts come."""
+        ((key,),) = await self.campaign.rows("SELECT receipt_key FROM installation")
+        base = str(self.campaign.api.base_url).removesuffix("/mailing/api/")
+        async with sending_receipts(self.ledger, self.campaign.api, bytes(key), base=base) as sender:
+            yield
+        self.reported += sender.reported
 
     @asynccontextmanager
     async def locked_row(self) -> AsyncIterator[int]:
@@ -152,6 +163,7 @@ class Stage:
             actions=self.actions,
             absences=self.absences,
             locked=self.locked,
+            reported=self.reported,
             lag_s=self.lag_s,
             lease_left_s=self.lease_left_s,
         )

@@ -23,6 +23,7 @@ from chaos.gateway.random_replies import Reply, draw
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers.probe import Probe
+from mailing.reasons.words import words_of
 
 DEADLINE_S = 0.5
 CONCURRENCY = 64
@@ -69,7 +70,7 @@ async def _call(gateway: GatewayClient, number: int, seed: int, result: Result) 
         result.escaped.append(f"reply {number}: {type(error).__name__}: {error}")
         return
     result.longest_s = max(result.longest_s, time.monotonic() - began)
-    if answer is None or not answer.words.isprintable():
+    if answer is None or not words_of(answer.full_reason).isprintable():
         result.escaped.append(f"reply {number}: {answer}")
     elif answer.outcome is Outcome.accepted and not says_accepted(draw(seed, number)):
         result.untrue.append(number)

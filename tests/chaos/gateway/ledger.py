@@ -93,6 +93,31 @@ def calls_in(path: Path) -> list[Call]:
     return sorted(calls.values(), key=lambda call: call.began_at)
 
 
+class LedgerFollower:
+    """Reads a ledger while it grows, each line once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._position = 0
+        self._ids: dict[int, int] = {}
+
+    def accepted(self) -> list[int]:
+        """Return the ids accepted since the last look, one for each acceptance."""
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            lines, end, _ = file.read().rpartition(b"\n")
+        self._position += len(lines) + len(end)
+        found = []
+        for line in map(_decode, lines.splitlines()):
+            if line.event == "began" and line.id is not None:
+                self._ids[line.n] = line.id
+            elif line.event == "accepted":
+                found.append(self._ids[line.n])
+            elif line.event == "ended":
+                self._ids.pop(line.n, None)
+        return found
+
+
 _decode = msgspec.json.Decoder(Line).decode
 
 

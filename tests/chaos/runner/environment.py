@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ class Trial(Scale, frozen=True, kw_only=True):
     name: str
     on_unknown: str = "retry"
     recognises_ids: bool = False
+    failover: str = "restore"
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,27 @@ class Site:
         return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=30, trust_env=False)
 
     @property
+    def taking_receipts(self) -> Settings:
+        """The API's settings. It takes receipts in Kannel's way; the workers call the gateway by another contract."""
+        return replace(self.settings, gateway_provider="kannel", public_url=self.receipts_url)
+
+    @property
+    def receipts_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.port}"
+
+    @property
     def reporting(self) -> Settings:
         """The workers have no recipients, so that the report is sent when the run says."""
         return replace(self.settings, report_to="reader@example.org", smtp_port=self.post_office.port)
 
 
 @asynccontextmanager
-async def site(directory: Path, trial: Trial, *, seed: int, fsync: bool) -> AsyncIterator[Site]:
+async def site(
+    directory: Path, trial: Trial, *, seed: int, fsync: bool = False, existing: Database | None = None
+) -> AsyncIterator[Site]:
+    """`existing`: a database that the caller starts and stops."""
     async with AsyncExitStack() as parts:
-        own = await parts.enter_async_context(database(fsync=fsync))
+        own = await parts.enter_async_context(nullcontext(existing) if existing else database(fsync=fsync))
         proxy = Proxy(own.url)
         await proxy.start()
         parts.push_async_callback(proxy.stop)
@@ -73,7 +86,7 @@ async def site(directory: Path, trial: Trial, *, seed: int, fsync: bool) -> Asyn
         settings = _settings(own.url, gateway.url, trial)
         workers = [f"worker-{number + 1}" for number in range(trial.workers)]
         here = Site(directory, own, proxy, gateway, office, running, settings, workers)
-        running.start("api", ["api"], settings)
+        running.start("api", ["api"], here.taking_receipts)
         await _ready(here)
         yield here
 
@@ -97,6 +110,7 @@ def _settings(database_url: str, gateway_url: str, trial: Trial) -> Settings:
         gateway_concurrency=trial.connections,
         gateway_rate=trial.rate,
         on_unknown="hold" if trial.on_unknown == "hold" else "retry",
+        failover="lossless" if trial.failover == "lossless" else "restore",
         retry_base_s=0.5,
         retry_max_s=5.0,
         log_format="json",

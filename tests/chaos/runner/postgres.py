@@ -70,6 +70,9 @@ class Database:
         admin = await asyncpg.connect(self._cluster.url)
         await admin.execute(f"CREATE DATABASE {DATABASE}")
         await admin.close()
+        await self.migrate()
+
+    async def migrate(self) -> None:
         engine = create_engine(self.url, application=OBSERVER, pool_size=1)
         await migrate(engine)
         await engine.dispose()

@@ -28,6 +28,7 @@ INVARIANTS: Final = {
     "I10": "counters of the API, rows and report agree",
     "I11": "expired: its end or its hours left no time",
     "I12": "no lease is lost but with its worker",
+    "I13": "the strongest receipt counts, once, and no forged one",
 }
 
 

@@ -1,6 +1,6 @@
 """What became of every message: the evidence of a run is collected, kept and checked."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -8,7 +8,7 @@ import msgspec
 
 from chaos.checker.duplicates import account
 from chaos.checker.evidence import History, collect
-from chaos.checker.facts import Absence, Evidence, Kill
+from chaos.checker.facts import Absence, Evidence, Kill, Reported
 from chaos.checker.invariants import check
 from chaos.runner.campaign import Campaign
 from chaos.runner.environment import Site, Trial
@@ -25,11 +25,13 @@ LEASE_LEFT_S: Final = 15.0
 QUICK_LEASE_LEFT_S: Final = 5.0  # where leases of the dead are shortened
 
 
-async def judge(here: Site, campaign: Campaign, record: Record) -> None:
+async def judge(here: Site, campaign: Campaign, record: Record, reported: Sequence[Reported]) -> None:
     """Call when no worker runs any more."""
     engine = create_engine(here.database.url, application="chaos", pool_size=2)
     async with here.api() as api:
-        evidence = await collect(sessions(engine), api, here.witness.ledger, await _history(here, campaign, record))
+        evidence = await collect(
+            sessions(engine), api, here.witness.ledger, await _history(here, campaign, record, reported)
+        )
     await engine.dispose()
     (here.directory / "evidence.json").write_bytes(msgspec.json.encode(evidence))
     conclude(evidence, record)
@@ -43,12 +45,13 @@ def conclude(evidence: Evidence, record: Record) -> None:
     record.late_s = [late_while_locked(lock, evidence) for lock in locks]
 
 
-async def _history(here: Site, campaign: Campaign, record: Record) -> History:
+async def _history(here: Site, campaign: Campaign, record: Record, reported: Sequence[Reported]) -> History:
     return History(
         actions=campaign.actions,
         kills=[Kill(kill.pid, kill.at.timestamp()) for kill in record.kills],
         absences=list(_absences(record)),
         locked=record.locked,
+        reported=reported,
         lag_s=max(LEAST_LAG_S, await here.witness.lag_s()),
         lease_left_s=_lease_left_s(record.trial),
     )

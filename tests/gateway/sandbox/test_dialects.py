@@ -1,20 +1,19 @@
 """The sandbox is each provider on demand: it answers, reports and replies as the product reads it."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
-from aiohttp import web
 
 from mailing.gateway.checks import check_credentials
 from mailing.gateway.client import GatewayClient, Origin
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers import provider_of
-from mailing.gateway.providers.provider import Provider, ReceiptRequest, ReceiptState
+from mailing.gateway.providers.provider import Provider, ReceiptState
 from mailing.gateway.sandbox import Behaviour, base_path_of, running
 from mailing.settings import Settings
+from support.receiver import Receiver, receiving
 
 Send = Callable[..., Awaitable[Answer]]
 
@@ -45,41 +44,10 @@ async def calling(
             yield client
 
 
-class Receiver:
-    """Takes receipts and replies, and answers with the statuses it was given, then 200."""
-
-    def __init__(self) -> None:
-        self.url = ""
-        self.statuses: list[int] = []
-        self.taken: list[tuple[str, ReceiptRequest]] = []
-        self.arrived = asyncio.Condition()
-
-    async def take(self, request: web.Request) -> web.Response:
-        status = self.statuses.pop(0) if self.statuses else 200
-        if status == 200:
-            taken = ReceiptRequest(request.query_string, request.content_type, await request.read())
-            async with self.arrived:
-                self.taken.append((request.path, taken))
-                self.arrived.notify_all()
-        return web.Response(status=status)
-
-    async def first(self, count: int) -> list[tuple[str, ReceiptRequest]]:
-        async with self.arrived, asyncio.timeout(15):
-            await self.arrived.wait_for(lambda: len(self.taken) >= count)
-            return self.taken[:count]
-
-
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", receiver.take)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    yield receiver
-    await runner.cleanup()
+    async with receiving() as receiver:
+        yield receiver
 
 
 def behaving(receiver: Receiver, **fields: object) -> Behaviour:

@@ -16,7 +16,7 @@ from mailing.admin.clients.form import SearchForm, parse_search
 from mailing.admin.forms import form
 from mailing.admin.guards import require_role
 from mailing.admin.pages import page, redirect
-from mailing.admin.viewer import CurrentViewer
+from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.clients import csv_transfer
 from mailing.clients.repository import get_client
 from mailing.clients.routes import csv_file
@@ -104,7 +104,8 @@ async def read(request: Request[Any, Any, Any], session: Session, client_id: Fro
     client = await get_client(session, client_id)
     before = request.query_params.get("before", "")
     below = min(int(before), MAX_ID) if before.isascii() and before.isdigit() and len(before) < 20 else MAX_ID
-    messages = await messages_of_client(session, client_id, before=below, limit=MAX_MESSAGES)
+    language = viewer_of(request).language
+    messages = await messages_of_client(session, client_id, before=below, limit=MAX_MESSAGES, language=language)
     more = len(messages) > MAX_MESSAGES
     here = f"/admin/clients/{client_id}"
     return page(

@@ -18,9 +18,11 @@ from mailing.admin.single_flight import single_flight
 from mailing.admin.viewer import CurrentViewer
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway import actions
+from mailing.gateway.providers import holds_unknown, sends_receipts
 from mailing.gateway.repository import GatewayState, read
 from mailing.gateway.schemas import GatewayPatch
 from mailing.mailings.states import MailingStatus
+from mailing.settings import Settings
 from mailing.statistics.latency import RecentCalls, recent_calls
 from mailing.statistics.mailing_list import open_mailings
 from mailing.web.parameters import Caller, Session
@@ -115,10 +117,21 @@ def _full_page(request: Request[Any, Any, Any], data: PageData, *, errors: dict[
         interval_s=INTERVAL_S,
         errors=errors,
         rate=rate,
+        **promises(request.app.state.settings),
         **_template_values(data),
     )
     answer.status_code = 400 if errors else 200
     return answer
+
+
+def promises(settings: Settings) -> dict[str, Any]:
+    """Return what the configured provider promises, as this process is configured."""
+    receipts = "on" if settings.public_url else "off"
+    return {
+        "provider": settings.gateway_provider,
+        "holds_unknown": holds_unknown(settings),
+        "receipts": receipts if sends_receipts(settings) else "none",
+    }
 
 
 def _template_values(data: PageData) -> dict[str, Any]:

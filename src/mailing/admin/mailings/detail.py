@@ -1,6 +1,6 @@
 """`/admin/mailings/{id}`: one mailing and its progress."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.states import OPEN
 from mailing.statistics.progress import Progress, progress_of
+from mailing.statistics.repository import UndeliveredReason, undelivered_reasons
 from mailing.statistics.throughput import Timeseries, timeseries
 from mailing.timezones import zone_named
 from mailing.web.parameters import Id
@@ -27,6 +28,9 @@ INTERVAL_S = 2
 CACHE_S = 1.5
 MAX_EVENTS = 50
 BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled")
+DELIVERY = ("delivered", "awaited", "undelivered")  # in the place of sent, if the provider sends receipts
+RECEIPTS_TIME = timedelta(hours=72)  # a receipt comes within this time of the acceptance, or hardly ever
+RECEIPTS_INTERVAL_S = 10
 
 
 class PageData(Struct, frozen=True):
@@ -34,6 +38,7 @@ class PageData(Struct, frozen=True):
     progress: Progress
     timeseries: Timeseries | None
     events: list[EventSummary]
+    reasons: list[UndeliveredReason]
     renderings: Renderings = field(default_factory=dict)
 
 
@@ -65,33 +70,53 @@ async def mailing_fragment(request: Request[Any, Any, Any], mailing_id: Id) -> R
 
 
 async def _page_data(request: Request[Any, Any, Any], mailing_id: int) -> PageData:
-    reader = partial(read_page_data, request.app.state.sessions, mailing_id)
+    receipts = request.app.state.receipts_expected
+    reader = partial(read_page_data, request.app.state.sessions, mailing_id, receipts=receipts)
     return await single_flight(request).read(("mailing", mailing_id), reader, cache_s=CACHE_S)
 
 
-async def read_page_data(sessions: Sessions, mailing_id: int) -> PageData:
+async def read_page_data(sessions: Sessions, mailing_id: int, *, receipts: bool = False) -> PageData:
     async with transaction(sessions) as session:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return PageData(
             MailingOut.of(mailing),
-            await progress_of(session, mailing),
+            await progress_of(session, mailing, receipts=receipts),
             await timeseries(session, mailing_id),
             (await latest_events(session, "mailing_id", mailing_id, count=MAX_EVENTS))[::-1],
+            await undelivered_reasons(session, mailing_id) if receipts else [],
         )
 
 
 def _interval_s(data: PageData) -> float | None:
-    """Return the polling interval; None for a closed mailing without calls in progress."""
-    return INTERVAL_S if data.mailing.status in OPEN or data.progress.left else None
+    """Return the polling interval; None for a closed mailing without calls in progress and without awaited receipts.
+
+    Receipts that have not come within RECEIPTS_TIME are not awaited.
+    """
+    if data.mailing.status in OPEN or data.progress.left:
+        return INTERVAL_S
+    delivery = data.progress.counts.delivery
+    return RECEIPTS_INTERVAL_S if delivery and delivery.awaited and not _receipts_over(data) else None
+
+
+def _receipts_over(data: PageData) -> bool:
+    """Whether no more receipts are to be expected."""
+    return data.progress.gateway.now > data.mailing.ends_at + RECEIPTS_TIME
 
 
 def _template_values(data: PageData) -> dict[str, object]:
     counts = data.progress.counts
+    parts = {name: getattr(counts, name) for name in BAR}
+    if counts.delivery:
+        del parts["sent"]
+        parts = {name: getattr(counts.delivery, name) for name in DELIVERY} | parts
     return {
         "local_time": local_time,
         "mailing": data.mailing,
         "progress": data.progress,
-        "bar": segments({name: getattr(counts, name) for name in BAR}),
+        "bar": segments(parts),
+        "delivery": counts.delivery,
+        "receipts_over": _receipts_over(data),
+        "reasons": data.reasons,
         "timeseries": data.timeseries,
         "columns": columns([step.messages for step in data.timeseries.steps]) if data.timeseries else None,
     }

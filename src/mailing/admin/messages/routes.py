@@ -1,11 +1,13 @@
 """`/admin/mailings/{id}/messages` and `/admin/messages/{id}`: the messages of a mailing, and one message."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Annotated, Any, cast, get_args
 from urllib.parse import urlencode
 
 from litestar import Request, Response, get, post
 from litestar.params import QueryParameter
+from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
@@ -13,13 +15,14 @@ from mailing.admin.forms import form
 from mailing.admin.guards import require_role
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
-from mailing.admin.viewer import CurrentViewer
+from mailing.admin.viewer import CurrentViewer, viewer_of
+from mailing.database.clock import database_now
 from mailing.events.history import HistoryCursor, history
 from mailing.mailings.repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
-from mailing.messages.queries import get_message, message_to, messages_of
-from mailing.messages.schemas import MessageOut, Resolution, Verdict
+from mailing.messages.queries import get_message, message_to, messages_by_delivery, messages_of
+from mailing.messages.schemas import Delivery, MessageDetail, MessageOut, Resolution, Verdict
 from mailing.messages.states import MessageStatus
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import Caller, Id, Session
@@ -27,6 +30,20 @@ from mailing.web.parameters import Caller, Id, Session
 PAGE_SIZE = 50
 MAX_NOTE = 500
 MAX_HISTORY = 200
+RECEIPTS_TIME = timedelta(hours=72)  # a receipt comes within this time of the acceptance, or hardly ever
+
+
+class Filter(Struct, frozen=True):
+    """`delivery` counts before `status`."""
+
+    status: MessageStatus | None
+    delivery: Delivery | None
+
+    @property
+    def query(self) -> dict[str, str]:
+        if self.delivery:
+            return {"delivery": self.delivery.value}
+        return {"status": self.status.value} if self.status else {}
 
 
 @get("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)])
@@ -35,24 +52,30 @@ async def messages_page(
     session: Session,
     mailing_id: Id,
     status: Annotated[str, QueryParameter()] = "",
+    delivery: Annotated[str, QueryParameter()] = "",
     cursor: Cursor = None,
 ) -> Response[str]:
-    """List the messages, filtered by status. An unknown status is ignored."""
-    return await _list(request, session, mailing_id, status=_status(status), cursor=cursor)
+    """List the messages, filtered by status or by delivery. An unknown one is ignored."""
+    chosen = Filter(_status(status), _delivery(delivery))
+    return await _list(request, session, mailing_id, chosen, cursor=cursor)
 
 
 @post("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)], status_code=200)
 async def search_messages(request: Request[Any, Any, Any], session: Session, mailing_id: Id) -> Response[Any]:
     """Search by POST: in an address a phone would appear in the logs of proxies."""
     sent = await form(request)
-    status, phone = _status(sent.get("status", "")), sent.get("phone", "")
+    chosen, phone = Filter(_status(sent.get("status", "")), _delivery(sent.get("delivery", ""))), sent.get("phone", "")
     if phone:
-        return await _list(request, session, mailing_id, status=status, phone=phone)
-    return redirect(_address(mailing_id, {"status": status.value} if status else {}))
+        return await _list(request, session, mailing_id, chosen, phone=phone)
+    return redirect(_address(mailing_id, chosen.query))
 
 
 def _status(given: str) -> MessageStatus | None:
     return MessageStatus(given) if given in set(MessageStatus) else None
+
+
+def _delivery(given: str) -> Delivery | None:
+    return Delivery(given) if given in set(Delivery) else None
 
 
 def _address(mailing_id: int, query: Mapping[str, str]) -> str:
@@ -63,16 +86,21 @@ async def _list(
     request: Request[Any, Any, Any],
     session: AsyncSession,
     mailing_id: int,
+    chosen: Filter,
     *,
-    status: MessageStatus | None,
     phone: str = "",
     cursor: str | None = None,
 ) -> Response[str]:
     mailing = await MailingRepository(session=session).get_visible(mailing_id)
     digits = "".join(each for each in phone if each in "0123456789")
-    found = await _find(session, mailing_id, status=status, phone=digits if phone else None, cursor=cursor)
+    language = viewer_of(request).language
+    if phone:
+        message = await message_to(session, mailing_id, phone=digits, language=language)
+        found: Sequence[MessageOut] = [message] if message and chosen.status in (None, message.status) else []
+    else:
+        found = await _find(session, mailing_id, chosen, cursor=cursor, language=language)
     more = len(found) > PAGE_SIZE
-    kept = {"status": status.value} if status else {}
+    kept = chosen.query
     following = kept | {"cursor": encode_cursor(found[PAGE_SIZE - 1].id)} if more else {}
     return page(
         request,
@@ -80,7 +108,9 @@ async def _list(
         mailing=MailingOut.of(mailing),
         messages=found[:PAGE_SIZE],
         statuses=list(MessageStatus),
-        chosen=status,
+        chosen=chosen.status,
+        delivery=chosen.delivery,
+        receipts=request.app.state.receipts_expected,
         phone=phone,
         next_page=_address(mailing_id, following) if more else "",
         first_page=_address(mailing_id, kept) if cursor else "",
@@ -88,13 +118,12 @@ async def _list(
 
 
 async def _find(
-    session: AsyncSession, mailing_id: int, *, status: MessageStatus | None, phone: str | None, cursor: str | None
+    session: AsyncSession, mailing_id: int, chosen: Filter, *, cursor: str | None, language: str
 ) -> Sequence[MessageOut]:
-    if phone is None:
-        after = decode_cursor(cursor)
-        return await messages_of(session, mailing_id, cursor=after, limit=PAGE_SIZE, status=status)
-    message = await message_to(session, mailing_id, phone=phone)
-    return [message] if message and status in (None, message.status) else []
+    place: dict[str, Any] = {"cursor": decode_cursor(cursor), "limit": PAGE_SIZE, "language": language}
+    if chosen.delivery:
+        return await messages_by_delivery(session, mailing_id, delivery=chosen.delivery, **place)
+    return await messages_of(session, mailing_id, status=chosen.status, **place)
 
 
 @get("/messages/{message_id:int}", guards=[require_role(Role.VIEWER)])
@@ -132,8 +161,9 @@ async def _message_page(
     errors: dict[str, str],
     sent: Mapping[str, str],
 ) -> Response[str]:
-    message = await get_message(session, message_id)
-    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY)
+    language = viewer_of(request).language
+    message = await get_message(session, message_id, language=language)
+    told = await history(session, "message_id", message_id, after=HistoryCursor(), limit=MAX_HISTORY, language=language)
     return page(
         request,
         "messages/message.html",
@@ -143,7 +173,21 @@ async def _message_page(
         more=len(told) > MAX_HISTORY,
         errors=errors,
         sent=sent,
+        **_delivery_facts(message if request.app.state.receipts_expected else None, await database_now(session)),
     )
+
+
+def _delivery_facts(message: MessageDetail | None, now: datetime) -> dict[str, object]:
+    """Say what came of a sent message: its receipt, `awaited`, or `none` where it is too late for one.
+
+    `after`: seconds from the acceptance to the delivery, where we know both.
+    """
+    if message is None or message.sent_at is None:
+        return {"receipt": None, "after": None}
+    if message.receipt is None or message.receipt.state == "accepted":
+        return {"receipt": "none" if now - message.sent_at > RECEIPTS_TIME else "awaited", "after": None}
+    after = round((message.receipt.at - message.sent_at).total_seconds())
+    return {"receipt": message.receipt.state, "after": after if after > 0 else None}
 
 
 messages = [messages_page, search_messages, message_page, resolve_page]

@@ -224,7 +224,7 @@ async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
 _UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
 _FAIL_EXHAUSTED = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        error = 'was started ' || attempts || ' times and never finished; see the worker''s log for the cause'
+        error = CAST(:error AS text)
     WHERE id IN (
         SELECT id FROM upload WHERE status = 'importing' AND attempts >= :most AND lease_until < now()
         FOR UPDATE SKIP LOCKED)
@@ -239,7 +239,9 @@ async def unfinished_imports(session: AsyncSession) -> Sequence[int]:
 
 async def fail_exhausted(session: AsyncSession) -> None:
     """Mark imports as failed after MAX_ATTEMPTS lost workers. Index: upload_open."""
-    for upload_id in (await session.execute(_FAIL_EXHAUSTED, {"most": MAX_ATTEMPTS})).scalars().all():
+    error = f"was started {MAX_ATTEMPTS} times and never finished; see the worker's log for the cause"
+    values = {"most": MAX_ATTEMPTS, "error": error}
+    for upload_id in (await session.execute(_FAIL_EXHAUSTED, values)).scalars().all():
         await session.execute(_DROP_FILE, {"id": upload_id})
 
 

@@ -49,6 +49,10 @@ def needs_of(settings: Settings) -> tuple[str, ...]:
     return PROVIDERS[settings.gateway_provider].needs
 
 
+def sends_receipts(settings: Settings) -> bool:
+    return settings.gateway_provider != "probe" and provider_of(settings).sends_receipts
+
+
 def holds_unknown(settings: Settings) -> bool:
     """Whether a message that may have been accepted is parked as unknown instead of sent again.
 
@@ -56,5 +60,4 @@ def holds_unknown(settings: Settings) -> bool:
     """
     if settings.on_unknown is not None:
         return settings.on_unknown == "hold"
-    provider = provider_of(settings)
-    return not provider.repeat_is_safe and provider.name != "probe"
+    return settings.gateway_provider != "probe" and not provider_of(settings).repeat_is_safe

@@ -77,6 +77,7 @@ class Infobip:
     sends_receipts = True
     receipts_account_wide = False
     receipt_answer = b""
+    reply_query = ""
     credentials_check = CredentialsCheck("GET", "/account/1/balance")
     max_text_length = None  # 4,000 bytes: more than a mailing's text
 

@@ -72,6 +72,7 @@ class Kannel:
     sends_receipts = True
     receipts_account_wide = False
     receipt_answer = b""
+    reply_query = "?from=%p&text=%a"
     max_text_length = None  # `max-messages` of the sendsms-user; it cuts off what is longer
     credentials_check = CredentialsCheck("POST", PATH)  # without a receiver
 

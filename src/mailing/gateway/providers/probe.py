@@ -19,6 +19,7 @@ class Probe:
     sends_receipts = False
     receipts_account_wide = False
     receipt_answer = b""
+    reply_query = ""
     max_text_length = None
     credentials_check = None
 

@@ -86,6 +86,7 @@ class Provider(Protocol):
 
     `headers` go with each call. `receipts_account_wide`: all receipts come to one address, and each names its message;
     otherwise each message has an address of its own. `receipt_answer` is the body that the provider expects.
+    `reply_query` is appended to the address for replies, where the provider fills in what it sends.
     `max_text_length` is in characters; a longer text is refused without a call.
     """
 
@@ -97,6 +98,8 @@ class Provider(Protocol):
     def sends_receipts(self) -> bool: ...
     @property
     def receipts_account_wide(self) -> bool: ...
+    @property
+    def reply_query(self) -> str: ...
     @property
     def receipt_answer(self) -> bytes: ...
     @property

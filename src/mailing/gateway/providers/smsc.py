@@ -72,6 +72,7 @@ class Smsc:
     sends_receipts = True
     receipts_account_wide = True
     receipt_answer = b""
+    reply_query = ""
     max_text_length = 1000
 
     def __init__(self, user: str | None, token: str) -> None:

@@ -90,6 +90,7 @@ class Twilio:
     sends_receipts = True
     receipts_account_wide = False
     receipt_answer = b""
+    reply_query = ""
     max_text_length = 1600
 
     def __init__(self, account: str, token: str) -> None:

@@ -1,0 +1,97 @@
+"""Receipts over HTTP, one a request, as Kannel sends them: one process of `mailing api`, as it is shipped."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+from bench import senders
+from bench.cost import Meter
+from bench.lab import OURS, Lab, mailing
+from bench.measure import Goal, Party, Sample, Stage
+from bench.stages.api import serving
+from bench.wrk import requests_a_second
+from mailing.database.engine import create_engine, sessions, transaction
+from mailing.gateway.providers.provider import ReceiptState
+from mailing.process.local_stack import free_port
+from mailing.receipts.address import receipt_path
+from mailing.receipts.inbox import BATCH
+from mailing.receipts.repository import NewReceipt, store
+
+DATABASE = "bench_receipts"
+MESSAGES = 200_000
+CONNECTIONS = 500  # Kannel's default is 512 at once
+HTTP, ALIVE, STORED = "receipts over HTTP", "GET /health/live", f"stored, {BATCH} a statement"
+
+# Each receipt once, then from the beginning: those are repeats, which change nothing.
+SCRIPT = """
+local paths, n = {}, 0
+for line in io.lines("%s") do paths[#paths + 1] = line end
+request = function() n = n %% #paths + 1; return wrk.format("GET", paths[n] .. "?state=1") end
+"""
+
+
+@contextmanager
+def _parties(lab: Lab) -> Iterator[list[Party]]:
+    count = lab.count(MESSAGES, quick=5_000)
+    with lab.database(DATABASE, like=OURS) as url, ExitStack() as servers:
+        senders.add_mailing(lab, DATABASE, count)
+        lab.vacuum(DATABASE)
+        port = free_port()
+        settings = lab.mailing(DATABASE, port=port, gateway_provider="kannel", public_url=f"http://127.0.0.1:{port}")
+        pid = servers.enter_context(serving(lab, mailing("api"), port, settings))
+        address = f"http://127.0.0.1:{port}"
+        yield [
+            Party(HTTP, partial(_load, lab, pid, address, "-s", str(_script(lab)))),
+            Party(ALIVE, partial(_load, lab, pid, f"{address}/health/live")),
+            Party(STORED, lambda: Sample(asyncio.run(_store(lab, url, count)))),
+        ]
+
+
+def _script(lab: Lab) -> Path:
+    ((key,),) = lab.sql(DATABASE, "SELECT receipt_key FROM installation")
+    ids = lab.sql(DATABASE, "SELECT id FROM message ORDER BY id")
+    paths, script = lab.directory / "paths", lab.directory / "receipts.lua"
+    paths.write_text("".join(f"{receipt_path(bytes(key), 'kannel', message_id)}\n" for (message_id,) in ids), "utf-8")
+    script.write_text(SCRIPT % paths, "utf-8")
+    return script
+
+
+def _load(lab: Lab, pid: int, address: str, *options: str) -> Sample:
+    _forget(lab)
+    with Meter({"party": pid, "postgres": lab.postmaster}) as meter:
+        rate = requests_a_second(lab, address, *options, connections=CONNECTIONS)
+    return Sample(rate, round(rate * meter.seconds), meter.cpu_s)
+
+
+async def _store(lab: Lab, url: str, count: int) -> float:
+    """Store a receipt of each message, without HTTP; return receipts a second."""
+    _forget(lab)
+    ids = [row[0] for row in lab.sql(DATABASE, "SELECT id FROM message ORDER BY id")]
+    engine = create_engine(url, application="bench", pool_size=1)
+    with Meter({"postgres": lab.postmaster}) as meter:
+        for first in range(0, count, BATCH):
+            batch = [NewReceipt(each, ReceiptState.delivered, None, None) for each in ids[first : first + BATCH]]
+            async with transaction(sessions(engine)) as session:
+                await store(session, batch)
+    await engine.dispose()
+    return count / meter.seconds
+
+
+def _forget(lab: Lab) -> None:
+    lab.sql(DATABASE, "TRUNCATE receipt", "TRUNCATE receipt_counts")
+
+
+STAGE = Stage(
+    name="receipts",
+    title=f"Receipts, one a request, {CONNECTIONS} connections",
+    unit="receipts/s",
+    parties=_parties,
+    needs=("wrk",),
+    goals=(Goal(HTTP, ALIVE, least=1), Goal(STORED, HTTP, least=3)),
+    notes=(
+        "Each answer waits for the commit of its group. `/health/live` does nothing, but passes routing and log.",
+        "The goal in figures is 5,000 receipts/s on two processors, for API and PostgreSQL together.",
+    ),
+)

@@ -1,0 +1,45 @@
+"""`mailing gateway`: what an operator sets at the provider."""
+
+from collections.abc import Iterator
+
+import click
+
+from mailing.cli.runtime import configured, example, run, with_database
+from mailing.database.engine import Sessions, transaction
+from mailing.errors import ConfigurationError
+from mailing.gateway.providers import provider_of
+from mailing.gateway.providers.provider import Provider
+from mailing.receipts.address import account_receipts_path, replies_path
+from mailing.receipts.key import read_key
+from mailing.settings import Settings
+
+
+@click.group(epilog=example("mailing gateway urls"))
+def gateway() -> None:
+    """Connect the provider."""
+
+
+@gateway.command("urls", epilog=example("mailing gateway urls"))
+def gateway_urls() -> None:
+    """Print the addresses to set at the provider. Who knows one can forge what comes to it: keep them secret."""
+    settings = configured("public_url")
+    provider = provider_of(settings)
+    if not provider.sends_receipts:
+        raise ConfigurationError([f"MAILING_GATEWAY_PROVIDER: {provider.name} sends no receipts and no replies"])
+    key = run(with_database(settings, _key))
+    for line in _lines(settings, provider, key):
+        click.echo(line)
+
+
+async def _key(sessions: Sessions) -> bytes:
+    async with transaction(sessions) as session:
+        return await read_key(session)
+
+
+def _lines(settings: Settings, provider: Provider, key: bytes) -> Iterator[str]:
+    base = str(settings.public_url).rstrip("/")
+    if provider.receipts_account_wide:
+        yield f"receipts  {base}{account_receipts_path(key, provider.name)}"
+    else:
+        yield "receipts  nothing to set: each message carries its own address"
+    yield f"replies   {base}{replies_path(key, provider.name)}{provider.reply_query}"

@@ -1,0 +1,152 @@
+"""The receipt desk on a real socket, with the API's own database role and a provider that speaks JSON."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import httpx
+import msgspec
+import pytest
+import uvicorn
+from litestar.types import HTTPScope, Receive, Scope, Send
+
+from mailing.database import engine as engine_
+from mailing.database.engine import create_engine, transaction
+from mailing.gateway.outcome import Answer
+from mailing.gateway.providers.provider import Call, Outgoing, Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.observability.counters import WorkerCounters
+from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
+from mailing.receipts.inbox import Inbox
+from mailing.receipts.key import read_key
+from mailing.receipts.opt_out_words import opt_out_words
+from mailing.receipts.routes import ProviderRequests, ReceiptDesk
+from mailing.web.server import server_config
+from support.processes import until
+from support.roles import url_as
+
+NAME = "talkative"
+
+
+class _Item(msgspec.Struct):
+    state: ReceiptState
+    id: int | None = None
+    code: str | None = None
+    at: datetime | None = None
+    listed: bool = True
+
+
+class Talkative:
+    """A provider whose receipts are a JSON list, or the query `state=3`."""
+
+    name = NAME
+    repeat_is_safe = False
+    sends_receipts = True
+    receipt_answer = b"ACK"
+    max_text_length: int | None = None
+    credentials_check = None
+    reply_query = ""
+    headers: Mapping[str, str] = {}
+
+    def __init__(self, *, account_wide: bool = False) -> None:
+        self.receipts_account_wide = account_wide
+
+    def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
+        try:
+            if request.query:
+                return [Receipt(None, ReceiptState(int(request.query.removeprefix("state="))), None, None)]
+            items = msgspec.json.decode(request.body, type=list[_Item])
+        except (ValueError, msgspec.DecodeError):
+            return None
+        return [Receipt(item.id, item.state, item.code, item.at, item.listed) for item in items]
+
+    def parse_reply(self, request: ReceiptRequest) -> Reply | None:
+        try:
+            return msgspec.json.decode(request.body, type=Reply)
+        except msgspec.DecodeError:
+            return None
+
+    def encode(self, message: Outgoing) -> Call:
+        raise NotImplementedError
+
+    def read_credentials_check(self, status: int, body: bytes) -> Answer:
+        raise NotImplementedError
+
+    def classify(self, status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Desk:
+    http: httpx.AsyncClient
+    key: bytes
+    counters: WorkerCounters
+
+    async def receipt(self, message_id: int, state: int, **fields: object) -> httpx.Response:
+        return await self.http.post(self.path(message_id), json=[{"state": state, **fields}])
+
+    async def receipts(self, items: Sequence[Mapping[str, object]]) -> httpx.Response:
+        return await self.http.post(account_receipts_path(self.key, NAME), json=items)
+
+    async def reply(self, phone: str, text: str) -> httpx.Response:
+        return await self.http.post(replies_path(self.key, NAME), json={"phone": phone, "text": text})
+
+    def path(self, message_id: int) -> str:
+        return receipt_path(self.key, NAME, message_id)
+
+    def counted(self, name: str = "receipts") -> dict[str, float]:
+        return {label: count for (of, label), count in self.counters.counted.items() if of == name}
+
+
+@asynccontextmanager
+async def open_desk(database_url: str, *, account_wide: bool = False) -> AsyncIterator[Desk]:
+    engine = create_engine(url_as("mailing_api", database_url), application="mailing-api", pool_size=2, wait_s=2)
+    sessions, counters = engine_.sessions(engine), WorkerCounters()
+    inbox = Inbox(sessions, counters)
+    words = opt_out_words("STOP,СТОП")
+    desk = ReceiptDesk(sessions, Talkative(account_wide=account_wide), words, inbox, counters)
+    async with transaction(sessions) as session:
+        key = await read_key(session)
+    writing = asyncio.create_task(inbox.run())
+    async with _served(ProviderRequests(_no_page, desk=lambda: desk, count=_no_count)) as url:
+        limits = httpx.Limits(max_connections=1000, max_keepalive_connections=1000)
+        async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as http:
+            yield Desk(http, key, counters)
+    writing.cancel()
+    await engine.dispose()
+
+
+@asynccontextmanager
+async def _served(app: ProviderRequests) -> AsyncIterator[str]:
+    server = uvicorn.Server(server_config(app, lifespan="off"))
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving
+
+
+async def _no_page(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    raise AssertionError("a request of the provider reached the pages")
+
+
+def _no_count(_scope: HTTPScope, _status: int, _seconds: float) -> None:
+    pass
+
+
+@pytest.fixture
+async def desk(database_url: str) -> AsyncIterator[Desk]:
+    """With an address for each message."""
+    async with open_desk(database_url) as desk:
+        yield desk
+
+
+@pytest.fixture
+async def account_desk(database_url: str) -> AsyncIterator[Desk]:
+    """With one address for all messages."""
+    async with open_desk(database_url, account_wide=True) as desk:
+        yield desk

@@ -1,0 +1,124 @@
+"""What strangers, copies and outages get from the addresses of receipts."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions
+from mailing.errors import Unavailable
+from mailing.gateway.providers.provider import ReceiptState
+from mailing.observability.counters import WorkerCounters
+from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
+from mailing.receipts.inbox import MAX_WAITING, Inbox
+from mailing.receipts.repository import NewReceipt
+from receipts.conftest import NAME, Desk, open_desk
+from support.proxy import Proxy
+from support.rows import add_mailing, add_messages, run, value
+
+DELIVERED = 3
+
+
+@pytest.fixture
+async def ids(engine: AsyncEngine) -> Sequence[int]:
+    return await add_messages(engine, await add_mailing(engine), ["sent"] * 3)
+
+
+async def test_forged_and_walked_addresses_are_refused_without_a_word(
+    desk: Desk, engine: AsyncEngine, ids: Sequence[int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    real = desk.path(ids[0])
+    mac = real.partition(".")[2]
+    forged = [
+        receipt_path(bytes(32), NAME, ids[0]),
+        receipt_path(desk.key, "another", ids[0]),
+        *(f"/receipts/{other}.{mac}" for other in ids[1:]),
+        f"/receipts/{ids[0]}.{mac[:-1]}{'A' if mac[-1] != 'A' else 'B'}",
+        f"/receipts/{ids[0]}",
+        f"/receipts/0{ids[0]}.{mac}",
+        f"{real}/",
+        account_receipts_path(desk.key, NAME),  # not with this provider
+        replies_path(desk.key, NAME).replace("/replies", "/receipts"),
+        real.replace("/receipts", "/replies"),
+        "/receipts/",
+        "/replies/",
+    ]
+    for path in forged:
+        for method in ("GET", "POST"):
+            answer = await desk.http.request(method, path, params={"state": 3} if method == "GET" else None, json=[])
+            assert (answer.status_code, answer.content) == (403, b""), path
+    assert await value(engine, "SELECT count(*) FROM receipt") == 0
+    assert desk.counted()["forged"] + desk.counted("replies")["forged"] == 2 * len(forged)
+    told = "".join(capfd.readouterr())
+    assert mac not in told
+    assert "/receipts/" not in told
+
+
+async def test_a_replayed_address_changes_nothing(desk: Desk, engine: AsyncEngine, ids: Sequence[int]) -> None:
+    for _ in range(3):
+        assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
+    assert (await desk.receipt(ids[0], 2)).status_code == 200
+    assert await run(engine, "SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
+    assert await value(engine, "SELECT delivered FROM receipt_counts") == 1
+
+
+async def test_the_address_of_one_message_takes_no_receipt_of_another(
+    desk: Desk, engine: AsyncEngine, ids: Sequence[int]
+) -> None:
+    items = [{"state": DELIVERED, "id": message_id} for message_id in ids]
+    assert (await desk.http.post(desk.path(ids[0]), json=items)).status_code == 200
+    assert await run(engine, "SELECT message_id FROM receipt") == [(ids[0],)]
+    assert desk.counted() == {"forged": 2, "delivered": 1}
+
+
+async def test_a_receipt_may_come_by_get(desk: Desk, engine: AsyncEngine, ids: Sequence[int]) -> None:
+    assert (await desk.http.get(desk.path(ids[0]), params={"state": 3})).status_code == 200
+    assert await value(engine, "SELECT state FROM receipt") == DELIVERED
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]]", b'[{"state": 9}]', b"\xff", b"[" * 100_000, b" " * 300_000])
+async def test_a_malformed_receipt_is_refused_and_counted(
+    desk: Desk, engine: AsyncEngine, ids: Sequence[int], body: bytes
+) -> None:
+    assert (await desk.http.post(desk.path(ids[0]), content=body)).status_code == 400
+    assert desk.counted() == {"malformed": 1}
+    assert await value(engine, "SELECT count(*) FROM receipt") == 0
+
+
+async def test_only_get_and_post_are_taken(desk: Desk, ids: Sequence[int]) -> None:
+    for method in ("HEAD", "PUT", "DELETE", "OPTIONS"):
+        assert (await desk.http.request(method, desk.path(ids[0]))).status_code == 405
+
+
+async def test_without_the_database_the_provider_is_asked_to_repeat(
+    database_url: str, engine: AsyncEngine, ids: Sequence[int]
+) -> None:
+    proxy = Proxy(database_url)
+    await proxy.start()
+    async with open_desk(proxy.url) as desk:
+        await proxy.stop()
+        answer = await desk.receipt(ids[0], DELIVERED)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        await proxy.start()
+        assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
+    await proxy.stop()
+    assert await value(engine, "SELECT state FROM receipt") == DELIVERED
+
+
+async def test_a_full_buffer_refuses_and_recovers(sessions: Sessions, engine: AsyncEngine, ids: Sequence[int]) -> None:
+    inbox = Inbox(sessions, WorkerCounters())  # nobody writes yet
+    new = [NewReceipt(ids[0], ReceiptState.delivered, None, None)]
+    waiting = [asyncio.create_task(inbox.put(new * 500)) for _ in range(MAX_WAITING // 500)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await inbox.put(new)
+    writing = asyncio.create_task(inbox.run())
+    await asyncio.gather(*waiting)
+    await inbox.put(new)
+    assert await value(engine, "SELECT delivered FROM receipt_counts") == 1
+    late = asyncio.create_task(inbox.put(new))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(Unavailable):
+        await late

@@ -1,0 +1,114 @@
+"""A failover under a running campaign: sending goes on by itself, each message once, none in doubt."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from mailing.database.engine import create_engine, sessions
+from mailing.settings import Settings
+from support.api import KEY, running_api
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.failover import Pair, prepared, running_pair
+from support.postgres import Cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("failover"), pytest.mark.timeout(300)]
+
+CLIENTS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    cluster = asyncio.run(prepared())
+    yield cluster
+    cluster.remove()
+
+
+@pytest.fixture
+async def pair(cluster: Cluster) -> AsyncIterator[Pair]:
+    async with running_pair(cluster) as pair:
+        yield pair
+
+
+@pytest.fixture
+def settings(sandbox: Sandbox, pair: Pair, request: pytest.FixtureRequest) -> Settings:
+    """Declared lossless, if the test does not say otherwise."""
+    return Settings(
+        database_url=pair.url,
+        api_key=KEY,
+        failover=getattr(request, "param", "lossless"),
+        gateway_url=sandbox.url,
+        gateway_token="t",
+        gateway_timeout_s=5.0,
+        gateway_concurrency=4,
+        log_level="warning",
+    )
+
+
+@pytest.fixture
+async def campaign(settings: Settings) -> AsyncIterator[Campaign]:
+    engine = create_engine(str(settings.database_url), application="tests", pool_size=2)
+    async with running_api(settings) as api:
+        yield Campaign(api, sessions(engine))
+    await engine.dispose()
+
+
+async def _half_sent(campaign: Campaign, mailing: int) -> None:
+    async def holds() -> bool:
+        return (await campaign.counts(mailing)).get("sent", 0) >= CLIENTS // 4
+
+    await campaign.until(holds)
+
+
+async def _each_once(campaign: Campaign, sandbox: Sandbox, mailing: int) -> None:
+    assert await campaign.finished(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
+    assert [item["repeats"] for item in await sandbox.ledger()] == [0] * CLIENTS
+    assert await campaign.rows("SELECT message_id FROM attempt WHERE outcome = 'ambiguous'") == []
+    kinds = await campaign.rows("SELECT kind FROM event WHERE kind LIKE 'database.%'")
+    assert [row.kind for row in kinds] == ["database.failed_over"]
+
+
+async def test_after_a_failover_sending_goes_on_by_itself_and_no_message_is_in_doubt(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, pair: Pair
+) -> None:
+    await campaign.clients(CLIENTS)
+    await sandbox.behave(latency_s=0.4)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        await _half_sent(campaign, mailing)
+        await asyncio.to_thread(pair.fail_over)
+        await _each_once(campaign, sandbox, mailing)
+
+
+async def test_a_primary_that_stands_still_is_left_for_the_new_one(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, pair: Pair
+) -> None:
+    """It accepts connections and stays silent, before the new one in the address. Thawed, it is no longer asked."""
+    await campaign.clients(CLIENTS)
+    await sandbox.behave(latency_s=0.4)
+    async with working(settings):
+        mailing = await campaign.mailing()
+        await _half_sent(campaign, mailing)
+        pair.freeze_primary()
+        began = time.monotonic()
+        answers = await asyncio.gather(*[campaign.api.get("/mailings/") for _ in range(5)])
+        assert {(answer.status_code, "retry-after" in answer.headers) for answer in answers} == {(503, True)}
+        assert time.monotonic() - began < 30
+        await asyncio.to_thread(pair.promote)
+        await _each_once(campaign, sandbox, mailing)
+        pair.thaw_primary()
+        assert await campaign.counts(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
+        assert (await campaign.api.get("/gateway/")).json()["sending"]
+
+
+@pytest.mark.parametrize("settings", ["restore"], indirect=True)
+async def test_without_the_declaration_the_api_says_why_nothing_is_sent(campaign: Campaign, pair: Pair) -> None:
+    assert (await campaign.api.get("/gateway/")).json()["restored_because"] == []
+    await asyncio.to_thread(pair.fail_over)
+
+    async def told() -> bool:
+        state = (await campaign.api.get("/gateway/")).json()
+        return bool(state.get("restored_because") == ["undeclared"] and state["restored"] and not state["sending"])
+
+    await campaign.until(told)

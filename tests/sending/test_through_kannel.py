@@ -1,0 +1,204 @@
+"""A mailing through Kannel itself: API and worker as processes, bearerbox, smsbox, and Kannel's fake SMSC."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from mailing.database.engine import Sessions
+from mailing.process.local_stack import free_port
+from support.campaign import Campaign
+from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
+from support.running_site import clean_environment
+
+pytestmark = [pytest.mark.skipif(not is_installed(), reason=MISSING), pytest.mark.timeout(400)]
+
+KEY = "a-key-of-the-tests-with-full-rights"
+PATIENCE_S = 240.0
+SHORT = "Распродажа до пятницы"
+TWO_PARTS = "Наш магазин переехал на новое место. " * 3
+CONCURRENCY = 16
+
+
+class Site:
+    """API and worker on one database, in front of Kannel."""
+
+    def __init__(self, database_url: str, kannel: Kannel, home: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._home = home
+        self._environment = clean_environment(
+            MAILING_DATABASE_URL=database_url,
+            MAILING_PORT=str(self.port),
+            MAILING_API_KEY=KEY,
+            MAILING_API_RATE="0",
+            MAILING_GATEWAY_PROVIDER="kannel",
+            MAILING_GATEWAY_URL=kannel.url,
+            MAILING_GATEWAY_USER="mailing",
+            MAILING_GATEWAY_TOKEN=kannel.password,
+            MAILING_GATEWAY_CONCURRENCY=str(CONCURRENCY),
+            MAILING_GATEWAY_RATE="250",
+            MAILING_SENDER="Shop",
+            MAILING_PUBLIC_URL=self.url,
+        )
+
+    @asynccontextmanager
+    async def running(self, part: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        process = await self._start(part)
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await asyncio.wait_for(process.wait(), 60)
+
+    async def urls(self) -> str:
+        process = await self._start("gateway", "urls", output=asyncio.subprocess.PIPE)
+        return (await process.communicate())[0].decode()
+
+    async def _start(self, *command: str, output: int | None = None) -> asyncio.subprocess.Process:
+        with (self._home / "site.log").open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "mailing", *command),
+                env=self._environment,
+                cwd=self._home,
+                stdout=output or log,
+                stderr=log,
+            )
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not await holds():
+        assert time.monotonic() < give_up_at, "it did not happen in time"
+        await asyncio.sleep(0.3)
+
+
+@pytest.fixture
+async def kannel(tmp_path: Path) -> AsyncIterator[Kannel]:
+    async with kannel_in(tmp_path) as kannel:
+        yield kannel
+
+
+@pytest.fixture
+async def site(database_url: str, kannel: Kannel, tmp_path: Path) -> AsyncIterator[Site]:
+    """With an API that answers, and a Kannel that sends replies to it."""
+    site = Site(database_url, kannel, tmp_path)
+    replies = (await site.urls()).split()[-1]
+    await kannel.start(replies_to=replies)
+    async with site.running("api"), httpx.AsyncClient(trust_env=False) as http:
+
+        async def answers() -> bool:
+            try:
+                return (await http.get(f"{site.url}/health/ready")).is_success
+            except httpx.TransportError:
+                return False
+
+        await until(answers)
+        yield site
+
+
+@pytest.fixture
+async def campaign(site: Site, sessions: Sessions) -> AsyncIterator[Campaign]:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with httpx.AsyncClient(
+        base_url=f"{site.url}/mailing/api", headers=headers, trust_env=False, timeout=30, follow_redirects=True
+    ) as api:
+        yield Campaign(api, sessions)
+
+
+async def statistics(campaign: Campaign, mailing_id: int) -> dict[str, Any]:
+    return await campaign.statistics(mailing_id, limit=1)
+
+
+async def test_a_thousand_are_delivered_and_every_figure_agrees_with_kannel_s_log(
+    site: Site, kannel: Kannel, campaign: Campaign
+) -> None:
+    await campaign.clients(700, tag="short")
+    await campaign.clients(300, tag="long")
+    async with site.running("worker"):
+        mailings = {
+            await campaign.mailing(text=SHORT, filter={"tags": ["short"]}): 700,
+            await campaign.mailing(text=TWO_PARTS, filter={"tags": ["long"]}): 300,
+        }
+
+        async def delivered() -> bool:
+            found = [(await statistics(campaign, each))["delivery"] for each in mailings]
+            return [told["delivered"] for told in found] == list(mailings.values())
+
+        await until(delivered)
+    for mailing_id, count in mailings.items():
+        found = await statistics(campaign, mailing_id)
+        assert await campaign.counts(mailing_id) == {"planned": count, "sent": count}
+        assert found["delivery"] == {"delivered": count, "undelivered": 0, "awaited": 0}
+    assert len(kannel.sent()) == 1000
+    assert set(kannel.sent().values()) == {1}
+    assert kannel.texts() == {SHORT, TWO_PARTS}
+    [(calls, accepted)] = await campaign.rows(
+        "SELECT count(*), count(*) FILTER (WHERE outcome = 'accepted') FROM attempt"
+    )
+    assert (calls, accepted) == (1000, 1000)
+
+
+async def test_stop_as_a_reply_opts_the_phone_out(kannel: Kannel, campaign: Campaign) -> None:
+    client = (await campaign.api.post("/clients/", json={"phone": NUMBER, "timezone": "UTC"})).json()
+    await kannel.connect_smsc("Стоп!")
+
+    async def opted_out() -> bool:
+        return bool((await campaign.api.get(f"/clients/{client['id']}/")).json()["opted_out"])
+
+    await until(opted_out)
+    kinds = [event["kind"] for event in (await campaign.api.get(f"/events/?client_id={client['id']}")).json()["items"]]
+    assert "client.opted_out" in kinds
+
+
+async def test_killed_in_the_middle_bearerbox_sends_the_rest_and_nothing_is_called_twice(
+    site: Site, kannel: Kannel, campaign: Campaign
+) -> None:
+    await through_kills(site, kannel, campaign, worker_too=False)
+
+
+@pytest.mark.heavy
+async def test_with_the_worker_killed_too_nothing_is_called_twice(
+    site: Site, kannel: Kannel, campaign: Campaign
+) -> None:
+    await through_kills(site, kannel, campaign, worker_too=True)
+
+
+async def through_kills(site: Site, kannel: Kannel, campaign: Campaign, *, worker_too: bool) -> None:
+    """Kill bearerbox, and the worker if asked, in the middle of 1,000 messages; then look for each of them."""
+    await campaign.clients(1000)
+    async with AsyncExitStack() as running:
+        worker = await running.enter_async_context(site.running("worker"))
+        mailing_id = await campaign.mailing(text=SHORT)
+
+        async def in_the_middle() -> bool:
+            return len(kannel.sent()) > 300
+
+        await until(in_the_middle)
+        await kannel.kill()
+        if worker_too:
+            worker.kill()
+            await running.enter_async_context(site.running("worker"))
+        await kannel.start()
+
+        async def told() -> bool:
+            found = await statistics(campaign, mailing_id)
+            return bool(found["status"] == "finished" and not found["delivery"]["awaited"])
+
+        await until(told)
+    counts = await campaign.counts(mailing_id)
+    unknown = counts.get("unknown", 0)
+    assert counts == {"planned": 1000, "sent": 1000 - unknown} | ({"unknown": unknown} if unknown else {})
+    assert unknown <= CONCURRENCY  # they were in a call when it was cut off, and bearerbox had not stored them
+    assert (await statistics(campaign, mailing_id))["delivery"]["delivered"] == 1000 - unknown
+    sent = {row.phone for row in await campaign.rows("SELECT phone FROM message WHERE status = 'sent'")}
+    assert kannel.sent().keys() == sent
+    doubtful = "outcome IN ('accepted', 'ambiguous')"
+    assert await campaign.rows(f"SELECT message_id FROM attempt WHERE {doubtful} GROUP BY 1 HAVING count(*) > 1") == []

@@ -1,0 +1,164 @@
+"""What receipts say, as API, report and metrics show it; nothing without a provider that sends receipts."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database.engine import Sessions
+from mailing.messages.queries import _AWAITED, _REPORTED
+from mailing.reports.render_html import render_html
+from mailing.reports.render_text import render_text
+from mailing.reports.repository import figures_of, snapshot
+from mailing.reports.schedule import Day
+from mailing.reports.translations import words_in
+from mailing.settings import Settings
+from support.api import running_api
+from support.rows import add_mailing, add_messages, run, value
+
+RECEIPT = """
+    INSERT INTO receipt (message_id, mailing_id, state, code, at)
+    SELECT id, mailing_id, :state, :code, finished_at + interval '12 s' FROM message WHERE id = :id"""
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return replace(settings, gateway_provider="kannel", public_url="https://mailing.example.org")
+
+
+@pytest.fixture
+async def mailing_id(engine: AsyncEngine) -> int:
+    """Two delivered, one not, one accepted, one silent, one that failed."""
+    mailing_id = await add_mailing(engine)
+    ids = await add_messages(engine, mailing_id, ["sent"] * 5 + ["failed"])
+    for message_id, state, code in zip(ids, (3, 3, 2, 1), (None, None, "27", None), strict=False):
+        await run(engine, RECEIPT, id=message_id, state=state, code=code)
+    return mailing_id
+
+
+async def ids(api: httpx.AsyncClient, mailing_id: int, **params: str | int) -> list[int]:
+    found: list[int] = []
+    cursor: dict[str, str | int] = {}
+    while True:
+        answer = await api.get(f"/statistics/{mailing_id}/", params={"limit": 1} | params | cursor)
+        assert answer.status_code == 200, answer.text
+        page = answer.json()["messages"]
+        found += [item["id"] for item in page["items"]]
+        if page["next_cursor"] is None:
+            return found
+        cursor = {"cursor": page["next_cursor"]}
+
+
+async def test_delivery_stands_beside_the_counts(api: httpx.AsyncClient, mailing_id: int) -> None:
+    delivery = {"delivered": 2, "undelivered": 1, "awaited": 2}
+    one = (await api.get(f"/statistics/{mailing_id}/")).json()
+    assert one["delivery"] == delivery
+    assert (one["counts"]["planned"], one["counts"]["sent"]) == (6, 5)
+    (line,) = (await api.get("/statistics/")).json()["items"]
+    assert line["delivery"] == delivery
+
+
+async def test_messages_are_listed_by_delivery(api: httpx.AsyncClient, mailing_id: int) -> None:
+    all_ids = await ids(api, mailing_id)
+    assert await ids(api, mailing_id, delivery="delivered") == all_ids[:2]
+    assert await ids(api, mailing_id, delivery="undelivered") == all_ids[2:3]
+    assert await ids(api, mailing_id, delivery="awaited") == all_ids[3:5]
+    refused = await api.get(f"/statistics/{mailing_id}/", params={"delivery": "awaited", "status": "sent"})
+    assert refused.status_code == 400
+    assert (await api.get(f"/statistics/{mailing_id}/", params={"delivery": "lost"})).status_code == 400
+
+
+async def test_a_message_and_its_history_have_the_receipt(api: httpx.AsyncClient, mailing_id: int) -> None:
+    found = await ids(api, mailing_id)
+    undelivered = (await api.get(f"/messages/{found[2]}/")).json()
+    assert (undelivered["status"], undelivered["receipt"]["state"], undelivered["receipt"]["code"]) == (
+        "sent",
+        "undelivered",
+        "27",
+    )
+    assert (await api.get(f"/messages/{found[4]}/")).json()["receipt"] is None
+    entries = (await api.get("/events/", params={"message_id": found[2], "limit": 1})).json()
+    story: list[dict[str, Any]] = entries["items"]
+    while entries["next_cursor"]:
+        query = {"message_id": found[2], "limit": 1, "cursor": entries["next_cursor"]}
+        entries = (await api.get("/events/", params=query)).json()
+        story += entries["items"]
+    (told,) = [entry for entry in story if entry["kind"].startswith("receipt.")]
+    assert (told["kind"], told["by"], told["detail"]["code"]) == ("receipt.undelivered", "provider", "27")
+    client_id = undelivered["client_id"]
+    of_client = (await api.get("/events/", params={"client_id": client_id})).json()["items"]
+    assert "receipt.undelivered" in {entry["kind"] for entry in of_client}
+
+
+async def test_metrics_have_the_receipts(api: httpx.AsyncClient, mailing_id: int) -> None:
+    page = (await api.get("http://test/metrics")).text
+    assert mailing_id
+    assert 'mailing_messages_delivery{delivery="awaited"} 2.0' in page
+    assert 'mailing_receipts_total{result="stale"} 0.0' in page
+    assert 'mailing_receipt_delay_seconds_bucket{le="+Inf"} 0.0' in page
+    assert 'mailing_replies_total{result="opt_out"} 0.0' in page
+
+
+async def test_the_report_says_what_arrived(sessions: Sessions, mailing_id: int) -> None:
+    assert mailing_id
+    now = datetime.now(UTC)
+    day = Day(now.date(), "UTC", now - timedelta(hours=1), now + timedelta(hours=1))
+    async with snapshot(sessions) as session:
+        figures = await figures_of(session, day, taken_at=now, receipts=True)
+        without = await figures_of(session, day, taken_at=now)
+    told = "Delivered so far: 2 of 5 sent; not delivered 1, without a receipt 2"
+    assert told in " ".join(render_text(figures, words_in("en")).split())
+    assert told in render_html(figures, words_in("en"), title="")
+    assert "Доставлено на сейчас: 2 из 5 отправленных" in render_text(figures, words_in("ru"))
+    assert "Delivered" not in render_text(without, words_in("en"))
+
+
+@pytest.fixture
+async def silent(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The API with a provider that sends no receipts."""
+    async with running_api(replace(settings, gateway_provider="probe")) as client:
+        yield client
+
+
+async def test_without_a_provider_of_receipts_nothing_is_shown(silent: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    mailing_id = await add_mailing(engine)
+    await add_messages(engine, mailing_id, ["sent"])
+    assert (await silent.get(f"/statistics/{mailing_id}/")).json()["delivery"] is None
+    assert (await silent.get("/statistics/")).json()["items"][0]["delivery"] is None
+    metrics = (await silent.get("http://test/metrics")).text
+    assert "receipt" not in metrics
+    assert "delivery" not in metrics
+    assert (await silent.get("http://test/receipts/1.x")).status_code == 404
+
+
+async def plan_of(engine: AsyncEngine, statement: str, **values: object) -> str:
+    async with engine.begin() as connection:
+        rows = await connection.execute(text(f"EXPLAIN {statement}"), values)
+        return "\n".join(row[0] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("statement", "indexes"),
+    [(_REPORTED, ["receipt_listed"]), (_AWAITED, ["message_listed", "receipt_pkey"])],
+)
+async def test_a_page_by_delivery_is_read_by_index(engine: AsyncEngine, statement: str, indexes: Sequence[str]) -> None:
+    mailings = [await add_mailing(engine) for _ in range(3)]
+    for mailing_id in mailings:
+        await add_messages(engine, mailing_id, ["sent"] * 2000, first_client=10_000 * mailing_id)
+    await run(
+        engine,
+        """INSERT INTO receipt (message_id, mailing_id, state, at)
+           SELECT id, mailing_id, 2 + id % 2, now() FROM message WHERE id % 10 > 0""",
+    )
+    await run(engine, "ANALYZE message")
+    await run(engine, "ANALYZE receipt")
+    values = {"mailing_id": mailings[-1], "cursor": 0, "count": 51} | ({"state": 3} if ":state" in statement else {})
+    plan = await plan_of(engine, statement, **values)
+    assert all(index in plan for index in indexes), plan
+    assert "Seq Scan" not in plan
+    assert await value(engine, "SELECT count(*) FROM receipt") == 5400

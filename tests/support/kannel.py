@@ -1,0 +1,125 @@
+"""Debian's Kannel with its fake SMSC, as `deploy/kannel` configures it."""
+
+import asyncio
+import re
+import shutil
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from mailing.process.local_stack import free_port
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy/kannel/kannel.conf"
+FAKESMSC = Path("/usr/lib/kannel/test/fakesmsc")
+NUMBER = "79160000000"
+MISSING = "Kannel is not installed: apt-get install kannel kannel-extras"
+SENT = re.compile(r"Sent SMS .*\[to:\+(\d+)\] \[flags:-?\d+:(-?\d+):.*\[msg:\d+:(.*)\] \[udh:")
+UCS2 = "2"
+
+
+def is_installed() -> bool:
+    return bool(shutil.which("bearerbox") and shutil.which("smsbox") and FAKESMSC.exists())
+
+
+class Kannel:
+    """bearerbox, smsbox and fakesmsc. `password` is that of the user mailing."""
+
+    password = "kannel-secret"
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._ports = {number: free_port() for number in (13000, 13001, 13013, 13100)}
+        self._boxes: list[asyncio.subprocess.Process] = []
+        self._smsc: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._ports[13013]}"
+
+    async def start(self, *, replies_to: str = "") -> None:
+        self._configure(replies_to)
+        for box, port in (("bearerbox", 13001), ("smsbox", 13013)):
+            self._boxes.append(await self._run(box, "-v", "4", str(self._file)))
+            await _listening(self._ports[port])
+        await self.connect_smsc()
+
+    async def connect_smsc(self, message: str = "hello") -> None:
+        """Let the SMSC connect; its phone sends one message as it does."""
+        await self._end_smsc()
+        words = f"{NUMBER} 1000 text {message}"
+        await _listening(self._ports[13100])
+        smsc = ("-H", "127.0.0.1", "-r", str(self._ports[13100]), "-i", "3600", "-m", "1", words)
+        self._smsc = await self._run(str(FAKESMSC), *smsc)
+
+    async def kill(self) -> None:
+        """Kill bearerbox. The others end by themselves."""
+        self._boxes[0].kill()
+        for box in self._boxes:
+            await asyncio.wait_for(box.wait(), 30)
+        self._boxes.clear()
+
+    async def stop(self) -> None:
+        for box in self._boxes:
+            if box.returncode is None:
+                box.kill()
+                await box.wait()
+        await self._end_smsc()
+
+    async def _end_smsc(self) -> None:
+        if self._smsc and self._smsc.returncode is None:
+            self._smsc.kill()
+            await self._smsc.wait()
+
+    def sent(self) -> Counter[str]:
+        """Return how many messages Kannel's own log says that each phone was sent."""
+        return Counter(phone for phone, _, _ in self._logged())
+
+    def texts(self) -> set[str]:
+        """Return the texts in its log, of those that it sent as UCS-2."""
+        return {bytes.fromhex(text).decode("utf-16-be") for _, coding, text in self._logged() if coding == UCS2}
+
+    def _logged(self) -> list[tuple[str, str, str]]:
+        return SENT.findall((self.directory / "access.log").read_text(errors="replace"))
+
+    def _configure(self, replies_to: str) -> None:
+        told = CONFIGURATION.read_text()
+        for number, port in self._ports.items():
+            told = re.sub(rf"\b{number}\b", str(port), told)
+        for shipped in ("/var/spool/kannel", "/var/log/kannel"):
+            told = told.replace(shipped, str(self.directory))
+        told = told.replace("CHANGE-ME", self.password).replace("http-queue-delay = 5", "http-queue-delay = 1")
+        if replies_to:
+            told = told.replace('text = ""', f'get-url = "{replies_to}"')
+        for spool in ("store", "dlr"):
+            (self.directory / spool).mkdir(exist_ok=True)
+        self._file.write_text(told)
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "kannel.conf"
+
+    async def _run(self, *command: str) -> asyncio.subprocess.Process:
+        with (self.directory / "output.log").open("ab") as output:
+            return await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
+
+
+@asynccontextmanager
+async def kannel_in(directory: Path) -> AsyncIterator[Kannel]:
+    kannel = Kannel(directory)
+    try:
+        yield kannel
+    finally:
+        await kannel.stop()
+
+
+async def _listening(port: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                await asyncio.sleep(0.05)
+            else:
+                writer.close()
+                return
