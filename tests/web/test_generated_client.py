@@ -68,7 +68,7 @@ async def test_it_runs_a_mailing(generated: Path, settings: Settings, sessions: 
 
 async def run_mailing(client: Any, sessions: Sessions) -> None:  # noqa: ANN401 - made by the test
     models, now = module("models"), datetime.now(UTC)
-    imported = await call("clients", "import_clients", client, body=module("types").File(CSV))  # type: ignore[arg-type]
+    imported = await call("clients", "import_clients", client, body=module("types").File(CSV))
     assert (imported.created, imported.errors) == (2, [])
     listed = await call("clients", "list_clients", client, limit=1)
     assert listed.items[0].phone == "79161234567"

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 from cryptography.fernet import Fernet
 from litestar import Request, Response
+from litestar.enums import RequestEncodingType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -78,7 +79,7 @@ async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | 
     sent = await form_fields(request, max_fields=MAX_FIELDS)
     if RESTORED in dict(sent):
         return _restore(request, sent)
-    key = dict(sent).get(FIELD)
+    key = dict(sent).get(FIELD) or request.query_params.get(FIELD)  # in the address of a form with a file
     if key is None or not _changes_something(request):
         return None
     if not _SYNTAX(key):
@@ -111,7 +112,9 @@ def _changes_something(request: Request[Any, Any, Any]) -> bool:
 
 
 async def _digest(request: Request[Any, Any, Any]) -> bytes:
-    named = [request.scope["path"], request.scope["query_string"], await request.body()]
+    """Hash what was sent, but no file, which is streamed: its form is known by the key alone."""
+    body = b"" if request.content_type[0] == RequestEncodingType.MULTI_PART else await request.body()
+    named = [request.scope["path"], request.scope["query_string"], body]
     return hashlib.sha256(msgspec.json.encode(named)).digest()
 
 
