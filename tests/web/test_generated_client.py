@@ -88,7 +88,7 @@ async def run_mailing(client: Any, sessions: Sessions) -> None:  # noqa: ANN401 
     assert (cancelled.status, cancelled.stopped) == (models.MailingStatus.CANCELLED, 2)
     assert (await detailed("clients", "delete_client", client, client_id=listed.items[0].id)).status_code == 204
     problem = await call("clients", "read_client", client, client_id=listed.items[0].id)
-    assert (problem.status, problem.title) == (404, "Not Found")
+    assert (problem.status, problem.title) == (404, "Not found")
     assert "79161234568" in await call("clients", "export_clients", client)
 
 
