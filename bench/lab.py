@@ -75,6 +75,15 @@ class Lab:
         finally:
             self._restart()
 
+    @contextmanager
+    def preloading(self, library: str) -> Iterator[None]:
+        """Run PostgreSQL with a library that must be loaded at its start."""
+        self._restart(f"shared_preload_libraries={library}")
+        try:
+            yield
+        finally:
+            self._restart()
+
     def _restart(self, *settings: str) -> None:
         self.cluster.stop("fast")
         self.cluster.start((*SETTINGS, *settings))

@@ -101,7 +101,7 @@ def ours(
     with lab.database(ROUND, like=PLANNED) as url, ExitStack() as workers:
         there = url.replace("127.0.0.1", host)
         environment = lab.mailing(ROUND, database_url=there, gateway_url=gateway, gateway_concurrency=CONNECTIONS)
-        pids = [workers.enter_context(_running(lab, [*machine, *command], environment)) for machine in machines]
+        pids = [workers.enter_context(running(lab, [*machine, *command], environment)) for machine in machines]
         until(lambda: _one(lab, "SELECT count(*) FROM procrastinate_workers") >= processes * len(pids), "workers start")
         time.sleep(1)  # they have started
         yield Sender(
@@ -113,7 +113,7 @@ def ours(
 
 
 @contextmanager
-def _running(lab: Lab, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
+def running(lab: Lab, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
     with lab.log.open("ab") as log:
         process = subprocess.Popen(command, env=environment, cwd=lab.directory, stdout=log, stderr=log)
     try:

@@ -9,7 +9,8 @@ from mailing.clients.search import FIRST, Search, list_clients, search_clients
 from mailing.database.read_pool import ReadPool
 from mailing.events.history import HistoryCursor, history
 from mailing.mailings import counts
-from mailing.mailings.repository import MailingRepository, find_pending_work
+from mailing.mailings.orm_repository import MailingRepository
+from mailing.mailings.repository import find_pending_work
 from mailing.messages.leases import find_expired
 from mailing.messages.queries import get_message, messages_of, messages_of_client
 from mailing.messages.states import MessageStatus

@@ -5,12 +5,14 @@ from bench.stages import (
     dispatch,
     dispatch_slow,
     fan_out,
+    footprint,
     importing,
     processes,
     punctuality,
     receipts,
     statements,
     statistic,
+    writes,
 )
 
 STAGES = (
@@ -20,8 +22,10 @@ STAGES = (
     dispatch_slow.STAGE,
     processes.STAGE,
     statements.STAGE,
+    writes.STAGE,
     statistic.STAGE,
     api.STAGE,
     receipts.STAGE,
     punctuality.STAGE,
+    footprint.STAGE,
 )

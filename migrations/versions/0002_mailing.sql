@@ -795,6 +795,25 @@ COMMENT ON TABLE worker_counter IS 'What workers have counted, for /metrics: eac
 
 -- Uploads -------------------------------------------------------------------------------------------------------------
 
+-- mailing.reasons.refusals.RefusalCode
+CREATE DOMAIN refusal_code AS text CHECK (VALUE IN (
+    -- A value
+    'required', 'nul', 'phone', 'phone_length', 'phone_abroad', 'phone_rounded', 'phone_taken', 'phone_erased',
+    'operator_code', 'tag', 'tag_invisible', 'timezone', 'timezone_offset', 'timezone_fixed', 'timezone_misspelt',
+    'timezone_missing', 'opted_out',
+    -- A row
+    'open_quote', 'cell_count', 'unnamed_column', 'undecodable_row', 'long_row',
+    -- A file
+    'empty_file', 'unknown_encoding', 'workbook', 'old_workbook', 'gzip', 'bzip2', 'xz', 'zstandard', 'seven_zip',
+    'rar', 'pdf', 'unknown_column', 'repeated_column', 'missing_column', 'no_file', 'large_file', 'own_files',
+    'all_files',
+    -- An import
+    'slow_validation', 'never_finished', 'failed_each_time',
+    -- The database during an import
+    'transaction_timeout', 'read_only', 'disk_full', 'no_resources', 'canceled_statement', 'shutdown',
+    'lock_timeout', 'concurrent_change', 'file_error', 'connection_lost', 'silent', 'busy'));
+COMMENT ON DOMAIN refusal_code IS 'Why a value, a row, a file or an import is refused.';
+
 CREATE TABLE upload (
     id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name        text NOT NULL,              -- of the file, as the browser gave it
@@ -809,13 +828,13 @@ CREATE TABLE upload (
     updated     bigint NOT NULL DEFAULT 0,
     opted_out   bigint NOT NULL DEFAULT 0,
     rejected    bigint NOT NULL DEFAULT 0,
-    broke_off   text,                       -- why the newest attempt broke off; another follows by itself
-    error       text,                       -- why nothing was imported
+    broke_off   refusal_code,               -- why the newest attempt broke off; another follows by itself
+    refusals    jsonb,                      -- why nothing was imported: codes and their parameters
     created_at  timestamptz NOT NULL DEFAULT now(),
     finished_at timestamptz,
     CHECK ((lease_until IS NOT NULL) = (status = 'importing')),
     CHECK ((finished_at IS NOT NULL) = (status IN ('done', 'failed'))),
-    CHECK ((error IS NOT NULL) = (status = 'failed'))
+    CHECK ((refusals IS NOT NULL) = (status = 'failed'))
 );
 COMMENT ON TABLE upload IS
     'A file of clients, from the choice in the browser to the result. It is stored here because the next request may reach '
@@ -836,8 +855,9 @@ CREATE TABLE upload_row_error (
     upload_id bigint NOT NULL REFERENCES upload ON DELETE CASCADE,
     line      bigint NOT NULL,
     field     text NOT NULL,
-    message   text NOT NULL,
-    row       text NOT NULL, -- as it was given
+    code      refusal_code NOT NULL,
+    params    jsonb NOT NULL, -- for the words
+    row       text NOT NULL,  -- as it was given
     PRIMARY KEY (upload_id, line, field)
 );
 COMMENT ON TABLE upload_row_error IS 'A bad field of a row that was left out.';

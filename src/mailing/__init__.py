@@ -1,5 +1,15 @@
 """Bulk SMS campaigns through an HTTP gateway, on PostgreSQL alone."""
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING
 
-__version__ = version("mailing")
+__version__: str
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> str:
+        """Read `__version__` from the metadata only when asked for: that takes as long as to import click."""
+        if name != "__version__":
+            raise AttributeError(name)
+        from importlib.metadata import version  # noqa: PLC0415 - as above
+
+        return version("mailing")

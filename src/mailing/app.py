@@ -11,10 +11,11 @@ from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.access import users
-from mailing.access.api_keys import KeyCache, require_key
+from mailing.access.api_guards import enforce_rate_limit, require_key
+from mailing.access.api_keys import KeyCache
 from mailing.access.id_token import OidcClient
 from mailing.access.oidc import Provider
-from mailing.access.rate_limit import RateLimiter, enforce_rate_limit
+from mailing.access.rate_limit import RateLimiter
 from mailing.access.roles import Role
 from mailing.admin.routes import admin
 from mailing.clients.routes import clients
@@ -34,10 +35,11 @@ from mailing.receipts.serving import receipt_desk, receipts_expected
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
-from mailing.web.allowed_hosts import AllowedHosts, hosts_of
+from mailing.web.allowed_hosts import AllowedHosts
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, ReleaseLimits, limit_concurrency
 from mailing.web.header_limits import HeaderLimits
 from mailing.web.health import Readiness, health
+from mailing.web.host_names import hosts_of
 from mailing.web.idempotency import Idempotency, provide_session, replay_or_begin
 from mailing.web.methods import AllMethods, HeadAsGet
 from mailing.web.openapi import landing, openapi_config

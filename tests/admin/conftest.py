@@ -5,13 +5,13 @@ import httpx
 import pytest
 from litestar import Litestar
 
-from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import transaction
 from mailing.settings import Settings
 from support.admin import SignedIn, browser_at
 from support.api import running_app
+from support.users import add_user
 
 
 @pytest.fixture
@@ -34,9 +34,7 @@ async def signed_in(app: Litestar) -> AsyncIterator[SignedIn]:
 
         async def as_(role: Role) -> httpx.AsyncClient:
             async with transaction(app.state.sessions) as session:
-                user_id = await users.create(
-                    session, role.name.lower(), role=role, password="correct horse battery", by="tests"
-                )
+                user_id = await add_user(session, role.name.lower(), role)
                 token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
             browser = await browsers.enter_async_context(browser_at(app))
             browser.cookies.set("mailing_session", token)

@@ -11,14 +11,13 @@ from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from admin.mailings.test_routes import form
-from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
 from support.admin import browser_at
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.rows import run, value
+from support.users import PASSWORD, add_user
 
-PASSWORD = "correct horse battery"
 TEXT = 'Winter sale: "all" <b>must</b> go,\nДоставка & more'
 
 
@@ -26,7 +25,7 @@ TEXT = 'Winter sale: "all" <b>must</b> go,\nДоставка & more'
 async def anna(app: Litestar, sessions: Sessions) -> AsyncIterator[httpx.AsyncClient]:
     async with transaction(sessions) as session:
         for name in ("anna", "bert"):
-            await users.create(session, name, role=Role.ADMIN, password=PASSWORD, by="tests")
+            await add_user(session, name, Role.ADMIN)
     async with browser_at(app) as browser:
         await sign_in(browser, "anna")
         yield browser
@@ -131,7 +130,7 @@ async def test_in_a_browser_a_double_click_and_an_ended_session(
     address: str, engine: AsyncEngine, sessions: Sessions, script: bool
 ) -> None:
     async with transaction(sessions) as session:
-        await users.create(session, "anna", role=Role.ADMIN, password=PASSWORD, by="tests")
+        await add_user(session, "anna", Role.ADMIN)
     async with chromium() as browser:
         context = await browser.new_context(locale="en-GB", java_script_enabled=script)
         page = await context.new_page()

@@ -33,7 +33,7 @@ FIELDS = [
     *("mailing.text", "mailing.tag", "client.tag", "client.timezone", "message.reason_params", "attempt.reason_params"),
     *("user.name", "key.name", "session.agent", "session.address", "event.actor", "event.detail"),
     *("gateway.breaker_reason_params", "report.last_error", "report.recipient"),
-    *("upload.name", "upload.actor", "upload.value", "refusal.row", "refusal.field"),
+    *("upload.name", "upload.actor", "upload.value", "refusal.row", "refusal.field", "refusal.params"),
 ]
 
 
@@ -140,8 +140,10 @@ async def fill(engine: AsyncEngine) -> None:
     )
     await run(
         engine,
-        "INSERT INTO upload_row_error VALUES (1, 2, :field, 'must be a time zone', :row)",
+        """INSERT INTO upload_row_error
+        VALUES (1, 2, :field, 'tag_invisible', jsonb_build_object('name', CAST(:said AS text)), :row)""",
         field=evil("refusal.field"),
+        said=evil("refusal.params"),
         row=evil("refusal.row"),
     )
 

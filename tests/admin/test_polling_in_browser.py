@@ -7,12 +7,12 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import Sessions, transaction
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.rows import add_client, add_mailing, add_messages, run
+from support.users import add_user
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 
@@ -29,7 +29,7 @@ _ATTEMPT = """
 async def page(address: str, sessions: Sessions) -> AsyncIterator[Page]:
     """Somebody with every right is signed in."""
     async with transaction(sessions) as session:
-        user_id = await users.create(session, "anna", role=Role.ADMIN, password="correct horse battery", by="tests")
+        user_id = await add_user(session, "anna", Role.ADMIN)
         token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
     async with chromium() as browser:
         page = await browser.new_page(locale="en")

@@ -106,6 +106,24 @@ async def test_what_holds_sending_back_is_told(
     assert findings["queue"].verdict == "fail", "no worker is running"
 
 
+@pytest.mark.parametrize(
+    ("told", "finding"),
+    [
+        (("restore", "undeclared"), ("ok", "nothing is sent until mailing resume-after-restore")),
+        (("lossless", "ready"), ("ok", "would resume")),
+        (("lossless", "asynchronous"), ("warn", "did not wait for a standby")),
+        (("lossless", "undeclared"), ("warn", "MAILING_FAILOVER is restore")),
+    ],
+)
+async def test_what_would_become_of_a_failover_is_told(
+    tmp_path: Path, database_url: str, engine: AsyncEngine, told: tuple[str, str], finding: tuple[str, str]
+) -> None:
+    await run(engine, "INSERT INTO witness VALUES (gen_random_uuid(), 'worker', 1, :verdict, now())", verdict=told[1])
+    here = (await found(tmp_path, database_url=database_url, failover=told[0]))["failover"]
+    assert here.verdict == finding[0]
+    assert finding[1] in here.detail
+
+
 async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
     tmp_path: Path, database_url: str, engine: AsyncEngine
 ) -> None:

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.cli.main import cli
-from mailing.cli.runtime import require_schema
+from mailing.cli.database import require_schema
+from mailing.cli.main import COMMANDS, cli
 from mailing.database.migrations import migrate
 from mailing.errors import Conflict, Invalid
 from mailing.settings import Settings
@@ -47,13 +47,23 @@ def test_every_command_has_help_with_an_example() -> None:
         "user",
         "key",
         "privacy",
-    } <= set(cli.commands)
-    groups = [(name, command) for name, command in cli.commands.items() if isinstance(command, click.Group)]
+    } <= set(COMMANDS)
+    groups = [(name, command) for name, command in loaded_commands().items() if isinstance(command, click.Group)]
     inner = [[group, name] for group, command in groups for name in command.commands]
-    for arguments in [[name] for name in cli.commands] + inner:
+    for arguments in [[name] for name in COMMANDS] + inner:
         shown = CliRunner().invoke(cli, [*arguments, "--help"])
         assert shown.exit_code == 0
         assert re.search(r"Example:\n\s+.*mailing", shown.output), shown.output
+
+
+def loaded_commands() -> dict[str, click.Command]:
+    found = {name: cli.get_command(click.Context(cli), name) for name in COMMANDS}
+    return {name: command for name, command in found.items() if command}
+
+
+def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
+    listed = {name: sentence for name, (_, sentence) in COMMANDS.items()}
+    assert listed == {name: command.get_short_help_str(limit=200) for name, command in loaded_commands().items()}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,9 @@ GIVEN = {"file": "given", "phone": "79161234567", "key_id": "1"}
 
 def commands(group: click.Group = main.cli, before: Words = ()) -> Iterator[Words]:
     """Each command there is: a new one is tried by itself."""
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
         if isinstance(command, click.Group):
             yield from commands(command, (*before, name))
         else:
@@ -35,7 +37,9 @@ def arguments_of(words: Words) -> list[str]:
     command: click.Command = main.cli
     for word in words:
         assert isinstance(command, click.Group)
-        command = command.commands[word]
+        found = command.get_command(click.Context(command), word)
+        assert found is not None
+        command = found
     return [GIVEN.get(str(each.name), "somebody") for each in command.params if isinstance(each, click.Argument)]
 
 

@@ -20,6 +20,7 @@ from mailing.database.connections import fail_if_lost
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
+from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.settings import Settings
 from support.api import running_api
 from support.proxy import Proxy, proxy
@@ -33,8 +34,7 @@ FILE = file_of(ROWS)
 COMMIT = b"COMMIT;"
 # What the server hears last before it falls silent, or the connection is cut.
 PHASES = [b"LOCK TABLE client", b"COPY", b"DELETE FROM staged", b"INSERT INTO client", b"INSERT INTO event"]
-SILENT = "the database did not answer in time"
-LOST = "the connection to the database was lost"
+SILENT, LOST = Refusal(RefusalCode.silent), Refusal(RefusalCode.connection_lost)
 NOTHING = "Nothing was stored; import the file again."
 DOUBT = "It may have been stored. Importing the file again is safe, and says how many clients are new."
 PATIENCE_S = 3
@@ -91,13 +91,15 @@ breaks = pytest.mark.parametrize(("break_", "cause"), [(freeze, SILENT), (cut, L
 phases = pytest.mark.parametrize("word", [*PHASES, COMMIT], ids=lambda word: word.decode())
 
 
-def told(cause: str, word: bytes) -> str:
-    return f"The import broke off: {cause}. {DOUBT if word == COMMIT else NOTHING}"
+def told(cause: Refusal, word: bytes) -> str:
+    return f"The import broke off: {cause.words()}. {DOUBT if word == COMMIT else NOTHING}"
 
 
 @breaks
 @phases
-async def test_the_command_says_why_and_what_was_stored(scene: Scene, break_: Break, cause: str, word: bytes) -> None:
+async def test_the_command_says_why_and_what_was_stored(
+    scene: Scene, break_: Break, cause: Refusal, word: bytes
+) -> None:
     engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
     async with transaction(engine_.sessions(engine)) as session:
         await session.connection()
@@ -115,7 +117,7 @@ async def test_the_command_says_why_and_what_was_stored(scene: Scene, break_: Br
 @breaks
 @phases
 async def test_the_api_answers_503_why_and_what_was_stored(
-    scene: Scene, break_: Break, cause: str, word: bytes
+    scene: Scene, break_: Break, cause: Refusal, word: bytes
 ) -> None:
     async with running_api(scene.settings) as api:
         assert (await api.get("/clients/")).status_code == 200
@@ -143,7 +145,7 @@ def cut_at_commit(between: Proxy, word: bytes) -> None:
     ids=["silent", "cut", "cut-at-commit"],
 )
 async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
-    scene: Scene, break_: Break, cause: str, word: bytes
+    scene: Scene, break_: Break, cause: Refusal, word: bytes
 ) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
     engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
@@ -180,7 +182,8 @@ async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Sc
     cut(scene.between, b"INSERT INTO client")
     await asyncio.wait({asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))})
     upload = await upload_of(scene.sessions, upload_id)
-    assert (upload.status, upload.error) == (UploadStatus.failed, f"was started 5 times and failed each time\n{LOST}")
+    again = Refusal(RefusalCode.failed_each_time, {"tries": 5})
+    assert (upload.status, upload.refusals) == (UploadStatus.failed, [again, LOST])
     await engine.dispose()
 
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mailing.clients.tag import MAX_LENGTH, PATTERN, is_tag, normalised_tag
+from mailing.clients.tag import PATTERN, is_tag, normalised_tag
+from mailing.reasons.refusals import MAX_TAG_LENGTH
 
 
 @pytest.mark.parametrize("tag", ["vip", "новый клиент", "a,b", 'a"b', "a\\b", "é́", "👩‍👩‍👧", "⭐", "x" * 100])
@@ -75,5 +76,5 @@ def test_the_one_form_of_a_tag_is_its_own_form_and_holds_nothing_invisible(text:
 
 @given(st.from_regex(re.compile(PATTERN), alphabet=st.characters(max_codepoint=0xFFFF, exclude_categories=["Cs"])))
 def test_what_the_documented_pattern_matches_is_a_tag(text: str) -> None:
-    assume(len(text) <= MAX_LENGTH)
+    assume(len(text) <= MAX_TAG_LENGTH)
     assert str(normalised_tag(text))

@@ -3,12 +3,14 @@ import uuid
 
 import asyncpg
 import pytest
+from alembic.script import ScriptDirectory
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import create_engine
 from mailing.database.errors import transient
-from mailing.database.migrations import MIGRATIONS, is_current, migrate
+from mailing.database.migrations import migrate
+from mailing.database.schema import MIGRATIONS, is_current, known_revisions
 from mailing.errors import MailingError
 
 
@@ -25,6 +27,11 @@ async def test_migrations_run_up_down_and_up_again(engine: AsyncEngine, database
     assert not await is_current(engine)
     await migrate(engine)
     assert await is_current(engine)
+
+
+def test_the_revisions_that_files_are_named_by_are_those_of_alembic() -> None:
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    assert known_revisions() == [script.revision for script in scripts.walk_revisions()][::-1]
 
 
 def test_a_released_migration_never_changes() -> None:

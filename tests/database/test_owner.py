@@ -77,3 +77,16 @@ async def test_the_owner_grants_what_roles_sql_says_again_after_each_migration(o
     granted = "SELECT has_table_privilege('mailing_worker', 'message', 'UPDATE')"
     assert await connection.fetchval(granted)
     await connection.close()
+
+
+async def test_where_the_functions_of_the_log_are_refused_the_identity_has_no_timeline(owner: Owner) -> None:
+    """As Amazon Aurora refuses them, unless its wal_level is logical."""
+    name = urlsplit(owner.url).path[1:]
+    admin = await asyncpg.connect(urlsplit(os.environ[URL])._replace(path=f"/{name}").geturl())
+    await admin.execute("REVOKE EXECUTE ON FUNCTION pg_current_wal_lsn() FROM PUBLIC")
+    engine = create_engine(owner.url, application="tests", pool_size=1)
+    await migrate(engine)
+    await engine.dispose()
+    assert str(await admin.fetchval("SELECT database_identity()")).startswith("without log/")
+    assert await admin.fetchval("SELECT database_identity = database_identity() FROM installation")
+    await admin.close()

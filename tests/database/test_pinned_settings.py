@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import create_engine, sessions, transaction
-from mailing.database.migrations import is_current, migrate
+from mailing.database.migrations import migrate
+from mailing.database.schema import is_current
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from support.hostile_settings import HOSTILE, change, make_hostile

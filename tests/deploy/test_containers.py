@@ -102,7 +102,9 @@ def test_no_secret_stands_in_a_file_that_we_ship() -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_each_part_starts_with_the_defaults(name: str, made: dict[str, Path]) -> None:
     command, *arguments = map(with_defaults, PARTS[name]["command"])
-    cli.commands[command].make_context(command, arguments, parent=click.Context(cli)).close()
+    _, found, rest = cli.resolve_command(click.Context(cli), [command, *arguments])
+    assert found is not None
+    found.make_context(command, rest, parent=click.Context(cli)).close()
     loaded = settings.load(environment(PARTS[name]) | {"MAILING_HOST": "0.0.0.0"}, made.get(name))  # noqa: S104 - as in the container
     assert loaded.database_url or command == "sandbox"
     assert loaded.gateway_url or command != "worker"

@@ -14,7 +14,7 @@ from mailing.messages.schemas import WaitingFor
 from mailing.messages.states import MessageStatus, WaitReason
 from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
-from mailing.web import idempotency
+from mailing.web import idempotency, idempotency_keys
 from support import ROOT
 from support.api import bound_app
 from support.documents import blocks
@@ -56,7 +56,7 @@ async def test_the_repetition_shown_is_answered_as_it_says(api: httpx.AsyncClien
     first, second = [await api.post("/mailings/", **request) for _ in range(2)]
     assert (first.status_code, second.status_code) == (201, 201)
     assert (second.json(), second.headers["idempotent-replayed"]) == (first.json(), "true")
-    assert f"each is kept for {idempotency.RETENTION_H} hours" in TEXT
+    assert f"each is kept for {idempotency_keys.RETENTION_H} hours" in TEXT
     assert "{1,255}" in idempotency.PATTERN
     assert "1 to 255 visible ASCII characters" in TEXT
 

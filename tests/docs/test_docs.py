@@ -89,9 +89,10 @@ def commands_in(code: str) -> Iterator[list[str]]:
 def exists(words: list[str]) -> bool:
     command: click.Command = cli
     while words and isinstance(command, click.Group) and not words[0].startswith("-"):
-        if words[0] not in command.commands:
+        found = command.get_command(click.Context(command), words[0])
+        if found is None:
             return False
-        command, words = command.commands[words[0]], words[1:]
+        command, words = found, words[1:]
     known = {
         "--help",
         "--version",

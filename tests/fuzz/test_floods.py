@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from fuzz.floods import FLOODS, MEGABYTE, Seen, watched
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings, environment
+from support.plain_http import NO_TLS
 from support.roles import url_as
 from support.running_site import clean_environment
 
@@ -31,7 +32,10 @@ async def api_process(settings: Settings) -> AsyncIterator[tuple[int, int]]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "mailing", "api", env=clean_environment(**told)
     )
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as asking, asyncio.timeout(60):
+    async with (
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as asking,
+        asyncio.timeout(60),
+    ):
         while not await _is_ready(asking):
             assert process.returncode is None
             await asyncio.sleep(0.1)

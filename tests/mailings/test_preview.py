@@ -30,17 +30,19 @@ async def previewed(api: Api, given: Json, **params: int) -> Json:
 
 
 async def populate(engine: AsyncEngine, chance: random.Random, count: int = 300) -> None:
-    for number in range(count):
-        client = await add_client(
-            engine, phone=f"7{chance.choice([916, 903, 925])}{number:07}", tag=chance.choice(TAGS)
-        )
-        await run(
-            engine,
-            "UPDATE client SET timezone = :zone, opted_out = :out WHERE id = :id",
-            id=client,
-            zone=chance.choice(ZONES),
-            out=chance.random() < 0.1,
-        )
+    drawn_clients = [
+        (f"7{chance.choice([916, 903, 925])}{number:07}", chance.choice(TAGS), chance.choice(ZONES), chance.random())
+        for number in range(count)
+    ]
+    phones, tags, zones, opted_out = zip(*drawn_clients, strict=True)
+    await run(
+        engine,
+        """INSERT INTO client (phone, operator_code, tag, timezone, opted_out)
+        SELECT phone, substr(phone, 2, 3), tag, zone, chance < 0.1
+        FROM unnest(CAST(:phones AS text[]), CAST(:tags AS text[]), CAST(:zones AS text[]), CAST(:chances AS float8[]))
+            AS drawn (phone, tag, zone, chance)""",
+        phones=list(phones), tags=list(tags), zones=list(zones), chances=list(opted_out),
+    )  # fmt: skip
 
 
 def drawn(chance: random.Random) -> Json:

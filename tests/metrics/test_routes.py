@@ -83,6 +83,16 @@ async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClien
     assert found.value("mailing_restored") == 0
 
 
+async def test_what_processes_say_of_a_failover_is_counted(api: httpx.AsyncClient, engine: AsyncEngine) -> None:
+    add = "INSERT INTO witness SELECT gen_random_uuid(), 'worker', 1, :told, :at"
+    for told, ago_s in (("ready", 1), ("ready", 2), ("asynchronous", 3), ("newcomer", 60)):
+        await run(engine, add.replace(":at", f"now() - interval '{ago_s} s'"), told=told)
+    found = await scraped(api)
+    assert found.value("mailing_failover_verdicts", kind="worker", verdict="ready") == 2
+    assert found.value("mailing_failover_verdicts", kind="worker", verdict="asynchronous") == 1
+    assert found.value("mailing_failover_verdicts", kind="worker", verdict="newcomer") == 0, "that one has gone"
+
+
 async def test_what_workers_counted_is_added_up(api: httpx.AsyncClient, sessions: Sessions) -> None:
     for seconds in (0.03, 0.2, 70.0):
         one = WorkerCounters()

@@ -22,6 +22,7 @@ from mailing.process.local_stack import free_port
 from mailing.settings import Settings
 from support.api import KEY
 from support.logs import logged
+from support.plain_http import NO_TLS
 from support.rows import add_mailing, run, value
 from support.trace_collector import Collector, collecting
 
@@ -106,7 +107,7 @@ async def test_no_phone_text_or_token_is_sent_to_the_collector(
 
 
 async def test_machines_that_ask_for_health_and_metrics_leave_no_spans(address: str, collector: Collector) -> None:
-    async with httpx.AsyncClient(base_url=address, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=address, verify=NO_TLS, trust_env=False) as http:
         for path in ("/health/live", "/health/ready", "/metrics", "/mailing/api/clients/"):
             await http.get(path)
     tracing.finish()
@@ -261,7 +262,7 @@ async def test_an_api_process_that_is_asked_to_end_sends_what_it_has(settings: S
 
 
 async def answered(url: str) -> None:
-    async with asyncio.timeout(60), httpx.AsyncClient(trust_env=False) as http:
+    async with asyncio.timeout(60), httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         while True:
             try:
                 await http.get(url)

@@ -47,6 +47,10 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
         INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
         SELECT id, mailing_id, 1, now(), 'accepted' FROM message WHERE id = :id"""
     await run(engine, attempt, id=message_id)
+    receipt = """
+        INSERT INTO receipt (message_id, mailing_id, state, code, at)
+        SELECT id, mailing_id, 2, '27', now() FROM message WHERE id = :id"""
+    await run(engine, receipt, id=message_id)
     await api.patch(f"/clients/{client_id}/", json={"opted_out": True})
     known = await export_person(sessions, PHONE)
     assert known.client
@@ -54,6 +58,8 @@ async def test_everything_known_about_a_person_is_told_and_nothing_about_another
     assert [message["status"] for message in known.messages] == [*ENDS, "cancelled"]
     assert {(message["phone"], message["text"]) for message in known.messages} == {(PHONE, "Hello")}
     assert [attempt["outcome"] for attempt in known.messages[0]["attempts"]] == ["accepted"]
+    receipts = [(each["receipt"], each["receipt_code"]) for each in known.messages]
+    assert (receipts[0], receipts[-1]) == (("undelivered", "27"), (None, None))
     assert "client.opted_out" in [event["kind"] for event in known.events]
     assert known.erased_at is None
 

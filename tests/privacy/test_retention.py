@@ -81,6 +81,18 @@ async def test_what_the_gateway_answered_goes_with_the_phones_and_the_number_of_
     assert (story["attempts"], story["history"]) == (1, [])
 
 
+async def test_receipts_go_with_the_phones_and_what_they_counted_stays(
+    engine: AsyncEngine, sessions: Sessions, keeping: Settings
+) -> None:
+    old, young = await closed(engine, days=31), await closed(engine, days=29, first_client=2000)
+    await run(engine, RECEIPTS)
+    counted = await run(engine, "SELECT * FROM receipt_counts ORDER BY mailing_id")
+    await redact_old(sessions, keeping)
+    assert await run(engine, "SELECT DISTINCT mailing_id FROM receipt") == [(young,)]
+    assert await run(engine, "SELECT * FROM receipt_counts ORDER BY mailing_id") == counted
+    assert [row.mailing_id for row in counted] == [old, young]
+
+
 @pytest.mark.parametrize("blanked_before", [False, True])
 async def test_a_slice_costs_its_own_messages_and_none_of_those_kept_beside_it(
     engine: AsyncEngine, blanked_before: bool

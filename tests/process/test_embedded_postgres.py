@@ -19,7 +19,8 @@ import pytest
 from mailing.errors import EmbeddedError, MailingError
 from mailing.process import embedded_postgres
 from mailing.process.embedded_postgres import Embedded, binaries
-from mailing.process.local_stack import data_dir_of, free_port, local_stack, require_database
+from mailing.process.local_database import data_dir_of, require_database
+from mailing.process.local_stack import free_port, local_stack
 from mailing.settings import Settings
 from support.processes import is_running, until
 

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from string import Formatter
 
@@ -10,6 +11,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.reasons.codes import Fact, Reason, ReasonCode
+from mailing.reasons.refusals import WORDS as REFUSALS
+from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.reasons.words import WORDS, words_of
 from mailing.translations import LANGUAGES, PACKAGE
 from support import ROOT
@@ -32,11 +35,14 @@ PARAMS: dict[str, Fact] = {
 NO_SENTENCE = re.compile(r"'\d+(\.\d+)? \w+'|'\{[\w,]+\}'")
 
 
-async def test_the_schema_has_the_codes_of_the_enum(engine: AsyncEngine) -> None:
+@pytest.mark.parametrize(("domain", "codes"), [("reason_code", ReasonCode), ("refusal_code", RefusalCode)])
+async def test_the_schema_has_the_codes_of_the_enum(engine: AsyncEngine, domain: str, codes: type[StrEnum]) -> None:
     check = await value(
-        engine, "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = 'reason_code'::regtype"
+        engine,
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contypid = CAST(:domain AS regtype)",
+        domain=domain,
     )
-    assert re.findall(r"'(\w+)'::text", check) == list(ReasonCode)
+    assert re.findall(r"'(\w+)'::text", check) == list(codes)
 
 
 def test_every_code_has_words_without_a_gap_in_both_languages() -> None:
@@ -55,6 +61,15 @@ def test_both_languages_name_the_same_parameters() -> None:
         assert {name for name in named if f"<{name}>" in words_of(given, "ru")} == named
 
 
+@pytest.mark.parametrize("code", RefusalCode)
+def test_every_refusal_has_words_with_the_same_parameters_in_both_languages(code: RefusalCode) -> None:
+    names = re.findall(r"%\((\w+)\)s", REFUSALS[code])
+    told = [Refusal(code, {name: f"<{name}>" for name in names}).words(language) for language in LANGUAGES]
+    assert len({*told}) == len(LANGUAGES)
+    assert all(f"<{name}>" in words for name in names for words in told)
+    assert not any("%(" in words for words in told)
+
+
 @pytest.mark.parametrize("code", ReasonCode)
 def test_words_never_fail_for_a_row_without_parameters(code: ReasonCode) -> None:
     assert words_of(Reason(code)).isprintable()
@@ -70,15 +85,13 @@ def test_the_reason_of_the_newest_attempt_stands_behind() -> None:
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    """Every SQL text of the product, with its place."""
-    yield (
-        SCHEMA.name,
-        re.sub(r"COMMENT ON .*?';|--[^\n]*|RAISE EXCEPTION '[^']*'", "", SCHEMA.read_text(), flags=re.DOTALL),
-    )
+    """Every SQL text of the product, with its place, without comments and the texts of exceptions."""
+    for_people = r"COMMENT ON .*?';|--[^\n]*|RAISE EXCEPTION '[^']*'"
+    yield SCHEMA.name, re.sub(for_people, "", SCHEMA.read_text(encoding="utf-8"), flags=re.DOTALL)
     for path in sorted(PACKAGE.rglob("*.py")):
         for text in _texts(path):
             if re.search(r"\b(SELECT|UPDATE|INSERT INTO|DELETE FROM|CASE WHEN)\b", text):
-                yield f"{path.relative_to(PACKAGE)}: {text.strip()[:60]}", text
+                yield f"{path.relative_to(PACKAGE)}: {text.strip()[:60]}", re.sub(for_people, "", text)
 
 
 def _texts(path: Path) -> Iterator[str]:

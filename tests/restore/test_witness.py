@@ -140,6 +140,23 @@ async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster
             assert await value(engine, "SELECT count(*) FROM client") == 1000
 
 
+async def test_a_recovery_to_an_earlier_moment_under_a_living_process_is_set_aside(cluster: Cluster) -> None:
+    """Though every failover is declared to lose nothing, and only the timeline is another one."""
+    async with cluster.running() as url:
+        pass
+    async with _connected(url) as engine, witnessing(engine, by="worker", wake=wake_started, lossless=True):
+        async with cluster.running():
+            await _ticked(engine)
+            await engine.dispose()
+        cluster.put_copy_back()
+        cluster.recover_on_a_new_timeline()
+        async with cluster.running():
+            await run(engine, "DO 'BEGIN WHILE pg_is_in_recovery() LOOP PERFORM pg_sleep(0.1); END LOOP; END'")
+            await engine.dispose()
+            assert await value(engine, "SELECT database_identity = 'restored' FROM installation")
+            assert await value(engine, ROLLED_BACK) == 1
+
+
 async def test_a_new_timeline_is_a_restored_database(cluster: Cluster) -> None:
     """A recovery to a point in time ends on one, and a replica is promoted to one: it may lack what the old had."""
     cluster.recover_on_a_new_timeline()

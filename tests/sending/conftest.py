@@ -11,13 +11,14 @@ from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
 from support import campaign as campaign_
 from support.campaign import Campaign, Sandbox, WorkerOf
+from support.plain_http import NO_TLS
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
     async with (
         running("127.0.0.1", 0, Behaviour()) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as http,
     ):
         yield Sandbox(f"http://127.0.0.1:{port}/v1", http)
 

@@ -15,7 +15,7 @@ from support.postgres import Cluster
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("failover"), pytest.mark.timeout(300)]
 
-CLIENTS = 60
+CLIENTS = 24
 
 
 @pytest.fixture(scope="module")
@@ -91,10 +91,11 @@ async def test_a_primary_that_stands_still_is_left_for_the_new_one(
         mailing = await campaign.mailing()
         await _half_sent(campaign, mailing)
         pair.freeze_primary()
-        began = time.monotonic()
-        answers = await asyncio.gather(*[campaign.api.get("/mailings/") for _ in range(5)])
-        assert {(answer.status_code, "retry-after" in answer.headers) for answer in answers} == {(503, True)}
-        assert time.monotonic() - began < 30
+        for _ in range(3):
+            began = time.monotonic()
+            answer = await campaign.api.get("/mailings/")
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+            assert time.monotonic() - began < 15, "4 to 5 s on a machine that is not busy"
         await asyncio.to_thread(pair.promote)
         await _each_once(campaign, sandbox, mailing)
         pair.thaw_primary()

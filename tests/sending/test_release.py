@@ -9,7 +9,8 @@ from datetime import datetime
 from mailing.database.engine import transaction
 from mailing.errors import Conflict, Forbidden
 from mailing.mailings import actions, editing, releasing
-from mailing.mailings.repository import MailingRepository, find_pending_work
+from mailing.mailings.orm_repository import MailingRepository
+from mailing.mailings.repository import find_pending_work
 from mailing.mailings.schemas import MailingIn
 from mailing.mailings.states import MailingStatus
 from mailing.sending.plan import plan_mailing

@@ -70,6 +70,22 @@ def test_a_wait_asked_for_by_the_gateway_is_kept() -> None:
     assert transition.due_at == NOW + timedelta(seconds=120)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "repeated", "wait_s"),
+    [
+        (Outcome.ambiguous, False, 60),  # a receipt may say that it arrived
+        (Outcome.ambiguous, True, 0),
+        (Outcome.not_sent, False, 0),
+    ],
+)
+def test_the_first_repeat_after_a_call_without_an_answer_waits_for_a_receipt(
+    outcome: Outcome, repeated: bool, wait_s: int
+) -> None:
+    policy = RetryPolicy(hold=False, base_s=5, max_s=600, first_repeat_s=60)
+    transition = decide(Answer(outcome), claimed(ambiguous=repeated), policy, retry_context(jitter=0))
+    assert transition.due_at == NOW + timedelta(seconds=wait_s)
+
+
 def test_a_retry_that_would_come_after_the_end_expires_with_both_reasons() -> None:
     answer = Answer(Outcome.throttled, 429, reason=ReasonCode.http_status, retry_after_s=7200)
     transition = decide(answer, claimed(), RETRY, retry_context())

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.messages.states import WaitReason
 from mailing.statistics.backlog import BacklogItem
 from mailing.statistics.progress import Progress, estimate_done_at, progress_of

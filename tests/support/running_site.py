@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 
 from mailing.process.local_stack import free_port
+from support.plain_http import NO_TLS
 
 PATIENCE_S = 60.0
 
@@ -72,7 +73,7 @@ async def follow(script: str, *, home: Path, port: int) -> str:
 
 async def _ready(port: int, process: asyncio.subprocess.Process) -> None:
     give_up_at = time.monotonic() + PATIENCE_S
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         while True:
             assert time.monotonic() < give_up_at
             assert process.returncode is None

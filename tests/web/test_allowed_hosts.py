@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
-from mailing.web.allowed_hosts import hosts_of, is_served
+from mailing.web.host_names import hosts_of, is_served
 from support.api import running_api
 
 TOLD = Settings(public_url="https://Mailing.example.org/sms", allowed_hosts="api, [2001:db8::7] ,other.example.org")

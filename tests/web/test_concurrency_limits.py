@@ -13,6 +13,7 @@ from mailing.errors import TooMany
 from mailing.settings import Settings
 from mailing.web.concurrency_limits import ConcurrencyLimit
 from support.api import KEY, running_app
+from support.plain_http import NO_TLS
 from support.rows import run
 
 pytestmark = pytest.mark.slow
@@ -111,7 +112,11 @@ async def test_a_key_s_third_export_is_answered_429_before_the_head_and_the_firs
     address: str, engine: AsyncEngine
 ) -> None:
     await add_clients(engine, 30_000)
-    async with asking(address, EXPORT) as first, asking(address, EXPORT) as second, httpx.AsyncClient() as http:
+    async with (
+        asking(address, EXPORT) as first,
+        asking(address, EXPORT) as second,
+        httpx.AsyncClient(verify=NO_TLS) as http,
+    ):
         assert (await first.status(), await second.status()) == (200, 200)
         third = await http.get(f"{address}{EXPORT}", headers=AUTH)
         assert (third.status_code, third.headers["retry-after"]) == (429, "10")
@@ -136,7 +141,7 @@ async def until_status(http: httpx.AsyncClient, address: str, status: int) -> No
 
 async def test_whoever_leaves_an_export_gives_the_place_back(address: str, engine: AsyncEngine) -> None:
     await add_clients(engine, 30_000)
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(verify=NO_TLS) as http:
         for _ in range(5):
             async with asking(address, EXPORT) as first, asking(address, EXPORT) as second:
                 assert (await first.status(), await second.status()) == (200, 200)
@@ -149,7 +154,11 @@ async def test_a_reader_who_is_too_slow_loses_the_place_and_sees_that_the_answer
     monkeypatch.setattr("mailing.web.concurrency_limits.READER_GRACE_S", 0.2)
     monkeypatch.setattr("mailing.web.concurrency_limits.READER_RATE", 10**9)
     await add_clients(engine, 30_000)
-    async with asking(address, EXPORT) as first, asking(address, EXPORT) as second, httpx.AsyncClient() as http:
+    async with (
+        asking(address, EXPORT) as first,
+        asking(address, EXPORT) as second,
+        httpx.AsyncClient(verify=NO_TLS) as http,
+    ):
         assert (await first.status(), await second.status()) == (200, 200)
         await until_status(http, f"{address}{EXPORT}", 200)
         answer = await first.rest()
@@ -189,7 +198,7 @@ async def test_a_third_import_of_a_key_is_refused_before_its_body_is_read(addres
     async with (
         importing(address, size=100) as first,
         importing(address, size=100, **{"Idempotency-Key": "k"}) as second,
-        httpx.AsyncClient(headers=AUTH) as http,
+        httpx.AsyncClient(verify=NO_TLS, headers=AUTH) as http,
     ):
         assert (await first.status(), await second.status()) == (100, 100)
         async with importing(address, size=100) as third:
@@ -206,7 +215,7 @@ async def test_a_third_import_of_a_key_is_refused_before_its_body_is_read(addres
 
 
 async def test_one_long_import_keeps_another_out_by_its_bytes(address: str) -> None:
-    async with importing(address, size=190_000_000) as long, httpx.AsyncClient(headers=AUTH) as http:
+    async with importing(address, size=190_000_000) as long, httpx.AsyncClient(verify=NO_TLS, headers=AUTH) as http:
         assert await long.status() == 100
         async with importing(address, size=90_000_000) as another:
             assert await another.status() == 429

@@ -20,7 +20,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
-from mailing.web import idempotency
+from mailing.web import idempotency, idempotency_keys
 from support.api import bound_app, running_api
 from support.proxy import proxy
 from support.query_plans import scans
@@ -431,9 +431,9 @@ async def test_pruning_takes_the_oldest_by_the_index_and_no_more_than_asked(
 ) -> None:
     await run(engine, OF_AN_AGE, ages=["30 h", "25 h", "1 h"], count=1000)
     async with transaction(sessions) as session:
-        await idempotency.delete_expired(session, count=400)
+        await idempotency_keys.delete_expired(session, count=400)
     assert await value(engine, "SELECT count(*) FROM idempotency_key WHERE key LIKE '30 h%'") == 600
     assert await stored(engine) == 2600
-    found = await scans(engine, partial(idempotency.delete_expired, count=400))
+    found = await scans(engine, partial(idempotency_keys.delete_expired, count=400))
     assert "idempotency_key_age" in {node.get("Index Name") for node in found}
     assert "Seq Scan" not in {node["Node Type"] for node in found}

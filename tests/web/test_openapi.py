@@ -11,7 +11,7 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from msgspec import Struct
 
 from mailing import __version__
-from mailing.access.api_keys import require_key
+from mailing.access.api_guards import require_key
 from mailing.app import create_app
 from mailing.settings import Settings
 from mailing.web.openapi import CSP, DESCRIPTION

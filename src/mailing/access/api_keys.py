@@ -11,20 +11,17 @@ import hashlib
 import secrets
 import time
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
-from litestar.connection import ASGIConnection
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions, transaction
 from mailing.database.read_pool import ReadPool
-from mailing.errors import FieldError, Forbidden, Invalid, NotFound, Unauthorized
+from mailing.errors import FieldError, Forbidden, Invalid, NotFound
 from mailing.events import record_event
-from mailing.web.parameters import SAFE
 
-SETTINGS_KEY = "MAILING_API_KEY"
 READ, FULL = "read", "full"
 MAX_NAME = 100  # characters
 CACHE_TTL_S: Final = 1.0
@@ -166,24 +163,6 @@ class KeyCache:
             self._known.clear()
         known = self._known[digest] = CachedKey(f"key {row['id']} ({row['name']})", row["scope"], until)
         return known
-
-
-async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """Check `Authorization: Bearer <key>` and store the caller in `scope["user"]`."""
-    scheme, _, key = connection.headers.get("authorization", "").partition(" ")
-    key = key.strip(" ")  # RFC 9110 allows several blanks
-    if scheme.lower() != "bearer" or not key:
-        raise Unauthorized("Send the header Authorization: Bearer <key>. Create a key with mailing key create.")
-    configured: str | None = connection.app.state.settings.api_key
-    if configured and secrets.compare_digest(key.encode(), configured.encode()):
-        connection.scope["user"] = SETTINGS_KEY
-        return
-    known = await connection.app.state.known_keys.find(key)
-    if known is None:
-        raise Unauthorized("This key is unknown or was revoked.")
-    if known.scope == READ and connection.scope.get("method") not in SAFE:
-        raise Forbidden("This key has the scope read. Create one with the scope full: mailing key create.")
-    connection.scope["user"] = known.caller
 
 
 def _problems(name: str, scope: str) -> list[FieldError]:

@@ -8,9 +8,7 @@ BURST_S seconds' worth, plus the requests that processes have reserved.
 import asyncio
 import time
 from collections import defaultdict
-from typing import Any
 
-from litestar.connection import ASGIConnection
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
@@ -79,8 +77,3 @@ class _Held:
 
     def empty(self) -> bool:
         return self.left <= 0 or time.monotonic() > self.kept_until
-
-
-async def enforce_rate_limit(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-    """Check the caller's rate. `require_key` must have set the caller."""
-    await connection.app.state.allowance.take(str(connection.scope["user"]))

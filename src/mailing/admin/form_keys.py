@@ -26,7 +26,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.admin.forms import form_fields
 from mailing.admin.kept_forms import KEEPS_FORM, MAX_FIELDS, RESTORED, Fields, belongs_to
 from mailing.errors import Conflict, FieldError, Invalid
-from mailing.web.idempotency import Stored, find_answer, hold_back, store_answer, try_lock
+from mailing.web.idempotency import hold_back
+from mailing.web.idempotency_keys import Stored, find_answer, store_answer, try_lock
 
 FIELD = "form_key"
 WAIT_S = 10

@@ -1,19 +1,49 @@
 """Import and export clients, with a progress bar on standard error."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from mailing.cli.database import with_database
+from mailing.cli.options import example
+from mailing.cli.runtime import configured, run
 from mailing.clients.csv_transfer import explain_commit_failure, export_clients, import_clients
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, transaction
 from mailing.events import COMMAND_LINE
 
 CHUNK_BYTES = 256 * 1024
+
+
+@click.command("import", epilog=example("mailing import clients.csv"))
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def import_(file: Path) -> None:
+    """Import clients from a CSV file: phone,operator_code,tag,timezone,opted_out.
+
+    Valid rows are stored. Invalid rows are listed on standard error, and the exit code is then 1.
+    """
+    settings = configured()
+    result = run(with_database(settings, lambda sessions: import_file(sessions, file, size=file.stat().st_size)))
+    for error in result.errors:
+        click.echo(f"line {error.line}: {error.field}: {error.message}", err=True)
+    if result.rejected > len(result.errors):
+        click.echo(f"… and {result.rejected - len(result.errors)} more", err=True)
+    normalised = f", {result.normalised} normalised" if result.normalised else ""
+    opted_out = f", {result.opted_out} opted out" if result.opted_out else ""
+    click.echo(f"{result.created} created, {result.updated} updated, {result.rejected} rejected{normalised}{opted_out}")
+    sys.exit(1 if result.rejected else 0)
+
+
+@click.command(epilog=example("mailing export > clients.csv"))
+def export() -> None:
+    """Write all clients to standard output as CSV, in the format that `import` reads."""
+    run(with_database(configured(), lambda sessions: export_to(sessions, sys.stdout.buffer)))
 
 
 async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportResult:

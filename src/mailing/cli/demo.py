@@ -10,27 +10,39 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import click
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from mailing.cli.options import example
+from mailing.cli.runtime import run
 from mailing.errors import MailingError
 from mailing.process.local_stack import LocalStack, free_port, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
 from mailing.settings import Settings
 
 TIMEOUT_S = 60.0
+SHARE_UNDELIVERED = 0.02
 STATUSES = ("planned", "sent", "pending", "sending", "failed", "cancelled", "expired", "unknown")
 
 
+@click.command(epilog=example("mailing demo"))
+@click.option("--clients", "count", type=click.IntRange(1, 1000), default=1000, show_default=True)
+def demo(count: int) -> None:
+    """Send one mailing to sample clients through a sandbox gateway, in a temporary database."""
+    run(run_demo(count))
+
+
 async def run_demo(count: int) -> None:
-    """Raise MailingError unless every message was sent within TIMEOUT_S."""
+    """Raise MailingError unless every message was sent and reported within TIMEOUT_S."""
     console, signals = Console(), Signals()
     signals.listen()
     with _temporary_directory() as directory:
-        settings = Settings(data_dir=directory, port=free_port(), log_level="warning")
-        console.print(f"Starting PostgreSQL, API, worker and a sandbox gateway. Temporary data is in {directory}.")
+        settings = Settings(data_dir=directory, port=free_port(), log_level="warning", gateway_provider="kannel")
+        console.print("Starting PostgreSQL, API, worker, and a sandbox that acts as Kannel.")
+        console.print(f"Temporary data is in {directory}.")
         async with local_stack(settings, sandbox_port=free_port(), stop=signals.stop, echo=console.print) as stack:
             running = asyncio.create_task(run_local_stack(stack, signals=signals, echo=console.print))
             session = asyncio.create_task(_play(stack, count, console))
@@ -53,16 +65,21 @@ async def _play(stack: LocalStack, count: int, console: Console) -> None:
     headers = {"Authorization": f"Bearer {stack.api_key}"}
     async with httpx.AsyncClient(base_url=f"{stack.url}/mailing/api", headers=headers, trust_env=False) as api:
         await _until_ready(stack)
+        await _let_some_fail(stack)
         imported = _body(
             await api.post("/clients/import", content=_sample(count), headers={"Content-Type": "text/csv"})
         )
         console.print(f"{imported['created']:,} sample clients imported.")
         mailing = _body(await api.post("/mailings/", json=_mailing()))
-        counts = await _follow(api, mailing["id"], count, console)
-    console.print(_table(mailing["id"], counts))
+        statistics = await _follow(api, mailing["id"], count, console)
+    counts, delivery = statistics["counts"], statistics["delivery"]
+    console.print(_table(mailing["id"], counts, delivery))
     if counts["sent"] != count:
         raise MailingError(f"only {counts['sent']} of {count} messages were sent within {TIMEOUT_S:g} s")
-    console.print(f"{count:,} of {count:,} sent. Run `mailing up` to keep everything running.")
+    if delivery["awaited"]:
+        raise MailingError(f"{delivery['awaited']} messages have no receipt after {TIMEOUT_S:g} s")
+    delivered = f"{delivery['delivered']:,} delivered"
+    console.print(f"{count:,} of {count:,} sent, {delivered}. Run `mailing up` to keep everything running.")
 
 
 async def _until_ready(stack: LocalStack) -> None:
@@ -78,17 +95,26 @@ async def _until_ready(stack: LocalStack) -> None:
     raise MailingError(f"the API did not become ready within {TIMEOUT_S:g} s")
 
 
-async def _follow(api: httpx.AsyncClient, mailing_id: int, count: int, console: Console) -> dict[str, int]:
-    columns = TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+async def _let_some_fail(stack: LocalStack) -> None:
+    """Have the sandbox report some messages as not delivered, as a real provider would."""
+    async with httpx.AsyncClient(base_url=str(stack.sandbox_url), trust_env=False) as sandbox:
+        _body(await sandbox.put("/behaviour", json={"receipt_undelivered": SHARE_UNDELIVERED}))
+
+
+async def _follow(api: httpx.AsyncClient, mailing_id: int, count: int, console: Console) -> dict[str, Any]:
+    """Return the statistics once all is sent and reported, or after TIMEOUT_S."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("sending", total=count)
+        bars = {name: progress.add_task(name, total=count) for name in ("sent", "reported")}
         until = time.monotonic() + TIMEOUT_S
         while True:
             statistics = _body(await api.get(f"/statistics/{mailing_id}/", params={"limit": 1}))
-            counts: dict[str, int] = statistics["counts"]
-            progress.update(bar, completed=counts["sent"])
-            if statistics["status"] == "finished" or time.monotonic() > until:
-                return counts
+            counts, delivery = statistics["counts"], statistics["delivery"]
+            progress.update(bars["sent"], completed=counts["sent"])
+            progress.update(bars["reported"], completed=counts["sent"] - delivery["awaited"])
+            is_over = statistics["status"] == "finished" and not delivery["awaited"]
+            if is_over or time.monotonic() > until:
+                return statistics
             await asyncio.sleep(0.1)
 
 
@@ -103,11 +129,14 @@ def _mailing() -> dict[str, str]:
     return {"text": "Hello from Mailing", "starts_at": now.isoformat(), "ends_at": ends_at.isoformat()}
 
 
-def _table(mailing_id: int, counts: dict[str, int]) -> Table:
+def _table(mailing_id: int, counts: dict[str, int], delivery: dict[str, int]) -> Table:
     table = Table("messages", title=f"Mailing {mailing_id}")
     table.add_column("number", justify="right")
     for status in STATUSES:
         table.add_row(status, f"{counts[status]:,}")
+        if status == "sent":
+            for name in ("delivered", "undelivered"):
+                table.add_row(f"  {name}", f"{delivery[name]:,}")
     return table
 
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -11,14 +12,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
+import click
 from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from mailing.cli.options import example
+from mailing.cli.runtime import run
 from mailing.database.engine import create_engine, sessions, transaction
 from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
-from mailing.database.migrations import MIN_POSTGRESQL, schema_fault
+from mailing.database.schema import MIN_POSTGRESQL, schema_fault
 from mailing.errors import ConfigurationError, MailingError
 from mailing.gateway.checks import check_credentials
 from mailing.gateway.checks import check_reachable as reach_gateway
@@ -28,7 +32,7 @@ from mailing.gateway.repository import read
 from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
-from mailing.process.local_stack import data_dir_of
+from mailing.process.local_database import data_dir_of
 from mailing.reasons.words import words_of
 from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
@@ -36,12 +40,21 @@ from mailing.reports.smtp import check_reachable as reach_mail_server
 from mailing.reports.smtp import recipients_of
 from mailing.restore.repository import witnesses
 from mailing.restore.witness import MEANINGS, Verdict
-from mailing.settings import PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
+from mailing.settings import DOTENV, PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
 from mailing.timezones import iana_version
 
 TIMEOUT_S = 10.0
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
 EXPIRY_WARNING = timedelta(days=7)
+
+
+@click.command(epilog=example("mailing doctor"))
+def doctor() -> None:
+    """Check configuration, database, schema, queue, gateway, mail and clock, and print what to do.
+
+    It changes nothing and sends nothing. The exit code is 1 if a check fails.
+    """
+    sys.exit(0 if run(print_findings(DOTENV, click.echo)) else 1)
 
 
 class Finding(Struct, frozen=True):

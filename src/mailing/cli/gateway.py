@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import click
 
-from mailing.cli.runtime import configured, example, run, with_database
+from mailing.cli.database import with_database
+from mailing.cli.options import example
+from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import ConfigurationError
 from mailing.gateway.providers import provider_of

@@ -5,7 +5,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mailing.access import api_keys
-from mailing.cli.runtime import configured, example, run, with_database
+from mailing.cli.database import with_database
+from mailing.cli.options import example
+from mailing.cli.runtime import configured, run
 from mailing.cli.users import BY, in_transaction, instant
 
 

@@ -10,7 +10,9 @@ from typing import TextIO
 import click
 import msgspec
 
-from mailing.cli.runtime import configured, example, run, with_database
+from mailing.cli.database import with_database
+from mailing.cli.options import example
+from mailing.cli.runtime import configured, run
 from mailing.clients.phone import normalised_phone
 from mailing.errors import FieldError, Invalid
 from mailing.privacy import erasure

@@ -7,17 +7,44 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+import click
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import events
+from mailing.cli.database import with_database
+from mailing.cli.options import example
+from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import MailingError
+from mailing.gateway.providers import holds_unknown
 from mailing.mailings.after_restore import affected, pause_unknown_audiences, started_drafts, wake_started
 from mailing.messages.after_restore import UNSENT, MessageSlice, mark_unsent_ambiguous
 from mailing.restore import repository as restore
 
 NOT_NEEDED = "This database was not restored from a backup. Nothing to do."
+
+
+@click.command("resume-after-restore", epilog=example("mailing resume-after-restore --dry-run"))
+@click.option("--dry-run", is_flag=True, help="Print what would be done and change nothing.")
+@click.option(
+    "--force", "forced", is_flag=True, help="Act even if no restore was detected, as after copying files back."
+)
+@click.option(
+    "--nothing-was-lost", "lossless", is_flag=True, help="After a failover without loss: enable sending, mark nothing."
+)
+def resume_after_restore(*, dry_run: bool, forced: bool, lossless: bool) -> None:
+    """Enable sending from a database that was restored from a backup. Until then nothing is sent from it.
+
+    Messages that may have been sent since the backup are sent again under the same ids, or parked as unknown,
+    depending on MAILING_ON_UNKNOWN.
+    """
+    if lossless and (dry_run or forced):
+        raise click.UsageError("--nothing-was-lost goes with no other option")
+    settings = configured()
+    options = Options(hold=holds_unknown(settings), echo=click.echo, forced=forced)
+    work = resume_without_loss if lossless else forecast if dry_run else resume
+    run(with_database(settings, lambda sessions: work(sessions, options)))
 
 
 @dataclass(frozen=True)

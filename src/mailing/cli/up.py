@@ -2,9 +2,24 @@
 
 from collections.abc import Callable
 
-from mailing.process.local_stack import LocalStack, data_dir_of, local_stack, run_local_stack
+import click
+
+from mailing.cli.options import example
+from mailing.cli.runtime import configured, run
+from mailing.process.local_database import data_dir_of
+from mailing.process.local_stack import LocalStack, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
 from mailing.settings import DOTENV, Settings, host_of, names_of_others, source_of
+
+
+@click.command(epilog=example("mailing up"))
+def up() -> None:
+    """Run API, worker, embedded PostgreSQL and sandbox gateway until Ctrl-C.
+
+    MAILING_DATABASE_URL and MAILING_GATEWAY_URL replace the embedded database and the sandbox. Migrate a database of
+    your own with `mailing migrate`.
+    """
+    run(run_up(configured(), click.echo))
 
 
 async def run_up(settings: Settings, echo: Callable[[str], None]) -> None:

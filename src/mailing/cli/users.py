@@ -13,7 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
 from mailing.access.roles import Role
-from mailing.cli.runtime import configured, example, run, with_database
+from mailing.cli.database import with_database
+from mailing.cli.options import example
+from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict
 

@@ -8,21 +8,22 @@ import codecs
 import re
 from typing import Final
 
-from mailing.errors import FieldError, Invalid
+from mailing.errors import Invalid
+from mailing.reasons.refusals import RefusalCode, refused_field
 
 UTF_8, UTF_16, WINDOWS_1251 = "UTF-8", "UTF-16", "Windows-1251"
 
 _MAX_HELD: Final = 64 * 1024  # bytes without a line break, before the kind of line break is given up as unknown
 NOT_CSV: Final = {
-    b"PK\x03\x04": "is a workbook (.xlsx or .ods) or a ZIP archive, not CSV; save the sheet as CSV UTF-8",
-    b"\xd0\xcf\x11\xe0": "is an old Excel workbook (.xls), not CSV; save the sheet as CSV UTF-8",
-    b"\x1f\x8b": "is compressed with gzip; unpack it first",
-    b"BZh": "is compressed with bzip2; unpack it first",
-    b"\xfd7zXZ": "is compressed with xz; unpack it first",
-    b"\x28\xb5\x2f\xfd": "is compressed with Zstandard; unpack it first",
-    b"7z\xbc\xaf": "is a 7z archive; unpack it first",
-    b"Rar!": "is a RAR archive; unpack it first",
-    b"%PDF": "is a PDF document, not CSV",
+    b"PK\x03\x04": RefusalCode.workbook,
+    b"\xd0\xcf\x11\xe0": RefusalCode.old_workbook,
+    b"\x1f\x8b": RefusalCode.gzip,
+    b"BZh": RefusalCode.bzip2,
+    b"\xfd7zXZ": RefusalCode.xz,
+    b"\x28\xb5\x2f\xfd": RefusalCode.zstandard,
+    b"7z\xbc\xaf": RefusalCode.seven_zip,
+    b"Rar!": RefusalCode.rar,
+    b"%PDF": RefusalCode.pdf,
 }
 _UTF_16: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 _HALF: Final = "\udcff"  # for a character that the file ends within: its line is rejected
@@ -69,9 +70,9 @@ class LineDecoder:
         return self._with_lf(data, final=final)
 
     def _sniff(self, start: bytes) -> None:
-        for magic, problem in NOT_CSV.items():
+        for magic, code in NOT_CSV.items():
             if start.startswith(magic):
-                raise Invalid(FieldError("header", f"the file {problem}"))
+                raise Invalid(refused_field("header", code))
         codec = _UTF_16.get(start[:2])
         if codec is None and len(start) >= 4 and 0 in start[:4]:
             codec = "utf-16-le" if start[1] == start[3] == 0 else "utf-16-be" if start[0] == start[2] == 0 else None

@@ -12,14 +12,15 @@ from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple
 
-from mailing.clients import phone, timezone
+from mailing.clients import timezone
 from mailing.clients.csv_encoding import UTF_8, UTF_16, LineDecoder, TextDecoder
 from mailing.clients.csv_lines import OpenQuoteError, QuotedLines, Record, cells_of
 from mailing.clients.phone import is_operator_code, is_phone, normalised_phone, operator_code_of
 from mailing.clients.schemas import RowError
 from mailing.clients.tag import is_tag, normalised_tag
 from mailing.csv_writer import unescape_formula
-from mailing.errors import FieldError, Invalid
+from mailing.errors import Invalid
+from mailing.reasons.refusals import Refusal, RefusalCode, RefusedField, RefusedValueError
 from mailing.timezones import known_zone
 
 COLUMNS = ("phone", "operator_code", "tag", "timezone", "opted_out")
@@ -52,7 +53,7 @@ class RejectedField(NamedTuple):
 
     line: int
     field: str
-    message: str
+    refusal: Refusal
     row: str
 
 
@@ -85,7 +86,7 @@ class CsvReader:
 
     @property
     def errors(self) -> list[RowError]:
-        return [RowError(each.line, each.field, each.message) for each in self.rejected_fields]
+        return [RowError(each.line, each.field, each.refusal.words()) for each in self.rejected_fields]
 
     @property
     def encoding(self) -> str:
@@ -120,7 +121,7 @@ class CsvReader:
             rows += self._rows()
         rows += self._last_rows()
         if not self.columns:
-            raise _bad_header("the file is empty; its first line must be " + ",".join(COLUMNS))
+            raise _bad_header(Refusal(RefusalCode.empty_file, {"columns": ",".join(COLUMNS)}))
         return rows
 
     def _rows(self) -> Iterator[ParsedRow]:
@@ -187,13 +188,13 @@ class CsvReader:
         """Read a line that is not a row as it will be stored: a header, blank, to be normalised, or invalid."""
         cells = [cell.strip() for cell in was or []]
         if was is None:
-            self._reject(lines, ("row", "has a quote that does not close, or text after a closing quote"))
+            self._reject(lines, ("row", Refusal(RefusalCode.open_quote)))
         elif not any(cells):
             pass
         elif not self.columns:
             self._read_header(cells)
         elif _UNDECODED("".join(cells)):
-            self._reject(lines, ("row", "cannot be read in the encoding of the file; save the file as CSV UTF-8"))
+            self._reject(lines, ("row", Refusal(RefusalCode.undecodable_row)))
         else:
             cells = self._with_width(cells)
             return (cells != was and self._row(cells)) or self._normalise(cells, lines=lines)
@@ -211,38 +212,38 @@ class CsvReader:
             self._reject(lines, ("row", problem))
             return None
         number, code, label, zone, out = self._pick([*cells, ""])
-        problems: list[tuple[str, str]] = []
+        problems: list[tuple[str, Refusal]] = []
         number = _normalised("phone", number, normalised_phone, problems)
         if code and not is_operator_code(code):
-            problems.append(("operator_code", f"must be {phone.OPERATOR_CODE_RULE}"))
+            problems.append(("operator_code", Refusal(RefusalCode.operator_code)))
         if label:
             label = _normalised("tag", unescape_formula(label), normalised_tag, problems)
         if not self._is_zone(zone):
             problems.append(("timezone", timezone.suggestion(zone)))
         if out.lower() not in OPTED_OUT:
-            problems.append(("opted_out", "must be true, false, 1, 0, yes, no or empty"))
+            problems.append(("opted_out", Refusal(RefusalCode.opted_out)))
         if problems:
             self._reject(lines, *problems)
             return None
         self.normalised += 1
         return self._parsed(number, code, label, zone, out)
 
-    def _cell_problem(self, cells: list[str]) -> str | None:
+    def _cell_problem(self, cells: list[str]) -> Refusal | None:
         if len(cells) != self._width:
-            return f"has {len(cells)} columns, the header has {self._width}"
+            return Refusal(RefusalCode.cell_count, {"cells": len(cells), "columns": self._width})
         filled = next((at for at in self._unnamed if cells[at]), None)
-        return None if filled is None else f"has a value in column {filled + 1}, which the header does not name"
+        return None if filled is None else Refusal(RefusalCode.unnamed_column, {"place": filled + 1})
 
-    def _reject(self, lines: list[str], *errors: tuple[str, str]) -> None:
+    def _reject(self, lines: list[str], *errors: tuple[str, Refusal]) -> None:
         if not self.columns:
-            raise _bad_header(*(message for _, message in errors))
+            raise _bad_header(*(refusal for _, refusal in errors))
         self.rejected += 1
         free = self.listed - len(self.rejected_fields)
         self.rejected_fields += [RejectedField(self._line + 1, *error, _excerpt(lines)) for error in errors[:free]]
 
     def _reject_long_line(self) -> None:
         beginning = self._tail[: 4 * MAX_EXCERPT].decode("utf-8", "surrogateescape")
-        self._reject([beginning], ("row", f"is longer than {MAX_LINE_BYTES // 1024} KiB"))
+        self._reject([beginning], ("row", Refusal(RefusalCode.long_row, {"size": MAX_LINE_BYTES // 1024})))
         self._line += 1
         self._tail.clear()
         self._skipping = True
@@ -270,12 +271,14 @@ def _known_names(line: str, delimiter: str) -> int:
     return len({cell.strip(' "').lower() for cell in line.split(delimiter)} & {*COLUMNS})
 
 
-def _normalised(field: str, value: str, rewrite: Callable[[object], object], problems: list[tuple[str, str]]) -> str:
+def _normalised(
+    field: str, value: str, rewrite: Callable[[object], object], problems: list[tuple[str, Refusal]]
+) -> str:
     """Rewrite a value, or add why it is rejected."""
     try:
         return str(rewrite(value))
-    except ValueError as error:
-        problems.append((field, str(error)))
+    except RefusedValueError as error:
+        problems.append((field, error.refusal))
         return value
 
 
@@ -285,18 +288,18 @@ def _excerpt(lines: list[str]) -> str:
     return row.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def _header_problems(names: list[str]) -> Iterator[str]:
+def _header_problems(names: list[str]) -> Iterator[Refusal]:
     if _UNDECODED("".join(names)) or "\x00" in "".join(names):
-        yield "the file's encoding is not recognised; save it as CSV UTF-8"
+        yield Refusal(RefusalCode.unknown_encoding)
         return
     for place, name in enumerate(names, start=1):
         if name and name not in COLUMNS:
-            yield f"column {place} is unknown; the first line names the columns {','.join(COLUMNS)}"
+            yield Refusal(RefusalCode.unknown_column, {"place": place, "columns": ",".join(COLUMNS)})
         elif name and name in names[: place - 1]:
-            yield f"column {name} is there twice"
+            yield Refusal(RefusalCode.repeated_column, {"name": name})
     required = ("phone",) if "opted_out" in names else ("phone", "timezone")
-    yield from (f"column {name} is missing" for name in required if name not in names)
+    yield from (Refusal(RefusalCode.missing_column, {"name": name}) for name in required if name not in names)
 
 
-def _bad_header(*problems: str) -> Invalid:
-    return Invalid(*(FieldError("header", problem) for problem in problems))
+def _bad_header(*refusals: Refusal) -> Invalid:
+    return Invalid(*(RefusedField("header", refusal.words(), refusal) for refusal in refusals))

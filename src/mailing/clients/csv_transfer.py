@@ -21,8 +21,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_reader import COLUMNS, CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
+from mailing.clients.export_repository import ExportedClient, export_page
 from mailing.clients.import_repository import StoredRows, import_staged
-from mailing.clients.repository import ERASED, ExportedClient, export_page
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
@@ -30,6 +30,7 @@ from mailing.database.error_messages import cause_of, may_be_committed
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
 from mailing.events import record_event
+from mailing.reasons.refusals import Refusal, RefusalCode
 
 MAX_IN_MEMORY = 1024 * 1024  # bytes; longer files go to the directory for temporary files
 EXPORT_PAGE_SIZE = 1000  # clients; 5 ms of the event loop
@@ -46,7 +47,7 @@ async def import_clients(session: AsyncSession, chunks: AsyncIterator[bytes], *,
         accepted = await validate(chunks, reader, into=spool)
         with explain_failure():
             imported = await save(session, spool, reader, accepted=accepted, by=by)
-    errors = [RowError(each.line, each.field, each.message) for each in imported.rejected_fields]
+    errors = [RowError(each.line, each.field, each.refusal.words()) for each in imported.rejected_fields]
     return ImportResult(
         created=imported.created,
         updated=imported.updated,
@@ -86,8 +87,8 @@ def explain_commit_failure() -> Iterator[None]:
         raise
 
 
-def _broke_off(cause: str, then: str) -> str:
-    return f"The import broke off: {cause}. {then}"
+def _broke_off(cause: RefusalCode, then: str) -> str:
+    return f"The import broke off: {Refusal(cause).words()}. {then}"
 
 
 def temporary_file() -> SpooledTemporaryFile[bytes]:
@@ -132,13 +133,12 @@ async def save(session: AsyncSession, rows: IO[bytes], reader: CsvReader, *, acc
     return ImportOutcome(**counts, rejected_fields=_listed(reader, stored))
 
 
-ZONELESS = "is needed for a new client"
-
-
 def _listed(reader: CsvReader, stored: StoredRows) -> list[RejectedField]:
     """Return the first rejected fields of all kinds, by line."""
-    fields = [RejectedField(line, "phone", ERASED, row="") for line in stored.erased]
-    fields += [RejectedField(line, "timezone", ZONELESS, row="") for line in stored.zoneless]
+    fields = [RejectedField(line, "phone", Refusal(RefusalCode.phone_erased), row="") for line in stored.erased]
+    fields += [
+        RejectedField(line, "timezone", Refusal(RefusalCode.timezone_missing), row="") for line in stored.zoneless
+    ]
     return sorted([*reader.rejected_fields, *fields], key=lambda each: each.line)[: reader.listed]
 
 

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Final, TypeVar
 
 from mailing.clients.csv_reader import CsvReader, ParsedRow
-from mailing.errors import FieldError, Invalid
+from mailing.errors import Invalid
+from mailing.reasons.refusals import RefusalCode, refused_field
 
 T = TypeVar("T")
 
@@ -55,11 +56,7 @@ class RowValidator:
         self.accepted += len(rows)
         self._spent_s += time.thread_time() - started
         if self._spent_s > BASE_BUDGET_S + BUDGET_S_PER_MB * self._bytes / 1e6:
-            raise Invalid(
-                FieldError(
-                    "body", "takes too long to validate; split the file, and remove lines that are not rows of clients"
-                )
-            )
+            raise Invalid(refused_field("body", RefusalCode.slow_validation))
 
 
 def _staged(rows: Sequence[ParsedRow]) -> Iterator[str]:

@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from typing import IO, Any
 
 from msgspec import Struct
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.clients.models import Client
 from mailing.clients.suppression import attribute_opt_outs, opt_out_staged
 from mailing.database.connections import fail_if_lost
 from mailing.database.engine import raw_connection
@@ -179,3 +180,8 @@ async def _opt_out(session: AsyncSession, connection: Any, *, by: str) -> int:  
 def _rows(tag: str) -> int:
     """Return the number of rows from a command tag such as `INSERT 0 1000`."""
     return int(tag.rpartition(" ")[2])
+
+
+async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:
+    """Return the phones that belong to a client. Index: client_phone_unique."""
+    return set((await session.execute(select(Client.phone).where(Client.phone.in_(phones)))).scalars())

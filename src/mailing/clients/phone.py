@@ -8,14 +8,14 @@ rejected with the cause: a wrong guess is a message to a stranger.
 import re
 import unicodedata
 
+from mailing.reasons.refusals import RefusalCode, RefusedValueError
+
 LENGTH = 11
 MAX_INPUT = 100  # characters of a phone as people write it
-RULE = "a Russian phone of 11 digits, such as 79161234567 or +7 (916) 123-45-67"
 PATTERN = "^7[0-9]{10}$"  # of a stored phone
 
 OPERATOR_CODE_PATTERN = "^[0-9]{3}$"
 OPERATOR_CODE_LENGTH = 3
-OPERATOR_CODE_RULE = "3 digits, such as 916; leave it out to take digits 2 to 4 of the phone"
 
 # fullmatch, because `$` alone lets a line break follow
 is_phone = re.compile("7[0-9]{10}").fullmatch
@@ -31,7 +31,7 @@ def operator_code_of(phone: str) -> str:
 
 
 def normalised_phone(given: object) -> object:
-    """Rewrite a phone as people write it into 7XXXXXXXXXX. Raises ValueError with the cause of a rejection.
+    """Rewrite a phone as people write it into 7XXXXXXXXXX. Raises RefusedValueError.
 
     A JSON number counts as its digits. What is neither text nor a number is returned as it is.
     """
@@ -44,7 +44,7 @@ def normalised_phone(given: object) -> object:
 
 def _rewritten(given: str) -> str:
     if len(given) > MAX_INPUT:
-        raise ValueError(f"must be {RULE}")
+        raise RefusedValueError(RefusalCode.phone)
     text = "".join(sign for sign in unicodedata.normalize("NFKC", given) if unicodedata.category(sign) != "Cf").strip()
     if number := _SCIENTIFIC(text):
         text = _unrounded(*number.groups(default=""))
@@ -54,22 +54,20 @@ def _rewritten(given: str) -> str:
     has_plus = digits.startswith("+")
     digits = digits.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):
-        raise ValueError(f"must be {RULE}")
+        raise RefusedValueError(RefusalCode.phone)
     if len(digits) == LENGTH and (digits[0] == "7" or (digits[0] == "8" and not has_plus)):
         return "7" + digits[1:]
     if len(digits) == LENGTH - 1 and digits[0] == "9" and not has_plus:
         return "7" + digits
     if len(digits) == LENGTH or has_plus:
-        raise ValueError(f"must be {RULE}; this is a number of another country")
-    raise ValueError(f"must be {RULE}; this has {len(digits)} digits")
+        raise RefusedValueError(RefusalCode.phone_abroad)
+    raise RefusedValueError(RefusalCode.phone_length, count=len(digits))
 
 
 def _unrounded(whole: str, fraction: str, exponent: str) -> str:
-    """Write a number such as 7.9161234567E+10 in full. Raises ValueError if it has fewer digits than a phone."""
+    """Write a number such as 7.9161234567E+10 in full. Raises RefusedValueError if it has fewer digits than a phone."""
     fraction, places = fraction.rstrip("0"), int(exponent)
     digits = whole + fraction.ljust(places, "0") if len(fraction) <= places < LENGTH else ""
     if len(fraction) < places - 2:
-        raise ValueError(
-            f"must be {RULE}; a spreadsheet has rounded this number: format the column as text and enter it again"
-        )
+        raise RefusedValueError(RefusalCode.phone_rounded)
     return digits

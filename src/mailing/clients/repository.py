@@ -4,13 +4,14 @@ A change that affects messages locks its client first, so a change, a DELETE and
 each other instead of deadlocking.
 """
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 from advanced_alchemy.repository import SQLAlchemyAsyncRepository
-from msgspec import UNSET, Struct, UnsetType
-from sqlalchemy import select, text
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,11 +22,12 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
-from mailing.errors import Conflict, FieldError, NotFound
+from mailing.errors import Conflict, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.reasons.codes import ReasonCode
+from mailing.reasons.refusals import RefusalCode, refused_field
 from mailing.web.validation import given_fields
 
 # By the primary key, and by client_phone_unique.
@@ -171,8 +173,11 @@ class PhoneTaken(Conflict):
     """The phone belongs to another client. `name_phone_owner` finds it, because the failed transaction can't read."""
 
     def __init__(self, owner_id: int | None = None) -> None:
-        message = "belongs to another client" + (f": /mailing/api/clients/{owner_id}/" if owner_id else "")
-        super().__init__("Another client has this phone.", FieldError("phone", message))
+        taken = refused_field("phone", RefusalCode.phone_taken)
+        if owner_id:
+            message = f"{taken.message}: /mailing/api/clients/{owner_id}/"
+            taken = replace(taken, message=message)
+        super().__init__("Another client has this phone.", taken)
         self.owner_id = owner_id
 
 
@@ -189,32 +194,6 @@ async def name_phone_owner(reads: ReadPool, phone: str | UnsetType) -> AsyncIter
         raise PhoneTaken(found[0].id if found else None) from None
 
 
-ERASED = "belongs to a person who was erased; `mailing privacy allow` allows the phone again"
-
-
 def _erased() -> Conflict:
-    return Conflict("The person with this phone was erased and can't be stored again.", FieldError("phone", ERASED))
-
-
-_EXPORTED_COLUMNS = (Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone, Client.opted_out)
-_EXPORTED = select(*_EXPORTED_COLUMNS).order_by(Client.id)
-
-
-class ExportedClient(Struct, frozen=True):
-    id: int
-    phone: str
-    operator_code: str
-    tag: str | None
-    timezone: str
-    opted_out: bool
-
-
-async def export_page(session: AsyncSession, *, after: int, limit: int) -> Sequence[ExportedClient]:
-    """Read a page by id. Index: the primary key."""
-    rows = await session.execute(_EXPORTED.where(Client.id > after).limit(limit))
-    return [ExportedClient(**row) for row in rows.mappings()]
-
-
-async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:
-    """Return the phones that belong to a client. Index: client_phone_unique."""
-    return set((await session.execute(select(Client.phone).where(Client.phone.in_(phones)))).scalars())
+    erased = refused_field("phone", RefusalCode.phone_erased)
+    return Conflict("The person with this phone was erased and can't be stored again.", erased)

@@ -21,6 +21,7 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResu
 from mailing.clients.search import Search, list_clients
 from mailing.clients.tag import normalised_tag
 from mailing.errors import FieldError, Invalid
+from mailing.reasons.refusals import MAX_TAG_LENGTH, PHONE_RULE, TAG_RULE
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
@@ -41,8 +42,8 @@ TagFilter = Annotated[
     str | None,
     QueryParameter(
         min_length=1,
-        max_length=tag.MAX_LENGTH,
-        description=f"a whole tag: {tag.RULE}",
+        max_length=MAX_TAG_LENGTH,
+        description=f"a whole tag: {TAG_RULE}",
         pattern=NO_CONTROL_CHARACTERS,
         schema_extra={"pattern": tag.PATTERN},
     ),
@@ -61,7 +62,7 @@ PhoneFilter = Annotated[
     QueryParameter(
         pattern=TEN_DIGITS,
         max_length=phone.MAX_INPUT,
-        description=phone.RULE,
+        description=PHONE_RULE,
         schema_extra={"pattern": phone.PATTERN, "maxLength": phone.LENGTH},
     ),
 ]

@@ -8,8 +8,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mailing.clients import phone, tag, timezone
 from mailing.errors import FieldError
+from mailing.reasons import refusals
+from mailing.reasons.refusals import RefusalCode, RefusedField
 from mailing.timezones import known_zone
-from mailing.web.validation import NORMALISE
+from mailing.web.validation import NORMALISE, REFUSAL
 
 # The lengths reject what a pattern's `$` accepts: a line break at the end.
 Phone = Annotated[
@@ -18,9 +20,9 @@ Phone = Annotated[
         pattern=phone.PATTERN,
         min_length=phone.LENGTH,
         max_length=phone.LENGTH,
-        description=phone.RULE,
+        description=refusals.PHONE_RULE,
         examples=["79161234567"],
-        extra={NORMALISE: phone.normalised_phone},
+        extra={NORMALISE: phone.normalised_phone, REFUSAL: RefusalCode.phone},
     ),
 ]
 OperatorCode = Annotated[
@@ -29,22 +31,31 @@ OperatorCode = Annotated[
         pattern=phone.OPERATOR_CODE_PATTERN,
         min_length=phone.OPERATOR_CODE_LENGTH,
         max_length=phone.OPERATOR_CODE_LENGTH,
-        description=phone.OPERATOR_CODE_RULE,
+        description=refusals.OPERATOR_CODE_RULE,
         examples=["916"],
+        extra={REFUSAL: RefusalCode.operator_code},
     ),
 ]
 Tag = Annotated[
     str,
     Meta(
         min_length=1,
-        max_length=tag.MAX_LENGTH,
-        description=tag.RULE,
+        max_length=refusals.MAX_TAG_LENGTH,
+        description=refusals.TAG_RULE,
         examples=["vip"],
-        extra={NORMALISE: tag.normalised_tag},
+        extra={NORMALISE: tag.normalised_tag, REFUSAL: RefusalCode.tag},
         extra_json_schema={"extra": {"pattern": tag.PATTERN}},
     ),
 ]
-TimeZone = Annotated[str, Meta(max_length=100, description=timezone.RULE, examples=["Europe/Moscow"])]
+TimeZone = Annotated[
+    str,
+    Meta(
+        max_length=100,
+        description=refusals.TIMEZONE_RULE,
+        examples=["Europe/Moscow"],
+        extra={REFUSAL: RefusalCode.timezone},
+    ),
+]
 OptedOut = Annotated[
     bool, Meta(description="true or false; true cancels what is unsent to this client", examples=[False])
 ]
@@ -52,7 +63,8 @@ OptedOut = Annotated[
 
 def _contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
     if (zone := fields.get("timezone")) is not None and not known_zone(zone):
-        yield FieldError("timezone", timezone.suggestion(zone))
+        refusal = timezone.suggestion(zone)
+        yield RefusedField("timezone", refusal.words(), refusal)
 
 
 class ClientIn(Struct, kw_only=True):

@@ -8,8 +8,7 @@ looks like the first.
 import re
 import unicodedata
 
-MAX_LENGTH = 100
-RULE = f"1 to {MAX_LENGTH} visible characters"
+from mailing.reasons.refusals import MAX_TAG_LENGTH, RefusalCode, RefusedValueError
 
 _SPACES = re.compile(r"[^\S\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # a line break or a tab is an error, not a space
 # Characters that cannot be seen: control and format characters, line separators, and fillers, joiners and variation
@@ -28,7 +27,7 @@ PATTERN = f"^\\s*[^\\s{_INVISIBLE}][^{_INVISIBLE}]*$"
 
 
 def normalised_tag(given: object) -> object:
-    """Return the one form of a tag. Raises ValueError that names the invisible character, or the limit of length.
+    """Return the one form of a tag. Raises RefusedValueError for an invisible character or a wrong length.
 
     What is not text is returned as it is.
     """
@@ -40,9 +39,9 @@ def normalised_tag(given: object) -> object:
         tag = _SPACES.sub(" ", _EMOJI_STYLE.sub("", unicodedata.normalize("NFC", given.strip())))
         hidden = (sign for at, sign in enumerate(tag) if _is_invisible(sign) and not _joins_emoji(tag, at))
         if invisible := next(hidden, None):
-            raise ValueError(f"must be {RULE}, without {_named(invisible)}; delete that character")
-    if not tag or max(len(given), len(tag)) > MAX_LENGTH:
-        raise ValueError(f"must be {RULE}")
+            raise RefusedValueError(RefusalCode.tag_invisible, name=_named(invisible))
+    if not tag or max(len(given), len(tag)) > MAX_TAG_LENGTH:
+        raise RefusedValueError(RefusalCode.tag)
     return tag
 
 

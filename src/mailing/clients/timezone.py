@@ -3,21 +3,22 @@
 import re
 from functools import cache
 
+from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.timezones import known_zone, zone_names
-
-RULE = "an IANA time zone, such as Europe/Moscow"
 
 _OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+\-\u2212])\s*0?(\d{1,2})(?::?00)?", re.IGNORECASE | re.ASCII).fullmatch
 
 
-def suggestion(name: str) -> str:
+def suggestion(name: str) -> Refusal:
     """Say what to write instead of an unknown name; the caller's input is never repeated."""
     if offset := _OFFSET(name.strip()):
         fixed = _fixed_zone(int(offset[2]) if offset[1] == "+" else -int(offset[2]))
-        return f"must be {RULE}, not an offset" + (f"; {fixed} is this one, all year round" if fixed else "")
+        if fixed:
+            return Refusal(RefusalCode.timezone_fixed, {"name": fixed})
+        return Refusal(RefusalCode.timezone_offset)
     if close := _spellings().get(name.strip().replace(" ", "_").casefold()):
-        return f"must be {RULE}; did you mean {close}?"
-    return f"must be {RULE}"
+        return Refusal(RefusalCode.timezone_misspelt, {"name": close})
+    return Refusal(RefusalCode.timezone)
 
 
 def _fixed_zone(hours_east: int) -> str | None:

@@ -40,6 +40,7 @@ PARAMETERS: dict[str, frozenset[str] | None] = {
     "application_name": None,
     "options": None,
     "passfile": None,
+    "pgbouncer": frozenset({"true"}),  # not libpq's: transactions of one connection reach different servers
 }
 _PLACES = ("host", "port", "user", "password", "dbname")  # these may also be in the query, which takes precedence
 
@@ -74,6 +75,11 @@ class Address(msgspec.Struct, frozen=True):
     database: str | None
     parameters: dict[str, str]
     secrets: tuple[str, ...]
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the address leads to PgBouncer in transaction mode."""
+        return "pgbouncer" in self.parameters
 
     @property
     def target(self) -> str:

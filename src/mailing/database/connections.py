@@ -6,7 +6,8 @@
 - asyncpg gives up a statement a little later than the server would, so that it only happens on a dead connection.
 
 Connections also have the same settings on every server: `pins` is the first statement on each connection of either
-driver. They are not startup parameters, because PgBouncer refuses or drops those.
+driver. They are not startup parameters, because PgBouncer refuses or drops those. In its transaction mode nothing can
+be set for a connection: there the role must have the settings, and `requirements` checks that.
 """
 
 import asyncio
@@ -22,6 +23,8 @@ from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from mailing.database.address import Address
+
 T = TypeVar("T")
 
 # The database is unavailable or was lost during a statement. InternalClientError: asyncpg lost its own state.
@@ -29,6 +32,7 @@ DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg
 
 CONNECT_S = 5
 PING_S = 2
+CLOSE_S = 0.5  # a server that stands still does not answer that either
 DRIVER_GRACE_S = 2  # the driver's limit for a statement, beyond the server's
 IDLE_IN_TRANSACTION_S = 5  # a frozen process keeps its locks no longer
 UNACKED_TIMEOUT_S = 10  # without an acknowledgement the other host counts as gone
@@ -94,6 +98,39 @@ _SCHEMA = """
             n.nspname LIMIT 1), 'public')), false)"""
 
 
+_REQUIRED = (
+    *("default_transaction_isolation", "default_transaction_deferrable", "DateStyle", "IntervalStyle", "TimeZone"),
+    *("bytea_output", "array_nulls", "standard_conforming_strings", "transform_null_equals", "lock_timeout"),
+    *("transaction_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout"),
+)
+
+
+def set_up_of(address: Address, *, limit_s: float) -> str:
+    """Return the first statements of a new connection of either driver."""
+    return requirements(limit_s) if address.is_pooled else pins(limit_s)
+
+
+def requirements(limit_s: float) -> str:
+    """Return a statement that fails with what to do, unless the role has the settings that `pins` would set."""
+    values = ", ".join(f"('{name}', '{_PINNED[name]}')" for name in _REQUIRED)
+    return f"""DO $$ DECLARE needed text; BEGIN
+        SELECT pg_catalog.string_agg(pg_catalog.format('ALTER ROLE %I SET %s = %L;', current_user, name, value), ' ')
+        INTO needed FROM (VALUES {values}) AS required (name, value)
+        WHERE pg_catalog.current_setting(name, true) <> value;
+        IF pg_catalog.current_setting('statement_timeout') = '0' THEN
+            needed := pg_catalog.concat(needed,
+                pg_catalog.format(' ALTER ROLE %I SET statement_timeout = ''{limit_s:.0f}s'';', current_user));
+        END IF;
+        IF pg_catalog.current_setting('synchronous_commit') IN ('off', 'local') THEN
+            needed := pg_catalog.concat(needed,
+                pg_catalog.format(' ALTER ROLE %I SET synchronous_commit = ''on'';', current_user));
+        END IF;
+        IF needed IS NOT NULL THEN
+            RAISE EXCEPTION 'behind PgBouncer the role itself needs settings: %', needed USING ERRCODE = 'F0000';
+        END IF;
+    END $$"""  # noqa: S608 - constants of this module
+
+
 def pins(limit_s: float) -> str:
     """Return the statements for a new connection. `limit_s` bounds each later statement, including lock waits."""
     values = ", ".join(f"('{name}', '{value}')" for name, value in _PINNED.items())
@@ -103,20 +140,22 @@ def pins(limit_s: float) -> str:
     return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
-def install_listeners(engine: AsyncEngine, *, limit_s: float) -> None:
-    """Install a ping at checkout and the settings of new connections.
+def install_listeners(engine: AsyncEngine, *, set_up: str, on_dead: Callable[[], None]) -> None:
+    """Install a ping at checkout, which calls `on_dead`, and `set_up`, the first statements of new connections.
 
     SQLAlchemy's own pre-ping may wait as long as any statement, and costs three round trips.
     """
     listeners: dict[str, Callable[..., None]] = {
-        "connect": partial(_set_up, pins(limit_s)),
-        "checkout": _ping_on_checkout,
+        "connect": partial(_set_up, set_up),
+        "checkout": partial(_ping_on_checkout, on_dead),
         "handle_error": _drop_what_timed_out,
     }
     for name, listener in listeners.items():
         event.listen(engine.sync_engine, name, listener, insert=True)  # before SQLAlchemy's own first statements
     dialect: Any = engine.sync_engine.dialect
     dialect.do_rollback = _roll_back
+    dialect.do_close = _close
+    dialect.do_terminate = _terminate
 
 
 _NEW = "new"
@@ -147,18 +186,21 @@ def _keep_alive(connection: AdaptedConnection) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _ping_on_checkout(connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object) -> None:
+def _ping_on_checkout(
+    on_dead: Callable[[], None], connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object
+) -> None:
     """Ping a pooled connection. A new one has just answered, and SQLAlchemy would report its failure as misuse."""
     if not record.info.pop(_NEW, False):
-        connection.run_async(_ping)
+        connection.run_async(partial(_ping, on_dead))
 
 
-async def _ping(driver: asyncpg.Connection) -> None:
+async def _ping(on_dead: Callable[[], None], driver: asyncpg.Connection) -> None:
     """Raise InvalidatePoolError if the connection is dead: SQLAlchemy replaces it and others of its age."""
     try:
         await driver.execute("SELECT", timeout=PING_S)
     except DRIVER_ERRORS as error:
         driver.terminate()
+        on_dead()
         raise InvalidatePoolError from error
 
 
@@ -178,6 +220,23 @@ def _roll_back(connection: Any) -> None:  # noqa: ANN401 - SQLAlchemy hands in m
         if not driver.is_closed():
             connection.rollback()
     except Exception:  # noqa: BLE001 - any kind; SQLAlchemy wraps some in its own classes
+        driver.terminate()
+
+
+def _close(connection: AdaptedConnection) -> None:
+    """Close with a limit: the driver would wait as long as for a statement, for each dead connection in turn."""
+    connection.run_async(_close_or_terminate)
+
+
+def _terminate(connection: AdaptedConnection) -> None:
+    """Close a connection that was found dead, at once: SQLAlchemy would first try for 2 s to close it well."""
+    connection.driver_connection.terminate()
+
+
+async def _close_or_terminate(driver: asyncpg.Connection) -> None:
+    try:
+        await driver.close(timeout=CLOSE_S)
+    except DRIVER_ERRORS:
         driver.terminate()
 
 

@@ -17,6 +17,7 @@ from mailing.database.errors import is_transient
 from mailing.errors import ConfigurationError
 
 CONNECT_EACH_S = 2  # one of several hosts
+RECONNECT_S = 2.0  # a host, right after a connection was found dead: a request waits. Doubled with each failure
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -28,6 +29,8 @@ class Connector:
         """Load certificates. Raise ConfigurationError for a certificate or key that cannot be used."""
         parameters = usable_parameters(address)
         self._target = address.target
+        self._is_limited = "connect_timeout" not in address.parameters
+        self._limit_s: float | None = None
         self._hosts = list(address.hosts)
         settings = {"application_name": parameters.get("application_name", application)}
         if "options" in parameters:
@@ -42,22 +45,31 @@ class Connector:
             "timeout": _limit_s(address),
             "command_timeout": command_timeout_s,
             "server_settings": settings,
+            **({"statement_cache_size": 0} if address.is_pooled else {}),
         }
 
+    def suspect_outage(self) -> None:
+        """Bound the next attempts: a connection was found dead, so the database may be away."""
+        if self._is_limited and self._limit_s is None:
+            self._limit_s = RECONNECT_S
+
     async def connect(self) -> asyncpg.Connection:
+        arguments = self._arguments if self._limit_s is None else self._arguments | {"timeout": self._limit_s}
         failures: dict[Host, Exception] = {}
         targets = ("standby", "any") if self._target == "prefer-standby" else (self._target,)
         for target in targets:
             for host in list(self._hosts):
                 try:
                     connection = await asyncpg.connect(
-                        **self._arguments, host=host.name, port=host.port, target_session_attrs=target
+                        **arguments, host=host.name, port=host.port, target_session_attrs=target
                     )
                 except DRIVER_ERRORS as error:
                     failures[host] = error
                 else:
                     self._prefer(host)
+                    self._limit_s = None
                     return connection
+        self._limit_s = None if self._limit_s is None else min(2 * self._limit_s, CONNECT_S)
         raise _all_failed(failures)
 
     def _prefer(self, host: Host) -> None:
@@ -82,7 +94,7 @@ def psycopg_arguments(address: Address, *, application: str) -> dict[str, Any]:
         "connect_timeout": _limit_s(address),
         "target_session_attrs": address.target,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value is not None and name != "pgbouncer"}
 
 
 def usable_parameters(address: Address) -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
-from advanced_alchemy.base import BasicAttributes
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase
@@ -15,9 +15,12 @@ from mailing.database.connector import Connector
 
 Sessions = async_sessionmaker[AsyncSession]
 
+# No statement outlives its transaction.
+UNPREPARED: dict[str, Any] = {"prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
 
-class Base(BasicAttributes, DeclarativeBase):
-    pass
+
+class Base(DeclarativeBase):
+    """Models are SQLAlchemy's own: a worker uses them without Advanced Alchemy, which loads all of Litestar."""
 
 
 def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60, wait_s: float = 2) -> AsyncEngine:
@@ -26,17 +29,19 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
     A request that waits for a connection longer than `wait_s` is answered 503. No statement takes longer than
     `limit_s`, except through `raw_connection`.
     """
+    address = parse(url)
+    connector = Connector(address, application=application, command_timeout_s=limit_s + connections.DRIVER_GRACE_S)
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=Connector(
-            parse(url), application=application, command_timeout_s=limit_s + connections.DRIVER_GRACE_S
-        ).connect,
+        async_creator=connector.connect,
+        connect_args=UNPREPARED if address.is_pooled else {},
         pool_size=pool_size,
         max_overflow=0,
         hide_parameters=True,  # phones and texts are among them
         pool_timeout=wait_s,
     )
-    connections.install_listeners(engine, limit_s=limit_s)
+    set_up = connections.set_up_of(address, limit_s=limit_s)
+    connections.install_listeners(engine, set_up=set_up, on_dead=connector.suspect_outage)
     return engine
 
 

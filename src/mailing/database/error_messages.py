@@ -7,37 +7,35 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from mailing.database.errors import cause, sqlstate
+from mailing.reasons.refusals import Refusal, RefusalCode
 
 _BY_STATE = {  # by SQLSTATE, or by the two digits of its class
-    "25P03": "the process was frozen during the transaction, and the database rolled it back",
-    "25006": "the database is read-only",
-    "53100": "the database's disk is full",
-    "53": "the database is out of connections or memory",
-    "57014": "the database took too long, or waited too long for a lock",
-    "57": "the database was shut down or restarted, or ended the connection",
-    "55P03": "the database waited too long for a lock",
-    "40": "a concurrent change conflicted with it",
-    "58": "the database could not read or write its files",
-    "08": "the connection to the database was lost",
+    "25P03": RefusalCode.transaction_timeout,
+    "25006": RefusalCode.read_only,
+    "53100": RefusalCode.disk_full,
+    "53": RefusalCode.no_resources,
+    "57014": RefusalCode.canceled_statement,
+    "57": RefusalCode.shutdown,
+    "55P03": RefusalCode.lock_timeout,
+    "40": RefusalCode.concurrent_change,
+    "58": RefusalCode.file_error,
+    "08": RefusalCode.connection_lost,
 }
-_LOST = "the connection to the database was lost"
-SILENT = "the database did not answer in time"
-BUSY = "every connection to the database was in use"
-CAUSES = (*dict.fromkeys(_BY_STATE.values()), SILENT, BUSY)
 
 
-def cause_of(error: BaseException) -> str | None:
+def cause_of(error: BaseException) -> RefusalCode | None:
     """Return why the database failed, or None if the statement itself was wrong."""
     root, state = cause(error), sqlstate(error)
-    if message := _BY_STATE.get(state) or _BY_STATE.get(state[:2]):
-        return message
+    if code := _BY_STATE.get(state) or _BY_STATE.get(state[:2]):
+        return code
     if isinstance(root, PoolTimeout):
-        return BUSY
+        return RefusalCode.busy
     if isinstance(root, TimeoutError):
-        return SILENT
+        return RefusalCode.silent
     misused = isinstance(root, ValueError)  # asyncpg's DataError is an InterfaceError too
     lost = isinstance(root, asyncpg.InterfaceError | asyncpg.InternalClientError | ConnectionError) and not misused
-    return _LOST if lost or (isinstance(error, DBAPIError) and error.connection_invalidated) else None
+    lost = lost or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    return RefusalCode.connection_lost if lost else None
 
 
 def describe(error: BaseException) -> str:
@@ -47,7 +45,13 @@ def describe(error: BaseException) -> str:
         trusted = "sslrootcert in MAILING_DATABASE_URL must name the CA that signed it"
         return f"the certificate of the database's server is refused: {root.verify_message.strip('.')}; {trusted}"
     lines = str(root).strip().splitlines()
-    return lines[0] if lines else SILENT if isinstance(root, TimeoutError) else type(root).__name__
+    return (
+        lines[0]
+        if lines
+        else Refusal(RefusalCode.silent).words()
+        if isinstance(root, TimeoutError)
+        else type(root).__name__
+    )
 
 
 def may_be_committed(error: BaseException) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
@@ -58,7 +59,13 @@ class ReadPool:
                 if connections.was_answered(error):
                     raise
                 self._drop()  # the others are as old, so probably dead too
-        return await self._fetch(await self._engine.raw_connection(), statement, values, None)
+        return await self._fetch(await self._connect(), statement, values, None)
+
+    async def _connect(self) -> PoolProxiedConnection:
+        try:
+            return await self._engine.raw_connection()
+        except AsyncAdapt_asyncpg_dbapi.Error as error:  # around the driver's, without SQLAlchemy's DBAPIError
+            raise (error.__cause__ or error) from None
 
     async def _fetch(
         self, connection: PoolProxiedConnection, statement: str, values: tuple[object, ...], limit_s: float | None

@@ -78,7 +78,8 @@ class GatewayClient:
         self._transport: HttpTransport | None = None
 
     async def __aenter__(self) -> Self:
-        certificates = httpx.create_ssl_context()
+        # to load them takes 20 ms or more
+        certificates = httpx.create_ssl_context() if httpx.URL(self._base_url).scheme == "https" else None
         self._transport = HttpTransport(
             self._base_url,
             headers=HEADERS | dict(self._provider.headers),

@@ -41,15 +41,17 @@ class NotWrittenError(aiohttp.ClientError):
 class HttpTransport:
     """Up to `concurrency` connections to the host of `base_url`; an idle one is kept for IDLE_CONNECTION_S.
 
-    https is checked against `certificates`. Create and close it in the same running loop.
+    https is checked against `certificates`; http needs none. Create and close it in the same running loop.
     """
 
     def __init__(
-        self, base_url: str, *, headers: dict[str, str], certificates: ssl.SSLContext, concurrency: int
+        self, base_url: str, *, headers: dict[str, str], certificates: ssl.SSLContext | None, concurrency: int
     ) -> None:
         url = URL(base_url)
         self._target = aiohttp.ClientRequest(hdrs.METH_POST, url, loop=asyncio.get_running_loop())
-        self._connector = aiohttp.TCPConnector(limit=concurrency, keepalive_timeout=IDLE_CONNECTION_S, ssl=certificates)
+        self._connector = aiohttp.TCPConnector(
+            limit=concurrency, keepalive_timeout=IDLE_CONNECTION_S, ssl=certificates or True
+        )
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self._path = url.raw_path.rstrip("/")
         self._head = f" HTTP/1.1\r\nHost: {self._target.headers[hdrs.HOST]}\r\n{lines}Content-Length: "

@@ -19,8 +19,8 @@ from procrastinate.jobs import DeleteJobCondition, Status
 from psycopg import conninfo
 
 from mailing import failpoints
-from mailing.database.address import parse
-from mailing.database.connections import KEEPALIVE, UNACKED_TIMEOUT_S, pins
+from mailing.database.address import Address, parse
+from mailing.database.connections import KEEPALIVE, UNACKED_TIMEOUT_S, set_up_of
 from mailing.database.connector import psycopg_arguments
 from mailing.job_queue.enqueue import COMMON, queue_of
 from mailing.job_queue.lanes import FetchingWorker
@@ -63,14 +63,15 @@ class Queue:
         timeout_s: float = 10,
         on_answer: Callable[[], None] = _nothing,
     ) -> None:
+        address = parse(database_url)
         url = conninfo.make_conninfo(
-            **psycopg_arguments(parse(database_url), application="mailing-queue"),
+            **psycopg_arguments(address, application="mailing-queue"),
             keepalives_idle=KEEPALIVE["idle"],
             keepalives_interval=KEEPALIVE["interval"],
             keepalives_count=KEEPALIVE["count"],
             tcp_user_timeout=UNACKED_TIMEOUT_S * 1000,
         )
-        self._connector = _Connector(on_answer, url, timeout_s)
+        self._connector = _Connector(on_answer, url, timeout_s, address)
         self._app = procrastinate.App(connector=self._connector)
         self._scheduler = PeriodicScheduler(self._connector)
         self._limits = {COMMON: concurrency, **limits}
@@ -152,10 +153,10 @@ def _recorded(task: str, context: procrastinate.JobContext, carried: Mapping[str
             span.set(job_id=context.job.id, outcome=outcome, **(ids | line.fields | line.counts))
 
 
-async def _configure(limit_s: float, connection: Connection) -> None:
+async def _configure(set_up: str, connection: Connection) -> None:
     """Set up a connection. Autocommit makes each operation one statement, without BEGIN and COMMIT."""
     await connection.set_autocommit(True)
-    await connection.execute(pins(limit_s).encode())
+    await connection.execute(set_up.encode())
 
 
 async def _first_of(task: asyncio.Task[None], *others: Coroutine[Any, Any, object]) -> None:
@@ -178,8 +179,8 @@ class _Connector(procrastinate.PsycopgConnector):
     `given_up` is set when the worker ends, before it waits for its jobs. Nothing waits after `stopping`.
     """
 
-    def __init__(self, on_answer: Callable[[], None], url: str, timeout_s: float) -> None:
-        configure = partial(_configure, 2 * timeout_s)
+    def __init__(self, on_answer: Callable[[], None], url: str, timeout_s: float, address: Address) -> None:
+        configure = partial(_configure, set_up_of(address, limit_s=2 * timeout_s))
         super().__init__(
             conninfo=url,
             min_size=1,
@@ -187,7 +188,9 @@ class _Connector(procrastinate.PsycopgConnector):
             timeout=min(timeout_s, POOL_WAIT_S),
             reconnect_timeout=POOL_WAIT_S,  # the pool's own retries come at ever longer intervals
             configure=configure,
+            kwargs={"prepare_threshold": None} if address.is_pooled else {},
         )
+        self._is_pooled = address.is_pooled
         self._on_answer = on_answer
         self._timeout_s = timeout_s
         self.given_up = asyncio.Event()
@@ -220,8 +223,13 @@ class _Connector(procrastinate.PsycopgConnector):
         self._on_answer()
 
     async def listen_notify(self, on_notification: Notify, channels: Iterable[str]) -> None:
-        """Listen again after an error. Without notifications jobs are found a second later by polling."""
+        """Listen again after an error. Without notifications jobs are found a second later by polling.
+
+        Behind PgBouncer there are none.
+        """
         try:
+            if self._is_pooled:
+                await asyncio.Event().wait()
             while True:
                 with suppress(ConnectorException):
                     await super().listen_notify(on_notification, channels)

@@ -10,7 +10,7 @@ from mailing.events import record_event
 from mailing.job_queue.enqueue import defer
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.test_sends import find_recipient, send_test
 from mailing.mailings.transitions import reopen, set_status

@@ -14,7 +14,7 @@ from mailing.gateway.repository import Pace, read_pace
 from mailing.mailings.audience import Exclusion, Reach, reach, reach_of_edit
 from mailing.mailings.editing import changes_of, ensure_future_end
 from mailing.mailings.forecast import Forecast, Period, forecast
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import MailingIn, columns
 from mailing.mailings.sms_segments import Segments, segments_of
 from mailing.mailings.states import NOT_STARTED

@@ -8,7 +8,7 @@ from mailing.database.clock import database_now
 from mailing.events import record_event
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.transitions import enqueue_jobs
 

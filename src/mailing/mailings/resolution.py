@@ -6,7 +6,7 @@ from mailing.database.clock import database_now
 from mailing.errors import Conflict
 from mailing.mailings import states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.transitions import reopen
 from mailing.messages import resolution as message_resolution

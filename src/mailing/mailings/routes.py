@@ -8,7 +8,7 @@ from litestar.params import JSONBody, QueryParameter
 from msgspec.structs import asdict
 
 from mailing.mailings import editing
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch
 from mailing.mailings.states import MailingStatus
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page

@@ -14,7 +14,7 @@ from mailing.database.clock import database_now
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.states import MailingStatus
 from mailing.messages.planning import add_message
 from mailing.restore.repository import is_restored

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, product
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -14,6 +14,7 @@ from mailing.metrics.repository import MAX_COUNTED, Audits, Reports, Snapshot
 from mailing.observability import counters
 from mailing.receipts import counters as receipts
 from mailing.restore.repository import Witnesses
+from mailing.restore.witness import Verdict
 
 WAITS = ("window", "retry", "rate", "breaker")
 
@@ -75,8 +76,9 @@ def _gateway(state: GatewayState) -> Iterator[Metric]:
 def _failover(found: list[Witnesses]) -> Metric:
     about = "Processes by what they say of a failover: at home of the next one, in another database of the last one"
     metric = GaugeMetricFamily("mailing_failover_verdicts", about, labels=["kind", "verdict"])
-    for each in found:
-        metric.add_metric([each.kind, each.verdict], each.count)
+    counts = {(each.kind, each.verdict): each.count for each in found}
+    for kind, verdict in product(("api", "worker"), Verdict):
+        metric.add_metric([kind, verdict], counts.get((kind, verdict), 0))
     return metric
 
 

@@ -5,7 +5,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +13,13 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from mailing.access import users
-from mailing.database import migrations
 from mailing.database.engine import create_engine, sessions, transaction
-from mailing.database.migrations import schema_fault
 from mailing.errors import MailingError
 from mailing.gateway.sandbox import base_path_of
-from mailing.process import embedded_postgres
+from mailing.process.local_database import Echo, create_database, data_dir_of
 from mailing.process.supervisor import Child, Signals, supervise
 from mailing.settings import PREFIX, Settings, environment
 
-Echo = Callable[[str], None]
 SANDBOX_HOST = "127.0.0.1"  # even if MAILING_HOST is public: it shows phones and texts without a key
 
 
@@ -42,53 +39,6 @@ class LocalStack:
 
 
 @asynccontextmanager
-async def require_database(settings: Settings, *, echo: Echo) -> AsyncIterator[str]:
-    """Provide the configured or the embedded database while the block lasts.
-
-    Raise MailingError if there is none, or its schema belongs to another version.
-    """
-    if settings.database_url:
-        await _require(settings.database_url, migrate="mailing migrate")
-        yield settings.database_url
-        return
-    if not embedded_postgres.exists(data_dir_of(settings)):
-        raise MailingError(
-            f"there is no database; set MAILING_DATABASE_URL, or run mailing up, "
-            f"which creates an embedded one in {data_dir_of(settings)}"
-        )
-    with embedded_postgres.start(data_dir_of(settings)) as server:
-        await _require(server.url, migrate="mailing up")
-        async with _keep_running(server, stop=asyncio.Event(), echo=echo):
-            yield server.url
-
-
-@asynccontextmanager
-async def _create_database(settings: Settings, *, stop: asyncio.Event, echo: Echo) -> AsyncIterator[str]:
-    """As `require_database`, but create and migrate the embedded database."""
-    if settings.database_url:
-        await _require(settings.database_url, migrate="mailing migrate")
-        yield settings.database_url
-        return
-    with embedded_postgres.start(data_dir_of(settings)) as server:
-        if not server.binaries.is_package:
-            version = f"PostgreSQL {server.binaries.major} from {server.binaries.directory}"
-            echo(f"{version}: the embedded one is not installed, or another version created the data")
-        await _migrate(server.url)
-        async with _keep_running(server, stop=stop, echo=echo):
-            yield server.url
-
-
-@asynccontextmanager
-async def _keep_running(server: embedded_postgres.Embedded, *, stop: asyncio.Event, echo: Echo) -> AsyncIterator[None]:
-    keeper = asyncio.create_task(embedded_postgres.keep_running(server, stop=stop, on_event=echo))
-    try:
-        yield
-    finally:
-        stop.set()
-        await keeper
-
-
-@asynccontextmanager
 async def local_stack(
     settings: Settings, *, sandbox_port: int, stop: asyncio.Event, echo: Echo
 ) -> AsyncIterator[LocalStack]:
@@ -97,7 +47,7 @@ async def local_stack(
     _require_free_port(settings.host, settings.port, "MAILING_PORT")
     if not settings.gateway_url:
         _require_free_port(SANDBOX_HOST, sandbox_port, "MAILING_PORT: the sandbox gateway uses the port after it")
-    async with _create_database(settings, stop=stop, echo=echo) as database_url:
+    async with create_database(settings, stop=stop, echo=echo) as database_url:
         password = await _first_password(database_url, settings.admin_password)
         key_file = data_dir_of(settings) / "api-key"
         made_key = not settings.api_key and not key_file.is_file()
@@ -132,27 +82,6 @@ async def run_local_stack(stack: LocalStack, *, signals: Signals, echo: Echo) ->
     refused = await supervise(stack.children, signals=signals, on_event=echo)
     if refused:
         raise MailingError(f"mailing {refused.name} refuses to start; see its message above")
-
-
-def data_dir_of(settings: Settings) -> Path:
-    return Path(settings.data_dir).expanduser().absolute()
-
-
-async def _require(database_url: str, *, migrate: str) -> None:
-    engine = create_engine(database_url, application="mailing-cli", pool_size=1)
-    try:
-        if fault := await schema_fault(engine, migrate=migrate):
-            raise MailingError(fault)
-    finally:
-        await engine.dispose()
-
-
-async def _migrate(database_url: str) -> None:
-    engine = create_engine(database_url, application="mailing-migrate", pool_size=1)
-    try:
-        await migrations.migrate(engine)
-    finally:
-        await engine.dispose()
 
 
 async def _first_password(database_url: str, configured: str | None) -> str | None:

@@ -122,12 +122,13 @@ class ReceiptDesk:
             self._counters.add(REPLIES, "forged")
             return FORBIDDEN
         request = await read()
-        reply = self._provider.parse_reply(request) if request else None
-        if reply is None:
+        replies = self._provider.parse_replies(request) if request else None
+        if replies is None:
             self._counters.add(REPLIES, "malformed")
             return MALFORMED
-        opted_out = await take_reply(self._sessions, reply, self._words)
-        self._counters.add(REPLIES, "opt_out" if opted_out else "other")
+        for reply in replies:
+            opted_out = await take_reply(self._sessions, reply, self._words)
+            self._counters.add(REPLIES, "opt_out" if opted_out else "other")
         return Answer(200, self._provider.receipt_answer)
 
     async def _read_key(self) -> bytes:
@@ -162,6 +163,8 @@ class ProviderRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(PREFIXES):
             await self.app(scope, receive, send)
+        elif scope["method"] == "GET":
+            await self._take(scope, receive, send)
         else:
             await self._taking(scope, receive, send)
 
@@ -179,7 +182,7 @@ async def _answer(desk: ReceiptDesk, scope: HTTPScope, receive: Receive) -> Answ
         return Answer(405)
 
     async def read() -> ReceiptRequest | None:
-        body = await _body(receive)
+        body = b"" if scope["method"] == "GET" else await _body(receive)
         return None if body is None else ReceiptRequest(_query(scope), _content_type(scope), body)
 
     try:

@@ -171,7 +171,7 @@ class Witness:
             sight, verdict = await self._judge(driver)
             if sight.standby:
                 return verdict
-            if sight.here == sight.home:
+            if sight.here == sight.home and verdict != Verdict.missing:
                 await self._write_tick(driver, sight, verdict)
             else:
                 await self._write(driver, 0, verdict)
@@ -206,8 +206,9 @@ class Witness:
         detail = json.dumps({"missing_claims": claims})
         await connection.execute(_SET_ASIDE, sight.home, sight.here, self._by, detail, timeout=CHECK_TIMEOUT_S)
         self._tick, self._claims, self._claims_before = None, [], []
-        self._missed_at = sight.here
-        logger.error("database rolled back to an earlier state; sending is disabled", missing_claims=claims)
+        if self._missed_at != sight.here:  # several connections may find it at once
+            self._missed_at = sight.here
+            logger.error("database rolled back to an earlier state; sending is disabled", missing_claims=claims)
 
     def _verdict(self, tick: Tick | None, sight: Sight) -> Verdict:
         if sight.here == sight.home:
@@ -226,7 +227,7 @@ class Witness:
         tick = Tick(self._sent, self._ticks(), sight.here, sight.synchronous, sight.resumed_at)
         self._claims_before, self._claims = (self._claims_before + self._claims)[-MAX_CLAIMS:], []
         await self._write(connection, tick.number, verdict)
-        self._tick, self._claims_before = tick, []
+        self._tick, self._claims_before, self._missed_at = tick, [], ""
 
     async def _write(self, connection: Any, tick: int, verdict: Verdict) -> None:  # noqa: ANN401 - as above
         await connection.execute(_WRITE, self._process, self._by, tick, verdict, timeout=CHECK_TIMEOUT_S)

@@ -15,7 +15,7 @@ from mailing.database.errors import cause, sqlstate
 from mailing.gateway.flow_control import Blocked, Permit
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, texts
+from mailing.mailings.repository import find_mailing, texts
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim, next_due, release_with_void_window, set_aside
 from mailing.observability import tracing
@@ -105,7 +105,7 @@ class Claimer:
         The others close by those rules, or by the ones they were planned by, whichever is earlier.
         """
         if any(message.plan_revision != self._hours.plan_revision for message in claimed):  # edited, as above
-            self._hours = LocalHours(await MailingRepository(session=session).get(self._mailing.id))
+            self._hours = LocalHours(await session.get_one(Mailing, self._mailing.id))
         kept, closed = self._hours.divide(claimed)
         if closed:
             mailing_id = self._mailing.id
@@ -143,4 +143,5 @@ class Claimer:
 
 
 async def running_mailing(session: AsyncSession, mailing_id: int) -> Mailing | None:
-    return await MailingRepository(session=session).get_one_or_none(id=mailing_id, status=MailingStatus.running)
+    mailing = await find_mailing(session, mailing_id)
+    return mailing if mailing and mailing.status == MailingStatus.running else None

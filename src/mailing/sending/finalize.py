@@ -6,7 +6,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.events import WORKER, record_event
 from mailing.job_queue.enqueue import defer
-from mailing.mailings.repository import MailingRepository, finish
+from mailing.mailings.repository import find_mailing, finish
 from mailing.mailings.states import MailingStatus
 from mailing.mailings.window import next_window
 from mailing.messages.cancellation import cancel_of_mailing
@@ -32,7 +32,7 @@ async def settle_mailing(sessions: Sessions, mailing_id: int) -> None:
 async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
     """Return whether there may be more."""
     async with transaction(sessions) as session:
-        mailing = await MailingRepository(session=session).get_one_or_none(id=mailing_id)
+        mailing = await find_mailing(session, mailing_id)
         now = await database_now(session)
         if mailing is None or mailing.status == MailingStatus.scheduled or await is_restored(session):
             return False  # in a restored database it is not known whether they were sent

@@ -7,7 +7,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, claim_plan, complete_plan, heartbeat_plan, lock_plan
+from mailing.mailings.repository import claim_plan, complete_plan, heartbeat_plan, lock_plan
 from mailing.mailings.window import next_window
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.planning import Audience, ClientSlice, cancel_unselected, next_slice, plan_slice
@@ -31,7 +31,7 @@ async def plan_mailing(sessions: Sessions, mailing_id: int) -> None:
             await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)
             return
     async with transaction(sessions) as session:
-        mailing = await MailingRepository(session=session).get(mailing_id)
+        mailing = await session.get_one(Mailing, mailing_id)
     audience = Audience(mailing.tags, mailing.operator_codes, mailing.audience_max_client_id or 0)
     after = 0
     while slices := await _next_slices(sessions, mailing, audience, after=after):

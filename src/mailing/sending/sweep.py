@@ -20,7 +20,7 @@ from mailing.observability import failures
 from mailing.observability.log import get, increment
 from mailing.restore.repository import delete_old_witnesses, is_restored
 from mailing.sending.retry_policy import RetryPolicy
-from mailing.web import idempotency
+from mailing.web import idempotency_keys
 
 logger = get(__name__)
 
@@ -69,7 +69,7 @@ CLEANUP: Mapping[str, Callable[[AsyncSession], Awaitable[None]]] = {
     "calls": delete_old_calls,
     "minutes": partial(delete_old_minutes, count=DELETE),
     "witnesses": delete_old_witnesses,
-    "keys": partial(idempotency.delete_expired, count=DELETE),
+    "keys": partial(idempotency_keys.delete_expired, count=DELETE),
 }
 
 

@@ -5,7 +5,7 @@ import asyncio
 from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository, lock_plan, note_rules, planned_by_other_rules
+from mailing.mailings.repository import lock_plan, note_rules, planned_by_other_rules
 from mailing.mailings.window import next_window
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.rescheduling import next_pending_slice, reschedule_outdated
@@ -45,7 +45,7 @@ async def apply_rules(sessions: Sessions, *, only_older: bool = False) -> None:
         )
     for mailing_id in mailing_ids:
         async with transaction(sessions) as session:
-            mailing = await MailingRepository(session=session).get(mailing_id)
+            mailing = await session.get_one(Mailing, mailing_id)
         await _apply(sessions, mailing, rules)
 
 

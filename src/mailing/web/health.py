@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database import connections
-from mailing.database.migrations import is_current
+from mailing.database.schema import is_current
 from mailing.job_queue.inspection import can_enqueue
 
 logger = structlog.get_logger(__name__)

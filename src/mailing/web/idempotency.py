@@ -10,7 +10,6 @@ open, which the server would end as idle.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -23,43 +22,23 @@ from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
-from sqlalchemy import Connection, Row, event, text
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
+from mailing.web.idempotency_keys import Stored, find_answer, is_free, store_answer
 from mailing.web.parameters import SAFE
 
 HEADER = "Idempotency-Key"
 PATTERN = "^[!-~]{1,255}$"
 RULE = "1 to 255 visible ASCII characters, such as a UUID"
 REPLAYED = "Idempotent-Replayed"
-RETENTION_H = 24
-
-Stored = Row[*tuple[Any, ...]]  # request_hash, status, headers, body
 
 _NAME = HEADER.lower().encode()
 _MAX_IN_MEMORY = 1024 * 1024  # bytes; only imports have longer bodies
 _CHUNK = 64 * 1024
-
-# Tried, not waited for. Keys with the same 64-bit hash would only exclude each other briefly.
-_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:caller || ' ' || :key, 0))")
-
-# A statement of its own after the lock, to see what the previous holder committed. By the primary key.
-_FIND = text("SELECT request_hash, status, headers, body FROM idempotency_key WHERE caller = :caller AND key = :key")
-
-_STORE = text("""
-    INSERT INTO idempotency_key (caller, key, request_hash, status, headers, body)
-    VALUES (:caller, :key, :request_hash, :status, CAST(:headers AS jsonb), :body)
-""")
-
-# The oldest first, by idempotency_key_age; rows that another process is deleting are skipped.
-_DELETE_EXPIRED = text("""
-    DELETE FROM idempotency_key WHERE ctid = ANY (ARRAY(
-        SELECT ctid FROM idempotency_key WHERE created_at < now() - make_interval(hours => :kept)
-        ORDER BY created_at LIMIT :count FOR UPDATE SKIP LOCKED))
-""")
 
 
 @dataclass
@@ -167,8 +146,7 @@ def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> 
     """Lock the key with the session's first statement. It raises Conflict if another request has or had the key."""
 
     def take(_session: Session, _transaction: SessionTransaction, connection: Connection) -> None:
-        free = connection.execute(_LOCK, names).scalar_one()
-        if not free or connection.execute(_FIND, names).first() is not None:
+        if not is_free(connection, names):
             raise Conflict(f"A request with this {HEADER} is in progress. Send it again in a moment.")
 
     event.listen(session.sync_session, "after_begin", take, once=True)
@@ -190,29 +168,3 @@ async def _store(keyed: KeyedRequest, caller: str, answer: list[Any]) -> None:
     if keyed.request_hash is not None:  # else the answer was replayed, or the key is malformed
         names = {"caller": caller, "key": keyed.key}
         await store_answer(keyed.session, names, keyed.request_hash, answer)
-
-
-async def store_answer(session: AsyncSession, names: dict[str, str], request_hash: bytes, answer: list[Any]) -> None:
-    start, *rest = answer
-    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
-    values = {
-        "request_hash": request_hash,
-        "status": start["status"],
-        "headers": json.dumps(dict(headers)),
-        "body": b"".join(message.get("body", b"") for message in rest),
-    }
-    await session.execute(_STORE, names | values)
-
-
-async def try_lock(session: AsyncSession, names: dict[str, str]) -> bool:
-    """Take the key until the transaction ends; False where another request has it."""
-    return bool((await session.execute(_LOCK, names)).scalar_one())
-
-
-async def find_answer(session: AsyncSession, names: dict[str, str]) -> Stored | None:
-    return (await session.execute(_FIND, names)).first()
-
-
-async def delete_expired(session: AsyncSession, *, count: int) -> None:
-    """Delete at most `count` keys older than RETENTION_H hours."""
-    await session.execute(_DELETE_EXPIRED, {"kept": RETENTION_H, "count": count})

@@ -6,7 +6,7 @@ from typing import Any
 
 from litestar.openapi.spec import OpenAPI
 
-from mailing.web import idempotency
+from mailing.web import idempotency, idempotency_keys
 from mailing.web.problems import PROBLEM_JSON
 
 
@@ -95,7 +95,7 @@ _KEY = {
     "in": "header",
     "required": False,
     "description": f"{idempotency.RULE}. The same request with the same key is done once: again it gets the answer of "
-    f"the first time, for {idempotency.RETENTION_H} hours.",
+    f"the first time, for {idempotency_keys.RETENTION_H} hours.",
     "schema": {"type": "string", "pattern": idempotency.PATTERN, "minLength": 1, "maxLength": 255},
 }
 _REPLAYED = {

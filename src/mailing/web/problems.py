@@ -65,8 +65,9 @@ _HEADERS = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "5"}}
 
 
 def problem(status: int, detail: str, fields: list[FieldError] | None = None) -> Response[Problem]:
+    told = [FieldError(each.field, each.message) for each in fields or []]
     return Response(
-        Problem(title=TITLES.get(status, "Error"), status=status, detail=detail, errors=fields or []),
+        Problem(title=TITLES.get(status, "Error"), status=status, detail=detail, errors=told),
         status_code=status,
         media_type=PROBLEM_JSON,
         headers=_HEADERS.get(status, {}),

@@ -14,14 +14,17 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin, g
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from mailing.errors import FieldError, Invalid
+from mailing.reasons.refusals import Refusal, RefusalCode, RefusedField, RefusedValueError, refused_field
 
 S = TypeVar("S", bound=Struct)
 
 # In the `extra` of a field's Meta: a function that rewrites the value into its one form, before it is checked, or
-# raises ValueError with a sentence about the field.
+# raises ValueError with a sentence about the field; and the code of "must be" with the description.
 NORMALISE = "normalise"
+REFUSAL = "refusal"
 
 MAX_UNKNOWN_FIELDS = 100
 
@@ -61,14 +64,14 @@ def _struct(value: object, kind: type[Struct], path: str, errors: list[FieldErro
     for name, field in fields.items():
         if name not in value:
             if field.required:
-                errors.append(FieldError(path + name, "is required"))
+                errors.append(refused_field(path + name, RefusalCode.required))
             continue
         mark = len(errors)
         converted = _field(value[name], hints[field.name], path + name, errors)
         if len(errors) == mark:
             good[field.name] = converted
     if contradictions := getattr(kind, "contradictions", None):
-        errors.extend(FieldError(path + found.field, found.message) for found in contradictions(good))
+        errors.extend(replace(found, field=path + found.field) for found in contradictions(good))
     return kind(**good) if len(errors) == before else None
 
 
@@ -82,21 +85,29 @@ def _field(value: object, hint: Any, path: str, errors: list[FieldError]) -> obj
     try:
         converted = _converted(value, whole)
     except msgspec.ValidationError as error:
-        phrase = _description(hint)
-        errors.append(FieldError(path, f"must be {phrase}" if phrase else _sentence(error)))
+        errors.append(_mismatch(path, hint, error))
         return None
     except ValueError as error:
-        errors.append(FieldError(path, str(error)))
+        refusal = error.refusal if isinstance(error, RefusedValueError) else None
+        errors.append(RefusedField(path, str(error), refusal) if refusal else FieldError(path, str(error)))
         return None
     if item is None:
         return converted
     return [_field(each, item, f"{path}.{number}", errors) for number, each in enumerate(converted)]
 
 
+def _mismatch(path: str, hint: Any, error: msgspec.ValidationError) -> FieldError:  # noqa: ANN401 - any type hint
+    phrase = _description(hint)
+    message = f"must be {phrase}" if phrase else _sentence(error)
+    rules = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    codes = [meta.extra[REFUSAL] for meta in rules if isinstance(meta, Meta) and meta.extra and REFUSAL in meta.extra]
+    return RefusedField(path, message, Refusal(codes[0])) if codes else FieldError(path, message)
+
+
 def _converted(value: object, hint: Any) -> Any:  # noqa: ANN401 - any type hint
     """Convert. Instants become UTC, so that every answer, event and preview shows them alike."""
     if isinstance(value, str) and "\x00" in value:
-        raise ValueError("must not contain a NUL character")
+        raise RefusedValueError(RefusalCode.nul)
     for meta in get_args(hint)[1:] if get_origin(hint) is Annotated else ():
         if isinstance(meta, Meta) and meta.extra and NORMALISE in meta.extra:
             value = meta.extra[NORMALISE](value)

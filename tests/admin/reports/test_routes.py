@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import Sessions, transaction
@@ -19,6 +18,7 @@ from support.api import running_app
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.markup import words
 from support.rows import add_mailing, add_messages, run
+from support.users import add_user
 
 EVIL = "<script>alert(1)</script>"
 ADD = """
@@ -156,7 +156,7 @@ async def test_without_recipients_the_list_says_so(engine: AsyncEngine, settings
 
 
 async def token_of_a_viewer(session: AsyncSession) -> str:
-    user_id = await users.create(session, "vera", role=Role.VIEWER, password="correct horse battery", by="tests")
+    user_id = await add_user(session, "vera", Role.VIEWER)
     return await open_session(session, user_id, address="127.0.0.1", agent="tests")
 
 

@@ -16,8 +16,11 @@ from chaos.checker.facts import (
     Kill,
     Mailing,
     Message,
+    Receipt,
+    Reported,
     Terms,
     Told,
+    ToldDelivery,
     Traits,
 )
 from chaos.checker.invariants import check
@@ -309,3 +312,47 @@ def test_a_client_that_moves_while_an_edit_is_planned_may_have_been_planned_by_e
     hours = [replace(each, planned_at=T + 600) for each in with_hours("13:00", "14:30")]
     evidence = replace(EXPIRED, mailings=hours, actions=[changed(595, timezone="Asia/Tokyo")])
     assert broken(evidence) == []
+
+
+def reported(*states: int, kept: int, **changes: Any) -> Evidence:  # noqa: ANN401 - fields of Evidence
+    """Build a message that was reported in these states, each answered 200, and whose row has the state `kept`."""
+    return replace(
+        GOOD,
+        reported=[Reported(7, state, 200) for state in states],
+        receipts=[Receipt(message_id=7, mailing_id=1, state=kept)] if kept else [],
+        **changes,
+    )
+
+
+def test_the_strongest_receipt_that_was_answered_is_kept_in_whatever_order_they_came() -> None:
+    for states in ((3,), (1, 3), (3, 1), (3, 3), (2, 3), (3, 2)):
+        assert broken(reported(*states, kept=3)) == []
+    assert broken(reported(3, 2, kept=2)) == ["I13"]  # the weaker one won
+    assert broken(reported(3, kept=0)) == ["I13"]  # lost
+
+
+def test_a_receipt_that_was_not_answered_may_be_kept_or_not() -> None:
+    unanswered = [Reported(7, 3, 503)]
+    for kept in (0, 3):
+        assert broken(replace(reported(kept=kept), reported=unanswered)) == []
+
+
+def test_a_forged_receipt_is_neither_answered_nor_kept() -> None:
+    forged = [Reported(7, 3, 403, is_forged=True)]
+    assert broken(replace(reported(kept=0), reported=forged)) == []
+    assert broken(replace(reported(kept=3), reported=forged)) == ["I13"]
+    assert broken(replace(reported(kept=0), reported=[Reported(7, 3, 200, is_forged=True)])) == ["I13"]
+
+
+def test_what_has_a_receipt_was_not_called_failed() -> None:
+    failed = replace(
+        reported(3, kept=3), calls=[call(10, accepted=False)], messages=[replace(MESSAGE, status="failed")]
+    )
+    assert "I13" in broken(replace(failed, attempts=[attempt(1, 10, "refused")]))
+
+
+def test_the_delivery_that_is_told_equals_the_rows() -> None:
+    one = ToldDelivery("GET /statistics/", 1, 1, 0, 0)
+    assert broken(reported(3, kept=3, delivery=[one])) == []
+    for told in (replace(one, delivered=2), replace(one, undelivered=1), replace(one, awaited=1)):
+        assert broken(reported(3, kept=3, delivery=[told])) == ["I13"]

@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 from chaos.gateway import server
+from support.plain_http import NO_TLS
 
 MIX: Final = {"accept_then_drop": 0.10, "error_500": 0.05, "throttle_429": 0.03, "garbage": 0.02, "hang": 0.01}
 
@@ -20,7 +21,9 @@ class Witness:
     def __init__(self, ports: dict[str, int], ledger: Path) -> None:
         self.url = f"http://127.0.0.1:{ports['ready']}/v1"
         self.ledger = ledger
-        self._http = httpx.AsyncClient(base_url=f"http://127.0.0.1:{ports['control']}", trust_env=False, timeout=30)
+        self._http = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{ports['control']}", verify=NO_TLS, trust_env=False, timeout=30
+        )
 
     async def behave(self, **control: object) -> None:
         """See `reactions.Control`; what is left out stays as it was."""

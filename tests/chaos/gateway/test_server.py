@@ -16,6 +16,7 @@ from chaos.gateway.server import Gateway, listening
 from mailing.gateway.client import GatewayClient as Client
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
+from support.plain_http import NO_TLS
 from support.processes import until
 
 SCRIPT = Path(__file__).with_name("server.py")
@@ -44,7 +45,7 @@ async def ask(port: int, *message_ids: int, timeout_s: float = 20.0) -> list[Ans
 
 
 async def control(port: int, **changes: object) -> httpx.Response:
-    async with httpx.AsyncClient(trust_env=False) as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
         return await http.put(f"http://127.0.0.1:{port}/control", json=changes)
 
 
@@ -68,7 +69,7 @@ async def test_a_dripping_answer_keeps_the_client_waiting(gateway: Gateway, ledg
 
 
 async def test_every_status_and_retry_after_go_out_as_they_were_asked_for(gateway: Gateway) -> None:
-    async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{gateway.port}") as http:
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False, base_url=f"http://127.0.0.1:{gateway.port}") as http:
         for number, retry_after in enumerate(["7", "-1", "315360000", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"], 1):
             await gateway.change({"mix": {"status:429": 1.0}, "retry_after": retry_after})
             answer = await http.post(f"/v1/send/{number}", json={"id": number, "phone": 79160000001, "text": "hi"})

@@ -18,6 +18,7 @@ from chaos.runner.timeline import Scale
 from mailing.process.local_stack import free_port
 from mailing.settings import Settings
 from support.mail_server import PostOffice, open_post_office
+from support.plain_http import NO_TLS
 from support.proxy import Proxy
 
 KEY: Final = "a-key-for-the-fault-run"
@@ -52,7 +53,7 @@ class Site:
 
     def api(self) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {KEY}"}
-        return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=30, trust_env=False)
+        return httpx.AsyncClient(base_url=self.api_url, headers=headers, timeout=30, verify=NO_TLS, trust_env=False)
 
     @property
     def taking_receipts(self) -> Settings:
@@ -118,7 +119,7 @@ def _settings(database_url: str, gateway_url: str, trial: Trial) -> Settings:
 
 
 async def _ready(here: Site) -> None:
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.timeout(60):
+    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http, asyncio.timeout(60):
         while True:
             try:
                 answer = await http.get(f"http://127.0.0.1:{here.settings.port}/health/ready")

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
-import asyncpg
 import httpx
 from msgspec import Struct
 
@@ -19,7 +18,8 @@ from chaos.gateway.ledger import calls_in
 from chaos.runner.drill import Drill
 from chaos.runner.environment import Site, Trial, site
 from chaos.runner.patroni import PatroniCluster, patroni_cluster
-from chaos.runner.report import Promise
+from chaos.runner.report import Promise, table
+from mailing.database.connections import DRIVER_ERRORS
 from mailing.database.engine import create_engine, sessions
 
 MESSAGES: Final = 20_000
@@ -52,12 +52,17 @@ async def kill_postmaster(cluster: PatroniCluster) -> None:
 
 
 async def freeze_node(cluster: PatroniCluster) -> None:
+    """Thaw PostgreSQL alone later: a server of the old timeline that nobody supervises.
+
+    Patroni itself may take the lock back when it is thawed and nothing has reset its machine: it needs a watchdog.
+    """
     leader = await cluster.leader()
     leader.stopped = True
     leader.signal(signal.SIGSTOP)
 
     async def thaw() -> None:
         await asyncio.sleep(FREEZE_S)
+        leader.kill_patroni()
         leader.signal(signal.SIGCONT)
 
     cluster.thawing = asyncio.create_task(thaw())
@@ -78,7 +83,9 @@ CASES: Final = (
 async def failover(directory: Path) -> list[Promise]:
     found = []
     for number, case in enumerate(CASES):
-        found += await _without_loss(directory / f"failover-{number}", case)
+        promises = await _without_loss(directory / f"failover-{number}", case)
+        print(table(promises), flush=True)
+        found += promises
     return found + await _with_loss(directory / "failover-lossy")
 
 
@@ -101,8 +108,9 @@ async def _without_loss(directory: Path, case: Case) -> list[Promise]:
             calls = calls_in(here.witness.ledger)
             again_s = min(call.began_at for call in calls if call.began_at > writes_at) - writes_at
             ambiguous = await drill.value("SELECT count(*) FROM attempt WHERE outcome = 'ambiguous'")
+            ended = len(here.processes.ends)
             violations = await _violations(here, api, Absence(fault_at, writes_at + again_s + SETTLED_S))
-            ended, repeated = len(here.processes.ends), len(calls) - len({call.id for call in calls})
+            repeated = len(calls) - len({call.id for call in calls})
     slowest_s = max(answers.took_ms) / 1000
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(answers.statuses.items()))
     return [
@@ -135,7 +143,8 @@ async def _with_loss(directory: Path) -> list[Promise]:
             os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(LAG_S)
         await kill_node(cluster)
-        for pid in receivers:
+        for pid in receivers:  # they end before they read what the kernel still holds for them
+            os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGCONT)
         writes_at = await _back(cluster, home)
         aside_s = await drill.until(lambda: _is_set_aside(drill), within_s=120)
@@ -179,7 +188,7 @@ async def _back(cluster: PatroniCluster, home: str) -> float:
                 identity = await connection.fetchval("SELECT database_identity() FROM txid_current()")
             if identity != home:
                 return time.time()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_ERRORS:
             pass
         await asyncio.sleep(0.1)
 

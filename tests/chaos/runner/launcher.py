@@ -22,7 +22,9 @@ from chaos.runner import failpoint_process
 
 IMPORTED_ONCE: Final = [
     "mailing.cli.main",
-    "mailing.app",
+    "mailing.cli.api",
+    "mailing.cli.worker",
+    "mailing.cli.sandbox",
     "mailing.worker",
     "uvicorn",
     "chaos.runner.failpoint_process",

@@ -66,6 +66,12 @@ class Node:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
+    def kill_patroni(self) -> None:
+        if self.patroni:
+            self.patroni.kill()
+            self.patroni.wait()
+            self.patroni = None
+
     def receivers(self) -> list[int]:
         return [pid for pid in _children(self.postmaster()) if b"walreceiver" in _command(pid)]
 

@@ -10,6 +10,7 @@ from mailing.clients.upload import actions, job, repository
 from mailing.clients.upload.rejected_rows import rejected_rows_csv
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions, transaction
+from mailing.reasons.refusals import Refusal, RefusalCode
 from support.rows import run, value
 from support.uploads import HEADER, confirmed, counted, file_of, kept, refused, upload_of
 
@@ -59,7 +60,7 @@ async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
     file = HEADER.encode() + b"\t=1+1,,a;=2,UTC\n=1+1,,a,UTC\n79160000001,,,UTC\n\xff\x00,,,UTC\n79160000002,,,Omsk\n"
     upload_id = await confirmed(sessions, file)
     await job.import_upload(sessions, RUNNING, upload_id)
-    verdict = b"".join([chunk async for chunk in rejected_rows_csv(sessions, upload_id)]).decode()
+    verdict = b"".join([chunk async for chunk in rejected_rows_csv(sessions, upload_id, language="en")]).decode()
     assert [line.split(",")[0] for line in verdict.splitlines()] == ["\ufeffline", "2", "3", "5", "6"]
     assert verdict.startswith("\ufeffline,field,message,row\r\n2,phone,")
     assert "\"\t'=1+1,,a;'=2,UTC\"\r\n" in verdict
@@ -98,8 +99,7 @@ async def test_a_file_whose_header_comes_too_late_fails_with_the_reason(sessions
     await job.import_upload(sessions, RUNNING, upload_id)
     upload = await upload_of(sessions, upload_id)
     assert upload.status == UploadStatus.failed
-    assert upload.error is not None
-    assert "column phone is missing" in upload.error
+    assert Refusal(RefusalCode.missing_column, {"name": "phone"}) in upload.refusals
     assert await counted(sessions, "upload_chunk") == 0
 
 
@@ -169,7 +169,7 @@ async def test_what_always_ends_its_worker_is_given_up(sessions: Sessions, engin
     await run(engine, "DELETE FROM procrastinate_jobs")
     assert await tended(sessions) == 0
     upload = await upload_of(sessions, upload_id)
-    assert (upload.status, upload.error is not None) == (UploadStatus.failed, True)
+    assert (upload.status, bool(upload.refusals)) == (UploadStatus.failed, True)
     assert await counted(sessions, "upload_chunk") == 0
 
 

@@ -158,5 +158,29 @@ def test_anything_else_is_malformed(body: bytes) -> None:
 
 def test_a_reply_is_a_phone_and_a_text() -> None:
     body = received({"messageId": "1", "from": "79160000000", "to": "1000", "text": "Стоп", "cleanText": "Стоп"})
-    assert INFOBIP.parse_reply(asked(body=body)) == Reply("79160000000", "Стоп")
-    assert INFOBIP.parse_reply(asked(body=received({"from": 79160000000, "text": "Стоп"}))) is None
+    assert INFOBIP.parse_replies(asked(body=body)) == [Reply("79160000000", "Стоп")]
+    assert INFOBIP.parse_replies(asked(body=received({"from": 79160000000, "text": "Стоп"}))) is None
+
+
+def test_one_request_has_the_replies_of_many_phones() -> None:
+    body = received(*({"from": f"7916000000{digit}", "text": "STOP"} for digit in range(3)))
+    assert [reply.phone for reply in INFOBIP.parse_replies(asked(body=body)) or ()] == [
+        "79160000000",
+        "79160000001",
+        "79160000002",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, b'{"balance": 47.8, "currency": "EUR"}', Outcome.accepted),
+        (200, b"<html>", Outcome.ambiguous),
+        (401, b"{}", Outcome.configuration),
+        (403, b"{}", Outcome.configuration),
+        (500, b"", Outcome.ambiguous),
+    ],
+)
+def test_the_balance_tells_whether_the_account_is_right(status: int, body: bytes, outcome: Outcome) -> None:
+    assert INFOBIP.credentials_check.path == "/account/1/balance"
+    assert INFOBIP.read_credentials_check(status, body).outcome is outcome

@@ -51,7 +51,7 @@ def test_no_receipt_and_no_reply_raises(provider: Provider, query: str, body: by
     request = asked(query=query, body=body)
     for receipt in provider.parse_receipts(request) or ():
         assert receipt.code is None or re.fullmatch("[ -~]{1,32}", receipt.code)
-    provider.parse_reply(request)
+    provider.parse_replies(request)
 
 
 @every_provider

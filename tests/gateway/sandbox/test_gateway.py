@@ -12,6 +12,7 @@ import pytest
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.sandbox import Behaviour, running
+from support.plain_http import NO_TLS
 
 MakeGateway = Callable[..., GatewayClient]
 Send = Callable[..., Awaitable[Answer]]
@@ -28,7 +29,7 @@ async def port() -> AsyncIterator[int]:
 
 @pytest.fixture
 async def http(port: int) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as client:
         yield client
 
 
@@ -115,7 +116,7 @@ async def test_a_call_without_a_bearer_token_is_unauthorized(http: httpx.AsyncCl
 async def test_a_token_that_is_set_must_be_the_one() -> None:
     async with running("127.0.0.1", 0, Behaviour(), token="right") as port:
         url = f"http://127.0.0.1:{port}/v1/send/7"
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as client:
             for token, status in {"right": 200, "wrong": 401}.items():
                 answer = await client.post(url, json=ORDER, headers={"Authorization": f"Bearer {token}"})
                 assert answer.status_code == status

@@ -16,7 +16,7 @@ from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
 from mailing.clients.timezone import selectable
-from mailing.errors import Conflict, FieldError, Invalid
+from mailing.errors import Conflict, Invalid
 from mailing.messages.queries import counts_of_client
 from mailing.messages.states import MessageStatus
 from mailing.web.parameters import Caller, Id, Session
@@ -83,8 +83,7 @@ def _refusal(
     client_id: int | None = None,
 ) -> Response[str]:
     """Show the form with its errors. For a phone in use, link to its client's page."""
-    taken = isinstance(refused, PhoneTaken)
-    errors = by_field(viewer, [FieldError("phone", "belongs to another client")] if taken else refused.errors)
+    errors = by_field(viewer, refused.errors)
     owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None
     shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": selectable()}
     return page(request, "clients/form.html", status=400, errors=errors, owner_id=owner_id, **shown)

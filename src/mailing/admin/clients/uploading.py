@@ -10,10 +10,10 @@ from litestar.params import FromPath
 from litestar.response import Stream
 
 from mailing.access.roles import Role
-from mailing.admin.clients.error_messages import translate
+from mailing.admin.clients.error_messages import message_of
 from mailing.admin.guards import require_role
 from mailing.admin.pages import page, redirect
-from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.admin.viewer import CurrentViewer
 from mailing.clients.csv_reader import COLUMNS
 from mailing.clients.routes import csv_file
 from mailing.clients.upload import actions, repository
@@ -22,7 +22,8 @@ from mailing.clients.upload.job import MAX_REJECTED_FIELDS
 from mailing.clients.upload.rejected_rows import rejected_rows_csv
 from mailing.clients.upload.schemas import Upload, UploadStatus
 from mailing.database.engine import transaction
-from mailing.errors import FieldError, Invalid, TooMany
+from mailing.errors import Invalid
+from mailing.reasons.refusals import RefusalCode, refused_field
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import Caller, Id, Session
 
@@ -52,10 +53,11 @@ async def send(
         file = await _file(request)
         upload_id = await actions.save_upload(session, file.read, name=file.filename, size=_size(file), by=caller)
     except Invalid as refused:
-        error = " ".join(_capital(translate(viewer, each.message)) for each in refused.errors)
+        error = " ".join(_capital(message_of(viewer, each)) for each in refused.errors)
         return await _upload_page(request, session, error=error, status=400)
-    except TooMany as refused:
-        answer = await _upload_page(request, session, error=_capital(translate(viewer, str(refused))), status=429)
+    except actions.TooManyFiles as refused:
+        error = _capital(refused.refusal.words(viewer.language))
+        answer = await _upload_page(request, session, error=error, status=429)
         answer.headers["Retry-After"] = str(refused.wait_s)
         return answer
     return redirect(f"/admin/clients/uploads/{upload_id}")
@@ -65,12 +67,11 @@ async def _file(request: Request[Any, Any, Any]) -> UploadFile:
     try:
         file = (await request.form()).get("file")
     except HTTPException as refused:
-        too_large = FieldError("file", f"is larger than {MAX_FILE_BYTES // 10**6} MB; split it into several files")
-        raise Invalid(too_large) if refused.status_code == 413 else refused from None
+        raise Invalid(actions.too_large()) if refused.status_code == 413 else refused from None
     except (UnicodeDecodeError, LookupError):
         file = None
     if not isinstance(file, UploadFile):
-        raise Invalid(FieldError("file", "choose a file first"))
+        raise Invalid(refused_field("file", RefusalCode.no_file))
     return file
 
 
@@ -98,48 +99,34 @@ async def _upload_page(request: Request[Any, Any, Any], session: Session, *, err
 
 
 @get("/uploads/{upload_id:int}", guards=[require_role(Role.EDITOR)])
-async def show(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]
-) -> Response[str]:
+async def show(request: Request[Any, Any, Any], session: Session, upload_id: FromPath[Id]) -> Response[str]:
     """Show the preview, the progress or the result, by the upload's status."""
     upload = await repository.get_upload(session, upload_id)
     if upload.status == UploadStatus.uploaded:
-        return await _preview_page(request, session, viewer, upload)
-    return await _result_page(request, session, viewer, upload)
+        return await _preview_page(request, session, upload)
+    return await _result_page(request, session, upload)
 
 
-async def _preview_page(
-    request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload
-) -> Response[str]:
+async def _preview_page(request: Request[Any, Any, Any], session: Session, upload: Upload) -> Response[str]:
     return page(
         request,
         "clients/preview.html",
         upload=upload,
         preview=await actions.preview_of(session, upload),
         hours=repository.UNCONFIRMED_RETENTION_H,
-        said=_translator(viewer),
     )
 
 
-async def _result_page(
-    request: Request[Any, Any, Any], session: Session, viewer: Viewer, upload: Upload
-) -> Response[str]:
+async def _result_page(request: Request[Any, Any, Any], session: Session, upload: Upload) -> Response[str]:
     return page(
         request,
         "clients/outcome.html",
         upload=upload,
-        broke_off=translate(viewer, upload.broke_off or ""),
-        reasons=[translate(viewer, line) for line in (upload.error or "").splitlines()],
         rejected_fields=await repository.rejected_fields(session, upload.id, count=MAX_ROW_ERRORS),
         capped=await repository.count_rejected_fields(session, upload.id) >= MAX_REJECTED_FIELDS,
         most=MAX_REJECTED_FIELDS,
         days=repository.RESULT_RETENTION_D,
-        said=_translator(viewer),
     )
-
-
-def _translator(viewer: Viewer) -> Any:  # noqa: ANN401 - a function of the template
-    return lambda message: translate(viewer, message)
 
 
 @post("/uploads/{upload_id:int}/import", guards=[require_role(Role.EDITOR)], status_code=303)
@@ -159,9 +146,10 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
     guards=[require_role(Role.EDITOR), limit_concurrency],
     opt={CONCURRENCY_LIMIT: "exports"},
 )
-async def verdict(session: Session, state: State, upload_id: FromPath[Id]) -> Stream:
+async def verdict(session: Session, viewer: CurrentViewer, state: State, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
-    return await csv_file(state, rejected_rows_csv(state.exporting, upload.id), name=f"left-out-{upload.id}.csv")
+    rows = rejected_rows_csv(state.exporting, upload.id, language=viewer.language)
+    return await csv_file(state, rows, name=f"left-out-{upload.id}.csv")
 
 
 HANDLERS = [choose, send, show, confirm, discard, verdict]

@@ -18,7 +18,7 @@ from mailing.database.clock import database_now
 from mailing.errors import Conflict, Invalid
 from mailing.mailings import actions, editing, states
 from mailing.mailings.models import Mailing
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import TestIn
 from mailing.mailings.states import MailingStatus
 from mailing.statistics.repository import mailing_line

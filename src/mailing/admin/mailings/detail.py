@@ -15,7 +15,7 @@ from mailing.admin.polling import Renderings
 from mailing.admin.single_flight import single_flight
 from mailing.database.engine import Sessions, transaction
 from mailing.events.history import EventSummary, latest_events
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.states import OPEN
 from mailing.statistics.progress import Progress, progress_of

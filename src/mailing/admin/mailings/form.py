@@ -24,7 +24,10 @@ MAX_FORM_FIELDS = 250
 
 
 class MailingForm(Struct, frozen=True):
-    """`starts_at` and `ends_at` in the format of `datetime-local`; an empty start means at once."""
+    """`starts_at` and `ends_at` in the format of `datetime-local`; an empty start means at once.
+
+    `find_…` are the words by which choices are searched.
+    """
 
     text: str
     starts_at: str
@@ -34,6 +37,8 @@ class MailingForm(Struct, frozen=True):
     operator_codes: list[str]
     window_start: str
     window_end: str
+    find_tags: str = ""
+    find_operator_codes: str = ""
 
     @classmethod
     def of(cls, mailing: Mailing, zone: str) -> Self:
@@ -82,6 +87,8 @@ async def parse_form(request: Request[Any, Any, Any]) -> MailingForm:
         operator_codes=many("operator_codes"),
         window_start=one("window_start"),
         window_end=one("window_end"),
+        find_tags=one("find_tags"),
+        find_operator_codes=one("find_operator_codes"),
     )
 
 

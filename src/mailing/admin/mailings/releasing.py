@@ -16,8 +16,9 @@ from mailing.database.clock import database_now
 from mailing.errors import Conflict
 from mailing.mailings import releasing, states
 from mailing.mailings.models import Mailing
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.preview import preview
-from mailing.mailings.repository import MailingRepository, ReleasedContent, last_release
+from mailing.mailings.repository import ReleasedContent, last_release
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
 from mailing.mailings.states import MailingStatus
 from mailing.restore.repository import resumed_since

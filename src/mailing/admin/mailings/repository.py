@@ -1,6 +1,8 @@
 """Queries of the list and the form."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 
 from msgspec import Struct
 from sqlalchemy import text
@@ -37,46 +39,63 @@ async def list_mailings(
     session: AsyncSession, *, words: str, status: MailingStatus | None, before: int, limit: int
 ) -> list[MailingRow]:
     """Return up to `limit` + 1 rows. `words` are searched in the text, or are the mailing's id."""
-    spellings = [words.lower(), words.upper(), words.capitalize()]
-    asked = {"words": words, "spellings": spellings, "status": status, "before": before, "count": limit + 1}
+    asked = {"words": words, "spellings": _spellings(words), "status": status, "before": before, "count": limit + 1}
     return [MailingRow(row[0], row[1], MailingStatus(row[2]), *row[3:]) for row in await session.execute(_LIST, asked)]
 
 
+def _spellings(words: str) -> list[str]:
+    return [words.lower(), words.upper(), words.capitalize()]
+
+
 class Choice(Struct, frozen=True):
-    """A tag or an operator code, with its number of clients who have not opted out."""
+    """A tag or an operator code. `clients` is PostgreSQL's estimate of how many have it; None for a rare one."""
 
     value: str
-    clients: int
-
-
-MAX_CHOICES = 100  # as many as a filter may hold
-
-# Every client is read, once for both: two thirds of the time of two statements. The most frequent come first.
-_CHOICES = text(f"""
-    WITH pair AS MATERIALIZED (
-        SELECT tag, operator_code, count(*) AS clients FROM client WHERE NOT opted_out GROUP BY tag, operator_code
-    )
-    (SELECT 'tag', tag, sum(clients)::bigint FROM pair WHERE tag IS NOT NULL
-     GROUP BY tag ORDER BY 3 DESC, 2 LIMIT {MAX_CHOICES})
-    UNION ALL
-    (SELECT 'operator_code', operator_code, sum(clients)::bigint FROM pair
-     GROUP BY operator_code ORDER BY 3 DESC, 2 LIMIT {MAX_CHOICES})
-""")  # noqa: S608 - a constant of this module
+    clients: int | None = None
 
 
 class Choices(Struct, frozen=True):
-    tags: list[Choice]
-    operator_codes: list[Choice]
+    """The chosen values, then others that match the words; `more`: there are others yet."""
+
+    chosen: list[Choice]
+    others: list[Choice]
+    more: bool
 
 
-async def choices(session: AsyncSession, *, tags: list[str], operator_codes: list[str]) -> Choices:
-    """Return the options. The chosen `tags` and `operator_codes` are included even if no client has them."""
-    found: dict[str, list[Choice]] = {"tag": [], "operator_code": []}
-    for name, value, clients in await session.execute(_CHOICES):
-        found[name].append(Choice(value, clients))
-    return Choices(_with_chosen(tags, found["tag"]), _with_chosen(operator_codes, found["operator_code"]))
+MAX_OTHERS = 30
+MAX_SEARCHED = 2000  # values; a rarer one is found by its whole name
+
+# From one value to the next along the index of the column, so that the clients of a value are not read; an exact count
+# would read them all. 300 values of 1,000,000 clients: 5 ms. The most frequent come first.
+_CHOICES = """
+    WITH RECURSIVE each (value) AS (
+        (SELECT {column} FROM client ORDER BY {column} LIMIT 1)
+        UNION ALL
+        SELECT (SELECT c.{column} FROM client c WHERE c.{column} > e.value ORDER BY c.{column} LIMIT 1)
+        FROM each e WHERE e.value IS NOT NULL
+    ), searched AS (
+        SELECT value FROM (SELECT value FROM each LIMIT {most}) e
+        WHERE EXISTS (SELECT FROM unnest(CAST(:spellings AS text[])) AS s (words) WHERE strpos(e.value, s.words) > 0)
+        UNION SELECT :words WHERE EXISTS (SELECT FROM client WHERE {column} = :words)
+    ), frequent AS (
+        SELECT f.value, CAST(f.share * k.reltuples AS bigint) AS clients
+        FROM pg_stats s JOIN pg_class k ON k.oid = CAST('client' AS regclass) CROSS JOIN LATERAL unnest(
+            CAST(CAST(s.most_common_vals AS text) AS text[]), s.most_common_freqs) AS f (value, share)
+        WHERE s.schemaname = current_schema AND s.tablename = 'client' AND s.attname = '{column}'
+    )
+    SELECT value, clients FROM searched LEFT JOIN frequent USING (value) WHERE value <> ALL(CAST(:chosen AS text[]))
+    ORDER BY clients DESC NULLS LAST, value LIMIT {limit} + 1
+"""
+_CHOICES_OF = {
+    name: text(_CHOICES.format(column=column, most=MAX_SEARCHED, limit=MAX_OTHERS))
+    for name, column in (("tags", "tag"), ("operator_codes", "operator_code"))
+}
 
 
-def _with_chosen(chosen: list[str], found: list[Choice]) -> list[Choice]:
-    missing = set(chosen) - {choice.value for choice in found}
-    return found + [Choice(value, 0) for value in sorted(missing)]
+async def choices(
+    session: AsyncSession, name: Literal["tags", "operator_codes"], *, words: str, chosen: Sequence[str]
+) -> Choices:
+    """Find up to MAX_OTHERS values with the words in them. What is chosen is listed even if no client has it."""
+    asked = {"words": words, "spellings": _spellings(words), "chosen": list(chosen)}
+    found = [Choice(*row) for row in await session.execute(_CHOICES_OF[name], asked)]
+    return Choices([Choice(value) for value in sorted(chosen)], found[:MAX_OTHERS], len(found) > MAX_OTHERS)

@@ -1,6 +1,6 @@
 """`/admin/mailings`: the list, and the form of a mailing beside its plan."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from litestar import Controller, Request, Response, get, post
 from litestar.params import FromQuery, QueryParameter
@@ -13,24 +13,26 @@ from mailing.admin.guards import require_role
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.mailings import repository
 from mailing.admin.mailings.form import MAX_FORM_BYTES, MailingForm, error_messages, mailing_of, parse_form
+from mailing.admin.mailings.repository import Choices
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
+from mailing.clients.timezone import selectable
 from mailing.database.clock import database_now
 from mailing.errors import Invalid
 from mailing.mailings import editing, states
 from mailing.mailings.models import Mailing
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.preview import Preview, preview
-from mailing.mailings.repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus
-from mailing.timezones import zone_names
 from mailing.web.parameters import MAX_ID, Caller, Id, Session
 
 PAGE_SIZE = 50
 
 Browser = Request[Any, Any, Any]
 Before = Annotated[int, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
+FilterName = Literal["tags", "operator_codes"]
 MailingId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
@@ -123,6 +125,23 @@ class MailingPages(Controller):
             return page(request, "mailings/plan.html", **plan_of(fields, plan), errors=errors, said=True)
         return await form_page(request, session, fields, mailing=mailing, errors=errors, plan=plan)
 
+    @post("/choices", guards=[require_role(Role.EDITOR)], status_code=200)
+    async def show_choices(
+        self, request: Browser, session: Session, of: FromQuery[FilterName], mailing_id: MailingId = None
+    ) -> Response[str]:
+        """Show the tags or operator codes that match the words typed: alone for htmx, else with the whole form."""
+        fields = await parse_form(request)
+        if "hx-request" in request.headers:
+            found = await choices_of(session, fields, of)
+            return page(request, "mailings/choices.html", name=of, choices=found)
+        mailing = await MailingRepository(session=session).get_visible(mailing_id) if mailing_id else None
+        return await form_page(request, session, fields, mailing=mailing)
+
+    @get("/zones", guards=[require_role(Role.EDITOR)])
+    async def show_zones(self, request: Browser) -> Response[str]:
+        """List the time zones to choose from, once the field of the form has the focus."""
+        return page(request, "mailings/zones.html", zones=selectable())
+
 
 def editable(viewer: Viewer, mailing: Mailing) -> Mailing:
     """Return the mailing. Raise if its status or the role forbids the edit."""
@@ -149,7 +168,6 @@ async def form_page(
     errors: dict[str, str] | None = None,
     plan: Preview | None = None,
 ) -> Response[str]:
-    choices = await repository.choices(session, tags=fields.tags, operator_codes=fields.operator_codes)
     return page(
         request,
         "mailings/form.html",
@@ -158,12 +176,18 @@ async def form_page(
         mailing=mailing,
         begun=mailing is not None and mailing.status not in states.NOT_STARTED,
         errors=errors or {},
-        tags=choices.tags,
-        operator_codes=choices.operator_codes,
-        zones=sorted(zone_names()),
+        tags=await choices_of(session, fields, "tags"),
+        operator_codes=await choices_of(session, fields, "operator_codes"),
         said=False,
         **plan_of(fields, plan),
     )
+
+
+async def choices_of(session: AsyncSession, fields: MailingForm, name: FilterName) -> Choices:
+    words, chosen = (
+        (fields.find_tags, fields.tags) if name == "tags" else (fields.find_operator_codes, fields.operator_codes)
+    )
+    return await repository.choices(session, name, words=words.replace("\x00", ""), chosen=chosen)
 
 
 def plan_of(fields: MailingForm, plan: Preview | None) -> dict[str, Any]:

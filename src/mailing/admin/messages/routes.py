@@ -18,7 +18,7 @@ from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.database.clock import database_now
 from mailing.events.history import HistoryCursor, history
-from mailing.mailings.repository import MailingRepository
+from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
 from mailing.messages.queries import get_message, message_to, messages_by_delivery, messages_of

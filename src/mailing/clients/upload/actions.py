@@ -6,13 +6,14 @@ from functools import partial
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.csv_validation import run_in_thread
-from mailing.clients.repository import known_phones
+from mailing.clients.import_repository import known_phones
 from mailing.clients.upload import repository
 from mailing.clients.upload.preview import Preview, preview
 from mailing.clients.upload.schemas import Upload
-from mailing.errors import Conflict, FieldError, Invalid, TooMany
+from mailing.errors import Conflict, Invalid, TooMany
 from mailing.events import record_event
 from mailing.job_queue.enqueue import defer
+from mailing.reasons.refusals import Refusal, RefusalCode, RefusedField, refused_field
 
 CHUNK_BYTES = 256 * 1024  # bytes
 MAX_FILE_BYTES = 200_000_000  # bytes, about five million rows
@@ -21,16 +22,27 @@ MAX_USER_FILES, MAX_USER_BYTES = 5, 500_000_000  # of one user, not imported yet
 MAX_FILES, MAX_BYTES = 50, 2_000_000_000
 RETRY_AFTER_S = 60
 
+
+class TooManyFiles(TooMany):
+    def __init__(self, code: RefusalCode, *, files: int, size: int) -> None:
+        self.refusal = Refusal(code, {"files": files, "size": size})
+        super().__init__(self.refusal.words(), wait_s=RETRY_AFTER_S)
+
+
+def too_large() -> RefusedField:
+    return refused_field("file", RefusalCode.large_file, size=MAX_FILE_BYTES // 10**6)
+
+
 ReadChunk = Callable[[int], Awaitable[bytes]]  # the next bytes of a file, at most that many; none at its end
 
 
 async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size: int, by: str) -> int:
     """Save a file and return the upload's id.
 
-    Raises Invalid for a file without importable rows, and TooMany as `ensure_capacity`; nothing is saved then.
+    Raises Invalid for a file without importable rows, and TooManyFiles as `ensure_capacity`; nothing is saved then.
     """
     if size > MAX_FILE_BYTES:
-        raise Invalid(FieldError("file", f"is larger than {MAX_FILE_BYTES // 10**6} MB; split it into several files"))
+        raise Invalid(too_large())
     await ensure_capacity(session, by=by, size=size)
     chunk = await read(CHUNK_BYTES)
     await run_in_thread(partial(preview, chunk, complete=len(chunk) == size))
@@ -43,20 +55,12 @@ async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size
 
 
 async def ensure_capacity(session: AsyncSession, *, by: str, size: int = 0) -> None:
-    """Raise TooMany if too many files, or too many bytes, are waiting. Files sent at the same moment all pass."""
+    """Raise TooManyFiles if too many files, or too many bytes, are waiting. Files sent at the same moment all pass."""
     waiting = await repository.pending_files(session, by)
     if waiting.own >= MAX_USER_FILES or waiting.own_bytes + size > MAX_USER_BYTES:
-        raise TooMany(
-            f"{MAX_USER_FILES} files or {MAX_USER_BYTES // 10**6} MB of yours may wait at once; "
-            "import or discard one first",
-            wait_s=RETRY_AFTER_S,
-        )
+        raise TooManyFiles(RefusalCode.own_files, files=MAX_USER_FILES, size=MAX_USER_BYTES // 10**6)
     if waiting.all >= MAX_FILES or waiting.all_bytes + size > MAX_BYTES:
-        raise TooMany(
-            f"{MAX_FILES} files or {MAX_BYTES // 10**6} MB may wait at once, those of others too; "
-            "import or discard one, or come again later",
-            wait_s=RETRY_AFTER_S,
-        )
+        raise TooManyFiles(RefusalCode.all_files, files=MAX_FILES, size=MAX_BYTES // 10**6)
 
 
 def _base_name(name: str) -> str:

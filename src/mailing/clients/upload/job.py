@@ -18,6 +18,7 @@ from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Invalid
 from mailing.job_queue.enqueue import defer
 from mailing.observability.log import get
+from mailing.reasons.refusals import RefusedField
 
 logger = get(__name__)
 
@@ -34,7 +35,8 @@ async def import_upload(sessions: Sessions, stopping: asyncio.Event, upload_id: 
         await _import(sessions, lease, stopping)
     except Invalid as refused:
         async with transaction(sessions) as session:
-            await repository.fail_import(session, lease, error="\n".join(error.message for error in refused.errors))
+            refusals = [error.refusal for error in refused.errors if isinstance(error, RefusedField)]
+            await repository.fail_import(session, lease, refusals)
     except Exception as error:
         await _record_interruption(sessions, lease, error)
         raise

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+from mailing.clients.csv_reader import RejectedField
 from mailing.clients.upload.repository import rejected_fields
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
@@ -9,13 +10,17 @@ from mailing.database.engine import Sessions, transaction
 PAGE_SIZE = 2000
 
 
-async def rejected_rows_csv(sessions: Sessions, upload_id: int) -> AsyncIterator[bytes]:
+async def rejected_rows_csv(sessions: Sessions, upload_id: int, *, language: str) -> AsyncIterator[bytes]:
     """Yield rejected fields by line, each page in a transaction of its own; formulas are escaped."""
     text, last = BYTE_ORDER_MARK + "line,field,message,row\r\n", (0, "")
     while True:
         async with transaction(sessions) as session:
             fields = await rejected_fields(session, upload_id, after=last, count=PAGE_SIZE)
-        yield (text + csv_of(fields)).encode()
+        yield (text + csv_of(_cells(each, language) for each in fields)).encode()
         if len(fields) < PAGE_SIZE:
             return
         text, last = "", (fields[-1].line, fields[-1].field)
+
+
+def _cells(rejected: RejectedField, language: str) -> tuple[int, str, str, str]:
+    return rejected.line, rejected.field, rejected.refusal.words(language), rejected.row

@@ -1,7 +1,9 @@
 """Statements on uploads. They use the primary keys, unless they say otherwise."""
 
+import json
 from collections.abc import Sequence
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,6 +12,7 @@ from mailing.clients.csv_reader import RejectedField
 from mailing.clients.csv_transfer import ImportOutcome
 from mailing.clients.upload.schemas import ImportLease, Upload, UploadStatus
 from mailing.errors import NotFound
+from mailing.reasons.refusals import Refusal, RefusalCode
 
 UNCONFIRMED_RETENTION_H = 24
 RESULT_RETENTION_D = 7
@@ -144,11 +147,12 @@ _INTERRUPT = text(f"""
 """)  # noqa: S608 - as above
 
 
-async def record_interruption(session: AsyncSession, lease: ImportLease, *, cause: str) -> None:
+async def record_interruption(session: AsyncSession, lease: ImportLease, *, cause: RefusalCode) -> None:
     """Record why an import failed. It is tried again when the lease expires, up to MAX_ATTEMPTS times."""
-    fields = {"cause": cause, "lease": LEASE_S, "most": MAX_ATTEMPTS}
+    fields = {"cause": cause.value, "lease": LEASE_S, "most": MAX_ATTEMPTS}
     if (await session.execute(_INTERRUPT, _keys(lease) | fields)).first() is None:
-        await fail_import(session, lease, error=f"was started {lease.number} times and failed each time\n{cause}")
+        failed = Refusal(RefusalCode.failed_each_time, {"tries": lease.number})
+        await fail_import(session, lease, [failed, Refusal(cause)])
 
 
 _FINISH = text(f"""
@@ -157,13 +161,14 @@ _FINISH = text(f"""
     WHERE {_MINE}
 """)  # noqa: S608 - as above
 _FAIL = text(f"""
-    UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(), error = :error WHERE {_MINE}
+    UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
+        refusals = CAST(:refusals AS jsonb) WHERE {_MINE}
     RETURNING id
 """)  # noqa: S608 - as above
 _ADD_REJECTED = text("""
-    INSERT INTO upload_row_error (upload_id, line, field, message, row)
-    SELECT :id, r.* FROM unnest(CAST(:lines AS bigint[]), CAST(:fields AS text[]), CAST(:messages AS text[]),
-        CAST(:rows AS text[])) AS r (line, field, message, row)
+    INSERT INTO upload_row_error (upload_id, line, field, code, params, row)
+    SELECT :id, r.* FROM unnest(CAST(:lines AS bigint[]), CAST(:fields AS text[]), CAST(:codes AS text[]),
+        CAST(CAST(:params AS text[]) AS jsonb[]), CAST(:rows AS text[])) AS r (line, field, code, params, row)
 """)
 _DROP_FILE = text("DELETE FROM upload_chunk WHERE upload_id = :id")
 
@@ -174,7 +179,8 @@ async def complete_import(session: AsyncSession, lease: ImportLease, imported: I
     given = {
         "lines": [each.line for each in fields],
         "fields": [each.field for each in fields],
-        "messages": [each.message for each in fields],
+        "codes": [each.refusal.code.value for each in fields],
+        "params": [json.dumps(each.refusal.params) for each in fields],
         "rows": [each.row for each in fields],
     }
     counts = {name: getattr(imported, name) for name in ("created", "updated", "opted_out", "rejected")}
@@ -183,14 +189,15 @@ async def complete_import(session: AsyncSession, lease: ImportLease, imported: I
     await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
-async def fail_import(session: AsyncSession, lease: ImportLease, *, error: str) -> None:
+async def fail_import(session: AsyncSession, lease: ImportLease, refusals: Sequence[Refusal]) -> None:
     """Mark an import as failed for good; nothing was stored."""
-    if (await session.execute(_FAIL, _keys(lease) | {"error": error})).first():
+    if (await session.execute(_FAIL, _keys(lease) | {"refusals": _json(refusals)})).first():
         await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
 _REJECTED = text("""
-    SELECT line, field, message, row FROM upload_row_error WHERE upload_id = :id AND (line, field) > (:line, :field)
+    SELECT line, field, code, params, row FROM upload_row_error
+    WHERE upload_id = :id AND (line, field) > (:line, :field)
     ORDER BY line, field LIMIT :count
 """)
 
@@ -200,7 +207,7 @@ async def rejected_fields(
 ) -> list[RejectedField]:
     """List rejected fields by line; `after` is line and field of the last one seen."""
     page = {"id": upload_id, "count": count, "line": after[0], "field": after[1]}
-    return [RejectedField(**row) for row in (await session.execute(_REJECTED, page)).mappings()]
+    return [_rejected(row) for row in (await session.execute(_REJECTED, page)).mappings()]
 
 
 _COUNT = text("SELECT count(*) FROM upload_row_error WHERE upload_id = :id")
@@ -224,7 +231,7 @@ async def delete_rows_with_phone(session: AsyncSession, phone: str) -> None:
 _UNFINISHED = text(f"SELECT id FROM upload WHERE status IN ('waiting', 'importing') AND {_FREE} AND attempts < :most")  # noqa: S608 - as above
 _FAIL_EXHAUSTED = text("""
     UPDATE upload SET status = 'failed', lease_until = NULL, finished_at = now(),
-        error = CAST(:error AS text)
+        refusals = CAST(:refusals AS jsonb)
     WHERE id IN (
         SELECT id FROM upload WHERE status = 'importing' AND attempts >= :most AND lease_until < now()
         FOR UPDATE SKIP LOCKED)
@@ -239,8 +246,8 @@ async def unfinished_imports(session: AsyncSession) -> Sequence[int]:
 
 async def fail_exhausted(session: AsyncSession) -> None:
     """Mark imports as failed after MAX_ATTEMPTS lost workers. Index: upload_open."""
-    error = f"was started {MAX_ATTEMPTS} times and never finished; see the worker's log for the cause"
-    values = {"most": MAX_ATTEMPTS, "error": error}
+    refusals = _json([Refusal(RefusalCode.never_finished, {"tries": MAX_ATTEMPTS})])
+    values = {"most": MAX_ATTEMPTS, "refusals": refusals}
     for upload_id in (await session.execute(_FAIL_EXHAUSTED, values)).scalars().all():
         await session.execute(_DROP_FILE, {"id": upload_id})
 
@@ -258,7 +265,18 @@ async def delete_expired(session: AsyncSession) -> None:
 
 
 def _upload(row: RowMapping) -> Upload:
-    return Upload(**dict(row) | {"status": UploadStatus(row["status"])})
+    broke_off = Refusal(RefusalCode(row["broke_off"])) if row["broke_off"] else None
+    refusals = msgspec.convert(row["refusals"] or [], list[Refusal])
+    return Upload(**dict(row) | {"status": UploadStatus(row["status"]), "broke_off": broke_off, "refusals": refusals})
+
+
+def _rejected(row: RowMapping) -> RejectedField:
+    refusal = Refusal(RefusalCode(row["code"]), row["params"])
+    return RejectedField(row["line"], row["field"], refusal, row["row"])
+
+
+def _json(refusals: Sequence[Refusal]) -> str:
+    return msgspec.json.encode(refusals).decode()
 
 
 def _keys(lease: ImportLease) -> dict[str, int]:

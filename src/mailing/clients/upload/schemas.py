@@ -3,6 +3,8 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from mailing.reasons.refusals import Refusal
+
 
 class UploadStatus(StrEnum):
     uploaded = "uploaded"
@@ -15,7 +17,7 @@ class UploadStatus(StrEnum):
 class Upload(Struct):
     """An uploaded file and its import. Sizes in bytes; `read` is the import's position.
 
-    `error`: why the import failed for good.
+    `refusals`: why the import failed for good.
 
     `broke_off`: the cause of the last failed attempt, which stored nothing and is retried.
     """
@@ -31,8 +33,8 @@ class Upload(Struct):
     updated: int
     opted_out: int
     rejected: int
-    error: str | None
-    broke_off: str | None
+    refusals: list[Refusal]
+    broke_off: Refusal | None
     finished_at: datetime | None
 
     @property

@@ -125,10 +125,12 @@ class Infobip:
         receipts = [_receipt(result) for result in results if not _is_of_duplicate(result)]
         return None if None in receipts else [receipt for receipt in receipts if receipt]
 
-    def parse_reply(self, request: ReceiptRequest) -> Reply | None:
-        found = _only(members(request.body).get("results"))
-        phone, text = found.get("from"), found.get("text")
-        return Reply(phone, text) if isinstance(phone, str) and isinstance(text, str) else None
+    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
+        results = members(request.body).get("results")
+        if not isinstance(results, list):
+            return None
+        replies = [_reply(result) for result in results]
+        return None if None in replies else [reply for reply in replies if reply]
 
 
 def _only(items: object) -> dict[str, Any]:
@@ -156,6 +158,11 @@ def _receipt(result: object) -> Receipt | None:
     names = [told.get("name") for told in (error, status) if isinstance(told, dict) and told.get("id") != 0]
     code = None if state is ReceiptState.delivered else short_code(next((n for n in names if isinstance(n, str)), None))
     return Receipt(message_id, state or ReceiptState.accepted, code, _instant(result), is_listed=state is not None)
+
+
+def _reply(result: object) -> Reply | None:
+    phone, text = (result.get("from"), result.get("text")) if isinstance(result, dict) else (None, None)
+    return Reply(phone, text) if isinstance(phone, str) and isinstance(text, str) else None
 
 
 def _instant(result: dict[str, Any]) -> datetime | None:

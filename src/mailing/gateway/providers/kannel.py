@@ -129,10 +129,10 @@ class Kannel:
         code = None if state is ReceiptState.delivered else _reason(fields.get("reply", [""])[0])
         return [Receipt(None, state or ReceiptState.accepted, code, None, is_listed=state is not None)]
 
-    def parse_reply(self, request: ReceiptRequest) -> Reply | None:
+    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
         fields = parse_qs(request.query, keep_blank_values=True)
         phone, text = fields.get("from", [""])[0], fields.get("text", [""])[0]
-        return Reply(phone, text) if phone else None
+        return [Reply(phone, text)] if phone else None
 
 
 def _reason(words: str) -> str | None:

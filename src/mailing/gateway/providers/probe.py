@@ -40,7 +40,7 @@ class Probe:
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:  # noqa: ARG002 - it sends none
         return None
 
-    def parse_reply(self, request: ReceiptRequest) -> Reply | None:  # noqa: ARG002 - it sends none
+    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:  # noqa: ARG002 - it sends none
         return None
 
 

@@ -123,6 +123,6 @@ class Provider(Protocol):
         """Return what the request reports, or None if it is malformed or not signed as it must be."""
         ...
 
-    def parse_reply(self, request: ReceiptRequest) -> Reply | None:
-        """Return the phone's message, or None if the request is malformed."""
+    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
+        """Return what phones sent, or None if the request is malformed."""
         ...

@@ -137,9 +137,9 @@ class Smsc:
         at = _instant(fields.get("ts", ""))
         return [Receipt(message_id, state or ReceiptState.accepted, code, at, is_listed=state is not None)]
 
-    def parse_reply(self, request: ReceiptRequest) -> Reply | None:
+    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
         fields = form(request.body)
-        return Reply(fields["phone"], fields.get("mes", "")) if fields.get("phone") else None
+        return [Reply(fields["phone"], fields.get("mes", ""))] if fields.get("phone") else None
 
 
 def _instant(seconds: str) -> datetime | None:

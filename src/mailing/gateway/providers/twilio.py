@@ -152,6 +152,6 @@ class Twilio:
         code = None if state is ReceiptState.delivered else short_code(fields.get("ErrorCode"))
         return [Receipt(None, state or ReceiptState.accepted, code, None, is_listed=state is not None)]
 
-    def parse_reply(self, request: ReceiptRequest) -> Reply | None:
+    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
         fields = form(request.body)
-        return Reply(fields["From"], fields.get("Body", "")) if fields.get("From") else None
+        return [Reply(fields["From"], fields.get("Body", ""))] if fields.get("From") else None

@@ -13,7 +13,7 @@ from mailing.gateway.sandbox.dialects import DIALECTS
 from mailing.gateway.sandbox.gateway import SandboxGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
-from mailing.web.allowed_hosts import MAX_LENGTH, is_served, normalized
+from mailing.web.host_names import MAX_LENGTH, is_served, normalized
 
 MAX_PAGE: Final = 10_000
 LAST_ACCEPTED: Final = 50

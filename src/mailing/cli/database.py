@@ -1,0 +1,66 @@
+"""What a command with a database needs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.access import users
+from mailing.database.engine import Sessions, create_engine, sessions, transaction
+from mailing.database.errors import DATABASE_ERRORS
+from mailing.database.schema import schema_fault
+from mailing.errors import MailingError
+from mailing.process.local_database import require_database
+from mailing.settings import Settings
+
+T = TypeVar("T")
+
+
+async def with_database(settings: Settings, work: Callable[[Sessions], Coroutine[Any, Any, T]]) -> T:
+    """Run `work` with the configured database, or with the embedded one that `mailing up` uses.
+
+    Raise MailingError if its schema belongs to another version: only `migrate`, `up` and `demo` change it.
+    """
+    async with require_database(settings, echo=lambda line: click.echo(line, err=True)) as url:
+        engine = create_engine(url, application="mailing-cli", pool_size=2)
+        try:
+            return await work(sessions(engine))
+        finally:
+            await engine.dispose()
+
+
+@asynccontextmanager
+async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(str(settings.database_url), application="mailing-cli", pool_size=1)
+    try:
+        yield engine
+    finally:
+        await engine.dispose()
+
+
+async def make_first_user(settings: Settings) -> None:
+    """Create the first user before the server starts, to report a wrong setting here. Raise ConfigurationError."""
+    if settings.admin_password:
+        async with engine_of(settings) as engine, transaction(sessions(engine)) as session:
+            await users.create_first(session, settings.admin_password)
+
+
+async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
+    """Wait for the database and this version's schema. Raise the reason if either is missing after `wait_s`."""
+    give_up_at = time.monotonic() + wait_s
+    async with engine_of(settings) as engine:
+        while True:
+            try:
+                fault = await schema_fault(engine)
+                if fault is None:
+                    return
+                missing: Exception = MailingError(fault)
+            except DATABASE_ERRORS as error:
+                missing = error
+            if time.monotonic() >= give_up_at:
+                raise missing
+            await asyncio.sleep(0.5)

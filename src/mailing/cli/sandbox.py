@@ -1,0 +1,57 @@
+"""`mailing sandbox`: a fake gateway."""
+
+from pathlib import Path
+
+import click
+
+from mailing.cli.options import example, supervised
+from mailing.cli.runtime import run
+from mailing.gateway.sandbox import Behaviour, base_path_of, serve
+
+
+@click.command(epilog=example("mailing sandbox --port 8001 --latency 0.05"))
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Anyone who can reach it sees the messages it was sent."
+)
+@click.option(
+    "--allowed-host", "allowed_hosts", multiple=True, help="A host name to answer to, beside its own addresses."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
+@click.option(
+    "--provider",
+    type=click.Choice(["probe", "kannel", "twilio", "infobip", "smsc"]),
+    default="probe",
+    show_default=True,
+    help="Whose API to speak. Receipts are sent to the address that a call gives.",
+)
+@click.option("--latency", type=click.FloatRange(0, 3600), default=0.0, help="Seconds before each answer.")
+@click.option(
+    "--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Append each accepted message to this file."
+)
+@supervised
+def sandbox(
+    *, host: str, allowed_hosts: tuple[str, ...], port: int, provider: str, latency: float, ledger: Path | None
+) -> None:
+    """Run a fake gateway that speaks a provider's API and shows what it accepted.
+
+    Change its behaviour while it runs with PUT /behaviour. Its page is at /.
+    """
+
+    def started(bound: int) -> None:
+        click.echo(f"sandbox gateway: http://{host}:{bound}{base_path_of(provider)}")
+
+    try:
+        behaviour = Behaviour(latency_s=latency)
+        run(
+            serve(
+                host,
+                port,
+                behaviour,
+                provider=provider,
+                allowed_hosts=allowed_hosts,
+                ledger_path=ledger,
+                started=started,
+            )
+        )
+    except KeyboardInterrupt:
+        return

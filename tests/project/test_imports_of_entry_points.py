@@ -1,0 +1,68 @@
+"""What each entry point loads, in a process of its own: a command starts no faster than its imports."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Everything that costs more than click itself to load. Only what is named beside an entry point may be loaded there.
+HEAVY = {
+    *("litestar", "advanced_alchemy", "sqlalchemy", "asyncpg", "alembic", "procrastinate", "psycopg"),
+    *("aiohttp", "httpx", "uvicorn", "uvloop", "asyncio", "importlib.metadata", "structlog", "rich", "msgspec"),
+    *("jinja2", "babel", "aiosmtplib", "argon2", "joserfc", "cryptography", "prometheus_client", "opentelemetry"),
+}
+COMMAND = {"asyncio", "uvloop", "structlog", "rich", "msgspec"}  # the event loop, the log and the settings
+DATABASE = COMMAND | {"sqlalchemy", "asyncpg", "importlib.metadata", "argon2"}
+REPORTING = {"jinja2", "babel", "aiosmtplib"}
+SENDING = DATABASE | REPORTING | {"procrastinate", "psycopg", "aiohttp", "httpx"}
+
+RUN = """
+import sys
+from mailing.cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+print("loaded:", *sys.modules)
+"""
+IMPORT = """
+import importlib, sys
+importlib.import_module(sys.argv[1])
+print("loaded:", *sys.modules)
+"""
+
+
+def loaded(program: str, *arguments: str) -> set[str]:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, timeout=60
+    )
+    return HEAVY & set(done.stdout.rpartition("loaded:")[2].split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "may"),
+    [
+        (["--help"], {"msgspec"}),
+        (["--version"], {"msgspec", "importlib.metadata"}),
+        (["nope"], {"msgspec"}),
+        (["sandbox", "--help"], COMMAND | {"aiohttp"}),
+        (["key", "list", "--help"], DATABASE),
+        (["user", "list", "--help"], DATABASE),
+        (["worker", "--help"], COMMAND),
+        (["worker", "--health"], COMMAND),
+    ],
+)
+def test_a_command_loads_no_more_than_it_needs(arguments: list[str], may: set[str]) -> None:
+    assert loaded(RUN, *arguments) <= may
+
+
+@pytest.mark.parametrize(
+    ("module", "may"),
+    [
+        ("mailing.worker", SENDING),
+        ("mailing.cli.up", DATABASE | {"aiohttp"}),  # the sandbox says at which path it is which provider
+        ("mailing.app", HEAVY - {"alembic", "procrastinate", "psycopg", "aiohttp", "opentelemetry"}),
+    ],
+)
+def test_a_process_loads_no_more_than_it_needs(module: str, may: set[str]) -> None:
+    assert loaded(IMPORT, module) <= may

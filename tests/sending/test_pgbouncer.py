@@ -1,0 +1,100 @@
+"""API and worker behind PgBouncer in transaction mode, on fewer server connections than they hold."""
+
+import asyncio
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+from msgspec.structs import replace
+
+from mailing.database.engine import create_engine
+from mailing.process.local_stack import free_port
+from mailing.settings import Settings
+from support.api import running_api
+from support.campaign import Campaign, Sandbox, WorkerOf
+from support.processes import until
+from support.roles import NAMES, PASSWORD, url_as
+from support.rows import value
+
+PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(PROGRAM is None, reason="PgBouncer is not installed")]
+
+SETTINGS = {"TimeZone": "UTC", "statement_timeout": "25s", "idle_in_transaction_session_timeout": "5s"}
+
+
+@pytest.fixture
+async def pooled(database_url: str, tmp_path: Path) -> AsyncIterator[str]:
+    """A URL of PgBouncer with four server connections for each role."""
+    server, port = urlsplit(database_url), free_port()
+    (tmp_path / "users").write_text("".join(f'"{name}" "{PASSWORD}"\n' for name in NAMES))
+    (tmp_path / "pgbouncer.ini").write_text(f"""
+[databases]
+* = host={server.hostname} port={server.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = trust
+auth_file = {tmp_path}/users
+pool_mode = transaction
+default_pool_size = 4
+max_client_conn = 100
+""")
+    user = "postgres" if os.geteuid() == 0 else None
+    for path in (*tmp_path.parents, tmp_path, *tmp_path.iterdir()):
+        if user and path.is_relative_to(tmp_path.parents[1]):
+            path.chmod(0o755)
+    with (tmp_path / "log").open("wb") as log:
+        running = await asyncio.create_subprocess_exec(
+            str(PROGRAM), str(tmp_path / "pgbouncer.ini"), stdout=log, stderr=log, user=user
+        )
+    await until(lambda: _accepts(port), seconds=30)
+    yield f"postgresql://postgres@127.0.0.1:{port}/{server.path[1:]}?pgbouncer=true"
+    running.terminate()
+    await running.wait()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def _give_roles_their_settings(database_url: str) -> None:
+    owner, name = await asyncpg.connect(database_url), urlsplit(database_url).path[1:]
+    for role in NAMES:
+        for setting, wanted in SETTINGS.items():
+            await owner.execute(f"ALTER ROLE {role} IN DATABASE {name} SET {setting} = '{wanted}'")
+    await owner.close()
+
+
+async def test_a_campaign_runs_through_it_and_each_message_is_sent_once(
+    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, pooled: str, database_url: str
+) -> None:
+    await _give_roles_their_settings(database_url)
+    through = replace(settings, database_url=pooled)
+    async with running_api(through) as api, working(through):
+        both = Campaign(api, campaign.sessions)
+        created = await asyncio.gather(
+            *[api.post("/clients/", json={"phone": f"7916{n:07}", "timezone": "UTC"}) for n in range(20)]
+        )
+        assert {answer.status_code for answer in created} == {201}
+        mailing = await both.mailing()
+        pages = await asyncio.gather(*[api.get("/clients/", params={"limit": 50}) for _ in range(10)])
+        assert {answer.status_code for answer in pages} == {200}
+        assert await both.finished(mailing) == {"planned": 20, "sent": 20}
+    assert [item["repeats"] for item in await sandbox.ledger()] == [0] * 20
+
+
+async def test_a_role_without_the_settings_is_refused_with_the_statements_that_it_needs(pooled: str) -> None:
+    engine = create_engine(url_as("mailing_worker", pooled), application="tests", pool_size=1)
+    try:
+        with pytest.raises(asyncpg.PostgresError, match="ALTER ROLE mailing_worker SET"):
+            await value(engine, "SELECT 1")
+    finally:
+        await engine.dispose()
