@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from litestar import Request, Response, Router, delete, get, patch, post, put
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
@@ -170,8 +170,11 @@ class ImportOperation(Operation):
     """Documents the body, a stream that is not a parameter of the handler."""
 
     def __post_init__(self) -> None:
-        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="CSV"), example=CSV_EXAMPLE)
-        self.request_body = RequestBody(content={"text/csv": text}, required=True)
+        schema = Schema(
+            type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="CSV, in any of the encodings"
+        )
+        file = OpenAPIMediaType(schema=schema, example=CSV_EXAMPLE)
+        self.request_body = RequestBody(content={"application/octet-stream": file}, required=True)
 
 
 @post(
@@ -185,7 +188,7 @@ class ImportOperation(Operation):
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
-    curl -H "Authorization: Bearer $KEY" -H "Content-Type: text/csv" --data-binary @clients.csv \\
+    curl -H "Authorization: Bearer $KEY" -H "Content-Type: application/octet-stream" --data-binary @clients.csv \\
          http://127.0.0.1:8000/mailing/api/clients/import
 
 The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code`, `tag` and
