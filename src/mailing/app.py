@@ -23,6 +23,7 @@ from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, autocommit_sessions, create_engine, transaction
 from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
+from mailing.gateway.providers import receipts_expected
 from mailing.gateway.routes import GatewayController
 from mailing.mailings.action_routes import ActionController, preview_mailing, resolve_message, resolve_unknown
 from mailing.mailings.after_restore import wake_started
@@ -31,7 +32,7 @@ from mailing.messages.routes import read_message
 from mailing.metrics.routes import MetricsCache, metrics
 from mailing.observability import tracing
 from mailing.receipts.routes import ProviderRequests
-from mailing.receipts.serving import receipt_desk, receipts_expected
+from mailing.receipts.serving import receipt_desk
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController

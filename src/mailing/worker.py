@@ -14,7 +14,7 @@ from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, create_engine, transaction
 from mailing.gateway.client import GatewayClient, Origin
 from mailing.gateway.flow_control import FlowControl
-from mailing.gateway.providers import holds_unknown, provider_of
+from mailing.gateway.providers import holds_unknown, provider_of, receipts_expected
 from mailing.gateway.providers.provider import Provider
 from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
@@ -28,7 +28,6 @@ from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.receipts.address import namespace_of, receipt_path
 from mailing.receipts.key import read_key
-from mailing.receipts.serving import receipts_expected
 from mailing.reports.jobs import send_missing
 from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps

@@ -168,3 +168,21 @@ def test_the_command_says_it_all_and_its_exit_code_the_rest(tmp_path: Path) -> N
 async def test_any_other_token_is_left_alone(tmp_path: Path, gateway_url: str) -> None:
     for token in ("sandbox", "a.b.c", "e30.e30.e30", "e30.eyJleHAiOiJ4In0.x"):
         assert "gateway token" not in await found(tmp_path, gateway_url=gateway_url, gateway_token=token)
+
+
+async def test_a_provider_says_what_it_needs_and_what_it_promises(tmp_path: Path) -> None:
+    lacking = await found(tmp_path, gateway_provider="kannel")
+    assert lacking["provider"].verdict == "fail"
+    assert "kannel needs MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN" in line(lacking["provider"])
+    account = {"gateway_provider": "kannel", "gateway_user": "mailing", "gateway_token": "a-secret"}
+    async with running("127.0.0.1", 0, Behaviour(), provider="kannel", token="a-secret") as port:
+        url = f"http://127.0.0.1:{port}"
+        silent = await found(tmp_path, gateway_url=url, **account)
+        wrong = await found(tmp_path, gateway_url=url, **account | {"gateway_token": "another-secret"})
+        reported = await found(tmp_path, gateway_url=url, public_url="https://mailing.example.org", **account)
+    assert silent["provider"].verdict == "warn"
+    assert "is parked as unknown; receipts are off" in line(silent["provider"])
+    assert reported["provider"].verdict == reported["credentials"].verdict == "ok"
+    assert "receipts come to https://mailing.example.org" in line(reported["provider"])
+    assert wrong["credentials"].verdict == "fail"
+    assert "another-secret" not in "".join(map(line, wrong.values()))

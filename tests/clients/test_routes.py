@@ -224,7 +224,8 @@ async def test_the_documented_examples_work_when_tried(api: httpx.AsyncClient) -
     fields = schema["components"]["schemas"]["ClientIn"]["properties"]
     example = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
     assert (await api.post("/clients", json=example)).status_code == 201
-    upload = schema["paths"]["/mailing/api/clients/import"]["post"]["requestBody"]["content"]["text/csv"]["example"]
+    body = schema["paths"]["/mailing/api/clients/import"]["post"]["requestBody"]
+    upload = body["content"]["application/octet-stream"]["example"]
     answer = await api.post("/clients/import", content=upload)
     assert answer.json() == {"created": 1, "updated": 1, "normalised": 0, "opted_out": 0, "rejected": 0, "errors": []}
 

@@ -179,7 +179,9 @@ async def test_what_an_edit_would_refuse_its_preview_refuses(engine: AsyncEngine
     assert (moved.status_code, moved.json()["detail"].split()[0]) == (409, "starts_at")
 
 
-async def test_a_new_text_alone_brings_nobody_back(engine: AsyncEngine, sessions: Sessions, api: Api) -> None:
+async def test_a_new_text_alone_plans_again_as_any_edit_does_and_no_change_plans_nothing(
+    engine: AsyncEngine, sessions: Sessions, api: Api
+) -> None:
     await add_client(engine)
     given = body()
     mailing_id = (await told(await api.post("/mailings/", json=given), 201))["id"]
@@ -187,6 +189,9 @@ async def test_a_new_text_alone_brings_nobody_back(engine: AsyncEngine, sessions
     await run(engine, "UPDATE message SET status = 'expired', finished_at = now()")
     await add_client(engine, phone="79160000002")
     reworded = await previewed(api, given | {"text": "Bye"}, mailing_id=mailing_id)
-    replanned = await previewed(api, given | {"filter": {"operator_codes": ["916"]}}, mailing_id=mailing_id)
-    assert (reworded["recipients"], reworded["excluded"]["unaffected"]) == (0, 2)
-    assert (replanned["recipients"], replanned["excluded"]["unaffected"]) == (2, 0)
+    unchanged = await previewed(api, given, mailing_id=mailing_id)
+    assert (reworded["recipients"], reworded["excluded"]["unaffected"]) == (2, 0)
+    assert (unchanged["recipients"], unchanged["excluded"]["unaffected"]) == (0, 2)
+    assert (await api.patch(f"/mailings/{mailing_id}/", json={"text": "Bye"})).status_code == 200
+    await plan_mailing(sessions, mailing_id)
+    assert await value(engine, "SELECT pending FROM mailing_counts") == 2

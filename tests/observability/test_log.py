@@ -2,6 +2,7 @@
 
 import ast
 import io
+import json
 import logging
 import re
 from collections.abc import Iterator
@@ -180,3 +181,21 @@ def test_a_line_that_cannot_be_written_is_lost_and_nothing_else_with_it(settings
         with redirect_stderr(full):
             configure(level="info", style="json")
         get(__name__).info("request")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\udc80", "\udc80"),
+        (2**70, 2**70),
+        (float("nan"), None),
+        (ValueError("no"), "no"),
+        ({"a": ("b", 1)}, {"a": ["b", 1]}),
+    ],
+)
+def test_a_line_is_json_whatever_is_logged(value: object, shown: object) -> None:
+    written = io.StringIO()
+    with redirect_stderr(written):
+        configure(level="info", style="json")
+        get(__name__).info("request", found=value)
+    assert json.loads(written.getvalue())["found"] == shown

@@ -85,15 +85,13 @@ def test_the_reason_of_the_newest_attempt_stands_behind() -> None:
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    """Every SQL text of the product, with its place."""
-    yield (
-        SCHEMA.name,
-        re.sub(r"COMMENT ON .*?';|--[^\n]*|RAISE EXCEPTION '[^']*'", "", SCHEMA.read_text(), flags=re.DOTALL),
-    )
+    """Every SQL text of the product, with its place, without comments and the texts of exceptions."""
+    for_people = r"COMMENT ON .*?';|--[^\n]*|RAISE EXCEPTION '[^']*'"
+    yield SCHEMA.name, re.sub(for_people, "", SCHEMA.read_text(encoding="utf-8"), flags=re.DOTALL)
     for path in sorted(PACKAGE.rglob("*.py")):
         for text in _texts(path):
             if re.search(r"\b(SELECT|UPDATE|INSERT INTO|DELETE FROM|CASE WHEN)\b", text):
-                yield f"{path.relative_to(PACKAGE)}: {text.strip()[:60]}", text
+                yield f"{path.relative_to(PACKAGE)}: {text.strip()[:60]}", re.sub(for_people, "", text)
 
 
 def _texts(path: Path) -> Iterator[str]:

@@ -158,7 +158,7 @@ def assert_everything_was_tried(stage: Stage) -> None:
         f"{name}.log" for name in ("api-json", "api-console", "worker-json", "worker-console", "report")
     }
     assert all(
-        '"event": "request"' in logs[name] or "request " in logs[name] for name in ("api-json.log", "api-console.log")
+        '"event":"request"' in logs[name] or "request " in logs[name] for name in ("api-json.log", "api-console.log")
     )
     assert "permission denied" not in str(logs)
     for event in ("breaker opened", "unexpected error", "report attempted", "leases reclaimed"):

@@ -95,7 +95,7 @@ async def test_a_primary_that_stands_still_is_left_for_the_new_one(
             began = time.monotonic()
             answer = await campaign.api.get("/mailings/")
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-            assert time.monotonic() - began < 10, "2 to 3 s on a machine that is not busy"
+            assert time.monotonic() - began < 15, "4 to 5 s on a machine that is not busy"
         await asyncio.to_thread(pair.promote)
         await _each_once(campaign, sandbox, mailing)
         pair.thaw_primary()

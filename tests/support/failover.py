@@ -103,6 +103,8 @@ class Pair:
             os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
+        with suppress(OSError):
+            self.thaw_primary()  # a test may have failed before it did
         for cluster in (self.primary, self.standby):
             with suppress(subprocess.CalledProcessError, RuntimeError):
                 cluster.stop("immediate")

@@ -164,7 +164,8 @@ def test_an_operation_without_its_errors_is_found() -> None:
 def test_an_operation_that_says_nothing_about_itself_is_found() -> None:
     found = faults(document(app_with(forgetful, security=False)))
     assert all(fault.startswith("POST /mailing/api/sample: ") for fault in found)
-    assert [fault.split(": ", 1)[1].split(" ")[0] for fault in found] == ["write", "give", "security", "tags", "400"]
+    told = [fault.split(": ", 1)[1].split(" ")[0] for fault in found]
+    assert told == ["response", "write", "give", "security", "tags", "400"]
 
 
 def test_a_repeated_name_and_a_dangling_reference_are_found() -> None:
@@ -174,6 +175,26 @@ def test_a_repeated_name_and_a_dangling_reference_are_found() -> None:
     found = faults(body)
     assert "operationId is not unique: ['get_sample']" in found
     assert "#/components/schemas/FieldError leads nowhere" in found
+
+
+def test_what_a_generator_of_clients_would_have_to_guess_is_found() -> None:
+    body = document(app_with(documented_sample))
+    answer = body["paths"]["/mailing/api/sample/{sample_id}"]["get"]["responses"]["200"]
+    del answer["content"]["application/json"]["schema"]
+    answer["headers"] = {"Location": {"description": "its address"}}
+    schemas = body["components"]["schemas"]
+    del schemas["ClientOut"]["properties"]["id"]["format"]
+    schemas["clientout"] = {"title": "Status", "type": "string"}
+    schemas["Page_Of_Clients"] = {"type": "string"}
+    where = "GET /mailing/api/sample/{sample_id}: response 200"
+    assert set(faults(body)) == {
+        "schemas.Page_Of_Clients has a bad name",
+        "schemas have one name in upper or lower case: ['clientout']",
+        "titles are not the names of their schemas: ['clientout']",
+        "1 integers have no format",
+        f"{where}: Location has no schema",
+        f"{where} must have a content with a schema, and 204 none",
+    }
 
 
 def test_two_handlers_of_one_name_cannot_be_documented() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from litestar.connection import ASGIConnection
 
 from mailing.access.api_keys import READ
+from mailing.access.state import access_state_of
 from mailing.errors import Forbidden, Unauthorized
 from mailing.web.parameters import SAFE
 
@@ -18,11 +19,11 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     key = key.strip(" ")  # RFC 9110 allows several blanks
     if scheme.lower() != "bearer" or not key:
         raise Unauthorized("Send the header Authorization: Bearer <key>. Create a key with mailing key create.")
-    configured: str | None = connection.app.state.settings.api_key
+    configured: str | None = access_state_of(connection).settings.api_key
     if configured and secrets.compare_digest(key.encode(), configured.encode()):
         connection.scope["user"] = SETTINGS_KEY
         return
-    known = await connection.app.state.known_keys.find(key)
+    known = await access_state_of(connection).known_keys.find(key)
     if known is None:
         raise Unauthorized("This key is unknown or was revoked.")
     if known.scope == READ and connection.scope.get("method") not in SAFE:
@@ -32,4 +33,4 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
 
 async def enforce_rate_limit(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     """Check the caller's rate. `require_key` must have set the caller."""
-    await connection.app.state.allowance.take(str(connection.scope["user"]))
+    await access_state_of(connection).allowance.take(str(connection.scope["user"]))

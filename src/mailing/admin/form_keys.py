@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from cryptography.fernet import Fernet
 from litestar import Request, Response
+from litestar.enums import RequestEncodingType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,7 +32,6 @@ from mailing.web.idempotency_keys import Stored, find_answer, store_answer, try_
 FIELD = "form_key"
 WAIT_S = 10
 _RETRY_S = 0.05
-_NONCE_BYTES = 16
 _SYNTAX = re.compile("[A-Za-z0-9_-]{43}").fullmatch
 
 
@@ -79,7 +80,7 @@ async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | 
     sent = await form_fields(request, max_fields=MAX_FIELDS)
     if RESTORED in dict(sent):
         return _restore(request, sent)
-    key = dict(sent).get(FIELD)
+    key = dict(sent).get(FIELD) or request.query_params.get(FIELD)  # in the address of a form with a file
     if key is None or not _changes_something(request):
         return None
     if not _SYNTAX(key):
@@ -94,7 +95,7 @@ async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | 
         return None
     if stored.request_hash != digest:
         raise Conflict("This form was sent before, with other content. Open its page anew to send another.")
-    return Response(_unsealed(stored.body, key), status_code=stored.status, headers=stored.headers)
+    return Response(_cipher(key).decrypt(stored.body), status_code=stored.status, headers=stored.headers)
 
 
 def _restore(request: Request[Any, Any, Any], sent: Fields) -> Response[Any] | None:
@@ -112,7 +113,9 @@ def _changes_something(request: Request[Any, Any, Any]) -> bool:
 
 
 async def _digest(request: Request[Any, Any, Any]) -> bytes:
-    named = [request.scope["path"], request.scope["query_string"], await request.body()]
+    """Hash what was sent, but no file, which is streamed: its form is known by the key alone."""
+    body = b"" if request.content_type[0] == RequestEncodingType.MULTI_PART else await request.body()
+    named = [request.scope["path"], request.scope["query_string"], body]
     return hashlib.sha256(msgspec.json.encode(named)).digest()
 
 
@@ -130,15 +133,8 @@ async def _lock_or_find(session: AsyncSession, names: dict[str, str]) -> Stored 
 def _sealed(answer: list[Any], key: str) -> list[Any]:
     start, *rest = answer
     body = b"".join(message.get("body", b"") for message in rest)
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return [start, {"body": nonce + _xor(body, nonce, key)}]
+    return [start, {"body": _cipher(key).encrypt(body)}]
 
 
-def _unsealed(body: bytes, key: str) -> bytes:
-    return _xor(body[_NONCE_BYTES:], body[:_NONCE_BYTES], key)
-
-
-def _xor(body: bytes, nonce: bytes, key: str) -> bytes:
-    """Apply a key stream that no second answer shares: the nonce is new for each, the key has 256 random bits."""
-    stream = hashlib.shake_256(nonce + key.encode()).digest(len(body))
-    return bytes(each ^ other for each, other in zip(body, stream, strict=True))
+def _cipher(key: str) -> Fernet:
+    return Fernet(f"{key}=")  # 32 random bytes in base64, as Fernet wants them

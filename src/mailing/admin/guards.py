@@ -17,6 +17,7 @@ from mailing.access.sessions import User, user_of
 from mailing.admin.kept_forms import Fields, typed_fields
 from mailing.database.engine import transaction
 from mailing.web.parameters import SAFE
+from mailing.web.state import state_of
 
 SIGN_IN = "/admin/sign-in"
 
@@ -65,7 +66,7 @@ async def _user(connection: ASGIConnection[Any, Any, Any, Any], *, used: bool) -
     token = connection.cookies.get(cookie_name(connection))
     if not token:
         return None
-    async with transaction(connection.app.state.sessions) as session:
+    async with transaction(state_of(connection).sessions) as session:
         return await user_of(session, token, used=used)
 
 

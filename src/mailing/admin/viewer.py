@@ -15,6 +15,7 @@ from mailing.admin.guards import SIGN_IN
 from mailing.admin.language import preferred
 from mailing.timezones import known_zone
 from mailing.translations import LANGUAGES, translations
+from mailing.web.state import state_of
 
 LANGUAGE_COOKIE = "mailing_language"
 ZONE_COOKIE = "mailing_zone"
@@ -56,7 +57,7 @@ def viewer_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
     return Viewer(
         user=connection.scope.get("user"),
         language=language if language in LANGUAGES else preferred(connection.headers.get("accept-language", "")),
-        zone=zone if known_zone(zone) else connection.app.state.settings.report_timezone,
+        zone=zone if known_zone(zone) else state_of(connection).settings.report_timezone,
         path=_path_of(connection),
     )
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from litestar import Request, Response, Router, delete, get, patch, post, put
-from litestar.datastructures import ResponseHeader, State
+from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
+from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
@@ -26,6 +26,7 @@ from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.problems import RETRY_ADVICE
+from mailing.web.state import AppState
 
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
@@ -70,7 +71,7 @@ PhoneFilter = Annotated[
 
 @get(summary="List clients", operation_id="list_clients", responses=documented(400))
 async def list_(
-    state: State,
+    state: AppState,
     tag: TagFilter = None,
     operator_code: OperatorCodeFilter = None,
     phone: PhoneFilter = None,
@@ -101,7 +102,7 @@ def _normalised(field: str, value: str | None, rewrite: Callable[[object], objec
     responses=documented(400, 409, 413),
     response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
 )
-async def create(session: Session, state: State, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
+async def create(session: Session, state: AppState, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
     """Create a client. Without an `operator_code` it is taken from digits 2 to 4 of the phone.
 
     A phone that opted out stays so, also if its client was deleted since: `opted_out` is then true in the answer. To
@@ -113,7 +114,7 @@ async def create(session: Session, state: State, data: JSONBody[ClientIn], calle
 
 
 @get("/{client_id:int}", summary="Read a client", operation_id="read_client", responses=documented(400, 404))
-async def read(state: State, client_id: FromPath[Id]) -> ClientOut:
+async def read(state: AppState, client_id: FromPath[Id]) -> ClientOut:
     return await read_client(state.reads, client_id)
 
 
@@ -126,7 +127,7 @@ async def read(state: State, client_id: FromPath[Id]) -> ClientOut:
     responses=documented(400, 404, 409, 413),
 )
 async def replace(
-    session: Session, state: State, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller
+    session: Session, state: AppState, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller
 ) -> ClientOut:
     """Replace a client. A field that is left out is reset: the tag to null, the operator code to that of the phone.
 
@@ -147,7 +148,7 @@ async def replace(
     responses=documented(400, 404, 409, 413),
 )
 async def change(
-    session: Session, state: State, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller
+    session: Session, state: AppState, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller
 ) -> ClientOut:
     """Change the given fields.
 
@@ -169,8 +170,11 @@ class ImportOperation(Operation):
     """Documents the body, a stream that is not a parameter of the handler."""
 
     def __post_init__(self) -> None:
-        text = OpenAPIMediaType(schema=Schema(type=OpenAPIType.STRING, description="CSV"), example=CSV_EXAMPLE)
-        self.request_body = RequestBody(content={"text/csv": text}, required=True)
+        schema = Schema(
+            type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description="CSV, in any of the encodings"
+        )
+        file = OpenAPIMediaType(schema=schema, example=CSV_EXAMPLE)
+        self.request_body = RequestBody(content={"application/octet-stream": file}, required=True)
 
 
 @post(
@@ -184,7 +188,7 @@ class ImportOperation(Operation):
     responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
-    curl -H "Authorization: Bearer $KEY" -H "Content-Type: text/csv" --data-binary @clients.csv \\
+    curl -H "Authorization: Bearer $KEY" -H "Content-Type: application/octet-stream" --data-binary @clients.csv \\
          http://127.0.0.1:8000/mailing/api/clients/import
 
 The first line names the columns, in any order: `phone` and `timezone`, optionally `operator_code`, `tag` and
@@ -210,7 +214,7 @@ column that is not in the file changes nothing. If a time zone changes, unsent m
 hours. An apostrophe before `=`, `+`, `-` or `@` is removed where a cell could begin, at the start of a tag and
 behind a separator in it: the export adds it, because spreadsheets would evaluate the cell as a formula.""",
 )
-async def import_(request: Request[Any, Any, State], session: Session, caller: Caller) -> ImportResult:
+async def import_(request: Request[Any, Any, Any], session: Session, caller: Caller) -> ImportResult:
     kind, options = request.content_type
     if kind.startswith("multipart/"):
         raise Invalid(FieldError("body", "must be the CSV file itself, not a form: curl --data-binary @clients.csv"))
@@ -230,7 +234,7 @@ async def import_(request: Request[Any, Any, State], session: Session, caller: C
         **documented(400),
     },
 )
-async def export(state: State) -> Stream:
+async def export(state: AppState) -> Stream:
     """Export all clients with the columns of the import, so the file can be imported again.
 
     Opt-outs of phones without a client are not in it: to move to another database, use a backup. A formula in a tag is
@@ -239,7 +243,7 @@ async def export(state: State) -> Stream:
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")
 
 
-async def csv_file(state: State, pages: AsyncIterator[bytes], *, name: str) -> Stream:
+async def csv_file(state: AppState, pages: AsyncIterator[bytes], *, name: str) -> Stream:
     shared = _one_at_a_time(pages, state.export_turn)
     first = await anext(shared)  # if the database can't answer, send a 503, not half a file
     disposition = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}

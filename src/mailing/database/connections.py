@@ -31,7 +31,7 @@ T = TypeVar("T")
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 
 CONNECT_S = 5
-PING_S = 1
+PING_S = 2
 CLOSE_S = 0.5  # a server that stands still does not answer that either
 DRIVER_GRACE_S = 2  # the driver's limit for a statement, beyond the server's
 IDLE_IN_TRANSACTION_S = 5  # a frozen process keeps its locks no longer

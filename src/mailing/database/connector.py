@@ -17,8 +17,7 @@ from mailing.database.errors import is_transient
 from mailing.errors import ConfigurationError
 
 CONNECT_EACH_S = 2  # one of several hosts
-RECONNECT_S = 1  # each host, once a connection was found dead: a request waits
-RETRY_S = 2  # a single host, later: no ping comes before it
+RECONNECT_S = 2.0  # a host, right after a connection was found dead: a request waits. Doubled with each failure
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
@@ -70,8 +69,7 @@ class Connector:
                     self._prefer(host)
                     self._limit_s = None
                     return connection
-        if self._is_limited:
-            self._limit_s = RETRY_S if len(self._hosts) == 1 else RECONNECT_S
+        self._limit_s = None if self._limit_s is None else min(2 * self._limit_s, CONNECT_S)
         raise _all_failed(failures)
 
     def _prefer(self, host: Host) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+from sqlalchemy.dialects.postgresql.asyncpg import AsyncAdapt_asyncpg_dbapi
 from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.pool import PoolProxiedConnection
 from sqlalchemy.util import greenlet_spawn
@@ -10,7 +11,7 @@ from sqlalchemy.util import greenlet_spawn
 from mailing.database import connections
 
 MAX_READERS = 5  # of the engine's connections, kept for reads; a statement usually takes less than a millisecond
-MAX_WAIT_S = 3  # longer than it takes a reader to find its connection dead and open another
+MAX_WAIT_S = 5  # longer than it takes a reader to find its connection dead and open another
 
 
 class ReadPool:
@@ -58,7 +59,13 @@ class ReadPool:
                 if connections.was_answered(error):
                     raise
                 self._drop()  # the others are as old, so probably dead too
-        return await self._fetch(await self._engine.raw_connection(), statement, values, None)
+        return await self._fetch(await self._connect(), statement, values, None)
+
+    async def _connect(self) -> PoolProxiedConnection:
+        try:
+            return await self._engine.raw_connection()
+        except AsyncAdapt_asyncpg_dbapi.Error as error:  # around the driver's, without SQLAlchemy's DBAPIError
+            raise (error.__cause__ or error) from None
 
     async def _fetch(
         self, connection: PoolProxiedConnection, statement: str, values: tuple[object, ...], limit_s: float | None

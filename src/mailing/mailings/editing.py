@@ -19,8 +19,6 @@ from mailing.mailings.states import MailingStatus
 from mailing.mailings.transitions import enqueue_jobs
 from mailing.messages.cancellation import cancel_of_deleted
 
-PLAN_COLUMNS = frozenset({"starts_at", "ends_at", "tags", "operator_codes", "window_start", "window_end"})
-
 
 async def create(session: AsyncSession, data: MailingIn, *, by: str) -> MailingOut:
     """Create a mailing for a caller who may send: it is released at once."""
@@ -124,7 +122,7 @@ def _change(mailing: Mailing, changes: Mapping[str, Any], *, now: datetime) -> N
     if "text" in changes:
         mailing.text_revision += 1
     mailing.content_revision += 1
-    if changes.keys() & PLAN_COLUMNS and mailing.status not in states.NOT_STARTED:
+    if mailing.status not in states.NOT_STARTED:
         mailing.plan_revision += 1
         mailing.audience_max_client_id = None
     mailing.updated_at = now

@@ -10,7 +10,7 @@ Instant = DateTime(timezone=True)
 
 
 class Mailing(Base):
-    """A campaign. Its plan is out of date while `planned_revision` < `plan_revision`; every edit of the plan adds one.
+    """A campaign. Its plan is out of date while `planned_revision` < `plan_revision`; an edit after the start adds 1.
 
     `content_revision` counts the changes to everything that a release covers. If `released_revision` differs, the
     mailing is a draft; a constraint of the schema keeps the two consistent.

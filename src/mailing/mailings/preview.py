@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.clock import database_now
 from mailing.gateway.repository import Pace, read_pace
 from mailing.mailings.audience import Exclusion, Reach, reach, reach_of_edit
-from mailing.mailings.editing import PLAN_COLUMNS, changes_of, ensure_future_end
+from mailing.mailings.editing import changes_of, ensure_future_end
 from mailing.mailings.forecast import Forecast, Period, forecast
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import MailingIn, columns
@@ -115,7 +115,7 @@ async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | No
     changes = changes_of(mailing, asdict(data), now=now)
     if mailing.status in NOT_STARTED:
         return await reach(session, everyone)
-    replans = bool(changes.keys() & PLAN_COLUMNS) or mailing.planned_revision < mailing.plan_revision
+    replans = bool(changes) or mailing.planned_revision < mailing.plan_revision
     return await reach_of_edit(session, everyone, mailing_id=mailing_id, replans=replans)
 
 

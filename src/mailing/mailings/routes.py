@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from litestar import Controller, Response, delete, get, patch, post, put
+from litestar.datastructures import ResponseHeader
 from litestar.params import JSONBody, QueryParameter
 from msgspec.structs import asdict
 
@@ -39,6 +40,7 @@ class MailingController(Controller):
         summary="Create a mailing",
         operation_id="create_mailing",
         responses=documented(400, 413),
+        response_headers=[ResponseHeader("Location", documentation_only=True, description="The new mailing's address")],
     )
     async def create_mailing(self, session: Session, data: JSONBody[MailingIn], caller: Caller) -> Response[MailingOut]:
         """Create a mailing: sent from `starts_at` on, or at once if that has passed, and never at or after `ends_at`.
@@ -78,11 +80,11 @@ class MailingController(Controller):
     ) -> MailingOut:
         """Change the given fields.
 
-        The unsent messages of a running or paused mailing are planned again: clients that match now join, messages to
-        clients that no longer match are cancelled, the new window and end apply. Sent messages never change, and a
-        message that may have been accepted keeps its text. `starts_at` can't change after the start; a finished or
-        cancelled mailing can't be changed (409). A released mailing stays released with the change; a `draft` stays a
-        draft until POST …/release.
+        The unsent messages of a running or paused mailing are planned again, also if only the text changes: clients
+        that match now join, messages to clients that no longer match are cancelled, the new window and end apply. Sent
+        messages never change, and a message that may have been accepted keeps its text. `starts_at` can't change after
+        the start; a finished or cancelled mailing can't be changed (409). A released mailing stays released with the
+        change; a `draft` stays a draft until POST …/release.
         """
         return await editing.edit(session, mailing_id, given_fields(data), by=caller)
 

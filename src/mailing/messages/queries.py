@@ -61,8 +61,8 @@ _ONE = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 _ATTEMPTS = text("""
-    SELECT number, started_at, duration_ms, outcome, http_status, code, reason_code, reason_params FROM attempt
-    WHERE message_id = :id ORDER BY number
+    SELECT number, started_at, duration_ms, outcome, http_status, code, reason_code, reason_params, provider_id
+    FROM attempt WHERE message_id = :id ORDER BY number
 """)
 
 # Index: event_of_message.
@@ -241,7 +241,7 @@ def _fields(row: RowMapping, language: str) -> dict[str, Any]:
 
 def _attempt(row: RowMapping, language: str) -> AttemptOut:
     reason = stored_reason(row["reason_code"], row["reason_params"])
-    names = ("number", "started_at", "duration_ms", "outcome", "http_status", "code")
+    names = ("number", "started_at", "duration_ms", "outcome", "http_status", "code", "provider_id")
     return AttemptOut(
         **{name: row[name] for name in names},
         reason=words_of(reason, language),

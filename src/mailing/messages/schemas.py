@@ -60,7 +60,10 @@ class MessageOut(Struct):
 
 
 class AttemptOut(Struct):
-    """`duration_ms` is null where the worker was lost during the call. `reason` is empty for an acceptance."""
+    """`duration_ms` is null where the worker was lost during the call. `reason` is empty for an acceptance.
+
+    `provider_id` is the message's id at the provider, for its support.
+    """
 
     number: int
     started_at: datetime
@@ -70,6 +73,7 @@ class AttemptOut(Struct):
     code: int | None
     reason: str
     reason_code: ReasonCode | None
+    provider_id: str | None
 
 
 Verdict = Literal["sent", "failed", "pending"]

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from litestar import Request, Response, get
-from litestar.datastructures import State
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -21,6 +20,7 @@ from mailing.metrics.exposition import families, receipt_families
 from mailing.metrics.repository import Snapshot, read
 from mailing.metrics.requests import RequestMetrics
 from mailing.observability.log import get as logger_named
+from mailing.web.state import AppState
 
 logger = logger_named(__name__)
 
@@ -57,10 +57,14 @@ async def _read(sessions: Sessions) -> Snapshot | None:
         return None
 
 
+class MetricsState(AppState):
+    metrics: MetricsCache
+
+
 class SnapshotCollector(Collector):
     """Collects all metrics for one request."""
 
-    def __init__(self, page: MetricsCache, snapshot: Snapshot | None, state: State) -> None:
+    def __init__(self, page: MetricsCache, snapshot: Snapshot | None, state: AppState) -> None:
         self._page = page
         self._snapshot = snapshot
         self._state = state
@@ -85,7 +89,7 @@ def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
 
 
 @get("/metrics", include_in_schema=False)
-async def metrics(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
+async def metrics(request: Request[Any, Any, Any], state: MetricsState) -> Response[bytes]:
     """Expose metrics without authentication: they contain no name, phone or text."""
     snapshot = await state.metrics.snapshot(state.sessions)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))

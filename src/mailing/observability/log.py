@@ -3,15 +3,17 @@
 docs/logging.md lists every event and key. Log records of libraries take the same format.
 """
 
+import json
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import Literal, TextIO
 
+import msgspec
 import structlog
 from structlog.contextvars import bound_contextvars, get_contextvars
 
@@ -31,9 +33,7 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.types.Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
-        if style == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        _render_json if style == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     last: list[structlog.types.Processor] = [render_exception, Masking(secrets), renderer]
     threshold = logging.getLevelNamesMapping()[level.upper()]
@@ -50,6 +50,17 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
     root.setLevel(threshold)
     for name in QUIET_LOGGERS:
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
+
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+
+
+def _render_json(_logger: object, _level: str, event: Mapping[str, object]) -> str:
+    """Render a line in a tenth of the time of `json`, which alone takes lone surrogates."""
+    try:
+        return _encode(event).decode()
+    except UnicodeEncodeError:
+        return json.dumps(event, default=repr)
 
 
 class _Output:

@@ -189,7 +189,8 @@ async def messages_of_person(session: AsyncSession, phone: str, client_id: int |
 
 # Index: the primary key.
 _ATTEMPTS = text("""
-    SELECT message_id, number, started_at, duration_ms, outcome, http_status, code, reason_code, reason_params
+    SELECT message_id, number, started_at, duration_ms, outcome, http_status, code, reason_code, reason_params,
+        provider_id
     FROM attempt
     WHERE message_id = ANY(CAST(:ids AS bigint[])) ORDER BY message_id, number
 """)

@@ -8,7 +8,7 @@ from litestar import Litestar
 
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine
-from mailing.gateway.providers import provider_of
+from mailing.gateway.providers import provider_of, receipts_expected
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
@@ -17,11 +17,6 @@ from mailing.settings import Settings
 
 POOL_SIZE = 2  # of receipts only: one that is being stored, and a reply
 STATEMENT_TIMEOUT_S = 10
-
-
-def receipts_expected(settings: Settings) -> bool:
-    """Whether the provider sends receipts, and knows where to."""
-    return bool(settings.public_url) and provider_of(settings).sends_receipts
 
 
 @asynccontextmanager

@@ -23,8 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
+from mailing.gateway.providers import receipts_expected
 from mailing.observability import log
-from mailing.receipts.serving import receipts_expected
 from mailing.reports import planning, repository, smtp
 from mailing.reports.render import Rendered, render
 from mailing.reports.repository import Claim, Failure, Lease

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import FieldError, Invalid
-from mailing.receipts.serving import receipts_expected
+from mailing.gateway.providers import receipts_expected
 from mailing.reports import planning, repository, smtp
 from mailing.reports.jobs import LEASE, lease_from, loop_time, send_claimed
 from mailing.reports.render import Rendered, render

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from litestar import Controller, get
-from litestar.datastructures import State
 from litestar.params import QueryParameter
 
 from mailing.errors import FieldError, Invalid
@@ -15,6 +14,7 @@ from mailing.statistics import repository
 from mailing.statistics.schemas import MailingStatistics, Statistics
 from mailing.web.pagination import Cursor, Limit, decode_cursor, page
 from mailing.web.parameters import Id, Session, documented
+from mailing.web.state import AppState
 
 StatusFilter = Annotated[
     MessageStatus | None, QueryParameter(description=f"a status of a message: {', '.join(MessageStatus)}")
@@ -28,7 +28,9 @@ class StatisticsController(Controller):
     tags = ["statistics"]  # noqa: RUF012 - Litestar's way to declare it
 
     @get("/", summary="Totals and a line for each mailing", operation_id="statistics", responses=documented(400))
-    async def statistics(self, session: Session, state: State, limit: Limit = 50, cursor: Cursor = None) -> Statistics:
+    async def statistics(
+        self, session: Session, state: AppState, limit: Limit = 50, cursor: Cursor = None
+    ) -> Statistics:
         found = await totals(session)
         listed = await repository.mailing_lines(
             session, cursor=decode_cursor(cursor), limit=limit, receipts=state.receipts_expected
@@ -45,7 +47,7 @@ class StatisticsController(Controller):
     async def mailing_statistics(  # noqa: PLR0913, PLR0917 - one for each query parameter
         self,
         session: Session,
-        state: State,
+        state: AppState,
         mailing_id: Id,
         status: StatusFilter = None,
         delivery: DeliveryFilter = None,

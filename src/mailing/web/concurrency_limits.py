@@ -16,6 +16,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from mailing.errors import TooMany, TooSlow
+from mailing.web.state import state_of
 
 CONCURRENCY_LIMIT: Final = "concurrency_limit"  # a key in a handler's `opt`: the name of its limit
 RETRY_AFTER_S: Final = 10
@@ -56,7 +57,8 @@ class ConcurrencyLimit:
 
 async def limit_concurrency(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Acquire the handler's limit. A guard, after the one that sets the caller."""
-    limit: ConcurrencyLimit = connection.app.state.concurrency_limits[handler.opt[CONCURRENCY_LIMIT]]
+    limits: dict[str, ConcurrencyLimit] = state_of(connection).concurrency_limits
+    limit = limits[handler.opt[CONCURRENCY_LIMIT]]
     release = limit.acquire(str(connection.scope["user"]), _length(connection))
     connection.scope["state"].setdefault(_RELEASES, []).append(release)
 

@@ -4,7 +4,6 @@ import asyncio
 
 import structlog
 from litestar import Response, Router, get
-from litestar.datastructures import State
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database import connections
 from mailing.database.schema import is_current
 from mailing.job_queue.inspection import can_enqueue
+from mailing.web.state import AppState
 
 logger = structlog.get_logger(__name__)
 
@@ -58,10 +58,13 @@ async def live() -> Alive:
     return Alive()
 
 
+class HealthState(AppState):
+    readiness: "Readiness"
+
+
 @get("/ready")
-async def ready(state: State) -> Response[Alive | NotReady]:
-    readiness: Readiness = state.readiness
-    failure = await readiness.failure()
+async def ready(state: HealthState) -> Response[Alive | NotReady]:
+    failure = await state.readiness.failure()
     if failure:
         logger.warning("not ready", check=failure.check, detail=failure.detail)
     return Response(failure or Alive(), status_code=503 if failure else 200)

@@ -19,7 +19,6 @@ from typing import IO, Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.datastructures import State
 from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 from sqlalchemy import Connection, event
@@ -30,6 +29,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
 from mailing.web.idempotency_keys import Stored, find_answer, is_free, store_answer
 from mailing.web.parameters import SAFE
+from mailing.web.state import AppState, state_of
 
 HEADER = "Idempotency-Key"
 PATTERN = "^[!-~]{1,255}$"
@@ -110,7 +110,7 @@ async def replay_or_begin(request: Request[str, Any, Any]) -> Response[bytes] | 
         raise Invalid(FieldError(HEADER, f"must be {RULE}"))
     digest = await _read(request, keyed.body)
     names = {"caller": request.user, "key": keyed.key}
-    stored = await _stored(request.app.state.sessions, names)
+    stored = await _stored(state_of(request).sessions, names)
     if stored is None:
         keyed.request_hash = digest
         _lock_with_first_statement(keyed.session, names)
@@ -152,7 +152,7 @@ def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> 
     event.listen(session.sync_session, "after_begin", take, once=True)
 
 
-async def provide_session(request: Request[Any, Any, Any], state: State) -> AsyncIterator[AsyncSession]:
+async def provide_session(request: Request[Any, Any, Any], state: AppState) -> AsyncIterator[AsyncSession]:
     """Provide the request's transaction, committed when the handler returns, before the answer is sent.
 
     A safe request has an autocommit session instead.

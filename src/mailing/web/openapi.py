@@ -12,8 +12,7 @@ from litestar.openapi.spec import Components, License, OpenAPI, SecurityScheme, 
 from litestar.response import Redirect
 
 from mailing import __version__
-from mailing.web import idempotency, idempotency_keys
-from mailing.web.problems import PROBLEM_JSON
+from mailing.web.openapi_document import Document
 
 DESCRIPTION = """
 Send one short text to every client that a mailing's filter selects.
@@ -111,69 +110,6 @@ class Page(OpenAPIRenderPlugin):
     def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         del request, openapi_schema  # the page fetches the document
         return self._html
-
-
-class Document(OpenAPI):
-    """Documents what applies to every route: the key of a POST, and that unknown fields are refused."""
-
-    def to_schema(self) -> dict[str, Any]:
-        schema = super().to_schema()
-        for path, item in schema["paths"].items():
-            if path.startswith("/mailing/api/") and "post" in item:
-                _add_key(item["post"])
-            for operation in item.values():
-                _forbid_unknown_fields(operation.get("requestBody", {}), schema["components"]["schemas"])
-        return schema
-
-
-def _forbid_unknown_fields(node: object, schemas: dict[str, Any]) -> None:
-    """Set `additionalProperties: false` in a schema and those it refers to, as `validation` refuses unknown fields."""
-    if isinstance(node, list):
-        for child in node:
-            _forbid_unknown_fields(child, schemas)
-    if not isinstance(node, dict) or node.get("additionalProperties") is False:
-        return
-    if "properties" in node:
-        node["additionalProperties"] = False
-    if "$ref" in node:
-        _forbid_unknown_fields(schemas[node["$ref"].rpartition("/")[2]], schemas)
-    for child in node.values():
-        _forbid_unknown_fields(child, schemas)
-
-
-def _add_key(operation: dict[str, Any]) -> None:
-    operation["parameters"] = [*operation.get("parameters", []), _KEY]
-    operation["responses"] = _KEY_RESPONSES | operation["responses"]
-    for status, response in operation["responses"].items():
-        if status < "300":
-            response["headers"] = response.get("headers", {}) | _REPLAYED
-
-
-_KEY = {
-    "name": idempotency.HEADER,
-    "in": "header",
-    "required": False,
-    "description": f"{idempotency.RULE}. The same request with the same key is done once: again it gets the answer of "
-    f"the first time, for {idempotency_keys.RETENTION_H} hours.",
-    "schema": {"type": "string", "pattern": idempotency.PATTERN, "minLength": 1, "maxLength": 255},
-}
-_REPLAYED = {
-    idempotency.REPLAYED: {
-        "description": "The answer to an earlier request with this key",
-        "schema": {"type": "string", "const": "true"},
-    }
-}
-_KEY_RESPONSES = {
-    status: {
-        "description": description,
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for status, description in {
-        "400": "Invalid input",
-        "409": "Conflict, or a request with this key is in progress",
-        "422": "The key was used for another request",
-    }.items()
-}
 
 
 class Config(OpenAPIConfig):

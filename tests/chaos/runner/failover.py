@@ -143,7 +143,8 @@ async def _with_loss(directory: Path) -> list[Promise]:
             os.kill(pid, signal.SIGSTOP)
         await asyncio.sleep(LAG_S)
         await kill_node(cluster)
-        for pid in receivers:
+        for pid in receivers:  # they end before they read what the kernel still holds for them
+            os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGCONT)
         writes_at = await _back(cluster, home)
         aside_s = await drill.until(lambda: _is_set_aside(drill), within_s=120)

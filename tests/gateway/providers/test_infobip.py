@@ -169,3 +169,18 @@ def test_one_request_has_the_replies_of_many_phones() -> None:
         "79160000001",
         "79160000002",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, b'{"balance": 47.8, "currency": "EUR"}', Outcome.accepted),
+        (200, b"<html>", Outcome.ambiguous),
+        (401, b"{}", Outcome.configuration),
+        (403, b"{}", Outcome.configuration),
+        (500, b"", Outcome.ambiguous),
+    ],
+)
+def test_the_balance_tells_whether_the_account_is_right(status: int, body: bytes, outcome: Outcome) -> None:
+    assert INFOBIP.credentials_check.path == "/account/1/balance"
+    assert INFOBIP.read_credentials_check(status, body).outcome is outcome

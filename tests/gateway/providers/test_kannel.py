@@ -121,3 +121,20 @@ def test_a_reply_is_a_phone_and_a_text() -> None:
     query = "from=%2B79160000000&text=%D1%81%D1%82%D0%BE%D0%BF+"
     assert KANNEL.parse_replies(asked(query=query)) == [Reply("+79160000000", "стоп ")]
     assert KANNEL.parse_replies(asked(query="text=STOP")) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (400, b"Missing receiver(s) number(s), rejected", Outcome.accepted),
+        (403, b"Authorization failed for sendsms", Outcome.configuration),
+        (403, b"Not routable. Do not try again.", Outcome.ambiguous),
+        (404, b"", Outcome.ambiguous),
+        (202, b"0: Accepted for delivery", Outcome.ambiguous),
+    ],
+)
+def test_a_call_without_a_receiver_tells_whether_the_account_is_right(
+    status: int, body: bytes, outcome: Outcome
+) -> None:
+    assert KANNEL.credentials_check.path == "/cgi-bin/sendsms"
+    assert KANNEL.read_credentials_check(status, body).outcome is outcome

@@ -151,3 +151,18 @@ def test_a_reply_is_a_phone_and_a_text() -> None:
     body = urlencode({"phone": "79160000000", "mes": "Стоп", "to": "1000", "id": "5"}).encode()
     assert SMSC.parse_replies(asked(body=body)) == [Reply("79160000000", "Стоп")]
     assert SMSC.parse_replies(asked(body=b"mes=STOP")) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, b'{"balance": "100.00"}', Outcome.accepted),
+        (200, b'{"error": "authorise error", "error_code": 2}', Outcome.configuration),
+        (200, b'{"error": "too many", "error_code": 9}', Outcome.ambiguous),
+        (200, b"", Outcome.ambiguous),
+        (403, b"", Outcome.configuration),
+    ],
+)
+def test_the_balance_tells_whether_the_account_is_right(status: int, body: bytes, outcome: Outcome) -> None:
+    assert SMSC.credentials_check.path == "/sys/balance.php"
+    assert SMSC.read_credentials_check(status, body).outcome is outcome

@@ -134,3 +134,19 @@ def test_a_reply_is_a_phone_and_a_text() -> None:
     body = b"From=%2B79160000000&To=1000&Body=%D0%A1%D1%82%D0%BE%D0%BF&OptOutType=STOP"
     assert TWILIO.parse_replies(asked(body=body)) == [Reply("+79160000000", "Стоп")]
     assert TWILIO.parse_replies(asked(body=b"Body=STOP")) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (200, b'{"status": "active"}', Outcome.accepted),
+        (200, b'{"status": "suspended"}', Outcome.configuration),
+        (200, b'{"status": "closed"}', Outcome.configuration),
+        (200, b"{}", Outcome.ambiguous),
+        (401, b'{"code": 20003}', Outcome.configuration),
+        (503, b"", Outcome.ambiguous),
+    ],
+)
+def test_the_account_tells_whether_it_is_right_and_active(status: int, body: bytes, outcome: Outcome) -> None:
+    assert TWILIO.credentials_check.path == f"/2010-04-01/Accounts/{ACCOUNT}.json"
+    assert TWILIO.read_credentials_check(status, body).outcome is outcome

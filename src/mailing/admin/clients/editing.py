@@ -20,6 +20,7 @@ from mailing.errors import Conflict, Invalid
 from mailing.messages.queries import counts_of_client
 from mailing.messages.states import MessageStatus
 from mailing.web.parameters import Caller, Id, Session
+from mailing.web.state import state_of
 
 EMPTY = {"phone": "", "operator_code": "", "tag": "", "timezone": "", "opted_out": "", "was_opted_out": ""}
 
@@ -38,7 +39,7 @@ async def create(
         return _form(request, typed)
     try:
         sent = client_of(typed)
-        async with name_phone_owner(request.app.state.reads, sent.phone):
+        async with name_phone_owner(state_of(request).reads, sent.phone):
             client = await ClientRepository(session).create(sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
@@ -61,7 +62,7 @@ async def change(
         return _form(request, typed, client_id=client_id)
     try:
         sent = client_of(typed)
-        async with name_phone_owner(request.app.state.reads, sent.phone):
+        async with name_phone_owner(state_of(request).reads, sent.phone):
             await ClientRepository(session).replace(client_id, sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()

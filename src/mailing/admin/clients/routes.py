@@ -5,7 +5,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from litestar import Request, Response, Router, get, post
-from litestar.datastructures import State
 from litestar.params import FromPath
 from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +25,7 @@ from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import MAX_ID, Id, Session
+from mailing.web.state import AppState
 
 PAGE_SIZE = 50
 MAX_TAGS = 500
@@ -121,7 +121,7 @@ async def read(request: Request[Any, Any, Any], session: Session, client_id: Fro
 
 
 @get("/export", guards=[require_role(Role.EDITOR), limit_concurrency], opt={CONCURRENCY_LIMIT: "exports"})
-async def export(state: State) -> Stream:
+async def export(state: AppState) -> Stream:
     """Everybody's phone at once: not for those who only look."""
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")
 

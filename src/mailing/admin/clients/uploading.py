@@ -4,7 +4,7 @@ import os
 from typing import Any
 
 from litestar import Request, Response, get, post
-from litestar.datastructures import State, UploadFile
+from litestar.datastructures import UploadFile
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 from litestar.response import Stream
@@ -26,6 +26,7 @@ from mailing.errors import Invalid
 from mailing.reasons.refusals import RefusalCode, refused_field
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import Caller, Id, Session
+from mailing.web.state import AppState
 
 MAX_BODY_BYTES = MAX_FILE_BYTES + 100_000  # bytes; what a form puts around its file is less
 MAX_UPLOADS = 10
@@ -45,7 +46,7 @@ async def choose(request: Request[Any, Any, Any], session: Session) -> Response[
     request_max_body_size=MAX_BODY_BYTES,
 )
 async def send(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, state: State, caller: Caller
+    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, state: AppState, caller: Caller
 ) -> Response[Any]:
     try:
         async with transaction(state.sessions) as looking:
@@ -146,7 +147,7 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
     guards=[require_role(Role.EDITOR), limit_concurrency],
     opt={CONCURRENCY_LIMIT: "exports"},
 )
-async def verdict(session: Session, viewer: CurrentViewer, state: State, upload_id: FromPath[Id]) -> Stream:
+async def verdict(session: Session, viewer: CurrentViewer, state: AppState, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)
     rows = rejected_rows_csv(state.exporting, upload.id, language=viewer.language)
     return await csv_file(state, rows, name=f"left-out-{upload.id}.csv")

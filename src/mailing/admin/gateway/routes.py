@@ -26,6 +26,7 @@ from mailing.settings import Settings
 from mailing.statistics.latency import RecentCalls, recent_calls
 from mailing.statistics.mailing_list import open_mailings
 from mailing.web.parameters import Caller, Session
+from mailing.web.state import state_of
 
 INTERVAL_S = 2
 CACHE_S = 1.5
@@ -100,7 +101,7 @@ async def probe(session: Session, viewer: CurrentViewer, caller: Caller) -> Resp
 
 async def _page_data(request: Request[Any, Any, Any]) -> PageData:
     return await single_flight(request).read(
-        "gateway", partial(read_page_data, request.app.state.sessions), cache_s=CACHE_S
+        "gateway", partial(read_page_data, state_of(request).sessions), cache_s=CACHE_S
     )
 
 
@@ -117,7 +118,7 @@ def _full_page(request: Request[Any, Any, Any], data: PageData, *, errors: dict[
         interval_s=INTERVAL_S,
         errors=errors,
         rate=rate,
-        **promises(request.app.state.settings),
+        **promises(state_of(request).settings),
         **_template_values(data),
     )
     answer.status_code = 400 if errors else 200

@@ -10,6 +10,7 @@ from mailing.admin import polling
 from mailing.admin.guards import require_role, require_role_passive
 from mailing.admin.home.overview import CACHE_S, PageData, read_page_data
 from mailing.admin.single_flight import single_flight
+from mailing.web.state import state_of
 
 INTERVAL_S = 3
 
@@ -36,7 +37,7 @@ async def home_fragment(request: Request[Any, Any, Any]) -> Response[str]:
 
 
 async def _page_data(request: Request[Any, Any, Any]) -> PageData:
-    state = request.app.state
+    state = state_of(request)
     return await single_flight(request).read(
         "home", partial(read_page_data, state.sessions, state.settings), cache_s=CACHE_S
     )

@@ -23,6 +23,7 @@ from mailing.statistics.repository import UndeliveredReason, undelivered_reasons
 from mailing.statistics.throughput import Timeseries, timeseries
 from mailing.timezones import zone_named
 from mailing.web.parameters import Id
+from mailing.web.state import state_of
 
 INTERVAL_S = 2
 CACHE_S = 1.5
@@ -70,8 +71,8 @@ async def mailing_fragment(request: Request[Any, Any, Any], mailing_id: Id) -> R
 
 
 async def _page_data(request: Request[Any, Any, Any], mailing_id: int) -> PageData:
-    receipts = request.app.state.receipts_expected
-    reader = partial(read_page_data, request.app.state.sessions, mailing_id, receipts=receipts)
+    receipts = state_of(request).receipts_expected
+    reader = partial(read_page_data, state_of(request).sessions, mailing_id, receipts=receipts)
     return await single_flight(request).read(("mailing", mailing_id), reader, cache_s=CACHE_S)
 
 

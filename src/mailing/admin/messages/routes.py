@@ -26,6 +26,7 @@ from mailing.messages.schemas import Delivery, MessageDetail, MessageOut, Resolu
 from mailing.messages.states import MessageStatus
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import Caller, Id, Session
+from mailing.web.state import state_of
 
 PAGE_SIZE = 50
 MAX_NOTE = 500
@@ -110,7 +111,7 @@ async def _list(
         statuses=list(MessageStatus),
         chosen=chosen.status,
         delivery=chosen.delivery,
-        receipts=request.app.state.receipts_expected,
+        receipts=state_of(request).receipts_expected,
         phone=phone,
         next_page=_address(mailing_id, following) if more else "",
         first_page=_address(mailing_id, kept) if cursor else "",
@@ -173,7 +174,7 @@ async def _message_page(
         more=len(told) > MAX_HISTORY,
         errors=errors,
         sent=sent,
-        **_delivery_facts(message if request.app.state.receipts_expected else None, await database_now(session)),
+        **_delivery_facts(message if state_of(request).receipts_expected else None, await database_now(session)),
     )
 
 

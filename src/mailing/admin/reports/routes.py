@@ -5,7 +5,6 @@ from functools import partial
 from typing import Annotated, Any
 
 from litestar import Request, Response, Router, get
-from litestar.datastructures import State
 from litestar.params import PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -25,6 +24,7 @@ from mailing.reports.schedule import Day as Period
 from mailing.reports.smtp import recipients_of
 from mailing.reports.translations import words_in
 from mailing.web.parameters import Session
+from mailing.web.state import AppState, state_of
 
 CACHE_S = 5
 
@@ -43,7 +43,7 @@ Day = Annotated[date, PathParameter()]
 
 
 @get("/", guards=[require_role(Role.VIEWER)])
-async def list_(request: Browser, session: Session, viewer: CurrentViewer, state: State) -> Response[str]:
+async def list_(request: Browser, session: Session, viewer: CurrentViewer, state: AppState) -> Response[str]:
     now = await database_now(session)
     running = (await planning.calendar(session, state.settings, now=now)).running()
     return page(
@@ -58,7 +58,7 @@ async def list_(request: Browser, session: Session, viewer: CurrentViewer, state
 
 
 @get("/{day:date}", guards=[require_role(Role.VIEWER)])
-async def read(request: Browser, session: Session, viewer: CurrentViewer, state: State, day: Day) -> Response[str]:
+async def read(request: Browser, session: Session, viewer: CurrentViewer, state: AppState, day: Day) -> Response[str]:
     now = await database_now(session)
     period = await _period(session, state, day, now=now)
     answer = page(
@@ -75,7 +75,7 @@ async def read(request: Browser, session: Session, viewer: CurrentViewer, state:
     return answer
 
 
-async def _period(session: AsyncSession, state: State, day: date, *, now: datetime) -> Period:
+async def _period(session: AsyncSession, state: AppState, day: date, *, now: datetime) -> Period:
     """Return the period of the day's report. Raise NotFound for a day without a report."""
     try:
         return await planning.day_on(session, state.settings, day, now=now)
@@ -83,7 +83,7 @@ async def _period(session: AsyncSession, state: State, day: date, *, now: dateti
         raise NotFound(f"The day {error.errors[0].message}.") from None
 
 
-def _label_values(state: State, viewer: Viewer, now: datetime) -> dict[str, Any]:
+def _label_values(state: AppState, viewer: Viewer, now: datetime) -> dict[str, Any]:
     """Return the values of `reports/labels.html`. Times are in the report's zone, as its days are."""
     at = partial(instant, language=viewer.language, zone=state.settings.report_timezone)
     return {"at": at, "now": now, "awaited": bool(recipients_of(state.settings))}
@@ -106,7 +106,7 @@ async def table(request: Browser, viewer: CurrentViewer, day: Day) -> Response[s
 
 async def _rendered(request: Browser, day: date, language: str) -> Rendered:
     """Render the report. Counting takes long: concurrent requests share it, and hold no connection meanwhile."""
-    state = request.app.state
+    state = state_of(request)
     async with transaction(state.sessions) as session:
         now = await database_now(session)
         await _period(session, state, day, now=now)

@@ -1,7 +1,6 @@
 """The user's own account: password, sessions, language and time zone."""
 
 from litestar import Response, get, post
-from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import authentication, users
@@ -19,6 +18,7 @@ from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
 from mailing.timezones import zone_names
 from mailing.web.parameters import Id, Session
+from mailing.web.state import AppState
 
 ACCOUNT = "/admin/account"
 
@@ -29,7 +29,9 @@ async def account_page(request: AnyRequest, session: Session) -> Response[str]:
 
 
 @post("/account/password", guards=[require_role(Role.VIEWER)], status_code=303)
-async def change_password(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+async def change_password(
+    request: AnyRequest, viewer: CurrentViewer, state: AppState
+) -> Response[str] | Response[None]:
     try:
         token = await _changed(request, state)
     except (Invalid, Conflict) as error:
@@ -54,7 +56,7 @@ async def sign_out_everywhere(request: AnyRequest, viewer: CurrentViewer, sessio
     return cookies.forget_token(redirect(SIGN_IN, notice=notice), request)
 
 
-async def _changed(request: AnyRequest, state: State) -> str:
+async def _changed(request: AnyRequest, state: AppState) -> str:
     sent = await form(request)
     if sent.get("password", "") != sent.get("again", ""):
         raise Invalid(FieldError("password", "does not match the repeated one"))
@@ -67,7 +69,7 @@ async def _changed(request: AnyRequest, state: State) -> str:
     )
 
 
-async def _refused(request: AnyRequest, state: State, errors: dict[str, str]) -> Response[str]:
+async def _refused(request: AnyRequest, state: AppState, errors: dict[str, str]) -> Response[str]:
     async with transaction(state.sessions) as session:
         return await _page(request, session, errors=errors)
 

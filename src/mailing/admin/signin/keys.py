@@ -1,7 +1,6 @@
 """API keys, for admins. A key is shown once, when it is created."""
 
 from litestar import Response, get, post
-from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys
@@ -15,6 +14,7 @@ from mailing.admin.signin.form_errors import errors_of
 from mailing.admin.viewer import CurrentViewer
 from mailing.errors import Invalid
 from mailing.web.parameters import Caller, Id, Session
+from mailing.web.state import AppState, state_of
 
 KEYS = "/admin/keys"
 
@@ -46,12 +46,12 @@ async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Resp
 
 
 @post("/keys/{key_id:int}/revoke", guards=[require_role(Role.ADMIN)], status_code=303)
-async def revoke_key(viewer: CurrentViewer, state: State, caller: Caller, key_id: Id) -> Response[None]:
+async def revoke_key(viewer: CurrentViewer, state: AppState, caller: Caller, key_id: Id) -> Response[None]:
     await api_keys.revoke(state.sessions, key_id, by=caller)
     return redirect(KEYS, notice=viewer.gettext("The key was revoked."))
 
 
 async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200, **values: object) -> Response[str]:
     shown = {"keys": await api_keys.all_keys(session), "key": "", "name": "", "scope": "full", "errors": {}}
-    configured = bool(request.app.state.settings.api_key)
+    configured = bool(state_of(request).settings.api_key)
     return page(request, "signin/keys.html", status=status, configured=configured, **(shown | values))

@@ -4,13 +4,13 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from litestar import Response, get, post
-from litestar.datastructures import State
 from litestar.params import QueryParameter
 
 from mailing.access import authentication
 from mailing.access import sessions as signed
 from mailing.access.oidc import OidcState, Provider
 from mailing.access.roles import Role
+from mailing.access.state import AccessState, access_state_of
 from mailing.admin.forms import form
 from mailing.admin.guards import SIGN_IN, SignInRequired, public, require_role
 from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack, unpack
@@ -42,16 +42,18 @@ def sign_in_required(request: AnyRequest, error: SignInRequired) -> Response[Any
 
 
 @post("/sign-in", guards=[public], status_code=303)
-async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[str] | Response[None]:
     return await _sign_in(request, viewer, state)
 
 
 @post("/sign-in/form", guards=[public], status_code=303, request_max_body_size=MAX_SIGN_IN_BYTES)
-async def sign_in_with_form(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+async def sign_in_with_form(
+    request: AnyRequest, viewer: CurrentViewer, state: AccessState
+) -> Response[str] | Response[None]:
     return await _sign_in(request, viewer, state)
 
 
-async def _sign_in(request: AnyRequest, viewer: Viewer, state: State) -> Response[str] | Response[None]:
+async def _sign_in(request: AnyRequest, viewer: Viewer, state: AccessState) -> Response[str] | Response[None]:
     """Sign in with a new token, and close the session that the browser had."""
     sent = await form(request)
     next_page, name, fields = local_path(sent.get("next", "")), sent.get("name", ""), unpack(sent.get("kept", ""))
@@ -76,7 +78,7 @@ async def _sign_in(request: AnyRequest, viewer: Viewer, state: State) -> Respons
 
 
 async def _show_form(
-    request: AnyRequest, state: State, token: str, next_page: str, fields: Fields
+    request: AnyRequest, state: AccessState, token: str, next_page: str, fields: Fields
 ) -> Response[str] | Response[None]:
     """Return the form to the user who filled it in; another user starts at the beginning."""
     started = await _start_session(request, state, token, "/admin/")
@@ -110,7 +112,7 @@ async def begin_oidc(
 
 
 @get("/sign-in/oidc/back", guards=[public])
-async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: State) -> Response[str] | Response[None]:
+async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[str] | Response[None]:
     begun = cookies.oidc_state_of(request)
     try:
         token = await _token_from_callback(request, state, begun)
@@ -122,7 +124,7 @@ async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: State) 
     return answer
 
 
-async def _token_from_callback(request: AnyRequest, state: State, begun: OidcState | None) -> str:
+async def _token_from_callback(request: AnyRequest, state: AccessState, begun: OidcState | None) -> str:
     if begun is None:
         raise Unauthorized("This sign-in was not started in this browser or has expired. Start again.")
     answer = dict(request.query_params)
@@ -130,7 +132,7 @@ async def _token_from_callback(request: AnyRequest, state: State, begun: OidcSta
     return await authentication.sign_in_as(state.sessions, identity, browser=cookies.browser_info(request))
 
 
-async def _start_session(request: AnyRequest, state: State, token: str, next_page: str) -> Response[None]:
+async def _start_session(request: AnyRequest, state: AccessState, token: str, next_page: str) -> Response[None]:
     async with transaction(state.sessions) as session:
         await signed.close(session, cookies.token_of(request))
     return cookies.keep_token(redirect(next_page), request, token)
@@ -155,7 +157,7 @@ def _page(
         kept=pack(fields or []),
         problem=problem,
         wait_s=wait_s,
-        provider=urlsplit(request.app.state.settings.oidc_issuer or "").hostname,
+        provider=urlsplit(access_state_of(request).settings.oidc_issuer or "").hostname,
     )
     if wait_s:
         answer.headers["Retry-After"] = str(wait_s)
@@ -163,7 +165,7 @@ def _page(
 
 
 def _provider(request: AnyRequest) -> Provider:
-    provider: Provider | None = request.app.state.provider
+    provider: Provider | None = access_state_of(request).provider
     if provider is None:
         raise NotFound("No identity provider is configured. Sign in with a password.")
     return provider

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from litestar import Response, get, post
-from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
@@ -19,6 +18,7 @@ from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.web.parameters import Caller, Id, Session
+from mailing.web.state import AppState, state_of
 
 USERS = "/admin/users"
 
@@ -52,7 +52,7 @@ async def user_page(request: AnyRequest, viewer: CurrentViewer, session: Session
 
 @post("/users/{user_id:int}/role", guards=[require_role(Role.ADMIN)], status_code=303)
 async def set_role(
-    request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
+    request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
     sent = await form(request)
     try:
@@ -82,7 +82,7 @@ async def set_password(
 
 @post("/users/{user_id:int}/disable", guards=[require_role(Role.ADMIN)], status_code=303)
 async def disable_user(
-    request: AnyRequest, viewer: CurrentViewer, state: State, caller: Caller, user_id: Id
+    request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
     sent = await form(request)
     try:
@@ -141,7 +141,7 @@ async def _list(
 
 
 async def _refused(request: AnyRequest, viewer: Viewer, user_id: int, errors: dict[str, str]) -> Response[str]:
-    async with transaction(request.app.state.sessions) as session:
+    async with transaction(state_of(request).sessions) as session:
         return await _one(request, viewer, session, await users.by_id(session, user_id), errors)
 
 

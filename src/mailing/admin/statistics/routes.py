@@ -19,6 +19,7 @@ from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, Session
+from mailing.web.state import state_of
 
 PAGE_SIZE = 20
 HOURS = 24
@@ -33,7 +34,7 @@ class PageData(Struct, frozen=True):
 
 @get("/statistics", guards=[require_role(Role.VIEWER)])
 async def statistics_page(request: Request[Any, Any, Any], session: Session, cursor: Cursor = None) -> Response[str]:
-    reader = partial(read_page_data, request.app.state.sessions)
+    reader = partial(read_page_data, state_of(request).sessions)
     data = await single_flight(request).read("statistics", reader, cache_s=CACHE_S)
     rows = await newest_mailings(session, before=decode_cursor(cursor) or MAX_ID, limit=PAGE_SIZE)
     more = len(rows) > PAGE_SIZE

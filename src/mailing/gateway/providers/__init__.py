@@ -61,3 +61,8 @@ def holds_unknown(settings: Settings) -> bool:
     if settings.on_unknown is not None:
         return settings.on_unknown == "hold"
     return settings.gateway_provider != "probe" and not provider_of(settings).repeat_is_safe
+
+
+def receipts_expected(settings: Settings) -> bool:
+    """Whether the provider sends receipts, and knows where to."""
+    return bool(settings.public_url) and provider_of(settings).sends_receipts
