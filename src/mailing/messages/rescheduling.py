@@ -93,6 +93,8 @@ async def reschedule_closed(session: AsyncSession, mailing_id: int, count: int, 
     return await rows_affected(session, _RESCHEDULE, **values, **window_columns(windows))
 
 
+_MAY_HAVE_CLOSED = text(f"SELECT f.closes_at <= now() {OF_MAILING}")
+
 # Exact only while the counters are locked, as the trigger's part: what another transaction makes pending is seen here,
 # or lowers it again. Messages that are being sent are read, too, so that the index is enough.
 _RAISE_CLOSING = text(f"""
@@ -105,8 +107,9 @@ _RAISE_CLOSING = text(f"""
 
 async def raise_closing(session: AsyncSession, mailing_id: int) -> None:
     """Note when the first pending message closes, so that nothing is looked for until then. Commit soon."""
-    await pending_of_mailing(session, mailing_id)
-    await session.execute(_RAISE_CLOSING, {"mailing_id": mailing_id})
+    if await session.scalar(_MAY_HAVE_CLOSED, {"mailing_id": mailing_id}):
+        await pending_of_mailing(session, mailing_id)
+        await session.execute(_RAISE_CLOSING, {"mailing_id": mailing_id})
 
 
 class PendingSlice(msgspec.Struct, frozen=True):
