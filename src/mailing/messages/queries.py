@@ -126,15 +126,16 @@ _PAGE_SENDING = text(f"""
 
 # Index: receipt_listed, in keyset order; then the primary keys.
 _REPORTED = """
-    SELECT m.* FROM (
-        SELECT message_id FROM receipt WHERE mailing_id = :mailing_id AND state = :state AND message_id > :cursor
-        ORDER BY message_id LIMIT :count
-    ) reported JOIN message m ON m.id = reported.message_id
+    SELECT m.* FROM receipt reported JOIN message m ON m.id = reported.message_id
+    WHERE reported.mailing_id = :mailing_id AND reported.state = :state AND reported.message_id > :cursor
+        AND m.status = ANY(:statuses)
+    ORDER BY reported.message_id LIMIT :count
 """
 # Index: message_listed, and receipt_pkey for each. Receipts that have come are passed over: 0.3 s for 1,000,000.
 _AWAITED = """
     SELECT m.* FROM message m
     WHERE m.mailing_id = :mailing_id AND (m.phase, m.id) > ('sent', CAST(:cursor AS bigint)) AND m.phase <= 'sent'
+        AND m.status = ANY(:statuses)
         AND NOT EXISTS (SELECT FROM receipt f WHERE f.message_id = m.id AND f.state > 1)
     ORDER BY m.phase, m.id LIMIT :count
 """
@@ -190,20 +191,30 @@ async def messages_of(
     language: str = "en",
 ) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one."""
-    statuses = [status.value] if status else [each.value for each in MessageStatus]
     page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1}
     if status is MessageStatus.sending:
         rows = await session.execute(_PAGE_SENDING, page)
     else:
-        rows = await session.execute(_PAGE, page | {"statuses": statuses})
+        rows = await session.execute(_PAGE, page | {"statuses": _statuses(status)})
     return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
 
 
-async def messages_by_delivery(
-    session: AsyncSession, mailing_id: int, *, cursor: int, limit: int, delivery: Delivery, language: str = "en"
+def _statuses(chosen: MessageStatus | None) -> Sequence[str]:
+    return [chosen.value] if chosen else [each.value for each in MessageStatus]
+
+
+async def messages_by_delivery(  # noqa: PLR0913 - one for each filter, and the page
+    session: AsyncSession,
+    mailing_id: int,
+    *,
+    cursor: int,
+    limit: int,
+    delivery: Delivery,
+    status: MessageStatus | None = None,
+    language: str = "en",
 ) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one."""
-    page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1}
+    page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1, "statuses": _statuses(status)}
     state = {"state": _STATES[delivery]} if delivery in _STATES else {}
     rows = await session.execute(_DELIVERY_PAGES[delivery], page | state)
     return [MessageOut(**_fields(row, language)) for row in rows.mappings()]

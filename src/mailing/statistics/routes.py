@@ -5,7 +5,6 @@ from typing import Annotated
 from litestar import Controller, get
 from litestar.params import QueryParameter
 
-from mailing.errors import FieldError, Invalid
 from mailing.mailings.counts import Counts, totals
 from mailing.messages.queries import messages_by_delivery, messages_of
 from mailing.messages.schemas import Delivery
@@ -56,14 +55,14 @@ class StatisticsController(Controller):
     ) -> MailingStatistics:
         """Read one mailing's counts and messages. Counts are exact: they change in the messages' transactions.
 
-        `delivery` lists messages by the provider's receipts, and is not combined with `status`.
+        `delivery` lists messages by the provider's receipts.
         """
-        if delivery and status:
-            raise Invalid(FieldError("delivery", "is of sent messages; leave out status"))
         line = await repository.mailing_line(session, mailing_id, receipts=state.receipts_expected)
         after = decode_cursor(cursor)
         if delivery:
-            found = await messages_by_delivery(session, mailing_id, cursor=after, limit=limit, delivery=delivery)
+            found = await messages_by_delivery(
+                session, mailing_id, cursor=after, limit=limit, delivery=delivery, status=status
+            )
         else:
             found = await messages_of(session, mailing_id, cursor=after, limit=limit, status=status)
         counts = Counts(**{name: getattr(line, name) for name in Counts.__struct_fields__})
