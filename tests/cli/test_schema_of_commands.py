@@ -55,6 +55,10 @@ def call(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MAILING_DATABASE_URL", database_url)
     monkeypatch.setenv("MAILING_GATEWAY_URL", "http://127.0.0.1:1/v1")
+    monkeypatch.setenv("MAILING_GATEWAY_PROVIDER", "kannel")
+    monkeypatch.setenv("MAILING_GATEWAY_USER", "mailing")
+    monkeypatch.setenv("MAILING_GATEWAY_TOKEN", "secret")
+    monkeypatch.setenv("MAILING_PUBLIC_URL", "https://mailing.example.org")
     monkeypatch.setenv("MAILING_PORT", str(free_port()))
     monkeypatch.delenv("MAILING_TEST_DATABASE_URL", raising=False)
 

@@ -72,6 +72,7 @@ async def test_triggers_of_messages_fire_checks_first_then_counters_then_what_re
         "10_count_moved",
         "20_throughput",
         "30_watermark_moved",
+        "40_leases",
     ]
 
 

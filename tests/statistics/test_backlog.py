@@ -126,7 +126,7 @@ async def test_the_openings_are_found_from_one_to_the_next(
 @pytest.mark.parametrize("analyse", [True, False])
 async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing_id: int, *, analyse: bool) -> None:
     await run(engine, "ANALYZE")
-    await add_waiting(engine, mailing_id, 2 * MAX_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
+    await add_waiting(engine, mailing_id, 5 * MAX_COUNTED, waiting=None, due=datetime.now(UTC) - timedelta(hours=1))
     async with engine.connect() as connection:
         state = await repository.read(AsyncSession(connection))
     for call in (partial(waiting.due, state=state), waiting.postponed):
@@ -134,4 +134,4 @@ async def test_what_is_due_is_counted_up_to_a_bound(engine: AsyncEngine, mailing
         of_messages = [node for node in found if node.get("Relation Name") == "message"]
         assert {node["Index Name"] for node in of_messages} <= {"message_due", "message_by_wait"}
         assert all(rows_read(node) <= MAX_COUNTED + 1 for node in found)
-    assert await value(engine, "SELECT pending FROM mailing_counts") == 2 * MAX_COUNTED
+    assert await value(engine, "SELECT pending FROM mailing_counts") == 5 * MAX_COUNTED
