@@ -59,8 +59,8 @@ async def test_the_statistics_are_totals_and_a_line_for_each_mailing(engine: Asy
         "mailings": 2,
         "messages": expected,
         "items": [
-            {"mailing_id": first, "status": "running", "launched": True} | expected,
-            {"mailing_id": second, "status": "scheduled", "launched": False} | ZERO,
+            {"mailing_id": first, "status": "running", "launched": True, "delivery": None} | expected,
+            {"mailing_id": second, "status": "scheduled", "launched": False, "delivery": None} | ZERO,
         ],
         "next_cursor": None,
     }
@@ -75,6 +75,7 @@ async def test_one_mailings_statistics_are_its_counts_and_its_messages(engine: A
         "mailing_id": mailing_id,
         "status": "running",
         "launched": True,
+        "delivery": None,
         "counts": ZERO | {"planned": 2, "pending": 1, "sent": 1},
         "messages": {"next_cursor": None},
     }
