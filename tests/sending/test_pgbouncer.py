@@ -4,8 +4,9 @@ import asyncio
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -29,11 +30,19 @@ SETTINGS = {"TimeZone": "UTC", "statement_timeout": "25s", "idle_in_transaction_
 
 
 @pytest.fixture
-async def pooled(database_url: str, tmp_path: Path) -> AsyncIterator[str]:
+def readable() -> Iterator[Path]:
+    """A directory that PgBouncer's user can read: it refuses to run as root."""
+    with TemporaryDirectory(prefix="pgbouncer-") as directory:
+        Path(directory).chmod(0o755)
+        yield Path(directory)
+
+
+@pytest.fixture
+async def pooled(database_url: str, readable: Path) -> AsyncIterator[str]:
     """A URL of PgBouncer with four server connections for each role."""
     server, port = urlsplit(database_url), free_port()
-    (tmp_path / "users").write_text("".join(f'"{name}" "{PASSWORD}"\n' for name in NAMES))
-    (tmp_path / "pgbouncer.ini").write_text(f"""
+    (readable / "users").write_text("".join(f'"{name}" "{PASSWORD}"\n' for name in NAMES))
+    (readable / "pgbouncer.ini").write_text(f"""
 [databases]
 * = host={server.hostname} port={server.port}
 [pgbouncer]
@@ -41,18 +50,15 @@ listen_addr = 127.0.0.1
 listen_port = {port}
 unix_socket_dir =
 auth_type = trust
-auth_file = {tmp_path}/users
+auth_file = {readable}/users
 pool_mode = transaction
 default_pool_size = 4
 max_client_conn = 100
 """)
     user = "postgres" if os.geteuid() == 0 else None
-    for path in (*tmp_path.parents, tmp_path, *tmp_path.iterdir()):
-        if user and path.is_relative_to(tmp_path.parents[1]):
-            path.chmod(0o755)
-    with (tmp_path / "log").open("wb") as log:
+    with (readable / "log").open("wb") as log:
         running = await asyncio.create_subprocess_exec(
-            str(PROGRAM), str(tmp_path / "pgbouncer.ini"), stdout=log, stderr=log, user=user
+            str(PROGRAM), str(readable / "pgbouncer.ini"), stdout=log, stderr=log, user=user
         )
     await until(lambda: _accepts(port), seconds=30)
     yield f"postgresql://postgres@127.0.0.1:{port}/{server.path[1:]}?pgbouncer=true"
