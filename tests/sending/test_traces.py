@@ -24,9 +24,10 @@ async def test_a_campaign_can_be_followed_from_the_request_over_its_plan_to_its_
             assert await campaign.finished(mailing) == {"planned": 60, "sent": 60}
         tracing.finish()
         request = collector.one("POST /mailing/api/mailings")
-        plans = [span for span in collector.named("plan_mailing") if span.parent]  # others were woken by the sweep
+        # The sweep wakes a due mailing too: such a plan has a trace of its own.
+        plans = [span for span in collector.named("plan_mailing") if span.trace == request.trace]
         runs = {span.id: span for span in collector.named("send_mailing")}
-        assert {(plan.trace, plan.parent) for plan in plans} == {(request.trace, request.id)}
+        assert {plan.parent for plan in plans} == {request.id}
         assert {plan.attributes["mailing_id"] for plan in plans} == {mailing}
         assert {plan.id for plan in plans} & {run.parent for run in runs.values()}
         parts = [span for name in ("claim", "calls", "record") for span in collector.named(name)]
