@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from bench.children import run, until
 from bench.cost import memory_mb
@@ -26,7 +27,7 @@ COMMANDS = {
 def _parties(lab: Lab) -> Iterator[list[Party]]:
     with lab.database(ROUND, like=OURS):
         yield [
-            *(Party(name, lambda command=command: _command(lab, command)) for name, command in COMMANDS.items()),  # type: ignore[misc]
+            *(Party(name, partial(_command, lab, command)) for name, command in COMMANDS.items()),
             Party("mailing api, ready", lambda: _api(lab)),
             Party("mailing worker, ready", lambda: _worker(lab)),
         ]

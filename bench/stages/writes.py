@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from bench import senders
 from bench.lab import Lab
@@ -35,7 +36,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
         return Sample(counted[name], messages)
 
     with lab.preloading("pg_stat_statements"), senders.planned_mailing(lab, messages):
-        yield [Party(name, lambda name=name: measured(name)) for name in COUNTS]  # type: ignore[misc]
+        yield [Party(name, partial(measured, name)) for name in COUNTS]
 
 
 def _dispatched(lab: Lab, messages: int) -> dict[str, float]:

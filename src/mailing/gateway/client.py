@@ -35,7 +35,7 @@ HEADERS: Final = {
 
 
 class Origin(msgspec.Struct, frozen=True):
-    """What marks this installation's messages. `sender` is whom phones show.
+    """What marks this installation's messages. Phones show `sender`.
 
     `namespace` keeps the references of installations apart that share an account: ten hexadecimal digits. `receipt_url`
     gives the address for the receipts of a message, by its id.
