@@ -233,10 +233,12 @@ CREATE DOMAIN reason_code AS text CHECK (VALUE IN (
     -- What the database refused
     'not_claimable', 'outcome_not_stored',
     -- Of the circuit breaker alone
-    'most_calls_fail'));
+    'most_calls_fail',
+    -- Of an opt-out alone, beside client_opted_out
+    'added_opted_out', 'phone_taken_over', 'imported', 'replied', 'statement'));
 COMMENT ON DOMAIN reason_code IS
-    'Why a message waits or how it ended, why an attempt has its outcome, why the circuit breaker opened. The parameters '
-    'that the words need are beside it, in reason_params.';
+    'Why a message waits or how it ended, why an attempt has its outcome, why the circuit breaker opened, how a phone opted '
+    'out. The parameters that the words need are beside it, in reason_params.';
 
 CREATE TABLE message (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -934,21 +936,24 @@ COMMENT ON TRIGGER refuse_erased_change ON client IS
 -- Suppressions --------------------------------------------------------------------------------------------------------
 
 CREATE TABLE suppression (
-    phone_hash bytea PRIMARY KEY,                  -- by erasure_hash
-    since      timestamptz NOT NULL DEFAULT now(),
-    actor      text NOT NULL,                      -- such as key 3 (crm)
-    reason     text NOT NULL                       -- in our words, without the phone
+    phone_hash    bytea PRIMARY KEY,                  -- by erasure_hash
+    since         timestamptz NOT NULL DEFAULT now(),
+    actor         text NOT NULL,                      -- such as key 3 (crm)
+    reason_code   reason_code NOT NULL,
+    reason_params jsonb                               -- never the phone
 );
 COMMENT ON TABLE suppression IS
     'A phone that opted out. The entry survives the client; a client with such a phone is opted out from the start.';
 
 -- Both triggers run after the rows are stored: a client is locked before its phone's entry, everywhere, and an opt-out
 -- that was committed while the statement waited is seen. They run as their owner, because no process may change the list
--- otherwise. `mailing.actor` and `mailing.reason` say who did it, for the transaction; in psql it is the role.
+-- otherwise. `mailing.actor` and `mailing.reason_code` say who did it and how, for the transaction; in psql it
+-- is the role, by a statement.
 CREATE FUNCTION suppress(phone text) RETURNS void LANGUAGE sql SET search_path = public, pg_temp AS $$
-    INSERT INTO suppression (phone_hash, actor, reason)
+    INSERT INTO suppression (phone_hash, actor, reason_code, reason_params)
     SELECT erasure_hash(phone, k.key), coalesce(nullif(current_setting('mailing.actor', true), ''), session_user),
-        coalesce(nullif(current_setting('mailing.reason', true), ''), 'statement')
+        coalesce(nullif(current_setting('mailing.reason_code', true), ''), 'statement'),
+        CAST(nullif(current_setting('mailing.reason_params', true), '') AS jsonb)
     FROM erasure_key k ON CONFLICT DO NOTHING
 $$;
 REVOKE ALL ON FUNCTION suppress FROM PUBLIC;

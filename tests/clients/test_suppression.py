@@ -66,8 +66,9 @@ async def test_a_phone_that_opted_out_and_was_deleted_is_opted_out_when_it_is_cr
     assert again["opted_out"] is True
     events = (await api.get("/events", params={"client_id": again["id"]})).json()["items"]
     assert [event["kind"] for event in events] == ["client.created", "client.opted_out"]
-    assert events[1]["detail"]["listed"]["by"] == "MAILING_API_KEY"
-    assert events[1]["detail"]["listed"]["reason"] == "the client opted out"
+    detail = events[1]["detail"]
+    assert detail["listed"]["by"] == "MAILING_API_KEY"
+    assert (detail["reason_code"], detail["reason"]) == ("client_opted_out", "the client opted out")
 
 
 @pytest.mark.parametrize("column", ["", ",no", ","])
@@ -123,7 +124,8 @@ async def test_a_file_opts_out_clients_and_phones_that_nobody_has(api: httpx.Asy
     assert [(error["line"], error["field"]) for error in result["errors"]] == [(4, "timezone"), (5, "opted_out")]
     assert await value(engine, "SELECT reason_code FROM message WHERE status = 'cancelled'") == "client_opted_out"
     assert await value(engine, "SELECT count(*) FROM event WHERE kind = 'client.opted_out' AND detail ? 'import'") == 1
-    assert await run(engine, "SELECT DISTINCT actor, reason FROM suppression") == [("MAILING_API_KEY", "an import")]
+    entries = await run(engine, "SELECT DISTINCT actor, reason_code FROM suppression")
+    assert entries == [("MAILING_API_KEY", "imported")]
     assert (await created(api))["opted_out"] is True
     assert counts(await uploaded(api, file)) == (0, 2, 0, 2)
 
@@ -156,7 +158,8 @@ async def test_an_opt_out_outlives_an_erasure_and_a_person_s_export_says_who_whe
     await erase(sessions, PHONE)
     entry = (await export_person(sessions, PHONE)).opted_out
     assert entry is not None
-    assert (entry.actor, entry.reason) == ("MAILING_API_KEY", "the client was created so")
+    assert (entry["actor"], entry["reason_code"]) == ("MAILING_API_KEY", "added_opted_out")
+    assert entry["reason"] == "the client was added as opted out"
     await allow_again(sessions, PHONE)
     assert (await created(api))["opted_out"] is True
 
@@ -167,7 +170,7 @@ async def test_any_statement_is_bound_by_the_list(api: httpx.AsyncClient, engine
     await run(engine, "DELETE FROM client")
     await run(engine, f"INSERT INTO client (phone, operator_code, timezone) VALUES ('{PHONE}', '916', 'UTC')")
     assert await value(engine, "SELECT opted_out FROM client") is True
-    assert await value(engine, "SELECT reason FROM suppression") == "statement"
+    assert await value(engine, "SELECT reason_code FROM suppression") == "statement"
 
 
 async def file_imported(sessions: Sessions, file: str) -> ImportResult:

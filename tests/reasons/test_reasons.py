@@ -30,6 +30,7 @@ PARAMS: dict[str, Fact] = {
     "timezone": "Asia/Omsk",
     "start": "09:00",
     "end": "21:00",
+    "word": "STOP",
 }
 # What a statement may hold of several words between quotes: amounts of time, and the names of columns or settings.
 NO_SENTENCE = re.compile(r"'\d+(\.\d+)? \w+'|'\{[\w,]+\}'")

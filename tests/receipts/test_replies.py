@@ -49,7 +49,8 @@ async def test_stop_opts_the_client_out_and_cancels_what_is_unsent(desk: Desk, e
     assert (await desk.reply("+7 (916) 123-45-67", " Stop! ")).status_code == 200
     assert await value(engine, "SELECT opted_out FROM client") is True
     assert await value(engine, "SELECT status FROM message") == "cancelled"
-    assert await run(engine, "SELECT actor, reason FROM suppression") == [("reply", "the phone replied STOP")]
+    entries = await run(engine, "SELECT actor, reason_code, reason_params FROM suppression")
+    assert entries == [("reply", "replied", {"word": "STOP"})]
     events = await run(engine, "SELECT kind, actor, client_id, detail FROM event WHERE kind LIKE '%opted%'")
     assert events == [("client.opted_out", "reply", client_id, {"stopped": 1, "word": "STOP"})]
     assert desk.counted("replies") == {"opt_out": 1}

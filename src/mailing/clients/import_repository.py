@@ -17,6 +17,7 @@ from mailing.database.connections import fail_if_lost
 from mailing.database.engine import raw_connection
 from mailing.messages.cancellation import cancel_of_opted_out_clients
 from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
+from mailing.reasons.codes import ReasonCode
 
 STAGED_COLUMNS = ("line", "phone", "operator_code", "tag", "timezone", "opted_out")
 
@@ -169,7 +170,7 @@ async def _record_born_opted_out(connection: Any, *, by: str) -> int:  # noqa: A
 
 async def _opt_out(session: AsyncSession, connection: Any, *, by: str) -> int:  # noqa: ANN401 - asyncpg has no types
     """Opt out the phones that the file names. Return how many were not on the list."""
-    await attribute_opt_outs(session, by=by, reason="an import")
+    await attribute_opt_outs(session, by=by, reason=ReasonCode.imported)
     opted = await opt_out_staged(session, timeout_s=_STATEMENT_TIMEOUT_S)
     if opted.clients:
         await connection.execute(_RECORD_OPT_OUTS, opted.clients, by, False, timeout=_STATEMENT_TIMEOUT_S)

@@ -68,7 +68,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
     async def create(self, data: ClientIn, *, by: str) -> ClientOut:
         """Create a client. A phone on the list of opt-outs is opted out from the start, whatever `data` says."""
         if data.opted_out is True:
-            await attribute_opt_outs(self.session, by=by, reason="the client was created so")
+            await attribute_opt_outs(self.session, by=by, reason=ReasonCode.added_opted_out)
         created = await self._stored(Client(**_all_fields(data)), has_new_phone=True)
         await record_event(
             self.session, "client.created", by=by, client_id=created.id, **event_details.details(created)
@@ -109,7 +109,7 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         moved = values.get("timezone", client.timezone) != client.timezone
         renumbered = values.get("phone", client.phone) != client.phone
         if values.get("opted_out", client.opted_out):
-            reason = "the client opted out" if not old.opted_out else "the client took this phone"
+            reason = ReasonCode.phone_taken_over if old.opted_out else ReasonCode.client_opted_out
             await attribute_opt_outs(self.session, by=by, reason=reason)
         for name, value in values.items():
             setattr(client, name, value)
@@ -131,7 +131,8 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         detail: dict[str, Any] = {"stopped": stopped}
         entry = None if asked else await suppression_of(self.session, client.phone)
         if entry:
-            detail["listed"] = {"since": entry.since.isoformat(), "by": entry.actor, "reason": entry.reason}
+            detail["listed"] = {"since": entry.since.isoformat(), "by": entry.actor}
+            detail |= {"reason_code": entry.reason_code, "reason_params": entry.reason_params}
         await record_event(self.session, "client.opted_out", by=by, client_id=client.id, **detail)
 
     async def _stored(self, client: Client, *, has_new_phone: bool) -> ClientOut:

@@ -1,36 +1,47 @@
 """The list of phones that opted out. Triggers keep it in step with `client.opted_out`; an entry survives the client."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from msgspec import Struct
+from msgspec import Struct, convert
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import raw_connection
+from mailing.reasons.codes import Fact, Reason, ReasonCode
 
 # By the primary key.
 _GET = text("""
-    SELECT s.since, s.actor, s.reason FROM suppression s
+    SELECT s.since, s.actor, s.reason_code, s.reason_params FROM suppression s
     JOIN erasure_key k ON s.phone_hash = erasure_hash(:phone, k.key)
 """)
-_ATTRIBUTE = text("SELECT set_config('mailing.actor', :actor, true), set_config('mailing.reason', :reason, true)")
+_ATTRIBUTE = text("""
+    SELECT set_config('mailing.actor', :actor, true), set_config('mailing.reason_code', :code, true),
+        set_config('mailing.reason_params', :params, true)
+""")
 
 
 class Suppression(Struct, frozen=True):
     since: datetime
     actor: str
-    reason: str
+    reason_code: ReasonCode
+    reason_params: Mapping[str, Fact] | None
+
+    @property
+    def reason(self) -> Reason:
+        return Reason(self.reason_code, self.reason_params or {})
 
 
 async def suppression_of(session: AsyncSession, phone: str) -> Suppression | None:
     row = (await session.execute(_GET, {"phone": phone})).mappings().first()
-    return Suppression(**row) if row else None
+    return convert(dict(row), Suppression) if row else None
 
 
-async def attribute_opt_outs(session: AsyncSession, *, by: str, reason: str) -> None:
-    """Say who opts out and why, for entries that are added until the commit. The reason holds no phone."""
-    await session.execute(_ATTRIBUTE, {"actor": by, "reason": reason})
+async def attribute_opt_outs(session: AsyncSession, *, by: str, reason: ReasonCode, **params: Fact) -> None:
+    """Say who opts out and how, for entries that are added until the commit. The parameters hold no phone."""
+    values = {"actor": by, "code": reason.value, "params": json.dumps(params) if params else ""}
+    await session.execute(_ATTRIBUTE, values)
 
 
 class OptOuts(Struct, frozen=True):

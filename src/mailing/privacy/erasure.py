@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.repository import ClientRepository, client_with_phone
 from mailing.clients.schemas import ClientOut
-from mailing.clients.suppression import Suppression, suppression_of
+from mailing.clients.suppression import suppression_of
 from mailing.clients.upload.repository import delete_rows_with_phone
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
@@ -40,7 +41,7 @@ class Person(Struct, frozen=True, kw_only=True):
     messages: list[dict[str, Any]]
     events: list[dict[str, Any]]
     erased_at: datetime | None
-    opted_out: Suppression | None
+    opted_out: dict[str, Any] | None
 
 
 async def export_person(sessions: Sessions, phone: str) -> Person:
@@ -51,13 +52,14 @@ async def export_person(sessions: Sessions, phone: str) -> Person:
         messages = [_in_words(row, "status_reason") for row in found]
         ids = [message["id"] for message in messages]
         attempts = [_in_words(row, "reason") for row in await repository.attempts_of(session, ids)]
+        listed = await suppression_of(session, phone)
         return Person(
             phone=phone,
             client=client,
             messages=[{**message, "attempts": _attempts_of_message(message["id"], attempts)} for message in messages],
             events=await repository.events_of(session, client_id, ids),
             erased_at=await repository.erased_at(session, phone),
-            opted_out=await suppression_of(session, phone),
+            opted_out=_in_words(asdict(listed), "reason") if listed else None,
         )
 
 

@@ -77,6 +77,13 @@ class ReasonCode(StrEnum):
     # Of the circuit breaker alone
     most_calls_fail = "most_calls_fail"
 
+    # Of an opt-out alone, beside `client_opted_out`
+    added_opted_out = "added_opted_out"
+    phone_taken_over = "phone_taken_over"
+    imported = "imported"
+    replied = "replied"  # word
+    statement = "statement"
+
 
 class Reason(msgspec.Struct, frozen=True):
     """`params` are what the words need. `last` among them is the code of the newest attempt, with its own params."""

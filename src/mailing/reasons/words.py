@@ -66,7 +66,16 @@ WORDS: Final[Mapping[ReasonCode, str]] = {
     ReasonCode.not_claimable: _("it could not be claimed: {error}"),
     ReasonCode.outcome_not_stored: _("it was called, and the outcome could not be stored"),
     ReasonCode.most_calls_fail: _("most calls fail"),
+    ReasonCode.added_opted_out: _("the client was added as opted out"),
+    ReasonCode.phone_taken_over: _("a client that had opted out took this phone"),
+    ReasonCode.imported: _("an imported file opted it out"),
+    ReasonCode.replied: _("the phone replied {word}"),
+    ReasonCode.statement: _("a statement in the database"),
 }
+
+
+def names_http_status(code: str | None) -> bool:
+    return code is not None and "{http_status}" in WORDS[ReasonCode(code)]
 
 
 class _Params(dict[str, Fact]):

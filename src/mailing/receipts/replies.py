@@ -32,7 +32,7 @@ async def _opt_out(sessions: Sessions, phone: str, *, word: str) -> None:
     """
     async with transaction(sessions) as session:
         client = await client_with_phone(session, phone)
-        await attribute_opt_outs(session, by=ACTOR, reason=f"the phone replied {word}")
+        await attribute_opt_outs(session, by=ACTOR, reason=ReasonCode.replied, word=word)
         opted = await opt_out_phone(session, phone, has_client=client is not None)
         for client_id in opted.clients:
             stopped = await cancel_of_client(session, client_id, reason=ReasonCode.client_opted_out)

@@ -163,7 +163,7 @@ async def test_the_client_s_page_says_who_opted_out_when_and_why(
     entry = (await run(engine, "SELECT since, actor FROM suppression"))[0]
     page = (await editor.get("/admin/clients/1")).text
     assert f'<time datetime="{entry.since.isoformat()}">' in page
-    assert f"</time> · {entry.actor} · by a change of the client" in page
+    assert f"</time> · {entry.actor} · the client opted out" in page
 
 
 async def test_before_a_deletion_its_consequences_are_named_in_numbers(

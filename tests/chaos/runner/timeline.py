@@ -17,6 +17,7 @@ ANY_WORKER: Final = "any worker"
 RARE: Final = frozenset({"plan.inside", "plan.after", "sweep.inside", "report.accepted"})
 OUTAGES: Final = ("refuse", "hang", "status:503")
 EARLY: Final = 0.6  # what brings messages of its own comes while there are others left to send
+LAST: Final = 0.8  # share of the messages, where the last fault lies
 NETWORKS: Final = ("down", "reset", "forget", "freeze", "slow")
 
 
@@ -105,6 +106,7 @@ SMALL: Final = Scale(
     workers=3,
     connections=16,
     latency_s=0.05,
+    rate=60.0,  # what is due at a share of the messages happens before the others are sent, on a slow machine too
     kills=len(POINTS),
     restarts=1,
     terminations=2,
@@ -167,8 +169,8 @@ def _of_parts(scale: Scale, chance: random.Random) -> Iterator[Event]:
         yield Event(at=at, kind=Kind.outage, target=OUTAGES[number % len(OUTAGES)], seconds=scale.outage_s)
     for number, at in enumerate(_spread(scale.networks, chance)):
         yield Event(at=at, kind=Kind.network, target=NETWORKS[number % len(NETWORKS)], seconds=chance.randint(1, 5))
-    # Nothing else goes wrong meanwhile; after an outage that is so already.
-    for at in (outages or _spread(scale.locks, chance))[: scale.locks]:
+    # Nothing else goes wrong meanwhile: it follows an outage, or all other faults.
+    for at in (outages or [LAST] * scale.locks)[: scale.locks]:
         yield Event(at=at, kind=Kind.lock, target="a message being sent", seconds=scale.lock_s)
 
 
@@ -193,7 +195,7 @@ def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
 
 def _spread(count: int, chance: random.Random) -> list[float]:
     """One in each of as many equal stretches; after the last there are messages enough to come by every point."""
-    return [0.02 + 0.78 * (number + chance.random()) / count for number in range(count)]
+    return [0.02 + (LAST - 0.02) * (number + chance.random()) / count for number in range(count)]
 
 
 def as_json(events: list[Event]) -> bytes:
