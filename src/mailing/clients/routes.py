@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, Response, Router, delete, get, patch, post, put
+from litestar import Response, Router, delete, get, patch, post, put
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
@@ -26,7 +26,7 @@ from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.problems import RETRY_ADVICE
-from mailing.web.state import AppState
+from mailing.web.state import AnyRequest, AppState
 
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
@@ -214,7 +214,7 @@ column that is not in the file changes nothing. If a time zone changes, unsent m
 hours. An apostrophe before `=`, `+`, `-` or `@` is removed where a cell could begin, at the start of a tag and
 behind a separator in it: the export adds it, because spreadsheets would evaluate the cell as a formula.""",
 )
-async def import_(request: Request[Any, Any, Any], session: Session, caller: Caller) -> ImportResult:
+async def import_(request: AnyRequest, session: Session, caller: Caller) -> ImportResult:
     kind, options = request.content_type
     if kind.startswith("multipart/"):
         raise Invalid(FieldError("body", "must be the CSV file itself, not a form: curl --data-binary @clients.csv"))

@@ -5,7 +5,7 @@ The pages are our own because Litestar's have inline scripts, which would need `
 
 from typing import Any
 
-from litestar import MediaType, Request, Router, get
+from litestar import MediaType, Router, get
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, License, OpenAPI, SecurityScheme, Tag
@@ -13,6 +13,7 @@ from litestar.response import Redirect
 
 from mailing import __version__
 from mailing.web.openapi_document import Document
+from mailing.web.state import AnyRequest
 
 DESCRIPTION = """
 Send one short text to every client that a mailing's filter selects.
@@ -107,7 +108,7 @@ class Page(OpenAPIRenderPlugin):
             scripts="\n    ".join(f'<script src="{url}"></script>' for url in scripts),
         ).encode()
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+    def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
         del request, openapi_schema  # the page fetches the document
         return self._html
 
