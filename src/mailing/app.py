@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 
 from litestar import Litestar, Response, Router
 from litestar.di import Provide
@@ -21,6 +22,7 @@ from mailing.admin.single_flight import AdminState, SingleFlight
 from mailing.clients.routes import clients
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, autocommit_sessions, create_engine, transaction
+from mailing.database.reachability import Reachability
 from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
 from mailing.gateway.providers import receipts_expected
@@ -61,7 +63,7 @@ from mailing.web.static_files import static_files
 POOL_SIZE = 10
 EXPORT_POOL_SIZE = 1  # of exports only: they take turns for each page
 HEALTH_POOL_SIZE = 2  # of /health/ready only: one in use, and one that may be dead
-CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE
+CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE + 1  # of `Reachability`
 STATEMENT_TIMEOUT_S = 10
 EXPORT_POOL_WAIT_S = 30  # for the connection of a running export
 
@@ -152,10 +154,12 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     state = state_as(ApiState, app)
     settings = state.settings
     url = str(settings.database_url)
-    engine, exporting, asked = (
-        create_engine(url, application="mailing-api", pool_size=size, limit_s=STATEMENT_TIMEOUT_S, wait_s=wait_s)
-        for size, wait_s in ((POOL_SIZE, 2), (EXPORT_POOL_SIZE, EXPORT_POOL_WAIT_S), (HEALTH_POOL_SIZE, 2))
-    )
+    reachability = Reachability(url, application="mailing-api", limit_s=STATEMENT_TIMEOUT_S)
+    open_pool = partial(create_engine, url, application="mailing-api", limit_s=STATEMENT_TIMEOUT_S)
+    engine = open_pool(pool_size=POOL_SIZE, reachability=reachability)
+    exporting = open_pool(pool_size=EXPORT_POOL_SIZE, wait_s=EXPORT_POOL_WAIT_S, reachability=reachability)
+    asked = open_pool(pool_size=HEALTH_POOL_SIZE)
+    state.reachability = reachability
     state.engine = engine
     state.exporting = autocommit_sessions(exporting)
     state.export_turn = asyncio.Lock()
@@ -167,7 +171,11 @@ async def database(app: Litestar) -> AsyncIterator[None]:
     await _first_user(state.sessions, settings.admin_password)
     state.allowance = RateLimiter(state.sessions, settings.api_rate)
     lossless = settings.failover == "lossless"
-    async with witnessing(engine, by="api", wake=wake_started, lossless=lossless), aclosing(state.reads):
+    async with (
+        reachability.watching(),
+        witnessing(engine, by="api", wake=wake_started, lossless=lossless),
+        aclosing(state.reads),
+    ):
         yield
     for each in (engine, exporting, asked):
         await each.dispose()

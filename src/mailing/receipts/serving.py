@@ -37,6 +37,7 @@ async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
         pool_size=POOL_SIZE,
         limit_s=STATEMENT_TIMEOUT_S,
         wait_s=2,
+        reachability=state.reachability,
     )
     sessions, counters = engine_.sessions(engine), WorkerCounters()
     inbox = Inbox(sessions, counters)

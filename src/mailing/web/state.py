@@ -12,6 +12,7 @@ from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
+from mailing.database.reachability import Reachability
 from mailing.database.read_pool import ReadPool
 from mailing.settings import Settings
 
@@ -24,6 +25,7 @@ class AppState(State):
     """`readers` are autocommit sessions. `exporting` has a pool of its own, whose connection takes turns."""
 
     settings: Settings
+    reachability: Reachability
     engine: AsyncEngine
     sessions: Sessions
     readers: Sessions
