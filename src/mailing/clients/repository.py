@@ -22,6 +22,7 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
+from mailing.database.rows import first_as
 from mailing.errors import Conflict, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
@@ -45,15 +46,14 @@ async def read_client(reads: ReadPool, client_id: int) -> ClientOut:
 
 async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
     """Read a client, as `read_client`, within a session."""
-    row = (await session.execute(_GET, {"id": client_id})).mappings().first()
-    if row is None:
+    client = first_as(ClientOut, await session.execute(_GET, {"id": client_id}))
+    if client is None:
         raise _missing(client_id)
-    return ClientOut(**row)
+    return client
 
 
 async def client_with_phone(session: AsyncSession, phone: str) -> ClientOut | None:
-    row = (await session.execute(_WITH_PHONE, {"phone": phone})).mappings().first()
-    return ClientOut(**row) if row else None
+    return first_as(ClientOut, await session.execute(_WITH_PHONE, {"phone": phone}))
 
 
 class ClientRepository(SQLAlchemyAsyncRepository[Client]):

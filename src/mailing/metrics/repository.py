@@ -4,6 +4,7 @@ import msgspec
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import all_as, one_as
 from mailing.gateway import repository
 from mailing.gateway.repository import GatewayState
 from mailing.job_queue import inspection
@@ -74,10 +75,10 @@ async def read(session: AsyncSession) -> Snapshot:
         witnesses=await witnesses(session),
         jobs=await job_counts(session),
         workers=await inspection.live_workers(session),
-        connections=[Connections(**row) for row in (await session.execute(_CONNECTIONS)).mappings()],
-        server=Server(**(await session.execute(_SERVER)).mappings().one()),
-        audits=Audits(**(await session.execute(_AUDITS)).mappings().one()),
-        reports=Reports(**(await session.execute(_REPORTS)).mappings().one()),
+        connections=all_as(Connections, await session.execute(_CONNECTIONS)),
+        server=one_as(Server, await session.execute(_SERVER)),
+        audits=one_as(Audits, await session.execute(_AUDITS)),
+        reports=one_as(Reports, await session.execute(_REPORTS)),
         delivery=dict((await session.execute(_DELIVERY)).mappings().one()),
         counters=await counters.totals(session),
     )
