@@ -114,9 +114,9 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         for name, value in values.items():
             setattr(client, name, value)
         changed = await self._stored(client, has_new_phone=renumbered)
-        difference = event_details.difference(old, changed)
-        if difference["fields"]:
-            await record_event(self.session, "client.changed", by=by, client_id=client.id, **difference)
+        change = event_details.change(old, changed)
+        if change["fields"]:
+            await record_event(self.session, "client.changed", by=by, client_id=client.id, **change)
         if changed.opted_out and not old.opted_out:
             stopped = await cancel_of_client(self.session, client.id, reason=ReasonCode.client_opted_out)
             await self._record_opt_out(changed, by=by, stopped=stopped, asked=values.get("opted_out") is True)
