@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 import mailing
 from mailing.clients.csv_reader import CsvReader
 from mailing.clients.tag import is_tag
-from mailing.csv_writer import csv_of, escape_formula, unescape_formula
+from mailing.csv_writer import SEPARATORS, csv_of, escape_formula, unescape_formula
 
 SIGNS = "=+-@＝＋－＠"  # noqa: RUF001 - full-width on purpose
-PIECES = [*SIGNS, *",;|\t\r\n \"'", "\u00a0", "\ufeff", "\x01", "a", "1", "=cmd|'/C calc'!A1", '""', "\r\n"]
+PIECES = [*SIGNS, *SEPARATORS, *" \"'", "\u00a0", "\ufeff", "\x01", "a", "1", "=cmd|'/C calc'!A1", '""', "\r\n"]
 CELLS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=20)
 TAGS = CELLS.map(str.strip).filter(is_tag)
 PAYLOADS = [
@@ -33,6 +33,7 @@ PAYLOADS = [
     " +1",
     "\x00-1",
     "x;＝1",  # noqa: RUF001 - full-width on purpose
+    *(f"x{separator}=1" for separator in (*SEPARATORS, "\u2028 ", "\x85'")),
 ]
 
 
@@ -49,7 +50,7 @@ def cells_of(file: str, separator: str) -> list[str]:
     return read + split
 
 
-@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|", "，", "；"])  # noqa: RUF001 - full-width on purpose
 @pytest.mark.parametrize("payload", PAYLOADS, ids=repr)
 def test_no_cell_of_a_file_is_a_formula_whatever_it_is_split_at(payload: str, separator: str) -> None:
     file = csv_of([("id", "text"), (7, payload), (8, f"a{payload}")])

