@@ -74,11 +74,10 @@ class Body(AbstractDTO[S], Generic[S]):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """Document a route's errors; 401, 403, 429 and 503 are added to every route."""
-    slow = {408} if 413 in statuses else set()  # a body can arrive too slowly
+    """Document a route's own errors. `openapi_document` adds those that its path and its body bring."""
     return {
         status: ResponseSpec(Problem, description=TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
-        for status in sorted({*statuses, *slow, 401, 403, 429, 503})
+        for status in statuses
     }
 
 
