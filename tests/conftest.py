@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import uuid
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
@@ -19,6 +20,7 @@ from mailing.database.engine import Sessions, create_engine
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from support.api import KEY, bound_app, build_spare_apps, running_api
+from support.distribution import distribute
 from support.logs import log_plainly
 from support.postgres import URL, PostgresServer, start_postgres
 from support.processes import until
@@ -32,9 +34,22 @@ def pytest_xdist_auto_num_workers() -> int:
     return (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start slow tests first, so that no processor is idle at the end of a parallel run."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    """Distribute what the selection by marker has left."""
+    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+        slow, fast = defaultdict[object, list[pytest.Item]](list), defaultdict[object, list[pytest.Item]](list)
+        for item in items:
+            if item.get_closest_marker("slow"):
+                slow[_group(item)].append(item)
+            else:
+                fast[item.path].append(item)
+        items[:] = distribute(list(slow.values()), list(fast.values()), workers)
+
+
+def _group(item: pytest.Item) -> object:
+    group = item.get_closest_marker("xdist_group")
+    return group.args[0] if group else item
 
 
 def pytest_configure(config: pytest.Config) -> None:

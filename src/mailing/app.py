@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from typing import Any
+from functools import partial
 
-from litestar import Litestar, Request, Response, Router
-from litestar.datastructures import State
+from litestar import Litestar, Response, Router
 from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -17,10 +16,13 @@ from mailing.access.id_token import OidcClient
 from mailing.access.oidc import Provider
 from mailing.access.rate_limit import RateLimiter
 from mailing.access.roles import Role
+from mailing.access.state import AccessState
 from mailing.admin.routes import admin
+from mailing.admin.single_flight import AdminState, SingleFlight
 from mailing.clients.routes import clients
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, autocommit_sessions, create_engine, transaction
+from mailing.database.reachability import Reachability
 from mailing.database.read_pool import ReadPool
 from mailing.events.routes import list_events
 from mailing.gateway.providers import receipts_expected
@@ -29,17 +31,23 @@ from mailing.mailings.action_routes import ActionController, preview_mailing, re
 from mailing.mailings.after_restore import wake_started
 from mailing.mailings.routes import MailingController
 from mailing.messages.routes import read_message
-from mailing.metrics.routes import MetricsCache, metrics
+from mailing.metrics.routes import MetricsCache, MetricsState, metrics
 from mailing.observability import tracing
 from mailing.receipts.routes import ProviderRequests
-from mailing.receipts.serving import receipt_desk
+from mailing.receipts.serving import ReceiptState, receipt_desk
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings, roles_of_groups
 from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, ReleaseLimits, limit_concurrency
+from mailing.web.concurrency_limits import (
+    CONCURRENCY_LIMIT,
+    ConcurrencyLimit,
+    LimitsState,
+    ReleaseLimits,
+    limit_concurrency,
+)
 from mailing.web.header_limits import HeaderLimits
-from mailing.web.health import Readiness, health
+from mailing.web.health import HealthState, Readiness, health
 from mailing.web.host_names import hosts_of
 from mailing.web.idempotency import Idempotency, provide_session, replay_or_begin
 from mailing.web.methods import AllMethods, HeadAsGet
@@ -49,12 +57,13 @@ from mailing.web.problems import EXCEPTION_HANDLERS
 from mailing.web.request_log import RequestLog
 from mailing.web.security_headers import SafeHeaders
 from mailing.web.server import BodyTimeout
+from mailing.web.state import ApiRequest, state_as
 from mailing.web.static_files import static_files
 
 POOL_SIZE = 10
 EXPORT_POOL_SIZE = 1  # of exports only: they take turns for each page
 HEALTH_POOL_SIZE = 2  # of /health/ready only: one in use, and one that may be dead
-CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE
+CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE + 1  # of `Reachability`
 STATEMENT_TIMEOUT_S = 10
 EXPORT_POOL_WAIT_S = 30  # for the connection of a running export
 
@@ -101,20 +110,23 @@ def build_app() -> Litestar:
     return app
 
 
+class ApiState(AccessState, AdminState, HealthState, LimitsState, MetricsState, ReceiptState):
+    """All that one API process holds."""
+
+
 def bind_settings(app: Litestar, settings: Settings) -> Litestar:
-    page = MetricsCache()
-    app.state = State(
-        {
-            "settings": settings,
-            "metrics": page,
-            "provider": provider_of(settings),
-            "concurrency_limits": concurrency_limits(),
-            "receipts_expected": receipts_expected(settings),
-        }
-    )
+    app.state = state = ApiState()
+    state.settings = settings
+    state.metrics = MetricsCache()
+    state.provider = provider_of(settings)
+    state.concurrency_limits = concurrency_limits()
+    state.single_flight = SingleFlight()
+    state.receipts_expected = receipts_expected(settings)
+    state.receipt_desk = None
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
-    pages = RequestLog(SafeHeaders(hosts), count=page.requests.count)
-    app.asgi_handler = ProviderRequests(pages, desk=lambda: app.state.get("receipt_desk"), count=page.requests.count)
+    count = state.metrics.requests.count
+    pages = RequestLog(SafeHeaders(hosts), count=count)
+    app.asgi_handler = ProviderRequests(pages, desk=lambda: state.receipt_desk, count=count)
     return app
 
 
@@ -139,30 +151,37 @@ def concurrency_limits() -> dict[str, ConcurrencyLimit]:
 
 @asynccontextmanager
 async def database(app: Litestar) -> AsyncIterator[None]:
-    settings: Settings = app.state.settings
+    state = state_as(ApiState, app)
+    settings = state.settings
     url = str(settings.database_url)
-    engine, exporting, asked = (
-        create_engine(url, application="mailing-api", pool_size=size, limit_s=STATEMENT_TIMEOUT_S, wait_s=wait_s)
-        for size, wait_s in ((POOL_SIZE, 2), (EXPORT_POOL_SIZE, EXPORT_POOL_WAIT_S), (HEALTH_POOL_SIZE, 2))
-    )
-    app.state.engine = engine
-    app.state.exporting = autocommit_sessions(exporting)
-    app.state.export_turn = asyncio.Lock()
-    app.state.readiness = Readiness(asked)
-    app.state.sessions = engine_.sessions(engine)
-    app.state.readers = autocommit_sessions(engine)
-    app.state.reads = ReadPool(engine)
-    app.state.known_keys = KeyCache(app.state.reads)
-    await _first_user(app.state.sessions, settings.admin_password)
-    app.state.allowance = RateLimiter(app.state.sessions, settings.api_rate)
+    reachability = Reachability(url, application="mailing-api", limit_s=STATEMENT_TIMEOUT_S)
+    open_pool = partial(create_engine, url, application="mailing-api", limit_s=STATEMENT_TIMEOUT_S)
+    engine = open_pool(pool_size=POOL_SIZE, reachability=reachability)
+    exporting = open_pool(pool_size=EXPORT_POOL_SIZE, wait_s=EXPORT_POOL_WAIT_S, reachability=reachability)
+    asked = open_pool(pool_size=HEALTH_POOL_SIZE)
+    state.reachability = reachability
+    state.engine = engine
+    state.exporting = autocommit_sessions(exporting)
+    state.export_turn = asyncio.Lock()
+    state.readiness = Readiness(asked)
+    state.sessions = engine_.sessions(engine)
+    state.readers = autocommit_sessions(engine)
+    state.reads = ReadPool(engine)
+    state.known_keys = KeyCache(state.reads)
+    await _first_user(state.sessions, settings.admin_password)
+    state.allowance = RateLimiter(state.sessions, settings.api_rate)
     lossless = settings.failover == "lossless"
-    async with witnessing(engine, by="api", wake=wake_started, lossless=lossless), aclosing(app.state.reads):
+    async with (
+        reachability.watching(),
+        witnessing(engine, by="api", wake=wake_started, lossless=lossless),
+        aclosing(state.reads),
+    ):
         yield
     for each in (engine, exporting, asked):
         await each.dispose()
 
 
-async def authorize(request: Request[str, Any, Any]) -> Response[bytes] | None:
+async def authorize(request: ApiRequest) -> Response[bytes] | None:
     """Run all guards of the API. As Litestar guards, each would copy the handler."""
     await require_key(request)
     await enforce_rate_limit(request)

@@ -13,7 +13,7 @@ from mailing.database.engine import Sessions, transaction
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.rows import run
 
-pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
 expect.set_options(timeout=60_000)
 

@@ -14,7 +14,7 @@ from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.rows import add_client, add_mailing, add_messages, run
 from support.users import add_user
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
 
 expect.set_options(timeout=30_000)
 

@@ -6,10 +6,10 @@ import httpx
 import pytest
 from litestar import Litestar, Router
 from litestar.di import Provide
-from litestar.openapi import OpenAPIConfig
 
 from mailing.clients.routes import clients
 from mailing.web.idempotency import provide_session
+from mailing.web.openapi import openapi_config
 from mailing.web.parameters import MAX_ID, provide_caller
 from support.client_requests import MOSCOW, bad_fields, created
 
@@ -215,8 +215,7 @@ async def test_without_a_key_nothing_is_told(api: httpx.AsyncClient) -> None:
 def documented() -> dict[str, Any]:
     dependencies = {"session": Provide(provide_session), "caller": Provide(provide_caller)}
     api = Router("/mailing/api", route_handlers=[clients], dependencies=dependencies)
-    config = OpenAPIConfig(title="clients", version="1", use_handler_docstrings=True)
-    return Litestar([api], openapi_config=config).openapi_schema.to_schema()
+    return Litestar([api], openapi_config=openapi_config()).openapi_schema.to_schema()
 
 
 async def test_the_documented_examples_work_when_tried(api: httpx.AsyncClient) -> None:

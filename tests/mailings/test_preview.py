@@ -2,6 +2,7 @@
 
 import random
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -9,8 +10,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
+from mailing.mailings.audience import reach_of_edit
+from mailing.messages.planning import Audience
 from mailing.sending.plan import plan_mailing
 from support.mailing_requests import Json, statuses, told
+from support.query_plans import Plan, nodes, plans
 from support.rows import add_client, add_mailing, run, value
 
 Api = httpx.AsyncClient
@@ -98,6 +102,49 @@ async def _edited_as_foretold(
     assert after.get("sending", 0) == before.get("sending", 0)
     assert after.get("pending", 0) == foretold["recipients"] - foretold["missed"]["no_window"]
     assert after.get("cancelled", 0) == foretold["stopped"]
+
+
+async def test_a_client_with_a_phone_that_got_the_mailing_is_unaffected_by_an_edit(
+    engine: AsyncEngine, sessions: Sessions, api: Api
+) -> None:
+    first = await add_client(engine, phone="79160000001")
+    given = body()
+    mailing_id = (await told(await api.post("/mailings/", json=given), 201))["id"]
+    await plan_mailing(sessions, mailing_id)
+    await run(
+        engine,
+        """UPDATE message SET status = 'sent', claim_no = 1, counted_attempts = 1, phone = '79160000001',
+            text_revision = 1, finished_at = now()""",
+    )
+    await told(await api.patch(f"/clients/{first}/", json={"phone": "79160000002"}))
+    await add_client(engine, phone="79160000001")
+    await add_client(engine, phone="79160000003")
+    reworded = await previewed(api, given | {"text": "Bye"}, mailing_id=mailing_id)
+    assert (reworded["recipients"], reworded["excluded"]["unaffected"]) == (1, 2)
+
+
+async def test_an_edit_is_counted_by_several_processes_and_no_client_is_sorted(
+    engine: AsyncEngine, sessions: Sessions, api: Api
+) -> None:
+    await populate(engine, random.Random(0), 3000)  # noqa: S311 - a test that can be repeated
+    mailing_id = (await told(await api.post("/mailings/", json=body()), 201))["id"]
+    await plan_mailing(sessions, mailing_id)
+    for setting in ("min_parallel_table_scan_size", "parallel_setup_cost", "parallel_tuple_cost"):
+        await run(
+            engine, f"DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET {setting} = 0', current_database()); END $$"
+        )
+    await run(engine, "ANALYZE")
+    await engine.dispose()
+    everyone = Audience(["vip"], [], 2**31)
+    call = partial(reach_of_edit, audience=everyone, mailing_id=mailing_id, replans=True)
+    steps = [step for plan in await plans(engine, call) for step in nodes(plan)]
+    assert {"Gather", "Gather Merge"} & {step["Node Type"] for step in steps}
+    assert all(step["Actual Rows"] < 100 for step in steps if step["Node Type"] == "Sort"), "groups, not clients"
+    assert not any("Subplan Name" in step for step in steps if is_of_clients(step))
+
+
+def is_of_clients(step: Plan) -> bool:
+    return any(below.get("Relation Name") in {"client", "message"} for below in nodes(step))
 
 
 async def zones_of(engine: AsyncEngine, mailing_id: int) -> dict[str, int]:

@@ -24,7 +24,10 @@ from support.rows import run
 
 PROGRAM = shutil.which("prometheus")
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="prometheus is not on PATH; Debian's package has that name")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM is None, reason="prometheus is not on PATH; Debian's package has that name"),
+]
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from support.campaign import Campaign
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
 from support.running_site import clean_environment
 
-pytestmark = [pytest.mark.skipif(not is_installed(), reason=MISSING), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason=MISSING), pytest.mark.timeout(400)]
 
 KEY = "a-key-of-the-tests-with-full-rights"
 PASSWORD = "seven lamps by the river"

@@ -14,6 +14,8 @@ from support.faulty_worker import worker
 from support.rows import add_client
 from support.uploads import confirmed, file_of, upload_of
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_left(
     campaign: Campaign, settings: Settings, sessions: Sessions, working: WorkerOf

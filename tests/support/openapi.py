@@ -112,7 +112,7 @@ def _promises(document: Mapping[str, Any], path: str, operation: Operation) -> I
     if " " not in operation.get("summary", ""):
         yield "write a summary of more than one word; Litestar makes one word of the handler's name"
     if not re.fullmatch(r"[a-z]+(_[a-z]+)*", operation.get("operationId", "")):
-        yield "give it an operation_id such as list_clients: generated clients take it for the method's name"
+        yield "name its function as list_clients is: generated clients take it for the method's name"
     if operation.get("security") != [{"key": []}]:
         yield "security must be the key"
     declared = {tag["name"] for tag in document["tags"]}
@@ -124,7 +124,7 @@ def _promises(document: Mapping[str, Any], path: str, operation: Operation) -> I
     yield from (f"{status} is not documented" for status in sorted(expected - operation["responses"].keys()))
     for status, response in operation["responses"].items():
         if status >= "400" and response.get("content") != PROBLEM:
-            yield f"{status} is not a Problem in application/problem+json: document it with documented({status})"
+            yield f"{status} is not a Problem in application/problem+json"
 
 
 def _repeated(names: Any) -> list[Any]:  # noqa: ANN401 - strings or pairs of them

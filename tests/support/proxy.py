@@ -20,6 +20,7 @@ class Proxy:
 
     `cut_after`: when a client has said these words one after another on one connection, the last of them is handed on
     and the connection ends before the answer comes back; with `freeze_after` all connections freeze. Each works once.
+    `accepted` counts connections.
     """
 
     def __init__(self, url: str) -> None:
@@ -29,6 +30,7 @@ class Proxy:
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._passing = asyncio.Event()
         self._passing.set()
+        self.accepted = 0
         self.latency_s = 0.0
         self.bytes_per_s = 0
         self.cut_after: tuple[bytes, ...] = ()
@@ -76,6 +78,7 @@ class Proxy:
         self._passing.set()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         task = asyncio.current_task()
         assert task
         self._open[task] = writer

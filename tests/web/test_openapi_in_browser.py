@@ -9,7 +9,7 @@ from playwright.async_api import Page, expect
 from mailing.settings import Settings
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
 
 LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
 expect.set_options(timeout=30_000)

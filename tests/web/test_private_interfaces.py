@@ -5,6 +5,7 @@ import importlib
 import pytest
 
 USED = {
+    "asyncpg.connection": ["Connection._transport"],
     "litestar._kwargs.extractors": ["create_query_default_dict"],
     "litestar._openapi.schema_generation": ["SchemaCreator.for_field_definition"],
     "litestar._parsers": ["parse_cookie_string", "parse_query_string"],

@@ -1,19 +1,17 @@
 """What a request to the API must pass: its key and the key's rate."""
 
 import secrets
-from typing import Any
-
-from litestar.connection import ASGIConnection
 
 from mailing.access.api_keys import READ
 from mailing.access.state import access_state_of
 from mailing.errors import Forbidden, Unauthorized
 from mailing.web.parameters import SAFE
+from mailing.web.state import AnyConnection
 
 SETTINGS_KEY = "MAILING_API_KEY"
 
 
-async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+async def require_key(connection: AnyConnection) -> None:
     """Check `Authorization: Bearer <key>` and store the caller in `scope["user"]`."""
     scheme, _, key = connection.headers.get("authorization", "").partition(" ")
     key = key.strip(" ")  # RFC 9110 allows several blanks
@@ -31,6 +29,6 @@ async def require_key(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
     connection.scope["user"] = known.caller
 
 
-async def enforce_rate_limit(connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+async def enforce_rate_limit(connection: AnyConnection) -> None:
     """Check the caller's rate. `require_key` must have set the caller."""
     await access_state_of(connection).allowance.take(str(connection.scope["user"]))

@@ -1,13 +1,9 @@
 """What access adds to the state of the API process."""
 
-from typing import Any, cast
-
-from litestar.connection import ASGIConnection
-
 from mailing.access.api_keys import KeyCache
 from mailing.access.oidc import Provider
 from mailing.access.rate_limit import RateLimiter
-from mailing.web.state import AppState
+from mailing.web.state import AnyConnection, AppState, state_as
 
 
 class AccessState(AppState):
@@ -18,5 +14,5 @@ class AccessState(AppState):
     provider: Provider | None
 
 
-def access_state_of(connection: ASGIConnection[Any, Any, Any, Any]) -> AccessState:
-    return cast("AccessState", connection.app.state)
+def access_state_of(connection: AnyConnection) -> AccessState:
+    return state_as(AccessState, connection.app)

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 from cryptography.fernet import Fernet
-from litestar import Request, Response
+from litestar import Response
 from litestar.enums import RequestEncodingType
 from litestar.types import ASGIApp, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
@@ -28,6 +28,7 @@ from mailing.admin.kept_forms import KEEPS_FORM, MAX_FIELDS, RESTORED, Fields, b
 from mailing.errors import Conflict, FieldError, Invalid
 from mailing.web.idempotency import hold_back
 from mailing.web.idempotency_keys import Stored, find_answer, store_answer, try_lock
+from mailing.web.state import AnyRequest, AppState, state_as
 
 FIELD = "form_key"
 WAIT_S = 10
@@ -63,7 +64,7 @@ class FormKeys:
             await send(message)
 
     async def _committed(self, scope: Scope, receive: Receive) -> list[Any]:
-        async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
+        async with state_as(AppState, scope["litestar_app"]).sessions() as session:  # rolls back what is not committed
             scope["state"]["form"] = form = KeyedForm(session)
             answer = await hold_back(self.app, scope, receive)
             ScopeState.from_scope(scope).response_started = False  # so that a COMMIT that fails can be answered
@@ -73,7 +74,7 @@ class FormKeys:
         return answer
 
 
-async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | None:
+async def replay_or_begin(request: AnyRequest) -> Response[bytes] | None:
     """Before the handler and instead of it: the stored answer, if there is one. Raises Conflict or Invalid."""
     if request.method != "POST":
         return None
@@ -98,7 +99,7 @@ async def replay_or_begin(request: Request[Any, Any, Any]) -> Response[bytes] | 
     return Response(_cipher(key).decrypt(stored.body), status_code=stored.status, headers=stored.headers)
 
 
-def _restore(request: Request[Any, Any, Any], sent: Fields) -> Response[Any] | None:
+def _restore(request: AnyRequest, sent: Fields) -> Response[Any] | None:
     """Let the handler show the form; lead elsewhere where it cannot, or where another user filled it in."""
     if request.route_handler.opt.get(KEEPS_FORM) and request.user and belongs_to(sent, request.user.id):
         request.scope["state"][RESTORED] = True
@@ -106,13 +107,13 @@ def _restore(request: Request[Any, Any, Any], sent: Fields) -> Response[Any] | N
     return Response(None, status_code=303, headers={"Location": "/admin/"})
 
 
-def _changes_something(request: Request[Any, Any, Any]) -> bool:
+def _changes_something(request: AnyRequest) -> bool:
     """Whether the handler works in the request's transaction; one that answers 200 only shows something."""
     handler = request.route_handler
     return "session" in handler.parsed_fn_signature.parameters and handler.status_code != 200
 
 
-async def _digest(request: Request[Any, Any, Any]) -> bytes:
+async def _digest(request: AnyRequest) -> bytes:
     """Hash what was sent, but no file, which is streamed: its form is known by the key alone."""
     body = b"" if request.content_type[0] == RequestEncodingType.MULTI_PART else await request.body()
     named = [request.scope["path"], request.scope["query_string"], body]

@@ -1,23 +1,23 @@
 """The fields of a sent form."""
 
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import parse_qsl
 
-from litestar import Request
 from litestar.enums import RequestEncodingType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
+
+from mailing.web.state import AnyRequest
 
 MAX_FORM_BYTES = 16 * 1024  # of a form, unless its route has another limit
 MAX_FORM_FIELDS = 50
 
 
-async def form(request: Request[Any, Any, Any]) -> Mapping[str, str]:
+async def form(request: AnyRequest) -> Mapping[str, str]:
     """Return the fields of a form, stripped. If a name is sent twice, the last value counts."""
     return {name: value.strip() for name, value in await form_fields(request, max_fields=MAX_FORM_FIELDS)}
 
 
-async def form_fields(request: Request[Any, Any, Any], *, max_fields: int) -> list[tuple[str, str]]:
+async def form_fields(request: AnyRequest, *, max_fields: int) -> list[tuple[str, str]]:
     """Return the fields of a form. Their number is checked before they are parsed.
 
     Litestar's own parser has no such limit, and caches the last 1,024 forms with the passwords in them.

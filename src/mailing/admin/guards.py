@@ -5,10 +5,8 @@ Origin where a browser omits that header (plain http beside localhost). So forms
 """
 
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
-from litestar.connection import ASGIConnection
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 
@@ -17,7 +15,7 @@ from mailing.access.sessions import User, user_of
 from mailing.admin.kept_forms import Fields, typed_fields
 from mailing.database.engine import transaction
 from mailing.web.parameters import SAFE
-from mailing.web.state import state_of
+from mailing.web.state import AnyConnection, state_of
 
 SIGN_IN = "/admin/sign-in"
 
@@ -40,7 +38,7 @@ class RoleGuard:
     role: Role | None
     passive: bool = False
 
-    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
         connection.scope["user"] = user = await _user(connection, used=not self.passive)
         if self.role is None:
             return
@@ -62,7 +60,7 @@ def require_role_passive(role: Role) -> RoleGuard:
 public = RoleGuard(None)
 
 
-async def _user(connection: ASGIConnection[Any, Any, Any, Any], *, used: bool) -> User | None:
+async def _user(connection: AnyConnection, *, used: bool) -> User | None:
     token = connection.cookies.get(cookie_name(connection))
     if not token:
         return None
@@ -70,12 +68,12 @@ async def _user(connection: ASGIConnection[Any, Any, Any, Any], *, used: bool) -
         return await user_of(session, token, used=used)
 
 
-def cookie_name(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+def cookie_name(connection: AnyConnection) -> str:
     """Return the session cookie's name. With https no other host, path or plain connection can set it."""
     return "__Host-mailing" if connection.url.scheme == "https" else "mailing_session"
 
 
-def same_origin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+def same_origin(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     """Refuse a form of another site. A Litestar guard of the whole router."""
     del handler
     if connection.scope.get("method") in SAFE or _comes_from_here(connection):
@@ -83,7 +81,7 @@ def same_origin(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     raise PermissionDeniedException("This form was sent from another site. Open the page here and send it again.")
 
 
-def _comes_from_here(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+def _comes_from_here(connection: AnyConnection) -> bool:
     fetched = connection.headers.get("sec-fetch-site")
     if fetched is not None:
         return fetched == "same-origin"

@@ -7,10 +7,10 @@ form is shown, not sent: its user presses the button again.
 from typing import Any
 
 import msgspec
-from litestar.connection import ASGIConnection
 from litestar.connection.request import Request
 
 from mailing.admin.forms import form_fields
+from mailing.web.state import AnyConnection
 
 KEEPS_FORM = "keeps_form"  # in a route's `opt`: it can show what was typed
 RESTORED = "form_restored"  # the field of a POST that asks for the form itself
@@ -25,7 +25,7 @@ _NOT_KEPT = {"password", "old", "again", "form_key", RESTORED}
 Fields = list[tuple[str, str]]
 
 
-async def typed_fields(connection: ASGIConnection[Any, Any, Any, Any], opt: dict[str, Any]) -> Fields:
+async def typed_fields(connection: AnyConnection, opt: dict[str, Any]) -> Fields:
     """Return what to keep of a form that arrives without a session; nothing if its page names no user."""
     if not opt.get(KEEPS_FORM) or not isinstance(connection, Request) or connection.method != "POST":
         return []
@@ -49,6 +49,6 @@ def belongs_to(fields: Fields, user_id: int) -> bool:
     return dict(fields).get(USER) == str(user_id)
 
 
-def is_restored(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+def is_restored(connection: AnyConnection) -> bool:
     """Whether to show the form as it was typed, and do nothing."""
     return bool(connection.scope["state"].get(RESTORED))

@@ -7,8 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from litestar import Request, Response
-from litestar.connection import ASGIConnection
+from litestar import Response
 from litestar.datastructures import Cookie
 
 from mailing.access.roles import Role
@@ -21,6 +20,7 @@ from mailing.observability.masking import mask_addresses
 from mailing.reasons.words import names_http_status, words_of
 from mailing.translations import LANGUAGES, translations
 from mailing.web.problems import EXCEPTION_HANDLERS, Problem
+from mailing.web.state import AnyConnection, AnyRequest
 
 HTML = "text/html; charset=utf-8"
 NOTICE_COOKIE = "mailing_notice"
@@ -37,7 +37,7 @@ HEADERS = {
 }
 
 
-def page(request: Request[Any, Any, Any], template: str, *, status: int = 200, **values: object) -> Response[str]:
+def page(request: AnyRequest, template: str, *, status: int = 200, **values: object) -> Response[str]:
     """Render `template`, a path below `admin/`. A notice left by `redirect` is shown once."""
     notice, viewer = _read_notice(request), viewer_of(request)
     if is_restored(request):
@@ -77,7 +77,7 @@ def see_other(address: str) -> Response[None]:
     return Response(None, status_code=303, headers={"Location": encode_address(address)})
 
 
-def redirect_to_sign_in(request: Request[Any, Any, Any], _: SignInRequired) -> Response[Any]:
+def redirect_to_sign_in(request: AnyRequest, _: SignInRequired) -> Response[Any]:
     """Redirect to the sign-in page; for a fragment, tell htmx to load that page as a whole."""
     if "hx-request" in request.headers and request.method == "POST":  # what is being typed stays there
         ended = viewer_of(request).gettext("Your session has ended. Send the form to sign in: what you typed is kept.")
@@ -92,14 +92,14 @@ def _encode_notice(notice: str) -> str:
     return urlsafe_b64encode(notice.encode()).decode()
 
 
-def _read_notice(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+def _read_notice(connection: AnyConnection) -> str:
     try:
         return urlsafe_b64decode(connection.cookies.get(NOTICE_COOKIE, "")).decode()
     except (NoBase64, ValueError):
         return ""
 
 
-def problem_page(request: Request[Any, Any, Any], error: Exception) -> Response[str]:
+def problem_page(request: AnyRequest, error: Exception) -> Response[str]:
     """Show the problem that the API would answer as a page."""
     handler = next(EXCEPTION_HANDLERS[kind] for kind in type(error).__mro__ if kind in EXCEPTION_HANDLERS)
     answer: Response[Problem] = handler(request, error)

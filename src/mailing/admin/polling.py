@@ -1,9 +1,9 @@
 """The part of a page that refreshes itself: the browser polls, and gets it when it has changed."""
 
 import hashlib
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from litestar import Request, Response
+from litestar import Response
 from markupsafe import Markup
 from msgspec.structs import replace
 
@@ -11,6 +11,7 @@ from mailing.access.roles import Role
 from mailing.access.sessions import User
 from mailing.admin.pages import page, render
 from mailing.admin.viewer import Viewer, viewer_of
+from mailing.web.state import AnyRequest
 
 NO_CONTENT = 204  # htmx leaves the page as it is
 
@@ -19,7 +20,7 @@ Renderings: TypeAlias = dict[Viewer, str]
 
 
 def full_page(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     template: str,
     part: str,
     *,
@@ -33,7 +34,7 @@ def full_page(
 
 
 def fragment(
-    request: Request[Any, Any, Any], part: str, *, interval_s: float | None, renderings: Renderings, **values: object
+    request: AnyRequest, part: str, *, interval_s: float | None, renderings: Renderings, **values: object
 ) -> Response[str]:
     """Answer a poll, whose address ends in `/live`."""
     content = _content(request, part, renderings, values)
@@ -42,7 +43,7 @@ def fragment(
     return page(request, "polling_part.html", status=200, **_part_values(request, content, interval_s))
 
 
-def _content(request: Request[Any, Any, Any], part: str, renderings: Renderings, values: dict[str, object]) -> str:
+def _content(request: AnyRequest, part: str, renderings: Renderings, values: dict[str, object]) -> str:
     viewer = _without_identity(viewer_of(request))
     if viewer not in renderings:
         renderings[viewer] = render(viewer, part, **values)
@@ -55,7 +56,7 @@ def _without_identity(viewer: Viewer) -> Viewer:
     return replace(viewer, user=User(0, "", role), path="")
 
 
-def _part_values(request: Request[Any, Any, Any], content: str, interval_s: float | None) -> dict[str, object]:
+def _part_values(request: AnyRequest, content: str, interval_s: float | None) -> dict[str, object]:
     path = request.url.path.removesuffix("/live").rstrip("/")
     return {
         "part": Markup(content),  # noqa: S704 - rendered here, with autoescape

@@ -1,8 +1,6 @@
 """Language and time zone of the pages, kept in the browser."""
 
-from typing import Any
-
-from litestar import Request, Response, post
+from litestar import Response, post
 from litestar.datastructures import Cookie
 
 from mailing.admin.forms import form
@@ -11,12 +9,13 @@ from mailing.admin.pages import redirect
 from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local_path
 from mailing.timezones import known_zone
 from mailing.translations import LANGUAGES
+from mailing.web.state import AnyRequest
 
 MAX_AGE_S = 365 * 86_400
 
 
 @post("/preferences", guards=[public], status_code=303)
-async def keep_preferences(request: Request[Any, Any, Any]) -> Response[None]:
+async def keep_preferences(request: AnyRequest) -> Response[None]:
     """Store `language`, `zone` or both; `next` is the page to return to."""
     sent = await form(request)
     answer = redirect(local_path(sent.get("next", "")))

@@ -1,9 +1,8 @@
 """`/admin/`: the router of all pages."""
 
 from pathlib import Path
-from typing import Any
 
-from litestar import Request, Router, get
+from litestar import Router, get
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
@@ -30,6 +29,7 @@ from mailing.admin.viewer import provide_viewer
 from mailing.errors import NotFound
 from mailing.web.idempotency import provide_session
 from mailing.web.problems import EXCEPTION_HANDLERS
+from mailing.web.state import AnyRequest
 
 PAGES: list[ControllerRouterHandler] = [
     home,
@@ -70,7 +70,7 @@ def admin() -> Router:
     )
 
 
-async def provide_caller(request: Request[Any, Any, Any]) -> str:
+async def provide_caller(request: AnyRequest) -> str:
     """Return the actor of changes, for the events."""
     return str(request.user)
 

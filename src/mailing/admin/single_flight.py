@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
-from litestar.connection import ASGIConnection
+from mailing.web.state import AnyConnection, AppState, state_as
 
 T = TypeVar("T")
 
@@ -34,8 +34,9 @@ def _failed(read: asyncio.Task[Any]) -> bool:
     return read.done() and (read.cancelled() or read.exception() is not None)
 
 
-def single_flight(connection: ASGIConnection[Any, Any, Any, Any]) -> SingleFlight:
-    state = connection.app.state
-    if "single_flight" not in state:
-        state.single_flight = SingleFlight()
-    return cast("SingleFlight", state.single_flight)
+class AdminState(AppState):
+    single_flight: SingleFlight
+
+
+def single_flight(connection: AnyConnection) -> SingleFlight:
+    return state_as(AdminState, connection.app).single_flight

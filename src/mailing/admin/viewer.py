@@ -1,11 +1,8 @@
 """The viewer of a page: user, language and time zone."""
 
 import re
-from typing import Any
 from urllib.parse import quote
 
-from litestar import Request
-from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from msgspec import Struct
 
@@ -15,7 +12,7 @@ from mailing.admin.guards import SIGN_IN
 from mailing.admin.language import preferred
 from mailing.timezones import known_zone
 from mailing.translations import LANGUAGES, translations
-from mailing.web.state import state_of
+from mailing.web.state import AnyConnection, AnyRequest, state_of
 
 LANGUAGE_COOKIE = "mailing_language"
 ZONE_COOKIE = "mailing_zone"
@@ -47,11 +44,11 @@ class Viewer(Struct, frozen=True):
 CurrentViewer = NamedDependency[Viewer]
 
 
-async def provide_viewer(request: Request[Any, Any, Any]) -> Viewer:
+async def provide_viewer(request: AnyRequest) -> Viewer:
     return viewer_of(request)
 
 
-def viewer_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
+def viewer_of(connection: AnyConnection) -> Viewer:
     language = connection.cookies.get(LANGUAGE_COOKIE, "")
     zone = connection.cookies.get(ZONE_COOKIE, "")
     return Viewer(
@@ -62,7 +59,7 @@ def viewer_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Viewer:
     )
 
 
-def _path_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+def _path_of(connection: AnyConnection) -> str:
     """Return the page's path. The provider's callback is valid once, so the sign-in page replaces it."""
     path, query = connection.url.path, connection.url.query
     if path.startswith(f"{SIGN_IN}/"):

@@ -4,21 +4,20 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from litestar import Request, Response, Router, delete, get, patch, post, put
+from litestar import Response, Router, delete, get, patch, post, put
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
 from litestar.params import FromPath, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from mailing.clients import csv_transfer, phone, tag
+from mailing.clients import csv_transfer, phone, repository, search, tag
 from mailing.clients.csv_reader import MAX_LINE_BYTES, MAX_LISTED_ERRORS
 from mailing.clients.phone import normalised_phone
-from mailing.clients.repository import ClientRepository, name_phone_owner, read_client
+from mailing.clients.repository import ClientRepository, name_phone_owner
 from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResult
-from mailing.clients.search import Search, list_clients
 from mailing.clients.tag import normalised_tag
 from mailing.errors import FieldError, Invalid
 from mailing.reasons.refusals import MAX_TAG_LENGTH, PHONE_RULE, TAG_RULE
@@ -26,7 +25,7 @@ from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.problems import RETRY_ADVICE
-from mailing.web.state import AppState
+from mailing.web.state import AnyRequest, AppState
 
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
@@ -69,8 +68,8 @@ PhoneFilter = Annotated[
 ]
 
 
-@get(summary="List clients", operation_id="list_clients", responses=documented(400))
-async def list_(
+@get(summary="List clients")
+async def list_clients(
     state: AppState,
     tag: TagFilter = None,
     operator_code: OperatorCodeFilter = None,
@@ -79,12 +78,13 @@ async def list_(
     cursor: Cursor = None,
 ) -> Page[ClientOut]:
     """List clients by id. Filters combine; a page costs the same at any depth."""
-    search = Search(
+    wanted = search.Search(
         phone=_normalised("phone", phone, normalised_phone),
         tag=_normalised("tag", tag, normalised_tag),
         operator_code=operator_code or "",
     )
-    return page(await list_clients(state.reads, search, after=decode_cursor(cursor), limit=limit), limit)
+    found = await search.list_clients(state.reads, wanted, after=decode_cursor(cursor), limit=limit)
+    return page(found, limit)
 
 
 def _normalised(field: str, value: str | None, rewrite: Callable[[object], object]) -> str:
@@ -96,13 +96,14 @@ def _normalised(field: str, value: str | None, rewrite: Callable[[object], objec
 
 @post(
     summary="Create a client",
-    operation_id="create_client",
     dto=Body[ClientIn],
     return_dto=None,
-    responses=documented(400, 409, 413),
+    responses=documented(409),
     response_headers=[ResponseHeader("Location", documentation_only=True, description="The new client's address")],
 )
-async def create(session: Session, state: AppState, data: JSONBody[ClientIn], caller: Caller) -> Response[ClientOut]:
+async def create_client(
+    session: Session, state: AppState, data: JSONBody[ClientIn], caller: Caller
+) -> Response[ClientOut]:
     """Create a client. Without an `operator_code` it is taken from digits 2 to 4 of the phone.
 
     A phone that opted out stays so, also if its client was deleted since: `opted_out` is then true in the answer. To
@@ -113,20 +114,13 @@ async def create(session: Session, state: AppState, data: JSONBody[ClientIn], ca
     return Response(client, headers={"Location": f"/mailing/api/clients/{client.id}/"})
 
 
-@get("/{client_id:int}", summary="Read a client", operation_id="read_client", responses=documented(400, 404))
-async def read(state: AppState, client_id: FromPath[Id]) -> ClientOut:
-    return await read_client(state.reads, client_id)
+@get("/{client_id:int}", summary="Read a client")
+async def read_client(state: AppState, client_id: FromPath[Id]) -> ClientOut:
+    return await repository.read_client(state.reads, client_id)
 
 
-@put(
-    "/{client_id:int}",
-    summary="Replace a client",
-    operation_id="replace_client",
-    dto=Body[ClientIn],
-    return_dto=None,
-    responses=documented(400, 404, 409, 413),
-)
-async def replace(
+@put("/{client_id:int}", summary="Replace a client", dto=Body[ClientIn], return_dto=None, responses=documented(409))
+async def replace_client(
     session: Session, state: AppState, client_id: FromPath[Id], data: JSONBody[ClientIn], caller: Caller
 ) -> ClientOut:
     """Replace a client. A field that is left out is reset: the tag to null, the operator code to that of the phone.
@@ -139,15 +133,8 @@ async def replace(
         return await ClientRepository(session).replace(client_id, data, by=caller)
 
 
-@patch(
-    "/{client_id:int}",
-    summary="Change a client",
-    operation_id="change_client",
-    dto=Body[ClientPatch],
-    return_dto=None,
-    responses=documented(400, 404, 409, 413),
-)
-async def change(
+@patch("/{client_id:int}", summary="Change a client", dto=Body[ClientPatch], return_dto=None, responses=documented(409))
+async def change_client(
     session: Session, state: AppState, client_id: FromPath[Id], data: JSONBody[ClientPatch], caller: Caller
 ) -> ClientOut:
     """Change the given fields.
@@ -159,8 +146,8 @@ async def change(
         return await ClientRepository(session).change(client_id, data, by=caller)
 
 
-@delete("/{client_id:int}", summary="Delete a client", operation_id="delete_client", responses=documented(400, 404))
-async def remove(session: Session, client_id: FromPath[Id], caller: Caller) -> None:
+@delete("/{client_id:int}", summary="Delete a client")
+async def delete_client(session: Session, client_id: FromPath[Id], caller: Caller) -> None:
     """Delete a client. Unsent messages are cancelled in the same transaction; sent ones stay counted."""
     await ClientRepository(session).remove(client_id, by=caller)
 
@@ -181,11 +168,9 @@ class ImportOperation(Operation):
     "/import",
     status_code=200,
     summary="Import clients from CSV",
-    operation_id="import_clients",
     operation_class=ImportOperation,
     request_max_body_size=MAX_IMPORT_BYTES,
     opt={CONCURRENCY_LIMIT: "imports", RETRY_ADVICE: csv_transfer.MAY_BE_STORED},
-    responses=documented(400, 413),
     description=f"""The body is the file itself, streamed:
 
     curl -H "Authorization: Bearer $KEY" -H "Content-Type: application/octet-stream" --data-binary @clients.csv \\
@@ -214,7 +199,7 @@ column that is not in the file changes nothing. If a time zone changes, unsent m
 hours. An apostrophe before `=`, `+`, `-` or `@` is removed where a cell could begin, at the start of a tag and
 behind a separator in it: the export adds it, because spreadsheets would evaluate the cell as a formula.""",
 )
-async def import_(request: Request[Any, Any, Any], session: Session, caller: Caller) -> ImportResult:
+async def import_clients(request: AnyRequest, session: Session, caller: Caller) -> ImportResult:
     kind, options = request.content_type
     if kind.startswith("multipart/"):
         raise Invalid(FieldError("body", "must be the CSV file itself, not a form: curl --data-binary @clients.csv"))
@@ -226,15 +211,13 @@ async def import_(request: Request[Any, Any, Any], session: Session, caller: Cal
 @get(
     "/export",
     summary="Export clients as CSV",
-    operation_id="export_clients",
     media_type="text/csv",
     opt={CONCURRENCY_LIMIT: "exports"},
     responses={
-        200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False),
-        **documented(400),
+        200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False)
     },
 )
-async def export(state: AppState) -> Stream:
+async def export_clients(state: AppState) -> Stream:
     """Export all clients with the columns of the import, so the file can be imported again.
 
     Opt-outs of phones without a client are not in it: to move to another database, use a backup. A formula in a tag is
@@ -270,6 +253,15 @@ async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[byte
 
 clients = Router(
     "/clients",
-    route_handlers=[list_, create, read, replace, change, remove, import_, export],
+    route_handlers=[
+        list_clients,
+        create_client,
+        read_client,
+        replace_client,
+        change_client,
+        delete_client,
+        import_clients,
+        export_clients,
+    ],
     tags=["clients"],
 )

@@ -140,14 +140,16 @@ def pins(limit_s: float) -> str:
     return ";".join([f"SET statement_timeout = '{limit_s}s'", pinned, _DURABLE, _TRIGGERED, _SCHEMA])
 
 
-def install_listeners(engine: AsyncEngine, *, set_up: str, on_dead: Callable[[], None]) -> None:
-    """Install a ping at checkout, which calls `on_dead`, and `set_up`, the first statements of new connections.
+def install_listeners(
+    engine: AsyncEngine, *, set_up: str, on_dead: Callable[[], None], on_answer: Callable[[], None] | None = None
+) -> None:
+    """Install a ping at checkout, which calls `on_dead` or `on_answer`, and `set_up`, the first statements of new ones.
 
     SQLAlchemy's own pre-ping may wait as long as any statement, and costs three round trips.
     """
     listeners: dict[str, Callable[..., None]] = {
         "connect": partial(_set_up, set_up),
-        "checkout": partial(_ping_on_checkout, on_dead),
+        "checkout": partial(_ping_on_checkout, on_dead, on_answer),
         "handle_error": _drop_what_timed_out,
     }
     for name, listener in listeners.items():
@@ -187,11 +189,17 @@ def _keep_alive(connection: AdaptedConnection) -> None:
 
 
 def _ping_on_checkout(
-    on_dead: Callable[[], None], connection: AdaptedConnection, record: ConnectionPoolEntry, _proxy: object
+    on_dead: Callable[[], None],
+    on_answer: Callable[[], None] | None,
+    connection: AdaptedConnection,
+    record: ConnectionPoolEntry,
+    _proxy: object,
 ) -> None:
     """Ping a pooled connection. A new one has just answered, and SQLAlchemy would report its failure as misuse."""
     if not record.info.pop(_NEW, False):
         connection.run_async(partial(_ping, on_dead))
+    if on_answer:
+        on_answer()
 
 
 async def _ping(on_dead: Callable[[], None], driver: asyncpg.Connection) -> None:

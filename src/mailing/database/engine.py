@@ -12,6 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from mailing.database import connections
 from mailing.database.address import parse
 from mailing.database.connector import Connector
+from mailing.database.reachability import Reachability
 
 Sessions = async_sessionmaker[AsyncSession]
 
@@ -23,17 +24,29 @@ class Base(DeclarativeBase):
     """Models are SQLAlchemy's own: a worker uses them without Advanced Alchemy, which loads all of Litestar."""
 
 
-def create_engine(url: str, *, application: str, pool_size: int, limit_s: float = 60, wait_s: float = 2) -> AsyncEngine:
+def create_engine(
+    url: str,
+    *,
+    application: str,
+    pool_size: int,
+    limit_s: float = 60,
+    wait_s: float = 2,
+    reachability: Reachability | None = None,
+) -> AsyncEngine:
     """Create the connection pool of a process.
 
     A request that waits for a connection longer than `wait_s` is answered 503. No statement takes longer than
-    `limit_s`, except through `raw_connection`.
+    `limit_s`, except through `raw_connection`. With `reachability` none outlasts the database by more than a moment.
     """
     address = parse(url)
-    connector = Connector(address, application=application, command_timeout_s=limit_s + connections.DRIVER_GRACE_S)
+    connector = (
+        reachability.connector
+        if reachability
+        else Connector(address, application=application, command_timeout_s=limit_s + connections.DRIVER_GRACE_S)
+    )
     engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connector.connect,
+        async_creator=reachability.connect if reachability else connector.connect,
         connect_args=UNPREPARED if address.is_pooled else {},
         pool_size=pool_size,
         max_overflow=0,
@@ -41,7 +54,8 @@ def create_engine(url: str, *, application: str, pool_size: int, limit_s: float 
         pool_timeout=wait_s,
     )
     set_up = connections.set_up_of(address, limit_s=limit_s)
-    connections.install_listeners(engine, set_up=set_up, on_dead=connector.suspect_outage)
+    on_answer = reachability.note_answer if reachability else None
+    connections.install_listeners(engine, set_up=set_up, on_dead=connector.suspect_outage, on_answer=on_answer)
     return engine
 
 

@@ -10,7 +10,7 @@ from litestar.params import QueryParameter
 from mailing.errors import FieldError, Invalid
 from mailing.events.history import HistoryCursor, HistoryEntry, Subject, history
 from mailing.web.pagination import Limit, Page
-from mailing.web.parameters import MAX_ID, Session, documented
+from mailing.web.parameters import MAX_ID, Session
 
 _LAYOUT = ">QBQI"  # microseconds since 1970, rank, id, number
 _LENGTH = 28
@@ -27,13 +27,7 @@ EventCursor = Annotated[
 ]
 
 
-@get(
-    "/events/",
-    summary="Everything that happened to a mailing, a message or a client",
-    operation_id="list_events",
-    responses=documented(400),
-    tags=["events"],
-)
+@get("/events/", summary="Everything that happened to a mailing, a message or a client", tags=["events"])
 async def list_events(
     session: Session,
     mailing_id: EventId = None,

@@ -6,7 +6,7 @@ from litestar.params import JSONBody
 from mailing.gateway import actions
 from mailing.gateway.repository import read
 from mailing.gateway.schemas import GatewayOut, GatewayPatch
-from mailing.web.parameters import Body, Caller, Session, documented
+from mailing.web.parameters import Body, Caller, Session
 
 
 class GatewayController(Controller):
@@ -14,18 +14,12 @@ class GatewayController(Controller):
     tags = ["gateway"]  # noqa: RUF012 - Litestar's way to declare it
     return_dto = None
 
-    @get("/", summary="Read the gateway's state", operation_id="read_gateway", responses=documented(400))
+    @get("/", summary="Read the gateway's state")
     async def read_gateway(self, session: Session) -> GatewayOut:
         """Read the state that all workers share: circuit breaker, pauses, rate limit, an operator's stop."""
         return GatewayOut.of(await read(session))
 
-    @patch(
-        "/",
-        dto=Body[GatewayPatch],
-        summary="Change the rate limit",
-        operation_id="change_gateway",
-        responses=documented(400, 413),
-    )
+    @patch("/", dto=Body[GatewayPatch], summary="Change the rate limit")
     async def change_gateway(self, session: Session, caller: Caller, data: JSONBody[GatewayPatch]) -> GatewayOut:
         """Every worker keeps the new rate within a second, and after a restart. It holds until it is changed again, by
         this route or by another value of MAILING_GATEWAY_RATE. No second holds more calls than the rate.
@@ -33,25 +27,19 @@ class GatewayController(Controller):
         await actions.change_rate(session, data.rate, by=caller)
         return GatewayOut.of(await read(session))
 
-    @post("/stop", status_code=200, summary="Stop all sending", operation_id="stop_gateway", responses=documented(400))
+    @post("/stop", status_code=200, summary="Stop all sending")
     async def stop_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """Stop in an emergency: no call of any mailing begins more than a second later. Mailings still end in time."""
         await actions.stop(session, by=caller)
         return GatewayOut.of(await read(session))
 
-    @post("/start", status_code=200, summary="Send again", operation_id="start_gateway", responses=documented(400))
+    @post("/start", status_code=200, summary="Send again")
     async def start_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """End the stop. Workers notice within a few seconds."""
         await actions.start(session, by=caller)
         return GatewayOut.of(await read(session))
 
-    @post(
-        "/probe",
-        status_code=200,
-        summary="Try the gateway now",
-        operation_id="probe_gateway",
-        responses=documented(400),
-    )
+    @post("/probe", status_code=200, summary="Try the gateway now")
     async def probe_gateway(self, session: Session, caller: Caller) -> GatewayOut:
         """Use it when the gateway works again: the breaker's next probe is due, and a pause it asked for is over."""
         await actions.probe(session, by=caller)

@@ -26,7 +26,7 @@ class MailingController(Controller):
     tags = ["mailings"]  # noqa: RUF012 - Litestar's way to declare it
     return_dto = None
 
-    @get("/", summary="List mailings", operation_id="list_mailings", responses=documented(400))
+    @get("/", summary="List mailings")
     async def list_mailings(
         self, session: Session, limit: Limit = 50, cursor: Cursor = None, status: StatusFilter = None
     ) -> Page[MailingOut]:
@@ -38,8 +38,6 @@ class MailingController(Controller):
         "/",
         dto=Body[MailingIn],
         summary="Create a mailing",
-        operation_id="create_mailing",
-        responses=documented(400, 413),
         response_headers=[ResponseHeader("Location", documentation_only=True, description="The new mailing's address")],
     )
     async def create_mailing(self, session: Session, data: JSONBody[MailingIn], caller: Caller) -> Response[MailingOut]:
@@ -51,30 +49,18 @@ class MailingController(Controller):
         created = await editing.create(session, data, by=caller)
         return Response(created, status_code=201, headers={"Location": f"/mailing/api/mailings/{created.id}/"})
 
-    @get("/{mailing_id:int}", summary="Read a mailing", operation_id="read_mailing", responses=documented(400, 404))
+    @get("/{mailing_id:int}", summary="Read a mailing")
     async def read_mailing(self, session: Session, mailing_id: Id) -> MailingOut:
         return MailingOut.of(await MailingRepository(session=session).get_visible(mailing_id))
 
-    @put(
-        "/{mailing_id:int}",
-        dto=Body[MailingIn],
-        summary="Replace a mailing",
-        operation_id="replace_mailing",
-        responses=documented(400, 404, 409, 413),
-    )
+    @put("/{mailing_id:int}", dto=Body[MailingIn], summary="Replace a mailing", responses=documented(409))
     async def replace_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[MailingIn], caller: Caller
     ) -> MailingOut:
         """Replace every field, as PATCH with all of them: a field that is left out takes its default."""
         return await editing.edit(session, mailing_id, asdict(data), by=caller)
 
-    @patch(
-        "/{mailing_id:int}",
-        dto=Body[MailingPatch],
-        summary="Change a mailing",
-        operation_id="change_mailing",
-        responses=documented(400, 404, 409, 413),
-    )
+    @patch("/{mailing_id:int}", dto=Body[MailingPatch], summary="Change a mailing", responses=documented(409))
     async def change_mailing(
         self, session: Session, mailing_id: Id, data: JSONBody[MailingPatch], caller: Caller
     ) -> MailingOut:
@@ -88,13 +74,7 @@ class MailingController(Controller):
         """
         return await editing.edit(session, mailing_id, given_fields(data), by=caller)
 
-    @delete(
-        "/{mailing_id:int}",
-        summary="Delete a mailing",
-        operation_id="delete_mailing",
-        status_code=204,
-        responses=documented(400, 404),
-    )
+    @delete("/{mailing_id:int}", summary="Delete a mailing", status_code=204)
     async def delete_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> None:
         """Delete a mailing: unsent messages are cancelled before the answer; sent ones stay counted in the totals."""
         await editing.remove(session, mailing_id, by=caller)

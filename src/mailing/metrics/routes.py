@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -20,7 +20,7 @@ from mailing.metrics.exposition import families, receipt_families
 from mailing.metrics.repository import Snapshot, read
 from mailing.metrics.requests import RequestMetrics
 from mailing.observability.log import get as logger_named
-from mailing.web.state import AppState
+from mailing.web.state import AnyRequest, AppState
 
 logger = logger_named(__name__)
 
@@ -89,7 +89,7 @@ def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
 
 
 @get("/metrics", include_in_schema=False)
-async def metrics(request: Request[Any, Any, Any], state: MetricsState) -> Response[bytes]:
+async def metrics(request: AnyRequest, state: MetricsState) -> Response[bytes]:
     """Expose metrics without authentication: they contain no name, phone or text."""
     snapshot = await state.metrics.snapshot(state.sessions)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))

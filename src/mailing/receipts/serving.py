@@ -8,23 +8,27 @@ from litestar import Litestar
 
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine
-from mailing.gateway.providers import provider_of, receipts_expected
+from mailing.gateway.providers import provider_of
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
 from mailing.receipts.routes import ReceiptDesk
-from mailing.settings import Settings
+from mailing.web.state import AppState, state_as
 
 POOL_SIZE = 2  # of receipts only: one that is being stored, and a reply
 STATEMENT_TIMEOUT_S = 10
 
 
+class ReceiptState(AppState):
+    receipt_desk: ReceiptDesk | None
+
+
 @asynccontextmanager
 async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
-    """Set `app.state.receipt_desk`; None where no receipts are expected. Requests in progress are answered first."""
-    settings: Settings = app.state.settings
-    app.state.receipt_desk = None
-    if not receipts_expected(settings):
+    """Set `receipt_desk` of the state where receipts are expected. Requests in progress are answered first."""
+    state = state_as(ReceiptState, app)
+    settings = state.settings
+    if not state.receipts_expected:
         yield
         return
     engine = create_engine(
@@ -33,10 +37,11 @@ async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
         pool_size=POOL_SIZE,
         limit_s=STATEMENT_TIMEOUT_S,
         wait_s=2,
+        reachability=state.reachability,
     )
     sessions, counters = engine_.sessions(engine), WorkerCounters()
     inbox = Inbox(sessions, counters)
-    app.state.receipt_desk = ReceiptDesk(
+    state.receipt_desk = ReceiptDesk(
         sessions, provider_of(settings), opt_out_words(settings.opt_out_words), inbox, counters
     )
     try:
@@ -47,5 +52,5 @@ async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
                 task.cancel()
         await counters.flush(sessions)
     finally:
-        app.state.receipt_desk = None
+        state.receipt_desk = None
         await engine.dispose()

@@ -12,7 +12,7 @@ from mailing.messages.states import MessageStatus
 from mailing.statistics import repository
 from mailing.statistics.schemas import MailingStatistics, Statistics
 from mailing.web.pagination import Cursor, Limit, decode_cursor, page
-from mailing.web.parameters import Id, Session, documented
+from mailing.web.parameters import Id, Session
 from mailing.web.state import AppState
 
 StatusFilter = Annotated[
@@ -26,7 +26,7 @@ class StatisticsController(Controller):
     path = "/statistics"
     tags = ["statistics"]  # noqa: RUF012 - Litestar's way to declare it
 
-    @get("/", summary="Totals and a line for each mailing", operation_id="statistics", responses=documented(400))
+    @get("/", summary="Totals and a line for each mailing")
     async def statistics(
         self, session: Session, state: AppState, limit: Limit = 50, cursor: Cursor = None
     ) -> Statistics:
@@ -37,12 +37,7 @@ class StatisticsController(Controller):
         lines = page(listed, limit, "mailing_id")
         return Statistics(found.mailings, found.messages, lines.items, lines.next_cursor)
 
-    @get(
-        "/{mailing_id:int}",
-        summary="One mailing's counts and messages",
-        operation_id="mailing_statistics",
-        responses=documented(400, 404),
-    )
+    @get("/{mailing_id:int}", summary="One mailing's counts and messages")
     async def mailing_statistics(  # noqa: PLR0913, PLR0917 - one for each query parameter
         self,
         session: Session,

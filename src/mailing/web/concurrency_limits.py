@@ -10,13 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
-from litestar.connection import ASGIConnection
 from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from mailing.errors import TooMany, TooSlow
-from mailing.web.state import state_of
+from mailing.web.state import AnyConnection, AppState, state_as
 
 CONCURRENCY_LIMIT: Final = "concurrency_limit"  # a key in a handler's `opt`: the name of its limit
 RETRY_AFTER_S: Final = 10
@@ -55,15 +54,18 @@ class ConcurrencyLimit:
         return release
 
 
-async def limit_concurrency(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+class LimitsState(AppState):
+    concurrency_limits: dict[str, ConcurrencyLimit]
+
+
+async def limit_concurrency(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     """Acquire the handler's limit. A guard, after the one that sets the caller."""
-    limits: dict[str, ConcurrencyLimit] = state_of(connection).concurrency_limits
-    limit = limits[handler.opt[CONCURRENCY_LIMIT]]
+    limit = state_as(LimitsState, connection.app).concurrency_limits[handler.opt[CONCURRENCY_LIMIT]]
     release = limit.acquire(str(connection.scope["user"]), _length(connection))
     connection.scope["state"].setdefault(_RELEASES, []).append(release)
 
 
-def _length(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
+def _length(connection: AnyConnection) -> int | None:
     """Return the body's Content-Length, None if it is missing or malformed."""
     if connection.scope.get("method") == "GET":
         return 0

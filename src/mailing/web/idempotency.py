@@ -18,7 +18,7 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
 import msgspec
-from litestar import Request, Response
+from litestar import Response
 from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 from sqlalchemy import Connection, event
@@ -29,7 +29,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, KeyReused
 from mailing.web.idempotency_keys import Stored, find_answer, is_free, store_answer
 from mailing.web.parameters import SAFE
-from mailing.web.state import AppState, state_of
+from mailing.web.state import AnyRequest, ApiRequest, AppState, state_as, state_of
 
 HEADER = "Idempotency-Key"
 PATTERN = "^[!-~]{1,255}$"
@@ -70,7 +70,9 @@ class Idempotency:
 
     async def _committed(self, scope: Scope, receive: Receive, key: str) -> list[Any]:
         with SpooledTemporaryFile(max_size=_MAX_IN_MEMORY) as body:
-            async with scope["litestar_app"].state.sessions() as session:  # rolls back what is not committed
+            async with state_as(
+                AppState, scope["litestar_app"]
+            ).sessions() as session:  # rolls back what is not committed
                 keyed = scope["state"]["keyed"] = KeyedRequest(key, session, body)
                 answer = await hold_back(self.app, scope, receive)
                 ScopeState.from_scope(scope).response_started = False  # so that a failed COMMIT can be answered
@@ -98,7 +100,7 @@ def _key_of(scope: Scope) -> str | None:
     return b", ".join(given).decode("latin-1") if given else None
 
 
-async def replay_or_begin(request: Request[str, Any, Any]) -> Response[bytes] | None:
+async def replay_or_begin(request: ApiRequest) -> Response[bytes] | None:
     """Return the stored answer, if any, in place of the handler's.
 
     Raise Invalid for a malformed key, KeyReused if the key belongs to another request.
@@ -120,11 +122,11 @@ async def replay_or_begin(request: Request[str, Any, Any]) -> Response[bytes] | 
     return Response(stored.body, status_code=stored.status, headers=stored.headers | {REPLAYED: "true"})
 
 
-async def _read(request: Request[str, Any, Any], body: IO[bytes]) -> bytes:
+async def _read(request: ApiRequest, body: IO[bytes]) -> bytes:
     """Return the digest of the request, and copy its body to the file. Raise what reading a body raises."""
     named = [request.method, request.scope["path"], request.scope["query_string"], request.headers.get("content-type")]
     digest = hashlib.sha256(msgspec.json.encode(named))
-    async for chunk in Request[str, Any, Any](request.scope, request.receive).stream():
+    async for chunk in ApiRequest(request.scope, request.receive).stream():
         digest.update(chunk)
         body.write(chunk)
     body.seek(0)
@@ -152,7 +154,7 @@ def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> 
     event.listen(session.sync_session, "after_begin", take, once=True)
 
 
-async def provide_session(request: Request[Any, Any, Any], state: AppState) -> AsyncIterator[AsyncSession]:
+async def provide_session(request: AnyRequest, state: AppState) -> AsyncIterator[AsyncSession]:
     """Provide the request's transaction, committed when the handler returns, before the answer is sent.
 
     A safe request has an autocommit session instead.

@@ -5,7 +5,8 @@ The pages are our own because Litestar's have inline scripts, which would need `
 
 from typing import Any
 
-from litestar import MediaType, Request, Router, get
+from litestar import MediaType, Router, get
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, OpenAPIRenderPlugin
 from litestar.openapi.spec import Components, License, OpenAPI, SecurityScheme, Tag
@@ -13,6 +14,7 @@ from litestar.response import Redirect
 
 from mailing import __version__
 from mailing.web.openapi_document import Document
+from mailing.web.state import AnyRequest
 
 DESCRIPTION = """
 Send one short text to every client that a mailing's filter selects.
@@ -107,7 +109,7 @@ class Page(OpenAPIRenderPlugin):
             scripts="\n    ".join(f'<script src="{url}"></script>' for url in scripts),
         ).encode()
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
+    def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
         del request, openapi_schema  # the page fetches the document
         return self._html
 
@@ -126,10 +128,16 @@ def openapi_config() -> OpenAPIConfig:
         components=Components(security_schemes={"key": _bearer()}),
         tags=[Tag(name=name, description=description) for name, description in TAGS.items()],
         use_handler_docstrings=True,
+        operation_id_creator=_name_of,
         path="/docs",
         openapi_router=Router("/docs", route_handlers=[], include_in_schema=False, response_headers=HEADERS),
         render_plugins=[_swagger(), _redoc(), JsonRenderPlugin(path="/openapi.json", media_type=MediaType.JSON)],
     )
+
+
+def _name_of(handler: HTTPRouteHandler, _method: object, _path: object) -> str:
+    """Return the name of the handler's function: generated clients take it for their method's name."""
+    return handler.handler_name
 
 
 def _bearer() -> SecurityScheme:

@@ -7,7 +7,7 @@ from typing import Any
 from litestar.openapi.spec import OpenAPI
 
 from mailing.web import idempotency, idempotency_keys
-from mailing.web.problems import PROBLEM_JSON
+from mailing.web.problems import PROBLEM_JSON, TITLES
 
 
 class Document(OpenAPI):
@@ -16,6 +16,8 @@ class Document(OpenAPI):
     def to_schema(self) -> dict[str, Any]:
         schema = _with_plain_names(super().to_schema())
         for path, item in schema["paths"].items():
+            for operation in item.values() if path.startswith("/mailing/api/") else ():
+                _add_errors(operation, path)
             if path.startswith("/mailing/api/") and "post" in item:
                 _add_key(item["post"])
             for operation in item.values():
@@ -82,6 +84,21 @@ def _forbid_unknown_fields(node: object, schemas: dict[str, Any]) -> None:
         _forbid_unknown_fields(child, schemas)
 
 
+def _add_errors(operation: dict[str, Any], path: str) -> None:
+    """Add the errors that every route has, one with an id, and one with a body, which may also arrive too slowly."""
+    statuses = {400, 401, 403, 429, 503} | ({404} if "{" in path else set())
+    statuses |= {408, 413} if "requestBody" in operation else set()
+    operation["responses"] |= {str(status): _problem(TITLES[status]) for status in statuses}
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _problem(description: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
 def _add_key(operation: dict[str, Any]) -> None:
     operation["parameters"] = [*operation.get("parameters", []), _KEY]
     operation["responses"] = _KEY_RESPONSES | operation["responses"]
@@ -105,13 +122,6 @@ _REPLAYED = {
     }
 }
 _KEY_RESPONSES = {
-    status: {
-        "description": description,
-        "content": {PROBLEM_JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-    }
-    for status, description in {
-        "400": "Invalid input",
-        "409": "Conflict, or a request with this key is in progress",
-        "422": "The key was used for another request",
-    }.items()
+    "409": _problem("Conflict, or a request with this key is in progress"),
+    "422": _problem("The key was used for another request"),
 }

@@ -5,9 +5,7 @@ from itertools import islice
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from litestar import Request
 from litestar._openapi.schema_generation import SchemaCreator
-from litestar.connection import ASGIConnection
 from litestar.constants import RESERVED_KWARGS
 from litestar.di import NamedDependency
 from litestar.dto import AbstractDTO, DTOFieldDefinition
@@ -24,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing import errors
 from mailing.errors import FieldError
 from mailing.web.problems import PROBLEM_JSON, TITLES, Problem, refused_value
+from mailing.web.state import AnyConnection, ApiRequest
 from mailing.web.validation import MAX_UNKNOWN_FIELDS, parse
 
 S = TypeVar("S", bound=Struct)
@@ -36,7 +35,7 @@ Caller = NamedDependency[str]  # `provide_caller`
 Id = Annotated[int, PathParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 
 
-async def provide_caller(request: Request[str, Any, Any]) -> str:
+async def provide_caller(request: ApiRequest) -> str:
     """Provide the caller that the guard found, for the events."""
     return request.user
 
@@ -75,15 +74,14 @@ class Body(AbstractDTO[S], Generic[S]):
 
 
 def documented(*statuses: int) -> dict[int, ResponseSpec]:
-    """Document a route's errors; 401, 403, 429 and 503 are added to every route."""
-    slow = {408} if 413 in statuses else set()  # a body can arrive too slowly
+    """Document a route's own errors. `openapi_document` adds those that its path and its body bring."""
     return {
         status: ResponseSpec(Problem, description=TITLES[status], media_type=PROBLEM_JSON, generate_examples=False)
-        for status in sorted({*statuses, *slow, 401, 403, 429, 503})
+        for status in statuses
     }
 
 
-async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) -> None:
     """Refuse unknown query parameters: a mistyped filter would select everything.
 
     Only the handler's own parameters are known, not those that a dependency reads.
@@ -105,7 +103,7 @@ async def known_parameters_only(connection: ASGIConnection[Any, Any, Any, Any], 
         raise errors.Invalid(*unknown, *bad)
 
 
-def _fits(connection: ASGIConnection[Any, Any, Any, Any], name: str, kind: Any) -> bool:  # noqa: ANN401 - any type hint
+def _fits(connection: AnyConnection, name: str, kind: Any) -> bool:  # noqa: ANN401 - any type hint
     """Return whether a given query parameter is valid; Litestar validates only after the guards."""
     if name not in connection.query_params:
         return True

@@ -1,11 +1,10 @@
 """Problem documents (RFC 9457) for every error of a request."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import asyncpg
 import structlog
-from litestar import Request, Response
+from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.params import ParameterKwarg
 from litestar.types.composite_types import ExceptionHandlersMap
@@ -17,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from mailing import errors
 from mailing.database.errors import READ_ONLY, is_transient, sqlstate
 from mailing.errors import FieldError
+from mailing.web.state import AnyRequest
 
 logger = structlog.get_logger(__name__)
 
@@ -74,7 +74,7 @@ def problem(status: int, detail: str, fields: list[FieldError] | None = None) ->
     )
 
 
-def _refused(_: Request[Any, Any, Any], error: errors.MailingError) -> Response[Problem]:
+def _refused(_: AnyRequest, error: errors.MailingError) -> Response[Problem]:
     fields = error.errors if isinstance(error, errors.Invalid | errors.Conflict) else None
     detail = "See errors for each bad field." if isinstance(error, errors.Invalid) else str(error)
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
@@ -84,7 +84,7 @@ def _refused(_: Request[Any, Any, Any], error: errors.MailingError) -> Response[
     return answer
 
 
-def _invalid_parameters(request: Request[Any, Any, Any], error: ValidationException) -> Response[Problem]:
+def _invalid_parameters(request: AnyRequest, error: ValidationException) -> Response[Problem]:
     parameters = request.route_handler.parsed_fn_signature.parameters
     names = [str(found.get("key", "")) for found in error.extra or [] if isinstance(found, Mapping)]
     fields = [
@@ -94,13 +94,13 @@ def _invalid_parameters(request: Request[Any, Any, Any], error: ValidationExcept
     return problem(400, "See errors for each bad field." if fields else error.detail, fields)
 
 
-def _http(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
+def _http(_: AnyRequest, error: HTTPException) -> Response[Problem]:
     answer = problem(error.status_code, error.detail)
     answer.headers.update(error.headers or {})
     return answer
 
 
-def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def _database(request: AnyRequest, error: Exception) -> Response[Problem]:
     if not is_transient(error):
         return _unexpected(request, error)
     logger.warning("database unavailable", path=request.url.path, error=type(error).__name__)
@@ -112,7 +112,7 @@ def _database(request: Request[Any, Any, Any], error: Exception) -> Response[Pro
 RETRY_ADVICE = "repeatable"  # of a route, in its `opt`: what doing it again means
 
 
-def _retry_advice(request: Request[Any, Any, Any]) -> str:
+def _retry_advice(request: AnyRequest) -> str:
     if request.method == "GET":
         return ""
     if request.method == "POST" and "idempotency-key" in request.headers:
@@ -122,12 +122,12 @@ def _retry_advice(request: Request[Any, Any, Any]) -> str:
     return " The change may have been applied. Check before you retry."
 
 
-def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:
+def _unexpected(request: AnyRequest, error: Exception) -> Response[Problem]:
     logger.error("unexpected error", path=request.url.path, method=request.method, exc_info=error)
     return problem(500, "An unexpected error occurred. It was logged.")
 
 
-def _at_commit(request: Request[Any, Any, Any], error: ExceptionGroup[Exception]) -> Response[Problem]:
+def _at_commit(request: AnyRequest, error: ExceptionGroup[Exception]) -> Response[Problem]:
     """Unwrap the error of a dependency's end, such as a failed COMMIT or a lost connection."""
     cause = error.exceptions[0]
     handler = next(EXCEPTION_HANDLERS[kind] for kind in type(cause).__mro__ if kind in EXCEPTION_HANDLERS)

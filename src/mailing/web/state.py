@@ -1,24 +1,31 @@
-"""The state of the API process, typed: Litestar's own `State` answers every name with `Any`.
+"""The state of the API process, and the requests that see it, typed: Litestar's own answer every name with `Any`.
 
-`app` fills it before the first request. A layer above declares what it adds in a subclass of its own.
+`app` fills the state before the first request. A layer above declares what it adds in a subclass of its own.
 """
 
 import asyncio
-from typing import Any, cast
+from typing import Any, TypeVar
 
+from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
+from mailing.database.reachability import Reachability
 from mailing.database.read_pool import ReadPool
 from mailing.settings import Settings
+
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+AnyRequest = Request[Any, Any, Any]
+ApiRequest = Request[str, Any, Any]  # its user is the caller that the guard found
 
 
 class AppState(State):
     """`readers` are autocommit sessions. `exporting` has a pool of its own, whose connection takes turns."""
 
     settings: Settings
+    reachability: Reachability
     engine: AsyncEngine
     sessions: Sessions
     readers: Sessions
@@ -28,5 +35,15 @@ class AppState(State):
     receipts_expected: bool
 
 
-def state_of(connection: ASGIConnection[Any, Any, Any, Any]) -> AppState:
-    return cast("AppState", connection.app.state)
+S = TypeVar("S", bound=AppState)
+
+
+def state_of(connection: AnyConnection) -> AppState:
+    return state_as(AppState, connection.app)
+
+
+def state_as(kind: type[S], app: Litestar) -> S:
+    """Return the state of the process with what a layer adds to it."""
+    if not isinstance(app.state, kind):
+        raise TypeError(f"{type(app.state).__name__} has no {kind.__name__}")
+    return app.state

@@ -5,14 +5,14 @@ import gzip
 import hashlib
 import threading
 from pathlib import Path
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
 from mailing.errors import NotFound
+from mailing.web.state import AnyRequest
 
 STATIC = Path(__file__).parents[1] / "static"
 IMMUTABLE = "public, max-age=31536000, immutable"
@@ -39,7 +39,7 @@ def static_files() -> HTTPRouteHandler:
     }
 
     @get("/static/{name:path}", include_in_schema=False)
-    async def static_file(request: Request[Any, Any, Any], name: FromPath[Path]) -> Response[bytes | None]:
+    async def static_file(request: AnyRequest, name: FromPath[Path]) -> Response[bytes | None]:
         path = files.get(name.as_posix())
         if path is None:
             raise NotFound("There is no such file.")

@@ -106,8 +106,8 @@ class People:
         self.actions.append(Action(at_answered=time.time(), at_asked=at_asked, kind=deed.kind, details=details, **ids))
 
     async def _import(self, zones: dict[int, str], new: Sequence[Sequence[str]]) -> None:
-        at_asked = time.time()
         known = await self._clients(sorted(zones))
+        at_asked = time.time()  # after the look: whatever is asked for later is not in it
         moved = [(each["phone"], each["operator_code"], each["tag"], zones[each["id"]]) for each in known]
         headers = {"Content-Type": "text/csv"}
         answer = await self._insist("POST", "/clients/import", content=_csv([*moved, *new]), headers=headers)

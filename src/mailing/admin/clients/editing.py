@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromPath
 
 from mailing.access.roles import Role
@@ -20,20 +20,18 @@ from mailing.errors import Conflict, Invalid
 from mailing.messages.queries import counts_of_client
 from mailing.messages.states import MessageStatus
 from mailing.web.parameters import Caller, Id, Session
-from mailing.web.state import state_of
+from mailing.web.state import AnyRequest, state_of
 
 EMPTY = {"phone": "", "operator_code": "", "tag": "", "timezone": "", "opted_out": "", "was_opted_out": ""}
 
 
 @get("/new", guards=[require_role(Role.EDITOR)])
-async def new(request: Request[Any, Any, Any]) -> Response[str]:
+async def new(request: AnyRequest) -> Response[str]:
     return _form(request, EMPTY)
 
 
 @post("/new", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
-async def create(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
-) -> Response[Any]:
+async def create(request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
     if is_restored(request):
         return _form(request, typed)
@@ -48,14 +46,14 @@ async def create(
 
 
 @get("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)])
-async def edit(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
+async def edit(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     return _form(request, form_values(client), client_id=client_id)
 
 
 @post("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
 async def change(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller
+    request: AnyRequest, session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller
 ) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
     if is_restored(request):
@@ -70,13 +68,13 @@ async def change(
     return redirect(f"/admin/clients/{client_id}", notice=viewer.gettext("The client was changed."))
 
 
-def _form(request: Request[Any, Any, Any], typed: Mapping[str, str], *, client_id: int | None = None) -> Response[str]:
+def _form(request: AnyRequest, typed: Mapping[str, str], *, client_id: int | None = None) -> Response[str]:
     zones = selectable()
     return page(request, "clients/form.html", typed=typed, client_id=client_id, zones=zones, errors={}, owner_id=None)
 
 
 def _refusal(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     typed: Mapping[str, str],
     refused: Invalid | Conflict,
     *,
@@ -91,7 +89,7 @@ def _refusal(
 
 
 @get("/{client_id:int}/delete", guards=[require_role(Role.EDITOR)])
-async def ask(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
+async def ask(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     counts = await counts_of_client(session, client_id)
     unsent = counts.get(MessageStatus.pending, 0) + counts.get(MessageStatus.sending, 0)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Request, Response, Router, get, post
+from litestar import Response, Router, get, post
 from litestar.params import FromPath
 from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,7 +25,7 @@ from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import MAX_ID, Id, Session
-from mailing.web.state import AppState
+from mailing.web.state import AnyRequest, AppState
 
 PAGE_SIZE = 50
 MAX_TAGS = 500
@@ -36,14 +36,14 @@ PHONE_FIELDS = ("begins", "ends")  # the fields of the search that hold phones
 
 
 @get("/", guards=[require_role(Role.VIEWER)])
-async def list_(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[str]:
+async def list_(request: AnyRequest, session: Session, viewer: CurrentViewer) -> Response[str]:
     """Search by query parameters, except phones, which would appear in the logs of proxies."""
     told = {name: value for name, value in request.query_params.items() if name not in PHONE_FIELDS}
     return await _list(request, session, parse_search(told, viewer))
 
 
 @post("/", guards=[require_role(Role.VIEWER)], status_code=200)
-async def search(request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer) -> Response[Any]:
+async def search(request: AnyRequest, session: Session, viewer: CurrentViewer) -> Response[Any]:
     """Redirect a search without a phone to its own address, which can be bookmarked and reloaded."""
     question = parse_search(await form(request), viewer)
     if question.errors or any(question.typed[name] for name in PHONE_FIELDS):
@@ -51,7 +51,7 @@ async def search(request: Request[Any, Any, Any], session: Session, viewer: Curr
     return redirect(_address(question.typed, question.place))
 
 
-async def _list(request: Request[Any, Any, Any], session: AsyncSession, question: SearchForm) -> Response[str]:
+async def _list(request: AnyRequest, session: AsyncSession, question: SearchForm) -> Response[str]:
     found = SearchPage([], before=None, after=None)
     if not question.errors:
         found = await search_clients(session, question.search, place=question.place, limit=PAGE_SIZE)
@@ -100,7 +100,7 @@ def _address(typed: Mapping[str, str], place: SearchCursor) -> str:
 
 
 @get("/{client_id:int}", guards=[require_role(Role.VIEWER)])
-async def read(request: Request[Any, Any, Any], session: Session, client_id: FromPath[Id]) -> Response[str]:
+async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     before = request.query_params.get("before", "")
     below = min(int(before), MAX_ID) if before.isascii() and before.isdigit() and len(before) < 20 else MAX_ID

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.datastructures import UploadFile
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
@@ -26,7 +26,7 @@ from mailing.errors import Invalid
 from mailing.reasons.refusals import RefusalCode, refused_field
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
 from mailing.web.parameters import Caller, Id, Session
-from mailing.web.state import AppState
+from mailing.web.state import AnyRequest, AppState
 
 MAX_BODY_BYTES = MAX_FILE_BYTES + 100_000  # bytes; what a form puts around its file is less
 MAX_UPLOADS = 10
@@ -34,7 +34,7 @@ MAX_ROW_ERRORS = 20
 
 
 @get("/upload", guards=[require_role(Role.EDITOR)])
-async def choose(request: Request[Any, Any, Any], session: Session) -> Response[str]:
+async def choose(request: AnyRequest, session: Session) -> Response[str]:
     return await _upload_page(request, session, error="", status=200)
 
 
@@ -46,7 +46,7 @@ async def choose(request: Request[Any, Any, Any], session: Session) -> Response[
     request_max_body_size=MAX_BODY_BYTES,
 )
 async def send(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, state: AppState, caller: Caller
+    request: AnyRequest, session: Session, viewer: CurrentViewer, state: AppState, caller: Caller
 ) -> Response[Any]:
     try:
         async with transaction(state.sessions) as looking:
@@ -64,7 +64,7 @@ async def send(
     return redirect(f"/admin/clients/uploads/{upload_id}")
 
 
-async def _file(request: Request[Any, Any, Any]) -> UploadFile:
+async def _file(request: AnyRequest) -> UploadFile:
     try:
         file = (await request.form()).get("file")
     except HTTPException as refused:
@@ -86,7 +86,7 @@ def _capital(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:] + "."
 
 
-async def _upload_page(request: Request[Any, Any, Any], session: Session, *, error: str, status: int) -> Response[str]:
+async def _upload_page(request: AnyRequest, session: Session, *, error: str, status: int) -> Response[str]:
     return page(
         request,
         "clients/upload.html",
@@ -100,7 +100,7 @@ async def _upload_page(request: Request[Any, Any, Any], session: Session, *, err
 
 
 @get("/uploads/{upload_id:int}", guards=[require_role(Role.EDITOR)])
-async def show(request: Request[Any, Any, Any], session: Session, upload_id: FromPath[Id]) -> Response[str]:
+async def show(request: AnyRequest, session: Session, upload_id: FromPath[Id]) -> Response[str]:
     """Show the preview, the progress or the result, by the upload's status."""
     upload = await repository.get_upload(session, upload_id)
     if upload.status == UploadStatus.uploaded:
@@ -108,7 +108,7 @@ async def show(request: Request[Any, Any, Any], session: Session, upload_id: Fro
     return await _result_page(request, session, upload)
 
 
-async def _preview_page(request: Request[Any, Any, Any], session: Session, upload: Upload) -> Response[str]:
+async def _preview_page(request: AnyRequest, session: Session, upload: Upload) -> Response[str]:
     return page(
         request,
         "clients/preview.html",
@@ -118,7 +118,7 @@ async def _preview_page(request: Request[Any, Any, Any], session: Session, uploa
     )
 
 
-async def _result_page(request: Request[Any, Any, Any], session: Session, upload: Upload) -> Response[str]:
+async def _result_page(request: AnyRequest, session: Session, upload: Upload) -> Response[str]:
     return page(
         request,
         "clients/outcome.html",

@@ -4,7 +4,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from msgspec import Struct, field
 
 from mailing.access.roles import Role
@@ -26,7 +26,7 @@ from mailing.settings import Settings
 from mailing.statistics.latency import RecentCalls, recent_calls
 from mailing.statistics.mailing_list import open_mailings
 from mailing.web.parameters import Caller, Session
-from mailing.web.state import state_of
+from mailing.web.state import AnyRequest, state_of
 
 INTERVAL_S = 2
 CACHE_S = 1.5
@@ -40,22 +40,20 @@ class PageData(Struct, frozen=True):
 
 
 @get("/gateway", guards=[require_role(Role.VIEWER)])
-async def gateway_page(request: Request[Any, Any, Any]) -> Response[str]:
+async def gateway_page(request: AnyRequest) -> Response[str]:
     data = await _page_data(request)
     return _full_page(request, data, errors={}, rate=f"{data.state.rate:g}")
 
 
 @get("/gateway/live", guards=[require_role_passive(Role.VIEWER)])
-async def gateway_fragment(request: Request[Any, Any, Any]) -> Response[str]:
+async def gateway_fragment(request: AnyRequest) -> Response[str]:
     return polling.fragment(
         request, "gateway/status.html", interval_s=INTERVAL_S, **_template_values(await _page_data(request))
     )
 
 
 @post("/gateway/rate", guards=[require_role(Role.SENDER)], status_code=303)
-async def change_rate(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, caller: Caller
-) -> Response[Any]:
+async def change_rate(request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
     given = (await form(request)).get("rate", "")
     rate = _rate(given)
     if rate is None:
@@ -73,7 +71,7 @@ def _rate(given: str) -> float | None:
 
 
 @get("/gateway/stop", guards=[require_role(Role.SENDER)])
-async def confirm_stop(request: Request[Any, Any, Any], session: Session) -> Response[str]:
+async def confirm_stop(request: AnyRequest, session: Session) -> Response[str]:
     """Ask for confirmation, with the number of messages that the stop would hold back."""
     running = [line for line in await open_mailings(session) if line.status is MailingStatus.running]
     waiting = sum(line.counts.pending for line in running)
@@ -99,7 +97,7 @@ async def probe(session: Session, viewer: CurrentViewer, caller: Caller) -> Resp
     return redirect(PATH, notice=viewer.gettext("The gateway is being probed."))
 
 
-async def _page_data(request: Request[Any, Any, Any]) -> PageData:
+async def _page_data(request: AnyRequest) -> PageData:
     return await single_flight(request).read(
         "gateway", partial(read_page_data, state_of(request).sessions), cache_s=CACHE_S
     )
@@ -110,7 +108,7 @@ async def read_page_data(sessions: Sessions) -> PageData:
         return PageData(await read(session), await recent_calls(session))
 
 
-def _full_page(request: Request[Any, Any, Any], data: PageData, *, errors: dict[str, str], rate: str) -> Response[str]:
+def _full_page(request: AnyRequest, data: PageData, *, errors: dict[str, str], rate: str) -> Response[str]:
     answer = polling.full_page(
         request,
         "gateway/page.html",

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
@@ -23,9 +23,9 @@ from mailing.mailings.schemas import TestIn
 from mailing.mailings.states import MailingStatus
 from mailing.statistics.repository import mailing_line
 from mailing.web.parameters import Caller, Id, Session
+from mailing.web.state import AnyRequest
 from mailing.web.validation import check
 
-Browser = Request[Any, Any, Any]
 SENDER = [require_role(Role.SENDER)]
 
 STATUS_CHECKS: dict[str, Callable[[MailingStatus], object]] = {
@@ -40,12 +40,14 @@ class ActionPages(Controller):
     path = "/mailings/{mailing_id:int}"
 
     @get(["/pause", "/resume", "/resend-failed"], guards=SENDER)
-    async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
+    async def ask(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return await _confirm_page(request, session, mailing)
 
     @get(["/cancel", "/delete"], guards=[require_role(Role.EDITOR)])
-    async def ask_end(self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id) -> Response[str]:
+    async def ask_end(
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: Id
+    ) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         _ensure_may_end(viewer, mailing)
         return await _confirm_page(request, session, mailing)
@@ -82,14 +84,14 @@ class ActionPages(Controller):
         return redirect("/admin/mailings", notice=_with_count(viewer, one, count))
 
     @get("/test", guards=SENDER)
-    async def ask_phone(self, request: Browser, session: Session, mailing_id: Id) -> Response[str]:
+    async def ask_phone(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[str]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         await _ensure_possible(session, mailing, action="test")
         return page(request, "mailings/test.html", mailing=mailing, phone="", errors={})
 
     @post("/test", guards=SENDER, opt={KEEPS_FORM: True}, status_code=303)
     async def test(
-        self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         sent = await form(request)
         phone, revision = sent.get("phone", ""), revision_of(sent) if "revision" in sent else None
@@ -113,7 +115,7 @@ def _ensure_may_end(viewer: Viewer, mailing: Mailing) -> None:
         states.ensure_editor_may_end(MailingStatus(mailing.status))
 
 
-async def _confirm_page(request: Browser, session: AsyncSession, mailing: Mailing) -> Response[str]:
+async def _confirm_page(request: AnyRequest, session: AsyncSession, mailing: Mailing) -> Response[str]:
     action = request.url.path.rstrip("/").rpartition("/")[2]
     await _ensure_possible(session, mailing, action=action)
     counts = await mailing_line(session, mailing.id)

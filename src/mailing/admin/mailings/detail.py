@@ -2,9 +2,8 @@
 
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from msgspec import Struct, field
 
 from mailing.access.roles import Role
@@ -23,7 +22,7 @@ from mailing.statistics.repository import UndeliveredReason, undelivered_reasons
 from mailing.statistics.throughput import Timeseries, timeseries
 from mailing.timezones import zone_named
 from mailing.web.parameters import Id
-from mailing.web.state import state_of
+from mailing.web.state import AnyRequest, state_of
 
 INTERVAL_S = 2
 CACHE_S = 1.5
@@ -44,7 +43,7 @@ class PageData(Struct, frozen=True):
 
 
 @get("/mailings/{mailing_id:int}", guards=[require_role(Role.VIEWER)])
-async def mailing_page(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
+async def mailing_page(request: AnyRequest, mailing_id: Id) -> Response[str]:
     data = await _page_data(request, mailing_id)
     values = _template_values(data)
     return polling.full_page(
@@ -59,7 +58,7 @@ async def mailing_page(request: Request[Any, Any, Any], mailing_id: Id) -> Respo
 
 
 @get("/mailings/{mailing_id:int}/live", guards=[require_role_passive(Role.VIEWER)])
-async def mailing_fragment(request: Request[Any, Any, Any], mailing_id: Id) -> Response[str]:
+async def mailing_fragment(request: AnyRequest, mailing_id: Id) -> Response[str]:
     data = await _page_data(request, mailing_id)
     return polling.fragment(
         request,
@@ -70,7 +69,7 @@ async def mailing_fragment(request: Request[Any, Any, Any], mailing_id: Id) -> R
     )
 
 
-async def _page_data(request: Request[Any, Any, Any], mailing_id: int) -> PageData:
+async def _page_data(request: AnyRequest, mailing_id: int) -> PageData:
     receipts = state_of(request).receipts_expected
     reader = partial(read_page_data, state_of(request).sessions, mailing_id, receipts=receipts)
     return await single_flight(request).read(("mailing", mailing_id), reader, cache_s=CACHE_S)

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Self
 from zoneinfo import ZoneInfo
 
-from litestar import Request
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -16,6 +15,7 @@ from mailing.mailings.models import Mailing
 from mailing.mailings.schemas import MailingIn
 from mailing.mailings.states import NOT_STARTED
 from mailing.timezones import known_zone, zone_named
+from mailing.web.state import AnyRequest
 from mailing.web.validation import check
 
 DEFAULT_DURATION = timedelta(days=1)
@@ -69,7 +69,7 @@ def local_input(instant: datetime, zone: str) -> str:
     return f"{instant.astimezone(zone_named(zone)):%Y-%m-%dT%H:%M}"
 
 
-async def parse_form(request: Request[Any, Any, Any]) -> MailingForm:
+async def parse_form(request: AnyRequest) -> MailingForm:
     sent = await form_fields(request, max_fields=MAX_FORM_FIELDS)
 
     def many(name: str) -> list[str]:

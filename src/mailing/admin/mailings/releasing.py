@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
@@ -23,15 +23,14 @@ from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOu
 from mailing.mailings.states import MailingStatus
 from mailing.restore.repository import resumed_since
 from mailing.web.parameters import Caller, Id, Session
-
-Browser = Request[Any, Any, Any]
+from mailing.web.state import AnyRequest
 
 
 class ReleasePages(Controller):
     path = "/mailings/{mailing_id:int}/release"
 
     @get("/", guards=[require_role(Role.SENDER)])
-    async def ask(self, request: Browser, session: Session, mailing_id: Id) -> Response[Any]:
+    async def ask(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         states.ensure_releasable(
             MailingStatus(mailing.status), ends_at=mailing.ends_at, now=await database_now(session)
@@ -42,7 +41,7 @@ class ReleasePages(Controller):
 
     @post("/", guards=[require_role(Role.SENDER)], status_code=303)
     async def release(
-        self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         """Release the revision that the page showed; if it was changed since, show the page again."""
         read = revision_of(await form(request))
@@ -59,7 +58,7 @@ class ReleasePages(Controller):
 
 
 async def _release_page(
-    request: Browser, session: AsyncSession, mailing: Mailing, *, problem: str = ""
+    request: AnyRequest, session: AsyncSession, mailing: Mailing, *, problem: str = ""
 ) -> Response[str]:
     plan = await preview(session, _to_input(mailing), mailing_id=mailing.id)
     last = await last_release(session, mailing.id)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from litestar import Controller, Request, Response, get, post
+from litestar import Controller, Response, get, post
 from litestar.params import FromQuery, QueryParameter
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -27,10 +27,10 @@ from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus
 from mailing.web.parameters import MAX_ID, Caller, Id, Session
+from mailing.web.state import AnyRequest
 
 PAGE_SIZE = 50
 
-Browser = Request[Any, Any, Any]
 Before = Annotated[int, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
 FilterName = Literal["tags", "operator_codes"]
 MailingId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater")]
@@ -43,7 +43,7 @@ class MailingPages(Controller):
     @get("/", guards=[require_role(Role.VIEWER)])
     async def show_list(
         self,
-        request: Browser,
+        request: AnyRequest,
         session: Session,
         q: FromQuery[str] = "",
         status: FromQuery[str] = "",
@@ -66,14 +66,16 @@ class MailingPages(Controller):
 
     @get("/new", guards=[require_role(Role.EDITOR)])
     async def show_new(
-        self, request: Browser, session: Session, viewer: CurrentViewer, like: MailingId = None
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, like: MailingId = None
     ) -> Response[str]:
         original = await MailingRepository(session=session).get_visible(like) if like else None
         fields = MailingForm.anew(await database_now(session), viewer.zone, like=original)
         return await form_page(request, session, fields)
 
     @post("/new", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
-    async def create(self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
+    async def create(
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller
+    ) -> Response[Any]:
         fields = await parse_form(request)
         if is_restored(request):
             return await form_page(request, session, fields)
@@ -86,14 +88,14 @@ class MailingPages(Controller):
 
     @get("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)])
     async def show_edit(
-        self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: Id
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: Id
     ) -> Response[str]:
         mailing = editable(viewer, await MailingRepository(session=session).get_visible(mailing_id))
         return await form_page(request, session, MailingForm.of(mailing, viewer.zone), mailing=mailing)
 
     @post("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
     async def change(
-        self, request: Browser, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
         fields = await parse_form(request)
         mailing = editable(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
@@ -109,7 +111,7 @@ class MailingPages(Controller):
 
     @post("/plan", guards=[require_role(Role.EDITOR)], status_code=200)
     async def show_plan(
-        self, request: Browser, session: Session, viewer: CurrentViewer, mailing_id: MailingId = None
+        self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: MailingId = None
     ) -> Response[str]:
         """Show the plan: alone for htmx, else with the whole form."""
         fields = await parse_form(request)
@@ -127,7 +129,7 @@ class MailingPages(Controller):
 
     @post("/choices", guards=[require_role(Role.EDITOR)], status_code=200)
     async def show_choices(
-        self, request: Browser, session: Session, of: FromQuery[FilterName], mailing_id: MailingId = None
+        self, request: AnyRequest, session: Session, of: FromQuery[FilterName], mailing_id: MailingId = None
     ) -> Response[str]:
         """Show the tags or operator codes that match the words typed: alone for htmx, else with the whole form."""
         fields = await parse_form(request)
@@ -138,7 +140,7 @@ class MailingPages(Controller):
         return await form_page(request, session, fields, mailing=mailing)
 
     @get("/zones", guards=[require_role(Role.EDITOR)])
-    async def show_zones(self, request: Browser) -> Response[str]:
+    async def show_zones(self, request: AnyRequest) -> Response[str]:
         """List the time zones to choose from, once the field of the form has the focus."""
         return page(request, "mailings/zones.html", zones=selectable())
 
@@ -160,7 +162,7 @@ def done(viewer: Viewer, mailing: MailingOut, notice: str) -> Response[None]:
 
 
 async def form_page(
-    request: Browser,
+    request: AnyRequest,
     session: AsyncSession,
     fields: MailingForm,
     *,

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any, cast, get_args
 from urllib.parse import urlencode
 
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import QueryParameter
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,7 +26,7 @@ from mailing.messages.schemas import Delivery, MessageDetail, MessageOut, Resolu
 from mailing.messages.states import MessageStatus
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import Caller, Id, Session
-from mailing.web.state import state_of
+from mailing.web.state import AnyRequest, state_of
 
 PAGE_SIZE = 50
 MAX_NOTE = 500
@@ -49,7 +49,7 @@ class Filter(Struct, frozen=True):
 
 @get("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)])
 async def messages_page(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     session: Session,
     mailing_id: Id,
     status: Annotated[str, QueryParameter()] = "",
@@ -62,7 +62,7 @@ async def messages_page(
 
 
 @post("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)], status_code=200)
-async def search_messages(request: Request[Any, Any, Any], session: Session, mailing_id: Id) -> Response[Any]:
+async def search_messages(request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
     """Search by POST: in an address a phone would appear in the logs of proxies."""
     sent = await form(request)
     chosen, phone = Filter(_status(sent.get("status", "")), _delivery(sent.get("delivery", ""))), sent.get("phone", "")
@@ -84,7 +84,7 @@ def _address(mailing_id: int, query: Mapping[str, str]) -> str:
 
 
 async def _list(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     session: AsyncSession,
     mailing_id: int,
     chosen: Filter,
@@ -128,13 +128,13 @@ async def _find(
 
 
 @get("/messages/{message_id:int}", guards=[require_role(Role.VIEWER)])
-async def message_page(request: Request[Any, Any, Any], session: Session, message_id: Id) -> Response[str]:
+async def message_page(request: AnyRequest, session: Session, message_id: Id) -> Response[str]:
     return await _message_page(request, session, message_id, errors={}, sent={})
 
 
 @post("/messages/{message_id:int}/resolve", guards=[require_role(Role.SENDER)], opt={KEEPS_FORM: True}, status_code=303)
 async def resolve_page(
-    request: Request[Any, Any, Any], session: Session, viewer: CurrentViewer, message_id: Id, caller: Caller
+    request: AnyRequest, session: Session, viewer: CurrentViewer, message_id: Id, caller: Caller
 ) -> Response[Any]:
     sent = await form(request)
     errors = {} if is_restored(request) else _form_errors(sent, viewer)
@@ -155,7 +155,7 @@ def _form_errors(sent: Mapping[str, str], viewer: CurrentViewer) -> dict[str, st
 
 
 async def _message_page(
-    request: Request[Any, Any, Any],
+    request: AnyRequest,
     session: AsyncSession,
     message_id: int,
     *,

@@ -4,7 +4,7 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Annotated, Any
 
-from litestar import Request, Response, Router, get
+from litestar import Response, Router, get
 from litestar.params import PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -24,7 +24,7 @@ from mailing.reports.schedule import Day as Period
 from mailing.reports.smtp import recipients_of
 from mailing.reports.translations import words_in
 from mailing.web.parameters import Session
-from mailing.web.state import AppState, state_of
+from mailing.web.state import AnyRequest, AppState, state_of
 
 CACHE_S = 5
 
@@ -38,12 +38,11 @@ IN_FRAME = HEADERS | {
     )
 }
 
-Browser = Request[Any, Any, Any]
 Day = Annotated[date, PathParameter()]
 
 
 @get("/", guards=[require_role(Role.VIEWER)])
-async def list_(request: Browser, session: Session, viewer: CurrentViewer, state: AppState) -> Response[str]:
+async def list_(request: AnyRequest, session: Session, viewer: CurrentViewer, state: AppState) -> Response[str]:
     now = await database_now(session)
     running = (await planning.calendar(session, state.settings, now=now)).running()
     return page(
@@ -58,7 +57,9 @@ async def list_(request: Browser, session: Session, viewer: CurrentViewer, state
 
 
 @get("/{day:date}", guards=[require_role(Role.VIEWER)])
-async def read(request: Browser, session: Session, viewer: CurrentViewer, state: AppState, day: Day) -> Response[str]:
+async def read(
+    request: AnyRequest, session: Session, viewer: CurrentViewer, state: AppState, day: Day
+) -> Response[str]:
     now = await database_now(session)
     period = await _period(session, state, day, now=now)
     answer = page(
@@ -90,21 +91,21 @@ def _label_values(state: AppState, viewer: Viewer, now: datetime) -> dict[str, A
 
 
 @get("/{day:date}/mail", guards=[require_role(Role.VIEWER)])
-async def mail(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
+async def mail(request: AnyRequest, viewer: CurrentViewer, day: Day) -> Response[str]:
     """Return the mail's HTML, in the viewer's language."""
     rendered = await _rendered(request, day, viewer.language)
     return Response(rendered.html, media_type=HTML, headers=IN_FRAME)
 
 
 @get("/{day:date}/table", guards=[require_role(Role.VIEWER)])
-async def table(request: Browser, viewer: CurrentViewer, day: Day) -> Response[str]:
+async def table(request: AnyRequest, viewer: CurrentViewer, day: Day) -> Response[str]:
     """Return the CSV attachment of the mail."""
     rendered = await _rendered(request, day, viewer.language)
     disposition = {"Content-Disposition": f'attachment; filename="mailings-{day}.csv"', "Cache-Control": "no-store"}
     return Response(rendered.mailings_csv, media_type="text/csv; charset=utf-8", headers=disposition)
 
 
-async def _rendered(request: Browser, day: date, language: str) -> Rendered:
+async def _rendered(request: AnyRequest, day: date, language: str) -> Rendered:
     """Render the report. Counting takes long: concurrent requests share it, and hold no connection meanwhile."""
     state = state_of(request)
     async with transaction(state.sessions) as session:

@@ -10,7 +10,6 @@ from mailing.admin.forms import form
 from mailing.admin.guards import SIGN_IN, require_role
 from mailing.admin.pages import page, redirect
 from mailing.admin.signin import cookies
-from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of
 from mailing.admin.signin.user_agents import describe
 from mailing.admin.viewer import CurrentViewer
@@ -18,7 +17,7 @@ from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid, TooMany, Unauthorized
 from mailing.timezones import zone_names
 from mailing.web.parameters import Id, Session
-from mailing.web.state import AppState
+from mailing.web.state import AnyRequest, AppState
 
 ACCOUNT = "/admin/account"
 

@@ -4,18 +4,15 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
 import msgspec
-from litestar import Request, Response
-from litestar.connection import ASGIConnection
+from litestar import Response
 from litestar.datastructures import Cookie
 
 from mailing.access.authentication import BrowserInfo
 from mailing.access.oidc import OidcState
 from mailing.admin.guards import cookie_name
+from mailing.web.state import AnyConnection, AnyRequest
 
 OIDC_STATE_S = 600
-
-AnyRequest = Request[Any, Any, Any]
-AnyConnection = ASGIConnection[Any, Any, Any, Any]
 
 
 def token_of(connection: AnyConnection) -> str:

@@ -9,12 +9,11 @@ from mailing.admin.forms import form
 from mailing.admin.guards import require_role
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
-from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.signin.form_errors import errors_of
 from mailing.admin.viewer import CurrentViewer
 from mailing.errors import Invalid
 from mailing.web.parameters import Caller, Id, Session
-from mailing.web.state import AppState, state_of
+from mailing.web.state import AnyRequest, AppState, state_of
 
 KEYS = "/admin/keys"
 

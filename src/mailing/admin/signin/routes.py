@@ -16,11 +16,11 @@ from mailing.admin.guards import SIGN_IN, SignInRequired, public, require_role
 from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack, unpack
 from mailing.admin.pages import page, redirect, redirect_to_sign_in, see_other
 from mailing.admin.signin import cookies
-from mailing.admin.signin.cookies import AnyRequest
 from mailing.admin.viewer import CurrentViewer, Viewer, local_path
 from mailing.database.engine import transaction
 from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web.parameters import Session
+from mailing.web.state import AnyRequest
 
 CALLBACK_PATH = f"{SIGN_IN}/oidc/back"
 

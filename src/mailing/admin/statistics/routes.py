@@ -3,7 +3,7 @@
 from functools import partial
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from msgspec import Struct
 
 from mailing.access.roles import Role
@@ -19,7 +19,7 @@ from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.throughput import MinuteCount, last_hours
 from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, Session
-from mailing.web.state import state_of
+from mailing.web.state import AnyRequest, state_of
 
 PAGE_SIZE = 20
 HOURS = 24
@@ -33,7 +33,7 @@ class PageData(Struct, frozen=True):
 
 
 @get("/statistics", guards=[require_role(Role.VIEWER)])
-async def statistics_page(request: Request[Any, Any, Any], session: Session, cursor: Cursor = None) -> Response[str]:
+async def statistics_page(request: AnyRequest, session: Session, cursor: Cursor = None) -> Response[str]:
     reader = partial(read_page_data, state_of(request).sessions)
     data = await single_flight(request).read("statistics", reader, cache_s=CACHE_S)
     rows = await newest_mailings(session, before=decode_cursor(cursor) or MAX_ID, limit=PAGE_SIZE)

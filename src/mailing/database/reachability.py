@@ -1,0 +1,115 @@
+"""Whether the database answers at all: an API request does not wait for one that does not (decision 9).
+
+A slow statement is not evidence: the server may be busy. So the question is another one, asked on a connection of its
+own, and as soon as that is silent on a new one. Without an answer to anything the database is away: connections are
+closed, so that no statement waits on them, and none is opened but by this question, until it is answered.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from weakref import WeakSet
+
+import asyncpg
+
+from mailing.database import connections
+from mailing.database.address import parse
+from mailing.database.connector import Connector
+
+TICK_S: Final = 0.25
+ASKING_TICKS: Final = 2  # silent ticks before the question is asked: other answers spare it
+AWAY_TICKS: Final = 8  # silent ticks after which the database is away
+MAX_LATE_S: Final = 0.05  # of a tick: a process that is itself held up cannot tell, so it does not count
+PING_S: Final = 0.5  # less than connections.PING_S: a new connection is asked as well before the database is away
+
+
+class Reachability:
+    """Count ticks since the last answer. A process that stands still, or gets no processor, counts none meanwhile."""
+
+    def __init__(self, url: str, *, application: str, limit_s: float) -> None:
+        """`limit_s`: of a statement on the connections that `connect` opens."""
+        command_timeout_s = limit_s + connections.DRIVER_GRACE_S
+        self.connector = Connector(parse(url), application=application, command_timeout_s=command_timeout_s)
+        self.silent_ticks = 0
+        self._asking: asyncio.Task[None] | None = None
+        self._own: asyncpg.Connection | None = None
+        self._open: WeakSet[asyncpg.Connection] = WeakSet()
+        self._connecting: set[asyncio.Timeout] = set()
+
+    @property
+    def is_away(self) -> bool:
+        return self.silent_ticks >= AWAY_TICKS
+
+    def note_answer(self) -> None:
+        self.silent_ticks = 0
+
+    async def connect(self) -> asyncpg.Connection:
+        """Connect as `Connector` does. Raise OSError if the database is away, or once it is."""
+        if self.is_away:
+            raise ConnectionError("the database does not answer")
+        async with asyncio.timeout(None) as limit:
+            self._connecting.add(limit)
+            try:
+                connection = await self.connector.connect()
+            finally:
+                self._connecting.discard(limit)
+        self._open.add(connection)
+        return connection
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Tick while the block lasts."""
+        ticking = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            ticking.cancel()
+            await asyncio.wait({ticking})
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+        self._drop_own()
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due_at = loop.time() + TICK_S
+            await asyncio.sleep(TICK_S)
+            if loop.time() - due_at <= MAX_LATE_S:
+                self.tick()
+
+    def tick(self) -> None:
+        """Ask if nothing else was answered, one question at a time. Close all connections when the database is away."""
+        self.silent_ticks += 1
+        if self.silent_ticks == AWAY_TICKS:
+            self._close_all()
+        if self.silent_ticks >= ASKING_TICKS and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask())
+
+    def _close_all(self) -> None:
+        now = asyncio.get_running_loop().time()
+        for limit in self._connecting:
+            limit.reschedule(now)
+        for connection in list(self._open):
+            connection.terminate()
+
+    async def _ask(self) -> None:
+        try:
+            if self._own is None:
+                self._own = await self.connector.connect()
+            else:
+                await self._own.execute("SELECT", timeout=PING_S)
+        except connections.DRIVER_ERRORS as error:
+            self._drop_own()
+            if not connections.was_answered(error):
+                return
+        self.note_answer()
+
+    def _drop_own(self) -> None:
+        if self._own is not None:
+            self._own.terminate()
+            self._own = None
