@@ -120,4 +120,4 @@ def test_a_statement_names_only_codes_that_there_are() -> None:
         for case in re.findall(r"reason_code = CASE(.*?)END,", text, flags=re.DOTALL):
             named |= set(re.findall(r"(?:THEN|ELSE) '(\w+)'", case))
     assert named <= set(ReasonCode)
-    assert {"unselected", "end_reached", "client_opted_out", "stopped_while_sending", "restored"} <= named
+    assert {"unselected", "stopped_while_sending", "restored", "worker_lost", "person_erased"} <= named

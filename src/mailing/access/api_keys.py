@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions, transaction
 from mailing.database.read_pool import ReadPool
+from mailing.database.rows import all_as, first_as
 from mailing.errors import FieldError, Forbidden, Invalid, NotFound
 from mailing.events import record_event
 
@@ -51,7 +52,7 @@ _STILL_ADMIN = text("""
 """)
 
 _KEYS = """
-    SELECT k.id, k.name, k.hint, k.scope, k.created_at, k.revoked_at, u.name
+    SELECT k.id, k.name, k.hint, k.scope, k.created_at, k.revoked_at, u.name AS made_by
     FROM api_key k LEFT JOIN user_account u ON u.id = k.created_by
 """
 
@@ -90,13 +91,13 @@ async def create(session: AsyncSession, name: str, *, scope: str = FULL, by: str
 
 
 async def all_keys(session: AsyncSession) -> list[ApiKey]:
-    return [ApiKey(*row) for row in await session.execute(_ALL)]
+    return all_as(ApiKey, await session.execute(_ALL))
 
 
 async def by_id(session: AsyncSession, key_id: int) -> ApiKey:
-    if (found := (await session.execute(_BY_ID, {"id": key_id})).first()) is None:
+    if (found := first_as(ApiKey, await session.execute(_BY_ID, {"id": key_id}))) is None:
         raise NotFound(f"There is no key {key_id}; mailing key list shows them.")
-    return ApiKey(*found)
+    return found
 
 
 async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
@@ -110,7 +111,7 @@ async def revoke(sessions: Sessions, key_id: int, *, by: str) -> None:
 
 async def live_of(session: AsyncSession, user_id: int) -> list[ApiKey]:
     """List the user's keys that are still accepted."""
-    return [ApiKey(*row) for row in await session.execute(_LIVE_OF_USER, {"user_id": user_id})]
+    return all_as(ApiKey, await session.execute(_LIVE_OF_USER, {"user_id": user_id}))
 
 
 async def revoke_all_of(session: AsyncSession, user_id: int, *, by: str) -> int:

@@ -15,6 +15,7 @@ from mailing.access.passwords import matches
 from mailing.access.roles import Role
 from mailing.access.sessions import User, actor
 from mailing.database.engine import Sessions, transaction
+from mailing.database.rows import first_as
 from mailing.errors import Conflict, Unauthorized
 
 
@@ -122,8 +123,7 @@ async def sign_out_everywhere(session: AsyncSession, user: User) -> None:
 async def _find(session: AsyncSession, name: str) -> _Credentials | None:
     if not name.isprintable():  # PostgreSQL refuses NUL and surrogates
         return None
-    found = (await session.execute(_FIND, {"name": name})).first()
-    return _Credentials(*found) if found else None
+    return first_as(_Credentials, await session.execute(_FIND, {"name": name}))
 
 
 async def _still_valid(session: AsyncSession, known: _Credentials) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access.roles import Role
+from mailing.database.rows import all_as
 
 IDLE_TIMEOUT = timedelta(hours=1)
 MAX_AGE = timedelta(hours=12)
@@ -121,7 +122,7 @@ async def close_all(session: AsyncSession, user_id: int) -> None:
 async def open_sessions(session: AsyncSession, user_id: int, *, token: str) -> list[OpenSession]:
     """List the user's sessions, the last used first. `token` is the current one's."""
     rows = await session.execute(_OF_USER, {"user_id": user_id, "hash": _hash(token)} | _LIMITS)
-    return [OpenSession(*row) for row in rows]
+    return all_as(OpenSession, rows)
 
 
 def _hash(token: str) -> bytes:

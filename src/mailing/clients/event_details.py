@@ -6,6 +6,7 @@ Opting out and in are events of their own.
 from typing import Any
 
 from mailing.clients.schemas import ClientOut
+from mailing.events.difference import difference
 
 FIELDS = ("operator_code", "tag", "timezone")
 
@@ -19,12 +20,5 @@ def final_details(client: ClientOut) -> dict[str, Any]:
     return details(client) | {"created_at": client.created_at.isoformat()}
 
 
-def difference(old: ClientOut, new: ClientOut) -> dict[str, Any]:
-    """Describe a change: the fields that differ, their old and new values."""
-    fields = [name for name in ("phone", *FIELDS) if getattr(old, name) != getattr(new, name)]
-    before, after = details(old), details(new)
-    return {
-        "fields": fields,
-        "old": {name: before[name] for name in FIELDS if name in fields},
-        "new": {name: after[name] for name in FIELDS if name in fields},
-    }
+def change(old: ClientOut, new: ClientOut) -> dict[str, Any]:
+    return difference(*({"phone": client.phone} | details(client) for client in (old, new)), hidden="phone")

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.clients.models import Client
+from mailing.database.rows import all_as
 
 _EXPORTED_COLUMNS = (Client.id, Client.phone, Client.operator_code, Client.tag, Client.timezone, Client.opted_out)
 _EXPORTED = select(*_EXPORTED_COLUMNS).order_by(Client.id)
@@ -24,4 +25,4 @@ class ExportedClient(Struct, frozen=True):
 async def export_page(session: AsyncSession, *, after: int, limit: int) -> Sequence[ExportedClient]:
     """Read a page by id. Index: the primary key."""
     rows = await session.execute(_EXPORTED.where(Client.id > after).limit(limit))
-    return [ExportedClient(**row) for row in rows.mappings()]
+    return all_as(ExportedClient, rows)

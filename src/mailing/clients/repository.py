@@ -22,6 +22,7 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
+from mailing.database.rows import first_as
 from mailing.errors import Conflict, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
@@ -45,15 +46,14 @@ async def read_client(reads: ReadPool, client_id: int) -> ClientOut:
 
 async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
     """Read a client, as `read_client`, within a session."""
-    row = (await session.execute(_GET, {"id": client_id})).mappings().first()
-    if row is None:
+    client = first_as(ClientOut, await session.execute(_GET, {"id": client_id}))
+    if client is None:
         raise _missing(client_id)
-    return ClientOut(**row)
+    return client
 
 
 async def client_with_phone(session: AsyncSession, phone: str) -> ClientOut | None:
-    row = (await session.execute(_WITH_PHONE, {"phone": phone})).mappings().first()
-    return ClientOut(**row) if row else None
+    return first_as(ClientOut, await session.execute(_WITH_PHONE, {"phone": phone}))
 
 
 class ClientRepository(SQLAlchemyAsyncRepository[Client]):
@@ -114,9 +114,9 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         for name, value in values.items():
             setattr(client, name, value)
         changed = await self._stored(client, has_new_phone=renumbered)
-        difference = event_details.difference(old, changed)
-        if difference["fields"]:
-            await record_event(self.session, "client.changed", by=by, client_id=client.id, **difference)
+        change = event_details.change(old, changed)
+        if change["fields"]:
+            await record_event(self.session, "client.changed", by=by, client_id=client.id, **change)
         if changed.opted_out and not old.opted_out:
             stopped = await cancel_of_client(self.session, client.id, reason=ReasonCode.client_opted_out)
             await self._record_opt_out(changed, by=by, stopped=stopped, asked=values.get("opted_out") is True)

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import raw_connection
+from mailing.database.rows import one_as
 from mailing.reasons.codes import Fact, Reason, ReasonCode
 
 # By the primary key.
@@ -60,8 +61,7 @@ async def opt_out_phone(session: AsyncSession, phone: str, *, has_client: bool) 
     """Opt out a phone. Without a client it waits for the writers of clients: one may be about to store it."""
     if not has_client:
         await session.execute(_LOCK)
-    row = (await session.execute(_OPT_OUT, {"phone": phone})).mappings().one()
-    return OptOuts(row["clients"], row["added"])
+    return one_as(OptOuts, await session.execute(_OPT_OUT, {"phone": phone}))
 
 
 # 1,000,000 phones: 10 s to hash them twice.

@@ -9,23 +9,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 Row = TypeVar("Row", bound=msgspec.Struct)
 
 
-def all_as(struct: type[Row], result: Result[Any]) -> list[Row]:
+def all_as(struct: type[Row], result: Result[*tuple[Any, ...]]) -> list[Row]:
     """Return every row. Each field takes the column of its name; raises where a column is missing."""
     return [struct(*row) for row in result.columns(*struct.__struct_fields__)]
 
 
-def first_as(struct: type[Row], result: Result[Any]) -> Row | None:
+def first_as(struct: type[Row], result: Result[*tuple[Any, ...]]) -> Row | None:
     """Return the first row, None without one."""
     row = result.columns(*struct.__struct_fields__).first()
     return struct(*row) if row else None
 
 
-def one_as(struct: type[Row], result: Result[Any]) -> Row:
+def one_as(struct: type[Row], result: Result[*tuple[Any, ...]]) -> Row:
     """Return the only row."""
     return struct(*result.columns(*struct.__struct_fields__).one())
 
 
 async def rows_affected(session: AsyncSession, statement: Executable, **values: object) -> int:
-    """Execute a statement without a result set; return how many rows it changed."""
+    """Execute a statement that returns no columns; return how many rows it changed or locked."""
     result = await session.execute(statement, values)
     return result.rowcount if isinstance(result, CursorResult) else 0

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from msgspec import Struct
-from sqlalchemy import TextClause, text
+from sqlalchemy import RowMapping, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import all_as
 from mailing.reasons.codes import stored_reason
 from mailing.reasons.words import words_of
 
@@ -70,9 +71,9 @@ class EventSummary(Struct, frozen=True):
 
 # Indexes, backwards: event_of_client; event_of_audience.
 _NEWEST: Mapping[Literal["client_id", "mailing_id"], TextClause] = {
-    "client_id": text("SELECT at, kind, actor FROM event WHERE client_id = :id ORDER BY id DESC LIMIT :count"),
+    "client_id": text("SELECT at, kind, actor AS by FROM event WHERE client_id = :id ORDER BY id DESC LIMIT :count"),
     "mailing_id": text("""
-        SELECT at, kind, actor FROM event WHERE mailing_id = :id AND message_id IS NULL
+        SELECT at, kind, actor AS by FROM event WHERE mailing_id = :id AND message_id IS NULL
         ORDER BY at DESC, id DESC LIMIT :count
     """),
 }
@@ -82,7 +83,7 @@ async def latest_events(
     session: AsyncSession, subject: Literal["client_id", "mailing_id"], id_: int, *, count: int
 ) -> list[EventSummary]:
     """List events of the subject as a whole, newest first, without those of single messages and calls."""
-    return [EventSummary(*row) for row in await session.execute(_NEWEST[subject], {"id": id_, "count": count})]
+    return all_as(EventSummary, await session.execute(_NEWEST[subject], {"id": id_, "count": count}))
 
 
 _EVENTS = """
@@ -174,7 +175,7 @@ def _merge(branches: tuple[str, ...]) -> str:
     """Merge the branches. Messages of a test belong to the tested mailing, as everywhere."""
     merged = " UNION ALL ".join(f"({branch})" for branch in branches)
     return f"""
-        SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor, coalesce(g.test_of_mailing_id,
+        SELECT s.at, s.rank, s.id, s.number, s.kind, s.actor AS by, coalesce(g.test_of_mailing_id,
             s.mailing_id) AS mailing_id,
             s.message_id, coalesce(s.client_id, m.client_id) AS client_id, s.request_id, s.detail
         FROM ({merged} ORDER BY at, rank, id, number LIMIT :count) s
@@ -197,8 +198,11 @@ async def history(
 
     A transaction that began earlier and commits later may add entries before a cursor already read.
     """
-    rows = await session.execute(text(HISTORIES[subject]), page_values(id_, after=after, limit=limit))
-    return [_entry(*row, language=language) for row in rows]
+    found = await session.execute(text(HISTORIES[subject]), page_values(id_, after=after, limit=limit))
+    return [
+        (HistoryCursor(row["at"], row["rank"], row["id"], row["number"]), _entry(row, language))
+        for row in found.mappings()
+    ]
 
 
 def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]:
@@ -214,16 +218,9 @@ def page_values(id_: int, *, after: HistoryCursor, limit: int) -> dict[str, Any]
     return {"id": id_, "count": limit + 1} | values
 
 
-def _entry(
-    at: datetime,
-    rank: int,
-    id_: int,
-    number: int,
-    *columns: Any,  # noqa: ANN401 - columns
-    language: str,
-) -> tuple[HistoryCursor, HistoryEntry]:
-    columns = (*columns[:-1], _in_words(columns[-1], language))
-    return HistoryCursor(at, rank, id_, number), HistoryEntry(at, *columns)
+def _entry(row: RowMapping, language: str) -> HistoryEntry:
+    fields = {name: row[name] for name in HistoryEntry.__struct_fields__}
+    return HistoryEntry(**fields | {"detail": _in_words(row["detail"], language)})
 
 
 def _in_words(detail: dict[str, Any], language: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from mailing.database.rows import all_as
+
 
 class JobCount(msgspec.Struct, frozen=True):
     """Jobs of one task in one state: ready, later or doing. `age_s` is how long the oldest ready job has waited."""
@@ -16,8 +18,9 @@ class JobCount(msgspec.Struct, frozen=True):
 
 # The table contains only jobs to be done: a few rows for each open mailing.
 _COUNTS = text("""
-    SELECT j.task_name, s.state, count(*), coalesce(max(extract(epoch FROM now() - coalesce(j.scheduled_at, e.at)))
-        FILTER (WHERE s.state = 'ready'), 0)::float
+    SELECT j.task_name AS task, s.state, count(*) AS count,
+        coalesce(max(extract(epoch FROM now() - coalesce(j.scheduled_at, e.at))) FILTER (WHERE s.state = 'ready'), 0)
+            ::float AS age_s
     FROM procrastinate_jobs j
     CROSS JOIN LATERAL (SELECT CASE WHEN j.status = 'doing' THEN 'doing' WHEN j.scheduled_at > now() THEN 'later'
         ELSE 'ready' END AS state) s
@@ -27,7 +30,7 @@ _COUNTS = text("""
 
 
 async def job_counts(session: AsyncSession) -> list[JobCount]:
-    return [JobCount(*row) for row in await session.execute(_COUNTS)]
+    return all_as(JobCount, await session.execute(_COUNTS))
 
 
 # Index: idx_procrastinate_workers_last_heartbeat. Workers write a heartbeat every 10 s.

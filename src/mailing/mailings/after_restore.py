@@ -4,6 +4,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import all_as
 from mailing.job_queue.bulk import Wake, defer_all
 
 # Messages may have been sent under ids that this database has never assigned: the mailing was due to start after the
@@ -29,7 +30,7 @@ class Affected(msgspec.Struct, frozen=True):
 
 
 async def affected(session: AsyncSession) -> list[Affected]:
-    return [Affected(**row) for row in (await session.execute(_AFFECTED)).mappings()]
+    return all_as(Affected, await session.execute(_AFFECTED))
 
 
 # A draft is not sent, so it needs no pause. It may still have been released and sent after the backup.

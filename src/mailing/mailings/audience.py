@@ -7,6 +7,7 @@ from msgspec import Struct
 from sqlalchemy import Result, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.messages.filters import HAS_OPERATOR_CODE, HAS_TAG
 from mailing.messages.former_phones import MAY_BE_REACHED
 from mailing.messages.planning import Audience
 
@@ -25,10 +26,9 @@ class Reach(Struct, frozen=True):
 
 
 # The conditions of the plan, in the same order.
-_NOT_SELECTED = """
-    WHEN cardinality(CAST(:tags AS text[])) > 0 AND (c.tag = ANY(CAST(:tags AS text[]))) IS NOT TRUE THEN 'tag'
-    WHEN cardinality(CAST(:operator_codes AS text[])) > 0
-        AND c.operator_code <> ALL(CAST(:operator_codes AS text[])) THEN 'operator_code'
+_NOT_SELECTED = f"""
+    WHEN {HAS_TAG} IS NOT TRUE THEN 'tag'
+    WHEN NOT {HAS_OPERATOR_CODE} THEN 'operator_code'
     WHEN c.opted_out THEN 'opted_out'"""
 
 # Counts every client, so it scans the whole table. 1,000,000 clients: 0.4-0.7 s.
@@ -77,7 +77,7 @@ async def reach_of_edit(session: AsyncSession, audience: Audience, *, mailing_id
 
 
 def _bounds(audience: Audience) -> dict[str, object]:
-    return {"tags": audience.tags, "operator_codes": audience.operator_codes, "upto": audience.max_client_id}
+    return audience.filter_values | {"upto": audience.max_client_id}
 
 
 def _reach(rows: Result[Any]) -> Reach:

@@ -81,8 +81,8 @@ async def edit_unreleased(session: AsyncSession, mailing_id: int, given: Mapping
 async def _store_change(session: AsyncSession, mailing: Mailing, old: MailingOut, *, by: str) -> None:
     await session.flush()
     await enqueue_jobs(session, mailing)
-    difference = event_details.difference(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
-    await record_event(session, "mailing.edited", by=by, mailing_id=mailing.id, **difference)
+    change = event_details.change(old, MailingOut.of(mailing), text_revision=mailing.text_revision)
+    await record_event(session, "mailing.edited", by=by, mailing_id=mailing.id, **change)
 
 
 async def remove(session: AsyncSession, mailing_id: int, *, by: str) -> int:

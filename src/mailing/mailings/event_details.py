@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from mailing.events.difference import difference
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.states import MailingStatus
 
@@ -21,13 +22,8 @@ def _fields(mailing: MailingOut) -> dict[str, Any]:
     return {name: whole[name] for name in FIELDS}
 
 
-def difference(old: MailingOut, new: MailingOut, *, text_revision: int) -> dict[str, Any]:
-    """Describe a change: the fields that differ, their old and new values; for a new text its revision."""
-    fields = [name for name in ("text", *FIELDS) if getattr(old, name) != getattr(new, name)]
-    before, after = _fields(old), _fields(new)
-    return {
-        "revision": new.revision,
-        "fields": fields,
-        "old": {name: before[name] for name in FIELDS if name in fields},
-        "new": {name: after[name] for name in FIELDS if name in fields},
-    } | ({"text_revision": text_revision} if "text" in fields else {})
+def change(old: MailingOut, new: MailingOut, *, text_revision: int) -> dict[str, Any]:
+    """Describe a change, with the mailing's revision, and for a new text its revision."""
+    changed = difference(*({"text": mailing.text} | _fields(mailing) for mailing in (old, new)), hidden="text")
+    text = {"text_revision": text_revision} if "text" in changed["fields"] else {}
+    return {"revision": new.revision} | changed | text

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime, time
 
 import msgspec
-from sqlalchemy import CursorResult, TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import all_as, first_as, rows_affected
 from mailing.events import WORKER, record_event
 from mailing.gateway.repository import MAY_CALL
 from mailing.gateway.row import ONLY_ROW
@@ -58,7 +59,7 @@ async def heartbeat_plan(session: AsyncSession, mailing_id: int, revision: int) 
 
     Edits and other slices of the plan wait until the commit.
     """
-    return await _changed(session, _HEARTBEAT_PLAN, id=mailing_id, revision=revision)
+    return await rows_affected(session, _HEARTBEAT_PLAN, id=mailing_id, revision=revision) > 0
 
 
 _LOCK_PLAN = text(f"SELECT id FROM mailing WHERE {_CURRENT} FOR SHARE")  # noqa: S608 - its own constant
@@ -75,7 +76,7 @@ _COMPLETE_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id 
 
 
 async def complete_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
-    ended = await _changed(session, _COMPLETE_PLAN, id=mailing_id, revision=revision)
+    ended = await rows_affected(session, _COMPLETE_PLAN, id=mailing_id, revision=revision) > 0
     if ended:
         planned = await session.scalar(_PLANNED, {"id": mailing_id})
         await record_event(
@@ -122,7 +123,7 @@ _FINISH = text("""
 
 
 async def finish(session: AsyncSession, mailing_id: int) -> bool:
-    if not await _changed(session, _LOCK, id=mailing_id):
+    if not await rows_affected(session, _LOCK, id=mailing_id):
         return False
     counts = (await session.execute(_FINISH, {"id": mailing_id})).mappings().first()
     if counts is not None:
@@ -166,8 +167,7 @@ _FIND_PENDING_WORK = text(f"""
 
 async def find_pending_work(session: AsyncSession, *, after: int, count: int) -> list[PendingWork]:
     """Check the next `count` open mailings by id; mailings without pending work are included."""
-    rows = await session.execute(_FIND_PENDING_WORK, {"after": after, "count": count})
-    return [PendingWork(**row) for row in rows.mappings()]
+    return all_as(PendingWork, await session.execute(_FIND_PENDING_WORK, {"after": after, "count": count}))
 
 
 # Rare: a call ended while the mailing was being cancelled.
@@ -204,8 +204,7 @@ _LAST_RELEASE = text("""
 
 
 async def last_release(session: AsyncSession, mailing_id: int) -> ReleasedContent | None:
-    row = (await session.execute(_LAST_RELEASE, {"id": mailing_id})).mappings().first()
-    return ReleasedContent(**row) if row else None
+    return first_as(ReleasedContent, await session.execute(_LAST_RELEASE, {"id": mailing_id}))
 
 
 _TEXTS = text("SELECT revision, text FROM mailing_text WHERE mailing_id = :id")
@@ -214,8 +213,3 @@ _TEXTS = text("SELECT revision, text FROM mailing_text WHERE mailing_id = :id")
 async def texts(session: AsyncSession, mailing_id: int) -> dict[int, str]:
     """Return every text that the mailing has had, by revision."""
     return {row.revision: row.text for row in await session.execute(_TEXTS, {"id": mailing_id})}
-
-
-async def _changed(session: AsyncSession, statement: TextClause, **values: int) -> bool:
-    result = await session.execute(statement, values)
-    return isinstance(result, CursorResult) and result.rowcount > 0

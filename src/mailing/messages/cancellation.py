@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import execute_long, raw_connection
 from mailing.database.rows import rows_affected
+from mailing.messages.ending import end, ended_status
 from mailing.messages.locks import lock_for_client_change
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
+from mailing.messages.states import MessageStatus
 from mailing.reasons.codes import ReasonCode
 from mailing.restore.repository import is_restored
 
@@ -22,9 +24,7 @@ _CANCEL = text(f"""
         SELECT id FROM message WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
-    UPDATE message m SET
-        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), wait_reason = NULL, reason_code = 'mailing_cancelled', reason_params = NULL
+    UPDATE message m SET {end(MessageStatus.cancelled, ReasonCode.mailing_cancelled)}
     FROM unsent WHERE m.id = unsent.id
 """)  # noqa: S608 - composed from constants
 
@@ -41,9 +41,7 @@ async def cancel_of_mailing(session: AsyncSession, mailing_id: int, count: int) 
 
 # pending → cancelled (or unknown). Index: message_listed. A million: 38 s.
 _CANCEL_OF_DELETED = f"""
-    UPDATE message SET
-        status = CASE WHEN maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), wait_reason = NULL, reason_code = 'mailing_deleted', reason_params = NULL
+    UPDATE message m SET {end(MessageStatus.cancelled, ReasonCode.mailing_deleted)}
     WHERE mailing_id = $1 AND {PENDING}
 """  # noqa: S608 - composed from a constant
 
@@ -58,12 +56,11 @@ async def cancel_of_deleted(session: AsyncSession, mailing_id: int) -> int:
 # pending → cancelled (or unknown), of one client in every mailing. The window of a message that is being sent is void:
 # if its sender, which may not have seen the change, puts it back, the settle job finds it. The same in a restored
 # database, where it is not certain that a message was not sent. Index: message_once.
-_SET_CANCELLED = """
-    status = CASE WHEN m.status = 'sending' OR {unsure} THEN m.status
-                  WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-    closes_at = CASE WHEN m.status = 'sending' OR {unsure} THEN '-infinity' ELSE m.closes_at END,
-    finished_at = CASE WHEN m.status = 'pending' AND NOT {unsure} THEN now() END,
-    phone = coalesce(m.phone, c.phone), wait_reason = NULL, reason_code = {reason}, reason_params = NULL
+_SET_CANCELLED = f"""
+    status = CASE WHEN m.status = 'sending' OR {{unsure}} THEN m.status ELSE {ended_status("'cancelled'")} END,
+    closes_at = CASE WHEN m.status = 'sending' OR {{unsure}} THEN '-infinity' ELSE m.closes_at END,
+    finished_at = CASE WHEN m.status = 'pending' AND NOT {{unsure}} THEN now() END,
+    phone = coalesce(m.phone, c.phone), wait_reason = NULL, reason_code = {{reason}}, reason_params = NULL
 """
 _CANCEL_OF_CLIENT = text(f"""
     UPDATE message m SET {_SET_CANCELLED.format(unsure=":unsure", reason=":reason")}
@@ -85,7 +82,7 @@ async def cancel_of_client(session: AsyncSession, client_id: int, *, reason: Rea
 
 # The same for many clients at once, locked in the order of ids.
 _CANCEL_OF_CLIENTS = f"""
-    UPDATE message m SET {_SET_CANCELLED.format(unsure="$2::boolean", reason="'client_opted_out'")}
+    UPDATE message m SET {_SET_CANCELLED.format(unsure="$2::boolean", reason=f"'{ReasonCode.client_opted_out}'")}
     FROM (
         SELECT id FROM message WHERE client_id = ANY($1::bigint[]) AND status IN ('pending', 'sending')
         ORDER BY id FOR UPDATE

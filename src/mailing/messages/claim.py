@@ -10,8 +10,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.rows import all_as, rows_affected
 from mailing.gateway.repository import MAY_CALL
 from mailing.gateway.row import ONLY_ROW
+from mailing.messages.ending import end
 from mailing.messages.leases import MIN_LEASE_S, claimed_since_plan
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
+from mailing.messages.states import MessageStatus
+from mailing.reasons.codes import ReasonCode
 from mailing.restore.repository import RESTORED
 
 MAX_UNREACHABLE = 500  # due messages searched at once for those without a client to send to
@@ -42,6 +45,13 @@ _MAY_SEND = """
     AND (g.planned_revision = g.plan_revision OR g.plan_revision = 1)
 """
 
+# The first due messages. Those that another worker is claiming are skipped.
+_DUE = f"""
+    SELECT id FROM message
+    WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK} AND due_at <= now() AND closes_at > now()
+    ORDER BY due_at, id LIMIT {{count}} FOR UPDATE SKIP LOCKED
+"""  # noqa: S608 - composed from constants
+
 # Index: message_due from the low watermark on, where only rows whose window has just closed are filtered away. Then the
 # primary keys, whatever the planner believes of the table's size: it takes every array for a short one. It changes no
 # column of an index, so that no index is written; that is why `wait_reason` stays. 500 rows: 6-9 ms.
@@ -51,11 +61,7 @@ _CLAIM = text(f"""
         phone = CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END,
         text_revision = CASE WHEN m.maybe_accepted THEN m.text_revision ELSE g.text_revision END
     FROM mailing g, client c, gateway w
-    WHERE m.id = ANY(ARRAY(
-            SELECT id FROM message
-            WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
-              AND due_at <= now() AND closes_at > now()
-            ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED))
+    WHERE m.id = ANY(ARRAY({_DUE.format(count=":count")}))
         AND g.id = :mailing_id AND c.id = m.client_id AND NOT c.opted_out AND {_MAY_SEND}
         AND w.{ONLY_ROW} AND {MAY_CALL} AND (w.breaker_opened_at IS NULL OR :probe)
     RETURNING m.id, m.claim_no, m.phone, m.text_revision, c.timezone, m.counted_attempts, m.soft_refusals,
@@ -83,18 +89,11 @@ async def claim(
 # pending → cancelled (or unknown): due, and its client is gone or has opted out. No statement leaves such a message
 # behind (decision 24), and this one does not rely on that. Index: message_due from the low watermark on, then
 # client_pkey.
+_WHY_UNREACHABLE = f"""CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
+    THEN '{ReasonCode.client_opted_out}' ELSE '{ReasonCode.client_deleted}' END"""
 _CANCEL_UNREACHABLE = text(f"""
-    UPDATE message m SET
-        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-        finished_at = now(), wait_reason = NULL,
-        reason_code = CASE WHEN EXISTS (SELECT FROM client c WHERE c.id = m.client_id)
-                           THEN 'client_opted_out' ELSE 'client_deleted' END,
-        reason_params = NULL
-    WHERE m.id = ANY(ARRAY(
-            SELECT id FROM message
-            WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
-              AND due_at <= now() AND closes_at > now()
-            ORDER BY due_at, id LIMIT {MAX_UNREACHABLE} FOR UPDATE SKIP LOCKED))
+    UPDATE message m SET {end(MessageStatus.cancelled, _WHY_UNREACHABLE)}
+    WHERE m.id = ANY(ARRAY({_DUE.format(count=MAX_UNREACHABLE)}))
         AND NOT EXISTS (SELECT FROM client c WHERE c.id = m.client_id AND NOT c.opted_out)
         AND NOT {RESTORED}
 """)  # noqa: S608 - composed from constants of this module
@@ -117,11 +116,7 @@ _SET_ASIDE = text(f"""
     UPDATE message SET
         due_at = now() + interval '{SET_ASIDE_S} s', wait_reason = 'retry',
         reason_code = 'not_claimable', reason_params = jsonb_build_object('error', CAST(:error AS text))
-    WHERE id = ANY(ARRAY(
-        SELECT id FROM message
-        WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
-          AND due_at <= now() AND closes_at > now()
-        ORDER BY due_at, id LIMIT 1 FOR UPDATE SKIP LOCKED))
+    WHERE id = ANY(ARRAY({_DUE.format(count=1)}))
 """)  # noqa: S608 - composed from constants of this module
 
 

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
-from mailing.messages.planning import IS_UNSELECTED
+from mailing.messages.filters import IS_UNSELECTED_BY_MAILING
 from mailing.settings import MAX_GATEWAY_TIMEOUT_S
 
 MIN_LEASE_S = 60.0
@@ -42,7 +42,7 @@ _CLAIMED_SINCE_PLAN = claimed_since_plan(str(MAX_LEASE_S))
 _RECLAIM = text(f"""
     WITH lost AS (
         SELECT m.id, NOT {_CLAIMED_SINCE_PLAN} AS replanned,
-            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({IS_UNSELECTED}, false) AS ends
+            :hold OR NOT {_CLAIMED_SINCE_PLAN} AND coalesce({IS_UNSELECTED_BY_MAILING}, false) AS ends
         FROM message m JOIN mailing g ON g.id = m.mailing_id LEFT JOIN client c ON c.id = m.client_id
         WHERE m.id = ANY(CAST(:ids AS bigint[])) AND m.status = 'sending' AND m.lease_until < now()
         FOR UPDATE OF m SKIP LOCKED

@@ -8,13 +8,13 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
+from mailing.messages.ending import end, ended_status
+from mailing.messages.filters import IS_SELECTED, IS_UNSELECTED
 from mailing.messages.former_phones import HAS_FORMER
+from mailing.messages.low_watermark import PENDING
 from mailing.messages.rescheduling import SendWindow, window_columns
-
-IS_UNSELECTED = """
-    NOT ((cardinality(g.tags) = 0 OR coalesce(c.tag = ANY(g.tags), false))
-        AND (cardinality(g.operator_codes) = 0 OR c.operator_code = ANY(g.operator_codes)))
-"""
+from mailing.messages.states import MessageStatus
+from mailing.reasons.codes import ReasonCode
 
 
 class Audience(msgspec.Struct, frozen=True):
@@ -35,35 +35,32 @@ class Audience(msgspec.Struct, frozen=True):
         return None
 
     @property
-    def values(self) -> dict[str, object]:
-        values: dict[str, object] = {"tags": self.tags, "operator_codes": self.operator_codes}
-        return values | {"indexed_value": self.index_filter[1]} if self.index_filter else values
+    def filter_values(self) -> dict[str, object]:
+        return {"tags": self.tags, "operator_codes": self.operator_codes}
 
 
-_SCAN = "c.id > :after AND c.id <= :upto"
+def _scanned(statement: TextClause, audience: Audience) -> tuple[TextClause, dict[str, object]]:
+    """Return the statement with {scan} and {order} along the index of the audience, and the values of its filter.
 
-
-def _scan_by_index(statement: TextClause, audience: Audience) -> TextClause:
-    """Scan along (column, id): the planner would rather scan all clients and filter the others away."""
-    if audience.index_filter is None:
-        return statement
-    column, _ = audience.index_filter
-    key, bound = f"(c.{column}, c.id)", "(CAST(:indexed_value AS text), CAST(:{} AS bigint))"
-    scan = f"{key} > {bound.format('after')} AND {key} <= {bound.format('upto')}"
-    return text(statement.text.replace(_SCAN, scan).replace("ORDER BY c.id", f"ORDER BY c.{column}, c.id"))
+    Along (column, id): with an equality the planner would rather scan all clients and filter the others away.
+    """
+    scan, order, values = "c.id > :after AND c.id <= :upto", "c.id", audience.filter_values
+    if audience.index_filter:
+        column, value = audience.index_filter
+        order, bound = f"c.{column}, c.id", "(CAST(:indexed_value AS text), CAST(:{} AS bigint))"
+        scan = f"({order}) > {bound.format('after')} AND ({order}) <= {bound.format('upto')}"
+        values["indexed_value"] = value
+    return text(statement.text.format(scan=scan, order=order)), values
 
 
 # The next clients of the audience. Index: the primary key, or that of the index filter. 20,000 rows: 10 ms.
-_SLICE = text("""
+_SLICE = text(f"""
     SELECT max(id) AS last, array_agg(DISTINCT timezone) AS timezones FROM (
         SELECT c.id, c.timezone FROM client c
-        WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
-          AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
-          AND (cardinality(CAST(:operator_codes AS text[])) = 0
-               OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
-        ORDER BY c.id LIMIT :count
+        WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
+        ORDER BY {{order}} LIMIT :count
     ) s
-""")
+""")  # noqa: S608 - composed from constants
 
 
 class ClientSlice(msgspec.Struct, frozen=True):
@@ -76,8 +73,9 @@ class ClientSlice(msgspec.Struct, frozen=True):
 
 async def next_slice(session: AsyncSession, audience: Audience, *, after: int, count: int) -> ClientSlice | None:
     """Return the next `count` clients; None at the end."""
-    values = {"after": after, "upto": audience.max_client_id, "count": count} | audience.values
-    row = (await session.execute(_scan_by_index(_SLICE, audience), values)).one()
+    statement, values = _scanned(_SLICE, audience)
+    bounds = {"after": after, "upto": audience.max_client_id, "count": count}
+    row = (await session.execute(statement, values | bounds)).one()
     return ClientSlice(after, row.last, row.timezones) if row.last else None
 
 
@@ -101,12 +99,10 @@ _PLAN = text(f"""
                     CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
             AS z (timezone, opens_at, closes_at, reason_code, reason_params)
     ) o ON o.timezone = c.timezone
-    WHERE c.id > :after AND c.id <= :upto AND NOT c.opted_out
-      AND (cardinality(CAST(:tags AS text[])) = 0 OR c.tag = ANY(CAST(:tags AS text[])))
-      AND (cardinality(CAST(:operator_codes AS text[])) = 0 OR c.operator_code = ANY(CAST(:operator_codes AS text[])))
-    ORDER BY c.id
+    WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
+    ORDER BY {{order}}
     ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET
-        status = CASE WHEN excluded.status = 'expired' AND m.maybe_accepted THEN 'unknown' ELSE excluded.status END,
+        status = CASE excluded.status WHEN 'expired' THEN {ended_status("'expired'")} ELSE excluded.status END,
         due_at = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
                       THEN m.due_at ELSE excluded.due_at END,
         wait_reason = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
@@ -127,13 +123,14 @@ async def plan_slice(
     session: AsyncSession, mailing_id: int, audience: Audience, windows: Sequence[SendWindow], part: ClientSlice
 ) -> int:
     """Plan a slice. Call it under `lock_for_plan`."""
+    statement, values = _scanned(_PLAN, audience)
     return await rows_affected(
         session,
-        _scan_by_index(_PLAN, audience),
+        statement,
         mailing_id=mailing_id,
         after=part.after,
         upto=part.last,
-        **audience.values,
+        **values,
         **window_columns(windows),
     )
 
@@ -154,23 +151,18 @@ async def add_message(session: AsyncSession, mailing_id: int, client_id: int, *,
 
 # After an edit: pending → cancelled (or unknown) where the filter no longer matches, among the next messages of the
 # mailing. Index: message_listed. 20,000 messages: 0.2-0.4 s.
-_CANCEL_UNSELECTED = text("""
+_CANCEL_UNSELECTED = text(f"""
     WITH next AS (
         SELECT id, client_id FROM message
-        WHERE mailing_id = :mailing_id AND phase = 'open' AND status = 'pending' AND id > :after
+        WHERE mailing_id = :mailing_id AND {PENDING} AND id > :after
         ORDER BY phase, id LIMIT :count
     ), cancelled AS (
-        UPDATE message m SET
-            status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'cancelled' END,
-            finished_at = now(), wait_reason = NULL, reason_code = 'unselected', reason_params = NULL
+        UPDATE message m SET {end(MessageStatus.cancelled, ReasonCode.unselected)}
         FROM next n JOIN client c ON c.id = n.client_id
-        WHERE m.id = n.id AND m.status = 'pending'
-          AND NOT ((cardinality(CAST(:tags AS text[])) = 0 OR coalesce(c.tag = ANY(CAST(:tags AS text[])), false))
-            AND (cardinality(CAST(:operator_codes AS text[])) = 0
-                 OR c.operator_code = ANY(CAST(:operator_codes AS text[]))))
+        WHERE m.id = n.id AND m.status = 'pending' AND {IS_UNSELECTED}
     )
     SELECT max(id) FROM next
-""")
+""")  # noqa: S608 - composed from constants
 
 
 async def cancel_unselected(
@@ -178,6 +170,5 @@ async def cancel_unselected(
 ) -> int | None:
     """Return the last message of the slice, or None when there was none left."""
     bounds = {"mailing_id": mailing_id, "after": after, "count": count}
-    filters = {"tags": audience.tags, "operator_codes": audience.operator_codes}
-    last: int | None = await session.scalar(_CANCEL_UNSELECTED, bounds | filters)
+    last: int | None = await session.scalar(_CANCEL_UNSELECTED, bounds | audience.filter_values)
     return last

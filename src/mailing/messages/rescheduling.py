@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.engine import raw_connection
 from mailing.database.rows import rows_affected
 from mailing.messages.cancellation import pending_of_mailing
+from mailing.messages.ending import end, ended_status
 from mailing.messages.former_phones import OF_SAME_PHONE
 from mailing.messages.locks import lock_for_client_change
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK, OF_MAILING, PENDING
-from mailing.reasons.codes import Reason, code_column, params_column
+from mailing.messages.states import MessageStatus
+from mailing.reasons.codes import Reason, ReasonCode, code_column, params_column
 
 # Pending messages whose window has closed. They are looked for in message_due, and only once the first may have closed:
 # an index by `closes_at` would cost every message an entry, and a mailing's windows close a few times a day. Among
@@ -61,7 +63,7 @@ _RESCHEDULE = text(f"""
         WHERE c.id IS NULL OR c.opted_out OR coalesce(s.reached, o.timezone IS NOT NULL)
     )
     UPDATE message m SET
-        status = CASE WHEN d.next <> 'pending' AND m.maybe_accepted THEN 'unknown' ELSE d.next END,
+        status = CASE WHEN d.next = 'pending' THEN d.next ELSE {ended_status("d.next")} END,
         due_at = CASE WHEN d.keeps_wait THEN m.due_at ELSE coalesce(d.opens_at, m.due_at) END,
         closes_at = coalesce(d.closes_at, m.closes_at),
         wait_reason = CASE WHEN d.next <> 'pending' THEN NULL WHEN d.keeps_wait THEN m.wait_reason
@@ -168,16 +170,15 @@ async def reschedule_outdated(
     return outdated
 
 
+_LAST_ATTEMPT = """CASE WHEN m.reason_code IS NOT NULL
+    THEN coalesce(m.reason_params, '{}') || jsonb_build_object('last', m.reason_code) END"""
 # pending → expired (or unknown): the end has come. Index: message_due.
 _EXPIRE_OF_MAILING = text(f"""
     WITH late AS (
         SELECT id FROM message WHERE mailing_id = :mailing_id AND {PENDING} AND {FROM_LOW_WATERMARK}
         ORDER BY due_at, id LIMIT :count FOR UPDATE SKIP LOCKED
     )
-    UPDATE message m SET
-        status = CASE WHEN m.maybe_accepted THEN 'unknown' ELSE 'expired' END, finished_at = now(), wait_reason = NULL,
-        reason_code = 'end_reached', reason_params = CASE WHEN m.reason_code IS NOT NULL
-            THEN coalesce(m.reason_params, '{{}}') || jsonb_build_object('last', m.reason_code) END
+    UPDATE message m SET {end(MessageStatus.expired, ReasonCode.end_reached, params=_LAST_ATTEMPT)}
     FROM late WHERE m.id = late.id
 """)  # noqa: S608 - composed from constants
 

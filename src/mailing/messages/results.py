@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.database.rows import one_as
 from mailing.gateway.outcome import Answer
 from mailing.messages.claim import ClaimedMessage
-from mailing.messages.planning import IS_UNSELECTED
+from mailing.messages.filters import IS_UNSELECTED_BY_MAILING
 from mailing.messages.states import MessageStatus, WaitReason
 from mailing.reasons.codes import Reason, code_column, params_column
 
@@ -115,11 +115,11 @@ _RECORD = text(f"""
             provider_id = excluded.provider_id
     ), decided AS (
         SELECT r.*, g.plan_revision <> :revision AS replanned,
-            g.plan_revision <> :revision AND {IS_UNSELECTED} AS left_out, CASE
+            g.plan_revision <> :revision AND {IS_UNSELECTED_BY_MAILING} AS left_out, CASE
             WHEN r.late OR r.status <> 'pending' AND (NOT r.by_plan OR g.plan_revision = :revision AND NOT r.voided)
                 THEN r.status
             WHEN g.status IN ('running', 'paused') AND c.id IS NOT NULL AND NOT c.opted_out
-                AND (g.plan_revision = :revision OR NOT {IS_UNSELECTED}) THEN 'pending'
+                AND (g.plan_revision = :revision OR NOT {IS_UNSELECTED_BY_MAILING}) THEN 'pending'
             WHEN r.maybe_accepted THEN 'unknown'
             ELSE 'cancelled' END AS next
         FROM mailing g CROSS JOIN result r

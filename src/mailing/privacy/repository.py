@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import LONG_STATEMENT_S, execute_long, raw_connection
+from mailing.database.rows import all_as
 from mailing.events import record_event
 
 RETENTION = "retention"
@@ -134,7 +135,7 @@ _LOG = text(f"""
 
 
 async def erasure_log(session: AsyncSession) -> list[Erasure]:
-    return [Erasure(**row) for row in (await session.execute(_LOG)).mappings()]
+    return all_as(Erasure, await session.execute(_LOG))
 
 
 async def installation_id(session: AsyncSession) -> str:

@@ -1,13 +1,13 @@
 """The delivery log of the reports, for operators: each day's report, the last one sent, the next one due."""
 
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import all_as, first_as
 from mailing.reports import planning
 from mailing.reports.planning import period_of
 from mailing.reports.schedule import MAX_CATCH_UP_DAYS, Day, day_of, due_at, oldest_wanted
@@ -37,9 +37,9 @@ class ReportedDay(Struct, frozen=True):
 _ROW = """
     SELECT day,
         CASE WHEN sent_at IS NOT NULL THEN 'sent' WHEN lease_until > :now THEN 'sending'
-             WHEN permanently_failed THEN 'refused' ELSE 'waiting' END,
-        attempts, sent_at, CASE WHEN sent_at IS NULL THEN due_at END, last_error, delivered_to,
-        day, zone, starts, ends
+             WHEN permanently_failed THEN 'refused' ELSE 'waiting' END AS state,
+        attempts, sent_at, CASE WHEN sent_at IS NULL THEN due_at END AS next_try_at, last_error AS reason, delivered_to,
+        zone, starts, ends
     FROM report"""
 
 # Index, of both: the primary key, in the first one backwards.
@@ -52,21 +52,23 @@ async def last_reports(
 ) -> list[ReportedDay]:
     """List reports, newest first. A day is listed from its end on, if a recipient was set by then."""
     rows = await session.execute(_NEWEST, {"now": now, "count": count})
-    return [_reported(row, settings, now) for row in rows]
+    return [_reported(row, settings, now) for row in rows.mappings()]
 
 
 async def report_of(session: AsyncSession, settings: Settings, day: date, *, now: datetime) -> ReportedDay | None:
-    row = (await session.execute(_OF_DAY, {"now": now, "day": day})).one_or_none()
+    row = (await session.execute(_OF_DAY, {"now": now, "day": day})).mappings().one_or_none()
     return _reported(row, settings, now) if row else None
 
 
-def _reported(row: Sequence[Any], settings: Settings, now: datetime) -> ReportedDay:
-    day, state, attempts, sent_at, next_try_at, reason, delivered_to, *period = row
+def _reported(row: RowMapping, settings: Settings, now: datetime) -> ReportedDay:
     zone = zone_named(settings.report_timezone)
-    until = day_of(day + timedelta(days=MAX_CATCH_UP_DAYS), zone).ends
-    if state in ("waiting", "refused") and until <= now:
-        state, next_try_at = "given_up", None
-    return ReportedDay(day, state, attempts, sent_at, next_try_at, until, reason, delivered_to, period_of(period, zone))
+    until = day_of(row["day"] + timedelta(days=MAX_CATCH_UP_DAYS), zone).ends
+    fields = {
+        name: row[name] for name in ("day", "state", "attempts", "sent_at", "next_try_at", "reason", "delivered_to")
+    }
+    if row["state"] in ("waiting", "refused") and until <= now:
+        fields |= {"state": "given_up", "next_try_at": None}
+    return ReportedDay(**fields, tried_until=until, period=period_of(row, zone))
 
 
 # The primary key, backwards: the newest rows.
@@ -106,17 +108,17 @@ class LastAndNext(Struct, frozen=True):
 
 
 async def last_and_next(session: AsyncSession, settings: Settings, *, now: datetime) -> LastAndNext:
-    last = (await session.execute(_LAST)).one_or_none()
+    last = first_as(SentReport, await session.execute(_LAST))
     pending = await _next(session, settings, now) if settings.report_to else None
-    return LastAndNext(SentReport(*last) if last else None, pending)
+    return LastAndNext(last, pending)
 
 
 async def _next(session: AsyncSession, settings: Settings, now: datetime) -> PendingReport:
     """Return the oldest report that is missing, or that of the current day."""
     zone = zone_named(settings.report_timezone)
-    missing = (await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)})).one_or_none()
+    missing = first_as(PendingReport, await session.execute(_MISSING, {"oldest": oldest_wanted(now, zone)}))
     if missing:
-        return PendingReport(*missing)
+        return missing
     running = (await planning.calendar(session, settings, now=now)).running()
     return PendingReport(running.date, due_at(running.ends, zone, report_clock(settings)))
 
@@ -124,4 +126,4 @@ async def _next(session: AsyncSession, settings: Settings, now: datetime) -> Pen
 async def failing_reports(session: AsyncSession, settings: Settings, *, now: datetime) -> list[PendingReport]:
     """List reports that failed and will be retried, oldest first."""
     oldest = oldest_wanted(now, zone_named(settings.report_timezone))
-    return [PendingReport(*row) for row in await session.execute(_FAILING, {"oldest": oldest})]
+    return all_as(PendingReport, await session.execute(_FAILING, {"oldest": oldest}))

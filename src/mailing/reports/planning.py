@@ -12,7 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.errors import FieldError, Invalid
@@ -66,7 +66,7 @@ class Calendar(Struct, frozen=True):
 
 # Index: the primary key, backwards. A clock that was wrong once may have left rows of the future.
 _NEWEST_ROWS = text("""
-    SELECT day, zone, starts, ends, due_at, attempts = 0 AND sent_at IS NULL FROM report
+    SELECT day, zone, starts, ends, due_at, attempts = 0 AND sent_at IS NULL AS untried FROM report
     WHERE day <= :upto ORDER BY day DESC LIMIT :count
 """)
 
@@ -75,13 +75,18 @@ async def calendar(session: AsyncSession, settings: Settings, *, now: datetime) 
     zone = zone_named(settings.report_timezone)
     upto = newest_over(now, zone) + 3 * _A_DAY  # no zone is further ahead
     rows = await session.execute(_NEWEST_ROWS, {"upto": upto, "count": _ROWS_READ})
-    read = [PlannedReport(period_of(row[:4], zone), row.starts is not None, *row[4:]) for row in rows]
-    return Calendar(read, zone, now)
+    return Calendar([_planned(row, zone) for row in rows.mappings()], zone, now)
 
 
-def period_of(row: Sequence[Any], zone: ZoneInfo) -> Day:
+def _planned(row: RowMapping, zone: ZoneInfo) -> PlannedReport:
+    return PlannedReport(
+        day=period_of(row, zone), stored=row["starts"] is not None, due_at=row["due_at"], untried=row["untried"]
+    )
+
+
+def period_of(row: RowMapping, zone: ZoneInfo) -> Day:
     """Build the period of a row; `zone`, from the settings, is for a row of an earlier version."""
-    return Day(*row) if row[1] else day_of(row[0], zone)
+    return Day(row["day"], row["zone"], row["starts"], row["ends"]) if row["zone"] else day_of(row["day"], zone)
 
 
 _LOCK = text("SELECT pg_advisory_xact_lock(7233152)")
@@ -174,7 +179,7 @@ async def day_on(session: AsyncSession, settings: Settings, day: date, *, now: d
         raise Invalid(FieldError("date", f"{day} has not begun; choose an earlier day"))
     if day.year < _FIRST_YEAR:
         raise Invalid(FieldError("date", f"{day} is before {_FIRST_YEAR}; choose a later day"))
-    row = (await session.execute(_ON, {"day": day})).one_or_none()
+    row = (await session.execute(_ON, {"day": day})).mappings().one_or_none()
     if row:
         return period_of(row, known.zone)
     to_come = {each.date: each for each in (*known.missing(), running)}

@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
-from mailing.database.rows import one_as
+from mailing.database.rows import all_as, one_as
 from mailing.mailings.counts import totals
 from mailing.reasons.codes import stored_reason
 from mailing.reports.figures import DayCounts, DayDelivery, Figures, Hour, MailingFigures, ReasonCount, StatusCounts
@@ -100,7 +100,7 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime, rec
         mailings=[_mailing(row) for row in mailings.mappings()],
         totals=StatusCounts(**msgspec.structs.asdict((await totals(session)).messages)),
         reasons=[_reason_count(row) for row in reasons.mappings()],
-        hours=[Hour(**row) for row in hours.mappings()],
+        hours=all_as(Hour, hours),
         delivery=one_as(DayDelivery, await session.execute(_DELIVERY, within)) if receipts else None,
     )
 
@@ -170,7 +170,7 @@ _CLAIM_OLDEST = text(f"""
 
 async def claim_oldest(session: AsyncSession, *, oldest: date, zone: ZoneInfo, lease: Lease) -> Claim | None:
     """Claim the oldest report that is due. `zone` is for rows of earlier versions."""
-    row = (await session.execute(_CLAIM_OLDEST, {"oldest": oldest, **_columns(lease)})).one_or_none()
+    row = (await session.execute(_CLAIM_OLDEST, {"oldest": oldest, **_columns(lease)})).mappings().one_or_none()
     return _claim(row, zone) if row else None
 
 
@@ -187,7 +187,7 @@ _CLAIM_DAY = text(f"""
 async def claim_day(session: AsyncSession, period: Day, *, zone: ZoneInfo, lease: Lease) -> Claim | None:
     """Claim a day's report; a row that exists keeps its period."""
     columns = {"day": period.date, "zone": period.zone, "starts": period.starts, "ends": period.ends}
-    row = (await session.execute(_CLAIM_DAY, {**columns, **_columns(lease)})).one_or_none()
+    row = (await session.execute(_CLAIM_DAY, {**columns, **_columns(lease)})).mappings().one_or_none()
     return _claim(row, zone) if row else None
 
 
@@ -201,8 +201,10 @@ def _columns(lease: Lease) -> dict[str, Any]:
     }
 
 
-def _claim(row: Sequence[Any], zone: ZoneInfo) -> Claim:
-    return Claim(period_of(row[:4], zone), *row[4:])
+def _claim(row: RowMapping, zone: ZoneInfo) -> Claim:
+    return Claim(
+        period=period_of(row, zone), key=row["key"], attempts=row["attempts"], delivered_to=row["delivered_to"]
+    )
 
 
 async def sent_at(session: AsyncSession, day: date) -> datetime | None:

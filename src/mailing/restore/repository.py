@@ -11,6 +11,7 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import all_as
 from mailing.errors import MailingError
 
 # How far the ids jump, because it is unknown how many were used since the backup. In steps of 10^12, message ids stay
@@ -103,7 +104,7 @@ _WITNESSES = text("""
 
 async def witnesses(session: AsyncSession) -> list[Witnesses]:
     """List what the processes of the last 30 s say, at most WITNESSES_KEPT rows read."""
-    return [Witnesses(**row) for row in (await session.execute(_WITNESSES)).mappings()]
+    return all_as(Witnesses, await session.execute(_WITNESSES))
 
 
 _LOCK = text("SELECT database_identity <> database_identity() FROM installation FOR UPDATE")

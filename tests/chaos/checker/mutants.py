@@ -145,7 +145,7 @@ MUTANTS = (
         bug="the last client of a slice is left out",
         scenario=scenarios.calm,
         invariant="I1",
-        patches=(sql(PLAN, "c.id <= :upto", "c.id < :upto"),),
+        patches=(sql(PLAN, "{scan}", "{scan} AND c.id < :upto"),),
     ),
     Mutant(
         bug="the plan overlooks opt-outs",

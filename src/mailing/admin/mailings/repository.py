@@ -8,13 +8,14 @@ from msgspec import Struct
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.database.rows import all_as
 from mailing.mailings.states import MailingStatus
 
 
 class MailingRow(Struct, frozen=True):
     id: int
     text: str
-    status: MailingStatus
+    status: str
     starts_at: datetime
     ends_at: datetime
     planned: int
@@ -25,7 +26,7 @@ class MailingRow(Struct, frozen=True):
 # The newest first. Index: the primary key, backwards; a rare word walks on, through mailings and not through messages.
 # A database in the C locale, such as the embedded one, knows small and capital letters of ASCII only: hence spellings.
 _LIST = text("""
-    SELECT g.id, g.text, g.status, g.starts_at, g.ends_at, c.planned, c.sent, c.pending + c.sending
+    SELECT g.id, g.text, g.status, g.starts_at, g.ends_at, c.planned, c.sent, c.pending + c.sending AS waiting
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
     WHERE g.id < :before AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL
       AND (CAST(:status AS text) IS NULL OR g.status = :status)
@@ -40,7 +41,7 @@ async def list_mailings(
 ) -> list[MailingRow]:
     """Return up to `limit` + 1 rows. `words` are searched in the text, or are the mailing's id."""
     asked = {"words": words, "spellings": _spellings(words), "status": status, "before": before, "count": limit + 1}
-    return [MailingRow(row[0], row[1], MailingStatus(row[2]), *row[3:]) for row in await session.execute(_LIST, asked)]
+    return all_as(MailingRow, await session.execute(_LIST, asked))
 
 
 def _spellings(words: str) -> list[str]:
@@ -97,5 +98,5 @@ async def choices(
 ) -> Choices:
     """Find up to MAX_OTHERS values with the words in them. What is chosen is listed even if no client has it."""
     asked = {"words": words, "spellings": _spellings(words), "chosen": list(chosen)}
-    found = [Choice(*row) for row in await session.execute(_CHOICES_OF[name], asked)]
+    found = all_as(Choice, await session.execute(_CHOICES_OF[name], asked))
     return Choices([Choice(value) for value in sorted(chosen)], found[:MAX_OTHERS], len(found) > MAX_OTHERS)

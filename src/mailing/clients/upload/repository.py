@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.clients.csv_reader import RejectedField
 from mailing.clients.csv_transfer import ImportOutcome
 from mailing.clients.upload.schemas import ImportLease, Upload, UploadStatus
+from mailing.database.rows import one_as
 from mailing.errors import NotFound
 from mailing.reasons.refusals import Refusal, RefusalCode
 
@@ -40,7 +41,7 @@ class PendingFiles(Struct):
 
 
 async def pending_files(session: AsyncSession, actor: str) -> PendingFiles:
-    return PendingFiles(**(await session.execute(_PENDING_FILES, {"actor": actor})).mappings().one())
+    return one_as(PendingFiles, await session.execute(_PENDING_FILES, {"actor": actor}))
 
 
 _ADD = text("INSERT INTO upload (name, actor, size) VALUES (:name, :actor, :size) RETURNING id")
