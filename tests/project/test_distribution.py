@@ -22,6 +22,11 @@ def test_each_worker_begins_with_its_share_of_slow_tests_and_ends_with_fast_ones
         assert slow[-1] < len(part) * 0.75
 
 
+def test_no_slow_test_waits_behind_a_module_that_reaches_to_the_end() -> None:
+    long = [f"long {n}" for n in range(100)]
+    assert list(distribute(SLOW, [*FAST[:1], long], 1))[-100:] == long
+
+
 def test_slow_tests_of_one_group_follow_each_other() -> None:
     tests = list(distribute(SLOW, FAST, 3))
     first = tests.index("slow a")

@@ -36,7 +36,7 @@ def _mixed(slow: Sequence[Sequence[T]], fast: Iterable[Sequence[T]]) -> Iterator
     between = sum(map(len, fast)) / 2 / max(len(slow), 1)
     waiting, passed, next_at = deque(slow), 0, 0.0
     for module in fast:
-        while waiting and passed >= next_at:
+        while waiting and next_at < passed + len(module):
             yield from waiting.popleft()
             next_at += between
         yield from module
