@@ -1,11 +1,12 @@
 """Real PostgreSQL for every test: one server a run, the real migrations once, a copied database for each test."""
 
 import asyncio
+import gc
 import os
 import socket
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import asyncpg
 import httpx
@@ -32,6 +33,17 @@ _server = pytest.StashKey[PostgresServer]()
 def pytest_xdist_auto_num_workers() -> int:
     """For `-n auto`: one more than there are processors, because many a test waits for other processes."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Spare the garbage collector what stays until the end: modules and tests."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)

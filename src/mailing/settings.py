@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import time
 from difflib import SequenceMatcher, get_close_matches
 from ipaddress import ip_address
@@ -215,51 +215,14 @@ def _sentence(kind: Any, error: msgspec.ValidationError) -> str:  # noqa: ANN401
 
 def _contradictions(settings: Settings) -> list[str]:
     """Check what a type cannot express about single values and pairs of values."""
-    checks = {
-        "PUBLIC_URL must be an https:// address such as https://mailing.example.org, and no more": (
-            settings.public_url is None or (_base(settings.public_url) and _private(settings.public_url))
-        ),
-        "ALLOWED_HOSTS must be names without ports such as mailing.example.org, separated by commas": all(
-            re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?", host.strip())
-            for host in (settings.allowed_hosts or "x").split(",")
-        ),
-        "GATEWAY_URL must be an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more": (
-            settings.gateway_url is None or _base(settings.gateway_url)
-        ),
-        "OPT_OUT_WORDS must be words such as STOP, separated by commas": all(
-            re.search(r"\w", word) for word in settings.opt_out_words.split(",")
-        ),
-        "GATEWAY_USER must be printable ASCII without spaces and colons": settings.gateway_user is None
-        or bool(re.fullmatch(r"[!-9;-~]+", settings.gateway_user)),
-        "GATEWAY_USER must be the SID of a Twilio account, such as AC and 32 digits or letters from a to f": (
-            settings.gateway_provider != "twilio"
-            or settings.gateway_user is None
-            or bool(re.fullmatch("AC[0-9a-f]{32}", settings.gateway_user))
-        ),
-        "SENDER must be a number, or a name of up to 34 printable ASCII characters": settings.sender is None
-        or bool(re.fullmatch("[ -~]{1,34}", settings.sender)),
-        "API_KEY must be printable ASCII": settings.api_key is None or _printable(settings.api_key),
-        "GATEWAY_TOKEN must be printable ASCII": settings.gateway_token is None or _printable(settings.gateway_token),
-        "OIDC_ISSUER must be an https:// address, such as https://id.example.org": settings.oidc_issuer is None
-        or _safe(settings.oidc_issuer),
-        "OIDC_ISSUER, MAILING_OIDC_CLIENT_ID and MAILING_OIDC_ROLES belong together": bool(settings.oidc_issuer)
-        == bool(settings.oidc_client_id)
-        == bool(settings.oidc_roles),
-        "OIDC_ROLES must name the role of each group: viewer, editor, sender or admin; such as ops=admin,*=viewer": all(
-            group and role in ROLES for group, role in roles_of_groups(settings).items()
-        ),
-        "RETRY_MAX_S must not be below MAILING_RETRY_BASE_S": settings.retry_max_s >= settings.retry_base_s,
-        "REPORT_TIME must be a time of day such as 09:00": bool(
-            re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", settings.report_time)
-        ),
-        "REPORT_TIMEZONE must be an IANA time zone such as Europe/Moscow": known_zone(settings.report_timezone),
-        "REPORT_TO must be addresses such as ops@example.org, separated by commas": settings.report_to is None
-        or all(_address(address) for address in settings.report_to.split(",")),
-        "REPORT_FROM must be an address such as mailing@example.org": _address(settings.report_from),
-        "SMTP_USER and MAILING_SMTP_PASSWORD belong together": bool(settings.smtp_user) == bool(settings.smtp_password),
-        **{f"{name} is a published example; set your own": False for name in _published(settings)},
-    }
-    return [*_flaws_of_address(settings.database_url), *(PREFIX + told for told, holds in checks.items() if not holds)]
+    wrong = [
+        f"{name.upper()} must be {rule}"
+        for name, (rule, holds) in _FORMS.items()
+        if (value := getattr(settings, name)) is not None and not holds(value)
+    ]
+    wrong += [rule for rule, holds in _PAIRS.items() if not holds(settings)]
+    wrong += [f"{name} is a published example; set your own" for name in _published(settings)]
+    return [*_flaws_of_address(settings.database_url), *(PREFIX + rule for rule in wrong)]
 
 
 def _flaws_of_address(database_url: str | None) -> list[str]:
@@ -313,11 +276,13 @@ def _safe(address: str) -> bool:
     )
 
 
-def _private(address: str) -> bool:
-    """Whether nobody on the way can read what is sent to a URL: it is https, or it does not leave a network of ours.
+def _public(address: str) -> bool:
+    """Whether a URL can be followed by paths, and is https or does not leave a network of ours.
 
-    Receipts come to this URL, and their address is all that proves where they come from.
+    Receipts come to it, and their address is all that proves where they come from: nobody on the way may read it.
     """
+    if not _base(address):
+        return False
     parts = urlsplit(address)
     host = parts.hostname or ""
     try:
@@ -331,5 +296,42 @@ def _printable(value: str) -> bool:
     return value.isascii() and value.isprintable()
 
 
+def _each(holds: Callable[[str], object]) -> Callable[[str], bool]:
+    return lambda values: all(holds(each) for each in values.split(","))
+
+
 def _address(value: str) -> bool:
     return bool(re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", value.strip())) and value.isprintable()
+
+
+_HOST_NAME = re.compile(r"\s*([A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?)\s*").fullmatch
+
+_FORMS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+    "public_url": ("an https:// address such as https://mailing.example.org, and no more", _public),
+    "allowed_hosts": ("names without ports such as mailing.example.org, separated by commas", _each(_HOST_NAME)),
+    "api_key": ("printable ASCII", _printable),
+    "gateway_url": ("an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more", _base),
+    "gateway_user": ("printable ASCII without spaces and colons", re.compile(r"[!-9;-~]+").fullmatch),
+    "gateway_token": ("printable ASCII", _printable),
+    "sender": ("a number, or a name of up to 34 printable ASCII characters", re.compile("[ -~]{1,34}").fullmatch),
+    "opt_out_words": ("words such as STOP, separated by commas", _each(re.compile(r"\w").search)),
+    "oidc_issuer": ("an https:// address, such as https://id.example.org", _safe),
+    "report_time": ("a time of day such as 09:00", re.compile(r"([01]\d|2[0-3]):[0-5]\d").fullmatch),
+    "report_timezone": ("an IANA time zone such as Europe/Moscow", known_zone),
+    "report_to": ("addresses such as ops@example.org, separated by commas", _each(_address)),
+    "report_from": ("an address such as mailing@example.org", _address),
+}
+
+_PAIRS: Mapping[str, Callable[[Settings], bool]] = {
+    "GATEWAY_USER must be the SID of a Twilio account, such as AC and 32 digits or letters from a to f": lambda its: (
+        its.gateway_provider != "twilio" or bool(re.fullmatch("(AC[0-9a-f]{32})?", its.gateway_user or ""))
+    ),
+    "OIDC_ISSUER, MAILING_OIDC_CLIENT_ID and MAILING_OIDC_ROLES belong together": lambda its: (
+        bool(its.oidc_issuer) == bool(its.oidc_client_id) == bool(its.oidc_roles)
+    ),
+    "OIDC_ROLES must name the role of each group: viewer, editor, sender or admin; such as ops=admin,*=viewer": (
+        lambda its: all(group and role in ROLES for group, role in roles_of_groups(its).items())
+    ),
+    "RETRY_MAX_S must not be below MAILING_RETRY_BASE_S": lambda its: its.retry_max_s >= its.retry_base_s,
+    "SMTP_USER and MAILING_SMTP_PASSWORD belong together": lambda its: bool(its.smtp_user) == bool(its.smtp_password),
+}

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.resume_after_restore import Options, resume, resume_without_loss
 from mailing.database.engine import create_engine, sessions
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import MailingError
 from mailing.mailings.after_restore import wake_started
 from mailing.restore.witness import GRACE_S, MAX_AGE_S, Verdict, Witness
@@ -21,6 +22,7 @@ pytestmark = [pytest.mark.xdist_group("failover"), pytest.mark.slow]
 
 IS_RESTORED = "SELECT database_identity <> database_identity() FROM installation"
 EVENTS = "SELECT kind, actor, detail FROM event WHERE kind LIKE 'database.%' ORDER BY id"
+PORT = "SELECT inet_server_port()"
 JOBS = "SELECT task_name, args->>'mailing_id' FROM procrastinate_jobs"
 
 
@@ -188,3 +190,21 @@ async def test_a_restart_of_the_same_server_on_a_new_timeline_is_a_failover_too(
     await process.visit()
     await process.visit(after_s=GRACE_S)
     assert not await value(engine, IS_RESTORED)
+
+
+async def test_a_former_primary_that_thaws_is_refused_by_a_process_that_has_seen_the_new_one(
+    pair: Pair, engine: AsyncEngine
+) -> None:
+    """It would take changes that are lost. A process that starts then cannot know; its witness finds out."""
+    assert await value(engine, PORT) == pair.primary.port
+    pair.freeze_primary()
+    await asyncio.to_thread(pair.promote)
+    await engine.dispose()
+    assert await value(engine, PORT) == pair.standby.port
+    pair.thaw_primary()
+    await asyncio.to_thread(pair.standby.stop, "immediate")
+    await engine.dispose()
+    with pytest.raises(DATABASE_ERRORS, match="a former primary"):
+        await value(engine, PORT)
+    async with connected(pair) as newcomer:
+        assert await value(newcomer, PORT) == pair.primary.port

@@ -18,12 +18,21 @@ from mailing.errors import ConfigurationError
 
 CONNECT_EACH_S = 2  # one of several hosts
 RECONNECT_S = 2.0  # a host, right after a connection was found dead: a request waits. Doubled with each failure
+# Of a primary; a standby follows another. The first digits of a log file's name, in hexadecimal.
+_TIMELINE = """
+    SELECT system_identifier, left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline FROM pg_control_system()
+    WHERE NOT pg_is_in_recovery()
+"""
 _FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 
 
 class Connector:
-    """Connect to the first host that satisfies `target_session_attrs`, starting with the last good one."""
+    """Connect to the first host that satisfies `target_session_attrs`, starting with the last good one.
+
+    Of several hosts, a former primary is left out: one with an earlier timeline than was seen before. It stood still
+    while another was promoted, and would take changes that are lost.
+    """
 
     def __init__(self, address: Address, *, application: str, command_timeout_s: float) -> None:
         """Load certificates. Raise ConfigurationError for a certificate or key that cannot be used."""
@@ -32,6 +41,7 @@ class Connector:
         self._is_limited = "connect_timeout" not in address.parameters
         self._limit_s: float | None = None
         self._hosts = list(address.hosts)
+        self._newest: dict[int, str] = {}  # timelines, by the identifier of their cluster
         settings = {"application_name": parameters.get("application_name", application)}
         if "options" in parameters:
             settings["options"] = parameters["options"]
@@ -63,6 +73,7 @@ class Connector:
                     connection = await asyncpg.connect(
                         **arguments, host=host.name, port=host.port, target_session_attrs=target
                     )
+                    await self._refuse_former_primary(connection)
                 except DRIVER_ERRORS as error:
                     failures[host] = error
                 else:
@@ -72,6 +83,24 @@ class Connector:
         if self._limit_s is not None:
             self._limit_s = min(2 * self._limit_s, self._arguments["timeout"])
         raise _all_failed(failures)
+
+    async def _refuse_former_primary(self, connection: asyncpg.Connection) -> None:
+        if len(self._hosts) == 1:
+            return
+        try:
+            primary = await connection.fetchrow(_TIMELINE, timeout=CONNECT_EACH_S)
+        except asyncpg.PostgresError:
+            return  # these functions are refused, as by Amazon Aurora
+        except BaseException:
+            connection.terminate()
+            raise
+        if primary is None:
+            return
+        cluster, timeline = primary
+        if timeline < self._newest.get(cluster, ""):
+            connection.terminate()
+            raise ConnectionError("a former primary: another was promoted meanwhile")
+        self._newest[cluster] = timeline
 
     def _prefer(self, host: Host) -> None:
         if self._hosts[0] != host:

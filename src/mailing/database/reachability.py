@@ -20,11 +20,12 @@ from mailing.database.connector import Connector
 TICK_S: Final = 0.25
 ASKING_TICKS: Final = 2  # silent ticks before the question is asked: other answers spare it
 AWAY_TICKS: Final = 8  # silent ticks after which the database is away
+MAX_LATE_S: Final = 0.05  # of a tick: a process that is itself held up cannot tell, so it does not count
 PING_S: Final = 0.5  # less than connections.PING_S: a new connection is asked as well before the database is away
 
 
 class Reachability:
-    """Count ticks since the last answer. A process that stood still itself has counted none meanwhile."""
+    """Count ticks since the last answer. A process that stands still, or gets no processor, counts none meanwhile."""
 
     def __init__(self, url: str, *, application: str, limit_s: float) -> None:
         """`limit_s`: of a statement on the connections that `connect` opens."""
@@ -74,9 +75,12 @@ class Reachability:
         self._drop_own()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
+            due_at = loop.time() + TICK_S
             await asyncio.sleep(TICK_S)
-            self.tick()
+            if loop.time() - due_at <= MAX_LATE_S:
+                self.tick()
 
     def tick(self) -> None:
         """Ask if nothing else was answered, one question at a time. Close all connections when the database is away."""

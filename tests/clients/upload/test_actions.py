@@ -1,6 +1,7 @@
 import asyncio
 
 import pytest
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.clients.upload import actions, job, repository
@@ -50,6 +51,21 @@ async def test_a_file_that_cannot_be_read_is_refused_and_not_kept(sessions: Sess
     with pytest.raises(Invalid, match=said):
         await kept(sessions, file)
     assert await counted(sessions, "upload") == 0
+
+
+async def test_a_file_is_parsed_before_the_first_statement(sessions: Sessions, engine: AsyncEngine) -> None:
+    """The database ends a transaction that stands idle while a file of odd quotes is parsed."""
+    executed: list[str] = []
+
+    @event.listens_for(engine.sync_engine, "before_cursor_execute")
+    def _(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        executed.append(statement)
+
+    with pytest.raises(Invalid):
+        await kept(sessions, b"name,phone\n" + b'"\n' * 1000)
+    assert executed == []
+    await kept(sessions, file_of(1))
+    assert executed
 
 
 async def test_a_file_over_the_limit_is_refused(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,12 +40,13 @@ async def save_upload(session: AsyncSession, read: ReadChunk, *, name: str, size
     """Save a file and return the upload's id.
 
     Raises Invalid for a file without importable rows, and TooManyFiles as `ensure_capacity`; nothing is saved then.
+    The file is parsed before the first statement, because the database ends a transaction that stands idle.
     """
     if size > MAX_FILE_BYTES:
         raise Invalid(too_large())
-    await ensure_capacity(session, by=by, size=size)
     chunk = await read(CHUNK_BYTES)
     await run_in_thread(partial(preview, chunk, complete=len(chunk) == size))
+    await ensure_capacity(session, by=by, size=size)
     upload_id = await repository.add_upload(session, name=_base_name(name), actor=by, size=size)
     number = 0
     while chunk:
