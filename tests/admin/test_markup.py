@@ -125,8 +125,8 @@ async def fill(engine: AsyncEngine) -> None:
     )
     await run(
         engine,
-        """INSERT INTO report (day, due_at, sent_at, last_error, delivered_to)
-        VALUES (current_date, now(), now(), :said, ARRAY[:to])""",
+        """INSERT INTO report (day, zone, starts, ends, due_at, sent_at, last_error, delivered_to)
+        VALUES (current_date, 'UTC', current_date, current_date + 1, now(), now(), :said, ARRAY[:to])""",
         said=evil("report.last_error"),
         to=evil("report.recipient"),
     )

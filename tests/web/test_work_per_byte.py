@@ -47,8 +47,6 @@ from mailing.web.header_limits import own_cookies
 from mailing.web.idempotency import PATTERN
 from mailing.web.validation import parse
 
-pytestmark = pytest.mark.slow
-
 FACTOR = 8
 MOST = 3 * FACTOR
 NOISE_S = 0.002
