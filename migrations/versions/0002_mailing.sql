@@ -869,9 +869,9 @@ COMMENT ON TABLE upload_row_error IS 'A bad field of a row that was left out.';
 
 CREATE TABLE report (
     day                date PRIMARY KEY,                        -- the local day that it covers, in the report's time zone
-    zone               text,
-    starts             timestamptz,                             -- [starts, ends) as of when the row was made; the next report begins
-    ends               timestamptz,                             -- there, also when the report's time zone changes
+    zone               text NOT NULL,
+    starts             timestamptz NOT NULL,                    -- [starts, ends) as of when the row was made; the next report begins
+    ends               timestamptz NOT NULL,                    -- there, also when the report's time zone changes
     key                uuid NOT NULL DEFAULT gen_random_uuid(), -- in the Message-ID: the same for every attempt of this day
     due_at             timestamptz NOT NULL,                    -- not attempted earlier
     lease_until        timestamptz,                             -- an attempt is under way until then
@@ -881,8 +881,8 @@ CREATE TABLE report (
     sent_at            timestamptz,
     last_error         text,
     CHECK (sent_at IS NULL OR lease_until IS NULL),
-    CONSTRAINT report_period CHECK (num_nulls(zone, starts, ends) IN (0, 3) AND starts < ends),
-    CONSTRAINT report_once EXCLUDE USING gist (tstzrange(starts, ends) WITH &&) WHERE (starts IS NOT NULL)
+    CONSTRAINT report_period CHECK (starts < ends),
+    CONSTRAINT report_once EXCLUDE USING gist (tstzrange(starts, ends) WITH &&)
 );
 COMMENT ON TABLE report IS
     'The report of each day since the service first had a recipient; the row is made when the day is over.';

@@ -10,9 +10,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import mailing.admin
-from admin.mailings.test_routes import form
 from mailing.access.roles import Role
-from support.admin import SignedIn
+from support.admin import SignedIn, mailing_form
 from support.markup import words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
@@ -70,7 +69,7 @@ async def twice(
 async def test_a_mailing_sent_twice_is_made_once(engine: AsyncEngine, signed_in: SignedIn, begin: str) -> None:
     like = await add_mailing(engine)
     sender = await signed_in(Role.SENDER)
-    answer = await twice(sender, begin.format(like), form(text="Twice"), to="/admin/mailings/new")
+    answer = await twice(sender, begin.format(like), mailing_form(text="Twice"), to="/admin/mailings/new")
     made = await value(engine, "SELECT id FROM mailing WHERE text = 'Twice'")
     assert answer.headers["location"] == f"/admin/mailings/{made}"
     assert await value(engine, "SELECT count(*) FROM mailing WHERE text = 'Twice'") == 1
@@ -80,15 +79,15 @@ async def test_a_mailing_sent_twice_is_made_once(engine: AsyncEngine, signed_in:
 async def test_a_page_loaded_anew_makes_a_second_mailing(engine: AsyncEngine, signed_in: SignedIn) -> None:
     sender = await signed_in(Role.SENDER)
     for _ in range(2):
-        await twice(sender, "/admin/mailings/new", form(text="Twice"))
+        await twice(sender, "/admin/mailings/new", mailing_form(text="Twice"))
     assert await value(engine, "SELECT count(*) FROM mailing WHERE text = 'Twice'") == 2
 
 
 async def test_a_form_sent_again_with_other_content_is_refused(engine: AsyncEngine, signed_in: SignedIn) -> None:
     sender = await signed_in(Role.SENDER)
     key = {"form_key": await key_on(sender, "/admin/mailings/new")}
-    assert (await sender.post("/admin/mailings/new", data=form() | key)).status_code == 303
-    other = await sender.post("/admin/mailings/new", data=form(text="Other") | key)
+    assert (await sender.post("/admin/mailings/new", data=mailing_form() | key)).status_code == 303
+    other = await sender.post("/admin/mailings/new", data=mailing_form(text="Other") | key)
     assert other.status_code == 409
     assert "This form was sent before, with other content." in other.text
     assert await value(engine, "SELECT count(*) FROM mailing") == 1
@@ -97,14 +96,14 @@ async def test_a_form_sent_again_with_other_content_is_refused(engine: AsyncEngi
 async def test_a_refused_form_may_be_sent_again(engine: AsyncEngine, signed_in: SignedIn) -> None:
     sender = await signed_in(Role.SENDER)
     key = {"form_key": await key_on(sender, "/admin/mailings/new")}
-    assert (await sender.post("/admin/mailings/new", data=form(text="") | key)).status_code == 400
-    assert (await sender.post("/admin/mailings/new", data=form() | key)).status_code == 303
+    assert (await sender.post("/admin/mailings/new", data=mailing_form(text="") | key)).status_code == 400
+    assert (await sender.post("/admin/mailings/new", data=mailing_form() | key)).status_code == 303
     assert await value(engine, "SELECT count(*) FROM mailing") == 1
 
 
 async def test_the_plan_may_be_asked_for_before_the_form_is_sent(engine: AsyncEngine, signed_in: SignedIn) -> None:
     sender = await signed_in(Role.SENDER)
-    sent = form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
+    sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
     plans = await asyncio.gather(*(sender.post("/admin/mailings/plan", data=sent) for _ in range(2)))
     assert [plan.status_code for plan in plans] == [200, 200]
     assert (await sender.post("/admin/mailings/new", data=sent)).status_code == 303
@@ -114,15 +113,15 @@ async def test_the_plan_may_be_asked_for_before_the_form_is_sent(engine: AsyncEn
 async def test_a_form_without_a_key_is_done_each_time(engine: AsyncEngine, signed_in: SignedIn) -> None:
     sender = await signed_in(Role.SENDER)
     for _ in range(2):
-        assert (await sender.post("/admin/mailings/new", data=form())).status_code == 303
+        assert (await sender.post("/admin/mailings/new", data=mailing_form())).status_code == 303
     assert await value(engine, "SELECT count(*) FROM mailing") == 2
-    guessed = await sender.post("/admin/mailings/new", data=form() | {"form_key": "1"})
+    guessed = await sender.post("/admin/mailings/new", data=mailing_form() | {"form_key": "1"})
     assert guessed.status_code == 400
 
 
 async def test_the_key_of_one_user_is_no_key_of_another(signed_in: SignedIn) -> None:
     sender, admin = await signed_in(Role.SENDER), await signed_in(Role.ADMIN)
-    sent = form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
+    sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
     places = [(await each.post("/admin/mailings/new", data=sent)).headers["location"] for each in (sender, admin)]
     assert len(set(places)) == 2
 
@@ -184,7 +183,7 @@ async def test_an_api_key_is_made_once_and_shown_by_both_answers(engine: AsyncEn
 
 async def test_many_at_once_hold_no_connection_while_they_wait(engine: AsyncEngine, signed_in: SignedIn) -> None:
     sender = await signed_in(Role.SENDER)
-    sent = form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
+    sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
     answers = await asyncio.gather(*(sender.post("/admin/mailings/new", data=sent) for _ in range(30)))
     assert {(each.status_code, each.headers["location"]) for each in answers} == {(303, "/admin/mailings/1")}
     assert await value(engine, "SELECT count(*) FROM mailing") == 1

@@ -10,10 +10,9 @@ from litestar import Litestar
 from playwright.async_api import expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.mailings.test_routes import form
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.admin import browser_at
+from support.admin import browser_at, mailing_form
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.rows import run, value
 from support.users import PASSWORD, add_user
@@ -43,7 +42,7 @@ def hidden(page: httpx.Response) -> dict[str, str]:
 async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(
     engine: AsyncEngine, anna: httpx.AsyncClient
 ) -> None:
-    typed = form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
+    typed = mailing_form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
     await run(engine, "DELETE FROM user_session")
     held = await anna.post("/admin/mailings/new", data=typed)
     assert held.status_code == 401
@@ -65,7 +64,7 @@ async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(
 
 
 async def test_another_user_does_not_get_the_form(engine: AsyncEngine, anna: httpx.AsyncClient) -> None:
-    typed = form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
+    typed = mailing_form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
     await run(engine, "DELETE FROM user_session")
     held = await anna.post("/admin/mailings/new", data=typed)
     started = await sign_in(anna, "bert", kept=hidden(held)["kept"], next="/admin/mailings/new")
@@ -117,7 +116,7 @@ async def test_no_kept_form_leads_to_another_site(anna: httpx.AsyncClient) -> No
 
 async def test_typing_past_the_session_leaves_the_page_as_it_is(engine: AsyncEngine, anna: httpx.AsyncClient) -> None:
     await run(engine, "DELETE FROM user_session")
-    answer = await anna.post("/admin/mailings/plan", data=form(), headers={"HX-Request": "true"})
+    answer = await anna.post("/admin/mailings/plan", data=mailing_form(), headers={"HX-Request": "true"})
     assert answer.status_code == 401
     assert "HX-Redirect" not in answer.headers
     assert "what you typed is kept" in answer.text

@@ -14,10 +14,9 @@ import pytest
 from litestar import Litestar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.test_roles import handlers
 from mailing.access.roles import Role
 from mailing.web.parameters import SAFE
-from support.admin import SignedIn
+from support.admin import SignedIn, admin_handlers
 from support.rows import add_messages, run
 
 OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static/", "iframe": "/admin/reports/"}
@@ -126,8 +125,8 @@ async def fill(engine: AsyncEngine) -> None:
     )
     await run(
         engine,
-        """INSERT INTO report (day, due_at, sent_at, last_error, delivered_to)
-        VALUES (current_date, now(), now(), :said, ARRAY[:to])""",
+        """INSERT INTO report (day, zone, starts, ends, due_at, sent_at, last_error, delivered_to)
+        VALUES (current_date, 'UTC', current_date, current_date + 1, now(), now(), :said, ARRAY[:to])""",
         said=evil("report.last_error"),
         to=evil("report.recipient"),
     )
@@ -151,7 +150,7 @@ async def fill(engine: AsyncEngine) -> None:
 def paths(app: Litestar, *, safe: bool) -> Iterator[tuple[str, str]]:
     """Return method and path of every page, with ids that exist."""
     today = str(datetime.now(UTC).date())
-    for method, path, _ in handlers(app):
+    for method, path, _ in admin_handlers(app):
         if (method in SAFE) == safe and method != "HEAD":
             yield method, path.replace("999999", "1").replace("2000-01-01", today)
 

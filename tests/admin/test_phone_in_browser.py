@@ -41,8 +41,9 @@ async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(
     seen = watched(page)
     await run(
         engine,
-        """INSERT INTO report (day, due_at, sent_at, delivered_to)
-        VALUES (current_date, now(), now(), ARRAY['operations-of-the-whole-company@example.org'])""",
+        """INSERT INTO report (day, zone, starts, ends, due_at, sent_at, delivered_to)
+        VALUES (current_date, 'UTC', current_date, current_date + 1, now(), now(),
+            ARRAY['operations-of-the-whole-company@example.org'])""",
     )
     found = []
     await page.goto(f"{address}/admin/account")

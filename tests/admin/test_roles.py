@@ -1,28 +1,15 @@
 """Every route of the admin page, taken from the application itself: whom it lets in, and from where."""
 
-import re
-from collections.abc import Iterator
-
 import httpx
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
-from litestar.routes import HTTPRoute
 
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.admin.guards import RoleGuard, same_origin
 from mailing.database.engine import transaction
 from mailing.web.parameters import SAFE
-from support.admin import SignedIn
-
-
-def handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:
-    """Yield method, path and handler; the path has an id that does not exist, or a day long ago."""
-    for route in app.routes:
-        if isinstance(route, HTTPRoute) and route.path.startswith("/admin"):
-            path = re.sub(r"\{[^}]+\}", "999999", re.sub(r"\{[^}]+:date\}", "2000-01-01", route.path))
-            for handler in route.route_handlers:
-                yield from ((method, path, handler) for method in sorted({*handler.http_methods} - {"OPTIONS"}))
+from support.admin import SignedIn, admin_handlers
 
 
 def guards(handler: HTTPRouteHandler) -> list[object]:
@@ -35,7 +22,7 @@ def needed(handler: HTTPRouteHandler) -> list[Role | None]:
 
 
 def test_every_route_names_who_may(app: Litestar) -> None:
-    found = list(handlers(app))
+    found = list(admin_handlers(app))
     assert len(found) > 20
     assert [(method, path) for method, path, handler in found if len(needed(handler)) != 1] == []
     assert [(method, path) for method, path, handler in found if same_origin not in guards(handler)] == []
@@ -44,7 +31,7 @@ def test_every_route_names_who_may(app: Litestar) -> None:
 async def test_every_route_lets_in_whom_it_names_and_nobody_below(app: Litestar, signed_in: SignedIn) -> None:
     browsers = {role: await signed_in(role) for role in Role}
     wrong = []
-    for method, path, handler in handlers(app):
+    for method, path, handler in admin_handlers(app):
         [least] = needed(handler)
         for number, role in enumerate(Role, start=1):
             browser = browsers[role]
@@ -61,7 +48,7 @@ async def test_every_route_lets_in_whom_it_names_and_nobody_below(app: Litestar,
 
 async def test_every_route_sends_strangers_to_the_sign_in(app: Litestar, stranger: httpx.AsyncClient) -> None:
     wrong = []
-    for method, path, handler in handlers(app):
+    for method, path, handler in admin_handlers(app):
         answer = await stranger.request(method, path)
         sent_away = answer.status_code == 303 and answer.headers["location"].startswith("/admin/sign-in?next=/admin")
         if needed(handler) != [None] and not sent_away:
@@ -71,7 +58,7 @@ async def test_every_route_sends_strangers_to_the_sign_in(app: Litestar, strange
 
 async def test_every_form_of_another_site_is_refused(app: Litestar, signed_in: SignedIn) -> None:
     browser = await signed_in(Role.ADMIN)
-    unsafe = [(method, path) for method, path, _ in handlers(app) if method not in SAFE]
+    unsafe = [(method, path) for method, path, _ in admin_handlers(app) if method not in SAFE]
     assert len(unsafe) > 10
     foreign = [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site", "Origin": "http://test"}]
     for headers in foreign:

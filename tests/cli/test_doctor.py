@@ -129,8 +129,9 @@ async def test_a_report_that_was_tried_in_vain_is_told_with_its_reason(
 ) -> None:
     wanted = {"database_url": database_url, "report_to": "ops@example.org", "smtp_port": 1}
     assert (await found(tmp_path, **wanted))["reports"].verdict == "ok"
-    add = """INSERT INTO report (day, due_at, attempts, last_error)
-        VALUES (current_date - CAST(:ago AS int), now(), 3, :why)"""
+    add = """INSERT INTO report (day, zone, starts, ends, due_at, attempts, last_error)
+        SELECT day, 'UTC', day, day + 1, now(), 3, :why
+        FROM (SELECT current_date - CAST(:ago AS int) AS day) reported"""
     await run(engine, add, ago=2, why="ops@example.org: 451 later")
     await run(
         engine, add, ago=1, why="the report could not be rendered: KeyError in render_html; see the log of the process"

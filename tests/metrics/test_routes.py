@@ -125,7 +125,8 @@ async def test_a_report_that_failed_is_overdue_and_the_newest_has_an_age(
     api: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
     assert ("mailing_report_age_seconds", frozenset()) not in await scraped(api)
-    add = "INSERT INTO report (day, due_at, attempts, sent_at) VALUES (current_date - CAST(:ago AS int), now(), 1, {})"
+    add = """INSERT INTO report (day, zone, starts, ends, due_at, attempts, sent_at)
+        SELECT day, 'UTC', day, day + 1, now(), 1, {} FROM (SELECT current_date - CAST(:ago AS int) AS day) reported"""
     await run(engine, add.format("now() - interval '2 h'"), ago=2)
     await run(engine, add.format("NULL"), ago=1)
     await run(engine, "UPDATE report SET due_at = now() + interval '1 h' WHERE sent_at IS NULL")
@@ -196,7 +197,8 @@ async def test_every_metric_is_documented_and_every_documented_one_is_there(
 ) -> None:
     """With a provider that sends receipts: without one, their metrics are left out."""
     reported = replace(settings, gateway_provider="kannel", public_url="https://mailing.example.org")
-    await run(engine, "INSERT INTO report (day, due_at, sent_at) VALUES (current_date, now(), now())")
+    row = "SELECT current_date, 'UTC', current_date, current_date + 1, now(), now()"
+    await run(engine, f"INSERT INTO report (day, zone, starts, ends, due_at, sent_at) {row}")
     await run(engine, "INSERT INTO counter_audit VALUES (:id, now(), 0)", id=await add_mailing(engine))
     body = {"text": "x", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
     async with running_api(reported) as api:

@@ -54,7 +54,9 @@ async def test_a_report_under_way_is_said_to_be_so_and_old_days_are_left_out(
     sessions: Sessions, reporting: Settings, engine: AsyncEngine
 ) -> None:
     await send_all(sessions, reporting, NOW)
-    await run(engine, "INSERT INTO report (day, due_at, lease_until) VALUES ('2024-01-10', now(), now())")
+    add = """INSERT INTO report (day, zone, starts, ends, due_at, lease_until)
+        VALUES ('2024-01-10', 'UTC', '2024-01-10 00:00Z', '2024-01-11 00:00Z', now(), now())"""
+    await run(engine, add)
     assert [(each.day, each.state) for each in await read(sessions, reporting, count=1)] == [
         (date(2024, 1, 10), "sending")
     ]

@@ -206,7 +206,7 @@ async def claimed(sessions: Sessions, settings: Settings, now: datetime) -> str 
     zone = ZoneInfo(settings.report_timezone)
     async with transaction(sessions) as session:
         await plan(session, settings, now=now)
-        claim = await claim_oldest(session, oldest=oldest_wanted(now, zone), zone=zone, lease=lease_from(now))
+        claim = await claim_oldest(session, oldest=oldest_wanted(now, zone), lease=lease_from(now))
     return str(claim.day) if claim else None
 
 

@@ -15,7 +15,6 @@ from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
 from mailing.reports.delivery_log import last_and_next, last_reports
 from mailing.reports.on_demand import AlreadySent, ReportSent, newest_day, send_report, text_of_report
-from mailing.reports.planning import plan
 from mailing.settings import Settings
 from support.mail_server import PostOffice
 from support.reports import ReportRows, Rows, send_all
@@ -176,19 +175,6 @@ def assert_tiled(found: list[dict[str, Any]]) -> None:
     assert len(found) > 5
     for before, after in pairwise(found):
         assert before["ends"] == after["starts"]
-
-
-async def test_the_rows_of_an_earlier_version_are_days_of_the_zone_that_is_set(
-    sessions: Sessions, eastern: Settings, western: Settings, engine: AsyncEngine, report_rows: ReportRows
-) -> None:
-    await run(engine, "INSERT INTO report (day, due_at, sent_at) VALUES ('2026-12-28', now(), now())")
-    await run(engine, "INSERT INTO report (day, due_at, sent_at) VALUES ('2026-12-29', now(), now())")
-    async with transaction(sessions) as session:
-        await plan(session, eastern, now=CHANGED - 20 * HOUR)
-    await send_all(sessions, western, CHANGED + DAY)
-    found = await report_rows()
-    assert [row["zone"] for row in found] == [EAST, EAST, WEST]
-    assert all(before["ends"] == after["starts"] for before, after in pairwise(found))
 
 
 async def test_the_database_refuses_an_hour_in_two_reports(engine: AsyncEngine) -> None:

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.settings import Settings
-from sending.test_recovery import worker_process
 from support.campaign import Campaign, Sandbox, WorkerOf
+from support.processes import worker_process
 
 pytestmark = pytest.mark.slow
 

@@ -18,9 +18,9 @@ from mailing.reasons.codes import ReasonCode
 from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
-from sending.test_retry_policy import always_open
 from support.campaign import Campaign, Sandbox, WorkerOf
 from support.rows import add_mailing, add_messages, run, value
+from support.send_windows import always_open
 
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
 LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id"

@@ -1,36 +1,19 @@
 """Whatever dies, and whenever: nothing is lost, and nothing is repeated but what was in flight."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
-from mailing.settings import PREFIX, Settings
+from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
+from support.processes import worker_process
 
 pytestmark = pytest.mark.slow
-
-
-@asynccontextmanager
-async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a worker as an operator does; kill it if it still runs at the end of the block."""
-    chosen = {PREFIX + name.upper(): str(value) for name, value in asdict(settings).items() if value is not None}
-    env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | chosen
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "worker", env=env, cwd=directory)
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
 
 
 async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_only_what_was_in_flight(

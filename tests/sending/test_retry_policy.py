@@ -1,6 +1,6 @@
 """From outcome to next step, as a table, and as properties over everything."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from hypothesis import given
@@ -8,21 +8,13 @@ from hypothesis import strategies as st
 
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage
-from mailing.messages.rescheduling import SendWindow
 from mailing.messages.states import TRANSITIONS, MessageStatus
-from mailing.reasons.codes import Reason, ReasonCode
+from mailing.reasons.codes import ReasonCode
 from mailing.reasons.words import words_of
 from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, RetryPolicy, backoff, decide, release
+from support.send_windows import END, NOW, always_open
 
-NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
-END = NOW + timedelta(hours=1)
 RETRY, HOLD = RetryPolicy(hold=False, base_s=5, max_s=600), RetryPolicy(hold=True, base_s=5, max_s=600)
-
-
-def always_open(not_before: datetime) -> SendWindow:
-    if not_before >= END:
-        return SendWindow("UTC", None, None, Reason(ReasonCode.end_reached))
-    return SendWindow("UTC", not_before, END, None)
 
 
 def claimed(*, attempts: int = 0, soft_refusals: int = 0, ambiguous: bool = False) -> ClaimedMessage:

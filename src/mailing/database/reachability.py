@@ -54,6 +54,7 @@ class Reachability:
                 connection = await self.connector.connect()
             finally:
                 self._connecting.discard(limit)
+        self.note_answer()
         self._open.add(connection)
         return connection
 

@@ -68,7 +68,7 @@ def _reported(row: RowMapping, settings: Settings, now: datetime) -> ReportedDay
     }
     if row["state"] in ("waiting", "refused") and until <= now:
         fields |= {"state": "given_up", "next_try_at": None}
-    return ReportedDay(**fields, tried_until=until, period=period_of(row, zone))
+    return ReportedDay(**fields, tried_until=until, period=period_of(row))
 
 
 # The primary key, backwards: the newest rows.

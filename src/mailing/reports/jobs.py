@@ -79,11 +79,11 @@ async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) ->
     """
     if not smtp.recipients_of(settings):
         return None
-    begun, zone = loop_time(), zone_named(settings.report_timezone)
+    begun = loop_time()
     async with transaction(sessions) as session:
         await planning.plan(session, settings, now=now)
-        oldest = oldest_wanted(now, zone)
-        claim = await repository.claim_oldest(session, oldest=oldest, zone=zone, lease=lease_from(now))
+        oldest = oldest_wanted(now, zone_named(settings.report_timezone))
+        claim = await repository.claim_oldest(session, oldest=oldest, lease=lease_from(now))
     return await send_claimed(sessions, settings, claim, now=now, begun=begun) if claim else None
 
 

@@ -14,7 +14,6 @@ from mailing.reports.render import Rendered, render
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.reports.translations import Words, words_in
 from mailing.settings import Settings
-from mailing.timezones import zone_named
 
 
 class ReportSent(Struct, frozen=True):
@@ -72,13 +71,13 @@ async def send_report(sessions: Sessions, settings: Settings, day: date, *, now:
     """
     if not smtp.recipients_of(settings):
         raise Invalid(FieldError("MAILING_REPORT_TO", "is not set; set it to the addresses that get the report"))
-    begun, zone = loop_time(), zone_named(settings.report_timezone)
+    begun = loop_time()
     async with transaction(sessions) as session:
         await planning.plan(session, settings, now=now)  # other days are planned too
         period = await planning.day_on(session, settings, day, now=now)
         if period.ends > now:
             raise Invalid(FieldError("date", f"{day} is not over yet; --dry-run prints the report so far"))
-        claim = await repository.claim_day(session, period, zone=zone, lease=lease_from(now))
+        claim = await repository.claim_day(session, period, lease=lease_from(now))
         sent_at = None if claim else await repository.sent_at(session, day)
     if claim is None:
         return AlreadySent(day, sent_at) if sent_at else InProgress(day)

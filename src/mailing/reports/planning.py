@@ -8,7 +8,6 @@ an hour twice; the constraint `report_once` would reject it.
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from itertools import takewhile
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -26,10 +25,9 @@ _FIRST_YEAR = 1970
 
 
 class PlannedReport(Struct, frozen=True):
-    """A row of `report`. `stored`: it contains its period, which rows of earlier versions do not."""
+    """A row of `report`."""
 
     day: Day
-    stored: bool
     due_at: datetime
     untried: bool
 
@@ -75,18 +73,13 @@ async def calendar(session: AsyncSession, settings: Settings, *, now: datetime) 
     zone = zone_named(settings.report_timezone)
     upto = newest_over(now, zone) + 3 * _A_DAY  # no zone is further ahead
     rows = await session.execute(_NEWEST_ROWS, {"upto": upto, "count": _ROWS_READ})
-    return Calendar([_planned(row, zone) for row in rows.mappings()], zone, now)
-
-
-def _planned(row: RowMapping, zone: ZoneInfo) -> PlannedReport:
-    return PlannedReport(
-        day=period_of(row, zone), stored=row["starts"] is not None, due_at=row["due_at"], untried=row["untried"]
+    return Calendar(
+        [PlannedReport(period_of(row), row["due_at"], row["untried"]) for row in rows.mappings()], zone, now
     )
 
 
-def period_of(row: RowMapping, zone: ZoneInfo) -> Day:
-    """Build the period of a row; `zone`, from the settings, is for a row of an earlier version."""
-    return Day(row["day"], row["zone"], row["starts"], row["ends"]) if row["zone"] else day_of(row["day"], zone)
+def period_of(row: RowMapping) -> Day:
+    return Day(row["day"], row["zone"], row["starts"], row["ends"])
 
 
 _LOCK = text("SELECT pg_advisory_xact_lock(7233152)")
@@ -95,28 +88,11 @@ _LOCK = text("SELECT pg_advisory_xact_lock(7233152)")
 async def plan(session: AsyncSession, settings: Settings, *, now: datetime) -> None:
     """Add the missing rows. A report that was never attempted follows a change of the time in the settings."""
     known = await calendar(session, settings, now=now)
-    if known.missing() or not all(row.stored for row in known.rows):
+    if known.missing():
         await session.execute(_LOCK)
         known = await calendar(session, settings, now=now)
-        await _store_periods(session, [row.day for row in known.rows if not row.stored])
         await _add(session, known, settings)
     await _follow_settings(session, known, settings)
-
-
-# A row of an earlier version is taken as the day in the current time zone.
-_STORE_PERIODS = text("""
-    UPDATE report SET zone = given.zone, starts = given.starts, ends = given.ends
-    FROM unnest(CAST(:days AS date[]), CAST(:zones AS text[]), CAST(:starts AS timestamptz[]),
-                CAST(:ends AS timestamptz[])) AS given (day, zone, starts, ends)
-    WHERE report.day = given.day AND report.starts IS NULL AND given.starts < given.ends AND NOT EXISTS (
-        SELECT FROM report other WHERE tstzrange(other.starts, other.ends) && tstzrange(given.starts, given.ends)
-            AND other.starts IS NOT NULL)
-""")
-
-
-async def _store_periods(session: AsyncSession, days: Sequence[Day]) -> None:
-    if days:
-        await session.execute(_STORE_PERIODS, _columns(days))
 
 
 _ADD = text("""
@@ -131,16 +107,13 @@ async def _add(session: AsyncSession, known: Calendar, settings: Settings) -> No
     days = known.missing()
     if days:
         due = [due_at(day.ends, known.zone, report_clock(settings)) for day in days]
-        await session.execute(_ADD, {**_columns(days), "due": due})
-
-
-def _columns(days: Sequence[Day]) -> dict[str, list[Any]]:
-    return {
-        "days": [day.date for day in days],
-        "zones": [day.zone for day in days],
-        "starts": [day.starts for day in days],
-        "ends": [day.ends for day in days],
-    }
+        columns = {
+            "days": [day.date for day in days],
+            "zones": [day.zone for day in days],
+            "starts": [day.starts for day in days],
+            "ends": [day.ends for day in days],
+        }
+        await session.execute(_ADD, {**columns, "due": due})
 
 
 # Index: the primary key. A locked row keeps its time for now.
@@ -181,7 +154,7 @@ async def day_on(session: AsyncSession, settings: Settings, day: date, *, now: d
         raise Invalid(FieldError("date", f"{day} is before {_FIRST_YEAR}; choose a later day"))
     row = (await session.execute(_ON, {"day": day})).mappings().one_or_none()
     if row:
-        return period_of(row, known.zone)
+        return period_of(row)
     to_come = {each.date: each for each in (*known.missing(), running)}
     return to_come.get(day) or await _between(session, day_of(day, known.zone))
 
@@ -189,7 +162,7 @@ async def day_on(session: AsyncSession, settings: Settings, day: date, *, now: d
 # A sequential scan: one row for each day of the service.
 _BESIDE = text("""
     SELECT max(ends) FILTER (WHERE starts <= :starts) AS ends, min(starts) FILTER (WHERE starts > :starts) AS starts
-    FROM report WHERE tstzrange(starts, ends) && tstzrange(:starts, :ends) AND starts IS NOT NULL
+    FROM report WHERE tstzrange(starts, ends) && tstzrange(:starts, :ends)
 """)
 
 

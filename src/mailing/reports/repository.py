@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Struct
@@ -161,17 +160,17 @@ _CLAIM_OLDEST = text(f"""
     UPDATE report SET {_CLAIMED}
     WHERE day = (
             SELECT day FROM report
-            WHERE day >= :oldest AND coalesce(ends, :now) <= :now AND sent_at IS NULL AND due_at <= :now
+            WHERE day >= :oldest AND ends <= :now AND sent_at IS NULL AND due_at <= :now
               AND (lease_until IS NULL OR lease_until <= :now)
             ORDER BY day LIMIT 1 FOR UPDATE SKIP LOCKED)
     RETURNING {_OF_CLAIM}
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim_oldest(session: AsyncSession, *, oldest: date, zone: ZoneInfo, lease: Lease) -> Claim | None:
-    """Claim the oldest report that is due. `zone` is for rows of earlier versions."""
+async def claim_oldest(session: AsyncSession, *, oldest: date, lease: Lease) -> Claim | None:
+    """Claim the oldest report that is due."""
     row = (await session.execute(_CLAIM_OLDEST, {"oldest": oldest, **_columns(lease)})).mappings().one_or_none()
-    return _claim(row, zone) if row else None
+    return _claim(row) if row else None
 
 
 # missing or not planned → claimed, no matter when the next attempt is due. Index: the primary key.
@@ -184,11 +183,11 @@ _CLAIM_DAY = text(f"""
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def claim_day(session: AsyncSession, period: Day, *, zone: ZoneInfo, lease: Lease) -> Claim | None:
+async def claim_day(session: AsyncSession, period: Day, *, lease: Lease) -> Claim | None:
     """Claim a day's report; a row that exists keeps its period."""
     columns = {"day": period.date, "zone": period.zone, "starts": period.starts, "ends": period.ends}
     row = (await session.execute(_CLAIM_DAY, {**columns, **_columns(lease)})).mappings().one_or_none()
-    return _claim(row, zone) if row else None
+    return _claim(row) if row else None
 
 
 def _columns(lease: Lease) -> dict[str, Any]:
@@ -201,10 +200,8 @@ def _columns(lease: Lease) -> dict[str, Any]:
     }
 
 
-def _claim(row: RowMapping, zone: ZoneInfo) -> Claim:
-    return Claim(
-        period=period_of(row, zone), key=row["key"], attempts=row["attempts"], delivered_to=row["delivered_to"]
-    )
+def _claim(row: RowMapping) -> Claim:
+    return Claim(period=period_of(row), key=row["key"], attempts=row["attempts"], delivered_to=row["delivered_to"])
 
 
 async def sent_at(session: AsyncSession, day: date) -> datetime | None:

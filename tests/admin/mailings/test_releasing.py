@@ -10,10 +10,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from admin.mailings.test_routes import form
 from mailing.access.roles import Role
 from mailing.mailings.states import MailingStatus
-from support.admin import SignedIn
+from support.admin import SignedIn, mailing_form
 from support.markup import words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
@@ -67,7 +66,7 @@ async def act(browser: httpx.AsyncClient, action: str, mailing_id: int, messages
     if action == "resolve":
         return await browser.post(f"/admin/messages/{messages[0]}/resolve", data={"as": "pending"})
     data: dict[str, dict[str, Any]] = {
-        "edit": form(text="Changed"),
+        "edit": mailing_form(text="Changed"),
         "release": {"revision": "1"},
         "test": {"phone": PHONE, "revision": "1"},
     }
@@ -115,10 +114,10 @@ async def test_no_editor_s_way_leads_to_a_mailing_that_is_sent(engine: AsyncEngi
     editor = await signed_in(Role.EDITOR)
     yesterday = f"{datetime.now(UTC) - timedelta(days=1):%Y-%m-%dT%H:%M}"
     for start in ("", yesterday):
-        assert (await editor.post("/admin/mailings/new", data=form(starts_at=start))).status_code == 303
+        assert (await editor.post("/admin/mailings/new", data=mailing_form(starts_at=start))).status_code == 303
     scheduled = await add_mailing(engine, status="scheduled")
     for start in ("", yesterday):
-        answer = await editor.post(f"/admin/mailings/{scheduled}/edit", data=form(starts_at=start))
+        answer = await editor.post(f"/admin/mailings/{scheduled}/edit", data=mailing_form(starts_at=start))
         assert answer.status_code == 303
     assert await run(engine, "SELECT DISTINCT status, started_at FROM mailing") == [("draft", None)]
     assert await value(engine, "SELECT count(*) FROM procrastinate_jobs") == 0
@@ -147,7 +146,7 @@ async def test_a_sender_reads_text_times_hours_filter_and_recipients_before_the_
 ) -> None:
     await add_client(engine, tag="vip")
     editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
-    await editor.post("/admin/mailings/new", data=form(text="Read <me>", tags=["vip"], operator_codes=["916"]))
+    await editor.post("/admin/mailings/new", data=mailing_form(text="Read <me>", tags=["vip"], operator_codes=["916"]))
     mailing_id = await value(engine, "SELECT id FROM mailing")
     asked = await sender.get(f"/admin/mailings/{mailing_id}/release")
     shown = words(asked)
@@ -174,7 +173,7 @@ async def test_what_was_changed_while_the_sender_read_is_not_released_but_shown(
 ) -> None:
     mailing_id = await add_mailing(engine, status="draft", text="Old words")
     editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
-    await editor.post(f"/admin/mailings/{mailing_id}/edit", data=form(text="New words"))
+    await editor.post(f"/admin/mailings/{mailing_id}/edit", data=mailing_form(text="New words"))
     for read in ({"revision": "1"}, {}, {"revision": "1.0"}, {"revision": "9" * 30}, {"revision": "-2"}):
         refused = words(await sender.post(f"/admin/mailings/{mailing_id}/release", data=read), 409)
         assert "was changed after you read it" in refused
@@ -190,7 +189,7 @@ async def test_the_sender_sees_what_was_changed_since_the_last_release(
     editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
     path = f"/admin/mailings/{mailing_id}"
     assert "A change withdraws the release by tests" in words(await editor.get(f"{path}/edit"))
-    answer = await editor.post(f"{path}/edit", data=form(text="New words", tags=["vip"]))
+    answer = await editor.post(f"{path}/edit", data=mailing_form(text="New words", tags=["vip"]))
     assert answer.status_code == 303
     shown = words(await sender.get(f"{path}/release"))
     assert "Changed since tests released it" in shown
@@ -224,7 +223,7 @@ async def test_a_release_and_an_editor_s_change_at_once_never_release_what_nobod
         path = f"/admin/mailings/{mailing_id}"
         released, _ = await asyncio.gather(
             sender.post(f"{path}/release", data={"revision": "1"}),
-            editor.post(f"{path}/edit", data=form(text="Never read")),
+            editor.post(f"{path}/edit", data=mailing_form(text="Never read")),
         )
         assert released.status_code in {303, 409}
         row = (await run(engine, "SELECT status, text FROM mailing WHERE id = :id", id=mailing_id))[0]
@@ -245,7 +244,7 @@ async def test_a_test_goes_out_with_the_words_that_the_sender_saw(engine: AsyncE
     await add_client(engine, phone=PHONE)
     mailing_id = await add_mailing(engine, status="draft")
     editor, sender = await signed_in(Role.EDITOR), await signed_in(Role.SENDER)
-    await editor.post(f"/admin/mailings/{mailing_id}/edit", data=form(text="New words"))
+    await editor.post(f"/admin/mailings/{mailing_id}/edit", data=mailing_form(text="New words"))
     path, seen = f"/admin/mailings/{mailing_id}/test", {"phone": PHONE, "revision": "1"}
     assert "was changed after you read it" in words(await sender.post(path, data=seen), 400)
     assert await value(engine, "SELECT count(*) FROM mailing") == 1

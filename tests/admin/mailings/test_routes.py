@@ -1,25 +1,15 @@
 """The pages of mailings: the list, the form with its plan, and the pages that ask before something is done."""
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
-from support.admin import SignedIn
+from support.admin import Form, SignedIn, mailing_form
 from support.markup import entered, words
 from support.rows import add_client, add_mailing, add_messages, run, value
-
-Form = dict[str, str | list[str]]
-
-
-def form(**changes: str | list[str]) -> Form:
-    """Return the form of a mailing for tomorrow, in Moscow's time (UTC+3 all year)."""
-    day = datetime.now(UTC).date() + timedelta(days=1)
-    times: Form = {"starts_at": f"{day}T10:00", "ends_at": f"{day}T20:00", "zone": "Europe/Moscow"}
-    return {"text": "Hello", "window_start": "09:00", "window_end": "21:00"} | times | changes
-
 
 # --- the list ---------------------------------------------------------------------------------------------------------
 
@@ -79,7 +69,7 @@ async def test_pages_follow_each_other_and_keep_the_search(engine: AsyncEngine, 
 async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(engine: AsyncEngine, signed_in: SignedIn) -> None:
     await add_client(engine, tag="vip")
     editor = await signed_in(Role.EDITOR)
-    given = form(text="Hello\r\nthere", tags=["vip"], operator_codes=["916", "903"])
+    given = mailing_form(text="Hello\r\nthere", tags=["vip"], operator_codes=["916", "903"])
     answer = await editor.post("/admin/mailings/new", data=given)
     row = (await run(engine, "SELECT * FROM mailing"))[0]
     assert (answer.status_code, answer.headers["location"]) == (303, f"/admin/mailings/{row.id}")
@@ -95,7 +85,7 @@ async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entere
 ) -> None:
     await add_client(engine, tag="vip")
     editor = await signed_in(Role.EDITOR)
-    given = form(text=" ", ends_at="2020-01-01T10:00", window_end="", tags=["vip"])
+    given = mailing_form(text=" ", ends_at="2020-01-01T10:00", window_end="", tags=["vip"])
     answer = await editor.post("/admin/mailings/new", data=given)
     shown = words(answer, 400)
     for rule in (
@@ -127,12 +117,14 @@ async def test_what_is_no_mailing_is_refused_with_the_rule(
 ) -> None:
     """The clocks of Berlin skip 02:30 on the last Sunday of March."""
     editor = await signed_in(Role.EDITOR)
-    assert rule in words(await editor.post("/admin/mailings/new", data=form(**changes)), 400)
+    assert rule in words(await editor.post("/admin/mailings/new", data=mailing_form(**changes)), 400)
 
 
 async def test_to_begin_at_once_is_for_a_sender(engine: AsyncEngine, signed_in: SignedIn) -> None:
     for role in (Role.EDITOR, Role.SENDER):
-        assert (await (await signed_in(role)).post("/admin/mailings/new", data=form(starts_at=""))).status_code == 303
+        assert (
+            await (await signed_in(role)).post("/admin/mailings/new", data=mailing_form(starts_at=""))
+        ).status_code == 303
     assert await run(engine, "SELECT status FROM mailing ORDER BY id") == [("draft",), ("running",)]
 
 
@@ -144,7 +136,7 @@ async def test_a_duplicate_begins_with_the_same_fields_at_a_time_to_come(
     answer = await editor.get(f"/admin/mailings/new?like={original}")
     assert "Again, please" in answer.text
     fields: Form = {name: entered(answer, name) for name in ("starts_at", "ends_at", "zone")}
-    assert (await editor.post("/admin/mailings/new", data=form(**fields))).status_code == 303
+    assert (await editor.post("/admin/mailings/new", data=mailing_form(**fields))).status_code == 303
     assert await value(engine, "SELECT status FROM mailing WHERE id <> :id", id=original) == "draft"
 
 
@@ -165,8 +157,8 @@ async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, si
     editor = await signed_in(Role.EDITOR)
     running, ahead = await add_mailing(engine), await add_mailing(engine, status="scheduled")
     assert "Only a sender can change" in words(await editor.get(f"/admin/mailings/{running}/edit"), 403)
-    assert (await editor.post(f"/admin/mailings/{running}/edit", data=form())).status_code == 403
-    assert (await editor.post(f"/admin/mailings/{ahead}/edit", data=form())).status_code == 303
+    assert (await editor.post(f"/admin/mailings/{running}/edit", data=mailing_form())).status_code == 403
+    assert (await editor.post(f"/admin/mailings/{ahead}/edit", data=mailing_form())).status_code == 303
     assert await run(engine, "SELECT id FROM mailing WHERE status = 'draft'") == [(ahead,)]
     finished = await add_mailing(engine, status="finished")
     assert (await editor.get(f"/admin/mailings/{finished}/edit")).status_code == 409
@@ -180,7 +172,7 @@ async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine
         await add_client(engine, phone=f"7916000000{number}", tag="vip")
     await add_client(engine, phone="79160000009")
     editor = await signed_in(Role.EDITOR)
-    given = form(text="Only – today", tags=["vip"])  # noqa: RUF001 - not the hyphen
+    given = mailing_form(text="Only – today", tags=["vip"])  # noqa: RUF001 - not the hyphen
     part = await editor.post("/admin/mailings/plan", data=given, headers={"HX-Request": "true"})
     assert "<html" not in part.text
     shown = words(part)
@@ -196,10 +188,10 @@ async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(
 ) -> None:
     await add_client(engine)
     editor = await signed_in(Role.EDITOR)
-    whole = await editor.post("/admin/mailings/plan", data=form(text="Still a draft"))
+    whole = await editor.post("/admin/mailings/plan", data=mailing_form(text="Still a draft"))
     assert "Recipients 1" in words(whole)
     assert "Still a draft</textarea>" in whole.text
-    unfinished = words(await editor.post("/admin/mailings/plan", data=form(ends_at="", text="Привет")), 400)
+    unfinished = words(await editor.post("/admin/mailings/plan", data=mailing_form(ends_at="", text="Привет")), 400)
     assert "Enter an end" in unfinished
     assert "6 characters: 1 SMS for each recipient, 64 left." in unfinished
 
@@ -210,7 +202,7 @@ async def test_the_plan_of_an_edit_says_what_would_be_cancelled(engine: AsyncEng
     await add_messages(engine, mailing_id, ["pending"], first_client=client)
     sender = await signed_in(Role.SENDER)
     address = f"/admin/mailings/plan?mailing_id={mailing_id}"
-    shown = words(await sender.post(address, data=form(tags=["new"]), headers={"HX-Request": "true"}))
+    shown = words(await sender.post(address, data=mailing_form(tags=["new"]), headers={"HX-Request": "true"}))
     assert "1 waiting message would be cancelled." in shown
     assert "No client would get this mailing." in shown
 
@@ -221,5 +213,5 @@ async def test_a_viewer_only_reads(engine: AsyncEngine, signed_in: SignedIn) -> 
     assert (await viewer.get("/admin/mailings")).status_code == 200
     for address in ("new", f"{mailing_id}/edit"):
         assert (await viewer.get(f"/admin/mailings/{address}")).status_code == 403
-        assert (await viewer.post(f"/admin/mailings/{address}", data=form())).status_code == 403
-    assert (await viewer.post("/admin/mailings/plan", data=form())).status_code == 403
+        assert (await viewer.post(f"/admin/mailings/{address}", data=mailing_form())).status_code == 403
+    assert (await viewer.post("/admin/mailings/plan", data=mailing_form())).status_code == 403

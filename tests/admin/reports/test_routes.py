@@ -22,9 +22,11 @@ from support.users import add_user
 
 EVIL = "<script>alert(1)</script>"
 ADD = """
-    INSERT INTO report (day, due_at, attempts, sent_at, permanently_failed, last_error, delivered_to)
-    SELECT current_date - CAST(:ago AS int), now() + make_interval(hours => :due_in_h), :attempts,
+    INSERT INTO report (day, zone, starts, ends, due_at, attempts,
+        sent_at, permanently_failed, last_error, delivered_to)
+    SELECT day, 'UTC', day, day + interval '1 day', now() + make_interval(hours => :due_in_h), :attempts,
         CASE WHEN :sent THEN now() END, :refused, CAST(:error AS text), CAST(:to AS text[])
+    FROM (SELECT current_date - CAST(:ago AS int) AS day) reported
 """
 
 
