@@ -119,8 +119,8 @@ async def test_an_acceptance_that_comes_after_its_lease_had_run_out_ends_the_mes
 ) -> None:
     """A worker hangs in a call, its lease runs out, the sweep calls the message unknown; then the answer comes."""
     await campaign.clients(1)
-    await sandbox.behave(latency_s=8.0)
-    async with working(replace(settings, on_unknown="hold", gateway_timeout_s=20.0)):
+    await sandbox.behave(latency_s=15.0)  # three sweeps
+    async with working(replace(settings, on_unknown="hold", gateway_timeout_s=30.0)):
         mailing = await campaign.mailing()
         await campaign.until(lambda: _calling(campaign, mailing))
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.clients.models import Client
 from mailing.clients.suppression import attribute_opt_outs, opt_out_staged
 from mailing.database.connections import fail_if_lost
-from mailing.database.engine import raw_connection
+from mailing.database.engine import be_patient, raw_connection
 from mailing.messages.cancellation import cancel_of_opted_out_clients
 from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
 from mailing.reasons.codes import ReasonCode
@@ -131,6 +131,7 @@ async def import_staged(
     Of the optional columns only those named in `columns` change existing clients. A million new clients take 20 s. The
     same statement records an event for each changed client; a new one has the import's event (decision 18).
     """
+    await be_patient(session)
     for statement in (_KEEP_OTHERS_OUT, _WAIT_AS_BEFORE) if zoneless else (_WAIT_FOR_ERASURES,):
         await session.execute(statement)
     for statement in (_STAGE, _STAGE_MOVED):

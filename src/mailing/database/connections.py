@@ -15,6 +15,7 @@ import socket
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import asyncpg
 from sqlalchemy import event
@@ -150,6 +151,7 @@ def install_listeners(
     listeners: dict[str, Callable[..., None]] = {
         "connect": partial(_set_up, set_up),
         "checkout": partial(_ping_on_checkout, on_dead, on_answer),
+        "checkin": _end_patience,
         "handle_error": _drop_what_timed_out,
     }
     for name, listener in listeners.items():
@@ -210,6 +212,15 @@ async def _ping(on_dead: Callable[[], None], driver: asyncpg.Connection) -> None
         driver.terminate()
         on_dead()
         raise InvalidatePoolError from error
+
+
+# Their transactions take long: a database that is silent for a moment does not end them, only their own limits do.
+PATIENT: WeakSet[asyncpg.Connection] = WeakSet()
+
+
+def _end_patience(connection: AdaptedConnection | None, _record: ConnectionPoolEntry) -> None:
+    if connection is not None:
+        PATIENT.discard(connection.driver_connection)
 
 
 def _drop_what_timed_out(context: ExceptionContext) -> None:

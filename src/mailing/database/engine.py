@@ -96,6 +96,12 @@ async def raw_connection(session: AsyncSession) -> asyncpg.Connection:
     return (await connection.get_raw_connection()).driver_connection
 
 
+async def be_patient(session: AsyncSession) -> None:
+    """Let the session's transaction outlast a database that is silent for a moment (`Reachability`)."""
+    connection = await session.connection()
+    connections.PATIENT.add((await connection.get_raw_connection()).driver_connection)
+
+
 LONG_STATEMENT_S = 900
 
 

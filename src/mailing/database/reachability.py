@@ -95,7 +95,7 @@ class Reachability:
         now = asyncio.get_running_loop().time()
         for limit in self._connecting:
             limit.reschedule(now)
-        for connection in list(self._open):
+        for connection in self._open - connections.PATIENT:
             connection.terminate()
 
     async def _ask(self) -> None:
