@@ -1,5 +1,6 @@
 """`mailing worker`: worker processes, and their health."""
 
+import gc
 import os
 import sys
 
@@ -43,7 +44,18 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
             return
         from mailing.worker import run_worker  # noqa: PLC0415 - a supervisor of workers does not send
 
+        _spare_the_collector()
         with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
     finally:
         tracing.finish()
+
+
+def _spare_the_collector() -> None:
+    """Let garbage collections pass over what the imports made, and be rarer: a call makes hardly any cycles.
+
+    With the defaults they took a tenth of a worker's processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

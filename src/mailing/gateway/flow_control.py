@@ -89,8 +89,9 @@ class FlowControl:
         What its own calls reported counts at once, for probes too, before the other workers know of it.
         """
         state = self._current
-        if any(stats.misconfigured or stats.pause_s for stats in (self._unreported, *self._reporting)):
-            return False
+        for stats in (self._unreported, *self._reporting):
+            if stats.misconfigured or stats.pause_s:
+                return False
         if state.stopped_at or state.restored or (state.breaker_opened_at and not probe):
             return False
         return state.paused_until is None or state.paused_until <= self._limiter.now()
