@@ -217,7 +217,9 @@ async def through_kills(site: Site, kannel: Kannel, campaign: Campaign, *, worke
     # In a call cut off before bearerbox had stored the message, or claimed by the killed worker and not called.
     assert unknown <= (BATCH if worker_too else CONCURRENCY)
     assert (await statistics(campaign, mailing_id))["delivery"]["delivered"] == 1000 - unknown
-    sent = {row.phone for row in await campaign.rows("SELECT phone FROM message WHERE status = 'sent'")}
-    assert kannel.sent().keys() == sent
+    rows = await campaign.rows("SELECT phone, status FROM message")
+    sent = {row.phone for row in rows if row.status == "sent"}
+    unsettled = {row.phone for row in rows if row.status == "unknown"}
+    assert sent <= set(kannel.sent()) <= sent | unsettled  # of an unknown one the receipt may have died with bearerbox
     doubtful = "outcome IN ('accepted', 'ambiguous')"
     assert await campaign.rows(f"SELECT message_id FROM attempt WHERE {doubtful} GROUP BY 1 HAVING count(*) > 1") == []
