@@ -1,14 +1,14 @@
 """Debian's Kannel with its fake SMSC, as `deploy/kannel` configures it."""
 
 import asyncio
+import random
 import re
 import shutil
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-
-from mailing.process.local_stack import free_port
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/kannel/kannel.conf"
 FAKESMSC = Path("/usr/lib/kannel/test/fakesmsc")
@@ -29,7 +29,7 @@ class Kannel:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._ports = {number: free_port() for number in (13000, 13001, 13013, 13100)}
+        self._ports = {number: _lasting_port() for number in (13000, 13001, 13013, 13100)}
         self._boxes: list[asyncio.subprocess.Process] = []
         self._smsc: asyncio.subprocess.Process | None = None
 
@@ -111,6 +111,15 @@ async def kannel_in(directory: Path) -> AsyncIterator[Kannel]:
         yield kannel
     finally:
         await kannel.stop()
+
+
+def _lasting_port() -> int:
+    """Return a free port that no outgoing connection is given, so that it is free again after bearerbox was killed."""
+    while True:
+        port = random.randrange(20_000, 30_000)  # noqa: S311 - not a secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 async def _listening(port: int) -> None:
