@@ -3,13 +3,14 @@ PYTHON ?= python3
 # uv: the one on PATH, or one installed into .venv
 UV := $(shell command -v uv || echo .venv/bin/uv)
 export UV_SYSTEM_CERTS := 1
+export NODE_USE_SYSTEM_CA := 1
 export UV_PYTHON_DOWNLOADS := never
 # without compiled files each process takes 4 s to start instead of 1.4
 unexport PYTHONDONTWRITEBYTECODE
 RUN := .venv/bin/
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test test-heavy bench bench-growth fuzz floods chaos drills audit sbom wheel check containers kubernetes format lock
+.PHONY: help demo up test test-heavy generators bench bench-growth fuzz floods chaos drills audit sbom wheel check containers kubernetes format lock
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,6 +32,16 @@ test: .venv/.ready ## run the whole test suite
 
 test-heavy: .venv/.ready ## run the tests that take minutes each: seeded bugs, the search for secrets, the benchmarks' own tests
 	@$(RUN)pytest -n auto --dist worksteal -m heavy $(ARGS)
+
+generators: .generators/.ready ## install what makes clients from the OpenAPI document, and Node.js: tests run those clients
+
+.generators/.ready: tests/generated_clients/requirements.txt tests/generated_clients/package.json | .venv/.ready
+	@[ -x .generators/bin/python ] || $(PYTHON) -m venv --without-pip .generators
+	@$(UV) pip install --quiet --python .generators/bin/python --requirement $<
+	@cp tests/generated_clients/package.json .generators/
+	@cd .generators && PATH="$$PWD/bin:$$PATH" npm install --silent --ignore-scripts --no-audit --no-fund --no-package-lock \
+		--fetch-timeout=30000 --fetch-retries=1
+	@touch $@
 
 fuzz: .venv/.ready ## run 10,000 or more cases, made from its own documentation, against the API; some minutes
 	@PYTHONPATH=tests $(RUN)python -m fuzz.run $(ARGS)

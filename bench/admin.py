@@ -1,6 +1,6 @@
 """Measure the admin page with 1,000,000 clients and 1,000,000 messages, and with 100 open tabs.
 
-    MAILING_DATABASE_URL=postgresql://… python bench/admin.py [pages] [tabs]
+    MAILING_DATABASE_URL=postgresql://… PYTHONPATH=tests python bench/admin.py [pages] [tabs]
 
 The database is filled by SQL, unless it has clients, and analysed. Then an API process of its own is called over HTTP,
 signed in like a browser. `ms` is the time to the last byte, on one connection. `cpu ms` is the CPU time of the API
@@ -24,6 +24,7 @@ import asyncpg
 import httpx
 
 from mailing.process.local_stack import free_port
+from support.processes import MAILING, running, until_ready
 
 CLIENTS = 1_000_000
 ROUNDS = 30
@@ -91,25 +92,12 @@ async def serving() -> AsyncIterator[tuple[int, str]]:
     port = free_port()
     env = os.environ | {"MAILING_PORT": str(port), "MAILING_ADMIN_PASSWORD": PASSWORD, "MAILING_LOG_LEVEL": "warning"}
     with tempfile.TemporaryDirectory() as home:
-        migrate = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "migrate", env=env, cwd=home)
-        assert await migrate.wait() == 0
-        api = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "api", env=env, cwd=home)
-        address = f"http://127.0.0.1:{port}"
-        try:
-            while not await answers(address):
-                await asyncio.sleep(0.2)
+        async with running(*MAILING, "migrate", env=env, cwd=home) as migrate:
+            assert await migrate.wait() == 0
+        async with running(*MAILING, "api", env=env, cwd=home) as api:
+            address = f"http://127.0.0.1:{port}"
+            await until_ready(address, api)
             yield api.pid, address
-        finally:
-            api.terminate()
-            await api.wait()
-
-
-async def answers(address: str) -> bool:
-    try:
-        async with httpx.AsyncClient(trust_env=False) as http:
-            return (await http.get(f"{address}/health/ready")).is_success
-    except httpx.TransportError:
-        return False
 
 
 async def fill(database: asyncpg.Connection) -> None:

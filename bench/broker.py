@@ -1,14 +1,15 @@
 """Celery's broker: a Redis of the run's own, in memory only."""
 
+import os
 import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-from bench.children import end, until
+from bench.children import running, until
 from mailing.process.local_stack import free_port
+from support.processes import is_listening
 
 
 @dataclass(frozen=True)
@@ -21,14 +22,6 @@ class Redis:
 def redis() -> Iterator[Redis]:
     program, port = shutil.which("redis-server"), free_port()
     command = [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", port)) == 0
-
-    try:
-        until(answers, "redis answers", within_s=10)
+    with running(command, Path(os.devnull)) as process:
+        until(lambda: is_listening(port), "redis answers", within_s=10)
         yield Redis(f"redis://127.0.0.1:{port}/0", process.pid)
-    finally:
-        end(process)

@@ -1,4 +1,7 @@
-"""Measured processes: each prints `ready`, starts on command, prints `done`, and ends when its input is closed."""
+"""Measured processes: each prints `ready`, starts on command, prints `done`, and ends when its input is closed.
+
+So neither its start nor its end is measured. None is started again: a process that dies has failed the measurement.
+"""
 
 import json
 import os
@@ -8,7 +11,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -87,6 +91,19 @@ class Child:
         if found != word:
             raise BenchError(f"{self._name} printed {found!r} instead of {word!r}; see {self._log}")
         return dict(json.loads(rest)) if rest else {}
+
+
+@contextmanager
+def running(
+    command: Sequence[str], log: Path, *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that is not told when to start, until the block ends."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, env=env, cwd=cwd, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        end(process)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

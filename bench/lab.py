@@ -1,8 +1,7 @@
 """Resources shared by all parties of a run: a PostgreSQL cluster, a gateway stub, a directory, sizes."""
 
-import os
+import asyncio
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ import psycopg
 
 from bench.stub import Stub
 from mailing.settings import PREFIX
-from support.postgres import Cluster, own_cluster
+from support.postgres import Cluster, create_database, own_cluster, running, url_of
+from support.processes import clean_environment
 
 # The same for all parties. The rest is PostgreSQL's default, including fsync and synchronous_commit. A checkpoint runs
 # before each measurement, and the log is large enough that none starts during one.
@@ -36,19 +36,15 @@ class Lab:
         return quick if self.is_quick else full
 
     @property
-    def postmaster(self) -> int:
-        return int((self.cluster.data / "postmaster.pid").read_text().split()[0])
-
-    @property
     def log(self) -> Path:
         """The log file of the processes."""
         return self.directory / "processes.log"
 
     def url(self, database: str) -> str:
-        return self.cluster.url.rpartition("/")[0] + f"/{database}"
+        return url_of(self.cluster.url, database)
 
     @contextmanager
-    def database(self, name: str, *, like: str = "template1", keep: bool = False) -> Iterator[str]:
+    def database(self, name: str, *, like: str = "template1") -> Iterator[str]:
         """Create a database and yield its URL. Everything is on disk before the block starts."""
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
             server.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
@@ -60,9 +56,8 @@ class Lab:
         with psycopg.connect(self.cluster.url, autocommit=True) as server:
             server.execute("CHECKPOINT")
         yield self.url(name)
-        if not keep:
-            with psycopg.connect(self.cluster.url, autocommit=True) as server:
-                server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        with psycopg.connect(self.cluster.url, autocommit=True) as server:
+            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
     @contextmanager
     def listening_on(self, host: str) -> Iterator[None]:
@@ -109,34 +104,21 @@ class Lab:
     def mailing(self, database: str, **settings: object) -> dict[str, str]:
         """Build the environment of our commands, with only these settings."""
         given = {"database_url": self.url(database), "log_format": "json", "log_level": "warning"} | settings
-        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        return others | {PREFIX + name.upper(): str(value) for name, value in given.items()}
+        return clean_environment(**{PREFIX + name.upper(): str(value) for name, value in given.items()})
 
 
 @contextmanager
 def lab(*, is_quick: bool) -> Iterator[Lab]:
     directory = Path(tempfile.mkdtemp(prefix="mailing-bench-"))
     directory.chmod(0o755)
-    cluster = own_cluster()
-    cluster.start(SETTINGS)
-    try:
-        with Stub(directory / "gateway") as stub:
-            here = Lab(directory, cluster, stub, is_quick)
-            _migrate(here)
-            yield here
-    finally:
-        cluster.stop("fast")
-        cluster.remove()
+    with running(own_cluster(), SETTINGS) as cluster, Stub(directory / "gateway") as stub:
+        asyncio.run(create_database(cluster.url, OURS))
+        yield Lab(directory, cluster, stub, is_quick)
     shutil.rmtree(directory, ignore_errors=True)  # kept after a failure
 
 
 def mailing(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "mailing", *arguments]
-
-
-def _migrate(here: Lab) -> None:
-    with here.database(OURS, keep=True):
-        subprocess.run(mailing("migrate"), env=here.mailing(OURS), check=True, stdout=subprocess.DEVNULL)
 
 
 def _embedded_tools() -> Path:

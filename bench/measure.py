@@ -99,5 +99,13 @@ def measure(parties: Sequence[Party], rounds: int, say: Callable[[str], None]) -
         for party in parties:
             sample = party.measure()
             samples[party.name].append(sample)
-            say(f"  {number}/{rounds} {party.name}: {sample.value:,.4g}")
+            say(f"  {number}/{rounds} {party.name}: {sample.value:,.4g}{_cost(sample)}")
     return [Measured(name, taken) for name, taken in samples.items()]
+
+
+def _cost(sample: Sample) -> str:
+    """Say what each item cost, as: (CPU of each: party 0.16 ms, postgres 0.02 ms)."""
+    if not (sample.count and sample.cpu_s):
+        return ""
+    each = (f"{group} {seconds / sample.count * 1000:.3f} ms" for group, seconds in sample.cpu_s.items())
+    return f" (CPU of each: {', '.join(each)})"

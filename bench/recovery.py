@@ -20,6 +20,7 @@ import asyncpg
 import httpx
 
 from mailing.process.local_stack import free_port
+from support.processes import MAILING, running, until, until_ready
 from support.proxy import Proxy
 
 CLIENTS = 200_000
@@ -33,36 +34,24 @@ async def main(faults: list[str]) -> None:
     port = free_port()
     with tempfile.TemporaryDirectory() as home:
         env = os.environ | {"MAILING_DATABASE_URL": between.url, "MAILING_PORT": str(port), "MAILING_API_KEY": KEY}
-        up = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "up", env=env, cwd=home)
-        try:
+        async with running(*MAILING, "up", env=env, cwd=home) as up:
             await _begin(port)
             for fault in faults:
                 print(f"{fault}: sends {await _recovery(up.pid, port, between, fault):.1f} s later", flush=True)
-        finally:
-            up.terminate()
-            await up.wait()
-            await between.stop()
+        await between.stop()
 
 
 async def _begin(port: int) -> None:
     """Start a mailing to all clients, which is sent slowly."""
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as http:
-        while not await _ready(http):
-            await asyncio.sleep(0.2)
+        await until_ready(f"http://127.0.0.1:{port}")
         await http.put(f"http://127.0.0.1:{port + 1}/behaviour", json={"latency_s": LATENCY_S})
         await _add_clients()
         now = datetime.now(UTC)
         body = {"text": "x", "starts_at": now.isoformat(), "ends_at": (now + timedelta(days=1)).isoformat()}
         (await http.post("/mailing/api/mailings/", json=body)).raise_for_status()
     await _accepts(port)
-
-
-async def _ready(http: httpx.AsyncClient) -> bool:
-    try:
-        return (await http.get("/health/ready")).is_success
-    except httpx.TransportError:
-        return False
 
 
 async def _add_clients() -> None:
@@ -106,8 +95,11 @@ def _worker_of(up: int) -> int:
 async def _accepts(port: int) -> None:
     """Wait until the gateway has accepted 100 more messages."""
     least = await _accepted(port) + 100
-    while await _accepted(port) < least:
-        await asyncio.sleep(0.05)
+
+    async def is_reached() -> bool:
+        return await _accepted(port) >= least
+
+    await until(is_reached, seconds=3600, every_s=0.05)
 
 
 async def _accepted(port: int) -> int:

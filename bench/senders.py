@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import text
 
 from bench.broker import Redis
-from bench.children import Child, end, until
+from bench.children import Child, running, until
 from bench.cost import Meter, memory_mb
 from bench.lab import OURS, Lab, mailing
 from bench.measure import Sample
@@ -42,7 +43,7 @@ class Sender:
 
 def dispatch(lab: Lab, sender: Sender, count: int) -> Sample:
     """Measure until every result is stored. Raise BenchError for a lost or repeated message."""
-    groups = {"party": sender.pid, "postgres": lab.postmaster, "nginx": lab.stub.pid, **sender.beside}
+    groups = {"party": sender.pid, "postgres": lab.cluster.postmaster, "nginx": lab.stub.pid, **sender.beside}
     lab.stub.forget()
     with Meter(groups) as meter:
         sender.go()
@@ -91,17 +92,26 @@ def add_clients(lab: Lab, database: str, count: int) -> None:
 
 @contextmanager
 def ours(
-    lab: Lab, *, gateway: str, processes: int = 1, machines: Sequence[Sequence[str]] = ((),), host: str = "127.0.0.1"
+    lab: Lab,
+    *,
+    gateway: str,
+    processes: int = 1,
+    machines: Sequence[Sequence[str]] = ((),),
+    host: str = "127.0.0.1",
+    settings: Mapping[str, object] | None = None,
 ) -> Iterator[Sender]:
-    """Start `mailing worker` with default settings, idle beside the paused mailing; one on each machine.
+    """Start `mailing worker`, idle beside the paused mailing; one on each machine.
 
-    A machine is a command prefix. `host` is the address of PostgreSQL as seen from there.
+    A machine is a command prefix. `host` is the address of PostgreSQL as seen from there. `settings` are what differs
+    from the defaults.
     """
     command = mailing("worker", *(["--processes", str(processes)] if processes > 1 else []))
     with lab.database(ROUND, like=PLANNED) as url, ExitStack() as workers:
         there = url.replace("127.0.0.1", host)
-        environment = lab.mailing(ROUND, database_url=there, gateway_url=gateway, gateway_concurrency=CONNECTIONS)
-        pids = [workers.enter_context(running(lab, [*machine, *command], environment)) for machine in machines]
+        given = {"database_url": there, "gateway_url": gateway, "gateway_concurrency": CONNECTIONS}
+        environment = lab.mailing(ROUND, **given, **(settings or {}))
+        start = partial(running, log=lab.log, env=environment, cwd=lab.directory)
+        pids = [workers.enter_context(start([*machine, *command])).pid for machine in machines]
         until(lambda: _one(lab, "SELECT count(*) FROM procrastinate_workers") >= processes * len(pids), "workers start")
         time.sleep(1)  # they have started
         yield Sender(
@@ -110,16 +120,6 @@ def ours(
             recorded=lambda: _one(lab, "SELECT sent FROM mailing_counts WHERE mailing_id = 1"),
             beside={f"machine {number}": pid for number, pid in enumerate(pids[1:], 2)},
         )
-
-
-@contextmanager
-def running(lab: Lab, command: Sequence[str], environment: Mapping[str, str]) -> Iterator[int]:
-    with lab.log.open("ab") as log:
-        process = subprocess.Popen(command, env=environment, cwd=lab.directory, stdout=log, stderr=log)
-    try:
-        yield process.pid
-    finally:
-        end(process)
 
 
 @contextmanager
@@ -139,26 +139,28 @@ def celery(lab: Lab, broker: Redis, count: int, *, gateway: str, pool: str, size
         with Child("bench.peers.celery_app", {"count": count}, lab.log, environment) as filler:
             filler.go()
             filler.finish()
-        worker = celery_worker(lab, environment, pool=pool, size=size)
         control = Celery(broker=broker.url).control
-        try:
-            until(lambda: bool(control.ping(timeout=1)), "the Celery worker answers")
+        with celery_worker(lab, environment, pool=pool, size=size) as worker:
             yield Sender(
                 worker.pid,
                 go=lambda: control.add_consumer("messages"),
                 recorded=lambda: _peers_recorded(lab),
                 beside={"redis": broker.pid},
             )
-        finally:
-            end(worker)
-            control.purge()
+        control.purge()
 
 
-def celery_worker(lab: Lab, environment: dict[str, str], *, pool: str, size: int) -> subprocess.Popen[bytes]:
+@contextmanager
+def celery_worker(lab: Lab, environment: dict[str, str], *, pool: str, size: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a worker that consumes no queue; it answers when the block begins."""
+    from celery import Celery  # noqa: PLC0415 - a peer, installed only for the benchmark
+
     command = [sys.executable, "-m", "celery", "-A", "bench.peers.celery_app", "worker", "-l", "WARNING", "-Q", "none"]
     options = ["-P", pool, "-c", str(size), "--without-gossip", "--without-mingle", "--without-heartbeat"]
-    with lab.log.open("ab") as log:
-        return subprocess.Popen([*command, *options], env=os.environ | environment, stdout=log, stderr=log)
+    control = Celery(broker=environment["BENCH_BROKER"]).control
+    with running([*command, *options], lab.log, env=os.environ | environment) as worker:
+        until(lambda: bool(control.ping(timeout=1)), "the Celery worker answers")
+        yield worker
 
 
 @contextmanager

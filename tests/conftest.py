@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 
 import asyncpg
 import httpx
+import psycopg
 import pytest
 import uvicorn
 from sqlalchemy import event
@@ -18,12 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database import engine as engine_
 from mailing.database.engine import Sessions, create_engine
-from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from support.api import KEY, bound_app, build_spare_apps, running_api
 from support.distribution import distribute
 from support.logs import log_plainly
-from support.postgres import URL, PostgresServer, start_postgres
+from support.postgres import URL, PostgresServer, create_database, start_postgres, url_of
 from support.processes import until
 from support.roles import grant
 
@@ -37,13 +37,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Spare the garbage collector what stays until the end: modules and tests."""
+    """Spare the garbage collector what stays until the end, modules and tests; then it is as rare as in a worker."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
         gc.freeze()
+        gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.hookimpl(trylast=True)
@@ -87,33 +88,27 @@ def pytest_report_header(config: pytest.Config) -> str:
 async def _make_template(url: str) -> None:
     admin = await asyncpg.connect(url)
     await admin.execute("DROP DATABASE IF EXISTS mailing_template WITH (FORCE)")
-    await admin.execute("CREATE DATABASE mailing_template")
     await admin.close()
-    engine = create_engine(_named(url, "mailing_template"), application="tests", pool_size=1)
-    await migrate(engine)
-    await engine.dispose()
-    await grant(_named(url, "mailing_template"))
+    await grant(await create_database(url, "mailing_template"))
 
 
-def _named(url: str, name: str) -> str:
-    base, _, query = url.partition("?")
-    return base.rsplit("/", 1)[0] + f"/{name}" + (f"?{query}" if query else "")
+@pytest.fixture(scope="session")
+def _server_owner() -> Iterator[psycopg.Connection]:
+    """Outlives the tests' event loops, and connects for less than asyncpg."""
+    with psycopg.connect(os.environ[URL], autocommit=True) as connection:
+        yield connection
 
 
 @pytest.fixture
-async def database_url() -> AsyncIterator[str]:
+def database_url(_server_owner: psycopg.Connection) -> Iterator[str]:
     """Create a database with the schema for this test alone."""
     name = f"test_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(os.environ[URL])
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE mailing_template STRATEGY file_copy")
-    connection = await asyncpg.connect(_named(os.environ[URL], name))
-    await connection.execute(
-        "UPDATE installation SET database_identity = database_identity()"
-    )  # a copy is no restored backup here
-    await connection.close()
-    yield _named(os.environ[URL], name)
-    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    await admin.close()
+    url = url_of(os.environ[URL], name)
+    _server_owner.execute(f"CREATE DATABASE {name} TEMPLATE mailing_template STRATEGY file_copy".encode())
+    with psycopg.connect(url) as own:  # else the copy would count as a restored backup
+        own.execute("UPDATE installation SET database_identity = database_identity()")
+    yield url
+    _server_owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture

@@ -33,6 +33,9 @@ PAYLOADS = [
     " +1",
     "\x00-1",
     "x;＝1",  # noqa: RUF001 - full-width on purpose
+    "\u00ad=1",  # invisible, unassigned, of another plane
+    "\ud7fc@1",
+    "x;\U000e0001=1",
     *(f"x{separator}=1" for separator in (*SEPARATORS, "\u2028 ", "\x85'")),
 ]
 

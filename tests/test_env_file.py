@@ -1,8 +1,5 @@
 """`.env`: what is not understood is refused with its line, and nothing of it is lost in silence or shown."""
 
-import os
-import subprocess
-import sys
 from io import StringIO
 from pathlib import Path
 
@@ -11,6 +8,8 @@ from dotenv import dotenv_values
 
 from mailing.errors import ConfigurationError
 from mailing.settings import load, names_of_others
+from support.commands import mailing
+from support.processes import clean_environment
 
 SECRET = "s3cret-value-of-somebody"
 URL = "MAILING_GATEWAY_URL=https://gateway.example/v1\n"
@@ -86,6 +85,9 @@ def test_another_encoding_is_named_with_the_remedy(env_file: Path, encoding: str
         (f"MAILING_GATEWAY_TOKEN={SECRET} MAILING_PORT=8", "another assignment is in the value"),
         (f"MAILING_GATEWAY_URL=https://{SECRET} MAILING_PORT=8", "MAILING_GATEWAY_URL must be"),
         (f"MAILING_GATEWAY_TOKEN=${{{SECRET}}}", "${…} is not replaced here"),
+        ("MAILING_GATEWAY_TOKEN=$TOKEN", "nor are $NAME"),
+        ('MAILING_GATEWAY_TOKEN="$(cat /run/token)"', "nor are $NAME"),
+        ("MAILING_SENDER=`hostname`", "nor are $NAME"),
         (f'MAILING_GATEWAY_TOKEN="{SECRET}\nmore"', "a control character"),
         (f"MAILING_GATEWAY_TOKEN={SECRET}\u200b", "an invisible character (U+200B)"),
         ("MAILING_PROT=", "did you mean MAILING_PORT?"),
@@ -140,6 +142,8 @@ def test_quotes_export_and_comments_are_as_python_dotenv_has_them(env_file: Path
 def test_braces_in_single_quotes_are_meant_so(env_file: Path) -> None:
     env_file.write_text("MAILING_GATEWAY_TOKEN='a${b}c'\n")
     assert load({}, env_file).gateway_token == "a${b}c"
+    env_file.write_text("MAILING_GATEWAY_TOKEN=pa$word`$1\n")
+    assert load({}, env_file).gateway_token == "pa$word`$1"
 
 
 def test_names_of_others_are_left_alone_and_can_be_told(env_file: Path) -> None:
@@ -199,16 +203,14 @@ def test_a_file_that_can_not_be_read_is_refused(env_file: Path) -> None:
         load({}, env_file)
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("commands")
 @pytest.mark.parametrize("command", ["up", "doctor", "api", "worker", "migrate"])
 def test_no_command_starts_on_a_file_it_does_not_understand(tmp_path: Path, command: str) -> None:
     (tmp_path / ".env").write_bytes(
         "MAILING_GATEWAY_URL=https://gateway.example/v1\nMAILING_SENDER=Имя\n".encode("cp1251")
     )
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")}
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-m", "mailing", command],
-        env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = mailing(command, cwd=tmp_path, env=clean_environment())
     told = done.stdout + done.stderr
     assert done.returncode == (1 if command == "doctor" else 2)
     assert "line 2 is not UTF-8" in told

@@ -1,7 +1,7 @@
 """The reads of people and programs, by name, each as a call of the product's own function."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -20,7 +20,6 @@ from mailing.statistics.latency import recent_calls
 
 LAST = 2**62
 LIMIT = 50
-LATELY = timedelta(seconds=60)  # where a sweep after another one starts
 
 Reading = Callable[[AsyncSession], Awaitable[object]]
 

@@ -3,6 +3,7 @@
 from bench.stages import (
     api,
     dispatch,
+    dispatch_receipts,
     dispatch_slow,
     fan_out,
     footprint,
@@ -20,6 +21,7 @@ STAGES = (
     fan_out.STAGE,
     dispatch.STAGE,
     dispatch_slow.STAGE,
+    dispatch_receipts.STAGE,
     processes.STAGE,
     statements.STAGE,
     writes.STAGE,

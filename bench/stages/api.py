@@ -1,8 +1,6 @@
 """The API under load: one client read, and a page of fifty. Each server is one process of uvicorn."""
 
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,13 +10,14 @@ from pathlib import Path
 import msgspec
 
 from bench import senders
-from bench.children import end, run, until
+from bench.children import run, running, until
 from bench.cost import Meter
 from bench.errors import BenchError
 from bench.lab import OURS, Lab, mailing
 from bench.measure import Goal, Party, Sample, Stage
 from bench.wrk import requests_a_second
 from mailing.process.local_stack import free_port
+from support.processes import is_listening
 
 DATABASE = "bench_api"
 CLIENTS = 10_000
@@ -64,26 +63,20 @@ def serving(lab: Lab, command: Sequence[str], port: int, environment: dict[str, 
     """Yield the process id once it answers. It writes its log, to /dev/null."""
     root = Path.cwd()  # so that `bench` can be imported
     environment = environment | {"PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"}
-    process = subprocess.Popen(
-        command, env=environment, cwd=lab.directory, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with running(command, Path(os.devnull), env=environment, cwd=lab.directory) as process:
 
-    def answers() -> bool:
-        if process.poll() is not None:
-            raise BenchError(f"{command} ended with {process.returncode}")
-        with socket.socket() as connection:
-            return connection.connect_ex(("127.0.0.1", port)) == 0
+        def answers() -> bool:
+            if process.poll() is not None:
+                raise BenchError(f"{command} ended with {process.returncode}")
+            return is_listening(port)
 
-    try:
         until(answers, f"{command} answers", within_s=60)
         yield process.pid
-    finally:
-        end(process)
 
 
 def _load(lab: Lab, pid: int, address: str, key: str) -> Sample:
     header = f"Authorization: Bearer {key}"
-    with Meter({"party": pid, "postgres": lab.postmaster}) as meter:
+    with Meter({"party": pid, "postgres": lab.cluster.postmaster}) as meter:
         rate = requests_a_second(lab, address, "-H", header, connections=CONNECTIONS)
     return Sample(rate, round(rate * meter.seconds), meter.cpu_s)
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from bench import senders
 from bench.broker import Redis, redis
-from bench.children import end, until
 from bench.cost import memory_mb
 from bench.errors import BenchError
 from bench.lab import Lab
@@ -58,14 +57,8 @@ def _processes_in(lab: Lab, broker: Redis, memory: float) -> int:
 
 
 def _idle_mb(lab: Lab, broker: Redis, size: int) -> float:
-    from celery import Celery  # noqa: PLC0415 - a peer, installed only for the benchmark
-
-    worker = senders.celery_worker(lab, {"BENCH_BROKER": broker.url}, pool="prefork", size=size)
-    try:
-        until(lambda: bool(Celery(broker=broker.url).control.ping(timeout=1)), "the Celery worker answers")
+    with senders.celery_worker(lab, {"BENCH_BROKER": broker.url}, pool="prefork", size=size) as worker:
         return memory_mb(worker.pid)
-    finally:
-        end(worker)
 
 
 STAGE = Stage(

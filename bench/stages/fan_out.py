@@ -35,14 +35,14 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
 
     def ours() -> Sample:
         with lab.database(ROUND, like=AUDIENCE) as url, Child("bench.ours.plan", {"database": url}, lab.log) as child:
-            meter = child.work({"postgres": lab.postmaster})
+            meter = child.work({"postgres": lab.cluster.postmaster})
             _check(lab, "SELECT pending FROM mailing_counts", clients)
         return _sample(meter, clients)
 
     def insert(table: str) -> Sample:
         with lab.database(ROUND, like=AUDIENCE):
             lab.sql(ROUND, _BARE_TABLE)
-            with Meter({"postgres": lab.postmaster}) as meter:
+            with Meter({"postgres": lab.cluster.postmaster}) as meter:
                 lab.sql(ROUND, _INSERT.format(table=table))
             _check(lab, f"SELECT count(*) FROM {table}", clients)
         return _sample(meter, clients)
@@ -59,7 +59,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
                 maker.finish()
             given = {"do": "enqueue", "database": url, "count": jobs}
             with Child("bench.peers.procrastinate_app", given, lab.log) as child:
-                meter = child.work({"postgres": lab.postmaster})
+                meter = child.work({"postgres": lab.cluster.postmaster})
             _check(lab, "SELECT count(*) FROM procrastinate_jobs", jobs)
         return _sample(meter, jobs)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from bench.children import run, until
+from bench.children import run, running, until
 from bench.cost import memory_mb
 from bench.lab import OURS, Lab, mailing
 from bench.measure import Goal, Party, Sample, Stage
-from bench.senders import ROUND, running
+from bench.senders import ROUND
 from bench.stages.api import serving
 from mailing.process.local_stack import free_port
 
@@ -48,9 +48,10 @@ def _api(lab: Lab) -> Sample:
 def _worker(lab: Lab) -> Sample:
     lab.sql(ROUND, "DELETE FROM procrastinate_workers")
     began = time.monotonic()
-    with running(lab, mailing("worker"), lab.mailing(ROUND, gateway_url=lab.stub.url)) as pid:
+    environment = lab.mailing(ROUND, gateway_url=lab.stub.url)
+    with running(mailing("worker"), lab.log, env=environment, cwd=lab.directory) as worker:
         until(lambda: bool(lab.sql(ROUND, "SELECT 1 FROM procrastinate_workers")), "the worker is ready")
-        return Sample(time.monotonic() - began, memory_mb=memory_mb(pid))
+        return Sample(time.monotonic() - began, memory_mb=memory_mb(worker.pid))
 
 
 STAGE = Stage(

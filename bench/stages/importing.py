@@ -25,7 +25,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
         with lab.database(ROUND, like=OURS):
             command = mailing("import", str(file))
             environment = lab.mailing(ROUND)
-            meter, peak_mb, _ = run(command, {"postgres": lab.postmaster}, env=environment, cwd=lab.directory)
+            meter, peak_mb, _ = run(command, {"postgres": lab.cluster.postmaster}, env=environment, cwd=lab.directory)
             _check(lab, count)
         return Sample(count / meter.seconds, count, meter.cpu_s, peak_mb)
 
@@ -33,14 +33,14 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
         with lab.database(ROUND, like=OURS) as url:
             command = f"\\copy client ({COLUMNS}) FROM '{whole}' WITH (FORMAT csv, HEADER)"
             psql = [lab.tool("psql"), "--no-psqlrc", "--set=ON_ERROR_STOP=1", "--command", command, url]
-            meter, peak_mb, _ = run(psql, {"postgres": lab.postmaster})
+            meter, peak_mb, _ = run(psql, {"postgres": lab.cluster.postmaster})
             _check(lab, rows)
         return Sample(rows / meter.seconds, rows, meter.cpu_s, peak_mb)
 
     def orm() -> Sample:
         with lab.database(ROUND, like=OURS) as url:
             with Child("bench.peers.orm_insert", {"database": url, "file": str(tenth)}, lab.log) as child:
-                meter = child.work({"postgres": lab.postmaster})
+                meter = child.work({"postgres": lab.cluster.postmaster})
             _check(lab, rows // 10)
         return Sample(rows // 10 / meter.seconds, rows // 10, meter.cpu_s)
 

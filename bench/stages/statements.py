@@ -49,7 +49,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
         with lab.database(ROUND, like=PLANNED) as url:
             lab.sql(ROUND, "UPDATE mailing SET status = 'running'")
             with Child("bench.ours.claim_and_record", {"database": url}, lab.log) as child:
-                meter = child.work({"postgres": lab.postmaster})
+                meter = child.work({"postgres": lab.cluster.postmaster})
             _check(lab, messages)
         return Sample(messages / meter.seconds, messages, meter.cpu_s)
 
@@ -60,7 +60,7 @@ def _parties(lab: Lab) -> Iterator[list[Party]]:
             lab.sql(ROUND, "UPDATE mailing SET status = 'running'")
             times = str(messages // BATCH)
             command = [lab.tool("pgbench"), "--no-vacuum", "-t", times, "-f", str(script), url]
-            meter, _, _ = run(command, {"postgres": lab.postmaster})
+            meter, _, _ = run(command, {"postgres": lab.cluster.postmaster})
             _check(lab, messages)
         return Sample(messages / meter.seconds, messages, meter.cpu_s)
 

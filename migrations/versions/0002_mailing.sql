@@ -295,9 +295,11 @@ COMMENT ON INDEX message_listed IS 'Lists of a mailing''s messages by status, in
 CREATE INDEX message_doubtful ON message (id) WHERE maybe_accepted AND phase IN ('open', 'unknown');
 COMMENT ON INDEX message_doubtful IS 'The sweep: messages that a receipt shows to have been accepted.';
 
-CREATE INDEX message_finished ON message USING brin (finished_at) WITH (pages_per_range = 32, autosummarize = on);
+CREATE INDEX message_finished ON message USING brin (finished_at) WITH (pages_per_range = 32)
+    WHERE finished_at IS NOT NULL;
 COMMENT ON INDEX message_finished IS
-    'The report of a day: finished_at grows with the table, so that block ranges are enough.';
+    'The report of a day: finished_at grows with the table, so that block ranges are enough. A plan writes nothing to it; '
+    'VACUUM adds the ranges that are new.';
 
 CREATE TABLE attempt (
     message_id    bigint NOT NULL,
@@ -523,26 +525,21 @@ CREATE TABLE receipt_counts (
 COMMENT ON TABLE receipt_counts IS
     'A mailing''s final receipts, kept by the triggers of receipt. Apart from mailing_counts, which senders lock.';
 
--- A mailing has its row from its first final receipt on. Locks are taken in the order of mailings, as in count_messages.
+-- Locks are taken in the order of mailings, as in count_messages. An upsert fires the triggers of INSERT and UPDATE.
 CREATE FUNCTION count_receipts() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    came text := 'SELECT mailing_id, state, 1 AS n FROM added WHERE state > 1';
-    went text := 'SELECT mailing_id, state, -1 AS n FROM removed WHERE state > 1';
-    moves text := came || CASE TG_OP WHEN 'UPDATE' THEN ' UNION ALL ' || went ELSE '' END;
 BEGIN
-    EXECUTE 'INSERT INTO receipt_counts (mailing_id) SELECT DISTINCT mailing_id FROM (' || moves || ') AS moves
-        WHERE NOT EXISTS (SELECT FROM receipt_counts c WHERE c.mailing_id = moves.mailing_id)
-        ORDER BY mailing_id ON CONFLICT DO NOTHING';
-    EXECUTE 'WITH shift AS MATERIALIZED (
-            SELECT mailing_id, coalesce(sum(n) FILTER (WHERE state = 3), 0) AS delivered,
-                   coalesce(sum(n) FILTER (WHERE state = 2), 0) AS undelivered
-            FROM (' || moves || ') AS moves GROUP BY mailing_id
-        ), locked AS MATERIALIZED (
-            SELECT mailing_id FROM receipt_counts WHERE mailing_id IN (SELECT mailing_id FROM shift)
-            ORDER BY mailing_id FOR UPDATE
-        )
-        UPDATE receipt_counts c SET delivered = c.delivered + s.delivered, undelivered = c.undelivered + s.undelivered
-        FROM shift s JOIN locked USING (mailing_id) WHERE c.mailing_id = s.mailing_id';
+    INSERT INTO receipt_counts AS c (mailing_id, delivered, undelivered)
+        SELECT mailing_id, count(*) FILTER (WHERE state = 3), count(*) FILTER (WHERE state = 2)
+        FROM added WHERE state > 1 GROUP BY mailing_id ORDER BY mailing_id
+        ON CONFLICT (mailing_id) DO UPDATE
+            SET delivered = c.delivered + excluded.delivered, undelivered = c.undelivered + excluded.undelivered;
+    IF TG_OP = 'UPDATE' THEN
+        UPDATE receipt_counts c SET delivered = c.delivered - s.delivered, undelivered = c.undelivered - s.undelivered
+        FROM (SELECT mailing_id, count(*) FILTER (WHERE state = 3) AS delivered,
+                     count(*) FILTER (WHERE state = 2) AS undelivered
+              FROM removed WHERE state > 1 GROUP BY mailing_id) AS s
+        WHERE c.mailing_id = s.mailing_id;
+    END IF;
     RETURN NULL;
 END $$;
 CREATE TRIGGER count_added AFTER INSERT ON receipt

@@ -1,6 +1,6 @@
 """Bulk SMS campaigns through an HTTP gateway, on PostgreSQL alone."""
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # as in `typing`, which takes longer to load than the rest of the start before `__main__`
 
 __version__: str
 

@@ -1,21 +1,19 @@
 """The API process: routes, documentation, health. A composition root, imported by the command line only."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from litestar import Litestar, Response, Router
 from litestar.di import Provide
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from mailing.access import users
-from mailing.access.api_guards import enforce_rate_limit, require_key
+from mailing.access.api_guards import require_key
 from mailing.access.api_keys import KeyCache
-from mailing.access.id_token import OidcClient
-from mailing.access.oidc import Provider
 from mailing.access.rate_limit import RateLimiter
-from mailing.access.roles import Role
 from mailing.access.state import AccessState
 from mailing.admin.routes import admin
 from mailing.admin.single_flight import AdminState, SingleFlight
@@ -36,31 +34,33 @@ from mailing.observability import tracing
 from mailing.receipts.routes import ProviderRequests
 from mailing.receipts.serving import ReceiptState, receipt_desk
 from mailing.restore.witness import witnessing
-from mailing.settings import Settings, roles_of_groups
+from mailing.settings import Settings
 from mailing.statistics.routes import StatisticsController
 from mailing.web.allowed_hosts import AllowedHosts
 from mailing.web.concurrency_limits import (
     CONCURRENCY_LIMIT,
     ConcurrencyLimit,
     LimitsState,
-    ReleaseLimits,
     limit_concurrency,
 )
 from mailing.web.header_limits import HeaderLimits
 from mailing.web.health import HealthState, Readiness, health
 from mailing.web.host_names import hosts_of
-from mailing.web.idempotency import Idempotency, provide_session, replay_or_begin
-from mailing.web.methods import AllMethods, HeadAsGet
+from mailing.web.idempotency import provide_session, replay_or_begin
+from mailing.web.methods import AllMethods
 from mailing.web.openapi import landing, openapi_config
 from mailing.web.parameters import known_parameters_only, provide_caller
 from mailing.web.problems import EXCEPTION_HANDLERS
 from mailing.web.request_log import RequestLog
-from mailing.web.security_headers import SafeHeaders
+from mailing.web.responses import StructResponse
 from mailing.web.server import BodyTimeout
 from mailing.web.state import ApiRequest, state_as
 from mailing.web.static_files import static_files
 
-POOL_SIZE = 10
+if TYPE_CHECKING:
+    from mailing.access.oidc import Provider
+
+POOL_SIZE = 13
 EXPORT_POOL_SIZE = 1  # of exports only: they take turns for each page
 HEALTH_POOL_SIZE = 2  # of /health/ready only: one in use, and one that may be dead
 CONNECTIONS = POOL_SIZE + EXPORT_POOL_SIZE + HEALTH_POOL_SIZE + 1  # of `Reachability`
@@ -89,8 +89,8 @@ def build_app() -> Litestar:
             list_events,
             GatewayController,
         ],
-        middleware=[Idempotency],
         before_request=authorize,
+        response_class=StructResponse,
         dependencies={"session": Provide(provide_session), "caller": Provide(provide_caller)},
         security=[{"key": []}],
     )
@@ -104,9 +104,7 @@ def build_app() -> Litestar:
         logging_config=None,
     )
     # Litestar's own middleware comes after the routing
-    app.asgi_handler = HeadAsGet(
-        AllMethods(BodyTimeout(HeaderLimits(ReleaseLimits(LowerCaseClients(app.asgi_handler)))))
-    )
+    app.asgi_handler = AllMethods(BodyTimeout(HeaderLimits(LowerCaseClients(app.asgi_handler))))
     return app
 
 
@@ -125,13 +123,12 @@ def bind_settings(app: Litestar, settings: Settings) -> Litestar:
     state.receipt_desk = None
     hosts = AllowedHosts(app.asgi_handler, known=hosts_of(settings))
     count = state.metrics.requests.count
-    pages = RequestLog(SafeHeaders(hosts), count=count)
+    pages = RequestLog(hosts, count=count)
     app.asgi_handler = ProviderRequests(pages, desk=lambda: state.receipt_desk, count=count)
     return app
 
 
 def concurrency_limits() -> dict[str, ConcurrencyLimit]:
-    """Return the limits of expensive requests in one process."""
     return {
         "exports": ConcurrencyLimit(
             total=8,
@@ -184,26 +181,18 @@ async def database(app: Litestar) -> AsyncIterator[None]:
 async def authorize(request: ApiRequest) -> Response[bytes] | None:
     """Run all guards of the API. As Litestar guards, each would copy the handler."""
     await require_key(request)
-    await enforce_rate_limit(request)
-    await known_parameters_only(request, request.route_handler)
+    known_parameters_only(request, request.route_handler)
     if CONCURRENCY_LIMIT in request.route_handler.opt:
         await limit_concurrency(request, request.route_handler)
     return await replay_or_begin(request)
 
 
-def provider_of(settings: Settings) -> Provider | None:
+def provider_of(settings: Settings) -> "Provider | None":
     if settings.oidc_issuer is None:
         return None
-    roles = {group: Role.named(role) for group, role in roles_of_groups(settings).items()}
-    return Provider(
-        OidcClient(
-            issuer=settings.oidc_issuer,
-            client_id=str(settings.oidc_client_id),
-            client_secret=settings.oidc_client_secret,
-            groups_claim=settings.oidc_groups_claim,
-            roles=roles,
-        )
-    )
+    from mailing.access.oidc import Provider  # noqa: PLC0415 - a tenth of the start, and needed only here
+
+    return Provider.configured(settings)
 
 
 async def _first_user(sessions: Sessions, password: str | None) -> None:
@@ -218,10 +207,10 @@ class LowerCaseClients:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         prefix = "/mailing/api/Clients"
         path = scope.get("path", "")
         if path == prefix or path.startswith(prefix + "/"):
             scope["path"] = prefix.lower() + path.removeprefix(prefix)
             scope["raw_path"] = scope["path"].encode()
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)

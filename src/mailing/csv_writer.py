@@ -13,36 +13,33 @@ BYTE_ORDER_MARK = "\ufeff"  # begins each file: without it Excel reads UTF-8 as 
 
 SEPARATORS = ",;|，；\t\r\n\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # noqa: RUF001 - full-width forms included
 SIGNS = "=+\\-@＝＋－＠"  # noqa: RUF001 - the characters that start a formula, full-width forms included
-# Characters that a spreadsheet skips before a formula: blanks, quotes and invisible characters
-_SKIPPED = "\"'\\s\x00-\x20\x7f-\xa0\u200b-\u200f\u2060\ufeff"
+QUOTES = "\"'"
 
-# A maximal run of them before a sign. Possessive, so each run is tried once and not at each of its characters.
-_START = re.compile(
-    f"(?:^[{_SKIPPED}{SEPARATORS}]*+|(?<![{_SKIPPED}{SEPARATORS}])[{_SKIPPED}{SEPARATORS}]++)(?=[{SIGNS}])"
-)
-_SIGN = re.compile(f"[{SIGNS}]").search
-_SEPARATOR = re.compile(f"[{SEPARATORS}]").search
+_SIGN = re.compile(f"[{SIGNS}]")
+_ESCAPED_SIGN = re.compile(f"'([{SIGNS}])")
 
 
 def escape_formula(cell: str) -> str:
     """Put an apostrophe before each sign that could start a cell. `unescape_formula` removes exactly those."""
-    return _START.sub(_with_apostrophe, cell) if _SIGN(cell) else cell
+    return _SIGN.sub(lambda sign: f"'{sign[0]}" if _begins_cell(cell, sign.start()) else sign[0], cell)
 
 
 def unescape_formula(cell: str) -> str:
-    return _START.sub(_without_apostrophe, cell) if _SIGN(cell) else cell
+    return _ESCAPED_SIGN.sub(lambda sign: sign[1] if _begins_cell(cell, sign.start(1)) else sign[0], cell)
 
 
-def _with_apostrophe(start: re.Match[str]) -> str:
-    return f"{start[0]}'" if _begins_cell(start) else start[0]
+def _begins_cell(cell: str, end: int) -> bool:
+    """Whether a spreadsheet skips all that stands between the separator before `end` and `end`.
 
-
-def _without_apostrophe(start: re.Match[str]) -> str:
-    return start[0].removesuffix("'") if _begins_cell(start) else start[0]
-
-
-def _begins_cell(start: re.Match[str]) -> bool:
-    return start.start() == 0 or _SEPARATOR(start[0]) is not None
+    Goes back to the sign before it at most, so that a text's signs together read each character once.
+    """
+    while end:
+        end -= 1
+        if cell[end] in SEPARATORS:
+            return True
+        if cell[end].isprintable() and not cell[end].isspace() and cell[end] not in QUOTES:
+            return False
+    return True
 
 
 def csv_of(rows: Iterable[Sequence[object]]) -> str:

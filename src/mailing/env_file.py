@@ -1,7 +1,7 @@
 """`.env` files: every line is an assignment, a comment or blank, or it is refused with its number.
 
 Quotes, `export` and inline comments follow python-dotenv. Its parser is called directly: its public functions return a
-dict, without unreadable lines, repeated names and line numbers (decision 29). `${NAME}` is not replaced but refused,
+dict, without unreadable lines, repeated names and line numbers (decision 29). What a shell would replace is refused,
 except in single quotes. No message repeats a value, because it may be a secret.
 """
 
@@ -26,6 +26,8 @@ _AS_UTF8 = "save it as UTF-8"
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SET = re.compile(r"\s*(set|setx|setenv|declare|let|env)\s", re.IGNORECASE)
 _COLON = re.compile(r"\s*(?:export\s+)?\"?[\w.-]+\"?\s*:")
+# what a shell would replace: inside a value, or as the whole of it; a password may hold a lone $ or `
+_SHELL = re.compile(r"\$\{[^}]*\}|^\$[A-Za-z_]\w*$|^\$\(.*\)$|^`.*`$", re.DOTALL).search
 _QUOTED = re.compile(r"[^=]*=\s*(['\"])")
 
 
@@ -80,7 +82,6 @@ def _parse(text: str, file: str) -> tuple[list[Assignment], list[str]]:
 
 
 def _complaint(statement: str) -> str:
-    """Explain why a line is not an assignment."""
     first = statement.partition("\n")[0]
     if _SET.match(first):
         return f"leave out {first.split()[0]!r}: a line is NAME=value"
@@ -99,5 +100,5 @@ def _flaws(found: Assignment, statement: str) -> Iterator[str]:
     if re.search(r"(^[\"']?|\s)MAILING_\w+\s*[=:]", found.value, re.IGNORECASE):
         yield "a line is one NAME=value; here another assignment is in the value"
     quoted = _QUOTED.match(statement)
-    if re.search(r"\$\{[^}]*\}", found.value) and not (quoted and quoted[1] == "'"):
-        yield "${…} is not replaced here: write the value itself, or put it in single quotes if it is meant so"
+    if _SHELL(found.value) and not (quoted and quoted[1] == "'"):
+        yield "${…} is not replaced here, nor are $NAME, $(…) and `…`: write the value, or put it in single quotes"

@@ -1,33 +1,24 @@
-"""Failpoints: named places at which a fault test may end the process. Disabled, they cost an empty function call.
-
-claim.before      nothing claimed yet                record.inside    outcomes written, not committed
-claim.inside      claimed, not committed             record.after     committed, the job continues
-claim.after       committed, no call started         plan.inside      a slice planned, not committed
-call.connected    connected, nothing written         plan.after       a slice committed, the plan incomplete
-call.written      request written, no answer         sweep.inside     leases reclaimed, not committed
-call.head_read    status read, body not              report.accepted  accepted by the mail server, not recorded
-call.answered     answer read, nothing recorded      stop.draining    asked to stop, calls still running
-"""
+"""Failpoints: named places at which a fault test may end the process. Disabled, they cost an empty function call."""
 
 from collections.abc import Callable
 from typing import Final
 
-FAILPOINTS: Final = (
-    "claim.before",
-    "claim.inside",
-    "claim.after",
-    "call.connected",
-    "call.written",
-    "call.head_read",
-    "call.answered",
-    "record.inside",
-    "record.after",
-    "plan.inside",
-    "plan.after",
-    "sweep.inside",
-    "report.accepted",
-    "stop.draining",
-)
+FAILPOINTS: Final = {
+    "claim.before": "nothing claimed yet",
+    "claim.inside": "claimed, not committed",
+    "claim.after": "committed, no call started",
+    "call.connected": "connected, nothing written",
+    "call.written": "request written, no answer",
+    "call.head_read": "status read, body not",
+    "call.answered": "answer read, nothing recorded",
+    "record.inside": "outcomes written, not committed",
+    "record.after": "committed, the job continues",
+    "plan.inside": "a slice planned, not committed",
+    "plan.after": "a slice committed, the plan incomplete",
+    "sweep.inside": "leases reclaimed, not committed",
+    "report.accepted": "accepted by the mail server, not recorded",
+    "stop.draining": "asked to stop, calls still running",
+}
 
 
 def _nothing(_point: str) -> None:

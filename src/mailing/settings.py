@@ -5,7 +5,6 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from datetime import time
 from difflib import SequenceMatcher, get_close_matches
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from mailing.database.address import parse as parse_address
 from mailing.env_file import read_env_file
 from mailing.errors import ConfigurationError
 from mailing.timezones import known_zone
+from mailing.urls import is_base, is_loopback, is_public, is_safe
 
 PREFIX = "MAILING_"
 DOTENV = Path(".env")  # in the process's working directory
@@ -29,6 +29,10 @@ MIN_SECRET_LENGTH = 6  # characters; a shorter secret would be masked in ordinar
 MAX_GATEWAY_TIMEOUT_S = 60  # the maximum of MAILING_GATEWAY_TIMEOUT_S; the longest lease of a message follows from it
 
 Port = Annotated[int, Meta(ge=1, le=65535)]
+
+
+# Each is a module of gateway/providers, and one of gateway/sandbox/dialects.
+ProviderName = Literal["probe", "kannel", "twilio", "infobip", "smsc"]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     oidc_groups_claim: str = "groups"
     oidc_roles: str | None = None
     api_rate: Annotated[int, Meta(ge=0, le=100_000)] = 300
-    gateway_provider: Literal["probe", "kannel", "twilio", "infobip", "smsc"] = "probe"
+    gateway_provider: ProviderName = "probe"
     gateway_url: str | None = None
     gateway_user: str | None = None
     gateway_token: str | None = None
@@ -114,15 +118,8 @@ def environment_names() -> list[str]:
 
 
 def source_of(dotenv: Path) -> str:
-    """Describe where the settings came from."""
     path = dotenv.absolute()
     return f"read from {path} and the environment" if path.exists() else f"from the environment; there is no {path}"
-
-
-def host_of(address: str) -> str:
-    """Return a URL without its path, which may contain a secret."""
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def secrets_of(settings: Settings) -> list[str]:
@@ -237,59 +234,14 @@ def _flaws_of_address(database_url: str | None) -> list[str]:
 def _published(settings: Settings) -> list[str]:
     """Find secrets copied from an example file, if other machines can reach the API."""
     url = settings.public_url
-    is_public = url and not (_base(url) and is_loopback(urlsplit(url).hostname or ""))
-    if is_loopback(settings.host) and not is_public and not settings.allowed_hosts:
+    is_reachable = url and not (is_base(url) and is_loopback(urlsplit(url).hostname or ""))
+    if is_loopback(settings.host) and not is_reachable and not settings.allowed_hosts:
         return []
     names = [field.name for field in msgspec.structs.fields(Settings) if SECRET.search(field.name)]
     given = {name.upper(): getattr(settings, name) for name in names}
     if settings.database_url and not _flaws_of_address(settings.database_url):
         given["DATABASE_URL's password"] = parse_address(settings.database_url).password
     return [name for name, value in given.items() if value and PUBLISHED.search(value)]
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
-
-
-def _base(address: str) -> bool:
-    """Whether a URL can be followed by paths and has no credentials, which are only in the token."""
-    try:
-        parts = urlsplit(address)
-        is_port = parts.port != 0
-    except ValueError:  # a port that is not a number, or too large
-        return False
-    plain = not (parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", address))
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_port and plain
-
-
-def _safe(address: str) -> bool:
-    """Whether a URL is https, or http to this machine."""
-    try:
-        parts = urlsplit(address)
-    except ValueError:  # brackets that hold no address
-        return False
-    return bool(parts.hostname) and (
-        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
-    )
-
-
-def _public(address: str) -> bool:
-    """Whether a URL can be followed by paths, and is https or does not leave a network of ours.
-
-    Receipts come to it, and their address is all that proves where they come from: nobody on the way may read it.
-    """
-    if not _base(address):
-        return False
-    parts = urlsplit(address)
-    host = parts.hostname or ""
-    try:
-        inside = ip_address(host).is_private
-    except ValueError:
-        inside = "." not in host or host.endswith((".localhost", ".internal"))
-    return parts.scheme == "https" or inside
 
 
 def _printable(value: str) -> bool:
@@ -307,15 +259,15 @@ def _address(value: str) -> bool:
 _HOST_NAME = re.compile(r"\s*([A-Za-z0-9._-]+|\[?[0-9a-fA-F:.]+\]?)\s*").fullmatch
 
 _FORMS: Mapping[str, tuple[str, Callable[[str], object]]] = {
-    "public_url": ("an https:// address such as https://mailing.example.org, and no more", _public),
+    "public_url": ("an https:// address such as https://mailing.example.org, and no more", is_public),
     "allowed_hosts": ("names without ports such as mailing.example.org, separated by commas", _each(_HOST_NAME)),
     "api_key": ("printable ASCII", _printable),
-    "gateway_url": ("an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more", _base),
+    "gateway_url": ("an http:// or https:// address such as https://probe.fbrq.cloud/v1, and no more", is_base),
     "gateway_user": ("printable ASCII without spaces and colons", re.compile(r"[!-9;-~]+").fullmatch),
     "gateway_token": ("printable ASCII", _printable),
     "sender": ("a number, or a name of up to 34 printable ASCII characters", re.compile("[ -~]{1,34}").fullmatch),
     "opt_out_words": ("words such as STOP, separated by commas", _each(re.compile(r"\w").search)),
-    "oidc_issuer": ("an https:// address, such as https://id.example.org", _safe),
+    "oidc_issuer": ("an https:// address, such as https://id.example.org", is_safe),
     "report_time": ("a time of day such as 09:00", re.compile(r"([01]\d|2[0-3]):[0-5]\d").fullmatch),
     "report_timezone": ("an IANA time zone such as Europe/Moscow", known_zone),
     "report_to": ("addresses such as ops@example.org, separated by commas", _each(_address)),
@@ -323,9 +275,6 @@ _FORMS: Mapping[str, tuple[str, Callable[[str], object]]] = {
 }
 
 _PAIRS: Mapping[str, Callable[[Settings], bool]] = {
-    "GATEWAY_USER must be the SID of a Twilio account, such as AC and 32 digits or letters from a to f": lambda its: (
-        its.gateway_provider != "twilio" or bool(re.fullmatch("(AC[0-9a-f]{32})?", its.gateway_user or ""))
-    ),
     "OIDC_ISSUER, MAILING_OIDC_CLIENT_ID and MAILING_OIDC_ROLES belong together": lambda its: (
         bool(its.oidc_issuer) == bool(its.oidc_client_id) == bool(its.oidc_roles)
     ),

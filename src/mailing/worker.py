@@ -20,6 +20,7 @@ from mailing.gateway.repository import autocommit, configure
 from mailing.job_queue.worker import Queue
 from mailing.mailings.after_restore import wake_started
 from mailing.messages.counter_audit import audit_counts
+from mailing.messages.leases import RetryPolicy
 from mailing.observability import failures
 from mailing.observability.counters import RECOVERED
 from mailing.observability.log import get
@@ -28,13 +29,11 @@ from mailing.process import heartbeat
 from mailing.process.watchdog import DATABASE, LIMITS, QUEUE, Limits, Watchdog
 from mailing.receipts.address import namespace_of, receipt_path
 from mailing.receipts.key import read_key
-from mailing.reports.jobs import send_missing
 from mailing.restore.witness import witnessing
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.sending.context import SendContext
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
 from mailing.sending.send import send_mailing
 from mailing.sending.sweep import sweep
@@ -127,6 +126,19 @@ def _engines(settings: Settings) -> list[AsyncEngine]:
     return [create(pool_size=URGENT_POOL), *others]
 
 
+def _report(sessions: Sessions, settings: Settings) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return the job. A worker whose reports go to nobody loads none of what makes them."""
+    if settings.report_to is None:
+        return _no_report
+    from mailing.reports.jobs import send_missing  # noqa: PLC0415 - 5 MB
+
+    return partial(send_missing, sessions, settings)
+
+
+async def _no_report() -> None:
+    """Do nothing: a worker with other settings may have enqueued the job."""
+
+
 async def _work(settings: Settings, context: SendContext, short: Sessions, long: Sessions, watchdog: Watchdog) -> None:
     counters, revalidator = context.counters, Revalidator(context)
     on_answer = partial(watchdog.beat, QUEUE)
@@ -139,7 +151,7 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.periodic("clock", partial(adjust_to_clock_steps, short), cron="* * * * * */5")
     queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
-    queue.periodic("report", partial(send_missing, short, settings), cron="* * * * *")
+    queue.periodic("report", _report(short, settings), cron="* * * * *")
     queue.periodic("retention", partial(_retain, long, settings), cron="17 * * * *")
     async with autocommit(short) as session:
         await configure(session, settings.gateway_rate)

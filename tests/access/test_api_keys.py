@@ -137,6 +137,11 @@ REFUSED = [
 ]
 
 
+@pytest.mark.parametrize("given", ["bearer {}", "BEARER   {}", "Bearer\t{}", " Bearer \t {} \t"])
+async def test_blanks_and_tabs_around_a_key_do_not_matter(api: httpx.AsyncClient, given: str) -> None:
+    assert await status_with(api, given.format(KEY).encode()) == 200
+
+
 async def test_any_other_authorization_is_refused(api: httpx.AsyncClient) -> None:
     assert [given for given in REFUSED if await status_with(api, given.encode()) != 401] == []
     assert await status_with(api, b"Bearer \xff\xfe\x80") == 401

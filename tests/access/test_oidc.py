@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from msgspec.structs import replace
 
-from mailing.access.authentication import Identity
-from mailing.access.oidc import OidcState, Provider
+from mailing.access.authentication import Identity, OidcState
+from mailing.access.oidc import Provider
 from mailing.access.roles import Role
 from mailing.errors import Unauthorized
 from support.identity_provider import BACK, client_of, running_provider, signed_in_at

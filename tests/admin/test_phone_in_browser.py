@@ -3,14 +3,13 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, barriers, chromium, watched
 from support.rows import run
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
@@ -73,11 +72,3 @@ async def test_an_admin_signs_in_and_makes_a_user_and_a_key_on_a_phone(
     found += await barriers(page)
     assert found == []
     assert (seen.complaints, seen.blocked) == ([], [])
-
-
-async def barriers(page: Page) -> list[str]:
-    """Return what axe finds, and whether the page scrolls sideways."""
-    wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    too_wide = [f"{page.url} is {wide} pixels wider than the screen"] if wide > 0 else []
-    violations = (await Axe().run(page)).response["violations"]
-    return too_wide + [f"{page.url}: {each['id']}: {each['nodes'][0]['html'][:150]}" for each in violations]

@@ -1,16 +1,16 @@
 """The pages that follow what happens, in a real browser under their strict policy."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import Sessions, transaction
-from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.browser import CHROMIUM, WITHOUT, barriers, chromium, watched
 from support.rows import add_client, add_mailing, add_messages, run
 from support.users import add_user
 
@@ -67,6 +67,34 @@ async def test_a_lost_connection_is_told_and_found_again(address: str, engine: A
     await expect(page.locator("#live")).to_contain_text("the mailing is paused")
 
 
+async def test_a_page_that_renews_itself_takes_no_click_back(address: str, engine: AsyncEngine, page: Page) -> None:
+    """When its mailing finishes, what can be done changes: here while the clicked page has yet to answer."""
+    mailing_id = await add_mailing(engine)
+    await add_messages(engine, mailing_id, ["pending"])
+    here, renewed = f"{address}/admin/mailings/{mailing_id}", asyncio.Event()
+
+    async def answer_late(route: Route) -> None:
+        await run(engine, "UPDATE mailing SET status = 'finished', finished_at = now()")
+        await renewed.wait()
+        await route.continue_()
+
+    await page.goto(here)
+    page.on("requestfinished", lambda request: renewed.set() if request.url == here else None)
+    await page.route("**/messages", answer_late)
+    await page.get_by_role("link", name="Messages", exact=True).click()
+    await expect(page.get_by_role("heading", name="Messages")).to_be_visible()
+
+
+async def test_a_finished_mailing_offers_what_can_still_be_done(address: str, engine: AsyncEngine, page: Page) -> None:
+    mailing_id = await add_mailing(engine)
+    await page.goto(f"{address}/admin/mailings/{mailing_id}")
+    await run(engine, "UPDATE mailing SET status = 'finished', finished_at = now()")
+    await expect(page.get_by_role("link", name="Pause", exact=True)).to_have_count(0)
+    await expect(page.locator("#live:not([hx-get])")).to_contain_text("finished")
+    await expect(page.get_by_role("link", name="Duplicate", exact=True)).to_be_visible()
+    assert await page.locator("main").count() == 1
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_page_has_a_barrier(address: str, engine: AsyncEngine, page: Page, scheme: str) -> None:
     """As far as axe finds them: contrast, labels, order of headings, names of links and charts."""
@@ -83,8 +111,3 @@ async def test_no_page_has_a_barrier(address: str, engine: AsyncEngine, page: Pa
         await page.goto(f"{address}/admin/{path}")
         found += await barriers(page)
     assert found == []
-
-
-async def barriers(page: Page) -> list[str]:
-    violations = (await Axe().run(page)).response["violations"]
-    return [f"{page.url}: {each['id']}: {each['nodes'][0]['html'][:150]}" for each in violations]

@@ -27,6 +27,7 @@ from chaos.runner.fairness import fairness
 from chaos.runner.load import Latencies
 from chaos.runner.patroni import missing
 from chaos.runner.report import Promise, table
+from support.processes import until
 
 PAIRS: Final = 5
 PHASE_S: Final = 8.0
@@ -97,17 +98,14 @@ async def rolling(directory: Path) -> list[Promise]:
 
 async def _restart_workers(here: Site) -> list[float]:
     """One after the other, each when the one before is at work again."""
-    took = []
-    for number in range(RESTARTS):
-        name = here.workers[number % len(here.workers)]
-        ends, starts = len(here.processes.ends), _starts(here, name)
-        here.processes[name].signal(signal.SIGTERM)
-        began = time.monotonic()
-        while len(here.processes.ends) == ends:  # noqa: ASYNC110 - the harness notes an end in a list
-            await asyncio.sleep(0.02)
-        took.append(time.monotonic() - began)
-        while _starts(here, name) == starts:  # noqa: ASYNC110 - told by its log alone
-            await asyncio.sleep(0.1)
+    return [await _restart(here, here.workers[number % len(here.workers)]) for number in range(RESTARTS)]
+
+
+async def _restart(here: Site, name: str) -> float:
+    ends, starts = len(here.processes.ends), _starts(here, name)
+    here.processes[name].signal(signal.SIGTERM)
+    took = await until(lambda: len(here.processes.ends) > ends, seconds=120)
+    await until(lambda: _starts(here, name) > starts, seconds=120, every_s=0.1)
     return took
 
 

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from mailing.database.migrations import migrate
 from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings, environment
 from mailing.timezones import iana_version
+from support.commands import mailing
 from support.rows import run, value
 
 NOWHERE = "127.0.0.1:1"
@@ -155,12 +154,11 @@ async def test_a_gateway_token_tells_when_it_expires(
     assert claims not in line(findings["gateway token"])
 
 
+@pytest.mark.slow
+@pytest.mark.xdist_group("commands")
 def test_the_command_says_it_all_and_its_exit_code_the_rest(tmp_path: Path) -> None:
     told = {"MAILING_DATABASE_URL": f"postgresql://nobody@{NOWHERE}/x", "PATH": ""}
-    done = subprocess.run(
-        [sys.executable, "-m", "mailing", "doctor"],
-        env=told, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    done = mailing("doctor", cwd=tmp_path, env=told)
     assert done.returncode == 1
     assert "fail   database" in done.stdout
     assert done.stderr == ""

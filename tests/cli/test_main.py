@@ -3,9 +3,10 @@
 import asyncio
 import os
 import re
+import shlex
 import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import asyncpg
 import click
@@ -17,18 +18,17 @@ from mailing.cli.database import require_schema
 from mailing.cli.main import COMMANDS, cli
 from mailing.database.migrations import migrate
 from mailing.errors import Conflict, Invalid
+from mailing.process.local_stack import free_port
 from mailing.settings import Settings
+from support import commands
+from support.processes import MAILING, clean_environment
 from support.rows import run, value
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("commands")]
 
 
-def mailing(*arguments: str, directory: Path, **settings: str) -> subprocess.CompletedProcess[str]:
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings
-    return subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "mailing", *arguments],
-        capture_output=True, text=True, check=False, cwd=directory, env=env, timeout=60,
-    )  # fmt: skip
+def mailing(*arguments: str, directory: Path, **settings: str) -> CompletedProcess[str]:
+    return commands.mailing(*arguments, cwd=directory, env=clean_environment(**settings))
 
 
 def test_every_command_has_help_with_an_example() -> None:
@@ -71,10 +71,17 @@ def test_the_list_of_commands_says_what_each_says_of_itself() -> None:
     [
         (["nope"], {}, "No such command"),
         (["worker"], {}, "MAILING_DATABASE_URL is needed"),
+        (["worker"], {"MAILING_GATEWAY_PROVIDER": "kannel"}, "needs MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN"),
+        (
+            ["worker"],
+            {"MAILING_GATEWAY_PROVIDER": "twilio", "MAILING_GATEWAY_USER": "me@example.org"},
+            "MAILING_GATEWAY_USER must be the SID of a Twilio account",
+        ),
         (["api"], {"MAILING_PORT": "x", "MAILING_PROT": "1"}, "MAILING_PROT is not a setting"),
         (["import", "missing.csv"], {}, "does not exist"),
         (["report", "--date", "yesterday"], {}, "does not match the format"),
         (["key", "revoke", "0"], {}, "not in the range"),
+        (["key", "revoke", str(2**63)], {}, "not in the range"),
     ],
 )
 def test_wrong_use_is_exit_2_with_a_reason(
@@ -92,6 +99,34 @@ def test_an_unreachable_database_is_exit_1_with_one_line(command: list[str], tmp
     assert refused.returncode == 1
     assert [line for line in refused.stderr.splitlines() if line.startswith("mailing: ")] != []
     assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("api", {"MAILING_HOST": "mailing..example"}),
+        ("api", {"MAILING_HOST": "192.0.2.1"}),
+        ("up", {"MAILING_HOST": "mailing..example"}),
+        ("up", {"MAILING_PORT": "65535"}),
+    ],
+)
+def test_a_place_where_nothing_can_listen_is_exit_1_with_one_line(
+    command: str, place: dict[str, str], tmp_path: Path
+) -> None:
+    chosen = {"MAILING_PORT": str(free_port()), **place}
+    if command == "api":
+        chosen["MAILING_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/x"
+    refused = mailing(command, directory=tmp_path, **chosen)
+    assert refused.returncode == 1
+    assert re.fullmatch(r"mailing: \S.*:\d+ is not available \(.+\); set MAILING_.*\n", refused.stderr)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_standard_stream_ends_no_command(closed: str, database_url: str, tmp_path: Path) -> None:
+    command = shlex.join([*MAILING, "key", "list"])
+    env = clean_environment(MAILING_DATABASE_URL=database_url)
+    ended = subprocess.run(f"{command} {closed}", shell=True, cwd=tmp_path, env=env, check=False)  # noqa: S602 - a shell closes them
+    assert ended.returncode == 0
 
 
 def test_keys_are_created_listed_and_revoked(database_url: str, tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """`mailing up` and `mailing demo` as a newcomer starts them: real processes, an embedded PostgreSQL of their own."""
 
-import asyncio
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
-import time
+from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -17,8 +16,8 @@ import pytest
 
 from support import ROOT
 from support.documents import blocks, same_json, same_text
-from support.processes import is_running
-from support.running_site import PATIENCE_S, clean_environment, follow, free_port_with_the_next, up
+from support.processes import MAILING, clean_environment, is_running, running, until
+from support.running_site import PATIENCE_S, follow, free_port_with_the_next, up
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedded")]
 
@@ -28,6 +27,17 @@ CUT = "----8<----"  # between the answers of a script
 @pytest.fixture
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("up")
+
+
+async def test_ctrl_c_while_the_database_is_set_up_ends_it_cleanly(home: Path) -> None:
+    env = clean_environment(MAILING_PORT=str(free_port_with_the_next()))
+    up = partial(running, *MAILING, "up", cwd=home, env=env, stdout=PIPE, stderr=STDOUT)
+    async with up(start_new_session=True) as process:
+        await until(lambda: [*(home / ".data").glob("postgres.new-*/base")], seconds=PATIENCE_S)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal signals all processes of the group
+        said = (await process.communicate())[0].decode()
+    assert process.returncode == 0, said
+    assert said.endswith("stopped\n")
 
 
 async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home: Path) -> None:
@@ -47,16 +57,13 @@ async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home
         assert [(item["id"], item["phone"], item["repeats"]) for item in ledger] == [(1, 79161234567, 0)]
         children = [pid for name in ("api", "worker", "sandbox") for pid in _pids_of(process.pid, name)]
         assert len(children) == 3
-        refused = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mailing", "up"),
-            cwd=home,
-            env=clean_environment(MAILING_PORT=str(port)),
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        complaint = (await refused.communicate())[1].decode()
+        env = clean_environment(MAILING_PORT=str(port))
+        async with running(*MAILING, "up", cwd=home, env=env, stdout=PIPE, stderr=PIPE) as refused:
+            complaint = (await refused.communicate())[1].decode()
         assert refused.returncode == 1
-        assert re.fullmatch(rf"mailing: 127\.0\.0\.1:{port} is not available \(.*\); set MAILING_PORT\n", complaint)
+        assert re.fullmatch(
+            rf"mailing: 127\.0\.0\.1:{port} is not available \(.*\); set MAILING_HOST or MAILING_PORT\n", complaint
+        )
     assert process.returncode == 0
     assert [pid for pid in children if is_running(pid)] == []
     assert not (home / ".data" / "postgres" / "postmaster.pid").exists()
@@ -101,36 +108,27 @@ async def test_after_a_kill_of_up_nothing_is_left_but_the_data_which_the_next_up
         children = [pid for name in ("api", "worker", "sandbox") for pid in _pids_of(process.pid, name)]
         process.kill()
         await process.wait()
-        give_up_at = time.monotonic() + PATIENCE_S
-        while [pid for pid in children if is_running(pid)]:
-            assert time.monotonic() < give_up_at
-            await asyncio.sleep(0.1)
+        await until(lambda: not any(map(is_running, children)), seconds=PATIENCE_S)
     async with up(home, port):
         found = httpx.get(url, headers=headers, trust_env=False).json()["items"]
         assert [client["phone"] for client in found] == ["79161234567"]
 
 
 async def test_the_demo_sends_to_every_sample_client_and_exits_0(home: Path) -> None:
-    demo = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "mailing", "demo"),
-        cwd=home,
-        env=clean_environment(),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    said = (await demo.communicate())[0].decode()
+    async with running(*MAILING, "demo", cwd=home, env=clean_environment(), stdout=PIPE, stderr=STDOUT) as demo:
+        said = (await demo.communicate())[0].decode()
     assert demo.returncode == 0, said
     assert "1,000 of 1,000 sent" in said
     assert list(home.iterdir()) == []
 
 
 async def _sent(api: httpx.AsyncClient) -> dict[str, int]:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while True:
-        statistics = (await api.get("/statistics/1/")).json()
-        if statistics["status"] == "finished" or time.monotonic() > give_up_at:
-            return {name: count for name, count in statistics["counts"].items() if count}
-        await asyncio.sleep(0.1)
+    async def is_finished() -> bool:
+        return bool((await api.get("/statistics/1/")).json()["status"] == "finished")
+
+    await until(is_finished, seconds=PATIENCE_S, every_s=0.1)
+    counts = (await api.get("/statistics/1/")).json()["counts"]
+    return {name: count for name, count in counts.items() if count}
 
 
 def _pids_of(parent: int, command: str) -> list[int]:

@@ -57,6 +57,34 @@ def test_a_file_of_opt_outs_alone_needs_no_time_zone(said: str) -> None:
     assert (reading.zoneless, reading.errors) == (True, [])
 
 
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("t", True),
+        ("f", False),
+        ("Y", True),
+        ("n", False),
+        ("Да", True),
+        ("НЕТ", False),
+        ("ИСТИНА", True),
+        ("ложь", False),
+    ],
+)
+def test_an_opt_out_is_understood_as_databases_and_russian_spreadsheets_write_it(said: str, meant: bool) -> None:
+    rows, reading = read(f"phone,timezone,opted_out\n79161234567,UTC,{said}\n".encode())
+    assert reading.errors == []
+    assert [row.opted_out for row in rows] == [meant]
+
+
+@pytest.mark.parametrize(
+    "header", ["\ufeff\ufeffphone,timezone", "\u200bphone,time\u00adzone\u200e", '"\ufeffphone","Timezone "']
+)
+def test_invisible_characters_in_the_header_change_no_name(header: str) -> None:
+    rows, reading = read(f"{header}\n79161234567,UTC\n".encode())
+    assert reading.columns == ("phone", "timezone")
+    assert [row.phone for row in rows] == ["79161234567"]
+
+
 @pytest.mark.parametrize("said", ["ja", "2", "-", "truetrue"])
 def test_an_opt_out_that_is_not_understood_is_an_error(said: str) -> None:
     assert verdicts(f"phone,timezone,opted_out\n79161234567,UTC,{said}\n".encode()) == [(2, "opted_out")]

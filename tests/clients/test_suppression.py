@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.clients.csv_transfer import import_clients
@@ -14,7 +13,7 @@ from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientIn, ClientPatch, ImportResult
 from mailing.database.engine import Sessions, transaction
 from mailing.privacy.erasure import allow_again, erase, export_person
-from support.rows import add_mailing, add_messages, run, value
+from support.rows import LOCK_WAITS, add_mailing, add_messages, comes, run, value
 
 PHONE, OTHER = "79161234567", "79161234568"
 MOSCOW = {"phone": PHONE, "timezone": "Europe/Moscow"}
@@ -188,7 +187,7 @@ async def test_a_client_created_while_its_phone_is_opted_out_by_a_file_is_opted_
     async with sessions() as creating, creating.begin():
         await ClientRepository(creating).create(ClientIn(phone=PHONE, timezone="UTC"), by="test")
         importing = asyncio.create_task(file_imported(sessions, f"phone,opted_out\n{PHONE},yes\n"))
-        await waiting(engine)
+        await comes(engine, LOCK_WAITS, 1)
     assert (await importing).opted_out == 1
     assert await value(engine, "SELECT opted_out FROM client") is True
 
@@ -200,7 +199,7 @@ async def test_an_opt_out_and_a_file_with_the_same_client_both_hold(engine: Asyn
     async with sessions() as changing, changing.begin():
         await ClientRepository(changing).change(client_id, ClientPatch(opted_out=True), by="test")
         importing = asyncio.create_task(file_imported(sessions, file))
-        await waiting(engine)
+        await comes(engine, LOCK_WAITS, 1)
     await importing
     rows = await run(engine, "SELECT phone, timezone, opted_out FROM client ORDER BY phone")
     assert rows == [(PHONE, "Asia/Omsk", True), (OTHER, "UTC", True)]
@@ -224,13 +223,3 @@ async def test_opting_out_by_files_and_by_hand_at_once_never_ends_in_a_deadlock(
     unequal = """SELECT count(*) FROM client c CROSS JOIN erasure_key k WHERE c.opted_out <> EXISTS (
         SELECT FROM suppression s WHERE s.phone_hash = erasure_hash(c.phone, k.key))"""
     assert await value(engine, unequal) == 0
-
-
-async def waiting(engine: AsyncEngine) -> None:
-    """Wait until a statement waits for a lock."""
-    async with asyncio.timeout(30), engine.connect() as connection:
-        statement = text("""SELECT count(*) FROM pg_stat_activity
-            WHERE wait_event_type = 'Lock' AND datname = current_database()""")
-        while not (await connection.execute(statement)).scalar_one():
-            await connection.rollback()
-            await asyncio.sleep(0.02)

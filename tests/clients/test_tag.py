@@ -57,6 +57,20 @@ def test_an_invisible_character_is_rejected_by_its_name(tag: str, named: str) ->
     assert named in str(refused.value)
 
 
+# Unicode's Default_Ignorable_Code_Point, without the variation selectors of emoji, and its noncharacters
+UNSEEN = [
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFEFF, 0xFFA0),
+    *(*range(0x180B, 0x1810), *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)),
+    *(*range(0xFE00, 0xFE0E), *range(0xFFF0, 0xFFF9), *range(0x1BCA0, 0x1BCA4), *range(0x1D173, 0x1D17B)),
+    *(*range(0xE0000, 0xE1000), *range(0xFDD0, 0xFDF0)),
+    *(plane << 16 | last for plane in range(17) for last in (0xFFFE, 0xFFFF)),
+]
+
+
+def test_no_character_that_unicode_lets_a_font_leave_out_makes_a_second_tag() -> None:
+    assert [hex(code) for code in UNSEEN if is_tag(f"vi{chr(code)}p")] == []
+
+
 @pytest.mark.parametrize("tag", ["", " ", "\u00a0", "x" * 101, "\ufe0f"])
 def test_a_tag_has_1_to_100_characters(tag: str) -> None:
     with pytest.raises(ValueError, match=r"1 to 100 visible characters$"):

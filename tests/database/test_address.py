@@ -82,10 +82,14 @@ def test_variables_of_libpq_fill_what_the_address_leaves_out() -> None:
 @pytest.mark.parametrize(
     ("url", "names"),
     [
-        (f"postgresql://u:{SECRET}@h/x?ssl=true", "'ssl' is not supported; use sslmode; supported are sslmode, "),
+        (f"postgresql://u:{SECRET}@h/x?ssl=true", "'ssl' is not supported; use sslmode"),
         (f"postgresql://u:{SECRET}@h/x?ssl=require&pool_size=5", "'pool_size' is not supported; supported are "),
         (f"postgresql://u:{SECRET}@h/x?SSLMODE=require", "'SSLMODE' is not supported"),
-        (f"postgresql://u:{SECRET}@h/x?channel_binding=require", "'channel_binding' is not supported"),
+        (
+            f"postgresql://u:{SECRET}@h/x?channel_binding=require",
+            "'channel_binding' is not supported; leave it out, sslmode=verify-full",
+        ),
+        (f"postgresql://u:{SECRET}@h/x?keepalives_idle=30", "'keepalives_idle' is not supported; leave it out, each"),
         (
             f"postgresql://u:{SECRET}@h/x?sslmode=on",
             "sslmode must be allow, disable, prefer, require, verify-ca, verify-full",

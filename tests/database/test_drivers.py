@@ -4,13 +4,12 @@ import asyncio
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +21,9 @@ from mailing.database.address import parse
 from mailing.database.connector import psycopg_arguments
 from mailing.database.engine import create_engine
 from mailing.process.local_stack import free_port
-from support.postgres import Cluster, own_cluster
+from support.commands import mailing
+from support.postgres import Cluster, own_cluster, running
+from support.processes import clean_environment
 from support.rows import run
 from support.tls import Authority
 
@@ -71,19 +72,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         os.chown(server.data / name, owner.st_uid, owner.st_gid)
         (server.data / name).chmod(0o600)
     (server.data / "pg_hba.conf").write_text(ACCESS)
-    server.start((*SMALL, "ssl=on", "ssl_cert_file=s.crt", "ssl_key_file=s.key", "ssl_ca_file=ca"))
-    place = Place(server, server, right.certificate, wrong.certificate, right.sign("certified"))
-    with psycopg.connect(place.url("sslmode=require"), autocommit=True) as connection:
-        connection.execute("CREATE ROLE certified LOGIN")
-        connection.execute(f"CREATE ROLE known LOGIN PASSWORD '{PASSWORD}'")
-    place.standby = replace(server, data=server.home / "standby", port=free_port())
-    source = f"host={server.sockets} port={server.port} user=postgres"
-    server.run("pg_basebackup", "-D", str(place.standby.data), "-d", source, "-R", "-X", "stream", "-c", "fast")
-    place.standby.start((*SMALL, "ssl=on", "ssl_cert_file=s.crt", "ssl_key_file=s.key", "ssl_ca_file=ca"))
-    yield place
-    place.standby.stop()
-    server.stop()
-    server.remove()
+    tuning = (*SMALL, "ssl=on", "ssl_cert_file=s.crt", "ssl_key_file=s.key", "ssl_ca_file=ca")
+    with running(server, tuning):
+        place = Place(server, server, right.certificate, wrong.certificate, right.sign("certified"))
+        with psycopg.connect(place.url("sslmode=require"), autocommit=True) as connection:
+            connection.execute("CREATE ROLE certified LOGIN")
+            connection.execute(f"CREATE ROLE known LOGIN PASSWORD '{PASSWORD}'")
+        place.standby = replace(server, data=server.home / "standby", port=free_port())
+        source = f"host={server.sockets} port={server.port} user=postgres"
+        server.run("pg_basebackup", "-D", str(place.standby.data), "-d", source, "-R", "-X", "stream", "-c", "fast")
+        place.standby.start(tuning)
+        yield place
+        place.standby.stop()
 
 
 Asked = tuple[str, str, str, bool, str]
@@ -256,25 +256,19 @@ async def test_of_several_hosts_each_one_s_reason_is_told(place: Place) -> None:
 
 
 @pytest.fixture
-def at_home(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    def call(url: str, *command: str) -> subprocess.CompletedProcess[str]:
-        env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")}
-        env |= {
-            "MAILING_DATABASE_URL": url,
-            "MAILING_GATEWAY_URL": "http://127.0.0.1:1",
-            "MAILING_PORT": str(free_port()),
-        }
-        return subprocess.run(  # noqa: S603 - our own program
-            [sys.executable, "-m", "mailing", *command],
-            env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=90,
-        )  # fmt: skip
+def at_home(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+    def call(url: str, *command: str) -> CompletedProcess[str]:
+        env = clean_environment(
+            MAILING_DATABASE_URL=url, MAILING_GATEWAY_URL="http://127.0.0.1:1", MAILING_PORT=str(free_port())
+        )
+        return mailing(*command, cwd=tmp_path, env=env)
 
     return call
 
 
 @pytest.mark.parametrize("command", ["doctor", "migrate", "api", "worker"])
 def test_each_command_says_in_a_line_that_the_certificate_is_refused(
-    place: Place, at_home: Callable[..., subprocess.CompletedProcess[str]], command: str
+    place: Place, at_home: Callable[..., CompletedProcess[str]], command: str
 ) -> None:
     done = at_home(place.url(f"sslmode=verify-full&sslrootcert={place.wrong}"), command)
     told = done.stdout + done.stderr
@@ -284,9 +278,7 @@ def test_each_command_says_in_a_line_that_the_certificate_is_refused(
     assert "Traceback" not in told
 
 
-def test_a_file_that_is_not_there_is_a_line_too(
-    place: Place, at_home: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_a_file_that_is_not_there_is_a_line_too(place: Place, at_home: Callable[..., CompletedProcess[str]]) -> None:
     done = at_home(place.url("sslmode=verify-full&sslrootcert=/nowhere.pem"), "migrate")
     assert (done.returncode, done.stderr) == (
         2,
@@ -295,7 +287,7 @@ def test_a_file_that_is_not_there_is_a_line_too(
 
 
 def test_the_service_is_set_up_over_tls_with_a_standby_named_first(
-    place: Place, at_home: Callable[..., subprocess.CompletedProcess[str]]
+    place: Place, at_home: Callable[..., CompletedProcess[str]]
 ) -> None:
     hosts = f"127.0.0.1:1,localhost:{place.standby.port},localhost:{place.server.port}"
     url = place.url(place.verified, hosts)

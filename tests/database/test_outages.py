@@ -105,13 +105,15 @@ async def test_a_statement_that_fails_is_not_asked_again_and_costs_no_connection
     assert await reads.row("SELECT pg_backend_pid()") == (before,)
 
 
-async def test_reads_share_few_connections_however_many_come_at_once_and_give_them_back(engine: AsyncEngine) -> None:
+async def test_reads_share_few_connections_however_many_come_at_once_and_give_them_back(database_url: str) -> None:
+    engine = create_engine(database_url, application="tests", pool_size=MAX_READERS)
     async with aclosing(ReadPool(engine)) as reads:
-        found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(50)])
+        found = await asyncio.gather(*[reads.row("SELECT pg_backend_pid(), pg_sleep(0.01)") for _ in range(80)])
         assert len({pid for pid, _ in found}) == reads.idle == MAX_READERS
     async with AsyncExitStack() as stack:
-        for _ in range(5):  # all that the engine has
+        for _ in range(MAX_READERS):  # all that the engine has
             await stack.enter_async_context(engine.connect())
+    await engine.dispose()
 
 
 async def test_a_read_that_is_given_up_leaves_a_pool_that_works(reads: ReadPool) -> None:

@@ -27,7 +27,8 @@ IS_AWAITED = """
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncIterator[tuple[Reachability, AsyncEngine]]:
     """Yield a pool of two connections, and its reachability, whose ticks are the test's."""
-    url = f"{settings.database_url}?connect_timeout={FOR_EVER_S}"
+    separator = "&" if "?" in str(settings.database_url) else "?"
+    url = f"{settings.database_url}{separator}connect_timeout={FOR_EVER_S}"
     reachability = Reachability(url, application="tests", limit_s=FOR_EVER_S)
     engine = create_engine(
         url, application="tests", pool_size=2, limit_s=FOR_EVER_S, wait_s=FOR_EVER_S, reachability=reachability

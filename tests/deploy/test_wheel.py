@@ -1,6 +1,5 @@
 """The wheel is all that somebody needs: with nothing else of this repository, demo, API and every page work."""
 
-import asyncio
 import re
 import shutil
 import signal
@@ -18,7 +17,7 @@ import pytest
 
 from mailing import __version__
 from support import ROOT
-from support.processes import until
+from support.processes import running, until_ready
 from support.running_site import free_port_with_the_next
 
 UV = shutil.which("uv") or shutil.which("uv", path=Path(sys.executable).parent)
@@ -60,7 +59,7 @@ def test_the_wheel_names_its_version_its_licence_and_its_command(wheel: Path) ->
         assert f"{home}/licenses/LICENSE" in archive.namelist()
     assert (about["Name"], about["Version"], about["License-Expression"]) == ("mailing", __version__, "Apache-2.0")
     assert about.get_all("Provides-Extra") == ["embedded", "otel"]
-    assert "mailing = mailing.cli.main:main" in commands
+    assert "mailing = mailing.__main__:run" in commands
 
 
 @pytest.mark.heavy
@@ -119,26 +118,14 @@ async def _up(mailing: str, home: Path) -> AsyncIterator[tuple[httpx.AsyncClient
     """Start it, and yield a client whose language is Russian, and the output's file."""
     port, said = free_port_with_the_next(), home / "said"
     headers = {"Sec-Fetch-Site": "same-origin", "Accept-Language": "ru"}
-    with said.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            mailing, "up", cwd=home, env={"MAILING_PORT": str(port)}, stdout=output, stderr=output
-        )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, trust_env=False) as browser:
-            await until(lambda: process.returncode is not None or _is_ready(port), seconds=PATIENCE_S)
-            assert process.returncode is None, said.read_text()
-            yield browser, said
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-        assert await process.wait() == 0, said.read_text()
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health/ready", trust_env=False).is_success
-    except httpx.TransportError:
-        return False
+    url, env = f"http://127.0.0.1:{port}", {"MAILING_PORT": str(port)}
+    async with (
+        running(mailing, "up", cwd=home, env=env, log=said, end=signal.SIGINT) as process,
+        httpx.AsyncClient(base_url=url, headers=headers, trust_env=False) as browser,
+    ):
+        await until_ready(url, process, seconds=PATIENCE_S)
+        yield browser, said
+    assert process.returncode == 0, said.read_text()
 
 
 async def _loads_whole(browser: httpx.AsyncClient, page: str) -> None:

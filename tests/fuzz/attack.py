@@ -29,7 +29,7 @@ BEYOND_A_SCHEMA = (
     "must lie in the years 2000 to 2099",
     "must differ from start",
     "must be an IANA time zone",
-    "must be 1 to 100 characters",  # a tag: none of them invisible
+    "must be 1 to 100 visible characters, without",  # a tag: invisible ones that no pattern names in every dialect
     "must not contain a NUL character",
     "belongs to no client",
     "is required, or message_id",  # exactly one of three

@@ -11,10 +11,8 @@ import sys
 import time
 
 from fuzz.attack import Findings, attack
-from mailing.database.engine import create_engine
-from mailing.database.migrations import migrate
 from mailing.settings import Settings
-from support.postgres import start_postgres
+from support.postgres import apply_schema, start_postgres
 from support.roles import grant, url_as
 
 
@@ -39,9 +37,7 @@ def main() -> int:
 
 
 async def _migrate(url: str) -> None:
-    engine = create_engine(url, application="fuzz", pool_size=1)
-    await migrate(engine)
-    await engine.dispose()
+    await apply_schema(url)
     await grant(url)
 
 

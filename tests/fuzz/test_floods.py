@@ -1,21 +1,17 @@
 """A real `mailing api` process, and every flood that a stranger has for it."""
 
-import asyncio
 import os
 import resource
-import sys
 from collections.abc import AsyncIterator
 
-import httpx
 import pytest
 from msgspec.structs import replace
 
 from fuzz.floods import FLOODS, MEGABYTE, Seen, watched
 from mailing.process.local_stack import free_port
-from mailing.settings import Settings, environment
-from support.plain_http import NO_TLS
+from mailing.settings import Settings
+from support.processes import MAILING, clean_environment, running, until_ready
 from support.roles import url_as
-from support.running_site import clean_environment
 
 pytestmark = pytest.mark.slow
 
@@ -28,27 +24,10 @@ async def api_process(settings: Settings) -> AsyncIterator[tuple[int, int]]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     database_url = url_as("mailing_api", str(settings.database_url))
-    told = environment(replace(settings, database_url=database_url, port=(port := free_port()), log_level="error"))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mailing", "api", env=clean_environment(**told)
-    )
-    async with (
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as asking,
-        asyncio.timeout(60),
-    ):
-        while not await _is_ready(asking):
-            assert process.returncode is None
-            await asyncio.sleep(0.1)
-    yield port, process.pid
-    process.terminate()
-    await asyncio.wait_for(process.wait(), 30)
-
-
-async def _is_ready(asking: httpx.AsyncClient) -> bool:
-    try:
-        return (await asking.get("/health/ready")).is_success
-    except httpx.TransportError:
-        return False
+    flooded = replace(settings, database_url=database_url, port=(port := free_port()), log_level="error")
+    async with running(*MAILING, "api", env=clean_environment(flooded)) as process:
+        await until_ready(f"http://127.0.0.1:{port}", process)
+        yield port, process.pid
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")  # noqa: PTH110 - a plain path in a decorator

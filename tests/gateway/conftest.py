@@ -1,8 +1,8 @@
 """Servers on real sockets that answer as a test says, byte for byte, and the client that calls them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from ssl import SSLContext
 from typing import Any
 
@@ -12,14 +12,15 @@ from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer
 from mailing.gateway.providers.probe import Probe
 from mailing.reasons.words import words_of
+from mailing.settings import Settings
+from support.gateway_calls import MakeGateway, Send, StartServer
+from support.raw_server import Handler, serving
 
 PHONE, TEXT, TOKEN = "79161234567", "Привет, мир", "a.secret.token"
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
 
 @pytest.fixture
-async def start_server() -> AsyncIterator[Callable[..., Awaitable[int]]]:
+async def start_server() -> AsyncIterator[StartServer]:
     """Start a server with `(handler, *, tls=None)` and get its port; a test may start several."""
     async with AsyncExitStack() as servers:
 
@@ -30,16 +31,18 @@ async def start_server() -> AsyncIterator[Callable[..., Awaitable[int]]]:
 
 
 @pytest.fixture
-def gateway() -> Callable[..., GatewayClient]:
+def gateway() -> MakeGateway:
     def make(port: int, *, timeout_s: float = 5.0, concurrency: int = 4, scheme: str = "http") -> GatewayClient:
         url = f"{scheme}://127.0.0.1:{port}/v1"
-        return GatewayClient(Probe(TOKEN), base_url=url, timeout_s=timeout_s, concurrency=concurrency)
+        return GatewayClient(
+            Probe(Settings(gateway_token=TOKEN)), base_url=url, timeout_s=timeout_s, concurrency=concurrency
+        )
 
     return make
 
 
 @pytest.fixture
-def send() -> Callable[..., Awaitable[Answer]]:
+def send() -> Send:
     """Send one message with `(gateway, message_id=7, *, time_left_s=60)`; its answer may tell no secret."""
 
     async def send_one(client: GatewayClient, message_id: int = 7, *, time_left_s: float = 60.0) -> Answer:
@@ -59,25 +62,3 @@ async def nothing_goes_unhandled() -> AsyncIterator[None]:
     asyncio.get_running_loop().set_exception_handler(lambda _, problem: problems.append(problem))
     yield
     assert problems == []
-
-
-@asynccontextmanager
-async def serving(handler: Handler, *, tls: SSLContext | None) -> AsyncIterator[int]:
-    handlers: set[asyncio.Task[None]] = set()
-
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        handlers.add(task)
-        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await handler(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=tls)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for task in handlers:
-            task.cancel()
-        await asyncio.gather(*handlers, return_exceptions=True)

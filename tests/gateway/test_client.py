@@ -4,7 +4,6 @@ import asyncio
 import gzip
 import json
 import random
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -12,11 +11,9 @@ from mailing.gateway.client import MAX_BODY_BYTES, GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
 from mailing.reasons.codes import ReasonCode
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-StartServer = Callable[..., Awaitable[int]]
-MakeGateway = Callable[..., GatewayClient]
-Send = Callable[..., Awaitable[Answer]]
+from mailing.settings import Settings
+from support.gateway_calls import MakeGateway, Send, StartServer
+from support.raw_server import Handler
 
 OK_BODY = b'{"code":0,"message":"OK"}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/json\r\nContent-Length: 25\r\n\r\n" + OK_BODY
@@ -156,11 +153,11 @@ async def test_damaged_answers_are_answers_too(start_server: StartServer, gatewa
 )
 def test_an_address_that_cannot_be_called_is_refused_at_once(base_url: str) -> None:
     with pytest.raises(ValueError, match="address must be http"):
-        GatewayClient(Probe(None), base_url=base_url, timeout_s=1, concurrency=1)
+        GatewayClient(Probe(Settings()), base_url=base_url, timeout_s=1, concurrency=1)
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nbreak", "токен"])
 def test_a_token_that_fits_no_header_is_refused_and_not_shown(token: str) -> None:
     with pytest.raises(ValueError, match="must be visible ASCII") as refusal:
-        Probe(token)
+        Probe(Settings(gateway_token=token))
     assert token == "" or token not in str(refusal.value)

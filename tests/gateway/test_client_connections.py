@@ -4,7 +4,6 @@ import asyncio
 import socket
 import struct
 import time
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -12,11 +11,8 @@ from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
 from mailing.reasons.codes import ReasonCode
-
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-StartServer = Callable[..., Awaitable[int]]
-MakeGateway = Callable[..., GatewayClient]
-Send = Callable[..., Awaitable[Answer]]
+from mailing.settings import Settings
+from support.gateway_calls import MakeGateway, Send, StartServer
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"code":0}'
 FOREVER_S = 3600.0
@@ -49,7 +45,7 @@ async def test_a_refused_connection_is_not_sent(gateway: MakeGateway, send: Send
 
 async def test_a_name_that_does_not_resolve_is_not_sent(send: Send) -> None:
     too_long = ".".join(["a" * 60] * 5)  # refused by the resolver itself: no packet leaves the machine
-    async with GatewayClient(Probe(None), base_url=f"http://{too_long}/v1", timeout_s=2, concurrency=1) as client:
+    async with GatewayClient(Probe(Settings()), base_url=f"http://{too_long}/v1", timeout_s=2, concurrency=1) as client:
         assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.name_not_resolved)
 
 

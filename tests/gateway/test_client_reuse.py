@@ -1,18 +1,13 @@
 """What one connection carries over: nothing. And where a call may go: nowhere but to the gateway."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.reasons.codes import ReasonCode
-
-StartServer = Callable[..., Awaitable[int]]
-MakeGateway = Callable[..., GatewayClient]
-Send = Callable[..., Awaitable[Answer]]
+from support.gateway_calls import MakeGateway, Send, StartServer
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"code":0}'
 
@@ -58,16 +53,20 @@ async def test_a_connection_closed_while_idle_is_not_used(
 async def test_an_answer_nobody_asked_for_is_not_taken_for_the_next_message(
     start_server: StartServer, gateway: MakeGateway, send: Send
 ) -> None:
+    written = asyncio.Event()
+
     async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             await read_head(reader)
             writer.write(OK)
             await asyncio.sleep(0.02)
             writer.write(OK)
+            written.set()
 
     async with gateway(await start_server(twice)) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
-        await asyncio.sleep(0.2)
+        await written.wait()
+        await asyncio.sleep(0.05)  # in the loop's next turn our side reads it, before any timer
         second = await send(client, 2)
         assert second.outcome is Outcome.not_sent
         assert second.reason is ReasonCode.connection_spoiled

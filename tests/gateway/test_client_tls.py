@@ -4,18 +4,14 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.reasons.codes import ReasonCode
-
-StartServer = Callable[..., Awaitable[int]]
-MakeGateway = Callable[..., GatewayClient]
-Send = Callable[..., Awaitable[Answer]]
+from support.gateway_calls import MakeGateway, Send, StartServer
 
 OPENSSL = shutil.which("openssl")
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="no openssl command here to make certificates with")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, classify
+from mailing.gateway.outcome import RETRY_AFTER_CAP_S, Answer, Outcome, Response, classify
 from mailing.reasons.codes import ReasonCode
 from mailing.reasons.words import words_of
 
@@ -18,7 +18,7 @@ ID = 7
 
 
 def answer(status: int, body: bytes = OK, retry_after: str | None = None) -> Answer:
-    return classify(status, retry_after, body, message_id=ID, now=NOW)
+    return classify(Response(status, body, retry_after, NOW), ID)
 
 
 def is_fit_to_store(given: Answer) -> bool:
@@ -240,7 +240,7 @@ def strictly_accepted(body: bytes) -> bool:
 @settings(deadline=None)
 @given(status=st.integers(-1, 1000) | st.integers(200, 299), retry_after=st.none() | st.text(), body=bodies)
 def test_no_answer_raises_or_is_accepted_unless_it_says_so(status: int, retry_after: str | None, body: bytes) -> None:
-    given = classify(status, retry_after, body, message_id=ID, now=NOW)
+    given = classify(Response(status, body, retry_after, NOW), ID)
     assert is_fit_to_store(given)
     assert given.retry_after_s is None or 0 <= given.retry_after_s <= RETRY_AFTER_CAP_S
     if 200 <= status <= 299:

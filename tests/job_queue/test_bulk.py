@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import defer
-from support.rows import run
+from support.rows import LOCK_WAITS, comes, run
 
 WAKES = [Wake("plan_mailing", {"mailing_id": number}) for number in range(1, 501)]
 
@@ -47,13 +47,9 @@ async def test_a_twin_of_the_same_moment_keeps_none_of_the_others_away(engine: A
     async with transaction(sessions) as session:
         await defer(session, "plan_mailing", mailing_id=3)
         many = asyncio.create_task(enqueue(sessions, WAKES))
-        while not (await run(engine, WAITING))[0][0]:  # noqa: ASYNC110 - nobody would set an event
-            await asyncio.sleep(0.02)
-    await asyncio.wait_for(many, 10)
+        await comes(engine, LOCK_WAITS, 1)
+    await many
     assert (await run(engine, "SELECT count(*) FROM procrastinate_jobs"))[0][0] == 500
-
-
-WAITING = """SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"""
 
 
 async def test_ready_is_what_waits_now(engine: AsyncEngine, sessions: Sessions) -> None:

@@ -1,6 +1,6 @@
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from mailing.settings import Settings
+from support.processes import becomes
 from support.proxy import proxy
 from support.rows import run
 
@@ -122,12 +123,6 @@ async def working(queue: Queue) -> AsyncIterator[asyncio.Event]:
     await asyncio.wait_for(worker, 5)
 
 
-async def soon(question: Callable[[], Awaitable[object]], answer: object) -> None:
-    async with asyncio.timeout(5):
-        while await question() != answer:  # noqa: ASYNC110 - nobody would set an event
-            await asyncio.sleep(0.02)
-
-
 async def test_a_job_runs_with_its_arguments_and_leaves_the_table(
     engine: AsyncEngine, sessions: Sessions, database_url: str
 ) -> None:
@@ -144,7 +139,7 @@ async def test_a_job_runs_with_its_arguments_and_leaves_the_table(
         assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 1, "lane": 3}
         await enqueue(sessions, "send", mailing_id=2, lane=0)
         assert await asyncio.wait_for(called.get(), 5) == {"mailing_id": 2, "lane": 0}
-        await soon(lambda: jobs(engine), [("send", {"mailing_id": 7, "lane": 0}, LATER, "todo")])
+        await becomes(lambda: jobs(engine), [("send", {"mailing_id": 7, "lane": 0}, LATER, "todo")])
     assert called.empty(), "what is for later is not done now"
 
 
@@ -165,7 +160,7 @@ async def test_a_job_that_fails_is_gone_and_the_next_one_runs(
     await enqueue(sessions, "nobody_knows_it", mailing_id=3)
     async with working(queue):
         await asyncio.wait_for(done.wait(), 5)
-        await soon(lambda: jobs(engine), [])
+        await becomes(lambda: jobs(engine), [])
 
 
 async def test_a_periodic_job_runs_by_itself(database_url: str) -> None:
@@ -292,7 +287,7 @@ async def test_jobs_of_a_lost_worker_are_buried_and_those_of_a_living_one_are_no
     queue.task("plan", bury)
     async with working(queue):
         assert await asyncio.wait_for(buried.get(), 5) == 1
-        await soon(lambda: jobs(engine), [("plan", {"mailing_id": 1}, None, "doing")])
+        await becomes(lambda: jobs(engine), [("plan", {"mailing_id": 1}, None, "doing")])
 
 
 async def test_jobs_of_one_queue_fill_their_places_and_take_none_of_another_ones(
@@ -339,7 +334,7 @@ async def test_what_a_process_enqueues_that_knows_one_queue_is_done_too(
     queue.task("plan_mailing", plan)
     async with working(queue):
         assert await asyncio.wait_for(planned.get(), 5) == 7
-        await soon(lambda: jobs(engine), [])
+        await becomes(lambda: jobs(engine), [])
 
 
 @pytest.mark.parametrize("vanish", ["stop", "freeze"])
@@ -364,7 +359,7 @@ async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngi
     """Its jobs would be taken for lost, and done by others too."""
     stop = asyncio.Event()
     worker = asyncio.create_task(Queue(database_url, concurrency=1).run(stop))
-    await soon(lambda: _listening(engine), 1)
+    await becomes(lambda: _listening(engine), 1)
     await run(engine, "ALTER FUNCTION procrastinate_update_heartbeat_v1 RENAME TO gone")
     await asyncio.wait_for(stop.wait(), 60)
     with pytest.raises(RuntimeError, match="ended unexpectedly"):
@@ -383,11 +378,11 @@ async def test_a_worker_that_lost_its_notifications_alone_goes_on(
     queue = Queue(database_url, concurrency=1)
     queue.task("plan", handler)
     async with working(queue) as stop:
-        await soon(lambda: _listening(engine), 1)
+        await becomes(lambda: _listening(engine), 1)
         await run(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {LISTENING}")
         await enqueue(sessions, mailing_id=1)
         await asyncio.wait_for(done.wait(), 30)
-        await soon(lambda: _listening(engine), 1)
+        await becomes(lambda: _listening(engine), 1)
         assert not stop.is_set()
 
 

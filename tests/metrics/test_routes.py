@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing.app import POOL_SIZE
 from mailing.database.engine import Sessions
 from mailing.metrics import routes
 from mailing.metrics.repository import MAX_COUNTED, read
@@ -117,7 +118,7 @@ async def test_jobs_and_connections_are_counted(api: httpx.AsyncClient) -> None:
     assert found.value("mailing_oldest_job_age_seconds") > 0
     assert found.value("mailing_workers") == 0
     assert found.value("mailing_database_connections", part="api", state="busy") >= 1
-    assert found.value("mailing_pool_connections", state="size") == 10
+    assert found.value("mailing_pool_connections", state="size") == POOL_SIZE
     assert found.value("mailing_database_connections_limit") > found.value("mailing_database_connections_used")
 
 
@@ -165,7 +166,7 @@ async def test_without_a_database_the_page_says_so_and_shows_this_process(settin
         state.sessions.configure(bind=page_without_database())
         found = await scraped(api)
     assert found.value("mailing_database_up") == 0
-    assert found.value("mailing_pool_connections", state="size") == 10
+    assert found.value("mailing_pool_connections", state="size") == POOL_SIZE
     assert ("mailing_oldest_due_message_age_seconds", frozenset()) not in found
 
 

@@ -7,13 +7,14 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import redirect_stderr
+from typing import Literal
 
 import httpx
 import pytest
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.observability.log import configure, get
+from mailing.observability.log import WideEvent, configure, get, worker_context
 from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
 from support import ROOT
@@ -172,6 +173,26 @@ def test_a_line_from_a_library_goes_the_same_way(lines: Lines) -> None:
     logging.getLogger("procrastinate.worker").error("Job for %s failed", "79161234567")
     structlog.get_logger("x").info("after it")
     assert [line["event"] for line in lines()] == ["Job for 7916***4567 failed", "after it"]
+
+
+@pytest.mark.parametrize("style", ["json", "console"])
+def test_a_line_of_a_request_has_its_time_and_no_phone_or_secret(style: Literal["json", "console"]) -> None:
+    fields = {
+        "caller": "key mk_abcdefgh12345678",
+        "status": 200,
+        "phone": "79161234567",
+        "path": "/s3cret",
+        "nan": None,
+    }
+    output = io.StringIO()
+    with redirect_stderr(output), WideEvent(request_id="79161234567"), worker_context(2):
+        configure(level="info", style=style, secrets=["s3cret"])
+        get(__name__).info("request", **fields)
+        get(__name__).debug("request", **fields)
+    (line,) = (re.sub(r"\d{4}-[\d-]+T[\d:.]+Z", "now", line) for line in output.getvalue().splitlines())
+    assert [hidden in line for hidden in ("now", "7916***4567", "s3cret", "mk_", "1234567")] == [True, True] + [
+        False
+    ] * 3
 
 
 def test_a_line_that_cannot_be_written_is_lost_and_nothing_else_with_it(settings: Settings) -> None:

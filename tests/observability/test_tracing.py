@@ -23,6 +23,7 @@ from mailing.settings import Settings
 from support.api import KEY
 from support.logs import logged
 from support.plain_http import NO_TLS
+from support.processes import MAILING, running
 from support.rows import add_mailing, run, value
 from support.trace_collector import Collector, collecting
 
@@ -254,10 +255,8 @@ async def test_an_api_process_that_is_asked_to_end_sends_what_it_has(settings: S
             "OTEL_BSP_SCHEDULE_DELAY": "60000",
             "OTEL_SERVICE_NAME": "campaigns",
         }
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "mailing", "api", env=env, cwd=tmp_path)
-        await answered(f"http://127.0.0.1:{port}/mailing/api/clients/")
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+        async with running(*MAILING, "api", env=env, cwd=tmp_path):
+            await answered(f"http://127.0.0.1:{port}/mailing/api/clients/")
         assert {(span.service, span.name) for span in collector.spans} == {("campaigns", "GET /mailing/api/clients")}
 
 

@@ -59,7 +59,7 @@ async def supervised(tmp_path: Path, *codes: str) -> AsyncIterator[Run]:
         Child(f"child-{n}", [sys.executable, "-c", code, str(tmp_path / "pids")], os.environ)
         for n, code in enumerate(codes)
     ]
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         task = asyncio.create_task(supervise(children, signals=run.signals, on_event=run.said.append))
         try:
             yield run
@@ -77,14 +77,12 @@ async def test_a_killed_child_comes_back(tmp_path: Path, births: Callable[[], li
     assert run.said == [f"child-0 (pid {births()[0]}) was killed by SIGKILL; restarting now"]
 
 
-async def test_a_child_that_dies_at_every_start_is_started_less_and_less_often(
-    tmp_path: Path, births: Callable[[], list[int]]
-) -> None:
+async def test_a_child_that_dies_at_every_start_is_started_less_and_less_often(tmp_path: Path) -> None:
     async with supervised(tmp_path, BORN + "sys.exit(1)") as run:
-        await until(lambda: len(births()) == 3)
-        await asyncio.sleep(0.3)
-    assert len(births()) == 3
-    assert [line.partition(";")[2] for line in run.said] == [
+        began = time.monotonic()
+        await until(lambda: len(run.said) >= 3)
+    assert time.monotonic() - began >= 0.5
+    assert [line.partition(";")[2] for line in run.said][:3] == [
         " restarting now",
         " restarting in 0.5 s",
         " restarting in 1 s",

@@ -6,12 +6,13 @@ import os
 import re
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from support.processes import is_running
+from support.processes import is_running, running
 
 PATIENCE_S = 60
 WATCHED = """
@@ -37,19 +38,11 @@ HEARD = "[(dog.beat(QUEUE), dog.beat(DATABASE), await asyncio.sleep(0.1)) for _ 
 
 @asynccontextmanager
 async def watched(body: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", WATCHED.format(body=body)),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
+    program = (sys.executable, "-c", WATCHED.format(body=body))
+    async with running(*program, stdout=PIPE, stderr=PIPE, end=signal.SIGKILL) as process:
         assert process.stdout
         assert await process.stdout.readline() == b"watched\n"
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()
 
 
 @pytest.mark.parametrize(

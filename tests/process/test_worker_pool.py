@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support.processes import is_running, until
+from support.processes import MAILING, clean_environment, is_running, running, until
 
 pytestmark = pytest.mark.slow
 
@@ -27,25 +26,19 @@ async def worker_pool(
 ) -> AsyncIterator[tuple[asyncio.subprocess.Process, Lines]]:
     """Yield the supervisor and a function that reads the lines of its log by their event."""
     log = directory / "log"
-    env = {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | {
-        "MAILING_DATABASE_URL": database_url,
-        "MAILING_GATEWAY_URL": "http://127.0.0.1:1/v1",
-        "MAILING_LOG_FORMAT": "json",
-        "TMPDIR": str(directory),
-    }
-    argv = [sys.executable, "-m", "mailing", "worker", "--processes", str(processes)]
-    with log.open("w") as file:
-        supervisor = await asyncio.create_subprocess_exec(*argv, env=env, cwd=directory, stderr=file)
+    env = clean_environment(
+        MAILING_DATABASE_URL=database_url,
+        MAILING_GATEWAY_URL="http://127.0.0.1:1/v1",
+        MAILING_LOG_FORMAT="json",
+        TMPDIR=str(directory),
+    )
 
     def lines(event: str) -> list[dict[str, Any]]:
         return [line for line in map(json.loads, log.read_text().splitlines()) if line["event"] == event]
 
-    try:
+    command = (*MAILING, "worker", "--processes", str(processes))
+    async with running(*command, env=env, cwd=directory, log=log, end=signal.SIGKILL) as supervisor:
         yield supervisor, lines
-    finally:
-        if supervisor.returncode is None:
-            supervisor.kill()
-            await supervisor.wait()
 
 
 def pids(directory: Path) -> set[int]:
@@ -86,7 +79,7 @@ async def test_no_worker_outlives_its_supervisor(database_url: str, tmp_path: Pa
 
 
 def test_a_wrong_setting_is_told_once_and_no_worker_is_started(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "mailing", "worker", "--processes", "2"]
+    argv = [*MAILING, "worker", "--processes", "2"]
     env = {"PATH": os.defpath, "MAILING_DATABASE_URL": "postgresql://localhost/x", "TMPDIR": str(tmp_path)}
     ended = subprocess.run(argv, env=env, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=100)  # noqa: S603 - our own command
     assert ended.returncode == 2

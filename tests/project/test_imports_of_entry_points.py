@@ -13,8 +13,8 @@ HEAVY = {
 }
 COMMAND = {"asyncio", "uvloop", "structlog", "rich", "msgspec"}  # the event loop, the log and the settings
 DATABASE = COMMAND | {"sqlalchemy", "asyncpg", "importlib.metadata", "argon2"}
-REPORTING = {"jinja2", "babel", "aiosmtplib"}
-SENDING = DATABASE | REPORTING | {"procrastinate", "psycopg", "aiohttp", "httpx"}
+SERVING = HEAVY - {*("alembic", "procrastinate", "psycopg"), *("aiohttp", "httpx", "joserfc", "opentelemetry")}
+SENDING = DATABASE | {"procrastinate", "psycopg", "aiohttp"}
 
 RUN = """
 import sys
@@ -61,8 +61,32 @@ def test_a_command_loads_no_more_than_it_needs(arguments: list[str], may: set[st
     [
         ("mailing.worker", SENDING),
         ("mailing.cli.up", DATABASE | {"aiohttp"}),  # the sandbox says at which path it is which provider
-        ("mailing.app", HEAVY - {"alembic", "procrastinate", "psycopg", "aiohttp", "opentelemetry"}),
+        (
+            "mailing.app",
+            SERVING,
+        ),
     ],
 )
 def test_a_process_loads_no_more_than_it_needs(module: str, may: set[str]) -> None:
     assert loaded(IMPORT, module) <= may
+
+
+INTERRUPTED = """
+import sys
+module, sys.argv[1:] = sys.argv[1], ["up"]
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == module:
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from mailing.__main__ import run
+run()
+"""
+
+
+@pytest.mark.parametrize("module", ["mailing.cli", "click", "msgspec", "mailing.cli.up", "mailing.process.local_stack"])
+def test_ctrl_c_while_a_module_loads_leaves_no_traceback(module: str) -> None:
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-c", INTERRUPTED, module], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "\nAborted!\n")

@@ -15,8 +15,10 @@ from litestar.types import HTTPScope, Receive, Scope, Send
 
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine, transaction
-from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import Call, Outgoing, Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.database.read_pool import ReadPool
+from mailing.gateway.outcome import Answer, Response
+from mailing.gateway.providers.provider import Call, Outgoing, Provider
+from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, ReceiptState, Reply
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
 from mailing.receipts.inbox import Inbox
@@ -28,7 +30,7 @@ from support.plain_http import NO_TLS
 from support.processes import until
 from support.roles import url_as
 
-NAME = "talkative"
+NAME, FORMER = "talkative", "former"
 
 
 class _Item(msgspec.Struct):
@@ -39,19 +41,15 @@ class _Item(msgspec.Struct):
     listed: bool = True
 
 
-class Talkative:
+class Talkative(Provider):
     """A provider whose receipts are a JSON list, or the query `state=3`."""
 
-    name = NAME
-    repeat_is_safe = False
     sends_receipts = True
     receipt_answer = b"ACK"
-    max_text_length: int | None = None
-    credentials_check = None
-    reply_query = ""
     headers: Mapping[str, str] = {}
 
-    def __init__(self, *, account_wide: bool = False) -> None:
+    def __init__(self, name: str = NAME, *, account_wide: bool = False) -> None:
+        self.name = name
         self.receipts_account_wide = account_wide
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
@@ -72,10 +70,7 @@ class Talkative:
     def encode(self, message: Outgoing) -> Call:
         raise NotImplementedError
 
-    def read_credentials_check(self, status: int, body: bytes) -> Answer:
-        raise NotImplementedError
-
-    def classify(self, status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
+    def classify(self, response: Response, message_id: int) -> Answer:
         raise NotImplementedError
 
 
@@ -105,9 +100,11 @@ class Desk:
 async def open_desk(database_url: str, *, account_wide: bool = False) -> AsyncIterator[Desk]:
     engine = create_engine(url_as("mailing_api", database_url), application="mailing-api", pool_size=2, wait_s=2)
     sessions, counters = engine_.sessions(engine), WorkerCounters()
-    inbox = Inbox(sessions, counters)
+    pool = ReadPool(engine)
+    inbox = Inbox(pool, counters)
     words = opt_out_words("STOP,СТОП")
-    desk = ReceiptDesk(sessions, Talkative(account_wide=account_wide), words, inbox, counters)
+    providers = [Talkative(account_wide=account_wide), Talkative(FORMER)]
+    desk = ReceiptDesk(sessions, providers, words, inbox, counters)
     async with transaction(sessions) as session:
         key = await read_key(session)
     writing = asyncio.create_task(inbox.run())
@@ -116,6 +113,7 @@ async def open_desk(database_url: str, *, account_wide: bool = False) -> AsyncIt
         async with httpx.AsyncClient(verify=NO_TLS, base_url=url, timeout=30, limits=limits) as http:
             yield Desk(http, key, counters)
     writing.cancel()
+    await pool.aclose()
     await engine.dispose()
 
 

@@ -1,21 +1,22 @@
 """What strangers, copies and outages get from the addresses of receipts."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions
+from mailing.database.read_pool import ReadPool
 from mailing.errors import Unavailable
-from mailing.gateway.providers.provider import ReceiptState
+from mailing.gateway.providers.receipt import ReceiptState
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.address import account_receipts_path, receipt_path, replies_path
 from mailing.receipts.inbox import MAX_WAITING, Inbox
 from mailing.receipts.repository import NewReceipt
-from receipts.conftest import NAME, Desk, open_desk
-from support.proxy import Proxy
-from support.rows import add_mailing, add_messages, run, value
+from mailing.settings import Settings
+from receipts.conftest import FORMER, NAME, Desk, open_desk
+from support.proxy import Proxy, proxy
+from support.rows import add_client, add_mailing, add_messages, run, value
 
 DELIVERED = 3
 
@@ -23,6 +24,12 @@ DELIVERED = 3
 @pytest.fixture
 async def ids(engine: AsyncEngine) -> Sequence[int]:
     return await add_messages(engine, await add_mailing(engine), ["sent"] * 3)
+
+
+@pytest.fixture
+async def between(settings: Settings) -> AsyncIterator[Proxy]:
+    async with proxy(settings) as (between, _):
+        yield between
 
 
 async def test_forged_and_walked_addresses_are_refused_without_a_word(
@@ -72,6 +79,18 @@ async def test_the_address_of_one_message_takes_no_receipt_of_another(
     assert desk.counted() == {"forged": 2, "delivered": 1}
 
 
+async def test_what_the_provider_before_a_switch_reports_still_counts(
+    desk: Desk, engine: AsyncEngine, ids: Sequence[int]
+) -> None:
+    await add_client(engine, phone="79161234567")
+    path = receipt_path(desk.key, FORMER, ids[0])
+    assert (await desk.http.post(path, json=[{"state": DELIVERED}])).status_code == 200
+    assert await run(engine, "SELECT message_id, state FROM receipt") == [(ids[0], DELIVERED)]
+    stop = {"phone": "79161234567", "text": "STOP"}
+    assert (await desk.http.post(replies_path(desk.key, FORMER), json=stop)).status_code == 200
+    assert await value(engine, "SELECT opted_out FROM client WHERE phone = '79161234567'") is True
+
+
 async def test_a_receipt_may_come_by_get(desk: Desk, engine: AsyncEngine, ids: Sequence[int]) -> None:
     assert (await desk.http.get(desk.path(ids[0]), params={"state": 3})).status_code == 200
     assert await value(engine, "SELECT state FROM receipt") == DELIVERED
@@ -92,33 +111,41 @@ async def test_only_get_and_post_are_taken(desk: Desk, ids: Sequence[int]) -> No
 
 
 async def test_without_the_database_the_provider_is_asked_to_repeat(
-    database_url: str, engine: AsyncEngine, ids: Sequence[int]
+    between: Proxy, engine: AsyncEngine, ids: Sequence[int]
 ) -> None:
-    proxy = Proxy(database_url)
-    await proxy.start()
-    async with open_desk(proxy.url) as desk:
-        await proxy.stop()
+    async with open_desk(between.url) as desk:
+        await between.stop()
         answer = await desk.receipt(ids[0], DELIVERED)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        await proxy.start()
+        await between.start()
         assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
-    await proxy.stop()
     assert await value(engine, "SELECT state FROM receipt") == DELIVERED
 
 
-async def test_a_full_buffer_refuses_and_recovers(sessions: Sessions, engine: AsyncEngine, ids: Sequence[int]) -> None:
-    inbox = Inbox(sessions, WorkerCounters())  # nobody writes yet
+async def test_a_commit_whose_answer_is_lost_is_repeated_and_counts_once(
+    between: Proxy, engine: AsyncEngine, ids: Sequence[int]
+) -> None:
+    async with open_desk(between.url) as desk:
+        assert (await desk.receipt(ids[0], DELIVERED)).status_code == 200
+        between.cut_after = (b"__asyncpg_stmt",)  # as asyncpg names what it executes
+        assert (await desk.receipt(ids[1], DELIVERED)).status_code == 200
+        assert not between.cut_after
+    assert await value(engine, "SELECT delivered FROM receipt_counts") == 2
+
+
+async def test_a_full_buffer_refuses_and_recovers(engine: AsyncEngine, ids: Sequence[int]) -> None:
+    pool = ReadPool(engine)
+    inbox = Inbox(pool, WorkerCounters())  # nobody writes yet
     new = [NewReceipt(ids[0], ReceiptState.delivered, None, None)]
-    waiting = [asyncio.create_task(inbox.put(new * 500)) for _ in range(MAX_WAITING // 500)]
-    await asyncio.sleep(0)
+    waiting = [inbox.put(new * 500) for _ in range(MAX_WAITING // 500)]
     with pytest.raises(Unavailable):
         await inbox.put(new)
     writing = asyncio.create_task(inbox.run())
     await asyncio.gather(*waiting)
     await inbox.put(new)
     assert await value(engine, "SELECT delivered FROM receipt_counts") == 1
-    late = asyncio.create_task(inbox.put(new))
-    await asyncio.sleep(0)
+    late = inbox.put(new)
     writing.cancel()
     with pytest.raises(Unavailable):
         await late
+    await pool.aclose()

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
+from mailing.messages.leases import RetryPolicy
 from mailing.messages.resolution import resolve_by_receipts
-from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.sweep import sweep
 from support.rows import add_mailing, add_messages, run, value
 

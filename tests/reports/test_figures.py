@@ -5,12 +5,14 @@ from zoneinfo import ZoneInfo
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.database.engine import Sessions
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.reports.figures import DayCounts, Figures, ReasonCount, StatusCounts
 from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import day_of
+from support.query_plans import nodes, parsed, statements
 from support.reports import Rows
 
 ZONE = ZoneInfo("Europe/Moscow")
@@ -125,3 +127,17 @@ async def test_the_figures_are_of_one_moment_and_nothing_can_be_written(sessions
         assert (found.ended, found.totals) == (DayCounts(), StatusCounts())
         with pytest.raises(DBAPIError):
             await session.execute(text("DELETE FROM report"))
+
+
+async def test_every_statement_finds_the_messages_of_the_day_by_their_block_ranges(engine: AsyncEngine) -> None:
+    async def read(session: AsyncSession) -> None:
+        await figures_of(session, DAY, taken_at=DAY.ends, receipts=True)
+
+    asked = [each for each in await statements(engine, read) if "finished_at >= " in each[0]]
+    async with engine.connect() as connection:
+        await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        for statement, values in asked:
+            found = await connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", values)
+            used = {node.get("Index Name") for node in nodes(parsed(found.scalar_one()))}
+            assert "message_finished" in used, statement
+    assert len(asked) == 4

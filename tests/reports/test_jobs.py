@@ -9,7 +9,8 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions, open_engine, transaction
+from mailing.database.engine import sessions as sessions_of
 from mailing.reports.jobs import LEASE, lease_from, pause_after, send_missing, send_next
 from mailing.reports.planning import plan
 from mailing.reports.repository import claim_oldest
@@ -17,6 +18,7 @@ from mailing.reports.schedule import MAX_CATCH_UP_DAYS, day_of, oldest_wanted
 from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
 from mailing.settings import Settings
 from support.mail_server import DROP, PostOffice
+from support.proxy import proxy
 from support.reports import ReportRows, Rows, send_all
 from support.rows import run
 
@@ -371,6 +373,24 @@ async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repe
     await admin.close()
     await send_all(sessions, reporting, NOW + LEASE)
     assert len(office.mails) == 1
+
+
+async def test_a_report_whose_commit_is_cut_off_is_recorded_once(
+    engine: AsyncEngine, reporting: Settings, office: PostOffice
+) -> None:
+    async with (
+        proxy(reporting) as (between, through),
+        open_engine(str(through.database_url), application="tests") as cut,
+    ):
+        between.cut_after = (b"SET sent_at", b"COMMIT")
+        tried = await send_next(sessions_of(cut), through, now=NOW)
+    assert tried
+    assert tried.outcome == Accepted(["ops@example.org"])
+    assert not between.cut_after
+    assert len(office.mails) == 1
+    assert [(row.attempts, row.delivered_to) for row in await run(engine, "SELECT * FROM report")] == [
+        (1, ["ops@example.org"])
+    ]
 
 
 async def test_the_worker_asks_the_database_what_time_it_is(

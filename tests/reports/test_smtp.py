@@ -17,6 +17,7 @@ from mailing.reports.smtp import (
 )
 from mailing.settings import Settings
 from support.mail_server import CERTIFICATE, DROP, PASSWORD, USER, PostOffice, open_post_office
+from support.raw_server import serving
 
 MAIL = Mail(
     subject="Report: 1\u202f234 sent",
@@ -130,15 +131,12 @@ async def test_a_server_that_is_down_is_a_temporary_failure() -> None:
 
 
 async def test_a_server_that_never_speaks_is_left_at_the_deadline() -> None:
-    async def silence(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(1)
-        writer.close()
+    async def silence(*_: object) -> None:
+        await asyncio.sleep(60)
 
-    server = await asyncio.start_server(silence, "127.0.0.1", 0)
-    outcome = await post(settings(PostOffice(port=server.sockets[0].getsockname()[1])), seconds=0.1)
+    async with serving(silence) as port:
+        outcome = await post(settings(PostOffice(port=port)), seconds=0.1)
     assert outcome == TemporaryFailure("no connection to the mail server: timed out")
-    server.close()
-    await asyncio.sleep(1)
 
 
 async def test_a_passed_deadline_lets_nothing_out(office: PostOffice) -> None:

@@ -28,9 +28,8 @@ JOBS = "SELECT task_name, args->>'mailing_id' FROM procrastinate_jobs"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    cluster = asyncio.run(prepared())
-    yield cluster
-    cluster.remove()
+    with prepared() as cluster:
+        yield cluster
 
 
 @dataclass
@@ -197,11 +196,11 @@ async def test_a_former_primary_that_thaws_is_refused_by_a_process_that_has_seen
 ) -> None:
     """It would take changes that are lost. A process that starts then cannot know; its witness finds out."""
     assert await value(engine, PORT) == pair.primary.port
-    pair.freeze_primary()
+    pair.primary.freeze()
     await asyncio.to_thread(pair.promote)
     await engine.dispose()
     assert await value(engine, PORT) == pair.standby.port
-    pair.thaw_primary()
+    pair.primary.thaw()
     await asyncio.to_thread(pair.standby.stop, "immediate")
     await engine.dispose()
     with pytest.raises(DATABASE_ERRORS, match="a former primary"):

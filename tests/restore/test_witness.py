@@ -5,7 +5,6 @@ import os
 import signal
 import tarfile
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,6 +20,7 @@ from mailing.process import embedded_postgres
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings
 from support.api import running_api
+from support.processes import until
 from support.roles import grant
 from support.rows import run, value
 
@@ -121,10 +121,7 @@ async def test_files_copied_back_under_a_running_process_are_noticed_before_it_s
 
 
 async def _ticked(engine: AsyncEngine) -> None:
-    give_up_at = time.monotonic() + 30
-    while not await value(engine, "SELECT count(*) FROM witness WHERE tick > 1"):
-        assert time.monotonic() < give_up_at
-        await asyncio.sleep(0.1)
+    await until(lambda: value(engine, "SELECT count(*) FROM witness WHERE tick > 1"), seconds=30, every_s=0.1)
 
 
 async def test_a_server_killed_and_recovered_is_no_restored_one(cluster: Cluster) -> None:

@@ -5,9 +5,11 @@ import json
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
+
+from support.raw_server import serving
 
 
 @dataclass
@@ -72,13 +74,11 @@ class Echo:
     chance: random.Random = field(default_factory=lambda: random.Random(1))  # noqa: S311 - a replay, not a secret
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while True:
-                request = await _read(reader)
-                self.heard.append(request.words)
-                writer.write(self._reply(request))
-                await writer.drain()
-        writer.close()
+        while True:
+            request = await _read(reader)
+            self.heard.append(request.words)
+            writer.write(self._reply(request))
+            await writer.drain()
 
     def _reply(self, request: Request) -> bytes:
         if request.path.startswith("/v1/send/"):
@@ -105,9 +105,6 @@ async def _read(reader: asyncio.StreamReader) -> Request:
 @asynccontextmanager
 async def echoing() -> AsyncIterator[Echo]:
     echo = Echo()
-    server = await asyncio.start_server(echo.serve, "127.0.0.1", 0)
-    echo.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with serving(echo.serve) as port:
+        echo.url = f"http://127.0.0.1:{port}"
         yield echo
-    finally:
-        server.close()

@@ -1,11 +1,9 @@
 """Every process of the product, with a secret wherever one can be set, and its output kept."""
 
 import asyncio
-import os
 import signal
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,10 @@ import httpx
 from msgspec.structs import replace
 
 from mailing.process.local_stack import free_port
-from mailing.settings import PREFIX, Settings, environment
+from mailing.settings import Settings
 from secrecy.canaries import Canaries
 from support.mail_server import CERTIFICATE
-from support.processes import until
+from support.processes import MAILING, clean_environment, running, stop, until_ready
 
 PATIENCE_S = 120.0
 ROLES = {"api": "mailing_api", "worker": "mailing_worker"}
@@ -80,49 +78,34 @@ class Processes:
     settings: Settings
     addresses: dict[str, str]
     running: dict[str, asyncio.subprocess.Process] = field(default_factory=dict)
+    _all: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self, name: str, part: str, *arguments: str, **changes: Any) -> None:  # noqa: ANN401 - of Settings
         address = self.addresses.get(part, self.settings.database_url)
-        env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        env |= environment(replace(self.settings, database_url=address, **changes)) | {
-            "SSL_CERT_FILE": str(CERTIFICATE)
-        }
-        with (self.directory / f"{name}.log").open("ab") as log:
-            self.running[name] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "mailing", part, *arguments),
-                cwd=self.directory,
-                env=env,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+        settings = replace(self.settings, database_url=address, **changes)
+        process = running(
+            *(*MAILING, part, *arguments),
+            cwd=self.directory,
+            env=clean_environment(settings, SSL_CERT_FILE=str(CERTIFICATE)),
+            stdin=asyncio.subprocess.DEVNULL,
+            log=self.directory / f"{name}.log",
+            end_s=PATIENCE_S,
+        )
+        self.running[name] = await self._all.enter_async_context(process)
 
     async def serve(self, name: str, **changes: Any) -> httpx.AsyncClient:  # noqa: ANN401 - of Settings
         port = free_port()
         await self.start(name, "api", port=port, **changes)
         url = f"http://127.0.0.1:{port}"
-        await until(lambda: self._answers(name, url), seconds=PATIENCE_S)
+        await until_ready(url, self.running[name], seconds=PATIENCE_S)
         return httpx.AsyncClient(base_url=url, timeout=PATIENCE_S, trust_env=False)
 
     async def kill(self, name: str) -> None:
-        with suppress(ProcessLookupError):  # the watchdog may have been quicker
-            self.running[name].kill()
-        await self.running[name].wait()
+        await stop(self.running[name], signal.SIGKILL)
 
     async def end(self) -> None:
-        for process in self.running.values():
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-        for process in self.running.values():
-            await process.wait()
+        await self._all.aclose()
 
     @property
     def logs(self) -> dict[str, str]:
         return {log.name: log.read_text() for log in self.directory.glob("*.log")}
-
-    def _answers(self, name: str, url: str) -> bool:
-        assert self.running[name].returncode is None, self.logs[f"{name}.log"]
-        try:
-            return httpx.get(f"{url}/health/ready", trust_env=False).is_success
-        except httpx.TransportError:
-            return False

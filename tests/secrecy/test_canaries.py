@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from secrecy.people import People, err, give_access, sign_in, sign_in_through_th
 from secrecy.places import Seen, looking
 from secrecy.site import PATIENCE_S, Processes, own_roles, secretive
 from support.mail_server import PostOffice, open_post_office
+from support.processes import until
 from support.rows import run, value
 
 PHONES = 1000
@@ -95,9 +95,9 @@ async def send(stage: Stage, texts: list[str]) -> int:
     await processes.start("worker-json", "worker", log_format="json")
     await processes.start("worker-console", "worker")
     mailing = await people.mailing(texts[0])
-    await happens(lambda: "recording failed" in str(processes.logs))
+    await happens(lambda: "result refused" in str(processes.logs))
     await run(stage.engine, LOSE_LEASES)  # the sweep meets the constraint, too
-    await happens(lambda: "CheckViolation" in str(processes.logs))
+    await happens(lambda: "lease refused" in str(processes.logs))
     await run(stage.engine, "ALTER TABLE message DROP CONSTRAINT sabotage")
     await run(stage.engine, LOSE_LEASES)
     await happens(lambda: stage.echo.calls.total() > 200)
@@ -112,18 +112,17 @@ async def send(stage: Stage, texts: list[str]) -> int:
 
 
 async def finished(stage: Stage, mailing: int) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while await value(stage.engine, "SELECT status FROM mailing WHERE id = :id", id=mailing) != "finished":
-        assert time.monotonic() < give_up_at, stage.processes.logs
-        await asyncio.sleep(5)
-        await run(stage.engine, LOSE_LEASES)  # of the worker that was killed
+    async def is_finished() -> bool:
+        found = await value(stage.engine, "SELECT status FROM mailing WHERE id = :id", id=mailing) == "finished"
+        if not found:
+            await run(stage.engine, LOSE_LEASES)  # of the worker that was killed
+        return bool(found)
+
+    await until(is_finished, seconds=PATIENCE_S, every_s=5)
 
 
 async def happens(condition: Callable[[], bool]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < give_up_at
-        await asyncio.sleep(0.1)
+    await until(condition, seconds=PATIENCE_S, every_s=0.1)
 
 
 async def pages(people: People, mailing: int) -> dict[str, str]:

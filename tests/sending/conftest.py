@@ -7,20 +7,15 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.database.engine import Sessions
-from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
 from support import campaign as campaign_
-from support.campaign import Campaign, Sandbox, WorkerOf
-from support.plain_http import NO_TLS
+from support.campaign import Campaign, Sandbox, WorkerOf, running_sandbox
 
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    async with (
-        running("127.0.0.1", 0, Behaviour()) as port,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as http,
-    ):
-        yield Sandbox(f"http://127.0.0.1:{port}/v1", http)
+    async with running_sandbox() as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ class People:
     def __init__(self, campaign: Campaign, seed: int) -> None:
         self._campaign = campaign
         self._random = random.Random(seed)  # noqa: S311 - replayable, not a secret
-        # With the readers' 5 no more than the API's 10 connections. A request that waits for one too long is refused.
+        # With those kept for reads, no more than the API has connections. A request that waits too long is refused.
         self._at_once = asyncio.Semaphore(4)
         self._import_turn = asyncio.Lock()  # a key may have two imports in progress
         self._unchanged: list[Person] = []

@@ -1,9 +1,8 @@
 """A plan and a change of its clients at the same moment: the interleavings of decision 24."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -18,15 +17,13 @@ from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_sl
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from support.rows import add_client, add_mailing, run, value
+from support.rows import add_client, add_mailing, comes, run, value
 
 AUDIENCE = Audience([], [], 1_000)
 MESSAGE = "SELECT status, closes_at = '-infinity' AS void, closes_at > now() AS open FROM message"
 WAITING_FOR_PLAN_LOCK = """
     SELECT count(*) FROM pg_locks WHERE relation = 'plan_lock'::regclass AND NOT granted
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-
-Change = Callable[[AsyncSession, int], Awaitable[Any]]
 
 
 async def move(session: AsyncSession, client_id: int) -> None:
@@ -79,12 +76,6 @@ async def plan_slice_of(session: AsyncSession, mailing_id: int, part: ClientSlic
     await plan_slice(session, mailing_id, AUDIENCE, openings, part)
 
 
-async def has(engine: AsyncEngine, statement: str, answer: object) -> None:
-    async with asyncio.timeout(30):
-        while await value(engine, statement) != answer:  # noqa: ASYNC110 - nobody would set an event
-            await asyncio.sleep(0.02)
-
-
 @pytest.mark.parametrize("kind", CHANGES)
 async def test_a_change_that_begins_during_a_plan_waits_for_it_and_repairs_what_it_planned(
     engine: AsyncEngine, sessions: Sessions, client_id: int, mailing_id: int, kind: str
@@ -97,7 +88,7 @@ async def test_a_change_that_begins_during_a_plan_waits_for_it_and_repairs_what_
         assert await lock_for_plan(plan)
         await plan_slice_of(plan, mailing_id, ClientSlice(0, client_id, ["Europe/Moscow"]))
         changing = asyncio.create_task(change())
-        await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+        await comes(engine, WAITING_FOR_PLAN_LOCK, 1)
     await changing
     (message,) = await run(engine, MESSAGE)
     assert (message.status, message.void) == AFTERWARDS[kind]
@@ -110,7 +101,7 @@ async def test_a_plan_that_begins_during_a_change_waits_for_it_and_sees_what_it_
     async with sessions() as change, change.begin():
         await CHANGES[kind](change, client_id)
         planning = asyncio.create_task(plan_mailing(sessions, mailing_id))
-        await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+        await comes(engine, WAITING_FOR_PLAN_LOCK, 1)
         assert await value(engine, "SELECT count(*) FROM message") == 0
     await planning
     await settle_mailing(sessions, mailing_id)
@@ -142,7 +133,7 @@ async def test_an_opening_is_not_computed_by_the_zone_from_before_a_change_under
     async with sessions() as change, change.begin():
         await move(change, client_id)
         settling = asyncio.create_task(settle_mailing(sessions, mailing_id))
-        await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+        await comes(engine, WAITING_FOR_PLAN_LOCK, 1)
     await settling
     assert [tuple(row) for row in await run(engine, MESSAGE)] == [("pending", False, True)]
 
@@ -167,7 +158,7 @@ async def test_a_plan_that_waits_for_a_long_import_lets_the_changes_behind_it_pa
         await move_by_import(long, client_id)
         async with transaction(sessions) as plan:
             waiting = asyncio.create_task(lock_for_plan(plan))
-            await has(engine, WAITING_FOR_PLAN_LOCK, 1)
+            await comes(engine, WAITING_FOR_PLAN_LOCK, 1)
             async with transaction(sessions) as session:
                 await opt_out(session, neighbour)
             assert await waiting is False

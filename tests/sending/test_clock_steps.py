@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.engine import Sessions
+from mailing.gateway.actions import change_rate
 from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
-from mailing.gateway.repository import autocommit, set_rate
+from mailing.gateway.repository import autocommit
 from mailing.sending.clock_steps import adjust_to_clock_steps
 from mailing.settings import Settings
 from support.campaign import Campaign, WorkerOf
@@ -26,7 +27,7 @@ async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_a
     engine: AsyncEngine, sessions: Sessions
 ) -> None:
     async with autocommit(sessions) as session:
-        await set_rate(session, 40)
+        await change_rate(session, 40, by="test")
         await run(engine, f"UPDATE gateway SET next_slot_at = clock_timestamp() + {HOUR}")
         first = await take_slots(session, 8)
         assert first
@@ -39,12 +40,15 @@ async def test_slots_given_away_by_a_clock_that_went_back_hold_back_nobody_and_a
         assert second.until >= first.until
 
 
-async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(engine: AsyncEngine, sessions: Sessions) -> None:
+@pytest.mark.parametrize("lower", [0.01, 1e-300])
+async def test_a_lower_rates_slots_hold_a_higher_rate_back_no_longer(
+    lower: float, engine: AsyncEngine, sessions: Sessions
+) -> None:
     async with autocommit(sessions) as session:
-        await set_rate(session, 0.01)
+        await change_rate(session, lower, by="test")
         await take_slots(session, 1)
         assert await take_slots(session, 1) is None
-        await set_rate(session, 40)
+        await change_rate(session, 40, by="test")
         assert await take_slots(session, 8)
     assert await value(engine, "SELECT next_slot_at < clock_timestamp() + interval '3 s' FROM gateway")
 
@@ -59,7 +63,7 @@ def test_a_worker_follows_the_databases_clock_when_it_steps(hours: int) -> None:
     assert abs(slots.now() - stepped) < timedelta(seconds=1)
 
 
-async def test_a_mailing_goes_on_within_10_s_after_the_databases_clock_went_back(
+async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_back(
     campaign: Campaign, working: WorkerOf, settings: Settings, engine: AsyncEngine
 ) -> None:
     await campaign.clients(400)
@@ -79,7 +83,7 @@ async def test_a_mailing_goes_on_within_10_s_after_the_databases_clock_went_back
             paused_until = clock_timestamp() + {HOUR}, breaker_window_start = clock_timestamp() + {HOUR}""",
         )
         await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await calls(20)
         assert await campaign.finished(mailing_id) == {"planned": 400, "sent": 400}
 

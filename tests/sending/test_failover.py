@@ -20,9 +20,8 @@ CLIENTS = 24
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    cluster = asyncio.run(prepared())
-    yield cluster
-    cluster.remove()
+    with prepared() as cluster:
+        yield cluster
 
 
 @pytest.fixture
@@ -54,13 +53,6 @@ async def campaign(settings: Settings) -> AsyncIterator[Campaign]:
     await engine.dispose()
 
 
-async def _half_sent(campaign: Campaign, mailing: int) -> None:
-    async def holds() -> bool:
-        return (await campaign.counts(mailing)).get("sent", 0) >= CLIENTS // 4
-
-    await campaign.until(holds)
-
-
 async def _each_once(campaign: Campaign, sandbox: Sandbox, mailing: int) -> None:
     assert await campaign.finished(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
     assert [item["repeats"] for item in await sandbox.ledger()] == [0] * CLIENTS
@@ -76,7 +68,7 @@ async def test_after_a_failover_sending_goes_on_by_itself_and_no_message_is_in_d
     await sandbox.behave(latency_s=0.4)
     async with working(settings):
         mailing = await campaign.mailing()
-        await _half_sent(campaign, mailing)
+        await campaign.reaches(mailing, sent=CLIENTS // 4)
         await asyncio.to_thread(pair.fail_over)
         await _each_once(campaign, sandbox, mailing)
 
@@ -89,8 +81,8 @@ async def test_a_primary_that_stands_still_is_left_for_the_new_one(
     await sandbox.behave(latency_s=0.4)
     async with working(settings):
         mailing = await campaign.mailing()
-        await _half_sent(campaign, mailing)
-        pair.freeze_primary()
+        await campaign.reaches(mailing, sent=CLIENTS // 4)
+        pair.primary.freeze()
         for _ in range(3):
             began = time.monotonic()
             answer = await campaign.api.get("/mailings/")
@@ -98,7 +90,7 @@ async def test_a_primary_that_stands_still_is_left_for_the_new_one(
             assert time.monotonic() - began < 15, "4 to 5 s on a machine that is not busy"
         await asyncio.to_thread(pair.promote)
         await _each_once(campaign, sandbox, mailing)
-        pair.thaw_primary()
+        pair.primary.thaw()
         assert await campaign.counts(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
         assert (await campaign.api.get("/gateway/")).json()["sending"]
 

@@ -23,7 +23,7 @@ async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(
     await sandbox.behave(latency_s=0.1)
     async with working(replace(settings, gateway_rate=rate)):
         huge = await campaign.mailing(filter={"tags": ["many"]})
-        await campaign.until(lambda: _begun(campaign, huge))
+        await campaign.reaches(huge, sent=200)
         urgent = await campaign.mailing(filter={"tags": ["few"]})
         assert await campaign.finished(urgent) == {"planned": 100, "sent": 100}
         before = await campaign.rows(
@@ -36,14 +36,13 @@ async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(
     assert before[0].calls <= 1500
 
 
-async def _begun(campaign: Campaign, mailing: int) -> bool:
-    return (await campaign.counts(mailing)).get("sent", 0) >= 200
-
-
 async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_settled_soon(
     campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
 ) -> None:
-    """30 mailings of 100 over 8 connections that take half a second: more than three minutes of work."""
+    """30 mailings of 100 over 8 connections that take half a second: more than three minutes of work.
+
+    What is soon is counted in the calls of the others, which a slow machine makes more slowly, too.
+    """
     await campaign.clients(100, tag="many")
     await campaign.clients(1, tag="one")
     await sandbox.behave(latency_s=0.5)
@@ -51,33 +50,39 @@ async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_sett
         for _ in range(30):
             await campaign.mailing(filter={"tags": ["many"]})
         ends = await campaign.mailing(filter={"tags": ["many"]}, lasts_s=8)
-        await campaign.until(lambda: _have_begun(campaign, 31))
+        await campaign.until(lambda: _have_begun(campaign, 30))  # on a slow machine, the end may come before a call
         urgent = await campaign.mailing(filter={"tags": ["one"]})
         await campaign.until(lambda: _both_are_done(campaign, urgent, ends))
-    assert (await campaign.rows(BEGAN_S, id=urgent))[0][0] <= 5
-    assert (await campaign.rows(SETTLED_S, id=ends))[0][0] <= 10
+    [(before_the_first,)] = await campaign.rows(BEFORE_THE_FIRST, id=urgent)
+    [(after_the_end,)] = await campaign.rows(AFTER_THE_END, id=ends)
+    assert before_the_first <= SOON
+    assert after_the_end <= 2 * SOON
 
 
-BEGAN_S = """
-    SELECT extract(epoch FROM min(a.started_at) - g.created_at) FROM attempt a
-    JOIN message m ON m.id = a.message_id JOIN mailing g ON g.id = m.mailing_id
-    WHERE g.id = :id GROUP BY g.created_at"""
-SETTLED_S = "SELECT extract(epoch FROM finished_at - ends_at) FROM mailing WHERE id = :id"
-LATE = """
-    SELECT task_name FROM procrastinate_jobs
-    WHERE status = 'todo' AND task_name IN ('sweep', 'report', 'settle_mailing')
-    AND id IN (SELECT job_id FROM procrastinate_events WHERE at < now() - interval '5 s')
-    AND coalesce(scheduled_at, '-infinity') < now() - interval '5 s'"""
+SOON = 80  # calls: five seconds of all connections
+BEFORE_THE_FIRST = """
+    SELECT count(*) FROM attempt a JOIN mailing g ON g.id = :id AND a.started_at BETWEEN g.created_at AND (
+        SELECT min(started_at) FROM attempt WHERE mailing_id = :id)"""
+AFTER_THE_END = """
+    SELECT count(*) FROM attempt a JOIN mailing g ON g.id = :id AND a.started_at BETWEEN g.ends_at AND g.finished_at"""
+LATE = f"""
+    SELECT task_name FROM procrastinate_jobs j
+    WHERE status = 'todo' AND task_name IN ('sweep', 'report', 'settle_mailing') AND {SOON} < (
+        SELECT count(*) FROM attempt WHERE started_at BETWEEN greatest(
+            j.scheduled_at, (SELECT max(at) FROM procrastinate_events WHERE job_id = j.id)) AND now())"""
 
 
 async def _have_begun(campaign: Campaign, count: int) -> bool:
-    return len(await campaign.rows("SELECT DISTINCT mailing_id FROM attempt")) == count
+    return len(await campaign.rows("SELECT DISTINCT mailing_id FROM attempt")) >= count
 
 
 async def _both_are_done(campaign: Campaign, urgent: int, ends: int) -> bool:
     """Wait until one has begun and the other is finished; require that nothing else was late meanwhile."""
     assert not await campaign.rows(LATE)
-    return bool(await campaign.rows(BEGAN_S, id=urgent)) and (await campaign.rows(SETTLED_S, id=ends))[0][0] is not None
+    done = """
+        SELECT EXISTS (SELECT FROM attempt WHERE mailing_id = :urgent)
+            AND (SELECT finished_at IS NOT NULL FROM mailing WHERE id = :ends)"""
+    return bool((await campaign.rows(done, urgent=urgent, ends=ends))[0][0])
 
 
 async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
@@ -88,8 +93,11 @@ async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
     await _schedule(campaign, sessions, 300, starts_at)
     async with working(settings):
         await campaign.until(lambda: _is_sent(campaign))
-    began_at = (await campaign.rows("SELECT min(started_at) FROM attempt"))[0][0]
-    assert 0 <= (began_at - starts_at).total_seconds() <= 5
+    [(began_at, plans_before)] = await campaign.rows("""
+        SELECT began_at, (SELECT count(*) FROM event WHERE kind = 'mailing.planned' AND at < began_at)
+        FROM (SELECT min(started_at) AS began_at FROM attempt) AS first""")
+    assert began_at >= starts_at
+    assert plans_before <= 30, "a tenth of all"
 
 
 async def _schedule(campaign: Campaign, sessions: Sessions, count: int, starts_at: datetime) -> None:

@@ -4,7 +4,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from mailing.sending.retry_policy import RetryPolicy
+from mailing.messages.leases import RetryPolicy
 from mailing.sending.sweep import sweep
 from support.rows import add_mailing, add_messages, run
 

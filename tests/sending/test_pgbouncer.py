@@ -3,7 +3,6 @@
 import asyncio
 import os
 import shutil
-import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +17,7 @@ from mailing.process.local_stack import free_port
 from mailing.settings import Settings
 from support.api import running_api
 from support.campaign import Campaign, Sandbox, WorkerOf
-from support.processes import until
+from support.processes import is_listening, running, until
 from support.roles import NAMES, PASSWORD, url_as
 from support.rows import value
 
@@ -56,19 +55,9 @@ default_pool_size = 4
 max_client_conn = 100
 """)
     user = "postgres" if os.geteuid() == 0 else None
-    with (readable / "log").open("wb") as log:
-        running = await asyncio.create_subprocess_exec(
-            str(PROGRAM), str(readable / "pgbouncer.ini"), stdout=log, stderr=log, user=user
-        )
-    await until(lambda: _accepts(port), seconds=30)
-    yield f"postgresql://postgres@127.0.0.1:{port}/{server.path[1:]}?pgbouncer=true"
-    running.terminate()
-    await running.wait()
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0
+    async with running(str(PROGRAM), readable / "pgbouncer.ini", log=readable / "log", user=user):
+        await until(lambda: is_listening(port), seconds=30)
+        yield f"postgresql://postgres@127.0.0.1:{port}/{server.path[1:]}?pgbouncer=true"
 
 
 async def _give_roles_their_settings(database_url: str) -> None:

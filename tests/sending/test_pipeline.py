@@ -61,7 +61,7 @@ async def test_a_mailing_alone_goes_on_after_its_slice_without_waiting_for_its_c
     with counting() as executed:
         async with working(replace(settings, gateway_concurrency=8)):
             mailing = await campaign.mailing()
-            await campaign.until(lambda: _begun(campaign, mailing))
+            await campaign.reaches(mailing, sent=20)
             before = executed.copy()
             assert await campaign.finished(mailing) == {"planned": 400, "sent": 400}
     assert executed["claim"] - before["claim"] >= 5, "there was more than one slice"
@@ -76,11 +76,7 @@ async def test_an_edit_ends_the_slice_and_what_waits_again_is_decided_by_the_new
     await sandbox.behave(latency_s=0.05, error_500=0.2, seed=5)
     async with working(replace(settings, gateway_concurrency=8)):
         mailing = await campaign.mailing()
-        await campaign.until(lambda: _begun(campaign, mailing))
+        await campaign.reaches(mailing, sent=20)
         (await campaign.api.patch(f"/mailings/{mailing}/", json={"text": "second"})).raise_for_status()
         assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
     assert {item["text"] for item in await sandbox.ledger()} == {"hello", "second"}
-
-
-async def _begun(campaign: Campaign, mailing: int) -> bool:
-    return (await campaign.counts(mailing)).get("sent", 0) >= 20

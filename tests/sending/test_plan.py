@@ -13,18 +13,23 @@ from mailing.messages.planning import Audience, ClientSlice, next_slice, plan_sl
 from mailing.messages.rescheduling import SendWindow
 from mailing.sending import plan
 from mailing.sending.plan import plan_mailing
-from support.rows import add_mailing, run, value
+from support.rows import LOCK_WAITS, add_mailing, comes, run, value
 
 PLANNED = "SELECT array_agg(client_id ORDER BY client_id) FROM message"
 LOOKED_AT = "SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'client'"
-WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+OF_ANOTHER_WORKER = """
+    INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES ({mailing_id}, {client_id}, now(), now())"""
 EDIT = "UPDATE mailing SET plan_revision = plan_revision + 1"
+MORE_CLIENTS = """
+    INSERT INTO client (phone, operator_code, timezone)
+    SELECT '79160000' || n, '916', 'UTC' FROM generate_series(101, 154) n"""
 
 
 @pytest.fixture
 async def mailing_id(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> int:
-    """To six clients, in slices of two."""
+    """To six clients, in slices of two, each side by side with one other."""
     monkeypatch.setattr(plan, "SLICE", 2)
+    monkeypatch.setattr(plan, "ROUND_S", 0)
     await run(
         engine,
         """INSERT INTO client (phone, operator_code, timezone)
@@ -38,32 +43,61 @@ async def mailing_id(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> in
 async def test_a_slice_that_waits_keeps_its_neighbour_not_waiting_but_edits(
     engine: AsyncEngine, sessions: Sessions, mailing_id: int
 ) -> None:
+    """An edit has its turn soon after, but not at once: the planner may be faster than a process that is woken."""
+    await run(engine, MORE_CLIENTS)
     async with engine.connect() as other, asyncio.TaskGroup() as tasks:
         await other.exec_driver_sql("SET LOCAL session_replication_role = replica")  # its triggers would lock counters
-        await other.exec_driver_sql(
-            f"INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES ({mailing_id}, 1, now(), now())"
-        )
+        await other.exec_driver_sql(OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=1))
         tasks.create_task(plan_mailing(sessions, mailing_id))
-        await _until(engine, PLANNED, [3, 4])
+        await comes(engine, PLANNED, [3, 4])
         edit = tasks.create_task(run(engine, EDIT))
-        await _until(engine, WAITING, 2)
+        await comes(engine, LOCK_WAITS, 2)
         assert await value(engine, "SELECT plan_revision FROM mailing") == 1
         assert not edit.done()
         await other.rollback()
     assert await value(engine, "SELECT plan_revision FROM mailing") == 2
-    assert await value(engine, PLANNED) == [1, 2, 3, 4], "the edit made the rest of this plan obsolete"
+    planned = await value(engine, PLANNED)
+    assert planned[:4] == [1, 2, 3, 4]
+    assert len(planned) < 60, "the edit made the rest of this plan obsolete"
+    assert await value(engine, "SELECT planned_revision FROM mailing") == 0
 
 
-async def test_a_plan_takes_every_slice_to_the_last(engine: AsyncEngine, sessions: Sessions, mailing_id: int) -> None:
+async def test_until_a_round_ends_no_slice_waits_for_another(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "ROUND_S", 600)
+    async with engine.connect() as other, asyncio.TaskGroup() as tasks:
+        await other.exec_driver_sql("SET LOCAL session_replication_role = replica")  # its triggers would lock counters
+        await other.exec_driver_sql(OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=1))
+        tasks.create_task(plan_mailing(sessions, mailing_id))
+        await comes(engine, PLANNED, [3, 4, 5, 6])
+        await other.rollback()
+    assert await value(engine, PLANNED) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("round_s", [0, 600])
+async def test_a_plan_takes_every_slice_to_the_last(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int, monkeypatch: pytest.MonkeyPatch, round_s: float
+) -> None:
+    monkeypatch.setattr(plan, "ROUND_S", round_s)
     await plan_mailing(sessions, mailing_id)
     assert await value(engine, PLANNED) == [1, 2, 3, 4, 5, 6]
     assert await value(engine, "SELECT planned_revision FROM mailing") == 1
 
 
-async def _until(engine: AsyncEngine, question: str, answer: object) -> None:
-    async with asyncio.timeout(30):
-        while await value(engine, question) != answer:  # noqa: ASYNC110 - nobody would set an event
-            await asyncio.sleep(0.05)
+@pytest.mark.parametrize("counted", [True, False], ids=["before this plan", "during this plan"])
+async def test_messages_that_another_worker_has_planned_are_kept_and_brought_up_to_date(
+    engine: AsyncEngine, sessions: Sessions, mailing_id: int, *, counted: bool
+) -> None:
+    """What is committed after the plan has begun was not counted when it began."""
+    await run(engine, OF_ANOTHER_WORKER.format(mailing_id=mailing_id, client_id=3))
+    message_id = await value(engine, "SELECT id FROM message")
+    if not counted:
+        await run(engine, "UPDATE mailing_counts SET planned = 0, pending = 0")
+    await plan_mailing(sessions, mailing_id)
+    assert await value(engine, PLANNED) == [1, 2, 3, 4, 5, 6]
+    assert await value(engine, "SELECT count(*) FROM message WHERE closes_at > now()") == 6
+    assert await value(engine, "SELECT client_id FROM message WHERE id = :id", id=message_id) == 3
 
 
 @pytest.mark.parametrize("audience", [Audience(["few"], [], 30_000), Audience(["few", "none"], ["916"], 30_000)])

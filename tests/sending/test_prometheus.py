@@ -1,6 +1,5 @@
 """A real Prometheus scrapes a real run: the dashboard's questions are answered, an alert fires and clears."""
 
-import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from mailing.process.local_stack import free_port
 from mailing.settings import Settings
 from support import ROOT
 from support.campaign import Campaign, Sandbox, WorkerOf
+from support.processes import running
 from support.rows import run
 
 PROGRAM = shutil.which("prometheus")
@@ -39,19 +39,17 @@ async def prometheus(directory: Path, target: str) -> AsyncIterator[httpx.AsyncC
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [target]
     (directory / "prometheus.yml").write_text(yaml.safe_dump(config))
     address = f"127.0.0.1:{free_port()}"
-    process = await asyncio.create_subprocess_exec(
-        str(PROGRAM),
+    options = (
         f"--config.file={directory / 'prometheus.yml'}",
         f"--storage.tsdb.path={directory / 'data'}",
         f"--web.listen-address={address}",
         "--log.level=error",
     )
-    try:
-        async with httpx.AsyncClient(base_url=f"http://{address}/api/v1", trust_env=False) as http:
-            yield http
-    finally:
-        process.terminate()
-        await process.wait()
+    async with (
+        running(str(PROGRAM), *options),
+        httpx.AsyncClient(base_url=f"http://{address}/api/v1", trust_env=False) as http,
+    ):
+        yield http
 
 
 async def asked(http: httpx.AsyncClient, expression: str) -> list[dict[str, Any]]:

@@ -10,12 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.leases import RetryDelay, find_expired, reclaim_expired
+from mailing.messages.leases import RetryPolicy, find_expired, reclaim_expired
 from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.messages.results import Called, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
 from mailing.reasons.codes import ReasonCode
-from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
+from mailing.sending.retry_policy import RetryContext, decide
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
@@ -34,7 +34,7 @@ async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(
     async with working(settings):
         mailing = await campaign.mailing()
         async with locked(campaign, engine):
-            await campaign.until(lambda: _is(campaign, mailing, {"planned": 100, "sent": 99, "sending": 1}))
+            await campaign.shows(mailing, planned=100, sent=99, sending=1)
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 100}
     assert {item["repeats"] for item in await sandbox.ledger()} == {0}
     assert await campaign.rows("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 100)]
@@ -53,7 +53,7 @@ async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_
         await run(engine, f"ALTER TABLE attempt ADD CONSTRAINT poison CHECK (message_id <> {refusing}) NOT VALID")
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 99, "unknown": 1}
         await run(engine, "ALTER TABLE attempt DROP CONSTRAINT poison")
-        await campaign.until(lambda: _is(campaign, mailing, {"planned": 100, "sent": 100}))
+        await campaign.shows(mailing, planned=100, sent=100)
     assert {item["repeats"] for item in await sandbox.ledger()} == {0}
 
 
@@ -212,7 +212,7 @@ async def claimed_and_lost(engine: AsyncEngine, sessions: Sessions, *, hold: boo
     message = await claimed(engine, sessions)
     await run(engine, LOSE)
     async with transaction(sessions) as session:
-        delay = RetryDelay(hold=hold, base_s=0.001, max_s=1)
+        delay = RetryPolicy(hold=hold, base_s=0.001, max_s=1)
         assert await reclaim_expired(session, delay, await find_expired(session)) == 1
     return message
 
@@ -233,10 +233,6 @@ async def recorded(sessions: Sessions, result: CallResult) -> Recorded:
 async def state(engine: AsyncEngine) -> tuple[str, int, bool]:
     ((status, number, ambiguous),) = await run(engine, "SELECT status, claim_no, maybe_accepted FROM message")
     return status, number, ambiguous
-
-
-async def _is(campaign: Campaign, mailing: int, counts: dict[str, int]) -> bool:
-    return await campaign.counts(mailing) == counts
 
 
 async def _sending(campaign: Campaign) -> bool:

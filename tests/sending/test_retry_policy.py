@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage
+from mailing.messages.leases import RetryPolicy
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.reasons.codes import ReasonCode
 from mailing.reasons.words import words_of
-from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, RetryPolicy, backoff, decide, release
+from mailing.sending.retry_policy import MAX_SOFT_REFUSALS, RetryContext, backoff, decide, release
 from support.send_windows import END, NOW, always_open
 
 RETRY, HOLD = RetryPolicy(hold=False, base_s=5, max_s=600), RetryPolicy(hold=True, base_s=5, max_s=600)

@@ -13,11 +13,10 @@ from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
 from mailing.gateway.providers.probe import Probe
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, lease_for
+from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, RetryPolicy, lease_for
 from mailing.sending.context import SendContext
-from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.revalidation import Revalidator
-from mailing.settings import MAX_GATEWAY_TIMEOUT_S
+from mailing.settings import MAX_GATEWAY_TIMEOUT_S, Settings
 from support.rows import add_mailing, add_messages, run, value
 
 
@@ -56,7 +55,7 @@ async def hold(engine: AsyncEngine, sessions: Sessions, *, timeout_s: float) -> 
     mailing = await add_mailing(engine)
     await add_messages(engine, mailing, ["pending"], first_client=client)
     jumping = Jumping()
-    gateway = GatewayClient(Probe(None), base_url="http://127.0.0.1:9/v1", timeout_s=timeout_s, concurrency=1)
+    gateway = GatewayClient(Probe(Settings()), base_url="http://127.0.0.1:9/v1", timeout_s=timeout_s, concurrency=1)
     flow_control = FlowControl(sessions, jumping)
     await flow_control.refresh()
     policy = RetryPolicy(hold=False, base_s=5, max_s=600)

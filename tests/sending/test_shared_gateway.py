@@ -10,10 +10,11 @@ from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
+from mailing.gateway.actions import change_rate, probe
 from mailing.gateway.circuit_breaker import CallStats, close_breaker, report, take_probe
 from mailing.gateway.flow_control import FlowControl, Permit
 from mailing.gateway.outcome import Answer, Outcome
-from mailing.gateway.repository import autocommit, probe_now, read, set_rate
+from mailing.gateway.repository import autocommit, read
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.sending.revalidation import MAX_CHECK_AGE_S
 from mailing.settings import Settings
@@ -49,7 +50,7 @@ def most_in_a_second(instants: list[datetime]) -> int:
 
 async def test_three_gates_together_never_let_more_through_in_a_second_than_the_rate(sessions: Sessions) -> None:
     async with autocommit(sessions) as session:
-        await set_rate(session, 40)
+        await change_rate(session, 40, by="test")
     workers = [FlowControl(sessions) for _ in range(3)]
     passed: list[float] = []
 
@@ -78,7 +79,7 @@ async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_ru
     limited = replace(settings, gateway_rate=8)
     async with working(limited), working(limited):
         mailing = await campaign.mailing()
-        await campaign.until(lambda: _sent(campaign, mailing, 30))
+        await campaign.reaches(mailing, sent=30)
         assert (await gateway(campaign))["rate"] == 8
         assert most_in_a_second(await begun(campaign)) <= 8
         changed = await campaign.api.patch("/gateway/", json={"rate": 0})
@@ -89,10 +90,6 @@ async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_ru
 async def test_a_rate_set_by_the_api_outlives_a_restart_and_a_new_setting_replaces_it(
     campaign: Campaign, settings: Settings, working: WorkerOf
 ) -> None:
-    async def rate_with(setting: float) -> float:
-        async with working(replace(settings, gateway_rate=setting)):
-            return float((await gateway(campaign))["rate"])
-
     async with working(replace(settings, gateway_rate=10)):
         await campaign.until(lambda: _has_rate(campaign, 10))
         await campaign.api.patch("/gateway/", json={"rate": 7.5})
@@ -161,7 +158,7 @@ async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(
         until = (await gateway(campaign))["throttled_until"]
         assert {tuple(message["waiting_for"].values()) for message in untouched} == {("rate", until)}
         await campaign.api.post("/gateway/probe")
-        await campaign.until(lambda: _sent(campaign, mailing, len(untouched)))
+        await campaign.reaches(mailing, sent=len(untouched))
 
 
 async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
@@ -171,7 +168,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
     await sandbox.behave(latency_s=0.1)
     async with working(settings), working(settings):
         mailing = await campaign.mailing()
-        await campaign.until(lambda: _sent(campaign, mailing, 100))
+        await campaign.reaches(mailing, sent=100)
         stopped = (await campaign.api.post("/gateway/stop")).json()
         (answered,) = await campaign.rows("SELECT clock_timestamp() AS at")
         assert stopped["stopped"]["by"] == "MAILING_API_KEY"
@@ -194,7 +191,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
 async def test_one_of_many_workers_gets_the_probe(sessions: Sessions) -> None:
     async with autocommit(sessions) as session:
         await report(session, CallStats(calls=1, failed=1, reason=UNAUTHORIZED, misconfigured=True))
-        await probe_now(session)
+        await probe(session, by="test")
 
     async def take() -> bool:
         async with autocommit(sessions) as session:
@@ -273,10 +270,6 @@ async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
     assert not flow_control.may_call(probe=False)
     await telling
     assert not flow_control.may_call(probe=False)
-
-
-async def _sent(campaign: Campaign, mailing: int, least: int) -> bool:
-    return (await campaign.counts(mailing)).get("sent", 0) >= least
 
 
 async def _has_rate(campaign: Campaign, rate: float) -> bool:

@@ -29,7 +29,7 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
     await sandbox.behave(latency_s=2.0)
     async with worker(settings, tmp_path, *HASTY) as frozen:
         mailing = await campaign.mailing()
-        await campaign.until(lambda: _calling(campaign, mailing))
+        await campaign.reaches(mailing, sending=1)
         await asyncio.sleep(0.5)
         frozen.send_signal(signal.SIGSTOP)
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
@@ -113,7 +113,7 @@ async def test_a_row_that_somebody_holds_locked_stops_no_other_one(
     async with engine.begin() as holder:
         await holder.exec_driver_sql(f"SELECT FROM message WHERE id = {held} FOR UPDATE")
         async with working(settings):
-            await campaign.until(lambda: _sent(campaign, mailing, 9))
+            await campaign.reaches(mailing, sent=9)
             assert [row.id for row in await campaign.rows("SELECT id FROM message WHERE status = 'pending'")] == [held]
             await holder.rollback()
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
@@ -144,14 +144,6 @@ async def test_a_plan_whose_commit_is_cut_off_is_completed(
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
         assert not between.cut_after
     assert Counter(item["id"] for item in await sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
-
-
-async def _calling(campaign: Campaign, mailing: int) -> bool:
-    return bool((await campaign.counts(mailing)).get("sending"))
-
-
-async def _sent(campaign: Campaign, mailing: int, count: int) -> bool:
-    return (await campaign.counts(mailing)).get("sent") == count
 
 
 async def _reported(campaign: Campaign) -> bool:

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
+from mailing.messages.leases import RetryPolicy
 from mailing.sending import sweep as sweeping
-from mailing.sending.retry_policy import RetryPolicy
 from mailing.sending.sweep import sweep
 from support.rows import add_client, add_mailing, add_messages, run
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import re
-import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from mailing.process.local_stack import free_port
 from mailing.sending.recording import BATCH
 from support.campaign import Campaign
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
-from support.running_site import clean_environment
+from support.processes import MAILING, clean_environment, running, until, until_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason=MISSING), pytest.mark.timeout(400)]
 
@@ -54,20 +52,15 @@ class Site:
             MAILING_PUBLIC_URL=self.url,
         )
 
-    @asynccontextmanager
-    async def running(self, part: str) -> AsyncIterator[asyncio.subprocess.Process]:
-        process = await self._start(part)
-        try:
-            yield process
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                await asyncio.wait_for(process.wait(), 60)
+    def running(self, *command: str, **how: Any) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:  # noqa: ANN401 - as processes.running takes them
+        log = self._home / "site.log"
+        return running(*MAILING, *command, env=self._environment, cwd=self._home, log=log, end_s=60, **how)
 
     async def told(self, *command: str) -> str:
         """Run a command and return what it prints."""
-        process = await self._start(*command, output=asyncio.subprocess.PIPE)
-        return (await process.communicate())[0].decode()
+        async with self.running(*command, stdout=asyncio.subprocess.PIPE) as process:
+            printed: bytes = (await process.communicate())[0]
+            return printed.decode()
 
     async def page(self, path: str) -> str:
         """Sign in and return the words of a page, without its tags."""
@@ -76,23 +69,6 @@ class Site:
             await browser.post("/admin/sign-in", data={"name": "admin", "password": PASSWORD})
             answer = (await browser.get(path)).raise_for_status()
         return " ".join(re.sub(r"<[^>]*>", " ", answer.text).split())
-
-    async def _start(self, *command: str, output: int | None = None) -> asyncio.subprocess.Process:
-        with (self._home / "site.log").open("ab") as log:
-            return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "mailing", *command),
-                env=self._environment,
-                cwd=self._home,
-                stdout=output or log,
-                stderr=log,
-            )
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not await holds():
-        assert time.monotonic() < give_up_at, "it did not happen in time"
-        await asyncio.sleep(0.3)
 
 
 @pytest.fixture
@@ -107,15 +83,8 @@ async def site(database_url: str, kannel: Kannel, tmp_path: Path) -> AsyncIterat
     site = Site(database_url, kannel, tmp_path)
     replies = (await site.told("gateway", "urls")).split()[-1]
     await kannel.start(replies_to=replies)
-    async with site.running("api"), httpx.AsyncClient(trust_env=False) as http:
-
-        async def answers() -> bool:
-            try:
-                return (await http.get(f"{site.url}/health/ready")).is_success
-            except httpx.TransportError:
-                return False
-
-        await until(answers)
+    async with site.running("api") as api:
+        await until_ready(site.url, api, seconds=PATIENCE_S)
         yield site
 
 
@@ -147,7 +116,7 @@ async def test_a_thousand_are_delivered_and_every_figure_agrees_with_kannel_s_lo
             found = [(await statistics(campaign, each))["delivery"] for each in mailings]
             return [told["delivered"] for told in found] == list(mailings.values())
 
-        await until(delivered)
+        await until(delivered, seconds=PATIENCE_S, every_s=0.3)
     for mailing_id, count in mailings.items():
         found = await statistics(campaign, mailing_id)
         assert await campaign.counts(mailing_id) == {"planned": count, "sent": count}
@@ -171,7 +140,7 @@ async def test_stop_as_a_reply_opts_the_phone_out(kannel: Kannel, campaign: Camp
     async def opted_out() -> bool:
         return bool((await campaign.api.get(f"/clients/{client['id']}/")).json()["opted_out"])
 
-    await until(opted_out)
+    await until(opted_out, seconds=PATIENCE_S, every_s=0.3)
     kinds = [event["kind"] for event in (await campaign.api.get(f"/events/?client_id={client['id']}")).json()["items"]]
     assert "client.opted_out" in kinds
 
@@ -199,7 +168,7 @@ async def through_kills(site: Site, kannel: Kannel, campaign: Campaign, *, worke
         async def in_the_middle() -> bool:
             return len(kannel.sent()) > 300
 
-        await until(in_the_middle)
+        await until(in_the_middle, seconds=PATIENCE_S, every_s=0.3)
         await kannel.kill()
         if worker_too:
             worker.kill()
@@ -210,7 +179,7 @@ async def through_kills(site: Site, kannel: Kannel, campaign: Campaign, *, worke
             found = await statistics(campaign, mailing_id)
             return bool(found["status"] == "finished" and not found["delivery"]["awaited"])
 
-        await until(told)
+        await until(told, seconds=PATIENCE_S, every_s=0.3)
     counts = await campaign.counts(mailing_id)
     unknown = counts.get("unknown", 0)
     assert counts == {"planned": 1000, "sent": 1000 - unknown} | ({"unknown": unknown} if unknown else {})

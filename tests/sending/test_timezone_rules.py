@@ -51,9 +51,9 @@ def wall(hours: float) -> str:
     return f"{datetime.now(UTC) + timedelta(hours=3 + hours):%H:%M}"
 
 
-async def planned(campaign: Campaign, *, start: float, end: float) -> int:
-    """Plan a mailing without a worker: its local hours are open from `start` to `end` hours from now, at UTC+3."""
-    mailing_id = await campaign.mailing(local_window={"start": wall(start), "end": wall(end)}, lasts_s=3 * 86_400)
+async def planned(campaign: Campaign, *, start: str, end: str) -> int:
+    """Plan a mailing with these local hours, without a worker."""
+    mailing_id = await campaign.mailing(local_window={"start": start, "end": end}, lasts_s=3 * 86_400)
     await plan_mailing(campaign.sessions, mailing_id)
     return mailing_id
 
@@ -67,7 +67,7 @@ async def test_windows_are_recomputed_where_the_new_rules_move_them_and_nowhere_
 ) -> None:
     (moved,) = await campaign.clients(1, timezone=MOVED)
     (other,) = await campaign.clients(1, timezone=OTHER)
-    mailing_id = await planned(campaign, start=4, end=8)
+    mailing_id = await planned(campaign, start=wall(4), end=wall(8))
     due = "SELECT due_at FROM message WHERE client_id = :id"
     before, versions_before = await value(engine, due, id=moved), await versions(engine)
     old_rules = rules_version()
@@ -108,7 +108,8 @@ async def test_after_a_restart_all_calls_are_inside_the_new_local_hours(
 ) -> None:
     """Without the recomputation, as beside a worker with the old rules, the check before the call decides alone."""
     moved, other = await campaign.clients(3, timezone=MOVED), await campaign.clients(3, timezone=OTHER)
-    mailing_id = await planned(campaign, start=-1, end=1)
+    opens = wall(-1)
+    mailing_id = await planned(campaign, start=opens, end=wall(1))
     restart_with_changed_rules(moscow_moves)
     if not recomputed:
         await campaign.rows("UPDATE mailing SET timezone_rules = :rules RETURNING id", rules=rules_version())
@@ -124,7 +125,7 @@ async def test_after_a_restart_all_calls_are_inside_the_new_local_hours(
     assert len(await sandbox.ledger()) == 3
     waiting = await campaign.rows("SELECT client_id, due_at FROM message WHERE status = 'pending'")
     assert {row.client_id for row in waiting} == set(moved)
-    assert {f"{row.due_at.astimezone(zone_named(MOVED)):%H:%M}" for row in waiting} == {wall(-1)}
+    assert {f"{row.due_at.astimezone(zone_named(MOVED)):%H:%M}" for row in waiting} == {opens}
 
 
 def test_the_version_of_the_rules_is_that_of_their_files(moscow_moves: pytest.MonkeyPatch) -> None:

@@ -1,17 +1,18 @@
 """What receipts say, as API, report and metrics show it; nothing without a provider that sends receipts."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
 from msgspec.structs import replace
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from mailing.messages.queries import _AWAITED, _REPORTED
+from mailing.messages.queries import messages_by_delivery
+from mailing.messages.schemas import Delivery
 from mailing.reports.render_html import render_html
 from mailing.reports.render_text import render_text
 from mailing.reports.repository import figures_of, snapshot
@@ -19,6 +20,7 @@ from mailing.reports.schedule import Day
 from mailing.reports.translations import words_in
 from mailing.settings import Settings
 from support.api import running_api
+from support.query_plans import scans
 from support.rows import add_mailing, add_messages, run, value
 
 RECEIPT = """
@@ -138,17 +140,11 @@ async def test_without_a_provider_of_receipts_nothing_is_shown(silent: httpx.Asy
     assert (await silent.get("http://test/receipts/1.x")).status_code == 404
 
 
-async def plan_of(engine: AsyncEngine, statement: str, **values: object) -> str:
-    async with engine.begin() as connection:
-        rows = await connection.execute(text(f"EXPLAIN {statement}"), values)
-        return "\n".join(row[0] for row in rows)
-
-
 @pytest.mark.parametrize(
-    ("statement", "indexes"),
-    [(_REPORTED, ["receipt_listed"]), (_AWAITED, ["message_listed", "receipt_pkey"])],
+    ("delivery", "indexes"),
+    [(Delivery.delivered, {"receipt_listed"}), (Delivery.awaited, {"message_listed", "receipt_pkey"})],
 )
-async def test_a_page_by_delivery_is_read_by_index(engine: AsyncEngine, statement: str, indexes: Sequence[str]) -> None:
+async def test_a_page_by_delivery_is_read_by_index(engine: AsyncEngine, delivery: Delivery, indexes: set[str]) -> None:
     mailings = [await add_mailing(engine) for _ in range(3)]
     for mailing_id in mailings:
         await add_messages(engine, mailing_id, ["sent"] * 2000, first_client=10_000 * mailing_id)
@@ -157,12 +153,9 @@ async def test_a_page_by_delivery_is_read_by_index(engine: AsyncEngine, statemen
         """INSERT INTO receipt (message_id, mailing_id, state, at)
            SELECT id, mailing_id, 2 + id % 2, now() FROM message WHERE id % 10 > 0""",
     )
-    await run(engine, "ANALYZE message")
-    await run(engine, "ANALYZE receipt")
-    values = {"mailing_id": mailings[-1], "cursor": 0, "count": 51, "statuses": ["sent"]} | (
-        {"state": 3} if ":state" in statement else {}
-    )
-    plan = await plan_of(engine, statement, **values)
-    assert all(index in plan for index in indexes), plan
-    assert "Seq Scan" not in plan
+    page = partial(messages_by_delivery, mailing_id=mailings[-1], cursor=0, limit=50, delivery=delivery)
+    read = [node for node in await scans(engine, page) if node.get("Relation Name") in {"message", "receipt"}]
+    found = [node for node in read if node["Alias"] != "r"]  # the receipts shown: in so small a table as it may be
+    assert {node.get("Index Name") for node in found} >= indexes
+    assert "Seq Scan" not in {node["Node Type"] for node in found}
     assert await value(engine, "SELECT count(*) FROM receipt") == 5400

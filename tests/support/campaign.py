@@ -1,7 +1,6 @@
 """A mailing's whole life: its client on the API's side, the sandbox gateway's ledger, and a worker in this process."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -13,8 +12,11 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
+from mailing.gateway.sandbox import Behaviour, running
 from mailing.settings import Settings
 from mailing.worker import run_worker
+from support.plain_http import NO_TLS
+from support.processes import until
 from support.roles import url_as
 
 PATIENCE_S = 60.0  # a worker process may take half of it to start on a busy machine
@@ -41,6 +43,15 @@ class Sandbox:
     async def summary(self) -> dict[str, Any]:
         answer: dict[str, Any] = (await self.http.get("/ledger/summary")).json()
         return answer
+
+
+@asynccontextmanager
+async def running_sandbox() -> AsyncIterator[Sandbox]:
+    async with (
+        running("127.0.0.1", 0, Behaviour()) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", verify=NO_TLS, trust_env=False) as http,
+    ):
+        yield Sandbox(f"http://127.0.0.1:{port}/v1", http)
 
 
 @dataclass(frozen=True)
@@ -84,22 +95,37 @@ class Campaign:
         counted = (await self.statistics(mailing_id))["counts"]
         return {name: count for name, count in counted.items() if count}
 
+    async def reaches(self, mailing_id: int, **least: int) -> None:
+        """Wait until each of these counts is at least so high."""
+
+        async def holds() -> bool:
+            counts = await self.counts(mailing_id)
+            return all(counts.get(name, 0) >= count for name, count in least.items())
+
+        await self.until(holds)
+
+    async def shows(self, mailing_id: int, **counts: int) -> None:
+        """Wait until these are the counts that are not zero."""
+
+        async def holds() -> bool:
+            return await self.counts(mailing_id) == counts
+
+        await self.until(holds)
+
     async def messages(self, mailing_id: int) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = (await self.statistics(mailing_id, limit=500))["messages"]["items"]
         return items
 
     async def finished(self, mailing_id: int) -> dict[str, int]:
         async def is_finished() -> bool:
-            return bool((await self.statistics(mailing_id, limit=1))["status"] == "finished")
+            [(status,)] = await self.rows("SELECT status FROM mailing WHERE id = :id", id=mailing_id)
+            return bool(status == "finished")
 
         await self.until(is_finished)
         return await self.counts(mailing_id)
 
     async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        give_up_at = time.monotonic() + PATIENCE_S
-        while not await holds():
-            assert time.monotonic() < give_up_at, "it did not happen in time"
-            await asyncio.sleep(0.05)
+        await until(holds, seconds=PATIENCE_S, every_s=0.05)
 
     async def rows(self, sql: str, **values: object) -> Sequence[Any]:
         async with transaction(self.sessions) as session:

@@ -3,20 +3,17 @@
 import asyncio
 import os
 import shutil
-import signal
 import subprocess
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
 
-from mailing.database.engine import create_engine
-from mailing.database.migrations import migrate
 from mailing.process.local_stack import free_port
-from support.postgres import MEMORY, TUNING, Cluster, own_cluster
+from support.postgres import MEMORY, TUNING, Cluster, apply_schema, own_cluster, running
+from support.processes import until
 from support.roles import grant
 
 NAME = "standby"
@@ -28,17 +25,20 @@ CUT_OFF = "SELECT count(*) = 0 FROM pg_stat_wal_receiver"
 PATIENCE_S = 30
 
 
-async def prepared() -> Cluster:
+@contextmanager
+def prepared() -> Iterator[Cluster]:
     """Make a cluster with the schema and the roles; stopped."""
     cluster = own_cluster(MEMORY if os.access(MEMORY, os.W_OK) else None)
     _write(cluster, "pg_hba.conf", ACCESS)
-    cluster.start((*TUNING, *SMALL))
-    engine = create_engine(cluster.url, application="tests", pool_size=1)
-    await migrate(engine)
-    await engine.dispose()
-    await grant(cluster.url)
-    cluster.stop("fast")
-    return cluster
+    with running(cluster, (*TUNING, *SMALL)):
+        asyncio.run(_furnish(cluster.url))
+        cluster.stop("fast")
+        yield cluster
+
+
+async def _furnish(url: str) -> None:
+    await apply_schema(url)
+    await grant(url)
 
 
 @dataclass
@@ -93,27 +93,13 @@ class Pair:
     def promote(self) -> None:
         self.standby.run("pg_ctl", "-D", str(self.standby.data), "-w", "promote")
 
-    def freeze_primary(self) -> None:
-        """As a machine that stands still: connections are accepted by its kernel and never answered."""
-        for pid in self._primary_processes():
-            os.kill(pid, signal.SIGSTOP)
-
-    def thaw_primary(self) -> None:
-        for pid in self._primary_processes():
-            os.kill(pid, signal.SIGCONT)
-
     def stop(self) -> None:
         with suppress(OSError):
-            self.thaw_primary()  # a test may have failed before it did
+            self.primary.thaw()  # a test may have failed before it did
         for cluster in (self.primary, self.standby):
             with suppress(subprocess.CalledProcessError, RuntimeError):
                 cluster.stop("immediate")
         shutil.rmtree(self.primary.home / "pair", ignore_errors=True)
-
-    def _primary_processes(self) -> list[int]:
-        postmaster = int((self.primary.data / "postmaster.pid").read_text().split()[0])
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
-        return [postmaster, *map(int, children)]
 
 
 @asynccontextmanager
@@ -145,10 +131,7 @@ def _give(path: Path, cluster: Cluster) -> None:
 
 
 async def _until(connection: asyncpg.Connection, statement: str, *values: object) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    while not await connection.fetchval(statement, *values):
-        assert time.monotonic() < give_up_at, statement
-        await asyncio.sleep(0.05)
+    await until(lambda: connection.fetchval(statement, *values), seconds=PATIENCE_S, every_s=0.05)
 
 
 @asynccontextmanager

@@ -12,12 +12,16 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+if not __package__:  # started as a program
+    sys.path[0] = str(Path(__file__).parents[1])
+
 from mailing import failpoints
 from mailing.cli.runtime import configured, run, until_signal
 from mailing.process.supervisor import Child, Signals, supervise
 from mailing.process.watchdog import Limits
-from mailing.settings import PREFIX, Settings, environment
+from mailing.settings import Settings
 from mailing.worker import run_worker
+from support.processes import clean_environment, running
 
 
 def freeze() -> None:
@@ -34,13 +38,9 @@ FAULTS = {"freeze": freeze, "block": block}
 @asynccontextmanager
 async def worker(settings: Settings, directory: Path, *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
     """Killed at the end of the block if it still runs, or is stopped."""
-    process = await asyncio.create_subprocess_exec(*_command(arguments), env=_environment(settings), cwd=directory)
-    try:
+    env = clean_environment(settings)
+    async with running(*_command(arguments), env=env, cwd=directory, end=signal.SIGKILL) as process:
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 @asynccontextmanager
@@ -48,7 +48,7 @@ async def supervised_worker(settings: Settings, directory: Path, *arguments: obj
     """Restart the worker whenever it ends; yield what the supervisor logged about that."""
     said: list[str] = []
     signals = Signals()
-    child = Child("worker", _command(arguments), _environment(settings), cwd=directory)
+    child = Child("worker", _command(arguments), clean_environment(settings), cwd=directory)
     task = asyncio.create_task(supervise([child], signals=signals, on_event=said.append))
     try:
         yield said
@@ -59,10 +59,6 @@ async def supervised_worker(settings: Settings, directory: Path, *arguments: obj
 
 def _command(arguments: Sequence[object]) -> list[str]:
     return [sys.executable, __file__, *map(str, arguments)]
-
-
-def _environment(settings: Settings) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | environment(settings)
 
 
 def _once(point: str, fault: Callable[[], None]) -> Callable[[str], None]:

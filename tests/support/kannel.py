@@ -4,11 +4,14 @@ import asyncio
 import random
 import re
 import shutil
+import signal
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+
+from support.processes import is_listening, stop, until
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy/kannel/kannel.conf"
 FAKESMSC = Path("/usr/lib/kannel/test/fakesmsc")
@@ -41,14 +44,14 @@ class Kannel:
         self._configure(replies_to)
         for box, port in (("bearerbox", 13001), ("smsbox", 13013)):
             self._boxes.append(await self._run(box, "-v", "4", str(self._file)))
-            await _listening(self._ports[port])
+            await self._listening(port)
         await self.connect_smsc()
 
     async def connect_smsc(self, message: str = "hello") -> None:
         """Let the SMSC connect; its phone sends one message as it does."""
-        await self._end_smsc()
+        await self.disconnect_smsc()
         words = f"{NUMBER} 1000 text {message}"
-        await _listening(self._ports[13100])
+        await self._listening(13100)
         smsc = ("-H", "127.0.0.1", "-r", str(self._ports[13100]), "-i", "3600", "-m", "1", words)
         self._smsc = await self._run(str(FAKESMSC), *smsc)
 
@@ -61,15 +64,12 @@ class Kannel:
 
     async def stop(self) -> None:
         for box in self._boxes:
-            if box.returncode is None:
-                box.kill()
-                await box.wait()
-        await self._end_smsc()
+            await stop(box, signal.SIGKILL)
+        await self.disconnect_smsc()
 
-    async def _end_smsc(self) -> None:
-        if self._smsc and self._smsc.returncode is None:
-            self._smsc.kill()
-            await self._smsc.wait()
+    async def disconnect_smsc(self) -> None:
+        if self._smsc:
+            await stop(self._smsc, signal.SIGKILL)
 
     def sent(self) -> Counter[str]:
         """Return how many messages Kannel's own log says that each phone was sent."""
@@ -99,6 +99,9 @@ class Kannel:
     def _file(self) -> Path:
         return self.directory / "kannel.conf"
 
+    async def _listening(self, shipped_port: int) -> None:
+        await until(lambda: is_listening(self._ports[shipped_port]), seconds=30)
+
     async def _run(self, *command: str) -> asyncio.subprocess.Process:
         with (self.directory / "output.log").open("ab") as output:
             return await asyncio.create_subprocess_exec(*command, stdout=output, stderr=output)
@@ -120,15 +123,3 @@ def _lasting_port() -> int:
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-
-
-async def _listening(port: int) -> None:
-    async with asyncio.timeout(30):
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                await asyncio.sleep(0.05)
-            else:
-                writer.close()
-                return

@@ -1,18 +1,27 @@
-"""Finds a PostgreSQL for the tests: one in the environment, a container, `initdb` on PATH, the embedded one."""
+"""The PostgreSQL of tests, fault runs and benchmarks.
+
+Tests take one from the environment, a container, `initdb` on PATH or the embedded one.
+"""
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncpg
+
+from mailing.database.engine import create_engine
+from mailing.database.migrations import migrate
 from mailing.process.local_stack import free_port
 
 URL = "MAILING_TEST_DATABASE_URL"  # names a PostgreSQL to use, instead of one that the tests start
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108 - Linux's own; a container's has 64 MB as a rule
+WITHOUT_TLS = "sslmode=disable"  # asyncpg would make a TLS context for each connection, in 1 ms
 TUNING = ("fsync=off", "full_page_writes=off", "synchronous_commit=on", "max_connections=200", "shared_buffers=128MB")
 
 
@@ -62,8 +71,61 @@ class Cluster:
     def stop(self, mode: str = "immediate") -> None:
         self.run("pg_ctl", "-D", str(self.data), "-w", "-m", mode, "stop")
 
-    def remove(self) -> None:
-        shutil.rmtree(self.home, ignore_errors=True)
+    def freeze(self) -> None:
+        """Stop all its processes, as on a machine that hangs: its kernel accepts connections and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    @property
+    def postmaster(self) -> int:
+        """Its process id. Raise FileNotFoundError if it does not run."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Signal the postmaster first, so that it starts no backend meanwhile."""
+        for pid in (postmaster := self.postmaster, *children_of(postmaster)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def children_of(pid: int) -> list[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)  # noqa: S607 - the system's ps
+    return [int(child) for child, parent in map(str.split, listed.stdout.splitlines()) if int(parent) == pid]
+
+
+@contextmanager
+def running(cluster: Cluster, tuning: Sequence[str] = TUNING) -> Iterator[Cluster]:
+    """Run a cluster until the block ends, then remove its files, whatever the block left of it."""
+    try:
+        cluster.start(tuning)
+        yield cluster
+    finally:
+        with suppress(subprocess.CalledProcessError, RuntimeError):  # the block may have stopped it
+            cluster.stop()
+        shutil.rmtree(cluster.home, ignore_errors=True)
+
+
+async def create_database(server_url: str, name: str) -> str:
+    """Create a database with the schema. Return its URL."""
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.close()
+    url = url_of(server_url, name)
+    await apply_schema(url)
+    return url
+
+
+async def apply_schema(url: str) -> None:
+    engine = create_engine(url, application="tests", pool_size=1)
+    await migrate(engine)
+    await engine.dispose()
+
+
+def url_of(server_url: str, database: str) -> str:
+    base, _, query = server_url.partition("?")
+    return base.rpartition("/")[0] + f"/{database}" + (f"?{query}" if query else "")
 
 
 def own_cluster(place: Path | None = None) -> Cluster:
@@ -72,13 +134,9 @@ def own_cluster(place: Path | None = None) -> Cluster:
 
 
 def _started(cluster: Cluster) -> PostgresServer:
-    cluster.start()
-
-    def stop() -> None:
-        cluster.stop()
-        cluster.remove()
-
-    return PostgresServer(cluster.kind, cluster.url, stop)
+    own = ExitStack()
+    own.enter_context(running(cluster))
+    return PostgresServer(cluster.kind, f"{cluster.url}?{WITHOUT_TLS}", own.close)
 
 
 def _container() -> PostgresServer | None:

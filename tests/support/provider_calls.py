@@ -1,15 +1,18 @@
 """What providers are given and asked, for their tables of tests."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import parse_qsl
 
 from msgspec.structs import replace
 
-from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import Call, Outgoing, Provider, ReceiptRequest
+from mailing.gateway.outcome import Answer, Response
+from mailing.gateway.providers.provider import Call, Outgoing, Provider
+from mailing.gateway.providers.receipt import ReceiptRequest
+from mailing.settings import ProviderName
 
 NOW = datetime(2030, 5, 17, 12, 0, tzinfo=UTC)
+REPORTING = [name for name in get_args(ProviderName) if name != "probe"]  # those that send receipts
 ID = 42
 REFERENCE = f"0123456789-{ID}-0"
 URL = f"https://mailing.example.org/receipts/{ID}.mac"
@@ -37,7 +40,11 @@ def outgoing(**changes: Any) -> Outgoing:  # noqa: ANN401 - any field
 
 
 def classify(provider: Provider, status: int, body: bytes = b"", *, retry_after: str | None = None) -> Answer:
-    return provider.classify(status, retry_after, body, message_id=ID, now=NOW)
+    return provider.classify(Response(status, body, retry_after, NOW), ID)
+
+
+def credentials_checked(provider: Provider, status: int, body: bytes) -> Answer:
+    return provider.read_credentials_check(Response(status, body))
 
 
 def form_of(call: Call) -> dict[str, str]:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from mailing.gateway.providers.provider import ReceiptRequest
+from mailing.gateway.providers.receipt import ReceiptRequest
 
 
 class Receiver:

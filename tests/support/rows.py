@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from support.processes import becomes
+
 
 async def run(engine: AsyncEngine, statement: str, **values: object) -> Sequence[Row[*tuple[Any, ...]]]:
     """In a transaction of its own; what it returns, if it returns rows."""
@@ -16,6 +18,14 @@ async def run(engine: AsyncEngine, statement: str, **values: object) -> Sequence
 
 async def value(engine: AsyncEngine, statement: str, **values: object) -> Any:  # noqa: ANN401 - a column
     return (await run(engine, statement, **values))[0][0]
+
+
+LOCK_WAITS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+async def comes(engine: AsyncEngine, statement: str, answer: object) -> None:
+    """Wait until the statement's value is this one."""
+    await becomes(lambda: value(engine, statement), answer)
 
 
 async def add_client(engine: AsyncEngine, *, phone: str = "79161234567", tag: str | None = None) -> int:

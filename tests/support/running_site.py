@@ -5,21 +5,14 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import httpx
-
 from mailing.process.local_stack import free_port
-from support.plain_http import NO_TLS
+from support.processes import MAILING, clean_environment, running, until_ready
 
 PATIENCE_S = 60.0
-
-
-def clean_environment(**settings: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("MAILING_")} | settings
 
 
 def free_port_with_the_next() -> int:
@@ -34,29 +27,19 @@ def free_port_with_the_next() -> int:
 @asynccontextmanager
 async def up(home: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `mailing up` until the block ends; stop it by SIGINT, or kill it if it does not stop."""
-    with (home / "up.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mailing", "up"),
-            cwd=home,
-            env=clean_environment(MAILING_PORT=str(port)),
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        await _ready(port, process)
+    env = clean_environment(MAILING_PORT=str(port))
+    log = home / "up.log"
+    async with running(*MAILING, "up", cwd=home, env=env, log=log, end=signal.SIGINT, end_s=20) as process:
+        await until_ready(f"http://127.0.0.1:{port}", process, seconds=PATIENCE_S)
         yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            await asyncio.wait_for(process.wait(), 20)
-        except TimeoutError:
-            process.kill()
-            raise
 
 
 async def follow(script: str, *, home: Path, port: int) -> str:
-    """Run a script of the documentation in a shell, on this `up`'s ports instead of 8000 and 8001."""
+    """Run a script of the documentation in a shell, on this `up`'s ports instead of 8000 and 8001.
+
+    The sandbox gateway may still start when the API is ready.
+    """
+    await until_ready(f"http://127.0.0.1:{port + 1}", path="/ledger/summary", seconds=PATIENCE_S)
     for written, real in ((8000, port), (8001, port + 1)):
         script = script.replace(f"127.0.0.1:{written}", f"127.0.0.1:{real}")
     shell = await asyncio.create_subprocess_exec(
@@ -69,17 +52,3 @@ async def follow(script: str, *, home: Path, port: int) -> str:
     said, complaints = await shell.communicate()
     assert shell.returncode == 0, f"{said.decode()}\n{complaints.decode()}"
     return said.decode()
-
-
-async def _ready(port: int, process: asyncio.subprocess.Process) -> None:
-    give_up_at = time.monotonic() + PATIENCE_S
-    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http:
-        while True:
-            assert time.monotonic() < give_up_at
-            assert process.returncode is None
-            try:
-                if (await http.get(f"http://127.0.0.1:{port}/health/ready")).is_success:
-                    return
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(0.1)

@@ -3,7 +3,6 @@
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access import users
 from mailing.access.roles import Role
 from mailing.access.sessions import User, open_session, user_of
 from mailing.database.engine import Sessions, transaction
@@ -24,7 +23,7 @@ async def add_user(session: AsyncSession, name: str, role: Role) -> int:
 
 async def made(sessions: Sessions, name: str = "anna", role: Role = Role.ADMIN) -> int:
     async with transaction(sessions) as session:
-        return await users.create(session, name, role=role, password=PASSWORD, by="tests")
+        return await add_user(session, name, role)
 
 
 async def signed_in(sessions: Sessions, user_id: int) -> str:

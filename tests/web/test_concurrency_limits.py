@@ -7,12 +7,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import httpx
 import pytest
 from litestar import Litestar
+from litestar.routes import HTTPRoute
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.errors import TooMany
 from mailing.settings import Settings
-from mailing.web.concurrency_limits import ConcurrencyLimit
-from support.api import KEY, running_app
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, ReleaseLimits
+from support.api import KEY, bound_app, running_app
 from support.plain_http import NO_TLS
 from support.rows import run
 
@@ -29,6 +30,15 @@ END_CONNECTIONS = """
 
 def limit(*, total: int = 3, each: int = 2, most_bytes: int = 100) -> ConcurrencyLimit:
     return ConcurrencyLimit(total=total, each=each, max_bytes=most_bytes, caller_message="yours", total_message="all")
+
+
+def test_every_route_with_a_limit_gives_it_back() -> None:
+    with bound_app(Settings()) as app:
+        routes = [route for route in app.routes if isinstance(route, HTTPRoute)]
+    handlers = [handler for route in routes for handler, _ in route.route_handler_map.values()]
+    limited = [handler for handler in handlers if CONCURRENCY_LIMIT in handler.opt]
+    assert len(limited) == 5
+    assert [handler for handler in handlers if ReleaseLimits in handler.resolve_middleware()] == limited
 
 
 def test_a_caller_has_so_many_places_and_no_more() -> None:

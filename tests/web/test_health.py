@@ -1,4 +1,3 @@
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from support.api import bound_app
+from support.proxy import proxy
 from support.rows import run
 
 
@@ -23,48 +23,6 @@ async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
         async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test/health") as http:
             yield http
-
-
-class Wire:
-    """A wire to the database that can go dead without being cut, as when a machine disappears."""
-
-    def __init__(self, database_url: str) -> None:
-        self.alive = asyncio.Event()
-        self.alive.set()
-        self._database = make_url(database_url)
-        self._pumps: list[asyncio.Task[None]] = []
-
-    @asynccontextmanager
-    async def laid(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        near = self._database.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
-        yield near
-        server.close()
-        for pump in self._pumps:
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await self._far_end()
-        self._pumps += [
-            asyncio.create_task(self._pump(reader, far_writer)),
-            asyncio.create_task(self._pump(far_reader, writer)),
-        ]
-
-    async def _far_end(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        host, port = self._database.host or str(self._database.query["host"]), self._database.port or 5432
-        if host.startswith("/"):
-            return await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
-        return await asyncio.open_connection(host, port)
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while data := await reader.read(65536):
-                await self.alive.wait()
-                writer.write(data)
-        finally:
-            writer.close()
 
 
 def failed(answer: httpx.Response) -> str:
@@ -139,13 +97,12 @@ async def test_a_database_that_keeps_it_waiting_is_not_ready_after_two_seconds(d
     await locker.close()
 
 
-async def test_a_dead_connection_takes_no_longer_and_the_next_one_is_ready_again(database_url: str) -> None:
-    wire = Wire(database_url)
-    async with wire.laid() as near, client(near) as http:
+async def test_a_dead_connection_takes_no_longer_and_the_next_one_is_ready_again(settings: Settings) -> None:
+    async with proxy(settings) as (between, through), client(str(through.database_url)) as http:
         assert (await http.get("/ready")).status_code == 200
-        wire.alive.clear()
+        between.freeze()
         began = time.monotonic()
         assert failed(await http.get("/ready")) == "database"
         assert time.monotonic() - began < 10
-        wire.alive.set()
+        between.thaw()
         assert (await http.get("/ready")).status_code == 200

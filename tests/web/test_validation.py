@@ -3,6 +3,7 @@
 The oracle of the damage is the table BAD: whatever of it is put where, exactly that place is named.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mailing.clients.tag import is_tag
+from mailing.clients.tag import VISIBLE, is_tag
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingPatch
 from mailing.web.validation import check, given_fields, parse
@@ -197,7 +198,8 @@ windows = st.tuples(walls, walls).filter(lambda pair: pair[0] != pair[1]).map(la
 @st.composite
 def mailings(draw: st.DrawFn) -> MailingIn:
     starts_at, ends_at = sorted(draw(st.tuples(instants, instants).filter(lambda pair: pair[0] != pair[1])))
-    return MailingIn(draw(texts.filter(str.strip)), starts_at, ends_at, draw(filters), draw(st.none() | windows))
+    text = draw(texts.filter(re.compile(VISIBLE).search))
+    return MailingIn(text, starts_at, ends_at, draw(filters), draw(st.none() | windows))
 
 
 @quick

@@ -35,6 +35,15 @@ class Identity(Struct, frozen=True):
     role: Role
 
 
+class OidcState(Struct, frozen=True):
+    """Kept in the browser during the sign-in: without it the provider's answer is not accepted."""
+
+    state: str
+    nonce: str
+    verifier: str
+    next: str
+
+
 class _Credentials(Struct, frozen=True):
     id: int
     name: str

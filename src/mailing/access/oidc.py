@@ -12,21 +12,23 @@ import hashlib
 import secrets
 import time
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 import httpx
 import msgspec
-import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 from msgspec import Struct
 
-from mailing.access.authentication import Identity
+from mailing.access.authentication import Identity, OidcState
 from mailing.access.id_token import OidcClient, UnknownKey, identity, verify
+from mailing.access.roles import Role
 from mailing.errors import Unauthorized
+from mailing.observability import log
+from mailing.settings import Settings, roles_of_groups
 
-logger = structlog.get_logger(__name__)
+logger = log.get(__name__)
 
 T = TypeVar("T")
 
@@ -34,15 +36,6 @@ CACHE_S: Final = 3600  # of discovery and keys
 REFRESH_S: Final = 60  # at least, between two requests for keys because of an unknown one
 TIMEOUT_S: Final = 10
 MAX_BYTES: Final = 256 * 1024
-
-
-class OidcState(Struct, frozen=True):
-    """Kept in the browser during the sign-in: without it the provider's answer is not accepted."""
-
-    state: str
-    nonce: str
-    verifier: str
-    next: str
 
 
 class Metadata(Struct, frozen=True):
@@ -64,6 +57,18 @@ class Provider:
         self._client = client
         self._metadata: tuple[float, Metadata] | None = None
         self._keys: tuple[float, KeySet] | None = None
+
+    @classmethod
+    def configured(cls, settings: Settings) -> Self:
+        return cls(
+            OidcClient(
+                issuer=str(settings.oidc_issuer),
+                client_id=str(settings.oidc_client_id),
+                client_secret=settings.oidc_client_secret,
+                groups_claim=settings.oidc_groups_claim,
+                roles={group: Role.named(role) for group, role in roles_of_groups(settings).items()},
+            )
+        )
 
     async def begin(self, *, redirect_uri: str, next_page: str) -> tuple[str, OidcState]:
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
@@ -109,7 +114,8 @@ class Provider:
 
     def _authenticate(self, form: dict[str, str], metadata: Metadata) -> httpx.BasicAuth | None:
         if self._client.client_secret and "client_secret_basic" in metadata.token_endpoint_auth_methods_supported:
-            return httpx.BasicAuth(_form_encode(self._client.client_id), _form_encode(self._client.client_secret))
+            # encoded as in a form, by RFC 6749 section 2.3.1
+            return httpx.BasicAuth(quote_plus(self._client.client_id), quote_plus(self._client.client_secret))
         form["client_id"] = self._client.client_id
         if self._client.client_secret:
             form["client_secret"] = self._client.client_secret
@@ -177,11 +183,6 @@ def _refused(reason: str, sentence: str = "The identity provider's answer is not
     """Log the reason and hide it from the caller, who may have forged the answer."""
     logger.warning("sign-in through the identity provider refused", reason=reason)
     return Unauthorized(sentence)
-
-
-def _form_encode(part: str) -> str:
-    """Encode for the Authorization header, by RFC 6749 section 2.3.1."""
-    return quote_plus(part)
 
 
 def _is_as_safe(metadata: Metadata) -> bool:

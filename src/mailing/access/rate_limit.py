@@ -48,9 +48,10 @@ class RateLimiter:
         if not self._rate:
             return
         held = self._held[caller]
-        async with held.drawing:
-            if held.empty() and time.monotonic() >= held.refused_until:
-                await self._draw(caller, held)
+        if held.empty():
+            async with held.drawing:
+                if held.empty() and time.monotonic() >= held.refused_until:
+                    await self._draw(caller, held)
         if held.empty():
             raise TooMany(f"This key may make {self._rate} requests a second; try again in a second.", wait_s=1)
         held.left -= 1

@@ -1,13 +1,16 @@
 """The fields of a sent form."""
 
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import parse_qsl
 
+from litestar import post
 from litestar.enums import RequestEncodingType
 from litestar.exceptions.http_exceptions import RequestEntityTooLarge
 
 from mailing.web.state import AnyRequest
 
+post_form = partial(post, status_code=303)  # a form is answered by a redirect, or shown again with its errors
 MAX_FORM_BYTES = 16 * 1024  # of a form, unless its route has another limit
 MAX_FORM_FIELDS = 50
 

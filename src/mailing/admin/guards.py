@@ -48,16 +48,13 @@ class RoleGuard:
             raise PermissionDeniedException(f"This needs the role {self.role}.")
 
 
-def require_role(role: Role) -> RoleGuard:
-    return RoleGuard(role)
-
-
-def require_role_passive(role: Role) -> RoleGuard:
-    """Return the guard of a fragment that the page polls."""
-    return RoleGuard(role, passive=True)
-
-
-public = RoleGuard(None)
+# The guards of a route: each names one of these.
+PUBLIC = [RoleGuard(None)]
+VIEWER = [RoleGuard(Role.VIEWER)]
+POLLING_VIEWER = [RoleGuard(Role.VIEWER, passive=True)]
+EDITOR = [RoleGuard(Role.EDITOR)]
+SENDER = [RoleGuard(Role.SENDER)]
+ADMIN = [RoleGuard(Role.ADMIN)]
 
 
 async def _user(connection: AnyConnection, *, used: bool) -> User | None:

@@ -2,6 +2,7 @@
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as NoBase64
+from collections.abc import Mapping
 from functools import cache, partial
 from typing import Any
 from urllib.parse import quote
@@ -47,6 +48,12 @@ def page(request: AnyRequest, template: str, *, status: int = 200, **values: obj
     if notice:
         answer.delete_cookie(NOTICE_COOKIE, path="/admin")
     return answer
+
+
+def overtaken(viewer: Viewer, typed: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    """Return an error for each field that another person has changed to something else than was typed."""
+    told = viewer.gettext("Changed while this form was open. It is now: %(stored)s. Save again to replace that.")
+    return {name: told % {"stored": now or "-"} for name, now in stored.items() if typed.get(name, "") != now}
 
 
 def render(viewer: Viewer, template: str, **values: object) -> str:

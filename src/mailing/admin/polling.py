@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from litestar import Response
 from markupsafe import Markup
+from msgspec import Struct
 from msgspec.structs import replace
 
 from mailing.access.roles import Role
@@ -19,35 +20,34 @@ Renderings: TypeAlias = dict[Viewer, str]
 """Fragments rendered from one read, by viewer: rendering costs ten times as much as the rest of a poll."""
 
 
-def full_page(
-    request: AnyRequest,
-    template: str,
-    part: str,
-    *,
-    interval_s: float | None,
-    renderings: Renderings,
-    **values: object,
-) -> Response[str]:
-    """`template` includes `polling_part.html` where `part` goes. `interval_s` is None once nothing can change."""
-    content = _content(request, part, renderings, values)
-    return page(request, template, status=200, **_part_values(request, content, interval_s), **values)
+class Part(Struct, frozen=True):
+    """What refreshes itself. `interval_s` is None once nothing can change."""
+
+    template: str
+    values: dict[str, object]
+    renderings: Renderings
+    interval_s: float | None
 
 
-def fragment(
-    request: AnyRequest, part: str, *, interval_s: float | None, renderings: Renderings, **values: object
-) -> Response[str]:
+def full_page(request: AnyRequest, template: str, part: Part, *, status: int = 200, **values: object) -> Response[str]:
+    """`template` includes `polling_part.html` where `part` goes. It gets the values of `part` as well."""
+    content = _content(request, part)
+    return page(request, template, status=status, **_part_values(request, part, content), **part.values, **values)
+
+
+def fragment(request: AnyRequest, part: Part) -> Response[str]:
     """Answer a poll, whose address ends in `/live`."""
-    content = _content(request, part, renderings, values)
+    content = _content(request, part)
     if request.query_params.get("seen") == _version(content):
         return Response("", status_code=NO_CONTENT)
-    return page(request, "polling_part.html", status=200, **_part_values(request, content, interval_s))
+    return page(request, "polling_part.html", status=200, **_part_values(request, part, content))
 
 
-def _content(request: AnyRequest, part: str, renderings: Renderings, values: dict[str, object]) -> str:
+def _content(request: AnyRequest, part: Part) -> str:
     viewer = _without_identity(viewer_of(request))
-    if viewer not in renderings:
-        renderings[viewer] = render(viewer, part, **values)
-    return renderings[viewer]
+    if viewer not in part.renderings:
+        part.renderings[viewer] = render(viewer, part.template, **part.values)
+    return part.renderings[viewer]
 
 
 def _without_identity(viewer: Viewer) -> Viewer:
@@ -56,13 +56,13 @@ def _without_identity(viewer: Viewer) -> Viewer:
     return replace(viewer, user=User(0, "", role), path="")
 
 
-def _part_values(request: AnyRequest, content: str, interval_s: float | None) -> dict[str, object]:
+def _part_values(request: AnyRequest, part: Part, content: str) -> dict[str, object]:
     path = request.url.path.removesuffix("/live").rstrip("/")
     return {
         "part": Markup(content),  # noqa: S704 - rendered here, with autoescape
         "version": _version(content),
         "part_path": f"{path}/live",
-        "interval_s": interval_s,
+        "interval_s": part.interval_s,
     }
 
 

@@ -1,10 +1,10 @@
 """Language and time zone of the pages, kept in the browser."""
 
-from litestar import Response, post
+from litestar import Response
 from litestar.datastructures import Cookie
 
-from mailing.admin.forms import form
-from mailing.admin.guards import public
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import PUBLIC
 from mailing.admin.pages import redirect
 from mailing.admin.viewer import LANGUAGE_COOKIE, ZONE_COOKIE, local_path
 from mailing.timezones import known_zone
@@ -14,7 +14,7 @@ from mailing.web.state import AnyRequest
 MAX_AGE_S = 365 * 86_400
 
 
-@post("/preferences", guards=[public], status_code=303)
+@post_form("/preferences", guards=PUBLIC)
 async def keep_preferences(request: AnyRequest) -> Response[None]:
     """Store `language`, `zone` or both; `next` is the page to return to."""
     sent = await form(request)

@@ -13,7 +13,7 @@ from mailing.admin.clients.routes import clients
 from mailing.admin.form_keys import FormKeys, replay_or_begin
 from mailing.admin.forms import MAX_FORM_BYTES
 from mailing.admin.gateway.routes import gateway
-from mailing.admin.guards import SignInRequired, public, same_origin
+from mailing.admin.guards import PUBLIC, SignInRequired, same_origin
 from mailing.admin.home.routes import home, home_fragment
 from mailing.admin.mailings.actions import ActionPages
 from mailing.admin.mailings.detail import mailing_fragment, mailing_page
@@ -75,6 +75,6 @@ async def provide_caller(request: AnyRequest) -> str:
     return str(request.user)
 
 
-@get("/{path:path}", guards=[public])
+@get("/{path:path}", guards=PUBLIC)
 async def unknown_page(path: FromPath[Path]) -> None:
     raise NotFound(f"There is no page {path.as_posix()}.")

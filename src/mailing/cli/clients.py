@@ -13,9 +13,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from mailing.cli.database import with_database
 from mailing.cli.options import example
 from mailing.cli.runtime import configured, run
-from mailing.clients.csv_transfer import explain_commit_failure, export_clients, import_clients
+from mailing.clients.csv_transfer import explain_failure, export_clients, import_clients
 from mailing.clients.schemas import ImportResult
 from mailing.database.engine import Sessions, transaction
+from mailing.database.error_messages import may_be_committed
 from mailing.events import COMMAND_LINE
 
 CHUNK_BYTES = 256 * 1024
@@ -61,7 +62,7 @@ async def import_file(sessions: Sessions, path: Path, *, size: int) -> ImportRes
                     yield chunk
                     progress.advance(bar, len(chunk))
 
-        with explain_commit_failure():
+        with explain_failure(may_be_stored=may_be_committed):  # of the COMMIT; `import_clients` explains all others
             async with transaction(sessions) as session:
                 return await import_clients(session, chunks(), by=COMMAND_LINE)
 

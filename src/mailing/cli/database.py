@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
 import click
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.access import users
-from mailing.database.engine import Sessions, create_engine, sessions, transaction
+from mailing.cli.runtime import configured, run
+from mailing.database.engine import Sessions, open_engine, sessions, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.schema import schema_fault
 from mailing.errors import MailingError
@@ -25,21 +26,25 @@ async def with_database(settings: Settings, work: Callable[[Sessions], Coroutine
 
     Raise MailingError if its schema belongs to another version: only `migrate`, `up` and `demo` change it.
     """
-    async with require_database(settings, echo=lambda line: click.echo(line, err=True)) as url:
-        engine = create_engine(url, application="mailing-cli", pool_size=2)
-        try:
-            return await work(sessions(engine))
-        finally:
-            await engine.dispose()
+    async with (
+        require_database(settings, echo=lambda line: click.echo(line, err=True)) as url,
+        open_engine(url, application="mailing-cli", pool_size=2) as engine,
+    ):
+        return await work(sessions(engine))
 
 
-@asynccontextmanager
-async def engine_of(settings: Settings) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(str(settings.database_url), application="mailing-cli", pool_size=1)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
+def in_transaction(work: Callable[[AsyncSession], Awaitable[T]], settings: Settings | None = None) -> T:
+    """Run `work` against the configured database. `settings` are those that a command has loaded already."""
+
+    async def whole(sessions: Sessions) -> T:
+        async with transaction(sessions) as session:
+            return await work(session)
+
+    return run(with_database(settings or configured(), whole))
+
+
+def engine_of(settings: Settings) -> AbstractAsyncContextManager[AsyncEngine]:
+    return open_engine(str(settings.database_url), application="mailing-cli")
 
 
 async def make_first_user(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -15,33 +15,32 @@ from typing import Literal
 import click
 from msgspec import Struct
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.cli.options import example
 from mailing.cli.runtime import run
-from mailing.database.engine import create_engine, sessions, transaction
+from mailing.database.engine import open_engine, sessions, transaction
 from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.database.schema import MIN_POSTGRESQL, schema_fault
 from mailing.errors import ConfigurationError, MailingError
-from mailing.gateway.checks import check_credentials
-from mailing.gateway.checks import check_reachable as reach_gateway
+from mailing.gateway import checks
 from mailing.gateway.outcome import Outcome
-from mailing.gateway.providers import holds_unknown, needs_of, provider_of
+from mailing.gateway.providers import holds_unknown, problems_of, provider_of
 from mailing.gateway.repository import read
 from mailing.job_queue.inspection import can_enqueue, job_counts, live_workers
 from mailing.observability.masking import mask_addresses
 from mailing.process import embedded_postgres
 from mailing.process.local_database import data_dir_of
 from mailing.reasons.words import words_of
+from mailing.reports import smtp
 from mailing.reports.delivery_log import failing_reports
 from mailing.reports.repository import clock
-from mailing.reports.smtp import check_reachable as reach_mail_server
-from mailing.reports.smtp import recipients_of
 from mailing.restore.repository import witnesses
 from mailing.restore.witness import MEANINGS, Verdict
-from mailing.settings import DOTENV, PREFIX, Settings, environment_names, host_of, load, names_of_others, source_of
+from mailing.settings import DOTENV, PREFIX, Settings, environment_names, load, names_of_others, source_of
 from mailing.timezones import iana_version
+from mailing.urls import host_of
 
 TIMEOUT_S = 10.0
 MAX_CLOCK_SKEW_S = 5.0  # a Retry-After date is compared with the worker's own clock
@@ -68,11 +67,11 @@ class Finding(Struct, frozen=True):
 
 async def print_findings(dotenv: Path, echo: Callable[[str], None]) -> bool:
     """Print each finding as soon as it is known. Return whether no check failed."""
-    findings = []
+    passed = True
     async for finding in run_checks(os.environ, dotenv):
         echo(line(finding))
-        findings.append(finding)
-    return all(finding.verdict != "fail" for finding in findings)
+        passed = passed and finding.verdict != "fail"
+    return passed
 
 
 def line(finding: Finding) -> str:
@@ -96,10 +95,10 @@ async def run_checks(environ: Mapping[str, str], dotenv: Path) -> AsyncIterator[
         yield finding
     yield await _gateway(settings)
     yield _provider(settings)
-    if finding_of_credentials := await _credentials(settings):
-        yield finding_of_credentials
-    if finding_of_token := _token(settings):
-        yield finding_of_token
+    if credentials := await _credentials(settings):
+        yield credentials
+    if token := _token(settings):
+        yield token
     yield await _mail(settings)
 
 
@@ -119,8 +118,8 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
         yield Finding("database", "warn", unset, "set it, or run mailing up, which creates an embedded one")
         return
     try:
-        async with _engine(settings) as engine, engine.connect() as connection:
-            async for finding in _database_checks(settings, engine, connection):
+        async with _engine(settings) as engine:
+            async for finding in _database_checks(settings, engine):
                 yield finding
     except (MailingError, *DATABASE_ERRORS) as error:
         detail = str(error) if isinstance(error, MailingError) else f"it does not answer correctly: {describe(error)}"
@@ -130,49 +129,36 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 @asynccontextmanager
 async def _engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     """Connect to the configured database, or to the embedded one if it exists. Migrate neither."""
-    if settings.database_url is None:
-        with embedded_postgres.start(data_dir_of(settings)) as server:
-            async with _disposed(server.url) as engine:
-                yield engine
-        return
-    async with _disposed(settings.database_url) as engine:
-        yield engine
+    with ExitStack() as running:
+        url = settings.database_url or running.enter_context(embedded_postgres.start(data_dir_of(settings))).url
+        async with open_engine(url, application="mailing-cli", pool_size=2, limit_s=TIMEOUT_S) as engine:
+            yield engine
 
 
-@asynccontextmanager
-async def _disposed(url: str) -> AsyncIterator[AsyncEngine]:
-    engine = create_engine(url, application="mailing-cli", pool_size=2, limit_s=TIMEOUT_S)
-    try:
-        yield engine
-    finally:
-        await engine.dispose()
+async def _database_checks(settings: Settings, engine: AsyncEngine) -> AsyncIterator[Finding]:
+    async with transaction(sessions(engine)) as session:
+        yield await _server(session)
+        yield await _clock(session)
+        if fault := await schema_fault(engine, migrate="mailing migrate" if settings.database_url else "mailing up"):
+            detail, _, remedy = fault.partition("; ")
+            yield Finding("schema", "fail", detail, remedy)
+            return
+        yield Finding("schema", "ok", "up to date")
+        if not await can_enqueue(await session.connection()):
+            refused = "jobs cannot be enqueued"
+            yield Finding("queue", "fail", refused, "grant the database user the privileges of the schema's owner")
+            return
+        yield await _queue(session)
+        yield await _sending(session)
+        yield await _failover(session, settings)
+        if smtp.recipients_of(settings):
+            yield await _reports(session, settings)
 
 
-async def _database_checks(
-    settings: Settings, engine: AsyncEngine, connection: AsyncConnection
-) -> AsyncIterator[Finding]:
-    yield await _server(connection)
-    yield await _clock(connection)
-    if fault := await schema_fault(engine, migrate="mailing migrate" if settings.database_url else "mailing up"):
-        detail, _, remedy = fault.partition("; ")
-        yield Finding("schema", "fail", detail, remedy)
-        return
-    yield Finding("schema", "ok", "up to date")
-    if not await can_enqueue(connection):
-        refused = "jobs cannot be enqueued"
-        yield Finding("queue", "fail", refused, "grant the database user the privileges of the schema's owner")
-        return
-    yield await _queue(engine)
-    yield await _sending(engine)
-    yield await _failover(engine, settings)
-    if recipients_of(settings):
-        yield await _reports(engine, settings)
-
-
-async def _server(connection: AsyncConnection) -> Finding:
+async def _server(session: AsyncSession) -> Finding:
     started = time.monotonic()
     query = text("SELECT current_setting('server_version_num')::int / 10000, current_setting('server_encoding')")
-    number, encoding = (await connection.execute(query)).one()
+    number, encoding = (await session.execute(query)).one()
     if number < MIN_POSTGRESQL:
         too_old = f"PostgreSQL {number} is too old"
         return Finding("database", "fail", too_old, f"use PostgreSQL {MIN_POSTGRESQL} or newer")
@@ -181,19 +167,17 @@ async def _server(connection: AsyncConnection) -> Finding:
     return Finding("database", "ok", f"PostgreSQL {number}, answers in {1000 * (time.monotonic() - started):.0f} ms")
 
 
-async def _clock(connection: AsyncConnection) -> Finding:
-    theirs: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-    apart_s = abs((datetime.now(UTC) - theirs).total_seconds())
+async def _clock(session: AsyncSession) -> Finding:
+    apart_s = abs((datetime.now(UTC) - await clock(session)).total_seconds())
     if apart_s > MAX_CLOCK_SKEW_S:
         detail = f"this machine and the database are {apart_s:.0f} s apart"
         return Finding("clock", "fail", detail, "synchronize both by NTP; the database's clock decides what is due")
     return Finding("clock", "ok", f"this machine and the database are {apart_s:.1f} s apart")
 
 
-async def _queue(engine: AsyncEngine) -> Finding:
-    async with transaction(sessions(engine)) as session:
-        running, counts = await live_workers(session), await job_counts(session)
-    ready = [jobs for jobs in counts if jobs.state == "ready"]
+async def _queue(session: AsyncSession) -> Finding:
+    running = await live_workers(session)
+    ready = [jobs for jobs in await job_counts(session) if jobs.state == "ready"]
     oldest_s = max((jobs.age_s for jobs in ready), default=0)
     waiting = f"{sum(jobs.count for jobs in ready)} jobs ready, the oldest for {oldest_s:.0f} s"
     if not running:
@@ -201,9 +185,8 @@ async def _queue(engine: AsyncEngine) -> Finding:
     return Finding("queue", "ok", f"{running} workers running; {waiting}")
 
 
-async def _sending(engine: AsyncEngine) -> Finding:
-    async with transaction(sessions(engine)) as session:
-        state = await read(session)
+async def _sending(session: AsyncSession) -> Finding:
+    state = await read(session)
     if state.restored:
         restored = "the database was restored from a backup, or a standby was promoted, so nothing is sent"
         return Finding("sending", "fail", restored, "run mailing resume-after-restore")
@@ -211,21 +194,16 @@ async def _sending(engine: AsyncEngine) -> Finding:
         stopped = f"stopped since {state.stopped_at:%Y-%m-%d %H:%M} UTC by {state.stopped_by}"
         return Finding("sending", "warn", stopped, "POST /mailing/api/gateway/start resumes it")
     if state.breaker_opened_at:
-        opened = (
-            f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC: "
-            f"{words_of(state.breaker_reason)}"
-        )
-        return Finding(
-            "sending", "fail", opened, "check the gateway; POST /mailing/api/gateway/probe retries it at once"
-        )
+        opened = f"the circuit breaker is open since {state.breaker_opened_at:%Y-%m-%d %H:%M} UTC"
+        remedy = "check the gateway; POST /mailing/api/gateway/probe retries it at once"
+        return Finding("sending", "fail", f"{opened}: {words_of(state.breaker_reason)}", remedy)
     if state.paused_until:
         return Finding("sending", "warn", f"the gateway asked for a pause until {state.paused_until:%H:%M:%S} UTC")
     return Finding("sending", "ok", f"{state.calls} calls in the last 30 s, {state.failed} of them failed")
 
 
-async def _failover(engine: AsyncEngine, settings: Settings) -> Finding:
-    async with transaction(sessions(engine)) as session:
-        found = await witnesses(session)
+async def _failover(session: AsyncSession, settings: Settings) -> Finding:
+    found = await witnesses(session)
     declared = f"MAILING_FAILOVER={settings.failover} here"
     seen = "; ".join(f"{each.count} {each.kind}: {MEANINGS[Verdict(each.verdict)]}" for each in found)
     detail = f"{declared}; {seen or 'no process is running that could tell'}"
@@ -235,9 +213,8 @@ async def _failover(engine: AsyncEngine, settings: Settings) -> Finding:
     return Finding("failover", "ok" if able else "warn", detail, "" if able else "docs/cluster.md says what to declare")
 
 
-async def _reports(engine: AsyncEngine, settings: Settings) -> Finding:
-    async with transaction(sessions(engine)) as session:
-        failing = await failing_reports(session, settings, now=await clock(session))
+async def _reports(session: AsyncSession, settings: Settings) -> Finding:
+    failing = await failing_reports(session, settings, now=await clock(session))
     if not failing:
         return Finding("reports", "ok", "no report waits for a retry")
     oldest = failing[0]
@@ -251,7 +228,7 @@ async def _gateway(settings: Settings) -> Finding:
         unset = "MAILING_GATEWAY_URL is not set: mailing up runs the sandbox, mailing worker refuses to start"
         return Finding("gateway", "warn", unset)
     try:
-        failure = await reach_gateway(settings.gateway_url, within_s=TIMEOUT_S)
+        failure = await checks.check_reachable(settings.gateway_url, within_s=TIMEOUT_S)
     except ValueError as error:
         failure = str(error)
     if failure:
@@ -265,8 +242,8 @@ def _provider(settings: Settings) -> Finding:
         provider = provider_of(settings)
     except ValueError as error:
         return Finding("provider", "fail", str(error), "correct MAILING_GATEWAY_TOKEN")
-    if missing := [f"{PREFIX}{name.upper()}" for name in needs_of(settings) if getattr(settings, name) is None]:
-        return Finding("provider", "fail", f"{provider.name} needs {' and '.join(missing)}", "set what is missing")
+    if problems := problems_of(settings):
+        return Finding("provider", "fail", "; ".join(problems))
     unclear = "is parked as unknown" if holds_unknown(settings) else "is sent again under the same id"
     repeats = "recognises a repeat" if provider.repeat_is_safe else "is not known to recognise a repeat"
     detail = f"{provider.name} {repeats}: a call without a clear answer {unclear}"
@@ -281,18 +258,14 @@ def _provider(settings: Settings) -> Finding:
 async def _credentials(settings: Settings) -> Finding | None:
     if settings.gateway_url is None or _provider(settings).verdict == "fail":
         return None
-    answer = await check_credentials(provider_of(settings), settings.gateway_url, within_s=TIMEOUT_S)
+    answer = await checks.check_credentials(provider_of(settings), settings.gateway_url, within_s=TIMEOUT_S)
     if answer is None:
         return None
     if answer.outcome is Outcome.accepted:
         return Finding("credentials", "ok", "the provider accepts them")
     if answer.outcome is Outcome.configuration:
-        return Finding(
-            "credentials",
-            "fail",
-            words_of(answer.full_reason),
-            "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN",
-        )
+        remedy = "correct MAILING_GATEWAY_USER and MAILING_GATEWAY_TOKEN"
+        return Finding("credentials", "fail", words_of(answer.full_reason), remedy)
     return Finding("credentials", "warn", f"they could not be checked: {words_of(answer.full_reason)}")
 
 
@@ -302,15 +275,12 @@ def _token(settings: Settings) -> Finding | None:
     if expires is None or settings.gateway_url is None:
         return None
     left, at = expires - datetime.now(UTC), f"{expires:%Y-%m-%d %H:%M} UTC"
+    if left >= EXPIRY_WARNING:
+        return Finding("gateway token", "ok", f"it expires at {at}")
     renew = "get a new one from the gateway's operator, set MAILING_GATEWAY_TOKEN, restart the workers"
-    if left < timedelta():
-        return Finding("gateway token", "fail", f"it expired at {at}", renew)
-    return Finding(
-        "gateway token",
-        "warn" if left < EXPIRY_WARNING else "ok",
-        f"it expires at {at}",
-        renew if left < EXPIRY_WARNING else "",
-    )
+    if left >= timedelta():
+        return Finding("gateway token", "warn", f"it expires at {at}", renew)
+    return Finding("gateway token", "fail", f"it expired at {at}", renew)
 
 
 def _expiry(token: str) -> datetime | None:
@@ -322,9 +292,8 @@ def _expiry(token: str) -> datetime | None:
 
 
 async def _mail(settings: Settings) -> Finding:
-    if not recipients_of(settings):
+    if not smtp.recipients_of(settings):
         return Finding("mail", "warn", "MAILING_REPORT_TO is not set, so no daily report is sent")
-    failure = await reach_mail_server(settings, within_s=TIMEOUT_S)
-    if failure:
+    if failure := await smtp.check_reachable(settings, within_s=TIMEOUT_S):
         return Finding("mail", "fail", failure, "check MAILING_SMTP_HOST and the other MAILING_SMTP_… settings")
     return Finding("mail", "ok", "the mail server accepts the login; no mail was sent")

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import click
 
-from mailing.cli.database import with_database
+from mailing.cli.database import in_transaction
 from mailing.cli.options import example
-from mailing.cli.runtime import configured, run
-from mailing.database.engine import Sessions, transaction
+from mailing.cli.runtime import configured
 from mailing.errors import ConfigurationError
 from mailing.gateway.providers import provider_of
 from mailing.gateway.providers.provider import Provider
@@ -28,14 +27,8 @@ def gateway_urls() -> None:
     provider = provider_of(settings)
     if not provider.sends_receipts:
         raise ConfigurationError([f"MAILING_GATEWAY_PROVIDER: {provider.name} sends no receipts and no replies"])
-    key = run(with_database(settings, _key))
-    for line in _lines(settings, provider, key):
+    for line in _lines(settings, provider, in_transaction(read_key, settings)):
         click.echo(line)
-
-
-async def _key(sessions: Sessions) -> bytes:
-    async with transaction(sessions) as session:
-        return await read_key(session)
 
 
 def _lines(settings: Settings, provider: Provider, key: bytes) -> Iterator[str]:

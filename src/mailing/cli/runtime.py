@@ -1,8 +1,8 @@
 """What every command needs: settings, an event loop, signals."""
 
 import asyncio
+import gc
 import os
-import signal
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -10,20 +10,22 @@ import uvloop
 
 from mailing.errors import ConfigurationError
 from mailing.observability import log
+from mailing.process.supervisor import on_signal_to_end
 from mailing.settings import DOTENV, Settings, load, secrets_of
 
 T = TypeVar("T")
 
 
-def configured(*needed: str, more: Callable[[Settings], tuple[str, ...]] = lambda _: ()) -> Settings:
+def configured(*needed: str, problems_of: Callable[[Settings], list[str]] = lambda _: []) -> Settings:
     """Load the settings and configure logging. Raise ConfigurationError if a `needed` one is missing.
 
-    `more` are those that follow from other settings.
+    `problems_of` finds what follows from other settings.
     """
     settings = load(os.environ, DOTENV)
-    missing = [name for name in (*needed, *more(settings)) if getattr(settings, name) is None]
-    if missing:
-        raise ConfigurationError([f"MAILING_{name.upper()} is needed; set it, see .env.example" for name in missing])
+    missing = [name for name in needed if getattr(settings, name) is None]
+    problems = [f"MAILING_{name.upper()} is needed; set it, see .env.example" for name in missing]
+    if problems := [*problems, *problems_of(settings)]:
+        raise ConfigurationError(problems)
     log.configure(level=settings.log_level, style=settings.log_format, secrets=secrets_of(settings))
     return settings
 
@@ -33,7 +35,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
-    """Run `work` until SIGTERM or Ctrl-C. A second signal ends the process at once."""
+    """Run `work` until SIGTERM, SIGHUP or Ctrl-C. A second signal ends the process at once."""
     stop = asyncio.Event()
 
     def ask() -> None:
@@ -41,6 +43,15 @@ async def until_signal(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) 
             os._exit(1)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, ask)
+    on_signal_to_end(ask)
     return await work(stop)
+
+
+def spare_the_collector() -> None:
+    """Let garbage collections pass over what the imports made, and be rarer: calls and requests make hardly any cycles.
+
+    With the defaults they took a tenth of a worker's processor time, and a third of an API's that takes receipts.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

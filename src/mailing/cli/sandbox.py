@@ -1,12 +1,16 @@
 """`mailing sandbox`: a fake gateway."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from mailing.cli.options import example, supervised
 from mailing.cli.runtime import run
-from mailing.gateway.sandbox import Behaviour, base_path_of, serve
+from mailing.gateway.sandbox import Behaviour, base_path_of, running, serve
+from mailing.process.ports import require_free_port
+from mailing.settings import ProviderName
 
 
 @click.command(epilog=example("mailing sandbox --port 8001 --latency 0.05"))
@@ -19,7 +23,7 @@ from mailing.gateway.sandbox import Behaviour, base_path_of, serve
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True)
 @click.option(
     "--provider",
-    type=click.Choice(["probe", "kannel", "twilio", "infobip", "smsc"]),
+    type=click.Choice(get_args(ProviderName)),
     default="probe",
     show_default=True,
     help="Whose API to speak. Receipts are sent to the address that a call gives.",
@@ -40,18 +44,8 @@ def sandbox(
     def started(bound: int) -> None:
         click.echo(f"sandbox gateway: http://{host}:{bound}{base_path_of(provider)}")
 
-    try:
-        behaviour = Behaviour(latency_s=latency)
-        run(
-            serve(
-                host,
-                port,
-                behaviour,
-                provider=provider,
-                allowed_hosts=allowed_hosts,
-                ledger_path=ledger,
-                started=started,
-            )
-        )
-    except KeyboardInterrupt:
-        return
+    require_free_port(host, port, "--host or --port")
+    behaviour = Behaviour(latency_s=latency)
+    sandbox = running(host, port, behaviour, provider=provider, allowed_hosts=allowed_hosts, ledger_path=ledger)
+    with suppress(KeyboardInterrupt):
+        run(serve(sandbox, started=started))

@@ -9,7 +9,8 @@ from mailing.cli.runtime import configured, run
 from mailing.process.local_database import data_dir_of
 from mailing.process.local_stack import LocalStack, local_stack, run_local_stack
 from mailing.process.supervisor import Signals
-from mailing.settings import DOTENV, Settings, host_of, names_of_others, source_of
+from mailing.settings import DOTENV, Settings, names_of_others, source_of
+from mailing.urls import host_of
 
 
 @click.command(epilog=example("mailing up"))

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
 
 import click
 from rich.console import Console
@@ -13,15 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
 from mailing.access.roles import Role
-from mailing.cli.database import with_database
+from mailing.cli.database import in_transaction, with_database
 from mailing.cli.options import example
 from mailing.cli.runtime import configured, run
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict
-
-T = TypeVar("T")
-
-BY = "command line"  # the actor in the events
+from mailing.events import COMMAND_LINE
 
 role_option = click.option(
     "--role",
@@ -46,7 +42,9 @@ def user_create(name: str, role: str) -> None:
     The password is prompted for, or read as one line from standard input.
     """
     password = _password()
-    made = in_transaction(lambda session: users.create(session, name, role=Role.named(role), password=password, by=BY))
+    made = in_transaction(
+        lambda session: users.create(session, name, role=Role.named(role), password=password, by=COMMAND_LINE)
+    )
     click.echo(f"User {made} created.")
 
 
@@ -68,7 +66,7 @@ def user_password(name: str) -> None:
 
     The password is prompted for, or read as one line from standard input.
     """
-    _change(name, partial(users.set_password, password=_password(), by=BY))
+    _change(name, partial(users.set_password, password=_password(), by=COMMAND_LINE))
     click.echo("Password set. All sessions of the user have ended.")
 
 
@@ -93,7 +91,7 @@ async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) 
         if live and revoke_keys is None:
             named = ", ".join(f"{each.id} ({each.name}, {each.hint}…)" for each in live)
             raise Conflict(f"The user made API keys that still work: {named}. Add --revoke-keys or --keep-keys.")
-        after = await users.disable(session, user.id, by=BY, revoke_keys=bool(revoke_keys))
+        after = await users.disable(session, user.id, by=COMMAND_LINE, revoke_keys=bool(revoke_keys))
     await api_keys.wait_until_revoked(after.revoked)
     return after
 
@@ -102,7 +100,7 @@ async def _disabled(sessions: Sessions, *, name: str, revoke_keys: bool | None) 
 @click.argument("name")
 def user_enable(name: str) -> None:
     """Let a disabled user sign in again."""
-    _change(name, partial(users.enable, by=BY))
+    _change(name, partial(users.enable, by=COMMAND_LINE))
     click.echo("User enabled.")
 
 
@@ -111,14 +109,6 @@ def _change(name: str, change: Callable[[AsyncSession, int], Awaitable[None]]) -
         await change(session, (await users.by_name(session, name)).id)
 
     in_transaction(work)
-
-
-def in_transaction(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    async def whole(sessions: Sessions) -> T:
-        async with transaction(sessions) as session:
-            return await work(session)
-
-    return run(with_database(configured(), whole))
 
 
 def _password() -> str:

@@ -1,13 +1,12 @@
 """`mailing worker`: worker processes, and their health."""
 
-import gc
 import os
 import sys
 
 import click
 
 from mailing.cli.options import example, supervised, waiting
-from mailing.cli.runtime import configured, run, until_signal
+from mailing.cli.runtime import configured, run, spare_the_collector, until_signal
 from mailing.observability import log, tracing
 from mailing.process import heartbeat
 
@@ -32,10 +31,10 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
         sys.exit(heartbeat.main())
 
     from mailing.cli.database import require_schema  # noqa: PLC0415 - a health check runs often and needs none of it
-    from mailing.gateway.providers import needs_of  # noqa: PLC0415 - as above
+    from mailing.gateway.providers import problems_of  # noqa: PLC0415 - as above
     from mailing.process.worker_pool import run_worker_pool  # noqa: PLC0415 - as above
 
-    settings = configured("database_url", "gateway_url", more=needs_of)
+    settings = configured("database_url", "gateway_url", problems_of=problems_of)
     tracing.start("mailing-worker", os.environ)
     try:
         run(require_schema(settings, wait_s=wait_s))
@@ -44,18 +43,8 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
             return
         from mailing.worker import run_worker  # noqa: PLC0415 - a supervisor of workers does not send
 
-        _spare_the_collector()
+        spare_the_collector()
         with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
     finally:
         tracing.finish()
-
-
-def _spare_the_collector() -> None:
-    """Let garbage collections pass over what the imports made, and be rarer: a call makes hardly any cycles.
-
-    With the defaults they took a tenth of a worker's processor time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)

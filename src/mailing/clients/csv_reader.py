@@ -6,31 +6,26 @@ such a row is rejected as one. A quote that never closes costs its own line, not
 Each byte is read at most a fixed number of times, whatever the file contains and however it is split into chunks.
 """
 
-import re
 from collections.abc import Callable, Iterator
-from itertools import islice
-from operator import itemgetter
 from typing import NamedTuple
 
 from mailing.clients import timezone
 from mailing.clients.csv_encoding import UTF_8, UTF_16, LineDecoder, TextDecoder
+from mailing.clients.csv_header import COLUMNS, UNDECODED, bad_header, likely_delimiter, named_delimiter, read_header
 from mailing.clients.csv_lines import OpenQuoteError, QuotedLines, Record, cells_of
 from mailing.clients.phone import is_operator_code, is_phone, normalised_phone, operator_code_of
 from mailing.clients.schemas import RowError
 from mailing.clients.tag import is_tag, normalised_tag
 from mailing.csv_writer import unescape_formula
-from mailing.errors import Invalid
-from mailing.reasons.refusals import Refusal, RefusalCode, RefusedField, RefusedValueError
+from mailing.reasons.refusals import Refusal, RefusalCode, RefusedValueError
 from mailing.timezones import known_zone
 
-COLUMNS = ("phone", "operator_code", "tag", "timezone", "opted_out")
 # What a cell of `opted_out` may say in any case. Nothing opts in: a file may be older than an opt-out.
-OPTED_OUT = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
-DELIMITERS = (",", ";", "\t", "|")  # of equally good ones the first
+OPTED_OUT = dict.fromkeys(("true", "t", "1", "yes", "y", "да", "истина"), True)
+OPTED_OUT |= dict.fromkeys(("false", "f", "0", "no", "n", "нет", "ложь", ""), False)
 MAX_LINE_BYTES = 64 * 1024  # bytes of one row; a valid one has under 1,000
 MAX_LISTED_ERRORS = 1000
 MAX_EXCERPT = 500  # characters of a rejected row
-MAX_HEADER_PROBLEMS = 20  # a header of 64 KiB has room for thousands
 
 
 class ParsedRow(NamedTuple):
@@ -42,10 +37,6 @@ class ParsedRow(NamedTuple):
     tag: str | None
     timezone: str | None
     opted_out: bool = False
-
-
-_UNDECODED = re.compile("[\ud800-\udfff]").search  # surrogateescape decodes invalid bytes to these
-_SEP_LINE = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*\s*', re.IGNORECASE).fullmatch  # how Excel is told the separator
 
 
 class RejectedField(NamedTuple):
@@ -121,7 +112,7 @@ class CsvReader:
             rows += self._rows()
         rows += self._last_rows()
         if not self.columns:
-            raise _bad_header(Refusal(RefusalCode.empty_file, {"columns": ",".join(COLUMNS)}))
+            raise bad_header(Refusal(RefusalCode.empty_file, {"columns": ",".join(COLUMNS)}))
         return rows
 
     def _rows(self) -> Iterator[ParsedRow]:
@@ -129,7 +120,7 @@ class CsvReader:
         text = self._text.decode(bytes(self._tail)).replace("\r\n", "\n")
         self._tail.clear()
         if not self._started:
-            text = text.removeprefix("\ufeff")
+            text = text.lstrip("\ufeff")  # several of them, where files with one each were joined
             self._started = True
         for line in text.split("\n")[:-1]:
             if self.delimiter is None and self._recognise_delimiter(line):
@@ -145,10 +136,8 @@ class CsvReader:
 
     def _recognise_delimiter(self, line: str) -> bool:
         """Take the separator from a `sep=` line or the header. True for a line that says nothing else."""
-        if named := _SEP_LINE(line):
-            self.delimiter = named[1]
-        elif line.strip():
-            self.delimiter = max(DELIMITERS, key=lambda sign: _known_names(line, sign))
+        named = named_delimiter(line)
+        self.delimiter = named or (likely_delimiter(line) if line.strip() else None)
         if self.delimiter:
             self._quotes = QuotedLines(limit=MAX_LINE_BYTES, delimiter=self.delimiter)
         return named is not None
@@ -192,8 +181,8 @@ class CsvReader:
         elif not any(cells):
             pass
         elif not self.columns:
-            self._read_header(cells)
-        elif _UNDECODED("".join(cells)):
+            self.columns, self._width, self._unnamed, self._pick = read_header(cells)
+        elif UNDECODED("".join(cells)):
             self._reject(lines, ("row", Refusal(RefusalCode.undecodable_row)))
         else:
             cells = self._with_width(cells)
@@ -236,7 +225,7 @@ class CsvReader:
 
     def _reject(self, lines: list[str], *errors: tuple[str, Refusal]) -> None:
         if not self.columns:
-            raise _bad_header(*(refusal for _, refusal in errors))
+            raise bad_header(*(refusal for _, refusal in errors))
         self.rejected += 1
         free = self.listed - len(self.rejected_fields)
         self.rejected_fields += [RejectedField(self._line + 1, *error, _excerpt(lines)) for error in errors[:free]]
@@ -248,16 +237,6 @@ class CsvReader:
         self._tail.clear()
         self._skipping = True
 
-    def _read_header(self, cells: list[str]) -> None:
-        names = [cell.lower() for cell in cells]
-        if problems := list(islice(_header_problems(names), MAX_HEADER_PROBLEMS)):
-            raise _bad_header(*problems)
-        self.columns = tuple(name for name in names if name)
-        self._width = len(names)
-        self._unnamed = [at for at, name in enumerate(names) if not name]
-        # a missing column is taken from the empty cell behind the row's end
-        self._pick = itemgetter(*(names.index(name) if name in names else len(names) for name in COLUMNS))
-
 
 def _plain_cells(line: str, delimiter: str) -> list[str] | None:
     """Split a line; None if its quotes may span lines."""
@@ -265,10 +244,6 @@ def _plain_cells(line: str, delimiter: str) -> list[str] | None:
         return cells_of(line, delimiter)
     except OpenQuoteError:
         return None
-
-
-def _known_names(line: str, delimiter: str) -> int:
-    return len({cell.strip(' "').lower() for cell in line.split(delimiter)} & {*COLUMNS})
 
 
 def _normalised(
@@ -286,20 +261,3 @@ def _excerpt(lines: list[str]) -> str:
     """Shorten a row, without what PostgreSQL can't store: bytes that are not UTF-8, and NUL."""
     row = "\n".join(lines)[:MAX_EXCERPT].replace("\x00", "\ufffd")
     return row.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _header_problems(names: list[str]) -> Iterator[Refusal]:
-    if _UNDECODED("".join(names)) or "\x00" in "".join(names):
-        yield Refusal(RefusalCode.unknown_encoding)
-        return
-    for place, name in enumerate(names, start=1):
-        if name and name not in COLUMNS:
-            yield Refusal(RefusalCode.unknown_column, {"place": place, "columns": ",".join(COLUMNS)})
-        elif name and name in names[: place - 1]:
-            yield Refusal(RefusalCode.repeated_column, {"name": name})
-    required = ("phone",) if "opted_out" in names else ("phone", "timezone")
-    yield from (Refusal(RefusalCode.missing_column, {"name": name}) for name in required if name not in names)
-
-
-def _bad_header(*refusals: Refusal) -> Invalid:
-    return Invalid(*(RefusedField("header", refusal.words(), refusal) for refusal in refusals))

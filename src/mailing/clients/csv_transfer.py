@@ -10,7 +10,7 @@ reader must not hold one open. A client that changes meanwhile is exported as it
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -19,14 +19,15 @@ from typing import IO
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.clients.csv_reader import COLUMNS, CsvReader, RejectedField
+from mailing.clients.csv_header import COLUMNS
+from mailing.clients.csv_reader import CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
 from mailing.clients.export_repository import ExportedClient, export_page
 from mailing.clients.import_repository import StoredRows, import_staged
 from mailing.clients.schemas import ImportResult, RowError
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
-from mailing.database.error_messages import cause_of, may_be_committed
+from mailing.database.error_messages import cause_of
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.errors import Unavailable
 from mailing.events import record_event
@@ -64,31 +65,15 @@ MAY_BE_STORED = "It may have been stored. Importing the file again is safe, and 
 
 
 @contextmanager
-def explain_failure() -> Iterator[None]:
+def explain_failure(*, may_be_stored: Callable[[BaseException], bool] = lambda _: False) -> Iterator[None]:
     """Raise Unavailable with the cause if the database fails within the block."""
     try:
         yield
     except Exception as error:
         if cause := cause_of(error):
-            raise Unavailable(_broke_off(cause, NOTHING_STORED)) from error
+            then = MAY_BE_STORED if may_be_stored(error) else NOTHING_STORED
+            raise Unavailable(f"The import broke off: {Refusal(cause).words()}. {then}") from error
         raise
-
-
-@contextmanager
-def explain_commit_failure() -> Iterator[None]:
-    """Explain a failure of the COMMIT, around a transaction of `import_clients`, which explains all others."""
-    try:
-        yield
-    except Exception as error:
-        if cause := cause_of(error):
-            raise Unavailable(
-                _broke_off(cause, MAY_BE_STORED if may_be_committed(error) else NOTHING_STORED)
-            ) from error
-        raise
-
-
-def _broke_off(cause: RefusalCode, then: str) -> str:
-    return f"The import broke off: {Refusal(cause).words()}. {then}"
 
 
 def temporary_file() -> SpooledTemporaryFile[bytes]:

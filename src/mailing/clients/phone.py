@@ -1,8 +1,8 @@
 """A phone is stored as 7XXXXXXXXXX: eleven ASCII digits, a Russian number with its country code.
 
-People write it as `+7 (916) 123-45-67`, `8 916 …` or `916…`, and spreadsheets add invisible characters. Those forms
-name exactly one number, so they are rewritten. A number that a spreadsheet has rounded, or one of another country, is
-rejected with the cause: a wrong guess is a message to a stranger.
+People write it as `+7 (916) 123-45-67`, `8 916 …`, `916…` or `'7916…`, and spreadsheets add invisible characters.
+Those forms name exactly one number, so they are rewritten. A number that a spreadsheet has rounded, or one of another
+country, is rejected with the cause: a wrong guess is a message to a stranger.
 """
 
 import re
@@ -23,6 +23,8 @@ is_operator_code = re.compile("[0-9]{3}").fullmatch
 
 _ZERO_FRACTION = re.compile(r"([0-9]{10,11})[.,]0+").fullmatch  # 79161234567.0, a number read as a decimal fraction
 _SCIENTIFIC = re.compile(r"([0-9])(?:[.,]([0-9]+))?E\+?([0-9]{1,2})", re.IGNORECASE).fullmatch
+# how people make a spreadsheet leave a number alone, and how web pages link it
+_AS_TEXT = re.compile('[\'\u2019](.+)|="(.+)"|tel:(.+)', re.IGNORECASE | re.DOTALL).fullmatch
 _PUNCTUATION = re.compile(r"[\s().\-\u2010-\u2015\u2212/]+")
 
 
@@ -46,12 +48,16 @@ def _rewritten(given: str) -> str:
     if len(given) > MAX_INPUT:
         raise RefusedValueError(RefusalCode.phone)
     text = "".join(sign for sign in unicodedata.normalize("NFKC", given) if unicodedata.category(sign) != "Cf").strip()
+    if marked := _AS_TEXT(text):
+        text = "".join(marked.groups(default=""))
     if number := _SCIENTIFIC(text):
         text = _unrounded(*number.groups(default=""))
     elif number := _ZERO_FRACTION(text):
         text = number[1]
     digits = _PUNCTUATION.sub("", text)
     has_plus = digits.startswith("+")
+    if digits.startswith("00"):  # as a call from abroad is dialled
+        has_plus, digits = True, digits[2:]
     digits = digits.removeprefix("+")
     if not (digits.isascii() and digits.isdigit()):
         raise RefusedValueError(RefusalCode.phone)

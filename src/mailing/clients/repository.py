@@ -22,7 +22,7 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch
 from mailing.clients.search import COLUMNS, Search, list_clients
 from mailing.clients.suppression import attribute_opt_outs, suppression_of
 from mailing.database.read_pool import ReadPool
-from mailing.database.rows import first_as
+from mailing.database.rows import first_as, records_as
 from mailing.errors import Conflict, NotFound
 from mailing.events import record_event
 from mailing.messages.cancellation import cancel_of_client
@@ -38,10 +38,10 @@ _WITH_PHONE = text(f"SELECT {COLUMNS} FROM client WHERE phone = :phone")  # noqa
 
 
 async def read_client(reads: ReadPool, client_id: int) -> ClientOut:
-    row = await reads.row(_READ, client_id)
-    if row is None:
+    found = records_as(ClientOut, await reads.rows(_READ, client_id))
+    if not found:
         raise _missing(client_id)
-    return ClientOut(**row)
+    return found[0]
 
 
 async def get_client(session: AsyncSession, client_id: int) -> ClientOut:
@@ -76,6 +76,10 @@ class ClientRepository(SQLAlchemyAsyncRepository[Client]):
         if created.opted_out:
             await self._record_opt_out(created, by=by, stopped=0, asked=data.opted_out is True)
         return created
+
+    async def lock(self, client_id: int) -> ClientOut:
+        """Read a client that nobody else changes until the transaction ends."""
+        return _out(await self._get_for_update(client_id))
 
     async def replace(self, client_id: int, data: ClientIn, *, by: str) -> ClientOut:
         return await self._change(await self._get_for_update(client_id), _all_fields(data), by=by)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from litestar import Response, Router, delete, get, patch, post, put
+from litestar import Response, Router, delete, get, patch, put
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Operation, RequestBody, Schema
@@ -21,11 +21,12 @@ from mailing.clients.schemas import ClientIn, ClientOut, ClientPatch, ImportResu
 from mailing.clients.tag import normalised_tag
 from mailing.errors import FieldError, Invalid
 from mailing.reasons.refusals import MAX_TAG_LENGTH, PHONE_RULE, TAG_RULE
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits
+from mailing.web.idempotency import Idempotency, post
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.problems import RETRY_ADVICE
-from mailing.web.state import AnyRequest, AppState
+from mailing.web.state import AnyRequest, ApiRequest, AppState, state_of
 
 MAX_IMPORT_BYTES = 200_000_000  # bytes, about five million rows
 MAX_PAUSE_S = 0.02
@@ -35,7 +36,7 @@ CSV_EXAMPLE = (
 )
 
 # What every tag and phone has. The framework checks it, and so names all bad parameters at once.
-NO_CONTROL_CHARACTERS = "^[^\\u0000-\\u001f\\u007f-\\u009f]+$"
+NO_CONTROL_CHARACTERS = "^\\s*[^\\u0000-\\u001f\\u007f-\\u009f]+\\s*$"  # white space around a tag is dropped
 TEN_DIGITS = "^([^0-9]*[0-9]){10}"
 
 TagFilter = Annotated[
@@ -70,7 +71,7 @@ PhoneFilter = Annotated[
 
 @get(summary="List clients")
 async def list_clients(
-    state: AppState,
+    request: ApiRequest,
     tag: TagFilter = None,
     operator_code: OperatorCodeFilter = None,
     phone: PhoneFilter = None,
@@ -83,7 +84,7 @@ async def list_clients(
         tag=_normalised("tag", tag, normalised_tag),
         operator_code=operator_code or "",
     )
-    found = await search.list_clients(state.reads, wanted, after=decode_cursor(cursor), limit=limit)
+    found = await search.list_clients(state_of(request).reads, wanted, after=decode_cursor(cursor), limit=limit)
     return page(found, limit)
 
 
@@ -115,8 +116,8 @@ async def create_client(
 
 
 @get("/{client_id:int}", summary="Read a client")
-async def read_client(state: AppState, client_id: FromPath[Id]) -> ClientOut:
-    return await repository.read_client(state.reads, client_id)
+async def read_client(request: ApiRequest, client_id: FromPath[Id]) -> ClientOut:
+    return await repository.read_client(state_of(request).reads, client_id)
 
 
 @put("/{client_id:int}", summary="Replace a client", dto=Body[ClientIn], return_dto=None, responses=documented(409))
@@ -171,6 +172,7 @@ class ImportOperation(Operation):
     operation_class=ImportOperation,
     request_max_body_size=MAX_IMPORT_BYTES,
     opt={CONCURRENCY_LIMIT: "imports", RETRY_ADVICE: csv_transfer.MAY_BE_STORED},
+    middleware=[Idempotency, ReleaseLimits],
     description=f"""The body is the file itself, streamed:
 
     curl -H "Authorization: Bearer $KEY" -H "Content-Type: application/octet-stream" --data-binary @clients.csv \\
@@ -213,6 +215,7 @@ async def import_clients(request: AnyRequest, session: Session, caller: Caller) 
     summary="Export clients as CSV",
     media_type="text/csv",
     opt={CONCURRENCY_LIMIT: "exports"},
+    middleware=[ReleaseLimits],
     responses={
         200: ResponseSpec(str, description="All clients, by id", media_type="text/csv", generate_examples=False)
     },

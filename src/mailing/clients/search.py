@@ -14,6 +14,7 @@ from mailing.clients.phone import LENGTH
 from mailing.clients.schemas import ClientOut
 from mailing.database.engine import raw_connection
 from mailing.database.read_pool import ReadPool
+from mailing.database.rows import records_as
 
 COLUMNS = ", ".join(ClientOut.__struct_fields__)
 
@@ -53,12 +54,12 @@ class SearchPage(Struct):
 async def list_clients(reads: ReadPool, search: Search, *, after: int, limit: int) -> list[ClientOut]:
     """List up to `limit` clients and one more, by id."""
     statement, values = search_statement(search, place=SearchCursor(after), limit=limit)
-    return [ClientOut(**row) for row in await reads.rows(statement, *values)]
+    return records_as(ClientOut, await reads.rows(statement, *values))
 
 
 async def search_clients(session: AsyncSession, search: Search, *, place: SearchCursor, limit: int) -> SearchPage:
     statement, values = search_statement(search, place=place, limit=limit)
-    rows = [ClientOut(**row) for row in await (await raw_connection(session)).fetch(statement, *values)]
+    rows = records_as(ClientOut, await (await raw_connection(session)).fetch(statement, *values))
     more, clients = len(rows) > limit, rows[:limit]
     if place.backwards:
         clients.reverse()

@@ -11,19 +11,24 @@ import unicodedata
 from mailing.reasons.refusals import MAX_TAG_LENGTH, RefusalCode, RefusedValueError
 
 _SPACES = re.compile(r"[^\S\x00-\x1f\x7f-\x9f\u2028\u2029]+")  # a line break or a tab is an error, not a space
-# Characters that cannot be seen: control and format characters, line separators, and fillers, joiners and variation
-# selectors that Unicode classes otherwise
+# Characters that cannot be seen: control and format characters, line separators, noncharacters, and fillers, joiners
+# and variation selectors that Unicode classes otherwise
 _INVISIBLE = (
     r"\u0000-\u001f\u007f-\u009f\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5"
-    r"\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb"
+    r"\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u2800\u3164\ufdd0-\ufdef\ufe00-\ufe0f"
+    r"\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
 )
-_BEYOND = "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+_BEYOND = (
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\U00016fe4"
+)
+_BEYOND += "".join(chr(plane << 16 | last) for plane in range(1, 17) for last in (0xFFFE, 0xFFFF))
 _is_invisible = re.compile(f"[{_INVISIBLE}{_BEYOND}\\ud800-\\udfff]").match
 _EMOJI_STYLE = re.compile("[\ufe0e\ufe0f]")  # selects how an emoji is drawn; with and without it is one tag
 _JOINER = "\u200d"  # of emoji such as a family
 
 # For the documentation, in the part of Unicode that every dialect of patterns reads alike; `normalised_tag` decides
-PATTERN = f"^\\s*[^\\s{_INVISIBLE}][^{_INVISIBLE}]*$"
+VISIBLE = f"[^\\s{_INVISIBLE}]"
+PATTERN = f"^\\s*{VISIBLE}[^{_INVISIBLE}]*$"
 
 
 def normalised_tag(given: object) -> object:

@@ -42,6 +42,18 @@ PARAMETERS: dict[str, frozenset[str] | None] = {
     "passfile": None,
     "pgbouncer": frozenset({"true"}),  # not libpq's: transactions of one connection reach different servers
 }
+_KEEPALIVE = "leave it out, each connection has keepalives"
+_REMEDIES = {  # for what other programs' addresses have
+    "ssl": "use sslmode",
+    "channel_binding": "leave it out, sslmode=verify-full proves which server answers",
+    "keepalives": _KEEPALIVE,
+    "keepalives_idle": _KEEPALIVE,
+    "keepalives_interval": _KEEPALIVE,
+    "keepalives_count": _KEEPALIVE,
+    "tcp_user_timeout": _KEEPALIVE,
+    "hostaddr": "use host",
+    "client_encoding": "leave it out, it is always UTF8",
+}
 _PLACES = ("host", "port", "user", "password", "dbname")  # these may also be in the query, which takes precedence
 
 # libpq's variables that asyncpg does not read, or reads differently.
@@ -157,9 +169,8 @@ def _query(query: str, problems: list[str]) -> dict[str, str]:
         elif name in PARAMETERS or name in _PLACES:
             given[name] = _decoded(value, problems)
         else:
-            remedy = "use sslmode; " if name == "ssl" else ""
-            supported = ", ".join((*PARAMETERS, *_PLACES))
-            problems.append(f"{name!a} is not supported; {remedy}supported are {supported}")
+            remedy = _REMEDIES.get(name, f"supported are {', '.join((*PARAMETERS, *_PLACES))}")
+            problems.append(f"{name!a} is not supported; {remedy}")
     return {name: value for name, value in given.items() if value}
 
 

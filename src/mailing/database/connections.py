@@ -37,11 +37,8 @@ CLOSE_S = 0.5  # a server that stands still does not answer that either
 DRIVER_GRACE_S = 2  # the driver's limit for a statement, beyond the server's
 IDLE_IN_TRANSACTION_S = 5  # a frozen process keeps its locks no longer
 UNACKED_TIMEOUT_S = 10  # without an acknowledgement the other host counts as gone
-KEEPALIVE = {
-    "idle": 10,
-    "interval": 5,
-    "count": 3,
-}  # seconds, seconds, probes: a dead idle connection is noticed after 25 s
+# seconds, seconds, probes: a dead idle connection is noticed after 25 s
+KEEPALIVE = {"idle": 10, "interval": 5, "count": 3}
 
 _TCP_OPTIONS = {
     "TCP_KEEPIDLE": KEEPALIVE["idle"],

@@ -1,4 +1,4 @@
-"""A connection pool for single read-only statements."""
+"""A connection pool for single statements that may be repeated: reads, and the upsert of receipts."""
 
 import asyncio
 from typing import Any
@@ -10,15 +10,15 @@ from sqlalchemy.util import greenlet_spawn
 
 from mailing.database import connections
 
-MAX_READERS = 5  # of the engine's connections, kept for reads; a statement usually takes less than a millisecond
+MAX_READERS = 8  # of the engine's connections, kept for reads; a statement usually takes less than a millisecond
 MAX_WAIT_S = 5  # longer than it takes a reader to find its connection dead and open another
 
 
 class ReadPool:
-    """Run single read-only statements directly on the driver, on connections kept for them (decision 22).
+    """Run single statements directly on the driver, on connections kept for them (decision 22).
 
-    Connections are not pinged first. A read that finds its connection dead, or gets no answer within PING_S, is
-    repeated on one that was pinged. It raises asyncpg's errors, as `raw_connection` does.
+    Connections are not pinged first. A statement that finds its connection dead, or gets no answer within PING_S, is
+    repeated on one that was pinged, though it may have been done. It raises asyncpg's errors, as `raw_connection` does.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:

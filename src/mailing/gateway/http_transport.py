@@ -7,11 +7,13 @@ Redirects, cookies, proxies and passwords from the environment belong to the ses
 
 import asyncio
 import errno
+import os
 import socket
 import ssl
 from typing import Final
 
 import aiohttp
+import certifi
 from aiohttp import StreamReader, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
@@ -28,6 +30,14 @@ NO_TIMEOUT: Final = aiohttp.ClientTimeout()  # the caller has a deadline
 
 # Everything that can go wrong between connecting and the last byte of the answer.
 TRANSPORT_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
+
+
+def known_certificates() -> ssl.SSLContext:
+    """Trust certifi's list, or only what SSL_CERT_FILE or SSL_CERT_DIR names, as httpx does."""
+    file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if directory and not file:
+        return ssl.create_default_context(capath=directory)
+    return ssl.create_default_context(cafile=file or certifi.where())
 
 
 class NotWrittenError(aiohttp.ClientError):
@@ -64,7 +74,6 @@ class HttpTransport:
         return Exchange(await self._connector.connect(self._target, [], NO_TIMEOUT))
 
     def post(self, call: Call) -> bytes:
-        """Build a request's bytes."""
         head = f"POST {self._path}{call.path}{self._head}{len(call.body)}\r\n".encode()
         return head + call.headers + b"\r\n" + call.body
 

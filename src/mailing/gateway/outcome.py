@@ -63,6 +63,19 @@ STATUSES: Final[dict[int, Outcome]] = {
 }
 
 
+class Response(msgspec.Struct, frozen=True):
+    """A complete HTTP response of the provider. `now` is when it came, with a time zone; a Retry-After needs it."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    now: datetime | None = None
+
+    @property
+    def is_success(self) -> bool:
+        return 200 <= self.status <= 299
+
+
 class Answer(msgspec.Struct, frozen=True):
     """The outcome of one call, and what is worth recording of it.
 
@@ -81,7 +94,6 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def full_reason(self) -> Reason | None:
-        """The reason with all its parameters."""
         if self.reason is None:
             return None
         fields = {"http_status": self.http_status, "code": self.code}
@@ -89,18 +101,19 @@ class Answer(msgspec.Struct, frozen=True):
         return Reason(self.reason, {**known, **self.facts})
 
 
-def classify(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
-    """Classify a complete answer. Raises nothing, for any status and any bytes; `now` is aware.
+def classify(response: Response, message_id: int) -> Answer:
+    """Classify a complete response. Raises nothing, for any status and any bytes.
 
     The content type is ignored on purpose: the gateway is known to send `text/json`.
     """
-    if 200 <= status <= 299:
-        return _by_body(status, body, message_id)
-    outcome = _by_status(status, retry_after)
+    status = response.status
+    if response.is_success:
+        return _by_body(status, response.body, message_id)
+    outcome = by_status(response)
     if outcome is Outcome.throttled:
-        wait_s = retry_after_s(retry_after, now)
+        wait_s = retry_after_s(response.retry_after, response.now)
         return Answer(outcome, status, reason=ReasonCode.http_status, retry_after_s=wait_s)
-    if outcome in (Outcome.accepted, Outcome.refused) and _has_number_of_other(body, message_id):
+    if outcome in (Outcome.accepted, Outcome.refused) and _has_number_of_other(response.body, message_id):
         return Answer(Outcome.ambiguous, status, reason=ReasonCode.other_message_id)
     return Answer(outcome, status, reason=_REASONS.get(outcome, ReasonCode.http_status))
 
@@ -108,12 +121,12 @@ def classify(status: int, retry_after: str | None, body: bytes, *, message_id: i
 _REASONS: Final = {Outcome.accepted: ReasonCode.duplicate_id, Outcome.configuration: ReasonCode.configuration}
 
 
-def _by_status(status: int, retry_after: str | None) -> Outcome:
-    if 300 <= status <= 399:
+def by_status(response: Response) -> Outcome:
+    if 300 <= response.status <= 399:
         return Outcome.configuration
-    if status == 503 and retry_after is not None and retry_after.strip():
+    if response.status == 503 and response.retry_after is not None and response.retry_after.strip():
         return Outcome.throttled
-    return STATUSES.get(status, Outcome.ambiguous)
+    return STATUSES.get(response.status, Outcome.ambiguous)
 
 
 def _by_body(status: int, body: bytes, message_id: int) -> Answer:
@@ -170,9 +183,9 @@ def _refuse_constant(_: str) -> NoReturn:
 _parse = json.JSONDecoder(object_pairs_hook=_without_repeated_keys, parse_constant=_refuse_constant).decode
 
 
-def retry_after_s(retry_after: str | None, now: datetime) -> float | None:
+def retry_after_s(retry_after: str | None, now: datetime | None) -> float | None:
     """Return Retry-After in seconds from `now`, between 0 and the cap. None: neither a number nor a date."""
-    if retry_after is None:
+    if retry_after is None or now is None:
         return None
     if re.fullmatch(r"[+-]?\d{1,300}(\.\d{1,300})?", retry_after.strip(), re.ASCII):
         wait = float(retry_after)

@@ -16,6 +16,7 @@ from mailing.gateway.row import ONLY_ROW
 MAX_AHEAD_S = 1.0  # slots are granted no further ahead, so a lower rate takes effect within that time
 SLACK_S = 0.05  # a call may begin this much off its slot, and any second still holds no more calls than the rate
 GRANT_SHARE_S = 0.2  # a grant is this part of a second's slots
+MIN_RATE = 1e-6  # a lower rate counts as this one: a call in 11 days
 
 
 class SlotGrant(msgspec.Struct, frozen=True):
@@ -27,22 +28,22 @@ class SlotGrant(msgspec.Struct, frozen=True):
     count: int
 
 
+_SPACING_S = f"(1 + {SLACK_S}) / greatest(w.rate, {MIN_RATE})"
+
 # The last slot that may have been granted at this rate. One twice as far ahead was granted before the clock went back,
 # or at a lower rate. The slots that other workers still hold lie before this.
-_LAST_SLOT = (
-    f"make_interval(secs => {MAX_AHEAD_S} + (1 + {SLACK_S}) * greatest({GRANT_SHARE_S}, 1 / nullif(w.rate, 0)))"
-)
+_LAST_SLOT = f"make_interval(secs => {MAX_AHEAD_S} + greatest((1 + {SLACK_S}) * {GRANT_SHARE_S}, {_SPACING_S}))"
 _TOO_FAR_AHEAD = f"w.next_slot_at > clock_timestamp() + 2 * {_LAST_SLOT}"
 
 # As many slots as the rate has in GRANT_SHARE_S, at least one. Any `rate` + 1 slots in a row span 1 s + SLACK_S.
 _TAKE_SLOTS = text(f"""
     UPDATE gateway w SET next_slot_at = CASE WHEN {_TOO_FAR_AHEAD} THEN clock_timestamp() + {_LAST_SLOT}
             ELSE greatest(w.next_slot_at, clock_timestamp()) END
-        + make_interval(secs => (1 + {SLACK_S}) / w.rate
+        + make_interval(secs => {_SPACING_S}
             * least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))))
     WHERE w.{ONLY_ROW} AND w.rate > 0
         AND (w.next_slot_at < clock_timestamp() + interval '{MAX_AHEAD_S} s' OR {_TOO_FAR_AHEAD})
-    RETURNING clock_timestamp() AS now, w.next_slot_at AS until, (1 + {SLACK_S}) / w.rate AS spacing_s,
+    RETURNING clock_timestamp() AS now, w.next_slot_at AS until, {_SPACING_S} AS spacing_s,
         CAST(least(CAST(:most AS int), greatest(1, floor(w.rate * {GRANT_SHARE_S}))) AS int) AS count
 """)  # noqa: S608 - composed from constants of this module
 

@@ -1,4 +1,4 @@
-"""The row of `gateway`: state, rate, stop and start, shared by all workers.
+"""The row of `gateway`: the state that all workers share.
 
 Each statement commits by itself, so that a worker frozen between two of them holds no lock.
 """
@@ -13,7 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions
-from mailing.database.rows import one_as, rows_affected
+from mailing.database.rows import one_as
 from mailing.gateway.circuit_breaker import MAX_PROBE_INTERVAL_S, MIN_CALLS, WINDOW_S
 from mailing.gateway.outcome import RETRY_AFTER_CAP_S
 from mailing.gateway.rate_limiter import SLACK_S
@@ -149,35 +149,3 @@ _CONFIGURE = text(f"""
 async def configure(session: AsyncSession, rate: float) -> None:
     """Apply the settings' rate if it has changed since the last start; else a rate set by the API stays."""
     await session.execute(_CONFIGURE, {"rate": rate})
-
-
-# What an operator may change. Each function returns whether anything changed.
-_SET_RATE = text(f"UPDATE gateway SET rate = :rate WHERE {ONLY_ROW} AND rate <> :rate")  # noqa: S608 - a constant
-_STOP = text(f"""
-    UPDATE gateway SET stopped_at = now(), stopped_by = :by WHERE {ONLY_ROW} AND stopped_at IS NULL
-""")  # noqa: S608 - a constant
-_START = text(f"""
-    UPDATE gateway SET stopped_at = NULL, stopped_by = NULL WHERE {ONLY_ROW} AND stopped_at IS NOT NULL
-""")  # noqa: S608 - a constant
-_PROBE_NOW = text(f"""
-    UPDATE gateway SET
-        breaker_next_probe_at = CASE WHEN breaker_opened_at IS NOT NULL THEN now() END, paused_until = now()
-    WHERE {ONLY_ROW} AND (breaker_opened_at IS NOT NULL OR paused_until > now())
-""")  # noqa: S608 - a constant
-
-
-async def set_rate(session: AsyncSession, rate: float) -> bool:
-    return await rows_affected(session, _SET_RATE, rate=rate) > 0
-
-
-async def stop(session: AsyncSession, *, by: str) -> bool:
-    return await rows_affected(session, _STOP, by=by) > 0
-
-
-async def start(session: AsyncSession) -> bool:
-    return await rows_affected(session, _START) > 0
-
-
-async def probe_now(session: AsyncSession) -> bool:
-    """Make the next probe due, and end a pause that the gateway asked for."""
-    return await rows_affected(session, _PROBE_NOW) > 0

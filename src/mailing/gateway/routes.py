@@ -1,11 +1,12 @@
 """`/mailing/api/gateway`: the gateway's state, and what an operator may change while workers run."""
 
-from litestar import Controller, get, patch, post
+from litestar import Controller, get, patch
 from litestar.params import JSONBody
 
 from mailing.gateway import actions
 from mailing.gateway.repository import read
 from mailing.gateway.schemas import GatewayOut, GatewayPatch
+from mailing.web.idempotency import post
 from mailing.web.parameters import Body, Caller, Session
 
 

@@ -34,10 +34,11 @@ def queue_of(task: str) -> str:
 
 
 # A queued duplicate makes the job unnecessary. NOT EXISTS keeps the common case out of the server's error log.
+# cardinality: nobody needs the ids, and asyncpg would ask each connection what a bigint[] is, in 10 ms.
 _DEFER = text("""
-    SELECT procrastinate_defer_jobs_v1(ARRAY[ROW(
+    SELECT cardinality(procrastinate_defer_jobs_v1(ARRAY[ROW(
         CAST(:queue AS text), CAST(:task AS text), CAST(:priority AS int), NULL, CAST(:queueing_lock AS text),
-        CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1])
+        CAST(:args AS jsonb), CAST(:at AS timestamptz))::procrastinate_job_to_defer_v1]))
     WHERE NOT EXISTS (
         SELECT FROM procrastinate_jobs WHERE queueing_lock = :queueing_lock AND status = 'todo')
 """)

@@ -50,5 +50,4 @@ _CAN_ENQUEUE = text("""
 
 
 async def can_enqueue(connection: AsyncConnection) -> bool:
-    """Whether the database user may enqueue a job."""
     return (await connection.execute(_CAN_ENQUEUE)).scalar_one() is True

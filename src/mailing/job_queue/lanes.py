@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import procrastinate
-from procrastinate.job_context import AbortReason
 from procrastinate.jobs import Job, Notification
 from procrastinate.worker import Worker
 
@@ -88,16 +87,13 @@ class FetchingWorker(Worker):
             worker_queues=self.queues,
             additional_context={},
             job=job,
-            abort_reason=lambda: self._reason_to_abort(job),
+            abort_reason=lambda: self._job_ids_to_abort.get(job.id) if job.id else None,
             start_timestamp=time.time(),
         )
         task = asyncio.create_task(self._process_job(context), name=f"job {job.task_name}[{job.id}]")
         self._running_jobs[task] = context
         self._busy[queue] += 1
         task.add_done_callback(lambda ended: self._end(ended, queue))
-
-    def _reason_to_abort(self, job: Job) -> AbortReason | None:
-        return self._job_ids_to_abort.get(job.id) if job.id else None
 
     def _end(self, task: asyncio.Task[Any], queue: str) -> None:
         del self._running_jobs[task]

@@ -39,10 +39,6 @@ RETRY_S: Final = 0.5
 POOL_WAIT_S: Final = 3  # for a connection, before it is asked for anew
 
 
-def _nothing() -> None:
-    pass
-
-
 _NONE: Final[Mapping[str, int]] = {}
 
 
@@ -61,7 +57,7 @@ class Queue:
         concurrency: int,
         limits: Mapping[str, int] = _NONE,
         timeout_s: float = 10,
-        on_answer: Callable[[], None] = _nothing,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
         address = parse(database_url)
         url = conninfo.make_conninfo(
@@ -138,7 +134,7 @@ def _recorded(task: str, context: procrastinate.JobContext, carried: Mapping[str
 
     `carried` is the trace context of the code that enqueued the job.
     """
-    with tracing.job(task, carried) as span, log.log_scope(job_id=context.job.id, **ids) as line:
+    with tracing.job(task, carried) as span, log.WideEvent(job_id=context.job.id, **ids) as line:
         outcome = "failed"
         try:
             yield

@@ -1,8 +1,9 @@
 """HTTP handlers of actions: preview, release, pause, resume, cancel, resend, test, resolve."""
 
+from functools import partial
 from typing import Annotated
 
-from litestar import Controller, Response, post
+from litestar import Controller, Response
 from litestar.datastructures import ResponseHeader
 from litestar.params import JSONBody, QueryParameter
 
@@ -13,6 +14,7 @@ from mailing.mailings.schemas import MailingIn, MailingOut, ResentMailing, Resol
 from mailing.mailings.states import MAX_REVISION
 from mailing.messages.queries import get_message
 from mailing.messages.schemas import MessageDetail, Resolution
+from mailing.web.idempotency import post
 from mailing.web.parameters import MAX_ID, Body, Caller, Id, Session, documented
 
 ReadRevision = Annotated[
@@ -22,11 +24,14 @@ ReadRevision = Annotated[
     ),
 ]
 
-
 Edited = Annotated[
     int | None,
     QueryParameter(ge=1, le=MAX_ID, description="an id, 1 or greater, of the mailing that the body would replace"),
 ]
+
+
+# An action is answered with what it changed, and refused where the state forbids it.
+post_action = partial(post, status_code=200, responses=documented(409))
 
 
 @post(
@@ -53,7 +58,7 @@ class ActionController(Controller):
     tags = ["mailings"]  # noqa: RUF012 - Litestar's way to declare it
     return_dto = None
 
-    @post("/release", summary="Release a draft", status_code=200, responses=documented(409))
+    @post_action("/release", summary="Release a draft")
     async def release_mailing(
         self, session: Session, mailing_id: Id, caller: Caller, revision: ReadRevision = None
     ) -> MailingOut:
@@ -64,7 +69,7 @@ class ActionController(Controller):
         """
         return MailingOut.of(await release(session, mailing_id, revision=revision, by=caller))
 
-    @post("/pause", summary="Pause a mailing", status_code=200, responses=documented(409))
+    @post_action("/pause", summary="Pause a mailing")
     async def pause_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> StoppedMailing:
         """Stop sending: no call to the gateway begins more than a second later.
 
@@ -74,11 +79,11 @@ class ActionController(Controller):
         mailing, stopped = await actions.pause(session, mailing_id, by=caller)
         return StoppedMailing.of(mailing, stopped=stopped)
 
-    @post("/resume", summary="Resume a paused mailing", status_code=200, responses=documented(409))
+    @post_action("/resume", summary="Resume a paused mailing")
     async def resume_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> MailingOut:
         return MailingOut.of(await actions.resume(session, mailing_id, by=caller))
 
-    @post("/cancel", summary="Cancel a mailing", status_code=200, responses=documented(409))
+    @post_action("/cancel", summary="Cancel a mailing")
     async def cancel_mailing(self, session: Session, mailing_id: Id, caller: Caller) -> StoppedMailing:
         """Stop a mailing for good: unsent messages become `cancelled`, or `unknown` if one may have been accepted.
 
@@ -89,7 +94,7 @@ class ActionController(Controller):
         mailing, stopped = await actions.cancel(session, mailing_id, by=caller)
         return StoppedMailing.of(mailing, stopped=stopped)
 
-    @post("/resend-failed", summary="Send failed messages again", status_code=200, responses=documented(409))
+    @post_action("/resend-failed", summary="Send failed messages again")
     async def resend_failed(self, session: Session, mailing_id: Id, caller: Caller) -> ResentMailing:
         """Send every `failed` message again, with its id and history, at the client's next local hours.
 
@@ -122,13 +127,11 @@ class ActionController(Controller):
         )
 
 
-@post(
+@post_action(
     "/messages/{message_id:int}/resolve",
     dto=Body[Resolution],
     return_dto=None,
     summary="Say what became of an unknown message",
-    status_code=200,
-    responses=documented(409),
     tags=["messages"],
 )
 async def resolve_message(
@@ -144,13 +147,11 @@ async def resolve_message(
     return await get_message(session, message_id)
 
 
-@post(
+@post_action(
     "/mailings/{mailing_id:int}/resolve-unknown",
     dto=Body[Resolution],
     return_dto=None,
     summary="Say what became of a mailing's unknown messages",
-    status_code=200,
-    responses=documented(409),
     tags=["mailings"],
 )
 async def resolve_unknown(

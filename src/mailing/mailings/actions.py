@@ -17,14 +17,13 @@ from mailing.mailings.transitions import reopen, set_status
 from mailing.messages import resolution
 from mailing.messages.cancellation import cancel_of_mailing, pending_of_mailing
 
-MAX_CANCELLED_AT_ONCE = (
-    5000  # messages that a cancel cancels before it answers, within a second; a job cancels the rest, none is sent
-)
+# messages that a cancel cancels before it answers, within a second; a job cancels the rest, none is sent
+MAX_CANCELLED_AT_ONCE = 5000
 
 
 async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
     """Return the mailing and the number of messages held back."""
-    mailing = await _locked(session, mailing_id)
+    mailing = await MailingRepository(session).get_for_update(mailing_id)
     paused = await set_status(session, mailing, states.paused_status(MailingStatus(mailing.status)))
     stopped = await pending_of_mailing(session, mailing_id)
     if paused:
@@ -33,7 +32,7 @@ async def pause(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mai
 
 
 async def resume(session: AsyncSession, mailing_id: int, *, by: str) -> Mailing:
-    mailing = await _locked(session, mailing_id)
+    mailing = await MailingRepository(session).get_for_update(mailing_id)
     if await set_status(session, mailing, states.resumed_status(MailingStatus(mailing.status))):
         await record_event(session, "mailing.resumed", by=by, mailing_id=mailing_id)
     return mailing
@@ -41,7 +40,7 @@ async def resume(session: AsyncSession, mailing_id: int, *, by: str) -> Mailing:
 
 async def cancel(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
     """Return the mailing and the number of messages that were pending."""
-    mailing = await _locked(session, mailing_id)
+    mailing = await MailingRepository(session).get_for_update(mailing_id)
     cancelled = await set_status(session, mailing, states.cancelled_status(MailingStatus(mailing.status)))
     cancelled_now = await cancel_of_mailing(session, mailing_id, MAX_CANCELLED_AT_ONCE)
     pending = await pending_of_mailing(session, mailing_id)
@@ -54,7 +53,7 @@ async def cancel(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Ma
 
 async def resend_failed(session: AsyncSession, mailing_id: int, *, by: str) -> tuple[Mailing, int]:
     """Return the mailing and the number of messages that are pending again."""
-    mailing = await _locked(session, mailing_id)
+    mailing = await MailingRepository(session).get_for_update(mailing_id)
     now = await database_now(session)
     states.ensure_resendable(MailingStatus(mailing.status), ends_at=mailing.ends_at, now=now)
     resent = await resolution.resend_failed(session, mailing_id)
@@ -74,7 +73,3 @@ async def test(session: AsyncSession, mailing_id: int, *, phone: str, revision: 
     ids = {"mailing_id": mailing_id, "message_id": message_id, "client_id": client_id}
     await record_event(session, "mailing.tested", by=by, **ids)
     return message_id
-
-
-async def _locked(session: AsyncSession, mailing_id: int) -> Mailing:
-    return await MailingRepository(session=session).get_for_update(mailing_id)

@@ -1,10 +1,10 @@
 """Count the clients that a mailing would reach, by time zone, and those it would not, by reason: for the preview."""
 
 from collections import Counter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from msgspec import Struct
-from sqlalchemy import Result, text
+from sqlalchemy import Result, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.messages.filters import HAS_OPERATOR_CODE, HAS_TAG
@@ -37,11 +37,10 @@ _REACH = text(f"""
     FROM client c WHERE c.id <= :upto GROUP BY 1, 2
 """)  # noqa: S608 - composed from constants of this module
 
-# The same, joined with the mailing's messages: what an edit replans is what `plan_slice` would plan. PostgreSQL reads
-# both tables side by side in several processes and counts by hash, but only without a condition on the phone: that has
-# as many values as there are clients, so the planner would sort them all in one process. 1,000,000 of each: 1.4 s of
-# processor time over three processes, instead of 1.8 s in one. More memory for the hash table makes it slower.
-_REACH_OF_EDIT = """
+# Part of the same, joined with the mailing's messages: what an edit replans is what `plan_slice` would plan. Both are
+# read in the order of clients and merged, which takes half the processor time of a hash table. The parts are counted
+# side by side. 1,000,000 of each: 0.6 s of processor time in three processes.
+_PART_OF_EDIT = """
     SELECT c.timezone, CASE {not_selected}
         WHEN m.status = 'pending' THEN NULL
         WHEN NOT :replans THEN 'unaffected'
@@ -50,34 +49,51 @@ _REACH_OF_EDIT = """
         ELSE 'unaffected' END AS reason,
         count(*) AS clients, count(*) FILTER (WHERE m.status = 'pending') AS pending
     FROM client c LEFT JOIN (
-        SELECT client_id, status, reason_code FROM message WHERE mailing_id = :mailing_id
+        SELECT client_id, status, reason_code FROM message
+        WHERE mailing_id = :mailing_id AND client_id > :{after} AND client_id <= :{upto}
     ) m ON m.client_id = c.id
-    WHERE c.id <= :upto GROUP BY 1, 2
+    WHERE c.id > :{after} AND c.id <= :{upto} GROUP BY 1, 2
 """
-_OF_EDIT = text(_REACH_OF_EDIT.format(not_selected=_NOT_SELECTED, may_be_reached="NULL"))
-_OF_EDIT_WITH_FORMER_PHONES = text(
-    _REACH_OF_EDIT.format(
-        not_selected=_NOT_SELECTED, may_be_reached=f"CASE WHEN {MAY_BE_REACHED} THEN 'unaffected' END"
+_PARTS: Final = 3
+
+
+def _of_edit(may_be_reached: str) -> TextClause:
+    """Return the statement for all parts. A phone's condition stands in it only if needed: it costs a row's hash."""
+    parts = (
+        _PART_OF_EDIT.format(
+            not_selected=_NOT_SELECTED, may_be_reached=may_be_reached, after=f"bound_{n}", upto=f"bound_{n + 1}"
+        )
+        for n in range(_PARTS)
     )
-)
-# Index: former_phone's primary key.
-_HAS_FORMER_PHONES = text("SELECT EXISTS (SELECT FROM former_phone WHERE mailing_id = :mailing_id)")
+    return text(f"""
+        SELECT timezone, reason, sum(clients)::bigint AS clients, sum(pending)::bigint AS pending
+        FROM ({" UNION ALL ".join(parts)}) part GROUP BY 1, 2
+    """)  # noqa: S608 - composed from constants of this module
+
+
+_OF_EDIT = _of_edit("NULL")
+_OF_EDIT_WITH_FORMER_PHONES = _of_edit(f"CASE WHEN {MAY_BE_REACHED} THEN 'unaffected' END")
+
+# For the statement after it: index pages are in memory, and the bounds are part of the plan. Index of `former`: the
+# primary key.
+_PREPARE_EDIT = text("""
+    SELECT set_config('random_page_cost', '1.1', true), set_config('plan_cache_mode', 'force_custom_plan', true),
+        (SELECT coalesce(max(id), 0) FROM client) AS last,
+        EXISTS (SELECT FROM former_phone WHERE mailing_id = :mailing_id) AS former
+""")
 
 
 async def reach(session: AsyncSession, audience: Audience) -> Reach:
-    return _reach(await session.execute(_REACH, _bounds(audience)))
+    return _reach(await session.execute(_REACH, audience.filter_values | {"upto": audience.max_client_id}))
 
 
 async def reach_of_edit(session: AsyncSession, audience: Audience, *, mailing_id: int, replans: bool) -> Reach:
     """Count for an edit. With `replans` it revives messages that an edit or the end closed, else only pending ones."""
-    has_former = (await session.execute(_HAS_FORMER_PHONES, {"mailing_id": mailing_id})).scalar_one()
-    statement = _OF_EDIT_WITH_FORMER_PHONES if has_former else _OF_EDIT
-    edit = {"mailing_id": mailing_id, "replans": replans}
-    return _reach(await session.execute(statement, _bounds(audience) | edit))
-
-
-def _bounds(audience: Audience) -> dict[str, object]:
-    return audience.filter_values | {"upto": audience.max_client_id}
+    found = (await session.execute(_PREPARE_EDIT, {"mailing_id": mailing_id})).one()
+    bounds = [found.last * n // _PARTS for n in range(_PARTS)] + [audience.max_client_id]
+    edit = {"mailing_id": mailing_id, "replans": replans} | {f"bound_{n}": bound for n, bound in enumerate(bounds)}
+    statement = _OF_EDIT_WITH_FORMER_PHONES if found.former else _OF_EDIT
+    return _reach(await session.execute(statement, audience.filter_values | edit))
 
 
 def _reach(rows: Result[Any]) -> Reach:

@@ -4,7 +4,8 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, Identity, Integer, Text, Tim
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mailing.database.engine import Base
-from mailing.mailings.window import LocalWindow
+from mailing.mailings.window import LocalWindow, next_window
+from mailing.messages.rescheduling import SendWindow
 
 Instant = DateTime(timezone=True)
 
@@ -50,3 +51,7 @@ class Mailing(Base):
         if self.window_start is None or self.window_end is None:
             return None
         return LocalWindow(self.window_start, self.window_end)
+
+    def next_window(self, timezone: str, not_before: datetime) -> SendWindow:
+        """Find when clients of a time zone may be sent to next, before the end."""
+        return next_window(timezone, self.window, not_before=not_before, before=self.ends_at)

@@ -78,7 +78,7 @@ _COMPLETE_PLAN = text("UPDATE mailing SET planned_revision = :revision WHERE id 
 async def complete_plan(session: AsyncSession, mailing_id: int, revision: int) -> bool:
     ended = await rows_affected(session, _COMPLETE_PLAN, id=mailing_id, revision=revision) > 0
     if ended:
-        planned = await session.scalar(_PLANNED, {"id": mailing_id})
+        planned = await count_planned(session, mailing_id)
         await record_event(
             session, "mailing.planned", by=WORKER, mailing_id=mailing_id, revision=revision, messages=planned
         )
@@ -106,6 +106,11 @@ async def note_rules(session: AsyncSession, mailing: Mailing, rules: str) -> Non
 
 
 _PLANNED = text("SELECT planned FROM mailing_counts WHERE mailing_id = :id")
+
+
+async def count_planned(session: AsyncSession, mailing_id: int) -> int:
+    planned: int = (await session.execute(_PLANNED, {"id": mailing_id})).scalar_one()
+    return planned
 
 
 # A statement of its own reads the counters, after the lock: a caller may just have resent messages. A worker that
@@ -178,13 +183,10 @@ _CLOSED_WITH_PENDING = text("""
 
 
 async def closed_with_pending(session: AsyncSession, *, count: int) -> Sequence[int]:
-    """List closed mailings that still have pending messages."""
     return (await session.execute(_CLOSED_WITH_PENDING, {"count": count})).scalars().all()
 
 
 class ReleasedContent(msgspec.Struct, frozen=True):
-    """The content that a release covered."""
-
     text: str
     starts_at: datetime
     ends_at: datetime

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from litestar import Controller, Response, delete, get, patch, post, put
+from litestar import Controller, Response, delete, get, patch, put
 from litestar.datastructures import ResponseHeader
 from litestar.params import JSONBody, QueryParameter
 from msgspec.structs import asdict
@@ -11,6 +11,7 @@ from mailing.mailings import editing
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import MailingIn, MailingOut, MailingPatch
 from mailing.mailings.states import MailingStatus
+from mailing.web.idempotency import post
 from mailing.web.pagination import Cursor, Limit, Page, decode_cursor, page
 from mailing.web.parameters import Body, Caller, Id, Session, documented
 from mailing.web.validation import given_fields

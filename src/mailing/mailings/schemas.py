@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 from mailing.clients.schemas import Phone, Tag
 from mailing.clients.tag import PATTERN as TAG_PATTERN
+from mailing.clients.tag import VISIBLE
 from mailing.errors import FieldError
 from mailing.mailings.models import Mailing
 from mailing.mailings.states import MailingStatus
@@ -27,28 +28,21 @@ Text = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_TEXT_LENGTH,
-        pattern=r"\S",
-        description=f"1 to {MAX_TEXT_LENGTH} characters, not only blanks",
+        pattern=VISIBLE,
+        description=f"1 to {MAX_TEXT_LENGTH} characters, at least one of them visible",
         examples=["Autumn sale: 20 % off until Sunday"],
         extra={NORMALISE: composed},
     ),
 ]
-Instant = Annotated[
-    datetime,
-    Meta(
-        tz=True,
-        description="an instant in RFC 3339 with its offset, such as 2026-12-01T09:00:00Z",
-        examples=["2026-01-01T00:00:00Z"],
-    ),
-]
-EndInstant = Annotated[
-    datetime,
-    Meta(
-        tz=True,
-        description="an instant in RFC 3339 with its offset, such as 2030-12-01T18:00:00Z",
-        examples=["2030-12-31T18:00:00Z"],
-    ),
-]
+
+
+def _instant(shown: str, *, example: str) -> Meta:
+    description = f"an instant in RFC 3339 with its offset, such as {shown}"
+    return Meta(tz=True, description=description, examples=[example])
+
+
+Instant = Annotated[datetime, _instant("2026-12-01T09:00:00Z", example="2026-01-01T00:00:00Z")]
+EndInstant = Annotated[datetime, _instant("2030-12-01T18:00:00Z", example="2030-12-31T18:00:00Z")]
 
 
 def _items(**rules: str | int) -> dict[str, Any]:
@@ -99,6 +93,15 @@ class LocalWindowIn(Struct):
             yield FieldError("end", "must differ from start; leave local_window out to send at any hour")
 
 
+def _impossible_times(fields: Mapping[str, Any]) -> Iterator[FieldError]:
+    """Check the times. Years are bounded so that every instant has a local time in every zone."""
+    times = {name: fields[name] for name in ("starts_at", "ends_at") if name in fields}
+    far = [name for name, instant in times.items() if not 2000 <= instant.year < 2100]
+    yield from (FieldError(name, "must lie in the years 2000 to 2099") for name in far)
+    if len(times) == 2 and not far and times["ends_at"] <= times["starts_at"]:
+        yield FieldError("ends_at", "must be after starts_at")
+
+
 class MailingIn(Struct):
     """A whole mailing: the body of POST and PUT."""
 
@@ -108,9 +111,7 @@ class MailingIn(Struct):
     filter: Filter = field(default_factory=Filter)
     local_window: LocalWindowIn | None = None
 
-    @staticmethod
-    def contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
-        yield from _impossible_times(fields)
+    contradictions = staticmethod(_impossible_times)
 
 
 class MailingPatch(Struct):
@@ -122,9 +123,7 @@ class MailingPatch(Struct):
     filter: Filter | UnsetType = UNSET
     local_window: LocalWindowIn | UnsetType | None = UNSET
 
-    @staticmethod
-    def contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
-        yield from _impossible_times(fields)
+    contradictions = staticmethod(_impossible_times)
 
 
 class LocalWindowOut(Struct):
@@ -215,12 +214,3 @@ def columns(data: Mapping[str, Any]) -> dict[str, Any]:
         row["window_start"] = time.fromisoformat(window.start) if window else None
         row["window_end"] = time.fromisoformat(window.end) if window else None
     return row
-
-
-def _impossible_times(fields: Mapping[str, Any]) -> Iterator[FieldError]:
-    """Check the times. Years are bounded so that every instant has a local time in every zone."""
-    times = {name: fields[name] for name in ("starts_at", "ends_at") if name in fields}
-    far = [name for name, instant in times.items() if not 2000 <= instant.year < 2100]
-    yield from (FieldError(name, "must lie in the years 2000 to 2099") for name in far)
-    if len(times) == 2 and not far and times["ends_at"] <= times["starts_at"]:
-        yield FieldError("ends_at", "must be after starts_at")

@@ -66,10 +66,10 @@ _RECLAIM = text(f"""
 """)  # noqa: S608 - composed from constants
 
 
-class RetryDelay(msgspec.Struct, frozen=True):
-    """How long a message waits whose call may have been accepted. With `hold` it is not called again but unknown.
+class RetryPolicy(msgspec.Struct, frozen=True):
+    """`hold`: a message whose call may have been accepted becomes unknown, instead of being called again.
 
-    The first repeat waits `first_repeat_s` or longer: a receipt may come meanwhile.
+    The first repeat after such a call waits `first_repeat_s` or longer: a receipt may come meanwhile.
     """
 
     hold: bool
@@ -78,12 +78,12 @@ class RetryDelay(msgspec.Struct, frozen=True):
     first_repeat_s: float = 0.0
 
 
-async def reclaim_expired(session: AsyncSession, delay: RetryDelay, ids: Sequence[int]) -> int:
+async def reclaim_expired(session: AsyncSession, policy: RetryPolicy, ids: Sequence[int]) -> int:
     """Take back those of the messages whose lease has expired. Return how many.
 
     A message past its mailing's end is expired by the settle job.
     """
-    return await rows_affected(session, _RECLAIM, **msgspec.structs.asdict(delay), ids=list(ids))
+    return await rows_affected(session, _RECLAIM, **msgspec.structs.asdict(policy), ids=list(ids))
 
 
 # A lease is deleted when none of its messages is being sent under an expired lease; others are left for the next sweep.

@@ -5,6 +5,7 @@ from datetime import datetime
 
 import msgspec
 from sqlalchemy import TextClause, text
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import rows_affected
@@ -39,7 +40,9 @@ class Audience(msgspec.Struct, frozen=True):
         return {"tags": self.tags, "operator_codes": self.operator_codes}
 
 
-def _scanned(statement: TextClause, audience: Audience) -> tuple[TextClause, dict[str, object]]:
+def _scanned(
+    statement: TextClause, audience: Audience, *, on_conflict: str = ""
+) -> tuple[TextClause, dict[str, object]]:
     """Return the statement with {scan} and {order} along the index of the audience, and the values of its filter.
 
     Along (column, id): with an equality the planner would rather scan all clients and filter the others away.
@@ -50,16 +53,19 @@ def _scanned(statement: TextClause, audience: Audience) -> tuple[TextClause, dic
         order, bound = f"c.{column}, c.id", "(CAST(:indexed_value AS text), CAST(:{} AS bigint))"
         scan = f"({order}) > {bound.format('after')} AND ({order}) <= {bound.format('upto')}"
         values["indexed_value"] = value
-    return text(statement.text.format(scan=scan, order=order)), values
+    return text(statement.text.format(scan=scan, order=order, on_conflict=on_conflict)), values
 
 
-# The next clients of the audience. Index: the primary key, or that of the index filter. 20,000 rows: 10 ms.
+# The next clients of the audience. Index: the primary key, or that of the index filter. 20,000 rows: 4 ms; 6 with
+# array_agg(DISTINCT timezone), which sorts them.
 _SLICE = text(f"""
-    SELECT max(id) AS last, array_agg(DISTINCT timezone) AS timezones FROM (
-        SELECT c.id, c.timezone FROM client c
-        WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
-        ORDER BY {{order}} LIMIT :count
-    ) s
+    SELECT max(last) AS last, array_agg(timezone) AS timezones FROM (
+        SELECT timezone, max(id) AS last FROM (
+            SELECT c.id, c.timezone FROM client c
+            WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
+            ORDER BY {{order}} LIMIT :count
+        ) s GROUP BY timezone
+    ) z
 """)  # noqa: S608 - composed from constants
 
 
@@ -79,11 +85,9 @@ async def next_slice(session: AsyncSession, audience: Audience, *, after: int, c
     return ClientSlice(after, row.last, row.timezones) if row.last else None
 
 
-# The plan for one slice of clients. Idempotent: starting, editing and recovering are the same statement. An edit takes
-# back what an earlier edit or the end had decided. No selected client is left out: one whose time zone has no window
-# here (it moved, or was added, since the time zones were read) gets a message with a void window, and
-# `reschedule_closed` finds it one; so does one whose phone may have had the message already, and `reschedule_closed`
-# decides. 20,000 rows: 0.2-0.3 s.
+# The plan for one slice of clients. No selected client is left out: one whose time zone has no window here (it moved,
+# or was added, since the time zones were read) gets a message with a void window, and `reschedule_closed` finds it one;
+# so does one whose phone may have had the message already, and `reschedule_closed` decides. 20,000 rows: 0.15-0.3 s.
 _PLAN = text(f"""
     INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at, reason_code,
                               reason_params)
@@ -101,6 +105,12 @@ _PLAN = text(f"""
     ) o ON o.timezone = c.timezone
     WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
     ORDER BY {{order}}
+    {{on_conflict}}
+""")  # noqa: S608 - composed from a constant
+
+# For a plan that may find messages: after an edit, or after a crash. An edit takes back what an earlier edit or the end
+# had decided.
+_REPLAN = f"""
     ON CONFLICT ON CONSTRAINT message_once DO UPDATE SET
         status = CASE excluded.status WHEN 'expired' THEN {ended_status("'expired'")} ELSE excluded.status END,
         due_at = CASE WHEN m.wait_reason = 'retry' AND m.due_at > excluded.due_at AND m.due_at < excluded.closes_at
@@ -116,14 +126,20 @@ _PLAN = text(f"""
             OR m.due_at <> excluded.due_at AND greatest(m.due_at, excluded.due_at) > now())
        OR excluded.status = 'pending'
            AND (m.status = 'expired' OR m.status = 'cancelled' AND m.reason_code = 'unselected')
-""")  # noqa: S608 - composed from a constant
+"""
 
 
 async def plan_slice(
-    session: AsyncSession, mailing_id: int, audience: Audience, windows: Sequence[SendWindow], part: ClientSlice
+    session: AsyncSession,
+    mailing_id: int,
+    audience: Audience,
+    windows: Sequence[SendWindow],
+    part: ClientSlice,
+    *,
+    on_conflict: str = _REPLAN,
 ) -> int:
-    """Plan a slice. Call it under `lock_for_plan`."""
-    statement, values = _scanned(_PLAN, audience)
+    """Plan a slice, and bring messages that it has already up to date. Call it under `lock_for_plan`."""
+    statement, values = _scanned(_PLAN, audience, on_conflict=on_conflict)
     return await rows_affected(
         session,
         statement,
@@ -133,6 +149,17 @@ async def plan_slice(
         **values,
         **window_columns(windows),
     )
+
+
+async def plan_new_slice(
+    session: AsyncSession, mailing_id: int, audience: Audience, windows: Sequence[SendWindow], part: ClientSlice
+) -> int | None:
+    """Do as `plan_slice` for a slice without messages, at three quarters of its cost. None: it had one."""
+    try:
+        async with session.begin_nested():
+            return await plan_slice(session, mailing_id, audience, windows, part, on_conflict="")
+    except IntegrityError:
+        return None
 
 
 # The one message of a test send: due at once.

@@ -35,15 +35,7 @@ class WaitReason(StrEnum):
 # Only an explicit act leads out of a final status: an edit takes back what an earlier edit or the end had decided; an
 # operator sends a failed or unknown message again, or states what became of an unknown one.
 TRANSITIONS: dict[MessageStatus, frozenset[MessageStatus]] = {
-    MessageStatus.pending: frozenset(
-        {
-            MessageStatus.sending,
-            MessageStatus.sent,
-            MessageStatus.cancelled,
-            MessageStatus.expired,
-            MessageStatus.unknown,
-        }
-    ),
+    MessageStatus.pending: frozenset(MessageStatus) - {MessageStatus.pending, MessageStatus.failed},
     MessageStatus.sending: frozenset(MessageStatus) - {MessageStatus.sending},
     MessageStatus.sent: frozenset(),
     MessageStatus.failed: frozenset({MessageStatus.pending}),

@@ -153,18 +153,17 @@ def _age(name: str, help_: str, value: float | None) -> Iterator[Metric]:
         yield _gauge(name, help_, value)
 
 
-def _gauges(name: str, help_: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, help_, labels=[label])
+def _family(
+    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, help_: str, label: str, values: Mapping[str, float]
+) -> Metric:
+    family = kind(name, help_, labels=[label])
     for each, value in values.items():
         family.add_metric([each], value)
     return family
 
 
-def _counters(name: str, help_: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = CounterMetricFamily(name, help_, labels=[label])
-    for each, value in values.items():
-        family.add_metric([each], value)
-    return family
+_gauges = partial(_family, GaugeMetricFamily)
+_counters = partial(_family, CounterMetricFamily)
 
 
 def _histogram(name: str, help_: str, buckets: Mapping[str, float], *, sum_s: float) -> Metric:

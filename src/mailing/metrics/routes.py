@@ -62,8 +62,6 @@ class MetricsState(AppState):
 
 
 class SnapshotCollector(Collector):
-    """Collects all metrics for one request."""
-
     def __init__(self, page: MetricsCache, snapshot: Snapshot | None, state: AppState) -> None:
         self._page = page
         self._snapshot = snapshot

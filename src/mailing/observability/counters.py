@@ -90,6 +90,5 @@ async def _add(session: AsyncSession, counted: Mapping[tuple[str, str], float]) 
 
 
 async def totals(session: AsyncSession) -> Counts:
-    """Read the totals of all workers, by name and label."""
     rows = await session.execute(text("SELECT name, label, value FROM worker_counter"))
     return {(name, label): value for name, label, value in rows}

@@ -7,15 +7,16 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, MutableMapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from datetime import UTC, datetime
 from functools import partial
-from typing import Literal, TextIO
+from typing import Any, Literal, Self, TextIO
 
 import msgspec
 import structlog
-from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.contextvars import bound_contextvars
 
 from mailing.observability.masking import Masking, render_exception
 
@@ -29,13 +30,14 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
     """Configure logging. Call it once, at a composition root. `secrets` are masked wherever they appear."""
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_ids,
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: structlog.types.Processor = (
-        _render_json if style == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    last: list[structlog.types.Processor] = [render_exception, Masking(secrets), renderer]
+    rendering: list[structlog.types.Processor] = [_render_json]
+    if style == "console":
+        stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+        rendering = [stamp, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    last: list[structlog.types.Processor] = [render_exception, Masking(secrets), *rendering]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[*shared, *last],
@@ -55,12 +57,13 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 
-def _render_json(_logger: object, _level: str, event: Mapping[str, object]) -> str:
-    """Render a line in a tenth of the time of `json`, which alone takes lone surrogates."""
+def _render_json(_logger: object, _level: str, event: MutableMapping[str, Any]) -> str:
+    """Render a line with its time, in a tenth of the time of `json`, which alone takes lone surrogates."""
+    event["timestamp"] = datetime.now(UTC)
     try:
         return _encode(event).decode()
     except UnicodeEncodeError:
-        return json.dumps(event, default=repr)
+        return json.dumps(msgspec.to_builtins(event, enc_hook=repr))
 
 
 class _Output:
@@ -86,9 +89,8 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
 
 
 def request_id() -> str | None:
-    """Return the id of the current request."""
-    found: str | None = get_contextvars().get("request_id")
-    return found
+    current = _line.get()
+    return current.ids.get("request_id") if current else None
 
 
 @contextmanager
@@ -99,12 +101,23 @@ def worker_context(worker: int | None) -> Iterator[None]:
 
 
 class WideEvent:
-    """The one log line about a request or a job, written at its end. Until then it collects fields and counts."""
+    """The one log line about a request or a job, written at its end. Until then it collects fields and counts.
 
-    def __init__(self) -> None:
+    Within its block, `ids` are added to every line.
+    """
+
+    def __init__(self, **ids: object) -> None:
+        self.ids: dict[str, Any] = ids
         self.fields: dict[str, object] = {}
         self.counts: dict[str, int] = {}
         self._started = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        self._token = _line.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _line.reset(self._token)
 
     @property
     def seconds(self) -> float:
@@ -115,16 +128,9 @@ class WideEvent:
         return round(self.seconds * 1000, 1)
 
 
-@contextmanager
-def log_scope(**ids: object) -> Iterator[WideEvent]:
-    """Add `ids` to every line logged within the block."""
-    event = WideEvent()
-    token = _line.set(event)
-    try:
-        with bound_contextvars(**ids):
-            yield event
-    finally:
-        _line.reset(token)
+def _add_ids(_logger: object, _level: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    current = _line.get()
+    return {**current.ids, **event} if current else event
 
 
 def add_fields(**ids: object) -> None:

@@ -14,15 +14,13 @@ from typing import Any
 HIDDEN_KEYS = frozenset({"text", "body", "phone", "token", "password", "authorization", "parameters", "key"})
 HIDDEN = "***"
 
-_PHONES = range(
-    7 * 10**10, 8 * 10**10
-)  # as integers: ids never reach this range, and ids raised after a restore are above it
+# as integers: ids never reach this range, and ids raised after a restore are above it
+_PHONES = range(7 * 10**10, 8 * 10**10)
 # One in a hundred request or trace ids contains the digits of a phone; ids must stay searchable.
 _PHONE = re.compile(r"\b[0-9a-f]{32}\b|(?<!\d)(7\d{3})\d{3}(\d{4})(?!\d)")
 _CREDENTIALS = re.compile(r"(?i)\b(mk_|bearer\s+|basic\s+)[\w~+/=.-]{8,}|(?<=://)[^\s/@:]*:[^\s/@]*(?=@)")
-_ADDRESS = re.compile(
-    r"(?<![\w.+-])([\w.+-])[\w.+-]*+(?=@[\w.-])"
-)  # starts at the first character of a run, so it is linear
+# starts at the first character of a run, so it is linear
+_ADDRESS = re.compile(r"(?<![\w.+-])([\w.+-])[\w.+-]*+(?=@[\w.-])")
 _QUOTED = re.compile(r"""(['"]).*(['"])""")
 
 Event = MutableMapping[str, Any]
@@ -32,29 +30,37 @@ class Masking:
     """A structlog processor, the last before the renderer. `secrets` are masked wherever they appear."""
 
     def __init__(self, secrets: Collection[str] = ()) -> None:
-        longest_first = sorted((re.escape(secret) for secret in secrets), key=len, reverse=True)
-        self._secrets = re.compile("|".join(longest_first)) if secrets else None
+        self._secrets = sorted(secrets, key=len, reverse=True)
         self.mask = lru_cache(1024)(self._mask)  # methods, routes and callers repeat
 
     def __call__(self, _logger: object, _level: str, event: Event) -> Event:
-        return {key: HIDDEN if key in HIDDEN_KEYS else self._masked(value) for key, value in event.items()}
+        for key, value in event.items():
+            if key in HIDDEN_KEYS:
+                event[key] = HIDDEN
+            elif type(value) is str:  # nearly all
+                event[key] = self.mask(value)
+            else:
+                event[key] = self._masked(value)
+        return event
 
     def _masked(self, value: Any) -> Any:  # noqa: ANN401 - whatever is logged
         match value:
-            case None | bool() | float():
-                return value
             case int() if value not in _PHONES:
                 return value
+            case None | float():
+                return value
             case dict():
-                return self("", "", value)
+                return self("", "", {**value})
             case list() | tuple():
                 return [self._masked(each) for each in value]
             case _:
                 return self.mask(str(value))
 
     def _mask(self, text: str) -> str:
-        known = self._secrets.sub(HIDDEN, text) if self._secrets else text
-        return _CREDENTIALS.sub(HIDDEN, _PHONE.sub(_masked_phone, known))
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        text = _PHONE.sub(_masked_phone, text)
+        return text if text.isalnum() else _CREDENTIALS.sub(HIDDEN, text)  # an id has no sign that those begin with
 
 
 def _masked_phone(found: re.Match[str]) -> str:
@@ -68,8 +74,7 @@ def mask_addresses(text: str) -> str:
 
 def render_exception(_logger: object, _level: str, event: Event) -> Event:
     """Replace `exc_info` by a masked `exception`. A structlog processor."""
-    error = _exception(event.pop("exc_info", None))
-    if error is not None:
+    if "exc_info" in event and (error := _exception(event.pop("exc_info"))) is not None:
         event["exception"] = "\n".join(_rendered(error))
     return event
 

@@ -19,14 +19,13 @@ from mailing.clients.suppression import suppression_of
 from mailing.clients.upload.repository import delete_rows_with_phone
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, FieldError, Invalid, NotFound
-from mailing.events import record_event
+from mailing.events import COMMAND_LINE, record_event
 from mailing.messages.redaction import has_phone, redact_phone
 from mailing.privacy import repository
 from mailing.privacy.repository import Erasure
 from mailing.reasons.codes import stored_reason
 from mailing.reasons.words import words_of
 
-ACTOR = "command line"
 CALL_TIMEOUT_S = 90  # by then a call has ended, or its lease has expired and the sweep has recovered the message
 
 
@@ -56,7 +55,10 @@ async def export_person(sessions: Sessions, phone: str) -> Person:
         return Person(
             phone=phone,
             client=client,
-            messages=[{**message, "attempts": _attempts_of_message(message["id"], attempts)} for message in messages],
+            messages=[
+                {**message, "attempts": [each for each in attempts if each["message_id"] == message["id"]]}
+                for message in messages
+            ],
             events=await repository.events_of(session, client_id, ids),
             erased_at=await repository.erased_at(session, phone),
             opted_out=_in_words(asdict(listed), "reason") if listed else None,
@@ -68,10 +70,6 @@ def _in_words(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     columns = dict(row)
     reason = stored_reason(columns["reason_code"], columns.pop("reason_params"))
     return columns | {name: words_of(reason) or None}
-
-
-def _attempts_of_message(message_id: int, attempts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [attempt for attempt in attempts if attempt["message_id"] == message_id]
 
 
 class Erased(Struct, frozen=True):
@@ -105,8 +103,8 @@ async def _remove_client(session: AsyncSession, phone: str) -> int | None:
     client = await client_with_phone(session, phone)
     if client is None:
         return None
-    await ClientRepository(session).remove(client.id, by=ACTOR)
-    await record_event(session, "client.erased", by=ACTOR, client_id=client.id)
+    await ClientRepository(session).remove(client.id, by=COMMAND_LINE)
+    await record_event(session, "client.erased", by=COMMAND_LINE, client_id=client.id)
     return client.id
 
 

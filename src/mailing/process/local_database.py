@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mailing.database.engine import create_engine
+from mailing.database.engine import open_engine
 from mailing.database.schema import schema_fault
 from mailing.errors import MailingError
 from mailing.process import embedded_postgres
@@ -66,20 +66,14 @@ def data_dir_of(settings: Settings) -> Path:
 
 
 async def _require(database_url: str, *, migrate: str) -> None:
-    engine = create_engine(database_url, application="mailing-cli", pool_size=1)
-    try:
+    async with open_engine(database_url, application="mailing-cli") as engine:
         if fault := await schema_fault(engine, migrate=migrate):
             raise MailingError(fault)
-    finally:
-        await engine.dispose()
 
 
 async def _migrate(database_url: str) -> None:
-    engine = create_engine(database_url, application="mailing-migrate", pool_size=1)
-    try:
+    async with open_engine(database_url, application="mailing-migrate") as engine:
         if await schema_fault(engine):
             from mailing.database.migrations import migrate  # noqa: PLC0415 - Alembic, which only a new version needs
 
             await migrate(engine)
-    finally:
-        await engine.dispose()

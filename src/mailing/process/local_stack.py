@@ -13,10 +13,11 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from mailing.access import users
-from mailing.database.engine import create_engine, sessions, transaction
+from mailing.database.engine import open_engine, sessions, transaction
 from mailing.errors import MailingError
 from mailing.gateway.sandbox import base_path_of
 from mailing.process.local_database import Echo, create_database, data_dir_of
+from mailing.process.ports import require_free_port
 from mailing.process.supervisor import Child, Signals, supervise
 from mailing.settings import PREFIX, Settings, environment
 
@@ -44,9 +45,9 @@ async def local_stack(
 ) -> AsyncIterator[LocalStack]:
     """Prepare database, key and ports. Raise MailingError for a port in use."""
     data_dir_of(settings).mkdir(parents=True, exist_ok=True)
-    _require_free_port(settings.host, settings.port, "MAILING_PORT")
+    require_free_port(settings.host, settings.port)
     if not settings.gateway_url:
-        _require_free_port(SANDBOX_HOST, sandbox_port, "MAILING_PORT: the sandbox gateway uses the port after it")
+        require_free_port(SANDBOX_HOST, sandbox_port, "MAILING_PORT: the sandbox gateway uses the port after it")
     async with create_database(settings, stop=stop, echo=echo) as database_url:
         password = await _first_password(database_url, settings.admin_password)
         key_file = data_dir_of(settings) / "api-key"
@@ -87,12 +88,8 @@ async def run_local_stack(stack: LocalStack, *, signals: Signals, echo: Echo) ->
 async def _first_password(database_url: str, configured: str | None) -> str | None:
     """Create the user `admin` if there are no users. Return the password if it was generated."""
     password = configured or secrets.token_urlsafe(12)
-    engine = create_engine(database_url, application="mailing-up", pool_size=1)
-    try:
-        async with transaction(sessions(engine)) as session:
-            made = await users.create_first(session, password)
-    finally:
-        await engine.dispose()
+    async with open_engine(database_url, application="mailing-up") as engine, transaction(sessions(engine)) as session:
+        made = await users.create_first(session, password)
     return password if made and not configured else None
 
 
@@ -112,15 +109,6 @@ def _stored_key(path: Path) -> str:
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(key + "\n")
     return key
-
-
-def _require_free_port(host: str, port: int, setting: str) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise MailingError(f"{host}:{port} is not available ({error.strerror}); set {setting}") from None
 
 
 def free_port() -> int:

@@ -39,14 +39,18 @@ class Signals:
     kill: asyncio.Event = field(default_factory=asyncio.Event)
 
     def listen(self) -> None:
-        """Set `stop` at the first SIGINT, SIGTERM or SIGHUP, `kill` at the next. nohup's SIGHUP stays ignored."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self.advance)
+        """Set `stop` at the first signal to end, `kill` at the next."""
+        on_signal_to_end(self.advance)
 
     def advance(self) -> None:
         (self.kill if self.stop.is_set() else self.stop).set()
+
+
+def on_signal_to_end(act: Callable[[], object]) -> None:
+    """Call `act` at Ctrl-C, SIGTERM and the end of the terminal. nohup's SIGHUP stays ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, act)
 
 
 async def supervise(
@@ -101,7 +105,8 @@ async def _keep(child: Child, signals: Signals, on_event: Callable[[str], None],
         quick_deaths = 1 if time.monotonic() - started >= STABLE_AFTER_S else quick_deaths + 1
         delay = delay_before_restart(quick_deaths)
         on_event(f"{child.name} {end}; restarting {f'in {delay:g} s' if delay else 'now'}")
-        await _happens_within(signals.stop, delay)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(signals.stop.wait(), delay)
     return None
 
 
@@ -135,11 +140,6 @@ async def _first(task: asyncio.Task[int], event: asyncio.Event) -> None:
         await asyncio.wait((task, happened), return_when=asyncio.FIRST_COMPLETED)
     finally:
         happened.cancel()
-
-
-async def _happens_within(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
 
 
 def _kill_session(leader: int) -> None:

@@ -37,17 +37,13 @@ class Limits:
 LIMITS: Final = Limits()
 
 
-def _nothing() -> None:
-    pass
-
-
 class Watchdog:
     """Call `beat(QUEUE)` and `beat(DATABASE)` whenever the database answers. The watchdog beats for the event loop.
 
     `on_healthy` is called every second while nothing is stuck.
     """
 
-    def __init__(self, limits: Limits, *, on_healthy: Callable[[], None] = _nothing) -> None:
+    def __init__(self, limits: Limits, *, on_healthy: Callable[[], None] = lambda: None) -> None:
         self._on_healthy = on_healthy
         self._limits = {LOOP: limits.loop_s, QUEUE: limits.database_s, DATABASE: limits.database_s}
         self._silence = dict.fromkeys(self._limits, 0.0)

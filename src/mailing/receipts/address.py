@@ -7,29 +7,31 @@ forges the receipts of one message. The key is `read_key`'s.
 import base64
 import hmac
 import re
-from typing import Final, Literal
+from functools import cache
+from typing import Final
 
 RECEIPTS_PATH: Final = "/receipts"
 REPLIES_PATH: Final = "/replies"
 
 _MAC_BYTES: Final = 16
-_MESSAGE = re.compile(r"([1-9][0-9]{0,18})\.[A-Za-z0-9_-]{22}", re.ASCII)
-
-_Purpose = Literal["receipt", "receipts", "replies"]
+_MESSAGE = re.compile(RECEIPTS_PATH + r"/([1-9][0-9]{0,18})\.[A-Za-z0-9_-]{22}", re.ASCII)
 
 
 def receipt_path(key: bytes, provider: str, message_id: int) -> str:
     """Return the address of one message's receipts, at most 52 characters."""
-    return f"{RECEIPTS_PATH}/{message_id}.{_mac(key, 'receipt', provider, str(message_id))}"
+    mac = _mac(key, f"receipt\0{provider}\0{message_id}")
+    return f"{RECEIPTS_PATH}/{message_id}.{mac}"
 
 
 def account_receipts_path(key: bytes, provider: str) -> str:
     """Return the address for a provider that knows one for all messages."""
-    return f"{RECEIPTS_PATH}/{provider}.{_mac(key, 'receipts', provider)}"
+    mac = _mac(key, f"receipts\0{provider}")
+    return f"{RECEIPTS_PATH}/{provider}.{mac}"
 
 
 def replies_path(key: bytes, provider: str) -> str:
-    return f"{REPLIES_PATH}/{provider}.{_mac(key, 'replies', provider)}"
+    mac = _mac(key, f"replies\0{provider}")
+    return f"{REPLIES_PATH}/{provider}.{mac}"
 
 
 def namespace_of(key: bytes) -> str:
@@ -39,9 +41,11 @@ def namespace_of(key: bytes) -> str:
 
 def message_of(path: str, *, key: bytes, provider: str) -> int | None:
     """Return the message whose receipts this address takes; None if we did not make it."""
-    fits = _MESSAGE.fullmatch(path.removeprefix(RECEIPTS_PATH + "/"))
-    message_id = int(fits[1]) if fits else 0
-    return message_id if _equal(path, receipt_path(key, provider, message_id)) else None
+    fits = _MESSAGE.fullmatch(path)
+    if not fits:
+        return None
+    message_id = int(fits[1])
+    return message_id if hmac.compare_digest(path, receipt_path(key, provider, message_id)) else None
 
 
 def is_account_receipts(path: str, *, key: bytes, provider: str) -> bool:
@@ -52,10 +56,16 @@ def is_replies(path: str, *, key: bytes, provider: str) -> bool:
     return _equal(path, replies_path(key, provider))
 
 
-def _mac(key: bytes, purpose: _Purpose, *parts: str) -> str:
-    message = "\0".join((purpose, *parts)).encode()
-    digest = hmac.digest(key, message, "sha256")[:_MAC_BYTES]
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+def _mac(key: bytes, purpose: str) -> str:
+    mac = _keyed(key).copy()
+    mac.update(purpose.encode())
+    return base64.urlsafe_b64encode(mac.digest()[:_MAC_BYTES]).rstrip(b"=").decode()
+
+
+@cache
+def _keyed(key: bytes) -> hmac.HMAC:
+    """Prepare a key once: it takes half of the time of an HMAC."""
+    return hmac.new(key, digestmod="sha256")
 
 
 def _equal(given: str, ours: str) -> bool:

@@ -5,7 +5,7 @@ from mailing.clients.repository import client_with_phone
 from mailing.clients.suppression import attribute_opt_outs, opt_out_phone
 from mailing.database.engine import Sessions, transaction
 from mailing.events import record_event
-from mailing.gateway.providers.provider import Reply
+from mailing.gateway.providers.receipt import Reply
 from mailing.messages.cancellation import cancel_of_client
 from mailing.observability.log import get
 from mailing.reasons.codes import ReasonCode

@@ -4,12 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import raw_connection
-from mailing.gateway.providers.provider import ReceiptState
-
-STATEMENT_TIMEOUT_S = 10
+from mailing.database.read_pool import ReadPool
+from mailing.gateway.providers.receipt import ReceiptState
 
 
 class NewReceipt(msgspec.Struct, frozen=True):
@@ -75,14 +72,13 @@ _STORE = """
 """
 
 
-async def store(session: AsyncSession, receipts: Sequence[NewReceipt]) -> Stored:
-    """Store receipts, each unless its message has an equal or a stronger one."""
-    row = await (await raw_connection(session)).fetchrow(
+async def store(pool: ReadPool, receipts: Sequence[NewReceipt]) -> Stored:
+    """Store receipts, each unless its message has an equal or a stronger one. A repetition changes nothing."""
+    row = await pool.row(
         _STORE,
         [receipt.message_id for receipt in receipts],
         [receipt.state.value for receipt in receipts],
         [receipt.code for receipt in receipts],
         [receipt.at for receipt in receipts],
-        timeout=STATEMENT_TIMEOUT_S,
     )
     return Stored(**row)

@@ -8,16 +8,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
-import msgspec
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.errors import TooSlow, Unavailable
-from mailing.gateway.providers.provider import Provider, Receipt, ReceiptRequest
+from mailing.gateway.providers.provider import Provider
+from mailing.gateway.providers.receipt import Receipt, ReceiptRequest
 from mailing.observability import failures
 from mailing.observability.counters import WorkerCounters
 from mailing.observability.log import get
@@ -29,6 +29,7 @@ from mailing.receipts.opt_out_words import OptOutWords
 from mailing.receipts.replies import take_reply
 from mailing.receipts.repository import NewReceipt
 from mailing.web.server import BodyTimeout
+from mailing.web.state import first_header
 
 logger = get(__name__)
 
@@ -41,63 +42,103 @@ PREFIXES: Final = (RECEIPTS_PATH + "/", REPLIES_PATH + "/")
 Count = Callable[[HTTPScope, int, float], None]
 
 
-class Answer(msgspec.Struct, frozen=True):
-    status: int
-    body: bytes = b""
+class Answer:
+    """An answer as its two ASGI events, made once."""
+
+    def __init__(self, status: int, body: bytes = b"", *headers: tuple[bytes, bytes]) -> None:
+        described = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-content-type-options", b"nosniff")]
+        fields = [
+            (b"content-length", str(len(body)).encode()),
+            (b"cache-control", b"no-store"),
+            *(described if body else ()),
+            *headers,
+        ]
+        self.status = status
+        self.head: Any = {"type": "http.response.start", "status": status, "headers": fields}
+        self.body: Any = {"type": "http.response.body", "body": body, "more_body": False}
 
 
-FORBIDDEN: Final = Answer(403)
 MALFORMED: Final = Answer(400)
-BUSY: Final = Answer(503)
+FORBIDDEN: Final = Answer(403)
+NO_DESK: Final = Answer(404)
+NO_METHOD: Final = Answer(405)
+TOO_SLOW: Final = Answer(408)
+FAILED: Final = Answer(500)
+BUSY: Final = Answer(503, b"", (b"retry-after", b"5"))
 
 
 class ReceiptDesk:
-    """What takes receipts and replies in one process."""
+    """What takes receipts and replies in one process.
+
+    An address tells whose it is. `providers` are the configured one, and those before a switch: their receipts may come
+    for days, and a phone may reply STOP to an old message.
+    """
 
     def __init__(
-        self, sessions: Sessions, provider: Provider, words: OptOutWords, inbox: Inbox, counters: WorkerCounters
+        self,
+        sessions: Sessions,
+        providers: Sequence[Provider],
+        words: OptOutWords,
+        inbox: Inbox,
+        counters: WorkerCounters,
     ) -> None:
         self._sessions = sessions
-        self._provider = provider
+        self._providers = providers
         self._words = words
         self._inbox = inbox
         self._counters = counters
+        self._taken = {each.name: Answer(200, each.receipt_answer) for each in providers}
         self._key: bytes | None = None
         self._reading_key = asyncio.Lock()
         self._noted: set[str | None] = set()
 
-    async def answer(self, path: str, read: Callable[[], Awaitable[ReceiptRequest | None]]) -> Answer:
-        """Answer a request. `read` is called only for an address that we made; it returns None for a bad request."""
-        is_reply = path.startswith(REPLIES_PATH)
+    async def answer(self, scope: HTTPScope, receive: Receive) -> Answer:
+        """Answer a request. Its body is read only if we made its address. Nothing is raised or logged with the path."""
         try:
-            return await (self._reply if is_reply else self._receipts)(path, read)
+            if scope["path"].startswith(REPLIES_PATH):
+                return await self._reply(scope, receive)
+            return await self._receipts(scope, receive)
         except (Unavailable, TimeoutError):
             return BUSY
+        except TooSlow:
+            return TOO_SLOW
         except transient() as error:
             failures.log(logger, "receipt or reply not stored", error)
             return BUSY
+        except Exception as error:  # noqa: BLE001 - logged
+            failures.log(logger, "request of the provider failed", error)
+            return FAILED
 
-    async def _receipts(self, path: str, read: Callable[[], Awaitable[ReceiptRequest | None]]) -> Answer:
-        key, name = await self._read_key(), self._provider.name
-        message_id = message_of(path, key=key, provider=name)
-        if message_id is None and not (
-            self._provider.receipts_account_wide and is_account_receipts(path, key=key, provider=name)
-        ):
+    async def _receipts(self, scope: HTTPScope, receive: Receive) -> Answer:
+        provider, message_id = self._receipts_address(scope["path"], self._key or await self._read_key())
+        if provider is None:
             self._counters.add(RECEIPTS, "forged")
             return FORBIDDEN
-        request = await read()
-        receipts = self._provider.parse_receipts(request) if request else None
+        request = await _read(scope, receive)
+        receipts = provider.parse_receipts(request) if request else None
         if receipts is None:
             self._counters.add(RECEIPTS, "malformed")
             return MALFORMED
+        for receipt in receipts:
+            if not receipt.is_listed:
+                self._note(receipt, provider)
         await self._inbox.put(self._known(receipts, message_id))
-        return Answer(200, self._provider.receipt_answer)
+        return self._taken[provider.name]
+
+    def _receipts_address(self, path: str, key: bytes) -> tuple[Provider | None, int | None]:
+        """Return whose address this is and its message, None for all; no provider if we did not make it."""
+        for provider in self._providers:
+            message_id = message_of(path, key=key, provider=provider.name)
+            if message_id is not None:
+                return provider, message_id
+            if provider.receipts_account_wide and is_account_receipts(path, key=key, provider=provider.name):
+                return provider, None
+        return None, None
 
     def _known(self, receipts: Sequence[Receipt], message_id: int | None) -> list[NewReceipt]:
         """Return what can be stored. The address of one message takes no receipt of another."""
         new = []
         for receipt in receipts:
-            self._note(receipt)
             of = receipt.message_id if message_id is None else message_id
             if message_id is not None and receipt.message_id not in {None, message_id}:
                 self._counters.add(RECEIPTS, "forged")
@@ -107,29 +148,29 @@ class ReceiptDesk:
                 new.append(NewReceipt(of, receipt.state, _code(receipt.code), _instant(receipt.at)))
         return new
 
-    def _note(self, receipt: Receipt) -> None:
+    def _note(self, receipt: Receipt, provider: Provider) -> None:
         """Log an unlisted status word once: an operator can then ask for it to be listed."""
-        if receipt.is_listed:
-            return
         self._counters.add(RECEIPTS, "unlisted")
         code = _code(receipt.code)
         if code not in self._noted and len(self._noted) < MAX_NOTED:
             self._noted.add(code)
-            logger.warning("receipt with an unlisted status", provider=self._provider.name, code=code)
+            logger.warning("receipt with an unlisted status", provider=provider.name, code=code)
 
-    async def _reply(self, path: str, read: Callable[[], Awaitable[ReceiptRequest | None]]) -> Answer:
-        if not is_replies(path, key=await self._read_key(), provider=self._provider.name):
+    async def _reply(self, scope: HTTPScope, receive: Receive) -> Answer:
+        path, key = scope["path"], self._key or await self._read_key()
+        provider = next((each for each in self._providers if is_replies(path, key=key, provider=each.name)), None)
+        if provider is None:
             self._counters.add(REPLIES, "forged")
             return FORBIDDEN
-        request = await read()
-        replies = self._provider.parse_replies(request) if request else None
+        request = await _read(scope, receive)
+        replies = provider.parse_replies(request) if request else None
         if replies is None:
             self._counters.add(REPLIES, "malformed")
             return MALFORMED
         for reply in replies:
             opted_out = await take_reply(self._sessions, reply, self._words)
             self._counters.add(REPLIES, "opt_out" if opted_out else "other")
-        return Answer(200, self._provider.receipt_answer)
+        return self._taken[provider.name]
 
     async def _read_key(self) -> bytes:
         if self._key is None:
@@ -142,7 +183,9 @@ class ReceiptDesk:
 
 def _code(code: str | None) -> str | None:
     """Keep of a provider's reason what is printable ASCII, as the table requires."""
-    kept = "".join(sign for sign in (code or "")[: 4 * MAX_CODE_LENGTH] if " " <= sign <= "~").strip()
+    if not code:
+        return None
+    kept = "".join(sign for sign in code[: 4 * MAX_CODE_LENGTH] if " " <= sign <= "~").strip()
     return kept[:MAX_CODE_LENGTH].strip() or None
 
 
@@ -160,42 +203,38 @@ class ProviderRequests:
         self._count = count
         self._taking = BodyTimeout(self._take)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != ScopeType.HTTP or not scope["path"].startswith(PREFIXES):
-            await self.app(scope, receive, send)
-        elif scope["method"] == "GET":
-            await self._take(scope, receive, send)
-        else:
-            await self._taking(scope, receive, send)
+            return self.app(scope, receive, send)
+        if scope["method"] == "GET":
+            return self._take(scope, receive, send)
+        return self._taking(scope, receive, send)
 
     async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope = cast("HTTPScope", scope)
         desk, began = self._desk(), time.monotonic()
-        answer = await _answer(desk, scope, receive) if desk else Answer(404)
+        if desk is None:
+            answer = NO_DESK
+        elif scope["method"] in {"GET", "POST"}:
+            answer = await desk.answer(scope, receive)
+        else:
+            answer = NO_METHOD
         scope["path_template"] = scope["path"][: scope["path"].index("/", 1)]
         self._count(scope, answer.status, time.monotonic() - began)
-        await _send(send, answer)
+        await send(answer.head)
+        await send(answer.body)
 
 
-async def _answer(desk: ReceiptDesk, scope: HTTPScope, receive: Receive) -> Answer:
-    if scope["method"] not in {"GET", "POST"}:
-        return Answer(405)
-
-    async def read() -> ReceiptRequest | None:
-        body = b"" if scope["method"] == "GET" else await _body(receive)
-        return None if body is None else ReceiptRequest(_query(scope), _content_type(scope), body)
-
-    try:
-        return await desk.answer(scope["path"], read)
-    except TooSlow:
-        return Answer(408)
-    except Exception as error:  # noqa: BLE001 - logged, without the path
-        failures.log(logger, "request of the provider failed", error)
-        return Answer(500)
+async def _read(scope: HTTPScope, receive: Receive) -> ReceiptRequest | None:
+    """Read a request. None: its body is too long, or its sender is gone."""
+    query = scope["query_string"].decode("latin-1")
+    if scope["method"] == "GET":
+        return ReceiptRequest(query, "", b"")
+    body = await _body(receive)
+    return None if body is None else ReceiptRequest(query, first_header(scope, b"content-type"), body)
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """Read the body. None: it is too long, or its sender is gone."""
     parts: list[bytes] = []
     size = 0
     while True:
@@ -209,24 +248,3 @@ async def _body(receive: Receive) -> bytes | None:
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
-
-
-def _query(scope: HTTPScope) -> str:
-    return scope["query_string"].decode("latin-1")
-
-
-def _content_type(scope: HTTPScope) -> str:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"), "")
-
-
-async def _send(send: Send, answer: Answer) -> None:
-    headers = [
-        (b"content-type", b"text/plain; charset=utf-8"),
-        (b"content-length", str(len(answer.body)).encode()),
-        (b"cache-control", b"no-store"),
-        (b"x-content-type-options", b"nosniff"),
-    ]
-    if answer.status == BUSY.status:
-        headers.append((b"retry-after", b"5"))
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body, "more_body": False})

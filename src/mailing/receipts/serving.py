@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from litestar import Litestar
 
 from mailing.database import engine as engine_
 from mailing.database.engine import create_engine
-from mailing.gateway.providers import provider_of
+from mailing.database.read_pool import ReadPool
+from mailing.gateway.providers import reporting_providers
 from mailing.observability.counters import WorkerCounters
 from mailing.receipts.inbox import Inbox
 from mailing.receipts.opt_out_words import opt_out_words
@@ -40,12 +41,13 @@ async def receipt_desk(app: Litestar) -> AsyncIterator[None]:
         reachability=state.reachability,
     )
     sessions, counters = engine_.sessions(engine), WorkerCounters()
-    inbox = Inbox(sessions, counters)
+    pool = ReadPool(engine)
+    inbox = Inbox(pool, counters)
     state.receipt_desk = ReceiptDesk(
-        sessions, provider_of(settings), opt_out_words(settings.opt_out_words), inbox, counters
+        sessions, reporting_providers(settings), opt_out_words(settings.opt_out_words), inbox, counters
     )
     try:
-        async with asyncio.TaskGroup() as group:
+        async with aclosing(pool), asyncio.TaskGroup() as group:
             tasks = [group.create_task(work) for work in (counters.run(sessions), inbox.run())]
             yield
             for task in tasks:

@@ -40,19 +40,16 @@ class Share(Struct, frozen=True):
 
 def chart_of(figures: Figures) -> Chart:
     """Scale a column for each hour of the day; the busiest hour is MAX_HEIGHT high."""
-    found = {each.number: each for each in figures.hours}
+    found, busiest = {each.number: each for each in figures.hours}, figures.busiest_hour
     hours = -((figures.day.starts - figures.day.ends) // _HOUR)
+    day = [found.get(number, Hour(number, 0, 0)) for number in range(hours)]
     return Chart(
         height=MAX_HEIGHT + 2,  # the padding of two pixels
-        columns=[_column(found.get(number, Hour(number, 0, 0)), figures.busiest_hour) for number in range(hours)],
+        columns=[Column(_height(each.sent, busiest), _height(each.not_sent, busiest)) for each in day],
         labels=[
             Label(min(LABEL_EVERY, hours - number), hour(figures, number)) for number in range(0, hours, LABEL_EVERY)
         ],
     )
-
-
-def _column(each: Hour, busiest: int) -> Column:
-    return Column(sent=_height(each.sent, busiest), not_sent=_height(each.not_sent, busiest))
 
 
 def _height(messages: int, busiest: int) -> int:

@@ -15,14 +15,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import assert_never
 
-import asyncpg
 from msgspec import Struct
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
+from mailing.database.errors import DATABASE_ERRORS
 from mailing.gateway.providers import receipts_expected
 from mailing.observability import log
 from mailing.reports import planning, repository, smtp
@@ -36,9 +34,7 @@ from mailing.settings import Settings
 from mailing.timezones import zone_named
 
 LEASE = timedelta(minutes=6)
-ATTEMPT_TIMEOUT_S = (
-    300.0  # from before the claim; shorter than the lease, so a frozen worker stops before another starts
-)
+ATTEMPT_TIMEOUT_S = 300.0  # from before the claim; below the lease: a frozen worker stops before another starts
 RECORD_PAUSE_S = 1.0
 FIRST_PAUSE = timedelta(minutes=1)
 MAX_PAUSE = timedelta(hours=1)
@@ -155,7 +151,7 @@ async def _record(sessions: Sessions, tried: Attempted, *, at: datetime, until: 
         try:
             async with transaction(sessions) as session:
                 return await _write(session, tried, at)
-        except (DBAPIError, PoolTimeout, asyncpg.PostgresError, OSError):
+        except DATABASE_ERRORS:  # all of them: it ends with the lease, and a repeat would be a second mail
             if loop_time() > until:
                 raise
             await asyncio.sleep(RECORD_PAUSE_S)

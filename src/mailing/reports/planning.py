@@ -25,8 +25,6 @@ _FIRST_YEAR = 1970
 
 
 class PlannedReport(Struct, frozen=True):
-    """A row of `report`."""
-
     day: Day
     due_at: datetime
     untried: bool

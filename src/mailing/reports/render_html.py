@@ -4,25 +4,9 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mailing.reports import formatting
 from mailing.reports.chart import chart_of, shares
-from mailing.reports.figures import DayCounts, Figures, StatusCounts
-from mailing.reports.formatting import (
-    by_status,
-    day_in_words,
-    delivery_note,
-    excerpt,
-    grouped,
-    hour,
-    is_over,
-    moment,
-    omitted_note,
-    period_note,
-    progress,
-    reason_in_words,
-    span_in_utc,
-    top_mailings,
-    weekday,
-)
+from mailing.reports.figures import Figures
 from mailing.reports.translations import Words
 
 # each has a contrast of 4.3 : 1 to both white and the #121212 of dark mode, the maximum for both
@@ -38,17 +22,17 @@ def render_html(figures: Figures, words: Words, *, title: str) -> str:
             words=words,
             colours=COLOURS,
             title=title,
-            weekday=weekday(figures.day.date, words),
-            date=day_in_words(figures.day.date, words),
-            is_over=is_over(figures),
-            span=span_in_utc(figures, words),
-            period_note=period_note(figures, words),
-            delivery_note=delivery_note(figures, words),
+            weekday=formatting.weekday(figures.day.date, words),
+            date=formatting.day_in_words(figures.day.date, words),
+            is_over=formatting.is_over(figures),
+            span=formatting.span_in_utc(figures, words),
+            period_note=formatting.period_note(figures, words),
+            delivery_note=formatting.delivery_note(figures, words),
             busiest=_busiest(figures, words),
             chart=chart_of(figures),
-            mailings=top_mailings(figures),
-            omitted_note=omitted_note(figures, words),
-            totals_title=words.altogether.format(moment=moment(figures.taken_at, figures.day.zone)),
+            mailings=formatting.top_mailings(figures),
+            omitted_note=formatting.omitted_note(figures, words),
+            totals_title=words.altogether.format(moment=formatting.moment(figures.taken_at, figures.day.zone)),
         )
     )
 
@@ -63,22 +47,20 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
     )
     environment.filters |= {
-        "by_status": _by_status,
-        "excerpt": excerpt,
-        "grouped": grouped,
-        "progress": progress,
+        "by_status": lambda counts: formatting.by_status(counts).items(),
+        "excerpt": formatting.excerpt,
+        "grouped": formatting.grouped,
+        "progress": formatting.progress,
         "shares": shares,
-        "reason_in_words": reason_in_words,
+        "reason_in_words": formatting.reason_in_words,
     }
     return environment
-
-
-def _by_status(counts: DayCounts | StatusCounts) -> list[tuple[str, int]]:
-    return list(by_status(counts).items())
 
 
 def _busiest(figures: Figures, words: Words) -> str:
     peak = next((each for each in figures.hours if each.sent + each.not_sent == figures.busiest_hour), None)
     if peak is None:
         return ""
-    return words.busiest.format(hour=hour(figures, peak.number), messages=grouped(figures.busiest_hour))
+    return words.busiest.format(
+        hour=formatting.hour(figures, peak.number), messages=formatting.grouped(figures.busiest_hour)
+    )

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from datetime import date, datetime, timedelta
 from typing import Any
 
-import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -97,15 +97,13 @@ async def figures_of(session: AsyncSession, day: Day, *, taken_at: datetime, rec
         day=day,
         taken_at=taken_at,
         mailings=[_mailing(row) for row in mailings.mappings()],
-        totals=StatusCounts(**msgspec.structs.asdict((await totals(session)).messages)),
-        reasons=[_reason_count(row) for row in reasons.mappings()],
+        totals=StatusCounts(**asdict((await totals(session)).messages)),
+        reasons=[
+            ReasonCount(row.status, stored_reason(row.reason_code, row.reason_params), row.messages) for row in reasons
+        ],
         hours=all_as(Hour, hours),
         delivery=one_as(DayDelivery, await session.execute(_DELIVERY, within)) if receipts else None,
     )
-
-
-def _reason_count(row: RowMapping) -> ReasonCount:
-    return ReasonCount(row["status"], stored_reason(row["reason_code"], row["reason_params"]), row["messages"])
 
 
 def _mailing(row: RowMapping) -> MailingFigures:
@@ -168,7 +166,6 @@ _CLAIM_OLDEST = text(f"""
 
 
 async def claim_oldest(session: AsyncSession, *, oldest: date, lease: Lease) -> Claim | None:
-    """Claim the oldest report that is due."""
     row = (await session.execute(_CLAIM_OLDEST, {"oldest": oldest, **_columns(lease)})).mappings().one_or_none()
     return _claim(row) if row else None
 
@@ -191,13 +188,7 @@ async def claim_day(session: AsyncSession, period: Day, *, lease: Lease) -> Clai
 
 
 def _columns(lease: Lease) -> dict[str, Any]:
-    return {
-        "now": lease.now,
-        "until": lease.until,
-        "pauses": list(lease.pauses),
-        "pauses_known": len(lease.pauses),
-        "lost": PROCESS_LOST,
-    }
+    return asdict(lease) | {"pauses_known": len(lease.pauses), "lost": PROCESS_LOST}
 
 
 def _claim(row: RowMapping) -> Claim:
@@ -209,13 +200,16 @@ async def sent_at(session: AsyncSession, day: date) -> datetime | None:
     return row.scalar_one_or_none()
 
 
+# A COMMIT whose answer was lost is repeated.
+_WITH_DELIVERED = "delivered_to || ARRAY(SELECT unnest(CAST(:delivered AS text[])) EXCEPT SELECT unnest(delivered_to))"
+
 # claimed → sent. Not fenced: it was sent, even if another worker has the lease by now.
-_RECORD_SENT = text("""
+_RECORD_SENT = text(f"""
     UPDATE report SET sent_at = coalesce(sent_at, :at), lease_until = NULL, permanently_failed = false,
         last_error = :reason,
-        delivered_to = delivered_to || CAST(:delivered AS text[])
+        delivered_to = {_WITH_DELIVERED}
     WHERE day = :day
-""")
+""")  # noqa: S608 - composed from a constant
 
 
 async def record_sent(
@@ -226,12 +220,12 @@ async def record_sent(
 
 
 # claimed → missing, until the next attempt. An attempt that has lost its lease changes nothing.
-_RECORD_FAILURE = text("""
+_RECORD_FAILURE = text(f"""
     UPDATE report SET due_at = :due_at, lease_until = NULL, permanently_failed = :permanently_failed,
         last_error = :reason,
-        delivered_to = delivered_to || CAST(:delivered AS text[])
+        delivered_to = {_WITH_DELIVERED}
     WHERE day = :day AND attempts = :attempts AND sent_at IS NULL
-""")
+""")  # noqa: S608 - composed from a constant
 
 
 class Failure(Struct, frozen=True):
@@ -244,6 +238,4 @@ class Failure(Struct, frozen=True):
 
 
 async def record_failure(session: AsyncSession, claim: Claim, failure: Failure) -> None:
-    given = {"due_at": failure.due_at, "reason": failure.reason, "permanently_failed": failure.permanently_failed}
-    row = {"day": claim.day, "attempts": claim.attempts, "delivered": list(failure.delivered)}
-    await session.execute(_RECORD_FAILURE, {**given, **row})
+    await session.execute(_RECORD_FAILURE, asdict(failure) | {"day": claim.day, "attempts": claim.attempts})

@@ -30,7 +30,6 @@ class Day(Struct, frozen=True):
 
     @property
     def is_local_day(self) -> bool:
-        """Whether the period is exactly the local day."""
         return self == day_of(self.date, zone_named(self.zone))
 
 

@@ -11,8 +11,8 @@ next attempt has the same Message-ID, by which a duplicate is recognised.
 
 import asyncio
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -25,11 +25,10 @@ from msgspec import Struct
 from mailing.settings import Settings
 
 CONNECT_TIMEOUT = 15.0
-ANSWER_TIMEOUT = (
-    90.0  # for each answer: a server that scans for spam is slow after DATA, and a timeout means a duplicate
-)
+ANSWER_TIMEOUT = 90.0  # for each: a server that scans for spam is slow after DATA, and a timeout means a duplicate
 IMPLICIT_TLS_PORT = 465  # the only port with TLS from the start
 MAX_REASON = 300
+ERRORS = (aiosmtplib.SMTPException, OSError, ValueError)
 
 
 class Accepted(Struct, frozen=True):
@@ -88,33 +87,37 @@ async def send(
         return PermanentFailure(
             "a header would contain a control character; nothing was sent: correct the addresses in the settings"
         )
-    client = _client(settings, tls)
     try:
-        async with asyncio.timeout_at(deadline):
-            await client.connect(timeout=CONNECT_TIMEOUT)
+        async with _connected(settings, deadline=deadline, tls=tls) as client:
             rejected, _ = await client.send_message(
                 _compose(mail, headers), sender=settings.report_from.strip(), recipients=recipients
             )
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+    except ERRORS as error:
         return _failure(error)
-    else:
-        await _quit(client)
-        return _accepted(recipients, rejected)
-    finally:
-        client.close()
+    return _accepted(recipients, rejected)
 
 
 async def check_reachable(settings: Settings, *, within_s: float) -> str | None:
     """Connect and log in without sending. Returns what prevents a mail; None if nothing does."""
-    client = _client(settings, None)
     try:
-        async with asyncio.timeout(within_s):
-            await client.connect(timeout=CONNECT_TIMEOUT)
-    except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+        async with _connected(settings, deadline=asyncio.get_running_loop().time() + within_s):
+            return None
+    except ERRORS as error:
         return _failure(error).reason
-    else:
-        await _quit(client)
-        return None
+
+
+@asynccontextmanager
+async def _connected(
+    settings: Settings, *, deadline: float, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[aiosmtplib.SMTP]:
+    """Connect and log in. Failures of QUIT are ignored: the mail is accepted, and an error would send it again."""
+    client = _client(settings, tls)
+    try:
+        async with asyncio.timeout_at(deadline):
+            await client.connect(timeout=CONNECT_TIMEOUT)
+            yield client
+        with suppress(Exception):
+            await client.quit(timeout=2)
     finally:
         client.close()
 
@@ -133,12 +136,6 @@ def _client(settings: Settings, tls: ssl.SSLContext | None) -> aiosmtplib.SMTP:
         validate_certs=implicit_tls or settings.smtp_starttls,
         tls_context=tls,
     )
-
-
-async def _quit(client: aiosmtplib.SMTP) -> None:
-    """Quit, ignoring failures: the mail is accepted, and an error now would send it again."""
-    with suppress(Exception):
-        await client.quit(timeout=2)
 
 
 def _headers(mail: Mail, settings: Settings) -> dict[str, str]:

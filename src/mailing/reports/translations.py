@@ -6,89 +6,65 @@ No phrase depends on a number's plural form.
 from collections.abc import Callable, Mapping
 from functools import cache
 
-from msgspec import Struct
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
 
 from mailing.translations import translations
+
+
+def _(phrase: str) -> str:
+    """Mark a phrase for the catalogue; `words_in` translates it."""
+    return phrase
 
 
 class Words(Struct, frozen=True, kw_only=True):
     """Phrases; names in braces are replaced by values, `date` is a pattern of Babel."""
 
     language: str
-    date: str
     statuses: Mapping[str, str]
     meanings: Mapping[str, str]
     mailing_statuses: Mapping[str, str]
-    title: str
-    subject: str
-    heading: str
-    not_over: str
-    zone: str
-    span: str
-    not_plain: str
-    of_the_day: str
-    so_far: str
-    delivery: str
-    by_hour: str
-    not_sent: str
-    busiest: str
-    mailings: str
-    no_mailing: str
-    quote: str
-    more: str
-    all_done: str
-    nothing_planned: str
-    still_to_go: str
-    went_wrong: str
-    other_reasons: str
-    no_reason: str
-    altogether: str
-    attached: str
+    date: str = _("d MMMM y")
+    title: str = _("Mailing report")
+    subject: str = _("Mailing report for {date}: {news}")
+    heading: str = _("Mailing report for {weekday}, {date}")
+    not_over: str = _("not over yet")
+    zone: str = _("Time zone {zone}: {span}")
+    span: str = _("{starts} to {ends} UTC")
+    not_plain: str = _(
+        "Not a whole local day, but {starts} to {ends} local time: the time zone of the reports was changed."
+    )
+    of_the_day: str = _("Messages that ended on this day")
+    so_far: str = _("Messages that ended on this day, which is not over yet")
+    delivery: str = _(
+        "Delivered so far: {delivered} of {sent} sent; not delivered {undelivered}, without a receipt {awaited}"
+    )
+    by_hour: str = _("By the hour")
+    not_sent: str = _("not sent")
+    busiest: str = _("most at {hour}: {messages}")
+    mailings: str = _("Mailings")
+    no_mailing: str = _("No mailing was running.")
+    quote: str = _("“{text}”")
+    more: str = _("and {mailings} more with {messages} messages")
+    all_done: str = _("all {planned} planned messages are done")
+    nothing_planned: str = _("nothing planned")
+    still_to_go: str = _("{open} of {planned} planned messages still to go")
+    went_wrong: str = _("What went wrong")
+    other_reasons: str = _("other reasons")
+    no_reason: str = _("no reason given")
+    altogether: str = _("All mailings together, as of {moment}")
+    attached: str = _("The attached table has a row for every mailing.")
 
 
 @cache
 def words_in(language: str) -> Words:
     catalogue = translations(language)
-    _ = catalogue.gettext
-
-    def pgettext(context: str, message: str) -> str:
-        return str(catalogue.pgettext(context, message))
-
     return Words(
         language=language,
-        date=_("d MMMM y"),
-        statuses=_statuses(_),
-        meanings=_meanings(_),
-        mailing_statuses=_mailing_statuses(pgettext),
-        title=_("Mailing report"),
-        subject=_("Mailing report for {date}: {news}"),
-        heading=_("Mailing report for {weekday}, {date}"),
-        not_over=_("not over yet"),
-        zone=_("Time zone {zone}: {span}"),
-        span=_("{starts} to {ends} UTC"),
-        not_plain=_(
-            "Not a whole local day, but {starts} to {ends} local time: the time zone of the reports was changed."
-        ),
-        of_the_day=_("Messages that ended on this day"),
-        so_far=_("Messages that ended on this day, which is not over yet"),
-        delivery=_(
-            "Delivered so far: {delivered} of {sent} sent; not delivered {undelivered}, without a receipt {awaited}"
-        ),
-        by_hour=_("By the hour"),
-        not_sent=_("not sent"),
-        busiest=_("most at {hour}: {messages}"),
-        mailings=_("Mailings"),
-        no_mailing=_("No mailing was running."),
-        quote=_("“{text}”"),
-        more=_("and {mailings} more with {messages} messages"),
-        all_done=_("all {planned} planned messages are done"),
-        nothing_planned=_("nothing planned"),
-        still_to_go=_("{open} of {planned} planned messages still to go"),
-        went_wrong=_("What went wrong"),
-        other_reasons=_("other reasons"),
-        no_reason=_("no reason given"),
-        altogether=_("All mailings together, as of {moment}"),
-        attached=_("The attached table has a row for every mailing."),
+        statuses=_statuses(catalogue.gettext),
+        meanings=_meanings(catalogue.gettext),
+        mailing_statuses=_mailing_statuses(lambda context, message: str(catalogue.pgettext(context, message))),
+        **{field.name: catalogue.gettext(field.default) for field in fields(Words) if field.default is not NODEFAULT},
     )
 
 

@@ -190,7 +190,7 @@ class Witness:
             self._here, self._since = sight.here, self._ticks()
         if tick and self._may_object(tick, sight):
             lost = await self._count_missing(connection, claims) if sight.here != tick.identity else 0
-            if lost or not _has(sight, tick):
+            if lost or sight.tick is None or sight.tick < tick.number:
                 await self._set_aside(connection, sight, claims=lost)
                 return sight, Verdict.missing
         return sight, self._verdict(tick, sight)
@@ -261,10 +261,6 @@ def _outlook(*, lossless: bool, synchronous: bool) -> Verdict:
     if not lossless:
         return Verdict.undeclared
     return Verdict.ready if synchronous else Verdict.asynchronous
-
-
-def _has(sight: Sight, tick: Tick) -> bool:
-    return sight.tick is not None and sight.tick >= tick.number
 
 
 def _is_failover(sight: Sight) -> bool:

@@ -1,5 +1,6 @@
 """One claimed message on its way to the gateway."""
 
+from collections.abc import Awaitable
 from datetime import datetime
 
 from mailing.database.clock import DatabaseClock
@@ -49,15 +50,21 @@ class Attempt:
             self._report(answer, duration_s)
         return Called(answer, started_at=self._started_at, duration_ms=int(duration_s * 1000))
 
-    async def _before_send(self) -> bool:
+    def _before_send(self) -> bool | Awaitable[bool]:
+        return self._begin_with_slot() if self._context.flow_control.is_limited else self._begin()
+
+    async def _begin_with_slot(self) -> bool:
         """Wait for a slot of the rate limit. Without the database there are none: this call is not made."""
         waiting_since = self._context.ticks()
         try:
             await self._context.flow_control.wait_for_slot(self._message.id)
         except transient():
             return False
+        self._context.counters.add(RATE_LIMIT_WAIT_S, "call", value=self._context.ticks() - waiting_since)
+        return self._begin()
+
+    def _begin(self) -> bool:
         self._started = self._context.ticks()
-        self._context.counters.add(RATE_LIMIT_WAIT_S, "call", value=self._started - waiting_since)
         return self._revalidator.may_call(self._message, self._clock)
 
     def _report(self, answer: Answer, duration_s: float) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import count as count_up
 from typing import NamedTuple
 
@@ -20,15 +18,7 @@ class CallSlots:
         self._waiting: dict[int, deque[_Waiter]] = {}  # by mailing
         self._positions = count_up()
 
-    @asynccontextmanager
-    async def hold(self, mailing_id: int) -> AsyncIterator[None]:
-        await self._acquire(mailing_id)
-        try:
-            yield
-        finally:
-            self._release(mailing_id)
-
-    async def _acquire(self, mailing_id: int) -> None:
+    async def acquire(self, mailing_id: int) -> None:
         if self._free:
             self._grant(mailing_id)
             return
@@ -38,14 +28,10 @@ class CallSlots:
             await waiter.granted
         except asyncio.CancelledError:
             if not waiter.granted.cancelled():
-                self._release(mailing_id)
+                self.release(mailing_id)
             raise
 
-    def _grant(self, mailing_id: int) -> None:
-        self._free -= 1
-        self._calling[mailing_id] += 1
-
-    def _release(self, mailing_id: int) -> None:
+    def release(self, mailing_id: int) -> None:
         self._free += 1
         self._calling[mailing_id] -= 1
         if not self._calling[mailing_id]:
@@ -58,6 +44,10 @@ class CallSlots:
             if not granted.cancelled():
                 self._grant(first)
                 granted.set_result(None)
+
+    def _grant(self, mailing_id: int) -> None:
+        self._free -= 1
+        self._calling[mailing_id] += 1
 
     def _priority(self, mailing_id: int) -> tuple[bool, int]:
         return mailing_id in self._calling, self._waiting[mailing_id][0].position

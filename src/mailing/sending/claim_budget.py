@@ -69,7 +69,6 @@ class ClaimBudget:
         self.release(mailing_id, 1)
 
     def add_unrecorded(self) -> None:
-        """Count one more result that has to be recorded."""
         self._unrecorded += 1
 
     def remove_unrecorded(self, count: int) -> None:

@@ -8,20 +8,15 @@ from mailing.database.engine import Sessions
 from mailing.database.monotonic import Ticks, ticks
 from mailing.gateway.client import GatewayClient
 from mailing.gateway.flow_control import FlowControl
-from mailing.messages.leases import lease_for
+from mailing.messages.leases import RetryPolicy, lease_for
 from mailing.observability.counters import WorkerCounters
 from mailing.sending.call_slots import CallSlots
 from mailing.sending.claim_budget import ClaimBudget
 from mailing.sending.recording import ResultRecorder
-from mailing.sending.retry_policy import RetryPolicy
 
 SLICE_S = 10.0
 SHORT_SLICE_S = 3.0
 MAX_POSTPONED_PER_S = 8
-
-
-def _nothing(_claims: Iterable[tuple[int, int]]) -> None:
-    pass
 
 
 @dataclass
@@ -46,7 +41,7 @@ class SendContext:
     woken: set[int] = field(default_factory=set)
     counters: WorkerCounters = field(default_factory=WorkerCounters)
     ticks: Ticks = ticks
-    on_claimed: Callable[[Iterable[tuple[int, int]]], None] = _nothing
+    on_claimed: Callable[[Iterable[tuple[int, int]]], None] = lambda _: None
     is_settled: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:

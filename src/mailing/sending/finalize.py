@@ -8,7 +8,6 @@ from mailing.events import WORKER, record_event
 from mailing.job_queue.enqueue import defer
 from mailing.mailings.repository import find_mailing, finish
 from mailing.mailings.states import MailingStatus
-from mailing.mailings.window import next_window
 from mailing.messages.cancellation import cancel_of_mailing
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.rescheduling import expire_of_mailing, raise_closing, reschedule_closed, timezones_of_closed
@@ -46,7 +45,7 @@ async def _settle_slice(sessions: Sessions, mailing_id: int) -> bool:
         if not zones:
             await raise_closing(session, mailing_id)
             return False
-        windows = [next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in zones if zone]
+        windows = [mailing.next_window(zone, now) for zone in zones if zone]
         moved = await reschedule_closed(session, mailing_id, SLICE, windows)
         increment(reopened=moved)
         await defer(session, "send_mailing", mailing_id=mailing_id, lane=0)

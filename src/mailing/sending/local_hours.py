@@ -6,7 +6,6 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from mailing.mailings.models import Mailing
-from mailing.mailings.window import next_window
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.rescheduling import SendWindow
 
@@ -16,13 +15,12 @@ class LocalHours:
 
     def __init__(self, mailing: Mailing) -> None:
         self.plan_revision = mailing.plan_revision
-        self._hours = mailing.window
-        self._ends_at = mailing.ends_at
+        self._mailing = mailing
         self._windows: dict[str, SendWindow] = {}
 
     def divide(self, claimed: Iterable[ClaimedMessage]) -> tuple[list[ClaimedMessage], list[int]]:
         """Return the messages that may be called now, none of them to close too late, and the ids of the others."""
-        if self._hours is None:
+        if self._mailing.window is None:
             return list(claimed), []
         kept, closed = [], []
         for message in claimed:
@@ -37,7 +35,7 @@ class LocalHours:
         """None: it is closed now."""
         window = self._windows.get(timezone)
         if window is None or not _holds(window, now):
-            window = next_window(timezone, self._hours, not_before=now, before=self._ends_at)
+            window = self._mailing.next_window(timezone, now)
             self._windows[timezone] = window
         return window.closes_at if _holds(window, now) else None
 

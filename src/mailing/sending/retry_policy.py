@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.messages.claim import ClaimedMessage
+from mailing.messages.leases import RetryPolicy
 from mailing.messages.rescheduling import SendWindow
 from mailing.messages.results import Transition
 from mailing.messages.states import MessageStatus, WaitReason
@@ -17,18 +18,6 @@ from mailing.reasons.codes import Reason
 MAX_SOFT_REFUSALS = 5
 DEFAULT_THROTTLE_S = 5.0
 CONFIGURATION_DELAY_S = 30.0
-
-
-class RetryPolicy(msgspec.Struct, frozen=True):
-    """`hold`: a message whose call may have been accepted becomes unknown, instead of being called again.
-
-    The first repeat after such a call waits `first_repeat_s` or longer: a receipt may come meanwhile.
-    """
-
-    hold: bool
-    base_s: float
-    max_s: float
-    first_repeat_s: float = 0.0
 
 
 class RetryContext(msgspec.Struct, frozen=True):

@@ -4,16 +4,16 @@ import asyncio
 import random
 import time
 from collections import deque
+from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import assert_never
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.errors import transient
 from mailing.gateway.flow_control import Blocked
 from mailing.mailings.models import Mailing
-from mailing.mailings.window import next_window
 from mailing.messages.claim import ClaimedMessage
-from mailing.messages.rescheduling import SendWindow
 from mailing.messages.results import Called, CallResult, NotCalled
 from mailing.messages.states import MessageStatus
 from mailing.observability.counters import POSTPONED
@@ -47,7 +47,8 @@ class SendLoop:
         self._claimed: deque[tuple[ClaimedMessage, BatchSpan]] = deque()
         self._callers = 0
         self._results: list[CallResult] = []
-        self._calls_ended = asyncio.Event()
+        self._calls_ended = False
+        self._record_now = asyncio.Event()  # a batch is full, or the calls have ended
         self._failure: Exception | None = None
         self._plan = PlanVersion(mailing.id, mailing.plan_revision)
 
@@ -67,7 +68,8 @@ class SendLoop:
                 async with asyncio.TaskGroup() as calls:
                     self.has_more = await self._claim_until_empty(calls)
             finally:
-                self._calls_ended.set()
+                self._calls_ended = True
+                self._record_now.set()
                 while self._claimed:
                     self._done_with(*self._claimed.popleft())
         if self._failure:
@@ -120,9 +122,12 @@ class SendLoop:
     async def _call_until_empty(self) -> None:
         """Call claimed messages in turn with the callers of other mailings."""
         while self._claimed and not self._failure:
-            async with self._context.call_slots.hold(self._mailing.id):
+            await self._context.call_slots.acquire(self._mailing.id)
+            try:
                 if self._claimed:
                     await self._process(*self._claimed.popleft())
+            finally:
+                self._context.call_slots.release(self._mailing.id)
         self._callers -= 1
 
     async def _process(self, message: ClaimedMessage, span: BatchSpan) -> None:
@@ -134,6 +139,8 @@ class SendLoop:
                 self._note_next_due(result.transition.due_at)
                 self._context.counters.add(POSTPONED, result.transition.wait_reason or "released")
             self._results.append(result)
+            if len(self._results) >= BATCH:
+                self._record_now.set()
             self._context.claim_budget.add_unrecorded()
         except Exception as error:  # noqa: BLE001 - raised at the end
             self._failure = error
@@ -159,30 +166,24 @@ class SendLoop:
         return CallResult(message, transition, call)
 
     def _retry_context(self, message: ClaimedMessage, clock: DatabaseClock) -> RetryContext:
-        mailing = self._mailing
-
-        def window_from(not_before: datetime) -> SendWindow:
-            return next_window(message.timezone, mailing.window, not_before=not_before, before=mailing.ends_at)
-
-        return RetryContext(clock.now(), random.random(), window_from)  # noqa: S311 - jitter, not a secret
+        next_window = partial(self._mailing.next_window, message.timezone)
+        return RetryContext(clock.now(), random.random(), next_window)  # noqa: S311 - jitter, not a secret
 
     def _note_next_due(self, due: datetime | None) -> None:
         if due and (self.next_due is None or due < self.next_due):
             self.next_due = due
 
     async def _record_until_calls_end(self) -> None:
-        """Record together what came in RECORD_EVERY_S: a handful at a time would cost a transaction each."""
+        """Record full batches at once, and smaller ones every RECORD_EVERY_S: a handful would cost a transaction each.
+
+        Too many results that wait would keep the claim budget from granting a claim.
+        """
         ended = False
         while not ended:
-            ended = await _is_set_within(self._calls_ended, seconds=RECORD_EVERY_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._record_now.wait(), RECORD_EVERY_S)
+            self._record_now.clear()
+            ended = self._calls_ended
             results, self._results = self._results, []
             for first in range(0, len(results), BATCH):
                 await self._context.recorder.record(self._plan, results[first : first + BATCH])
-
-
-async def _is_set_within(event: asyncio.Event, *, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True

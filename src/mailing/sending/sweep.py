@@ -13,13 +13,12 @@ from mailing.gateway.circuit_breaker import delete_old_calls
 from mailing.job_queue.bulk import Wake, defer_all, ready
 from mailing.job_queue.enqueue import CONTINUED
 from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
-from mailing.messages.leases import RetryDelay, find_expired, reclaim_expired
+from mailing.messages.leases import RetryPolicy, find_expired, reclaim_expired
 from mailing.messages.redaction import delete_old_minutes
 from mailing.messages.resolution import resolve_by_receipts
 from mailing.observability import failures
 from mailing.observability.log import get, increment
 from mailing.restore.repository import delete_old_witnesses, is_restored
-from mailing.sending.retry_policy import RetryPolicy
 from mailing.web import idempotency_keys
 
 logger = get(__name__)
@@ -54,8 +53,7 @@ async def sweep(sessions: Sessions, policy: RetryPolicy | None, active: Collecti
 async def _reclaim_leases(sessions: Sessions, policy: RetryPolicy) -> int:
     reclaimed = 0
     with _isolated("leases"):
-        delay = RetryDelay(policy.hold, policy.base_s, policy.max_s, policy.first_repeat_s)
-        async for moved in _reclaim(sessions, delay):
+        async for moved in _reclaim(sessions, policy):
             reclaimed += moved
     with _isolated("receipts"):
         await _resolve(sessions)
@@ -114,24 +112,24 @@ def _jobs_for(found: PendingWork) -> Iterator[Wake]:
         yield Wake("settle_mailing", {"mailing_id": found.mailing_id})
 
 
-async def _reclaim(sessions: Sessions, delay: RetryDelay) -> AsyncIterator[int]:
+async def _reclaim(sessions: Sessions, policy: RetryPolicy) -> AsyncIterator[int]:
     """Reclaim many at a time, and one by one if a message refuses: that one is left, and the others are reclaimed."""
     async with transaction(sessions) as session:
         expired = await find_expired(session)
     for first in range(0, len(expired), RECLAIM):
         ids = expired[first : first + RECLAIM]
         try:
-            yield await _reclaim_batch(sessions, delay, ids)
+            yield await _reclaim_batch(sessions, policy, ids)
         except transient():
             raise
         except Exception:  # noqa: BLE001 - logged once the message is alone
             for message_id in ids:
-                yield await _reclaim_one(sessions, delay, message_id)
+                yield await _reclaim_one(sessions, policy, message_id)
 
 
-async def _reclaim_one(sessions: Sessions, delay: RetryDelay, message_id: int) -> int:
+async def _reclaim_one(sessions: Sessions, policy: RetryPolicy, message_id: int) -> int:
     try:
-        return await _reclaim_batch(sessions, delay, [message_id])
+        return await _reclaim_batch(sessions, policy, [message_id])
     except transient():
         raise
     except Exception as error:  # noqa: BLE001 - logged
@@ -139,15 +137,14 @@ async def _reclaim_one(sessions: Sessions, delay: RetryDelay, message_id: int) -
         return 0
 
 
-async def _reclaim_batch(sessions: Sessions, delay: RetryDelay, ids: Sequence[int]) -> int:
+async def _reclaim_batch(sessions: Sessions, policy: RetryPolicy, ids: Sequence[int]) -> int:
     async with transaction(sessions) as session:
-        moved = await reclaim_expired(session, delay, ids)
+        moved = await reclaim_expired(session, policy, ids)
         failpoints.hit("sweep.inside")
     return moved
 
 
 async def _resolve(sessions: Sessions) -> None:
-    """Resolve all messages in doubt, in slices."""
     after: int | None = 0
     while after is not None:
         async with transaction(sessions) as session:

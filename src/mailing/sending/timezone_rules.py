@@ -6,7 +6,6 @@ from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.mailings.models import Mailing
 from mailing.mailings.repository import lock_plan, note_rules, planned_by_other_rules
-from mailing.mailings.window import next_window
 from mailing.messages.locks import lock_for_plan
 from mailing.messages.rescheduling import next_pending_slice, reschedule_outdated
 from mailing.observability import failures
@@ -62,9 +61,7 @@ async def _apply(sessions: Sessions, mailing: Mailing, rules: str) -> None:
             if part is None:
                 break
             now = await database_now(session)
-            windows = [
-                next_window(zone, mailing.window, not_before=now, before=mailing.ends_at) for zone in part.timezones
-            ]
+            windows = [mailing.next_window(zone, now) for zone in part.timezones]
             moved += await reschedule_outdated(session, mailing.id, part, windows, count=SLICE)
             after = part.last
     async with transaction(sessions) as session:

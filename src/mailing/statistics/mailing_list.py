@@ -41,7 +41,6 @@ _NEWEST = text(f"{_LINES} AND g.id < :before ORDER BY g.id DESC LIMIT :count")
 
 
 async def open_mailings(session: AsyncSession) -> list[MailingSummary]:
-    """List open mailings, at most MAX_OPEN."""
     return [_summary(row) for row in (await session.execute(_OPEN)).mappings()]
 
 

@@ -19,19 +19,14 @@ class UndeliveredReason(Struct, frozen=True):
     messages: int
 
 
-_LINES = text(f"""
+_SELECT = f"""
     SELECT {COLUMNS}, g.id AS mailing_id, g.status, g.started_at IS NOT NULL AS launched,
         coalesce(r.delivered, 0) AS delivered, coalesce(r.undelivered, 0) AS undelivered
     FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id LEFT JOIN receipt_counts r ON r.mailing_id = g.id
-    WHERE g.id > :cursor AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL ORDER BY g.id LIMIT :count
-""")  # noqa: S608 - composed from constants of this module
-
-_LINE = text(f"""
-    SELECT {COLUMNS}, g.id AS mailing_id, g.status, g.started_at IS NOT NULL AS launched,
-        coalesce(r.delivered, 0) AS delivered, coalesce(r.undelivered, 0) AS undelivered
-    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id LEFT JOIN receipt_counts r ON r.mailing_id = g.id
-    WHERE g.id = :id AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL
-""")  # noqa: S608 - composed from constants of this module
+    WHERE g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL
+"""  # noqa: S608 - composed from a constant
+_LINES = text(f"{_SELECT} AND g.id > :cursor ORDER BY g.id LIMIT :count")
+_LINE = text(f"{_SELECT} AND g.id = :id")
 
 
 async def mailing_lines(session: AsyncSession, *, cursor: int, limit: int, receipts: bool = False) -> list[MailingLine]:

@@ -4,6 +4,7 @@ A page of another site can point its own name at this machine, and a browser wou
 must be a loopback address, the address that the connection was made to, or a configured name.
 """
 
+from collections.abc import Awaitable
 from typing import Any, Final
 
 import msgspec
@@ -23,14 +24,9 @@ class AllowedHosts:
         self.app = app
         self._known = known
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refused = self._refused(scope) if scope["type"] == ScopeType.HTTP else None
-        if refused is None:
-            await self.app(scope, receive, send)
-            return
-        headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(refused[1])).encode())]
-        await send({"type": "http.response.start", "status": refused[0], "headers": headers})
-        await send({"type": "http.response.body", "body": refused[1], "more_body": False})
+        return self.app(scope, receive, send) if refused is None else _refuse(send, *refused)
 
     def _refused(self, scope: Any) -> tuple[int, bytes] | None:  # noqa: ANN401 - an HTTP scope
         if scope["path"].startswith(EXEMPT_PATH):
@@ -48,6 +44,12 @@ REMEDY: Final = (
     "This server does not serve the name in the Host header. "
     "Add the name to MAILING_PUBLIC_URL or MAILING_ALLOWED_HOSTS."
 )
+
+
+async def _refuse(send: Send, status: int, body: bytes) -> None:
+    headers = [(b"content-type", PROBLEM_JSON.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _problem(status: int, title: str, detail: str) -> tuple[int, bytes]:

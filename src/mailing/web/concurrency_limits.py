@@ -8,9 +8,8 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
-from litestar.enums import ScopeType
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -74,36 +73,28 @@ def _length(connection: AnyConnection) -> int | None:
 
 
 class ReleaseLimits:
-    """ASGI middleware that releases the request's limits when it ends.
+    """ASGI middleware of a route with a limit: release it when the request ends.
 
-    A client that reads an answer under a limit too slowly is disconnected before its end.
+    A client that reads the answer too slowly is disconnected before its end.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            await self.app(scope, receive, send)
-            return
-        reader = _TimedSend(send, scope["state"])
         try:
-            await self.app(scope, receive, reader.send)
+            await self.app(scope, receive, _TimedSend(send).send)
         finally:
             for release in scope["state"].pop(_RELEASES, ()):
                 release()
 
 
 class _TimedSend:
-    def __init__(self, send: Send, state: dict[str, Any]) -> None:
+    def __init__(self, send: Send) -> None:
         self._send = send
-        self._state = state
         self._remaining_s = READER_GRACE_S
 
     async def send(self, message: Message) -> None:
-        if _RELEASES not in self._state:
-            await self._send(message)
-            return
         began = time.monotonic()
         try:
             async with asyncio.timeout(self._remaining_s):

@@ -1,11 +1,12 @@
 """The client's address and scheme from a trusted proxy's headers."""
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, cast
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-_FOR = b"x-forwarded-for"
+_FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 
 
 class Forwarded:
@@ -16,11 +17,16 @@ class Forwarded:
     """
 
     def __init__(self, app: ASGIApp, *, trusted: list[str] | str) -> None:
-        self._app: Any = ProxyHeadersMiddleware(app, trusted)  # type: ignore[arg-type] # Litestar's Scope is stricter
+        self._app = app
+        # uvicorn's Scope is less strict
+        self._proxied = cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, app), trusted))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = [value for name, value in scope.get("headers", ()) if name == _FOR]
-        if given:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        given = [pair for pair in scope.get("headers", ()) if pair[0] == _FOR or pair[0] == _PROTO]
+        if not given:
+            return self._app(scope, receive, send)
+        addresses = [value for name, value in given if name == _FOR]
+        if addresses:
             others = [pair for pair in scope["headers"] if pair[0] != _FOR]
-            scope["headers"] = [*others, (_FOR, given[-1].rpartition(b",")[2].strip())]
-        await self._app(scope, receive, send)
+            scope["headers"] = [*others, (_FOR, addresses[-1].rpartition(b",")[2].strip())]
+        return self._proxied(scope, receive, send)

@@ -4,6 +4,7 @@ Python before 3.11.10 and 3.12.6 takes quadratic time for a cookie full of backs
 the last 1,024 paths, query strings and cookies in parsed form, which takes 40 times their size.
 """
 
+from collections.abc import Awaitable
 from typing import Final
 
 from litestar import Request
@@ -24,29 +25,25 @@ class HeaderLimits:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != ScopeType.HTTP:
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         if len(scope["path"]) > MAX_CACHED_BYTES:
             refusal = problem(414, f"The path of an address may have at most {MAX_CACHED_BYTES} characters.")
-            await refusal.to_asgi_response(None, Request(scope))(scope, receive, send)
-            return
-        scope["headers"] = [
-            (name, own_cookies(value)) if name == b"cookie" else (name, value) for name, value in scope["headers"]
-        ]
+            return refusal.to_asgi_response(None, Request(scope))(scope, receive, send)
+        is_long = len(scope["query_string"]) > MAX_CACHED_BYTES
+        if cookies := [own_cookies(value) for name, value in scope["headers"] if name == b"cookie"]:
+            others = [pair for pair in scope["headers"] if pair[0] != b"cookie"]
+            scope["headers"] = [*others, *((b"cookie", value) for value in cookies)]
+            is_long |= max(map(len, cookies)) > MAX_CACHED_BYTES
+        return (self._uncached if is_long else self.app)(scope, receive, send)
+
+    async def _uncached(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         try:
             await self.app(scope, receive, send)
         finally:
-            _clear_caches(scope)
-
-
-def _clear_caches(scope: HTTPScope) -> None:
-    if len(scope["query_string"]) > MAX_CACHED_BYTES:
-        parse_query_string.cache_clear()
-        create_query_default_dict.cache_clear()
-    if any(name == b"cookie" and len(value) > MAX_CACHED_BYTES for name, value in scope["headers"]):
-        parse_cookie_string.cache_clear()
+            for parse in (parse_query_string, create_query_default_dict, parse_cookie_string):
+                parse.cache_clear()
 
 
 def own_cookies(given: bytes) -> bytes:

@@ -2,7 +2,6 @@
 
 import asyncio
 
-import structlog
 from litestar import Response, Router, get
 from msgspec import Struct
 from sqlalchemy.exc import SQLAlchemyError
@@ -11,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database import connections
 from mailing.database.schema import is_current
 from mailing.job_queue.inspection import can_enqueue
+from mailing.observability import log
 from mailing.web.state import AppState
 
-logger = structlog.get_logger(__name__)
+logger = log.get(__name__)
 
 TIMEOUT_S = 2
 

@@ -84,12 +84,15 @@ class BoundedProtocol(HttpToolsProtocol):
             self._active_cycle.message_event.set()
 
     def data_received(self, data: bytes) -> None:
-        if self._head_deadline is None and self._is_idle():
-            self._await_head()
+        begins = self._head_deadline is None and self._is_idle()
+        if begins:
+            self._other_bytes = 0
         for start in range(0, len(data), MAX_HEADER_BYTES):
             if self.transport.is_closing():
                 return
             self._feed(data if len(data) <= MAX_HEADER_BYTES else data[start : start + MAX_HEADER_BYTES])
+        if begins and self._is_idle() and not self.transport.is_closing():  # most heads arrive whole: no timer
+            self._limit_head(self.header_timeout_s)
         self._update_waiting()
 
     def _feed(self, piece: bytes) -> None:
@@ -192,9 +195,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.waiting_for_client[self] = None
 
     def _await_head(self, within_s: float | None = None) -> None:
-        self._stop_waiting_for_head()
         self._other_bytes = 0
-        self._head_deadline = self.loop.call_later(within_s or self.header_timeout_s, self._end, b"408 Request Timeout")
+        self._limit_head(within_s or self.header_timeout_s)
+
+    def _limit_head(self, within_s: float) -> None:
+        self._stop_waiting_for_head()
+        self._head_deadline = self.loop.call_later(within_s, self._end, b"408 Request Timeout")
 
     def _may_close(self) -> bool:
         """Return False while the body of an answered request arrives: many clients read the answer only after it."""
@@ -252,6 +258,7 @@ class CoalescingTransport:
         self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, *, may_close: Callable[[], bool]
     ) -> None:
         self._transport = transport
+        self.is_closing = transport.is_closing  # asked several times a request
         self._loop = loop
         self._may_close = may_close
         self._pending: list[bytes] = []

@@ -11,7 +11,7 @@ open, which the server would end as idle.
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from functools import partial
 from tempfile import SpooledTemporaryFile
@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import msgspec
 from litestar import Response
+from litestar import post as litestar_post
 from litestar.types import ASGIApp, HTTPRequestEvent, Receive, Scope, Send
 from litestar.utils.scope.state import ScopeState
 from sqlalchemy import Connection, event
@@ -32,8 +33,9 @@ from mailing.web.parameters import SAFE
 from mailing.web.state import AnyRequest, ApiRequest, AppState, state_as, state_of
 
 HEADER = "Idempotency-Key"
-PATTERN = "^[!-~]{1,255}$"
-RULE = "1 to 255 visible ASCII characters, such as a UUID"
+PATTERN = "^[!-~]+$"
+MAX_LENGTH = 255
+RULE = f"1 to {MAX_LENGTH} visible ASCII characters, such as a UUID"
 REPLAYED = "Idempotent-Replayed"
 
 _NAME = HEADER.lower().encode()
@@ -60,11 +62,11 @@ class Idempotency:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         key = _key_of(scope)
-        if key is None:
-            await self.app(scope, receive, send)
-            return
+        return self.app(scope, receive, send) if key is None else self._answer(scope, receive, send, key)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, key: str) -> None:
         for message in await self._committed(scope, receive, key):
             await send(message)
 
@@ -80,6 +82,9 @@ class Idempotency:
                     await _store(keyed, str(scope["user"]), answer)
                     await session.commit()
         return answer
+
+
+post = partial(litestar_post, middleware=[Idempotency])  # of the API; other requests pass no such layer
 
 
 async def hold_back(app: ASGIApp, scope: Scope, receive: Receive) -> list[Any]:
@@ -108,7 +113,7 @@ async def replay_or_begin(request: ApiRequest) -> Response[bytes] | None:
     keyed: KeyedRequest | None = request.scope["state"].get("keyed")
     if keyed is None:
         return None
-    if not re.fullmatch(PATTERN, keyed.key):
+    if len(keyed.key) > MAX_LENGTH or not re.fullmatch(PATTERN, keyed.key):
         raise Invalid(FieldError(HEADER, f"must be {RULE}"))
     digest = await _read(request, keyed.body)
     names = {"caller": request.user, "key": keyed.key}
@@ -154,7 +159,7 @@ def _lock_with_first_statement(session: AsyncSession, names: dict[str, str]) -> 
     event.listen(session.sync_session, "after_begin", take, once=True)
 
 
-async def provide_session(request: AnyRequest, state: AppState) -> AsyncIterator[AsyncSession]:
+async def provide_session(request: AnyRequest) -> AsyncIterator[AsyncSession]:
     """Provide the request's transaction, committed when the handler returns, before the answer is sent.
 
     A safe request has an autocommit session instead.
@@ -162,6 +167,7 @@ async def provide_session(request: AnyRequest, state: AppState) -> AsyncIterator
     if keyed := request.scope["state"].get("keyed"):
         yield keyed.session
         return
+    state = state_of(request)
     async with transaction(state.readers if request.method in SAFE else state.sessions) as session:
         yield session
 

@@ -1,23 +1,30 @@
 """HEAD and OPTIONS for every route. Probes, proxies and link checkers send HEAD; browsers ask OPTIONS."""
 
+from collections.abc import Awaitable
 from typing import Any
 
 from litestar.datastructures import MutableScopeHeaders
-from litestar.enums import ScopeType
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class HeadAsGet:
-    """ASGI middleware: the handler of GET answers HEAD. The server leaves the body out; a stream ends at its head."""
+class AllMethods:
+    """ASGI middleware: the handler of GET answers HEAD, and OPTIONS names every method of its path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP or scope["method"] != "HEAD":
-            await self.app(scope, receive, send)
-            return
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        match scope.get("method"):
+            case "HEAD":
+                return self._answer_head(scope, receive, send)
+            case "OPTIONS":
+                return self._answer_options(scope, receive, send)
+            case _:
+                return self.app(scope, receive, send)
+
+    async def _answer_head(self, scope: Any, receive: Receive, send: Send) -> None:  # noqa: ANN401 - an HTTP scope
+        """Answer as GET. The server leaves the body out; a stream ends at its head."""
         is_answered = False
 
         async def send_head(message: Any) -> None:  # noqa: ANN401 - an ASGI event
@@ -37,14 +44,9 @@ class HeadAsGet:
         finally:
             scope.update(asked | {"method": "HEAD"})  # what the routing found, for the request log
 
+    async def _answer_options(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Complete `Allow`: Litestar names the methods of the path's first handler only."""
 
-class AllMethods:
-    """ASGI middleware: complete `Allow`. Litestar answers OPTIONS with the methods of the path's first handler only."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_methods(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 204:
                 here = (route for route in scope["litestar_app"].routes if route.path_format == scope["path_template"])
@@ -53,4 +55,4 @@ class AllMethods:
                 MutableScopeHeaders(message)["Allow"] = ", ".join(sorted(methods))
             await send(message)
 
-        await self.app(scope, receive, send_with_methods if scope.get("method") == "OPTIONS" else send)
+        await self.app(scope, receive, send_with_methods)

@@ -113,7 +113,7 @@ _KEY = {
     "required": False,
     "description": f"{idempotency.RULE}. The same request with the same key is done once: again it gets the answer of "
     f"the first time, for {idempotency_keys.RETENTION_H} hours.",
-    "schema": {"type": "string", "pattern": idempotency.PATTERN, "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "pattern": idempotency.PATTERN, "minLength": 1, "maxLength": idempotency.MAX_LENGTH},
 }
 _REPLAYED = {
     idempotency.REPLAYED: {

@@ -1,7 +1,8 @@
 """Types of path and query parameters, dependencies of handlers, and documented errors."""
 
+from collections import Counter
 from collections.abc import Generator
-from itertools import islice
+from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -81,26 +82,32 @@ def documented(*statuses: int) -> dict[int, ResponseSpec]:
     }
 
 
-async def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) -> None:
-    """Refuse unknown query parameters: a mistyped filter would select everything.
+def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) -> None:
+    """Refuse unknown and repeated query parameters: a mistyped filter would select everything, a repeated one the last.
 
     Only the handler's own parameters are known, not those that a dependency reads.
     """
     if not connection.scope["query_string"]:
         return
-    elsewhere = {*RESERVED_KWARGS, *handler.resolve_dependencies(), *connection.path_params}
-    known = {
+    known = _query_parameters(handler, tuple(connection.path_params))
+    given = Counter(name for name, _ in connection.query_params.items())  # in order, unlike multi_items()
+    why = f"is not a parameter here; known are {', '.join(known)}" if known else "is not a parameter: there are none"
+    strays = [FieldError(name[:100], why) for name in given if name not in known]
+    repeated = [FieldError(name, "is given more than once; send one value") for name in known if given[name] > 1]
+    if strays or repeated:
+        types = handler.signature_model.__annotations__
+        bad = [refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]
+        raise errors.Invalid(*strays[:MAX_UNKNOWN_FIELDS], *repeated, *bad)
+
+
+@lru_cache(256)
+def _query_parameters(handler: BaseRouteHandler, path_params: tuple[str, ...]) -> dict[str, FieldDefinition]:
+    elsewhere = {*RESERVED_KWARGS, *handler.resolve_dependencies(), *path_params}
+    return {
         getattr(field.kwarg_definition, "name", None) or name: field
         for name, field in handler.parsed_fn_signature.parameters.items()
         if name not in elsewhere and getattr(field.kwarg_definition, "param_type", ParamType.QUERY) is ParamType.QUERY
     }
-    stray = f"is not a parameter here; known are {', '.join(known)}" if known else "is not a parameter: there are none"
-    strays = (name for name in connection.query_params if name not in known)
-    unknown = [FieldError(name[:100], stray) for name in islice(strays, MAX_UNKNOWN_FIELDS)]
-    if unknown:
-        types = handler.signature_model.__annotations__
-        bad = [refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]
-        raise errors.Invalid(*unknown, *bad)
 
 
 def _fits(connection: AnyConnection, name: str, kind: Any) -> bool:  # noqa: ANN401 - any type hint

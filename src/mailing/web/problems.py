@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import asyncpg
-import structlog
 from litestar import Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.params import ParameterKwarg
@@ -16,9 +15,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from mailing import errors
 from mailing.database.errors import READ_ONLY, is_transient, sqlstate
 from mailing.errors import FieldError
+from mailing.observability import log
 from mailing.web.state import AnyRequest
 
-logger = structlog.get_logger(__name__)
+logger = log.get(__name__)
 
 PROBLEM_JSON = "application/problem+json"
 

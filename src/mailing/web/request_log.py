@@ -1,8 +1,8 @@
-"""One log line, span and metric for every request, and the request id in its answer, events and log lines."""
+"""One log line, span and metric for every request, safe headers in its answer, and its id in all that it leaves."""
 
+import os
 import re
-import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,6 +10,8 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from mailing.observability import log, tracing
+from mailing.web.security_headers import safe_headers
+from mailing.web.state import first_header
 
 logger = log.get(__name__)
 
@@ -31,16 +33,18 @@ class RequestLog:
         if scope["type"] == ScopeType.WEBSOCKET:
             await self.app(scope, receive, send)
             return
-        request_id, status = _given(scope) or secrets.token_hex(16), 0
+        request_id, status, safe = _given(scope) or os.urandom(16).hex(), 0, safe_headers(scope)
 
-        async def answer(message: Message) -> None:
+        def answer(message: Message) -> Awaitable[None]:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (_NAME, request_id.encode())]
-            await send(message)
+                there = {name.lower() for name, _ in message["headers"]}
+                added = [pair for pair in safe if pair[0] not in there]
+                message["headers"] = [*message["headers"], *added, (_NAME, request_id.encode())]
+            return send(message)
 
-        with _span(scope) as span, log.log_scope(request_id=request_id) as line:
+        with _span(scope) as span, log.WideEvent(request_id=request_id) as line:
             try:
                 await self.app(scope, receive, answer)
             finally:
@@ -51,33 +55,31 @@ class RequestLog:
 
 def _given(scope: Scope) -> str | None:
     """Return the caller's own request id, if it is safe to log."""
-    value = _header(scope, HEADER)
+    value = first_header(scope, _NAME)
     return value if _ACCEPTED.fullmatch(value) else None
-
-
-def _header(scope: Scope, name: str) -> str:
-    wanted = name.lower().encode()
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == wanted), "")
 
 
 def _span(scope: HTTPScope) -> AbstractContextManager[tracing.Span]:
     if scope["path"].startswith(_QUIET):
         return nullcontext(tracing.Span())
-    return tracing.request(scope["method"], _header(scope, "traceparent"))
+    return tracing.request(scope["method"], first_header(scope, b"traceparent"))
 
 
 def _write(scope: HTTPScope, line: log.WideEvent, span: tracing.Span, status: int) -> None:
     """Write the log line. `status` 0: the request ended without an answer."""
     route = str(scope.get("path_template") or "none")
-    fields: dict[str, Any] = {
-        "method": scope["method"],
-        "route": route,
-        "status": status,
-        "duration_ms": line.duration_ms,
-        "caller": str(scope.get("user") or "nobody"),
-    }
     ids = {name: value for name, value in scope.get("path_params", {}).items() if name.endswith("_id")}
+    fields: dict[str, Any] = ids | line.fields | line.counts
     write = logger.debug if route.startswith(_QUIET) else logger.info
-    write("request", **(fields | ids | line.fields | line.counts))
+    caller = str(scope.get("user") or "nobody")
+    write(
+        "request",
+        method=scope["method"],
+        route=route,
+        status=status,
+        duration_ms=line.duration_ms,
+        caller=caller,
+        **fields,
+    )
     span.set_response(scope["method"], scope.get("path_template"), status)
-    span.set(**(ids | line.fields | line.counts))
+    span.set(**fields)

@@ -9,6 +9,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +42,7 @@ def server_config(app: ASGIApp, **where: Any) -> uvicorn.Config:  # noqa: ANN401
         Forwarded(app, trusted=os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1")),
         **{"http": BoundedProtocol, **where},
         proxy_headers=False,  # `Forwarded` reads them
+        interface="asgi3",
         ws="none",
         log_config=None,
         access_log=False,
@@ -68,9 +70,10 @@ class BodyTimeout:
         self.app = app
         self.grace_s = grace_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = _Body(receive, self.grace_s)
-        await self.app(scope, body.receive if scope["type"] == ScopeType.HTTP else receive, send)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if scope["type"] == ScopeType.HTTP:
+            receive = _Body(receive, self.grace_s).receive
+        return self.app(scope, receive, send)
 
 
 class _Body:

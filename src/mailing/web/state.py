@@ -4,11 +4,12 @@
 """
 
 import asyncio
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from litestar import Litestar, Request
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
+from litestar.types import Scope
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
@@ -38,12 +39,20 @@ class AppState(State):
 S = TypeVar("S", bound=AppState)
 
 
+def first_header(scope: Scope, name: bytes) -> str:
+    """Return the first value, "" without one. `connection.headers` would parse all of them."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return ""
+
+
 def state_of(connection: AnyConnection) -> AppState:
     return state_as(AppState, connection.app)
 
 
 def state_as(kind: type[S], app: Litestar) -> S:
     """Return the state of the process with what a layer adds to it."""
-    if not isinstance(app.state, kind):
+    if kind not in type(app.state).__mro__:  # an abstract class takes long for isinstance
         raise TypeError(f"{type(app.state).__name__} has no {kind.__name__}")
-    return app.state
+    return cast("S", app.state)

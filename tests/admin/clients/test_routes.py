@@ -1,3 +1,4 @@
+import asyncio
 import re
 from urllib.parse import parse_qsl
 
@@ -7,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from support.admin import SignedIn
-from support.rows import add_client, add_mailing, add_messages, run, value
+from support.markup import entered, words
+from support.rows import LOCK_WAITS, add_client, add_mailing, add_messages, comes, run, value
 
 PHONE = "79161234567"
 FORM = {"phone": PHONE, "operator_code": "", "tag": "vip", "timezone": "Europe/Moscow", "was_opted_out": ""}
@@ -155,6 +157,35 @@ async def test_an_opt_out_that_came_while_the_form_was_open_stays(
     assert await value(engine, "SELECT opted_out FROM client") is False
 
 
+async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
+    editor: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await add_client(engine, phone=PHONE)
+    path = "/admin/clients/1/edit"
+    open_form = FORM | {"revision": entered(await editor.get(path), "revision")}
+    assert (await editor.post(path, data=open_form | {"timezone": "Asia/Omsk"})).status_code == 303
+    answer = await editor.post(path, data=open_form | {"tag": "gold"})
+    assert "Changed while this form was open. It is now: Asia/Omsk." in words(answer, 400)
+    assert await value(engine, "SELECT timezone FROM client") == "Asia/Omsk"
+    again = open_form | {"timezone": "Asia/Omsk", "tag": "gold", "revision": entered(answer, "revision")}
+    assert (await editor.post(path, data=again)).status_code == 303
+    assert [tuple(each) for each in await run(engine, "SELECT timezone, tag FROM client")] == [("Asia/Omsk", "gold")]
+
+
+async def test_of_two_who_save_at_the_same_moment_the_later_one_sees_what_the_other_changed(
+    editor: httpx.AsyncClient, engine: AsyncEngine
+) -> None:
+    await add_client(engine, phone=PHONE)
+    path = "/admin/clients/1/edit"
+    open_form = FORM | {"revision": entered(await editor.get(path), "revision")}
+    async with engine.connect() as other, asyncio.TaskGroup() as tasks:
+        await other.exec_driver_sql("SELECT FROM client FOR UPDATE")
+        both = [tasks.create_task(editor.post(path, data=open_form | {"tag": tag})) for tag in ("gold", "silver")]
+        await comes(engine, LOCK_WAITS, 2)
+        await other.rollback()
+    assert sorted(task.result().status_code for task in both) == [303, 400]
+
+
 async def test_the_client_s_page_says_who_opted_out_when_and_why(
     editor: httpx.AsyncClient, engine: AsyncEngine
 ) -> None:
@@ -219,7 +250,7 @@ async def test_the_pages_speak_russian(editor: httpx.AsyncClient, engine: AsyncE
     refused = await editor.post("/admin/clients/new", data=FORM | {"phone": "8", "timezone": "moscow"})
     assert "Телефон: нужен российский номер из 11 цифр" in refused.text
     assert "возможно, Europe/Moscow?" in refused.text
-    for total, words in ((1, "1 неотправленное сообщение будет отменено."), (5, "5 неотправленных сообщений будут")):
+    for total, told in ((1, "1 неотправленное сообщение будет отменено."), (5, "5 неотправленных сообщений будут")):
         while await value(engine, "SELECT count(*) FROM message") < total:
             await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client)
-        assert words in (await editor.get(f"/admin/clients/{client}/delete")).text
+        assert told in (await editor.get(f"/admin/clients/{client}/delete")).text

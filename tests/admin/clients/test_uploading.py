@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.access.roles import Role
 from mailing.clients.upload import actions, job, repository
 from mailing.database.engine import Sessions, transaction
-from mailing.reasons.refusals import WORDS, RefusalCode
+from mailing.reasons.refusals import RefusalCode
 from mailing.translations import translations
 from support.admin import SignedIn
 from support.uploads import HEADER, counted, file_of
@@ -203,7 +203,7 @@ async def test_what_broke_an_import_off_is_said_in_the_viewers_language(
         await repository.record_interruption(session, mine, cause=RefusalCode.silent)
     shown = (await editor.get(HERE)).text
     assert "The import was interrupted and nothing was saved. It restarts within a minute:" in shown
-    assert f"<li>{WORDS[RefusalCode.silent]}</li>" in shown
+    assert f"<li>{RefusalCode.silent.english}</li>" in shown
     assert "база данных не ответила вовремя" in (await editor.get(HERE, headers={"Accept-Language": "ru"})).text
 
 
@@ -215,4 +215,4 @@ def assert_russian(shown: str, rows: int) -> None:
 
 def test_every_sentence_about_fields_and_rows_has_a_translation() -> None:
     russian = translations("ru")
-    assert [sentence for sentence in WORDS.values() if russian.gettext(sentence) == sentence] == []
+    assert [code.english for code in RefusalCode if russian.gettext(code.english) == code.english] == []

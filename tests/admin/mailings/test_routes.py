@@ -109,6 +109,7 @@ async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entere
         ({"ends_at": "9999-12-31T23:59"}, "Enter an end"),
         ({"text": "a\x00b"}, "Enter a text"),
         ({"operator_codes": ["9166"]}, "Choose up to 100 operator codes"),
+        ({"tags": ["vip\x00"], "find_tags": "\x00"}, "Choose up to 100 tags"),
         ({"tags": [str(number) for number in range(101)]}, "Choose up to 100 tags"),
     ],
 )
@@ -151,6 +152,25 @@ async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: Async
     assert answer.status_code == 303
     assert (await run(engine, "SELECT starts_at, ends_at FROM mailing"))[0] == before
     assert await value(engine, "SELECT text FROM mailing") == "Reworded"
+
+
+async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
+    engine: AsyncEngine, signed_in: SignedIn
+) -> None:
+    mailing_id = await add_mailing(engine)
+    sender = await signed_in(Role.SENDER)
+    path = f"/admin/mailings/{mailing_id}/edit"
+    shown = await sender.get(path)
+    fields: Form = {name: entered(shown, name) for name in ("zone", "ends_at", "revision")}
+    assert (await sender.post(path, data=fields | {"text": "20 % off"})).status_code == 303
+    late = fields | {"text": "50 % off", "window_start": "10:00", "window_end": "20:00"}
+    answer = await sender.post(path, data=late)
+    assert "Changed while this form was open. It is now: 20 % off." in words(answer, 400)
+    assert "50 % off" in words(answer, 400)
+    assert await value(engine, "SELECT text FROM mailing") == "20 % off"
+    again = late | {"revision": entered(answer, "revision")}
+    assert (await sender.post(path, data=again)).status_code == 303
+    assert await value(engine, "SELECT text FROM mailing") == "50 % off"
 
 
 async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, signed_in: SignedIn) -> None:

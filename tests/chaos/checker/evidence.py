@@ -47,6 +47,7 @@ class History(Struct, frozen=True, kw_only=True):
     actions: Sequence[Action] = ()
     kills: Sequence[Kill] = ()
     absences: Sequence[Absence] = ()
+    thaws: Sequence[float] = ()
     locked: Sequence[int] = ()
     reported: Sequence[Reported] = ()
     lag_s: float = 0.1
@@ -74,6 +75,7 @@ async def collect(sessions: Sessions, api: httpx.AsyncClient, ledger: Path, hist
             actions=list(history.actions),
             kills=list(history.kills),
             absences=list(history.absences),
+            thaws=list(history.thaws),
             locked=frozenset(history.locked),
             resolutions=frozenset(await session.scalars(text(_RESOLVED))),
             lag_s=history.lag_s,

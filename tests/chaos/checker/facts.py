@@ -173,7 +173,8 @@ class Evidence(Struct, frozen=True, kw_only=True):
 
     `resolutions` are the messages an operator decided about, by the event table. `lag_s` is how late the gateway may
     note a call, `lease_left_s` what is left of a lease, at least, when its call begins. `locked` are the messages whose
-    rows somebody else held. `retry_max_s` is the longest wait before another attempt.
+    rows somebody else held. `thaws` are the times when a frozen worker went on. `retry_max_s` is the longest wait
+    before another attempt.
     """
 
     calls: list[Call]
@@ -189,6 +190,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     actions: list[Action] = []
     kills: list[Kill] = []
     absences: list[Absence] = []
+    thaws: list[float] = []
     locked: frozenset[int] = frozenset()
     resolutions: frozenset[int] = frozenset()
     lease_left_s: float = 15.0

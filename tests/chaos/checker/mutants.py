@@ -12,31 +12,58 @@ from msgspec.structs import replace
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from chaos.checker import scenarios
-from chaos.checker.scenarios import Scenario
-from mailing.gateway.outcome import STATUSES, Answer, Outcome, classify
+from chaos.checker.scenarios import (
+    Scenario,
+    abroad,
+    calm,
+    cut_short,
+    deleted,
+    gone_while_planned,
+    left,
+    lost,
+    moved_before_planned,
+    moved_on,
+    moved_while_planned,
+    other_hours,
+    overtaken,
+    paused,
+    reported,
+    reworded,
+    row_locked,
+    row_refused,
+    scheduled,
+    slow,
+    stopped,
+    trouble,
+    withdrawn,
+)
+from mailing.database.read_pool import ReadPool
+from mailing.gateway.outcome import STATUSES, Answer, Outcome, Response, classify
 from mailing.mailings.states import MailingStatus
 from mailing.messages.claim import ClaimedMessage, claim
-from mailing.messages.leases import claimed_since_plan
+from mailing.messages.leases import RetryPolicy, claimed_since_plan
 from mailing.messages.low_watermark import FROM_LOW_WATERMARK, PENDING
 from mailing.messages.results import CallResult, Transition
-from mailing.receipts.repository import _STORE as STORE
 from mailing.receipts.repository import NewReceipt, Stored
+from mailing.sending.local_hours import LocalHours
 from mailing.sending.recording import ResultRecorder
-from mailing.sending.retry_policy import RetryContext, RetryPolicy, decide
+from mailing.sending.retry_policy import RetryContext, decide
 from mailing.timezones import zone_named
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
 
-class Mutant(Struct, frozen=True, kw_only=True):
+class Mutant(Struct, frozen=True):
     """`schema` is what it changes in the test's own database."""
 
-    bug: str
-    scenario: Scenario
     invariant: str
-    patches: tuple[Patch, ...] = ()
-    schema: tuple[str, ...] = ()
+    scenario: Scenario
+    patches: tuple[Patch, ...]
+    schema: tuple[str, ...]
+
+
+def mutant(invariant: str, scenario: Scenario, *patches: Patch, schema: tuple[str, ...] = ()) -> Mutant:
+    return Mutant(invariant, scenario, patches, schema)
 
 
 def instead(name: str, other: object) -> Patch:
@@ -50,16 +77,18 @@ def sql(statement: str, old: str, new: str) -> Patch:
     def patch(monkeypatch: pytest.MonkeyPatch) -> None:
         module, _, name = statement.rpartition(".")
         present: Any = getattr(import_module(module), name)
-        assert old in present.text, f"{statement} has no {old!r} any more: adapt the mutant"
-        monkeypatch.setattr(statement, text(present.text.replace(old, new)))
+        words = present if isinstance(present, str) else present.text
+        assert old in words, f"{statement} has no {old!r} any more: adapt the mutant"
+        changed = words.replace(old, new)
+        monkeypatch.setattr(statement, changed if isinstance(present, str) else text(changed))
 
     return patch
 
 
-def by_code_alone(status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
-    if status == 200:
-        return Answer(Outcome.accepted, status)
-    return classify(status, retry_after, body, message_id=message_id, now=now)
+def by_code_alone(response: Response, message_id: int) -> Answer:
+    if response.status == 200:
+        return Answer(Outcome.accepted, response.status)
+    return classify(response, message_id)
 
 
 def forgetful(answer: Answer, message: ClaimedMessage, policy: RetryPolicy, moment: RetryContext) -> Transition:
@@ -100,7 +129,12 @@ async def at_any_time(_session: AsyncSession) -> bool:
     return True
 
 
-async def store_none(_session: AsyncSession, _receipts: Sequence[NewReceipt]) -> Stored:
+def whenever(_hours: LocalHours, claimed: Iterable[ClaimedMessage]) -> tuple[list[ClaimedMessage], list[int]]:
+    """Nobody looks again at the local hours of what is claimed."""
+    return list(claimed), []
+
+
+async def store_none(_pool: ReadPool, _receipts: Sequence[NewReceipt]) -> Stored:
     return Stored(0, 0, 0, 0, 0, ())
 
 
@@ -130,272 +164,152 @@ LOCKS = (
 )
 ANY_TRANSITION = 'DROP TRIGGER "00_check_transitions" ON message'
 
-MUTANTS = (
-    Mutant(
-        bug="a client is planned twice",
-        scenario=scenarios.calm,
-        invariant="I1",
-        patches=(sql(PLAN, "FROM client c\n", "FROM client c CROSS JOIN generate_series(1, 2)\n"),),
+MUTANTS = {
+    "a client is planned twice": mutant(
+        "I1",
+        calm,
+        sql(PLAN, "FROM client c\n", "FROM client c CROSS JOIN generate_series(1, 2)\n"),
         schema=(
             "ALTER TABLE message DROP CONSTRAINT message_once",
             "ALTER TABLE message ADD CONSTRAINT message_once UNIQUE (client_id, mailing_id, id)",
         ),
     ),
-    Mutant(
-        bug="the last client of a slice is left out",
-        scenario=scenarios.calm,
-        invariant="I1",
-        patches=(sql(PLAN, "{scan}", "{scan} AND c.id < :upto"),),
+    "the last client of a slice is left out": mutant("I1", calm, sql(PLAN, "{scan}", "{scan} AND c.id < :upto")),
+    "the plan overlooks opt-outs": mutant(
+        "I1", calm, sql(PLAN, "AND NOT c.opted_out", ""), sql(SLICE, "AND NOT c.opted_out", "")
     ),
-    Mutant(
-        bug="the plan overlooks opt-outs",
-        scenario=scenarios.calm,
-        invariant="I1",
-        patches=(sql(PLAN, "AND NOT c.opted_out", ""), sql(SLICE, "AND NOT c.opted_out", "")),
+    "a client that moves while a plan is made gets no message": mutant(
+        "I1", moved_before_planned, sql(PLAN, "LEFT JOIN (", "JOIN (")
     ),
-    Mutant(
-        bug="whoever moves while a plan is made has no zone in it, and no message",
-        scenario=scenarios.moved_before_planned,
-        invariant="I1",
-        patches=(sql(PLAN, "LEFT JOIN (", "JOIN ("),),
+    "a client moves beside a plan, and its message keeps the hours of the old zone": mutant(
+        "I7", moved_while_planned, *LOCKS, instead("mailing.sending.local_hours.LocalHours.divide", whenever)
     ),
-    Mutant(
-        bug="a client moves beside a plan, and its message keeps the hours of the old zone",
-        scenario=scenarios.moved_while_planned,
-        invariant="I7",
-        patches=LOCKS,
+    "a client leaves beside a plan, and nobody may claim its message": mutant(
+        "I2", gone_while_planned, *LOCKS, sql(UNREACHABLE, "status = 'pending' AND", "false AND")
     ),
-    Mutant(
-        bug="a client leaves beside a plan, and nobody may claim its message",
-        scenario=scenarios.gone_while_planned,
-        invariant="I2",
-        patches=(*LOCKS, sql(UNREACHABLE, "status = 'pending' AND", "false AND")),
-    ),
-    Mutant(
-        bug="a batch of outcomes is lost",
-        scenario=scenarios.calm,
-        invariant="I2",
-        patches=(sql(RECORD, "(r.fits OR r.late)", "false"),),
-    ),
-    Mutant(
-        bug="sent is written before the call",
-        scenario=scenarios.calm,
-        invariant="I3",
-        patches=(
-            sql(CLAIM, "status = 'sending'", "status = 'sent'"),
-            sql(
-                CLAIM,
-                "lease_until = now() + make_interval(secs => :lease_s)",
-                "counted_attempts = 1, finished_at = now()",
-            ),
+    "a batch of outcomes is lost": mutant("I2", calm, sql(RECORD, "(r.fits OR r.late)", "false")),
+    "sent is written before the call": mutant(
+        "I3",
+        calm,
+        sql(CLAIM, "status = 'sending'", "status = 'sent'"),
+        sql(
+            CLAIM,
+            "lease_until = now() + make_interval(secs => :lease_s)",
+            "counted_attempts = 1, finished_at = now()",
         ),
         schema=(ANY_TRANSITION,),
     ),
-    Mutant(
-        bug="the HTTP code is looked at and not the body",
-        scenario=scenarios.trouble,
-        invariant="I3",
-        patches=(instead("mailing.gateway.outcome.classify", by_code_alone),),
+    "the HTTP code is looked at and not the body": mutant(
+        "I3", trouble, instead("mailing.gateway.outcome.classify", by_code_alone)
     ),
-    Mutant(
-        bug="a server error is taken for a refusal",
-        scenario=scenarios.trouble,
-        invariant="I4",
-        patches=(lambda monkeypatch: monkeypatch.setitem(STATUSES, 500, Outcome.refused),),
+    "a server error is taken for a refusal": mutant(
+        "I4", trouble, lambda monkeypatch: monkeypatch.setitem(STATUSES, 500, Outcome.refused)
     ),
-    Mutant(
-        bug="a message whose lease ran out is called expired",
-        scenario=scenarios.lost,
-        invariant="I4",
-        patches=(
-            sql(RECLAIM, "ELSE 'pending' END, maybe_accepted = true", "ELSE 'expired' END, maybe_accepted = false"),
-            sql(RECLAIM, "finished_at = CASE WHEN l.ends THEN now() END", "finished_at = now()"),
-        ),
+    "a message whose lease ran out is called expired": mutant(
+        "I4",
+        lost,
+        sql(RECLAIM, "ELSE 'pending' END, maybe_accepted = true", "ELSE 'expired' END, maybe_accepted = false"),
+        sql(RECLAIM, "finished_at = CASE WHEN l.ends THEN now() END", "finished_at = now()"),
     ),
-    Mutant(
-        bug="it is forgotten that an attempt may have arrived",
-        scenario=scenarios.withdrawn,
-        invariant="I4",
-        patches=(instead("mailing.sending.send_loop.decide", forgetful),),
+    "it is forgotten that an attempt may have arrived": mutant(
+        "I4", withdrawn, instead("mailing.sending.send_loop.decide", forgetful)
     ),
-    Mutant(
-        bug="a result counts under somebody else's lease",
-        scenario=scenarios.overtaken,
-        invariant="I4",
-        patches=(sql(RECORD, "m.status = d.was AND m.claim_no = d.number AS fits", "m.status = d.was AS fits"),),
+    "a result counts under somebody else's lease": mutant(
+        "I4", overtaken, sql(RECORD, "m.status = d.was AND m.claim_no = d.number AS fits", "m.status = d.was AS fits")
     ),
-    Mutant(
-        bug="what was sent is claimed again",
-        scenario=scenarios.paused,
-        invariant="I5",
-        patches=(
-            sql(CLAIM, PENDING, f"({PENDING} OR status = 'sent' AND claim_no = 1)"),
-            sql(CLAIM, "claim_no = m.claim_no + 1", "claim_no = m.claim_no + 1, finished_at = NULL"),
-            sql(CLAIM, f"AND {FROM_LOW_WATERMARK}", ""),
-        ),
+    "what was sent is claimed again": mutant(
+        "I5",
+        paused,
+        sql(CLAIM, PENDING, f"({PENDING} OR status = 'sent' AND claim_no = 1)"),
+        sql(CLAIM, "claim_no = m.claim_no + 1", "claim_no = m.claim_no + 1, finished_at = NULL"),
+        sql(CLAIM, f"AND {FROM_LOW_WATERMARK}", ""),
         schema=(ANY_TRANSITION,),
     ),
-    Mutant(
-        bug="a lost worker's message is called again as if it had never been called",
-        scenario=scenarios.lost,
-        invariant="I5",
-        patches=(
-            sql(RECLAIM, "maybe_accepted = true", "maybe_accepted = false"),
-            sql(RECLAIM, "now(), 'ambiguous'", "now(), 'not_sent'"),
-            sql(
-                RECORD, "WHERE outcome IS NOT NULL", "WHERE outcome IS NOT NULL AND NOT repeated"
-            ),  # a dead one says nothing
-        ),
+    "a lost worker's message is called again as if it had never been called": mutant(
+        "I5",
+        lost,
+        sql(RECLAIM, "maybe_accepted = true", "maybe_accepted = false"),
+        sql(RECLAIM, "now(), 'ambiguous'", "now(), 'not_sent'"),
+        sql(RECORD, "WHERE outcome IS NOT NULL", "WHERE outcome IS NOT NULL AND NOT repeated"),  # the dead say nothing
     ),
-    Mutant(
-        bug="an acceptance that comes late takes the place of the doubt that led to the repeat",
-        scenario=scenarios.lost,
-        invariant="I5",
-        patches=(sql(RECORD, "CASE WHEN repeated THEN 'ambiguous' ELSE outcome END", "outcome"),),
+    "an acceptance that comes late takes the place of the doubt that led to the repeat": mutant(
+        "I5", lost, sql(RECORD, "CASE WHEN repeated THEN 'ambiguous' ELSE outcome END", "outcome")
     ),
-    Mutant(
-        bug="a row that somebody holds keeps the outcomes of all others back",
-        scenario=scenarios.row_locked,
-        invariant="I12",
-        patches=(sql(RECORD, "FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE"),),
+    "a row that somebody holds keeps the outcomes of all others back": mutant(
+        "I12", row_locked, sql(RECORD, "FOR NO KEY UPDATE SKIP LOCKED", "FOR NO KEY UPDATE")
     ),
-    Mutant(
-        bug="a row that refuses its outcome takes all others with it",
-        scenario=scenarios.row_refused,
-        invariant="I12",
-        patches=(instead("mailing.sending.recording.ResultRecorder._split", none_is_left),),
+    "a row that refuses its outcome takes all others with it": mutant(
+        "I12", row_refused, instead("mailing.sending.recording.ResultRecorder._split", none_is_left)
     ),
-    Mutant(
-        bug="what was ended by the old end stays ended when it has been moved on",
-        scenario=scenarios.moved_on,
-        invariant="I11",
-        patches=(sql(RECORD, "(NOT r.by_plan OR g.plan_revision = :revision)", "true"),),
+    "what was ended by the old end stays ended when it has been moved on": mutant(
+        "I11", moved_on, sql(RECORD, "(NOT r.by_plan OR g.plan_revision = :revision AND NOT r.voided)", "true")
     ),
-    Mutant(
-        bug="attempts are not written down",
-        scenario=scenarios.calm,
-        invariant="I6",
-        patches=(sql(RECORD, "FROM result WHERE outcome IS NOT NULL", "FROM result WHERE false"),),
+    "attempts are not written down": mutant(
+        "I6", calm, sql(RECORD, "FROM result WHERE outcome IS NOT NULL", "FROM result WHERE false")
     ),
-    Mutant(
-        bug="the claim is not committed before the call",
-        scenario=scenarios.calm,
-        invariant="I6",
-        patches=(lambda monkeypatch: monkeypatch.setattr("mailing.sending.claiming.claim", losing_the_first()),),
+    "the claim is not committed before the call": mutant(
+        "I6", calm, lambda monkeypatch: monkeypatch.setattr("mailing.sending.claiming.claim", losing_the_first())
     ),
-    Mutant(
-        bug="a mailing begins when it is made and not at its start",
-        scenario=scenarios.scheduled,
-        invariant="I7",
-        patches=(
-            instead("mailing.mailings.states.released_status", at_once),
-            sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
-            sql(CLAIM, "AND now() >= g.starts_at", ""),
-            sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),
-        ),
+    "a mailing begins when it is made and not at its start": mutant(
+        "I7",
+        scheduled,
+        instead("mailing.mailings.states.released_status", at_once),
+        sql(BEGIN_PLAN, "AND starts_at <= now()", ""),
+        sql(CLAIM, "AND now() >= g.starts_at", ""),
+        sql(STILL_ALLOWED, "AND now() >= g.starts_at", ""),
     ),
-    Mutant(
-        bug="the window is compared with UTC",
-        scenario=scenarios.abroad,
-        invariant="I7",
-        patches=(instead("mailing.mailings.window.zone_named", in_utc),),
+    "the window is compared with UTC": mutant("I7", abroad, instead("mailing.mailings.window.zone_named", in_utc)),
+    "a pause is not seen before the call": mutant("I7", paused, sql(STILL_ALLOWED, "g.status = 'running' AND", "")),
+    "the stop of all sending is not seen before the call": mutant(
+        "I7", stopped, sql(STILL_ALLOWED, "w.stopped_at IS NULL AND", "")
     ),
-    Mutant(
-        bug="a pause is not seen before the call",
-        scenario=scenarios.paused,
-        invariant="I7",
-        patches=(sql(STILL_ALLOWED, "g.status = 'running' AND", ""),),
+    "nothing is looked at before the call": mutant(
+        "I7", deleted, instead("mailing.sending.revalidation.still_allowed", anything_goes)
     ),
-    Mutant(
-        bug="the stop of all sending is not seen before the call",
-        scenario=scenarios.stopped,
-        invariant="I7",
-        patches=(sql(STILL_ALLOWED, "w.stopped_at IS NULL AND", ""),),
+    "the end is not looked at before the call": mutant(
+        "I7", cut_short, sql(STILL_ALLOWED, "AND now() < g.ends_at", ""), sql(STILL_ALLOWED, CLAIMED_SINCE_PLAN, "true")
     ),
-    Mutant(
-        bug="nothing is looked at before the call",
-        scenario=scenarios.deleted,
-        invariant="I7",
-        patches=(instead("mailing.sending.revalidation.still_allowed", anything_goes),),
+    "new hours are not looked at before the call": mutant(
+        "I7", other_hours, sql(STILL_ALLOWED, CLAIMED_SINCE_PLAN, "true")
     ),
-    Mutant(
-        bug="the end is not looked at before the call",
-        scenario=scenarios.cut_short,
-        invariant="I7",
-        patches=(sql(STILL_ALLOWED, "AND now() < g.ends_at", ""), sql(STILL_ALLOWED, CLAIMED_SINCE_PLAN, "true")),
+    "an opt-out is not seen before the call": mutant(
+        "I7", left, sql(STILL_ALLOWED, "AND NOT c.opted_out", ""), sql(STILL_ALLOWED, "m.closes_at > now()", "true")
     ),
-    Mutant(
-        bug="new hours are not looked at before the call",
-        scenario=scenarios.other_hours,
-        invariant="I7",
-        patches=(sql(STILL_ALLOWED, CLAIMED_SINCE_PLAN, "true"),),
+    "two workers may claim the same message": mutant(
+        "I8",
+        slow,
+        sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sending' AND claim_no = 1) AND"),
+        sql(CLAIM, f"AND {FROM_LOW_WATERMARK}", ""),
     ),
-    Mutant(
-        bug="an opt-out is not seen before the call",
-        scenario=scenarios.left,
-        invariant="I7",
-        patches=(sql(STILL_ALLOWED, "AND NOT c.opted_out", ""), sql(STILL_ALLOWED, "m.closes_at > now()", "true")),
+    "a repeat takes the new text": mutant(
+        "I9",
+        reworded,
+        sql(CLAIM, "CASE WHEN m.maybe_accepted THEN m.text_revision ELSE g.text_revision END", "g.text_revision"),
     ),
-    Mutant(
-        bug="two workers may claim the same message",
-        scenario=scenarios.slow,
-        invariant="I8",
-        patches=(
-            sql(CLAIM, "status = 'pending' AND", "(status = 'pending' OR status = 'sending' AND claim_no = 1) AND"),
-            sql(CLAIM, f"AND {FROM_LOW_WATERMARK}", ""),
-        ),
+    "a repeat goes to the new phone": mutant(
+        "I9", reworded, sql(CLAIM, "CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END", "c.phone")
     ),
-    Mutant(
-        bug="a repeat takes the new text",
-        scenario=scenarios.reworded,
-        invariant="I9",
-        patches=(
-            sql(CLAIM, "CASE WHEN m.maybe_accepted THEN m.text_revision ELSE g.text_revision END", "g.text_revision"),
-        ),
+    "a receipt is answered and not stored": mutant(
+        "I13", reported, instead("mailing.receipts.inbox.store", store_none)
     ),
-    Mutant(
-        bug="a repeat goes to the new phone",
-        scenario=scenarios.reworded,
-        invariant="I9",
-        patches=(sql(CLAIM, "CASE WHEN m.maybe_accepted THEN m.phone ELSE c.phone END", "c.phone"),),
-    ),
-    Mutant(
-        bug="a receipt is answered and not stored",
-        scenario=scenarios.reported,
-        invariant="I13",
-        patches=(instead("mailing.receipts.inbox.store", store_none),),
-    ),
-    Mutant(
-        bug="a receipt is counted twice",
-        scenario=scenarios.reported,
-        invariant="I13",
+    "a receipt is counted twice": mutant(
+        "I13",
+        reported,
         schema=(
             """CREATE TRIGGER count_again AFTER INSERT ON receipt
                REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION count_receipts()""",
         ),
     ),
-    Mutant(
-        bug="the last receipt wins, and not the strongest",
-        scenario=scenarios.reported,
-        invariant="I13",
-        patches=(instead("mailing.receipts.repository._STORE", STORE.replace("WHERE r.state < excluded.state", "")),),
+    "the last receipt wins, and not the strongest": mutant(
+        "I13",
+        reported,
+        sql("mailing.receipts.repository._STORE", "WHERE r.state < excluded.state", ""),
     ),
-    Mutant(
-        bug="a forged receipt is believed",
-        scenario=scenarios.reported,
-        invariant="I13",
-        patches=(instead("mailing.receipts.routes.message_of", believing),),
+    "a forged receipt is believed": mutant("I13", reported, instead("mailing.receipts.routes.message_of", believing)),
+    "the counters do not follow the messages": mutant(
+        "I10", calm, schema=('DROP TRIGGER "10_count_moved" ON message',)
     ),
-    Mutant(
-        bug="the counters do not follow the messages",
-        scenario=scenarios.calm,
-        invariant="I10",
-        schema=('DROP TRIGGER "10_count_moved" ON message',),
+    "the report counts failures as sent": mutant(
+        "I10", calm, sql("mailing.reports.repository._MAILINGS", "status = 'sent'", "status = 'failed'")
     ),
-    Mutant(
-        bug="the report counts failures as sent",
-        scenario=scenarios.calm,
-        invariant="I10",
-        patches=(sql("mailing.reports.repository._MAILINGS", "status = 'sent'", "status = 'failed'"),),
-    ),
-)
+}

@@ -12,6 +12,7 @@ from mailing.timezones import known_zone
 
 LEASE_S = 60.0
 SWEPT_AFTER_S = 30.0  # a lease that ran out, at most
+RECORDED_WITHIN_S = 2.0  # the result of a call, at most; a worker may be frozen until then
 
 
 def ended(case: Case) -> Iterator[Violation]:
@@ -62,7 +63,8 @@ def leases_lost_with_their_workers(case: Case) -> Iterator[Violation]:
             if trail.id in case.evidence.locked or not lease_was_lost(attempt, call):
                 continue
             since = call.began_at if call else attempt.started_at - LEASE_S - SWEPT_AFTER_S
-            if not _was_absent(case, since, attempt.started_at):
+            until = attempt.started_at + (0.0 if attempt.duration_s is None else attempt.duration_s + RECORDED_WITHIN_S)
+            if not _was_absent(case, since, until):
                 yield Violation("I12", trail.id, f"lost the lease of attempt {attempt.number}, and no worker was lost")
 
 

@@ -111,6 +111,32 @@ def test_a_lease_may_be_lost_only_while_a_worker_is_or_somebody_holds_the_row() 
         assert broken(replace(lost, absences=[])) == ["I12"]
         assert broken(replace(lost, absences=[Absence(T, T + 9)])) == ["I12"]
         assert broken(replace(lost, absences=[], locked=frozenset({7}))) == []
+    answered_and_frozen = twice(attempts=[LATE, attempt(2, 80, "accepted")], absences=[Absence(T + 11, T + 100)])
+    assert broken(answered_and_frozen) == []
+    assert broken(replace(answered_and_frozen, absences=[Absence(T + 14, T + 100)])) == ["I12"]
+
+
+def test_a_call_after_its_lease_was_lost_is_that_of_a_worker_that_was_frozen_before_it_wrote_it() -> None:
+    late = replace(
+        GOOD,
+        calls=[call(99)],
+        messages=[replace(MESSAGE, maybe_accepted=True)],
+        attempts=[attempt(1, 75, "ambiguous", None)],
+        thaws=[T + 98.9],
+    )
+    assert broken(late) == []
+    assert broken(replace(late, thaws=[])) == ["I6"]
+    assert broken(replace(late, thaws=[T + 98])) == ["I6"]
+
+
+def test_a_call_beside_another_worker_s_thaw_is_that_of_its_own_attempt() -> None:
+    lost_before_its_call = replace(
+        twice(attempts=[attempt(1, 20, "ambiguous", None), attempt(2, 80, "accepted")], thaws=[T + 80.1]),
+        calls=[call(80)],
+        absences=[Absence(T + 5, T + 15)],
+    )
+    assert broken(lost_before_its_call) == []
+    assert broken(replace(lost_before_its_call, absences=[])) == ["I12"]
 
 
 def test_a_call_may_overlap_another_only_when_its_lease_ran_out() -> None:

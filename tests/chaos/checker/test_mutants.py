@@ -58,14 +58,23 @@ def stage(api: httpx.AsyncClient, sessions: Sessions, gateway: Gateway, ledger: 
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("scenario", dict.fromkeys(mutant.scenario for mutant in MUTANTS), ids=lambda s: s.__name__)
+@pytest.mark.parametrize(
+    "scenario", dict.fromkeys(mutant.scenario for mutant in MUTANTS.values()), ids=lambda s: s.__name__
+)
 async def test_the_product_as_it_is_breaks_no_invariant(scenario: Scenario, stage: Stage) -> None:
     await scenario(stage)
     assert await stage.violations() == []
 
 
+def test_every_bug_can_still_be_put_into_the_product() -> None:
+    for mutant in MUTANTS.values():
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            for patch in mutant.patches:
+                patch(monkeypatch)
+
+
 @pytest.mark.heavy
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.bug)
+@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 async def test_a_bug_is_found(
     mutant: Mutant, stage: Stage, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

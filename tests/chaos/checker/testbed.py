@@ -25,8 +25,7 @@ from mailing.worker import policy_of
 from support.campaign import Campaign, WorkerOf
 from support.processes import until
 
-CLEAN_PATIENCE_S = 60.0
-FAULTY_PATIENCE_S = 8.0  # for what may never come
+PATIENCE_S = 60.0
 IDLE_S = 2.0
 
 
@@ -77,7 +76,7 @@ class Stage:
     async def let_it_spread(self) -> None:
         """Longer than the last change may take to reach whoever sends, and than a call may be noted late."""
         since = self.actions[-1].at_answered
-        await until(lambda: time.time() > since + GRACE_S + 0.2 + self.lag_s, seconds=CLEAN_PATIENCE_S)
+        await until(lambda: time.time() > since + GRACE_S + 0.2 + self.lag_s, seconds=PATIENCE_S)
 
     async def lose_leases(self) -> None:
         """As when every worker stood still for a minute."""
@@ -86,11 +85,18 @@ class Stage:
         await self.run_leases_out()
 
     async def run_leases_out(self) -> None:
-        """As when a minute had passed, and every worker lived."""
+        """As when a minute had passed, and every worker lived, until another one has called again."""
         await self.campaign.rows("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
                 SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED)) RETURNING id""")
+        await self.until(self._is_called_again)
+
+    async def _is_called_again(self) -> bool:
+        """Whatever is not final and whose row nobody holds. A worker that still calls it drops the sweep's job."""
         await sweep(self.campaign.sessions, policy_of(self.settings))
+        again = [message for message, calls in self.gateway.ledger.calls_of.items() if calls > 1]
+        waiting = "SELECT 1 FROM message WHERE status IN ('pending', 'sending') AND NOT id = ANY(:others)"
+        return not await self.campaign.rows(waiting, others=[*again, *self.locked])
 
     @asynccontextmanager
     async def sending_receipts(self) -> AsyncIterator[None]:
@@ -102,23 +108,24 @@ class Stage:
         self.reported += sender.reported
 
     @asynccontextmanager
-    async def locked_row(self) -> AsyncIterator[int]:
+    async def locked_row(self, message: int) -> AsyncIterator[None]:
         """Somebody's transaction holds the row of a message that is being sent."""
+        self.locked.append(message)
         async with transaction(self.campaign.sessions) as session:
-            row = await session.execute(text("SELECT id FROM message WHERE status = 'sending' LIMIT 1 FOR UPDATE"))
-            message: int = row.scalar_one()
-            self.locked.append(message)
-            yield message
+            await session.execute(text("SELECT 1 FROM message WHERE id = :id FOR UPDATE"), {"id": message})
+            yield
+
+    async def row_awaited(self) -> bool:
+        waits = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'transactionid'"
+        return bool(await self.campaign.rows(waits))
 
     @asynccontextmanager
-    async def refusing_row(self) -> AsyncIterator[int]:
+    async def refusing_row(self, message: int) -> AsyncIterator[None]:
         """Refuse every attempt of one message that is being sent."""
-        (row,) = await self.campaign.rows("SELECT id FROM message WHERE status = 'sending' LIMIT 1")
-        message: int = row[0]
         self.locked.append(message)
         check = f"CHECK (message_id <> {message}) NOT VALID"
         await self.define(f"ALTER TABLE attempt ADD CONSTRAINT refusing {check}")
-        yield message
+        yield
         await self.define("ALTER TABLE attempt DROP CONSTRAINT refusing")
 
     @asynccontextmanager
@@ -139,18 +146,9 @@ class Stage:
             for statement in statements:
                 await session.execute(text(statement))
 
-    async def in_time(self, holds: Callable[[], Awaitable[bool]]) -> None:
-        """As `until`; a faulty product may not get there."""
-        give_up_at = time.monotonic() + (FAULTY_PATIENCE_S if self.is_faulty else CLEAN_PATIENCE_S)
-        while not await holds():
-            assert self.is_faulty or time.monotonic() < give_up_at, "it did not happen in time"
-            if time.monotonic() >= give_up_at:
-                return
-            await asyncio.sleep(0.05)
-
     async def settle(self) -> None:
         """Until every message is final, or the faulty product has had its time."""
-        give_up_at = time.monotonic() + CLEAN_PATIENCE_S
+        give_up_at = time.monotonic() + PATIENCE_S
         while not await self._is_settled() and not (self.is_faulty and self._is_idle()):
             assert time.monotonic() < give_up_at, "it did not settle in time"
             await asyncio.sleep(0.05)

@@ -11,6 +11,8 @@ from chaos.checker.facts import Attempt, Call, Evidence, Message
 CLOCK_AHEAD_S = 10.0
 # A worker that gave up a call may have written it, and a busy gateway notes it later.
 NOTED_LATE_S = 1.0
+# A worker that was frozen right before it wrote a call writes it when it goes on, whatever was recorded meanwhile.
+THAWED_WITHIN_S = 0.5
 
 
 class Pair(Struct, frozen=True):
@@ -49,22 +51,31 @@ def trails(evidence: Evidence) -> list[Trail]:
         attempts[attempt.message_id].append(attempt)
     messages = {message.id: message for message in evidence.messages}
     return [
-        _trail(id_, messages.get(id_), calls.get(id_, []), attempts.get(id_, []))
+        _trail(id_, messages.get(id_), calls.get(id_, []), attempts.get(id_, []), evidence.thaws)
         for id_ in sorted(messages.keys() | calls.keys())
     ]
 
 
-def _trail(id_: int, message: Message | None, calls: list[Call], attempts: list[Attempt]) -> Trail:
+def _trail(
+    id_: int, message: Message | None, calls: list[Call], attempts: list[Attempt], thaws: Sequence[float]
+) -> Trail:
     calls.sort(key=lambda call: call.began_at)
     attempts.sort(key=lambda attempt: attempt.number)
-    return Trail(id_, message, attempts, _paired(calls, attempts))
+    return Trail(id_, message, attempts, _paired(calls, attempts, thaws))
 
 
-def _paired(calls: Sequence[Call], attempts: Sequence[Attempt]) -> list[Pair]:
-    """Each call with the first attempt after the last call's that can be it; attempts without a call are passed by."""
+def _paired(calls: Sequence[Call], attempts: Sequence[Attempt], thaws: Sequence[float]) -> list[Pair]:
+    """Each call with the first attempt after the last call's that can be it; attempts without a call are passed by.
+
+    A call that was written at a thaw has an earlier attempt, and is taken for it only if it can be of no other.
+    """
     pairs, left = [], list(attempts)
     for call in calls:
-        at = next((n for n, attempt in enumerate(left) if _is_of(attempt, call)), None)
+        thawed = any(abs(call.began_at - each) <= THAWED_WITHIN_S for each in thaws)
+        can_be = [n for n, attempt in enumerate(left) if _is_of(attempt, call)]
+        if not can_be and thawed:
+            can_be = [n for n, attempt in enumerate(left) if attempt.duration_s is None]
+        at = next(iter(can_be), None)
         pairs.append(Pair(call, None if at is None else left[at]))
         if at is not None:
             del left[: at + 1]

@@ -24,6 +24,8 @@ from mailing.gateway.client import GatewayClient
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers.probe import Probe
 from mailing.reasons.words import words_of
+from mailing.settings import Settings
+from support.raw_server import serving
 
 DEADLINE_S = 0.5
 CONCURRENCY = 64
@@ -44,7 +46,7 @@ async def fuzz(*, count: int, seed: int) -> Result:
     result, numbers = Result(), iter(range(count))
     async with replying(seed) as port:
         gateway = GatewayClient(
-            Probe("t"),
+            Probe(Settings(gateway_token="t")),
             base_url=f"http://127.0.0.1:{port}/v1",
             timeout_s=DEADLINE_S,
             concurrency=CONCURRENCY,
@@ -106,32 +108,15 @@ def _body(whole: bytes) -> bytes:
 
 @asynccontextmanager
 async def replying(seed: int) -> AsyncIterator[int]:
-    """Serve reply n to the call with id n. No connection outlives the server."""
-    serving: set[asyncio.Task[None]] = set()
+    """Serve reply n to the call with id n."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if task := asyncio.current_task():
-            serving.add(task)
-            task.add_done_callback(serving.discard)
-        left = (
-            ConnectionError,
-            RuntimeError,
-            asyncio.IncompleteReadError,
-            asyncio.LimitOverrunError,
-            asyncio.CancelledError,
-        )
-        with suppress(*left):
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(RuntimeError):  # uvloop's for a transport that is closing
             while await _answer(reader, writer, seed):
                 pass
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield int(server.sockets[0].getsockname()[1])
-    for task in list(serving):
-        task.cancel()
-    await asyncio.gather(*serving, return_exceptions=True)
-    await asyncio.sleep(0)  # a transport closes in the loop's next turn
+    async with serving(answer) as port:
+        yield port
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seed: int) -> bool:

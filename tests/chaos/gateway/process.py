@@ -1,7 +1,7 @@
 """The gateway of a run, in a process of its own, and its ledger."""
 
-import asyncio
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +11,7 @@ import httpx
 
 from chaos.gateway import server
 from support.plain_http import NO_TLS
+from support.processes import running
 
 MIX: Final = {"accept_then_drop": 0.10, "error_500": 0.05, "throttle_429": 0.03, "garbage": 0.02, "hang": 0.01}
 
@@ -45,19 +46,12 @@ class Witness:
 @asynccontextmanager
 async def witness(directory: Path, *, seed: int) -> AsyncIterator[Witness]:
     ledger = directory / "gateway.ledger"
-    with (directory / "gateway.log").open("ab") as log:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, server.__file__, "--ledger", str(ledger), "--seed", str(seed)),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log,
-        )
-    assert process.stdout
-    told = [(await process.stdout.readline()).decode().split() for _ in ("ready", "control")]
-    own = Witness({name: int(port) for name, port in told}, ledger)
-    try:
-        yield own
-    finally:
-        await own.close()
-        process.terminate()
-        await process.wait()
+    command = (sys.executable, server.__file__, "--ledger", str(ledger), "--seed", str(seed))
+    async with running(*command, log=directory / "gateway.log", stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout
+        told = [(await process.stdout.readline()).decode().split() for _ in ("ready", "control")]
+        own = Witness({name: int(port) for name, port in told}, ledger)
+        try:
+            yield own
+        finally:
+            await own.close()

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from chaos.checker.facts import Reported
 from chaos.gateway.ledger import LedgerFollower
-from mailing.gateway.providers.provider import ReceiptState
+from mailing.gateway.providers.receipt import ReceiptState
 from mailing.receipts.address import receipt_path
 
 PROVIDER: Final = "kannel"

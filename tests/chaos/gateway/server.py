@@ -4,6 +4,9 @@
 
 prints `ready PORT` and then `control PORT`, and ends on SIGTERM or when its stdin closes. Both ports answer
 `PUT /control` (`Control`), `GET /control` and `GET /summary`; in the mode `refuse` only the second one does.
+
+The product's sandbox stands on an HTTP server, so it can neither write half an answer nor stop listening, and it notes
+acceptances alone. The checker needs the first byte and the end of every call.
 """
 
 import argparse
@@ -87,14 +90,13 @@ class Gateway:
         elif self.control.mode != "refuse" and not self._server:
             self._server, _ = await self._listen(self.port)
         if self.control.mode != "hold":
-            for connection in list(self.connections):
+            for connection in self._held():
                 connection.release()
         return self.control
 
     def release_oldest(self) -> None:
         """In the mode `hold`: the call that has waited longest is answered."""
-        held = [connection for connection in self.connections if connection.is_held]
-        min(held, key=lambda connection: connection.call or 0).release()
+        self._held()[0].release()
 
     def summary(self) -> Summary:
         accepted, unique = sum(self.ledger.accepted_ids.values()), len(self.ledger.accepted_ids)
@@ -122,6 +124,11 @@ class Gateway:
             due = time.monotonic() + HEARTBEAT_S
             await asyncio.sleep(HEARTBEAT_S)
             self._greatest_lag_s = max(self._greatest_lag_s, time.monotonic() - due)
+
+    def _held(self) -> list[Connection]:
+        """In the order of their calls."""
+        held = (connection for connection in self.connections if connection.is_held)
+        return sorted(held, key=lambda connection: connection.call or 0)
 
     async def _listen(self, port: int) -> tuple[asyncio.Server, int]:
         server = await asyncio.get_running_loop().create_server(lambda: Connection(self), HOST, port)

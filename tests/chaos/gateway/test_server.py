@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ from chaos.gateway.server import Gateway, listening
 from mailing.gateway.client import GatewayClient as Client
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
+from mailing.settings import Settings
 from support.plain_http import NO_TLS
-from support.processes import until
+from support.processes import running, until
 
 SCRIPT = Path(__file__).with_name("server.py")
 CERTAINLY_NOT = {Outcome.not_sent, Outcome.refused, Outcome.soft_refusal, Outcome.throttled, Outcome.configuration}
@@ -37,7 +39,7 @@ async def gateway(ledger: Path) -> AsyncIterator[Gateway]:
 async def ask(port: int, *message_ids: int, timeout_s: float = 20.0) -> list[Answer]:
     """One call after the other, by the product's own client."""
     url = f"http://127.0.0.1:{port}/v1"
-    async with Client(Probe("t"), base_url=url, timeout_s=timeout_s, concurrency=1) as client:
+    async with Client(Probe(Settings(gateway_token="t")), base_url=url, timeout_s=timeout_s, concurrency=1) as client:
         answers = [
             await client.send(each, phone="79160000001", text="hi", time_left_s=timeout_s) for each in message_ids
         ]
@@ -173,14 +175,6 @@ async def test_as_a_process_it_ends_when_it_is_asked_to_or_left_alone(ledger: Pa
 
 @asynccontextmanager
 async def _process(ledger: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, int]]:
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, str(SCRIPT), "--ledger", str(ledger), stdin=pipe, stdout=pipe
-    )
-    assert process.stdout
-    try:
+    async with running(sys.executable, SCRIPT, "--ledger", ledger, stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdout
         yield process, int((await process.stdout.readline()).split()[1])
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()

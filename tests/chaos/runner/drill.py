@@ -1,8 +1,6 @@
 """A site with due messages, and what a drill asks of it."""
 
-import asyncio
 import dataclasses
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -14,6 +12,7 @@ from msgspec.structs import replace
 
 from chaos.runner.environment import KEY, Site, Trial, site, start_workers
 from chaos.runner.load import Latencies, load
+from support.processes import until
 
 PATHS: Final = ["/mailing/api/statistics/", "/mailing/api/mailings/", "/mailing/api/clients/"]
 API_RATE: Final = 40.0
@@ -53,13 +52,8 @@ class Drill:
         return answered
 
     async def until(self, holds: Callable[[], Awaitable[bool]], *, within_s: float = 300) -> float:
-        """How long it took, in seconds."""
-        began = time.monotonic()
-        async with asyncio.timeout(within_s):
-            while True:
-                if await holds():
-                    return time.monotonic() - began
-                await asyncio.sleep(0.1)
+        """Return how many seconds it took."""
+        return await until(holds, seconds=within_s, every_s=0.1)
 
     async def sent(self, mailing: int, least: int) -> bool:
         return (await self.counts(mailing))["sent"] >= least

@@ -1,6 +1,5 @@
 """All parts of a run, started and stopped together: database, gateway, mail server, API, workers."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from mailing.process.local_stack import free_port
 from mailing.settings import Settings
 from support.mail_server import PostOffice, open_post_office
 from support.plain_http import NO_TLS
+from support.processes import until_ready
 from support.proxy import Proxy
 
 KEY: Final = "a-key-for-the-fault-run"
@@ -88,7 +88,7 @@ async def site(
         workers = [f"worker-{number + 1}" for number in range(trial.workers)]
         here = Site(directory, own, proxy, gateway, office, running, settings, workers)
         running.start("api", ["api"], here.taking_receipts)
-        await _ready(here)
+        await until_ready(f"http://127.0.0.1:{settings.port}")
         yield here
 
 
@@ -116,15 +116,3 @@ def _settings(database_url: str, gateway_url: str, trial: Trial) -> Settings:
         retry_max_s=5.0,
         log_format="json",
     )
-
-
-async def _ready(here: Site) -> None:
-    async with httpx.AsyncClient(verify=NO_TLS, trust_env=False) as http, asyncio.timeout(60):
-        while True:
-            try:
-                answer = await http.get(f"http://127.0.0.1:{here.settings.port}/health/ready")
-            except httpx.TransportError:
-                answer = None
-            if answer and answer.status_code == 200:
-                return
-            await asyncio.sleep(0.1)

@@ -25,6 +25,7 @@ from mailing.database.engine import create_engine, sessions
 MESSAGES: Final = 20_000
 RATE: Final = 500.0
 FREEZE_S: Final = 45.0
+REBOOT_S: Final = 5.0
 LAG_S: Final = 1.5
 WATCHED_S: Final = 40.0
 SETTLED_S: Final = 15.0  # without a call, after a database was set aside
@@ -45,6 +46,15 @@ async def kill_node(cluster: PatroniCluster) -> None:
     leader = await cluster.leader()
     leader.stopped = True
     leader.signal(signal.SIGKILL)
+
+
+async def reboot_node(cluster: PatroniCluster) -> None:
+    """Kill all its processes and start it again before its lock has run out: the same server, on a new timeline."""
+    leader = await cluster.leader()
+    leader.signal(signal.SIGKILL)
+    leader.kill_patroni()
+    await asyncio.sleep(REBOOT_S)
+    cluster.boot(leader)
 
 
 async def kill_postmaster(cluster: PatroniCluster) -> None:
@@ -74,6 +84,7 @@ async def switch_over(cluster: PatroniCluster) -> None:
 
 CASES: Final = (
     Case("node killed", kill_node, 10),
+    Case("node rebooted", reboot_node, 15),
     Case("postmaster killed", kill_postmaster, 15),
     Case("node frozen for 45 s, all hosts in the address", freeze_node, 15, through_proxy=False),
     Case("switchover", switch_over, 15),
@@ -109,7 +120,9 @@ async def _without_loss(directory: Path, case: Case) -> list[Promise]:
             again_s = min(call.began_at for call in calls if call.began_at > writes_at) - writes_at
             ambiguous = await drill.value("SELECT count(*) FROM attempt WHERE outcome = 'ambiguous'")
             ended = len(here.processes.ends)
-            violations = await _violations(here, api, Absence(fault_at, writes_at + again_s + SETTLED_S))
+            violations = await _violations(
+                here, api, cluster.reachable_url(), Absence(fault_at, writes_at + again_s + SETTLED_S)
+            )
             repeated = len(calls) - len({call.id for call in calls})
     slowest_s = max(answers.took_ms) / 1000
     statuses = ", ".join(f"{count} x {status}" for status, count in sorted(answers.statuses.items()))
@@ -204,10 +217,13 @@ async def _is_set_aside(drill: Drill) -> bool:
     return bool(await drill.value("SELECT database_identity = 'restored' FROM installation"))
 
 
-async def _violations(here: Site, api: httpx.AsyncClient, absence: Absence) -> int:
-    """Count what the checker of the fault run finds; no worker may run any more."""
+async def _violations(here: Site, api: httpx.AsyncClient, database_url: str, absence: Absence) -> int:
+    """Count what the checker of the fault run finds; no worker may run any more.
+
+    `database_url` names no node that was stopped: a former primary that is thawed still answers, with its old rows.
+    """
     await here.processes.stop(here.workers)
-    engine = create_engine(here.database.url, application="chaos", pool_size=2)
+    engine = create_engine(database_url, application="chaos", pool_size=2)
     history = History(absences=[absence], lag_s=max(0.1, await here.witness.lag_s()))
     evidence = await collect(sessions(engine), api, here.witness.ledger, history)
     await engine.dispose()

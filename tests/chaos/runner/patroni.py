@@ -10,8 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,8 @@ import httpx
 
 from chaos.runner.postgres import DATABASE, OBSERVER, Database
 from mailing.process.local_stack import free_port
+from support.postgres import apply_schema, children_of
+from support.processes import until
 
 PROGRAMS: Final = ("patroni", "etcd", "haproxy")
 NODES: Final = 3
@@ -59,7 +60,7 @@ class Node:
         found = [self.patroni.pid] if self.patroni else []
         with suppress(OSError):
             found.append(self.postmaster())
-        return [*found, *(child for pid in found for child in _children(pid))]
+        return [*found, *(child for pid in found for child in children_of(pid))]
 
     def signal(self, number: signal.Signals) -> None:
         for pid in self.processes():
@@ -73,7 +74,7 @@ class Node:
             self.patroni = None
 
     def receivers(self) -> list[int]:
-        return [pid for pid in _children(self.postmaster()) if b"walreceiver" in _command(pid)]
+        return [pid for pid in children_of(self.postmaster()) if b"walreceiver" in _command(pid)]
 
 
 @dataclass
@@ -110,7 +111,7 @@ class PatroniCluster(Database):
             node.directory.mkdir()
             (node.directory / "patroni.json").write_text(json.dumps(self._configuration(node)))
             shutil.chown(node.directory, "postgres", "postgres")
-            node.patroni = self._spawn(node.name, "patroni", str(node.directory / "patroni.json"), user="postgres")
+            self.boot(node)
         (self.home / "haproxy.cfg").write_text(self._haproxy())
         self._spawn("haproxy", "haproxy", "-db", "-f", str(self.home / "haproxy.cfg"))
 
@@ -121,24 +122,24 @@ class PatroniCluster(Database):
             child.kill()
             child.wait()
 
+    def boot(self, node: Node) -> None:
+        node.patroni = self._spawn(node.name, "patroni", str(node.directory / "patroni.json"), user="postgres")
+
     async def create(self) -> None:
         await self.until(self._is_whole)
         admin = await asyncpg.connect(self.hosts_url.replace(f"/{DATABASE}", "/postgres"), **READ_WRITE)
         await admin.execute(f"CREATE DATABASE {DATABASE}")
         await admin.close()
-        await self.migrate()
+        await apply_schema(self.reachable_url())  # the proxy may not know the primary yet
         await self.until(self._is_whole)
 
     async def until(self, holds: Callable[[], Any]) -> None:
-        give_up_at = time.monotonic() + START_S
-        while not await holds():
-            assert time.monotonic() < give_up_at, f"not in time; logs in {self.home}"
-            await asyncio.sleep(0.2)
+        await until(holds, seconds=START_S, every_s=0.2)
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         connection = await asyncpg.connect(
-            self._reachable_url(), server_settings={"application_name": OBSERVER}, **READ_WRITE
+            self.reachable_url(), server_settings={"application_name": OBSERVER}, **READ_WRITE
         )
         try:
             yield connection
@@ -157,7 +158,7 @@ class PatroniCluster(Database):
             answer = await http.post(f"http://127.0.0.1:{leader.rest}/switchover", json={"leader": leader.name})
             assert answer.status_code == 200, answer.text
 
-    def _reachable_url(self) -> str:
+    def reachable_url(self) -> str:
         """Without nodes that are stopped: asyncpg has one limit for all hosts."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes if not node.stopped)
         return f"postgresql://postgres@{hosts}/{DATABASE}"
@@ -179,7 +180,7 @@ class PatroniCluster(Database):
             return {}
 
     def _spawn(self, name: str, *command: str, user: str | None = None) -> subprocess.Popen[bytes]:
-        with (self.home / f"{name}.log").open("wb") as log:
+        with (self.home / f"{name}.log").open("ab") as log:
             child = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.home, user=user, start_new_session=True)  # noqa: S603 - ours
         self.children.append(child)
         return child
@@ -260,11 +261,6 @@ async def patroni_cluster(*, synchronous: bool) -> AsyncIterator[PatroniCluster]
     finally:
         await asyncio.to_thread(cluster.stop)
         shutil.rmtree(home, ignore_errors=True)
-
-
-def _children(pid: int) -> Iterator[int]:
-    with suppress(OSError):
-        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
 
 
 def _command(pid: int) -> bytes:

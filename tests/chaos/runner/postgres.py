@@ -1,17 +1,11 @@
 """The run's own PostgreSQL, with everything that can happen to a server: restarts, cut connections, a freeze."""
 
-import os
-import signal
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import asyncpg
 
-from mailing.database.engine import create_engine
-from mailing.database.migrations import migrate
-from support.postgres import TUNING, Cluster, own_cluster
+from support.postgres import TUNING, Cluster, create_database, own_cluster, running, url_of
 
 DATABASE = "chaos"
 DURABLE = ("fsync=on", "full_page_writes=on")
@@ -24,10 +18,12 @@ class Database:
     Without `fsync` a restart loses nothing either, because the operating system lives on; only a power cut would.
     """
 
-    def __init__(self, cluster: Cluster, *, fsync: bool) -> None:
+    def __init__(self, cluster: Cluster, tuning: Sequence[str]) -> None:
         self._cluster = cluster
-        self._tuning = (*TUNING, *DURABLE) if fsync else TUNING
-        self.url = cluster.url.rpartition("/")[0] + f"/{DATABASE}"
+        self._tuning = tuning
+        self.url = url_of(cluster.url, DATABASE)
+        self.freeze = cluster.freeze
+        self.thaw = cluster.thaw
 
     def start(self) -> None:
         self._cluster.start(self._tuning)
@@ -39,13 +35,6 @@ class Database:
         """As after a crash: no checkpoint, every connection broken, recovery from the log."""
         self.stop("immediate")
         self.start()
-
-    def freeze(self) -> None:
-        """As on a machine that hangs: connections stay open, nothing answers."""
-        self._signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        self._signal(signal.SIGCONT)
 
     async def terminate_backends(self) -> int:
         """Every connection of the product, in the middle of whatever it does. Returns how many."""
@@ -65,50 +54,15 @@ class Database:
         finally:
             await connection.close()
 
-    async def create(self) -> None:
-        """Create the database with the schema."""
-        admin = await asyncpg.connect(self._cluster.url)
-        await admin.execute(f"CREATE DATABASE {DATABASE}")
-        await admin.close()
-        await self.migrate()
-
-    async def migrate(self) -> None:
-        engine = create_engine(self.url, application=OBSERVER, pool_size=1)
-        await migrate(engine)
-        await engine.dispose()
-
-    @property
-    def is_up(self) -> bool:
-        return self._pid_file.exists()
-
-    @property
-    def _pid_file(self) -> Path:
-        return self._cluster.data / "postmaster.pid"
-
-    def _signal(self, number: signal.Signals) -> None:
-        for pid in self._processes():
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def _processes(self) -> Iterator[int]:
-        """Stop the postmaster first, so that it starts no backend meanwhile."""
-        postmaster = int(self._pid_file.read_text().splitlines()[0])
-        yield postmaster
-        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True)  # noqa: S607 - the system's ps
-        yield from (int(pid) for pid, parent in map(str.split, listed.stdout.splitlines()) if int(parent) == postmaster)
-
 
 @asynccontextmanager
 async def database(*, fsync: bool) -> AsyncIterator[Database]:
     """Run a server with the schema until the block ends; remove whatever a fault left of it."""
-    cluster = own_cluster()
-    own = Database(cluster, fsync=fsync)
-    own.start()
-    try:
-        await own.create()
-        yield own
-    finally:
-        if own.is_up:
-            own.thaw()
-            own.stop("immediate")
-        cluster.remove()
+    tuning = (*TUNING, *DURABLE) if fsync else TUNING
+    with running(own_cluster(), tuning) as cluster:
+        await create_database(cluster.url, DATABASE)
+        try:
+            yield Database(cluster, tuning)
+        finally:
+            with suppress(FileNotFoundError):  # it is down
+                cluster.thaw()

@@ -1,7 +1,10 @@
-"""The product's processes in a run: kept alive as `mailing up` does, killed at named points, frozen and thawed."""
+"""The product's processes in a run: started again when they end, killed at named points, frozen and thawed.
+
+The product's own supervisor waits ever longer before it restarts a process that dies often, and hides the process. A
+run kills hundreds, and needs each one's pid, its orders and its exit status.
+"""
 
 import asyncio
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +18,8 @@ import msgspec
 
 from chaos.runner.launcher import Birth, Life, strike
 from mailing.process.supervisor import EXIT_USAGE
-from mailing.settings import PREFIX, Settings, environment
+from mailing.settings import Settings
+from support.processes import clean_environment
 
 STOP_S: Final = 40
 
@@ -164,8 +168,7 @@ class Processes:
         await self.stop(list(self._keepers))
 
     def _process(self, name: str, command: Sequence[str], settings: Settings) -> Process:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-        return Process(name, command, inherited | environment(settings), self._directory, self._bear)
+        return Process(name, command, clean_environment(settings), self._directory, self._bear)
 
     async def _keep(self, process: Process) -> None:
         while process.is_wanted:

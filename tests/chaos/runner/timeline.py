@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final
 
-import msgspec
 from msgspec import Struct
 
 from mailing import failpoints
@@ -196,7 +195,3 @@ def _of_people(scale: Scale, chance: random.Random) -> Iterator[Event]:
 def _spread(count: int, chance: random.Random) -> list[float]:
     """One in each of as many equal stretches; after the last there are messages enough to come by every point."""
     return [0.02 + (LAST - 0.02) * (number + chance.random()) / count for number in range(count)]
-
-
-def as_json(events: list[Event]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(events))

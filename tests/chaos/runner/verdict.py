@@ -50,6 +50,7 @@ async def _history(here: Site, campaign: Campaign, record: Record, reported: Seq
         actions=campaign.actions,
         kills=[Kill(kill.pid, kill.at.timestamp()) for kill in record.kills],
         absences=list(_absences(record)),
+        thaws=[each.ended.timestamp() for each in record.happened if each.event.kind is Kind.freeze],
         locked=record.locked,
         reported=reported,
         lag_s=max(LEAST_LAG_S, await here.witness.lag_s()),

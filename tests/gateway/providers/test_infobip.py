@@ -2,16 +2,19 @@
 
 import json
 from datetime import UTC, datetime
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 import pytest
 
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers.infobip import Infobip
-from mailing.gateway.providers.provider import Receipt, ReceiptState, Reply
-from support.provider_calls import ID, REFERENCE, URL, asked, classify, outgoing
+from mailing.gateway.providers.receipt import Receipt, ReceiptState, Reply
+from mailing.settings import Settings
+from support.provider_calls import ID, REFERENCE, URL, asked, classify, credentials_checked, outgoing
 
-INFOBIP = Infobip("key")
+INFOBIP = Infobip(Settings(gateway_token="key"))
 
 
 def answered(group: object, code: object, *, reference: object = REFERENCE) -> bytes:
@@ -82,6 +85,15 @@ def test_each_status_has_its_class_though_all_come_with_http_200(group: object, 
     assert classify(INFOBIP, 200, answered(group, code)).outcome is outcome
 
 
+@pytest.mark.parametrize("odd", [None, 7, 2**64, [], {}, True])
+@pytest.mark.parametrize("member", [("status", "name"), ("messageId",)])
+def test_a_member_that_says_nothing_of_it_undoes_no_acceptance(member: tuple[str, ...], odd: object) -> None:
+    body = json.loads(answered(1, 26))
+    *above, last = member
+    reduce(getitem, above, body["messages"][0])[last] = odd
+    assert classify(INFOBIP, 200, json.dumps(body).encode()).outcome is Outcome.accepted
+
+
 @pytest.mark.parametrize(
     ("status", "outcome"),
     [
@@ -130,6 +142,8 @@ AT = datetime(2030, 5, 17, 9, 0, 1, 500_000, tzinfo=UTC)
         (report(3, 2), Receipt(ID, ReceiptState.accepted, "STATUS_2", AT)),
         (report(1, 7), Receipt(ID, ReceiptState.accepted, "STATUS_7", AT)),
         (report(2, 4), Receipt(ID, ReceiptState.undelivered, "STATUS_4", AT)),
+        (report(4, 29), Receipt(ID, ReceiptState.accepted, "STATUS_29", AT)),
+        (report(4, 87), Receipt(ID, ReceiptState.undelivered, "STATUS_87", AT)),
         (report(4, 15), Receipt(ID, ReceiptState.undelivered, "STATUS_15", AT)),
         (report(5, 12), Receipt(ID, ReceiptState.undelivered, "STATUS_12", AT)),
         (report(2, 9, error=ABSENT), Receipt(ID, ReceiptState.undelivered, "EC_ABSENT_SUBSCRIBER", AT)),
@@ -147,6 +161,13 @@ def test_one_request_reports_many_messages() -> None:
     assert [receipt.message_id for receipt in receipts or ()] == list(range(1, 101))
 
 
+def test_one_odd_item_loses_no_other() -> None:
+    reports = received({}, 5, report(3, 5), report(3, 5, messageId="of another program"))
+    assert INFOBIP.parse_receipts(asked(body=reports)) == [Receipt(ID, ReceiptState.delivered, None, AT)]
+    replies = received({"from": "79160000000", "text": None}, {"from": "79160000001", "text": "STOP"})
+    assert INFOBIP.parse_replies(asked(body=replies)) == [Reply("79160000001", "STOP")]
+
+
 def test_a_rejected_repeat_says_nothing_of_the_first() -> None:
     assert INFOBIP.parse_receipts(asked(body=received(report(5, 23)))) == []
 
@@ -159,7 +180,10 @@ def test_anything_else_is_malformed(body: bytes) -> None:
 def test_a_reply_is_a_phone_and_a_text() -> None:
     body = received({"messageId": "1", "from": "79160000000", "to": "1000", "text": "Стоп", "cleanText": "Стоп"})
     assert INFOBIP.parse_replies(asked(body=body)) == [Reply("79160000000", "Стоп")]
-    assert INFOBIP.parse_replies(asked(body=received({"from": 79160000000, "text": "Стоп"}))) is None
+    assert INFOBIP.parse_replies(asked(body=received({"from": 79160000000, "text": "Стоп"}))) == [
+        Reply("79160000000", "Стоп")
+    ]
+    assert INFOBIP.parse_replies(asked(body=received({"from": "79160000000"}))) is None
 
 
 def test_one_request_has_the_replies_of_many_phones() -> None:
@@ -183,4 +207,4 @@ def test_one_request_has_the_replies_of_many_phones() -> None:
 )
 def test_the_balance_tells_whether_the_account_is_right(status: int, body: bytes, outcome: Outcome) -> None:
     assert INFOBIP.credentials_check.path == "/account/1/balance"
-    assert INFOBIP.read_credentials_check(status, body).outcome is outcome
+    assert credentials_checked(INFOBIP, status, body).outcome is outcome

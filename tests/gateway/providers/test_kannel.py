@@ -1,13 +1,16 @@
 """Kannel 1.4.5, from its user guide, its bearerbox and answers seen."""
 
 import pytest
+from msgspec.structs import replace
 
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers.kannel import Kannel
-from mailing.gateway.providers.provider import Receipt, ReceiptState, Reply
-from support.provider_calls import asked, classify, outgoing
+from mailing.gateway.providers.receipt import Receipt, ReceiptState, Reply
+from mailing.settings import Settings
+from support.provider_calls import asked, classify, credentials_checked, outgoing
 
-KANNEL = Kannel("mailing", "secret", "Shop")
+ACCOUNT = Settings(gateway_user="mailing", gateway_token="secret")
+KANNEL = Kannel(replace(ACCOUNT, sender="Shop"))
 
 
 def lines(text: str = "Привет, мир", **changes: object) -> list[str]:
@@ -30,7 +33,7 @@ def test_the_account_and_the_sender_go_with_every_call() -> None:
     assert KANNEL.headers["X-Kannel-Username"] == "mailing"
     assert KANNEL.headers["X-Kannel-Password"] == "secret"
     assert KANNEL.headers["X-Kannel-From"] == "Shop"
-    assert "X-Kannel-From" not in Kannel("mailing", "secret", "").headers
+    assert "X-Kannel-From" not in Kannel(ACCOUNT).headers
 
 
 @pytest.mark.parametrize(
@@ -137,4 +140,4 @@ def test_a_call_without_a_receiver_tells_whether_the_account_is_right(
     status: int, body: bytes, outcome: Outcome
 ) -> None:
     assert KANNEL.credentials_check.path == "/cgi-bin/sendsms"
-    assert KANNEL.read_credentials_check(status, body).outcome is outcome
+    assert credentials_checked(KANNEL, status, body).outcome is outcome

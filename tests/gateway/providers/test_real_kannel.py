@@ -5,19 +5,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mailing.gateway.checks import check_credentials
 from mailing.gateway.client import GatewayClient, Origin
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.kannel import Kannel as Provider
-from mailing.gateway.providers.provider import ReceiptState
+from mailing.gateway.providers.receipt import ReceiptState
 from mailing.reasons.codes import ReasonCode
+from mailing.settings import Settings
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
 from support.receiver import Receiver, receiving
 
 pytestmark = pytest.mark.skipif(not is_installed(), reason=MISSING)
 
-PROVIDER = Provider("mailing", Kannel.password, "Shop")
+SETTINGS = Settings(gateway_user="mailing", gateway_token=Kannel.password, sender="Shop")
+PROVIDER = Provider(SETTINGS)
 LONG = "Наш магазин переехал. " * 5
 LONGEST = "Ж" * 1600
 
@@ -61,7 +64,7 @@ async def test_texts_arrive_whole_and_each_message_is_reported_once(kannel: Kann
 
 
 async def test_a_wrong_password_is_told_by_a_call_and_by_the_check(kannel: Kannel, receiver: Receiver) -> None:
-    wrong = Provider("mailing", "wrong", "Shop")
+    wrong = Provider(replace(SETTINGS, gateway_token="wrong"))
     async with client_of(kannel, receiver, wrong) as client:
         answer = await send(client, 1, "Hello")
     assert (answer.outcome, answer.reason) == (Outcome.configuration, ReasonCode.credentials_refused)
@@ -82,14 +85,18 @@ async def test_a_phone_s_reply_comes_with_its_number(kannel: Kannel, receiver: R
 
 
 async def test_what_kannel_took_survives_its_kill_and_is_reported(kannel: Kannel, receiver: Receiver) -> None:
+    """It takes all while its SMSC is away, so that none is on its way when it is killed."""
     await receiver.first(1)
-    receiver.statuses = [503] * 3  # the API is away
+    await kannel.disconnect_smsc()
     async with client_of(kannel, receiver) as client:
         answers = await asyncio.gather(*(send(client, number, "Привет") for number in range(1, 31)))
         await kannel.kill()
         lost = await send(client, 31, "Привет")
     assert {answer.outcome for answer in answers} == {Outcome.accepted}
     assert lost.outcome is Outcome.not_sent
+    receiver.statuses = [503] * 3  # the API is away
     await kannel.start()
-    await receiver.first(31, within_s=60)
-    assert kannel.sent().keys() == {f"7916{number:07}" for number in range(1, 31)}
+    taken = await receiver.first(31, within_s=60)  # with the message that the SMSC's phone sends first
+    assert {path for path, _ in taken} >= {f"/receipts/{number}.mac" for number in range(1, 31)}
+    assert not receiver.statuses
+    assert kannel.sent() == {f"7916{number:07}": 1 for number in range(1, 31)}

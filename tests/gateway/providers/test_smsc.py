@@ -8,11 +8,13 @@ from urllib.parse import urlencode
 import pytest
 
 from mailing.gateway.outcome import Outcome
-from mailing.gateway.providers.provider import Receipt, ReceiptState, Reply
+from mailing.gateway.providers.provider import CredentialsCheck
+from mailing.gateway.providers.receipt import Receipt, ReceiptState, Reply
 from mailing.gateway.providers.smsc import Smsc
-from support.provider_calls import ID, REFERENCE, asked, classify, form_of, outgoing
+from mailing.settings import Settings
+from support.provider_calls import ID, REFERENCE, asked, classify, credentials_checked, form_of, outgoing
 
-SMSC = Smsc("shop", "secret")
+SMSC = Smsc(Settings(gateway_user="shop", gateway_token="secret"))
 
 
 def test_a_message_is_a_form_in_utf8_with_our_reference() -> None:
@@ -32,7 +34,7 @@ def test_a_message_is_a_form_in_utf8_with_our_reference() -> None:
 
 
 def test_an_api_key_stands_for_login_and_password() -> None:
-    form = form_of(Smsc(None, "key").encode(outgoing(sender="")))
+    form = form_of(Smsc(Settings(gateway_token="key")).encode(outgoing(sender="")))
     assert form["apikey"] == "key"
     assert not form.keys() & {"login", "psw", "sender"}
 
@@ -49,7 +51,7 @@ def test_the_validity_is_one_minute_to_one_day(seconds: int, valid: str) -> None
         (2, Outcome.configuration),
         (3, Outcome.configuration),
         (4, Outcome.throttled),
-        (5, Outcome.refused),
+        (5, Outcome.configuration),
         (6, Outcome.refused),
         (7, Outcome.refused),
         (8, Outcome.refused),
@@ -94,6 +96,7 @@ def signed(status: object, *, reference: str = REFERENCE, secret: str = "secret"
 @pytest.mark.parametrize(
     ("status", "state", "code"),
     [
+        (-2, ReceiptState.accepted, "-2"),
         (-1, ReceiptState.accepted, "-1"),
         (0, ReceiptState.accepted, "0"),
         (1, ReceiptState.delivered, None),
@@ -109,6 +112,11 @@ def signed(status: object, *, reference: str = REFERENCE, secret: str = "secret"
 )
 def test_each_status_has_its_state(status: int, state: ReceiptState, code: str | None) -> None:
     assert SMSC.parse_receipts(asked(body=signed(status))) == [Receipt(ID, state, code, None)]
+
+
+def test_a_handler_that_is_called_by_get_is_understood_too() -> None:
+    assert SMSC.parse_receipts(asked(query=signed(1).decode())) == [Receipt(ID, ReceiptState.delivered, None, None)]
+    assert SMSC.parse_replies(asked(query="phone=79161234567&mes=STOP")) == [Reply("79161234567", "STOP")]
 
 
 def test_the_reason_and_the_time_are_the_operator_s() -> None:
@@ -144,7 +152,7 @@ def test_what_is_not_signed_by_the_account_is_refused(body: bytes) -> None:
 
 
 def test_nothing_is_signed_with_a_secret_that_is_not_set() -> None:
-    assert Smsc("shop", "").parse_receipts(asked(body=signed(1, secret=""))) is None
+    assert Smsc(Settings(gateway_user="shop")).parse_receipts(asked(body=signed(1, secret=""))) is None
 
 
 def test_a_reply_is_a_phone_and_a_text() -> None:
@@ -164,5 +172,5 @@ def test_a_reply_is_a_phone_and_a_text() -> None:
     ],
 )
 def test_the_balance_tells_whether_the_account_is_right(status: int, body: bytes, outcome: Outcome) -> None:
-    assert SMSC.credentials_check.path == "/sys/balance.php"
-    assert SMSC.read_credentials_check(status, body).outcome is outcome
+    assert SMSC.credentials_check == CredentialsCheck("POST", "/sys/balance.php", b"login=shop&psw=secret&fmt=3")
+    assert credentials_checked(SMSC, status, body).outcome is outcome

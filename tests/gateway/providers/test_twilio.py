@@ -5,12 +5,14 @@ import json
 import pytest
 
 from mailing.gateway.outcome import Outcome
-from mailing.gateway.providers.provider import Receipt, ReceiptState, Reply
+from mailing.gateway.providers.provider import CredentialsCheck
+from mailing.gateway.providers.receipt import Receipt, ReceiptState, Reply
 from mailing.gateway.providers.twilio import Twilio
-from support.provider_calls import URL, asked, classify, form_of, outgoing
+from mailing.settings import Settings
+from support.provider_calls import URL, asked, classify, credentials_checked, form_of, outgoing
 
 ACCOUNT, SERVICE, SID = f"AC{'0' * 32}", f"MG{'1' * 32}", f"SM{'2' * 32}"
-TWILIO = Twilio(ACCOUNT, "token")
+TWILIO = Twilio(Settings(gateway_user=ACCOUNT, gateway_token="token"))
 
 
 def created(status: str, error: int | None = None) -> bytes:
@@ -32,6 +34,12 @@ def test_a_message_is_a_form_with_its_validity_and_an_address_that_is_tried_agai
         "StatusCallback": f"{URL}#rc=5&rp=all",
     }
     assert TWILIO.headers["Authorization"].startswith("Basic QUMw")
+
+
+@pytest.mark.parametrize("odd", ["", "30001", 2**31, 1.5, [], {}, True])
+def test_an_error_code_of_another_kind_undoes_no_acceptance(odd: object) -> None:
+    body = json.loads(created("queued")) | {"error_code": odd}
+    assert classify(TWILIO, 201, json.dumps(body).encode()).outcome is Outcome.accepted
 
 
 def test_a_messaging_service_is_a_sender_too_and_ten_hours_are_the_longest_validity() -> None:
@@ -78,6 +86,9 @@ def test_201_alone_is_not_an_acceptance(body: bytes, outcome: Outcome) -> None:
         (failed(429, 21611), Outcome.throttled),
         (failed(400, 21611), Outcome.throttled),
         (failed(429, 63038), Outcome.configuration),
+        (failed(400, 63017), Outcome.throttled),
+        (failed(400, 60728), Outcome.throttled),
+        (failed(400, 20001), Outcome.configuration),
         (failed(400, 21211), Outcome.refused),
         (failed(400, 21408), Outcome.refused),
         (failed(403, 21408), Outcome.refused),
@@ -95,6 +106,14 @@ def test_201_alone_is_not_an_acceptance(body: bytes, outcome: Outcome) -> None:
         (failed(400, 21659), Outcome.configuration),
         (failed(400, 21660), Outcome.configuration),
         (failed(400, 21703), Outcome.configuration),
+        (failed(400, 21616), Outcome.configuration),
+        (failed(400, 21624), Outcome.configuration),
+        (failed(400, 21657), Outcome.configuration),
+        (failed(400, 21663), Outcome.configuration),
+        (failed(400, 21702), Outcome.configuration),
+        (failed(400, 21709), Outcome.configuration),
+        (failed(400, 21901), Outcome.configuration),
+        (failed(400, 21618), Outcome.refused),
         (failed(400, 99999), Outcome.refused),
         (failed(500, 20500), Outcome.ambiguous),
         (failed(503, 20003), Outcome.ambiguous),
@@ -148,5 +167,5 @@ def test_a_reply_is_a_phone_and_a_text() -> None:
     ],
 )
 def test_the_account_tells_whether_it_is_right_and_active(status: int, body: bytes, outcome: Outcome) -> None:
-    assert TWILIO.credentials_check.path == f"/2010-04-01/Accounts/{ACCOUNT}.json"
-    assert TWILIO.read_credentials_check(status, body).outcome is outcome
+    assert TWILIO.credentials_check == CredentialsCheck("GET", f"/2010-04-01/Accounts/{ACCOUNT}.json")
+    assert credentials_checked(TWILIO, status, body).outcome is outcome

@@ -1,6 +1,6 @@
 """The sandbox is each provider on demand: it answers, reports and replies as the product reads it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
@@ -8,17 +8,17 @@ import pytest
 
 from mailing.gateway.checks import check_credentials
 from mailing.gateway.client import GatewayClient, Origin
-from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers import provider_of
-from mailing.gateway.providers.provider import Provider, ReceiptState
+from mailing.gateway.providers.provider import Provider
+from mailing.gateway.providers.receipt import ReceiptState
 from mailing.gateway.sandbox import Behaviour, base_path_of, running
 from mailing.settings import Settings
+from support.gateway_calls import Send
+from support.provider_calls import REPORTING
 from support.receiver import Receiver, receiving
 
-Send = Callable[..., Awaitable[Answer]]
-
 ACCOUNT = f"AC{'0' * 32}"
-REPORTING = ("kannel", "twilio", "infobip", "smsc")
 every_reporting = pytest.mark.parametrize("name", REPORTING)
 
 
@@ -83,7 +83,7 @@ async def test_a_provider_that_is_busy_says_so_in_its_own_way(name: str, outcome
         assert (await send(client)).outcome is outcome
 
 
-@every_reporting
+@pytest.mark.parametrize("name", [name for name in REPORTING if provider(name).credentials_check])
 async def test_credentials_are_checked_without_a_message(name: str) -> None:
     async with running("127.0.0.1", 0, Behaviour(), provider=name, token="secret") as port:
         for token, outcome in (("secret", Outcome.accepted), ("wrong", Outcome.configuration)):

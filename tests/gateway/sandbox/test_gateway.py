@@ -2,20 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from mailing.gateway.client import GatewayClient
-from mailing.gateway.outcome import Answer, Outcome
+from mailing.gateway.outcome import Outcome
 from mailing.gateway.sandbox import Behaviour, running
+from support.gateway_calls import MakeGateway, Send
 from support.plain_http import NO_TLS
-
-MakeGateway = Callable[..., GatewayClient]
-Send = Callable[..., Awaitable[Answer]]
 
 ORDER = {"id": 7, "phone": 79161234567, "text": "hello"}
 BEARER = {"Authorization": "Bearer any.token.will-do"}

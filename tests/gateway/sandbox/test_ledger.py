@@ -4,7 +4,6 @@ import asyncio
 import signal
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,22 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailing.gateway.client import GatewayClient
-from mailing.gateway.outcome import Answer
 from mailing.gateway.sandbox import ledger as ledger_module
 from mailing.gateway.sandbox.behaviour import Behaviour, Problem, Reaction, react, read_behaviour
 from mailing.gateway.sandbox.ledger import Ledger
-
-MakeGateway = Callable[..., GatewayClient]
-Send = Callable[..., Awaitable[Answer]]
+from support.gateway_calls import MakeGateway, Send
 
 AT = datetime(2030, 5, 17, 12, 0, 0, 123456, tzinfo=UTC)
 PROCESS = """
 import asyncio, pathlib, sys
-from mailing.gateway.sandbox import Behaviour, serve
+from mailing.gateway.sandbox import Behaviour, running, serve
 path = pathlib.Path(sys.argv[1])
 started = lambda port: print(port, flush=True)
-asyncio.run(serve("127.0.0.1", 0, Behaviour(), ledger_path=path, started=started))
+asyncio.run(serve(running("127.0.0.1", 0, Behaviour(), ledger_path=path), started=started))
 """
 
 

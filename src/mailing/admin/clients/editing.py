@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-from litestar import Response, get, post
+from litestar import Response, get
 from litestar.params import FromPath
 
-from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import by_field
 from mailing.admin.clients.form import client_of, form_values
-from mailing.admin.forms import form
-from mailing.admin.guards import require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import EDITOR
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
-from mailing.admin.pages import page, redirect
+from mailing.admin.pages import overtaken, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
 from mailing.clients.timezone import selectable
@@ -22,15 +21,16 @@ from mailing.messages.states import MessageStatus
 from mailing.web.parameters import Caller, Id, Session
 from mailing.web.state import AnyRequest, state_of
 
-EMPTY = {"phone": "", "operator_code": "", "tag": "", "timezone": "", "opted_out": "", "was_opted_out": ""}
+FIELDS = ("phone", "operator_code", "tag", "timezone")
+EMPTY = dict.fromkeys((*FIELDS, "opted_out", "was_opted_out", "revision"), "")
 
 
-@get("/new", guards=[require_role(Role.EDITOR)])
+@get("/new", guards=EDITOR)
 async def new(request: AnyRequest) -> Response[str]:
     return _form(request, EMPTY)
 
 
-@post("/new", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
+@post_form("/new", guards=EDITOR, opt={KEEPS_FORM: True})
 async def create(request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
     if is_restored(request):
@@ -45,32 +45,47 @@ async def create(request: AnyRequest, session: Session, viewer: CurrentViewer, c
     return redirect(f"/admin/clients/{client.id}", notice=viewer.gettext("The client was added."))
 
 
-@get("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)])
+@get("/{client_id:int}/edit", guards=EDITOR)
 async def edit(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     return _form(request, form_values(client), client_id=client_id)
 
 
-@post("/{client_id:int}/edit", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
+@post_form("/{client_id:int}/edit", guards=EDITOR, opt={KEEPS_FORM: True})
 async def change(
     request: AnyRequest, session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller
 ) -> Response[Any]:
     typed = EMPTY | dict(await form(request))
     if is_restored(request):
         return _form(request, typed, client_id=client_id)
+    clients = ClientRepository(session)
     try:
         sent = client_of(typed)
+        stored = form_values(await clients.lock(client_id))
+        if typed["revision"] not in {"", stored["revision"]}:
+            errors = overtaken(viewer, typed, {name: stored[name] for name in FIELDS})
+            typed |= {"revision": stored["revision"]}
+            if errors:
+                return _form(request, typed, client_id=client_id, errors=errors)
         async with name_phone_owner(state_of(request).reads, sent.phone):
-            await ClientRepository(session).replace(client_id, sent, by=caller)
+            await clients.replace(client_id, sent, by=caller)
     except (Invalid, Conflict) as refused:
         await session.rollback()
         return _refusal(request, typed, refused, viewer=viewer, client_id=client_id)
     return redirect(f"/admin/clients/{client_id}", notice=viewer.gettext("The client was changed."))
 
 
-def _form(request: AnyRequest, typed: Mapping[str, str], *, client_id: int | None = None) -> Response[str]:
-    zones = selectable()
-    return page(request, "clients/form.html", typed=typed, client_id=client_id, zones=zones, errors={}, owner_id=None)
+def _form(
+    request: AnyRequest,
+    typed: Mapping[str, str],
+    *,
+    client_id: int | None = None,
+    errors: Mapping[str, str] | None = None,
+    owner_id: int | None = None,
+) -> Response[str]:
+    status, zones, errors = 400 if errors else 200, selectable(), errors or {}
+    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": zones, "owner_id": owner_id}
+    return page(request, "clients/form.html", status=status, errors=errors, **shown)
 
 
 def _refusal(
@@ -84,11 +99,10 @@ def _refusal(
     """Show the form with its errors. For a phone in use, link to its client's page."""
     errors = by_field(viewer, refused.errors)
     owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None
-    shown: dict[str, Any] = {"typed": typed, "client_id": client_id, "zones": selectable()}
-    return page(request, "clients/form.html", status=400, errors=errors, owner_id=owner_id, **shown)
+    return _form(request, typed, client_id=client_id, errors=errors, owner_id=owner_id)
 
 
-@get("/{client_id:int}/delete", guards=[require_role(Role.EDITOR)])
+@get("/{client_id:int}/delete", guards=EDITOR)
 async def ask(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     counts = await counts_of_client(session, client_id)
@@ -97,7 +111,7 @@ async def ask(request: AnyRequest, session: Session, client_id: FromPath[Id]) ->
     return page(request, "clients/delete.html", client=client, unsent=unsent, kept=kept)
 
 
-@post("/{client_id:int}/delete", guards=[require_role(Role.EDITOR)], status_code=303)
+@post_form("/{client_id:int}/delete", guards=EDITOR)
 async def remove(session: Session, viewer: CurrentViewer, client_id: FromPath[Id], caller: Caller) -> Response[None]:
     await ClientRepository(session).remove(client_id, by=caller)
     return redirect("/admin/clients", notice=viewer.gettext("The client was deleted."))

@@ -83,4 +83,5 @@ def form_values(client: ClientOut) -> dict[str, str]:
         "timezone": client.timezone,
         "opted_out": opted_out,
         "was_opted_out": opted_out,
+        "revision": client.updated_at.isoformat(),
     }

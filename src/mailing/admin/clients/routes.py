@@ -9,11 +9,10 @@ from litestar.params import FromPath
 from litestar.response import Stream
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access.roles import Role
 from mailing.admin.clients import editing, uploading
 from mailing.admin.clients.form import SearchForm, parse_search
 from mailing.admin.forms import form
-from mailing.admin.guards import require_role
+from mailing.admin.guards import EDITOR, VIEWER
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, viewer_of
 from mailing.clients import csv_transfer
@@ -23,7 +22,7 @@ from mailing.clients.search import FIRST, SearchCursor, SearchPage, known_tags, 
 from mailing.clients.suppression import suppression_of
 from mailing.events.history import latest_events
 from mailing.messages.queries import messages_of_client
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits, limit_concurrency
 from mailing.web.parameters import MAX_ID, Id, Session
 from mailing.web.state import AnyRequest, AppState
 
@@ -35,14 +34,14 @@ MAX_EVENTS = 50
 PHONE_FIELDS = ("begins", "ends")  # the fields of the search that hold phones
 
 
-@get("/", guards=[require_role(Role.VIEWER)])
+@get("/", guards=VIEWER)
 async def list_(request: AnyRequest, session: Session, viewer: CurrentViewer) -> Response[str]:
     """Search by query parameters, except phones, which would appear in the logs of proxies."""
     told = {name: value for name, value in request.query_params.items() if name not in PHONE_FIELDS}
     return await _list(request, session, parse_search(told, viewer))
 
 
-@post("/", guards=[require_role(Role.VIEWER)], status_code=200)
+@post("/", guards=VIEWER, status_code=200)
 async def search(request: AnyRequest, session: Session, viewer: CurrentViewer) -> Response[Any]:
     """Redirect a search without a phone to its own address, which can be bookmarked and reloaded."""
     question = parse_search(await form(request), viewer)
@@ -55,6 +54,9 @@ async def _list(request: AnyRequest, session: AsyncSession, question: SearchForm
     found = SearchPage([], before=None, after=None)
     if not question.errors:
         found = await search_clients(session, question.search, place=question.place, limit=PAGE_SIZE)
+    first = FIRST if question.place != FIRST else None
+    neighbours = {"first": first, "prev": found.before, "next": found.after}
+    places = {relation: place for relation, place in neighbours.items() if place}
     return page(
         request,
         "clients/list.html",
@@ -66,28 +68,9 @@ async def _list(request: AnyRequest, session: AsyncSession, question: SearchForm
         tags=await known_tags(session, count=MAX_TAGS),
         zones=[(zone, zone) for zone in await known_timezones(session, count=MAX_TIMEZONES)],
         is_posted=any(question.typed[name] for name in PHONE_FIELDS),
-        places=_places(question, found),
-        **_neighbours(question, found),
+        places={relation: _at(place) for relation, place in places.items()},
+        addresses={relation: _address(question.typed, place) for relation, place in places.items()},
     )
-
-
-def _places(question: SearchForm, found: SearchPage) -> dict[str, dict[str, str]]:
-    """Return the cursors of the neighbouring pages by relation, as form fields."""
-    places = {
-        "first": FIRST if question.place != FIRST else None,
-        "prev": found.before,
-        "next": found.after,
-    }
-    return {name: _at(place) for name, place in places.items() if place}
-
-
-def _neighbours(question: SearchForm, found: SearchPage) -> dict[str, str]:
-    """Return the addresses of the neighbouring pages; empty if there is none."""
-    return {
-        "first_page": _address(question.typed, FIRST) if question.place != FIRST else "",
-        "previous_page": _address(question.typed, found.before) if found.before else "",
-        "next_page": _address(question.typed, found.after) if found.after else "",
-    }
 
 
 def _at(place: SearchCursor) -> dict[str, str]:
@@ -99,7 +82,7 @@ def _address(typed: Mapping[str, str], place: SearchCursor) -> str:
     return "/admin/clients" + (f"?{query}" if query else "")
 
 
-@get("/{client_id:int}", guards=[require_role(Role.VIEWER)])
+@get("/{client_id:int}", guards=VIEWER)
 async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -> Response[str]:
     client = await get_client(session, client_id)
     before = request.query_params.get("before", "")
@@ -120,7 +103,7 @@ async def read(request: AnyRequest, session: Session, client_id: FromPath[Id]) -
     )
 
 
-@get("/export", guards=[require_role(Role.EDITOR), limit_concurrency], opt={CONCURRENCY_LIMIT: "exports"})
+@get("/export", guards=[*EDITOR, limit_concurrency], opt={CONCURRENCY_LIMIT: "exports"}, middleware=[ReleaseLimits])
 async def export(state: AppState) -> Stream:
     """Everybody's phone at once: not for those who only look."""
     return await csv_file(state, csv_transfer.export_clients(state.exporting), name="clients.csv")

@@ -3,18 +3,18 @@
 import os
 from typing import Any
 
-from litestar import Response, get, post
+from litestar import Response, get
 from litestar.datastructures import UploadFile
 from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from mailing.access.roles import Role
 from mailing.admin.clients.error_messages import message_of
-from mailing.admin.guards import require_role
+from mailing.admin.forms import post_form
+from mailing.admin.guards import EDITOR
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
-from mailing.clients.csv_reader import COLUMNS
+from mailing.clients.csv_header import COLUMNS
 from mailing.clients.routes import csv_file
 from mailing.clients.upload import actions, repository
 from mailing.clients.upload.actions import MAX_FILE_BYTES
@@ -24,7 +24,7 @@ from mailing.clients.upload.schemas import Upload, UploadStatus
 from mailing.database.engine import transaction
 from mailing.errors import Invalid
 from mailing.reasons.refusals import RefusalCode, refused_field
-from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, limit_concurrency
+from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ReleaseLimits, limit_concurrency
 from mailing.web.parameters import Caller, Id, Session
 from mailing.web.state import AnyRequest, AppState
 
@@ -33,16 +33,16 @@ MAX_UPLOADS = 10
 MAX_ROW_ERRORS = 20
 
 
-@get("/upload", guards=[require_role(Role.EDITOR)])
+@get("/upload", guards=EDITOR)
 async def choose(request: AnyRequest, session: Session) -> Response[str]:
     return await _upload_page(request, session, error="", status=200)
 
 
-@post(
+@post_form(
     "/upload",
-    guards=[require_role(Role.EDITOR), limit_concurrency],
+    guards=[*EDITOR, limit_concurrency],
     opt={CONCURRENCY_LIMIT: "imports"},
-    status_code=303,
+    middleware=[ReleaseLimits],
     request_max_body_size=MAX_BODY_BYTES,
 )
 async def send(
@@ -99,7 +99,7 @@ async def _upload_page(request: AnyRequest, session: Session, *, error: str, sta
     )
 
 
-@get("/uploads/{upload_id:int}", guards=[require_role(Role.EDITOR)])
+@get("/uploads/{upload_id:int}", guards=EDITOR)
 async def show(request: AnyRequest, session: Session, upload_id: FromPath[Id]) -> Response[str]:
     """Show the preview, the progress or the result, by the upload's status."""
     upload = await repository.get_upload(session, upload_id)
@@ -130,13 +130,13 @@ async def _result_page(request: AnyRequest, session: Session, upload: Upload) ->
     )
 
 
-@post("/uploads/{upload_id:int}/import", guards=[require_role(Role.EDITOR)], status_code=303)
+@post_form("/uploads/{upload_id:int}/import", guards=EDITOR)
 async def confirm(session: Session, caller: Caller, upload_id: FromPath[Id]) -> Response[None]:
     await actions.confirm(session, upload_id, by=caller)
     return redirect(f"/admin/clients/uploads/{upload_id}")
 
 
-@post("/uploads/{upload_id:int}/discard", guards=[require_role(Role.EDITOR)], status_code=303)
+@post_form("/uploads/{upload_id:int}/discard", guards=EDITOR)
 async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[Id]) -> Response[None]:
     await actions.discard(session, upload_id)
     return redirect("/admin/clients/upload", notice=viewer.gettext("The file was discarded; nothing was imported."))
@@ -144,8 +144,9 @@ async def discard(session: Session, viewer: CurrentViewer, upload_id: FromPath[I
 
 @get(
     "/uploads/{upload_id:int}/verdict",
-    guards=[require_role(Role.EDITOR), limit_concurrency],
+    guards=[*EDITOR, limit_concurrency],
     opt={CONCURRENCY_LIMIT: "exports"},
+    middleware=[ReleaseLimits],
 )
 async def verdict(session: Session, viewer: CurrentViewer, state: AppState, upload_id: FromPath[Id]) -> Stream:
     upload = await repository.get_upload(session, upload_id)

@@ -4,14 +4,13 @@ from functools import partial
 from typing import Any
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Response, get
 from msgspec import Struct, field
 
-from mailing.access.roles import Role
 from mailing.admin import polling
 from mailing.admin.charts import columns, segments
-from mailing.admin.forms import form
-from mailing.admin.guards import require_role, require_role_passive
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import POLLING_VIEWER, SENDER, VIEWER
 from mailing.admin.pages import page, redirect
 from mailing.admin.polling import Renderings
 from mailing.admin.single_flight import single_flight
@@ -39,20 +38,18 @@ class PageData(Struct, frozen=True):
     renderings: Renderings = field(default_factory=dict)
 
 
-@get("/gateway", guards=[require_role(Role.VIEWER)])
+@get("/gateway", guards=VIEWER)
 async def gateway_page(request: AnyRequest) -> Response[str]:
     data = await _page_data(request)
     return _full_page(request, data, errors={}, rate=f"{data.state.rate:g}")
 
 
-@get("/gateway/live", guards=[require_role_passive(Role.VIEWER)])
+@get("/gateway/live", guards=POLLING_VIEWER)
 async def gateway_fragment(request: AnyRequest) -> Response[str]:
-    return polling.fragment(
-        request, "gateway/status.html", interval_s=INTERVAL_S, **_template_values(await _page_data(request))
-    )
+    return polling.fragment(request, _status(await _page_data(request)))
 
 
-@post("/gateway/rate", guards=[require_role(Role.SENDER)], status_code=303)
+@post_form("/gateway/rate", guards=SENDER)
 async def change_rate(request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller) -> Response[Any]:
     given = (await form(request)).get("rate", "")
     rate = _rate(given)
@@ -70,7 +67,7 @@ def _rate(given: str) -> float | None:
         return None
 
 
-@get("/gateway/stop", guards=[require_role(Role.SENDER)])
+@get("/gateway/stop", guards=SENDER)
 async def confirm_stop(request: AnyRequest, session: Session) -> Response[str]:
     """Ask for confirmation, with the number of messages that the stop would hold back."""
     running = [line for line in await open_mailings(session) if line.status is MailingStatus.running]
@@ -79,19 +76,19 @@ async def confirm_stop(request: AnyRequest, session: Session) -> Response[str]:
     return page(request, "gateway/stop.html", mailings=len(running), waiting=waiting, in_calls=in_calls)
 
 
-@post("/gateway/stop", guards=[require_role(Role.SENDER)], status_code=303)
+@post_form("/gateway/stop", guards=SENDER)
 async def stop(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
     await actions.stop(session, by=caller)
     return redirect(PATH, notice=viewer.gettext("All sending is stopped."))
 
 
-@post("/gateway/start", guards=[require_role(Role.SENDER)], status_code=303)
+@post_form("/gateway/start", guards=SENDER)
 async def start(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
     await actions.start(session, by=caller)
     return redirect(PATH, notice=viewer.gettext("Sending was resumed. Workers notice within a few seconds."))
 
 
-@post("/gateway/probe", guards=[require_role(Role.SENDER)], status_code=303)
+@post_form("/gateway/probe", guards=SENDER)
 async def probe(session: Session, viewer: CurrentViewer, caller: Caller) -> Response[None]:
     await actions.probe(session, by=caller)
     return redirect(PATH, notice=viewer.gettext("The gateway is being probed."))
@@ -109,18 +106,11 @@ async def read_page_data(sessions: Sessions) -> PageData:
 
 
 def _full_page(request: AnyRequest, data: PageData, *, errors: dict[str, str], rate: str) -> Response[str]:
-    answer = polling.full_page(
-        request,
-        "gateway/page.html",
-        "gateway/status.html",
-        interval_s=INTERVAL_S,
-        errors=errors,
-        rate=rate,
-        **promises(state_of(request).settings),
-        **_template_values(data),
+    told = promises(state_of(request).settings)
+    status = 400 if errors else 200
+    return polling.full_page(
+        request, "gateway/page.html", _status(data), status=status, errors=errors, rate=rate, **told
     )
-    answer.status_code = 400 if errors else 200
-    return answer
 
 
 def promises(settings: Settings) -> dict[str, Any]:
@@ -133,14 +123,14 @@ def promises(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _template_values(data: PageData) -> dict[str, Any]:
-    return {
-        "renderings": data.renderings,
+def _status(data: PageData) -> polling.Part:
+    values: dict[str, object] = {
         "state": data.state,
         "calls": data.calls,
         "bar": segments({outcome.value: calls for outcome, calls in data.calls.outcomes.items()}),
         "columns": columns([stretch.calls for stretch in data.calls.latencies]),
     }
+    return polling.Part("gateway/status.html", values, data.renderings, INTERVAL_S)
 
 
 gateway = [gateway_page, gateway_fragment, change_rate, confirm_stop, stop, start, probe]

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access.roles import Role
-from mailing.admin.forms import form
-from mailing.admin.guards import require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import EDITOR, SENDER
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.language import number
 from mailing.admin.mailings.form import revision_of
@@ -26,8 +25,6 @@ from mailing.web.parameters import Caller, Id, Session
 from mailing.web.state import AnyRequest
 from mailing.web.validation import check
 
-SENDER = [require_role(Role.SENDER)]
-
 STATUS_CHECKS: dict[str, Callable[[MailingStatus], object]] = {
     "pause": states.paused_status,
     "resume": states.resumed_status,
@@ -44,7 +41,7 @@ class ActionPages(Controller):
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         return await _confirm_page(request, session, mailing)
 
-    @get(["/cancel", "/delete"], guards=[require_role(Role.EDITOR)])
+    @get(["/cancel", "/delete"], guards=EDITOR)
     async def ask_end(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: Id
     ) -> Response[str]:
@@ -52,31 +49,31 @@ class ActionPages(Controller):
         _ensure_may_end(viewer, mailing)
         return await _confirm_page(request, session, mailing)
 
-    @post("/pause", guards=SENDER, status_code=303)
+    @post_form("/pause", guards=SENDER)
     async def pause(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
         _, count = await actions.pause(session, mailing_id, by=caller)
         one = viewer.ngettext("Paused: %(n)s message is held back.", "Paused: %(n)s messages are held back.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
 
-    @post("/resume", guards=SENDER, status_code=303)
+    @post_form("/resume", guards=SENDER)
     async def resume(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
         await actions.resume(session, mailing_id, by=caller)
         return _done(viewer, mailing_id, notice=viewer.gettext("The mailing was resumed."))
 
-    @post("/cancel", guards=[require_role(Role.EDITOR)], status_code=303)
+    @post_form("/cancel", guards=EDITOR)
     async def cancel(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
         _ensure_may_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         _, count = await actions.cancel(session, mailing_id, by=caller)
         one = viewer.ngettext("Cancelled: %(n)s message is not sent.", "Cancelled: %(n)s messages are not sent.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
 
-    @post("/resend-failed", guards=SENDER, status_code=303)
+    @post_form("/resend-failed", guards=SENDER)
     async def resend(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
         _, count = await actions.resend_failed(session, mailing_id, by=caller)
         one = viewer.ngettext("%(n)s message is sent again.", "%(n)s messages are sent again.", count)
         return _done(viewer, mailing_id, notice=one, count=count)
 
-    @post("/delete", guards=[require_role(Role.EDITOR)], status_code=303)
+    @post_form("/delete", guards=EDITOR)
     async def delete(self, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id) -> Response[None]:
         _ensure_may_end(viewer, await MailingRepository(session=session).get_for_update(mailing_id))
         count = await editing.remove(session, mailing_id, by=caller)
@@ -89,7 +86,7 @@ class ActionPages(Controller):
         await _ensure_possible(session, mailing, action="test")
         return page(request, "mailings/test.html", mailing=mailing, phone="", errors={})
 
-    @post("/test", guards=SENDER, opt={KEEPS_FORM: True}, status_code=303)
+    @post_form("/test", guards=SENDER, opt={KEEPS_FORM: True})
     async def test(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:

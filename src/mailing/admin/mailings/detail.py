@@ -1,15 +1,14 @@
 """`/admin/mailings/{id}`: one mailing and its progress."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 from litestar import Response, get
 from msgspec import Struct, field
 
-from mailing.access.roles import Role
 from mailing.admin import polling
 from mailing.admin.charts import columns, segments
-from mailing.admin.guards import require_role, require_role_passive
+from mailing.admin.guards import POLLING_VIEWER, VIEWER
 from mailing.admin.polling import Renderings
 from mailing.admin.single_flight import single_flight
 from mailing.database.engine import Sessions, transaction
@@ -17,6 +16,7 @@ from mailing.events.history import EventSummary, latest_events
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.states import OPEN
+from mailing.receipts import RECEIPTS_TIME
 from mailing.statistics.progress import Progress, progress_of
 from mailing.statistics.repository import UndeliveredReason, undelivered_reasons
 from mailing.statistics.throughput import Timeseries, timeseries
@@ -29,7 +29,6 @@ CACHE_S = 1.5
 MAX_EVENTS = 50
 BAR = ("sent", "sending", "pending", "unknown", "failed", "expired", "cancelled")
 DELIVERY = ("delivered", "awaited", "undelivered")  # in the place of sent, if the provider sends receipts
-RECEIPTS_TIME = timedelta(hours=72)  # a receipt comes within this time of the acceptance, or hardly ever
 RECEIPTS_INTERVAL_S = 10
 
 
@@ -42,31 +41,15 @@ class PageData(Struct, frozen=True):
     renderings: Renderings = field(default_factory=dict)
 
 
-@get("/mailings/{mailing_id:int}", guards=[require_role(Role.VIEWER)])
+@get("/mailings/{mailing_id:int}", guards=VIEWER)
 async def mailing_page(request: AnyRequest, mailing_id: Id) -> Response[str]:
     data = await _page_data(request, mailing_id)
-    values = _template_values(data)
-    return polling.full_page(
-        request,
-        "mailings/detail.html",
-        "mailings/progress.html",
-        interval_s=_interval_s(data),
-        renderings=data.renderings,
-        events=data.events,
-        **values,
-    )
+    return polling.full_page(request, "mailings/detail.html", _progress(data), events=data.events)
 
 
-@get("/mailings/{mailing_id:int}/live", guards=[require_role_passive(Role.VIEWER)])
+@get("/mailings/{mailing_id:int}/live", guards=POLLING_VIEWER)
 async def mailing_fragment(request: AnyRequest, mailing_id: Id) -> Response[str]:
-    data = await _page_data(request, mailing_id)
-    return polling.fragment(
-        request,
-        "mailings/progress.html",
-        interval_s=_interval_s(data),
-        renderings=data.renderings,
-        **_template_values(data),
-    )
+    return polling.fragment(request, _progress(await _page_data(request, mailing_id)))
 
 
 async def _page_data(request: AnyRequest, mailing_id: int) -> PageData:
@@ -99,17 +82,16 @@ def _interval_s(data: PageData) -> float | None:
 
 
 def _receipts_over(data: PageData) -> bool:
-    """Whether no more receipts are to be expected."""
     return data.progress.gateway.now > data.mailing.ends_at + RECEIPTS_TIME
 
 
-def _template_values(data: PageData) -> dict[str, object]:
+def _progress(data: PageData) -> polling.Part:
     counts = data.progress.counts
     parts = {name: getattr(counts, name) for name in BAR}
     if counts.delivery:
         del parts["sent"]
         parts = {name: getattr(counts.delivery, name) for name in DELIVERY} | parts
-    return {
+    values = {
         "local_time": local_time,
         "mailing": data.mailing,
         "progress": data.progress,
@@ -120,8 +102,8 @@ def _template_values(data: PageData) -> dict[str, object]:
         "timeseries": data.timeseries,
         "columns": columns([step.messages for step in data.timeseries.steps]) if data.timeseries else None,
     }
+    return polling.Part("mailings/progress.html", values, data.renderings, _interval_s(data))
 
 
 def local_time(instant: datetime, zone: str) -> str:
-    """Format the time of day in `zone`."""
     return f"{instant.astimezone(zone_named(zone)):%H:%M}"

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mailing.admin.forms import form_fields
+from mailing.admin.pages import overtaken
 from mailing.admin.viewer import Viewer
 from mailing.errors import FieldError, Invalid
 from mailing.mailings.models import Mailing
@@ -26,7 +27,7 @@ MAX_FORM_FIELDS = 250
 class MailingForm(Struct, frozen=True):
     """`starts_at` and `ends_at` in the format of `datetime-local`; an empty start means at once.
 
-    `find_…` are the words by which choices are searched.
+    `find_…` are the words by which choices are searched. `revision` is the mailing's when the form was filled in.
     """
 
     text: str
@@ -39,6 +40,7 @@ class MailingForm(Struct, frozen=True):
     window_end: str
     find_tags: str = ""
     find_operator_codes: str = ""
+    revision: str = ""
 
     @classmethod
     def of(cls, mailing: Mailing, zone: str) -> Self:
@@ -52,6 +54,7 @@ class MailingForm(Struct, frozen=True):
             operator_codes=mailing.operator_codes,
             window_start=f"{window.start:%H:%M}" if window else "",
             window_end=f"{window.end:%H:%M}" if window else "",
+            revision=str(mailing.content_revision),
         )
 
     @classmethod
@@ -61,7 +64,7 @@ class MailingForm(Struct, frozen=True):
         begin, lasts = local.astimezone(UTC), like.ends_at - like.starts_at if like else DEFAULT_DURATION
         times = {"starts_at": local_input(begin, zone), "ends_at": local_input(begin + lasts, zone)}
         if like:
-            return replace(cls.of(like, zone), **times)
+            return replace(cls.of(like, zone), **times, revision="")
         return cls(text="", zone=zone, tags=[], operator_codes=[], window_start="09:00", window_end="21:00", **times)
 
 
@@ -75,20 +78,13 @@ async def parse_form(request: AnyRequest) -> MailingForm:
     def many(name: str) -> list[str]:
         return [value for key, value in sent if key == name]
 
-    def one(name: str) -> str:
-        return next(iter(many(name)), "").strip()
-
+    lines = ("starts_at", "ends_at", "zone", "window_start", "window_end", "revision")
+    words = ("find_tags", "find_operator_codes")
     return MailingForm(
         text=next(iter(many("text")), "").replace("\r\n", "\n"),
-        starts_at=one("starts_at"),
-        ends_at=one("ends_at"),
-        zone=one("zone"),
         tags=many("tags"),
         operator_codes=many("operator_codes"),
-        window_start=one("window_start"),
-        window_end=one("window_end"),
-        find_tags=one("find_tags"),
-        find_operator_codes=one("find_operator_codes"),
+        **{name: next(iter(many(name)), "").strip() for name in lines + words},
     )
 
 
@@ -96,6 +92,21 @@ def revision_of(sent: Mapping[str, str]) -> int:
     """Return the revision that the page showed; 0, which matches none, if the form has no valid one."""
     given = sent.get("revision", "")
     return int(given) if given.isdecimal() and len(given) < 10 else 0
+
+
+def overtaken_fields(viewer: Viewer, entered: MailingForm, stored: Mailing) -> dict[str, str]:
+    """Return the errors of a form that was filled in before the mailing's last change; none if both say the same."""
+    now = MailingForm.of(stored, entered.zone)
+    if entered.revision in {"", now.revision}:
+        return {}
+    names = ["text", "ends_at", "window_start", "window_end", "tags", "operator_codes"]
+    names += ["starts_at"] if stored.status in NOT_STARTED else []
+    typed, present = ({name: _line(getattr(each, name)) for name in names} for each in (entered, now))
+    return overtaken(viewer, typed, present)
+
+
+def _line(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else ", ".join(sorted(value))
 
 
 def mailing_of(entered: MailingForm, *, now: datetime, stored: Mailing | None = None) -> MailingIn:

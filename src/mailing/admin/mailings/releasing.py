@@ -2,13 +2,12 @@
 
 from typing import Any
 
-from litestar import Controller, Response, get, post
+from litestar import Controller, Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access.roles import Role
 from mailing.admin.charts import hourly_chart
-from mailing.admin.forms import form
-from mailing.admin.guards import require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import SENDER
 from mailing.admin.mailings.form import revision_of
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer
@@ -29,7 +28,7 @@ from mailing.web.state import AnyRequest
 class ReleasePages(Controller):
     path = "/mailings/{mailing_id:int}/release"
 
-    @get("/", guards=[require_role(Role.SENDER)])
+    @get("/", guards=SENDER)
     async def ask(self, request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
         mailing = await MailingRepository(session=session).get_visible(mailing_id)
         states.ensure_releasable(
@@ -39,7 +38,7 @@ class ReleasePages(Controller):
             return redirect(f"/admin/mailings/{mailing_id}")
         return await _release_page(request, session, mailing)
 
-    @post("/", guards=[require_role(Role.SENDER)], status_code=303)
+    @post_form("/", guards=SENDER)
     async def release(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:

@@ -97,6 +97,7 @@ async def choices(
     session: AsyncSession, name: Literal["tags", "operator_codes"], *, words: str, chosen: Sequence[str]
 ) -> Choices:
     """Find up to MAX_OTHERS values with the words in them. What is chosen is listed even if no client has it."""
-    asked = {"words": words, "spellings": _spellings(words), "chosen": list(chosen)}
+    words, storable = words.replace("\x00", ""), [value for value in chosen if "\x00" not in value]
+    asked = {"words": words, "spellings": _spellings(words), "chosen": storable}
     found = all_as(Choice, await session.execute(_CHOICES_OF[name], asked))
     return Choices([Choice(value) for value in sorted(chosen)], found[:MAX_OTHERS], len(found) > MAX_OTHERS)

@@ -4,15 +4,22 @@ from typing import Annotated, Any, Literal
 
 from litestar import Controller, Response, get, post
 from litestar.params import FromQuery, QueryParameter
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access.roles import Role
 from mailing.admin.charts import hourly_chart
-from mailing.admin.guards import require_role
+from mailing.admin.forms import post_form
+from mailing.admin.guards import EDITOR, VIEWER
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.mailings import repository
-from mailing.admin.mailings.form import MAX_FORM_BYTES, MailingForm, error_messages, mailing_of, parse_form
+from mailing.admin.mailings.form import (
+    MAX_FORM_BYTES,
+    MailingForm,
+    error_messages,
+    mailing_of,
+    overtaken_fields,
+    parse_form,
+)
 from mailing.admin.mailings.repository import Choices
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
@@ -40,7 +47,7 @@ class MailingPages(Controller):
     path = "/mailings"
     request_max_body_size = MAX_FORM_BYTES
 
-    @get("/", guards=[require_role(Role.VIEWER)])
+    @get("/", guards=VIEWER)
     async def show_list(
         self,
         request: AnyRequest,
@@ -64,7 +71,7 @@ class MailingPages(Controller):
             statuses=list(MailingStatus),
         )
 
-    @get("/new", guards=[require_role(Role.EDITOR)])
+    @get("/new", guards=EDITOR)
     async def show_new(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, like: MailingId = None
     ) -> Response[str]:
@@ -72,7 +79,7 @@ class MailingPages(Controller):
         fields = MailingForm.anew(await database_now(session), viewer.zone, like=original)
         return await form_page(request, session, fields)
 
-    @post("/new", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
+    @post_form("/new", guards=EDITOR, opt={KEEPS_FORM: True})
     async def create(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller
     ) -> Response[Any]:
@@ -86,14 +93,14 @@ class MailingPages(Controller):
             return await form_page(request, session, fields, errors=error_messages(viewer, refused))
         return done(viewer, created, viewer.gettext("The mailing was saved."))
 
-    @get("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)])
+    @get("/{mailing_id:int}/edit", guards=EDITOR)
     async def show_edit(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: Id
     ) -> Response[str]:
         mailing = editable(viewer, await MailingRepository(session=session).get_visible(mailing_id))
         return await form_page(request, session, MailingForm.of(mailing, viewer.zone), mailing=mailing)
 
-    @post("/{mailing_id:int}/edit", guards=[require_role(Role.EDITOR)], opt={KEEPS_FORM: True}, status_code=303)
+    @post_form("/{mailing_id:int}/edit", guards=EDITOR, opt={KEEPS_FORM: True})
     async def change(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, caller: Caller, mailing_id: Id
     ) -> Response[Any]:
@@ -103,13 +110,16 @@ class MailingPages(Controller):
             return await form_page(request, session, fields, mailing=mailing)
         try:
             data = mailing_of(fields, now=await database_now(session), stored=mailing)
+            if errors := overtaken_fields(viewer, fields, mailing):
+                fields = replace(fields, revision=str(mailing.content_revision))
+                return await form_page(request, session, fields, mailing=mailing, errors=errors)
             edit = editing.edit if viewer.may("sender") else editing.edit_unreleased
             changed = await edit(session, mailing_id, asdict(data), by=caller)
         except Invalid as refused:
             return await form_page(request, session, fields, mailing=mailing, errors=error_messages(viewer, refused))
         return done(viewer, changed, viewer.gettext("The mailing was changed."))
 
-    @post("/plan", guards=[require_role(Role.EDITOR)], status_code=200)
+    @post("/plan", guards=EDITOR, status_code=200)
     async def show_plan(
         self, request: AnyRequest, session: Session, viewer: CurrentViewer, mailing_id: MailingId = None
     ) -> Response[str]:
@@ -127,7 +137,7 @@ class MailingPages(Controller):
             return page(request, "mailings/plan.html", **plan_of(fields, plan), errors=errors, said=True)
         return await form_page(request, session, fields, mailing=mailing, errors=errors, plan=plan)
 
-    @post("/choices", guards=[require_role(Role.EDITOR)], status_code=200)
+    @post("/choices", guards=EDITOR, status_code=200)
     async def show_choices(
         self, request: AnyRequest, session: Session, of: FromQuery[FilterName], mailing_id: MailingId = None
     ) -> Response[str]:
@@ -139,7 +149,7 @@ class MailingPages(Controller):
         mailing = await MailingRepository(session=session).get_visible(mailing_id) if mailing_id else None
         return await form_page(request, session, fields, mailing=mailing)
 
-    @get("/zones", guards=[require_role(Role.EDITOR)])
+    @get("/zones", guards=EDITOR)
     async def show_zones(self, request: AnyRequest) -> Response[str]:
         """List the time zones to choose from, once the field of the form has the focus."""
         return page(request, "mailings/zones.html", zones=selectable())
@@ -189,7 +199,7 @@ async def choices_of(session: AsyncSession, fields: MailingForm, name: FilterNam
     words, chosen = (
         (fields.find_tags, fields.tags) if name == "tags" else (fields.find_operator_codes, fields.operator_codes)
     )
-    return await repository.choices(session, name, words=words.replace("\x00", ""), chosen=chosen)
+    return await repository.choices(session, name, words=words, chosen=chosen)
 
 
 def plan_of(fields: MailingForm, plan: Preview | None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`/admin/mailings/{id}/messages` and `/admin/messages/{id}`: the messages of a mailing, and one message."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, cast, get_args
 from urllib.parse import urlencode
 
@@ -10,9 +10,8 @@ from litestar.params import QueryParameter
 from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access.roles import Role
-from mailing.admin.forms import form
-from mailing.admin.guards import require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import SENDER, VIEWER
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.viewer import CurrentViewer, viewer_of
@@ -24,14 +23,15 @@ from mailing.mailings.schemas import MailingOut
 from mailing.messages.queries import get_message, message_to, messages_by_delivery, messages_of
 from mailing.messages.schemas import Delivery, MessageDetail, MessageOut, Resolution, Verdict
 from mailing.messages.states import MessageStatus
-from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
+from mailing.receipts import RECEIPTS_TIME
+from mailing.web import pagination
+from mailing.web.pagination import Cursor, decode_cursor
 from mailing.web.parameters import Caller, Id, Session
 from mailing.web.state import AnyRequest, state_of
 
 PAGE_SIZE = 50
 MAX_NOTE = 500
 MAX_HISTORY = 200
-RECEIPTS_TIME = timedelta(hours=72)  # a receipt comes within this time of the acceptance, or hardly ever
 
 
 class Filter(Struct, frozen=True):
@@ -47,7 +47,7 @@ class Filter(Struct, frozen=True):
         return {"status": self.status.value} if self.status else {}
 
 
-@get("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)])
+@get("/mailings/{mailing_id:int}/messages", guards=VIEWER)
 async def messages_page(
     request: AnyRequest,
     session: Session,
@@ -61,7 +61,7 @@ async def messages_page(
     return await _list(request, session, mailing_id, chosen, cursor=cursor)
 
 
-@post("/mailings/{mailing_id:int}/messages", guards=[require_role(Role.VIEWER)], status_code=200)
+@post("/mailings/{mailing_id:int}/messages", guards=VIEWER, status_code=200)
 async def search_messages(request: AnyRequest, session: Session, mailing_id: Id) -> Response[Any]:
     """Search by POST: in an address a phone would appear in the logs of proxies."""
     sent = await form(request)
@@ -100,21 +100,20 @@ async def _list(
         found: Sequence[MessageOut] = [message] if message and chosen.status in (None, message.status) else []
     else:
         found = await _find(session, mailing_id, chosen, cursor=cursor, language=language)
-    more = len(found) > PAGE_SIZE
-    kept = chosen.query
-    following = kept | {"cursor": encode_cursor(found[PAGE_SIZE - 1].id)} if more else {}
+    listed = pagination.page(found, PAGE_SIZE)
+    following = chosen.query | {"cursor": listed.next_cursor or ""}
     return page(
         request,
         "messages/list.html",
         mailing=MailingOut.of(mailing),
-        messages=found[:PAGE_SIZE],
+        messages=listed.items,
         statuses=list(MessageStatus),
         chosen=chosen.status,
         delivery=chosen.delivery,
         receipts=state_of(request).receipts_expected,
         phone=phone,
-        next_page=_address(mailing_id, following) if more else "",
-        first_page=_address(mailing_id, kept) if cursor else "",
+        next_page=_address(mailing_id, following) if listed.next_cursor else "",
+        first_page=_address(mailing_id, chosen.query) if cursor else "",
     )
 
 
@@ -127,12 +126,12 @@ async def _find(
     return await messages_of(session, mailing_id, status=chosen.status, **place)
 
 
-@get("/messages/{message_id:int}", guards=[require_role(Role.VIEWER)])
+@get("/messages/{message_id:int}", guards=VIEWER)
 async def message_page(request: AnyRequest, session: Session, message_id: Id) -> Response[str]:
     return await _message_page(request, session, message_id, errors={}, sent={})
 
 
-@post("/messages/{message_id:int}/resolve", guards=[require_role(Role.SENDER)], opt={KEEPS_FORM: True}, status_code=303)
+@post_form("/messages/{message_id:int}/resolve", guards=SENDER, opt={KEEPS_FORM: True})
 async def resolve_page(
     request: AnyRequest, session: Session, viewer: CurrentViewer, message_id: Id, caller: Caller
 ) -> Response[Any]:

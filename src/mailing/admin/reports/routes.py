@@ -8,8 +8,7 @@ from litestar import Response, Router, get
 from litestar.params import PathParameter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.access.roles import Role
-from mailing.admin.guards import require_role
+from mailing.admin.guards import VIEWER
 from mailing.admin.language import instant
 from mailing.admin.pages import HEADERS, HTML, page
 from mailing.admin.single_flight import single_flight
@@ -41,7 +40,7 @@ IN_FRAME = HEADERS | {
 Day = Annotated[date, PathParameter()]
 
 
-@get("/", guards=[require_role(Role.VIEWER)])
+@get("/", guards=VIEWER)
 async def list_(request: AnyRequest, session: Session, viewer: CurrentViewer, state: AppState) -> Response[str]:
     now = await database_now(session)
     running = (await planning.calendar(session, state.settings, now=now)).running()
@@ -56,7 +55,7 @@ async def list_(request: AnyRequest, session: Session, viewer: CurrentViewer, st
     )
 
 
-@get("/{day:date}", guards=[require_role(Role.VIEWER)])
+@get("/{day:date}", guards=VIEWER)
 async def read(
     request: AnyRequest, session: Session, viewer: CurrentViewer, state: AppState, day: Day
 ) -> Response[str]:
@@ -90,14 +89,14 @@ def _label_values(state: AppState, viewer: Viewer, now: datetime) -> dict[str, A
     return {"at": at, "now": now, "awaited": bool(recipients_of(state.settings))}
 
 
-@get("/{day:date}/mail", guards=[require_role(Role.VIEWER)])
+@get("/{day:date}/mail", guards=VIEWER)
 async def mail(request: AnyRequest, viewer: CurrentViewer, day: Day) -> Response[str]:
     """Return the mail's HTML, in the viewer's language."""
     rendered = await _rendered(request, day, viewer.language)
     return Response(rendered.html, media_type=HTML, headers=IN_FRAME)
 
 
-@get("/{day:date}/table", guards=[require_role(Role.VIEWER)])
+@get("/{day:date}/table", guards=VIEWER)
 async def table(request: AnyRequest, viewer: CurrentViewer, day: Day) -> Response[str]:
     """Return the CSV attachment of the mail."""
     rendered = await _rendered(request, day, viewer.language)

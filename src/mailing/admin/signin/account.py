@@ -1,13 +1,12 @@
 """The user's own account: password, sessions, language and time zone."""
 
-from litestar import Response, get, post
+from litestar import Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import authentication, users
 from mailing.access import sessions as signed
-from mailing.access.roles import Role
-from mailing.admin.forms import form
-from mailing.admin.guards import SIGN_IN, require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import SIGN_IN, VIEWER
 from mailing.admin.pages import page, redirect
 from mailing.admin.signin import cookies
 from mailing.admin.signin.form_errors import errors_of
@@ -22,12 +21,12 @@ from mailing.web.state import AnyRequest, AppState
 ACCOUNT = "/admin/account"
 
 
-@get("/account", guards=[require_role(Role.VIEWER)])
+@get("/account", guards=VIEWER)
 async def account_page(request: AnyRequest, session: Session) -> Response[str]:
     return await _page(request, session)
 
 
-@post("/account/password", guards=[require_role(Role.VIEWER)], status_code=303)
+@post_form("/account/password", guards=VIEWER)
 async def change_password(
     request: AnyRequest, viewer: CurrentViewer, state: AppState
 ) -> Response[str] | Response[None]:
@@ -42,13 +41,13 @@ async def change_password(
     return cookies.keep_token(redirect(ACCOUNT, notice=notice), request, token)
 
 
-@post("/account/sessions/{session_id:int}/close", guards=[require_role(Role.VIEWER)], status_code=303)
+@post_form("/account/sessions/{session_id:int}/close", guards=VIEWER)
 async def close_session(request: AnyRequest, viewer: CurrentViewer, session: Session, session_id: Id) -> Response[None]:
     await signed.close_one(session, request.user.id, session_id)
     return redirect(ACCOUNT, notice=viewer.gettext("The session has ended."))
 
 
-@post("/account/sign-out-everywhere", guards=[require_role(Role.VIEWER)], status_code=303)
+@post_form("/account/sign-out-everywhere", guards=VIEWER)
 async def sign_out_everywhere(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
     await authentication.sign_out_everywhere(session, request.user)
     notice = viewer.gettext("You are signed out in every browser.")

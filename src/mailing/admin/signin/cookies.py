@@ -7,8 +7,7 @@ import msgspec
 from litestar import Response
 from litestar.datastructures import Cookie
 
-from mailing.access.authentication import BrowserInfo
-from mailing.access.oidc import OidcState
+from mailing.access.authentication import BrowserInfo, OidcState
 from mailing.admin.guards import cookie_name
 from mailing.web.state import AnyConnection, AnyRequest
 

@@ -4,9 +4,8 @@ from litestar import Response, get, post
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys
-from mailing.access.roles import Role
-from mailing.admin.forms import form
-from mailing.admin.guards import require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import ADMIN
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.signin.form_errors import errors_of
@@ -18,12 +17,12 @@ from mailing.web.state import AnyRequest, AppState, state_of
 KEYS = "/admin/keys"
 
 
-@get("/keys", guards=[require_role(Role.ADMIN)])
+@get("/keys", guards=ADMIN)
 async def keys_page(request: AnyRequest, session: Session) -> Response[str]:
     return await _page(request, session)
 
 
-@post("/keys", guards=[require_role(Role.ADMIN)], opt={KEEPS_FORM: True}, status_code=201)
+@post("/keys", guards=ADMIN, opt={KEEPS_FORM: True}, status_code=201)
 async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller) -> Response[str]:
     sent = await form(request)
     name, scope = sent.get("name", ""), sent.get("scope", "")
@@ -39,12 +38,12 @@ async def create_key(request: AnyRequest, viewer: CurrentViewer, session: Sessio
     return await _page(request, session, status=201, key=key)
 
 
-@get("/keys/{key_id:int}/revoke", guards=[require_role(Role.ADMIN)])
+@get("/keys/{key_id:int}/revoke", guards=ADMIN)
 async def revoke_page(request: AnyRequest, session: Session, key_id: Id) -> Response[str]:
     return page(request, "signin/revoke.html", key=await api_keys.by_id(session, key_id))
 
 
-@post("/keys/{key_id:int}/revoke", guards=[require_role(Role.ADMIN)], status_code=303)
+@post_form("/keys/{key_id:int}/revoke", guards=ADMIN)
 async def revoke_key(viewer: CurrentViewer, state: AppState, caller: Caller, key_id: Id) -> Response[None]:
     await api_keys.revoke(state.sessions, key_id, by=caller)
     return redirect(KEYS, notice=viewer.gettext("The key was revoked."))

@@ -1,18 +1,17 @@
 """Sign-in by password or through the identity provider, and sign-out."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
-from litestar import Response, get, post
+from litestar import Response, get
 from litestar.params import QueryParameter
 
 from mailing.access import authentication
 from mailing.access import sessions as signed
-from mailing.access.oidc import OidcState, Provider
-from mailing.access.roles import Role
+from mailing.access.authentication import OidcState
 from mailing.access.state import AccessState, access_state_of
-from mailing.admin.forms import form
-from mailing.admin.guards import SIGN_IN, SignInRequired, public, require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import PUBLIC, SIGN_IN, VIEWER, SignInRequired
 from mailing.admin.kept_forms import MAX_SIGN_IN_BYTES, Fields, belongs_to, pack, unpack
 from mailing.admin.pages import page, redirect, redirect_to_sign_in, see_other
 from mailing.admin.signin import cookies
@@ -22,12 +21,15 @@ from mailing.errors import NotFound, TooMany, Unauthorized
 from mailing.web.parameters import Session
 from mailing.web.state import AnyRequest
 
+if TYPE_CHECKING:
+    from mailing.access.oidc import Provider
+
 CALLBACK_PATH = f"{SIGN_IN}/oidc/back"
 
 Next = Annotated[str, QueryParameter(name="next")]
 
 
-@get("/sign-in", guards=[public])
+@get("/sign-in", guards=PUBLIC)
 async def sign_in_page(request: AnyRequest, next_page: Next = "") -> Response[str]:
     return _page(request, next_page=local_path(next_page))
 
@@ -41,12 +43,12 @@ def sign_in_required(request: AnyRequest, error: SignInRequired) -> Response[Any
     return answer
 
 
-@post("/sign-in", guards=[public], status_code=303)
+@post_form("/sign-in", guards=PUBLIC)
 async def sign_in(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[str] | Response[None]:
     return await _sign_in(request, viewer, state)
 
 
-@post("/sign-in/form", guards=[public], status_code=303, request_max_body_size=MAX_SIGN_IN_BYTES)
+@post_form("/sign-in/form", guards=PUBLIC, request_max_body_size=MAX_SIGN_IN_BYTES)
 async def sign_in_with_form(
     request: AnyRequest, viewer: CurrentViewer, state: AccessState
 ) -> Response[str] | Response[None]:
@@ -61,17 +63,9 @@ async def _sign_in(request: AnyRequest, viewer: Viewer, state: AccessState) -> R
         token = await authentication.sign_in(
             state.sessions, name, sent.get("password", ""), browser=cookies.browser_info(request)
         )
-    except Unauthorized as error:
-        return _page(request, next_page=next_page, name=name, fields=fields, problem=viewer.gettext(str(error)))
-    except TooMany as error:
-        return _page(
-            request,
-            next_page=next_page,
-            name=name,
-            fields=fields,
-            problem=viewer.gettext(str(error)),
-            wait_s=error.wait_s,
-        )
+    except (Unauthorized, TooMany) as error:
+        problem, wait_s = viewer.gettext(str(error)), error.wait_s if isinstance(error, TooMany) else 0
+        return _page(request, next_page=next_page, name=name, fields=fields, problem=problem, wait_s=wait_s)
     if fields:
         return await _show_form(request, state, token, next_page, fields)
     return await _start_session(request, state, token, next_page)
@@ -91,13 +85,13 @@ async def _show_form(
     return answer
 
 
-@post("/sign-out", guards=[require_role(Role.VIEWER)], status_code=303)
+@post_form("/sign-out", guards=VIEWER)
 async def sign_out(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[None]:
     await authentication.sign_out(session, request.user, cookies.token_of(request))
     return cookies.forget_token(redirect(SIGN_IN, notice=viewer.gettext("You are signed out.")), request)
 
 
-@get("/sign-in/oidc", guards=[public])
+@get("/sign-in/oidc", guards=PUBLIC)
 async def begin_oidc(
     request: AnyRequest, viewer: CurrentViewer, next_page: Next = ""
 ) -> Response[str] | Response[None]:
@@ -111,7 +105,7 @@ async def begin_oidc(
     return cookies.keep_oidc_state(see_other(address), request, begun)
 
 
-@get("/sign-in/oidc/back", guards=[public])
+@get("/sign-in/oidc/back", guards=PUBLIC)
 async def finish_oidc(request: AnyRequest, viewer: CurrentViewer, state: AccessState) -> Response[str] | Response[None]:
     begun = cookies.oidc_state_of(request)
     try:
@@ -164,8 +158,8 @@ def _page(
     return answer
 
 
-def _provider(request: AnyRequest) -> Provider:
-    provider: Provider | None = access_state_of(request).provider
+def _provider(request: AnyRequest) -> "Provider":
+    provider = access_state_of(request).provider
     if provider is None:
         raise NotFound("No identity provider is configured. Sign in with a password.")
     return provider

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from litestar import Response, get, post
+from litestar import Response, get
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.access import api_keys, users
 from mailing.access.roles import Role
 from mailing.access.users import Account, KeyCounts
-from mailing.admin.forms import form
-from mailing.admin.guards import require_role
+from mailing.admin.forms import form, post_form
+from mailing.admin.guards import ADMIN
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
 from mailing.admin.pages import page, redirect
 from mailing.admin.signin.form_errors import errors_of, role_names
@@ -22,12 +22,12 @@ from mailing.web.state import AnyRequest, AppState, state_of
 USERS = "/admin/users"
 
 
-@get("/users", guards=[require_role(Role.ADMIN)])
+@get("/users", guards=ADMIN)
 async def users_page(request: AnyRequest, viewer: CurrentViewer, session: Session) -> Response[str]:
     return await _list(request, viewer, session)
 
 
-@post("/users", guards=[require_role(Role.ADMIN)], opt={KEEPS_FORM: True}, status_code=303)
+@post_form("/users", guards=ADMIN, opt={KEEPS_FORM: True})
 async def create_user(
     request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller
 ) -> Response[str] | Response[None]:
@@ -44,12 +44,12 @@ async def create_user(
     return redirect(f"{USERS}/{user_id}", notice=viewer.gettext("The user was created."))
 
 
-@get("/users/{user_id:int}", guards=[require_role(Role.ADMIN)])
+@get("/users/{user_id:int}", guards=ADMIN)
 async def user_page(request: AnyRequest, viewer: CurrentViewer, session: Session, user_id: Id) -> Response[str]:
     return await _one(request, viewer, session, await users.by_id(session, user_id))
 
 
-@post("/users/{user_id:int}/role", guards=[require_role(Role.ADMIN)], status_code=303)
+@post_form("/users/{user_id:int}/role", guards=ADMIN)
 async def set_role(
     request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
@@ -65,7 +65,7 @@ async def set_role(
     return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
-@post("/users/{user_id:int}/password", guards=[require_role(Role.ADMIN)], status_code=303)
+@post_form("/users/{user_id:int}/password", guards=ADMIN)
 async def set_password(
     request: AnyRequest, viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
@@ -79,7 +79,7 @@ async def set_password(
     return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
-@post("/users/{user_id:int}/disable", guards=[require_role(Role.ADMIN)], status_code=303)
+@post_form("/users/{user_id:int}/disable", guards=ADMIN)
 async def disable_user(
     request: AnyRequest, viewer: CurrentViewer, state: AppState, caller: Caller, user_id: Id
 ) -> Response[str] | Response[None]:
@@ -94,7 +94,7 @@ async def disable_user(
     return redirect(f"{USERS}/{user_id}", notice=notice)
 
 
-@post("/users/{user_id:int}/enable", guards=[require_role(Role.ADMIN)], status_code=303)
+@post_form("/users/{user_id:int}/enable", guards=ADMIN)
 async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, user_id: Id) -> Response[None]:
     await users.enable(session, user_id, by=caller)
     return redirect(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))

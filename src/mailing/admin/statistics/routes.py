@@ -6,9 +6,8 @@ from typing import Any
 from litestar import Response, get
 from msgspec import Struct
 
-from mailing.access.roles import Role
 from mailing.admin.charts import columns, segments
-from mailing.admin.guards import require_role
+from mailing.admin.guards import VIEWER
 from mailing.admin.mailings.detail import BAR
 from mailing.admin.pages import page
 from mailing.admin.single_flight import single_flight
@@ -17,7 +16,8 @@ from mailing.database.engine import Sessions, transaction
 from mailing.mailings.counts import Counts, totals
 from mailing.statistics.mailing_list import newest_mailings
 from mailing.statistics.throughput import MinuteCount, last_hours
-from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
+from mailing.web import pagination
+from mailing.web.pagination import Cursor, decode_cursor
 from mailing.web.parameters import MAX_ID, Session
 from mailing.web.state import AnyRequest, state_of
 
@@ -32,12 +32,12 @@ class PageData(Struct, frozen=True):
     hours: list[MinuteCount]
 
 
-@get("/statistics", guards=[require_role(Role.VIEWER)])
+@get("/statistics", guards=VIEWER)
 async def statistics_page(request: AnyRequest, session: Session, cursor: Cursor = None) -> Response[str]:
     reader = partial(read_page_data, state_of(request).sessions)
     data = await single_flight(request).read("statistics", reader, cache_s=CACHE_S)
     rows = await newest_mailings(session, before=decode_cursor(cursor) or MAX_ID, limit=PAGE_SIZE)
-    more = len(rows) > PAGE_SIZE
+    listed = pagination.page(rows, PAGE_SIZE)
     return page(
         request,
         "statistics/page.html",
@@ -46,8 +46,8 @@ async def statistics_page(request: AnyRequest, session: Session, cursor: Cursor 
         bar=bar_of(data.counts),
         hours=data.hours,
         columns=columns([hour.messages for hour in data.hours]),
-        rows=[(row, bar_of(row.counts)) for row in rows[:PAGE_SIZE]],
-        next_page=f"/admin/statistics?cursor={encode_cursor(rows[PAGE_SIZE - 1].id)}" if more else "",
+        rows=[(row, bar_of(row.counts)) for row in listed.items],
+        next_page=f"/admin/statistics?cursor={listed.next_cursor}" if listed.next_cursor else "",
         first_page="/admin/statistics" if cursor else "",
     )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 
-from mailing.clients.csv_reader import RejectedField
 from mailing.clients.upload.repository import rejected_fields
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
@@ -16,11 +15,8 @@ async def rejected_rows_csv(sessions: Sessions, upload_id: int, *, language: str
     while True:
         async with transaction(sessions) as session:
             fields = await rejected_fields(session, upload_id, after=last, count=PAGE_SIZE)
-        yield (text + csv_of(_cells(each, language) for each in fields)).encode()
+        rows = ((each.line, each.field, each.refusal.words(language), each.row) for each in fields)
+        yield (text + csv_of(rows)).encode()
         if len(fields) < PAGE_SIZE:
             return
         text, last = "", (fields[-1].line, fields[-1].field)
-
-
-def _cells(rejected: RejectedField, language: str) -> tuple[int, str, str, str]:
-    return rejected.line, rejected.field, rejected.refusal.words(language), rejected.row

@@ -215,7 +215,6 @@ _COUNT = text("SELECT count(*) FROM upload_row_error WHERE upload_id = :id")
 
 
 async def count_rejected_fields(session: AsyncSession, upload_id: int) -> int:
-    """Count the stored rejected fields."""
     counted: int = (await session.execute(_COUNT, {"id": upload_id})).scalar_one()
     return counted
 

@@ -1,56 +1,37 @@
-"""SMS providers, one module each. Only the registration below names them all."""
+"""SMS providers: `NAME.py` is the provider `NAME`, found by the setting, and its `PROVIDER` makes it."""
 
-from collections.abc import Callable, Mapping
-from typing import Final
+import re
+from collections.abc import Sequence
+from importlib import import_module
+from typing import get_args
 
-import msgspec
-
-from mailing.gateway.providers.infobip import Infobip
-from mailing.gateway.providers.kannel import Kannel
-from mailing.gateway.providers.probe import Probe
 from mailing.gateway.providers.provider import Provider
-from mailing.gateway.providers.smsc import Smsc
-from mailing.gateway.providers.twilio import Twilio
-from mailing.settings import Settings
-
-
-class Registration(msgspec.Struct, frozen=True):
-    """`needs` are the settings without which no call can be made."""
-
-    make: Callable[[Settings], Provider]
-    needs: tuple[str, ...] = ()
-
-
-PROVIDERS: Final[Mapping[str, Registration]] = {
-    "probe": Registration(lambda its: Probe(its.gateway_token)),
-    "kannel": Registration(
-        lambda its: Kannel(its.gateway_user or "", its.gateway_token or "", its.sender or ""),
-        ("gateway_user", "gateway_token"),
-    ),
-    "twilio": Registration(
-        lambda its: Twilio(its.gateway_user or "", its.gateway_token or ""),
-        ("gateway_user", "gateway_token", "sender"),
-    ),
-    "infobip": Registration(lambda its: Infobip(its.gateway_token or ""), ("gateway_token",)),
-    "smsc": Registration(lambda its: Smsc(its.gateway_user, its.gateway_token or ""), ("gateway_token",)),
-}
+from mailing.settings import PREFIX, ProviderName, Settings
 
 
 def provider_of(settings: Settings) -> Provider:
     """Return the configured provider. Raise ValueError for a token that no call could be made with.
 
-    Without the settings in `needs_of` it still understands receipts.
+    Whatever `problems_of` finds, it still understands receipts.
     """
-    return PROVIDERS[settings.gateway_provider].make(settings)
+    return _kind(settings.gateway_provider)(settings)
 
 
-def needs_of(settings: Settings) -> tuple[str, ...]:
-    """Return the settings that a worker needs to call the configured provider."""
-    return PROVIDERS[settings.gateway_provider].needs
+def problems_of(settings: Settings) -> list[str]:
+    """Return why no call of the configured provider could be made with these settings."""
+    kind = _kind(settings.gateway_provider)
+    problems = []
+    if missing := [f"{PREFIX}{name.upper()}" for name in kind.needs if getattr(settings, name) is None]:
+        problems.append(f"{settings.gateway_provider} needs {' and '.join(missing)}; set what is missing")
+    if kind.user_form and settings.gateway_user is not None:
+        pattern, words = kind.user_form
+        if not re.fullmatch(pattern, settings.gateway_user):
+            problems.append(f"{PREFIX}GATEWAY_USER must be {words}")
+    return problems
 
 
 def sends_receipts(settings: Settings) -> bool:
-    return settings.gateway_provider != "probe" and provider_of(settings).sends_receipts
+    return _kind(settings.gateway_provider).sends_receipts
 
 
 def holds_unknown(settings: Settings) -> bool:
@@ -63,6 +44,18 @@ def holds_unknown(settings: Settings) -> bool:
     return settings.gateway_provider != "probe" and not provider_of(settings).repeat_is_safe
 
 
+def reporting_providers(settings: Settings) -> Sequence[Provider]:
+    """Return all that may report to addresses of ours: the configured provider, and those before a switch."""
+    configured = settings.gateway_provider
+    names = sorted(get_args(ProviderName), key=lambda name: name != configured)
+    return [kind(settings) for kind in map(_kind, names) if kind.sends_receipts]
+
+
 def receipts_expected(settings: Settings) -> bool:
     """Whether the provider sends receipts, and knows where to."""
-    return bool(settings.public_url) and provider_of(settings).sends_receipts
+    return bool(settings.public_url) and sends_receipts(settings)
+
+
+def _kind(name: ProviderName) -> type[Provider]:
+    kind: type[Provider] = import_module(f"{__name__}.{name}").PROVIDER
+    return kind

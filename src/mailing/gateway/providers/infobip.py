@@ -1,92 +1,81 @@
 """Infobip's SMS API v3. The base address is the account's own, such as https://xxxxx.api.infobip.com."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import (
-    Call,
-    CredentialsCheck,
-    Outgoing,
-    Receipt,
-    ReceiptRequest,
-    ReceiptState,
-    Reply,
-)
-from mailing.gateway.providers.verdicts import (
-    ACCEPTED,
-    AMBIGUOUS,
-    DUPLICATE,
-    NO_CREDIT,
-    REFUSED,
-    SETUP,
-    SOFT,
-    Verdict,
-    answer,
-    by_account,
-    by_status,
-    members,
-    message_of,
-    short_code,
-)
+from mailing.gateway.outcome import Answer, Response
+from mailing.gateway.providers.parsing import Code, by_code, code_of, message_of, parsed, parsed_list, word_of
+from mailing.gateway.providers.provider import JSON, Call, CredentialsCheck, Outgoing, Provider
+from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, ReceiptState, Reply
+from mailing.gateway.providers.verdicts import Verdict, answer, by_account, by_status
+from mailing.settings import Settings
 
-PATH: Final = "/sms/3/messages"
-PENDING, UNDELIVERABLE, DELIVERED, EXPIRED, REJECTED = 1, 2, 3, 4, 5  # groups of statuses
-TO_OPERATOR, DUPLICATE_ID = 2, 23
 MAX_VALID_S: Final = 48 * 3600
+DUPLICATE: Final = 23
+UNCLEAR: Final = {2, 29}  # delivered to the operator; expired without a report of the operator
 
+STATES: Final = by_code(  # groups of statuses
+    (ReceiptState.accepted, "1"),  # pending
+    (ReceiptState.delivered, "3"),
+    (ReceiptState.undelivered, "2 4 5"),  # undeliverable, expired, rejected
+)
 # Statuses of messages that were not taken, by their id. They come with HTTP 200.
-STATUSES: Final[Mapping[int, Verdict]] = {
-    6: REFUSED,  # network out of coverage
-    8: REFUSED,  # prefix missing
-    10: REFUSED,  # do not disturb
-    11: SETUP,  # sender not registered
-    12: NO_CREDIT,
-    13: SETUP,  # sender blocklisted
-    14: REFUSED,  # destination blocklisted
-    17: NO_CREDIT,  # prepaid package expired
-    18: SETUP,  # a trial account: only its own number
-    19: SETUP,  # no route
-    20: SOFT,  # flooding: 20 different or 6 equal texts an hour to one number
-    21: SOFT,  # system error, "retry the submission"
-    DUPLICATE_ID: DUPLICATE,
-    24: REFUSED,  # header
-    25: REFUSED,  # too long
-    51: REFUSED,  # no destination
-    52: REFUSED,  # destination
-    87: REFUSED,  # taken for fraud
-    100: SOFT,  # malformed, or temporarily unavailable
-}
-STATES: Final[Mapping[int, ReceiptState]] = {
-    PENDING: ReceiptState.accepted,
-    UNDELIVERABLE: ReceiptState.undelivered,
-    DELIVERED: ReceiptState.delivered,
-    EXPIRED: ReceiptState.undelivered,
-    REJECTED: ReceiptState.undelivered,
-}
-
-_encode = msgspec.json.Encoder().encode
+STATUSES: Final = by_code(
+    (Verdict.refused, "6 8 14 51 52"),  # destination: network out of coverage, prefix missing, blocklisted, invalid
+    (Verdict.refused, "10"),  # do not disturb
+    (Verdict.refused, "24 25"),  # header, too long
+    (Verdict.refused, "87"),  # taken for fraud
+    (Verdict.setup, "11 13"),  # sender not registered, blocklisted
+    (Verdict.setup, "18 19"),  # a trial account: only its own number; no route
+    (Verdict.no_credit, "12 17"),  # not enough credits, prepaid package expired
+    (Verdict.refused_for_now, "20"),  # flooding: 20 different or 6 equal texts an hour to one number
+    (Verdict.refused_for_now, "21 100"),  # system error, "retry the submission"; malformed or temporarily unavailable
+    (Verdict.duplicate, "23"),
+)
 
 
-class Infobip:
+class _Status(msgspec.Struct, rename="camel"):
+    group_id: Code
+    id: int
+    name: Any = None
+
+
+class _Error(msgspec.Struct):
+    id: Any = None
+    name: Any = None
+
+
+class _Message(msgspec.Struct, rename="camel"):
+    """A message in a response. In a report it has an error and a time too."""
+
+    status: _Status
+    message_id: Any = None
+    error: _Error | None = None
+    done_at: Any = None
+
+
+class _Reply(msgspec.Struct, rename={"phone": "from"}):
+    phone: str | int
+    text: str
+
+
+class _Balance(msgspec.Struct):
+    balance: Any
+
+
+class Infobip(Provider):
     name = "infobip"
+    needs = ("gateway_token",)
     repeat_is_safe = True  # a second message with the same id is rejected
     sends_receipts = True
-    receipts_account_wide = False
-    receipt_answer = b""
-    reply_query = ""
     credentials_check = CredentialsCheck("GET", "/account/1/balance")
     max_text_length = None  # 4,000 bytes: more than a mailing's text
 
-    def __init__(self, key: str) -> None:
-        self.headers: Mapping[str, str] = {
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "Authorization": f"App {key}",
-        }
+    def __init__(self, settings: Settings) -> None:
+        self.headers = JSON | {"Authorization": f"App {settings.gateway_token or ''}"}
 
     def encode(self, message: Outgoing) -> Call:
         item: dict[str, Any] = {
@@ -98,75 +87,52 @@ class Infobip:
             item["sender"] = message.sender
         if message.receipt_url:
             item["webhooks"] = {"delivery": {"url": message.receipt_url}, "contentType": "application/json"}
-        return Call(PATH, _encode({"messages": [item]}))
+        return Call("/sms/3/messages", msgspec.json.encode({"messages": [item]}))
 
-    def classify(self, status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
-        if not 200 <= status <= 299:
-            return by_status(status, retry_after, now)
-        found = _only(members(body).get("messages"))
-        told = found.get("status")
-        group, code = (told.get("groupId"), told.get("id")) if isinstance(told, dict) else (None, None)
-        reference = found.get("messageId")
-        if type(group) is not int or type(code) is not int or message_of(reference) not in (None, message_id):
-            return answer(AMBIGUOUS, status)
-        if group in (PENDING, DELIVERED):
-            return answer(ACCEPTED, status, error=code, provider_id=reference)
-        if group in (UNDELIVERABLE, EXPIRED, REJECTED):
-            return answer(STATUSES.get(code, SOFT), status, error=code, provider_id=reference)
-        return answer(AMBIGUOUS, status, error=code)
+    def classify(self, response: Response, message_id: int) -> Answer:
+        if not response.is_success:
+            return by_status(response)
+        messages = parsed_list(response.body, "messages", _Message) or []
+        message = messages[0] if len(messages) == 1 else None
+        if message is None or message_of(message.message_id) not in {None, message_id}:
+            return answer(Verdict.ambiguous, response)
+        status, reference = message.status, message.message_id
+        state = STATES.get(str(status.group_id))
+        verdict = Verdict.accepted if state else Verdict.ambiguous
+        if state is ReceiptState.undelivered:
+            verdict = STATUSES.get(str(status.id), Verdict.refused_for_now)
+        return answer(verdict, response, code=code_of(status.id), provider_id=word_of(reference))
 
-    def read_credentials_check(self, status: int, body: bytes) -> Answer:
-        return answer(ACCEPTED, status) if status == 200 and "balance" in members(body) else by_account(status)
+    def read_credentials_check(self, response: Response) -> Answer:
+        found = parsed(response.body, _Balance) if response.status == 200 else None
+        return answer(Verdict.accepted, response) if found else by_account(response)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
-        results = members(request.body).get("results")
-        if not isinstance(results, list):
+        found = parsed_list(request.body, "results", _Message)
+        reports = [report for report in found or () if report and message_of(report.message_id) is not None]
+        if found is None or (found and not reports):
             return None
-        receipts = [_receipt(result) for result in results if not _is_of_duplicate(result)]
-        return None if None in receipts else [receipt for receipt in receipts if receipt]
+        # A report that a repeat was rejected says nothing of the first.
+        return [_receipt(report) for report in reports if report.status.id != DUPLICATE]
 
     def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
-        results = members(request.body).get("results")
-        if not isinstance(results, list):
-            return None
-        replies = [_reply(result) for result in results]
-        return None if None in replies else [reply for reply in replies if reply]
+        found = parsed_list(request.body, "results", _Reply)
+        replies = [Reply(str(reply.phone), reply.text) for reply in found or () if reply]
+        return None if found is None or (found and not replies) else replies
 
 
-def _only(items: object) -> dict[str, Any]:
-    """Return the one object of a list; an empty one if it is something else."""
-    return items[0] if isinstance(items, list) and len(items) == 1 and isinstance(items[0], dict) else {}
+PROVIDER: Final = Infobip
 
 
-def _is_of_duplicate(result: object) -> bool:
-    """Whether it reports that a repeat was rejected, which says nothing of the first."""
-    status = result.get("status") if isinstance(result, dict) else None
-    return isinstance(status, dict) and status.get("id") == DUPLICATE_ID
+def _receipt(report: _Message) -> Receipt:
+    status, error = report.status, report.error
+    state = ReceiptState.accepted if status.id in UNCLEAR else STATES.get(str(status.group_id))
+    reason = error.name if error and error.id else status.name
+    return Receipt.of(state, word_of(reason), message_id=message_of(report.message_id), at=_instant(report.done_at))
 
 
-def _receipt(result: object) -> Receipt | None:
-    status = result.get("status") if isinstance(result, dict) else None
-    if not isinstance(result, dict) or not isinstance(status, dict) or type(status.get("groupId")) is not int:
-        return None
-    message_id = message_of(result.get("messageId"))
-    if message_id is None:
-        return None
-    state = STATES.get(status["groupId"])
-    if status.get("id") == TO_OPERATOR:
-        state = ReceiptState.accepted
-    error = result.get("error")
-    names = [told.get("name") for told in (error, status) if isinstance(told, dict) and told.get("id") != 0]
-    code = None if state is ReceiptState.delivered else short_code(next((n for n in names if isinstance(n, str)), None))
-    return Receipt(message_id, state or ReceiptState.accepted, code, _instant(result), is_listed=state is not None)
-
-
-def _reply(result: object) -> Reply | None:
-    phone, text = (result.get("from"), result.get("text")) if isinstance(result, dict) else (None, None)
-    return Reply(phone, text) if isinstance(phone, str) and isinstance(text, str) else None
-
-
-def _instant(result: dict[str, Any]) -> datetime | None:
+def _instant(text: object) -> datetime | None:
     try:
-        return datetime.strptime(str(result.get("doneAt")), "%Y-%m-%dT%H:%M:%S.%f%z")
+        return datetime.strptime(str(text), "%Y-%m-%dT%H:%M:%S.%f%z")
     except ValueError:
         return None

@@ -6,83 +6,62 @@ is dropped there.
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import unquote_plus
 
-from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import (
-    Call,
-    CredentialsCheck,
-    Outgoing,
-    Receipt,
-    ReceiptRequest,
-    ReceiptState,
-    Reply,
-)
-from mailing.gateway.providers.verdicts import (
-    ACCEPTED,
-    AMBIGUOUS,
-    LOGIN,
-    REFUSED,
-    SETUP,
-    THROTTLED,
-    Verdict,
-    answer,
-    by_status,
-    short_code,
-)
+from mailing.gateway.outcome import Answer, Response
+from mailing.gateway.providers.parsing import by_code
+from mailing.gateway.providers.provider import Call, CredentialsCheck, Outgoing, Provider
+from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, ReceiptState
+from mailing.gateway.providers.verdicts import Verdict, answer, by_status
 from mailing.gsm7 import is_gsm7
+from mailing.settings import Settings
 
 PATH: Final = "/cgi-bin/sendsms"
-DELIVERED, NOT_DELIVERED, REFUSED_BY_SMSC = 1, 2, 16
-MASK: Final = DELIVERED + NOT_DELIVERED + REFUSED_BY_SMSC  # one receipt for each message; with 31 there are two or more
 
 # How a body begins, and what it means. `0` and `3` come with 202: sent on, or stored until the SMSC is back.
 ANSWERS: Final[Mapping[str, Verdict]] = {
-    "0: ": ACCEPTED,
-    "3: ": ACCEPTED,
-    "Authorization failed": LOGIN,
-    "Sender missing": SETUP,
-    "Invalid content-type": SETUP,
-    "DLR-": SETUP,
-    "Not routable": REFUSED,
-    "Number(s)": REFUSED,
-    "Missing receiver": REFUSED,
-    "Empty receiver": REFUSED,
-    "Charset or body": REFUSED,
-    "Temporal failure": THROTTLED,
+    "0: ": Verdict.accepted,
+    "3: ": Verdict.accepted,
+    "Authorization failed": Verdict.login,
+    "Sender missing": Verdict.setup,
+    "Invalid content-type": Verdict.setup,
+    "DLR-": Verdict.setup,
+    "Not routable": Verdict.refused,
+    "Number(s)": Verdict.refused,
+    "Missing receiver": Verdict.refused,
+    "Empty receiver": Verdict.refused,
+    "Charset or body": Verdict.refused,
+    "Temporal failure": Verdict.throttled,
 }
-STATES: Final[Mapping[int, ReceiptState]] = {
-    DELIVERED: ReceiptState.delivered,
-    NOT_DELIVERED: ReceiptState.undelivered,
-    REFUSED_BY_SMSC: ReceiptState.undelivered,
-    4: ReceiptState.accepted,
-    8: ReceiptState.accepted,
-    32: ReceiptState.accepted,
-}
+MASK: Final = 1 + 2 + 16  # the final states: one receipt for each message; with 31 there are two or more
+STATES: Final = by_code(
+    (ReceiptState.delivered, "1"),
+    (ReceiptState.undelivered, "2 16"),  # not delivered, refused by the SMSC
+    (ReceiptState.accepted, "4 8 32"),
+)
+RECEIPT_QUERY: Final = "?state=%d&reply=%A"
+_RECEIPT: Final = re.compile(r"state=(?P<state>\d{1,9})(?:&reply=(?P<reply>[^&]*))?", re.ASCII)
 # The SMSC's words in a receipt may hold the beginning of the text, so only what follows `stat:` and `err:` is taken.
 _SMPP: Final = re.compile(r"stat:(\w{1,12})(?:\s+err:(\w{1,12}))?", re.ASCII)
 _NACK: Final = re.compile(r"NACK/\w{1,12}", re.ASCII)
 
 
-class Kannel:
+class Kannel(Provider):
     name = "kannel"
-    repeat_is_safe = False  # the same call again is sent again
+    needs = ("gateway_user", "gateway_token")
     sends_receipts = True
-    receipts_account_wide = False
-    receipt_answer = b""
     reply_query = "?from=%p&text=%a"
-    max_text_length = None  # `max-messages` of the sendsms-user; it cuts off what is longer
+    reply_fields = ("from", "text")
     credentials_check = CredentialsCheck("POST", PATH)  # without a receiver
 
-    def __init__(self, user: str, password: str, sender: str) -> None:
-        self.headers: Mapping[str, str] = {
+    def __init__(self, settings: Settings) -> None:
+        self.headers = {
             "Accept": "text/plain",
             "Content-Type": "text/plain; charset=UTF-8",
-            "X-Kannel-Username": user,
-            "X-Kannel-Password": password,
-            **({"X-Kannel-From": sender} if sender else {}),
+            "X-Kannel-Username": settings.gateway_user or "",
+            "X-Kannel-Password": settings.gateway_token or "",
+            **({"X-Kannel-From": settings.sender} if settings.sender else {}),
         }
 
     def encode(self, message: Outgoing) -> Call:
@@ -93,50 +72,44 @@ class Kannel:
             f"X-Kannel-Validity: {max(1, message.valid_for_s // 60)}",
         ]
         if message.receipt_url:
-            url = message.receipt_url.replace("%", "%%") + "?state=%d&reply=%A"
+            url = message.receipt_url.replace("%", "%%") + RECEIPT_QUERY
             lines += [f"X-Kannel-DLR-Mask: {MASK}", f"X-Kannel-DLR-Url: {url}"]
         return Call(PATH, message.text.encode(), "".join(f"{line}\r\n" for line in lines).encode())
 
-    def classify(
-        self,
-        status: int,
-        retry_after: str | None,
-        body: bytes,
-        *,
-        message_id: int,  # noqa: ARG002 - it answers no id
-        now: datetime,
-    ) -> Answer:
-        words = body[:64].decode("ascii", "replace")
+    def classify(self, response: Response, message_id: int) -> Answer:  # noqa: ARG002 - it answers no id
+        words = _words(response)
         verdict = next((verdict for begin, verdict in ANSWERS.items() if words.startswith(begin)), None)
-        if verdict is None or (verdict is ACCEPTED) is not (status == 202) or not 202 <= status <= 599:
-            return answer(AMBIGUOUS, status) if status == 202 else by_status(status, retry_after, now)
-        code = int(words[0]) if verdict is ACCEPTED else None
-        return answer(verdict, status, error=code, retry_after=retry_after, now=now)
+        if verdict is Verdict.accepted and response.status == 202:
+            return answer(verdict, response, code=int(words[0]))
+        if verdict is None or verdict is Verdict.accepted or response.status < 400:
+            return by_status(response)
+        return answer(verdict, response)
 
-    def read_credentials_check(self, status: int, body: bytes) -> Answer:
+    def read_credentials_check(self, response: Response) -> Answer:
         """Read the answer to a call without a receiver, which is missed after the account was checked."""
-        words = body[:64].decode("ascii", "replace")
-        if status == 403 and words.startswith("Authorization failed"):
-            return answer(LOGIN, status)
-        return answer(ACCEPTED if status == 400 and words.startswith("Missing receiver") else AMBIGUOUS, status)
+        if response.status == 403 and _words(response).startswith("Authorization failed"):
+            return answer(Verdict.login, response)
+        is_right = response.status == 400 and _words(response).startswith("Missing receiver")
+        return answer(Verdict.accepted if is_right else Verdict.ambiguous, response)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
-        fields = parse_qs(request.query, keep_blank_values=True)
-        word = fields.get("state", [""])[0]
-        if not re.fullmatch(r"\d{1,9}", word, re.ASCII):
+        given = _RECEIPT.fullmatch(request.query)
+        if not given:
             return None
-        state = STATES.get(int(word))
-        code = None if state is ReceiptState.delivered else _reason(fields.get("reply", [""])[0])
-        return [Receipt(None, state or ReceiptState.accepted, code, None, is_listed=state is not None)]
+        state = STATES.get(given["state"])
+        is_explained = state is not ReceiptState.delivered
+        return [Receipt.of(state, _reason(unquote_plus(given["reply"] or "")) if is_explained else None)]
 
-    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
-        fields = parse_qs(request.query, keep_blank_values=True)
-        phone, text = fields.get("from", [""])[0], fields.get("text", [""])[0]
-        return [Reply(phone, text)] if phone else None
+
+PROVIDER: Final = Kannel
+
+
+def _words(response: Response) -> str:
+    return response.body[:64].decode("ascii", "replace")
 
 
 def _reason(words: str) -> str | None:
     if found := _SMPP.search(words):
-        return short_code(" ".join(part for part in found.groups() if part))
+        return " ".join(part for part in found.groups() if part)
     found = _NACK.match(words)
     return found[0] if found else None

@@ -1,13 +1,18 @@
 """What a provider is to this product: a few constants and pure functions, without clock, network or framework."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from enum import IntEnum
-from typing import Literal, Protocol
+from typing import ClassVar, Final, Literal
 
 import msgspec
 
-from mailing.gateway.outcome import Answer
+from mailing.gateway.outcome import Answer, Response
+from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, Reply
+from mailing.gateway.providers.verdicts import by_account
+from mailing.settings import Settings
+
+FORM: Final = {"Accept": "application/json", "Content-Type": "application/x-www-form-urlencoded"}
+JSON: Final = {"Accept": "application/json", "Content-Type": "application/json"}
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -44,85 +49,54 @@ class CredentialsCheck(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
-class ReceiptState(IntEnum):
-    """The stronger state wins: a phone that has the message has it, whatever was reported before or after."""
+class Provider(ABC):
+    """What most providers have in common; a module states what differs.
 
-    accepted = 1
-    undelivered = 2
-    delivered = 3
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """What a provider reports of one message. `message_id` None: the id is in the address.
-
-    `code` is the provider's reason. `at` is the provider's time. `is_listed` False: the status word is not in the
-    provider's table, so that it proves only that the provider has the message.
-    """
-
-    message_id: int | None
-    state: ReceiptState
-    code: str | None
-    at: datetime | None
-    is_listed: bool = True
-
-
-class ReceiptRequest(msgspec.Struct, frozen=True):
-    """A request of the provider to one of our addresses: a receipt or a reply. `query` is without the question mark."""
-
-    query: str
-    content_type: str
-    body: bytes
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """A message that a phone sent. `phone` is as the provider writes it."""
-
-    phone: str
-    text: str
-
-
-class Provider(Protocol):
-    """`repeat_is_safe`: a message sent twice under one id is delivered once, by the provider's own documentation.
+    `repeat_is_safe`: a message sent twice under one id is delivered once, by the provider's own documentation.
+    `needs` are the settings without which no call can be made. `user_form` is what MAILING_GATEWAY_USER must be: a
+    pattern, and the same in words.
 
     `headers` go with each call. `receipts_account_wide`: all receipts come to one address, and each names its message;
     otherwise each message has an address of its own. `receipt_answer` is the body that the provider expects.
-    `reply_query` is appended to the address for replies, where the provider fills in what it sends.
-    `max_text_length` is in characters; a longer text is refused without a call.
+    `reply_query` is appended to the address for replies, where the provider fills in what it sends. `reply_fields` are
+    the names of a reply's phone and text, if replies are forms. `max_text_length` is in characters; a longer text is
+    refused without a call.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def repeat_is_safe(self) -> bool: ...
-    @property
-    def sends_receipts(self) -> bool: ...
-    @property
-    def receipts_account_wide(self) -> bool: ...
-    @property
-    def reply_query(self) -> str: ...
-    @property
-    def receipt_answer(self) -> bytes: ...
-    @property
-    def credentials_check(self) -> CredentialsCheck | None: ...
-    @property
-    def max_text_length(self) -> int | None: ...
-    @property
-    def headers(self) -> Mapping[str, str]: ...
+    name: str
+    needs: ClassVar[tuple[str, ...]] = ()
+    user_form: ClassVar[tuple[str, str] | None] = None
+    repeat_is_safe = False
+    sends_receipts = False
+    receipts_account_wide = False
+    receipt_answer = b""
+    reply_query = ""
+    reply_fields: tuple[str, str] | None = None
+    max_text_length: int | None = None
+    headers: Mapping[str, str]
+    credentials_check: CredentialsCheck | None = None
 
+    @abstractmethod
+    def __init__(self, settings: Settings) -> None:
+        """Take what the settings hold. Without those in `needs` it still understands receipts."""
+
+    @abstractmethod
     def encode(self, message: Outgoing) -> Call: ...
 
-    def classify(self, status: int, retry_after: str | None, body: bytes, *, message_id: int, now: datetime) -> Answer:
-        """Classify a complete answer. Raises nothing, for any status and any bytes; `now` is aware."""
-        ...
+    @abstractmethod
+    def classify(self, response: Response, message_id: int) -> Answer:
+        """Classify the response to a message's call. Raises nothing, for any status and any bytes."""
 
-    def read_credentials_check(self, status: int, body: bytes) -> Answer:
-        """Classify the answer to `credentials_check`: accepted, configuration, or ambiguous if it says neither."""
-        ...
+    def read_credentials_check(self, response: Response) -> Answer:
+        """Classify the response to `credentials_check`: accepted, configuration, or ambiguous if it says neither."""
+        return by_account(response)
 
-    def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
+    def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:  # noqa: B027 - it may send none
         """Return what the request reports, or None if it is malformed or not signed as it must be."""
-        ...
 
     def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
         """Return what phones sent, or None if the request is malformed."""
-        ...
+        if self.reply_fields is None:
+            return None
+        phone, text = map(request.form().get, self.reply_fields)
+        return [Reply(phone, text or "")] if phone else None

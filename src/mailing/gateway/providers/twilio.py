@@ -1,107 +1,79 @@
-"""Twilio's Messages resource. The base address is https://api.twilio.com."""
+"""Twilio's Messages resource. The base address is https://api.twilio.com.
+
+The codes are those of Twilio's error dictionary, https://www.twilio.com/docs/api/errors.
+"""
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Final
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
-from mailing.gateway.outcome import Answer
-from mailing.gateway.providers.provider import (
-    Call,
-    CredentialsCheck,
-    Outgoing,
-    Receipt,
-    ReceiptRequest,
-    ReceiptState,
-    Reply,
-)
-from mailing.gateway.providers.verdicts import (
-    ACCEPTED,
-    AMBIGUOUS,
-    LOGIN,
-    NO_CREDIT,
-    REFUSED,
-    SETUP,
-    THROTTLED,
-    Verdict,
-    answer,
-    by_account,
-    by_status,
-    form,
-    members,
-    short_code,
-)
+import msgspec
+
+from mailing.gateway.outcome import Answer, Response
+from mailing.gateway.providers.parsing import Code, by_code, code_of, parsed
+from mailing.gateway.providers.provider import FORM, Call, CredentialsCheck, Outgoing, Provider
+from mailing.gateway.providers.receipt import Receipt, ReceiptRequest, ReceiptState
+from mailing.gateway.providers.verdicts import Verdict, answer, by_account, by_status
+from mailing.settings import Settings
 
 MAX_VALID_S: Final = 36_000
 RETRIES: Final = "#rc=5&rp=all"  # without it Twilio reports once, and not again unless it could not connect
 
-ERRORS: Final[Mapping[int, Verdict]] = {
-    20003: LOGIN,
-    20004: SETUP,
-    20005: NO_CREDIT,  # account not active
-    20008: SETUP,  # test credentials
-    20404: SETUP,
-    20429: THROTTLED,
-    10001: NO_CREDIT,  # account not active: lack of funds, or suspended
-    21211: REFUSED,  # To
-    21212: SETUP,  # From
-    21214: REFUSED,
-    21408: REFUSED,  # region not enabled
-    21602: REFUSED,
-    21603: SETUP,
-    21604: REFUSED,
-    21606: SETUP,  # From cannot send SMS
-    21607: SETUP,
-    21608: SETUP,  # a trial account: verified numbers only
-    21609: SETUP,  # StatusCallback
-    21610: REFUSED,  # replied STOP to Twilio
-    21611: THROTTLED,  # the queue of From is full
-    21612: REFUSED,
-    21614: REFUSED,
-    21617: REFUSED,  # too long
-    21635: REFUSED,  # landline
-    21654: SETUP,
-    21656: SETUP,
-    21659: SETUP,
-    21660: SETUP,
-    21661: SETUP,
-    21701: SETUP,  # messaging service
-    21703: SETUP,
-    21704: SETUP,
-    21705: SETUP,
-    21730: THROTTLED,  # maintenance
-    30001: THROTTLED,
-    30002: NO_CREDIT,  # account suspended
-    63038: SETUP,  # the account's messages of a day are used up
-}
-ENDED: Final = frozenset({"failed", "undelivered", "canceled"})
-STATES: Final[Mapping[str, ReceiptState]] = {
-    **dict.fromkeys(("accepted", "scheduled", "queued", "sending", "sent"), ReceiptState.accepted),
-    **dict.fromkeys(ENDED, ReceiptState.undelivered),
-    **dict.fromkeys(("delivered", "read"), ReceiptState.delivered),
-}
+ERRORS: Final = by_code(
+    (Verdict.refused, "21211 21214 21604 21612 21614 21635"),  # To: invalid, unreachable, a landline
+    (Verdict.refused, "21408"),  # the region of To is not enabled
+    (Verdict.refused, "21610"),  # replied STOP to Twilio
+    (Verdict.refused, "21602 21617 21618 21619"),  # the text: missing, too long, cannot be sent
+    (Verdict.throttled, "20429 63017 60728"),  # too many at once, in a second, in an hour
+    (Verdict.throttled, "21611 30001 21730"),  # the queue of From, of a messaging service; maintenance
+    (Verdict.login, "20003 20006"),
+    (Verdict.no_credit, "10001 20005 21472 30002"),  # account not active: lack of funds, or suspended
+    (Verdict.setup, "20001 20004 20404"),  # parameters, permission, path
+    (Verdict.setup, "20008 21608"),  # test credentials; a trial account: verified numbers only
+    (Verdict.setup, "21210 21212 21603 21606 21607 21616 21659 21660 21661 21663"),  # From
+    (Verdict.setup, "21657 21709"),  # the name that is the sender
+    (Verdict.setup, "21701 21702 21703 21704 21705"),  # messaging service
+    (Verdict.setup, "21609 21624"),  # StatusCallback, ValidityPeriod
+    (Verdict.setup, "21654 21656 21900 21901"),  # templates, and their registration in India
+    (Verdict.setup, "63038"),  # the messages of a day are used up
+)
+STATES: Final = by_code(
+    (ReceiptState.accepted, "accepted scheduled queued sending sent"),
+    (ReceiptState.undelivered, "failed undelivered canceled"),
+    (ReceiptState.delivered, "delivered read"),
+)
 
 
-class Twilio:
+class _Created(msgspec.Struct):
+    sid: Annotated[str, msgspec.Meta(pattern=r"^(SM|MM)[0-9a-f]{32}\Z")]
+    status: str
+    error_code: Any = None
+
+
+class _Error(msgspec.Struct):
+    code: Code | None = None
+
+
+class _Account(msgspec.Struct):
+    status: str = ""
+
+
+class Twilio(Provider):
     name = "twilio"
-    repeat_is_safe = False  # it knows no reference of ours
+    needs = ("gateway_user", "gateway_token", "sender")
+    user_form = "AC[0-9a-f]{32}", "the SID of a Twilio account, such as AC and 32 digits or letters from a to f"
     sends_receipts = True
-    receipts_account_wide = False
-    receipt_answer = b""
-    reply_query = ""
+    reply_fields = ("From", "Body")
     max_text_length = 1600
 
-    def __init__(self, account: str, token: str) -> None:
-        """Take the account's SID, such as AC0123…, and its token."""
+    def __init__(self, settings: Settings) -> None:
+        account = settings.gateway_user or ""
+        login = base64.b64encode(f"{account}:{settings.gateway_token or ''}".encode()).decode()
+        self.headers = FORM | {"Authorization": f"Basic {login}"}
         self._path = f"/2010-04-01/Accounts/{account}/Messages.json"
         self.credentials_check = CredentialsCheck("GET", f"/2010-04-01/Accounts/{account}.json")
-        self.headers: Mapping[str, str] = {
-            "Accept": "application/json",
-            "Content-Type": "application/x-www-form-urlencoded",
-            "Authorization": f"Basic {base64.b64encode(f'{account}:{token}'.encode()).decode()}",
-        }
 
     def encode(self, message: Outgoing) -> Call:
         fields = {
@@ -114,44 +86,33 @@ class Twilio:
             fields["StatusCallback"] = message.receipt_url + RETRIES
         return Call(self._path, urlencode(fields).encode())
 
-    def classify(
-        self,
-        status: int,
-        retry_after: str | None,
-        body: bytes,
-        *,
-        message_id: int,  # noqa: ARG002 - it answers no id of ours
-        now: datetime,
-    ) -> Answer:
-        found = members(body)
-        if not 200 <= status <= 299:
-            code = found.get("code")
-            if type(code) is int and code in ERRORS and 400 <= status <= 499:
-                return answer(ERRORS[code], status, error=code, retry_after=retry_after, now=now)
-            return by_status(status, retry_after, now)
-        sid, word, code = found.get("sid"), found.get("status"), found.get("error_code")
-        if not isinstance(sid, str) or not re.fullmatch("(SM|MM)[0-9a-f]{32}", sid) or word not in STATES:
-            return answer(AMBIGUOUS, status)
-        if word in ENDED:
-            verdict = ERRORS.get(code, REFUSED) if type(code) is int else REFUSED
-            return answer(verdict, status, error=code, provider_id=sid)
-        return answer(ACCEPTED, status, provider_id=sid)
+    def classify(self, response: Response, message_id: int) -> Answer:  # noqa: ARG002 - it answers no id of ours
+        if not response.is_success:
+            error = parsed(response.body, _Error)
+            if error and str(error.code) in ERRORS and 400 <= response.status <= 499:
+                return answer(ERRORS[str(error.code)], response, code=error.code)
+            return by_status(response)
+        message = parsed(response.body, _Created)
+        if message is None or message.status not in STATES:
+            return answer(Verdict.ambiguous, response)
+        code = code_of(message.error_code)
+        if STATES[message.status] is ReceiptState.undelivered:
+            return answer(ERRORS.get(str(code), Verdict.refused), response, code=code, provider_id=message.sid)
+        return answer(Verdict.accepted, response, provider_id=message.sid)
 
-    def read_credentials_check(self, status: int, body: bytes) -> Answer:
-        word = members(body).get("status") if status == 200 else None
-        if word in ("suspended", "closed"):
-            return answer(NO_CREDIT, status)
-        return answer(ACCEPTED, status) if word == "active" else by_account(status)
+    def read_credentials_check(self, response: Response) -> Answer:
+        account = parsed(response.body, _Account)
+        if account is None or response.status != 200:
+            return by_account(response)
+        verdicts = {"active": Verdict.accepted, "suspended": Verdict.no_credit, "closed": Verdict.no_credit}
+        return answer(verdicts.get(account.status, Verdict.ambiguous), response)
 
     def parse_receipts(self, request: ReceiptRequest) -> Sequence[Receipt] | None:
-        fields = form(request.body)
-        word = fields.get("MessageStatus", "")
-        if not re.fullmatch(r"[a-z_-]{1,32}", word):
+        fields = request.form()
+        status = fields.get("MessageStatus", "")
+        if not re.fullmatch(r"[a-z_-]{1,32}", status):
             return None
-        state = STATES.get(word)
-        code = None if state is ReceiptState.delivered else short_code(fields.get("ErrorCode"))
-        return [Receipt(None, state or ReceiptState.accepted, code, None, is_listed=state is not None)]
+        return [Receipt.of(STATES.get(status), fields.get("ErrorCode"))]
 
-    def parse_replies(self, request: ReceiptRequest) -> Sequence[Reply] | None:
-        fields = form(request.body)
-        return [Reply(fields["From"], fields.get("Body", ""))] if fields.get("From") else None
+
+PROVIDER: Final = Twilio

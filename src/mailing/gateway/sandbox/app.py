@@ -9,7 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
-from mailing.gateway.sandbox.dialects import DIALECTS
+from mailing.gateway.sandbox.dialects import dialect_of
 from mailing.gateway.sandbox.gateway import SandboxGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
@@ -38,7 +38,7 @@ def create_app(
 
     The application closes the ledger when it is cleaned up.
     """
-    dialect = DIALECTS[provider]()
+    dialect = dialect_of(provider)
     ledger = Ledger() if ledger is None else ledger
     gateway = SandboxGateway(behaviour, dialect=dialect, token=token, ledger=ledger)
     routes = _Routes(gateway)

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -13,31 +13,18 @@ from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.ledger import Ledger
 
 
-async def serve(  # noqa: PLR0913 - what the command line has
-    host: str,
-    port: int,
-    behaviour: Behaviour,
-    *,
-    provider: str = "probe",
-    token: str | None = None,
-    allowed_hosts: Sequence[str] = (),
-    ledger_path: Path | None = None,
-    started: Callable[[int], object] = lambda port: port,
-) -> None:
-    """Serve until cancelled or SIGTERM. `started` gets the bound port, which matters when `port` is 0."""
+async def serve(sandbox: AbstractAsyncContextManager[int], *, started: Callable[[int], object]) -> None:
+    """Serve what `running` returns until cancelled or SIGTERM. `started` gets the bound port."""
     stop = asyncio.Event()
     with suppress(NotImplementedError, RuntimeError):  # Windows, or not the main thread: cancelling still ends it
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    serving = running(
-        host, port, behaviour, provider=provider, token=token, allowed_hosts=allowed_hosts, ledger_path=ledger_path
-    )
-    async with serving as bound_port:
+    async with sandbox as bound_port:
         started(bound_port)
         await stop.wait()
 
 
 @asynccontextmanager
-async def running(  # noqa: PLR0913 - as `serve`
+async def running(  # noqa: PLR0913 - what the command line has
     host: str,
     port: int,
     behaviour: Behaviour,

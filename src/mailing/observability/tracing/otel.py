@@ -51,8 +51,6 @@ class Recorded(Span):
 
 
 class Traces:
-    """The tracer of one process."""
-
     def __init__(self, process: str) -> None:
         logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # one line for a failed export, not one per retry
         self._exporter = OTLPSpanExporter()

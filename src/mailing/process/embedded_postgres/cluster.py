@@ -99,6 +99,7 @@ class Cluster:
                 # neither PGPORT and the like nor our secrets; macOS wants some locale set
                 env={"PATH": os.defpath, "LC_ALL": "C", "PGDATA": str(self.directory)},
                 check=False,
+                start_new_session=True,  # Ctrl-C reaches us alone: half an initdb would be thrown away
                 user=self._account.uid,
                 group=self._account.gid,
                 extra_groups=self._account.groups,
@@ -130,8 +131,11 @@ class Cluster:
             return None
 
 
+_COMPLAINT = re.compile(r"(FATAL|PANIC|error):(?!\s+the database system is ).*")
+
+
 def complaint(output: str) -> str:
-    """Pick the line with the reason from the output of a PostgreSQL program."""
+    """Pick the line with the reason from the output of a PostgreSQL program, not what it told its clients."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    complaints = [found[0] for line in lines if (found := re.search(r"(FATAL|PANIC|error):.*", line))]
+    complaints = [found[0] for line in lines if (found := _COMPLAINT.search(line))]
     return (complaints or lines[-1:] or ["no output"])[0]

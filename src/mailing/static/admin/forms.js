@@ -25,6 +25,14 @@
 
   document.querySelector("form[data-go-on]")?.requestSubmit();
 
+  // Somebody who signs in in another tab has the form back in this one.
+  const tabs = new BroadcastChannel("signed-in");
+  const kept = document.querySelector("form[data-kept-for]");
+  if (document.body.dataset.user) tabs.postMessage(document.body.dataset.user);
+  tabs.addEventListener("message", ({ data }) => {
+    if (data === kept?.dataset.keptFor) kept.requestSubmit();
+  });
+
   // Back from the cache of the browser, the page is as it was left.
   window.addEventListener("pageshow", () => {
     for (const form of document.forms) if (form.method === "post") rest(form, false);

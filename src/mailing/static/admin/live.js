@@ -5,7 +5,7 @@
   const RARER = 10;
   let asked = Date.now();
   let open = [];
-  const shown = state();
+  let shown = state();
 
   const part = () => document.querySelector("[data-every]");
 
@@ -44,7 +44,10 @@
   function restore() {
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     say();
-    if (state() !== shown) location.reload();
+    if (state() === shown) return;
+    shown = state();
+    // Never a reload of the page: that would take back a click whose page has yet to answer.
+    htmx.ajax("GET", location.href, { target: "#content", select: "#content", swap: "outerHTML" });
   }
 
   setInterval(askWhenDue, 250);

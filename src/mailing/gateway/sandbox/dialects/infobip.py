@@ -4,12 +4,22 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from mailing.gateway.providers.verdicts import members, message_of
-from mailing.gateway.sandbox.dialects.dialect import HTTP, JSON, Order, Received, Reply, Report, State, phone_of
+from mailing.gateway.outcome import json_object
+from mailing.gateway.providers.parsing import message_of
+from mailing.gateway.sandbox.dialects.dialect import (
+    HTTP,
+    JSON,
+    Dialect,
+    Order,
+    Received,
+    Reply,
+    Report,
+    State,
+    phone_of,
+)
 
 
-class InfobipDialect:
-    base = ""
+class InfobipDialect(Dialect):
     path = "/sms/3/messages"
     check = ("GET", "/account/1/balance")
     recognises_ids = True
@@ -20,7 +30,8 @@ class InfobipDialect:
 
     def read(self, call: Received) -> Order | str:
         try:
-            message = members(call.body)["messages"][0]
+            found = json_object(call.body)
+            message = found["messages"][0] if isinstance(found, dict) else {}
             destination = message["destinations"][0]
             phone, text = phone_of(str(destination["to"])), str(message["content"]["text"])
             reference = str(destination["messageId"])
@@ -46,6 +57,9 @@ class InfobipDialect:
 
     def incoming(self, url: str, *, phone: int, text: str) -> Report:
         return Report("POST", url, json.dumps({"results": [{"from": str(phone), "text": text}]}).encode(), JSON)
+
+
+DIALECT: Final[type[Dialect]] = InfobipDialect
 
 
 _STATES: Final[Mapping[State, tuple[int, str, int]]] = {

@@ -4,14 +4,22 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-from mailing.gateway.sandbox.dialects.dialect import TEXT, Order, Received, Reply, Report, State, id_in, phone_of
+from mailing.gateway.sandbox.dialects.dialect import (
+    TEXT,
+    Dialect,
+    Order,
+    Received,
+    Reply,
+    Report,
+    State,
+    id_in,
+    phone_of,
+)
 
 
-class KannelDialect:
-    base = ""
+class KannelDialect(Dialect):
     path = "/cgi-bin/sendsms"
     check = None  # a message without a receiver
-    recognises_ids = False
 
     def password(self, call: Received) -> str | None:
         return call.headers.get("X-Kannel-Password")
@@ -34,6 +42,9 @@ class KannelDialect:
 
     def incoming(self, url: str, *, phone: int, text: str) -> Report:
         return Report("GET", f"{url}?{urlencode({'from': f'+{phone}', 'text': text})}")
+
+
+DIALECT: Final[type[Dialect]] = KannelDialect
 
 
 _ANSWERS: Final[Mapping[str, tuple[int, str]]] = {

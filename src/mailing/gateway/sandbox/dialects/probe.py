@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from mailing.gateway.sandbox.dialects.dialect import Order, Received, Reply, Report, State
+from mailing.gateway.sandbox.dialects.dialect import Dialect, Order, Received, Reply, Report, State
 
 BIGINT: Final = range(-(2**63), 2**63)
 PHONES: Final = range(70_000_000_000, 80_000_000_000)
@@ -21,11 +21,9 @@ class _NumberedOrder(msgspec.Struct, frozen=True):
 _read_numbered = msgspec.json.Decoder(_NumberedOrder).decode
 
 
-class ProbeDialect:
+class ProbeDialect(Dialect):
     base = "/v1"
     path = "/v1/send/{message_id}"
-    check = None
-    recognises_ids = False
 
     def password(self, call: Received) -> str | None:
         scheme, _, token = call.headers.get("Authorization", "").partition(" ")
@@ -50,6 +48,9 @@ class ProbeDialect:
 
     def incoming(self, url: str, *, phone: int, text: str) -> Report:
         raise NotImplementedError("the Probe server sends no replies")
+
+
+DIALECT: Final[type[Dialect]] = ProbeDialect
 
 
 _ANSWERS: Final[Mapping[str, Reply]] = {

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-from mailing.gateway.providers.verdicts import form, message_of
-from mailing.gateway.sandbox.dialects.dialect import HTTP, Order, Received, Reply, Report, State, phone_of
+from mailing.gateway.providers.parsing import form, message_of
+from mailing.gateway.sandbox.dialects.dialect import HTTP, Dialect, Order, Received, Reply, Report, State, phone_of
 
 
-class SmscDialect:
+class SmscDialect(Dialect):
     """The password of the newest call is the secret that receipts are signed with."""
 
-    base = ""
     path = "/sys/send.php"
     check = ("POST", "/sys/balance.php")
-    recognises_ids = False
 
     def __init__(self) -> None:
         self._secret = ""
@@ -51,6 +49,9 @@ class SmscDialect:
 
     def incoming(self, url: str, *, phone: int, text: str) -> Report:
         return Report("POST", url, urlencode({"phone": str(phone), "mes": text}).encode())
+
+
+DIALECT: Final[type[Dialect]] = SmscDialect
 
 
 _ANSWERS: Final[Mapping[str, int]] = {

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
-from mailing.gateway.providers.verdicts import form
-from mailing.gateway.sandbox.dialects.dialect import Order, Received, Reply, Report, State, id_in, phone_of
+from mailing.gateway.providers.parsing import form
+from mailing.gateway.sandbox.dialects.dialect import Dialect, Order, Received, Reply, Report, State, id_in, phone_of
 
 
-class TwilioDialect:
-    base = ""
+class TwilioDialect(Dialect):
     path = "/2010-04-01/Accounts/{message_id}/Messages.json"
     check = ("GET", "/2010-04-01/Accounts/{account}.json")
-    recognises_ids = False
 
     def password(self, call: Received) -> str | None:
         scheme, _, encoded = call.headers.get("Authorization", "").partition(" ")
@@ -46,6 +44,9 @@ class TwilioDialect:
 
     def incoming(self, url: str, *, phone: int, text: str) -> Report:
         return Report("POST", url, urlencode({"From": f"+{phone}", "Body": text}).encode())
+
+
+DIALECT: Final[type[Dialect]] = TwilioDialect
 
 
 _ANSWERS: Final[Mapping[str, tuple[int, int]]] = {

@@ -1,0 +1,61 @@
+"""What a provider tells us on its own: receipts of messages, and replies from phones."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import IntEnum
+from typing import Self
+
+import msgspec
+
+from mailing.gateway.providers.parsing import form
+
+
+class ReceiptState(IntEnum):
+    """The stronger state wins: a phone that has the message has it, whatever was reported before or after."""
+
+    accepted = 1
+    undelivered = 2
+    delivered = 3
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """What a provider reports of one message. `message_id` None: the id is in the address.
+
+    `code` is the provider's reason. `at` is the provider's time. `is_listed` False: the status word is not in the
+    provider's table, so that it proves only that the provider has the message.
+    """
+
+    message_id: int | None
+    state: ReceiptState
+    code: str | None
+    at: datetime | None
+    is_listed: bool = True
+
+    @classmethod
+    def of(
+        cls, state: ReceiptState | None, code: str | None, *, message_id: int | None = None, at: datetime | None = None
+    ) -> Self:
+        """Return the receipt of a status. `state` None: the provider's table does not list it."""
+        is_shown = state is not ReceiptState.delivered and re.fullmatch("[ -~]+", code or "")
+        reason = code[:32] if code and is_shown else None
+        return cls(message_id, state or ReceiptState.accepted, reason, at, is_listed=state is not None)
+
+
+class ReceiptRequest(msgspec.Struct, frozen=True):
+    """A request of the provider to one of our addresses: a receipt or a reply. `query` is without the question mark."""
+
+    query: str
+    content_type: str
+    body: bytes
+
+    def form(self) -> Mapping[str, str]:
+        """Return the fields of a form, by POST or by GET."""
+        return form(self.body or self.query.encode())
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A message that a phone sent. `phone` is as the provider writes it."""
+
+    phone: str
+    text: str

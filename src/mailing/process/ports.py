@@ -1,0 +1,16 @@
+"""The port that a process is to serve."""
+
+import socket
+
+from mailing.errors import MailingError
+
+
+def require_free_port(host: str, port: int, setting: str = "MAILING_HOST or MAILING_PORT") -> None:
+    """Raise MailingError if nothing can listen there: in use, not an address of this machine, no such name."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError, UnicodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise MailingError(f"{host}:{port} is not available ({reason}); set {setting}") from None

@@ -1,0 +1,56 @@
+"""The web addresses of settings: which may be given, and what of them may be shown."""
+
+import re
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+
+def host_of(address: str) -> str:
+    """Return a URL without its path, which may contain a secret."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def is_base(address: str) -> bool:
+    """Whether a URL can be followed by paths and has no credentials, which are only in the token."""
+    try:
+        parts = urlsplit(address)
+        is_port = parts.port != 0
+    except ValueError:  # a port that is not a number, or too large
+        return False
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", address))
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_port and plain
+
+
+def is_safe(address: str) -> bool:
+    """Whether a URL is https, or http to this machine."""
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # brackets that hold no address
+        return False
+    return bool(parts.hostname) and (
+        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
+    )
+
+
+def is_public(address: str) -> bool:
+    """Whether a URL can be followed by paths, and is https or stays in a private network.
+
+    Receipts come to it, and their address is all that proves where they come from: nobody on the way may read it.
+    """
+    if not is_base(address):
+        return False
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    try:
+        inside = ip_address(host).is_private
+    except ValueError:
+        inside = "." not in host or host.endswith((".localhost", ".internal"))
+    return parts.scheme == "https" or inside

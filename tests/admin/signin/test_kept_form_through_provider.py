@@ -1,0 +1,89 @@
+"""A form that outlived its session is there again after the sign-in through the identity provider, in a browser."""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from msgspec.structs import replace
+from playwright.async_api import BrowserContext, Page, expect
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.settings import Settings
+from support.browser import CHROMIUM, WITHOUT, chromium, watched
+from support.identity_provider import running_provider
+from support.rows import run, value
+
+FORM = {
+    "Text": 'Winter sale: "all" <b>must</b> go,\nДоставка & more',
+    "Start": "2040-05-06T10:30",
+    "End": "2040-05-06T20:15",
+    "Time zone of these times": "Asia/Omsk",
+    "From": "09:05",
+    "Until": "20:55",
+}
+
+pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.slow, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[str]:
+    with running_provider() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def settings(settings: Settings, issuer: str) -> Settings:
+    return replace(
+        settings, oidc_issuer=issuer, oidc_client_id="mailing", oidc_client_secret="s", oidc_roles="office=editor"
+    )
+
+
+@pytest.fixture
+async def context(request: pytest.FixtureRequest) -> AsyncIterator[BrowserContext]:
+    """With or without script."""
+    async with chromium() as browser:
+        context = await browser.new_context(locale="en-GB", java_script_enabled=request.param)
+        context.set_default_timeout(60_000)
+        await context.route("https://cdn.jsdelivr.net/**", lambda route: route.abort())  # the provider's style
+        yield context
+
+
+@pytest.mark.parametrize("context", [True, False], ids=["script", "no script"], indirect=True)
+async def test_the_form_is_there_and_nothing_was_made(
+    request: pytest.FixtureRequest, context: BrowserContext, address: str, engine: AsyncEngine
+) -> None:
+    page = await context.new_page()
+    seen = watched(page)
+    await page.goto(f"{address}/admin/mailings/new")
+    await page.get_by_role("link", name="Sign in with 127.0.0.1").click()
+    await sign_in(page)
+    await page.wait_for_url(f"{address}/admin/mailings/new")
+    for label, typed in FORM.items():
+        await page.get_by_label(label, exact=True).fill(typed)
+    await run(engine, "DELETE FROM user_session")
+    await page.get_by_role("button", name="Save draft").click()
+    await expect(page.get_by_text("Your session has ended.")).to_be_visible()
+    await sign_in_beside(context, page, address)
+    if request.node.callspec.id == "no script":
+        await page.get_by_role("button", name="I have signed in: back to the form").click()
+    for label, typed in FORM.items():
+        await expect(page.get_by_label(label, exact=True)).to_have_value(typed, timeout=60_000)
+    assert await value(engine, "SELECT count(*) FROM mailing") == 0
+    await page.get_by_role("button", name="Save draft").dblclick()
+    await page.wait_for_url(re.compile(r"/admin/mailings/\d+$"))
+    assert await value(engine, "SELECT string_agg(text, '|') FROM mailing") == FORM["Text"]
+    assert seen.blocked == []
+
+
+async def sign_in(page: Page) -> None:
+    """Sign in as clara on the provider's page."""
+    await page.locator("input[name=sub]").fill("7")
+    await page.get_by_role("button", name="Authorize").click()
+
+
+async def sign_in_beside(context: BrowserContext, page: Page, address: str) -> None:
+    async with context.expect_page() as opened:
+        await page.get_by_role("link", name="in a new tab").click()
+    beside = await opened.value
+    await sign_in(beside)
+    await beside.wait_for_url(f"{address}/admin/**")
