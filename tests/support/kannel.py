@@ -18,6 +18,7 @@ FAKESMSC = Path("/usr/lib/kannel/test/fakesmsc")
 NUMBER = "79160000000"
 MISSING = "Kannel is not installed: apt-get install kannel kannel-extras"
 SENT = re.compile(r"Sent SMS .*\[to:\+(\d+)\] \[flags:-?\d+:(-?\d+):.*\[msg:\d+:(.*)\] \[udh:")
+RECEIPT = re.compile(r"Receive DLR .*\[to:\+(\d+)\]")
 UCS2 = "2"
 
 
@@ -75,12 +76,19 @@ class Kannel:
         """Return how many messages Kannel's own log says that each phone was sent."""
         return Counter(phone for phone, _, _ in self._logged())
 
+    def without_receipt(self) -> set[str]:
+        """Return the phones for whose message its log has no receipt. One that bearerbox had not made dies with it."""
+        return self.sent().keys() - set(RECEIPT.findall(self._log()))
+
     def texts(self) -> set[str]:
         """Return the texts in its log, of those that it sent as UCS-2."""
         return {bytes.fromhex(text).decode("utf-16-be") for _, coding, text in self._logged() if coding == UCS2}
 
     def _logged(self) -> list[tuple[str, str, str]]:
-        return SENT.findall((self.directory / "access.log").read_text(errors="replace"))
+        return SENT.findall(self._log())
+
+    def _log(self) -> str:
+        return (self.directory / "access.log").read_text(errors="replace")
 
     def _configure(self, replies_to: str) -> None:
         told = CONFIGURATION.read_text()
