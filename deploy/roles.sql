@@ -56,6 +56,7 @@ GRANT SELECT, INSERT, DELETE ON upload_row_error TO mailing_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mailing_throughput TO mailing_worker;
 GRANT SELECT, DELETE ON receipt TO mailing_worker;
 GRANT SELECT ON receipt_counts TO mailing_worker; -- for the report
+GRANT USAGE ON SEQUENCE message_id_seq TO mailing_worker; -- a plan draws the ids of a slice before it writes its rows
 GRANT DELETE ON attempt, former_phone TO mailing_worker; -- of mailings that closed long ago
 GRANT DELETE ON message_lease TO mailing_worker; -- expired ones
 GRANT SELECT, INSERT, UPDATE, DELETE ON gateway_calls, counter_audit TO mailing_worker;

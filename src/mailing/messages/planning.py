@@ -87,24 +87,29 @@ async def next_slice(session: AsyncSession, audience: Audience, *, after: int, c
 
 # The plan for one slice of clients. No selected client is left out: one whose time zone has no window here (it moved,
 # or was added, since the time zones were read) gets a message with a void window, and `reschedule_closed` finds it one;
-# so does one whose phone may have had the message already, and `reschedule_closed` decides. 20,000 rows: 0.15-0.3 s.
+# so does one whose phone may have had the message already, and `reschedule_closed` decides. The sort draws all ids
+# before the first row is written: slices side by side fill different pages of the indexes. 20,000 rows: 0.15-0.3 s.
 _PLAN = text(f"""
-    INSERT INTO message AS m (mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at, reason_code,
-                              reason_params)
-    SELECT :mailing_id, c.id, CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
-           coalesce(o.opens_at, now()),
-           CASE WHEN o.timezone IS NULL OR {HAS_FORMER} THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
-           CASE WHEN o.opens_at > now() THEN 'window' END,
-           CASE WHEN o.never THEN now() END, o.reason_code, CAST(o.reason_params AS jsonb)
-    FROM client c
-    LEFT JOIN (
-        SELECT *, opens_at IS NULL AS never
-        FROM unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
-                    CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
-            AS z (timezone, opens_at, closes_at, reason_code, reason_params)
-    ) o ON o.timezone = c.timezone
-    WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
-    ORDER BY {{order}}
+    INSERT INTO message AS m (id, mailing_id, client_id, status, due_at, closes_at, wait_reason, finished_at,
+                              reason_code, reason_params)
+    OVERRIDING SYSTEM VALUE
+    SELECT * FROM (
+        SELECT nextval('message_id_seq') AS message_id, CAST(:mailing_id AS bigint), c.id,
+               CASE WHEN o.never THEN 'expired' ELSE 'pending' END,
+               coalesce(o.opens_at, now()),
+               CASE WHEN o.timezone IS NULL OR {HAS_FORMER} THEN '-infinity' ELSE coalesce(o.closes_at, now()) END,
+               CASE WHEN o.opens_at > now() THEN 'window' END,
+               CASE WHEN o.never THEN now() END, o.reason_code, CAST(o.reason_params AS jsonb)
+        FROM client c
+        LEFT JOIN (
+            SELECT *, opens_at IS NULL AS never
+            FROM unnest(CAST(:zones AS text[]), CAST(:opens AS timestamptz[]), CAST(:closes AS timestamptz[]),
+                        CAST(:reason_codes AS text[]), CAST(:reason_params AS text[]))
+                AS z (timezone, opens_at, closes_at, reason_code, reason_params)
+        ) o ON o.timezone = c.timezone
+        WHERE {{scan}} AND NOT c.opted_out AND {IS_SELECTED}
+        ORDER BY {{order}}
+    ) numbered ORDER BY message_id
     {{on_conflict}}
 """)  # noqa: S608 - composed from a constant
 
