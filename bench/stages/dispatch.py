@@ -18,7 +18,7 @@ WRK = "wrk against the stub"
 
 @contextmanager
 def _parties(lab: Lab) -> Iterator[list[Party]]:
-    many, few = lab.count(30_000, quick=2_000), lab.count(2_000, quick=300)
+    many, few = lab.count(100_000, quick=2_000), lab.count(2_000, quick=300)
 
     def party(name: str, count: int, sender: Callable[[], AbstractContextManager[Sender]]) -> Party:
         def measure() -> Sample:
@@ -59,11 +59,11 @@ STAGE = Stage(
     imports=("celery", "pgqueuer", "requests"),
     goals=(
         Goal(MAILING, LOOP, least=0.6),
-        Goal(MAILING, CELERY_2, least=8),
-        Goal(MAILING, CELERY_4, least=8),
-        Goal(MAILING, THREADS, least=8),
-        Goal(MAILING, PROCRASTINATE, least=8),
-        Goal(MAILING, PGQUEUER, least=2),
+        Goal(MAILING, CELERY_2, least=12),
+        Goal(MAILING, CELERY_4, least=11),
+        Goal(MAILING, THREADS, least=12),
+        Goal(MAILING, PROCRASTINATE, least=12),
+        Goal(MAILING, PGQUEUER, least=3),
         Goal(WRK, LOOP, least=10),
     ),
     notes=(

@@ -77,7 +77,7 @@ STAGE = Stage(
     unit="rows/s",
     parties=_parties,
     goals=(
-        Goal(MAILING, COPY, least=0.4),
+        Goal(MAILING, COPY, least=0.8),
         Goal(MAILING, ORM, least=15),
     ),
     notes=(
