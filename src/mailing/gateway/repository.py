@@ -79,27 +79,27 @@ async def read(session: AsyncSession) -> GatewayState:
     return one_as(GatewayState, await session.execute(_READ))
 
 
-class Pace(msgspec.Struct, frozen=True):
-    """Calls per second of all workers together: what the limit allows, or the busiest of the newest buckets."""
+class Rate(msgspec.Struct, frozen=True):
+    """Messages per second, from the rate limit (`limit`), or without one from the last 30 s (`measured`)."""
 
     per_second: float
     source: Literal["limit", "measured"]
 
 
-# One row by primary key, and up to seven buckets of 5 s.
-_PACE = text(f"""
+# One row by primary key, and the busiest of up to seven buckets of 5 s.
+_RATE = text(f"""
     SELECT rate / (1 + {SLACK_S}) AS allowed, (SELECT max(calls) / 5.0 FROM gateway_calls
         WHERE bucket_start > now() - interval '{WINDOW_S} s' HAVING sum(calls) >= {MIN_CALLS}) AS measured
     FROM gateway WHERE {ONLY_ROW}
 """)  # noqa: S608 - composed from constants of this module
 
 
-async def read_pace(session: AsyncSession) -> Pace | None:
+async def read_rate(session: AsyncSession) -> Rate | None:
     """Return None without a limit and with fewer than MIN_CALLS calls in the last WINDOW_S."""
-    row = (await session.execute(_PACE)).one()
+    row = (await session.execute(_RATE)).one()
     if row.allowed:
-        return Pace(row.allowed, "limit")
-    return Pace(float(row.measured), "measured") if row.measured else None
+        return Rate(row.allowed, "limit")
+    return Rate(float(row.measured), "measured") if row.measured else None
 
 
 # `clock_at` is the newest time at which `record_clock` wrote the row.

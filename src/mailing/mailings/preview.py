@@ -1,16 +1,15 @@
 """Preview what a mailing would do, before anything is stored."""
 
 import asyncio
-from collections import Counter
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, get_args
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.clock import database_now
-from mailing.gateway.repository import Pace, read_pace
+from mailing.gateway.repository import Rate, read_rate
 from mailing.mailings.audience import Exclusion, Reach, reach, reach_of_edit
 from mailing.mailings.editing import changes_of, ensure_future_end
 from mailing.mailings.forecast import Forecast, Period, forecast
@@ -35,13 +34,6 @@ class Excluded(Struct):
     operator_code: int
     opted_out: int
     unaffected: int
-
-
-class Rate(Struct):
-    """Messages per second, from the rate limit (`limit`), or without one from the last 30 s (`measured`)."""
-
-    per_second: float
-    source: Literal["limit", "measured"]
 
 
 class Missed(Struct):
@@ -98,12 +90,12 @@ class Preview(Struct):
 async def preview(session: AsyncSession, data: MailingIn, *, mailing_id: int | None) -> Preview:
     now = await database_now(session)
     found = await _reach(session, data, mailing_id=mailing_id, now=now)
-    pace = await read_pace(session)
+    rate = await read_rate(session)
     row = columns(asdict(data))
     window = LocalWindow(row["window_start"], row["window_end"]) if row["window_start"] else None
     period = Period(max(data.starts_at, now), data.ends_at, window)
-    expected = await asyncio.to_thread(forecast, found.zones, period, per_second=pace.per_second if pace else None)
-    return _preview(found, segments_of(data.text), pace=pace, period=period, expected=expected)
+    expected = await asyncio.to_thread(forecast, found.zones, period, per_second=rate.per_second if rate else None)
+    return _preview(found, segments_of(data.text), rate=rate, period=period, expected=expected)
 
 
 async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | None, now: datetime) -> Reach:
@@ -119,15 +111,15 @@ async def _reach(session: AsyncSession, data: MailingIn, *, mailing_id: int | No
     return await reach_of_edit(session, everyone, mailing_id=mailing_id, replans=replans)
 
 
-def _preview(found: Reach, sms: Segments, *, pace: Pace | None, period: Period, expected: Forecast) -> Preview:
+def _preview(found: Reach, sms: Segments, *, rate: Rate | None, period: Period, expected: Forecast) -> Preview:
     recipients = sum(found.zones.values())
     return Preview(
         recipients=recipients,
-        excluded=_excluded(found.excluded),
+        excluded=Excluded(**{reason: found.excluded[reason] for reason in get_args(Exclusion)}),
         stopped=found.stopped,
         sms=sms,
         sms_total=sms.segments * recipients,
-        rate=Rate(pace.per_second, pace.source) if pace else None,
+        rate=rate,
         begins_at=period.begin,
         done_at=expected.done_at,
         missed=Missed(expected.no_window, expected.too_late),
@@ -138,10 +130,6 @@ def _preview(found: Reach, sms: Segments, *, pace: Pace | None, period: Period, 
         ],
         hours=[_hour(at, zones) for at, zones in expected.hours.items()],
     )
-
-
-def _excluded(counts: Counter[Exclusion]) -> Excluded:
-    return Excluded(counts["tag"], counts["operator_code"], counts["opted_out"], counts["unaffected"])
 
 
 def _hour(at: datetime, zones: dict[str, int]) -> Hour:

@@ -9,19 +9,11 @@ from mailing.database.engine import Sessions, transaction
 from mailing.errors import FieldError, Invalid
 from mailing.gateway.providers import receipts_expected
 from mailing.reports import planning, repository, smtp
-from mailing.reports.jobs import LEASE, lease_from, loop_time, send_claimed
+from mailing.reports.jobs import LEASE, Attempted, lease_from, loop_time, send_claimed
 from mailing.reports.render import Rendered, render
-from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, TemporaryFailure
+from mailing.reports.smtp import Accepted
 from mailing.reports.translations import Words, words_in
 from mailing.settings import Settings
-
-
-class ReportSent(Struct, frozen=True):
-    """The report was sent; `reason` names recipients that were rejected."""
-
-    day: date
-    delivered: int
-    reason: str | None
 
 
 class AlreadySent(Struct, frozen=True):
@@ -35,12 +27,7 @@ class InProgress(Struct, frozen=True):
     day: date
 
 
-class ReportNotSent(Struct, frozen=True):
-    day: date
-    reason: str
-
-
-SendResult: TypeAlias = ReportSent | AlreadySent | InProgress | ReportNotSent
+SendResult: TypeAlias = Attempted | AlreadySent | InProgress
 
 
 async def newest_day(sessions: Sessions, settings: Settings, *, now: datetime) -> date:
@@ -81,32 +68,27 @@ async def send_report(sessions: Sessions, settings: Settings, day: date, *, now:
         sent_at = None if claim else await repository.sent_at(session, day)
     if claim is None:
         return AlreadySent(day, sent_at) if sent_at else InProgress(day)
-    tried = await send_claimed(sessions, settings, claim, now=now, begun=begun)
-    match tried.outcome:
-        case Accepted(delivered, reason):
-            return ReportSent(day, len(delivered), reason)
-        case PartlyAccepted(reason=reason) | TemporaryFailure(reason) | PermanentFailure(reason):
-            return ReportNotSent(day, reason)
-        case _:
-            assert_never(tried.outcome)
+    return await send_claimed(sessions, settings, claim, now=now, begun=begun)
 
 
 def describe(answer: SendResult) -> str:
     match answer:
-        case ReportSent(day, delivered, reason):
-            to = f"{delivered} recipient{'' if delivered == 1 else 's'}" + (f", but not to {reason}" if reason else "")
-            return f"The report of {day} was sent to {to}."
+        case Attempted(claim, Accepted(delivered, reason)):
+            number = len(delivered)
+            to = f"{number} recipient{'' if number == 1 else 's'}" + (f", but not to {reason}" if reason else "")
+            return f"The report of {claim.day} was sent to {to}."
+        case Attempted(claim, failure):
+            return f"The report of {claim.day} was not sent: {failure.reason}"
         case AlreadySent(day, at):
             return f"The report of {day} was already sent at {at:%Y-%m-%d %H:%M} UTC; it is not sent again."
         case InProgress(day):
             minutes = int(LEASE.total_seconds() // 60)
             return f"The report of {day} is being sent by another process; try again in {minutes} minutes."
-        case ReportNotSent(day, reason):
-            return f"The report of {day} was not sent: {reason}"
         case _:
             assert_never(answer)
 
 
 def exit_code(answer: SendResult) -> int:
     """Return the exit code: 0 too if the report was sent before, so the command can be repeated."""
-    return 0 if isinstance(answer, ReportSent | AlreadySent) else 1
+    accepted = isinstance(answer, Attempted) and isinstance(answer.outcome, Accepted)
+    return 0 if accepted or isinstance(answer, AlreadySent) else 1

@@ -10,7 +10,7 @@ from mailing.mailings.counts import COLUMNS, Counts, counts_of
 from mailing.mailings.states import MailingStatus
 
 MAX_OPEN = 50
-EXCERPT_LENGTH = 80  # characters of the text, enough to recognise the mailing
+EXCERPT_LENGTH = 100  # characters of the text, enough to recognise the mailing; a page may cut it further
 
 
 class MailingSummary(Struct, frozen=True):
@@ -36,18 +36,31 @@ _OPEN = text(f"""
     LIMIT {MAX_OPEN}
 """)
 
-# The primary key, backwards.
-_NEWEST = text(f"{_LINES} AND g.id < :before ORDER BY g.id DESC LIMIT :count")
+# The primary key, backwards; a rare word walks on, through mailings and not through messages. A database in the C
+# locale, such as the embedded one, knows small and capital letters of ASCII only: hence spellings.
+_NEWEST = text(f"""
+    {_LINES} AND g.id < :before AND (CAST(:status AS text) IS NULL OR g.status = :status)
+      AND (CAST(:words AS text) = '' OR g.id::text = :words OR strpos(lower(g.text), lower(:words)) > 0
+        OR EXISTS (SELECT FROM unnest(CAST(:spellings AS text[])) AS s (words) WHERE strpos(g.text, s.words) > 0))
+    ORDER BY g.id DESC LIMIT :count
+""")
 
 
 async def open_mailings(session: AsyncSession) -> list[MailingSummary]:
     return [_summary(row) for row in (await session.execute(_OPEN)).mappings()]
 
 
-async def newest_mailings(session: AsyncSession, *, before: int, limit: int) -> list[MailingSummary]:
-    """List up to `limit` mailings and one more, newest first."""
-    rows = await session.execute(_NEWEST, {"before": before, "count": limit + 1})
+async def newest_mailings(
+    session: AsyncSession, *, before: int, limit: int, words: str = "", status: MailingStatus | None = None
+) -> list[MailingSummary]:
+    """List up to `limit` mailings and one more, newest first. `words` are searched in the text, or are the id."""
+    asked = {"words": words, "spellings": spellings(words), "status": status, "before": before, "count": limit + 1}
+    rows = await session.execute(_NEWEST, asked)
     return [_summary(row) for row in rows.mappings()]
+
+
+def spellings(words: str) -> list[str]:
+    return [words.lower(), words.upper(), words.capitalize()]
 
 
 def _summary(row: RowMapping) -> MailingSummary:

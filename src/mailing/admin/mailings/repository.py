@@ -1,7 +1,6 @@
-"""Queries of the list and the form."""
+"""Queries of the form."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
@@ -9,43 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import all_as
-from mailing.mailings.states import MailingStatus
-
-
-class MailingRow(Struct, frozen=True):
-    id: int
-    text: str
-    status: str
-    starts_at: datetime
-    ends_at: datetime
-    planned: int
-    sent: int
-    waiting: int
-
-
-# The newest first. Index: the primary key, backwards; a rare word walks on, through mailings and not through messages.
-# A database in the C locale, such as the embedded one, knows small and capital letters of ASCII only: hence spellings.
-_LIST = text("""
-    SELECT g.id, g.text, g.status, g.starts_at, g.ends_at, c.planned, c.sent, c.pending + c.sending AS waiting
-    FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id
-    WHERE g.id < :before AND g.deleted_at IS NULL AND g.test_of_mailing_id IS NULL
-      AND (CAST(:status AS text) IS NULL OR g.status = :status)
-      AND (CAST(:words AS text) = '' OR g.id::text = :words OR strpos(lower(g.text), lower(:words)) > 0
-        OR EXISTS (SELECT FROM unnest(CAST(:spellings AS text[])) AS s (words) WHERE strpos(g.text, s.words) > 0))
-    ORDER BY g.id DESC LIMIT :count
-""")
-
-
-async def list_mailings(
-    session: AsyncSession, *, words: str, status: MailingStatus | None, before: int, limit: int
-) -> list[MailingRow]:
-    """Return up to `limit` + 1 rows. `words` are searched in the text, or are the mailing's id."""
-    asked = {"words": words, "spellings": _spellings(words), "status": status, "before": before, "count": limit + 1}
-    return all_as(MailingRow, await session.execute(_LIST, asked))
-
-
-def _spellings(words: str) -> list[str]:
-    return [words.lower(), words.upper(), words.capitalize()]
+from mailing.statistics.mailing_list import spellings
 
 
 class Choice(Struct, frozen=True):
@@ -98,6 +61,6 @@ async def choices(
 ) -> Choices:
     """Find up to MAX_OTHERS values with the words in them. What is chosen is listed even if no client has it."""
     words, storable = words.replace("\x00", ""), [value for value in chosen if "\x00" not in value]
-    asked = {"words": words, "spellings": _spellings(words), "chosen": storable}
+    asked = {"words": words, "spellings": spellings(words), "chosen": storable}
     found = all_as(Choice, await session.execute(_CHOICES_OF[name], asked))
     return Choices([Choice(value) for value in sorted(chosen)], found[:MAX_OTHERS], len(found) > MAX_OTHERS)

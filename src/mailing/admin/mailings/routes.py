@@ -33,6 +33,7 @@ from mailing.mailings.preview import Preview, preview
 from mailing.mailings.schemas import MailingOut
 from mailing.mailings.sms_segments import segments_of
 from mailing.mailings.states import MailingStatus
+from mailing.statistics.mailing_list import newest_mailings
 from mailing.web.parameters import MAX_ID, Caller, Id, Session
 from mailing.web.state import AnyRequest
 
@@ -58,7 +59,7 @@ class MailingPages(Controller):
     ) -> Response[str]:
         words = q.replace("\x00", "").strip()
         kept = MailingStatus(status) if status in set(MailingStatus) else None
-        found = await repository.list_mailings(session, words=words, status=kept, before=before, limit=PAGE_SIZE)
+        found = await newest_mailings(session, words=words, status=kept, before=before, limit=PAGE_SIZE)
         rows, more = found[:PAGE_SIZE], len(found) > PAGE_SIZE
         asked = {"q": words, "status": kept or ""}
         return page(
