@@ -17,7 +17,9 @@ from mailing.admin.form_keys import new_form_key
 from mailing.admin.guards import SIGN_IN, SignInRequired
 from mailing.admin.kept_forms import is_restored
 from mailing.admin.viewer import Viewer, encode_address, local_path, viewer_of
+from mailing.errors import Conflict, FieldError, Invalid
 from mailing.observability.masking import mask_addresses
+from mailing.reasons.refusals import RefusedField
 from mailing.reasons.words import names_http_status, words_of
 from mailing.translations import LANGUAGES, translations
 from mailing.web.problems import EXCEPTION_HANDLERS, Problem
@@ -54,6 +56,19 @@ def overtaken(viewer: Viewer, typed: Mapping[str, str], stored: Mapping[str, str
     """Return an error for each field that another person has changed to something else than was typed."""
     told = viewer.gettext("Changed while this form was open. It is now: %(stored)s. Save again to replace that.")
     return {name: told % {"stored": now or "-"} for name, now in stored.items() if typed.get(name, "") != now}
+
+
+def errors_of(viewer: Viewer, error: Invalid | Conflict, labels: Mapping[str, str]) -> dict[str, str]:
+    """Map fields to messages, each with its field's label: a summary stands apart from the fields.
+
+    A conflict without a field is shown at the first one.
+    """
+    fields = error.errors or [FieldError(next(iter(labels)), str(error))]
+    return {each.field: f"{labels.get(each.field, each.field)}: {message_of(viewer, each)}" for each in fields}
+
+
+def message_of(viewer: Viewer, error: FieldError) -> str:
+    return error.refusal.words(viewer.language) if isinstance(error, RefusedField) else viewer.gettext(error.message)
 
 
 def render(viewer: Viewer, template: str, **values: object) -> str:

@@ -22,9 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.clients.csv_header import COLUMNS
 from mailing.clients.csv_reader import CsvReader, RejectedField
 from mailing.clients.csv_validation import CHUNK_BYTES, RowValidator, run_in_thread
-from mailing.clients.export_repository import ExportedClient, export_page
 from mailing.clients.import_repository import StoredRows, import_staged
-from mailing.clients.schemas import ImportResult, RowError
+from mailing.clients.schemas import ClientOut, ImportResult, RowError
+from mailing.clients.search import clients_after
 from mailing.csv_writer import BYTE_ORDER_MARK, csv_of
 from mailing.database.engine import Sessions, transaction
 from mailing.database.error_messages import cause_of
@@ -151,13 +151,13 @@ async def export_clients(sessions: Sessions) -> AsyncIterator[bytes]:
         text, after = "", clients[-1].id
 
 
-def _row(client: ExportedClient) -> tuple[str, str, str | None, str, str]:
+def _row(client: ClientOut) -> tuple[str, str, str | None, str, str]:
     """Return the cells. No spreadsheet translates `yes`, as it does `true`."""
     opted_out = "yes" if client.opted_out else "no"
     return client.phone, client.operator_code, client.tag, client.timezone, opted_out
 
 
-async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
+async def _page(sessions: Sessions, *, after: int) -> Sequence[ClientOut]:
     """Read a page. A running export survives a database that is away for some seconds; the first page is read once."""
     for pause_s in RETRY_PAUSES_S if after else ():
         try:
@@ -167,6 +167,6 @@ async def _page(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
     return await _read(sessions, after=after)
 
 
-async def _read(sessions: Sessions, *, after: int) -> Sequence[ExportedClient]:
+async def _read(sessions: Sessions, *, after: int) -> Sequence[ClientOut]:
     async with transaction(sessions) as session:
-        return await export_page(session, after=after, limit=EXPORT_PAGE_SIZE)
+        return await clients_after(session, after, count=EXPORT_PAGE_SIZE)

@@ -6,12 +6,11 @@ from typing import Any
 from litestar import Response, get
 from litestar.params import FromPath
 
-from mailing.admin.clients.error_messages import by_field
 from mailing.admin.clients.form import client_of, form_values
 from mailing.admin.forms import form, post_form
 from mailing.admin.guards import EDITOR
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
-from mailing.admin.pages import overtaken, page, redirect
+from mailing.admin.pages import errors_of, overtaken, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.clients.repository import ClientRepository, PhoneTaken, get_client, name_phone_owner
 from mailing.clients.timezone import selectable
@@ -97,9 +96,14 @@ def _refusal(
     client_id: int | None = None,
 ) -> Response[str]:
     """Show the form with its errors. For a phone in use, link to its client's page."""
-    errors = by_field(viewer, refused.errors)
+    labels = {
+        "phone": viewer.gettext("Phone"),
+        "operator_code": viewer.gettext("Operator code"),
+        "tag": viewer.gettext("Tag"),
+        "timezone": viewer.gettext("Time zone"),
+    }
     owner_id = refused.owner_id if isinstance(refused, PhoneTaken) else None
-    return _form(request, typed, client_id=client_id, errors=errors, owner_id=owner_id)
+    return _form(request, typed, client_id=client_id, errors=errors_of(viewer, refused, labels), owner_id=owner_id)
 
 
 @get("/{client_id:int}/delete", guards=EDITOR)

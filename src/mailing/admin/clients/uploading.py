@@ -9,10 +9,9 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromPath
 from litestar.response import Stream
 
-from mailing.admin.clients.error_messages import message_of
 from mailing.admin.forms import post_form
 from mailing.admin.guards import EDITOR
-from mailing.admin.pages import page, redirect
+from mailing.admin.pages import message_of, page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.clients.csv_header import COLUMNS
 from mailing.clients.routes import csv_file

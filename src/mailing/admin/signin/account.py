@@ -7,9 +7,8 @@ from mailing.access import authentication, users
 from mailing.access import sessions as signed
 from mailing.admin.forms import form, post_form
 from mailing.admin.guards import SIGN_IN, VIEWER
-from mailing.admin.pages import page, redirect
+from mailing.admin.pages import errors_of, page, redirect
 from mailing.admin.signin import cookies
-from mailing.admin.signin.form_errors import errors_of
 from mailing.admin.signin.user_agents import describe
 from mailing.admin.viewer import CurrentViewer
 from mailing.database.engine import transaction

@@ -7,8 +7,7 @@ from mailing.access import api_keys
 from mailing.admin.forms import form, post_form
 from mailing.admin.guards import ADMIN
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
-from mailing.admin.pages import page, redirect
-from mailing.admin.signin.form_errors import errors_of
+from mailing.admin.pages import errors_of, page, redirect
 from mailing.admin.viewer import CurrentViewer
 from mailing.errors import Invalid
 from mailing.web.parameters import Caller, Id, Session

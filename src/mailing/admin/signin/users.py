@@ -11,8 +11,7 @@ from mailing.access.users import Account, KeyCounts
 from mailing.admin.forms import form, post_form
 from mailing.admin.guards import ADMIN
 from mailing.admin.kept_forms import KEEPS_FORM, is_restored
-from mailing.admin.pages import page, redirect
-from mailing.admin.signin.form_errors import errors_of, role_names
+from mailing.admin.pages import errors_of, page, redirect
 from mailing.admin.viewer import CurrentViewer, Viewer
 from mailing.database.engine import transaction
 from mailing.errors import Conflict, FieldError, Invalid
@@ -100,6 +99,16 @@ async def enable_user(viewer: CurrentViewer, session: Session, caller: Caller, u
     return redirect(f"{USERS}/{user_id}", notice=viewer.gettext("This user can sign in again."))
 
 
+def _role_names(viewer: Viewer) -> list[tuple[str, str]]:
+    """Return the options for a role: value and label."""
+    return [
+        (str(Role.VIEWER), viewer.gettext("viewer: reads everything")),
+        (str(Role.EDITOR), viewer.gettext("editor: also edits clients and drafts mailings")),
+        (str(Role.SENDER), viewer.gettext("sender: also releases, stops and resolves")),
+        (str(Role.ADMIN), viewer.gettext("admin: also manages users and keys")),
+    ]
+
+
 def _wants_revocation(sent: Mapping[str, str]) -> bool:
     return sent.get("revoke_keys") == "yes"
 
@@ -133,7 +142,7 @@ async def _list(
         "signin/users.html",
         status=400 if error else 200,
         users=await users.all_users(session),
-        roles=role_names(viewer),
+        roles=_role_names(viewer),
         sent=sent or {},
         errors=errors_of(viewer, error, labels) if error else {},
     )
@@ -153,6 +162,6 @@ async def _one(
         status=400 if errors else 200,
         user=user,
         keys=await api_keys.live_of(session, user.id),
-        roles=role_names(viewer),
+        roles=_role_names(viewer),
         errors=errors or {},
     )

@@ -8,12 +8,14 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from mailing.gateway.sandbox.behaviour import Behaviour, read_behaviour
+from mailing.errors import Invalid
+from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.dialects import dialect_of
 from mailing.gateway.sandbox.gateway import SandboxGateway
 from mailing.gateway.sandbox.ledger import Entry, Ledger
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
 from mailing.web.host_names import MAX_LENGTH, is_served, normalized
+from mailing.web.validation import parse
 
 MAX_PAGE: Final = 10_000
 LAST_ACCEPTED: Final = 50
@@ -83,9 +85,10 @@ class _Routes:
         return _json(self._gateway.behaviour)
 
     async def change_behaviour(self, request: web.Request) -> web.Response:
-        behaviour = read_behaviour(await request.read())
-        if not isinstance(behaviour, Behaviour):
-            return _json({"errors": behaviour}, status=400)
+        try:
+            behaviour = parse(await request.read(), Behaviour)
+        except Invalid as refused:
+            return _json({"errors": refused.errors}, status=400)
         self._gateway.behave(behaviour)
         return _json(behaviour)
 

@@ -1,11 +1,14 @@
 """The sandbox's behaviour, and its reaction to one call. Pure: the same seed, id and call give the same reaction."""
 
 import struct
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+
+from mailing.errors import FieldError
 
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=3600)]
 Chance = Annotated[float, msgspec.Meta(ge=0, le=1)]
@@ -32,7 +35,7 @@ class Reaction(StrEnum):
 FAULTS: Final = tuple(reaction for reaction in Reaction if reaction is not Reaction.accept)
 
 
-class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
     """The chances are per call and add up to 1 at most. The rest of the calls is accepted.
 
     The latency is uniform in `latency_s` ± `latency_jitter_s`, never below 0. `down` closes every call's connection
@@ -71,46 +74,17 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     replies_to: Address = ""
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
 
+    @staticmethod
+    def contradictions(fields: Mapping[str, Any]) -> Iterator[FieldError]:
+        chances = {fault: fields[fault] for fault in FAULTS if fields.get(fault)}
+        total = sum(chances.values())
+        if total > 1 + 1e-9:
+            yield from (FieldError(fault, f"the chances add up to {total:g}, more than 1") for fault in chances)
+
     @property
     def is_calm(self) -> bool:
         """Whether no call needs a draw."""
         return not self.latency_s and not self.latency_jitter_s and not any(getattr(self, fault) for fault in FAULTS)
-
-
-class Problem(msgspec.Struct, frozen=True):
-    field: str
-    message: str
-
-
-def read_behaviour(body: bytes) -> Behaviour | list[Problem]:
-    """Read a JSON object; missing fields have their defaults. Every bad field is named, not only the first."""
-    try:
-        members = msgspec.json.decode(body, type=dict[str, object])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [Problem("", "the body must be a JSON object")]
-    types = {field.name: field.type for field in msgspec.structs.fields(Behaviour)}
-    problems = [problem for name, value in members.items() if (problem := _problem(name, value, types))]
-    if problems:
-        return problems
-    behaviour = msgspec.convert(members, Behaviour)
-    return _excess(behaviour) or behaviour
-
-
-def _problem(name: str, value: object, types: dict[str, object]) -> Problem | None:
-    if name not in types:
-        return Problem(name, "there is no such field")
-    try:
-        msgspec.convert(value, types[name])
-    except msgspec.ValidationError as error:
-        return Problem(name, str(error))
-    return None
-
-
-def _excess(behaviour: Behaviour) -> list[Problem]:
-    chances = {fault: getattr(behaviour, fault) for fault in FAULTS if getattr(behaviour, fault)}
-    total = sum(chances.values())
-    message = f"the chances add up to {total:g}, more than 1"
-    return [Problem(fault, message) for fault in chances] if total > 1 + 1e-9 else []
 
 
 def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reaction, float]:

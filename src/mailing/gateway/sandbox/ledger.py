@@ -1,8 +1,8 @@
 """What the sandbox accepted, in order: the evidence that sent messages are compared with."""
 
 import os
-from array import array
-from datetime import UTC, datetime
+import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """Columns, not objects: 32 bytes an acceptance and one dictionary entry an id; equal texts are kept once.
+    """About 400 bytes an acceptance; equal texts are kept once.
 
     With a path, each acceptance is one JSON line, written before `accept` returns, and the file is read back at the
     start. Raises ValueError for a file that is not a ledger, OSError when it cannot be written.
@@ -37,40 +37,34 @@ class Ledger:
             self._read_back(path)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._entries)
 
     @property
     def is_full(self) -> bool:
         """Whether it accepts no more: a ledger that forgot would be false evidence."""
-        return len(self._ids) >= MAX_ENTRIES
+        return len(self._entries) >= MAX_ENTRIES
 
     @property
     def unique_ids(self) -> int:
-        return len(self._first)
-
-    @property
-    def repeated_ids(self) -> int:
-        return len(self._again)
+        return len(self._by_id)
 
     def knows(self, message_id: int) -> bool:
-        return message_id in self._first
+        return message_id in self._by_id
 
     def accept(self, message_id: int, *, phone: int, text: str, at: datetime) -> None:
+        entry = Entry(len(self) + 1, message_id, phone, sys.intern(text), at, len(self.of(message_id)))
         if self._file is not None:  # blocks for some microseconds: the line must be written before the answer
-            entry = Entry(len(self) + 1, message_id, phone, text, at, self._repeats(message_id))
             os.write(self._file, msgspec.json.encode(entry) + b"\n")
-        self._remember(message_id, phone=phone, text=text, at=at)
+        self._remember(entry)
 
     def page(self, *, after: int, limit: int) -> list[Entry]:
-        return [self._entry(index) for index in range(after, min(after + limit, len(self)))]
+        return self._entries[after : after + limit]
 
     def newest(self, limit: int) -> list[Entry]:
-        return [self._entry(index) for index in range(len(self) - 1, max(len(self) - 1 - limit, -1), -1)]
+        return self._entries[: -limit - 1 : -1]
 
     def of(self, message_id: int) -> list[Entry]:
-        if message_id not in self._first:
-            return []
-        return [self._entry(index) for index in (self._first[message_id], *self._again.get(message_id, ()))]
+        return self._by_id.get(message_id, [])
 
     def clear(self) -> None:
         if self._file is not None:
@@ -83,39 +77,15 @@ class Ledger:
         self._file = None
 
     def _empty(self) -> None:
-        self._ids = array("q")
-        self._phones = array("q")
-        self._texts = array("I")
-        self._ats = array("d")
-        self._nths = array("I")
-        self._text_of: list[str] = []
-        self._text_index: dict[str, int] = {}
-        self._first: dict[int, int] = {}
-        self._again: dict[int, list[int]] = {}
+        self._entries: list[Entry] = []
+        self._by_id: dict[int, list[Entry]] = {}
+        self.repeated_ids = 0
 
-    def _repeats(self, message_id: int) -> int:
-        return (message_id in self._first) + len(self._again.get(message_id, ()))
-
-    def _remember(self, message_id: int, *, phone: int, text: str, at: datetime) -> None:
-        self._nths.append(self._repeats(message_id))
-        if message_id in self._first:
-            self._again.setdefault(message_id, []).append(len(self))
-        else:
-            self._first[message_id] = len(self)
-        self._texts.append(self._index_of(text))
-        self._phones.append(phone)
-        self._ats.append(at.timestamp())
-        self._ids.append(message_id)
-
-    def _index_of(self, text: str) -> int:
-        index = self._text_index.setdefault(text, len(self._text_of))
-        if index == len(self._text_of):
-            self._text_of.append(text)
-        return index
-
-    def _entry(self, index: int) -> Entry:
-        text, at = self._text_of[self._texts[index]], datetime.fromtimestamp(self._ats[index], UTC)
-        return Entry(index + 1, self._ids[index], self._phones[index], text, at, self._nths[index])
+    def _remember(self, entry: Entry) -> None:
+        entries = self._by_id.setdefault(entry.id, [])
+        entries.append(entry)
+        self._entries.append(entry)
+        self.repeated_ids += len(entries) == 2
 
     def _read_back(self, path: Path) -> None:
         decoder = msgspec.json.Decoder(Entry)
@@ -129,5 +99,5 @@ class Ledger:
                     entry = decoder.decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError):
                     raise ValueError(f"line {number} of {path.name} is not a ledger entry") from None
-                self._remember(entry.id, phone=entry.phone, text=entry.text, at=entry.at)
+                self._remember(entry)
                 whole += len(line)
