@@ -23,7 +23,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.processes import MAILING, running, until_ready
 
 CLIENTS = 1_000_000

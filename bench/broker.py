@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.children import running, until
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.processes import is_listening
 
 

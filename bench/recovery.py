@@ -19,7 +19,7 @@ from pathlib import Path
 import asyncpg
 import httpx
 
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.processes import MAILING, running, until, until_ready
 from support.proxy import Proxy
 

@@ -15,7 +15,7 @@ from typing import Self
 
 from bench.children import end, program, until
 from bench.errors import BenchError
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.processes import is_listening
 
 ECHO = Path(

@@ -16,7 +16,7 @@ from bench.errors import BenchError
 from bench.lab import OURS, Lab, mailing
 from bench.measure import Goal, Party, Sample, Stage
 from bench.wrk import requests_a_second
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.processes import is_listening
 
 DATABASE = "bench_api"

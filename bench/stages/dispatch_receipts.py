@@ -12,7 +12,7 @@ from bench.lab import Lab, mailing
 from bench.measure import Goal, Party, Sample, Stage
 from bench.senders import ROUND, Sender, dispatch
 from bench.stages.api import serving
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 
 WITH, WITHOUT = "a receipt for each message", "no receipts"
 KANNEL = {"gateway_provider": "kannel", "gateway_user": "bench", "gateway_token": "bench"}

@@ -12,7 +12,7 @@ from bench.lab import OURS, Lab, mailing
 from bench.measure import Goal, Party, Sample, Stage
 from bench.senders import ROUND
 from bench.stages.api import serving
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 
 CLICK, HELP = "python -c 'import click'", "mailing --help"
 COMMANDS = {

@@ -15,7 +15,7 @@ from bench.wrk import requests_a_second
 from mailing.database.engine import create_engine
 from mailing.database.read_pool import ReadPool
 from mailing.gateway.providers.receipt import ReceiptState
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.receipts.address import receipt_path
 from mailing.receipts.inbox import BATCH
 from mailing.receipts.repository import NewReceipt, store

@@ -18,7 +18,7 @@ from mailing.cli.database import require_schema
 from mailing.cli.main import COMMANDS, cli
 from mailing.database.migrations import migrate
 from mailing.errors import Conflict, Invalid
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support import commands
 from support.processes import MAILING, clean_environment

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from mailing.cli import main
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ from psycopg import conninfo
 from mailing.database.address import parse
 from mailing.database.connector import psycopg_arguments
 from mailing.database.engine import create_engine
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.commands import mailing
 from support.postgres import Cluster, own_cluster, running
 from support.processes import clean_environment

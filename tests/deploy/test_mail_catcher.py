@@ -9,7 +9,7 @@ from email.message import EmailMessage
 import httpx
 import pytest
 
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support import ROOT
 
 CATCHER = ROOT / "deploy" / "mail" / "catcher.py"

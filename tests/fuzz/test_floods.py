@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from fuzz.floods import FLOODS, MEGABYTE, Seen, watched
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.processes import MAILING, clean_environment, running, until_ready
 from support.roles import url_as

@@ -18,7 +18,7 @@ from mailing.errors import ConfigurationError
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from mailing.observability import tracing
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.api import KEY
 from support.logs import logged

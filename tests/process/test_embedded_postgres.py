@@ -21,7 +21,8 @@ from mailing.process import embedded_postgres
 from mailing.process.embedded_postgres import Embedded, binaries
 from mailing.process.embedded_postgres.cluster import complaint
 from mailing.process.local_database import data_dir_of, require_database
-from mailing.process.local_stack import free_port, local_stack
+from mailing.process.local_stack import local_stack
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.processes import is_running, until
 

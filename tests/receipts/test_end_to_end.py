@@ -18,7 +18,7 @@ from mailing.access.sessions import open_session
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.sandbox import Behaviour, base_path_of, running
 from mailing.gateway.sandbox.behaviour import plan_receipt
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.receipts.address import account_receipts_path, replies_path
 from mailing.receipts.key import read_key
 from mailing.reports.on_demand import text_of_report

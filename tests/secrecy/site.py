@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 from msgspec.structs import replace
 
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from secrecy.canaries import Canaries
 from support.mail_server import CERTIFICATE

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.database.engine import create_engine
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.api import running_api
 from support.campaign import Campaign, Sandbox, WorkerOf

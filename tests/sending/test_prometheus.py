@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
 from mailing.messages.counter_audit import audit_counts
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support import ROOT
 from support.campaign import Campaign, Sandbox, WorkerOf

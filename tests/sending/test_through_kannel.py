@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from mailing.database.engine import Sessions
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.sending.recording import BATCH
 from support.campaign import Campaign
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mailing.observability import tracing
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
 from support.trace_collector import collecting

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import asyncpg
 
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.postgres import MEMORY, TUNING, Cluster, apply_schema, own_cluster, running
 from support.processes import until
 from support.roles import grant

@@ -17,7 +17,7 @@ import asyncpg
 
 from mailing.database.engine import create_engine
 from mailing.database.migrations import migrate
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 
 URL = "MAILING_TEST_DATABASE_URL"  # names a PostgreSQL to use, instead of one that the tests start
 MEMORY, ROOM = Path("/dev/shm"), 4 * 1024**3  # noqa: S108 - Linux's own; a container's has 64 MB as a rule

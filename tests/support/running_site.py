@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.processes import MAILING, clean_environment, running, until_ready
 
 PATIENCE_S = 60.0

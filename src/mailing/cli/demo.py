@@ -19,7 +19,8 @@ from rich.table import Table
 from mailing.cli.options import example
 from mailing.cli.runtime import run
 from mailing.errors import MailingError
-from mailing.process.local_stack import LocalStack, free_port, local_stack, run_local_stack
+from mailing.process.local_stack import LocalStack, local_stack, run_local_stack
+from mailing.process.ports import free_port
 from mailing.process.supervisor import Signals
 from mailing.settings import Settings
 

@@ -14,3 +14,10 @@ def require_free_port(host: str, port: int, setting: str = "MAILING_HOST or MAIL
         except (OSError, OverflowError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise MailingError(f"{host}:{port} is not available ({reason}); set {setting}") from None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

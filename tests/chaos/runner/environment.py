@@ -14,7 +14,7 @@ from chaos.runner.launcher import executed, forked
 from chaos.runner.postgres import Database, database
 from chaos.runner.supervisor import Processes, processes
 from chaos.runner.timeline import Scale
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.mail_server import PostOffice, open_post_office
 from support.plain_http import NO_TLS

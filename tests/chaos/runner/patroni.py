@@ -20,7 +20,7 @@ import asyncpg
 import httpx
 
 from chaos.runner.postgres import DATABASE, OBSERVER, Database
-from mailing.process.local_stack import free_port
+from mailing.process.ports import free_port
 from support.postgres import apply_schema, children_of
 from support.processes import until
 

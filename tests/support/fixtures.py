@@ -1,0 +1,100 @@
+"""A database of its own for each test, and the API on it. Only a process that runs tests loads this."""
+
+import asyncio
+import os
+import socket
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import psycopg
+import pytest
+import uvicorn
+from sqlalchemy import event
+from sqlalchemy.engine import AdaptedConnection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from mailing.database import engine as engine_
+from mailing.database.engine import Sessions, create_engine
+from mailing.settings import Settings
+from support.api import KEY, bound_app, build_spare_apps, running_api
+from support.logs import log_plainly
+from support.postgres import URL, url_of
+from support.processes import until
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_log() -> None:
+    log_plainly()
+
+
+@pytest.fixture(scope="session")
+def _server_owner() -> Iterator[psycopg.Connection]:
+    """Outlives the tests' event loops, and connects for less than asyncpg."""
+    with psycopg.connect(os.environ[URL], autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def database_url(_server_owner: psycopg.Connection) -> Iterator[str]:
+    """Create a database with the schema for this test alone."""
+    name = f"test_{uuid.uuid4().hex}"
+    url = url_of(os.environ[URL], name)
+    _server_owner.execute(f"CREATE DATABASE {name} TEMPLATE mailing_template STRATEGY file_copy".encode())
+    with psycopg.connect(url) as own:  # else the copy would count as a restored backup
+        own.execute("UPDATE installation SET database_identity = database_identity()")
+    yield url
+    _server_owner.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+async def engine(database_url: str) -> AsyncIterator[AsyncEngine]:
+    """Its transactions may stand still, as a test needs it."""
+    engine = create_engine(database_url, application="tests", pool_size=5)
+    event.listen(engine.sync_engine, "connect", _stay)
+    yield engine
+    await engine.dispose()
+
+
+def _stay(connection: AdaptedConnection, _record: object) -> None:
+    connection.run_async(lambda driver: driver.execute("SET idle_in_transaction_session_timeout = 0"))
+
+
+@pytest.fixture
+def sessions(engine: AsyncEngine) -> Sessions:
+    return engine_.sessions(engine)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _spare_apps(request: pytest.FixtureRequest) -> None:
+    if any("settings" in item.fixturenames or hasattr(item.module, "bound_app") for item in _functions(request)):
+        build_spare_apps()
+
+
+def _functions(request: pytest.FixtureRequest) -> Iterator[pytest.Function]:
+    return (item for item in request.session.items if isinstance(item, pytest.Function))
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    return Settings(database_url=database_url, api_key=KEY)
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """Run the whole API in this process; the client has a full-rights key."""
+    async with running_api(settings) as client:
+        yield client
+
+
+@pytest.fixture
+async def address(settings: Settings) -> AsyncIterator[str]:
+    """Of the whole service on a socket, for what speaks no ASGI: a browser, Prometheus."""
+    with bound_app(settings) as app, socket.socket() as listener:
+        server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None))
+        listener.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await until(lambda: server.started, seconds=30)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        await serving
