@@ -6,8 +6,9 @@ from zoneinfo import ZoneInfo
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions
-from mailing.reports.repository import clock, figures_of, snapshot
+from mailing.reports.repository import figures_of, snapshot
 from mailing.reports.schedule import day_of
 from support.mailing_requests import events, jobs_of, told
 from support.rows import add_client, add_mailing, run, value
@@ -109,7 +110,7 @@ async def test_a_test_appears_in_no_list_count_or_report(engine: AsyncEngine, ap
     after = [await told(await api.get(path)) for path in ("/mailings/", "/statistics/", f"/statistics/{mailing_id}/")]
     assert after == before
     async with snapshot(sessions) as session:
-        now = await clock(session)
+        now = await database_now(session)
         day = day_of(now.astimezone(UTC).date(), ZoneInfo("UTC"))
         figures = await figures_of(session, day, taken_at=now + timedelta(seconds=1))
     assert [each.id for each in figures.mailings] == [mailing_id]

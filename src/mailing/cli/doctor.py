@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from mailing.cli.options import example
 from mailing.cli.runtime import run
+from mailing.database.clock import database_now
 from mailing.database.engine import open_engine, sessions, transaction
 from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
@@ -35,7 +36,6 @@ from mailing.process.local_database import data_dir_of
 from mailing.reasons.words import words_of
 from mailing.reports import smtp
 from mailing.reports.delivery_log import failing_reports
-from mailing.reports.repository import clock
 from mailing.restore.repository import witnesses
 from mailing.restore.witness import MEANINGS, Verdict
 from mailing.settings import DOTENV, PREFIX, Settings, environment_names, load, names_of_others, source_of
@@ -168,7 +168,7 @@ async def _server(session: AsyncSession) -> Finding:
 
 
 async def _clock(session: AsyncSession) -> Finding:
-    apart_s = abs((datetime.now(UTC) - await clock(session)).total_seconds())
+    apart_s = abs((datetime.now(UTC) - await database_now(session)).total_seconds())
     if apart_s > MAX_CLOCK_SKEW_S:
         detail = f"this machine and the database are {apart_s:.0f} s apart"
         return Finding("clock", "fail", detail, "synchronize both by NTP; the database's clock decides what is due")
@@ -214,7 +214,7 @@ async def _failover(session: AsyncSession, settings: Settings) -> Finding:
 
 
 async def _reports(session: AsyncSession, settings: Settings) -> Finding:
-    failing = await failing_reports(session, settings, now=await clock(session))
+    failing = await failing_reports(session, settings, now=await database_now(session))
     if not failing:
         return Finding("reports", "ok", "no report waits for a retry")
     oldest = failing[0]

@@ -19,6 +19,7 @@ from msgspec import Struct
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing import failpoints
+from mailing.database.clock import database_now
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import DATABASE_ERRORS
 from mailing.gateway.providers import receipts_expected
@@ -65,7 +66,7 @@ async def send_missing(sessions: Sessions, settings: Settings) -> None:
 async def read_clock(sessions: Sessions) -> datetime:
     """Return the time of the database, the same for every machine."""
     async with transaction(sessions) as session:
-        return await repository.clock(session)
+        return await database_now(session)
 
 
 async def send_next(sessions: Sessions, settings: Settings, *, now: datetime) -> Attempted | None:

@@ -28,11 +28,6 @@ async def snapshot(sessions: Sessions) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-async def clock(session: AsyncSession) -> datetime:
-    now: datetime = (await session.execute(text("SELECT clock_timestamp()"))).scalar_one()
-    return now
-
-
 # Messages that ended within a day, by mailing, without test sends. Index: message_finished; it reads only the day's
 # part of the table, 75 ms for 100,000 of 1,000,000 messages. Retention moves rows, and ranges of old days overlap: of
 # 2,000,000 in 20 days, half of them redacted, yesterday's 100,000 read 213,000 rows in 0.2 s, a redacted day 407,000 in
