@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
-from mailing.messages.queries import messages_by_delivery
+from mailing.messages.queries import messages_of
 from mailing.messages.schemas import Delivery
 from mailing.reports.render_html import render_html
 from mailing.reports.render_text import render_text
@@ -153,7 +153,7 @@ async def test_a_page_by_delivery_is_read_by_index(engine: AsyncEngine, delivery
         """INSERT INTO receipt (message_id, mailing_id, state, at)
            SELECT id, mailing_id, 2 + id % 2, now() FROM message WHERE id % 10 > 0""",
     )
-    page = partial(messages_by_delivery, mailing_id=mailings[-1], cursor=0, limit=50, delivery=delivery)
+    page = partial(messages_of, mailing_id=mailings[-1], cursor=0, limit=50, delivery=delivery)
     read = [node for node in await scans(engine, page) if node.get("Relation Name") in {"message", "receipt"}]
     found = [node for node in read if node["Alias"] != "r"]  # the receipts shown: in so small a table as it may be
     assert {node.get("Index Name") for node in found} >= indexes

@@ -181,42 +181,23 @@ async def get_message(session: AsyncSession, message_id: int, *, language: str =
     )
 
 
-async def messages_of(
+async def messages_of(  # noqa: PLR0913 - one for each filter, and the page
     session: AsyncSession,
     mailing_id: int,
     *,
     cursor: int,
     limit: int,
-    status: MessageStatus | None,
-    language: str = "en",
-) -> Sequence[MessageOut]:
-    """Return one row more than `limit`, if there is one."""
-    page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1}
-    if status is MessageStatus.sending:
-        rows = await session.execute(_PAGE_SENDING, page)
-    else:
-        rows = await session.execute(_PAGE, page | {"statuses": _statuses(status)})
-    return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
-
-
-def _statuses(chosen: MessageStatus | None) -> Sequence[str]:
-    return [chosen.value] if chosen else [each.value for each in MessageStatus]
-
-
-async def messages_by_delivery(  # noqa: PLR0913 - one for each filter, and the page
-    session: AsyncSession,
-    mailing_id: int,
-    *,
-    cursor: int,
-    limit: int,
-    delivery: Delivery,
     status: MessageStatus | None = None,
+    delivery: Delivery | None = None,
     language: str = "en",
 ) -> Sequence[MessageOut]:
     """Return one row more than `limit`, if there is one."""
-    page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1, "statuses": _statuses(status)}
-    state = {"state": _STATES[delivery]} if delivery in _STATES else {}
-    rows = await session.execute(_DELIVERY_PAGES[delivery], page | state)
+    statuses = [status.value] if status else [each.value for each in MessageStatus]
+    page = {"mailing_id": mailing_id, "cursor": cursor, "count": limit + 1, "statuses": statuses}
+    if delivery:
+        rows = await session.execute(_DELIVERY_PAGES[delivery], page | {"state": _STATES.get(delivery)})
+    else:
+        rows = await session.execute(_PAGE_SENDING if status is MessageStatus.sending else _PAGE, page)
     return [MessageOut(**_fields(row, language)) for row in rows.mappings()]
 
 

@@ -72,21 +72,17 @@ class WorkerCounters:
             failures.log(logger, "counter flush failed, will retry", error)
 
 
-# Rows are locked in the order of their key, so that two workers cannot deadlock. A dozen rows by primary key.
+# A dozen rows by primary key.
 _ADD = text("""
-    INSERT INTO worker_counter AS t (name, label, value)
-    SELECT * FROM unnest(CAST(:names AS text[]), CAST(:labels AS text[]), CAST(:values AS float[])) ORDER BY 1, 2
+    INSERT INTO worker_counter AS t (name, label, value) VALUES (:name, :label, :value)
     ON CONFLICT (name, label) DO UPDATE SET value = t.value + excluded.value
 """)
 
 
 async def _add(session: AsyncSession, counted: Mapping[tuple[str, str], float]) -> None:
-    columns = {
-        "names": [name for name, _ in counted],
-        "labels": [label for _, label in counted],
-        "values": list(counted.values()),
-    }
-    await session.execute(_ADD, columns)
+    """Lock rows in the order of their key, so that two workers cannot deadlock."""
+    rows = [{"name": name, "label": label, "value": value} for (name, label), value in sorted(counted.items())]
+    await session.execute(_ADD, rows)
 
 
 async def totals(session: AsyncSession) -> Counts:

@@ -5,12 +5,13 @@ the end of the last one, so neither a change of the time zone nor two workers wi
 an hour twice; the constraint `report_once` would reject it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -94,48 +95,30 @@ async def plan(session: AsyncSession, settings: Settings, *, now: datetime) -> N
 
 
 _ADD = text("""
-    INSERT INTO report (day, zone, starts, ends, due_at)
-    SELECT * FROM unnest(CAST(:days AS date[]), CAST(:zones AS text[]), CAST(:starts AS timestamptz[]),
-                         CAST(:ends AS timestamptz[]), CAST(:due AS timestamptz[]))
+    INSERT INTO report (day, zone, starts, ends, due_at) VALUES (:date, :zone, :starts, :ends, :due_at)
     ON CONFLICT DO NOTHING
 """)
 
 
 async def _add(session: AsyncSession, known: Calendar, settings: Settings) -> None:
-    days = known.missing()
-    if days:
-        due = [due_at(day.ends, known.zone, report_clock(settings)) for day in days]
-        columns = {
-            "days": [day.date for day in days],
-            "zones": [day.zone for day in days],
-            "starts": [day.starts for day in days],
-            "ends": [day.ends for day in days],
-        }
-        await session.execute(_ADD, {**columns, "due": due})
+    clock = report_clock(settings)
+    if rows := [asdict(day) | {"due_at": due_at(day.ends, known.zone, clock)} for day in known.missing()]:
+        await session.execute(_ADD, rows)
 
 
 # Index: the primary key. A locked row keeps its time for now.
 _FOLLOW = text("""
-    UPDATE report SET due_at = given.due_at
-    FROM unnest(CAST(:days AS date[]), CAST(:due AS timestamptz[])) AS given (day, due_at)
-    WHERE report.day = given.day AND report.day IN (
-        SELECT day FROM report WHERE day = ANY(:days) AND attempts = 0 AND sent_at IS NULL FOR UPDATE SKIP LOCKED)
+    UPDATE report SET due_at = :due_at WHERE day IN (
+        SELECT day FROM report WHERE day = :day AND attempts = 0 AND sent_at IS NULL FOR UPDATE SKIP LOCKED)
 """)
 
 
 async def _follow_settings(session: AsyncSession, known: Calendar, settings: Settings) -> None:
-    changed = list(_changed(known, settings))
-    if changed:
-        days, due = zip(*changed, strict=True)
-        await session.execute(_FOLLOW, {"days": list(days), "due": list(due)})
-
-
-def _changed(known: Calendar, settings: Settings) -> Iterator[tuple[date, datetime]]:
+    clock, oldest = report_clock(settings), oldest_wanted(known.now, known.zone)
     for row in known.rows:
-        if row.untried and row.day.date >= oldest_wanted(known.now, known.zone):
-            due = due_at(row.day.ends, known.zone, report_clock(settings))
-            if due != row.due_at:
-                yield row.day.date, due
+        due = due_at(row.day.ends, known.zone, clock)
+        if row.untried and row.day.date >= oldest and due != row.due_at:
+            await session.execute(_FOLLOW, {"day": row.day.date, "due_at": due})
 
 
 # Index: the primary key.

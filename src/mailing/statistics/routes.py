@@ -6,7 +6,7 @@ from litestar import Controller, get
 from litestar.params import QueryParameter
 
 from mailing.mailings.counts import Counts, totals
-from mailing.messages.queries import messages_by_delivery, messages_of
+from mailing.messages.queries import messages_of
 from mailing.messages.schemas import Delivery
 from mailing.messages.states import MessageStatus
 from mailing.statistics import repository
@@ -54,11 +54,6 @@ class StatisticsController(Controller):
         """
         line = await repository.mailing_line(session, mailing_id, receipts=state.receipts_expected)
         after = decode_cursor(cursor)
-        if delivery:
-            found = await messages_by_delivery(
-                session, mailing_id, cursor=after, limit=limit, delivery=delivery, status=status
-            )
-        else:
-            found = await messages_of(session, mailing_id, cursor=after, limit=limit, status=status)
+        found = await messages_of(session, mailing_id, cursor=after, limit=limit, status=status, delivery=delivery)
         counts = Counts(**{name: getattr(line, name) for name in Counts.__struct_fields__})
         return MailingStatistics(mailing_id, line.status, line.launched, counts, line.delivery, page(found, limit))

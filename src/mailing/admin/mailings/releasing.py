@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Controller, Response, get
+from msgspec import convert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.admin.charts import hourly_chart
@@ -18,7 +19,7 @@ from mailing.mailings.models import Mailing
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.preview import preview
 from mailing.mailings.repository import ReleasedContent, last_release
-from mailing.mailings.schemas import Filter, LocalWindowIn, MailingIn, MailingOut
+from mailing.mailings.schemas import MailingIn, MailingOut
 from mailing.mailings.states import MailingStatus
 from mailing.restore.repository import resumed_since
 from mailing.web.parameters import Caller, Id, Session
@@ -59,14 +60,15 @@ class ReleasePages(Controller):
 async def _release_page(
     request: AnyRequest, session: AsyncSession, mailing: Mailing, *, problem: str = ""
 ) -> Response[str]:
-    plan = await preview(session, _to_input(mailing), mailing_id=mailing.id)
+    shown = MailingOut.of(mailing)
+    plan = await preview(session, convert(shown, MailingIn, from_attributes=True), mailing_id=mailing.id)
     last = await last_release(session, mailing.id)
     return page(
         request,
         "mailings/release.html",
         status=409 if problem else 200,
         problem=problem,
-        mailing=MailingOut.of(mailing),
+        mailing=shown,
         begins_at_once=mailing.starts_at <= await database_now(session),
         resumed_at=await resumed_since(session, mailing.created_at),
         last=last,
@@ -77,13 +79,6 @@ async def _release_page(
         errors={},
         said=False,
     )
-
-
-def _to_input(mailing: Mailing) -> MailingIn:
-    window = mailing.window
-    hours = LocalWindowIn(f"{window.start:%H:%M}", f"{window.end:%H:%M}") if window else None
-    chosen = Filter(mailing.tags, mailing.operator_codes)
-    return MailingIn(mailing.text, mailing.starts_at, mailing.ends_at, chosen, hours)
 
 
 def _changed(mailing: Mailing, last: ReleasedContent) -> list[str]:

@@ -20,7 +20,7 @@ from mailing.events.history import HistoryCursor, history
 from mailing.mailings.orm_repository import MailingRepository
 from mailing.mailings.resolution import resolve
 from mailing.mailings.schemas import MailingOut
-from mailing.messages.queries import get_message, message_to, messages_by_delivery, messages_of
+from mailing.messages.queries import get_message, message_to, messages_of
 from mailing.messages.schemas import Delivery, MessageDetail, MessageOut, Resolution, Verdict
 from mailing.messages.states import MessageStatus
 from mailing.receipts import RECEIPTS_TIME
@@ -99,7 +99,9 @@ async def _list(
         message = await message_to(session, mailing_id, phone=digits, language=language)
         found: Sequence[MessageOut] = [message] if message and chosen.status in (None, message.status) else []
     else:
-        found = await _find(session, mailing_id, chosen, cursor=cursor, language=language)
+        place: dict[str, Any] = {"cursor": decode_cursor(cursor), "limit": PAGE_SIZE, "language": language}
+        status = None if chosen.delivery else chosen.status
+        found = await messages_of(session, mailing_id, status=status, delivery=chosen.delivery, **place)
     listed = pagination.page(found, PAGE_SIZE)
     following = chosen.query | {"cursor": listed.next_cursor or ""}
     return page(
@@ -115,15 +117,6 @@ async def _list(
         next_page=_address(mailing_id, following) if listed.next_cursor else "",
         first_page=_address(mailing_id, chosen.query) if cursor else "",
     )
-
-
-async def _find(
-    session: AsyncSession, mailing_id: int, chosen: Filter, *, cursor: str | None, language: str
-) -> Sequence[MessageOut]:
-    place: dict[str, Any] = {"cursor": decode_cursor(cursor), "limit": PAGE_SIZE, "language": language}
-    if chosen.delivery:
-        return await messages_by_delivery(session, mailing_id, delivery=chosen.delivery, **place)
-    return await messages_of(session, mailing_id, status=chosen.status, **place)
 
 
 @get("/messages/{message_id:int}", guards=VIEWER)

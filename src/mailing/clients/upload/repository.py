@@ -168,24 +168,21 @@ _FAIL = text(f"""
 """)  # noqa: S608 - as above
 _ADD_REJECTED = text("""
     INSERT INTO upload_row_error (upload_id, line, field, code, params, row)
-    SELECT :id, r.* FROM unnest(CAST(:lines AS bigint[]), CAST(:fields AS text[]), CAST(:codes AS text[]),
-        CAST(CAST(:params AS text[]) AS jsonb[]), CAST(:rows AS text[])) AS r (line, field, code, params, row)
+    VALUES (:id, :line, :field, :code, CAST(:params AS jsonb), :row)
 """)
 _DROP_FILE = text("DELETE FROM upload_chunk WHERE upload_id = :id")
 
 
 async def complete_import(session: AsyncSession, lease: ImportLease, imported: ImportOutcome) -> None:
     """Store the result for RESULT_RETENTION_D days and delete the file. Call after `lock_import`."""
-    fields = imported.rejected_fields
-    given = {
-        "lines": [each.line for each in fields],
-        "fields": [each.field for each in fields],
-        "codes": [each.refusal.code.value for each in fields],
-        "params": [json.dumps(each.refusal.params) for each in fields],
-        "rows": [each.row for each in fields],
-    }
+    rejected = [
+        {"id": lease.upload_id, "line": line, "field": field, "row": row}
+        | {"code": refusal.code.value, "params": json.dumps(refusal.params)}
+        for line, field, refusal, row in imported.rejected_fields
+    ]
     counts = {name: getattr(imported, name) for name in ("created", "updated", "opted_out", "rejected")}
-    await session.execute(_ADD_REJECTED, {"id": lease.upload_id} | given)
+    if rejected:
+        await session.execute(_ADD_REJECTED, rejected)
     await session.execute(_FINISH, _keys(lease) | counts)
     await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
