@@ -61,7 +61,8 @@ SHORT_POOL = 3
 LONG_POOL = 5
 POOL_WAIT_S = 20  # for a connection of the other pools, each held for one transaction
 STATEMENT_TIMEOUT_S = 25  # of a statement; a slice of a plan takes 0.3 s
-CHECK_INTERVAL_S = 5
+CHECK_INTERVAL_S = 5.0
+UPKEEP_CRON = "* * * * * */5"  # of the sweep and the look at the clock; the seconds stand last
 FIRST_REPEAT_S = 60  # after a call without a clear answer, where a receipt may give one: most come within a minute
 
 
@@ -147,8 +148,8 @@ async def _work(settings: Settings, context: SendContext, short: Sessions, long:
     queue.task("settle_mailing", partial(settle_mailing, short))
     queue.task("send_mailing", partial(send_mailing, context, revalidator))
     queue.task("import_upload", partial(import_upload, long, context.stopping))
-    queue.periodic("sweep", partial(_sweep, short, queue, context), cron="* * * * * */5")
-    queue.periodic("clock", partial(adjust_to_clock_steps, short), cron="* * * * * */5")
+    queue.periodic("sweep", partial(_sweep, short, queue, context), cron=UPKEEP_CRON)
+    queue.periodic("clock", partial(adjust_to_clock_steps, short), cron=UPKEEP_CRON)
     queue.periodic("uploads", partial(maintain_uploads, short), cron="* * * * * */10")
     queue.periodic("audit", partial(audit_counts, long), cron="* * * * *")
     queue.periodic("report", _report(short, settings), cron="* * * * *")

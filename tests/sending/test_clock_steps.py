@@ -85,6 +85,7 @@ async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_ba
         await run(engine, f"UPDATE message SET lease_until = lease_until + {HOUR} WHERE status = 'sending'")
         async with asyncio.timeout(60):
             await calls(20)
+        assert (await campaign.api.patch("/gateway/", json={"rate": 0})).status_code == 200
         assert await campaign.finished(mailing_id) == {"planned": 400, "sent": 400}
 
 

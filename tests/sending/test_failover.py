@@ -3,10 +3,15 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 
 import pytest
 
+from mailing import worker
 from mailing.database.engine import create_engine, sessions
+from mailing.job_queue import worker as queue_worker
+from mailing.job_queue.worker import MAX_OUTAGE, Queue
+from mailing.restore import witness
 from mailing.settings import Settings
 from support.api import KEY, running_api
 from support.campaign import Campaign, Sandbox, WorkerOf
@@ -16,6 +21,15 @@ from support.postgres import Cluster
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("failover"), pytest.mark.timeout(300)]
 
 CLIENTS = 24
+
+
+@pytest.fixture(autouse=True)
+def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what a worker waits for until it concludes: a statement without an answer, another process that objects."""
+    monkeypatch.setattr(worker, "STATEMENT_TIMEOUT_S", 6)
+    monkeypatch.setattr(worker, "Queue", partial(Queue, timeout_s=2))
+    monkeypatch.setattr(queue_worker, "MAX_OUTAGE", 5 * MAX_OUTAGE)  # as many seconds as without the line above
+    monkeypatch.setattr(witness, "GRACE_S", 2.5)
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +107,7 @@ async def test_a_primary_that_stands_still_is_left_for_the_new_one(
         pair.primary.thaw()
         assert await campaign.counts(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
         assert (await campaign.api.get("/gateway/")).json()["sending"]
+        pair.primary.stop()  # it answers no COMMIT without its standby: what is connected to it would wait
 
 
 @pytest.mark.parametrize("settings", ["restore"], indirect=True)

@@ -15,6 +15,7 @@ from mailing.messages.rescheduling import invalidate_windows_of_client
 from mailing.messages.results import Called, CallResult, Recorded, record
 from mailing.messages.states import MessageStatus
 from mailing.reasons.codes import ReasonCode
+from mailing.sending import recording
 from mailing.sending.retry_policy import RetryContext, decide
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
@@ -41,9 +42,15 @@ async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(
 
 
 async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_not_called_again(
-    campaign: Campaign, engine: AsyncEngine, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    campaign: Campaign,
+    engine: AsyncEngine,
+    sandbox: Sandbox,
+    settings: Settings,
+    working: WorkerOf,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is unknown until its result can be stored after all."""
+    monkeypatch.setattr(recording, "REFUSED_RETRY_S", 1.0)
     await campaign.clients(100)
     await sandbox.behave(latency_s=0.5)
     async with working(settings):

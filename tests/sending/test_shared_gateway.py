@@ -116,6 +116,7 @@ async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_
         probes = (await begun(campaign))[len(before) :]
         assert all(later - earlier >= timedelta(seconds=4.5) for earlier, later in pairwise([before[-1], *probes]))
         await sandbox.behave()
+        await campaign.rows("UPDATE gateway SET breaker_next_probe_at = now() RETURNING 1")
         assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
         assert not await is_open(campaign)
 
@@ -152,7 +153,7 @@ async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
         calls = len(await begun(campaign))
         await sandbox.behave()
-        await asyncio.sleep(3)
+        await asyncio.sleep(2.5)  # two sweeps
         assert len(await begun(campaign)) == calls <= 2 * settings.gateway_concurrency
         untouched = [message for message in await campaign.messages(mailing) if message["status_reason"] is None]
         until = (await gateway(campaign))["throttled_until"]
@@ -179,7 +180,7 @@ async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
         held = (await campaign.statistics(mailing, status="pending", limit=1))["messages"]["items"]
         assert held[0]["waiting_for"] == {"reason": "pause", "until": None}
         calls = len(await begun(campaign))
-        await asyncio.sleep(6)
+        await asyncio.sleep(2.5)  # two sweeps
         assert len(await begun(campaign)) == calls
         assert not (await gateway(campaign))["sending"]
         await campaign.api.post("/gateway/start")

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 from msgspec.structs import replace
@@ -137,12 +138,16 @@ WorkerOf = Callable[[Settings], AbstractAsyncContextManager[None]]
 
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[None]:
-    """Run a worker with its own database role while the block lasts; stop it as SIGTERM does."""
+    """Run a worker with its own database role while the block lasts; stop it as SIGTERM does.
+
+    It sweeps every second, because many tests wait for a sweep.
+    """
     stop = asyncio.Event()
     restricted = replace(settings, database_url=url_as("mailing_worker", str(settings.database_url)))
-    worker = asyncio.create_task(run_worker(restricted, stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await worker
+    with patch("mailing.worker.UPKEEP_CRON", "* * * * * *"):
+        worker = asyncio.create_task(run_worker(restricted, stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await worker

@@ -16,6 +16,7 @@ if not __package__:  # started as a program
     sys.path[0] = str(Path(__file__).parents[1])
 
 from mailing import failpoints
+from mailing import worker as worker_
 from mailing.cli.runtime import configured, run, until_signal
 from mailing.process.supervisor import Child, Signals, supervise
 from mailing.process.watchdog import Limits
@@ -76,6 +77,7 @@ def main(loop_s: str, database_s: str, point: str = "", fault: str = "") -> None
     if point:
         failpoints.enable(_once(point, FAULTS[fault]))
     settings, limits = configured(), Limits(float(loop_s), float(database_s))
+    worker_.CHECK_INTERVAL_S = limits.database_s / 5
     run(until_signal(lambda stop: run_worker(settings, stop, limits)))
 
 
