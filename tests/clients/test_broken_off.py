@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.clients import import_file
-from mailing.clients import import_repository as stored
 from mailing.clients.schemas import ImportResult
 from mailing.clients.upload import job, repository
 from mailing.clients.upload.schemas import UploadStatus
@@ -23,6 +22,8 @@ from mailing.errors import Unavailable
 from mailing.reasons.refusals import Refusal, RefusalCode
 from mailing.settings import Settings
 from support.api import running_api
+from support.loop_time import advance
+from support.processes import until
 from support.proxy import Proxy, proxy
 from support.rows import run, value
 from support.uploads import confirmed, file_of, upload_of
@@ -37,7 +38,7 @@ PHASES = [b"LOCK TABLE client", b"COPY", b"DELETE FROM staged", b"INSERT INTO cl
 SILENT, LOST = Refusal(RefusalCode.silent), Refusal(RefusalCode.connection_lost)
 NOTHING = "Nothing was stored; import the file again."
 DOUBT = "It may have been stored. Importing the file again is safe, and says how many clients are new."
-PATIENCE_S = 3
+PATIENCE_S = 1000  # longer than any limit of an import
 
 
 @dataclass
@@ -70,8 +71,6 @@ class Scene:
 async def scene(
     settings: Settings, engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Scene]:
-    monkeypatch.setattr(stored, "_STATEMENT_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr("mailing.app.STATEMENT_TIMEOUT_S", PATIENCE_S)
     file = tmp_path / "clients.csv"
     file.write_bytes(FILE)
     async with proxy(settings) as (between, through):
@@ -80,6 +79,7 @@ async def scene(
 
 def freeze(between: Proxy, word: bytes) -> None:
     between.freeze_after = word
+    between.on_frozen = lambda: advance(PATIENCE_S)
 
 
 def cut(between: Proxy, word: bytes) -> None:
@@ -100,7 +100,7 @@ def told(cause: Refusal, word: bytes) -> str:
 async def test_the_command_says_why_and_what_was_stored(
     scene: Scene, break_: Break, cause: Refusal, word: bytes
 ) -> None:
-    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
+    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
     async with transaction(engine_.sessions(engine)) as session:
         await session.connection()
     break_(scene.between, word)
@@ -148,7 +148,7 @@ async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
     scene: Scene, break_: Break, cause: Refusal, word: bytes
 ) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
-    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2, limit_s=PATIENCE_S)
+    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
     break_(scene.between, word)
     importing = asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))
     if break_ is freeze:
@@ -168,10 +168,10 @@ async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
 
 
 async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
-    """Once the worker has given the frozen connection up, new ones are good."""
-    while scene.between.freeze_after and not importing.done():  # noqa: ASYNC110 - the proxy tells nobody
-        await asyncio.sleep(0.05)
-    await asyncio.wait({importing}, timeout=PATIENCE_S + 1)
+    """Once the worker has given the frozen connection up, and tried a new one, the next are good."""
+    scene.monkeypatch.setattr(job, "RECORD_DELAYS_S", (0, 0.1, 5))
+    await until(lambda: not scene.between.freeze_after or importing.done())
+    await asyncio.wait({importing}, timeout=0.5)
     await scene.mended()
 
 
@@ -206,11 +206,17 @@ async def test_a_connection_lost_while_the_server_takes_no_bytes_is_noticed_at_o
     """Asyncpg itself would wait for room to write until the statement's limit."""
     driver = await asyncpg.connect(str(scene.settings.database_url))
     await driver.execute("CREATE TEMPORARY TABLE long (line text)")
-    freeze(scene.between, b"COPY")
+    scene.between.freeze_after = b"COPY"
     rows = io.BytesIO((b"x" * 99 + b"\n") * 400_000)
     copying = asyncio.create_task(fail_if_lost(driver, driver.copy_to_table("long", source=rows, timeout=900)))
-    _, waiting = await asyncio.wait({copying}, timeout=2)
-    assert waiting, "it waits for room"
+
+    async def waits_for_room() -> bool:
+        before = rows.tell()
+        await asyncio.sleep(0.1)
+        return not scene.between.freeze_after and rows.tell() == before
+
+    await until(waits_for_room)
+    assert not copying.done()
     await scene.between.reset()
     with pytest.raises((OSError, asyncpg.PostgresConnectionError)):
         await asyncio.wait_for(copying, 20)

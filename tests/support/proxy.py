@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from urllib.parse import urlsplit
 
@@ -19,8 +19,8 @@ class Proxy:
     """`latency_s`: before each piece, in both directions. `bytes_per_s`: no more than that; 0 is no limit.
 
     `cut_after`: when a client has said these words one after another on one connection, the last of them is handed on
-    and the connection ends before the answer comes back; with `freeze_after` all connections freeze. Each works once.
-    `accepted` counts connections.
+    and the connection ends before the answer comes back; with `freeze_after` all connections freeze, and `on_frozen` is
+    called. Each works once. `accepted` counts connections.
     """
 
     def __init__(self, url: str) -> None:
@@ -35,6 +35,7 @@ class Proxy:
         self.bytes_per_s = 0
         self.cut_after: tuple[bytes, ...] = ()
         self.freeze_after = b""
+        self.on_frozen: Callable[[], None] = lambda: None
 
     @property
     def url(self) -> str:
@@ -122,6 +123,7 @@ class Proxy:
             if self.freeze_after and self.freeze_after in data:
                 self.freeze_after = b""
                 self.freeze()
+                self.on_frozen()
             while self.cut_after[said:] and self.cut_after[said] in data:
                 said += 1
             if said and said == len(self.cut_after):
