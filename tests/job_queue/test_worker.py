@@ -12,10 +12,13 @@ from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from mailing.settings import Settings
-from support.processes import becomes
+from support import loop_time
+from support.loop_time import advance
+from support.processes import becomes, until
 from support.proxy import proxy
 from support.rows import run
 
+HEARTBEAT_S = 10  # Procrastinate's interval
 LATER = datetime(2030, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
@@ -339,9 +342,11 @@ async def test_what_a_process_enqueues_that_knows_one_queue_is_done_too(
 
 @pytest.mark.parametrize("vanish", ["stop", "freeze"])
 async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises(
-    settings: Settings, vanish: str
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, vanish: str
 ) -> None:
     stop = asyncio.Event()
+    # psycopg gives the cancellation of a statement 5 s, and the statement 5 s to end
+    monkeypatch.setattr("psycopg.waiting.monotonic", loop_time.now, raising=False)
     async with proxy(settings) as (between, through):
         worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, timeout_s=0.3).run(stop))
         await asyncio.sleep(0.5)
@@ -350,9 +355,19 @@ async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises
             await between.stop()
         else:
             between.freeze()
-        await asyncio.wait_for(stop.wait(), 60)
+
+        def is_asked_to_stop() -> bool:
+            advance(1)
+            return stop.is_set()
+
+        def has_ended() -> bool:
+            advance(1)
+            return worker.done()
+
+        await until(is_asked_to_stop)
+        await until(has_ended)
         with pytest.raises(Exception, match=r"Database error|ended unexpectedly|^$"):
-            await asyncio.wait_for(worker, 60)
+            await worker
 
 
 async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngine, database_url: str) -> None:
@@ -361,6 +376,7 @@ async def test_a_worker_that_can_not_say_that_it_is_there_ends(engine: AsyncEngi
     worker = asyncio.create_task(Queue(database_url, concurrency=1).run(stop))
     await becomes(lambda: _listening(engine), 1)
     await run(engine, "ALTER FUNCTION procrastinate_update_heartbeat_v1 RENAME TO gone")
+    advance(HEARTBEAT_S)
     await asyncio.wait_for(stop.wait(), 60)
     with pytest.raises(RuntimeError, match="ended unexpectedly"):
         await worker
