@@ -7,7 +7,7 @@ Each flood is a coroutine that takes the server's address. `watched` runs one, w
 import asyncio
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,10 @@ MEGABYTE = 2**20
 SIGN_IN = b"name=nobody&password=a-wrong-password"
 FORM = b"Content-Type: application/x-www-form-urlencoded\r\nSec-Fetch-Site: same-origin\r\n"
 BUNDLE = "/static/vendor/swagger-ui-dist-5.35.0/swagger-ui-bundle.js"
+MANY_PARAMETERS = "&".join(f"{each:x}=1" for each in range(6000))
+MANY_COOKIES = MANY_PARAMETERS.replace("&", ";")
 STALL_S = 3.0
+SETTLED_S = 1.0
 
 Flood = Callable[[int], Awaitable[None]]
 
@@ -102,9 +105,18 @@ async def _hold(port: int, requests: Iterable[bytes]) -> None:
             reader._transport.pause_reading()  # type: ignore[attr-defined] # noqa: SLF001 - there is no other way
             held.append(writer)
             writer.write(request)
-    await asyncio.sleep(STALL_S)
+    await _until_nothing_is_taken(held)
     for writer in held:
         writer.transport.abort()
+
+
+async def _until_nothing_is_taken(held: Sequence[asyncio.StreamWriter]) -> None:
+    """Wait until the server has read no more for SETTLED_S."""
+    left, since = -1, time.monotonic()
+    while time.monotonic() - since < SETTLED_S:
+        await asyncio.sleep(0.1)
+        if (now := sum(writer.transport.get_write_buffer_size() for writer in held)) != left:
+            left, since = now, time.monotonic()
 
 
 def head(method: str, path: str, *lines: bytes) -> bytes:
@@ -142,7 +154,8 @@ async def pipelined_requests(port: int) -> None:
 async def many_fields(port: int) -> None:
     body = b"&".join(b"%x=1" % number for number in range(100_000))
     length = f"Content-Length: {len(body)}\r\n".encode()
-    await asyncio.gather(*(_send(port, head("POST", "/admin/preferences", length, FORM) + body) for _ in range(5)))
+    request = head("POST", "/admin/preferences", length, FORM, b"Connection: close\r\n") + body
+    await asyncio.gather(*(_send(port, request) for _ in range(5)))
 
 
 async def distinct_forms(port: int) -> None:
@@ -155,13 +168,13 @@ async def distinct_forms(port: int) -> None:
 
 async def distinct_queries(port: int) -> None:
     for number in range(300):
-        query = f"{number}&" + "&".join(f"{each:x}=1" for each in range(6000))
+        query = f"{number}&{MANY_PARAMETERS}"
         await _send(port, head("GET", f"/admin/sign-in?next={query}", b"Connection: close\r\n"))
 
 
 async def distinct_cookies(port: int) -> None:
     for number in range(300):
-        cookies = f"Cookie: a={number};" + ";".join(f"{each:x}=1" for each in range(6000))
+        cookies = f"Cookie: a={number};{MANY_COOKIES}"
         await _send(port, head("GET", "/admin/sign-in", cookies.encode() + b"\r\n", b"Connection: close\r\n"))
 
 
