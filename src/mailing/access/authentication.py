@@ -5,6 +5,7 @@ same message after the same time, and an unknown name is locked like a known one
 """
 
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -58,7 +59,7 @@ _FIND = text("""
 
 # Another transaction may change the password or disable the user while the password is verified.
 _STILL_VALID = text("""
-    SELECT id FROM user_account WHERE id = :id AND password_hash = :hash AND disabled_at IS NULL FOR SHARE
+    SELECT id FROM user_account WHERE id = :id AND password_hash = :password_hash AND disabled_at IS NULL FOR SHARE
 """)
 
 # By user_account_subject. Name and role are updated from the provider at each sign-in.
@@ -99,7 +100,7 @@ async def _verify(
         locks = await lockout.count_try(session, account, address=browser.address)
     right = await matches(password, known.password_hash if known else None)
     async with transaction(sessions) as session:
-        if known and right and await _still_valid(session, known):
+        if known and right and (await session.execute(_STILL_VALID, asdict(known))).first():
             await lockout.forgive(session, account, address=browser.address)
             return known
         await _record_failure(session, known, browser, locks=locks)
@@ -133,11 +134,6 @@ async def _find(session: AsyncSession, name: str) -> _Credentials | None:
     if not name.isprintable():  # PostgreSQL refuses NUL and surrogates
         return None
     return first_as(_Credentials, await session.execute(_FIND, {"name": name}))
-
-
-async def _still_valid(session: AsyncSession, known: _Credentials) -> bool:
-    values = {"id": known.id, "hash": known.password_hash}
-    return (await session.execute(_STILL_VALID, values)).first() is not None
 
 
 async def _open_session(session: AsyncSession, user_id: int, name: str, browser: BrowserInfo) -> str:

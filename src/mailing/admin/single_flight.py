@@ -20,14 +20,11 @@ class SingleFlight:
         """Return the cached or shared result. A failure is raised in every waiting request, and is not cached."""
         until, read = self._reads.get(key, (0.0, None))
         if read is None or until <= time.monotonic() or _failed(read):
-            self._drop_expired()
+            now = time.monotonic()
+            self._reads = {each: entry for each, entry in self._reads.items() if entry[0] > now}
             read = asyncio.create_task(reader())
-            self._reads[key] = time.monotonic() + cache_s, read
+            self._reads[key] = now + cache_s, read
         return cast("T", await asyncio.shield(cast("Awaitable[Any]", read)))
-
-    def _drop_expired(self) -> None:
-        now = time.monotonic()
-        self._reads = {key: entry for key, entry in self._reads.items() if entry[0] > now}
 
 
 def _failed(read: asyncio.Task[Any]) -> bool:

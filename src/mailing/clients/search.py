@@ -73,17 +73,12 @@ async def search_clients(session: AsyncSession, search: Search, *, place: Search
     if place.backwards:
         clients.reverse()
     position = _position(search)
+    has_before = more if place.backwards else place != FIRST
     return SearchPage(
         clients,
-        before=SearchCursor(position(clients[0]), backwards=True)
-        if clients and _has_before(place, more=more)
-        else None,
+        before=SearchCursor(position(clients[0]), backwards=True) if clients and has_before else None,
         after=SearchCursor(position(clients[-1])) if clients and (more or place.backwards) else None,
     )
-
-
-def _has_before(place: SearchCursor, *, more: bool) -> bool:
-    return more if place.backwards else place != FIRST
 
 
 def _position(search: Search) -> Callable[[ClientOut], int]:

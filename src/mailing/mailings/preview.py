@@ -128,9 +128,8 @@ def _preview(found: Reach, sms: Segments, *, rate: Rate | None, period: Period, 
             ZoneStart(each.timezone, each.messages, each.opens_at, words_of(each.reason) or None)
             for each in expected.starts
         ],
-        hours=[_hour(at, zones) for at, zones in expected.hours.items()],
+        hours=[
+            Hour(at, sum(zones.values()), [ZoneHour(*each) for each in zones.items()])
+            for at, zones in expected.hours.items()
+        ],
     )
-
-
-def _hour(at: datetime, zones: dict[str, int]) -> Hour:
-    return Hour(at, sum(zones.values()), [ZoneHour(*each) for each in zones.items()])

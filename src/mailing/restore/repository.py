@@ -137,9 +137,9 @@ async def begin(session: AsyncSession) -> datetime:
 
 async def next_ids(session: AsyncSession) -> dict[str, int]:
     """Compute where the ids would be raised to now: above every id given out or stored in a table, never lower."""
-    raised = "({used} / {step} + 1) * {step}"
+    raised = "(greatest(last_value, (SELECT max(id) FROM {table})) / {step} + 1) * {step}"
     return {
-        table: await _of_sequence(session, table, raised.format(used=_used(table), step=step))
+        table: await _of_sequence(session, table, raised.format(table=table, step=step))
         for table, step in STEPS.items()
     }
 
@@ -149,12 +149,8 @@ async def coming_ids(session: AsyncSession) -> dict[str, int]:
     return {table: await _of_sequence(session, table, coming) for table in STEPS}
 
 
-def _used(table: str) -> str:
-    return f"greatest(last_value, (SELECT max(id) FROM {table}))"  # noqa: S608 - a table of STEPS
-
-
 async def _of_sequence(session: AsyncSession, table: str, expression: str) -> int:
-    found: int = (await session.execute(text(f"SELECT {expression} FROM {table}_id_seq"))).scalar_one()  # noqa: S608 - as above
+    found: int = (await session.execute(text(f"SELECT {expression} FROM {table}_id_seq"))).scalar_one()  # noqa: S608 - a table of STEPS
     return found
 
 

@@ -1,11 +1,9 @@
 """One claimed message on its way to the gateway."""
 
 from collections.abc import Awaitable
-from datetime import datetime
 
 from mailing.database.clock import DatabaseClock
 from mailing.database.errors import transient
-from mailing.gateway.outcome import Answer
 from mailing.messages.claim import ClaimedMessage
 from mailing.messages.results import NOT_CALLED, Called, NotCalled
 from mailing.observability.counters import RATE_LIMIT_WAIT_S
@@ -47,8 +45,11 @@ class Attempt:
             return NOT_CALLED
         duration_s = self._context.ticks() - self._started
         if duration_s <= self._context.timeout_s + MAX_OVERRUN_S:
-            self._report(answer, duration_s)
-        return Called(answer, started_at=self._started_at, duration_ms=int(duration_s * 1000))
+            self._context.flow_control.record(answer, probe=message.probe)
+            self._context.counters.observe_call(answer.outcome, duration_s)
+        # not by the clock reading of the claim, which is off by the claim's round trip
+        started_at = self._context.flow_control.instant(self._started)
+        return Called(answer, started_at=started_at, duration_ms=int(duration_s * 1000))
 
     def _before_send(self) -> bool | Awaitable[bool]:
         return self._begin_with_slot() if self._context.flow_control.is_limited else self._begin()
@@ -66,12 +67,3 @@ class Attempt:
     def _begin(self) -> bool:
         self._started = self._context.ticks()
         return self._revalidator.may_call(self._message, self._clock)
-
-    def _report(self, answer: Answer, duration_s: float) -> None:
-        self._context.flow_control.record(answer, probe=self._message.probe)
-        self._context.counters.observe_call(answer.outcome, duration_s)
-
-    @property
-    def _started_at(self) -> datetime:
-        """Database time. Not by the clock reading of the claim, which is off by the claim's round trip."""
-        return self._context.flow_control.instant(self._started)

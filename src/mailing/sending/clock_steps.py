@@ -5,7 +5,6 @@ less than MAX_LEASE_S leases stay, too: those of the old time can't be told from
 """
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.engine import Sessions, transaction
 from mailing.gateway.repository import record_clock
@@ -36,11 +35,7 @@ async def adjust_to_clock_steps(sessions: Sessions) -> None:
     async with transaction(sessions) as session:
         back_s = await record_clock(session)
         if back_s:
-            await _shift_back(session, back_s)
+            for statement in _SHIFT_BACK:
+                await session.execute(statement, {"back_s": back_s})
     if back_s:
         logger.warning("database clock stepped back", by_s=round(back_s, 1))
-
-
-async def _shift_back(session: AsyncSession, back_s: float) -> None:
-    for statement in _SHIFT_BACK:
-        await session.execute(statement, {"back_s": back_s})

@@ -83,3 +83,6 @@ async def _page(request: AnyRequest, session: AsyncSession, *, errors: dict[str,
         zones=sorted((zone, zone.replace("_", " ")) for zone in zone_names()),
         errors=errors or {},
     )
+
+
+HANDLERS = [account_page, change_password, close_session, sign_out_everywhere]

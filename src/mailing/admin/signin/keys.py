@@ -52,3 +52,6 @@ async def _page(request: AnyRequest, session: AsyncSession, *, status: int = 200
     shown = {"keys": await api_keys.all_keys(session), "key": "", "name": "", "scope": "full", "errors": {}}
     configured = bool(state_of(request).settings.api_key)
     return page(request, "signin/keys.html", status=status, configured=configured, **(shown | values))
+
+
+HANDLERS = [keys_page, create_key, revoke_page, revoke_key]

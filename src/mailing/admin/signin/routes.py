@@ -168,3 +168,6 @@ def _provider(request: AnyRequest) -> "Provider":
 def _redirect_uri(request: AnyRequest) -> str:
     """Return the address of the callback, which must be registered at the provider."""
     return f"{request.url.scheme}://{request.url.netloc}{CALLBACK_PATH}"
+
+
+HANDLERS = [sign_in_page, sign_in, sign_in_with_form, sign_out, begin_oidc, finish_oidc]

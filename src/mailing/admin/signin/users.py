@@ -165,3 +165,6 @@ async def _one(
         roles=_role_names(viewer),
         errors=errors or {},
     )
+
+
+HANDLERS = [users_page, create_user, user_page, set_role, set_password, disable_user, enable_user]

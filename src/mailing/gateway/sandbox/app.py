@@ -10,9 +10,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from mailing.errors import Invalid
 from mailing.gateway.sandbox.behaviour import Behaviour
-from mailing.gateway.sandbox.dialects import dialect_of
 from mailing.gateway.sandbox.gateway import SandboxGateway
-from mailing.gateway.sandbox.ledger import Entry, Ledger
+from mailing.gateway.sandbox.ledger import Entry
 from mailing.gateway.sandbox.page import CONTENT_SECURITY_POLICY, page
 from mailing.web.host_names import MAX_LENGTH, is_served, normalized
 from mailing.web.validation import parse
@@ -28,21 +27,9 @@ class Page(msgspec.Struct, frozen=True):
     next_after: int | None
 
 
-def create_app(
-    behaviour: Behaviour,
-    *,
-    provider: str = "probe",
-    token: str | None = None,
-    allowed_hosts: Sequence[str] = (),
-    ledger: Ledger | None = None,
-) -> web.Application:
-    """Create the application. It speaks as `provider`. Without `token` any password is accepted, but there must be one.
-
-    The application closes the ledger when it is cleaned up.
-    """
-    dialect = dialect_of(provider)
-    ledger = Ledger() if ledger is None else ledger
-    gateway = SandboxGateway(behaviour, dialect=dialect, token=token, ledger=ledger)
+def create_app(gateway: SandboxGateway, *, allowed_hosts: Sequence[str] = ()) -> web.Application:
+    """Create the application of a gateway, which it closes when it is cleaned up."""
+    dialect = gateway.dialect
     routes = _Routes(gateway)
     app = web.Application(middlewares=[_only_for(normalized(allowed_hosts))])
     app.add_routes(
@@ -59,7 +46,7 @@ def create_app(
     )
     if dialect.check:
         app.router.add_route(*dialect.check, gateway.check)
-    app.on_cleanup.append(routes.close)
+    app.on_cleanup.append(lambda _: gateway.close())
     return app
 
 
@@ -116,9 +103,6 @@ class _Routes:
         text = page(self._gateway.behaviour, self._gateway.summary(), self._gateway.ledger.newest(LAST_ACCEPTED))
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY, "Cache-Control": "no-store"}
         return web.Response(text=text, content_type="text/html", headers=headers)
-
-    async def close(self, _: web.Application) -> None:
-        await self._gateway.close()
 
 
 def _number(request: web.Request, name: str, *, default: int) -> int | None:

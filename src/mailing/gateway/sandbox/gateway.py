@@ -39,11 +39,14 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 class SandboxGateway:
-    """Its behaviour may be replaced at any time. Calls under way keep the one they began with."""
+    """Its behaviour may be replaced at any time. Calls under way keep the one they began with.
+
+    Without `token` any password is accepted, but there must be one.
+    """
 
     def __init__(self, behaviour: Behaviour, *, dialect: Dialect, token: str | None, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._dialect = dialect
+        self.dialect = dialect
         self._reporter = Reporter(dialect)
         self._token = token
         self._under_way: set[int] = set()
@@ -80,10 +83,10 @@ class SandboxGateway:
         call = await _received(request)
         if not self._is_authorised(call):
             return await self._answer("unauthorized_401", request)
-        order = self._dialect.read(call)
+        order = self.dialect.read(call)
         if isinstance(order, str):
             self._answers["invalid"] += 1
-            return _response(self._dialect.answer("invalid", None, order))
+            return _response(self.dialect.answer("invalid", None, order))
         if order.id in self._under_way:
             self._overlapping_calls += 1
             return await self._react(order, request)
@@ -97,7 +100,7 @@ class SandboxGateway:
     async def check(self, request: web.Request) -> web.Response:
         """Answer a question for the account."""
         if not self._is_authorised(await _received(request)):
-            return _response(self._dialect.answer("unauthorized_401", None))
+            return _response(self.dialect.answer("unauthorized_401", None))
         return web.json_response({"balance": "100.00", "status": "active"})
 
     async def close(self) -> None:
@@ -126,7 +129,7 @@ class SandboxGateway:
         self._reporter.report_later(order, plan, self.behaviour, reported=plan.early)
 
     def _accept(self, order: Order) -> str:
-        if (self._dialect.recognises_ids or self.behaviour.recognises_ids) and self.ledger.knows(order.id):
+        if (self.dialect.recognises_ids or self.behaviour.recognises_ids) and self.ledger.knows(order.id):
             return "duplicate"
         if self.ledger.is_full:
             return "full"
@@ -144,10 +147,10 @@ class SandboxGateway:
         if what == "garbage":
             return web.Response(body=GARBAGE, content_type="text/html")
         headers = {"Retry-After": str(self.behaviour.retry_after_s)} if what == "throttle_429" else None
-        return _response(self._dialect.answer(what, order), headers)
+        return _response(self.dialect.answer(what, order), headers)
 
     def _is_authorised(self, call: Received) -> bool:
-        password = self._dialect.password(call)
+        password = self.dialect.password(call)
         if self._token is None or password is None:
             return password is not None
         return hmac.compare_digest(password.encode(), self._token.encode())
