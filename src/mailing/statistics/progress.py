@@ -41,20 +41,19 @@ async def progress_of(session: AsyncSession, mailing: Mailing, *, receipts: bool
     backlog = await backlog_of(session, mailing, counts.pending, state)
     per_minute = await sent_in_last_minute(session, mailing.id) if mailing.status in OPEN else 0
     sending = mailing.status == MailingStatus.running and not is_held(state)
+    is_outdated = mailing.planned_revision < mailing.plan_revision
     return Progress(
         counts,
         gateway=state,
-        planning=mailing.status in OPEN and mailing.started_at is not None and is_planning(mailing),
+        planning=mailing.status in OPEN
+        and mailing.started_at is not None
+        and mailing.planned_revision < mailing.plan_revision,
         per_minute=per_minute,
         done_at=estimate_done_at(counts.pending + counts.sending, per_minute, backlog, now=state.now)
         if sending
         else None,
         backlog=backlog,
     )
-
-
-def is_planning(mailing: Mailing) -> bool:
-    return mailing.planned_revision < mailing.plan_revision
 
 
 def is_held(state: GatewayState) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict
 from sqlalchemy import RowMapping, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -112,7 +113,7 @@ async def claim_import(session: AsyncSession, upload_id: int) -> ImportLease | N
     return None if number is None else ImportLease(upload_id, number)
 
 
-_MINE = "id = :id AND attempts = :number AND status = 'importing'"
+_MINE = "id = :upload_id AND attempts = :number AND status = 'importing'"
 
 _NEXT = text(f"""
     WITH mine AS (
@@ -125,7 +126,7 @@ _NEXT = text(f"""
 
 async def next_chunk(session: AsyncSession, lease: ImportLease, *, number: int, read: int) -> bytes:
     """Record the bytes read, renew the lease and read a chunk. Empty beyond the end, and once the lease is lost."""
-    return await session.scalar(_NEXT, _keys(lease) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
+    return await session.scalar(_NEXT, asdict(lease) | {"chunk": number, "read": read, "lease": LEASE_S}) or b""
 
 
 _LOCK = text(f"SELECT actor FROM upload WHERE {_MINE} FOR UPDATE")  # noqa: S608 - as above
@@ -134,12 +135,12 @@ _RELEASE = text(f"UPDATE upload SET status = 'waiting', lease_until = NULL WHERE
 
 async def lock_import(session: AsyncSession, lease: ImportLease) -> str | None:
     """Lock the upload until the session commits and return its user. None: the lease is lost."""
-    actor: str | None = await session.scalar(_LOCK, _keys(lease))
+    actor: str | None = await session.scalar(_LOCK, asdict(lease))
     return actor
 
 
 async def release_import(session: AsyncSession, lease: ImportLease) -> None:
-    await session.execute(_RELEASE, _keys(lease))
+    await session.execute(_RELEASE, asdict(lease))
 
 
 _INTERRUPT = text(f"""
@@ -151,7 +152,7 @@ _INTERRUPT = text(f"""
 async def record_interruption(session: AsyncSession, lease: ImportLease, *, cause: RefusalCode) -> None:
     """Record why an import failed. It is tried again when the lease expires, up to MAX_ATTEMPTS times."""
     fields = {"cause": cause.value, "lease": LEASE_S, "most": MAX_ATTEMPTS}
-    if (await session.execute(_INTERRUPT, _keys(lease) | fields)).first() is None:
+    if (await session.execute(_INTERRUPT, asdict(lease) | fields)).first() is None:
         failed = Refusal(RefusalCode.failed_each_time, {"tries": lease.number})
         await fail_import(session, lease, [failed, Refusal(cause)])
 
@@ -183,13 +184,13 @@ async def complete_import(session: AsyncSession, lease: ImportLease, imported: I
     counts = {name: getattr(imported, name) for name in ("created", "updated", "opted_out", "rejected")}
     if rejected:
         await session.execute(_ADD_REJECTED, rejected)
-    await session.execute(_FINISH, _keys(lease) | counts)
+    await session.execute(_FINISH, asdict(lease) | counts)
     await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
 async def fail_import(session: AsyncSession, lease: ImportLease, refusals: Sequence[Refusal]) -> None:
     """Mark an import as failed for good; nothing was stored."""
-    if (await session.execute(_FAIL, _keys(lease) | {"refusals": _json(refusals)})).first():
+    if (await session.execute(_FAIL, asdict(lease) | {"refusals": _json(refusals)})).first():
         await session.execute(_DROP_FILE, {"id": lease.upload_id})
 
 
@@ -274,7 +275,3 @@ def _rejected(row: RowMapping) -> RejectedField:
 
 def _json(refusals: Sequence[Refusal]) -> str:
     return msgspec.json.encode(refusals).decode()
-
-
-def _keys(lease: ImportLease) -> dict[str, int]:
-    return {"id": lease.upload_id, "number": lease.number}

@@ -1,4 +1,4 @@
-"""SMS providers: `NAME.py` is the provider `NAME`, found by the setting, and its `PROVIDER` makes it."""
+"""SMS providers: `NAME.py` is the provider `NAME`, found by the setting; its class is `Name`."""
 
 import re
 from collections.abc import Sequence
@@ -57,5 +57,5 @@ def receipts_expected(settings: Settings) -> bool:
 
 
 def _kind(name: ProviderName) -> type[Provider]:
-    kind: type[Provider] = import_module(f"{__name__}.{name}").PROVIDER
+    kind: type[Provider] = getattr(import_module(f"{__name__}.{name}"), name.title())
     return kind

@@ -121,9 +121,6 @@ class Infobip(Provider):
         return None if found is None or (found and not replies) else replies
 
 
-PROVIDER: Final = Infobip
-
-
 def _receipt(report: _Message) -> Receipt:
     status, error = report.status, report.error
     state = ReceiptState.accepted if status.id in UNCLEAR else STATES.get(str(status.group_id))

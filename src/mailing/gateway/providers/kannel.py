@@ -101,9 +101,6 @@ class Kannel(Provider):
         return [Receipt.of(state, _reason(unquote_plus(given["reply"] or "")) if is_explained else None)]
 
 
-PROVIDER: Final = Kannel
-
-
 def _words(response: Response) -> str:
     return response.body[:64].decode("ascii", "replace")
 

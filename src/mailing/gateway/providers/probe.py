@@ -1,7 +1,6 @@
 """The Probe server: one operation, no receipts, and no word on whether a repeated id is recognised."""
 
 import re
-from typing import Final
 
 import msgspec
 
@@ -29,6 +28,3 @@ class Probe(Provider):
 
     def classify(self, response: Response, message_id: int) -> Answer:
         return outcome.classify(response, message_id)
-
-
-PROVIDER: Final = Probe

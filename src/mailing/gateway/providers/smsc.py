@@ -108,8 +108,5 @@ class Smsc(Provider):
         return [Receipt.of(STATES.get(status), fields.get("err") or status, message_id=message_id, at=at)]
 
 
-PROVIDER: Final = Smsc
-
-
 def _instant(seconds: str) -> datetime | None:
     return datetime.fromtimestamp(int(seconds), UTC) if re.fullmatch(r"\d{9,10}", seconds, re.ASCII) else None

@@ -113,6 +113,3 @@ class Twilio(Provider):
         if not re.fullmatch(r"[a-z_-]{1,32}", status):
             return None
         return [Receipt.of(STATES.get(status), fields.get("ErrorCode"))]
-
-
-PROVIDER: Final = Twilio

@@ -1,4 +1,7 @@
-"""How each provider is spoken with, from its own side: what it is sent, what it answers and what it reports."""
+"""How each provider is spoken with, from its own side: what it is sent, what it answers and what it reports.
+
+`NAME.py` has the class `NameDialect`.
+"""
 
 from importlib import import_module
 
@@ -6,7 +9,7 @@ from mailing.gateway.sandbox.dialects.dialect import Dialect
 
 
 def dialect_of(provider: str) -> Dialect:
-    dialect: type[Dialect] = import_module(f"{__name__}.{provider}").DIALECT
+    dialect: type[Dialect] = getattr(import_module(f"{__name__}.{provider}"), f"{provider.title()}Dialect")
     return dialect()
 
 

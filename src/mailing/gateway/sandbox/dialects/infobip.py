@@ -59,9 +59,6 @@ class InfobipDialect(Dialect):
         return Report("POST", url, json.dumps({"results": [{"from": str(phone), "text": text}]}).encode(), JSON)
 
 
-DIALECT: Final[type[Dialect]] = InfobipDialect
-
-
 _STATES: Final[Mapping[State, tuple[int, str, int]]] = {
     "accepted": (1, "PENDING", 7),
     "undelivered": (2, "UNDELIVERABLE", 9),

@@ -44,9 +44,6 @@ class KannelDialect(Dialect):
         return Report("GET", f"{url}?{urlencode({'from': f'+{phone}', 'text': text})}")
 
 
-DIALECT: Final[type[Dialect]] = KannelDialect
-
-
 _ANSWERS: Final[Mapping[str, tuple[int, str]]] = {
     "accept": (202, "0: Accepted for delivery"),
     "duplicate": (202, "0: Accepted for delivery"),

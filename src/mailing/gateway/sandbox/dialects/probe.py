@@ -50,9 +50,6 @@ class ProbeDialect(Dialect):
         raise NotImplementedError("the Probe server sends no replies")
 
 
-DIALECT: Final[type[Dialect]] = ProbeDialect
-
-
 _ANSWERS: Final[Mapping[str, Reply]] = {
     "accept": Reply(200, b'{"code":0,"message":"OK"}'),
     "duplicate": Reply(409, b'{"code":409,"message":"duplicate id"}'),

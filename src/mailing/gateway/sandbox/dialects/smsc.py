@@ -51,9 +51,6 @@ class SmscDialect(Dialect):
         return Report("POST", url, urlencode({"phone": str(phone), "mes": text}).encode())
 
 
-DIALECT: Final[type[Dialect]] = SmscDialect
-
-
 _ANSWERS: Final[Mapping[str, int]] = {
     "throttle_429": 9,
     "refuse_400": 7,

@@ -46,9 +46,6 @@ class TwilioDialect(Dialect):
         return Report("POST", url, urlencode({"From": f"+{phone}", "Body": text}).encode())
 
 
-DIALECT: Final[type[Dialect]] = TwilioDialect
-
-
 _ANSWERS: Final[Mapping[str, tuple[int, int]]] = {
     "full": (503, 20503),
     "error_500": (500, 20500),
