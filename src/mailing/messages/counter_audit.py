@@ -53,7 +53,7 @@ _AUDIT = """
 """
 
 
-_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(7233152)")
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(7233153)")
 
 
 async def audit_next(session: AsyncSession) -> Audit | None:

@@ -45,9 +45,7 @@ async def progress_of(session: AsyncSession, mailing: Mailing, *, receipts: bool
     return Progress(
         counts,
         gateway=state,
-        planning=mailing.status in OPEN
-        and mailing.started_at is not None
-        and mailing.planned_revision < mailing.plan_revision,
+        planning=mailing.status in OPEN and mailing.started_at is not None and is_outdated,
         per_minute=per_minute,
         done_at=estimate_done_at(counts.pending + counts.sending, per_minute, backlog, now=state.now)
         if sending
