@@ -1,6 +1,5 @@
 """The web addresses of settings: which may be given, and what of them may be shown."""
 
-import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -23,9 +22,10 @@ def is_base(address: str) -> bool:
     try:
         parts = urlsplit(address)
         is_port = parts.port != 0
-    except ValueError:  # a port that is not a number, or too large
+        (parts.hostname or "").encode("idna")
+    except ValueError:  # a port that is not a number, or too large; a label that no resolver takes
         return False
-    plain = not (parts.query or parts.fragment or "@" in parts.netloc or re.search(r"\s", address))
+    plain = not (parts.query or parts.fragment or "@" in parts.netloc or " " in address) and address.isprintable()
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and is_port and plain
 
 
@@ -35,9 +35,8 @@ def is_safe(address: str) -> bool:
         parts = urlsplit(address)
     except ValueError:  # brackets that hold no address
         return False
-    return bool(parts.hostname) and (
-        parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"})
-    )
+    host = parts.hostname or ""
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 def is_public(address: str) -> bool:

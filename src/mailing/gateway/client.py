@@ -27,6 +27,7 @@ from mailing.gateway.http_transport import (
 from mailing.gateway.outcome import Answer, Outcome, Response
 from mailing.gateway.providers.provider import Outgoing, Provider
 from mailing.reasons.codes import Fact, Reason, ReasonCode
+from mailing.urls import is_base
 
 MAX_BODY_BYTES: Final = 64 * 1024
 
@@ -246,13 +247,6 @@ def rounded(seconds: float) -> Fact:
 
 def checked_base(base_url: str) -> str:
     """Return the address without a slash at its end. Raise ValueError if no call could be made with it."""
-    problem = "the gateway's address must be http(s)://host[:port][/path]"
-    try:
-        url = URL(base_url)
-        (url.raw_host or "").encode("idna")  # a label that no resolver takes would fail at each call
-    except ValueError:
-        raise ValueError(problem) from None
-    stray = url.raw_user or url.raw_password or url.raw_query_string or url.raw_fragment or not base_url.isprintable()
-    if url.scheme not in ("http", "https") or not url.raw_host or stray or url.port not in range(1, 65_536):
-        raise ValueError(problem)
+    if not is_base(base_url):
+        raise ValueError("the gateway's address must be http(s)://host[:port][/path]")
     return base_url.rstrip("/")

@@ -19,7 +19,7 @@ from mailing.clients.upload import actions, repository
 from mailing.clients.upload.actions import MAX_FILE_BYTES
 from mailing.clients.upload.job import MAX_REJECTED_FIELDS
 from mailing.clients.upload.rejected_rows import rejected_rows_csv
-from mailing.clients.upload.schemas import Upload, UploadStatus
+from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import transaction
 from mailing.errors import Invalid
 from mailing.reasons.refusals import RefusalCode, refused_field
@@ -103,21 +103,8 @@ async def show(request: AnyRequest, session: Session, upload_id: FromPath[Id]) -
     """Show the preview, the progress or the result, by the upload's status."""
     upload = await repository.get_upload(session, upload_id)
     if upload.status == UploadStatus.uploaded:
-        return await _preview_page(request, session, upload)
-    return await _result_page(request, session, upload)
-
-
-async def _preview_page(request: AnyRequest, session: Session, upload: Upload) -> Response[str]:
-    return page(
-        request,
-        "clients/preview.html",
-        upload=upload,
-        preview=await actions.preview_of(session, upload),
-        hours=repository.UNCONFIRMED_RETENTION_H,
-    )
-
-
-async def _result_page(request: AnyRequest, session: Session, upload: Upload) -> Response[str]:
+        preview, hours = await actions.preview_of(session, upload), repository.UNCONFIRMED_RETENTION_H
+        return page(request, "clients/preview.html", upload=upload, preview=preview, hours=hours)
     return page(
         request,
         "clients/outcome.html",
