@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
-from support.processes import worker_process
+from support.commands import worker_process
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +25,9 @@ AT_MOST = timedelta(seconds=1 + 1.5)  # the promise, and what a busy machine may
 async def two_workers(campaign: Campaign, settings: Settings, directory: Path) -> AsyncIterator[None]:
     """Use few connections, so that many messages are claimed and wait for a call."""
     each = replace(settings, gateway_concurrency=CONCURRENCY)
-    async with worker_process(each, directory):
-        await campaign.until(lambda: _at_work(campaign, 1))
-        async with worker_process(each, directory):
-            await campaign.until(lambda: _at_work(campaign, 2))
-            yield
+    async with worker_process(each, directory), worker_process(each, directory):
+        await campaign.until(lambda: _at_work(campaign, 2))
+        yield
 
 
 @pytest.mark.timeout(300)  # each step has its own limit

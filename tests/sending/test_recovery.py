@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from mailing.restore import witness
 from mailing.settings import Settings
 from support.campaign import Campaign, Sandbox, WorkerOf
-from support.processes import worker_process
+from support.commands import worker_process
 
 pytestmark = pytest.mark.slow
 

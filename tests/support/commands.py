@@ -1,35 +1,28 @@
-"""Commands in processes of their own, forked from one that has loaded them, because to load one takes up to a second.
+"""Commands in processes of their own, forked from one that has loaded them.
 
-`xdist_group("commands")` keeps their tests in one worker, which loads them once.
+`xdist_group("commands")` keeps the tests of short ones in one worker, which loads them once.
 """
 
-import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 
 from mailing.__main__ import run
-from mailing.cli.main import COMMANDS
-
-_loaded = multiprocessing.get_context("forkserver")
-_loaded.set_forkserver_preload(
-    [
-        "__main__",
-        "mailing.app",
-        "mailing.worker",
-        *(f"mailing.cli.{where.partition(':')[0]}" for where, _ in COMMANDS.values()),
-    ]
-)
+from mailing.settings import Settings
+from support.forks import LOADED, Fork, forked, work_in
+from support.processes import clean_environment
 
 
 def mailing(*arguments: str, cwd: Path, env: Mapping[str, str]) -> CompletedProcess[str]:
     """Run `mailing` with these arguments, in this directory and environment. Wait for its end."""
     with TemporaryDirectory() as place:
         outputs = [Path(place, name) for name in ("stdout", "stderr")]
-        process = _loaded.Process(target=_command, args=(arguments, cwd, dict(env), outputs))
+        process = LOADED.Process(target=work_in, args=(partial(_command, arguments, outputs), dict(env), cwd))
         process.start()
         process.join(60)
         process.kill()
@@ -38,11 +31,15 @@ def mailing(*arguments: str, cwd: Path, env: Mapping[str, str]) -> CompletedProc
         return CompletedProcess(arguments, process.exitcode, *(path.read_text() for path in outputs))
 
 
-def _command(arguments: tuple[str, ...], cwd: Path, env: dict[str, str], outputs: list[Path]) -> None:
+@asynccontextmanager
+async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[Fork]:
+    """Run a worker as an operator does; kill it if it still runs at the end of the block."""
+    async with forked(partial(_command, ["worker"]), env=clean_environment(settings), cwd=directory) as process:
+        yield process
+
+
+def _command(arguments: Sequence[str], outputs: Sequence[Path] = ()) -> None:
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    os.environ.clear()
-    os.environ.update(env)
-    os.chdir(cwd)
     sys.argv = ["mailing", *arguments]
     run()

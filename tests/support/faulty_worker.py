@@ -8,8 +8,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 if not __package__:  # started as a program
@@ -22,7 +23,8 @@ from mailing.process.supervisor import Child, Signals, supervise
 from mailing.process.watchdog import Limits
 from mailing.settings import Settings
 from mailing.worker import run_worker
-from support.processes import clean_environment, running
+from support.forks import Fork, forked
+from support.processes import clean_environment
 
 
 def freeze() -> None:
@@ -37,10 +39,10 @@ FAULTS = {"freeze": freeze, "block": block}
 
 
 @asynccontextmanager
-async def worker(settings: Settings, directory: Path, *arguments: object) -> AsyncIterator[asyncio.subprocess.Process]:
+async def worker(settings: Settings, directory: Path, *arguments: object) -> AsyncIterator[Fork]:
     """Killed at the end of the block if it still runs, or is stopped."""
-    env = clean_environment(settings)
-    async with running(*_command(arguments), env=env, cwd=directory, end=signal.SIGKILL) as process:
+    work = partial(main, *map(str, arguments))
+    async with forked(work, env=clean_environment(settings), cwd=directory) as process:
         yield process
 
 
@@ -49,17 +51,14 @@ async def supervised_worker(settings: Settings, directory: Path, *arguments: obj
     """Restart the worker whenever it ends; yield what the supervisor logged about that."""
     said: list[str] = []
     signals = Signals()
-    child = Child("worker", _command(arguments), clean_environment(settings), cwd=directory)
+    command = [sys.executable, __file__, *map(str, arguments)]
+    child = Child("worker", command, clean_environment(settings), cwd=directory)
     task = asyncio.create_task(supervise([child], signals=signals, on_event=said.append))
     try:
         yield said
     finally:
         signals.stop.set()
         await task
-
-
-def _command(arguments: Sequence[object]) -> list[str]:
-    return [sys.executable, __file__, *map(str, arguments)]
 
 
 def _once(point: str, fault: Callable[[], None]) -> Callable[[str], None]:

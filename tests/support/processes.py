@@ -118,11 +118,3 @@ async def until_ready(
 
     async with httpx.AsyncClient(verify=NO_TLS, trust_env=False, timeout=30) as http:
         await until(is_ready, seconds=seconds, every_s=0.1)
-
-
-@asynccontextmanager
-async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a worker as an operator does; kill it if it still runs at the end of the block."""
-    env = clean_environment(settings)
-    async with running(*MAILING, "worker", env=env, cwd=directory, end=signal.SIGKILL) as process:
-        yield process
