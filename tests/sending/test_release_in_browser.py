@@ -44,8 +44,8 @@ class Person:
 
     async def look(self, path: str, *, called: str) -> None:
         """End in English, at a desk's screen size."""
+        await self.page.goto(f"{self.address}/{path}")
         for language in ("ru", "en"):
-            await self.page.goto(f"{self.address}/{path}")
             await self.page.get_by_role("button", name=LANGUAGES[language]).click()
             await expect(self.page.locator(f"html[lang={language}]")).to_be_attached()
             await self.page.wait_for_load_state()
