@@ -5,7 +5,7 @@ that opts out locks all known ones that it changes before either.
 """
 
 from collections.abc import Collection, Sequence
-from typing import IO, Any
+from typing import IO
 
 from msgspec import Struct
 from sqlalchemy import select, text
@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mailing.clients.models import Client
 from mailing.clients.suppression import attribute_opt_outs, opt_out_staged
 from mailing.database.connections import fail_if_lost
-from mailing.database.engine import be_patient, raw_connection
+from mailing.database.engine import LONG_STATEMENT_S, be_patient, execute_long, fetch_long, raw_connection
 from mailing.messages.cancellation import cancel_of_opted_out_clients
 from mailing.messages.rescheduling import invalidate_windows_of_moved_clients
 from mailing.reasons.codes import ReasonCode
@@ -108,7 +108,6 @@ _RECORD_OPT_OUTS = """
     SELECT 'client.opted_out', $2::text, id, jsonb_build_object('import', true, 'listed_before', $3::boolean)
     FROM unnest($1::bigint[]) AS id
 """
-_STATEMENT_TIMEOUT_S = 900  # a file of the maximum size takes a tenth of it
 
 
 class StoredRows(Struct, frozen=True):
@@ -137,51 +136,45 @@ async def import_staged(
     for statement in (_STAGE, _STAGE_MOVED):
         await session.execute(statement)
     connection = await raw_connection(session)
-    copy = connection.copy_to_table("staged_client", source=rows, columns=STAGED_COLUMNS, timeout=_STATEMENT_TIMEOUT_S)
-    copied = await fail_if_lost(connection, copy)
+    copy = connection.copy_to_table("staged_client", source=rows, columns=STAGED_COLUMNS, timeout=LONG_STATEMENT_S)
+    copied: str = await fail_if_lost(connection, copy)
     erased = sorted((await session.execute(_REMOVE_ERASED)).scalars())
     opts_out = "opted_out" in columns
-    without_zone = await _merge(connection) if opts_out else []
-    left = _rows(copied) - len(erased) - len(without_zone)
+    without_zone = await _merge(session) if opts_out else []
+    left = int(copied.rpartition(" ")[2]) - len(erased) - len(without_zone)
     given = "operator_code" in columns, "tag" in columns
-    created = _rows(await connection.execute(_INSERT_NEW, timeout=_STATEMENT_TIMEOUT_S))
-    opted_out = await _record_born_opted_out(connection, by=by) if created else 0
+    created = await execute_long(session, _INSERT_NEW)
+    opted_out = await _record_born_opted_out(session, by=by) if created else 0
     if created < left:
         if opts_out:
-            await connection.execute(_LOCK_CHANGED, *given, timeout=_STATEMENT_TIMEOUT_S)
-        if _rows(await connection.execute(_UPDATE_CHANGED, *given, by, timeout=_STATEMENT_TIMEOUT_S)):
-            await invalidate_windows_of_moved_clients(session, timeout_s=_STATEMENT_TIMEOUT_S)
+            await execute_long(session, _LOCK_CHANGED, *given)
+        if await execute_long(session, _UPDATE_CHANGED, *given, by):
+            await invalidate_windows_of_moved_clients(session)
     if opts_out:
-        opted_out += await _opt_out(session, connection, by=by)
+        opted_out += await _opt_out(session, by=by)
     await session.execute(_UNSTAGE)
     return StoredRows(created, opted_out, erased, without_zone)
 
 
-async def _merge(connection: Any) -> list[int]:  # noqa: ANN401 - asyncpg has no types
+async def _merge(session: AsyncSession) -> list[int]:
     """Merge rows with one phone. Return the lines that have no time zone, which a new client needs."""
-    await connection.execute(_MERGE_REPEATED, timeout=_STATEMENT_TIMEOUT_S)
-    return sorted(row["line"] for row in await connection.fetch(_REMOVE_ZONELESS, timeout=_STATEMENT_TIMEOUT_S))
+    await execute_long(session, _MERGE_REPEATED)
+    return sorted(row["line"] for row in await fetch_long(session, _REMOVE_ZONELESS))
 
 
-async def _record_born_opted_out(connection: Any, *, by: str) -> int:  # noqa: ANN401 - asyncpg has no types
-    ids = [row["id"] for row in await connection.fetch(_BORN_OPTED_OUT, timeout=_STATEMENT_TIMEOUT_S)]
-    await connection.execute(_RECORD_OPT_OUTS, ids, by, True, timeout=_STATEMENT_TIMEOUT_S)
-    return len(ids)
+async def _record_born_opted_out(session: AsyncSession, *, by: str) -> int:
+    ids = [row["id"] for row in await fetch_long(session, _BORN_OPTED_OUT)]
+    return await execute_long(session, _RECORD_OPT_OUTS, ids, by, True)
 
 
-async def _opt_out(session: AsyncSession, connection: Any, *, by: str) -> int:  # noqa: ANN401 - asyncpg has no types
+async def _opt_out(session: AsyncSession, *, by: str) -> int:
     """Opt out the phones that the file names. Return how many were not on the list."""
     await attribute_opt_outs(session, by=by, reason=ReasonCode.imported)
-    opted = await opt_out_staged(session, timeout_s=_STATEMENT_TIMEOUT_S)
+    opted = await opt_out_staged(session)
     if opted.clients:
-        await connection.execute(_RECORD_OPT_OUTS, opted.clients, by, False, timeout=_STATEMENT_TIMEOUT_S)
-        await cancel_of_opted_out_clients(session, opted.clients, timeout_s=_STATEMENT_TIMEOUT_S)
+        await execute_long(session, _RECORD_OPT_OUTS, opted.clients, by, False)
+        await cancel_of_opted_out_clients(session, opted.clients)
     return opted.added
-
-
-def _rows(tag: str) -> int:
-    """Return the number of rows from a command tag such as `INSERT 0 1000`."""
-    return int(tag.rpartition(" ")[2])
 
 
 async def known_phones(session: AsyncSession, phones: Collection[str]) -> set[str]:

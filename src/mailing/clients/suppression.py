@@ -8,7 +8,7 @@ from msgspec import Struct, convert
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import raw_connection
+from mailing.database.engine import fetch_long
 from mailing.database.rows import one_as
 from mailing.reasons.codes import Fact, Reason, ReasonCode
 
@@ -71,7 +71,7 @@ _OPT_OUT_STAGED = """
 """
 
 
-async def opt_out_staged(session: AsyncSession, *, timeout_s: float) -> OptOuts:
+async def opt_out_staged(session: AsyncSession) -> OptOuts:
     """Opt out the phones of `staged_client`, with a client or without. Lock their clients first."""
-    row = await (await raw_connection(session)).fetchrow(_OPT_OUT_STAGED, timeout=timeout_s)
+    [row] = await fetch_long(session, _OPT_OUT_STAGED)
     return OptOuts(row["clients"], row["added"])

@@ -124,3 +124,10 @@ async def execute_long(session: AsyncSession, statement: str, *values: object) -
     """
     command: str = await (await raw_connection(session)).execute(statement, *values, timeout=LONG_STATEMENT_S)
     return int(command.rpartition(" ")[2])
+
+
+async def fetch_long(session: AsyncSession, statement: str, *values: object) -> list[asyncpg.Record]:
+    """Fetch the rows of a statement over many rows, as `execute_long`."""
+    rows: list[asyncpg.Record]
+    rows = await (await raw_connection(session)).fetch(statement, *values, timeout=LONG_STATEMENT_S)
+    return rows

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import execute_long, raw_connection
+from mailing.database.engine import execute_long
 from mailing.database.rows import rows_affected
 from mailing.messages.ending import end, ended_status
 from mailing.messages.locks import lock_for_client_change
@@ -91,11 +91,10 @@ _CANCEL_OF_CLIENTS = f"""
 """  # noqa: S608 - composed from a constant
 
 
-async def cancel_of_opted_out_clients(session: AsyncSession, client_ids: Sequence[int], *, timeout_s: float) -> None:
+async def cancel_of_opted_out_clients(session: AsyncSession, client_ids: Sequence[int]) -> None:
     """Do as `cancel_of_client` for clients that an import opted out."""
     await lock_for_client_change(session)
-    unsure = await is_restored(session)
-    await (await raw_connection(session)).execute(_CANCEL_OF_CLIENTS, client_ids, unsure, timeout=timeout_s)
+    await execute_long(session, _CANCEL_OF_CLIENTS, client_ids, await is_restored(session))
 
 
 _PENDING = text("SELECT pending FROM mailing_counts WHERE mailing_id = :mailing_id FOR UPDATE")

@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import LONG_STATEMENT_S, Sessions, raw_connection, transaction
+from mailing.database.engine import Sessions, fetch_long, transaction
 from mailing.observability.log import get
 
 logger = get(__name__)
@@ -60,5 +60,5 @@ async def audit_next(session: AsyncSession) -> Audit | None:
     """Audit the next mailing. None: no audit is due, or another worker runs one; two would compete for the disk."""
     if not (await session.execute(_TRY_LOCK)).scalar_one():
         return None
-    row = await (await raw_connection(session)).fetchrow(_AUDIT, timeout=LONG_STATEMENT_S)
-    return Audit(**row) if row else None
+    rows = await fetch_long(session, _AUDIT)
+    return Audit(**rows[0]) if rows else None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import LONG_STATEMENT_S, execute_long, raw_connection
+from mailing.database.engine import execute_long, fetch_long
 from mailing.messages.after_restore import MessageSlice
 from mailing.messages.states import MessageStatus
 
@@ -67,8 +67,8 @@ _HAS_PHONE = "SELECT EXISTS (SELECT FROM message WHERE phone = $1)"
 
 async def has_phone(session: AsyncSession, phone: str) -> bool:
     """Whether any message holds the phone, in whatever status. Scans the table."""
-    found: bool = await (await raw_connection(session)).fetchval(_HAS_PHONE, phone, timeout=LONG_STATEMENT_S)
-    return found
+    [row] = await fetch_long(session, _HAS_PHONE, phone)
+    return bool(row[0])
 
 
 RETENTION_D = 40

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import raw_connection
+from mailing.database.engine import execute_long
 from mailing.database.rows import rows_affected
 from mailing.messages.cancellation import pending_of_mailing
 from mailing.messages.ending import end, ended_status
@@ -216,11 +216,10 @@ _INVALIDATE_OF_MOVED = """
 """
 
 
-async def invalidate_windows_of_moved_clients(session: AsyncSession, *, timeout_s: float) -> None:
+async def invalidate_windows_of_moved_clients(session: AsyncSession) -> None:
     """Do as `invalidate_windows_of_client` for the clients in the session's temporary table `moved_client`."""
     await lock_for_client_change(session)
-    connection = await raw_connection(session)
-    await connection.execute(_INVALIDATE_OF_MOVED, timeout=timeout_s)
+    await execute_long(session, _INVALIDATE_OF_MOVED)
 
 
 def window_columns(windows: Sequence[SendWindow]) -> dict[str, list[Any]]:

@@ -9,7 +9,7 @@ from msgspec.structs import asdict
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mailing.database.engine import LONG_STATEMENT_S, execute_long, raw_connection
+from mailing.database.engine import execute_long, fetch_long
 from mailing.database.rows import all_as
 from mailing.events import record_event
 
@@ -167,8 +167,7 @@ _STILL_PRESENT = """
 
 async def erased_but_present(session: AsyncSession) -> list[str]:
     """List erased phones that a restored backup contains."""
-    rows = await (await raw_connection(session)).fetch(_STILL_PRESENT, timeout=LONG_STATEMENT_S)
-    return [row["phone"] for row in rows]
+    return [row["phone"] for row in await fetch_long(session, _STILL_PRESENT)]
 
 
 # Messages to this phone, or to the client that has it now. No index, as in `redaction`.
@@ -185,7 +184,7 @@ _MESSAGES = """
 
 
 async def messages_of_person(session: AsyncSession, phone: str, client_id: int | None) -> list[Mapping[str, Any]]:
-    return list(await (await raw_connection(session)).fetch(_MESSAGES, phone, client_id, timeout=LONG_STATEMENT_S))
+    return list(await fetch_long(session, _MESSAGES, phone, client_id))
 
 
 # Index: the primary key.
