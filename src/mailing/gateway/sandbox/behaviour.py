@@ -99,30 +99,22 @@ def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reactio
 
 
 class ReceiptPlan(msgspec.Struct, frozen=True):
-    """What becomes of one accepted message."""
+    """What becomes of one accepted message, by the chances of the same names."""
 
-    undelivered: bool
-    early: bool
-    twice: bool
-    reversed: bool
-    forged: bool
-    lost: bool
-    replied: bool
+    receipt_undelivered: bool
+    receipt_early: bool
+    receipt_twice: bool
+    receipt_reversed: bool
+    receipt_forged: bool
+    receipt_lost: bool
+    reply: bool
 
 
 def plan_receipt(behaviour: Behaviour, message_id: int, nth_call: int) -> ReceiptPlan:
     """Draw what is reported of an accepted message, as `react` draws."""
     seed = struct.pack("<qqq", behaviour.seed, message_id, nth_call)
     draws = struct.unpack("<7Q", blake2b(seed, digest_size=56, person=b"receipt").digest())
-    chances = (
-        behaviour.receipt_undelivered,
-        behaviour.receipt_early,
-        behaviour.receipt_twice,
-        behaviour.receipt_reversed,
-        behaviour.receipt_forged,
-        behaviour.receipt_lost,
-        behaviour.reply,
-    )
+    chances = (getattr(behaviour, name) for name in ReceiptPlan.__struct_fields__)
     return ReceiptPlan(*(draw / 2**64 < chance for draw, chance in zip(draws, chances, strict=True)))
 
 

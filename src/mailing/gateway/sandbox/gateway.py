@@ -124,9 +124,9 @@ class SandboxGateway:
         if not order.receipt_url and not self.behaviour.reply:
             return
         plan = plan_receipt(self.behaviour, order.id, nth)
-        if plan.early:
+        if plan.receipt_early:
             await self._reporter.report_early(order, plan)
-        self._reporter.report_later(order, plan, self.behaviour, reported=plan.early)
+        self._reporter.report_later(order, plan, self.behaviour, reported=plan.receipt_early)
 
     def _accept(self, order: Order) -> str:
         if (self.dialect.recognises_ids or self.behaviour.recognises_ids) and self.ledger.knows(order.id):

@@ -34,7 +34,7 @@ class Reporter:
     def report_later(self, order: Order, plan: ReceiptPlan, behaviour: Behaviour, *, reported: bool) -> None:
         """Send receipts, unless they are `reported` already, and what the phone replies."""
         reports = [] if reported else self._receipts(order, plan)
-        if plan.replied and behaviour.replies_to:
+        if plan.reply and behaviour.replies_to:
             reports.append(self._dialect.incoming(behaviour.replies_to, phone=order.phone, text=behaviour.reply_text))
         if reports:
             task = asyncio.create_task(self._send_all(reports, behaviour.receipt_after_s))
@@ -49,13 +49,13 @@ class Reporter:
             await self._session.close()
 
     def _receipts(self, order: Order, plan: ReceiptPlan) -> list[Report]:
-        if plan.lost:
+        if plan.receipt_lost:
             return []
-        end: State = "undelivered" if plan.undelivered else "delivered"
-        states: list[State] = [end, "accepted"] if plan.reversed else [end]
-        reports = [self._dialect.report(order, state) for state in (*states, *([end] if plan.twice else []))]
-        if plan.forged:
-            forged: State = "delivered" if plan.undelivered else "undelivered"
+        end: State = "undelivered" if plan.receipt_undelivered else "delivered"
+        states: list[State] = [end, "accepted"] if plan.receipt_reversed else [end]
+        reports = [self._dialect.report(order, state) for state in (*states, *([end] if plan.receipt_twice else []))]
+        if plan.receipt_forged:
+            forged: State = "delivered" if plan.receipt_undelivered else "undelivered"
             reports.insert(0, _forged(self._dialect.report(order, forged)))
         return [report for report in reports if report]
 
