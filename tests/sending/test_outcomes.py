@@ -63,18 +63,23 @@ async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_
         query = "SELECT 1 FROM attempt WHERE outcome = 'ambiguous' AND reason_code = :reason LIMIT 1"
         return bool(await campaign.rows(query, reason=reason))
 
+    async def change(**behaviour: object) -> None:
+        """Let a probe see it at once."""
+        await sandbox.behave(**behaviour)
+        assert (await campaign.api.post("/gateway/probe")).is_success
+
     async with working(settings):
         await sandbox.behave(down=True)
         mailing = await campaign.mailing()
         await campaign.until(lambda: _attempted(campaign, 100))
-        await sandbox.behave(error_500=1.0)
+        await change(error_500=1.0)
         await campaign.until(lambda: tried(ReasonCode.http_status))
         assert set(await campaign.counts(mailing)) <= {"planned", "pending", "sending"}
-        await sandbox.behave(garbage=1.0)
+        await change(garbage=1.0)
         await campaign.until(lambda: tried(ReasonCode.html))
         assert set(await campaign.counts(mailing)) <= {"planned", "pending", "sending"}
         assert await sandbox.ledger() == []
-        await sandbox.behave()
+        await change()
         assert await campaign.finished(mailing) == {"planned": 150, "sent": 150}
     assert Counter(item["id"] for item in await sandbox.ledger()) == Counter(
         message["id"] for message in await campaign.messages(mailing)

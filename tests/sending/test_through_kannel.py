@@ -15,8 +15,10 @@ from mailing.database.engine import Sessions
 from mailing.process.ports import free_port
 from mailing.sending.recording import BATCH
 from support.campaign import Campaign
+from support.commands import mailing, running_command
+from support.forks import Fork
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
-from support.processes import MAILING, clean_environment, running, until, until_ready
+from support.processes import clean_environment, until, until_ready
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason=MISSING), pytest.mark.timeout(400)]
 
@@ -52,15 +54,13 @@ class Site:
             MAILING_PUBLIC_URL=self.url,
         )
 
-    def running(self, *command: str, **how: Any) -> AbstractAsyncContextManager[asyncio.subprocess.Process]:  # noqa: ANN401 - as processes.running takes them
+    def running(self, command: str) -> AbstractAsyncContextManager[Fork]:
         log = self._home / "site.log"
-        return running(*MAILING, *command, env=self._environment, cwd=self._home, log=log, end_s=60, **how)
+        return running_command(command, env=self._environment, cwd=self._home, log=log, end_s=60)
 
     async def told(self, *command: str) -> str:
         """Run a command and return what it prints."""
-        async with self.running(*command, stdout=asyncio.subprocess.PIPE) as process:
-            printed: bytes = (await process.communicate())[0]
-            return printed.decode()
+        return (await asyncio.to_thread(mailing, *command, env=self._environment, cwd=self._home)).stdout
 
     async def page(self, path: str) -> str:
         """Sign in and return the words of a page, without its tags."""

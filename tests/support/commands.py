@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from tempfile import TemporaryDirectory
 from mailing.__main__ import run
 from mailing.settings import Settings
 from support.forks import LOADED, Fork, forked, work_in
-from support.processes import clean_environment
+from support.processes import clean_environment, stop
 
 
 def mailing(*arguments: str, cwd: Path, env: Mapping[str, str]) -> CompletedProcess[str]:
@@ -32,6 +33,19 @@ def mailing(*arguments: str, cwd: Path, env: Mapping[str, str]) -> CompletedProc
 
 
 @asynccontextmanager
+async def running_command(
+    *arguments: str, cwd: Path, env: Mapping[str, str], log: Path, end_s: float = 30
+) -> AsyncIterator[Fork]:
+    """Run `mailing` with these arguments until the block ends, then end it by SIGTERM. Append what it prints to `log`.
+
+    Fail if its end takes longer than `end_s`.
+    """
+    async with forked(partial(_command, arguments, [log, log]), env=env, cwd=cwd) as process:
+        yield process
+        await stop(process, signal.SIGTERM, within_s=end_s)
+
+
+@asynccontextmanager
 async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[Fork]:
     """Run a worker as an operator does; kill it if it still runs at the end of the block."""
     async with forked(partial(_command, ["worker"]), env=clean_environment(settings), cwd=directory) as process:
@@ -40,6 +54,6 @@ async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[F
 
 def _command(arguments: Sequence[str], outputs: Sequence[Path] = ()) -> None:
     for number, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     sys.argv = ["mailing", *arguments]
     run()

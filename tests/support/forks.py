@@ -32,12 +32,19 @@ class Fork:
         self._process = process
 
     @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
+    @property
     def returncode(self) -> int | None:
         return self._process.exitcode
 
     def send_signal(self, number: signal.Signals) -> None:
-        assert self._process.pid
-        os.kill(self._process.pid, number)
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
     async def wait(self) -> int | None:
         ended, loop = asyncio.Event(), asyncio.get_running_loop()

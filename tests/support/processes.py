@@ -10,12 +10,24 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import httpx
 
 from mailing.settings import PREFIX, Settings, environment
 from support.plain_http import NO_TLS
+
+
+class Process(Protocol):
+    """An `asyncio.subprocess.Process`, or a `forks.Fork`."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def returncode(self) -> int | None: ...
+    def kill(self) -> None: ...
+    async def wait(self) -> object: ...
+
 
 MAILING: Final = (sys.executable, "-m", "mailing")
 
@@ -41,7 +53,7 @@ async def running(
         await stop(process, end, within_s=end_s)
 
 
-async def stop(process: asyncio.subprocess.Process, by: signal.Signals, *, within_s: float = 30.0) -> None:
+async def stop(process: Process, by: signal.Signals, *, within_s: float = 30.0) -> None:
     """End it, also if it is frozen. It may have ended already."""
     if process.returncode is not None:
         return
@@ -105,7 +117,7 @@ def clean_environment(settings: Settings | None = None, /, **more: str) -> dict[
 
 
 async def until_ready(
-    url: str, process: asyncio.subprocess.Process | None = None, *, path: str = "/health/ready", seconds: float = 60
+    url: str, process: Process | None = None, *, path: str = "/health/ready", seconds: float = 60
 ) -> None:
     """Wait until the API at `url` can work, or another server answers `path`. Fail if its process ends first."""
 
