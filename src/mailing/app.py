@@ -69,7 +69,7 @@ EXPORT_POOL_WAIT_S = 30  # for the connection of a running export
 
 
 def create_app(settings: Settings) -> Litestar:
-    """`settings.database_url` must be set and its schema current."""
+    """`settings.database_url` must be set, and its schema current once the app is served."""
     return bind_settings(build_app(), settings)
 
 

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.cli.doctor import Finding, line, run_checks
 from mailing.database.migrations import migrate
-from mailing.gateway.sandbox import Behaviour, running
+from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings, environment
 from mailing.timezones import iana_version
 from support.commands import mailing

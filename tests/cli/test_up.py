@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mailing.process.ports import free_port
 from support import ROOT
 from support.documents import blocks, same_json, same_text
-from support.processes import MAILING, clean_environment, is_running, running, until
+from support.processes import MAILING, clean_environment, is_listening, is_running, running, until
 from support.running_site import PATIENCE_S, follow, free_port_with_the_next, up
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("embedded")]
@@ -38,6 +39,17 @@ async def test_ctrl_c_while_the_database_is_set_up_ends_it_cleanly(home: Path) -
         said = (await process.communicate())[0].decode()
     assert process.returncode == 0, said
     assert said.endswith("stopped\n")
+
+
+async def test_without_its_database_up_says_so_once_and_leaves_no_child(home: Path) -> None:
+    port = free_port_with_the_next()
+    url = f"postgresql://mailing@127.0.0.1:{free_port()}/mailing"
+    env = clean_environment(MAILING_PORT=str(port), MAILING_DATABASE_URL=url)
+    async with running(*MAILING, "up", cwd=home, env=env, stdout=PIPE, stderr=STDOUT) as process:
+        said = (await process.communicate())[0].decode()  # until nobody holds the pipe
+    assert process.returncode == 1
+    assert re.fullmatch(r"mailing: .*\n", said), said
+    assert not is_listening(port)
 
 
 async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home: Path) -> None:

@@ -23,6 +23,7 @@ from mailing.process.embedded_postgres.cluster import complaint
 from mailing.process.local_database import data_dir_of, require_database
 from mailing.process.local_stack import local_stack
 from mailing.process.ports import free_port
+from mailing.process.supervisor import Signals
 from mailing.settings import Settings
 from support.processes import is_running, until
 
@@ -281,8 +282,8 @@ async def test_without_the_extra_the_system_s_postgresql_serves_and_is_named(
         pytest.skip("it is on PATH alone")
     told: list[str] = []
     settings = Settings(data_dir=str(home / f"of-system-{len(path)}"), port=free_port())
-    async with local_stack(settings, sandbox_port=free_port(), stop=asyncio.Event(), echo=told.append) as stack:
-        assert stack.children
+    async with local_stack(settings, sandbox_port=free_port(), signals=Signals(), echo=told.append) as stack:
+        assert not stack.running.done()
         monkeypatch.undo()  # the package is there again, of another version: the data keep their own
         with embedded_postgres.start(data_dir_of(settings)) as server:
             assert server.binaries == of_system

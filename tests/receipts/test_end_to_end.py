@@ -16,8 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import Sessions, transaction
-from mailing.gateway.sandbox import Behaviour, base_path_of, running
-from mailing.gateway.sandbox.behaviour import plan_receipt
+from mailing.gateway.sandbox.behaviour import Behaviour, plan_receipt
+from mailing.gateway.sandbox.dialects import base_path_of
+from mailing.gateway.sandbox.server import running
 from mailing.process.ports import free_port
 from mailing.receipts.address import account_receipts_path, replies_path
 from mailing.receipts.key import read_key

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
-from mailing.gateway.sandbox import Behaviour, running
+from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
 from mailing.worker import run_worker
 from support.plain_http import NO_TLS

@@ -20,6 +20,8 @@ from mailing.settings import Settings
 
 T = TypeVar("T")
 
+CHECK_INTERVAL_S = 0.1  # while a process waits for its database: one refused connection costs a millisecond
+
 
 async def with_database(settings: Settings, work: Callable[[Sessions], Coroutine[Any, Any, T]]) -> T:
     """Run `work` with the configured database, or with the embedded one that `mailing up` uses.
@@ -68,4 +70,4 @@ async def require_schema(settings: Settings, *, wait_s: float = 0) -> None:
                 missing = error
             if time.monotonic() >= give_up_at:
                 raise missing
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(CHECK_INTERVAL_S)

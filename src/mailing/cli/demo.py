@@ -19,7 +19,7 @@ from rich.table import Table
 from mailing.cli.options import example
 from mailing.cli.runtime import run
 from mailing.errors import MailingError
-from mailing.process.local_stack import LocalStack, local_stack, run_local_stack
+from mailing.process.local_stack import LocalStack, local_stack, until_ended
 from mailing.process.ports import free_port
 from mailing.process.supervisor import Signals
 from mailing.settings import Settings
@@ -44,8 +44,8 @@ async def run_demo(count: int) -> None:
         settings = Settings(data_dir=directory, port=free_port(), log_level="warning", gateway_provider="kannel")
         console.print("Starting PostgreSQL, API, worker, and a sandbox that acts as Kannel.")
         console.print(f"Temporary data is in {directory}.")
-        async with local_stack(settings, sandbox_port=free_port(), stop=signals.stop, echo=console.print) as stack:
-            running = asyncio.create_task(run_local_stack(stack, signals=signals, echo=console.print))
+        async with local_stack(settings, sandbox_port=free_port(), signals=signals, echo=console.print) as stack:
+            running = asyncio.create_task(until_ended(stack))
             session = asyncio.create_task(_play(stack, count, console))
             await asyncio.wait({running, session}, return_when=asyncio.FIRST_COMPLETED)
             signals.stop.set()

@@ -23,7 +23,8 @@ from mailing.database.clock import database_now
 from mailing.database.engine import open_engine, sessions, transaction
 from mailing.database.error_messages import describe
 from mailing.database.errors import DATABASE_ERRORS
-from mailing.database.schema import MIN_POSTGRESQL, schema_fault
+from mailing.database.schema import schema_fault
+from mailing.database.server_version import MIN_POSTGRESQL
 from mailing.errors import ConfigurationError, MailingError
 from mailing.gateway import checks
 from mailing.gateway.outcome import Outcome

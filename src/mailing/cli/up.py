@@ -7,7 +7,7 @@ import click
 from mailing.cli.options import example
 from mailing.cli.runtime import configured, run
 from mailing.process.local_database import data_dir_of
-from mailing.process.local_stack import LocalStack, local_stack, run_local_stack
+from mailing.process.local_stack import LocalStack, local_stack, until_ended
 from mailing.process.supervisor import Signals
 from mailing.settings import DOTENV, Settings, names_of_others, source_of
 from mailing.urls import host_of
@@ -26,10 +26,10 @@ def up() -> None:
 async def run_up(settings: Settings, echo: Callable[[str], None]) -> None:
     signals = Signals()
     signals.listen()
-    async with local_stack(settings, sandbox_port=settings.port + 1, stop=signals.stop, echo=echo) as stack:
+    async with local_stack(settings, sandbox_port=settings.port + 1, signals=signals, echo=echo) as stack:
         for line in _announcement(settings, stack):
             echo(line)
-        await run_local_stack(stack, signals=signals, echo=echo)
+        await until_ended(stack)
     echo("stopped")
 
 

@@ -37,13 +37,14 @@ def worker(*, wait_s: float, health: bool, processes: int, number: int | None) -
     settings = configured("database_url", "gateway_url", problems_of=problems_of)
     tracing.start("mailing-worker", os.environ)
     try:
-        run(require_schema(settings, wait_s=wait_s))
         if processes > 1:
+            run(require_schema(settings, wait_s=wait_s))
             run(run_worker_pool(settings, processes))
             return
-        from mailing.worker import run_worker  # noqa: PLC0415 - a supervisor of workers does not send
+        with spare_the_collector():
+            from mailing.worker import run_worker  # noqa: PLC0415 - a supervisor of workers does not send
 
-        spare_the_collector()
+        run(require_schema(settings, wait_s=wait_s))
         with log.worker_context(number):
             run(until_signal(lambda stop: run_worker(settings, stop)))
     finally:

@@ -7,7 +7,8 @@ from alembic.config import Config
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from mailing.database.schema import MIGRATIONS, MIN_POSTGRESQL, known_revisions, newer_schema, revision_of
+from mailing.database.schema import MIGRATIONS, known_revisions, newer_schema, revision_of
+from mailing.database.server_version import MIN_POSTGRESQL
 from mailing.errors import MailingError
 
 

@@ -6,8 +6,6 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-MIN_POSTGRESQL = 15  # the oldest version that is tested
-
 _PACKAGE = Path(__file__).parents[1]
 # in the wheel the migrations are in the package, in the repository beside src
 MIGRATIONS = next(path for path in (_PACKAGE / "migrations", _PACKAGE.parents[1] / "migrations") if path.is_dir())

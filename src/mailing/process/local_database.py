@@ -1,12 +1,14 @@
-"""The configured database, or the embedded one of this machine."""
+"""The configured database, or the embedded one of this machine.
+
+`preparation`, and with it SQLAlchemy, is loaded when a database is asked for: by then `mailing up` has started its
+children.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from mailing.database.engine import open_engine
-from mailing.database.schema import schema_fault
 from mailing.errors import MailingError
 from mailing.process import embedded_postgres
 from mailing.settings import Settings
@@ -20,8 +22,10 @@ async def require_database(settings: Settings, *, echo: Echo) -> AsyncIterator[s
 
     Raise MailingError if there is none, or its schema belongs to another version.
     """
+    from mailing.process.preparation import require_schema  # noqa: PLC0415 - see above
+
     if settings.database_url:
-        await _require(settings.database_url, migrate="mailing migrate")
+        await require_schema(settings.database_url, migrate="mailing migrate")
         yield settings.database_url
         return
     if not embedded_postgres.exists(data_dir_of(settings)):
@@ -30,7 +34,7 @@ async def require_database(settings: Settings, *, echo: Echo) -> AsyncIterator[s
             f"which creates an embedded one in {data_dir_of(settings)}"
         )
     with embedded_postgres.start(data_dir_of(settings)) as server:
-        await _require(server.url, migrate="mailing up")
+        await require_schema(server.url, migrate="mailing up")
         async with _keep_running(server, stop=asyncio.Event(), echo=echo):
             yield server.url
 
@@ -39,16 +43,24 @@ async def require_database(settings: Settings, *, echo: Echo) -> AsyncIterator[s
 async def create_database(settings: Settings, *, stop: asyncio.Event, echo: Echo) -> AsyncIterator[str]:
     """As `require_database`, but create and migrate the embedded database."""
     if settings.database_url:
-        await _require(settings.database_url, migrate="mailing migrate")
-        yield settings.database_url
+        async with require_database(settings, echo=echo) as url:
+            yield url
         return
-    with embedded_postgres.start(data_dir_of(settings)) as server:
+    starting = asyncio.to_thread(embedded_postgres.start, data_dir_of(settings))
+    server, upgrade_schema = await asyncio.gather(starting, asyncio.to_thread(_load_upgrade))
+    with server:
         if not server.binaries.is_package:
             version = f"PostgreSQL {server.binaries.major} from {server.binaries.directory}"
             echo(f"{version}: the embedded one is not installed, or another version created the data")
-        await _migrate(server.url)
+        await upgrade_schema(server.url)
         async with _keep_running(server, stop=stop, echo=echo):
             yield server.url
+
+
+def _load_upgrade() -> Callable[[str], Awaitable[None]]:
+    from mailing.process.preparation import upgrade_schema  # noqa: PLC0415 - see above
+
+    return upgrade_schema
 
 
 @asynccontextmanager
@@ -61,19 +73,10 @@ async def _keep_running(server: embedded_postgres.Embedded, *, stop: asyncio.Eve
         await keeper
 
 
+def url_of(settings: Settings) -> str:
+    """Return the address of the configured database, or of the embedded one, also before it is created."""
+    return settings.database_url or embedded_postgres.url_of(data_dir_of(settings))
+
+
 def data_dir_of(settings: Settings) -> Path:
     return Path(settings.data_dir).expanduser().absolute()
-
-
-async def _require(database_url: str, *, migrate: str) -> None:
-    async with open_engine(database_url, application="mailing-cli") as engine:
-        if fault := await schema_fault(engine, migrate=migrate):
-            raise MailingError(fault)
-
-
-async def _migrate(database_url: str) -> None:
-    async with open_engine(database_url, application="mailing-migrate") as engine:
-        if await schema_fault(engine):
-            from mailing.database.migrations import migrate  # noqa: PLC0415 - Alembic, which only a new version needs
-
-            await migrate(engine)

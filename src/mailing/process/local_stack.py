@@ -1,33 +1,36 @@
-"""Everything on one machine: embedded PostgreSQL, sandbox gateway, API and worker, under one supervisor."""
+"""Everything on one machine: embedded PostgreSQL, sandbox gateway, API and worker, under one supervisor.
+
+API and worker start first: while they load their modules, the database is created, started and migrated.
+"""
 
 import asyncio
 import os
 import secrets
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from mailing.access import users
-from mailing.database.engine import open_engine, sessions, transaction
 from mailing.errors import MailingError
-from mailing.gateway.sandbox import base_path_of
-from mailing.process.local_database import Echo, create_database, data_dir_of
+from mailing.gateway.sandbox.dialects import base_path_of
+from mailing.process.local_database import Echo, create_database, data_dir_of, url_of
 from mailing.process.ports import require_free_port
 from mailing.process.supervisor import Child, Signals, supervise
 from mailing.settings import PREFIX, Settings, environment
 
 SANDBOX_HOST = "127.0.0.1"  # even if MAILING_HOST is public: it shows phones and texts without a key
+PREPARATION_S = 600  # what the database may take until it is migrated: it may replay its log, or a migration be long
 
 
 @dataclass(frozen=True)
 class LocalStack:
     """Addresses, credentials and child processes. `admin_password` is set if it was generated just now.
 
-    `sandbox_url` is None if a gateway is configured.
+    `sandbox_url` is None if a gateway is configured. `running` ends with the children, and is the one that refused to
+    start, if any.
     """
 
     url: str
@@ -35,32 +38,45 @@ class LocalStack:
     made_key: bool
     admin_password: str | None
     sandbox_url: str | None
-    children: list[Child]
+    running: asyncio.Task[Child | None]
 
 
 @asynccontextmanager
 async def local_stack(
-    settings: Settings, *, sandbox_port: int, stop: asyncio.Event, echo: Echo
+    settings: Settings, *, sandbox_port: int, signals: Signals, echo: Echo
 ) -> AsyncIterator[LocalStack]:
-    """Prepare database, key and ports. Raise MailingError for a port in use."""
+    """Start the children and prepare the database. Raise MailingError for a port in use.
+
+    At the end of the block the children are stopped, then the database.
+    """
     data_dir_of(settings).mkdir(parents=True, exist_ok=True)
     require_free_port(settings.host, settings.port)
     if not settings.gateway_url:
         require_free_port(SANDBOX_HOST, sandbox_port, "MAILING_PORT: the sandbox gateway uses the port after it")
-    async with create_database(settings, stop=stop, echo=echo) as database_url:
-        password = await _first_password(database_url, settings.admin_password)
-        key_file = data_dir_of(settings) / "api-key"
-        made_key = not settings.api_key and not key_file.is_file()
-        key = settings.api_key or _stored_key(key_file)
-        sandbox_url = None if settings.gateway_url else f"http://{SANDBOX_HOST}:{sandbox_port}"
-        complete = replace(settings, database_url=database_url, api_key=key)
-        children = []
-        if sandbox_url:
-            complete = _with_sandbox(complete, sandbox_url)
-            arguments = ("--host", SANDBOX_HOST, "--port", str(sandbox_port), "--provider", settings.gateway_provider)
-            children = [_child("sandbox", complete, *arguments)]
-        children += [_child(name, complete, "--wait", "60") for name in ("api", "worker")]  # sooner than by a restart
-        yield LocalStack(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, children)
+    key_file = data_dir_of(settings) / "api-key"
+    made_key = not settings.api_key and not key_file.is_file()
+    key = settings.api_key or _stored_key(key_file)
+    sandbox_url = None if settings.gateway_url else f"http://{SANDBOX_HOST}:{sandbox_port}"
+    complete = replace(settings, database_url=url_of(settings), api_key=key, admin_password=None)
+    children = []
+    if sandbox_url:
+        complete = _with_sandbox(complete, sandbox_url)
+        arguments = ("--host", SANDBOX_HOST, "--port", str(sandbox_port), "--provider", settings.gateway_provider)
+        children = [_child("sandbox", complete, *arguments)]
+    children += [_child(name, complete, "--wait", str(PREPARATION_S)) for name in ("api", "worker")]
+    running = asyncio.create_task(supervise(children, signals=signals, on_event=echo))
+
+    async def end() -> None:
+        signals.stop.set()
+        await running
+
+    async with AsyncExitStack() as exits:
+        try:
+            await exits.enter_async_context(create_database(settings, stop=signals.stop, echo=echo))
+        finally:
+            exits.push_async_callback(end)
+        password = await _first_password(str(complete.database_url), settings.admin_password)
+        yield LocalStack(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, running)
 
 
 def _with_sandbox(settings: Settings, sandbox_url: str) -> Settings:
@@ -77,18 +93,18 @@ def _with_sandbox(settings: Settings, sandbox_url: str) -> Settings:
     )
 
 
-async def run_local_stack(stack: LocalStack, *, signals: Signals, echo: Echo) -> None:
-    """Run the children until `signals.stop`. Raise MailingError if one refuses to start."""
-    refused = await supervise(stack.children, signals=signals, on_event=echo)
-    if refused:
+async def until_ended(stack: LocalStack) -> None:
+    """Wait until all children have ended. Raise MailingError if one refused to start."""
+    if refused := await stack.running:
         raise MailingError(f"mailing {refused.name} refuses to start; see its message above")
 
 
 async def _first_password(database_url: str, configured: str | None) -> str | None:
     """Create the user `admin` if there are no users. Return the password if it was generated."""
+    from mailing.process.preparation import create_first_user  # noqa: PLC0415 - SQLAlchemy; the children start first
+
     password = configured or secrets.token_urlsafe(12)
-    async with open_engine(database_url, application="mailing-up") as engine, transaction(sessions(engine)) as session:
-        made = await users.create_first(session, password)
+    made = await create_first_user(database_url, password)
     return password if made and not configured else None
 
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from mailing.gateway.outcome import Outcome
-from mailing.gateway.sandbox import Behaviour, running
+from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.server import running
 from support.gateway_calls import MakeGateway, Send
 from support.plain_http import NO_TLS
 

@@ -22,7 +22,8 @@ from support.gateway_calls import MakeGateway, Send
 AT = datetime(2030, 5, 17, 12, 0, 0, 123456, tzinfo=UTC)
 PROCESS = """
 import asyncio, pathlib, sys
-from mailing.gateway.sandbox import Behaviour, running, serve
+from mailing.gateway.sandbox.behaviour import Behaviour
+from mailing.gateway.sandbox.server import running, serve
 path = pathlib.Path(sys.argv[1])
 started = lambda port: print(port, flush=True)
 asyncio.run(serve(running("127.0.0.1", 0, Behaviour(), ledger_path=path), started=started))

@@ -5,6 +5,6 @@ data world-readable, it has one lock file for all users of a machine, it takes a
 `postmaster.pid` for the server, and after an interrupted `initdb` the cluster never starts.
 """
 
-from mailing.process.embedded_postgres.shared import Embedded, exists, keep_running, start
+from mailing.process.embedded_postgres.shared import Embedded, exists, keep_running, start, url_of
 
-__all__ = ["Embedded", "exists", "keep_running", "start"]
+__all__ = ["Embedded", "exists", "keep_running", "start", "url_of"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from mailing.database.schema import MIN_POSTGRESQL
+from mailing.database.server_version import MIN_POSTGRESQL
 from mailing.errors import EmbeddedError
 
 MAJOR = 18  # of the package

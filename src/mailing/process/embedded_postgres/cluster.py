@@ -11,6 +11,7 @@ from mailing.errors import EmbeddedError
 from mailing.process.embedded_postgres.account import account_for
 from mailing.process.embedded_postgres.binaries import find_binaries
 
+DIRECTORY = "postgres"  # below the data directory
 PORT = 5432  # part of the socket's name; no TCP port is opened
 MAX_SOCKET_PATH_BYTES = 103  # macOS; Linux allows 107
 SOCKETS = Path("/tmp")  # noqa: S108 - `create_socket_dir` checks the owner
@@ -33,8 +34,9 @@ class Cluster:
     def __init__(self, data_dir: Path) -> None:
         """Find the binaries and the account. As root, create the user that PostgreSQL runs as."""
         self.data_dir = data_dir
-        self.directory = data_dir / "postgres"
+        self.directory = data_dir / DIRECTORY
         self.log = data_dir / "postgres.log"
+        self.socket_dir = socket_dir_of(data_dir)
         self.binaries = find_binaries(self._major())
         self._account = account_for(self.directory, reads=self.binaries.reads)
 
@@ -60,19 +62,8 @@ class Cluster:
             configuration.writelines(f"{name} = '{value}'\n" for name, value in SETTINGS.items())
         draft.rename(self.directory)
 
-    def socket_dir(self) -> Path:
-        """Return the cluster's directory if a socket address and a URL can hold its path, else one in /tmp for it.
-
-        It is the same for every process, however the path is spelled, and after every restart.
-        """
-        path = f"{self.directory}/.s.PGSQL.{PORT}"
-        if len(path) <= MAX_SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", path):
-            return self.directory
-        status = self.directory.stat()
-        return SOCKETS / f"mailing-{status.st_uid}-{status.st_dev:x}-{status.st_ino:x}"
-
     def create_socket_dir(self) -> Path:
-        path = self.socket_dir()
+        path = self.socket_dir
         if not path.exists():
             path.mkdir(mode=0o700)
             self._account.own(path)
@@ -129,6 +120,19 @@ class Cluster:
             return int((self.directory / "PG_VERSION").read_text())
         except (OSError, ValueError):
             return None
+
+
+def socket_dir_of(data_dir: Path) -> Path:
+    """Return the cluster's directory if a socket address and a URL can hold its path, else one in /tmp for it.
+
+    It is the same for every process, however the path is spelled, before the cluster exists and after every restart.
+    """
+    directory = data_dir / DIRECTORY
+    path = f"{directory}/.s.PGSQL.{PORT}"
+    if len(path) <= MAX_SOCKET_PATH_BYTES and re.fullmatch(r"[A-Za-z0-9/._-]+", path):
+        return directory
+    status = data_dir.stat()
+    return SOCKETS / f"mailing-{status.st_uid}-{status.st_dev:x}-{status.st_ino:x}"
 
 
 _COMPLAINT = re.compile(r"(FATAL|PANIC|error):(?!\s+the database system is ).*")

@@ -27,14 +27,18 @@ class Postmaster:
     ready: bool
 
 
+def url_at(socket_dir: Path) -> str:
+    """Return the connection URL. libpq, asyncpg and SQLAlchemy all read host and port from the query."""
+    return f"postgresql://postgres@/postgres?host={socket_dir}&port={PORT}"
+
+
 class Server:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
     @property
     def url(self) -> str:
-        """The connection URL. libpq, asyncpg and SQLAlchemy all read host and port from the query."""
-        return f"postgresql://postgres@/postgres?host={self.cluster.socket_dir()}&port={PORT}"
+        return url_at(self.cluster.socket_dir)
 
     def postmaster(self) -> Postmaster | None:
         """Read the pid file. It outlives a kill -9, and after a power failure it may be empty (pid 0)."""
@@ -93,7 +97,7 @@ class Server:
 
     @property
     def _socket(self) -> Path:
-        return self.cluster.socket_dir() / f".s.PGSQL.{PORT}"
+        return self.cluster.socket_dir / f".s.PGSQL.{PORT}"
 
     def _is_found(self) -> bool:
         """Whether a server runs, after waiting for one that is starting, recovering or stopping.

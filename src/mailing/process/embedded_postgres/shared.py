@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from mailing.errors import EmbeddedError
-from mailing.process.embedded_postgres.cluster import Cluster
-from mailing.process.embedded_postgres.server import Server
+from mailing.process.embedded_postgres.cluster import Cluster, socket_dir_of
+from mailing.process.embedded_postgres.server import Server, url_at
 
 CHECK_INTERVAL_S = 1.0
 
@@ -71,6 +71,11 @@ class Embedded:
 def exists(data_dir: Path) -> bool:
     """Whether `start` would find a database there instead of creating one."""
     return (data_dir.expanduser() / "postgres").is_dir()
+
+
+def url_of(data_dir: Path) -> str:
+    """Return the URL under which the server will be found, or is. The directory must exist."""
+    return url_at(socket_dir_of(data_dir.expanduser().resolve()))
 
 
 def start(data_dir: Path) -> Embedded:

@@ -1,0 +1,27 @@
+"""Prepare a database for this version. It loads SQLAlchemy, which `mailing up` does while its children start."""
+
+from mailing.access import users
+from mailing.database.engine import open_engine, sessions, transaction
+from mailing.database.schema import schema_fault
+from mailing.errors import MailingError
+
+
+async def require_schema(database_url: str, *, migrate: str) -> None:
+    """Raise MailingError if the schema belongs to another version. `migrate` is the command to suggest."""
+    async with open_engine(database_url, application="mailing-cli") as engine:
+        if fault := await schema_fault(engine, migrate=migrate):
+            raise MailingError(fault)
+
+
+async def upgrade_schema(database_url: str) -> None:
+    async with open_engine(database_url, application="mailing-migrate") as engine:
+        if await schema_fault(engine):
+            from mailing.database.migrations import migrate  # noqa: PLC0415 - Alembic, which only a new version needs
+
+            await migrate(engine)
+
+
+async def create_first_user(database_url: str, password: str) -> bool:
+    """Create the user `admin` if there are no users. Return whether it was created."""
+    async with open_engine(database_url, application="mailing-up") as engine, transaction(sessions(engine)) as session:
+        return await users.create_first(session, password)
