@@ -14,7 +14,7 @@ import pytest
 import structlog
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.observability.log import WideEvent, configure, get, worker_context
+from mailing.observability.log import WideEvent, cache_loggers, configure, get, worker_context
 from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
 from support import ROOT
@@ -193,6 +193,15 @@ def test_a_line_of_a_request_has_its_time_and_no_phone_or_secret(style: Literal[
     assert [hidden in line for hidden in ("now", "7916***4567", "s3cret", "mk_", "1234567")] == [True, True] + [
         False
     ] * 3
+
+
+def test_a_process_assembles_each_logger_once_if_it_says_so(lines: Lines) -> None:
+    logger = get("of this test")
+    assert logger.bind() is not logger.bind()
+    cache_loggers()
+    assert logger.bind() is logger.bind()
+    logger.info("request")
+    assert [line["event"] for line in lines()] == ["request"]
 
 
 def test_a_line_that_cannot_be_written_is_lost_and_nothing_else_with_it(settings: Settings) -> None:

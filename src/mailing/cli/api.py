@@ -7,7 +7,7 @@ import click
 from mailing.cli.database import make_first_user, require_schema
 from mailing.cli.options import example, supervised, waiting
 from mailing.cli.runtime import configured, run, spare_the_collector
-from mailing.observability import tracing
+from mailing.observability import log, tracing
 from mailing.process.ports import require_free_port
 
 
@@ -26,4 +26,5 @@ def api(wait_s: float) -> None:
         app = create_app(settings)
     run(require_schema(settings, wait_s=wait_s))
     run(make_first_user(settings))
+    log.cache_loggers()
     serve(app, host=settings.host, port=settings.port)

@@ -54,6 +54,11 @@ def configure(*, level: str, style: Literal["console", "json"], secrets: Collect
         logging.getLogger(name).setLevel(max(threshold, logging.WARNING))
 
 
+def cache_loggers() -> None:
+    """Assemble each logger once, not for each line. For a process that does not configure its log again."""
+    structlog.configure(cache_logger_on_first_use=True)
+
+
 _encode = msgspec.json.Encoder(enc_hook=repr).encode
 
 

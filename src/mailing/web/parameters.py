@@ -1,6 +1,5 @@
 """Types of path and query parameters, dependencies of handlers, and documented errors."""
 
-from collections import Counter
 from collections.abc import Generator
 from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
@@ -90,14 +89,15 @@ def known_parameters_only(connection: AnyConnection, handler: BaseRouteHandler) 
     if not connection.scope["query_string"]:
         return
     known = _query_parameters(handler, tuple(connection.path_params))
-    given = Counter(name for name, _ in connection.query_params.items())  # in order, unlike multi_items()
-    why = f"is not a parameter here; known are {', '.join(known)}" if known else "is not a parameter: there are none"
-    strays = [FieldError(name[:100], why) for name in given if name not in known]
-    repeated = [FieldError(name, "is given more than once; send one value") for name in known if given[name] > 1]
+    given = [name for name, _ in connection.query_params.items()]  # in order, unlike multi_items()
+    strays = [name for name in dict.fromkeys(given) if name not in known]
+    repeated = [FieldError(name, "is given more than once; send one value") for name in known if given.count(name) > 1]
     if strays or repeated:
+        others = f" here; known are {', '.join(known)}" if known else ": there are none"
         types = handler.signature_model.__annotations__
         bad = [refused_value(field) for name, field in known.items() if not _fits(connection, name, types[field.name])]
-        raise errors.Invalid(*strays[:MAX_UNKNOWN_FIELDS], *repeated, *bad)
+        unknown = [FieldError(name[:100], f"is not a parameter{others}") for name in strays[:MAX_UNKNOWN_FIELDS]]
+        raise errors.Invalid(*unknown, *repeated, *bad)
 
 
 @lru_cache(256)
