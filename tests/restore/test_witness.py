@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import tarfile
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -60,7 +61,7 @@ class Cluster:
             copy.add(self._data / "postgres", "postgres")
 
     def put_copy_back(self) -> None:
-        (self._data / "postgres").rename(self._data / "lost")
+        shutil.rmtree(self._data / "postgres")
         with tarfile.open(self._copy) as copy:
             copy.extraction_filter = tarfile.fully_trusted_filter if hasattr(tarfile, "fully_trusted_filter") else None
             copy.extractall(self._data, numeric_owner=True)  # noqa: S202 - our own
@@ -84,14 +85,26 @@ class Cluster:
         os.kill(int((self._data / "postgres" / "postmaster.pid").read_text().split()[0]), signal.SIGQUIT)
 
 
-@pytest.fixture
-async def cluster() -> AsyncIterator[Cluster]:
+@pytest.fixture(scope="module")
+def prepared() -> Iterator[Path]:
+    """The home of a cluster with the schema; stopped."""
     with tempfile.TemporaryDirectory(prefix="mailing-tests-") as directory:
-        cluster = Cluster(Path(directory).resolve())
-        async with cluster.running() as url, _connected(url) as engine:
-            await migrate(engine)
-        cluster.copy()
-        yield cluster
+        home = Path(directory).resolve()
+        asyncio.run(_prepare(Cluster(home)))
+        yield home
+
+
+async def _prepare(cluster: Cluster) -> None:
+    async with cluster.running() as url, _connected(url) as engine:
+        await migrate(engine)
+    cluster.copy()
+
+
+@pytest.fixture
+def cluster(prepared: Path) -> Iterator[Cluster]:
+    cluster = Cluster(prepared)
+    yield cluster
+    cluster.put_copy_back()
 
 
 @asynccontextmanager
