@@ -25,6 +25,7 @@ from mailing.process.local_stack import local_stack
 from mailing.process.ports import free_port
 from mailing.process.supervisor import Signals
 from mailing.settings import Settings
+from support.postgres import memory
 from support.processes import is_running, until
 
 pytestmark = pytest.mark.xdist_group("embedded")
@@ -42,7 +43,7 @@ time.sleep(60)
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
     """Not pytest's: as root the server needs a way in, which each pytest that starts on this machine closes again."""
-    with tempfile.TemporaryDirectory(prefix="mailing-tests-") as directory:
+    with tempfile.TemporaryDirectory(prefix="mailing-tests-", dir=memory()) as directory:
         yield Path(directory).resolve()
 
 

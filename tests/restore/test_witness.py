@@ -21,6 +21,7 @@ from mailing.process import embedded_postgres
 from mailing.restore.witness import witnessing
 from mailing.settings import Settings
 from support.api import running_api
+from support.postgres import memory
 from support.processes import until
 from support.roles import grant
 from support.rows import run, value
@@ -88,7 +89,7 @@ class Cluster:
 @pytest.fixture(scope="module")
 def prepared() -> Iterator[Path]:
     """The home of a cluster with the schema; stopped."""
-    with tempfile.TemporaryDirectory(prefix="mailing-tests-") as directory:
+    with tempfile.TemporaryDirectory(prefix="mailing-tests-", dir=memory()) as directory:
         home = Path(directory).resolve()
         asyncio.run(_prepare(Cluster(home)))
         yield home

@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from mailing.process.ports import free_port
-from support.postgres import MEMORY, TUNING, Cluster, apply_schema, own_cluster, running
+from support.postgres import TUNING, Cluster, apply_schema, memory, own_cluster, running
 from support.processes import until
 from support.roles import grant
 
@@ -28,7 +28,7 @@ PATIENCE_S = 30
 @contextmanager
 def prepared() -> Iterator[Cluster]:
     """Make a cluster with the schema and the roles; stopped."""
-    cluster = own_cluster(MEMORY if os.access(MEMORY, os.W_OK) else None)
+    cluster = own_cluster(memory())
     _write(cluster, "pg_hba.conf", ACCESS)
     with running(cluster, (*TUNING, *SMALL)):
         asyncio.run(_furnish(cluster.url))

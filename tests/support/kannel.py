@@ -63,9 +63,14 @@ class Kannel:
             await asyncio.wait_for(box.wait(), 30)
         self._boxes.clear()
 
-    async def stop(self) -> None:
+    async def kill_all(self) -> None:
+        """Kill smsbox too, which would end 10 s after bearerbox."""
         for box in self._boxes:
             await stop(box, signal.SIGKILL)
+        self._boxes.clear()
+
+    async def stop(self) -> None:
+        await self.kill_all()
         await self.disconnect_smsc()
 
     async def disconnect_smsc(self) -> None:

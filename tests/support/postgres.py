@@ -37,11 +37,11 @@ class PostgresServer:
 def start_postgres(url: str | None) -> PostgresServer:
     if url:
         return PostgresServer("from the environment", url, lambda: None)
-    return _container() or _started(own_cluster(_memory()))
+    return _container() or _started(own_cluster(memory()))
 
 
-def _memory() -> Path | None:
-    """To copy a database is 400 files: 0.3 s on a disk, 0.02 s in memory."""
+def memory() -> Path | None:
+    """Return a directory in memory, if it has room. To copy a database is 400 files: 0.3 s on a disk, 0.02 s there."""
     return MEMORY if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= ROOM else None
 
 

@@ -90,7 +90,7 @@ async def test_what_kannel_took_survives_its_kill_and_is_reported(kannel: Kannel
     await kannel.disconnect_smsc()
     async with client_of(kannel, receiver) as client:
         answers = await asyncio.gather(*(send(client, number, "Привет") for number in range(1, 31)))
-        await kannel.kill()
+        await kannel.kill_all()
         lost = await send(client, 31, "Привет")
     assert {answer.outcome for answer in answers} == {Outcome.accepted}
     assert lost.outcome is Outcome.not_sent
