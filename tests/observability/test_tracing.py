@@ -18,6 +18,7 @@ from mailing.errors import ConfigurationError
 from mailing.job_queue.enqueue import defer
 from mailing.job_queue.worker import Queue
 from mailing.observability import tracing
+from mailing.observability.tracing import otel
 from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support.api import KEY
@@ -178,6 +179,7 @@ async def test_a_job_from_a_traced_process_runs_where_traces_are_off(
 async def test_a_collector_that_is_away_is_noticed_by_nobody_who_asks(
     api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(otel, "FINISH_TIMEOUT_S", 0.5)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     tracing.start("tests", os.environ)
     assert {(await api.get("/clients/")).status_code for _ in range(3)} == {200}

@@ -9,11 +9,12 @@ from mailing.database.engine import Sessions, transaction
 from mailing.events import record_event
 
 PASSWORD = "correct horse battery"
-PASSWORD_HASH = "$argon2id$v=19$m=19456,t=2,p=1$uHd8HRdV/4ETyWatV8ImGQ$0CkuhA6yTkAUrrw29y+dkR24w72m66Dki1f2H9YbfrE"
+PASSWORD_HASH = "$argon2id$v=19$m=8,t=1,p=1$te5/5oUGU09UB8/9E+Iiag$uqTxZZBmuOUdaJnYufgUjsgNL6hi/sQOu+kzHwc+Cyc"
+"""Verified in 0.1 ms, the product's own in 30 ms."""
 
 
 async def add_user(session: AsyncSession, name: str, role: Role) -> int:
-    """As `users.create` does, without its hashing of PASSWORD, which takes 30 ms."""
+    """As `users.create` does, without its hashing of PASSWORD."""
     insert = text("INSERT INTO user_account (name, role, password_hash) VALUES (:name, :role, :hash) RETURNING id")
     values = {"name": name, "role": str(role), "hash": PASSWORD_HASH}
     user_id = int((await session.execute(insert, values)).scalar_one())

@@ -14,6 +14,7 @@ from mailing.reasons.refusals import Refusal, RefusalCode
 from support.rows import run, value
 from support.uploads import HEADER, confirmed, counted, file_of, kept, refused, upload_of
 
+ROWS = 12_500  # of a long file
 RUNNING = asyncio.Event()  # nobody asks the worker to stop
 
 
@@ -116,9 +117,9 @@ async def importing(sessions: Sessions, upload_id: int) -> AsyncIterator[asyncio
 
 @pytest.fixture
 def long_file(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """Build 50,000 valid rows in a hundred chunks, and three invalid ones."""
-    monkeypatch.setattr(actions, "CHUNK_BYTES", 16 * 1024)
-    return file_of(50_000, bad=3)
+    """Build ROWS valid rows in a hundred chunks, and three invalid ones."""
+    monkeypatch.setattr(actions, "CHUNK_BYTES", 4 * 1024)
+    return file_of(ROWS, bad=3)
 
 
 async def test_a_killed_workers_import_is_taken_up_and_the_counts_are_right(
@@ -135,8 +136,8 @@ async def test_a_killed_workers_import_is_taken_up_and_the_counts_are_right(
     assert await tended(sessions) == 1
     await job.import_upload(sessions, RUNNING, upload_id)
     upload = await upload_of(sessions, upload_id)
-    assert (upload.status, upload.created, upload.updated, upload.rejected) == (UploadStatus.done, 50_000, 0, 3)
-    assert await counted(sessions, "client") == 50_000
+    assert (upload.status, upload.created, upload.updated, upload.rejected) == (UploadStatus.done, ROWS, 0, 3)
+    assert await counted(sessions, "client") == ROWS
 
 
 async def test_a_worker_that_was_overtaken_stores_nothing(sessions: Sessions, long_file: bytes) -> None:
@@ -157,7 +158,7 @@ async def test_a_worker_that_is_to_stop_gives_the_upload_back(sessions: Sessions
     await job.import_upload(sessions, stopping, upload_id)
     assert (await upload_of(sessions, upload_id)).status == UploadStatus.waiting
     await job.import_upload(sessions, RUNNING, upload_id)
-    assert (await upload_of(sessions, upload_id)).created == 50_000
+    assert (await upload_of(sessions, upload_id)).created == ROWS
 
 
 async def test_what_always_ends_its_worker_is_given_up(sessions: Sessions, engine: AsyncEngine) -> None:
