@@ -81,11 +81,11 @@ def test_two_first_starts_at_once_make_one_server(home: Path) -> None:
         assert {one.taken_over, other.taken_over} == {True, False}
 
 
-def test_data_is_kept_across_restarts(data_dir: Path) -> None:
+async def test_data_is_kept_across_restarts(data_dir: Path) -> None:
     with embedded_postgres.start(data_dir) as server:
         query(server, "CREATE TABLE kept AS SELECT 'да' AS word")
         pid = pid_of(server)
-    assert not is_running(pid)
+    await until(lambda: not is_running(pid))
     with embedded_postgres.start(data_dir) as server:
         assert server.pid != pid
         assert not server.taken_over
@@ -100,7 +100,7 @@ async def test_its_url_serves_asyncpg_too(data_dir: Path) -> None:
         await connection.close()
 
 
-def test_the_last_user_stops_the_server_whoever_started_it(data_dir: Path) -> None:
+async def test_the_last_user_stops_the_server_whoever_started_it(data_dir: Path) -> None:
     first = embedded_postgres.start(data_dir)
     second = embedded_postgres.start(data_dir)
     pid = pid_of(first)
@@ -112,7 +112,7 @@ def test_the_last_user_stops_the_server_whoever_started_it(data_dir: Path) -> No
     assert query(third, "SELECT 1") == 1
     third.stop()
     third.stop()
-    assert not is_running(pid)
+    await until(lambda: not is_running(pid))
 
 
 def test_it_stops_within_seconds_under_a_running_query(data_dir: Path) -> None:
@@ -139,7 +139,7 @@ async def test_the_server_of_a_killed_process_is_taken_over(data_dir: Path) -> N
     await user.wait()
     with embedded_postgres.start(data_dir) as server:
         assert (server.taken_over, server.pid) == (True, pid)
-    assert not is_running(pid)
+    await until(lambda: not is_running(pid))
 
 
 async def test_a_killed_server_comes_back_at_the_same_url(data_dir: Path) -> None:
@@ -187,7 +187,7 @@ def test_its_log_shows_no_row_of_a_failed_statement(data_dir: Path) -> None:
     assert "79161234567" not in (data_dir / "postgres.log").read_text()
 
 
-def test_any_path_will_do_and_an_interrupted_first_start_is_mended(home: Path) -> None:
+async def test_any_path_will_do_and_an_interrupted_first_start_is_mended(home: Path) -> None:
     data_dir = home / "my data, 100 % данные" / ("long" * 25)
     (data_dir / "postgres.new-1" / "base").mkdir(parents=True)
     try:
@@ -196,7 +196,7 @@ def test_any_path_will_do_and_an_interrupted_first_start_is_mended(home: Path) -
             assert len(server.url) < 100
             assert not list(data_dir.glob("postgres.new*"))
             pid = pid_of(server)
-        assert not is_running(pid)
+        await until(lambda: not is_running(pid))
     finally:
         end_server(data_dir)
 
