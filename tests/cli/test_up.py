@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
-from asyncio.subprocess import PIPE, STDOUT
+from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
@@ -52,32 +52,48 @@ async def test_without_its_database_up_says_so_once_and_leaves_no_child(home: Pa
     assert not is_listening(port)
 
 
-async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home: Path) -> None:
+@pytest.mark.timeout(300)  # two starts, one after the other
+async def test_after_a_kill_of_up_nothing_is_left_but_the_data_with_which_the_next_up_sends(home: Path) -> None:
     port = free_port_with_the_next()
-    async with up(home, port) as process:
-        key = (home / ".data" / "api-key").read_text().strip()
-        async with httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}/mailing/api", headers={"Authorization": f"Bearer {key}"}, trust_env=False
-        ) as api:
-            await api.post("/clients/", json={"phone": "79161234567", "timezone": "Europe/Moscow"})
-            for worker in _pids_of(process.pid, "worker"):
-                os.kill(worker, signal.SIGKILL)
-            mailing = {"text": "hi", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
-            assert (await api.post("/mailings/", json=mailing)).status_code == 201
-            assert await _sent(api) == {"planned": 1, "sent": 1}
+    async with up(home, port) as process, _api(home, port) as api:
+        await api.post("/clients/", json={"phone": "79161234567", "timezone": "Europe/Moscow"})
+        children = _children(process.pid)
+        process.kill()
+        await process.wait()
+        await until(lambda: not any(map(is_running, children)), seconds=PATIENCE_S)
+    async with up(home, port) as process, _api(home, port) as api:
+        found = (await api.get("/clients/")).json()["items"]
+        assert [client["phone"] for client in found] == ["79161234567"]
+        await _sends_though_its_worker_is_killed(process.pid, api)
         ledger = httpx.get(f"http://127.0.0.1:{port + 1}/ledger", trust_env=False).json()["items"]
         assert [(item["id"], item["phone"], item["repeats"]) for item in ledger] == [(1, 79161234567, 0)]
-        children = [pid for name in ("api", "worker", "sandbox") for pid in _pids_of(process.pid, name)]
+        children = _children(process.pid)
         assert len(children) == 3
-        env = clean_environment(MAILING_PORT=str(port))
-        async with running(*MAILING, "up", cwd=home, env=env, stdout=PIPE, stderr=PIPE) as refused:
-            complaint = (await refused.communicate())[1].decode()
-        assert refused.returncode == 1
-        assert re.fullmatch(
-            rf"mailing: 127\.0\.0\.1:{port} is not available \(.*\); set MAILING_HOST or MAILING_PORT\n", complaint
-        )
-    assert process.returncode == 0
+        await _a_second_one_is_refused(home, port)
+    _ended_cleanly(process, home)
     assert [pid for pid in children if is_running(pid)] == []
+
+
+async def _sends_though_its_worker_is_killed(up_pid: int, api: httpx.AsyncClient) -> None:
+    for worker in _pids_of(up_pid, "worker"):
+        os.kill(worker, signal.SIGKILL)
+    mailing = {"text": "hi", "starts_at": "2026-01-01T00:00:00Z", "ends_at": "2090-01-01T00:00:00Z"}
+    assert (await api.post("/mailings/", json=mailing)).status_code == 201
+    assert await _sent(api) == {"planned": 1, "sent": 1}
+
+
+async def _a_second_one_is_refused(home: Path, port: int) -> None:
+    env = clean_environment(MAILING_PORT=str(port))
+    async with running(*MAILING, "up", cwd=home, env=env, stdout=PIPE, stderr=PIPE) as refused:
+        complaint = (await refused.communicate())[1].decode()
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        rf"mailing: 127\.0\.0\.1:{port} is not available \(.*\); set MAILING_HOST or MAILING_PORT\n", complaint
+    )
+
+
+def _ended_cleanly(process: Process, home: Path) -> None:
+    assert process.returncode == 0
     assert not (home / ".data" / "postgres" / "postmaster.pid").exists()
     assert "Traceback" not in (home / "up.log").read_text()
 
@@ -86,10 +102,11 @@ async def test_up_sends_a_mailing_survives_a_killed_worker_and_ends_cleanly(home
 async def test_the_readme_can_be_followed_word_for_word(home: Path) -> None:
     (script,) = [code.text for code in blocks(ROOT / "README.md") if code.language == "sh"]
     port = free_port_with_the_next()
-    async with up(home, port):
+    async with up(home, port) as process:
         said = await follow(script, home=home, port=port)
         assert '"counts":{"planned":3,' in said
         assert '"errors"' not in said
+    _ended_cleanly(process, home)
 
 
 @pytest.mark.timeout(300)  # forty commands, one after the other
@@ -110,28 +127,18 @@ async def test_the_tutorial_can_be_followed_word_for_word_and_its_answers_are_th
     assert wrong == [], "\n\n".join(wrong)
 
 
-async def test_after_a_kill_of_up_nothing_is_left_but_the_data_which_the_next_up_takes_over(home: Path) -> None:
-    port = free_port_with_the_next()
-    async with up(home, port) as process:
-        key = (home / ".data" / "api-key").read_text().strip()
-        headers = {"Authorization": f"Bearer {key}"}
-        url = f"http://127.0.0.1:{port}/mailing/api/clients/"
-        httpx.post(url, json={"phone": "79161234567", "timezone": "UTC"}, headers=headers, trust_env=False)
-        children = [pid for name in ("api", "worker", "sandbox") for pid in _pids_of(process.pid, name)]
-        process.kill()
-        await process.wait()
-        await until(lambda: not any(map(is_running, children)), seconds=PATIENCE_S)
-    async with up(home, port):
-        found = httpx.get(url, headers=headers, trust_env=False).json()["items"]
-        assert [client["phone"] for client in found] == ["79161234567"]
-
-
 async def test_the_demo_sends_to_every_sample_client_and_exits_0(home: Path) -> None:
     async with running(*MAILING, "demo", cwd=home, env=clean_environment(), stdout=PIPE, stderr=STDOUT) as demo:
         said = (await demo.communicate())[0].decode()
     assert demo.returncode == 0, said
     assert "1,000 of 1,000 sent" in said
     assert list(home.iterdir()) == []
+
+
+def _api(home: Path, port: int) -> httpx.AsyncClient:
+    key = (home / ".data" / "api-key").read_text().strip()
+    url = f"http://127.0.0.1:{port}/mailing/api"
+    return httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False)
 
 
 async def _sent(api: httpx.AsyncClient) -> dict[str, int]:
@@ -141,6 +148,10 @@ async def _sent(api: httpx.AsyncClient) -> dict[str, int]:
     await until(is_finished, seconds=PATIENCE_S, every_s=0.1)
     counts = (await api.get("/statistics/1/")).json()["counts"]
     return {name: count for name, count in counts.items() if count}
+
+
+def _children(pid: int) -> list[int]:
+    return [child for name in ("api", "worker", "sandbox") for child in _pids_of(pid, name)]
 
 
 def _pids_of(parent: int, command: str) -> list[int]:

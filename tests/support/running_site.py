@@ -29,7 +29,7 @@ async def up(home: Path, port: int) -> AsyncIterator[asyncio.subprocess.Process]
     """Run `mailing up` until the block ends; stop it by SIGINT, or kill it if it does not stop."""
     env = clean_environment(MAILING_PORT=str(port))
     log = home / "up.log"
-    async with running(*MAILING, "up", cwd=home, env=env, log=log, end=signal.SIGINT, end_s=20) as process:
+    async with running(*MAILING, "up", cwd=home, env=env, log=log, end=signal.SIGINT, end_s=PATIENCE_S) as process:
         await until_ready(f"http://127.0.0.1:{port}", process, seconds=PATIENCE_S)
         yield process
 

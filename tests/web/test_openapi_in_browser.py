@@ -28,7 +28,9 @@ async def authorize(page: Page, key: str) -> None:
     await page.locator(".auth-container .btn-done").click()
 
 
-async def test_swagger_runs_its_own_examples(address: str, settings: Settings, page: Page) -> None:
+async def test_swagger_runs_its_own_examples_and_remembers_the_key_when_the_page_is_loaded_again(
+    address: str, settings: Settings, page: Page
+) -> None:
     seen = watched(page)
     await page.goto(f"{address}/docs/")
     await authorize(page, str(settings.api_key))
@@ -37,17 +39,10 @@ async def test_swagger_runs_its_own_examples(address: str, settings: Settings, p
         await page.locator(f"{operation} .execute").click()
         answered = page.locator(f"{operation} .live-responses-table tbody .response-col_status")
         await expect(answered.first).to_contain_text("201")
-    assert (seen.complaints, seen.blocked) == ([], [])
-    assert seen.asked == {urlsplit(address).netloc}
-
-
-async def test_swagger_remembers_the_key_when_the_page_is_loaded_again(address: str, page: Page) -> None:
-    seen = watched(page)
-    await page.goto(f"{address}/docs/")
-    await authorize(page, "any key")
     await page.goto(f"{address}/docs/")
     await expect(page.locator(".authorize.locked").first).to_be_visible()
-    assert seen.complaints == []
+    assert (seen.complaints, seen.blocked) == ([], [])
+    assert seen.asked == {urlsplit(address).netloc}
 
 
 async def test_redoc_shows_and_finds_an_operation_and_its_logo_is_never_fetched(address: str, page: Page) -> None:
@@ -65,7 +60,6 @@ async def test_a_page_that_asks_a_foreign_host_would_be_noticed(address: str, pa
     """The policy stops what a script of the page tries, and this test's eyes see it."""
     seen = watched(page)
     await page.goto(f"{address}/docs/")
-    await expect(page.get_by_text("Create a mailing").first).to_be_visible()
     async with page.expect_event("requestfailed"):
         await page.evaluate("void (new Image().src = 'http://foreign.invalid/x')")
     assert seen.blocked == ["http://foreign.invalid/x"]
