@@ -17,8 +17,8 @@ _server = pytest.StashKey[PostgresServer]()
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """For `-n auto`: one more than there are processors, because many a test waits for other processes."""
-    return (os.cpu_count() or 1) + 1
+    """For `-n auto`: two more than there are processors, because many a test waits for other processes."""
+    return (os.cpu_count() or 1) + 2
 
 
 @pytest.hookimpl(wrapper=True)

@@ -329,9 +329,13 @@ async def test_a_request_whose_connection_is_ended_is_answered_503(engine: Async
     assert (await api.post(f"/mailings/{mailing_id}/pause")).json()["status"] == "paused"
 
 
-async def test_the_victim_of_a_deadlock_is_told_to_try_again(engine: AsyncEngine, api: Api) -> None:
+async def test_the_victim_of_a_deadlock_is_told_to_try_again(engine: AsyncEngine, settings: Settings) -> None:
+    """A backend looks for a deadlock once: the API's when the other one waits too, and the other one not at all."""
     mailing_id = await add_mailing(engine)
-    async with engine.begin() as other:
+    name = await value(engine, "SELECT current_database()")
+    await run(engine, f"ALTER DATABASE {name} SET deadlock_timeout = '4s'")
+    async with running_api(settings) as api, engine.begin() as other:
+        await other.exec_driver_sql("SET LOCAL deadlock_timeout = '1h'")
         await other.exec_driver_sql("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
         waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
         await becomes(lambda: waiting_for_a_lock(engine), 1)
