@@ -18,7 +18,7 @@ from support.rows import add_mailing, add_messages
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USUAL = 30, 40  # seconds: the event loop's limit, the database's
-HASTY = 3, 5
+HASTY = 5, 6
 
 
 async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
@@ -29,7 +29,8 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
     await sandbox.behave(latency_s=2.0)
     async with worker(settings, tmp_path, *HASTY) as frozen:
         mailing = await campaign.mailing()
-        await until(sandbox.ledger)
+        await campaign.reaches(mailing, sending=1)
+        await until(sandbox.ledger, every_s=0.1)
         await sandbox.behave()
         frozen.send_signal(signal.SIGSTOP)
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
