@@ -346,7 +346,7 @@ async def test_a_worker_whose_database_goes_away_asks_its_jobs_to_end_and_raises
 ) -> None:
     stop = asyncio.Event()
     # psycopg gives the cancellation of a statement 5 s, and the statement 5 s to end
-    monkeypatch.setattr("psycopg.waiting.monotonic", loop_time.now, raising=False)
+    monkeypatch.setattr("psycopg.waiting.monotonic", loop_time.now)
     async with proxy(settings) as (between, through):
         worker = asyncio.create_task(Queue(str(through.database_url), concurrency=1, timeout_s=0.3).run(stop))
         await asyncio.sleep(0.5)

@@ -73,7 +73,7 @@ async def local_stack(
     async with AsyncExitStack() as exits:
         try:
             await exits.enter_async_context(create_database(settings, stop=signals.stop, echo=echo))
-        finally:
+        finally:  # also if that failed: the children have started
             exits.push_async_callback(end)
         password = await _first_password(str(complete.database_url), settings.admin_password)
         yield LocalStack(f"http://{settings.host}:{settings.port}", key, made_key, password, sandbox_url, running)

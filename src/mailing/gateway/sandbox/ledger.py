@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 MAX_ENTRIES: Final = 2_000_000
 
@@ -52,7 +53,7 @@ class Ledger:
         return message_id in self._by_id
 
     def accept(self, message_id: int, *, phone: int, text: str, at: datetime) -> None:
-        entry = Entry(len(self) + 1, message_id, phone, sys.intern(text), at, len(self.of(message_id)))
+        entry = Entry(len(self) + 1, message_id, phone, text, at, len(self.of(message_id)))
         if self._file is not None:  # blocks for some microseconds: the line must be written before the answer
             os.write(self._file, msgspec.json.encode(entry) + b"\n")
         self._remember(entry)
@@ -82,6 +83,7 @@ class Ledger:
         self.repeated_ids = 0
 
     def _remember(self, entry: Entry) -> None:
+        entry = replace(entry, text=sys.intern(entry.text))
         entries = self._by_id.setdefault(entry.id, [])
         entries.append(entry)
         self._entries.append(entry)
