@@ -27,7 +27,7 @@ from mailing.settings import Settings
 from mailing.web.server import Server, server_config
 from support import campaign as campaign_
 from support.api import KEY, bound_app
-from support.campaign import Campaign
+from support.campaign import ApiCaller
 from support.plain_http import NO_TLS
 from support.processes import until
 from support.provider_calls import REPORTING
@@ -45,7 +45,7 @@ TROUBLE = {
 @asynccontextmanager
 async def through(
     provider: str, settings: Settings, sessions: Sessions, **behaviour: object
-) -> AsyncIterator[Campaign]:
+) -> AsyncIterator[ApiCaller]:
     """Serve the API on a socket, and run a worker and the sandbox."""
     port = free_port()
     base = f"http://127.0.0.1:{port}"
@@ -73,7 +73,7 @@ async def through(
             headers = {"Authorization": f"Bearer {KEY}"}
             url = f"{base}/mailing/api"
             async with httpx.AsyncClient(base_url=url, headers=headers, verify=NO_TLS, timeout=30) as api:
-                yield Campaign(api, sessions)
+                yield ApiCaller(api, sessions)
 
 
 @asynccontextmanager
@@ -89,7 +89,7 @@ async def _served(settings: Settings, port: int) -> AsyncIterator[None]:
         await serving
 
 
-async def delivery(campaign: Campaign, mailing_id: int) -> dict[str, int]:
+async def delivery(campaign: ApiCaller, mailing_id: int) -> dict[str, int]:
     found: dict[str, int] = (await campaign.statistics(mailing_id))["delivery"]
     return found
 
@@ -198,7 +198,7 @@ async def test_of_a_mailing_whose_every_second_receipt_is_lost_all_say_what_is_k
         )
 
 
-async def _page(campaign: Campaign, path: str) -> str:
+async def _page(campaign: ApiCaller, path: str) -> str:
     """Return what a viewer reads."""
     async with transaction(campaign.sessions) as session:
         found = await session.execute(text("SELECT id FROM user_account WHERE name = 'viewer'"))

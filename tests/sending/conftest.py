@@ -8,8 +8,7 @@ from msgspec.structs import replace
 
 from mailing.database.engine import Sessions
 from mailing.settings import Settings
-from support import campaign as campaign_
-from support.campaign import Campaign, Sandbox, WorkerOf, running_sandbox
+from support.campaign import Campaign, Sandbox, running_sandbox
 
 
 @pytest.fixture
@@ -33,10 +32,5 @@ def settings(settings: Settings, sandbox: Sandbox) -> Settings:
 
 
 @pytest.fixture
-def working() -> WorkerOf:
-    return campaign_.working
-
-
-@pytest.fixture
-def campaign(api: httpx.AsyncClient, sessions: Sessions) -> Campaign:
-    return Campaign(api, sessions)
+def campaign(api: httpx.AsyncClient, sessions: Sessions, settings: Settings, sandbox: Sandbox) -> Campaign:
+    return Campaign(api, sessions, settings, sandbox)

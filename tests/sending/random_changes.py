@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from support.campaign import Campaign, Sandbox
+from support.campaign import Campaign
 
 OPEN, CLOSED = "UTC", "Etc/GMT-6"  # the window is open in the one now, and in the other in about 18 hours
 TAGS = ("a", "b")
@@ -136,19 +136,19 @@ def _wall(instant: datetime) -> str:
     return f"{instant:%H:%M}"
 
 
-async def play(campaign: Campaign, sandbox: Sandbox, *, clients: int, changes: int, seed: int) -> None:
+async def play(campaign: Campaign, *, clients: int, changes: int, seed: int) -> None:
     """One mailing, changed while it is planned and sent, to its end. A worker must be running."""
     people = People(campaign, seed)
     await people.settle_in(clients)
     now = datetime.now(UTC)
     window = {"start": _wall(now - timedelta(minutes=1)), "end": _wall(now + timedelta(hours=2))}
-    seen = len(await sandbox.ledger())
+    seen = len(await campaign.sandbox.ledger())
     mailing = await campaign.mailing(lasts_s=86400, local_window=window)
     await people.change(mailing, changes, window)
     await campaign.until(lambda: _nothing_due(campaign, mailing))
     await people.edit(mailing, {"ends_at": (datetime.now(UTC) + timedelta(seconds=1)).isoformat()})
     await campaign.finished(mailing)
-    calls = (await sandbox.ledger())[seen:]
+    calls = (await campaign.sandbox.ledger())[seen:]
     _check_calls(people, calls, await _clients_of(campaign, mailing), seed)
     await _check_repeats(campaign, mailing, calls, seed)
     await _check_messages(people, campaign, mailing, seed)

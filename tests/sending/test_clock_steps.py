@@ -5,7 +5,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import DatabaseClock
@@ -14,8 +13,7 @@ from mailing.gateway.actions import change_rate
 from mailing.gateway.rate_limiter import MAX_AHEAD_S, RateLimiter, take_slots
 from mailing.gateway.repository import autocommit
 from mailing.sending.clock_steps import adjust_to_clock_steps
-from mailing.settings import Settings
-from support.campaign import Campaign, WorkerOf
+from support.campaign import Campaign
 from support.rows import add_mailing, add_messages, run, value
 
 pytestmark = pytest.mark.slow
@@ -64,10 +62,10 @@ def test_a_worker_follows_the_databases_clock_when_it_steps(hours: int) -> None:
 
 
 async def test_a_mailing_does_not_wait_the_hour_that_the_databases_clock_went_back(
-    campaign: Campaign, working: WorkerOf, settings: Settings, engine: AsyncEngine
+    campaign: Campaign, engine: AsyncEngine
 ) -> None:
     await campaign.clients(400)
-    async with working(replace(settings, gateway_rate=40.0)):
+    async with campaign.working(gateway_rate=40.0):
         mailing_id = await campaign.mailing()
 
         async def calls(more: int) -> None:

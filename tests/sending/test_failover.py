@@ -14,7 +14,7 @@ from mailing.job_queue.worker import MAX_OUTAGE, Queue
 from mailing.restore import witness
 from mailing.settings import Settings
 from support.api import KEY, running_api
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, Sandbox
 from support.failover import Pair, prepared, running_pair
 from support.postgres import Cluster
 
@@ -60,40 +60,38 @@ def settings(sandbox: Sandbox, pair: Pair, request: pytest.FixtureRequest) -> Se
 
 
 @pytest.fixture
-async def campaign(settings: Settings) -> AsyncIterator[Campaign]:
+async def campaign(settings: Settings, sandbox: Sandbox) -> AsyncIterator[Campaign]:
     engine = create_engine(str(settings.database_url), application="tests", pool_size=2)
     async with running_api(settings) as api:
-        yield Campaign(api, sessions(engine))
+        yield Campaign(api, sessions(engine), settings, sandbox)
     await engine.dispose()
 
 
-async def _each_once(campaign: Campaign, sandbox: Sandbox, mailing: int) -> None:
+async def _each_once(campaign: Campaign, mailing: int) -> None:
     assert await campaign.finished(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
-    assert [item["repeats"] for item in await sandbox.ledger()] == [0] * CLIENTS
+    assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * CLIENTS
     assert await campaign.rows("SELECT message_id FROM attempt WHERE outcome = 'ambiguous'") == []
     kinds = await campaign.rows("SELECT kind FROM event WHERE kind LIKE 'database.%'")
     assert [row.kind for row in kinds] == ["database.failed_over"]
 
 
 async def test_after_a_failover_sending_goes_on_by_itself_and_no_message_is_in_doubt(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, pair: Pair
+    campaign: Campaign, pair: Pair
 ) -> None:
     await campaign.clients(CLIENTS)
-    await sandbox.behave(latency_s=0.4)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.4)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=CLIENTS // 4)
         await asyncio.to_thread(pair.fail_over)
-        await _each_once(campaign, sandbox, mailing)
+        await _each_once(campaign, mailing)
 
 
-async def test_a_primary_that_stands_still_is_left_for_the_new_one(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, pair: Pair
-) -> None:
+async def test_a_primary_that_stands_still_is_left_for_the_new_one(campaign: Campaign, pair: Pair) -> None:
     """It accepts connections and stays silent, before the new one in the address. Thawed, it is no longer asked."""
     await campaign.clients(CLIENTS)
-    await sandbox.behave(latency_s=0.4)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.4)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=CLIENTS // 4)
         pair.primary.freeze()
@@ -103,7 +101,7 @@ async def test_a_primary_that_stands_still_is_left_for_the_new_one(
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
             assert time.monotonic() - began < 15, "4 to 5 s on a machine that is not busy"
         await asyncio.to_thread(pair.promote)
-        await _each_once(campaign, sandbox, mailing)
+        await _each_once(campaign, mailing)
         pair.primary.thaw()
         assert await campaign.counts(mailing) == {"planned": CLIENTS, "sent": CLIENTS}
         assert (await campaign.api.get("/gateway/")).json()["sending"]

@@ -3,25 +3,21 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from msgspec.structs import replace
 
 from mailing.database.engine import Sessions, transaction
 from mailing.job_queue.enqueue import defer
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("rate", [0, 200])
-async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, rate: float
-) -> None:
+async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(campaign: Campaign, rate: float) -> None:
     """Both are due at every moment, so the small one's share is what the order of claims gives it."""
     await campaign.clients(20_000, tag="many")
     await campaign.clients(100, tag="few")
-    await sandbox.behave(latency_s=0.1)
-    async with working(replace(settings, gateway_rate=rate)):
+    await campaign.sandbox.behave(latency_s=0.1)
+    async with campaign.working(gateway_rate=rate):
         huge = await campaign.mailing(filter={"tags": ["many"]})
         await campaign.reaches(huge, sent=200)
         urgent = await campaign.mailing(filter={"tags": ["few"]})
@@ -36,17 +32,15 @@ async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(
     assert before[0].calls <= 1500
 
 
-async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_settled_soon(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_settled_soon(campaign: Campaign) -> None:
     """30 mailings of 100 over 8 connections that take half a second: more than three minutes of work.
 
     What is soon is counted in the calls of the others, which a slow machine makes more slowly, too.
     """
     await campaign.clients(100, tag="many")
     await campaign.clients(1, tag="one")
-    await sandbox.behave(latency_s=0.5)
-    async with working(replace(settings, gateway_concurrency=8)):
+    await campaign.sandbox.behave(latency_s=0.5)
+    async with campaign.working(gateway_concurrency=8):
         for _ in range(30):
             await campaign.mailing(filter={"tags": ["many"]})
         ends = await campaign.mailing(filter={"tags": ["many"]}, lasts_s=8)
@@ -86,12 +80,12 @@ async def _both_are_done(campaign: Campaign, urgent: int, ends: int) -> bool:
 
 
 async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
-    campaign: Campaign, sessions: Sessions, settings: Settings, working: WorkerOf
+    campaign: Campaign, sessions: Sessions
 ) -> None:
     await campaign.clients(1)
     starts_at = datetime.now(UTC) + timedelta(seconds=5)
     await _schedule(campaign, sessions, 300, starts_at)
-    async with working(settings):
+    async with campaign.working():
         await campaign.until(lambda: _is_sent(campaign))
     [(began_at, plans_before)] = await campaign.rows("""
         SELECT began_at, (SELECT count(*) FROM event WHERE kind = 'mailing.planned' AND at < began_at)

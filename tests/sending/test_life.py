@@ -3,48 +3,41 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 
 
 def wall(instant: datetime) -> str:
     return f"{instant:%H:%M}"
 
 
-async def test_a_mailing_whose_start_has_passed_is_sent_at_once_and_each_message_once(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_mailing_whose_start_has_passed_is_sent_at_once_and_each_message_once(campaign: Campaign) -> None:
     await campaign.clients(300)
-    async with working(settings):
+    async with campaign.working():
         mailing = await campaign.mailing(text="привет")
         assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
-    ledger, messages = await sandbox.ledger(), await campaign.messages(mailing)
+    ledger, messages = await campaign.sandbox.ledger(), await campaign.messages(mailing)
     assert [
         (item["id"], item["phone"], item["text"], item["repeats"]) for item in sorted(ledger, key=lambda i: i["id"])
     ] == [(message["id"], int(message["phone"]), "привет", 0) for message in messages]
     assert {(message["attempts"], message["waiting_for"]) for message in messages} == {(1, None)}
 
 
-async def test_a_mailing_starts_by_itself_at_its_time_and_not_before(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_mailing_starts_by_itself_at_its_time_and_not_before(campaign: Campaign) -> None:
     await campaign.clients(20)
-    async with working(settings):
+    async with campaign.working():
         starts_at = datetime.now(UTC) + timedelta(seconds=2)
         mailing = await campaign.mailing(starts_in_s=2)
         assert (await campaign.statistics(mailing))["launched"] is False
         assert await campaign.finished(mailing) == {"planned": 20, "sent": 20}
-    began = [datetime.fromisoformat(item["at"]) for item in await sandbox.ledger()]
+    began = [datetime.fromisoformat(item["at"]) for item in await campaign.sandbox.ledger()]
     assert min(began) >= starts_at - timedelta(milliseconds=50)
 
 
-async def test_a_filter_selects_by_tag_and_operator_and_an_opted_out_client_gets_nothing(
-    campaign: Campaign, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_filter_selects_by_tag_and_operator_and_an_opted_out_client_gets_nothing(campaign: Campaign) -> None:
     vips = await campaign.clients(3, tag="vip")
     await campaign.clients(3, tag="new")
     await campaign.rows("UPDATE client SET opted_out = true WHERE id = :id RETURNING id", id=vips[0])
-    async with working(settings):
+    async with campaign.working():
         mailing = await campaign.mailing(filter={"tags": ["vip"], "operator_codes": ["916"]})
         nobody = await campaign.mailing(filter={"tags": ["vip"], "operator_codes": ["917"]})
         assert await campaign.finished(mailing) == {"planned": 2, "sent": 2}
@@ -52,44 +45,38 @@ async def test_a_filter_selects_by_tag_and_operator_and_an_opted_out_client_gets
     assert {message["client_id"] for message in await campaign.messages(mailing)} == set(vips[1:])
 
 
-async def test_whoever_is_outside_the_window_waits_until_it_opens_in_their_zone(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_whoever_is_outside_the_window_waits_until_it_opens_in_their_zone(campaign: Campaign) -> None:
     """Etc/GMT-6 is six hours ahead of UTC: the window is open here, and over there it opens in about 18 hours."""
     here = await campaign.clients(5, timezone="UTC")
     there = await campaign.clients(5, timezone="Etc/GMT-6")
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     start, end = now - timedelta(minutes=1), now + timedelta(hours=2)
-    async with working(settings):
+    async with campaign.working():
         mailing = await campaign.mailing(lasts_s=3 * 86400, local_window={"start": wall(start), "end": wall(end)})
         await campaign.reaches(mailing, sent=5)
     messages = {message["client_id"]: message for message in await campaign.messages(mailing)}
     assert {messages[client]["status"] for client in here} == {"sent"}
     opens_at = (start + timedelta(hours=18)).isoformat().replace("+00:00", "Z")
     assert [messages[client]["waiting_for"] for client in there] == [{"reason": "window", "until": opens_at}] * 5
-    assert len(await sandbox.ledger()) == 5
+    assert len(await campaign.sandbox.ledger()) == 5
 
 
-async def test_a_message_without_an_opening_before_the_end_expires_at_once_with_its_reason(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_message_without_an_opening_before_the_end_expires_at_once_with_its_reason(campaign: Campaign) -> None:
     await campaign.clients(4, timezone="Etc/GMT-6")
     now = datetime.now(UTC)
     window = {"start": wall(now - timedelta(minutes=1)), "end": wall(now + timedelta(hours=2))}
-    async with working(settings):
+    async with campaign.working():
         mailing = await campaign.mailing(lasts_s=3600, local_window=window)
         assert await campaign.finished(mailing) == {"planned": 4, "expired": 4}
     reasons = {message["status_reason"] for message in await campaign.messages(mailing)}
     assert reasons == {f"no opening of {window['start']}-{window['end']} in Etc/GMT-6 before the mailing's end"}
-    assert await sandbox.ledger() == []
+    assert await campaign.sandbox.ledger() == []
 
 
-async def test_when_the_end_passes_while_messages_wait_no_call_follows_and_all_expire(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_when_the_end_passes_while_messages_wait_no_call_follows_and_all_expire(campaign: Campaign) -> None:
     await campaign.clients(200)
-    await sandbox.behave(throttle_429=1.0, retry_after_s=0)
-    async with working(settings):
+    await campaign.sandbox.behave(throttle_429=1.0, retry_after_s=0)
+    async with campaign.working():
         ends_at = datetime.now(UTC) + timedelta(seconds=2)
         mailing = await campaign.mailing(lasts_s=2)
         assert await campaign.finished(mailing) == {"planned": 200, "expired": 200}
@@ -97,15 +84,13 @@ async def test_when_the_end_passes_while_messages_wait_no_call_follows_and_all_e
     assert reasons == {"the mailing's end was reached"}
     late = "SELECT count(*) FROM attempt WHERE started_at >= :ends_at"
     assert await campaign.rows(late, ends_at=ends_at + timedelta(milliseconds=50)) == [(0,)]
-    assert await sandbox.ledger() == []
+    assert await campaign.sandbox.ledger() == []
 
 
-async def test_a_call_that_may_have_arrived_leaves_unknown_at_the_end_and_never_expired(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_call_that_may_have_arrived_leaves_unknown_at_the_end_and_never_expired(campaign: Campaign) -> None:
     await campaign.clients(30)
-    await sandbox.behave(error_500=1.0)
-    async with working(settings):
+    await campaign.sandbox.behave(error_500=1.0)
+    async with campaign.working():
         mailing = await campaign.mailing(lasts_s=5)
         await campaign.until(lambda: _ambiguous(campaign, 1))
         await campaign.finished(mailing)
@@ -114,73 +99,63 @@ async def test_a_call_that_may_have_arrived_leaves_unknown_at_the_end_and_never_
     assert set(ends) <= {("unknown", True), ("expired", False)}
 
 
-async def test_a_mailing_whose_whole_time_passed_without_a_worker_expires_when_one_is_back(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_mailing_whose_whole_time_passed_without_a_worker_expires_when_one_is_back(campaign: Campaign) -> None:
     await campaign.clients(10)
     mailing = await campaign.mailing()
     await campaign.rows("UPDATE mailing SET ends_at = now() RETURNING id")
-    async with working(settings):
+    async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 10, "expired": 10}
     assert {message["status_reason"] for message in await campaign.messages(mailing)} == {
         "the mailing's end was reached"
     }
-    assert await sandbox.ledger() == []
+    assert await campaign.sandbox.ledger() == []
 
 
-async def test_a_paused_mailing_ends_all_the_same_and_what_waited_expires(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_paused_mailing_ends_all_the_same_and_what_waited_expires(campaign: Campaign) -> None:
     await campaign.clients(10)
     mailing = await campaign.mailing()
     assert (await campaign.api.post(f"/mailings/{mailing}/pause")).status_code == 200
     await campaign.rows("UPDATE mailing SET ends_at = now() RETURNING id")
-    async with working(settings):
+    async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 10, "expired": 10}
-    assert await sandbox.ledger() == []
+    assert await campaign.sandbox.ledger() == []
 
 
-async def test_pause_stops_the_calls_resume_goes_on_and_nothing_is_sent_twice(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_pause_stops_the_calls_resume_goes_on_and_nothing_is_sent_twice(campaign: Campaign) -> None:
     await campaign.clients(400)
-    await sandbox.behave(latency_s=0.2)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.2)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=64)
         assert (await campaign.api.post(f"/mailings/{mailing}/pause")).json()["status"] == "paused"
         await asyncio.sleep(1.5)
-        at_pause = len(await sandbox.ledger())
+        at_pause = len(await campaign.sandbox.ledger())
         await asyncio.sleep(0.7)
-        assert len(await sandbox.ledger()) == at_pause < 400
+        assert len(await campaign.sandbox.ledger()) == at_pause < 400
         waiting = [message for message in await campaign.messages(mailing) if message["status"] == "pending"]
         assert {message["waiting_for"]["reason"] for message in waiting} == {"pause"}
         await campaign.api.post(f"/mailings/{mailing}/resume")
         assert await campaign.finished(mailing) == {"planned": 400, "sent": 400}
-    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+    assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
 
 
-async def test_cancel_stops_what_is_unsent_and_leaves_what_was_sent(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_cancel_stops_what_is_unsent_and_leaves_what_was_sent(campaign: Campaign) -> None:
     await campaign.clients(400)
-    await sandbox.behave(latency_s=0.3)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.3)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=1)
         assert (await campaign.api.post(f"/mailings/{mailing}/cancel")).json()["status"] == "cancelled"
         await campaign.until(lambda: _nothing_under_way(campaign, mailing))
     counts = await campaign.counts(mailing)
     assert counts["planned"] == 400 == counts["sent"] + counts["cancelled"]
-    assert counts["sent"] == len(await sandbox.ledger()) < 400
+    assert counts["sent"] == len(await campaign.sandbox.ledger()) < 400
 
 
-async def test_an_edit_replans_the_unsent_and_never_touches_what_went_out(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_an_edit_replans_the_unsent_and_never_touches_what_went_out(campaign: Campaign) -> None:
     old, new = await campaign.clients(300, tag="old"), await campaign.clients(50, tag="new")
-    await sandbox.behave(latency_s=0.5)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.5)
+    async with campaign.working():
         mailing = await campaign.mailing(text="first", filter={"tags": ["old"]})
         await campaign.reaches(mailing, sent=64)
         await campaign.api.patch(f"/mailings/{mailing}/", json={"text": "second", "filter": {"tags": ["new"]}})
@@ -194,25 +169,23 @@ async def test_an_edit_replans_the_unsent_and_never_touches_what_went_out(
     assert {message["status_reason"] for message in cancelled} <= {
         "an edit of the mailing no longer selects this client"
     }
-    texts = {item["id"]: item["text"] for item in await sandbox.ledger()}
+    texts = {item["id"]: item["text"] for item in await campaign.sandbox.ledger()}
     assert {texts[message["id"]] for message in messages if message["client_id"] in new} == {"second"}
 
 
-async def test_a_client_that_opts_out_or_goes_while_its_message_waits_gets_no_call(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_client_that_opts_out_or_goes_while_its_message_waits_gets_no_call(campaign: Campaign) -> None:
     clients = await campaign.clients(3)
     mailing = await campaign.mailing(starts_in_s=2)
-    async with working(settings):
+    async with campaign.working():
         assert (await campaign.api.patch(f"/clients/{clients[0]}/", json={"opted_out": True})).status_code == 200
-        await sandbox.behave(throttle_429=1.0, retry_after_s=1)
+        await campaign.sandbox.behave(throttle_429=1.0, retry_after_s=1)
         await campaign.reaches(mailing, planned=2)
         assert (await campaign.api.patch(f"/clients/{clients[1]}/", json={"opted_out": True})).status_code == 200
         await campaign.until(lambda: _nothing_pending_of(campaign, mailing, clients[1]))
-        await sandbox.behave()
+        await campaign.sandbox.behave()
         counts = await campaign.finished(mailing)
     assert counts == {"planned": 2, "sent": 1, "cancelled": 1}
-    assert [item["id"] for item in await sandbox.ledger()] == [
+    assert [item["id"] for item in await campaign.sandbox.ledger()] == [
         message["id"] for message in await campaign.messages(mailing) if message["client_id"] == clients[2]
     ]
 

@@ -15,8 +15,7 @@ from mailing.privacy.erasure import allow_again, erase
 from mailing.privacy.repository import redact_mailing
 from mailing.sending.finalize import settle_mailing
 from mailing.sending.plan import plan_mailing
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.mailing_requests import in_hours
 from support.processes import until
 from support.rows import add_client, add_mailing, run, value
@@ -101,14 +100,14 @@ async def posted(api: httpx.AsyncClient, phone: str = ONE) -> int:
 
 
 async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_edit(
-    engine: AsyncEngine, campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    engine: AsyncEngine, campaign: Campaign
 ) -> None:
     (first,) = await campaign.clients(1)
     await campaign.clients(1, timezone="Etc/GMT-12")  # half a day away: the mailing goes on
     phone = (await campaign.api.get(f"/clients/{first}/")).json()["phone"]
     now = datetime.now(UTC)
     hours = {"start": f"{now - timedelta(hours=2):%H:%M}", "end": f"{now + timedelta(hours=2):%H:%M}"}
-    async with working(settings):
+    async with campaign.working():
         mailing_id = await campaign.mailing(local_window=hours, lasts_s=86_400)
         await campaign.reaches(mailing_id, sent=1)
         assert (await campaign.api.delete(f"/clients/{first}/")).status_code == 204
@@ -116,7 +115,7 @@ async def test_a_client_deleted_and_created_again_gets_no_second_sms_after_an_ed
         patch = {"ends_at": in_hours(30)}
         assert (await campaign.api.patch(f"/mailings/{mailing_id}/", json=patch)).status_code == 200
         await campaign.reaches(mailing_id, cancelled=1)
-    assert [(item["phone"], item["repeats"]) for item in await sandbox.ledger()] == [(int(phone), 0)]
+    assert [(item["phone"], item["repeats"]) for item in await campaign.sandbox.ledger()] == [(int(phone), 0)]
     assert (await outcomes(engine))[again] == REACHED
 
 

@@ -13,9 +13,8 @@ from playwright.async_api import Page, expect
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from mailing.settings import Settings
 from support.browser import CHROMIUM, WITHOUT, Seen, barriers, chromium, watched
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
@@ -68,25 +67,23 @@ async def anna(page: Page, address: str, sessions: Sessions) -> Operator:
     return Operator(page, address)
 
 
-async def test_an_operator_runs_a_campaign(
-    anna: Operator, campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, tmp_path: Path
-) -> None:
+async def test_an_operator_runs_a_campaign(anna: Operator, campaign: Campaign, tmp_path: Path) -> None:
     seen = watched(anna.page)
     await anna.sign_in()
     await expect(anna.page.get_by_role("heading", name="Clients")).to_be_visible()
-    async with working(settings):
+    async with campaign.working():
         await upload(anna, people(tmp_path / "people.csv"))
-        await sandbox.behave(latency_s=4.0)  # so that it lasts
+        await campaign.sandbox.behave(latency_s=4.0)  # so that it lasts
         first = await create(anna, "Anna says hello", in_a_window=True)
         await expect(anna.page.get_by_role("link", name="Pause", exact=True)).to_be_visible()
         await anna.look("running")
         await pause_and_resume(anna)
-        await sandbox.behave()
+        await campaign.sandbox.behave()
         await finished(anna)
         await anna.look("finished")
         assert await campaign.counts(first) == {"planned": 993, "sent": 993}
 
-        await sandbox.behave(refuse_400=1.0)
+        await campaign.sandbox.behave(refuse_400=1.0)
         second = await create(anna, "This one is refused")
         await finished(anna)
         await read_a_story(anna, second)

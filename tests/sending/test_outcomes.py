@@ -3,11 +3,9 @@
 from collections import Counter
 
 import pytest
-from msgspec.structs import replace
 
 from mailing.reasons.codes import ReasonCode
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 
 pytestmark = pytest.mark.slow
 
@@ -18,10 +16,10 @@ ROWS = """
 
 
 async def test_after_every_kind_of_answer_the_statuses_are_true_and_the_statistics_equal_the_rows(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    campaign: Campaign,
 ) -> None:
     await campaign.clients(500)
-    await sandbox.behave(
+    await campaign.sandbox.behave(
         error_500=0.05,
         throttle_429=0.05,
         retry_after_s=0,
@@ -34,7 +32,7 @@ async def test_after_every_kind_of_answer_the_statuses_are_true_and_the_statisti
         drop=0.05,
         seed=7,
     )
-    async with working(replace(settings, gateway_timeout_s=1.0)):
+    async with campaign.working(gateway_timeout_s=1.0):
         mailing = await campaign.mailing()
         counts = await campaign.finished(mailing)
     rows = dict(await campaign.rows(ROWS, id=mailing))
@@ -42,7 +40,7 @@ async def test_after_every_kind_of_answer_the_statuses_are_true_and_the_statisti
     overall = (await campaign.api.get("/statistics/")).json()
     assert {name: count for name, count in overall["messages"].items() if count} == counts
 
-    accepted = Counter(item["id"] for item in await sandbox.ledger())
+    accepted = Counter(item["id"] for item in await campaign.sandbox.ledger())
     attempts = await campaign.rows("SELECT message_id, outcome FROM attempt ORDER BY message_id, number")
     ambiguous = {message_id for message_id, outcome in attempts if outcome == "ambiguous"}
     by_status = {message["id"]: message["status"] for message in await campaign.messages(mailing)}
@@ -54,7 +52,7 @@ async def test_after_every_kind_of_answer_the_statuses_are_true_and_the_statisti
 
 
 async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_gets_every_message_once(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    campaign: Campaign,
 ) -> None:
     """The breaker opens in the first second; what the gateway says afterwards is seen by its probes alone."""
     await campaign.clients(150)
@@ -65,11 +63,11 @@ async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_
 
     async def change(**behaviour: object) -> None:
         """Let a probe see it at once."""
-        await sandbox.behave(**behaviour)
+        await campaign.sandbox.behave(**behaviour)
         assert (await campaign.api.post("/gateway/probe")).is_success
 
-    async with working(settings):
-        await sandbox.behave(down=True)
+    async with campaign.working():
+        await campaign.sandbox.behave(down=True)
         mailing = await campaign.mailing()
         await campaign.until(lambda: _attempted(campaign, 100))
         await change(error_500=1.0)
@@ -78,45 +76,39 @@ async def test_a_gateway_that_is_down_then_fails_then_talks_nonsense_then_works_
         await change(garbage=1.0)
         await campaign.until(lambda: tried(ReasonCode.html))
         assert set(await campaign.counts(mailing)) <= {"planned", "pending", "sending"}
-        assert await sandbox.ledger() == []
+        assert await campaign.sandbox.ledger() == []
         await change()
         assert await campaign.finished(mailing) == {"planned": 150, "sent": 150}
-    assert Counter(item["id"] for item in await sandbox.ledger()) == Counter(
+    assert Counter(item["id"] for item in await campaign.sandbox.ledger()) == Counter(
         message["id"] for message in await campaign.messages(mailing)
     )
 
 
-async def test_with_hold_a_call_that_may_have_arrived_is_not_repeated(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_with_hold_a_call_that_may_have_arrived_is_not_repeated(campaign: Campaign) -> None:
     await campaign.clients(40)
-    await sandbox.behave(accept_then_drop=0.5, seed=3)
-    async with working(replace(settings, on_unknown="hold")):
+    await campaign.sandbox.behave(accept_then_drop=0.5, seed=3)
+    async with campaign.working(on_unknown="hold"):
         mailing = await campaign.mailing()
         counts = await campaign.finished(mailing)
     assert counts["sent"] + counts["unknown"] == 40
-    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
-    assert len(await sandbox.ledger()) == 40
+    assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
+    assert len(await campaign.sandbox.ledger()) == 40
 
 
-async def test_a_gateway_that_recognises_ids_never_delivers_one_twice(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_gateway_that_recognises_ids_never_delivers_one_twice(campaign: Campaign) -> None:
     await campaign.clients(40)
-    await sandbox.behave(accept_then_drop=0.4, seed=3, recognises_ids=True)
-    async with working(settings):
+    await campaign.sandbox.behave(accept_then_drop=0.4, seed=3, recognises_ids=True)
+    async with campaign.working():
         mailing = await campaign.mailing()
         assert await campaign.finished(mailing) == {"planned": 40, "sent": 40}
-    assert len(await sandbox.ledger()) == 40
-    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+    assert len(await campaign.sandbox.ledger()) == 40
+    assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
 
 
-async def test_a_wrong_token_burns_no_attempt_and_the_message_says_what_it_waits_for(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_wrong_token_burns_no_attempt_and_the_message_says_what_it_waits_for(campaign: Campaign) -> None:
     await campaign.clients(10)
-    await sandbox.behave(unauthorized_401=1.0)
-    async with working(settings):
+    await campaign.sandbox.behave(unauthorized_401=1.0)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.until(lambda: _all_waiting(campaign, mailing, "breaker"))
     messages = await campaign.messages(mailing)
@@ -124,12 +116,10 @@ async def test_a_wrong_token_burns_no_attempt_and_the_message_says_what_it_waits
     assert {message["status_reason"] for message in messages} == {"HTTP 401, check the gateway's address and token"}
 
 
-async def test_five_soft_refusals_are_a_failure(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_five_soft_refusals_are_a_failure(campaign: Campaign) -> None:
     await campaign.clients(5)
-    await sandbox.behave(soft_refusal=1.0)
-    async with working(settings):
+    await campaign.sandbox.behave(soft_refusal=1.0)
+    async with campaign.working():
         mailing = await campaign.mailing()
         assert await campaign.finished(mailing) == {"planned": 5, "failed": 5}
     first = (await campaign.messages(mailing))[0]["id"]

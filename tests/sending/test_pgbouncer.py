@@ -14,9 +14,8 @@ from msgspec.structs import replace
 
 from mailing.database.engine import create_engine
 from mailing.process.ports import free_port
-from mailing.settings import Settings
 from support.api import running_api
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, working
 from support.processes import is_listening, running, until
 from support.roles import NAMES, PASSWORD, url_as
 from support.rows import value
@@ -69,12 +68,12 @@ async def _give_roles_their_settings(database_url: str) -> None:
 
 
 async def test_a_campaign_runs_through_it_and_each_message_is_sent_once(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, pooled: str, database_url: str
+    campaign: Campaign, pooled: str, database_url: str
 ) -> None:
     await _give_roles_their_settings(database_url)
-    through = replace(settings, database_url=pooled)
+    through = replace(campaign.settings, database_url=pooled)
     async with running_api(through) as api, working(through):
-        both = Campaign(api, campaign.sessions)
+        both = Campaign(api, campaign.sessions, through, campaign.sandbox)
         created = await asyncio.gather(
             *[api.post("/clients/", json={"phone": f"7916{n:07}", "timezone": "UTC"}) for n in range(20)]
         )
@@ -83,7 +82,7 @@ async def test_a_campaign_runs_through_it_and_each_message_is_sent_once(
         pages = await asyncio.gather(*[api.get("/clients/", params={"limit": 50}) for _ in range(10)])
         assert {answer.status_code for answer in pages} == {200}
         assert await both.finished(mailing) == {"planned": 20, "sent": 20}
-    assert [item["repeats"] for item in await sandbox.ledger()] == [0] * 20
+    assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 20
 
 
 async def test_a_role_without_the_settings_is_refused_with_the_statements_that_it_needs(pooled: str) -> None:

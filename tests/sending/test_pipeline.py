@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from msgspec.structs import replace
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 
 from mailing.sending import context
 from mailing.sending.send_loop import RECORD_EVERY_S
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 
 PARTS = {
     "claim": "UPDATE message m SET\n        status = 'sending'",
@@ -37,29 +35,27 @@ def counting() -> Iterator[Counter[str]]:
         event.remove(Engine, "before_cursor_execute", count)
 
 
-async def test_results_wait_for_each_other_and_are_recorded_together(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_results_wait_for_each_other_and_are_recorded_together(campaign: Campaign) -> None:
     """However fast or slow the machine is: answers come one by one all the time, and one record takes many."""
     await campaign.clients(2000)
-    await sandbox.behave(latency_s=0.05)
+    await campaign.sandbox.behave(latency_s=0.05)
     with counting() as executed:
-        async with working(settings):
+        async with campaign.working():
             began_at = time.monotonic()
             assert await campaign.finished(await campaign.mailing()) == {"planned": 2000, "sent": 2000}
             lasted_s = time.monotonic() - began_at
     assert 1 <= executed["record"] <= lasted_s / RECORD_EVERY_S + executed["begin"]
-    assert executed["claim"] <= 2000 / settings.gateway_concurrency + executed["begin"] + 2
+    assert executed["claim"] <= 2000 / campaign.settings.gateway_concurrency + executed["begin"] + 2
 
 
 async def test_a_mailing_alone_goes_on_after_its_slice_without_waiting_for_its_calls(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context, "SLICE_S", 0.05)
     await campaign.clients(400)
-    await sandbox.behave(latency_s=0.05)
+    await campaign.sandbox.behave(latency_s=0.05)
     with counting() as executed:
-        async with working(replace(settings, gateway_concurrency=8)):
+        async with campaign.working(gateway_concurrency=8):
             mailing = await campaign.mailing()
             await campaign.reaches(mailing, sent=20)
             before = executed.copy()
@@ -69,14 +65,14 @@ async def test_a_mailing_alone_goes_on_after_its_slice_without_waiting_for_its_c
 
 
 async def test_an_edit_ends_the_slice_and_what_waits_again_is_decided_by_the_new_rules(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(context, "SLICE_S", 0.05)
     await campaign.clients(300)
-    await sandbox.behave(latency_s=0.05, error_500=0.2, seed=5)
-    async with working(replace(settings, gateway_concurrency=8)):
+    await campaign.sandbox.behave(latency_s=0.05, error_500=0.2, seed=5)
+    async with campaign.working(gateway_concurrency=8):
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=20)
         (await campaign.api.patch(f"/mailings/{mailing}/", json={"text": "second"})).raise_for_status()
         assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
-    assert {item["text"] for item in await sandbox.ledger()} == {"hello", "second"}
+    assert {item["text"] for item in await campaign.sandbox.ledger()} == {"hello", "second"}

@@ -21,7 +21,7 @@ from mailing.observability import counters
 from mailing.process.ports import free_port
 from mailing.settings import Settings
 from support import ROOT
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.processes import running, until
 from support.rows import run
 
@@ -80,22 +80,19 @@ async def firing(http: httpx.AsyncClient) -> set[str]:
     return {each["metric"]["alertname"] for each in await asked(http, 'ALERTS{alertstate="firing"}')}
 
 
-async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(  # noqa: PLR0917 - fixtures
+async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
     address: str,
-    settings: Settings,
     campaign: Campaign,
-    sandbox: Sandbox,
-    working: WorkerOf,
     sessions: Sessions,
     engine: AsyncEngine,
     tmp_path: Path,
 ) -> None:
     dashboard = json.loads((ROOT / "deploy/grafana/mailing.json").read_text())
     unanswered = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
-    await sandbox.behave(error_500=0.2)
+    await campaign.sandbox.behave(error_500=0.2)
     await campaign.clients(200)
     async with (
-        working(replace(settings, gateway_provider="probe")),
+        campaign.working(gateway_provider="probe"),
         prometheus(tmp_path, urlsplit(address).netloc) as http,
     ):
         await campaign.finished(await campaign.mailing())

@@ -18,8 +18,7 @@ from mailing.reasons.codes import ReasonCode
 from mailing.sending import recording
 from mailing.sending.retry_policy import RetryContext, decide
 from mailing.sending.sweep import sweep
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.rows import add_mailing, add_messages, run, value
 from support.send_windows import always_open
 
@@ -28,32 +27,27 @@ LOSE = "UPDATE message SET lease_until = now() - interval '1 s' WHERE status = '
 
 
 async def test_a_message_that_somebody_holds_locked_holds_no_other_result_back(
-    campaign: Campaign, engine: AsyncEngine, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    campaign: Campaign, engine: AsyncEngine
 ) -> None:
     await campaign.clients(100)
-    await sandbox.behave(latency_s=0.5)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.5)
+    async with campaign.working():
         mailing = await campaign.mailing()
         async with locked(campaign, engine):
             await campaign.shows(mailing, planned=100, sent=99, sending=1)
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 100}
-    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+    assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
     assert await campaign.rows("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("accepted", 100)]
 
 
 async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_not_called_again(
-    campaign: Campaign,
-    engine: AsyncEngine,
-    sandbox: Sandbox,
-    settings: Settings,
-    working: WorkerOf,
-    monkeypatch: pytest.MonkeyPatch,
+    campaign: Campaign, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is unknown until its result can be stored after all."""
     monkeypatch.setattr(recording, "REFUSED_RETRY_S", 1.0)
     await campaign.clients(100)
-    await sandbox.behave(latency_s=0.5)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.5)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.until(lambda: _sending(campaign))
         refusing = await value(engine, "SELECT max(id) FROM message WHERE status = 'sending'")
@@ -61,7 +55,7 @@ async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 99, "unknown": 1}
         await run(engine, "ALTER TABLE attempt DROP CONSTRAINT poison")
         await campaign.shows(mailing, planned=100, sent=100)
-    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+    assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
 
 
 @pytest.mark.parametrize("hold", [False, True], ids=["it waits again", "it is unknown"])

@@ -10,22 +10,21 @@ import pytest
 from msgspec.structs import replace
 
 from mailing.restore import witness
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.commands import worker_process
 
 pytestmark = pytest.mark.slow
 
 
 async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_only_what_was_in_flight(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
+    campaign: Campaign, tmp_path: Path
 ) -> None:
     await campaign.clients(2000)
-    await sandbox.behave(latency_s=0.1)
+    await campaign.sandbox.behave(latency_s=0.1)
     mailing = await campaign.mailing()
     in_flight: set[int] = set()
     for sent_before_the_kill in (200, 900):
-        async with worker_process(settings, tmp_path) as worker:
+        async with worker_process(campaign.settings, tmp_path) as worker:
             await campaign.reaches(mailing, sent=sent_before_the_kill)
             worker.send_signal(signal.SIGKILL)
             await worker.wait()
@@ -33,61 +32,56 @@ async def test_a_worker_killed_in_the_middle_loses_nothing_and_repeats_only_what
             UPDATE message SET lease_until = now() - interval '1 s' WHERE status = 'sending' RETURNING id""")
         in_flight |= {row.id for row in held}
     assert in_flight
-    async with worker_process(settings, tmp_path) as worker:
+    async with worker_process(campaign.settings, tmp_path) as worker:
         assert await campaign.finished(mailing) == {"planned": 2000, "sent": 2000}
         under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         worker.send_signal(signal.SIGTERM if under_nohup else signal.SIGHUP)  # the terminal was closed
         assert await worker.wait() == 0
-    accepted = Counter(item["id"] for item in await sandbox.ledger())
+    accepted = Counter(item["id"] for item in await campaign.sandbox.ledger())
     assert len(accepted) == 2000
     assert {id_ for id_, times in accepted.items() if times > 1} <= in_flight
 
 
-async def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_gives_back_the_rest(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_worker_that_is_asked_to_stop_finishes_its_calls_and_gives_back_the_rest(campaign: Campaign) -> None:
     await campaign.clients(1000)
-    await sandbox.behave(latency_s=0.3)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=0.3)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=64)
     counts = await campaign.counts(mailing)
     assert "sending" not in counts
-    assert counts["sent"] == len(await sandbox.ledger()) < 1000
-    await sandbox.behave()
-    async with working(settings):
+    assert counts["sent"] == len(await campaign.sandbox.ledger()) < 1000
+    await campaign.sandbox.behave()
+    async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 1000, "sent": 1000}
-    assert {item["repeats"] for item in await sandbox.ledger()} == {0}
+    assert {item["repeats"] for item in await campaign.sandbox.ledger()} == {0}
 
 
 @pytest.mark.parametrize("rate", [0.0, 200.0], ids=["without a limit", "with a rate limit"])
-async def test_terminated_database_connections_lose_and_repeat_nothing(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, rate: float
-) -> None:
+async def test_terminated_database_connections_lose_and_repeat_nothing(campaign: Campaign, rate: float) -> None:
     """With a limit the database is asked for a slot in the middle of a call, too."""
-    settings = replace(settings, gateway_rate=rate)
     await campaign.clients(600)
-    await sandbox.behave(latency_s=0.1)
+    await campaign.sandbox.behave(latency_s=0.1)
     kill = """
         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
         WHERE datname = current_database() AND application_name = 'mailing-worker'"""
-    async with working(settings):
+    async with campaign.working(gateway_rate=rate):
         mailing = await campaign.mailing()
         for least in (50, 150, 200, 250, 300):
             await campaign.reaches(mailing, sent=least)
             await campaign.rows(kill)
         await campaign.until(lambda: _sent_but_for_lost_claims(campaign, mailing))
-    accepted = Counter(item["id"] for item in await sandbox.ledger())
+    accepted = Counter(item["id"] for item in await campaign.sandbox.ledger())
     assert set(accepted.values()) == {1}
     assert len(accepted) == 600
 
 
 async def test_calls_that_are_overdue_because_the_worker_was_frozen_say_nothing_about_the_gateway(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
+    campaign: Campaign, tmp_path: Path
 ) -> None:
     await campaign.clients(300)
-    await sandbox.behave(latency_s=0.5)
-    async with worker_process(replace(settings, gateway_timeout_s=2.0), tmp_path) as worker:
+    await campaign.sandbox.behave(latency_s=0.5)
+    async with worker_process(replace(campaign.settings, gateway_timeout_s=2.0), tmp_path) as worker:
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=64)
         worker.send_signal(signal.SIGSTOP)
@@ -99,9 +93,7 @@ async def test_calls_that_are_overdue_because_the_worker_was_frozen_say_nothing_
     assert [tuple(row) for row in await campaign.rows("SELECT DISTINCT failed FROM gateway_calls")] == [(0,)]
 
 
-async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(
-    campaign: Campaign, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(campaign: Campaign) -> None:
     """As a worker leaves it that is killed after its first slice, with the job gone as well."""
     await campaign.clients(50)
     mailing = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
@@ -112,22 +104,18 @@ async def test_a_plan_that_was_interrupted_is_taken_up_by_the_sweep(
            WHERE id = :id RETURNING id""",
         id=mailing,
     )
-    async with working(settings):
+    async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 50, "sent": 50}
 
 
 async def test_an_acceptance_that_comes_after_its_lease_had_run_out_ends_the_message_as_sent(
-    campaign: Campaign,
-    sandbox: Sandbox,
-    settings: Settings,
-    working: WorkerOf,
-    monkeypatch: pytest.MonkeyPatch,
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker hangs in a call, its lease runs out, the sweep calls the message unknown; then the answer comes."""
     monkeypatch.setattr(witness, "GRACE_S", 0)  # else the sweep leaves a lease alone for so long after a start
     await campaign.clients(1)
-    await sandbox.behave(latency_s=8.0)  # eight sweeps
-    async with working(replace(settings, on_unknown="hold", gateway_timeout_s=30.0)):
+    await campaign.sandbox.behave(latency_s=8.0)  # eight sweeps
+    async with campaign.working(on_unknown="hold", gateway_timeout_s=30.0):
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sending=1)
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
@@ -136,13 +124,11 @@ async def test_an_acceptance_that_comes_after_its_lease_had_run_out_ends_the_mes
     assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
 
 
-async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_cancelled(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_cancelled(campaign: Campaign) -> None:
     """The opt-out commits between the sender's look at the client and its writing of the message."""
     (client,) = await campaign.clients(1)
-    await sandbox.behave(latency_s=3.0, refuse_400=1.0)
-    async with working(settings):
+    await campaign.sandbox.behave(latency_s=3.0, refuse_400=1.0)
+    async with campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sending=1)
         assert (await campaign.api.patch(f"/clients/{client}/", json={"opted_out": True})).status_code == 200
@@ -153,25 +139,21 @@ async def test_a_message_put_back_by_a_sender_that_had_not_seen_the_opt_out_is_c
     assert [message["status_reason"] for message in await campaign.messages(mailing)] == ["the client opted out"]
 
 
-async def test_whom_an_edit_leaves_out_while_a_claim_waits_is_not_sent_to(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_whom_an_edit_leaves_out_while_a_claim_waits_is_not_sent_to(campaign: Campaign) -> None:
     """One connection: the second message is claimed, and waits for the first one's call."""
     await campaign.clients(2, tag="a")
-    await sandbox.behave(latency_s=3.0)
-    async with working(replace(settings, gateway_concurrency=1)):
+    await campaign.sandbox.behave(latency_s=3.0)
+    async with campaign.working(gateway_concurrency=1):
         mailing = await campaign.mailing(filter={"tags": ["a"]})
         await campaign.shows(mailing, planned=2, sending=2)
         assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
         assert await campaign.finished(mailing) == {"planned": 2, "sent": 1, "cancelled": 1}
-    assert len(await sandbox.ledger()) == 1
+    assert len(await campaign.sandbox.ledger()) == 1
     reasons = {message["status_reason"] for message in await campaign.messages(mailing)}
     assert "an edit of the mailing no longer selects this client" in reasons
 
 
-async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_lost(
-    campaign: Campaign, settings: Settings, working: WorkerOf
-) -> None:
+async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_lost(campaign: Campaign) -> None:
     await campaign.clients(2, tag="a")
     mailing = await campaign.mailing(filter={"tags": ["a"]}, starts_in_s=3600, lasts_s=7200)
     await campaign.rows(
@@ -190,23 +172,21 @@ async def test_whom_an_edit_leaves_out_is_not_called_again_after_its_worker_was_
     await campaign.rows("UPDATE message SET lease_until = lease_until RETURNING id")  # as a claim: a lease is noted
     assert (await campaign.api.patch(f"/mailings/{mailing}/", json={"filter": {"tags": ["b"]}})).is_success
     await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() RETURNING id")
-    async with working(settings):
+    async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 2, "unknown": 2}
 
 
-async def test_a_client_who_moves_while_messages_wait_is_sent_to_in_the_new_local_hours(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_client_who_moves_while_messages_wait_is_sent_to_in_the_new_local_hours(campaign: Campaign) -> None:
     now = datetime.now(UTC)
     window = {"start": f"{now - timedelta(minutes=2):%H:%M}", "end": f"{now + timedelta(hours=1):%H:%M}"}
     (client,) = await campaign.clients(1, timezone="Etc/GMT-6")
-    async with working(settings):
+    async with campaign.working():
         mailing = await campaign.mailing(local_window=window, lasts_s=2 * 86400)
         await campaign.shows(mailing, planned=1, pending=1)
         moved = await campaign.api.patch(f"/clients/{client}/", json={"timezone": "UTC"})
         assert moved.status_code == 200
         assert await campaign.finished(mailing) == {"planned": 1, "sent": 1}
-    assert len(await sandbox.ledger()) == 1
+    assert len(await campaign.sandbox.ledger()) == 1
 
 
 async def _sent_but_for_lost_claims(campaign: Campaign, mailing: int) -> bool:

@@ -14,9 +14,8 @@ from mailing.mailings.repository import find_pending_work
 from mailing.mailings.schemas import MailingIn
 from mailing.mailings.states import MailingStatus
 from mailing.sending.plan import plan_mailing
-from mailing.settings import Settings
 from mailing.web.validation import check
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.mailing_requests import body, in_hours
 
 EDITOR, SENDER = "user 1 (editor)", "user 2 (sender)"
@@ -97,28 +96,24 @@ def later(n: int) -> datetime:
     return check(body(ends_at=in_hours(24 + n)), MailingIn).ends_at
 
 
-async def test_no_call_carries_words_that_were_not_released(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_no_call_carries_words_that_were_not_released(campaign: Campaign) -> None:
     await campaign.clients(60)
     office = Office(campaign, random.Random(14))  # noqa: S311 - to be repeated
     for _ in range(MAILINGS):
         await office.draft()
-    async with working(settings):
+    async with campaign.working():
         await asyncio.gather(office.editor(), office.editor(), office.sender(), office.sender())
         await office.all_released()
         for mailing_id in office.mailings:
             assert (await campaign.finished(mailing_id))["sent"] == 60
-    texts = {item["id"]: item["text"] for item in await sandbox.ledger()}
+    texts = {item["id"]: item["text"] for item in await campaign.sandbox.ledger()}
     mailing_of = dict(tuple(row) for row in await campaign.rows("SELECT id, mailing_id FROM message"))
     assert [id_ for id_, text in texts.items() if text not in office.seen[mailing_of[id_]]] == []
     assert await campaign.rows(_UNRELEASED) == []
     assert await campaign.rows("SELECT revision FROM mailing_release WHERE released_by = :by", by=EDITOR) == []
 
 
-async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(campaign: Campaign) -> None:
     """It was scheduled, and the job for its start was enqueued; an editor changed it before that job ran."""
     await campaign.clients(3)
     mailing_id = await campaign.mailing(starts_in_s=600)
@@ -130,11 +125,11 @@ async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(
     await plan_mailing(campaign.sessions, mailing_id)
     async with transaction(campaign.sessions) as session:
         assert await find_pending_work(session, after=0, count=100) == []
-    async with working(settings):
+    async with campaign.working():
         other = await campaign.mailing()
         await campaign.finished(other)  # the jobs before it have run
         assert await campaign.counts(mailing_id) == {}
         async with transaction(campaign.sessions) as session:
             await releasing.release(session, mailing_id, revision=2, by=SENDER)
         assert await campaign.finished(mailing_id) == {"planned": 3, "sent": 3}
-    assert {item["text"] for item in await sandbox.ledger()} == {"hello", "unread"}
+    assert {item["text"] for item in await campaign.sandbox.ledger()} == {"hello", "unread"}

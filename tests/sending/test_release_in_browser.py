@@ -13,9 +13,8 @@ from playwright.async_api import Page, expect
 from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from mailing.settings import Settings
 from support.browser import CHROMIUM, WITHOUT, Seen, barriers, chromium, watched
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.timeout(300)]
 
@@ -76,7 +75,7 @@ async def people(address: str, sessions: Sessions) -> AsyncIterator[tuple[Person
 
 
 async def test_an_editor_writes_and_a_sender_reads_and_releases(
-    people: tuple[Person, Person], campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    people: tuple[Person, Person], campaign: Campaign
 ) -> None:
     editor, sender = people
     await campaign.clients(40, tag="vip")
@@ -90,10 +89,10 @@ async def test_an_editor_writes_and_a_sender_reads_and_releases(
     await sender.look("mailings", called="list")
     await sender.look("", called="start")
     await sender.look(f"mailings/{mailing}/release", called="release")
-    async with working(settings):
+    async with campaign.working():
         await refused_and_released(editor, sender, mailing)
         assert await campaign.finished(mailing) == {"planned": 60, "sent": 60}
-    assert {item["text"] for item in await sandbox.ledger()} == {"Winter sale - 10 % off"}
+    assert {item["text"] for item in await campaign.sandbox.ledger()} == {"Winter sale - 10 % off"}
     await withdrawn(editor, sender)
     assert (editor.seen.complaints, editor.seen.blocked, sender.seen.blocked) == ([], [], [])
     [refused] = sender.seen.complaints

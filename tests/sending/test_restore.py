@@ -21,8 +21,7 @@ from mailing.job_queue.enqueue import defer
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.reasons.words import words_of
 from mailing.sending.plan import plan_mailing
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 
 pytestmark = pytest.mark.slow
 
@@ -98,14 +97,14 @@ class Restored:
         return said
 
 
-async def _restored(campaign: Campaign, backups: Backups, settings: Settings, working: WorkerOf, way: Way) -> Restored:
+async def _restored(campaign: Campaign, backups: Backups, way: Way) -> Restored:
     """One mailing is planned, then comes the backup, then it is sent, then the backup takes the database's place."""
     await campaign.clients(30)
     mailing = await campaign.mailing()
     await plan_mailing(campaign.sessions, mailing)
     take, put_back = way
     await take(backups)
-    async with working(settings):
+    async with campaign.working():
         assert await campaign.finished(mailing) == {"planned": 30, "sent": 30}
     await put_back(backups)
     return Restored(campaign, mailing)
@@ -113,33 +112,31 @@ async def _restored(campaign: Campaign, backups: Backups, settings: Settings, wo
 
 @pytest.mark.parametrize("way", [COPY, pytest.param(DUMP, marks=needs_clients)], ids=["template", "pg_dump"])
 async def test_a_restored_database_sends_nothing_until_told_and_then_the_rest_under_the_same_ids(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups, way: Way
+    campaign: Campaign, backups: Backups, way: Way
 ) -> None:
-    restored = await _restored(campaign, backups, settings, working, way)
-    before = await sandbox.ledger()
-    async with working(settings):
+    restored = await _restored(campaign, backups, way)
+    before = await campaign.sandbox.ledger()
+    async with campaign.working():
         await _woken_in_vain(campaign, restored.planned)
-        assert await sandbox.ledger() == before
+        assert await campaign.sandbox.ledger() == before
         said = await restored.resume()
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
         later = await campaign.mailing()
         assert await campaign.finished(later) == {"planned": 30, "sent": 30}
     assert f"mailing {restored.planned}: 30 messages unsent in the backup may have been sent since" in "\n".join(said)
-    ledger = await sandbox.ledger()
+    ledger = await campaign.sandbox.ledger()
     assert {(item["id"], item["repeats"]) for item in ledger[30:60]} == {(item["id"], 1) for item in before}
     assert {item["id"] for item in ledger[60:]} == set(range(BEYOND, BEYOND + 30))
     assert later == 10**9
 
 
-async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
-) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
-    before = await sandbox.ledger()
+async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(campaign: Campaign, backups: Backups) -> None:
+    restored = await _restored(campaign, backups, COPY)
+    before = await campaign.sandbox.ledger()
     await restored.resume(hold=True)
-    async with working(settings):
+    async with campaign.working():
         assert await campaign.finished(restored.planned) == {"planned": 30, "unknown": 30}
-    assert await sandbox.ledger() == before
+    assert await campaign.sandbox.ledger() == before
     (first, *_) = await campaign.messages(restored.planned)
     story = (await campaign.api.get(f"/messages/{first['id']}/")).json()
     assert story["status_reason"] == words_of(Reason(ReasonCode.restored))
@@ -148,10 +145,8 @@ async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(
     ]
 
 
-async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
-) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
+async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(campaign: Campaign, backups: Backups) -> None:
+    restored = await _restored(campaign, backups, COPY)
     (message, *_) = await campaign.rows("""
         UPDATE message SET status = 'sending', claim_no = 4, counted_attempts = 3, phone = '79990000000',
             text_revision = 1,
@@ -166,21 +161,21 @@ async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(
 
 
 async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_an_operator(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+    campaign: Campaign, backups: Backups
 ) -> None:
     """Its messages went out under ids that the backup doesn't know."""
     scheduled = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
-    restored = await _restored(campaign, backups, settings, working, COPY)
+    restored = await _restored(campaign, backups, COPY)
     await _let_it_begin(campaign, scheduled)
-    before = await sandbox.ledger()
-    async with working(settings):
+    before = await campaign.sandbox.ledger()
+    async with campaign.working():
         await _woken_in_vain(campaign, scheduled)
         assert (await campaign.statistics(scheduled))["launched"] is False
         said = await restored.resume()
         await campaign.shows(scheduled, planned=30, pending=30)
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
         assert (await campaign.statistics(scheduled))["status"] == "paused"
-        assert {item["id"] for item in await sandbox.ledger()} == {item["id"] for item in before}
+        assert {item["id"] for item in await campaign.sandbox.ledger()} == {item["id"] for item in before}
         await campaign.api.post(f"/mailings/{scheduled}/resume")
         assert await campaign.finished(scheduled) == {"planned": 30, "sent": 30}
     assert any(line.startswith(f"mailing {scheduled}: paused, its recipients") for line in said)
@@ -188,30 +183,28 @@ async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_a
 
 
 async def test_a_mailing_whose_audience_was_being_written_down_at_the_backup_is_paused(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
+    campaign: Campaign, backups: Backups
 ) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
+    restored = await _restored(campaign, backups, COPY)
     await campaign.rows("UPDATE mailing SET planned_revision = 0 WHERE id = :id RETURNING id", id=restored.planned)
     await restored.resume()
     assert (await campaign.statistics(restored.planned))["status"] == "paused"
 
 
-async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
-) -> None:
+async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(campaign: Campaign, backups: Backups) -> None:
     """Their workers are gone, and no job of the same kind may wait for them."""
-    restored = await _restored(campaign, backups, settings, working, COPY)
+    restored = await _restored(campaign, backups, COPY)
     await campaign.rows("UPDATE procrastinate_jobs SET status = 'doing' RETURNING id")
-    async with working(settings):
+    async with campaign.working():
         await restored.resume()
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups, steps: int
+    campaign: Campaign, backups: Backups, steps: int
 ) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
+    restored = await _restored(campaign, backups, COPY)
     plan = Options(hold=False, echo=lambda _: None)
     began_at = await raise_ids(campaign.sessions, plan)
     if steps > 1:
@@ -230,11 +223,9 @@ async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice
     assert tuple(finished[0]) == (1, 1)
 
 
-async def test_each_restore_raises_the_ids_again_though_none_was_used(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
-) -> None:
+async def test_each_restore_raises_the_ids_again_though_none_was_used(campaign: Campaign, backups: Backups) -> None:
     """The backup may have been taken right after the last resume, and ids been used after the backup."""
-    restored = await _restored(campaign, backups, settings, working, COPY)
+    restored = await _restored(campaign, backups, COPY)
     await restored.resume()
     await backups.copy()
     await backups.put_back_copy()
@@ -246,10 +237,8 @@ async def test_each_restore_raises_the_ids_again_though_none_was_used(
     assert tuple(doubts[0]) == (60, 30)
 
 
-async def test_a_dry_run_says_the_same_and_changes_nothing(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
-) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
+async def test_a_dry_run_says_the_same_and_changes_nothing(campaign: Campaign, backups: Backups) -> None:
+    restored = await _restored(campaign, backups, COPY)
     [(now,)] = await campaign.rows("SELECT now()")
 
     async def api_has_looked() -> bool:  # and has recorded that the database was rolled back, if it has found so
@@ -278,58 +267,54 @@ async def test_a_database_that_was_not_restored_is_left_alone_unless_somebody_kn
 
 @pytest.mark.parametrize("change", ["cancel", "delete", "end"])
 async def test_in_a_restored_database_no_mailing_ends_as_if_it_had_never_been_sent(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups, change: str
+    campaign: Campaign, backups: Backups, change: str
 ) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
-    before = await sandbox.ledger()
+    restored = await _restored(campaign, backups, COPY)
+    before = await campaign.sandbox.ledger()
     if change == "cancel":
         assert (await campaign.api.post(f"/mailings/{restored.planned}/cancel")).json()["status"] == "cancelled"
     elif change == "delete":
         assert (await campaign.api.delete(f"/mailings/{restored.planned}/")).status_code == 204
     else:
         await campaign.rows("UPDATE mailing SET ends_at = now() WHERE id = :id RETURNING id", id=restored.planned)
-    async with working(settings):
+    async with campaign.working():
         await _woken_in_vain(campaign, restored.planned)
         assert await _statuses(campaign, restored.planned) == {"pending": 30}
         await restored.resume()
         await campaign.until(lambda: _are(campaign, restored.planned, {"unknown": 30}))
-    assert await sandbox.ledger() == before
+    assert await campaign.sandbox.ledger() == before
 
 
 async def test_whoever_opts_out_or_goes_from_a_restored_database_is_not_sent_to_again(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
+    campaign: Campaign, backups: Backups
 ) -> None:
     """Their opt-outs since the backup are lost with it: they are entered again before sending is resumed."""
-    restored = await _restored(campaign, backups, settings, working, COPY)
+    restored = await _restored(campaign, backups, COPY)
     opted_out, gone, *_ = [row.id for row in await campaign.rows("SELECT id FROM client ORDER BY id")]
     assert (await campaign.api.patch(f"/clients/{opted_out}/", json={"opted_out": True})).status_code == 200
     assert (await campaign.api.delete(f"/clients/{gone}/")).status_code == 204
     assert await campaign.counts(restored.planned) == {"planned": 30, "pending": 30}
-    async with working(settings):
+    async with campaign.working():
         await restored.resume()
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 28, "unknown": 2}
     messages = await campaign.messages(restored.planned)
     assert {message["client_id"] for message in messages if message["status"] == "unknown"} == {opted_out, gone}
-    assert len(await sandbox.ledger()) == 30 + 28
+    assert len(await campaign.sandbox.ledger()) == 30 + 28
 
 
-async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, backups: Backups
-) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
-    before = await sandbox.ledger()
+async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(campaign: Campaign, backups: Backups) -> None:
+    restored = await _restored(campaign, backups, COPY)
+    before = await campaign.sandbox.ledger()
     assert (await campaign.api.post(f"/mailings/{restored.planned}/pause")).status_code == 200
     await restored.resume()
-    async with working(settings):
+    async with campaign.working():
         await _woken_in_vain(campaign, restored.planned)
         assert await _statuses(campaign, restored.planned) == {"pending": 30}
-    assert await sandbox.ledger() == before
+    assert await campaign.sandbox.ledger() == before
 
 
-async def test_no_message_gets_an_id_in_a_restored_database(
-    campaign: Campaign, settings: Settings, working: WorkerOf, backups: Backups
-) -> None:
-    restored = await _restored(campaign, backups, settings, working, COPY)
+async def test_no_message_gets_an_id_in_a_restored_database(campaign: Campaign, backups: Backups) -> None:
+    restored = await _restored(campaign, backups, COPY)
     with pytest.raises(DBAPIError, match="run mailing resume-after-restore"):
         await campaign.rows(ADD_MESSAGE)
     await restored.resume()

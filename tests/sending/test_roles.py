@@ -19,8 +19,7 @@ from mailing.reports.jobs import send_missing
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
-from support.api import running_api
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.mail_server import open_post_office
 from support.roles import NAMES, ROLES, url_as
 from support.rows import add_mailing, add_messages, run, value
@@ -88,15 +87,12 @@ async def test_a_role_can_not_do_what_its_process_need_not(database_url: str, ro
 
 
 async def test_with_their_own_roles_api_and_worker_send_a_mailing_and_all_that_people_do_to_it(
-    settings: Settings, sandbox: Sandbox, sessions: Sessions, working: WorkerOf, capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str], campaign: Campaign
 ) -> None:
-    reporting = replace(settings, report_to="ops@example.org", report_time="00:00", smtp_port=1)
-    worker = replace(reporting, database_url=url_as("mailing_worker", str(settings.database_url)))
-    restricted = replace(settings, database_url=url_as("mailing_api", str(settings.database_url)))
-    async with running_api(restricted) as api, working(worker):
-        campaign = Campaign(api, sessions)
+    api = campaign.api
+    async with campaign.working(report_to="ops@example.org", report_time="00:00", smtp_port=1):
         clients = await campaign.clients(20)
-        await sandbox.behave(error_500=0.2)
+        await campaign.sandbox.behave(error_500=0.2)
         mailing_id = await campaign.mailing()
         assert await campaign.finished(mailing_id) == {"planned": 20, "sent": 20}
         later = await campaign.mailing(starts_in_s=600)

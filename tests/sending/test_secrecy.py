@@ -4,8 +4,7 @@ import httpx
 from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.logs import logged
 from support.rows import run
 
@@ -19,28 +18,21 @@ STRANGER = "canary-of-a-stranger"
 SECRETS = (*PHONES, "canary")
 
 
-async def test_no_phone_text_or_token_is_logged_or_told_in_a_refusal(
-    campaign: Campaign,
-    engine: AsyncEngine,
-    sandbox: Sandbox,
-    settings: Settings,
-    working: WorkerOf,
-) -> None:
+async def test_no_phone_text_or_token_is_logged_or_told_in_a_refusal(campaign: Campaign, engine: AsyncEngine) -> None:
     """Also where the database refuses a row and repeats it, and where the gateway fails and answers garbage."""
-    settings = replace(settings, gateway_token=TOKEN)
-    with logged(settings) as lines:
+    with logged(replace(campaign.settings, gateway_token=TOKEN)) as lines:
         refusals = await refused(campaign.api, engine)
         for phone in PHONES:
             await campaign.api.post("/clients/", json={"phone": phone, "timezone": "UTC"})
-        await sandbox.behave(error_500=0.3, garbage=0.2, drop=0.2, seed=3)
-        async with working(settings):
+        await campaign.sandbox.behave(error_500=0.3, garbage=0.2, drop=0.2, seed=3)
+        async with campaign.working(gateway_token=TOKEN):
             await campaign.finished(await campaign.mailing(text=TEXT))
         told = str(lines())
         assert {line["status"] for line in lines("request")} >= {200, 201, 400, 401, 404, 409, 500}
         assert lines("unexpected error")
         assert any(line.get("accepted") for line in lines("job"))
         assert all(line["job_id"] and line["task"] and line["duration_ms"] >= 0 for line in lines("job"))
-    assert [secret for secret in (*SECRETS, str(settings.api_key)) if secret in told + refusals] == []
+    assert [secret for secret in (*SECRETS, str(campaign.settings.api_key)) if secret in told + refusals] == []
 
 
 async def refused(api: Api, engine: AsyncEngine) -> str:

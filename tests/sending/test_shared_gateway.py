@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from msgspec.structs import replace
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions
@@ -17,8 +16,7 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.repository import autocommit, read
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.sending.revalidation import MAX_CHECK_AGE_S
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.rows import run
 
 pytestmark = pytest.mark.slow
@@ -71,13 +69,10 @@ async def test_three_gates_together_never_let_more_through_in_a_second_than_the_
     assert min(later - earlier for earlier, later in zip(passed, passed[40:], strict=False)) >= 1
 
 
-async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_run(
-    campaign: Campaign, settings: Settings, working: WorkerOf
-) -> None:
+async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_run(campaign: Campaign) -> None:
     """At 8 a second the 500 messages would take twice as long as the test's patience."""
     await campaign.clients(500)
-    limited = replace(settings, gateway_rate=8)
-    async with working(limited), working(limited):
+    async with campaign.working(gateway_rate=8), campaign.working(gateway_rate=8):
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=30)
         assert (await gateway(campaign))["rate"] == 8
@@ -87,24 +82,20 @@ async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_ru
         assert await campaign.finished(mailing) == {"planned": 500, "sent": 500}
 
 
-async def test_a_rate_set_by_the_api_outlives_a_restart_and_a_new_setting_replaces_it(
-    campaign: Campaign, settings: Settings, working: WorkerOf
-) -> None:
-    async with working(replace(settings, gateway_rate=10)):
+async def test_a_rate_set_by_the_api_outlives_a_restart_and_a_new_setting_replaces_it(campaign: Campaign) -> None:
+    async with campaign.working(gateway_rate=10):
         await campaign.until(lambda: _has_rate(campaign, 10))
         await campaign.api.patch("/gateway/", json={"rate": 7.5})
-    async with working(replace(settings, gateway_rate=10)):
+    async with campaign.working(gateway_rate=10):
         await campaign.until(lambda: _has_rate(campaign, 7.5))
-    async with working(replace(settings, gateway_rate=20)):
+    async with campaign.working(gateway_rate=20):
         await campaign.until(lambda: _has_rate(campaign, 20))
 
 
-async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_no_attempts(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_no_attempts(campaign: Campaign) -> None:
     await campaign.clients(300)
-    async with working(settings), working(settings):
-        await sandbox.behave(error_500=1.0)
+    async with campaign.working(), campaign.working():
+        await campaign.sandbox.behave(error_500=1.0)
         mailing = await campaign.mailing()
         await campaign.until(lambda: is_open(campaign))
         assert "HTTP 500" in (await gateway(campaign))["breaker"]["reason"]
@@ -115,18 +106,16 @@ async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_
         await campaign.until(lambda: _probed(campaign, len(before), 2))
         probes = (await begun(campaign))[len(before) :]
         assert all(later - earlier >= timedelta(seconds=4.5) for earlier, later in pairwise([before[-1], *probes]))
-        await sandbox.behave()
+        await campaign.sandbox.behave()
         await campaign.rows("UPDATE gateway SET breaker_next_probe_at = now() RETURNING 1")
         assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
         assert not await is_open(campaign)
 
 
-async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_counted(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_counted(campaign: Campaign) -> None:
     await campaign.clients(300)
-    async with working(settings):
-        await sandbox.behave(unauthorized_401=1.0)
+    async with campaign.working():
+        await campaign.sandbox.behave(unauthorized_401=1.0)
         mailing = await campaign.mailing()
         await campaign.until(lambda: is_open(campaign))
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
@@ -135,26 +124,24 @@ async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_count
         before_any_probe = (
             "SELECT count(*) FROM attempt JOIN gateway ON started_at < breaker_opened_at + interval '3 s'"
         )
-        assert 1 <= (await campaign.rows(before_any_probe))[0][0] <= settings.gateway_concurrency
-        await sandbox.behave()
+        assert 1 <= (await campaign.rows(before_any_probe))[0][0] <= campaign.settings.gateway_concurrency
+        await campaign.sandbox.behave()
         assert (await campaign.api.post("/gateway/probe")).status_code == 200
         await campaign.until(lambda: _closed(campaign))
 
 
-async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(campaign: Campaign) -> None:
     await campaign.clients(300)
-    async with working(settings), working(settings):
-        await sandbox.behave(throttle_429=1.0, retry_after_s=600)
+    async with campaign.working(), campaign.working():
+        await campaign.sandbox.behave(throttle_429=1.0, retry_after_s=600)
         mailing = await campaign.mailing()
         await campaign.until(lambda: _throttled(campaign))
         await asyncio.sleep(MAX_CHECK_AGE_S)  # a worker may call by what it read of the gateway before
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
         calls = len(await begun(campaign))
-        await sandbox.behave()
+        await campaign.sandbox.behave()
         await asyncio.sleep(2.5)  # two sweeps
-        assert len(await begun(campaign)) == calls <= 2 * settings.gateway_concurrency
+        assert len(await begun(campaign)) == calls <= 2 * campaign.settings.gateway_concurrency
         untouched = [message for message in await campaign.messages(mailing) if message["status_reason"] is None]
         until = (await gateway(campaign))["throttled_until"]
         assert {tuple(message["waiting_for"].values()) for message in untouched} == {("rate", until)}
@@ -162,12 +149,10 @@ async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(
         await campaign.reaches(mailing, sent=len(untouched))
 
 
-async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_the_stop_of_all_sending_holds_until_somebody_starts_again(campaign: Campaign) -> None:
     await campaign.clients(2000)
-    await sandbox.behave(latency_s=0.1)
-    async with working(settings), working(settings):
+    await campaign.sandbox.behave(latency_s=0.1)
+    async with campaign.working(), campaign.working():
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sent=100)
         stopped = (await campaign.api.post("/gateway/stop")).json()

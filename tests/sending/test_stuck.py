@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign, working
 from support.faulty_worker import supervised_worker, worker
 from support.processes import until
 from support.proxy import proxy
@@ -22,19 +21,19 @@ HASTY = 5, 6
 
 
 async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, tmp_path: Path
+    campaign: Campaign, tmp_path: Path
 ) -> None:
     """It is frozen in a call for longer than all its limits; the other one has sent the message meanwhile."""
     await campaign.clients(1)
-    await sandbox.behave(latency_s=2.0)
-    async with worker(settings, tmp_path, *HASTY) as frozen:
+    await campaign.sandbox.behave(latency_s=2.0)
+    async with worker(campaign.settings, tmp_path, *HASTY) as frozen:
         mailing = await campaign.mailing()
         await campaign.reaches(mailing, sending=1)
-        await until(sandbox.ledger, every_s=0.1)
-        await sandbox.behave()
+        await until(campaign.sandbox.ledger, every_s=0.1)
+        await campaign.sandbox.behave()
         frozen.send_signal(signal.SIGSTOP)
         await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
-        async with worker(settings, tmp_path, *USUAL) as other:
+        async with worker(campaign.settings, tmp_path, *USUAL) as other:
             assert await campaign.finished(mailing) == {"planned": 1, "sent": 1}
             await asyncio.sleep(max(HASTY))
             assert not await _reported(campaign)
@@ -51,14 +50,14 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
 
 
 async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
-    campaign: Campaign, engine: AsyncEngine, settings: Settings, tmp_path: Path, working: WorkerOf
+    campaign: Campaign, engine: AsyncEngine, tmp_path: Path
 ) -> None:
     clients = await campaign.clients(50)
     mailing = await add_mailing(engine)
     await add_messages(engine, mailing, ["pending"] * 50, first_client=clients[0])
-    async with worker(settings, tmp_path, *USUAL, "claim.inside", "freeze") as frozen:
+    async with worker(campaign.settings, tmp_path, *USUAL, "claim.inside", "freeze") as frozen:
         await campaign.until(lambda: _locked(campaign))
-        async with working(settings):
+        async with campaign.working():
             assert await campaign.finished(mailing) == {"planned": 50, "sent": 50}
         frozen.send_signal(signal.SIGCONT)
         frozen.send_signal(signal.SIGTERM)
@@ -67,24 +66,22 @@ async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
 
 
 async def test_a_worker_whose_event_loop_is_blocked_ends_itself_and_is_started_again(
-    campaign: Campaign, settings: Settings, tmp_path: Path
+    campaign: Campaign, tmp_path: Path
 ) -> None:
     await campaign.clients(10)
     mailing = await campaign.mailing()
-    async with supervised_worker(settings, tmp_path, *HASTY, "claim.before", "block") as said:
+    async with supervised_worker(campaign.settings, tmp_path, *HASTY, "claim.before", "block") as said:
         await until(lambda: said, seconds=60)
         assert "exited with status 1; restarting now" in said[0]
     await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute' RETURNING id")
-    async with supervised_worker(settings, tmp_path, *USUAL):
+    async with supervised_worker(campaign.settings, tmp_path, *USUAL):
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
 
-async def test_a_worker_whose_connections_died_silently_works_again(
-    campaign: Campaign, settings: Settings, tmp_path: Path
-) -> None:
+async def test_a_worker_whose_connections_died_silently_works_again(campaign: Campaign, tmp_path: Path) -> None:
     """By itself, or by ending itself: what counts is that somebody sends."""
     await campaign.clients(10)
-    async with proxy(settings) as (between, through), supervised_worker(through, tmp_path, *HASTY):
+    async with proxy(campaign.settings) as (between, through), supervised_worker(through, tmp_path, *HASTY):
         assert await campaign.finished(await campaign.mailing()) == {"planned": 10, "sent": 10}
         between.freeze()
         mailing = await campaign.mailing()
@@ -93,11 +90,9 @@ async def test_a_worker_whose_connections_died_silently_works_again(
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
 
-async def test_a_worker_sends_again_when_the_database_is_back(
-    campaign: Campaign, settings: Settings, tmp_path: Path
-) -> None:
+async def test_a_worker_sends_again_when_the_database_is_back(campaign: Campaign, tmp_path: Path) -> None:
     await campaign.clients(10)
-    async with proxy(settings) as (between, through), supervised_worker(through, tmp_path, *HASTY) as said:
+    async with proxy(campaign.settings) as (between, through), supervised_worker(through, tmp_path, *HASTY) as said:
         assert await campaign.finished(await campaign.mailing()) == {"planned": 10, "sent": 10}
         await between.stop()
         await until(lambda: len(said) > 1, seconds=60)
@@ -106,47 +101,41 @@ async def test_a_worker_sends_again_when_the_database_is_back(
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
 
-async def test_a_row_that_somebody_holds_locked_stops_no_other_one(
-    campaign: Campaign, engine: AsyncEngine, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_row_that_somebody_holds_locked_stops_no_other_one(campaign: Campaign, engine: AsyncEngine) -> None:
     clients = await campaign.clients(10)
     mailing = await add_mailing(engine)
     held, *_ = await add_messages(engine, mailing, ["pending"] * 10, first_client=clients[0])
     async with engine.begin() as holder:
         await holder.exec_driver_sql(f"SELECT FROM message WHERE id = {held} FOR UPDATE")
-        async with working(settings):
+        async with campaign.working():
             await campaign.reaches(mailing, sent=9)
             assert [row.id for row in await campaign.rows("SELECT id FROM message WHERE status = 'pending'")] == [held]
             await holder.rollback()
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
 
-async def test_results_whose_commit_is_cut_off_are_recorded_once(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_results_whose_commit_is_cut_off_are_recorded_once(campaign: Campaign) -> None:
     await campaign.clients(10)
-    async with proxy(settings) as (between, through):
+    async with proxy(campaign.settings) as (between, through):
         between.cut_after = (b"INSERT INTO attempt", b"ON CONFLICT (message_id, number) DO UPDATE", b"COMMIT")
         async with working(through):
             mailing = await campaign.mailing()
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
         assert not between.cut_after
-    assert Counter(item["id"] for item in await sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
+    assert Counter(item["id"] for item in await campaign.sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
     assert await campaign.rows("SELECT count(*), count(DISTINCT message_id), max(number) FROM attempt") == [(10, 10, 1)]
 
 
-async def test_a_plan_whose_commit_is_cut_off_is_completed(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
-) -> None:
+async def test_a_plan_whose_commit_is_cut_off_is_completed(campaign: Campaign) -> None:
     await campaign.clients(10)
-    async with proxy(settings) as (between, through):
+    async with proxy(campaign.settings) as (between, through):
         between.cut_after = (b"INSERT INTO message AS m", b"COMMIT")
         async with working(through):
             mailing = await campaign.mailing()
             await until(lambda: not between.cut_after)
             await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute' RETURNING id")
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
-    assert Counter(item["id"] for item in await sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
+    assert Counter(item["id"] for item in await campaign.sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
 
 
 async def _reported(campaign: Campaign) -> bool:

@@ -14,7 +14,7 @@ import pytest
 from mailing.database.engine import Sessions
 from mailing.process.ports import free_port
 from mailing.sending.recording import BATCH
-from support.campaign import Campaign
+from support.campaign import ApiCaller
 from support.commands import mailing, running_command
 from support.forks import Fork
 from support.kannel import MISSING, NUMBER, Kannel, is_installed, kannel_in
@@ -89,20 +89,20 @@ async def site(database_url: str, kannel: Kannel, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture
-async def campaign(site: Site, sessions: Sessions) -> AsyncIterator[Campaign]:
+async def campaign(site: Site, sessions: Sessions) -> AsyncIterator[ApiCaller]:
     headers = {"Authorization": f"Bearer {KEY}"}
     async with httpx.AsyncClient(
         base_url=f"{site.url}/mailing/api", headers=headers, trust_env=False, timeout=30, follow_redirects=True
     ) as api:
-        yield Campaign(api, sessions)
+        yield ApiCaller(api, sessions)
 
 
-async def statistics(campaign: Campaign, mailing_id: int) -> dict[str, Any]:
+async def statistics(campaign: ApiCaller, mailing_id: int) -> dict[str, Any]:
     return await campaign.statistics(mailing_id, limit=1)
 
 
 async def test_a_thousand_are_delivered_and_every_figure_agrees_with_kannel_s_log(
-    site: Site, kannel: Kannel, campaign: Campaign
+    site: Site, kannel: Kannel, campaign: ApiCaller
 ) -> None:
     await campaign.clients(700, tag="short")
     await campaign.clients(300, tag="long")
@@ -133,7 +133,7 @@ async def test_a_thousand_are_delivered_and_every_figure_agrees_with_kannel_s_lo
     assert (calls, accepted) == (1000, 1000)
 
 
-async def test_stop_as_a_reply_opts_the_phone_out(kannel: Kannel, campaign: Campaign) -> None:
+async def test_stop_as_a_reply_opts_the_phone_out(kannel: Kannel, campaign: ApiCaller) -> None:
     client = (await campaign.api.post("/clients/", json={"phone": NUMBER, "timezone": "UTC"})).json()
     await kannel.connect_smsc("Стоп!")
 
@@ -146,19 +146,19 @@ async def test_stop_as_a_reply_opts_the_phone_out(kannel: Kannel, campaign: Camp
 
 
 async def test_killed_in_the_middle_bearerbox_sends_the_rest_and_nothing_is_called_twice(
-    site: Site, kannel: Kannel, campaign: Campaign
+    site: Site, kannel: Kannel, campaign: ApiCaller
 ) -> None:
     await through_kills(site, kannel, campaign, worker_too=False)
 
 
 @pytest.mark.heavy
 async def test_with_the_worker_killed_too_nothing_is_called_twice(
-    site: Site, kannel: Kannel, campaign: Campaign
+    site: Site, kannel: Kannel, campaign: ApiCaller
 ) -> None:
     await through_kills(site, kannel, campaign, worker_too=True)
 
 
-async def through_kills(site: Site, kannel: Kannel, campaign: Campaign, *, worker_too: bool) -> None:
+async def through_kills(site: Site, kannel: Kannel, campaign: ApiCaller, *, worker_too: bool) -> None:
     """Kill bearerbox, and the worker if asked, in the middle of 1,000 messages; then look for each of them."""
     await campaign.clients(1000)
     async with AsyncExitStack() as running:

@@ -14,9 +14,8 @@ from mailing.database.engine import Sessions, transaction
 from mailing.mailings.repository import planned_by_other_rules
 from mailing.sending.plan import plan_mailing
 from mailing.sending.timezone_rules import apply_rules
-from mailing.settings import Settings
 from mailing.timezones import rules_version, zone_named
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.rows import run, value
 
 MOVED, OTHER = "Europe/Moscow", "Europe/Minsk"  # UTC+3 both
@@ -99,12 +98,7 @@ async def test_a_message_whose_hours_no_longer_come_before_the_end_expires(
 
 @pytest.mark.parametrize("recomputed", [True, False], ids=["recomputed", "checked before the call"])
 async def test_after_a_restart_all_calls_are_inside_the_new_local_hours(
-    campaign: Campaign,
-    sandbox: Sandbox,
-    settings: Settings,
-    working: WorkerOf,
-    moscow_moves: pytest.MonkeyPatch,
-    recomputed: bool,
+    campaign: Campaign, moscow_moves: pytest.MonkeyPatch, recomputed: bool
 ) -> None:
     """Without the recomputation, as beside a worker with the old rules, the check before the call decides alone."""
     moved, other = await campaign.clients(3, timezone=MOVED), await campaign.clients(3, timezone=OTHER)
@@ -113,7 +107,7 @@ async def test_after_a_restart_all_calls_are_inside_the_new_local_hours(
     restart_with_changed_rules(moscow_moves)
     if not recomputed:
         await campaign.rows("UPDATE mailing SET timezone_rules = :rules RETURNING id", rules=rules_version())
-    async with working(settings):
+    async with campaign.working():
 
         async def is_settled() -> bool:
             later = "SELECT count(*) FROM message WHERE status = 'pending' AND due_at > now()"
@@ -122,7 +116,7 @@ async def test_after_a_restart_all_calls_are_inside_the_new_local_hours(
         await campaign.until(is_settled)
     sent = await campaign.rows("SELECT client_id FROM message WHERE status = 'sent' ORDER BY client_id")
     assert [row.client_id for row in sent] == other
-    assert len(await sandbox.ledger()) == 3
+    assert len(await campaign.sandbox.ledger()) == 3
     waiting = await campaign.rows("SELECT client_id, due_at FROM message WHERE status = 'pending'")
     assert {row.client_id for row in waiting} == set(moved)
     assert {f"{row.due_at.astimezone(zone_named(MOVED)):%H:%M}" for row in waiting} == {opens}

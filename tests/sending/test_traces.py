@@ -6,20 +6,19 @@ import pytest
 
 from mailing.observability import tracing
 from mailing.process.ports import free_port
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.trace_collector import collecting
 
 
 async def test_a_campaign_can_be_followed_from_the_request_over_its_plan_to_its_calls(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await campaign.clients(60)
-    await sandbox.behave(error_500=0.2, seed=3)
+    await campaign.sandbox.behave(error_500=0.2, seed=3)
     with collecting() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         tracing.start("tests", os.environ)
-        async with working(settings):
+        async with campaign.working():
             mailing = await campaign.mailing(text="canary")
             assert await campaign.finished(mailing) == {"planned": 60, "sent": 60}
         tracing.finish()
@@ -40,17 +39,17 @@ async def test_a_campaign_can_be_followed_from_the_request_over_its_plan_to_its_
         assert len(calls) < 60, "no span for each call"
         retried = [run for run in runs.values() if run.links]
         assert {(run.parent, len(run.links)) for run in retried} == {("", 1)}
-        phones = {str(item["phone"]) for item in await sandbox.ledger()}
+        phones = {str(item["phone"]) for item in await campaign.sandbox.ledger()}
         assert [secret for secret in (*phones, "canary", "Bearer") if secret in collector.received] == []
 
 
 async def test_a_campaign_goes_out_while_the_collector_is_away(
-    campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf, monkeypatch: pytest.MonkeyPatch
+    campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await campaign.clients(50)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
     tracing.start("tests", os.environ)
-    async with working(settings):
+    async with campaign.working():
         assert await campaign.finished(await campaign.mailing()) == {"planned": 50, "sent": 50}
     tracing.finish()
-    assert (await sandbox.summary())["accepted"] == 50
+    assert (await campaign.sandbox.summary())["accepted"] == 50

@@ -4,8 +4,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
 from mailing.messages.claim import claim
-from mailing.settings import Settings
-from support.campaign import Campaign, Sandbox, WorkerOf
+from support.campaign import Campaign
 from support.rows import add_client, add_mailing, run, value
 
 ADD = """
@@ -49,14 +48,14 @@ async def test_a_claim_ends_nothing_in_a_restored_database(engine: AsyncEngine, 
 
 
 async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent(
-    engine: AsyncEngine, campaign: Campaign, sandbox: Sandbox, settings: Settings, working: WorkerOf
+    engine: AsyncEngine, campaign: Campaign
 ) -> None:
     clients = await campaign.clients(600)
     await run(
         engine,
         f"ALTER TABLE message ADD CONSTRAINT poisoned CHECK (status <> 'sending' OR client_id <> {clients[3]})",
     )
-    async with working(settings):
+    async with campaign.working():
         mailing_id = await campaign.mailing()
         await campaign.shows(mailing_id, planned=600, sent=599, pending=1)
     (row,) = await run(
@@ -64,4 +63,4 @@ async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent
         "SELECT client_id, reason_code, reason_params, due_at > now() AS later FROM message WHERE status <> 'sent'",
     )
     assert tuple(row) == (clients[3], "not_claimable", {"error": "poisoned"}, True)
-    assert [item["repeats"] for item in await sandbox.ledger()] == [0] * 599
+    assert [item["repeats"] for item in await campaign.sandbox.ledger()] == [0] * 599

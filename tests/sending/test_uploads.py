@@ -8,8 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions
-from mailing.settings import Settings
-from support.campaign import Campaign, WorkerOf
+from support.campaign import Campaign
 from support.faulty_worker import worker
 from support.rows import add_client
 from support.uploads import confirmed, file_of, upload_of
@@ -18,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_left(
-    campaign: Campaign, settings: Settings, sessions: Sessions, working: WorkerOf
+    campaign: Campaign, sessions: Sessions
 ) -> None:
     left = await confirmed(sessions, file_of(10, bad=1))
     await campaign.rows("""
@@ -29,7 +28,7 @@ async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_lef
     async def are_done() -> bool:
         return all([(await upload_of(sessions, upload_id)).status == UploadStatus.done for upload_id in (left, fresh)])
 
-    async with working(settings):
+    async with campaign.working():
         await campaign.until(are_done)
     assert (await upload_of(sessions, left)).rejected == 1
     assert len(await campaign.rows("SELECT id FROM client")) == 20
@@ -37,14 +36,14 @@ async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_lef
 
 @pytest.mark.timeout(300)
 async def test_uploads_that_wait_for_a_lock_hold_neither_the_sending_back_nor_end_the_worker(
-    campaign: Campaign, engine: AsyncEngine, sessions: Sessions, settings: Settings, tmp_path: Path
+    campaign: Campaign, engine: AsyncEngine, sessions: Sessions, tmp_path: Path
 ) -> None:
     """More of them than a worker has connections, for longer than it goes without an answer of its database."""
     database_s = 6
     await campaign.clients(20, tag="sent to")
     locked = await add_client(engine, phone="79160000000")
     uploads = [await confirmed(sessions, file_of(1), by=f"user {n} (anna)") for n in range(12)]
-    async with worker(settings, tmp_path, 30, database_s) as process:
+    async with worker(campaign.settings, tmp_path, 30, database_s) as process:
         async with engine.begin() as holder:
             await holder.exec_driver_sql(f"SELECT FROM client WHERE id = {locked} FOR UPDATE")
             await campaign.until(lambda: _waits(campaign))

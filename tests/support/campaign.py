@@ -57,8 +57,8 @@ async def running_sandbox() -> AsyncIterator[Sandbox]:
 
 
 @dataclass(frozen=True)
-class Campaign:
-    """What the tests say to the API."""
+class ApiCaller:
+    """What the tests say to the API, and see in the database."""
 
     api: httpx.AsyncClient
     sessions: Sessions
@@ -126,12 +126,32 @@ class Campaign:
         await self.until(is_finished)
         return await self.counts(mailing_id)
 
-    async def until(self, holds: Callable[[], Awaitable[bool]]) -> None:
+    async def until(self, holds: Callable[[], Awaitable[object]]) -> None:
         await until(holds, seconds=PATIENCE_S, every_s=0.05)
 
+    async def until_found(self, sql: str, **values: object) -> None:
+        """Wait until the statement returns a row."""
+        await self.until(lambda: self.rows(sql, **values))
+
     async def rows(self, sql: str, **values: object) -> Sequence[Any]:
+        """What the statement returns, if it returns rows."""
         async with transaction(self.sessions) as session:
-            return (await session.execute(text(sql), values)).all()
+            result = await (await session.connection()).execute(text(sql), values)
+            return result.all() if result.returns_rows else []
+
+    async def value(self, sql: str, **values: object) -> Any:  # noqa: ANN401 - a column
+        return (await self.rows(sql, **values))[0][0]
+
+
+@dataclass(frozen=True)
+class Campaign(ApiCaller):
+    """With a worker in this process whenever a test wants one, and the sandbox for a gateway."""
+
+    settings: Settings
+    sandbox: Sandbox
+
+    def working(self, **changes: Any) -> AbstractAsyncContextManager[None]:  # noqa: ANN401 - fields of Settings
+        return working(replace(self.settings, **changes))
 
 
 WorkerOf = Callable[[Settings], AbstractAsyncContextManager[None]]

@@ -15,7 +15,7 @@ from chaos.gateway.server import Gateway, listening
 from mailing.database.engine import Sessions
 from mailing.settings import Settings
 from support.api import running_api
-from support.campaign import Campaign, working
+from support.campaign import ApiCaller, working
 from support.rows import run
 
 
@@ -54,7 +54,7 @@ async def api(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 def stage(api: httpx.AsyncClient, sessions: Sessions, gateway: Gateway, ledger: Path, settings: Settings) -> Stage:
-    return Stage(Campaign(api, sessions), gateway, ledger, settings, working)
+    return Stage(ApiCaller(api, sessions), gateway, ledger, settings, working)
 
 
 @pytest.mark.heavy

@@ -22,7 +22,7 @@ from mailing.messages.locks import lock_for_client_change
 from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.worker import policy_of
-from support.campaign import Campaign, WorkerOf
+from support.campaign import ApiCaller, WorkerOf
 from support.processes import until
 
 PATIENCE_S = 60.0
@@ -33,7 +33,7 @@ IDLE_S = 2.0
 class Stage:
     """`is_faulty`: with a bug in the product a run may never settle, so it also ends when the gateway is left alone."""
 
-    campaign: Campaign
+    campaign: ApiCaller
     gateway: Gateway
     ledger: Path
     settings: Settings
