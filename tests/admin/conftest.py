@@ -1,7 +1,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
-import httpx
 import pytest
 from litestar import Litestar
 
@@ -9,7 +8,7 @@ from mailing.access.roles import Role
 from mailing.access.sessions import open_session
 from mailing.database.engine import transaction
 from mailing.settings import Settings
-from support.admin import SignedIn, browser_at
+from support.admin import Browser, SignedIn, browser_at
 from support.api import running_app
 from support.users import add_user
 
@@ -21,7 +20,7 @@ async def app(settings: Settings) -> AsyncIterator[Litestar]:
 
 
 @pytest.fixture
-async def stranger(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+async def stranger(app: Litestar) -> AsyncIterator[Browser]:
     """Yield a browser without a session."""
     async with browser_at(app) as browser:
         yield browser
@@ -32,7 +31,7 @@ async def signed_in(app: Litestar) -> AsyncIterator[SignedIn]:
     """Yield a function that opens a browser, signed in as a user of the given role."""
     async with AsyncExitStack() as browsers:
 
-        async def as_(role: Role) -> httpx.AsyncClient:
+        async def as_(role: Role) -> Browser:
             async with transaction(app.state.sessions) as session:
                 user_id = await add_user(session, role.name.lower(), role)
                 token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
@@ -41,3 +40,23 @@ async def signed_in(app: Litestar) -> AsyncIterator[SignedIn]:
             return browser
 
         yield as_
+
+
+@pytest.fixture
+async def viewer(signed_in: SignedIn) -> Browser:
+    return await signed_in(Role.VIEWER)
+
+
+@pytest.fixture
+async def editor(signed_in: SignedIn) -> Browser:
+    return await signed_in(Role.EDITOR)
+
+
+@pytest.fixture
+async def sender(signed_in: SignedIn) -> Browser:
+    return await signed_in(Role.SENDER)
+
+
+@pytest.fixture
+async def admin(signed_in: SignedIn) -> Browser:
+    return await signed_in(Role.ADMIN)

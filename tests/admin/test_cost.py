@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import pytest
 from litestar import Litestar
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
 from mailing.admin.single_flight import SingleFlight
-from support.admin import SignedIn
+from support.admin import Browser
 from support.rows import run
 
 MOST_BYTES = 50_000
@@ -66,16 +64,15 @@ def counted() -> Iterator[list[str]]:
         event.remove(Engine, "before_cursor_execute", count)
 
 
-async def statements(browser: httpx.AsyncClient, path: str) -> list[str]:
+async def statements(browser: Browser, path: str) -> list[str]:
     with counted() as executed:
         assert (await browser.get(path)).status_code == 200
     return executed
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-async def test_a_page_of_fifty_rows_is_small(engine: AsyncEngine, signed_in: SignedIn, language: str) -> None:
+async def test_a_page_of_fifty_rows_is_small(engine: AsyncEngine, admin: Browser, language: str) -> None:
     await add_rows(engine, ON_A_PAGE + 1)
-    admin = await signed_in(Role.ADMIN)
     admin.cookies.set("mailing_language", language)
     for path in LISTS:
         answer = await admin.get(path)
@@ -84,13 +81,10 @@ async def test_a_page_of_fifty_rows_is_small(engine: AsyncEngine, signed_in: Sig
 
 
 @pytest.mark.parametrize("path", [*LISTS, "/admin/", "/admin/mailings/1", "/admin/mailings/new", "/admin/reports"])
-async def test_more_rows_need_no_more_statements(
-    app: Litestar, engine: AsyncEngine, signed_in: SignedIn, path: str
-) -> None:
-    browser = await signed_in(Role.ADMIN)
+async def test_more_rows_need_no_more_statements(app: Litestar, engine: AsyncEngine, admin: Browser, path: str) -> None:
     await add_rows(engine, 2)
-    few = await statements(browser, path)
+    few = await statements(admin, path)
     app.state.single_flight = SingleFlight()  # what was read for the first request would spare the second one
     await add_rows(engine, ON_A_PAGE, first=3)
-    assert await statements(browser, path) == few
+    assert await statements(admin, path) == few
     assert 2 <= len(few) <= 12

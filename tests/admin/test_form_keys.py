@@ -10,8 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import mailing.admin
-from mailing.access.roles import Role
-from support.admin import SignedIn, mailing_form
+from support.admin import Browser, mailing_form
 from support.markup import words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
@@ -45,7 +44,7 @@ def test_every_form_that_changes_something_carries_a_key() -> None:
     assert sorted(action for action, keyed in found if keyed and action in UNKEYED) == []
 
 
-async def key_on(browser: httpx.AsyncClient, page: str) -> str:
+async def key_on(browser: Browser, page: str) -> str:
     shown = await browser.get(page)
     assert shown.status_code == 200
     found = re.search(r'name="form_key" value="([^"]+)"', shown.text)
@@ -53,9 +52,7 @@ async def key_on(browser: httpx.AsyncClient, page: str) -> str:
     return found[1]
 
 
-async def twice(
-    browser: httpx.AsyncClient, page: str, data: Mapping[str, str | list[str]], *, to: str = ""
-) -> httpx.Response:
+async def twice(browser: Browser, page: str, data: Mapping[str, str | list[str]], *, to: str = "") -> httpx.Response:
     """Send the form of `page` twice at once, and once more; the three answers must be one."""
     sent = {**data, "form_key": await key_on(browser, page)}
     answers = list(await asyncio.gather(*(browser.post(to or page, data=sent) for _ in range(2))))
@@ -66,9 +63,8 @@ async def twice(
 
 
 @pytest.mark.parametrize("begin", ["/admin/mailings/new", "/admin/mailings/new?like={}"])
-async def test_a_mailing_sent_twice_is_made_once(engine: AsyncEngine, signed_in: SignedIn, begin: str) -> None:
+async def test_a_mailing_sent_twice_is_made_once(engine: AsyncEngine, sender: Browser, begin: str) -> None:
     like = await add_mailing(engine)
-    sender = await signed_in(Role.SENDER)
     answer = await twice(sender, begin.format(like), mailing_form(text="Twice"), to="/admin/mailings/new")
     made = await value(engine, "SELECT id FROM mailing WHERE text = 'Twice'")
     assert answer.headers["location"] == f"/admin/mailings/{made}"
@@ -76,15 +72,13 @@ async def test_a_mailing_sent_twice_is_made_once(engine: AsyncEngine, signed_in:
     assert "The mailing was saved." in words(await sender.get(answer.headers["location"]))
 
 
-async def test_a_page_loaded_anew_makes_a_second_mailing(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    sender = await signed_in(Role.SENDER)
+async def test_a_page_loaded_anew_makes_a_second_mailing(engine: AsyncEngine, sender: Browser) -> None:
     for _ in range(2):
         await twice(sender, "/admin/mailings/new", mailing_form(text="Twice"))
     assert await value(engine, "SELECT count(*) FROM mailing WHERE text = 'Twice'") == 2
 
 
-async def test_a_form_sent_again_with_other_content_is_refused(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    sender = await signed_in(Role.SENDER)
+async def test_a_form_sent_again_with_other_content_is_refused(engine: AsyncEngine, sender: Browser) -> None:
     key = {"form_key": await key_on(sender, "/admin/mailings/new")}
     assert (await sender.post("/admin/mailings/new", data=mailing_form() | key)).status_code == 303
     other = await sender.post("/admin/mailings/new", data=mailing_form(text="Other") | key)
@@ -93,16 +87,14 @@ async def test_a_form_sent_again_with_other_content_is_refused(engine: AsyncEngi
     assert await value(engine, "SELECT count(*) FROM mailing") == 1
 
 
-async def test_a_refused_form_may_be_sent_again(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    sender = await signed_in(Role.SENDER)
+async def test_a_refused_form_may_be_sent_again(engine: AsyncEngine, sender: Browser) -> None:
     key = {"form_key": await key_on(sender, "/admin/mailings/new")}
     assert (await sender.post("/admin/mailings/new", data=mailing_form(text="") | key)).status_code == 400
     assert (await sender.post("/admin/mailings/new", data=mailing_form() | key)).status_code == 303
     assert await value(engine, "SELECT count(*) FROM mailing") == 1
 
 
-async def test_the_plan_may_be_asked_for_before_the_form_is_sent(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    sender = await signed_in(Role.SENDER)
+async def test_the_plan_may_be_asked_for_before_the_form_is_sent(engine: AsyncEngine, sender: Browser) -> None:
     sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
     plans = await asyncio.gather(*(sender.post("/admin/mailings/plan", data=sent) for _ in range(2)))
     assert [plan.status_code for plan in plans] == [200, 200]
@@ -110,8 +102,7 @@ async def test_the_plan_may_be_asked_for_before_the_form_is_sent(engine: AsyncEn
     assert await value(engine, "SELECT count(*) FROM idempotency_key") == 1
 
 
-async def test_a_form_without_a_key_is_done_each_time(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    sender = await signed_in(Role.SENDER)
+async def test_a_form_without_a_key_is_done_each_time(engine: AsyncEngine, sender: Browser) -> None:
     for _ in range(2):
         assert (await sender.post("/admin/mailings/new", data=mailing_form())).status_code == 303
     assert await value(engine, "SELECT count(*) FROM mailing") == 2
@@ -119,31 +110,29 @@ async def test_a_form_without_a_key_is_done_each_time(engine: AsyncEngine, signe
     assert guessed.status_code == 400
 
 
-async def test_the_key_of_one_user_is_no_key_of_another(signed_in: SignedIn) -> None:
-    sender, admin = await signed_in(Role.SENDER), await signed_in(Role.ADMIN)
+async def test_the_key_of_one_user_is_no_key_of_another(sender: Browser, admin: Browser) -> None:
     sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
     places = [(await each.post("/admin/mailings/new", data=sent)).headers["location"] for each in (sender, admin)]
     assert len(set(places)) == 2
 
 
-async def test_a_test_sent_twice_goes_out_once(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_a_test_sent_twice_goes_out_once(engine: AsyncEngine, sender: Browser) -> None:
     await add_client(engine, phone="79161234567")
     page = f"/admin/mailings/{await add_mailing(engine)}/test"
-    await twice(await signed_in(Role.SENDER), page, {"phone": "79161234567"})
+    await twice(sender, page, {"phone": "79161234567"})
     assert await value(engine, "SELECT count(*) FROM mailing WHERE test_of_mailing_id IS NOT NULL") == 1
 
 
-async def test_failed_messages_are_resent_once(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_failed_messages_are_resent_once(engine: AsyncEngine, sender: Browser) -> None:
     mailing = await add_mailing(engine)
     await add_client(engine)
     await add_messages(engine, mailing, ["failed"])
-    answer = await twice(await signed_in(Role.SENDER), f"/admin/mailings/{mailing}/resend-failed", {})
+    answer = await twice(sender, f"/admin/mailings/{mailing}/resend-failed", {})
     assert answer.headers["location"] == f"/admin/mailings/{mailing}"
     assert await value(engine, "SELECT count(*) FROM event WHERE kind LIKE 'mailing.resen%'") == 1
 
 
-async def test_a_user_and_a_client_are_made_once(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    admin = await signed_in(Role.ADMIN)
+async def test_a_user_and_a_client_are_made_once(engine: AsyncEngine, admin: Browser) -> None:
     user = {"name": "bert", "role": "viewer", "password": "correct horse battery"}
     assert (await twice(admin, "/admin/users", user)).headers["location"].startswith("/admin/users/")
     client = {"phone": "79161234567", "timezone": "Europe/Moscow"}
@@ -151,8 +140,7 @@ async def test_a_user_and_a_client_are_made_once(engine: AsyncEngine, signed_in:
     assert await value(engine, "SELECT count(*) FROM user_account WHERE name = 'bert'") == 1
 
 
-async def test_a_file_is_stored_once(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    editor = await signed_in(Role.EDITOR)
+async def test_a_file_is_stored_once(engine: AsyncEngine, editor: Browser) -> None:
     action = re.search(r'action="(/admin/clients/upload[^"]+)"', (await editor.get("/admin/clients/upload")).text)
     assert action
     file = {"file": ("clients.csv", b"phone,timezone\n79161234567,Europe/Moscow\n")}
@@ -162,16 +150,15 @@ async def test_a_file_is_stored_once(engine: AsyncEngine, signed_in: SignedIn) -
     assert await value(engine, "SELECT count(*) FROM upload") == 1
 
 
-async def test_an_upload_is_confirmed_once(signed_in: SignedIn) -> None:
-    editor = await signed_in(Role.EDITOR)
+async def test_an_upload_is_confirmed_once(editor: Browser) -> None:
     file = {"file": ("clients.csv", b"phone,operator_code,tag,timezone\n79161234567,916,vip,Europe/Moscow\n")}
     page = (await editor.post("/admin/clients/upload", files=file)).headers["location"]
     answer = await twice(editor, page, {}, to=f"{page}/import")
     assert answer.headers["location"] == page
 
 
-async def test_an_api_key_is_made_once_and_shown_by_both_answers(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    answer = await twice(await signed_in(Role.ADMIN), "/admin/keys", {"name": "shop", "scope": "full"})
+async def test_an_api_key_is_made_once_and_shown_by_both_answers(engine: AsyncEngine, admin: Browser) -> None:
+    answer = await twice(admin, "/admin/keys", {"name": "shop", "scope": "full"})
     secret = re.search(r'<code class="secret"[^>]*>([^<]+)<', answer.text)
     assert secret
     assert await value(engine, "SELECT count(*) FROM api_key") == 1
@@ -181,8 +168,7 @@ async def test_an_api_key_is_made_once_and_shown_by_both_answers(engine: AsyncEn
     assert "secret" not in str(kept)
 
 
-async def test_many_at_once_hold_no_connection_while_they_wait(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    sender = await signed_in(Role.SENDER)
+async def test_many_at_once_hold_no_connection_while_they_wait(engine: AsyncEngine, sender: Browser) -> None:
     sent = mailing_form() | {"form_key": await key_on(sender, "/admin/mailings/new")}
     answers = await asyncio.gather(*(sender.post("/admin/mailings/new", data=sent) for _ in range(30)))
     assert {(each.status_code, each.headers["location"]) for each in answers} == {(303, "/admin/mailings/1")}

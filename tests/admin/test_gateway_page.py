@@ -3,10 +3,9 @@
 import pytest
 from msgspec.structs import replace
 
-from mailing.access.roles import Role
 from mailing.admin.gateway.routes import promises
 from mailing.settings import Settings
-from support.admin import SignedIn
+from support.admin import Browser
 
 
 @pytest.mark.parametrize(
@@ -26,6 +25,6 @@ def test_what_is_promised_follows_from_the_settings(
     assert promises(configured) == {"provider": provider, "holds_unknown": holds, "receipts": receipts}
 
 
-async def test_the_page_says_it(signed_in: SignedIn) -> None:
-    page = await (await signed_in(Role.VIEWER)).get("/admin/gateway")
+async def test_the_page_says_it(viewer: Browser) -> None:
+    page = await viewer.get("/admin/gateway")
     assert "probe: a call without a clear answer is repeated under the same id." in page.text

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
-from support.admin import browser_at, mailing_form
+from support.admin import Browser, browser_at, mailing_form
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.rows import run, value
 from support.users import PASSWORD, add_user
@@ -21,7 +21,7 @@ TEXT = 'Winter sale: "all" <b>must</b> go,\nДоставка & more'
 
 
 @pytest.fixture
-async def anna(app: Litestar, sessions: Sessions) -> AsyncIterator[httpx.AsyncClient]:
+async def anna(app: Litestar, sessions: Sessions) -> AsyncIterator[Browser]:
     async with transaction(sessions) as session:
         for name in ("anna", "bert"):
             await add_user(session, name, Role.ADMIN)
@@ -30,7 +30,7 @@ async def anna(app: Litestar, sessions: Sessions) -> AsyncIterator[httpx.AsyncCl
         yield browser
 
 
-async def sign_in(browser: httpx.AsyncClient, name: str, **fields: str) -> httpx.Response:
+async def sign_in(browser: Browser, name: str, **fields: str) -> httpx.Response:
     return await browser.post("/admin/sign-in/form", data={"name": name, "password": PASSWORD, **fields})
 
 
@@ -40,7 +40,7 @@ def hidden(page: httpx.Response) -> dict[str, str]:
 
 
 async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(
-    engine: AsyncEngine, anna: httpx.AsyncClient
+    engine: AsyncEngine, anna: Browser
 ) -> None:
     typed = mailing_form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
     await run(engine, "DELETE FROM user_session")
@@ -63,7 +63,7 @@ async def test_a_mailing_written_past_the_session_is_there_after_the_sign_in(
     assert await value(engine, "SELECT count(*) FROM mailing") == 1
 
 
-async def test_another_user_does_not_get_the_form(engine: AsyncEngine, anna: httpx.AsyncClient) -> None:
+async def test_another_user_does_not_get_the_form(engine: AsyncEngine, anna: Browser) -> None:
     typed = mailing_form(text=TEXT) | {"form_user": hidden(await anna.get("/admin/mailings/new"))["form_user"]}
     await run(engine, "DELETE FROM user_session")
     held = await anna.post("/admin/mailings/new", data=typed)
@@ -83,7 +83,7 @@ async def test_another_user_does_not_get_the_form(engine: AsyncEngine, anna: htt
     ],
 )
 async def test_other_forms_come_back_without_passwords(
-    engine: AsyncEngine, anna: httpx.AsyncClient, page: str, typed: dict[str, str], shown: str
+    engine: AsyncEngine, anna: Browser, page: str, typed: dict[str, str], shown: str
 ) -> None:
     user = {"form_user": hidden(await anna.get(page))["form_user"]}
     await run(engine, "DELETE FROM user_session")
@@ -99,14 +99,14 @@ async def test_other_forms_come_back_without_passwords(
     assert await value(engine, "SELECT count(*) FROM user_account") == 2
 
 
-async def test_a_form_without_a_text_is_not_done_by_asking_for_it(engine: AsyncEngine, anna: httpx.AsyncClient) -> None:
+async def test_a_form_without_a_text_is_not_done_by_asking_for_it(engine: AsyncEngine, anna: Browser) -> None:
     user = hidden(await anna.get("/admin/mailings/new"))["form_user"]
     answer = await anna.post("/admin/gateway/stop", data={"form_user": user, "form_restored": "yes"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/")
     assert await value(engine, "SELECT stopped_at FROM gateway") is None
 
 
-async def test_no_kept_form_leads_to_another_site(anna: httpx.AsyncClient) -> None:
+async def test_no_kept_form_leads_to_another_site(anna: Browser) -> None:
     user = hidden(await anna.get("/admin/mailings/new"))["form_user"]
     kept = f'[["text","x"],["form_user","{user}"]]'
     answer = await sign_in(anna, "anna", kept=kept, next="https://evil.example/admin/")
@@ -114,7 +114,7 @@ async def test_no_kept_form_leads_to_another_site(anna: httpx.AsyncClient) -> No
     assert (await sign_in(anna, "anna", kept="[[", next="/admin/keys")).headers["location"] == "/admin/keys"
 
 
-async def test_typing_past_the_session_leaves_the_page_as_it_is(engine: AsyncEngine, anna: httpx.AsyncClient) -> None:
+async def test_typing_past_the_session_leaves_the_page_as_it_is(engine: AsyncEngine, anna: Browser) -> None:
     await run(engine, "DELETE FROM user_session")
     answer = await anna.post("/admin/mailings/plan", data=mailing_form(), headers={"HX-Request": "true"})
     assert answer.status_code == 401

@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
-import httpx
 import pytest
 from litestar import Litestar
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
 from mailing.web.parameters import SAFE
-from support.admin import SignedIn, admin_handlers
+from support.admin import Browser, admin_handlers
 from support.rows import add_messages, run
 
 OUR_TAGS = {"img": "/static/favicon.svg", "link": "/static/", "script": "/static/", "iframe": "/admin/reports/"}
@@ -61,11 +59,10 @@ def shown_in(page: str) -> set[str]:
 
 
 @pytest.fixture
-async def admin(signed_in: SignedIn, engine: AsyncEngine) -> httpx.AsyncClient:
-    browser = await signed_in(Role.ADMIN)
+async def admin(admin: Browser, engine: AsyncEngine) -> Browser:
     await run(engine, "UPDATE user_account SET name = :name", name=evil("user.name"))
     await fill(engine)
-    return browser
+    return admin
 
 
 async def fill(engine: AsyncEngine) -> None:
@@ -156,7 +153,7 @@ def paths(app: Litestar, *, safe: bool) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-async def test_no_row_becomes_a_part_of_any_page(app: Litestar, admin: httpx.AsyncClient, language: str) -> None:
+async def test_no_row_becomes_a_part_of_any_page(app: Litestar, admin: Browser, language: str) -> None:
     admin.cookies.set("mailing_language", language)
     await admin.post("/admin/clients/upload", files={"file": (evil("upload.name"), csv_file(), "text/csv")})
     wrong, shown, pages = [], set[str](), 0
@@ -188,7 +185,7 @@ ENTERED = [
 ]
 
 
-async def test_no_question_becomes_a_part_of_any_page(app: Litestar, admin: httpx.AsyncClient) -> None:
+async def test_no_question_becomes_a_part_of_any_page(app: Litestar, admin: Browser) -> None:
     wrong, echoed = [], set[str]()
     for method, path in paths(app, safe=True):
         for name in ASKED:
@@ -200,7 +197,7 @@ async def test_no_question_becomes_a_part_of_any_page(app: Litestar, admin: http
     assert echoed >= {"q", "tag"}, "no answer repeats what was asked, so nothing is proved"
 
 
-async def test_no_form_becomes_a_part_of_the_page_that_refuses_it(app: Litestar, admin: httpx.AsyncClient) -> None:
+async def test_no_form_becomes_a_part_of_the_page_that_refuses_it(app: Litestar, admin: Browser) -> None:
     """What is sent to end a session, or to disable somebody, comes last."""
     wrong, echoed = [], set[str]()
     ending = re.compile("sign-|session|/users/|password|/delete$|/stop$")

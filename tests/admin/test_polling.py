@@ -3,42 +3,17 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
 from mailing.messages.states import MessageStatus
-from support.admin import SignedIn
+from support.admin import Browser
+from support.markup import words
 from support.rows import add_client, add_mailing, add_messages, run, value
-
-Browser = httpx.AsyncClient
-
-
-@pytest.fixture
-async def viewer(signed_in: SignedIn) -> Browser:
-    return await signed_in(Role.VIEWER)
-
-
-@pytest.fixture
-async def sender(signed_in: SignedIn) -> Browser:
-    return await signed_in(Role.SENDER)
-
-
-async def shown(browser: Browser, path: str, status: int = 200) -> str:
-    answer = await browser.get(path)
-    assert answer.status_code == status, answer.text
-    return words(answer.text)
-
-
-def words(html: str) -> str:
-    """Return the page's text without tags."""
-    body = html.partition("<main")[2].partition("</main>")[0] or html
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", body)).replace("\xa0", " ").strip()
 
 
 async def test_an_empty_start_page_says_how_everything_is(viewer: Browser) -> None:
-    page = await shown(viewer, "/admin/")
+    page = words(await viewer.get("/admin/"))
     assert "Sending is possible." in page
     assert "No worker has reported in the last 30 seconds, so nothing is sent. Start mailing worker." in page
     assert "It has no recipients: set MAILING_REPORT_TO." in page
@@ -50,7 +25,7 @@ async def test_the_start_page_names_what_holds_sending_back(engine: AsyncEngine,
     await run(engine, "INSERT INTO procrastinate_workers DEFAULT VALUES")
     mailing_id = await add_mailing(engine, text="Autumn sale")
     await add_messages(engine, mailing_id, ["sent", "pending", "pending"])
-    page = await shown(viewer, "/admin/")
+    page = words(await viewer.get("/admin/"))
     assert "All sending was stopped by user 1 (anna)" in page
     assert "At most 50 per second." in page
     assert "Running: 1." in page
@@ -62,7 +37,7 @@ async def test_a_mailings_page_tells_how_far_it_is(engine: AsyncEngine, viewer: 
     await add_messages(engine, mailing_id, [*["sent"] * 6, *["pending"] * 3, "unknown"])
     page = await viewer.get(f"/admin/mailings/{mailing_id}")
     assert "Autumn &lt;b&gt;sale&lt;/b&gt;" in page.text
-    text = words(page.text)
+    text = words(page)
     assert "sent 6 60 % pending 3 30 % unknown 1 10 %" in text
     assert "It is unknown whether 1 message arrived." in text
     assert "3 messages : in the queue." in text
@@ -75,7 +50,7 @@ async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(engine: 
     await run(
         engine, "UPDATE message SET wait_reason = 'window', due_at = '2040-01-01T03:00Z', closes_at = '2041-01-01Z'"
     )
-    page = await shown(viewer, f"/admin/mailings/{mailing_id}")
+    page = words(await viewer.get(f"/admin/mailings/{mailing_id}"))
     assert "1 message : local hours begin at 09:00 in Asia/Omsk (1 Jan 2040, 03:00 UTC+0)." in page
 
 
@@ -85,7 +60,7 @@ async def test_a_mailing_that_waits_for_local_hours_says_where_and_when(engine: 
 async def test_a_mailing_at_rest_says_why(engine: AsyncEngine, viewer: Browser, status: str, sentence: str) -> None:
     mailing_id = await add_mailing(engine, status=status)
     await add_messages(engine, mailing_id, ["pending"])
-    assert sentence in await shown(viewer, f"/admin/mailings/{mailing_id}")
+    assert sentence in words(await viewer.get(f"/admin/mailings/{mailing_id}"))
 
 
 async def test_a_part_that_did_not_change_is_not_sent_again(engine: AsyncEngine, viewer: Browser) -> None:
@@ -147,25 +122,14 @@ async def test_a_messages_story_has_calls_and_acts_in_order(engine: AsyncEngine,
     mailing_id = await add_mailing(engine)
     (message_id,) = await add_messages(engine, mailing_id, ["sent"])
     began = datetime(2026, 5, 1, 9, tzinfo=UTC)
-    for minute, number, outcome in [(0, 1, "ambiguous"), (20, 2, "accepted")]:
-        await run(
-            engine,
-            "INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, reason_code,"
-            " mailing_id) "
-            "VALUES (:id, :number, :at, 12, :outcome, 200, 0, 'not_json', :mailing_id)",
-            id=message_id,
-            mailing_id=mailing_id,
-            number=number,
-            at=began + timedelta(minutes=minute),
-            outcome=outcome,
-        )
-    await run(
-        engine,
-        "INSERT INTO event (at, kind, actor, mailing_id) VALUES (:at, 'mailing.paused', 'user 1 (anna)', :id)",
-        at=began + timedelta(minutes=10),
-        id=mailing_id,
-    )
-    page = await shown(viewer, f"/admin/messages/{message_id}")
+    attempt = """
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, outcome)
+        SELECT id, mailing_id, :number, :at, :outcome FROM message"""
+    await run(engine, attempt, number=1, at=began, outcome="ambiguous")
+    await run(engine, attempt, number=2, at=began + timedelta(minutes=20), outcome="accepted")
+    pause = "INSERT INTO event (at, kind, actor, mailing_id) VALUES (:at, 'mailing.paused', 'user 1 (anna)', :id)"
+    await run(engine, pause, at=began + timedelta(minutes=10), id=mailing_id)
+    page = words(await viewer.get(f"/admin/messages/{message_id}"))
     assert re.search("Call 1 no clear answer .*Mailing paused user 1.*Call 2 accepted", page)
 
 
@@ -179,14 +143,14 @@ async def test_a_sender_resolves_an_unknown_message(engine: AsyncEngine, sender:
     right = await sender.post(f"{path}/resolve", data={"as": "sent", "note": "seen in the log"})
     assert (right.status_code, right.headers["location"]) == (303, path)
     assert await value(engine, "SELECT status FROM message") == MessageStatus.sent
-    page = await shown(sender, path)
+    page = words(await sender.get(path))
     assert "The result was saved." in page
     assert "it was delivered, “seen in the log” user 1 (sender)" in page
     assert (await sender.post(f"{path}/resolve", data={"as": "sent"})).status_code == 409
 
 
 async def test_without_mailings_there_is_nothing_to_count(viewer: Browser) -> None:
-    assert "There are no mailings yet" in await shown(viewer, "/admin/statistics")
+    assert "There are no mailings yet" in words(await viewer.get("/admin/statistics"))
 
 
 async def test_the_statistics_count_and_list_newest_first(engine: AsyncEngine, viewer: Browser) -> None:
@@ -194,7 +158,7 @@ async def test_the_statistics_count_and_list_newest_first(engine: AsyncEngine, v
     await add_messages(engine, first, ["sent"] * 3)
     await add_messages(engine, second, ["sent", "failed"])
     page = await viewer.get("/admin/statistics")
-    text = words(page.text)
+    text = words(page)
     assert "2 mailings, 5 messages planned." in text
     assert "sent 4 80 % failed 1 20 %" in text
     assert [int(each) for each in re.findall(r'href="/admin/mailings/(\d+)"', page.text)] == [second, first]
@@ -216,7 +180,7 @@ async def test_a_sender_changes_the_rate_and_a_wrong_one_is_kept_in_the_form(
 async def test_the_stop_is_confirmed_in_numbers(engine: AsyncEngine, sender: Browser) -> None:
     await add_messages(engine, await add_mailing(engine), ["pending", "pending", "sending", "sent"])
     await add_messages(engine, await add_mailing(engine, status="paused"), ["pending"])
-    question = await shown(sender, "/admin/gateway/stop")
+    question = words(await sender.get("/admin/gateway/stop"))
     assert "1 mailing is running. 2 messages would be held back. 1 is in a call now" in question
     assert await value(engine, "SELECT stopped_at FROM gateway") is None
     assert (await sender.post("/admin/gateway/stop")).status_code == 303
@@ -226,8 +190,7 @@ async def test_the_stop_is_confirmed_in_numbers(engine: AsyncEngine, sender: Bro
 
 
 @pytest.mark.parametrize("act", ["rate", "stop", "start", "probe"])
-async def test_an_editor_does_nothing_to_the_gateway(signed_in: SignedIn, act: str) -> None:
-    editor = await signed_in(Role.EDITOR)
+async def test_an_editor_does_nothing_to_the_gateway(editor: Browser, act: str) -> None:
     assert (await editor.post(f"/admin/gateway/{act}", data={"rate": "1"})).status_code == 403
     assert "/admin/gateway/stop" not in (await editor.get("/admin/gateway")).text
 

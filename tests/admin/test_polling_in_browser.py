@@ -7,30 +7,20 @@ import pytest
 from playwright.async_api import Page, Route, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
-from mailing.access.sessions import open_session
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions
 from support.browser import CHROMIUM, WITHOUT, barriers, chromium, watched
 from support.rows import add_client, add_mailing, add_messages, run
-from support.users import add_user
+from support.users import made, signed_in
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)]
 
 expect.set_options(timeout=30_000)
 
 
-_ATTEMPT = """
-    INSERT INTO attempt (message_id, number, started_at, duration_ms, outcome, http_status, code, mailing_id)
-    VALUES (:id, 1, now(), 9, 'ambiguous', 502, 0, 1)
-"""
-
-
 @pytest.fixture
 async def page(address: str, sessions: Sessions) -> AsyncIterator[Page]:
     """Somebody with every right is signed in."""
-    async with transaction(sessions) as session:
-        user_id = await add_user(session, "anna", Role.ADMIN)
-        token = await open_session(session, user_id, address="127.0.0.1", agent="tests")
+    token = await signed_in(sessions, await made(sessions))
     async with chromium() as browser:
         page = await browser.new_page(locale="en")
         await page.context.add_cookies([{"name": "mailing_session", "value": token, "url": address}])
@@ -100,7 +90,10 @@ async def test_no_page_has_a_barrier_in_the_light_or_in_the_dark(address: str, e
     mailing_id, client_id = await add_mailing(engine), await add_client(engine)
     unknown, *_ = await add_messages(engine, mailing_id, ["unknown", "pending", "sent"], first_client=client_id)
     await run(engine, "INSERT INTO mailing_throughput SELECT id, date_trunc('minute', now()), 5 FROM mailing")
-    await run(engine, _ATTEMPT, id=unknown)
+    attempt = """
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
+        VALUES (:id, :mailing_id, 1, now(), 9, 'ambiguous', 502, 0)"""
+    await run(engine, attempt, id=unknown, mailing_id=mailing_id)
     found = []
     ours = ("", f"mailings/{mailing_id}", f"mailings/{mailing_id}/messages", f"messages/{unknown}", "statistics")
     for path in (*ours, "gateway", "gateway/stop"):

@@ -1,6 +1,5 @@
 """Every route of the admin page, taken from the application itself: whom it lets in, and from where."""
 
-import httpx
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 
@@ -9,7 +8,7 @@ from mailing.access.sessions import open_session
 from mailing.admin.guards import RoleGuard, same_origin
 from mailing.database.engine import transaction
 from mailing.web.parameters import SAFE
-from support.admin import SignedIn, admin_handlers
+from support.admin import Browser, SignedIn, admin_handlers
 
 
 def guards(handler: HTTPRouteHandler) -> list[object]:
@@ -46,7 +45,7 @@ async def test_every_route_lets_in_whom_it_names_and_nobody_below(app: Litestar,
     assert wrong == []
 
 
-async def test_every_route_sends_strangers_to_the_sign_in(app: Litestar, stranger: httpx.AsyncClient) -> None:
+async def test_every_route_sends_strangers_to_the_sign_in(app: Litestar, stranger: Browser) -> None:
     wrong = []
     for method, path, handler in admin_handlers(app):
         answer = await stranger.request(method, path)
@@ -56,15 +55,14 @@ async def test_every_route_sends_strangers_to_the_sign_in(app: Litestar, strange
     assert wrong == []
 
 
-async def test_every_form_of_another_site_is_refused(app: Litestar, signed_in: SignedIn) -> None:
-    browser = await signed_in(Role.ADMIN)
+async def test_every_form_of_another_site_is_refused(app: Litestar, admin: Browser) -> None:
     unsafe = [(method, path) for method, path, _ in admin_handlers(app) if method not in SAFE]
     assert len(unsafe) > 10
     foreign = [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site", "Origin": "http://test"}]
     for headers in foreign:
-        answers = [(await browser.request(*each, headers=headers)).status_code for each in unsafe]
+        answers = [(await admin.request(*each, headers=headers)).status_code for each in unsafe]
         assert answers == [403] * len(unsafe)
-    del browser.headers["Sec-Fetch-Site"]
+    del admin.headers["Sec-Fetch-Site"]
     for headers in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {}):
-        answers = [(await browser.request(*each, headers=headers)).status_code for each in unsafe]
+        answers = [(await admin.request(*each, headers=headers)).status_code for each in unsafe]
         assert answers == [403] * len(unsafe)

@@ -12,11 +12,12 @@ from litestar.routes import HTTPRoute
 from mailing.access.roles import Role
 
 Form = dict[str, str | list[str]]
-SignedIn = Callable[[Role], Awaitable[httpx.AsyncClient]]
+Browser = httpx.AsyncClient
+SignedIn = Callable[[Role], Awaitable[Browser]]
 
 
-def browser_at(app: Litestar) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
+def browser_at(app: Litestar) -> Browser:
+    return Browser(
         transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
         base_url="http://test",
         headers={"Sec-Fetch-Site": "same-origin", "Accept-Language": "en"},

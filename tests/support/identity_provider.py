@@ -8,10 +8,12 @@ from unittest import mock
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+from msgspec.structs import replace
 from oidc_provider_mock import User, run_server_in_thread
 
 from mailing.access.id_token import OidcClient
 from mailing.access.roles import Role
+from mailing.settings import Settings
 
 BACK = "http://test/admin/sign-in/oidc/back"
 CLARA = User(sub="7", claims={"preferred_username": "clara", "groups": ["office"]})
@@ -35,6 +37,12 @@ def client_of(issuer: str, *, client_id: str = "mailing") -> OidcClient:
         client_secret="a:secret/ with blanks",
         groups_claim="groups",
         roles={"office": Role.EDITOR},
+    )
+
+
+def with_sign_in_at(issuer: str, settings: Settings) -> Settings:
+    return replace(
+        settings, oidc_issuer=issuer, oidc_client_id="mailing", oidc_client_secret="s", oidc_roles="office=editor"
     )
 
 

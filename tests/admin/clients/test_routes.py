@@ -6,8 +6,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
-from support.admin import SignedIn
+from support.admin import Browser
 from support.markup import entered, words
 from support.rows import LOCK_WAITS, add_client, add_mailing, add_messages, comes, run, value
 
@@ -15,27 +14,17 @@ PHONE = "79161234567"
 FORM = {"phone": PHONE, "operator_code": "", "tag": "vip", "timezone": "Europe/Moscow", "was_opted_out": ""}
 
 
-@pytest.fixture
-async def editor(signed_in: SignedIn) -> httpx.AsyncClient:
-    return await signed_in(Role.EDITOR)
-
-
-@pytest.fixture
-async def viewer(signed_in: SignedIn) -> httpx.AsyncClient:
-    return await signed_in(Role.VIEWER)
-
-
 def phones(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return re.findall(r'<td><a href="/admin/clients/\d+">(\d{11})</a>', answer.text)
 
 
-async def test_a_list_without_clients_says_what_to_do(editor: httpx.AsyncClient, viewer: httpx.AsyncClient) -> None:
+async def test_a_list_without_clients_says_what_to_do(editor: Browser, viewer: Browser) -> None:
     assert "Add one, or upload a CSV file" in (await editor.get("/admin/clients")).text
     assert "An editor can add them." in (await viewer.get("/admin/clients")).text
 
 
-async def test_clients_are_found_by_what_people_type(viewer: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_clients_are_found_by_what_people_type(viewer: Browser, engine: AsyncEngine) -> None:
     await add_client(engine, phone=PHONE, tag="vip")
     await add_client(engine, phone="79031230067")
     for query, found in [
@@ -55,7 +44,7 @@ async def test_clients_are_found_by_what_people_type(viewer: httpx.AsyncClient, 
     assert "No client matches" in (await viewer.get("/admin/clients?tag=nobody")).text
 
 
-async def test_what_are_no_digits_is_an_error_beside_its_field(viewer: httpx.AsyncClient) -> None:
+async def test_what_are_no_digits_is_an_error_beside_its_field(viewer: Browser) -> None:
     answer = await viewer.post("/admin/clients", data={"ends": "ivan", "begins": "123456789012"})
     assert answer.status_code == 400
     assert answer.text.count('aria-invalid="true"') == 2
@@ -63,7 +52,7 @@ async def test_what_are_no_digits_is_an_error_beside_its_field(viewer: httpx.Asy
 
 
 async def test_pages_of_a_search_by_phone_lead_on_and_back_without_a_phone_in_an_address(
-    viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    viewer: Browser, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.admin.clients.routes.PAGE_SIZE", 2)
     for n in range(5):
@@ -87,7 +76,7 @@ async def test_pages_of_a_search_by_phone_lead_on_and_back_without_a_phone_in_an
 
 
 async def test_pages_lead_on_and_back_and_keep_the_search(
-    viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    viewer: Browser, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.admin.clients.routes.PAGE_SIZE", 2)
     for n in range(5):
@@ -108,7 +97,7 @@ def link(answer: httpx.Response, rel: str) -> str:
     return found[1].replace("&amp;", "&")
 
 
-async def test_a_client_is_added_changed_and_deleted(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_a_client_is_added_changed_and_deleted(editor: Browser, engine: AsyncEngine) -> None:
     added = await editor.post("/admin/clients/new", data=FORM)
     assert (added.status_code, added.headers["location"]) == (303, "/admin/clients/1")
     shown = (await editor.get("/admin/clients/1")).text
@@ -124,7 +113,7 @@ async def test_a_client_is_added_changed_and_deleted(editor: httpx.AsyncClient, 
     assert (await editor.get("/admin/clients/1")).status_code == 404
 
 
-async def test_every_bad_field_is_named_and_what_was_typed_stays(editor: httpx.AsyncClient) -> None:
+async def test_every_bad_field_is_named_and_what_was_typed_stays(editor: Browser) -> None:
     typed = {"phone": "8 916", "operator_code": "9", "tag": "<b>\t", "timezone": "UTC+3"}
     answer = await editor.post("/admin/clients/new", data=typed)
     assert answer.status_code == 400
@@ -136,7 +125,7 @@ async def test_every_bad_field_is_named_and_what_was_typed_stays(editor: httpx.A
     assert answer.headers["content-type"].startswith("text/html")
 
 
-async def test_a_phone_that_is_taken_leads_to_its_client(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_a_phone_that_is_taken_leads_to_its_client(editor: Browser, engine: AsyncEngine) -> None:
     owner = await add_client(engine, phone=PHONE)
     other = await add_client(engine, phone="79160000001")
     for path in ("/admin/clients/new", f"/admin/clients/{other}/edit"):
@@ -146,9 +135,7 @@ async def test_a_phone_that_is_taken_leads_to_its_client(editor: httpx.AsyncClie
         assert f'href="/admin/clients/{owner}"' in answer.text
 
 
-async def test_an_opt_out_that_came_while_the_form_was_open_stays(
-    editor: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
+async def test_an_opt_out_that_came_while_the_form_was_open_stays(editor: Browser, engine: AsyncEngine) -> None:
     await add_client(engine, phone=PHONE)
     await run(engine, "UPDATE client SET opted_out = true")
     assert (await editor.post("/admin/clients/1/edit", data=FORM)).status_code == 303
@@ -158,7 +145,7 @@ async def test_an_opt_out_that_came_while_the_form_was_open_stays(
 
 
 async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
-    editor: httpx.AsyncClient, engine: AsyncEngine
+    editor: Browser, engine: AsyncEngine
 ) -> None:
     await add_client(engine, phone=PHONE)
     path = "/admin/clients/1/edit"
@@ -173,7 +160,7 @@ async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
 
 
 async def test_of_two_who_save_at_the_same_moment_the_later_one_sees_what_the_other_changed(
-    editor: httpx.AsyncClient, engine: AsyncEngine
+    editor: Browser, engine: AsyncEngine
 ) -> None:
     await add_client(engine, phone=PHONE)
     path = "/admin/clients/1/edit"
@@ -186,9 +173,7 @@ async def test_of_two_who_save_at_the_same_moment_the_later_one_sees_what_the_ot
     assert sorted(task.result().status_code for task in both) == [303, 400]
 
 
-async def test_the_client_s_page_says_who_opted_out_when_and_why(
-    editor: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
+async def test_the_client_s_page_says_who_opted_out_when_and_why(editor: Browser, engine: AsyncEngine) -> None:
     await add_client(engine, phone=PHONE)
     assert (await editor.post("/admin/clients/1/edit", data=FORM | {"opted_out": "yes"})).status_code == 303
     entry = (await run(engine, "SELECT since, actor FROM suppression"))[0]
@@ -197,9 +182,7 @@ async def test_the_client_s_page_says_who_opted_out_when_and_why(
     assert f"</time> · {entry.actor} · the client opted out" in page
 
 
-async def test_before_a_deletion_its_consequences_are_named_in_numbers(
-    editor: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
+async def test_before_a_deletion_its_consequences_are_named_in_numbers(editor: Browser, engine: AsyncEngine) -> None:
     client = await add_client(engine)
     for status in ("pending", "pending", "sent"):
         await add_messages(engine, await add_mailing(engine), [status], first_client=client)
@@ -212,7 +195,7 @@ async def test_before_a_deletion_its_consequences_are_named_in_numbers(
 
 
 async def test_a_client_has_its_messages_newest_first(
-    viewer: httpx.AsyncClient, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    viewer: Browser, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailing.admin.clients.routes.MAX_MESSAGES", 2)
     client = await add_client(engine)
@@ -224,7 +207,7 @@ async def test_a_client_has_its_messages_newest_first(
     assert (await viewer.get(f"/admin/clients/{client}?before=%00")).status_code == 200
 
 
-async def test_only_editors_change_or_export(viewer: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_only_editors_change_or_export(viewer: Browser, engine: AsyncEngine) -> None:
     client = await add_client(engine)
     for path in ("new", f"{client}/edit", f"{client}/delete", "export", "upload", "uploads/1"):
         assert (await viewer.get(f"/admin/clients/{path}")).status_code == 403
@@ -236,7 +219,7 @@ async def test_only_editors_change_or_export(viewer: httpx.AsyncClient, engine: 
     assert await value(engine, "SELECT count(*) FROM client") == 1
 
 
-async def test_the_export_is_the_file_that_the_api_gives(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_the_export_is_the_file_that_the_api_gives(editor: Browser, engine: AsyncEngine) -> None:
     await add_client(engine, phone=PHONE, tag="=vip")
     answer = await editor.get("/admin/clients/export")
     assert answer.text == f"\ufeffphone,operator_code,tag,timezone,opted_out\r\n{PHONE},916,'=vip,Europe/Moscow,no\r\n"
@@ -244,7 +227,7 @@ async def test_the_export_is_the_file_that_the_api_gives(editor: httpx.AsyncClie
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_the_pages_speak_russian(editor: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_the_pages_speak_russian(editor: Browser, engine: AsyncEngine) -> None:
     client = await add_client(engine)
     editor.cookies.set("mailing_language", "ru")
     refused = await editor.post("/admin/clients/new", data=FORM | {"phone": "8", "timezone": "moscow"})

@@ -6,28 +6,22 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
 from mailing.clients.upload import actions, job, repository
 from mailing.database.engine import Sessions, transaction
 from mailing.reasons.refusals import RefusalCode
 from mailing.translations import translations
-from support.admin import SignedIn
+from support.admin import Browser
 from support.uploads import HEADER, counted, file_of
 
 RUNNING = asyncio.Event()
 HERE = "/admin/clients/uploads/1"
 
 
-@pytest.fixture
-async def editor(signed_in: SignedIn) -> httpx.AsyncClient:
-    return await signed_in(Role.EDITOR)
-
-
-async def uploaded(editor: httpx.AsyncClient, file: bytes, name: str = "June.csv") -> httpx.Response:
+async def uploaded(editor: Browser, file: bytes, name: str = "June.csv") -> httpx.Response:
     return await editor.post("/admin/clients/upload", files={"file": (name, file, "text/csv")})
 
 
-async def test_a_file_is_looked_at_confirmed_and_imported(editor: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_a_file_is_looked_at_confirmed_and_imported(editor: Browser, sessions: Sessions) -> None:
     sent = await uploaded(editor, file_of(3, bad=1))
     assert (sent.status_code, sent.headers["location"]) == (303, HERE)
     seen = (await editor.get(HERE)).text
@@ -48,14 +42,14 @@ async def test_a_file_is_looked_at_confirmed_and_imported(editor: httpx.AsyncCli
     assert "June.csv" in (await editor.get("/admin/clients/upload")).text
 
 
-async def test_a_discarded_file_leaves_nothing(editor: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_a_discarded_file_leaves_nothing(editor: Browser, sessions: Sessions) -> None:
     await uploaded(editor, file_of(1))
     assert (await editor.post(f"{HERE}/discard")).headers["location"] == "/admin/clients/upload"
     assert await counted(sessions, "upload") == 0
     assert (await editor.get(HERE)).status_code == 404
 
 
-async def test_what_is_being_imported_cannot_be_discarded(editor: httpx.AsyncClient) -> None:
+async def test_what_is_being_imported_cannot_be_discarded(editor: Browser) -> None:
     await uploaded(editor, file_of(1))
     await editor.post(f"{HERE}/import")
     assert (await editor.post(f"{HERE}/discard")).status_code == 409
@@ -71,15 +65,13 @@ async def test_what_is_being_imported_cannot_be_discarded(editor: httpx.AsyncCli
         (b"phone\n", "Column timezone is missing"),
     ],
 )
-async def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
-    editor: httpx.AsyncClient, file: bytes, said: str
-) -> None:
+async def test_a_file_that_cannot_be_read_is_refused_with_the_reason(editor: Browser, file: bytes, said: str) -> None:
     answer = await uploaded(editor, file)
     assert answer.status_code == 400
     assert said in answer.text
 
 
-async def test_no_file_and_no_form_are_refused(editor: httpx.AsyncClient) -> None:
+async def test_no_file_and_no_form_are_refused(editor: Browser) -> None:
     for form in (
         await editor.post("/admin/clients/upload"),
         await editor.post("/admin/clients/upload", data={"file": "x"}),
@@ -96,13 +88,13 @@ async def test_no_file_and_no_form_are_refused(editor: httpx.AsyncClient) -> Non
     assert (await broken(editor, b"--x\r\n")).status_code == 400
 
 
-async def broken(editor: httpx.AsyncClient, body: bytes) -> httpx.Response:
+async def broken(editor: Browser, body: bytes) -> httpx.Response:
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     return await editor.post("/admin/clients/upload", content=body, headers=headers)
 
 
 async def test_a_file_over_the_limit_is_refused_with_the_limit(
-    editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    editor: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actions, "MAX_FILE_BYTES", 100)
     answer = await uploaded(editor, file_of(10))
@@ -110,7 +102,7 @@ async def test_a_file_over_the_limit_is_refused_with_the_limit(
     assert "split it into several files" in answer.text
 
 
-async def test_a_body_over_the_limit_is_not_read(editor: httpx.AsyncClient) -> None:
+async def test_a_body_over_the_limit_is_not_read(editor: Browser) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "300000000"}
     answer = await editor.post("/admin/clients/upload", content=b"--x\r\n", headers=headers)
     assert answer.status_code == 400
@@ -118,7 +110,7 @@ async def test_a_body_over_the_limit_is_not_read(editor: httpx.AsyncClient) -> N
 
 
 async def test_one_file_too_many_is_answered_429_with_what_to_do_and_the_files_to_do_it_with(
-    editor: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    editor: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(actions, "MAX_USER_FILES", 1)
     monkeypatch.setattr("mailing.admin.clients.uploading.MAX_UPLOADS", 1)
@@ -134,7 +126,7 @@ async def test_one_file_too_many_is_answered_429_with_what_to_do_and_the_files_t
 
 
 async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read(
-    editor: httpx.AsyncClient, sessions: Sessions
+    editor: Browser, sessions: Sessions
 ) -> None:
     """One whose file comes slowly does not hold a connection, and two of a user keep a third out."""
     begun, may_end = asyncio.Semaphore(0), asyncio.Event()
@@ -157,7 +149,7 @@ async def test_more_uploads_than_may_be_at_once_are_refused_before_they_are_read
     assert await counted(sessions, "upload") == 1
 
 
-async def test_why_an_import_failed_is_said(editor: httpx.AsyncClient, sessions: Sessions) -> None:
+async def test_why_an_import_failed_is_said(editor: Browser, sessions: Sessions) -> None:
     await uploaded(editor, b"\n" * 300_000 + b"name\n")
     assert "The file has no rows below the first line." in (await editor.get(HERE)).text
     await editor.post(f"{HERE}/import")
@@ -168,7 +160,7 @@ async def test_why_an_import_failed_is_said(editor: httpx.AsyncClient, sessions:
 
 
 async def test_verdicts_are_told_in_the_viewers_language(
-    editor: httpx.AsyncClient, sessions: Sessions, engine: AsyncEngine
+    editor: Browser, sessions: Sessions, engine: AsyncEngine
 ) -> None:
     del engine
     editor.cookies.set("mailing_language", "ru")
@@ -192,9 +184,7 @@ async def test_verdicts_are_told_in_the_viewers_language(
     assert "Нет столбца timezone." in (await uploaded(editor, b"phone\n")).text
 
 
-async def test_what_broke_an_import_off_is_said_in_the_viewers_language(
-    editor: httpx.AsyncClient, sessions: Sessions
-) -> None:
+async def test_what_broke_an_import_off_is_said_in_the_viewers_language(editor: Browser, sessions: Sessions) -> None:
     await uploaded(editor, (HEADER + "79160000001,,,UTC\n").encode())
     await editor.post(f"{HERE}/import")
     async with transaction(sessions) as session:

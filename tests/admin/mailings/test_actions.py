@@ -3,8 +3,7 @@
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
-from support.admin import SignedIn
+from support.admin import Browser
 from support.markup import entered, words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
@@ -19,11 +18,10 @@ from support.rows import add_client, add_mailing, add_messages, run, value
     ],
 )
 async def test_a_page_says_in_numbers_what_will_happen_and_then_it_does(  # noqa: PLR0917 - one case of a table
-    engine: AsyncEngine, signed_in: SignedIn, action: str, status: str, said: str, notice: str, after: str
+    engine: AsyncEngine, sender: Browser, action: str, status: str, said: str, notice: str, after: str
 ) -> None:
     mailing_id = await add_mailing(engine, status=status)
     await add_messages(engine, mailing_id, ["pending", "pending", "sent"])
-    sender = await signed_in(Role.SENDER)
     address = f"/admin/mailings/{mailing_id}/{action}"
     assert said in words(await sender.get(address))
     assert await value(engine, "SELECT status FROM mailing WHERE id = :id", id=mailing_id) == status
@@ -35,11 +33,10 @@ async def test_a_page_says_in_numbers_what_will_happen_and_then_it_does(  # noqa
     assert "(sender)" in actor
 
 
-async def test_what_failed_is_sent_again(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_what_failed_is_sent_again(engine: AsyncEngine, sender: Browser) -> None:
     client = await add_client(engine)
     mailing_id = await add_mailing(engine)
     await add_messages(engine, mailing_id, ["failed"], first_client=client)
-    sender = await signed_in(Role.SENDER)
     address = f"/admin/mailings/{mailing_id}/resend-failed"
     assert "1 failed message is sent again" in words(await sender.get(address))
     assert (await sender.post(address)).status_code == 303
@@ -51,19 +48,17 @@ async def test_what_failed_is_sent_again(engine: AsyncEngine, signed_in: SignedI
     [("pause", "scheduled"), ("resume", "finished"), ("cancel", "finished"), ("resend-failed", "scheduled")],
 )
 async def test_no_page_asks_about_what_cannot_be_done(
-    engine: AsyncEngine, signed_in: SignedIn, action: str, status: str
+    engine: AsyncEngine, sender: Browser, action: str, status: str
 ) -> None:
     mailing_id = await add_mailing(engine, status=status)
-    sender = await signed_in(Role.SENDER)
     assert (await sender.get(f"/admin/mailings/{mailing_id}/{action}")).status_code == 409
     assert (await sender.post(f"/admin/mailings/{mailing_id}/{action}")).status_code == 409
     assert (await sender.get(f"/admin/mailings/{mailing_id + 1}/{action}")).status_code == 404
 
 
-async def test_a_test_goes_to_a_client_and_to_nobody_else(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_a_test_goes_to_a_client_and_to_nobody_else(engine: AsyncEngine, sender: Browser) -> None:
     await add_client(engine, phone="79161234567")
     mailing_id = await add_mailing(engine)
-    sender = await signed_in(Role.SENDER)
     address = f"/admin/mailings/{mailing_id}/test"
     for phone in ("", "79160000000", "no phone"):
         refused = await sender.post(address, data={"phone": phone})
@@ -76,8 +71,7 @@ async def test_a_test_goes_to_a_client_and_to_nobody_else(engine: AsyncEngine, s
 
 
 @pytest.mark.parametrize("action", ["pause", "resume", "cancel", "resend-failed", "delete", "test"])
-async def test_an_editor_stops_and_sends_nothing(engine: AsyncEngine, signed_in: SignedIn, action: str) -> None:
+async def test_an_editor_stops_and_sends_nothing(engine: AsyncEngine, editor: Browser, action: str) -> None:
     mailing_id = await add_mailing(engine)
-    editor = await signed_in(Role.EDITOR)
     assert (await editor.get(f"/admin/mailings/{mailing_id}/{action}")).status_code == 403
     assert (await editor.post(f"/admin/mailings/{mailing_id}/{action}")).status_code == 403

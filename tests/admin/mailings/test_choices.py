@@ -5,10 +5,9 @@ from functools import partial
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
 from mailing.admin.mailings.repository import MAX_OTHERS, choices
 from mailing.database.engine import Sessions, transaction
-from support.admin import SignedIn
+from support.admin import Browser
 from support.markup import words
 from support.query_plans import rows_read, scans
 from support.rows import run
@@ -31,11 +30,8 @@ async def add_tagged(engine: AsyncEngine, *, tags: int, clients_each: int = 1) -
     await run(engine, "ANALYZE client")
 
 
-async def test_a_filter_with_many_values_offers_the_first_and_a_search(
-    engine: AsyncEngine, signed_in: SignedIn
-) -> None:
+async def test_a_filter_with_many_values_offers_the_first_and_a_search(engine: AsyncEngine, editor: Browser) -> None:
     await add_tagged(engine, tags=500)
-    editor = await signed_in(Role.EDITOR)
     editor.cookies.set("mailing_language", "ru")
     answer = await editor.get("/admin/mailings/new")
     assert answer.text.count('name="tags"') == MAX_OTHERS
@@ -43,21 +39,21 @@ async def test_a_filter_with_many_values_offers_the_first_and_a_search(
     assert len(answer.content) <= MOST_BYTES
 
 
-async def test_a_filter_with_few_values_offers_them_all(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_a_filter_with_few_values_offers_them_all(engine: AsyncEngine, editor: Browser) -> None:
     await add_tagged(engine, tags=3)
-    answer = await (await signed_in(Role.EDITOR)).get("/admin/mailings/new")
+    answer = await editor.get("/admin/mailings/new")
     assert answer.text.count('name="tags"') == 3
     assert "find_tags" not in answer.text
 
 
 @pytest.mark.parametrize("htmx", [True, False])
 async def test_a_search_finds_a_part_in_any_case_and_keeps_what_was_chosen_and_typed(
-    engine: AsyncEngine, signed_in: SignedIn, *, htmx: bool
+    engine: AsyncEngine, editor: Browser, *, htmx: bool
 ) -> None:
     """With htmx it answers with the choices alone, without JavaScript with the whole form."""
     await add_tagged(engine, tags=100)
     typed = {"text": "Hello there", "find_tags": "ПОКУПАТЕЛЬ 004", "tags": ["gone", "постоянный покупатель 0007"]}
-    answer = await (await signed_in(Role.EDITOR)).post(
+    answer = await editor.post(
         "/admin/mailings/choices?of=tags", data=typed, headers={"HX-Request": "true"} if htmx else {}
     )
     assert answer.status_code == 200
@@ -67,11 +63,9 @@ async def test_a_search_finds_a_part_in_any_case_and_keeps_what_was_chosen_and_t
     assert ("Hello there" in answer.text, "<h1>" in answer.text) == (not htmx, not htmx)
 
 
-async def test_a_search_without_a_match_says_so(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_a_search_without_a_match_says_so(engine: AsyncEngine, editor: Browser) -> None:
     await add_tagged(engine, tags=100)
-    answer = await (await signed_in(Role.EDITOR)).post(
-        "/admin/mailings/choices?of=operator_codes", data={"find_operator_codes": "no such"}
-    )
+    answer = await editor.post("/admin/mailings/choices?of=operator_codes", data={"find_operator_codes": "no such"})
     assert "Nothing was found." in words(answer)
 
 
@@ -86,6 +80,6 @@ async def test_no_client_is_read_for_a_value_but_one(engine: AsyncEngine, sessio
     assert (listed.others[0].value, len(listed.others)) == ("постоянный покупатель 0020", 20), "the most frequent first"
 
 
-async def test_the_time_zones_are_loaded_apart(signed_in: SignedIn) -> None:
-    answer = await (await signed_in(Role.EDITOR)).get("/admin/mailings/zones")
+async def test_the_time_zones_are_loaded_apart(editor: Browser) -> None:
+    answer = await editor.get("/admin/mailings/zones")
     assert '<option value="Europe/Moscow">' in answer.text

@@ -6,26 +6,23 @@ from datetime import UTC
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.access.roles import Role
-from support.admin import Form, SignedIn, mailing_form
+from support.admin import Browser, Form, mailing_form
 from support.markup import entered, words
 from support.rows import add_client, add_mailing, add_messages, run, value
 
 # --- the list ---------------------------------------------------------------------------------------------------------
 
 
-async def test_an_empty_list_says_what_to_do(signed_in: SignedIn) -> None:
-    assert "There are no mailings yet." in words(await (await signed_in(Role.VIEWER)).get("/admin/mailings"))
-    assert "New mailing" in words(await (await signed_in(Role.EDITOR)).get("/admin/mailings"))
+async def test_an_empty_list_says_what_to_do(viewer: Browser, editor: Browser) -> None:
+    assert "There are no mailings yet." in words(await viewer.get("/admin/mailings"))
+    assert "New mailing" in words(await editor.get("/admin/mailings"))
 
 
-async def test_the_list_shows_the_newest_first_with_status_and_progress(
-    engine: AsyncEngine, signed_in: SignedIn
-) -> None:
+async def test_the_list_shows_the_newest_first_with_status_and_progress(engine: AsyncEngine, viewer: Browser) -> None:
     first = await add_mailing(engine, text="The first")
     await add_messages(engine, first, ["sent", "sent", "failed", "pending"])
     await add_mailing(engine, status="scheduled", text="The <second>")
-    answer = await (await signed_in(Role.VIEWER)).get("/admin/mailings")
+    answer = await viewer.get("/admin/mailings")
     shown = words(answer)
     assert shown.index("The &lt;second&gt;") < shown.index("The first")
     assert "2 of 4" in shown
@@ -33,10 +30,9 @@ async def test_the_list_shows_the_newest_first_with_status_and_progress(
     assert "not started" in shown
 
 
-async def test_mailings_are_found_by_text_number_and_status(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_mailings_are_found_by_text_number_and_status(engine: AsyncEngine, viewer: Browser) -> None:
     autumn = await add_mailing(engine, text="Осенняя распродажа 100%")
     await add_mailing(engine, status="paused", text="Winter_sale")
-    viewer = await signed_in(Role.VIEWER)
 
     async def found(**asked: str) -> list[bool]:
         answer = await viewer.get("/admin/mailings", params=asked)
@@ -51,10 +47,9 @@ async def test_mailings_are_found_by_text_number_and_status(engine: AsyncEngine,
     assert "No mailing matches this search." in words(await viewer.get("/admin/mailings?q=spring"))
 
 
-async def test_pages_follow_each_other_and_keep_the_search(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_pages_follow_each_other_and_keep_the_search(engine: AsyncEngine, viewer: Browser) -> None:
     for number in range(51):
         await add_mailing(engine, text=f"Sale number {number:02}")
-    viewer = await signed_in(Role.VIEWER)
     first = await viewer.get("/admin/mailings?q=sale")
     onward = re.search(r'href="([^"]+)" rel="next"', first.text)
     assert onward
@@ -66,9 +61,8 @@ async def test_pages_follow_each_other_and_keep_the_search(engine: AsyncEngine, 
 # --- the form ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(engine: AsyncEngine, editor: Browser) -> None:
     await add_client(engine, tag="vip")
-    editor = await signed_in(Role.EDITOR)
     given = mailing_form(text="Hello\r\nthere", tags=["vip"], operator_codes=["916", "903"])
     answer = await editor.post("/admin/mailings/new", data=given)
     row = (await run(engine, "SELECT * FROM mailing"))[0]
@@ -81,10 +75,9 @@ async def test_a_form_creates_a_mailing_in_the_zone_that_it_names(engine: AsyncE
 
 
 async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entered(
-    engine: AsyncEngine, signed_in: SignedIn
+    engine: AsyncEngine, editor: Browser
 ) -> None:
     await add_client(engine, tag="vip")
-    editor = await signed_in(Role.EDITOR)
     given = mailing_form(text=" ", ends_at="2020-01-01T10:00", window_end="", tags=["vip"])
     answer = await editor.post("/admin/mailings/new", data=given)
     shown = words(answer, 400)
@@ -114,26 +107,21 @@ async def test_a_form_that_is_refused_names_each_field_and_keeps_what_was_entere
     ],
 )
 async def test_what_is_no_mailing_is_refused_with_the_rule(
-    signed_in: SignedIn, changes: dict[str, str | list[str]], rule: str
+    editor: Browser, changes: dict[str, str | list[str]], rule: str
 ) -> None:
     """The clocks of Berlin skip 02:30 on the last Sunday of March."""
-    editor = await signed_in(Role.EDITOR)
     assert rule in words(await editor.post("/admin/mailings/new", data=mailing_form(**changes)), 400)
 
 
-async def test_to_begin_at_once_is_for_a_sender(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    for role in (Role.EDITOR, Role.SENDER):
-        assert (
-            await (await signed_in(role)).post("/admin/mailings/new", data=mailing_form(starts_at=""))
-        ).status_code == 303
+async def test_to_begin_at_once_is_for_a_sender(engine: AsyncEngine, editor: Browser, sender: Browser) -> None:
+    for browser in (editor, sender):
+        answer = await browser.post("/admin/mailings/new", data=mailing_form(starts_at=""))
+        assert answer.status_code == 303
     assert await run(engine, "SELECT status FROM mailing ORDER BY id") == [("draft",), ("running",)]
 
 
-async def test_a_duplicate_begins_with_the_same_fields_at_a_time_to_come(
-    engine: AsyncEngine, signed_in: SignedIn
-) -> None:
+async def test_a_duplicate_begins_with_the_same_fields_at_a_time_to_come(engine: AsyncEngine, editor: Browser) -> None:
     original = await add_mailing(engine, status="finished", text="Again, please")
-    editor = await signed_in(Role.EDITOR)
     answer = await editor.get(f"/admin/mailings/new?like={original}")
     assert "Again, please" in answer.text
     fields: Form = {name: entered(answer, name) for name in ("starts_at", "ends_at", "zone")}
@@ -141,9 +129,8 @@ async def test_a_duplicate_begins_with_the_same_fields_at_a_time_to_come(
     assert await value(engine, "SELECT status FROM mailing WHERE id <> :id", id=original) == "draft"
 
 
-async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: AsyncEngine, sender: Browser) -> None:
     mailing_id = await add_mailing(engine)
-    sender = await signed_in(Role.SENDER)
     shown = await sender.get(f"/admin/mailings/{mailing_id}/edit")
     assert "This mailing has started." in words(shown)
     fields: Form = {"text": "Reworded", "zone": entered(shown, "zone"), "ends_at": entered(shown, "ends_at")}
@@ -155,10 +142,9 @@ async def test_an_edit_that_touches_no_time_keeps_it_to_the_second(engine: Async
 
 
 async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
-    engine: AsyncEngine, signed_in: SignedIn
+    engine: AsyncEngine, sender: Browser
 ) -> None:
     mailing_id = await add_mailing(engine)
-    sender = await signed_in(Role.SENDER)
     path = f"/admin/mailings/{mailing_id}/edit"
     shown = await sender.get(path)
     fields: Form = {name: entered(shown, name) for name in ("zone", "ends_at", "revision")}
@@ -173,8 +159,7 @@ async def test_what_another_saved_while_the_form_was_open_is_shown_and_not_lost(
     assert await value(engine, "SELECT text FROM mailing") == "50 % off"
 
 
-async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, signed_in: SignedIn) -> None:
-    editor = await signed_in(Role.EDITOR)
+async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, editor: Browser) -> None:
     running, ahead = await add_mailing(engine), await add_mailing(engine, status="scheduled")
     assert "Only a sender can change" in words(await editor.get(f"/admin/mailings/{running}/edit"), 403)
     assert (await editor.post(f"/admin/mailings/{running}/edit", data=mailing_form())).status_code == 403
@@ -187,11 +172,10 @@ async def test_an_editor_changes_only_what_has_not_begun(engine: AsyncEngine, si
 # --- the plan beside the form -----------------------------------------------------------------------------------------
 
 
-async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine, editor: Browser) -> None:
     for number in range(3):
         await add_client(engine, phone=f"7916000000{number}", tag="vip")
     await add_client(engine, phone="79160000009")
-    editor = await signed_in(Role.EDITOR)
     given = mailing_form(text="Only – today", tags=["vip"])  # noqa: RUF001 - not the hyphen
     part = await editor.post("/admin/mailings/plan", data=given, headers={"HX-Request": "true"})
     assert "<html" not in part.text
@@ -203,11 +187,8 @@ async def test_the_plan_is_shown_while_the_form_is_filled_in(engine: AsyncEngine
     assert "style=" not in part.text
 
 
-async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(
-    engine: AsyncEngine, signed_in: SignedIn
-) -> None:
+async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(engine: AsyncEngine, editor: Browser) -> None:
     await add_client(engine)
-    editor = await signed_in(Role.EDITOR)
     whole = await editor.post("/admin/mailings/plan", data=mailing_form(text="Still a draft"))
     assert "Recipients 1" in words(whole)
     assert "Still a draft</textarea>" in whole.text
@@ -216,20 +197,18 @@ async def test_without_a_script_a_button_shows_the_plan_in_the_same_form(
     assert "6 characters: 1 SMS for each recipient, 64 left." in unfinished
 
 
-async def test_the_plan_of_an_edit_says_what_would_be_cancelled(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_the_plan_of_an_edit_says_what_would_be_cancelled(engine: AsyncEngine, sender: Browser) -> None:
     client = await add_client(engine, tag="old")
     mailing_id = await add_mailing(engine)
     await add_messages(engine, mailing_id, ["pending"], first_client=client)
-    sender = await signed_in(Role.SENDER)
     address = f"/admin/mailings/plan?mailing_id={mailing_id}"
     shown = words(await sender.post(address, data=mailing_form(tags=["new"]), headers={"HX-Request": "true"}))
     assert "1 waiting message would be cancelled." in shown
     assert "No client would get this mailing." in shown
 
 
-async def test_a_viewer_only_reads(engine: AsyncEngine, signed_in: SignedIn) -> None:
+async def test_a_viewer_only_reads(engine: AsyncEngine, viewer: Browser) -> None:
     mailing_id = await add_mailing(engine, status="scheduled")
-    viewer = await signed_in(Role.VIEWER)
     assert (await viewer.get("/admin/mailings")).status_code == 200
     for address in ("new", f"{mailing_id}/edit"):
         assert (await viewer.get(f"/admin/mailings/{address}")).status_code == 403

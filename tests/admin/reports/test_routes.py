@@ -3,22 +3,20 @@
 import re
 from datetime import UTC, date, datetime, timedelta
 
-import httpx
 import pytest
 from msgspec.structs import replace
 from playwright.async_api import expect
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access.roles import Role
-from mailing.access.sessions import open_session
-from mailing.database.engine import Sessions, transaction
+from mailing.database.engine import Sessions
 from mailing.settings import Settings
-from support.admin import SignedIn, browser_at
+from support.admin import Browser, browser_at
 from support.api import running_app
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
 from support.markup import words
 from support.rows import add_mailing, add_messages, run
-from support.users import add_user
+from support.users import made, signed_in
 
 EVIL = "<script>alert(1)</script>"
 ADD = """
@@ -51,12 +49,7 @@ def settings(settings: Settings) -> Settings:
     return replace(settings, report_to="ops@example.org, boss@example.org", report_timezone="UTC")
 
 
-@pytest.fixture
-async def viewer(signed_in: SignedIn) -> httpx.AsyncClient:
-    return await signed_in(Role.VIEWER)
-
-
-async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, viewer: httpx.AsyncClient) -> None:
+async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, viewer: Browser) -> None:
     await add_report(engine, 1, attempts=0)
     await add_report(engine, 2, error="boss@example.org: 451 greylisted", to=["ops@example.org"])
     await add_report(engine, 3, refused=True, error="550 no such user")
@@ -80,15 +73,13 @@ async def test_the_list_says_of_each_day_what_became_of_it(engine: AsyncEngine, 
     assert "ops@example.org" not in shown
 
 
-async def test_before_the_first_report_the_list_says_when_it_is_due(viewer: httpx.AsyncClient) -> None:
+async def test_before_the_first_report_the_list_says_when_it_is_due(viewer: Browser) -> None:
     shown = words(await viewer.get("/admin/reports"))
     assert "The next is due on" in shown
     assert "No report has been due yet." in shown
 
 
-async def test_times_are_in_the_reports_zone_whatever_the_viewers_is(
-    engine: AsyncEngine, viewer: httpx.AsyncClient
-) -> None:
+async def test_times_are_in_the_reports_zone_whatever_the_viewers_is(engine: AsyncEngine, viewer: Browser) -> None:
     day = await add_report(engine, 1, sent=True, to=["ops@example.org"])
     viewer.cookies.set("mailing_zone", "Asia/Vladivostok")
     for path in ("/admin/reports", f"/admin/reports/{day}"):
@@ -97,7 +88,7 @@ async def test_times_are_in_the_reports_zone_whatever_the_viewers_is(
         assert "UTC+10" not in shown
 
 
-async def test_the_start_page_leads_to_the_reports(engine: AsyncEngine, viewer: httpx.AsyncClient) -> None:
+async def test_the_start_page_leads_to_the_reports(engine: AsyncEngine, viewer: Browser) -> None:
     await add_report(engine, 1, error="ops@example.org: 451 greylisted")
     shown = (await viewer.get("/admin/")).text
     assert '<dt><a href="/admin/reports">Daily report</a></dt>' in shown
@@ -105,9 +96,7 @@ async def test_the_start_page_leads_to_the_reports(engine: AsyncEngine, viewer: 
     assert "ops@example.org" not in shown
 
 
-async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(
-    engine: AsyncEngine, viewer: httpx.AsyncClient
-) -> None:
+async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(engine: AsyncEngine, viewer: Browser) -> None:
     mailing_id = await add_mailing(engine, text="Autumn sale")
     await add_messages(engine, mailing_id, ["sent", "failed"])
     today = datetime.now(UTC).date()
@@ -124,7 +113,7 @@ async def test_a_day_is_shown_as_its_mail_in_the_language_of_the_viewer(
     assert "Autumn sale,running,1,1" in table.text
 
 
-async def test_the_mail_can_do_nothing_in_its_frame(engine: AsyncEngine, viewer: httpx.AsyncClient) -> None:
+async def test_the_mail_can_do_nothing_in_its_frame(engine: AsyncEngine, viewer: Browser) -> None:
     mailing_id = await add_mailing(engine, text=EVIL)
     await add_messages(engine, mailing_id, ["failed"])
     await run(
@@ -143,31 +132,28 @@ async def test_the_mail_can_do_nothing_in_its_frame(engine: AsyncEngine, viewer:
 
 @pytest.mark.parametrize("part", ["", "/mail", "/table"])
 @pytest.mark.parametrize("day", ["9999-12-31", "1969-12-31", "0001-01-01", "2026-13-01", "yesterday"])
-async def test_a_day_that_is_none_or_has_not_begun_is_not_found(viewer: httpx.AsyncClient, day: str, part: str) -> None:
+async def test_a_day_that_is_none_or_has_not_begun_is_not_found(viewer: Browser, day: str, part: str) -> None:
     assert (await viewer.get(f"/admin/reports/{day}{part}")).status_code == 404
 
 
 async def test_without_recipients_the_list_says_so(engine: AsyncEngine, settings: Settings) -> None:
     await add_report(engine, 1)
     async with running_app(replace(settings, report_to=None)) as app, browser_at(app) as browser:
-        async with transaction(app.state.sessions) as session:
-            browser.cookies.set("mailing_session", await token_of_a_viewer(session))
+        browser.cookies.set("mailing_session", await token_of_a_viewer(app.state.sessions))
         shown = words(await browser.get("/admin/reports"))
     assert "The report has no recipients: set MAILING_REPORT_TO." in shown
     assert "It has no recipients: MAILING_REPORT_TO is not set." in shown
 
 
-async def token_of_a_viewer(session: AsyncSession) -> str:
-    user_id = await add_user(session, "vera", Role.VIEWER)
-    return await open_session(session, user_id, address="127.0.0.1", agent="tests")
+async def token_of_a_viewer(sessions: Sessions) -> str:
+    return await signed_in(sessions, await made(sessions, "vera", Role.VIEWER))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT)
 async def test_a_browser_shows_the_mail_inside_the_page_and_runs_nothing_of_it(
     address: str, engine: AsyncEngine, sessions: Sessions
 ) -> None:
-    async with transaction(sessions) as session:
-        token = await token_of_a_viewer(session)
+    token = await token_of_a_viewer(sessions)
     mailing_id = await add_mailing(engine, text=f"Autumn {EVIL}")
     await add_messages(engine, mailing_id, ["sent"])
     async with chromium() as browser:

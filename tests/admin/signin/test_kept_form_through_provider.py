@@ -1,16 +1,15 @@
 """A form that outlived its session is there again after the sign-in through the identity provider, in a browser."""
 
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
-from msgspec.structs import replace
 from playwright.async_api import BrowserContext, Page, expect
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.settings import Settings
 from support.browser import CHROMIUM, WITHOUT, chromium, watched
-from support.identity_provider import running_provider
+from support.identity_provider import with_sign_in_at
 from support.rows import run, value
 
 FORM = {
@@ -25,17 +24,9 @@ FORM = {
 pytestmark = [pytest.mark.skipif(CHROMIUM is None, reason=WITHOUT), pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    with running_provider() as issuer:
-        yield issuer
-
-
 @pytest.fixture
 def settings(settings: Settings, issuer: str) -> Settings:
-    return replace(
-        settings, oidc_issuer=issuer, oidc_client_id="mailing", oidc_client_secret="s", oidc_roles="office=editor"
-    )
+    return with_sign_in_at(issuer, settings)
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -7,19 +7,18 @@ from litestar import Litestar
 from msgspec.structs import replace
 
 from mailing.access import lockout, users
-from mailing.access.roles import Role
 from mailing.database.engine import transaction
 from mailing.settings import Settings
-from support.admin import SignedIn, browser_at
+from support.admin import Browser, browser_at
 from support.api import running_app
-from support.identity_provider import running_provider, signed_in_at
+from support.identity_provider import signed_in_at, with_sign_in_at
 from support.users import PASSWORD, made
 
 COOKIE = "mailing_session"
 ANNA = {"name": "anna", "password": PASSWORD}
 
 
-async def signs_in(browser: httpx.AsyncClient, **sent: str) -> httpx.Response:
+async def signs_in(browser: Browser, **sent: str) -> httpx.Response:
     return await browser.post("/admin/sign-in", data=ANNA | sent)
 
 
@@ -29,23 +28,13 @@ async def anna(app: Litestar) -> int:
 
 
 @pytest.mark.usefixtures("anna")
-async def test_a_name_and_its_password_lead_to_the_page_that_was_asked_for(stranger: httpx.AsyncClient) -> None:
+async def test_a_name_and_its_password_lead_to_the_page_that_was_asked_for(stranger: Browser) -> None:
     sent_away = await stranger.get("/admin/account")
     assert (sent_away.status_code, sent_away.headers["location"]) == (303, "/admin/sign-in?next=/admin/account")
     assert 'value="/admin/account"' in (await stranger.get(sent_away.headers["location"])).text
     answer = await signs_in(stranger, next="/admin/account")
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/account")
     assert ">anna</h1>" in (await stranger.get("/admin/account")).text
-
-
-@pytest.mark.usefixtures("anna")
-@pytest.mark.parametrize(
-    "away", ["https://evil.example/", "//evil.example", "/\\evil.example", "javascript:alert(1)", ""]
-)
-async def test_nobody_is_led_to_another_site(stranger: httpx.AsyncClient, away: str) -> None:
-    shown = (await stranger.get("/admin/sign-in", params={"next": away})).text
-    assert '<input type="hidden" name="next" value="/admin/">' in shown
-    assert (await signs_in(stranger, next=away)).headers["location"] == "/admin/"
 
 
 @pytest.mark.usefixtures("anna")
@@ -63,22 +52,19 @@ async def test_the_cookie_is_for_this_host_and_no_script_and_under_https_for_not
 
 
 @pytest.mark.usefixtures("anna")
-async def test_a_session_brought_along_is_never_the_one_that_is_signed_in(
-    stranger: httpx.AsyncClient, signed_in: SignedIn
-) -> None:
+async def test_a_session_brought_along_is_never_the_one_that_is_signed_in(stranger: Browser, viewer: Browser) -> None:
     stranger.cookies.set(COOKIE, "chosen-by-somebody-else")
     first = (await signs_in(stranger)).cookies[COOKIE]
     assert first != "chosen-by-somebody-else"
-    other = await signed_in(Role.VIEWER)
-    brought = other.cookies[COOKIE]
+    brought = viewer.cookies[COOKIE]
     stranger.cookies.clear()
     stranger.cookies.set(COOKIE, brought)
     assert (await signs_in(stranger)).cookies[COOKIE] != brought
-    assert (await other.get("/admin/account")).status_code == 303, "the one that was brought along is closed"
+    assert (await viewer.get("/admin/account")).status_code == 303, "the one that was brought along is closed"
 
 
 @pytest.mark.usefixtures("anna")
-async def test_a_wrong_password_keeps_the_name_and_never_the_password(stranger: httpx.AsyncClient) -> None:
+async def test_a_wrong_password_keeps_the_name_and_never_the_password(stranger: Browser) -> None:
     answer = await signs_in(stranger, password="hunter2-hunter2", name='an"><script>na')
     assert answer.status_code == 400
     assert "The name or the password is wrong." in answer.text
@@ -88,7 +74,7 @@ async def test_a_wrong_password_keeps_the_name_and_never_the_password(stranger: 
 
 
 @pytest.mark.usefixtures("anna")
-async def test_guessing_is_stopped_and_told_how_long_to_wait(stranger: httpx.AsyncClient) -> None:
+async def test_guessing_is_stopped_and_told_how_long_to_wait(stranger: Browser) -> None:
     answers = [await signs_in(stranger, password="wrong words here") for _ in range(lockout.MAX_ACCOUNT_TRIES + 1)]
     assert [answer.status_code for answer in answers] == [400] * lockout.MAX_ACCOUNT_TRIES + [429]
     assert "You can try again in" in answers[-1].text
@@ -97,7 +83,7 @@ async def test_guessing_is_stopped_and_told_how_long_to_wait(stranger: httpx.Asy
 
 
 async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says_of_itself(
-    stranger: httpx.AsyncClient,
+    stranger: Browser,
 ) -> None:
     answers = []
     for number in range(lockout.MAX_ADDRESS_TRIES + 1):
@@ -107,21 +93,20 @@ async def test_an_address_that_guesses_at_many_names_is_stopped_whatever_it_says
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"name=%00&password=%ff", b"name=a&name=b", b"x" * 5000])
-async def test_no_form_is_too_strange(stranger: httpx.AsyncClient, body: bytes) -> None:
+async def test_no_form_is_too_strange(stranger: Browser, body: bytes) -> None:
     for kind in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json", "x"):
         answer = await stranger.post("/admin/sign-in", content=body, headers={"Content-Type": kind})
         assert answer.status_code in (400, 415, 429)
 
 
-async def test_signing_out_ends_the_session_and_not_only_the_cookie(signed_in: SignedIn) -> None:
-    browser = await signed_in(Role.VIEWER)
-    token = browser.cookies[COOKIE]
-    answer = await browser.post("/admin/sign-out")
+async def test_signing_out_ends_the_session_and_not_only_the_cookie(viewer: Browser) -> None:
+    token = viewer.cookies[COOKIE]
+    answer = await viewer.post("/admin/sign-out")
     assert (answer.status_code, answer.headers["location"]) == (303, "/admin/sign-in")
     assert 'mailing_session=""' in str(answer.headers)
-    browser.cookies.clear()
-    browser.cookies.set(COOKIE, token)
-    assert (await browser.get("/admin/account")).status_code == 303
+    viewer.cookies.clear()
+    viewer.cookies.set(COOKIE, token)
+    assert (await viewer.get("/admin/account")).status_code == 303
 
 
 @pytest.mark.usefixtures("anna")
@@ -165,7 +150,7 @@ async def test_a_changed_password_ends_the_other_sessions_and_stays_signed_in_he
     ],
 )
 async def test_a_password_is_changed_only_by_who_knows_it(
-    stranger: httpx.AsyncClient, sent: dict[str, str], complaint: str
+    stranger: Browser, sent: dict[str, str], complaint: str
 ) -> None:
     await signs_in(stranger)
     form = {"again": sent.get("password", "")} | sent
@@ -176,29 +161,19 @@ async def test_a_password_is_changed_only_by_who_knows_it(
     assert (await stranger.get("/admin/account")).status_code == 200
 
 
-async def test_a_stolen_session_does_not_help_to_guess_the_password(signed_in: SignedIn) -> None:
-    browser = await signed_in(Role.VIEWER)
+async def test_a_stolen_session_does_not_help_to_guess_the_password(viewer: Browser) -> None:
     form = {"old": "wrong words here", "password": "entirely new words", "again": "entirely new words"}
-    answers = [await browser.post("/admin/account/password", data=form) for _ in range(lockout.MAX_ACCOUNT_TRIES + 1)]
+    answers = [await viewer.post("/admin/account/password", data=form) for _ in range(lockout.MAX_ACCOUNT_TRIES + 1)]
     assert "Too many failed sign-ins" in answers[-1].text
 
 
-@pytest.fixture(scope="module")
-def issuer() -> Iterator[str]:
-    with running_provider() as issuer:
-        yield issuer
-
-
 @pytest.fixture
-async def with_provider(settings: Settings, issuer: str) -> AsyncIterator[httpx.AsyncClient]:
-    chosen = replace(
-        settings, oidc_issuer=issuer, oidc_client_id="mailing", oidc_client_secret="s", oidc_roles="office=editor"
-    )
-    async with running_app(chosen) as app, browser_at(app) as browser:
+async def with_provider(settings: Settings, issuer: str) -> AsyncIterator[Browser]:
+    async with running_app(with_sign_in_at(issuer, settings)) as app, browser_at(app) as browser:
         yield browser
 
 
-async def test_the_identity_provider_leads_in_as_the_role_of_the_group(with_provider: httpx.AsyncClient) -> None:
+async def test_the_identity_provider_leads_in_as_the_role_of_the_group(with_provider: Browser) -> None:
     shown = await with_provider.get("/admin/sign-in?next=/admin/account")
     assert "Sign in with 127.0.0.1" in shown.text
     away = await with_provider.get("/admin/sign-in/oidc?next=/admin/account")
@@ -213,7 +188,7 @@ async def test_the_identity_provider_leads_in_as_the_role_of_the_group(with_prov
 
 
 async def test_an_answer_for_another_browser_or_a_second_time_lets_nobody_in(
-    with_provider: httpx.AsyncClient,
+    with_provider: Browser,
 ) -> None:
     away = await with_provider.get("/admin/sign-in/oidc")
     kept = dict(with_provider.cookies)
@@ -234,7 +209,7 @@ async def test_an_answer_for_another_browser_or_a_second_time_lets_nobody_in(
     assert [answer.cookies.get(COOKIE) for answer in answers] == [None] * 5
 
 
-async def test_without_a_provider_there_is_no_way_to_it(stranger: httpx.AsyncClient) -> None:
+async def test_without_a_provider_there_is_no_way_to_it(stranger: Browser) -> None:
     assert "Sign in with" not in (await stranger.get("/admin/sign-in")).text
     assert (await stranger.get("/admin/sign-in/oidc")).status_code == 404
 
@@ -250,7 +225,7 @@ async def test_the_first_user_is_made_once_with_the_configured_password(settings
         assert (await browser.post("/admin/sign-in", data=first)).status_code == 400
 
 
-async def test_a_flood_of_sign_ins_leaves_other_pages_answering(app: Litestar, stranger: httpx.AsyncClient) -> None:
+async def test_a_flood_of_sign_ins_leaves_other_pages_answering(app: Litestar, stranger: Browser) -> None:
     await made(app.state.sessions)
     flood = [signs_in(stranger, name=f"user{number}", password="wrong words here") for number in range(40)]
     answers = await asyncio.gather(*flood, stranger.get("/admin/sign-in"))

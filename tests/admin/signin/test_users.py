@@ -1,6 +1,5 @@
 import re
 
-import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -8,19 +7,14 @@ from mailing.access import users
 from mailing.access.roles import Role
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Invalid
-from support.admin import SignedIn
+from support.admin import Browser
 from support.rows import run, value
 from support.users import PASSWORD
 
 EVIL = "<script>alert(1)</script>"
 
 
-@pytest.fixture
-async def admin(signed_in: SignedIn) -> httpx.AsyncClient:
-    return await signed_in(Role.ADMIN)
-
-
-async def key(admin: httpx.AsyncClient, *, scope: str) -> str:
+async def key(admin: Browser, *, scope: str) -> str:
     """Create an API key and return it, as the page shows it once."""
     answer = await admin.post("/admin/keys", data={"name": "crm", "scope": scope})
     assert answer.status_code == 201
@@ -28,7 +22,7 @@ async def key(admin: httpx.AsyncClient, *, scope: str) -> str:
 
 
 async def test_an_admin_makes_a_user_and_changes_role_password_and_access(
-    admin: httpx.AsyncClient, stranger: httpx.AsyncClient, engine: AsyncEngine
+    admin: Browser, stranger: Browser, engine: AsyncEngine
 ) -> None:
     made = await admin.post("/admin/users", data={"name": "boris", "role": "editor", "password": PASSWORD})
     page = made.headers["location"]
@@ -58,7 +52,7 @@ async def test_an_admin_makes_a_user_and_changes_role_password_and_access(
     ],
 )
 async def test_a_refused_user_is_shown_with_what_was_entered(
-    admin: httpx.AsyncClient, bad: dict[str, str], complaint: str
+    admin: Browser, bad: dict[str, str], complaint: str
 ) -> None:
     answer = await admin.post("/admin/users", data={"name": "boris", "role": "editor", "password": PASSWORD} | bad)
     assert answer.status_code == 400
@@ -66,14 +60,14 @@ async def test_a_refused_user_is_shown_with_what_was_entered(
     assert PASSWORD not in answer.text
 
 
-async def test_the_last_admin_can_not_be_locked_out(admin: httpx.AsyncClient) -> None:
+async def test_the_last_admin_can_not_be_locked_out(admin: Browser) -> None:
     for change, sent in (("role", {"role": "viewer"}), ("disable", {})):
         answer = await admin.post(f"/admin/users/1/{change}", data=sent)
         assert answer.status_code == 400
         assert "This is the last admin" in answer.text
 
 
-async def test_no_name_becomes_part_of_a_page(admin: httpx.AsyncClient) -> None:
+async def test_no_name_becomes_part_of_a_page(admin: Browser) -> None:
     made = await admin.post("/admin/users", data={"name": EVIL, "role": "admin", "password": PASSWORD})
     await admin.post("/admin/keys", data={"name": EVIL, "scope": "read"})
     pages = ["/admin/users", made.headers["location"], "/admin/keys", "/admin/keys/1/revoke"]
@@ -85,9 +79,7 @@ async def test_no_name_becomes_part_of_a_page(admin: httpx.AsyncClient) -> None:
             assert "style=" not in shown
 
 
-async def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(
-    admin: httpx.AsyncClient, engine: AsyncEngine
-) -> None:
+async def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(admin: Browser, engine: AsyncEngine) -> None:
     await run(engine, "DELETE FROM event")  # of making the user
     made = await key(admin, scope="full")
     assert made not in (await admin.get("/admin/keys")).text
@@ -99,7 +91,7 @@ async def test_a_key_is_shown_once_and_opens_the_api_until_it_is_revoked(
     assert await value(engine, "SELECT array_agg(kind ORDER BY id) FROM event") == ["key.created", "key.revoked"]
 
 
-async def test_a_key_that_may_only_read_changes_nothing(admin: httpx.AsyncClient) -> None:
+async def test_a_key_that_may_only_read_changes_nothing(admin: Browser) -> None:
     api = {"Authorization": f"Bearer {await key(admin, scope='read')}"}
     assert (await admin.get("/mailing/api/statistics/", headers=api)).status_code == 200
     for method in ("POST", "PUT", "PATCH", "DELETE"):
@@ -111,11 +103,11 @@ async def test_a_key_that_may_only_read_changes_nothing(admin: httpx.AsyncClient
 
 
 @pytest.mark.parametrize("bad", [{"name": ""}, {"name": "x" * 101}, {"scope": "root"}])
-async def test_a_key_needs_a_name_and_a_scope(admin: httpx.AsyncClient, bad: dict[str, str]) -> None:
+async def test_a_key_needs_a_name_and_a_scope(admin: Browser, bad: dict[str, str]) -> None:
     assert (await admin.post("/admin/keys", data={"name": "crm", "scope": "read"} | bad)).status_code == 400
 
 
-async def test_what_does_not_exist_is_not_found(admin: httpx.AsyncClient) -> None:
+async def test_what_does_not_exist_is_not_found(admin: Browser) -> None:
     for path in ("/admin/users/77", "/admin/keys/77/revoke", "/admin/users/0", f"/admin/users/{2**63}"):
         assert (await admin.get(path)).status_code in (400, 404)
     for path in ("/admin/users/77/enable", "/admin/users/77/disable", "/admin/keys/77/revoke"):
@@ -125,7 +117,7 @@ async def test_what_does_not_exist_is_not_found(admin: httpx.AsyncClient) -> Non
 KEYS_OF = "SELECT count(*) FROM api_key WHERE created_by = :user_id AND revoked_at IS NULL"
 
 
-async def second_admin(admin: httpx.AsyncClient, stranger: httpx.AsyncClient, *, makes: int) -> str:
+async def second_admin(admin: Browser, stranger: Browser, *, makes: int) -> str:
     """Signed in as `stranger`, with so many keys; returns the page about the user."""
     made = await admin.post("/admin/users", data={"name": "boris", "role": "admin", "password": PASSWORD})
     await stranger.post("/admin/sign-in", data={"name": "boris", "password": PASSWORD})
@@ -146,8 +138,8 @@ async def second_admin(admin: httpx.AsyncClient, stranger: httpx.AsyncClient, *,
 )
 async def test_whoever_disables_a_user_or_lowers_a_role_sees_the_keys_and_chooses(
     *,
-    admin: httpx.AsyncClient,
-    stranger: httpx.AsyncClient,
+    admin: Browser,
+    stranger: Browser,
     engine: AsyncEngine,
     change: str,
     sent: dict[str, str],
@@ -171,7 +163,7 @@ async def test_whoever_disables_a_user_or_lowers_a_role_sees_the_keys_and_choose
 
 
 async def test_a_revoked_key_of_a_disabled_user_opens_nothing_once_the_page_says_so(
-    admin: httpx.AsyncClient, stranger: httpx.AsyncClient
+    admin: Browser, stranger: Browser
 ) -> None:
     page = await second_admin(admin, stranger, makes=0)
     api = {"Authorization": f"Bearer {await key(stranger, scope='full')}"}
@@ -180,7 +172,7 @@ async def test_a_revoked_key_of_a_disabled_user_opens_nothing_once_the_page_says
     assert (await stranger.get("/mailing/api/mailings/", headers=api)).status_code == 401
 
 
-async def test_the_list_of_keys_says_who_made_them(admin: httpx.AsyncClient, engine: AsyncEngine) -> None:
+async def test_the_list_of_keys_says_who_made_them(admin: Browser, engine: AsyncEngine) -> None:
     await key(admin, scope="read")
     await run(engine, "INSERT INTO api_key (name, hint, hash, scope) VALUES ('other', 'mk_', 'x', 'full')")
     shown = (await admin.get("/admin/keys")).text
@@ -188,9 +180,7 @@ async def test_the_list_of_keys_says_who_made_them(admin: httpx.AsyncClient, eng
     assert "the command line" in shown
 
 
-async def test_every_way_to_a_password_asks_the_same(
-    admin: httpx.AsyncClient, sessions: Sessions, engine: AsyncEngine
-) -> None:
+async def test_every_way_to_a_password_asks_the_same(admin: Browser, sessions: Sessions, engine: AsyncEngine) -> None:
     before = await value(engine, "SELECT password_hash FROM user_account")
     for path, sent in (
         ("/admin/users", {"name": "boris", "role": "viewer", "password": "Password123"}),
