@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.app import POOL_SIZE
 from mailing.database.engine import Sessions
 from mailing.metrics import routes
-from mailing.metrics.repository import MAX_COUNTED, read
+from mailing.metrics.repository import DUE, MAX_COUNTED
 from mailing.observability.counters import WorkerCounters
 from mailing.settings import Settings
 from support import ROOT
@@ -65,7 +65,7 @@ async def test_a_resumed_mailing_was_not_late_while_it_was_paused(api: httpx.Asy
 async def test_counting_pending_messages_stops_at_a_limit(sessions: Sessions, engine: AsyncEngine) -> None:
     await add_messages(engine, await add_mailing(engine), ["pending"] * (MAX_COUNTED + 2))
     async with sessions() as session:
-        assert (await read(session)).due == MAX_COUNTED
+        assert await session.scalar(DUE) == MAX_COUNTED
 
 
 async def test_the_gateways_state_is_what_all_workers_know(api: httpx.AsyncClient, engine: AsyncEngine) -> None:

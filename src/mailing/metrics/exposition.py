@@ -1,164 +1,157 @@
-"""Convert a snapshot to Prometheus metrics: names, labels and help. docs/metrics.md says what each is for."""
+"""Read the service's Prometheus metrics: names, labels and help. docs/metrics.md says what each is for."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import accumulate, product
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from mailing.gateway import repository as gateway
 from mailing.gateway.outcome import Outcome
-from mailing.gateway.repository import GatewayState
+from mailing.job_queue.inspection import job_counts, live_workers
+from mailing.mailings.counts import totals
 from mailing.mailings.states import MailingStatus
-from mailing.metrics.repository import MAX_COUNTED, Audits, Reports, Snapshot
+from mailing.messages.states import MessageStatus
+from mailing.metrics import repository
+from mailing.metrics.repository import MAX_COUNTED, by_label
 from mailing.observability import counters
 from mailing.receipts import counters as receipts
-from mailing.restore.repository import Witnesses
+from mailing.restore.repository import witnesses
 from mailing.restore.witness import Verdict
 
 WAITS = ("window", "retry", "rate", "breaker")
 
 
-def families(snapshot: Snapshot) -> Iterator[Metric]:
-    """Return the metrics of the whole service: the same from every API process."""
-    yield from _messages(snapshot)
-    yield from _gateway(snapshot.gateway)
-    yield _failover(snapshot.witnesses)
-    yield from _counted(snapshot.counters)
-    yield from _queue(snapshot)
-    yield from _connections(snapshot)
-    yield from _audits(snapshot.audits)
-    yield from _reports(snapshot.reports)
+async def families(session: AsyncSession, *, with_receipts: bool) -> list[Metric]:
+    """Read the metrics of the whole service: the same from every API process.
+
+    `with_receipts`: also those of receipts and replies, for a provider that sends them.
+    """
+    parts = (_messages, _gateway, _failover, _queue, _connections, _audits, _reports)
+    found = [metric for part in parts async for metric in part(session)]
+    counted = await counters.totals(session)
+    found += _calls(counted)
+    if with_receipts:
+        delivery = (await session.execute(repository.DELIVERY)).mappings().one()
+        found.append(_gauges("mailing_messages_delivery", "Sent messages by their receipt", delivery, "delivery"))
+        found += _receipts(counted)
+    return found
 
 
-def receipt_families(snapshot: Snapshot) -> Iterator[Metric]:
-    """Return the metrics of receipts and replies, for a provider that sends them."""
-    received = _labelled(snapshot.counters, receipts.RECEIPTS, *receipts.RESULTS)
-    yield _gauges("mailing_messages_delivery", "Sent messages by their receipt", "delivery", snapshot.delivery)
-    yield _counters("mailing_receipts", "Receipts by what became of them", "result", received)
-    replies = _labelled(snapshot.counters, receipts.REPLIES, *receipts.REPLY_RESULTS)
-    yield _counters("mailing_replies", "Replies from phones, by what became of them", "result", replies)
-    buckets = _labelled(snapshot.counters, receipts.DELAY_BUCKETS)
-    yield _histogram(
-        "mailing_receipt_delay_seconds",
-        "From the acceptance of a message to its final receipt",
-        {bound: buckets.get(bound, 0) for bound in (*map(str, receipts.BOUNDS_S), "+Inf")},
-        sum_s=snapshot.counters.get((receipts.DELAY_SECONDS, ""), 0),
-    )
-
-
-def _messages(snapshot: Snapshot) -> Iterator[Metric]:
-    mailings = dict.fromkeys(MailingStatus, 0) | snapshot.mailings
-    waiting = dict.fromkeys(WAITS, 0) | snapshot.waiting
+async def _messages(session: AsyncSession) -> AsyncIterator[Metric]:
+    mailings = dict.fromkeys(MailingStatus, 0) | await by_label(session, repository.MAILINGS)
+    yield _gauges("mailing_mailings", "Mailings by status", mailings, "status")
+    counts = (await totals(session)).messages
+    messages = {status: getattr(counts, status) for status in MessageStatus}
+    yield _gauges("mailing_messages", "Messages by status", messages, "status")
+    due_age_s = await session.scalar(repository.DUE_AGE_S)
+    yield _gauge("mailing_oldest_due_message_age_seconds", "Age of the oldest due message", due_age_s)
     upto = f"counted up to {MAX_COUNTED}"
-    yield _gauges("mailing_mailings", "Mailings by status", "status", mailings)
-    yield _gauges("mailing_messages", "Messages by status", "status", snapshot.messages)
-    yield _gauge("mailing_oldest_due_message_age_seconds", "Age of the oldest due message", snapshot.due_age_s)
-    yield _gauge("mailing_messages_due", f"Messages that could be sent now; {upto}", snapshot.due)
-    yield _gauges("mailing_messages_waiting", f"Messages that may be sent later, by reason; {upto}", "reason", waiting)
+    due = await session.scalar(repository.DUE)
+    yield _gauge("mailing_messages_due", f"Messages that could be sent now; {upto}", due)
+    waiting = dict.fromkeys(WAITS, 0) | await by_label(session, repository.WAITING)
+    yield _gauges("mailing_messages_waiting", f"Messages that may be sent later, by reason; {upto}", waiting, "reason")
 
 
-def _gateway(state: GatewayState) -> Iterator[Metric]:
+async def _gateway(session: AsyncSession) -> AsyncIterator[Metric]:
+    state = await gateway.read(session)
     pause_s = (state.paused_until - state.now).total_seconds() if state.paused_until else 0
-    yield _gauge(
-        "mailing_circuit_breaker_open",
-        "1: the circuit breaker is open, only probes are sent",
-        bool(state.breaker_opened_at),
-    )
-    yield _gauge(
-        "mailing_gateway_retry_after_seconds", "Seconds until calls may be made again after a Retry-After", pause_s
-    )
+    is_open = bool(state.breaker_opened_at)
+    yield _gauge("mailing_circuit_breaker_open", "1: the circuit breaker is open, only probes are sent", is_open)
+    until = "Seconds until calls may be made again after a Retry-After"
+    yield _gauge("mailing_gateway_retry_after_seconds", until, pause_s)
     yield _gauge("mailing_gateway_stopped", "1: an operator has stopped all sending", bool(state.stopped_at))
     yield _gauge("mailing_gateway_rate_limit", "Calls per second of all workers; 0: no limit", state.rate)
     yield _gauge("mailing_restored", "1: restored from a backup, sending is disabled", state.restored)
 
 
-def _failover(found: list[Witnesses]) -> Metric:
+async def _failover(session: AsyncSession) -> AsyncIterator[Metric]:
     about = "Processes by what they say of a failover: at home of the next one, in another database of the last one"
-    metric = GaugeMetricFamily("mailing_failover_verdicts", about, labels=["kind", "verdict"])
-    counts = {(each.kind, each.verdict): each.count for each in found}
-    for kind, verdict in product(("api", "worker"), Verdict):
-        metric.add_metric([kind, verdict], counts.get((kind, verdict), 0))
-    return metric
+    counts: dict[tuple[str, str], int] = dict.fromkeys(product(("api", "worker"), Verdict), 0)
+    counts |= {(each.kind, each.verdict): each.count for each in await witnesses(session)}
+    yield _gauges("mailing_failover_verdicts", about, counts, "kind", "verdict")
 
 
-def _labelled(counts: counters.Counts, name: str, *known: str) -> Mapping[str, float]:
-    return dict.fromkeys(known, 0.0) | {label: value for (found, label), value in counts.items() if found == name}
+async def _queue(session: AsyncSession) -> AsyncIterator[Metric]:
+    jobs = await job_counts(session)
+    counts = {(each.task, each.state): each.count for each in jobs}
+    yield _gauges("mailing_jobs", "Jobs by task and state", counts, "task", "state")
+    age_s = max((each.age_s for each in jobs), default=0)
+    yield _gauge("mailing_oldest_job_age_seconds", "Age of the oldest job that is ready to run", age_s)
+    yield _gauge("mailing_workers", "Workers with a heartbeat in the last 30 s", await live_workers(session))
 
 
-def _counted(counts: counters.Counts) -> Iterator[Metric]:
-    labelled = partial(_labelled, counts)
-    yield _counters("mailing_gateway_calls", "Gateway calls by outcome", "outcome", labelled(counters.CALLS, *Outcome))
-    buckets = labelled(counters.CALL_BUCKETS)
-    yield _histogram(
-        "mailing_gateway_call_seconds",
-        "Duration of calls",
-        {bound: buckets.get(bound, 0) for bound in (*map(str, counters.BOUNDS_S), "+Inf")},
-        sum_s=counts.get((counters.CALL_SECONDS, ""), 0),
-    )
+async def _connections(session: AsyncSession) -> AsyncIterator[Metric]:
+    about = "Database connections of Mailing, by component and state"
+    counts = {(part, state): count for part, state, count in await session.execute(repository.CONNECTIONS)}
+    yield _gauges("mailing_database_connections", about, counts, "part", "state")
+    used, limit = (await session.execute(repository.SERVER)).one()
+    yield _gauge("mailing_database_connections_used", "Connections of all programs to the database server", used)
+    yield _gauge("mailing_database_connections_limit", "The server's max_connections", limit)
+
+
+async def _audits(session: AsyncSession) -> AsyncIterator[Metric]:
+    drift, newest_age_s = (await session.execute(repository.AUDITS)).one()
+    yield _gauge("mailing_counters_drift", "Difference between counters and messages; must be 0", drift)
+    yield _gauge("mailing_counters_audit_age_seconds", "Time since the last audit of the counters", newest_age_s)
+
+
+async def _reports(session: AsyncSession) -> AsyncIterator[Metric]:
+    overdue, newest_age_s = (await session.execute(repository.REPORTS)).one()
+    yield _gauge("mailing_reports_overdue", "Daily reports that are due and not sent", overdue)
+    yield _gauge("mailing_report_age_seconds", "Time since the last daily report was sent", newest_age_s)
+
+
+def _calls(counted: counters.Counts) -> Iterator[Metric]:
+    labelled = partial(_labelled, counted)
+    yield _counters("mailing_gateway_calls", "Gateway calls by outcome", labelled(counters.CALLS, *Outcome), "outcome")
+    buckets, sum_s = labelled(counters.CALL_BUCKETS), counted.get((counters.CALL_SECONDS, ""), 0)
+    yield _histogram("mailing_gateway_call_seconds", "Duration of calls", counters.BOUNDS_S, buckets, sum_s=sum_s)
     waits = labelled(counters.RATE_LIMIT_WAIT_S, "claim", "call")
-    yield _counters(
-        "mailing_rate_limit_wait_seconds", "Time spent waiting for the rate limit and pauses", "stage", waits
-    )
+    about = "Time spent waiting for the rate limit and pauses"
+    yield _counters("mailing_rate_limit_wait_seconds", about, waits, "stage")
     postponed = labelled(counters.POSTPONED, *WAITS, "released")
-    yield _counters("mailing_postponed", "Claimed messages that were postponed, by reason", "reason", postponed)
+    yield _counters("mailing_postponed", "Claimed messages that were postponed, by reason", postponed, "reason")
     repairs = labelled(counters.RECOVERED, "leases", "jobs")
-    yield _counters("mailing_recovered", "Leases and jobs of lost workers that the sweep recovered", "kind", repairs)
-    lost = counts.get((counters.STALE_RESULTS, ""), 0)
+    yield _counters("mailing_recovered", "Leases and jobs of lost workers that the sweep recovered", repairs, "kind")
+    lost = counted.get((counters.STALE_RESULTS, ""), 0)
     yield CounterMetricFamily("mailing_stale_results", "Results that arrived after their lease had expired", value=lost)
 
 
-def _queue(snapshot: Snapshot) -> Iterator[Metric]:
-    jobs = GaugeMetricFamily("mailing_jobs", "Jobs by task and state", labels=["task", "state"])
-    for each in snapshot.jobs:
-        jobs.add_metric([each.task, each.state], each.count)
-    yield jobs
-    age_s = max((each.age_s for each in snapshot.jobs), default=0)
-    yield _gauge("mailing_oldest_job_age_seconds", "Age of the oldest job that is ready to run", age_s)
-    yield _gauge("mailing_workers", "Workers with a heartbeat in the last 30 s", snapshot.workers)
+def _receipts(counted: counters.Counts) -> Iterator[Metric]:
+    labelled = partial(_labelled, counted)
+    received = labelled(receipts.RECEIPTS, *receipts.RESULTS)
+    yield _counters("mailing_receipts", "Receipts by what became of them", received, "result")
+    replies = labelled(receipts.REPLIES, *receipts.REPLY_RESULTS)
+    yield _counters("mailing_replies", "Replies from phones, by what became of them", replies, "result")
+    about = "From the acceptance of a message to its final receipt"
+    buckets, sum_s = labelled(receipts.DELAY_BUCKETS), counted.get((receipts.DELAY_SECONDS, ""), 0)
+    yield _histogram("mailing_receipt_delay_seconds", about, receipts.BOUNDS_S, buckets, sum_s=sum_s)
 
 
-def _connections(snapshot: Snapshot) -> Iterator[Metric]:
-    labels = ["part", "state"]
-    connections = GaugeMetricFamily(
-        "mailing_database_connections", "Database connections of Mailing, by component and state", labels=labels
-    )
-    for each in snapshot.connections:
-        connections.add_metric([each.component, each.state], each.count)
-    yield connections
-    yield _gauge(
-        "mailing_database_connections_used", "Connections of all programs to the database server", snapshot.server.used
-    )
-    yield _gauge("mailing_database_connections_limit", "The server's max_connections", snapshot.server.limit)
+def _labelled(counted: counters.Counts, name: str, *known: str) -> dict[str, float]:
+    return dict.fromkeys(known, 0.0) | {label: value for (found, label), value in counted.items() if found == name}
 
 
-def _audits(audits: Audits) -> Iterator[Metric]:
-    yield _gauge("mailing_counters_drift", "Difference between counters and messages; must be 0", audits.drift)
-    yield from _age(
-        "mailing_counters_audit_age_seconds", "Time since the last audit of the counters", audits.newest_age_s
-    )
-
-
-def _reports(reports: Reports) -> Iterator[Metric]:
-    yield _gauge("mailing_reports_overdue", "Daily reports that are due and not sent", reports.overdue)
-    yield from _age("mailing_report_age_seconds", "Time since the last daily report was sent", reports.newest_age_s)
-
-
-def _gauge(name: str, help_: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, help_, value=value)
-
-
-def _age(name: str, help_: str, value: float | None) -> Iterator[Metric]:
-    if value is not None:
-        yield _gauge(name, help_, value)
+def _gauge(name: str, about: str, value: float | None) -> Metric:
+    """Build a gauge; None has no sample."""
+    return GaugeMetricFamily(name, about, value=value)
 
 
 def _family(
-    kind: type[GaugeMetricFamily | CounterMetricFamily], name: str, help_: str, label: str, values: Mapping[str, float]
+    kind: type[GaugeMetricFamily | CounterMetricFamily],
+    name: str,
+    about: str,
+    values: Mapping[Any, float],
+    *labels: str,
 ) -> Metric:
-    family = kind(name, help_, labels=[label])
-    for each, value in values.items():
-        family.add_metric([each], value)
+    """Build a family. The keys of `values` are a label each, or as many as there are `labels`."""
+    family = kind(name, about, labels=labels)
+    for key, value in values.items():
+        family.add_metric([key] if isinstance(key, str) else key, value)
     return family
 
 
@@ -166,8 +159,10 @@ _gauges = partial(_family, GaugeMetricFamily)
 _counters = partial(_family, CounterMetricFamily)
 
 
-def _histogram(name: str, help_: str, buckets: Mapping[str, float], *, sum_s: float) -> Metric:
+def _histogram(name: str, about: str, bounds_s: Iterable[float], found: Mapping[str, float], *, sum_s: float) -> Metric:
     """Build a histogram. Each call is counted in one bucket; a Prometheus bucket includes all smaller ones."""
-    family = HistogramMetricFamily(name, help_)
-    family.add_metric([], list(zip(buckets, accumulate(buckets.values()), strict=True)), sum_value=sum_s)
+    bounds = [*map(str, bounds_s), "+Inf"]
+    cumulative = accumulate(found.get(bound, 0) for bound in bounds)
+    family = HistogramMetricFamily(name, about)
+    family.add_metric([], list(zip(bounds, cumulative, strict=True)), sum_value=sum_s)
     return family

@@ -16,8 +16,7 @@ from sqlalchemy.pool import QueuePool
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.database.read_pool import ReadPool
-from mailing.metrics.exposition import families, receipt_families
-from mailing.metrics.repository import Snapshot, read
+from mailing.metrics.exposition import families
 from mailing.metrics.requests import RequestMetrics
 from mailing.observability.log import get as logger_named
 from mailing.web.state import AnyRequest, AppState
@@ -29,29 +28,29 @@ READ_TIMEOUT_S: Final = 3.0
 
 
 class MetricsCache:
-    """The metrics of one API process, with a cached snapshot of the service."""
+    """The metrics of one API process, with a cached reading of the service's."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self.requests = RequestMetrics(self.registry)
         ProcessCollector(registry=self.registry)
-        self._snapshot: Snapshot | None = None
+        self._service: list[Metric] | None = None
         self._read_at = float("-inf")
         self._reading = asyncio.Lock()
 
-    async def snapshot(self, sessions: Sessions) -> Snapshot | None:
-        """Return a snapshot at most MAX_AGE_S old, read once for all scrapes. None: the database does not answer."""
+    async def service(self, sessions: Sessions, *, with_receipts: bool) -> list[Metric] | None:
+        """Return metrics at most MAX_AGE_S old, read once for all scrapes. None: the database does not answer."""
         async with self._reading:
             if time.monotonic() - self._read_at > MAX_AGE_S:
-                self._snapshot = await _read(sessions)
+                self._service = await _read(sessions, with_receipts=with_receipts)
                 self._read_at = time.monotonic()
-            return self._snapshot
+            return self._service
 
 
-async def _read(sessions: Sessions) -> Snapshot | None:
+async def _read(sessions: Sessions, *, with_receipts: bool) -> list[Metric] | None:
     try:
         async with asyncio.timeout(READ_TIMEOUT_S), transaction(sessions) as session:
-            return await read(session)
+            return await families(session, with_receipts=with_receipts)
     except transient() as error:
         logger.warning("metrics without the database", error=type(error).__name__)
         return None
@@ -61,20 +60,16 @@ class MetricsState(AppState):
     metrics: MetricsCache
 
 
-class SnapshotCollector(Collector):
-    def __init__(self, page: MetricsCache, snapshot: Snapshot | None, state: AppState) -> None:
-        self._page = page
-        self._snapshot = snapshot
+class Page(Collector):
+    def __init__(self, service: list[Metric] | None, state: MetricsState) -> None:
+        self._service = service
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._snapshot is not None)
-        if self._snapshot:
-            yield from families(self._snapshot)
-            if self._state.receipts_expected:
-                yield from receipt_families(self._snapshot)
+        yield GaugeMetricFamily("mailing_database_up", "1: the database answered", value=self._service is not None)
+        yield from self._service or ()
         yield _pool(self._state.engine, self._state.reads)
-        yield from self._page.registry.collect()
+        yield from self._state.metrics.registry.collect()
 
 
 def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
@@ -89,7 +84,7 @@ def _pool(engine: AsyncEngine, reads: ReadPool) -> Metric:
 @get("/metrics", include_in_schema=False)
 async def metrics(request: AnyRequest, state: MetricsState) -> Response[bytes]:
     """Expose metrics without authentication: they contain no name, phone or text."""
-    snapshot = await state.metrics.snapshot(state.sessions)
+    service = await state.metrics.service(state.sessions, with_receipts=state.receipts_expected)
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    collector = SnapshotCollector(state.metrics, snapshot, state)
-    return Response(encode(collector), headers={"Content-Type": content_type, "Cache-Control": "no-store"})
+    headers = {"Content-Type": content_type, "Cache-Control": "no-store"}
+    return Response(encode(Page(service, state)), headers=headers)
