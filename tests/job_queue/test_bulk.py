@@ -7,8 +7,7 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.engine import Sessions, transaction
-from mailing.job_queue.bulk import Wake, defer_all, ready
-from mailing.job_queue.enqueue import defer
+from mailing.job_queue.enqueue import Wake, defer, defer_all, ready
 from support.rows import LOCK_WAITS, comes, run
 
 WAKES = [Wake("plan_mailing", {"mailing_id": number}) for number in range(1, 501)]

@@ -5,7 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mailing.database.rows import all_as
-from mailing.job_queue.bulk import Wake, defer_all
+from mailing.job_queue.enqueue import Wake, defer_all
 
 # Messages may have been sent under ids that this database has never assigned: the mailing was due to start after the
 # backup, or its audience was being planned.

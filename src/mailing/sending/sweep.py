@@ -10,8 +10,7 @@ from mailing import failpoints
 from mailing.database.engine import Sessions, transaction
 from mailing.database.errors import transient
 from mailing.gateway.circuit_breaker import delete_old_calls
-from mailing.job_queue.bulk import Wake, defer_all, ready
-from mailing.job_queue.enqueue import CONTINUED
+from mailing.job_queue.enqueue import CONTINUED, Wake, defer_all, ready
 from mailing.mailings.repository import PendingWork, closed_with_pending, find_pending_work
 from mailing.messages.leases import RetryPolicy, find_expired, reclaim_expired
 from mailing.messages.redaction import delete_old_minutes
