@@ -182,12 +182,12 @@ async def _no_call(drill: Drill, mailing: int) -> bool:
 
 
 async def _all_slots(drill: Drill, slots: int) -> bool:
-    return await drill.here.witness.under_way() >= slots
+    return (await drill.here.witness.summary()).under_way >= slots
 
 
 async def _works_again(drill: Drill) -> bool:
     """Wait until the calls that hung have ended and a probe has closed the breaker."""
-    if await drill.here.witness.under_way() > 0:
+    if (await drill.here.witness.summary()).under_way:
         return False
     if await _is_open(drill):
         await drill.post("/gateway/probe")

@@ -103,7 +103,7 @@ async def reworded(stage: Stage) -> None:
     await stage.act("edited", "PATCH", f"/mailings/{mailing}", {"text": "after"}, mailing_id=mailing)
     await stage.act("edited", "PATCH", f"/clients/{client}", {"phone": "79169999999"}, client_id=client)
     await stage.gateway.change({"mix": {}})
-    called = stage.gateway.calls
+    called = stage.gateway.ledger.calls_of.total()
     async with stage.working():
         await stage.until(lambda: _called(stage, called + 4))
         await stage.settle()
@@ -318,7 +318,7 @@ def _calls(stage: Stage) -> list[Call]:
 
 
 async def _called(stage: Stage, at_least: int = 1) -> bool:
-    return stage.gateway.calls >= at_least
+    return stage.gateway.ledger.calls_of.total() >= at_least
 
 
 async def _sent(stage: Stage, at_least: int) -> bool:
@@ -339,7 +339,7 @@ async def _planned(stage: Stage) -> bool:
 async def _waiting(stage: Stage, at_least: int) -> bool:
     """Claimed messages, while both calls are held."""
     held: Any = await stage.campaign.rows("SELECT count(*) FROM message WHERE status = 'sending'")
-    return stage.gateway.calls >= 2 and held[0][0] >= at_least
+    return stage.gateway.ledger.calls_of.total() >= 2 and held[0][0] >= at_least
 
 
 async def _attempted(stage: Stage, at_least: int, *, outcome: str = "ambiguous") -> bool:

@@ -173,7 +173,7 @@ class Stage:
         return not await self.campaign.rows(f"{unplanned} UNION ALL {unsent}")
 
     def _is_idle(self) -> bool:
-        summary = self.gateway.summary()
-        too_much = summary.calls > 5 * max(1, len(self.gateway.ledger.calls_of))
-        idle_s = time.time() - self.gateway.ledger.last_at
-        return too_much or (bool(summary.calls) and not summary.under_way and idle_s > IDLE_S)
+        ledger = self.gateway.ledger
+        too_much = ledger.calls_of.total() > 5 * max(1, len(ledger.calls_of))
+        idle_s = time.time() - ledger.last_at
+        return too_much or (bool(ledger.calls_of) and not ledger.under_way and idle_s > IDLE_S)

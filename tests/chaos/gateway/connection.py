@@ -3,14 +3,14 @@
 import asyncio
 import re
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import msgspec
 
-from chaos.gateway.ledger import Ledger, Order
+from chaos.gateway.ledger import Ledger
 from chaos.gateway.reactions import Control, Reaction, http
+from mailing.gateway.sandbox.dialects.dialect import Order
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 END_OF_HEAD = b"\r\n\r\n"
@@ -31,12 +31,9 @@ class Host(Protocol):
 
     control: Control
     ledger: Ledger
-    calls: int
-    broken: int
-    ended: Counter[str]
     connections: set["Connection"]
 
-    def reaction_to(self, order: Order) -> tuple[Reaction, float, float]: ...
+    def reaction_to(self, order: Order) -> tuple[Reaction, float]: ...
     def summary(self) -> msgspec.Struct: ...
     async def change(self, given: dict[str, Any]) -> Control: ...
 
@@ -65,7 +62,7 @@ class Connection(asyncio.Protocol):
         if self.call is not None:
             self._end("client left")
         elif self._buffer:
-            self._note_broken()
+            self._host.ledger.broken(time.time())
 
     def data_received(self, data: bytes) -> None:
         if not self._buffer:
@@ -117,8 +114,6 @@ class Connection(asyncio.Protocol):
                 self._take(request)
             case "GET", "/summary":
                 self._answer_json(200, self._host.summary())
-            case "GET", "/control":
-                self._answer_json(200, self._host.control)
             case "PUT", "/control":
                 self._busy = True
                 task = asyncio.create_task(self._change(request.body))
@@ -144,18 +139,18 @@ class Connection(asyncio.Protocol):
         """Accept first and wait afterwards, as a gateway does that answers late."""
         order = _order(request)
         if order is None:
-            self._note_broken()
+            self._host.ledger.broken(time.time())
             self._answer_json(400, {"code": 400, "message": "the body must be an order with the path's id"})
             return
         ledger, self._busy = self._host.ledger, True
         self.call = ledger.began(order, request.at)
-        self._host.calls += 1
-        reaction, latency_s, chance = self._host.reaction_to(order)
+        reaction, chance = self._host.reaction_to(order)
         if reaction.accepts:
             ledger.accepted(self.call, order, time.time())
-        payload = reaction.payload(order, self._host.control, chance)
-        latency_s += self._host.control.hang_s if reaction.hangs else 0.0
-        if self._host.control.mode == "hold":
+        control = self._host.control
+        payload = reaction.payload(order, control, chance)
+        latency_s = control.latency_s + (control.hang_s if reaction.hangs else 0.0)
+        if control.mode == "hold":
             self._held = lambda: self._react(reaction, payload)
         elif latency_s:
             self._timer = self._loop.call_later(latency_s, self._react, reaction, payload)
@@ -186,12 +181,7 @@ class Connection(asyncio.Protocol):
     def _end(self, how: str) -> None:
         assert self.call is not None
         self._host.ledger.ended(self.call, how, time.time())
-        self._host.ended[how] += 1
         self.call = None
-
-    def _note_broken(self) -> None:
-        self._host.ledger.broken(time.time())
-        self._host.broken += 1
 
 
 def _order(request: Request) -> Order | None:

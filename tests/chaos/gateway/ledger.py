@@ -5,20 +5,14 @@ It survives a kill -9 with at most its last line cut. {"n", "event", "at"} and, 
 """
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from chaos.checker.facts import Call
-
-
-class Order(Struct, frozen=True):
-    """The body of one call."""
-
-    id: int
-    phone: int
-    text: str
+from mailing.gateway.sandbox.dialects.dialect import Order
 
 
 class Line(Struct, frozen=True, omit_defaults=True):
@@ -35,11 +29,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Ledger:
-    """Appends to what an earlier gateway left. `calls_of` and `accepted_ids` count by id, from its first line on."""
+    """Appends to what an earlier gateway left. `calls_of` and `accepted_ids` count by id, from its first line on;
+    `under_way` counts calls of this gateway.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.calls_of: dict[int, int] = {}
-        self.accepted_ids: dict[int, int] = {}
+        self.calls_of: Counter[int] = Counter()
+        self.accepted_ids: Counter[int] = Counter()
+        self.under_way = 0
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         self._last = 0
         self.last_at = 0.0
@@ -48,15 +45,17 @@ class Ledger:
     def began(self, order: Order, at: float) -> int:
         """Return the call's number."""
         self._last += 1
-        self.calls_of[order.id] = self.calls_of.get(order.id, 0) + 1
+        self.under_way += 1
+        self.calls_of[order.id] += 1
         self._write(Line(self._last, "began", at, order.id, order.phone, order.text))
         return self._last
 
     def accepted(self, n: int, order: Order, at: float) -> None:
-        self.accepted_ids[order.id] = self.accepted_ids.get(order.id, 0) + 1
+        self.accepted_ids[order.id] += 1
         self._write(Line(n, "accepted", at))
 
     def ended(self, n: int, how: str, at: float) -> None:
+        self.under_way -= 1
         self._write(Line(n, "ended", at, how=how))
 
     def broken(self, at: float) -> None:
@@ -74,10 +73,9 @@ class Ledger:
         lines = _whole_lines(path)
         os.ftruncate(self._file, sum(len(line) for line in lines))
         self._last = max((_decode(line).n for line in lines), default=0)
-        for call in calls_in(path):
-            self.calls_of[call.id] = self.calls_of.get(call.id, 0) + 1
-            if call.accepted_at is not None:
-                self.accepted_ids[call.id] = self.accepted_ids.get(call.id, 0) + 1
+        calls = calls_in(path)
+        self.calls_of.update(call.id for call in calls)
+        self.accepted_ids.update(call.id for call in calls if call.accepted_at is not None)
 
 
 def calls_in(path: Path) -> list[Call]:

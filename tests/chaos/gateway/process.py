@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+import msgspec
 
 from chaos.gateway import server
 from support.plain_http import NO_TLS
@@ -30,14 +31,9 @@ class Witness:
         """See `reactions.Control`; what is left out stays as it was."""
         (await self._http.put("/control", json=control)).raise_for_status()
 
-    async def lag_s(self) -> float:
-        """How late a call may have been noted at most."""
-        summary = (await self._http.get("/summary")).raise_for_status().json()
-        return float(summary["greatest_lag_s"])
-
-    async def under_way(self) -> int:
-        summary = (await self._http.get("/summary")).raise_for_status().json()
-        return int(summary["under_way"])
+    async def summary(self) -> server.Summary:
+        answer = await self._http.get("/summary")
+        return msgspec.json.decode(answer.raise_for_status().content, type=server.Summary)
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -1,15 +1,14 @@
-"""What the scripted gateway may do with one call, byte by byte. Pure: the same seed, id and call react alike."""
+"""What the scripted gateway may do with one call, byte by byte. Drawn as the sandbox draws, so that a run replays."""
 
 import gzip
-import struct
 from collections.abc import Callable
-from hashlib import blake2b
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from chaos.gateway.ledger import Order
+from mailing.gateway.sandbox.behaviour import choose, draws
+from mailing.gateway.sandbox.dialects.dialect import Order
 
 
 class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -19,14 +18,13 @@ class Control(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     first: its n-th reaction is that to the n-th call of every id. `retry_after` goes out verbatim with 429 and
     throttle_503; null leaves it out. `mode`: normal · refuse (nothing listens, open connections are reset) · hang
     (calls are read and not answered) · hold (as normal, but answers wait for the next mode) · a reaction, for all.
-    The latency lies between acceptance and answer; `hang_s` is how long a hanging call stays open.
+    `latency_s` lies between acceptance and answer; `hang_s` is how long a hanging call stays open.
     """
 
     mix: dict[str, float] = {}
     script: list[str] = []
     mode: str = "normal"
     latency_s: float = 0.0
-    latency_jitter_s: float = 0.0
     recognises_ids: bool = False
     retry_after: str | None = "0"
     hang_s: float = 30.0
@@ -70,24 +68,14 @@ def reaction_named(name: str) -> Reaction:
     return REACTIONS[name]
 
 
-def react(control: Control, message_id: int, nth_call: int) -> tuple[str, float, float]:
-    """Return the name of the reaction to the nth call (from 1) of an id, its latency, and a number in [0, 1)."""
-    drawn = blake2b(struct.pack("<qqq", control.seed, message_id, nth_call), digest_size=24).digest()
-    first, second, third = (number / 2**64 for number in struct.unpack("<QQQ", drawn))
-    latency_s = max(0.0, control.latency_s + control.latency_jitter_s * (2 * second - 1))
-    return _chosen(control, nth_call, first), latency_s, third
-
-
-def _chosen(control: Control, nth_call: int, draw: float) -> str:
+def react(control: Control, message_id: int, nth_call: int) -> tuple[str, float]:
+    """Return the name of the reaction to the nth call (from 1) of an id, and a number in [0, 1)."""
+    first, second = draws(control.seed, message_id, nth_call, count=2)
     if control.mode not in ("normal", "hold"):
-        return control.mode
+        return control.mode, second
     if nth_call <= len(control.script):
-        return control.script[nth_call - 1]
-    for name, chance in control.mix.items():
-        draw -= chance
-        if draw < 0:
-            return name
-    return "accept"
+        return control.script[nth_call - 1], second
+    return choose(control.mix.items(), first) or "accept", second
 
 
 def _status(status: int) -> Reaction:

@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from chaos.gateway.ledger import Ledger, Order, calls_in
+from chaos.gateway.ledger import Ledger, calls_in
 from chaos.gateway.reactions import REACTIONS, Control, react
 from chaos.gateway.server import Gateway, listening
 from mailing.gateway.client import GatewayClient as Client
 from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
+from mailing.gateway.sandbox.dialects.dialect import Order
 from mailing.settings import Settings
 from support.plain_http import NO_TLS
 from support.processes import running, until
@@ -66,7 +67,7 @@ async def test_no_reaction_lets_the_client_be_certain_of_what_is_not_so(
 async def test_a_dripping_answer_keeps_the_client_waiting(gateway: Gateway, ledger: Path) -> None:
     await gateway.change({"script": ["drip"]})
     assert [answer.outcome for answer in await ask(gateway.port, 7, timeout_s=2.5)] == [Outcome.ambiguous]
-    await until(lambda: gateway.ended["client left"])
+    await until(lambda: not gateway.ledger.under_way)
     assert [call.how for call in calls_in(ledger)] == ["client left"]
 
 
@@ -83,7 +84,7 @@ async def test_every_status_and_retry_after_go_out_as_they_were_asked_for(gatewa
 async def test_while_it_refuses_nobody_is_let_in_but_the_control_and_afterwards_it_is_back(gateway: Gateway) -> None:
     await gateway.change({"mode": "hang"})
     asking = asyncio.create_task(ask(gateway.port, 1))
-    await until(lambda: gateway.calls)
+    await until(lambda: gateway.ledger.under_way)
     assert (await control(gateway.control_port, mode="refuse")).status_code == 200
     assert (await asking)[0].outcome is Outcome.ambiguous
     assert (await ask(gateway.port, 2))[0].outcome is Outcome.not_sent
@@ -121,9 +122,8 @@ async def test_half_a_request_is_broken_and_no_call(gateway: Gateway, ledger: Pa
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b'POST /v1/send/1 HTTP/1.1\r\nContent-Length: 90\r\n\r\n{"id":')
     writer.close()
-    await until(lambda: gateway.broken)
+    await until(lambda: b'"event":"broken"' in ledger.read_bytes())
     assert calls_in(ledger) == []
-    assert b'"event":"broken"' in ledger.read_bytes()
 
 
 async def test_a_call_lies_between_its_first_byte_and_its_answer(gateway: Gateway, ledger: Path) -> None:

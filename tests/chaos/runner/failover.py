@@ -224,7 +224,7 @@ async def _violations(here: Site, api: httpx.AsyncClient, database_url: str, abs
     """
     await here.processes.stop(here.workers)
     engine = create_engine(database_url, application="chaos", pool_size=2)
-    history = History(absences=[absence], lag_s=max(0.1, await here.witness.lag_s()))
+    history = History(absences=[absence], lag_s=max(0.1, (await here.witness.summary()).greatest_lag_s))
     evidence = await collect(sessions(engine), api, here.witness.ledger, history)
     await engine.dispose()
     return len(check(evidence))

@@ -53,7 +53,7 @@ async def _history(here: Site, campaign: Campaign, record: Record, reported: Seq
         thaws=[each.ended.timestamp() for each in record.happened if each.event.kind is Kind.freeze],
         locked=record.locked,
         reported=reported,
-        lag_s=max(LEAST_LAG_S, await here.witness.lag_s()),
+        lag_s=max(LEAST_LAG_S, (await here.witness.summary()).greatest_lag_s),
         lease_left_s=_lease_left_s(record.trial),
     )
 

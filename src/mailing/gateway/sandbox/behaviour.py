@@ -1,7 +1,7 @@
 """The sandbox's behaviour, and its reaction to one call. Pure: the same seed, id and call give the same reaction."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from hashlib import blake2b
 from typing import Annotated, Any, Final
@@ -87,15 +87,31 @@ class Behaviour(msgspec.Struct, frozen=True, kw_only=True):
         return not self.latency_s and not self.latency_jitter_s and not any(getattr(self, fault) for fault in FAULTS)
 
 
-def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reaction, float]:
-    """Draw the reaction to the nth call of an id, and its latency in seconds.
+def draws(seed: int, message_id: int, nth_call: int, *, count: int, purpose: bytes = b"") -> list[float]:
+    """Draw `count` numbers in [0, 1) for the nth call of an id.
 
     Drawn from seed, id and call number, not from a running sequence: a run replays in any order of its calls.
     """
-    seed = struct.pack("<qqq", behaviour.seed, message_id, nth_call)
-    first, second = struct.unpack("<QQ", blake2b(seed, digest_size=16).digest())
-    latency_s = behaviour.latency_s + behaviour.latency_jitter_s * (second / 2**63 - 1)
-    return _reaction(behaviour, first / 2**64), max(latency_s, 0.0)
+    call = struct.pack("<qqq", seed, message_id, nth_call)
+    drawn = blake2b(call, digest_size=8 * count, person=purpose).digest()
+    return [number / 2**64 for number in struct.unpack(f"<{count}Q", drawn)]
+
+
+def choose(chances: Iterable[tuple[str, float]], draw: float) -> str | None:
+    """Return the name that a number in [0, 1) stands for. None stands for the chance that is left over."""
+    for name, chance in chances:
+        draw -= chance
+        if draw < 0:
+            return name
+    return None
+
+
+def react(behaviour: Behaviour, message_id: int, nth_call: int) -> tuple[Reaction, float]:
+    """Draw the reaction to the nth call of an id, and its latency in seconds."""
+    first, second = draws(behaviour.seed, message_id, nth_call, count=2)
+    chosen = choose(((fault, getattr(behaviour, fault)) for fault in FAULTS), first)
+    latency_s = behaviour.latency_s + behaviour.latency_jitter_s * (2 * second - 1)
+    return Reaction(chosen or Reaction.accept), max(latency_s, 0.0)
 
 
 class ReceiptPlan(msgspec.Struct, frozen=True):
@@ -111,16 +127,7 @@ class ReceiptPlan(msgspec.Struct, frozen=True):
 
 
 def plan_receipt(behaviour: Behaviour, message_id: int, nth_call: int) -> ReceiptPlan:
-    """Draw what is reported of an accepted message, as `react` draws."""
-    seed = struct.pack("<qqq", behaviour.seed, message_id, nth_call)
-    draws = struct.unpack("<7Q", blake2b(seed, digest_size=56, person=b"receipt").digest())
-    chances = (getattr(behaviour, name) for name in ReceiptPlan.__struct_fields__)
-    return ReceiptPlan(*(draw / 2**64 < chance for draw, chance in zip(draws, chances, strict=True)))
-
-
-def _reaction(behaviour: Behaviour, draw: float) -> Reaction:
-    for fault in FAULTS:
-        draw -= getattr(behaviour, fault)
-        if draw < 0:
-            return fault
-    return Reaction.accept
+    """Draw what is reported of an accepted message."""
+    chances = [getattr(behaviour, name) for name in ReceiptPlan.__struct_fields__]
+    drawn = draws(behaviour.seed, message_id, nth_call, count=len(chances), purpose=b"receipt")
+    return ReceiptPlan(*(draw < chance for draw, chance in zip(drawn, chances, strict=True)))
