@@ -3,7 +3,6 @@
 `xdist_group("commands")` keeps the tests of short ones in one worker, which loads them once.
 """
 
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -23,7 +22,7 @@ def mailing(*arguments: str, cwd: Path, env: Mapping[str, str]) -> CompletedProc
     """Run `mailing` with these arguments, in this directory and environment. Wait for its end."""
     with TemporaryDirectory() as place:
         outputs = [Path(place, name) for name in ("stdout", "stderr")]
-        process = LOADED.Process(target=work_in, args=(partial(_command, arguments, outputs), dict(env), cwd))
+        process = LOADED.Process(target=work_in, args=(partial(_command, arguments), dict(env), cwd, outputs))
         process.start()
         process.join(60)
         process.kill()
@@ -40,7 +39,7 @@ async def running_command(
 
     Fail if its end takes longer than `end_s`.
     """
-    async with forked(partial(_command, arguments, [log, log]), env=env, cwd=cwd) as process:
+    async with forked(partial(_command, arguments), env=env, cwd=cwd, outputs=(log, log)) as process:
         yield process
         await stop(process, signal.SIGTERM, within_s=end_s)
 
@@ -52,8 +51,6 @@ async def worker_process(settings: Settings, directory: Path) -> AsyncIterator[F
         yield process
 
 
-def _command(arguments: Sequence[str], outputs: Sequence[Path] = ()) -> None:
-    for number, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+def _command(arguments: Sequence[str]) -> None:
     sys.argv = ["mailing", *arguments]
     run()

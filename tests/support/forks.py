@@ -7,7 +7,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -57,9 +57,11 @@ class Fork:
 
 
 @asynccontextmanager
-async def forked(work: Callable[[], None], *, env: Mapping[str, str], cwd: Path) -> AsyncIterator[Fork]:
-    """Do `work` in a process with this environment and directory; kill it if it still runs at the end of the block."""
-    process = LOADED.Process(target=work_in, args=(work, dict(env), cwd), daemon=True)
+async def forked(
+    work: Callable[[], None], *, env: Mapping[str, str], cwd: Path, outputs: Sequence[Path] = ()
+) -> AsyncIterator[Fork]:
+    """Do `work` as `work_in` does, in a process of its own; kill it if it still runs at the end of the block."""
+    process = LOADED.Process(target=work_in, args=(work, dict(env), cwd, outputs), daemon=True)
     await asyncio.to_thread(process.start)
     try:
         yield Fork(process)
@@ -68,7 +70,10 @@ async def forked(work: Callable[[], None], *, env: Mapping[str, str], cwd: Path)
         process.join()
 
 
-def work_in(work: Callable[[], None], env: Mapping[str, str], cwd: Path) -> None:
+def work_in(work: Callable[[], None], env: Mapping[str, str], cwd: Path, outputs: Sequence[Path]) -> None:
+    """Work in this environment and directory. `outputs`: what stdout and stderr are appended to."""
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -115,6 +116,10 @@ def main(arguments: Sequence[str], more_orders: Iterable[str]) -> None:
     threading.Thread(target=orders.listen, args=(more_orders,), name="orders", daemon=True).start()
     sys.argv = ["mailing", *given.command]
     cli.main()
+
+
+def main_of_fork(arguments: Sequence[str], more_orders: Connection) -> None:
+    main(arguments, iter(more_orders.recv, None))
 
 
 if __name__ == "__main__":

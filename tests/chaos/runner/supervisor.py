@@ -5,9 +5,10 @@ run kills hundreds, and needs each one's pid, its orders and its exit status.
 """
 
 import asyncio
+import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from chaos.runner.launcher import Birth, Life, strike
+from chaos.runner.launcher import Launch, Life
 from mailing.process.supervisor import EXIT_USAGE
 from mailing.settings import Settings
 from support.processes import clean_environment
@@ -51,7 +52,7 @@ class Process:
     command: Sequence[str]
     env: Mapping[str, str]
     directory: Path
-    bear: Callable[[Birth], Awaitable[Life]]
+    launch: Launch
     orders: dict[int, str] = field(default_factory=dict)
     life: Life | None = None
     is_wanted: bool = True
@@ -59,12 +60,14 @@ class Process:
     @property
     def pid(self) -> int:
         """0 between two lives."""
-        return self.life.pid if self.life else 0
+        return self.life.process.pid if self.life else 0
 
     def signal(self, number: Signals) -> int:
         """Return the pid that got the signal; 0 if no process runs."""
-        strike(self.pid, number)
-        return self.pid
+        if pid := self.pid:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, number)
+        return pid
 
     async def signal_soon(self, number: Signals) -> int:
         """Wait for the next process if none runs."""
@@ -81,34 +84,26 @@ class Process:
     async def live(self) -> End:
         """One life, from start to end."""
         given = dict(self.orders)
-        birth = Birth(
-            name=self.name,
-            command=self.command,
-            env=self.env,
-            directory=self.directory,
-            orders=list(given.values()),
-        )
-        life = self.life = await self.bear(birth)
-        for order in self.orders.keys() - given.keys():
-            life.tell(self.orders[order])
-        try:
-            status = await life.end()
-        except asyncio.CancelledError:
-            strike(life.pid, signal.SIGKILL)
-            await life.end()
-            raise
-        finally:
-            self.life = None
-        return End(self.name, life.pid, status, datetime.now(UTC))
+        orders = [argument for line in given.values() for argument in ("--order", line)]
+        arguments = ["--name", self.name, "--deaths", str(self.directory / "deaths"), *orders, "--", *self.command]
+        async with self.launch(arguments, self.env, self.directory / f"{self.name}.log") as life:
+            self.life = life
+            for order in self.orders.keys() - given.keys():
+                life.tell(self.orders[order])
+            try:
+                await life.process.wait()
+            finally:
+                self.life = None
+            return End(self.name, life.process.pid, life.process.returncode or 0, datetime.now(UTC))
 
 
 class Processes:
     """Output goes to NAME.log in `directory`. A process is started again whenever it ends, until all are stopped."""
 
-    def __init__(self, directory: Path, bear: Callable[[Birth], Awaitable[Life]]) -> None:
+    def __init__(self, directory: Path, launch: Launch) -> None:
         self.ends: list[End] = []
         self._directory = directory
-        self._bear = bear
+        self._launch = launch
         self._deaths = directory / "deaths"
         self._deaths.mkdir(parents=True, exist_ok=True)
         self._processes: dict[str, Process] = {}
@@ -168,7 +163,7 @@ class Processes:
         await self.stop(list(self._keepers))
 
     def _process(self, name: str, command: Sequence[str], settings: Settings) -> Process:
-        return Process(name, command, clean_environment(settings), self._directory, self._bear)
+        return Process(name, command, clean_environment(settings), self._directory, self._launch)
 
     async def _keep(self, process: Process) -> None:
         while process.is_wanted:
@@ -181,8 +176,8 @@ class Processes:
 
 
 @asynccontextmanager
-async def processes(directory: Path, bear: Callable[[Birth], Awaitable[Life]]) -> AsyncIterator[Processes]:
-    own = Processes(directory, bear)
+async def processes(directory: Path, launch: Launch) -> AsyncIterator[Processes]:
+    own = Processes(directory, launch)
     try:
         yield own
     finally:
