@@ -1,16 +1,12 @@
 """What a page costs, as far as it is the same on every machine: bytes, statements, and what both grow with."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 from litestar import Litestar
-from sqlalchemy import Connection, event
-from sqlalchemy.engine import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.admin.single_flight import SingleFlight
 from support.admin import Browser
+from support.query_plans import executed
 from support.rows import run
 
 MOST_BYTES = 50_000
@@ -49,25 +45,11 @@ async def add_rows(engine: AsyncEngine, count: int, *, first: int = 1) -> None:
     )
 
 
-@contextmanager
-def counted() -> Iterator[list[str]]:
-    executed: list[str] = []
-
-    def count(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
-        if "database_identity" not in statement:  # the check for a restored database, every few seconds
-            executed.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", count)
-    try:
-        yield executed
-    finally:
-        event.remove(Engine, "before_cursor_execute", count)
-
-
 async def statements(browser: Browser, path: str) -> list[str]:
-    with counted() as executed:
+    with executed() as ran:
         assert (await browser.get(path)).status_code == 200
-    return executed
+    # without the check for a restored database, every few seconds
+    return [statement for statement, _ in ran if "database_identity" not in statement]
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])

@@ -3,18 +3,19 @@
 import base64
 import json
 import re
+from functools import partial
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.database.engine import Sessions, transaction
-from mailing.events.history import HISTORIES, HistoryCursor, Subject, history, page_values
+from mailing.database.engine import Sessions
+from mailing.events.history import HISTORIES, HistoryCursor, Subject, history
 from mailing.messages.states import MessageStatus
 from support import ROOT
 from support.mailing_requests import Json, told
+from support.query_plans import scans
 from support.rows import add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
@@ -31,16 +32,10 @@ def kinds(events: list[Json]) -> list[str]:
 
 
 async def attempt(engine: AsyncEngine, message_id: int, number: int, outcome: str, *, ago: str) -> None:
-    await run(
-        engine,
-        f"""INSERT INTO attempt
-            (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
-        SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0 FROM message WHERE id = :id
-        """,
-        id=message_id,
-        number=number,
-        outcome=outcome,
-    )
+    add = f"""
+        INSERT INTO attempt (message_id, mailing_id, number, started_at, duration_ms, outcome, http_status, code)
+        SELECT id, mailing_id, :number, now() - interval '{ago}', 12, :outcome, 200, 0 FROM message WHERE id = :id"""
+    await run(engine, add, id=message_id, number=number, outcome=outcome)
 
 
 async def test_a_client_s_story_tells_who_changed_what_but_no_phone(api: Api) -> None:
@@ -93,13 +88,8 @@ async def test_a_message_s_story_has_its_mailing_s_and_its_client_s_events_in_it
     assert kinds(found) == [
         *("message.attempted", "message.attempted", "message.failed", "mailing.paused", "client.changed")
     ]
-    assert found[0]["detail"] == {
-        "number": 1,
-        "outcome": "ambiguous",
-        "http_status": 200,
-        "code": 0,
-        "duration_ms": 12,
-    }
+    called = {"number": 1, "outcome": "ambiguous", "http_status": 200, "code": 0, "duration_ms": 12}
+    assert found[0]["detail"] == called
     assert {event["message_id"] for event in found} == {mine, None}
     assert (found[0]["mailing_id"], found[0]["client_id"]) == (mailing_id, client_id)
     assert [event["at"] for event in found] == sorted(event["at"] for event in found)
@@ -130,13 +120,11 @@ async def test_pages_leave_nothing_out_and_show_nothing_twice_also_within_one_mo
     for id_ in ids:
         await attempt(engine, id_, 1, "not_sent", ago="1 min")
         await attempt(engine, id_, 2, "accepted", ago="1 min")
+    event = "INSERT INTO event (kind, actor, mailing_id) VALUES (:kind, 'a', :id)"
     for kind in ("mailing.paused", "mailing.resumed"):
-        await run(
-            engine, "INSERT INTO event (kind, actor, mailing_id) VALUES (:kind, 'a', :id)", kind=kind, id=mailing_id
-        )
-    moment = "'2026-05-01T10:00:00Z'"
-    await run(engine, f"UPDATE attempt SET started_at = {moment}")
-    await run(engine, f"UPDATE event SET at = {moment}")
+        await run(engine, event, kind=kind, id=mailing_id)
+    for table, column in (("attempt", "started_at"), ("event", "at")):
+        await run(engine, f"UPDATE {table} SET {column} = '2026-05-01T10:00:00Z'")
     whole = await events_of(api, mailing_id=mailing_id, limit=500)
     walked: list[Json] = []
     cursor: dict[str, Any] = {}
@@ -155,13 +143,9 @@ def test_the_documentation_names_every_kind_of_event() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
     noted = set(re.findall(rf"""record_event\(\s*(?:self\.)?session,\s*"({kind})\"""", sources))
     by_sql = set(re.findall(rf"SELECT '({kind})'", sources)) | {
-        "message.attempted",
-        "client.opted_out",
-        "client.opted_in",
+        *("message.attempted", "client.opted_out", "client.opted_in"),
     }
-    ended = {
-        f"message.{status}" for status in MessageStatus if status not in {MessageStatus.pending, MessageStatus.sending}
-    }
+    ended = {f"message.{status}" for status in MessageStatus if status not in {"pending", "sending"}}
     documented = set(re.findall(rf"`({kind})`", (ROOT / "docs" / "api.md").read_text(encoding="utf-8")))
     assert documented == noted | by_sql | ended
 
@@ -183,21 +167,21 @@ async def test_an_id_that_never_was_has_no_story(api: Api) -> None:
         assert await events_of(api, **{whose: 2**53 - 1}) == []
 
 
-async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(sessions: Sessions) -> None:
+async def test_a_page_reads_its_place_in_the_indexes_and_nothing_else(engine: AsyncEngine, sessions: Sessions) -> None:
     """20,000 messages of two mailings, and an event for each."""
-    async with transaction(sessions) as session:
-        for statement in FILL:
-            await session.execute(text(statement))
+    for statement in (*FILL, "ANALYZE"):
+        await run(engine, statement)
     async with sessions() as session:
-        await session.execute(text("ANALYZE"))
         middle = (await history(session, "mailing_id", 1, after=HistoryCursor(), limit=500))[250][0]
-        whose: Subject
-        for whose in HISTORIES:
-            for place in (HistoryCursor(), middle):
-                scans = await plan(session, whose, after=place)
-                assert {scan["Relation Name"] for scan in scans if "Seq" in scan["Node Type"]} == set()
-                assert sum(scan.get("Rows Removed by Filter", 0) for scan in scans) <= 5  # what one client has
-                assert max(scan["Actual Rows"] * scan["Actual Loops"] for scan in scans) <= 51
+    whose: Subject
+    for whose in HISTORIES:
+        for place in (HistoryCursor(), middle):
+            page = partial(history, subject=whose, id_=1, after=place, limit=50)
+            read = [node for node in await scans(engine, page, analyse=False) if "Relation Name" in node]
+            of_many = [node for node in read if node["Relation Name"] != "mailing"]
+            assert {node["Relation Name"] for node in of_many if "Seq" in node["Node Type"]} == set()
+            assert sum(node.get("Rows Removed by Filter", 0) for node in of_many) <= 5  # what one client has
+            assert max(node["Actual Rows"] * node["Actual Loops"] for node in of_many) <= 51
 
 
 FILL = (
@@ -216,15 +200,3 @@ FILL = (
     SELECT 'message.resolved', 'a', mailing_id, id, client_id FROM message""",
     "INSERT INTO receipt (message_id, mailing_id, state, at) SELECT id, mailing_id, 3, now() FROM message",
 )
-
-
-async def plan(session: Any, whose: Subject, *, after: HistoryCursor) -> list[Json]:  # noqa: ANN401 - a session
-    """Return the nodes that read tables."""
-    explain = text(f"EXPLAIN (ANALYZE, FORMAT JSON) {HISTORIES[whose]}")
-    found = (await session.execute(explain, page_values(1, after=after, limit=50))).scalar_one()
-    top: Json = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
-    return [node for node in nodes(top) if "Relation Name" in node and node["Relation Name"] != "mailing"]
-
-
-def nodes(node: Json) -> list[Json]:
-    return [node, *(below for child in node.get("Plans", []) for below in nodes(child))]

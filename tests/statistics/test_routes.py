@@ -3,19 +3,18 @@
 import asyncio
 import random
 import re
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter, defaultdict
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import Engine, event, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 
 from mailing.mailings.states import MailingStatus
 from mailing.messages.states import TRANSITIONS, MessageStatus
 from mailing.web.pagination import encode_cursor
+from support.query_plans import blocks, executed, explained_prepared, nodes, rows_read
 from support.rows import ADD_MESSAGES, add_client, add_mailing, add_messages, run
 
 Api = httpx.AsyncClient
@@ -32,11 +31,9 @@ async def get(api: Api, path: str, **parameters: object) -> Json:
 
 async def counted(engine: AsyncEngine) -> dict[int, Counter[str]]:
     """Every mailing's messages by status, by counting them."""
-    found: dict[int, Counter[str]] = {}
-    for mailing_id, status, count in map(
-        tuple, await run(engine, "SELECT mailing_id, status, count(*) FROM message GROUP BY mailing_id, status")
-    ):
-        found.setdefault(mailing_id, Counter())[status] = count
+    found = defaultdict[int, Counter[str]](Counter)
+    for row in await run(engine, "SELECT mailing_id, status, count(*) FROM message GROUP BY mailing_id, status"):
+        found[row.mailing_id][row.status] = row[2]
     return found
 
 
@@ -179,16 +176,14 @@ async def test_the_counters_are_what_counting_finds_after_any_statements(
     engine: AsyncEngine, api: Api, seed: int
 ) -> None:
     mailings = [await add_mailing(engine) for _ in range(4)]
-    walk = Walk(seed, mailings)
-    reached: set[str] = set()
-    lines: dict[int, dict[str, int]] = {}
+    walk, reached, lines = Walk(seed, mailings), set[str](), dict[int, dict[str, int]]()
     for number in range(60):
         async with engine.connect() as connection:
             await walk.step(connection)
             await (connection.rollback() if number % 7 == 6 else connection.commit())
         found, truth = await get(api, "/statistics/"), await counted(engine)
         lines = {item["mailing_id"]: {name: item[name] for name in ZERO} for item in found["items"]}
-        assert lines == {mailing_id: counts(truth.get(mailing_id, Counter())) for mailing_id in mailings}
+        assert lines == {mailing_id: counts(truth[mailing_id]) for mailing_id in mailings}
         assert found["messages"] == counts(sum(truth.values(), Counter()))
         reached |= {status for by_status in truth.values() for status in by_status}
     assert reached == set(MessageStatus), "the walk has been everywhere"
@@ -291,62 +286,28 @@ FILL = """
     FROM generate_series(1, :count) AS n"""
 
 
-@contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    """Record the statements executed meanwhile, by every engine."""
-    seen: list[tuple[str, Any]] = []
-
-    def listen(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
-        seen.append((statement, parameters))
-
-    event.listen(Engine, "before_cursor_execute", listen)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", listen)
-
-
-def literal(given: object) -> str:
-    if isinstance(given, list):
-        return f"ARRAY[{', '.join(map(literal, given))}]"
-    return f"'{given}'" if isinstance(given, str) else str(given)
-
-
-def nodes(plan: Json) -> Iterator[Json]:
-    yield plan
-    for below in plan.get("Plans", []):
-        yield from nodes(below)
-
-
-async def plan_of(engine: AsyncEngine, statement: str, parameters: Any, mode: str) -> list[Json]:  # noqa: ANN401 - any parameters of a statement
-    """How it was executed, planned for these values or for any: PostgreSQL may take either way."""
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql(f"SET LOCAL plan_cache_mode = {mode}")
-        await connection.exec_driver_sql(f"PREPARE page AS {statement}")
-        execute = f"EXECUTE page ({', '.join(map(literal, parameters))})"
-        found = await connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {execute}")
-        plan: Json = found.scalar_one()[0]["Plan"]
-        await connection.exec_driver_sql("DEALLOCATE page")
-    return list(nodes(plan))
-
-
 async def test_a_page_costs_the_same_however_deep_and_however_many_messages_there_are(
     engine: AsyncEngine, api: Api
 ) -> None:
     ids = await filled(engine)
-    blocks, limit = [], 20
+    read, limit = [], 20
     for mailing_id, deep in ((ids[0], 0), (ids[0], MESSAGES - 50), (ids[1], MESSAGES), (ids[1], 2 * MESSAGES - 50)):
-        with statements() as seen:
+        with executed() as ran:
             await get(api, f"/statistics/{mailing_id}/", limit=limit, cursor=encode_cursor(deep))
-        pages = [each for each in seen if re.search(r"\bmessage\b", each[0])]
+        pages = [each for each in ran if re.search(r"\bmessage\b", each[0])]
         assert len(pages) == 1, "counts come from the counters"
-        for mode in ("force_custom_plan", "force_generic_plan"):
-            plan = await plan_of(engine, *pages[0], mode)
-            read = {node["Relation Name"]: node for node in plan if "Relation Name" in node}
-            assert read["message"]["Node Type"] == "Index Scan"
-            assert read["message"]["Index Name"] == "message_listed"
-            touched = [rows_touched(node) for node in plan if node["Node Type"] == "Sort" or node is read["message"]]
+        for mode in ("force_custom_plan", "force_generic_plan"):  # PostgreSQL may take either way
+            async with AsyncSession(engine) as session:
+                await session.execute(text(f"SET LOCAL plan_cache_mode = {mode}"))
+                plan = nodes(await explained_prepared(session, *pages[0]))
+            of_messages = [node for node in plan if node.get("Relation Name") == "message"]
+            assert {(node["Node Type"], node["Index Name"]) for node in of_messages} == {
+                ("Index Scan", "message_listed")
+            }
+            touched = [rows_read(node) for node in plan if node["Node Type"] == "Sort" or node in of_messages]
             assert max(touched) <= len(MessageStatus) * (limit + 1)
-            blocks.append(read["message"]["Shared Hit Blocks"] + read["message"]["Shared Read Blocks"])
-    assert max(blocks) <= 100, blocks
+            read.append(sum(map(blocks, of_messages)))
+    assert max(read) <= 100, read
 
 
 async def filled(engine: AsyncEngine) -> list[int]:
@@ -360,17 +321,12 @@ async def filled(engine: AsyncEngine) -> list[int]:
     return ids
 
 
-def rows_touched(node: Json) -> int:
-    rows: int = (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
-    return rows
-
-
 async def test_the_overall_statistics_read_no_message_at_all(engine: AsyncEngine, api: Api) -> None:
     await add_messages(engine, await add_mailing(engine), ["sent", "pending"])
-    with statements() as seen:
+    with executed() as ran:
         await get(api, "/statistics/")
-    assert seen
-    assert [statement for statement, _ in seen if re.search(r"\bmessage\b", statement)] == []
+    assert ran
+    assert [statement for statement, _ in ran if re.search(r"\bmessage\b", statement)] == []
 
 
 async def test_the_statistics_of_a_mailing_that_never_was_are_not_found(api: Api) -> None:

@@ -1,30 +1,38 @@
 """How PostgreSQL carries out what a function asks of it: which indexes it uses, how many rows and pages it reads."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import event, text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 Plan = dict[str, Any]
 Call = Callable[[AsyncSession], Awaitable[object]]
 
 
-async def statements(engine: AsyncEngine, call: Call) -> list[tuple[str, Any]]:
-    """Run `call` and roll it back; return its statements as the driver got them, with their parameters."""
+@contextmanager
+def executed(by: Engine | type[Engine] = Engine) -> Iterator[list[tuple[str, Any]]]:
+    """Collect the statements that an engine, or any, executes meanwhile, as the driver gets them, with parameters."""
     ran: list[tuple[str, Any]] = []
 
     def note(_connection: Connection, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
         ran.append((statement, parameters))
 
+    event.listen(by, "before_cursor_execute", note)
+    try:
+        yield ran
+    finally:
+        event.remove(by, "before_cursor_execute", note)
+
+
+async def statements(engine: AsyncEngine, call: Call) -> list[tuple[str, Any]]:
+    """Run `call` and roll it back; return its statements with their parameters."""
     async with AsyncSession(engine) as session:
-        event.listen(engine.sync_engine, "before_cursor_execute", note)
-        try:
+        with executed(engine.sync_engine) as ran:
             await call(session)
-        finally:
-            event.remove(engine.sync_engine, "before_cursor_execute", note)
         await session.rollback()
     return ran
 
@@ -62,10 +70,16 @@ async def buffers(engine: AsyncEngine, call: Call) -> int:
 async def explained_prepared(session: AsyncSession, statement: str, values: Sequence[object]) -> Plan:
     """Explain a statement with `$1`, `$2` …, as the driver prepares it."""
     await session.execute(text("PREPARE explained AS " + statement))
-    given = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
+    given = ", ".join(map(_literal, values))
     found = await session.execute(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) EXECUTE explained({given})"))
     await session.execute(text("DEALLOCATE explained"))
     return parsed(found.scalar_one())
+
+
+def _literal(value: object) -> str:
+    if isinstance(value, list):
+        return f"ARRAY[{', '.join(map(_literal, value))}]"
+    return f"'{value}'" if isinstance(value, str) else str(value)
 
 
 def parsed(found: str | list[Any]) -> Plan:

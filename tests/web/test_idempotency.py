@@ -10,8 +10,7 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 from msgspec import structs
-from sqlalchemy import Connection, event, text
-from sqlalchemy.engine import Engine
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys
@@ -22,10 +21,9 @@ from mailing.sending.sweep import sweep
 from mailing.settings import Settings
 from mailing.web import idempotency, idempotency_keys
 from support.api import bound_app, running_api
-from support.processes import until
 from support.proxy import proxy
-from support.query_plans import scans
-from support.rows import add_client, add_mailing, run, value
+from support.query_plans import executed, scans
+from support.rows import LOCK_WAITS, add_client, add_mailing, comes, run, value
 
 Api = httpx.AsyncClient
 
@@ -138,20 +136,12 @@ async def test_an_import_is_repeated_without_work_and_compared_to_its_last_byte(
 
 async def test_an_import_is_judged_before_a_transaction_begins_and_the_key_is_taken_first_in_it(api: Api) -> None:
     """The server ends a transaction that is idle for as long as the judging of a long file takes."""
-    executed: list[str] = []
-
-    def note(_connection: Connection, _cursor: object, statement: str, *_rest: object) -> None:
-        executed.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
+    with executed() as ran:
         assert is_refused(await api.post("/clients/import", content="no,header\n" + FILE, headers=KEY), 400)
-        assert not any("pg_try_advisory" in statement for statement in executed)
+        assert not any("pg_try_advisory" in statement for statement, _ in ran)
         assert (await api.post("/clients/import", content=FILE, headers=KEY)).status_code == 200
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
     taken, staged = (
-        next(n for n, statement in enumerate(executed) if words in statement)
+        next(n for n, (statement, _) in enumerate(ran) if words in statement)
         for words in ("pg_try_advisory", "staged_client")
     )
     assert taken < staged
@@ -265,19 +255,13 @@ async def test_while_the_first_is_in_progress_the_second_is_told_so_at_once(
         async with engine.begin() as holder:
             await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
             waiting = asyncio.create_task(api.post(path, headers=KEY))
-            await until_locked(engine)
+            await comes(engine, LOCK_WAITS, 1)
             for second in (api, another_process):
                 answer = await second.post(path, headers=KEY)
                 assert is_refused(answer, 409)
                 assert "is in progress" in answer.json()["detail"]
         first = await waiting
         assert is_repeated(await another_process.post(path, headers=KEY), first)
-
-
-async def until_locked(engine: AsyncEngine) -> None:
-    """Until a request waits for a row that the test holds."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    await until(lambda: value(engine, waiting), seconds=30)
 
 
 async def test_of_many_at_once_one_makes_the_change(api: Api, engine: AsyncEngine, settings: Settings) -> None:
