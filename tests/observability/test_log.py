@@ -19,6 +19,7 @@ from mailing.observability.masking import Masking
 from mailing.settings import Settings, secrets_of
 from support import ROOT
 from support.api import bound_app
+from support.asgi import client_of
 from support.logs import Lines, logged
 from support.rows import add_mailing, value
 
@@ -104,8 +105,7 @@ async def test_an_id_that_can_t_stand_in_a_log_is_replaced(api: httpx.AsyncClien
 
 async def test_strangers_wrong_ways_and_health_have_their_lines_too(settings: Settings, lines: Lines) -> None:
     with bound_app(settings) as app:
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is stricter
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as stranger:
+        async with client_of(app) as stranger:
             for path in ("/mailing/api/clients/", "/nowhere", "/health/live"):
                 assert "x-request-id" in (await stranger.get(path)).headers
     told = [(line["level"], line["route"], line["status"], line["caller"]) for line in lines("request")]

@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.routes import HTTPRoute
 
 from mailing.access.roles import Role
+from support.asgi import client_of
 
 Form = dict[str, str | list[str]]
 Browser = httpx.AsyncClient
@@ -17,11 +18,7 @@ SignedIn = Callable[[Role], Awaitable[Browser]]
 
 
 def browser_at(app: Litestar) -> Browser:
-    return Browser(
-        transport=httpx.ASGITransport(app),  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-        base_url="http://test",
-        headers={"Sec-Fetch-Site": "same-origin", "Accept-Language": "en"},
-    )
+    return client_of(app, **{"Sec-Fetch-Site": "same-origin", "Accept-Language": "en"})
 
 
 def admin_handlers(app: Litestar) -> Iterator[tuple[str, str, HTTPRouteHandler]]:

@@ -35,13 +35,8 @@ def test_loopback_the_address_asked_at_and_the_names_told_are_served(host: str) 
 @pytest.mark.parametrize(
     "host",
     [
-        *(
-            "evil.example",
-            "localhost.evil.example",
-            "127.0.0.1.evil.example",
-            "127.0.0.1:8000@evil.example",
-            "10.1.2.4",
-        ),
+        *("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "127.0.0.1:8000@evil.example"),
+        "10.1.2.4",
         *("", ":8000", "evil.example, localhost", "localhost:8000:1", "xmailing.example.org", "example.org", "0.0.0.1"),
         *("sub.mailing.example.org", "[::2]", "localhost/", "2130706433", "0177.0.0.1", "local\u0127ost"),
     ],

@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
-from litestar import Litestar
 from litestar.routes import HTTPRoute
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,6 +13,7 @@ from mailing.errors import TooMany
 from mailing.settings import Settings
 from mailing.web.concurrency_limits import CONCURRENCY_LIMIT, ConcurrencyLimit, ReleaseLimits
 from support.api import KEY, bound_app, running_app
+from support.asgi import client_of
 from support.plain_http import NO_TLS
 from support.rows import run
 
@@ -188,7 +188,7 @@ async def test_an_export_outlives_a_database_that_ends_its_connections(address: 
 
 async def test_exports_use_no_connection_of_other_requests(settings: Settings, engine: AsyncEngine) -> None:
     await add_clients(engine, 10)
-    async with running_app(settings) as app, http_of(app) as http:
+    async with running_app(settings) as app, client_of(app, **AUTH) as http:
         held = [await app.state.engine.connect() for _ in range(10)]
         try:
             assert (await http.get(EXPORT)).text.count("Europe/Moscow") == 10
@@ -196,11 +196,6 @@ async def test_exports_use_no_connection_of_other_requests(settings: Settings, e
         finally:
             for connection in held:
                 await connection.close()
-
-
-def http_of(app: Litestar) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-    return httpx.AsyncClient(transport=transport, base_url="http://test", headers=AUTH)
 
 
 async def test_a_third_import_of_a_key_is_refused_before_its_body_is_read(address: str) -> None:

@@ -14,7 +14,6 @@ from litestar import Litestar, Request, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency, Provide
 from litestar.params import CookieParameter, FromPath, HeaderParameter, QueryParameter
-from litestar.types import Receive, Scope, Send
 from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -24,16 +23,13 @@ from mailing.web.pagination import Cursor, decode_cursor, encode_cursor
 from mailing.web.parameters import MAX_ID, known_parameters_only
 from mailing.web.problems import EXCEPTION_HANDLERS
 from support.api import bound_app, running_api
-from support.processes import becomes
+from support.asgi import client_of
 from support.proxy import proxy
-from support.rows import add_mailing, run, value
+from support.rows import LOCK_WAITS, add_mailing, comes, run, value
 
 MAILING = {"text": "Hello", "starts_at": "2030-01-01T00:00:00Z", "ends_at": "2031-01-01T00:00:00Z"}
 
 Api = httpx.AsyncClient
-
-# of this test's database alone: others run beside it on the same server
-WAITS_FOR_A_LOCK = "wait_event_type = 'Lock' AND datname = current_database()"
 
 
 def is_problem(answer: httpx.Response, status: int) -> bool:
@@ -188,16 +184,12 @@ async def test_the_guard_knows_aliases_and_what_is_no_query_parameter() -> None:
         for stray in ("aliased", "cut", "number", "request", "state", "trace", "X-Trace", "crumb", "Plain"):
             assert named(await client.get(f"/all/7?{stray}=1")) == {stray: known}
         assert named(await client.get("/all/7?by-another-name=x")) == {"by-another-name": "must be a number"}
-        assert named(await client.get("/all/7?by-another-name=x&stray=1")).keys() == {
-            "by-another-name",
-            "stray",
-        }
+        assert named(await client.get("/all/7?by-another-name=x&stray=1")).keys() == {"by-another-name", "stray"}
 
 
 def speaking_to(*handlers: Any) -> Api:  # noqa: ANN401 - route handlers
     app = Litestar(route_handlers=list(handlers), exception_handlers=EXCEPTION_HANDLERS, logging_config=None)
-    transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return client_of(app)
 
 
 # --- cursors --------------------------------------------------------------------------------------------------------
@@ -245,31 +237,23 @@ async def test_a_broken_cursor_is_refused_on_every_list(engine: AsyncEngine, api
     ],
 )
 async def test_clients_as_the_customer_wrote_it_is_clients(asked: str, handled: str) -> None:
-    seen: list[Scope] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        del receive, send
-        seen.append(scope)
-
-    scope: Any = {"type": "http", "path": asked, "raw_path": asked.encode(), "query_string": b"tag=Clients"}
-    nowhere: Any = None
-    await LowerCaseClients(app)(scope, nowhere, nowhere)
-    assert [(each["path"], each["raw_path"], each["query_string"]) for each in seen] == [
-        (handled, handled.encode(), b"tag=Clients")
-    ]
+    scope = {"type": "http", "path": asked, "raw_path": asked.encode(), "query_string": b"tag=Clients"}
+    assert await through_alias(scope) == [scope | {"path": handled, "raw_path": handled.encode()}]
 
 
 async def test_the_start_and_the_end_of_the_process_pass_the_alias() -> None:
+    assert await through_alias({"type": "lifespan"}) == [{"type": "lifespan"}]
+
+
+async def through_alias(scope: Any) -> list[Any]:  # noqa: ANN401 - ASGI
+    """Return what the application is asked."""
     seen: list[Any] = []
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        del receive, send
+    async def app(scope: Any, *_: Any) -> None:  # noqa: ANN401 - ASGI
         seen.append(scope)
 
-    lifespan: Any = {"type": "lifespan"}
-    nowhere: Any = None
-    await LowerCaseClients(app)(lifespan, nowhere, nowhere)
-    assert seen == [{"type": "lifespan"}]
+    await LowerCaseClients(app)(scope.copy(), None, None)  # type: ignore[arg-type] # neither is used
+    return seen
 
 
 # --- the database in trouble ----------------------------------------------------------------------------------------
@@ -280,7 +264,7 @@ async def test_a_used_up_pool_is_answered_503_within_two_seconds(engine: AsyncEn
     async with engine.begin() as holder:
         await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         waiting = [asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause")) for _ in range(POOL_SIZE)]
-        await becomes(lambda: waiting_for_a_lock(engine), POOL_SIZE)
+        await comes(engine, LOCK_WAITS, POOL_SIZE)
         began = time.monotonic()
         assert is_problem(await api.get("/mailings/"), 503)
         assert time.monotonic() - began < 10
@@ -314,7 +298,7 @@ async def test_a_commit_whose_answer_is_lost_is_not_called_undone(settings: Sett
         answer = await api.post("/mailings/", json=MAILING)
         assert is_problem(answer, 503)
         assert "The change may have been applied" in answer.json()["detail"]
-    await becomes(lambda: value(engine, "SELECT count(*) FROM mailing"), 1)
+    await comes(engine, "SELECT count(*) FROM mailing", 1)
 
 
 async def test_a_request_whose_connection_is_ended_is_answered_503(engine: AsyncEngine, api: Api) -> None:
@@ -322,8 +306,8 @@ async def test_a_request_whose_connection_is_ended_is_answered_503(engine: Async
     async with engine.begin() as holder:
         await holder.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
-        await becomes(lambda: waiting_for_a_lock(engine), 1)
-        await run(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {WAITS_FOR_A_LOCK}")
+        await comes(engine, LOCK_WAITS, 1)
+        await run(engine, LOCK_WAITS.replace("count(*)", "pg_terminate_backend(pid)"))
         assert is_problem(await waiting, 503)
     assert await value(engine, "SELECT status FROM mailing") == "running"
     assert (await api.post(f"/mailings/{mailing_id}/pause")).json()["status"] == "paused"
@@ -338,7 +322,7 @@ async def test_the_victim_of_a_deadlock_is_told_to_try_again(engine: AsyncEngine
         await other.exec_driver_sql("SET LOCAL deadlock_timeout = '1h'")
         await other.exec_driver_sql("LOCK TABLE procrastinate_jobs IN ACCESS EXCLUSIVE MODE")
         waiting = asyncio.create_task(api.post(f"/mailings/{mailing_id}/pause"))
-        await becomes(lambda: waiting_for_a_lock(engine), 1)
+        await comes(engine, LOCK_WAITS, 1)
         await other.exec_driver_sql("SELECT FROM mailing FOR UPDATE")
         assert is_problem(await waiting, 503)
 
@@ -349,9 +333,3 @@ async def test_a_read_only_database_is_answered_503_to_what_writes(engine: Async
     async with running_api(settings) as api:
         assert (await api.get("/mailings/")).status_code == 200
         assert is_problem(await api.post("/mailings/", json=MAILING), 503)
-
-
-async def waiting_for_a_lock(engine: AsyncEngine) -> int:
-    query = f"SELECT count(*) FROM pg_stat_activity WHERE {WAITS_FOR_A_LOCK} AND application_name = 'mailing-api'"
-    count: int = await value(engine, query)
-    return count

@@ -1,18 +1,13 @@
 import secrets
 
-import httpx
 import pytest
-from litestar import Litestar
 from litestar._kwargs.extractors import create_query_default_dict
 from litestar._parsers import parse_cookie_string, parse_query_string
 
 from mailing.settings import Settings
 from mailing.web.header_limits import own_cookies
 from support.api import running_app
-
-
-def client_of(app: Litestar) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
+from support.asgi import client_of
 
 
 async def test_no_long_head_is_remembered_in_pieces(settings: Settings) -> None:

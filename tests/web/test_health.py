@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from mailing.database.migrations import migrate
 from mailing.settings import Settings
 from support.api import bound_app
+from support.asgi import client_of
 from support.proxy import proxy
 from support.rows import run
 
@@ -20,8 +21,7 @@ from support.rows import run
 async def client(database_url: str) -> AsyncIterator[httpx.AsyncClient]:
     """Carries no key."""
     with bound_app(Settings(database_url=database_url)) as app:
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is a stricter TypedDict
-        async with app.lifespan(), httpx.AsyncClient(transport=transport, base_url="http://test/health") as http:
+        async with app.lifespan(), client_of(app, "http://test/health") as http:
             yield http
 
 

@@ -10,7 +10,6 @@ import httpx
 import pytest
 from litestar.routes import HTTPRoute
 from msgspec import structs
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import api_keys
@@ -162,14 +161,7 @@ async def test_memory_does_not_grow_with_the_body_whether_it_is_new_or_repeated(
         tracemalloc.reset_peak()
         key = {"Idempotency-Key": str(count)}
         first, again = [await api.post("/clients/import", content=lines(count), headers=key) for _ in range(2)]
-        assert first.json() == {
-            "created": 0,
-            "updated": 0,
-            "normalised": 0,
-            "opted_out": 0,
-            "rejected": 0,
-            "errors": [],
-        }
+        assert (first.status_code, any(first.json().values())) == (200, False)
         assert is_repeated(again, first)
         return tracemalloc.get_traced_memory()[1]
 
@@ -212,10 +204,7 @@ async def test_keys_of_one_caller_never_meet_those_of_another(
     assert (await mailings(engine), await stored(engine)) == (3, 3)
 
 
-MALFORMED = [b"", b" ", b"a b", b"a\tb", b"x" * 256, "ключ".encode(), b"\xff", b"a\x7f"]
-
-
-@pytest.mark.parametrize("key", MALFORMED)
+@pytest.mark.parametrize("key", [b"", b" ", b"a b", b"a\tb", b"x" * 256, "ключ".encode(), b"\xff", b"a\x7f"])
 async def test_a_malformed_key_is_named_with_what_it_must_be(api: Api, engine: AsyncEngine, key: bytes) -> None:
     answer = await api.post("/mailings/", json=MAILING, headers={b"Idempotency-Key": key})
     assert is_refused(answer, 400)
@@ -289,8 +278,8 @@ async def test_a_refusal_is_not_stored_and_the_same_request_is_judged_anew(api: 
     assert (answer.status_code, REPLAYED in answer.headers) == (201, False)
 
 
-async def test_what_a_refused_request_had_changed_is_undone(api: Api, engine: AsyncEngine, sessions: Sessions) -> None:
-    await on_insert(sessions, "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'")
+async def test_what_a_refused_request_had_changed_is_undone(api: Api, engine: AsyncEngine) -> None:
+    await on_insert(engine, "RAISE EXCEPTION 'no' USING ERRCODE = 'check_violation'")
     answer = await api.post("/clients/import", content=FILE, headers=KEY)
     assert is_refused(answer, 500)
     assert await value(engine, "SELECT count(*) FROM client") == 0
@@ -329,15 +318,13 @@ async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, engi
 # --- the database in trouble ----------------------------------------------------------------------------------------
 
 
-async def on_insert(sessions: Sessions, body: str, *, at_commit: bool = False) -> None:
+async def on_insert(engine: AsyncEngine, body: str, *, at_commit: bool = False) -> None:
     """From now on the server does this when a client was inserted, or when that is committed."""
-    function = f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
     kind, deferred = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED") if at_commit else ("TRIGGER", "")
-    async with transaction(sessions) as session:
-        await session.execute(text(function))
-        await session.execute(
-            text(f"CREATE {kind} fail AFTER INSERT ON client {deferred} FOR EACH ROW EXECUTE FUNCTION fail()")
-        )
+    await run(
+        engine, f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
+    )
+    await run(engine, f"CREATE {kind} fail AFTER INSERT ON client {deferred} FOR EACH ROW EXECUTE FUNCTION fail()")
 
 
 def is_unavailable(answer: httpx.Response) -> bool:
@@ -356,9 +343,9 @@ def is_unavailable(answer: httpx.Response) -> bool:
 )
 @pytest.mark.parametrize("at_commit", [False, True])
 async def test_a_change_that_fails_is_answered_503_and_can_be_repeated(
-    api: Api, engine: AsyncEngine, sessions: Sessions, failure: str, at_commit: bool
+    api: Api, engine: AsyncEngine, failure: str, at_commit: bool
 ) -> None:
-    await on_insert(sessions, failure, at_commit=at_commit)
+    await on_insert(engine, failure, at_commit=at_commit)
     assert is_unavailable(await api.post("/clients", json=CLIENT, headers=KEY))
     assert await stored(engine) == 0
     await run(engine, "DROP TRIGGER fail ON client")

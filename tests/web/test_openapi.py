@@ -16,6 +16,7 @@ from mailing.app import create_app
 from mailing.settings import Settings
 from mailing.web.openapi import CSP, DESCRIPTION
 from mailing.web.parameters import Body
+from support.asgi import client_of
 from support.openapi import faults, operations
 
 
@@ -54,8 +55,7 @@ def document(app: Litestar) -> dict[str, Any]:
 @pytest.fixture
 async def stranger() -> AsyncIterator[httpx.AsyncClient]:
     """Somebody without a key."""
-    transport = httpx.ASGITransport(app_with(get_sample))  # type: ignore[arg-type] # Litestar's Scope is stricter
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with client_of(app_with(get_sample)) as client:
         yield client
 
 
@@ -101,18 +101,9 @@ async def test_the_document_is_json_and_speaks_openapi_3_1(stranger: httpx.Async
         "description": DESCRIPTION.strip(),
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     }
-    assert (
-        body["components"]["securitySchemes"]["key"] | {"type": "http", "scheme": "bearer"}
-        == (body["components"]["securitySchemes"]["key"])
-    )
-    assert [tag["name"] for tag in body["tags"]] == [
-        "clients",
-        "mailings",
-        "messages",
-        "gateway",
-        "statistics",
-        "events",
-    ]
+    assert {"type": "http", "scheme": "bearer"}.items() <= body["components"]["securitySchemes"]["key"].items()
+    tags = [tag["name"] for tag in body["tags"]]
+    assert tags == ["clients", "mailings", "messages", "gateway", "statistics", "events"]
     assert all(tag["description"] for tag in body["tags"])
 
 

@@ -9,6 +9,7 @@ import pytest
 from mailing.settings import Settings
 from mailing.web.security_headers import ALWAYS, POLICY
 from support.api import bound_app
+from support.asgi import client_of
 
 ANSWERS = {
     "/health/live": 200,
@@ -25,8 +26,7 @@ ANSWERS = {
 @asynccontextmanager
 async def stranger(scheme: str = "http") -> AsyncIterator[httpx.AsyncClient]:
     with bound_app(Settings()) as app:
-        transport = httpx.ASGITransport(app)  # type: ignore[arg-type] # Litestar's Scope is stricter
-        async with httpx.AsyncClient(transport=transport, base_url=f"{scheme}://test") as client:
+        async with client_of(app, f"{scheme}://test") as client:
             yield client
 
 

@@ -30,8 +30,7 @@ POST = (
     f"Authorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n"
 ).encode()
 GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
+NEVER = b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n"
 CHUNKED = b"POST /nowhere HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -157,9 +156,7 @@ async def waiting(tmp_path: Path) -> AsyncIterator[Connect]:
     ids=["trailers", "one trailer", "a chunk's extension", "a chunk's size"],
 )
 async def test_what_is_no_body_does_not_go_on_for_ever_after_the_head_either(waiting: Connect, flood: bytes) -> None:
-    async with waiting() as (reader, writer):
-        writer.write(CHUNKED + flood)
-        assert (await reader.read())[9:12] in {b"431", b"400"}
+    assert (await answers(waiting, CHUNKED + flood))[9:12] in {b"431", b"400"}
 
 
 async def test_a_trailer_is_never_taken_for_a_field_of_the_head(waiting: Connect) -> None:
@@ -176,22 +173,18 @@ async def test_a_long_body_in_chunks_of_a_byte_arrives(waiting: Connect) -> None
 
 async def test_a_head_sent_ahead_of_its_turn_has_the_same_limit(waiting: Connect) -> None:
     """The first request is never answered, so there is nothing to say to the second one."""
-    never = b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n"
-    assert await answers(waiting, never + b"GET / HTTP/1.1\r\nX-Long: " + b"x" * MAX_HEADER_BYTES * 2) == b""
+    assert await answers(waiting, NEVER + b"GET / HTTP/1.1\r\nX-Long: " + b"x" * MAX_HEADER_BYTES * 2) == b""
 
 
 async def test_a_few_requests_may_be_sent_ahead_and_no_more(waiting: Connect) -> None:
     async with waiting() as (reader, writer):
         writer.write(GET * MAX_PIPELINED)
         assert [await reader.readuntil(b"host") for _ in range(MAX_PIPELINED)]
-    never = b"GET /never HTTP/1.1\r\nHost: x\r\n\r\n"
-    assert await answers(waiting, never + GET * (MAX_PIPELINED + 1)) == b""
+    assert await answers(waiting, NEVER + GET * (MAX_PIPELINED + 1)) == b""
 
 
 async def test_the_rest_of_a_body_that_nobody_wants_is_not_waited_for(connect: Connect) -> None:
-    async with connect() as (reader, writer):
-        writer.write(POST.replace(KEY.encode(), b"wrong"))
-        answer = await reader.read()
+    answer = await answers(connect, POST.replace(KEY.encode(), b"wrong"))
     assert answer.startswith(b"HTTP/1.1 401 ")
     assert answer.count(b"HTTP/1.1 ") == 1
 
@@ -289,8 +282,6 @@ async def test_a_client_that_sends_before_it_reads_gets_the_answer_to_a_body_tha
 
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
 async def test_the_rest_of_a_body_is_waited_for_so_long_and_no_longer(connect: Connect, more: bytes) -> None:
-    async with connect() as (reader, writer):
-        writer.write(TOO_LONG_POST.replace(b"Host", more + b"Host"))
-        answer = await asyncio.wait_for(reader.read(), 30)
+    answer = await asyncio.wait_for(answers(connect, TOO_LONG_POST.replace(b"Host", more + b"Host")), 30)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert answer.count(b"HTTP/1.1") == 1

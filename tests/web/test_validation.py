@@ -49,20 +49,10 @@ def refused_value(value: object, kind: type[Struct] = MailingIn) -> dict[str, st
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"{",
-        b'{"text": NaN}',
-        b'{"text": Infinity}',
-        b'{"text": 1e999}',
-        b'{"text": ' + b"9" * 5_000 + b"}",
-        b"{'text': 'x'}",
-        b'{"text": "a\x00"}',
-        b'{"text": "\\ud800"}',
-        b'{"text": "\\ud800\\u0041"}',
-        b'{"text": "\xed\xa0\x80"}',
-        b'{"text": "\xff"}',
-        '{"text": "x"}'.encode("utf-16"),
-        b'{"text": "x"} {}',
+        *(b"", b"{", b'{"text": "x"} {}', b"{'text': 'x'}", '{"text": "x"}'.encode("utf-16")),
+        *(b'{"text": NaN}', b'{"text": Infinity}', b'{"text": 1e999}', b'{"text": ' + b"9" * 5_000 + b"}"),
+        *(b'{"text": "a\x00"}', b'{"text": "\\ud800"}', b'{"text": "\\ud800\\u0041"}'),
+        *(b'{"text": "\xed\xa0\x80"}', b'{"text": "\xff"}'),
     ],
 )
 def test_what_is_no_json_is_an_error_of_the_body(body: bytes) -> None:
@@ -134,11 +124,8 @@ def test_a_flood_of_unknown_fields_gets_a_short_answer() -> None:
 
 
 def test_what_contradicts_itself_is_named_beside_what_is_wrong_alone() -> None:
-    body = {
-        "starts_at": VALID["ends_at"],
-        "ends_at": VALID["starts_at"],
-        "local_window": {"start": "9", "end": "21:00"},
-    }
+    backwards = {"starts_at": VALID["ends_at"], "ends_at": VALID["starts_at"]}
+    body = backwards | {"local_window": {"start": "9", "end": "21:00"}}
     assert refused_value(body) == {
         "text": "is required",
         "ends_at": "must be after starts_at",
@@ -164,17 +151,13 @@ def test_a_field_without_a_phrase_is_refused_by_its_type_and_its_value_is_not_re
     body = {"colour": "s3cret", "shade": "s3cret", "count": "s3cret", "marks": ["s3cret", 1, None], "either": "s3cret"}
     named = refused_value(body, Undescribed)
     assert named.keys() == {"colour", "shade", "count", "marks.0", "marks.2", "either"}
-    assert [
-        message for message in named.values() if "s3cret" in message or not message.startswith(("exp", "inv"))
-    ] == []
+    assert all(message.startswith(("exp", "inv")) and "s3cret" not in message for message in named.values())
 
 
 def test_the_fields_of_a_patch_that_were_given_are_told_from_those_left_out() -> None:
     assert given_fields(parse(b"{}", MailingPatch)) == {}
-    assert given_fields(parse(b'{"local_window": null, "text": "x"}', MailingPatch)) == {
-        "local_window": None,
-        "text": "x",
-    }
+    given = given_fields(parse(b'{"local_window": null, "text": "x"}', MailingPatch))
+    assert given == {"local_window": None, "text": "x"}
 
 
 # --- random documents -----------------------------------------------------------------------------------------------
@@ -187,11 +170,7 @@ codes = st.from_regex(r"\A[0-9]{3}\Z")
 walls = st.from_regex(r"\A([01][0-9]|2[0-3]):[0-5][0-9]\Z")
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 instants = st.datetimes(datetime(2000, 1, 3), datetime(2099, 12, 29), timezones=offsets)  # noqa: DTZ001 - st adds the zone
-filters = st.builds(
-    Filter,
-    tags=st.lists(tags, max_size=5),
-    operator_codes=st.lists(codes, max_size=5),
-)
+filters = st.builds(Filter, tags=st.lists(tags, max_size=5), operator_codes=st.lists(codes, max_size=5))
 windows = st.tuples(walls, walls).filter(lambda pair: pair[0] != pair[1]).map(lambda pair: LocalWindowIn(*pair))
 
 
@@ -228,14 +207,7 @@ BAD: dict[str, list[object]] = {
     "filter.operator_codes.1": [*ANY_TYPE, None, "9166", "91a", "\u0669\u0661\u0666", "916\n", " 916"],
     "local_window": [value for value in ANY_TYPE if value != {}],
     "local_window.start": [
-        *ANY_TYPE,
-        None,
-        "24:00",
-        "09:60",
-        "9:00",
-        "09:00:00",
-        "09:00\n",
-        "\u0660\u0669:\u0660\u0660",
+        *(*ANY_TYPE, None, "24:00", "09:60", "9:00", "09:00:00", "09:00\n", "\u0660\u0669:\u0660\u0660")
     ],
     "local_window.end": [*ANY_TYPE, None, "-1:00", "09.00"],
 }
@@ -326,14 +298,9 @@ def test_a_list_of_objects_is_read_item_by_item() -> None:
     assert refused(b'{"pairs": [1, 2, 3, 4]}', Pairs) == {"pairs": "must be up to 3 pairs"}
 
 
-def test_an_instant_keeps_its_moment_whatever_its_offset() -> None:
-    assert parse(msgspec.json.encode(VALID), MailingIn).ends_at == datetime(2030, 1, 2, 6, tzinfo=UTC)
-
-
 def test_a_byte_order_mark_before_json_is_skipped() -> None:
-    assert parse(b"\xef\xbb\xbf" + msgspec.json.encode(VALID), MailingIn) == parse(
-        msgspec.json.encode(VALID), MailingIn
-    )
+    body = msgspec.json.encode(VALID)
+    assert parse(b"\xef\xbb\xbf" + body, MailingIn) == parse(body, MailingIn)
 
 
 def test_an_instant_is_utc_whatever_offset_it_was_sent_with() -> None:
