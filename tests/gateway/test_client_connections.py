@@ -12,21 +12,13 @@ from mailing.gateway.outcome import Answer, Outcome
 from mailing.gateway.providers.probe import Probe
 from mailing.reasons.codes import ReasonCode
 from mailing.settings import Settings
-from support.gateway_calls import MakeGateway, Send, StartServer
+from support.gateway_calls import OK, PHONE, TEXT, calling, gateway, read_request, send
 
-OK = b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{"code":0}'
 FOREVER_S = 3600.0
 
 
-async def read_id(reader: asyncio.StreamReader) -> int:
-    head = await reader.readuntil(b"\r\n\r\n")
-    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-    await reader.readexactly(int(length.partition(b":")[2]))
-    return int(head.split()[1].rpartition(b"/")[2])
-
-
 async def hang(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-    await read_id(reader)
+    await read_request(reader)
     await asyncio.sleep(FOREVER_S)
 
 
@@ -36,59 +28,53 @@ def reset(writer: asyncio.StreamWriter) -> None:
     writer.transport.abort()
 
 
-async def test_a_refused_connection_is_not_sent(gateway: MakeGateway, send: Send) -> None:
+async def test_a_refused_connection_is_not_sent() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     async with gateway(port) as client:
         assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.connection_refused)
 
 
-async def test_a_name_that_does_not_resolve_is_not_sent(send: Send) -> None:
+async def test_a_name_that_does_not_resolve_is_not_sent() -> None:
     too_long = ".".join(["a" * 60] * 5)  # refused by the resolver itself: no packet leaves the machine
     async with GatewayClient(Probe(Settings()), base_url=f"http://{too_long}/v1", timeout_s=2, concurrency=1) as client:
         assert await send(client) == Answer(Outcome.not_sent, reason=ReasonCode.name_not_resolved)
 
 
-async def test_a_reset_after_writing_is_ambiguous(start_server: StartServer, gateway: MakeGateway, send: Send) -> None:
+async def test_a_reset_after_writing_is_ambiguous() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_id(reader)
+        await read_request(reader)
         reset(writer)
 
-    async with gateway(await start_server(handler)) as client:
+    async with calling(handler) as client:
         assert await send(client) == Answer(Outcome.ambiguous, reason=ReasonCode.connection_reset)
 
 
-async def test_a_reset_of_the_fresh_connection_is_never_an_answer(
-    start_server: StartServer, gateway: MakeGateway, send: Send
-) -> None:
+async def test_a_reset_of_the_fresh_connection_is_never_an_answer() -> None:
     async def handler(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         reset(writer)
 
-    async with gateway(await start_server(handler)) as client:
+    async with calling(handler) as client:
         assert (await send(client)).outcome in (Outcome.ambiguous, Outcome.not_sent)  # a race, and both are true
 
 
-async def test_no_answer_by_the_deadline_is_ambiguous(
-    start_server: StartServer, gateway: MakeGateway, send: Send
-) -> None:
-    async with gateway(await start_server(hang), timeout_s=0.4) as client:
+async def test_no_answer_by_the_deadline_is_ambiguous() -> None:
+    async with calling(hang, timeout_s=0.4) as client:
         assert await send(client) == Answer(Outcome.ambiguous, reason=ReasonCode.no_answer, facts={"within_s": 0.4})
         assert await send(client, time_left_s=0.3) == Answer(
             Outcome.ambiguous, reason=ReasonCode.no_answer, facts={"within_s": 0.3}
         )
 
 
-async def test_a_dripping_body_ends_at_the_deadline(
-    start_server: StartServer, gateway: MakeGateway, send: Send
-) -> None:
+async def test_a_dripping_body_ends_at_the_deadline() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await read_id(reader)
+        await read_request(reader)
         for byte in OK[:-10] + b" " * 10:
             writer.write(bytes([byte]))
             await asyncio.sleep(0 if byte != 32 else 0.05)
 
     started = time.monotonic()
-    async with gateway(await start_server(drip), timeout_s=0.4) as client:
+    async with calling(drip, timeout_s=0.4) as client:
         assert await send(client) == Answer(
             Outcome.ambiguous, 200, reason=ReasonCode.no_complete_answer, facts={"within_s": 0.4}
         )
@@ -96,50 +82,46 @@ async def test_a_dripping_body_ends_at_the_deadline(
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked", b"X-Until: close"])
-async def test_a_gigabyte_is_not_read(start_server: StartServer, gateway: MakeGateway, send: Send, head: bytes) -> None:
+async def test_a_gigabyte_is_not_read(head: bytes) -> None:
     written = 0
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal written
-        await read_id(reader)
+        await read_request(reader)
         writer.write(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
         while written < 1_000_000_000:
             writer.write(b"10000\r\n" + bytes(65_536) + b"\r\n")
             await writer.drain()
             written += 65_536
 
-    async with gateway(await start_server(flood)) as client:
+    async with calling(flood) as client:
         answer = await send(client)
     assert answer == Answer(Outcome.ambiguous, 200, reason=ReasonCode.answer_too_long, facts={"max_bytes": 65536})
     assert written < 20_000_000  # what the two socket buffers swallow
 
 
-async def test_without_time_left_nothing_is_written(
-    start_server: StartServer, gateway: MakeGateway, send: Send
-) -> None:
+async def test_without_time_left_nothing_is_written() -> None:
     arrived: list[int] = []
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
-            arrived.append(await read_id(reader))
+            arrived.append((await read_request(reader)).message_id)
             writer.write(OK)
 
     async def freeze() -> bool:
         time.sleep(0.1)  # noqa: ASYNC251 - the process is frozen between its claim and its call
         return True
 
-    async with gateway(await start_server(handler)) as client:
+    async with calling(handler) as client:
         assert (await send(client, 1)).outcome is Outcome.accepted
         for time_left_s in (0.0, -5.0):
-            assert await client.send(2, phone="79161234567", text="t", time_left_s=time_left_s) is None
-        assert await client.send(3, phone="79161234567", text="t", time_left_s=0.05, before_send=freeze) is None
+            assert await client.send(2, phone=PHONE, text=TEXT, time_left_s=time_left_s) is None
+        assert await client.send(3, phone=PHONE, text=TEXT, time_left_s=0.05, before_send=freeze) is None
         await asyncio.sleep(0.05)
     assert arrived == [1]
 
 
-async def test_waiting_for_a_free_connection_is_not_sent(
-    start_server: StartServer, gateway: MakeGateway, send: Send
-) -> None:
+async def test_waiting_for_a_free_connection_is_not_sent() -> None:
     connections = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -147,7 +129,7 @@ async def test_waiting_for_a_free_connection_is_not_sent(
         connections += 1
         await hang(reader, writer)
 
-    async with gateway(await start_server(handler), timeout_s=0.3, concurrency=1) as client:
+    async with calling(handler, timeout_s=0.3, concurrency=1) as client:
         first = asyncio.ensure_future(send(client, 1))
         await asyncio.sleep(0.05)
         second = await send(client, 2, time_left_s=0.1)
@@ -156,34 +138,30 @@ async def test_waiting_for_a_free_connection_is_not_sent(
     assert connections == 1
 
 
-async def test_no_more_connections_than_allowed_are_opened_and_all_are_kept(
-    start_server: StartServer, gateway: MakeGateway, send: Send
-) -> None:
+async def test_no_more_connections_than_allowed_are_opened_and_all_are_kept() -> None:
     connections = 0
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal connections
         connections += 1
         while True:
-            await read_id(reader)
+            await read_request(reader)
             await asyncio.sleep(0.005)
             writer.write(OK)
 
-    async with gateway(await start_server(handler), concurrency=3) as client:
+    async with calling(handler, concurrency=3) as client:
         answers = await asyncio.gather(*(send(client, number) for number in range(60)))
     assert {answer.outcome for answer in answers} == {Outcome.accepted}
     assert connections == 3
 
 
-async def test_a_cancelled_call_frees_its_connection(
-    start_server: StartServer, gateway: MakeGateway, send: Send
-) -> None:
+async def test_a_cancelled_call_frees_its_connection() -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if await read_id(reader) == 1:
+        if (await read_request(reader)).message_id == 1:
             await asyncio.sleep(FOREVER_S)
         writer.write(OK)
 
-    async with gateway(await start_server(handler), concurrency=1) as client:
+    async with calling(handler, concurrency=1) as client:
         call = asyncio.ensure_future(send(client, 1))
         await asyncio.sleep(0.05)
         call.cancel()
@@ -192,6 +170,6 @@ async def test_a_cancelled_call_frees_its_connection(
         assert (await send(client, 2)).outcome is Outcome.accepted
 
 
-async def test_outside_of_its_context_the_gateway_is_a_bug(gateway: MakeGateway, send: Send) -> None:
+async def test_outside_of_its_context_the_gateway_is_a_bug() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await send(gateway(1))

@@ -35,6 +35,11 @@ STRANGE_BODIES = [
 ]
 
 
+def listed(*rows: tuple[object, str]) -> list[tuple[str, object]]:
+    """Return each code with its verdict, for a parametrized test."""
+    return [(code, verdict) for verdict, codes in rows for code in codes.split()]
+
+
 def outgoing(**changes: Any) -> Outgoing:  # noqa: ANN401 - any field
     return replace(MESSAGE, **changes)
 

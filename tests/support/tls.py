@@ -30,11 +30,14 @@ class Authority:
         builder = self._builder(self.name, self.key).add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
         self._write(self.certificate, builder.add_extension(usage, True))
 
-    def sign(self, common: str, *names: str) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key; `names` are host names and addresses."""
+    def sign(self, common: str, *names: str, days: int = 1) -> tuple[Path, Path]:
+        """Return the files of a certificate and its key; `names` are host names and addresses.
+
+        It is valid since two days ago; one of -1 days ended yesterday.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         certificate, key_file = self.directory / f"{common}.crt", self.directory / f"{common}.key"
-        builder = self._builder(common, key)
+        builder = self._builder(common, key, days)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), False)
         self._write(certificate, builder)
@@ -46,7 +49,7 @@ class Authority:
         )
         return certificate, key_file
 
-    def _builder(self, common: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    def _builder(self, common: str, key: ec.EllipticCurvePrivateKey, days: int = 1) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()
@@ -54,8 +57,8 @@ class Authority:
             .issuer_name(_name(self.name))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(hours=1))
-            .not_valid_after(now + timedelta(days=1))
+            .not_valid_before(now - timedelta(days=2))
+            .not_valid_after(now + timedelta(days=days))
         )
 
     def _write(self, path: Path, builder: x509.CertificateBuilder) -> None:

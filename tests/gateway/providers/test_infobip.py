@@ -12,7 +12,7 @@ from mailing.gateway.outcome import Outcome
 from mailing.gateway.providers.infobip import Infobip
 from mailing.gateway.providers.receipt import Receipt, ReceiptState, Reply
 from mailing.settings import Settings
-from support.provider_calls import ID, REFERENCE, URL, asked, classify, credentials_checked, outgoing
+from support.provider_calls import ID, REFERENCE, URL, asked, classify, credentials_checked, listed, outgoing
 
 INFOBIP = Infobip(Settings(gateway_token="key"))
 
@@ -46,42 +46,21 @@ def test_the_validity_is_at_most_two_days_and_the_rest_may_be_left_out() -> None
 
 
 @pytest.mark.parametrize(
-    ("group", "code", "outcome"),
-    [
-        (1, 26, Outcome.accepted),  # PENDING_ACCEPTED
-        (1, 7, Outcome.accepted),  # PENDING_ENROUTE
-        (1, 3, Outcome.accepted),  # PENDING_WAITING_DELIVERY
-        (3, 5, Outcome.accepted),  # DELIVERED_TO_HANDSET
-        (5, 23, Outcome.accepted),  # REJECTED_DUPLICATE_MESSAGE_ID
-        (5, 12, Outcome.configuration),  # REJECTED_NOT_ENOUGH_CREDITS
-        (5, 17, Outcome.configuration),  # REJECTED_PREPAID_PACKAGE_EXPIRED
-        (5, 11, Outcome.configuration),  # REJECTED_SOURCE
-        (5, 13, Outcome.configuration),  # REJECTED_SENDER
-        (5, 18, Outcome.configuration),  # REJECTED_DESTINATION_NOT_REGISTERED
-        (5, 19, Outcome.configuration),  # REJECTED_ROUTE_NOT_AVAILABLE
-        (5, 6, Outcome.refused),  # REJECTED_NETWORK
-        (5, 8, Outcome.refused),  # REJECTED_PREFIX_MISSING
-        (5, 10, Outcome.refused),  # REJECTED_DND
-        (5, 14, Outcome.refused),  # REJECTED_DESTINATION_BLOCKLISTED
-        (5, 24, Outcome.refused),  # REJECTED_INVALID_UDH
-        (5, 25, Outcome.refused),  # REJECTED_MESSAGE_TOO_LONG
-        (5, 51, Outcome.refused),  # MISSING_TO
-        (5, 52, Outcome.refused),  # REJECTED_DESTINATION
-        (5, 87, Outcome.refused),  # SIGNALS_BLOCKED
-        (5, 20, Outcome.soft_refusal),  # REJECTED_FLOODING_FILTER
-        (5, 21, Outcome.soft_refusal),  # REJECTED_SYSTEM_ERROR
-        (5, 100, Outcome.soft_refusal),  # UNDELIVERABLE_REJECTED_PLATFORM
-        (2, 4, Outcome.soft_refusal),  # UNDELIVERABLE_REJECTED_OPERATOR
-        (2, 9, Outcome.soft_refusal),  # UNDELIVERABLE_NOT_DELIVERED
-        (4, 15, Outcome.soft_refusal),  # EXPIRED_EXPIRED
-        (5, 999, Outcome.soft_refusal),
-        (0, 0, Outcome.ambiguous),
-        (9, 1, Outcome.ambiguous),
-        ("1", 26, Outcome.ambiguous),
-        (1, None, Outcome.ambiguous),
-    ],
+    ("status", "outcome"),
+    listed(
+        (Outcome.accepted, "1/26 1/7 1/3 3/5"),  # pending: accepted, en route, waiting; delivered
+        (Outcome.accepted, "5/23"),  # duplicate message id
+        (Outcome.configuration, "5/12 5/17"),  # not enough credits, prepaid package expired
+        (Outcome.configuration, "5/11 5/13 5/18 5/19"),  # source, sender, destination not registered, route
+        (Outcome.refused, "5/6 5/8 5/10 5/14 5/52"),  # network, prefix, do not disturb, blocklisted, destination
+        (Outcome.refused, "5/24 5/25 5/51 5/87"),  # header, too long, no destination, signals blocked
+        (Outcome.soft_refusal, "5/20 5/21 5/100 2/4"),  # flooding, system error, rejected by platform, by operator
+        (Outcome.soft_refusal, "2/9 4/15 5/999"),  # not delivered, expired, not listed
+        (Outcome.ambiguous, '0/0 9/1 "1"/26 1/null'),
+    ),
 )
-def test_each_status_has_its_class_though_all_come_with_http_200(group: object, code: object, outcome: Outcome) -> None:
+def test_each_status_has_its_class_though_all_come_with_http_200(status: str, outcome: Outcome) -> None:
+    group, code = map(json.loads, status.split("/"))
     assert classify(INFOBIP, 200, answered(group, code)).outcome is outcome
 
 
@@ -96,19 +75,15 @@ def test_a_member_that_says_nothing_of_it_undoes_no_acceptance(member: tuple[str
 
 @pytest.mark.parametrize(
     ("status", "outcome"),
-    [
-        (400, Outcome.refused),
-        (401, Outcome.configuration),
-        (403, Outcome.configuration),
-        (404, Outcome.configuration),
-        (409, Outcome.ambiguous),
-        (429, Outcome.throttled),
-        (500, Outcome.ambiguous),
-        (503, Outcome.ambiguous),
-    ],
+    listed(
+        (Outcome.refused, "400"),
+        (Outcome.configuration, "401 403 404"),
+        (Outcome.throttled, "429"),
+        (Outcome.ambiguous, "409 500 503"),
+    ),
 )
-def test_each_http_status_has_its_class(status: int, outcome: Outcome) -> None:
-    assert classify(INFOBIP, status, b'{"errorCode":"E4xx","description":"bad"}').outcome is outcome
+def test_each_http_status_has_its_class(status: str, outcome: Outcome) -> None:
+    assert classify(INFOBIP, int(status), b'{"errorCode":"E4xx","description":"bad"}').outcome is outcome
 
 
 def test_the_provider_s_id_is_kept_and_an_answer_for_another_message_is_none() -> None:
@@ -136,16 +111,22 @@ AT = datetime(2030, 5, 17, 9, 0, 1, 500_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
+    ("status", "state"),
+    listed(
+        (ReceiptState.accepted, "3/2 1/7 4/29"),
+        (ReceiptState.undelivered, "2/4 4/87 4/15 5/12"),
+    ),
+)
+def test_each_status_has_its_state(status: str, state: ReceiptState) -> None:
+    group, code = map(int, status.split("/"))
+    body = received(report(group, code))
+    assert INFOBIP.parse_receipts(asked(body=body)) == [Receipt(ID, state, f"STATUS_{code}", AT)]
+
+
+@pytest.mark.parametrize(
     ("result", "receipt"),
     [
         (report(3, 5), Receipt(ID, ReceiptState.delivered, None, AT)),
-        (report(3, 2), Receipt(ID, ReceiptState.accepted, "STATUS_2", AT)),
-        (report(1, 7), Receipt(ID, ReceiptState.accepted, "STATUS_7", AT)),
-        (report(2, 4), Receipt(ID, ReceiptState.undelivered, "STATUS_4", AT)),
-        (report(4, 29), Receipt(ID, ReceiptState.accepted, "STATUS_29", AT)),
-        (report(4, 87), Receipt(ID, ReceiptState.undelivered, "STATUS_87", AT)),
-        (report(4, 15), Receipt(ID, ReceiptState.undelivered, "STATUS_15", AT)),
-        (report(5, 12), Receipt(ID, ReceiptState.undelivered, "STATUS_12", AT)),
         (report(2, 9, error=ABSENT), Receipt(ID, ReceiptState.undelivered, "EC_ABSENT_SUBSCRIBER", AT)),
         (report(8, 9), Receipt(ID, ReceiptState.accepted, "STATUS_9", AT, is_listed=False)),
         (report(3, 5, doneAt="soon"), Receipt(ID, ReceiptState.delivered, None, None)),
@@ -178,21 +159,16 @@ def test_anything_else_is_malformed(body: bytes) -> None:
 
 
 def test_a_reply_is_a_phone_and_a_text() -> None:
-    body = received({"messageId": "1", "from": "79160000000", "to": "1000", "text": "Стоп", "cleanText": "Стоп"})
-    assert INFOBIP.parse_replies(asked(body=body)) == [Reply("79160000000", "Стоп")]
-    assert INFOBIP.parse_replies(asked(body=received({"from": 79160000000, "text": "Стоп"}))) == [
-        Reply("79160000000", "Стоп")
-    ]
+    told = {"messageId": "1", "from": "79160000000", "to": "1000", "text": "Стоп", "cleanText": "Стоп"}
+    for reply in (told, {"from": 79160000000, "text": "Стоп"}):
+        assert INFOBIP.parse_replies(asked(body=received(reply))) == [Reply("79160000000", "Стоп")]
     assert INFOBIP.parse_replies(asked(body=received({"from": "79160000000"}))) is None
 
 
 def test_one_request_has_the_replies_of_many_phones() -> None:
-    body = received(*({"from": f"7916000000{digit}", "text": "STOP"} for digit in range(3)))
-    assert [reply.phone for reply in INFOBIP.parse_replies(asked(body=body)) or ()] == [
-        "79160000000",
-        "79160000001",
-        "79160000002",
-    ]
+    phones = ["79160000000", "79160000001", "79160000002"]
+    body = received(*({"from": phone, "text": "STOP"} for phone in phones))
+    assert [reply.phone for reply in INFOBIP.parse_replies(asked(body=body)) or ()] == phones
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from mailing.gateway.providers.provider import CredentialsCheck
 from mailing.gateway.providers.receipt import Receipt, ReceiptState, Reply
 from mailing.gateway.providers.twilio import Twilio
 from mailing.settings import Settings
-from support.provider_calls import URL, asked, classify, credentials_checked, form_of, outgoing
+from support.provider_calls import URL, asked, classify, credentials_checked, form_of, listed, outgoing
 
 ACCOUNT, SERVICE, SID = f"AC{'0' * 32}", f"MG{'1' * 32}", f"SM{'2' * 32}"
 TWILIO = Twilio(Settings(gateway_user=ACCOUNT, gateway_token="token"))
@@ -17,10 +17,6 @@ TWILIO = Twilio(Settings(gateway_user=ACCOUNT, gateway_token="token"))
 
 def created(status: str, error: int | None = None) -> bytes:
     return json.dumps({"sid": SID, "status": status, "error_code": error, "body": "…", "to": "+7…"}).encode()
-
-
-def failed(status: int, code: int) -> tuple[int, bytes]:
-    return status, json.dumps({"code": code, "message": "…", "more_info": "https://…", "status": status}).encode()
 
 
 def test_a_message_is_a_form_with_its_validity_and_an_address_that_is_tried_again() -> None:
@@ -75,60 +71,33 @@ def test_201_alone_is_not_an_acceptance(body: bytes, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "outcome"),
-    [
-        (failed(401, 20003), Outcome.configuration),
-        (failed(401, 10001), Outcome.configuration),
-        (failed(403, 20005), Outcome.configuration),
-        (failed(403, 20008), Outcome.configuration),
-        (failed(404, 20404), Outcome.configuration),
-        (failed(429, 20429), Outcome.throttled),
-        (failed(429, 21611), Outcome.throttled),
-        (failed(400, 21611), Outcome.throttled),
-        (failed(429, 63038), Outcome.configuration),
-        (failed(400, 63017), Outcome.throttled),
-        (failed(400, 60728), Outcome.throttled),
-        (failed(400, 20001), Outcome.configuration),
-        (failed(400, 21211), Outcome.refused),
-        (failed(400, 21408), Outcome.refused),
-        (failed(403, 21408), Outcome.refused),
-        (failed(400, 21602), Outcome.refused),
-        (failed(400, 21604), Outcome.refused),
-        (failed(400, 21610), Outcome.refused),
-        (failed(400, 21612), Outcome.refused),
-        (failed(400, 21614), Outcome.refused),
-        (failed(400, 21617), Outcome.refused),
-        (failed(400, 21212), Outcome.configuration),
-        (failed(400, 21603), Outcome.configuration),
-        (failed(400, 21606), Outcome.configuration),
-        (failed(400, 21608), Outcome.configuration),
-        (failed(400, 21609), Outcome.configuration),
-        (failed(400, 21659), Outcome.configuration),
-        (failed(400, 21660), Outcome.configuration),
-        (failed(400, 21703), Outcome.configuration),
-        (failed(400, 21616), Outcome.configuration),
-        (failed(400, 21624), Outcome.configuration),
-        (failed(400, 21657), Outcome.configuration),
-        (failed(400, 21663), Outcome.configuration),
-        (failed(400, 21702), Outcome.configuration),
-        (failed(400, 21709), Outcome.configuration),
-        (failed(400, 21901), Outcome.configuration),
-        (failed(400, 21618), Outcome.refused),
-        (failed(400, 99999), Outcome.refused),
-        (failed(500, 20500), Outcome.ambiguous),
-        (failed(503, 20003), Outcome.ambiguous),
-        ((401, b""), Outcome.configuration),
-        ((429, b""), Outcome.throttled),
-        ((409, b""), Outcome.ambiguous),
-        ((301, b""), Outcome.configuration),
-    ],
+    ("status_and_code", "outcome"),
+    listed(
+        (Outcome.configuration, "401/20003 401/10001 403/20005 403/20008 404/20404 400/20001 429/63038"),
+        (Outcome.configuration, "400/21212 400/21603 400/21606 400/21608 400/21609 400/21616 400/21624 400/21657"),
+        (Outcome.configuration, "400/21659 400/21660 400/21663 400/21702 400/21703 400/21709 400/21901"),
+        (Outcome.throttled, "429/20429 429/21611 400/21611 400/63017 400/60728"),
+        (Outcome.refused, "400/21211 400/21408 403/21408 400/21602 400/21604 400/21610 400/21612 400/21614"),
+        (Outcome.refused, "400/21617 400/21618 400/99999"),
+        (Outcome.ambiguous, "500/20500 503/20003"),
+    ),
 )
-def test_each_error_has_its_class(answer: tuple[int, bytes], outcome: Outcome) -> None:
-    assert classify(TWILIO, *answer).outcome is outcome
+def test_each_error_has_its_class(status_and_code: str, outcome: Outcome) -> None:
+    status, code = map(int, status_and_code.split("/"))
+    body = json.dumps({"code": code, "message": "…", "more_info": "https://…", "status": status}).encode()
+    assert classify(TWILIO, status, body).outcome is outcome
 
 
 @pytest.mark.parametrize(
-    ("form", "state", "code", "listed"),
+    ("status", "outcome"),
+    listed((Outcome.configuration, "401 301"), (Outcome.throttled, "429"), (Outcome.ambiguous, "409")),
+)
+def test_a_status_without_a_body_has_its_class(status: str, outcome: Outcome) -> None:
+    assert classify(TWILIO, int(status)).outcome is outcome
+
+
+@pytest.mark.parametrize(
+    ("form", "state", "code", "is_listed"),
     [
         ("MessageStatus=queued", ReceiptState.accepted, None, True),
         ("MessageStatus=sent", ReceiptState.accepted, None, True),
@@ -140,8 +109,8 @@ def test_each_error_has_its_class(answer: tuple[int, bytes], outcome: Outcome) -
         ("MessageStatus=partially_delivered", ReceiptState.accepted, None, False),
     ],
 )
-def test_each_status_has_its_state(form: str, state: ReceiptState, code: str | None, listed: bool) -> None:
-    assert TWILIO.parse_receipts(asked(body=form.encode())) == [Receipt(None, state, code, None, is_listed=listed)]
+def test_each_status_has_its_state(form: str, state: ReceiptState, code: str | None, is_listed: bool) -> None:
+    assert TWILIO.parse_receipts(asked(body=form.encode())) == [Receipt(None, state, code, None, is_listed=is_listed)]
 
 
 @pytest.mark.parametrize("body", [b"", b"MessageStatus=", b"MessageStatus=%00", b"\xff", b"{}", b"SmsStatus=sent"])

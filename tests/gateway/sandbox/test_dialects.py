@@ -16,7 +16,7 @@ from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.dialects import base_path_of
 from mailing.gateway.sandbox.server import running
 from mailing.settings import Settings
-from support.gateway_calls import Send
+from support.gateway_calls import send
 from support.provider_calls import REPORTING
 from support.receiver import Receiver, receiving
 
@@ -59,19 +59,16 @@ def behaving(receiver: Receiver, **fields: object) -> Behaviour:
 
 FAULTS = {
     "accept": Outcome.accepted,
-    "error_500": Outcome.ambiguous,
     "throttle_429": Outcome.throttled,
     "refuse_400": Outcome.refused,
     "unauthorized_401": Outcome.configuration,
-    "garbage": Outcome.ambiguous,
-    "accept_then_drop": Outcome.ambiguous,
-    "drop": Outcome.ambiguous,
+    **dict.fromkeys(("error_500", "garbage", "accept_then_drop", "drop"), Outcome.ambiguous),
 }
 
 
 @every_reporting
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_each_fault_is_what_the_client_takes_it_for(name: str, fault: str, send: Send) -> None:
+async def test_each_fault_is_what_the_client_takes_it_for(name: str, fault: str) -> None:
     behaviour = Behaviour() if fault == "accept" else Behaviour(**{fault: 1.0})  # type: ignore[arg-type] # chances
     async with calling(name, behaviour) as client:
         assert (await send(client)).outcome is FAULTS[fault]
@@ -80,7 +77,7 @@ async def test_each_fault_is_what_the_client_takes_it_for(name: str, fault: str,
 @pytest.mark.parametrize(
     ("name", "outcome"), [("infobip", Outcome.soft_refusal), ("kannel", Outcome.throttled), ("smsc", Outcome.throttled)]
 )
-async def test_a_provider_that_is_busy_says_so_in_its_own_way(name: str, outcome: Outcome, send: Send) -> None:
+async def test_a_provider_that_is_busy_says_so_in_its_own_way(name: str, outcome: Outcome) -> None:
     async with calling(name, Behaviour(soft_refusal=1.0)) as client:
         assert (await send(client)).outcome is outcome
 
@@ -97,7 +94,7 @@ async def test_credentials_are_checked_without_a_message(name: str) -> None:
         assert nowhere.outcome is Outcome.not_sent
 
 
-async def test_only_infobip_knows_a_message_that_it_has(send: Send) -> None:
+async def test_only_infobip_knows_a_message_that_it_has() -> None:
     for name in REPORTING:
         async with calling(name, Behaviour()) as client:
             assert [(await send(client)).outcome for _ in range(2)] == [Outcome.accepted] * 2
@@ -121,7 +118,7 @@ async def states(name: str, receiver: Receiver, count: int) -> list[ReceiptState
     ],
 )
 async def test_receipts_come_as_the_behaviour_says(
-    name: str, fields: dict[str, float], expected: list[ReceiptState], receiver: Receiver, send: Send
+    name: str, fields: dict[str, float], expected: list[ReceiptState], receiver: Receiver
 ) -> None:
     async with calling(name, behaving(receiver, **fields), receipts_at=receiver.url) as client:
         await send(client)
@@ -131,28 +128,28 @@ async def test_receipts_come_as_the_behaviour_says(
 
 
 @every_reporting
-async def test_an_early_receipt_is_there_before_the_answer(name: str, receiver: Receiver, send: Send) -> None:
+async def test_an_early_receipt_is_there_before_the_answer(name: str, receiver: Receiver) -> None:
     async with calling(name, behaving(receiver, receipt_early=1.0), receipts_at=receiver.url) as client:
         await send(client)
         assert len(receiver.taken) == 1
 
 
 @every_reporting
-async def test_a_receipt_is_repeated_until_it_is_taken(name: str, receiver: Receiver, send: Send) -> None:
+async def test_a_receipt_is_repeated_until_it_is_taken(name: str, receiver: Receiver) -> None:
     receiver.statuses = [503]
     async with calling(name, behaving(receiver), receipts_at=receiver.url) as client:
         await send(client)
         assert await states(name, receiver, 1) == [ReceiptState.delivered]
 
 
-async def test_a_forged_receipt_has_another_address(receiver: Receiver, send: Send) -> None:
+async def test_a_forged_receipt_has_another_address(receiver: Receiver) -> None:
     async with calling("kannel", behaving(receiver, receipt_forged=1.0), receipts_at=receiver.url) as client:
         await send(client)
         assert await states("kannel", receiver, 2) == [ReceiptState.undelivered, ReceiptState.delivered]
     assert [path for path, _ in receiver.taken] == ["/receipts/7.maA", "/receipts/7.mac"]
 
 
-async def test_no_receipt_comes_where_none_was_asked_for_or_where_it_is_lost(receiver: Receiver, send: Send) -> None:
+async def test_no_receipt_comes_where_none_was_asked_for_or_where_it_is_lost(receiver: Receiver) -> None:
     for behaviour, receipts_at in ((Behaviour(), None), (Behaviour(receipt_lost=1.0, receipt_after_s=0), receiver.url)):
         async with calling("kannel", behaviour, receipts_at=receipts_at) as client:
             await send(client)
@@ -160,7 +157,7 @@ async def test_no_receipt_comes_where_none_was_asked_for_or_where_it_is_lost(rec
 
 
 @every_reporting
-async def test_a_phone_replies(name: str, receiver: Receiver, send: Send) -> None:
+async def test_a_phone_replies(name: str, receiver: Receiver) -> None:
     behaviour = Behaviour(reply=1.0, reply_text="Стоп", replies_to=f"{receiver.url}/replies/x.mac", receipt_after_s=0)
     async with calling(name, behaviour) as client:
         await send(client)

@@ -12,7 +12,7 @@ import pytest
 from mailing.gateway.outcome import Outcome
 from mailing.gateway.sandbox.behaviour import Behaviour
 from mailing.gateway.sandbox.server import running
-from support.gateway_calls import MakeGateway, Send
+from support.gateway_calls import gateway, send
 from support.plain_http import NO_TLS
 
 ORDER = {"id": 7, "phone": 79161234567, "text": "hello"}
@@ -39,57 +39,43 @@ async def summary(http: httpx.AsyncClient) -> dict[str, Any]:
     return dict((await http.get("/ledger/summary")).json())
 
 
-@pytest.mark.parametrize(
-    ("fault", "outcome", "accepted"),
-    [
-        ("accept", Outcome.accepted, 1),
-        ("error_500", Outcome.ambiguous, 0),
-        ("throttle_429", Outcome.throttled, 0),
-        ("refuse_400", Outcome.refused, 0),
-        ("soft_refusal", Outcome.soft_refusal, 0),
-        ("unauthorized_401", Outcome.configuration, 0),
-        ("garbage", Outcome.ambiguous, 0),
-        ("invalid_http", Outcome.ambiguous, 0),
-        ("hang", Outcome.ambiguous, 0),
-        ("accept_then_drop", Outcome.ambiguous, 1),
-        ("drop", Outcome.ambiguous, 0),
-        ("down", Outcome.ambiguous, 0),
-    ],
-)
-async def test_each_fault_is_what_the_client_takes_it_for(
-    http: httpx.AsyncClient, gateway: MakeGateway, send: Send, fault: str, outcome: Outcome, accepted: int
-) -> None:
+FAULTS = {
+    "accept": Outcome.accepted,
+    "throttle_429": Outcome.throttled,
+    "refuse_400": Outcome.refused,
+    "soft_refusal": Outcome.soft_refusal,
+    "unauthorized_401": Outcome.configuration,
+    **dict.fromkeys(("error_500", "garbage", "invalid_http", "hang"), Outcome.ambiguous),
+    **dict.fromkeys(("accept_then_drop", "drop", "down"), Outcome.ambiguous),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_each_fault_is_what_the_client_takes_it_for(http: httpx.AsyncClient, port: int, fault: str) -> None:
     if fault != "accept":
         await behave(http, **{fault: True if fault == "down" else 1}, retry_after_s=9)
-    async with gateway(http.base_url.port, timeout_s=0.3 if fault == "hang" else 5.0) as client:
+    async with gateway(port, timeout_s=0.3 if fault == "hang" else 5.0) as client:
         answer = await send(client)
-    assert answer.outcome is outcome
+    assert answer.outcome is FAULTS[fault]
     assert answer.retry_after_s == (9 if fault == "throttle_429" else None)
     counts = await summary(http)
-    assert (counts["calls"], counts["accepted"], counts["answers"]) == (1, accepted, {fault: 1})
+    assert (counts["calls"], counts["accepted"], counts["answers"]) == (1, int(fault.startswith("accept")), {fault: 1})
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("field", "value"),
     [
-        ({"id": 8}, "id"),
-        ({"id": "7"}, "id"),
-        ({"id": 7.5}, "id"),
-        ({"id": True}, "id"),
-        ({"phone": "79161234567"}, "phone"),
-        ({"phone": 7916123456}, "phone"),
-        ({"phone": 89161234567}, "phone"),
-        ({"phone": 791612345678}, "phone"),
-        ({"text": 5}, "text"),
-        ({"text": None}, "text"),
+        *(("id", value) for value in (8, "7", 7.5, True)),
+        *(("phone", value) for value in ("79161234567", 7916123456, 89161234567, 791612345678)),
+        *(("text", value) for value in (5, None)),
     ],
 )
 async def test_a_call_against_the_contract_is_refused_with_the_field(
-    http: httpx.AsyncClient, change: dict[str, object], named: str
+    http: httpx.AsyncClient, field: str, value: object
 ) -> None:
-    answer = await http.post("/v1/send/7", json=ORDER | change, headers=BEARER)
+    answer = await http.post("/v1/send/7", json=ORDER | {field: value}, headers=BEARER)
     assert answer.status_code == 400
-    assert named in answer.json()["message"]
+    assert field in answer.json()["message"]
     assert (await summary(http))["accepted"] == 0
 
 
@@ -120,12 +106,10 @@ async def test_a_token_that_is_set_must_be_the_one() -> None:
                 assert answer.status_code == status
 
 
-async def test_what_the_client_says_is_what_the_ledger_knows(
-    http: httpx.AsyncClient, gateway: MakeGateway, send: Send
-) -> None:
+async def test_what_the_client_says_is_what_the_ledger_knows(http: httpx.AsyncClient, port: int) -> None:
     chances = {"error_500": 0.1, "throttle_429": 0.1, "refuse_400": 0.1, "soft_refusal": 0.1, "garbage": 0.1}
     await behave(http, **chances, invalid_http=0.05, drop=0.1, accept_then_drop=0.1, seed=1, latency_jitter_s=0.01)
-    async with gateway(http.base_url.port, concurrency=32) as client:
+    async with gateway(port, concurrency=32) as client:
         answers = await asyncio.gather(*(send(client, number) for number in range(600)))
     ledger = {item["id"] for item in (await http.get("/ledger?limit=600")).json()["items"]}
     said = {outcome: {n for n, each in enumerate(answers) if each.outcome is outcome} for outcome in Outcome}
@@ -133,10 +117,8 @@ async def test_what_the_client_says_is_what_the_ledger_knows(
     assert len(ledger) > len(said[Outcome.accepted]) > 0  # some were accepted and nobody was told
 
 
-async def test_a_repeated_id_is_recorded_unless_it_is_recognised(
-    http: httpx.AsyncClient, gateway: MakeGateway, send: Send
-) -> None:
-    async with gateway(http.base_url.port) as client:
+async def test_a_repeated_id_is_recorded_unless_it_is_recognised(http: httpx.AsyncClient, port: int) -> None:
+    async with gateway(port) as client:
         await send(client)
         await send(client)
         await behave(http, recognises_ids=True)
@@ -148,10 +130,8 @@ async def test_a_repeated_id_is_recorded_unless_it_is_recognised(
     assert counts["answers"] == {"accept": 2, "duplicate": 1}
 
 
-async def test_the_ledger_is_paged_in_order_and_can_be_emptied(
-    http: httpx.AsyncClient, gateway: MakeGateway, send: Send
-) -> None:
-    async with gateway(http.base_url.port) as client:
+async def test_the_ledger_is_paged_in_order_and_can_be_emptied(http: httpx.AsyncClient, port: int) -> None:
+    async with gateway(port) as client:
         for number in range(1, 6):
             await send(client, number)
     first = (await http.get("/ledger", params={"limit": 3})).json()
@@ -188,23 +168,19 @@ async def test_a_behaviour_that_cannot_be_is_refused(http: httpx.AsyncClient, bo
     assert answer.json()["errors"][0]["message"]
 
 
-async def test_the_latency_is_kept_and_calls_that_overlap_are_counted(
-    http: httpx.AsyncClient, gateway: MakeGateway, send: Send
-) -> None:
+async def test_the_latency_is_kept_and_calls_that_overlap_are_counted(http: httpx.AsyncClient, port: int) -> None:
     await behave(http, latency_s=0.2, latency_jitter_s=0.05)
     loop = asyncio.get_running_loop()
-    async with gateway(http.base_url.port) as client:
+    async with gateway(port) as client:
         started = loop.time()
         await asyncio.gather(send(client, 1), send(client, 1), send(client, 2))
         assert loop.time() - started >= 0.15
     assert (await summary(http))["overlapping_calls"] == 1
 
 
-async def test_a_client_that_leaves_a_hanging_call_ends_it(
-    http: httpx.AsyncClient, gateway: MakeGateway, send: Send
-) -> None:
+async def test_a_client_that_leaves_a_hanging_call_ends_it(http: httpx.AsyncClient, port: int) -> None:
     await behave(http, hang=1)
-    async with gateway(http.base_url.port, timeout_s=0.1) as client:
+    async with gateway(port, timeout_s=0.1) as client:
         await send(client)
         await asyncio.sleep(0.2)
         await send(client)
@@ -221,7 +197,7 @@ async def test_the_page_shows_what_was_accepted_and_escapes_it(http: httpx.Async
     assert "79161234567" in answer.text
 
 
-async def test_the_ledger_file_outlives_the_process(tmp_path: Path, gateway: MakeGateway, send: Send) -> None:
+async def test_the_ledger_file_outlives_the_process(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     for repeats in range(2):
         async with running("127.0.0.1", 0, Behaviour(), ledger_path=path) as port, gateway(port) as client:

@@ -17,7 +17,7 @@ from mailing.gateway.sandbox import ledger as ledger_module
 from mailing.gateway.sandbox.behaviour import Behaviour, Reaction, react
 from mailing.gateway.sandbox.ledger import Ledger
 from mailing.web.validation import parse
-from support.gateway_calls import MakeGateway, Send
+from support.gateway_calls import gateway, send
 
 AT = datetime(2030, 5, 17, 12, 0, 0, 123456, tzinfo=UTC)
 PROCESS = """
@@ -117,7 +117,7 @@ async def start_process(path: Path) -> tuple[asyncio.subprocess.Process, int]:
     return process, int(await process.stdout.readline())
 
 
-async def test_sigterm_ends_it_well_and_a_kill_loses_nothing(tmp_path: Path, gateway: MakeGateway, send: Send) -> None:
+async def test_sigterm_ends_it_well_and_a_kill_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     for stop, exit_code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
         process, port = await start_process(path)
