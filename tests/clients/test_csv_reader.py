@@ -114,10 +114,7 @@ def test_a_table_as_spreadsheets_save_it_gives_its_rows(end: str, encoding: str,
         assert {row.line for row in rows} == ({3, 4} if first else {2, 3})
 
 
-@pytest.mark.parametrize(
-    "line",
-    ["79161234567,UTC", "79161234567,UTC,", "79161234567,UTC,,", "79161234567,UTC, ,,,"],
-)
+@pytest.mark.parametrize("line", ["79161234567,UTC", "79161234567,UTC,", "79161234567,UTC,,", "79161234567,UTC, ,,,"])
 def test_empty_columns_are_left_out(line: str) -> None:
     rows, reading = read(f"phone,timezone,,\n{line}\n".encode())
     assert reading.columns == ("phone", "timezone")

@@ -68,10 +68,7 @@ async def test_no_setting_of_server_or_role_reaches_a_connection(driver: Driver,
     [("off", "on"), ("local", "on"), ("on", "on"), ("remote_write", "remote_write"), ("remote_apply", "remote_apply")],
 )
 async def test_a_commit_is_made_as_durable_as_the_server_can_and_no_less(
-    driver: Driver,
-    database_url: str,
-    chosen: str,
-    kept: str,
+    driver: Driver, database_url: str, chosen: str, kept: str
 ) -> None:
     await change(database_url, {"synchronous_commit": chosen})
     async with driver(database_url) as asked:

@@ -181,11 +181,7 @@ async def test_it_says_when_all_is_done_at_the_rate_limit_and_how_many_the_end_c
     assert long["rate"] == {"per_second": pytest.approx(0.01 / 1.05), "source": "limit"}
     wait = datetime.fromisoformat(long["done_at"]) - datetime.fromisoformat(long["begins_at"])
     assert wait.total_seconds() == pytest.approx(20 * 1.05 / 0.01, abs=1)
-    assert (long["sms"]["encoding"], long["sms_total"], long["missed"]) == (
-        "ucs2",
-        20,
-        {"no_window": 0, "too_late": 0},
-    )
+    assert (long["sms"]["encoding"], long["sms_total"], long["missed"]) == ("ucs2", 20, {"no_window": 0, "too_late": 0})
     short = await previewed(api, body(ends_at=(now + timedelta(seconds=1055)).isoformat()))
     assert short["done_at"] is None
     assert short["missed"] == {"no_window": 0, "too_late": 10}

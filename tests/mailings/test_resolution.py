@@ -22,12 +22,7 @@ async def test_a_message_that_was_delivered_becomes_sent_and_says_who_said_so(en
     assert (found["status"], found["status_reason"], found["reason_code"]) == ("sent", None, None)
     assert found["sent_at"] is not None
     (resolution,) = found["resolutions"]
-    assert resolution == {
-        "at": resolution["at"],
-        "by": "MAILING_API_KEY",
-        "as": "sent",
-        "note": "in the gateway's log",
-    }
+    assert resolution == {"at": resolution["at"], "by": "MAILING_API_KEY", "as": "sent", "note": "in the gateway's log"}
     assert await told(await api.get(f"/messages/{message_id}/")) == found
     assert await statuses(engine, mailing_id) == {"sent": 1}
     ids = "SELECT kind, mailing_id, message_id, client_id FROM event"

@@ -214,10 +214,7 @@ def test_an_offset_with_seconds_is_kept_to_the_second() -> None:
 
 def test_an_end_thousands_of_years_away_costs_nothing() -> None:
     found = next_span(
-        window("02:00-03:00"),
-        "America/New_York",
-        not_before=utc("2026-03-08T06:00"),
-        before=utc("9999-12-31"),
+        window("02:00-03:00"), "America/New_York", not_before=utc("2026-03-08T06:00"), before=utc("9999-12-31")
     )
     assert found == (utc("2026-03-09T06:00"), utc("2026-03-09T07:00"))
 

@@ -61,10 +61,7 @@ def test_a_command_loads_no_more_than_it_needs(arguments: list[str], may: set[st
     [
         ("mailing.worker", SENDING),
         ("mailing.cli.up", COMMAND),  # it starts its children before it loads more
-        (
-            "mailing.app",
-            SERVING,
-        ),
+        ("mailing.app", SERVING),
     ],
 )
 def test_a_process_loads_no_more_than_it_needs(module: str, may: set[str]) -> None:

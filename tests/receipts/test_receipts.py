@@ -85,8 +85,7 @@ async def test_a_receipt_that_comes_before_our_own_record_is_kept(desk: Desk, en
     [message_id] = await add_messages(engine, await add_mailing(engine), ["sending"])
     assert (await desk.receipt(message_id, DELIVERED)).status_code == 200
     await run(
-        engine,
-        "UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now(), counted_attempts = 1",
+        engine, "UPDATE message SET status = 'sent', lease_until = NULL, finished_at = now(), counted_attempts = 1"
     )
     assert await value(engine, "SELECT state FROM receipt") == DELIVERED
 
@@ -98,9 +97,7 @@ async def test_a_receipt_that_contradicts_us_is_stored_and_told(desk: Desk, engi
         await desk.receipt(message_id, state)
     assert await value(engine, "SELECT status FROM message") == status
     events = await run(engine, "SELECT kind, actor, message_id, detail FROM event")
-    assert events == [
-        ("message.contradicted", "receipt", message_id, {"status": status, "state": "accepted"}),
-    ]
+    assert events == [("message.contradicted", "receipt", message_id, {"status": status, "state": "accepted"})]
     assert desk.counted()["contradiction"] == 1
 
 

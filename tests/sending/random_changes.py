@@ -49,8 +49,8 @@ class People:
         """Of the mailing's filter; none means all."""
 
     async def settle_in(self, count: int) -> None:
-        await self._campaign.rows("DELETE FROM client RETURNING id")  # of an earlier round
-        await self._campaign.rows("DELETE FROM suppression RETURNING since")  # their phones come back
+        await self._campaign.rows("DELETE FROM client")  # of an earlier round
+        await self._campaign.rows("DELETE FROM suppression")  # their phones come back
         for tag in TAGS:
             ids = await self._campaign.clients(count // len(TAGS), tag=tag)
             rows = await self._campaign.rows("SELECT id, phone FROM client WHERE id = ANY(:ids)", ids=ids)
@@ -160,7 +160,7 @@ async def _nothing_due(campaign: Campaign, mailing: int) -> bool:
             SELECT FROM message m
             WHERE m.mailing_id = g.id AND m.status = 'pending' AND (m.due_at <= now() OR m.closes_at <= now()))
         FROM mailing g JOIN mailing_counts c ON c.mailing_id = g.id WHERE g.id = :id"""
-    return bool((await campaign.rows(statement, id=mailing))[0][0])
+    return bool(await campaign.value(statement, id=mailing))
 
 
 async def _clients_of(campaign: Campaign, mailing: int) -> dict[int, int]:

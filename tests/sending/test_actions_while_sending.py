@@ -16,6 +16,8 @@ pytestmark = pytest.mark.slow
 
 CONCURRENCY = 16
 MOST_OF_ONE = 2 * CONCURRENCY  # messages that one worker holds: half of them in a call, half waiting for its end
+BOTH_SEND = f"SELECT 1 FROM message WHERE status = 'sending' HAVING count(*) > {MOST_OF_ONE}"
+SILENCE = "SELECT 1 FROM message WHERE status = 'sending' HAVING count(*) = 0"
 LATENCY_S = 4.0  # of the sandbox, which notes a call at once and answers late: whoever waits is long past the limit
 AT_MOST = timedelta(seconds=1 + 1.5)  # the promise, and what a busy machine may need to bring a call to the sandbox
 
@@ -25,7 +27,7 @@ async def two_workers(campaign: Campaign, directory: Path) -> AsyncIterator[None
     """Use few connections, so that many messages are claimed and wait for a call."""
     each = replace(campaign.settings, gateway_concurrency=CONCURRENCY)
     async with worker_process(each, directory), worker_process(each, directory):
-        await campaign.until(lambda: _at_work(campaign, 2))
+        await campaign.until_found("SELECT 1 FROM procrastinate_workers HAVING count(*) = 2")
         yield
 
 
@@ -35,14 +37,14 @@ async def test_pause_resume_and_cancel_reach_two_workers_within_a_second(campaig
     await campaign.sandbox.behave(latency_s=LATENCY_S)
     async with two_workers(campaign, tmp_path):
         mailing = await campaign.mailing()
-        await _both_send(campaign)
+        await campaign.until_found(BOTH_SEND)
         paused = await _answered(campaign, "POST", f"/mailings/{mailing}/pause")
-        await _silence(campaign)
+        await campaign.until_found(SILENCE)
         before = await campaign.sandbox.ledger()
         await _answered(campaign, "POST", f"/mailings/{mailing}/resume")
-        await _both_send(campaign)
+        await campaign.until_found(BOTH_SEND)
         cancelled = await _answered(campaign, "POST", f"/mailings/{mailing}/cancel")
-        await _silence(campaign)
+        await campaign.until_found(SILENCE)
     after = await campaign.sandbox.ledger()
     assert [item for item in before if _at(item) > paused + AT_MOST] == []
     assert [item for item in after if _at(item) > cancelled + AT_MOST] == []
@@ -59,7 +61,7 @@ async def test_an_opt_out_another_text_and_a_deletion_reach_two_workers_within_a
     await campaign.sandbox.behave(latency_s=LATENCY_S)
     async with two_workers(campaign, tmp_path):
         mailing = await campaign.mailing(text="first")
-        await _both_send(campaign)
+        await campaign.until_found(BOTH_SEND)
         newest = await campaign.rows("SELECT id, client_id FROM message WHERE claim_no > 0 ORDER BY id DESC LIMIT 8")
         opted_out = {
             row.id: await _answered(campaign, "PATCH", f"/clients/{row.client_id}/", json={"opted_out": True})
@@ -67,9 +69,9 @@ async def test_an_opt_out_another_text_and_a_deletion_reach_two_workers_within_a
         }
         edited = await _answered(campaign, "PATCH", f"/mailings/{mailing}/", json={"text": "second"})
         await campaign.until(lambda: _accepted(campaign.sandbox, "second"))
-        await _both_send(campaign)
+        await campaign.until_found(BOTH_SEND)
         deleted = await _answered(campaign, "DELETE", f"/mailings/{mailing}/")
-        await _silence(campaign)
+        await campaign.until_found(SILENCE)
     ledger = await campaign.sandbox.ledger()
     assert [item for item in ledger if item["id"] in opted_out and _at(item) > opted_out[item["id"]] + AT_MOST] == []
     assert [item for item in ledger if item["text"] == "first" and _at(item) > edited + AT_MOST] == []
@@ -96,14 +98,14 @@ async def test_what_failed_is_sent_again_with_its_id_and_its_history_goes_on(cam
 
 async def test_a_test_is_sent_at_once_while_its_mailing_is_not_and_takes_the_same_way(campaign: Campaign) -> None:
     await campaign.clients(1)
-    phone = (await campaign.rows("SELECT phone FROM client"))[0].phone
+    phone = await campaign.value("SELECT phone FROM client")
     await campaign.sandbox.behave(error_500=1.0)
     async with campaign.working():
         mailing = await campaign.mailing(starts_in_s=3600, lasts_s=7200, text="to be tested")
         message = (await campaign.api.post(f"/mailings/{mailing}/test", json={"phone": phone})).json()["id"]
-        await campaign.until(lambda: _tried(campaign, message, 2))
+        await campaign.until_found("SELECT 1 FROM message WHERE id = :id AND counted_attempts >= 2", id=message)
         await campaign.sandbox.behave()
-        await campaign.until(lambda: _is_sent(campaign, message))
+        await campaign.until_found("SELECT 1 FROM message WHERE id = :id AND status = 'sent'", id=message)
     assert [(item["id"], item["phone"], item["text"]) for item in await campaign.sandbox.ledger()] == [
         (message, int(phone), "to be tested")
     ]
@@ -131,44 +133,13 @@ async def test_an_unknown_message_that_is_sent_again_arrives_under_its_id_and_wi
 
 
 async def _answered(campaign: Campaign, method: str, path: str, **body: Any) -> datetime:  # noqa: ANN401 - JSON
-    """When."""
     answer = await campaign.api.request(method, path, **body)
     assert answer.is_success, answer.text
     return datetime.now(UTC)
 
 
-async def _at_work(campaign: Campaign, workers: int) -> bool:
-    return await _count(campaign, "procrastinate_workers") == workers
-
-
-async def _both_send(campaign: Campaign) -> None:
-    async def more_than_one_could() -> bool:
-        return await _count(campaign, "message WHERE status = 'sending'") > MOST_OF_ONE
-
-    await campaign.until(more_than_one_could)
-
-
-async def _silence(campaign: Campaign) -> None:
-    async def nothing() -> bool:
-        return await _count(campaign, "message WHERE status = 'sending'") == 0
-
-    await campaign.until(nothing)
-
-
-async def _count(campaign: Campaign, rows: str) -> int:
-    return int((await campaign.rows(f"SELECT count(*) FROM {rows}"))[0][0])
-
-
 async def _accepted(sandbox: Sandbox, text: str) -> bool:
     return any(item["text"] == text for item in await sandbox.ledger())
-
-
-async def _tried(campaign: Campaign, message: int, times: int) -> bool:
-    return bool((await campaign.api.get(f"/messages/{message}/")).json()["attempts"] >= times)
-
-
-async def _is_sent(campaign: Campaign, message: int) -> bool:
-    return bool((await campaign.api.get(f"/messages/{message}/")).json()["status"] == "sent")
 
 
 def _at(item: dict[str, Any]) -> datetime:

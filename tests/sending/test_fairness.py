@@ -22,14 +22,14 @@ async def test_a_small_mailing_is_done_while_a_huge_one_has_hardly_begun(campaig
         await campaign.reaches(huge, sent=200)
         urgent = await campaign.mailing(filter={"tags": ["few"]})
         assert await campaign.finished(urgent) == {"planned": 100, "sent": 100}
-        before = await campaign.rows(
-            """SELECT count(*) AS calls FROM attempt a JOIN message m ON m.id = a.message_id WHERE m.mailing_id = :huge
+        before = await campaign.value(
+            """SELECT count(*) FROM attempt a JOIN message m ON m.id = a.message_id WHERE m.mailing_id = :huge
                AND a.started_at BETWEEN (SELECT created_at FROM mailing WHERE id = :urgent)
                    AND (SELECT max(finished_at) FROM message WHERE mailing_id = :urgent)""",
             huge=huge,
             urgent=urgent,
         )
-    assert before[0].calls <= 1500
+    assert before <= 1500
 
 
 async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_settled_soon(campaign: Campaign) -> None:
@@ -44,16 +44,17 @@ async def test_beside_many_mailings_an_urgent_one_begins_soon_and_an_end_is_sett
         for _ in range(30):
             await campaign.mailing(filter={"tags": ["many"]})
         ends = await campaign.mailing(filter={"tags": ["many"]}, lasts_s=8)
-        await campaign.until(lambda: _have_begun(campaign, 30))  # on a slow machine, the end may come before a call
+        await campaign.until_found(THIRTY_BEGAN)  # on a slow machine, the end may come before a call
         urgent = await campaign.mailing(filter={"tags": ["one"]})
         await campaign.until(lambda: _both_are_done(campaign, urgent, ends))
-    [(before_the_first,)] = await campaign.rows(BEFORE_THE_FIRST, id=urgent)
-    [(after_the_end,)] = await campaign.rows(AFTER_THE_END, id=ends)
+    before_the_first = await campaign.value(BEFORE_THE_FIRST, id=urgent)
+    after_the_end = await campaign.value(AFTER_THE_END, id=ends)
     assert before_the_first <= SOON
     assert after_the_end <= 2 * SOON
 
 
 SOON = 80  # calls: five seconds of all connections
+THIRTY_BEGAN = "SELECT 1 FROM attempt HAVING count(DISTINCT mailing_id) >= 30"
 BEFORE_THE_FIRST = """
     SELECT count(*) FROM attempt a JOIN mailing g ON g.id = :id AND a.started_at BETWEEN g.created_at AND (
         SELECT min(started_at) FROM attempt WHERE mailing_id = :id)"""
@@ -66,17 +67,13 @@ LATE = f"""
             j.scheduled_at, (SELECT max(at) FROM procrastinate_events WHERE job_id = j.id)) AND now())"""
 
 
-async def _have_begun(campaign: Campaign, count: int) -> bool:
-    return len(await campaign.rows("SELECT DISTINCT mailing_id FROM attempt")) >= count
-
-
 async def _both_are_done(campaign: Campaign, urgent: int, ends: int) -> bool:
     """Wait until one has begun and the other is finished; require that nothing else was late meanwhile."""
     assert not await campaign.rows(LATE)
     done = """
         SELECT EXISTS (SELECT FROM attempt WHERE mailing_id = :urgent)
             AND (SELECT finished_at IS NOT NULL FROM mailing WHERE id = :ends)"""
-    return bool((await campaign.rows(done, urgent=urgent, ends=ends))[0][0])
+    return bool(await campaign.value(done, urgent=urgent, ends=ends))
 
 
 async def test_when_hundreds_begin_in_one_second_the_first_call_follows_at_once(
@@ -110,7 +107,7 @@ async def _schedule(campaign: Campaign, sessions: Sessions, count: int, starts_a
 
 async def _is_sent(campaign: Campaign) -> bool:
     """No transaction of the worker lasts longer than others can wait for."""
-    assert (await campaign.rows(LONGEST_S))[0][0] <= 5
+    assert await campaign.value(LONGEST_S) <= 5
     return bool(await campaign.rows("SELECT id FROM message WHERE status = 'sent' LIMIT 1"))
 
 

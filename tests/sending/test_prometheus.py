@@ -81,20 +81,13 @@ async def firing(http: httpx.AsyncClient) -> set[str]:
 
 
 async def test_the_dashboard_is_answered_and_an_alert_fires_and_clears(
-    address: str,
-    campaign: Campaign,
-    sessions: Sessions,
-    engine: AsyncEngine,
-    tmp_path: Path,
+    address: str, campaign: Campaign, sessions: Sessions, engine: AsyncEngine, tmp_path: Path
 ) -> None:
     dashboard = json.loads((ROOT / "deploy/grafana/mailing.json").read_text())
     unanswered = {target["expr"] for panel in dashboard["panels"] for target in panel["targets"]}
     await campaign.sandbox.behave(error_500=0.2)
     await campaign.clients(200)
-    async with (
-        campaign.working(gateway_provider="probe"),
-        prometheus(tmp_path, urlsplit(address).netloc) as http,
-    ):
+    async with campaign.working(gateway_provider="probe"), prometheus(tmp_path, urlsplit(address).netloc) as http:
         await campaign.finished(await campaign.mailing())
         await audit_counts(sessions)
 

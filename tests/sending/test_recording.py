@@ -19,7 +19,7 @@ from mailing.sending import recording
 from mailing.sending.retry_policy import RetryContext, decide
 from mailing.sending.sweep import sweep
 from support.campaign import Campaign
-from support.rows import add_mailing, add_messages, run, value
+from support.rows import add_client, add_mailing, add_messages, run, value
 from support.send_windows import always_open
 
 POLICY = RetryPolicy(hold=False, base_s=5, max_s=600)
@@ -49,7 +49,7 @@ async def test_a_message_that_refuses_its_result_holds_no_other_one_back_and_is_
     await campaign.sandbox.behave(latency_s=0.5)
     async with campaign.working():
         mailing = await campaign.mailing()
-        await campaign.until(lambda: _sending(campaign))
+        await campaign.until_found("SELECT 1 FROM message WHERE status = 'sending'")
         refusing = await value(engine, "SELECT max(id) FROM message WHERE status = 'sending'")
         await run(engine, f"ALTER TABLE attempt ADD CONSTRAINT poison CHECK (message_id <> {refusing}) NOT VALID")
         assert await campaign.finished(mailing) == {"planned": 100, "sent": 99, "unknown": 1}
@@ -197,12 +197,7 @@ async def locked(campaign: Campaign, engine: AsyncEngine) -> AsyncIterator[None]
 
 async def claimed(engine: AsyncEngine, sessions: Sessions) -> ClaimedMessage:
     if not await run(engine, "SELECT id FROM mailing"):
-        client = await value(
-            engine,
-            """
-            INSERT INTO client (phone, operator_code, timezone) VALUES ('79161234567', '916', 'UTC') RETURNING id""",
-        )
-        await add_messages(engine, await add_mailing(engine), ["pending"], first_client=client)
+        await add_messages(engine, await add_mailing(engine), ["pending"], first_client=await add_client(engine))
     await run(engine, "UPDATE message SET due_at = now() - interval '1 s'")
     async with transaction(sessions) as session:
         (message,) = await claim(session, await value(engine, "SELECT id FROM mailing"), 1)
@@ -234,7 +229,3 @@ async def recorded(sessions: Sessions, result: CallResult) -> Recorded:
 async def state(engine: AsyncEngine) -> tuple[str, int, bool]:
     ((status, number, ambiguous),) = await run(engine, "SELECT status, claim_no, maybe_accepted FROM message")
     return status, number, ambiguous
-
-
-async def _sending(campaign: Campaign) -> bool:
-    return bool(await campaign.rows("SELECT 1 FROM message WHERE status = 'sending' LIMIT 1"))

@@ -121,7 +121,7 @@ async def test_neither_the_sweep_nor_a_job_of_former_times_begins_a_draft(campai
         await editing.edit_unreleased(session, mailing_id, {"text": "unread"}, by=EDITOR)
     past = "UPDATE mailing SET starts_at = now() - interval '1 h' RETURNING id"
     await campaign.rows(past)
-    await campaign.rows("UPDATE procrastinate_jobs SET scheduled_at = now() RETURNING id")
+    await campaign.rows("UPDATE procrastinate_jobs SET scheduled_at = now()")
     await plan_mailing(campaign.sessions, mailing_id)
     async with transaction(campaign.sessions) as session:
         assert await find_pending_work(session, after=0, count=100) == []

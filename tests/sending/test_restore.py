@@ -22,10 +22,12 @@ from mailing.reasons.codes import Reason, ReasonCode
 from mailing.reasons.words import words_of
 from mailing.sending.plan import plan_mailing
 from support.campaign import Campaign
+from support.processes import becomes
 
 pytestmark = pytest.mark.slow
 
 BEYOND = 10**12
+DOUBTS = "SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason_code = 'restored'"
 ADD_MESSAGE = """
     INSERT INTO message (mailing_id, client_id, due_at, closes_at) VALUES (1, 1000, now(), now()) RETURNING id"""
 
@@ -97,7 +99,7 @@ class Restored:
         return said
 
 
-async def _restored(campaign: Campaign, backups: Backups, way: Way) -> Restored:
+async def _restored(campaign: Campaign, backups: Backups, way: Way = COPY) -> Restored:
     """One mailing is planned, then comes the backup, then it is sent, then the backup takes the database's place."""
     await campaign.clients(30)
     mailing = await campaign.mailing()
@@ -110,11 +112,17 @@ async def _restored(campaign: Campaign, backups: Backups, way: Way) -> Restored:
     return Restored(campaign, mailing)
 
 
-@pytest.mark.parametrize("way", [COPY, pytest.param(DUMP, marks=needs_clients)], ids=["template", "pg_dump"])
+@pytest.fixture
+async def restored(campaign: Campaign, backups: Backups, request: pytest.FixtureRequest) -> Restored:
+    return await _restored(campaign, backups, getattr(request, "param", COPY))
+
+
+@pytest.mark.parametrize(
+    "restored", [COPY, pytest.param(DUMP, marks=needs_clients)], ids=["template", "pg_dump"], indirect=True
+)
 async def test_a_restored_database_sends_nothing_until_told_and_then_the_rest_under_the_same_ids(
-    campaign: Campaign, backups: Backups, way: Way
+    campaign: Campaign, restored: Restored
 ) -> None:
-    restored = await _restored(campaign, backups, way)
     before = await campaign.sandbox.ledger()
     async with campaign.working():
         await _woken_in_vain(campaign, restored.planned)
@@ -130,8 +138,7 @@ async def test_a_restored_database_sends_nothing_until_told_and_then_the_rest_un
     assert later == 10**9
 
 
-async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(campaign: Campaign, backups: Backups) -> None:
-    restored = await _restored(campaign, backups, COPY)
+async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(campaign: Campaign, restored: Restored) -> None:
     before = await campaign.sandbox.ledger()
     await restored.resume(hold=True)
     async with campaign.working():
@@ -145,19 +152,18 @@ async def test_with_hold_what_may_have_been_sent_is_parked_and_says_why(campaign
     ]
 
 
-async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(campaign: Campaign, backups: Backups) -> None:
-    restored = await _restored(campaign, backups, COPY)
+async def test_a_call_that_was_under_way_at_the_backup_is_an_attempt_too(
+    campaign: Campaign, restored: Restored
+) -> None:
     (message, *_) = await campaign.rows("""
         UPDATE message SET status = 'sending', claim_no = 4, counted_attempts = 3, phone = '79990000000',
             text_revision = 1,
             lease_until = now() + interval '1 min' WHERE id = (SELECT min(id) FROM message) RETURNING id""")
     await restored.resume()
-    history = await campaign.rows(
-        "SELECT number, outcome FROM attempt WHERE message_id = :id ORDER BY 1", id=message.id
-    )
-    assert [tuple(row) for row in history] == [(4, "ambiguous"), (5, "ambiguous")]
-    (row,) = await campaign.rows("SELECT status, counted_attempts, phone FROM message WHERE id = :id", id=message.id)
-    assert tuple(row) == ("pending", 5, "79990000000")
+    history = "SELECT number, outcome FROM attempt WHERE message_id = :id ORDER BY 1"
+    assert await campaign.rows(history, id=message.id) == [(4, "ambiguous"), (5, "ambiguous")]
+    state = "SELECT status, counted_attempts, phone FROM message WHERE id = :id"
+    assert await campaign.rows(state, id=message.id) == [("pending", 5, "79990000000")]
 
 
 async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_an_operator(
@@ -165,8 +171,8 @@ async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_a
 ) -> None:
     """Its messages went out under ids that the backup doesn't know."""
     scheduled = await campaign.mailing(starts_in_s=3600, lasts_s=7200)
-    restored = await _restored(campaign, backups, COPY)
-    await _let_it_begin(campaign, scheduled)
+    restored = await _restored(campaign, backups)
+    await campaign.rows("UPDATE mailing SET starts_at = now() - interval '1 min' WHERE id = :id", id=scheduled)
     before = await campaign.sandbox.ledger()
     async with campaign.working():
         await _woken_in_vain(campaign, scheduled)
@@ -183,18 +189,16 @@ async def test_a_mailing_that_should_have_begun_since_the_backup_is_paused_for_a
 
 
 async def test_a_mailing_whose_audience_was_being_written_down_at_the_backup_is_paused(
-    campaign: Campaign, backups: Backups
+    campaign: Campaign, restored: Restored
 ) -> None:
-    restored = await _restored(campaign, backups, COPY)
-    await campaign.rows("UPDATE mailing SET planned_revision = 0 WHERE id = :id RETURNING id", id=restored.planned)
+    await campaign.rows("UPDATE mailing SET planned_revision = 0 WHERE id = :id", id=restored.planned)
     await restored.resume()
     assert (await campaign.statistics(restored.planned))["status"] == "paused"
 
 
-async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(campaign: Campaign, backups: Backups) -> None:
+async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(campaign: Campaign, restored: Restored) -> None:
     """Their workers are gone, and no job of the same kind may wait for them."""
-    restored = await _restored(campaign, backups, COPY)
-    await campaign.rows("UPDATE procrastinate_jobs SET status = 'doing' RETURNING id")
+    await campaign.rows("UPDATE procrastinate_jobs SET status = 'doing'")
     async with campaign.working():
         await restored.resume()
         assert await campaign.finished(restored.planned) == {"planned": 30, "sent": 30}
@@ -202,9 +206,8 @@ async def test_jobs_that_were_under_way_at_the_backup_hinder_nobody(campaign: Ca
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice(
-    campaign: Campaign, backups: Backups, steps: int
+    campaign: Campaign, restored: Restored, steps: int
 ) -> None:
-    restored = await _restored(campaign, backups, COPY)
     plan = Options(hold=False, echo=lambda _: None)
     began_at = await raise_ids(campaign.sessions, plan)
     if steps > 1:
@@ -214,37 +217,27 @@ async def test_a_resume_that_was_interrupted_is_run_again_and_does_nothing_twice
     assert await _is_restored(campaign)
     await restored.resume()
     assert not await _is_restored(campaign)
-    doubts = await campaign.rows(
-        "SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason_code = 'restored'"
-    )
-    assert tuple(doubts[0]) == (30, 30)
+    assert await campaign.rows(DOUBTS) == [(30, 30)]
     assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
-    finished = await campaign.rows("SELECT count(*), count(finished_at) FROM restoration")
-    assert tuple(finished[0]) == (1, 1)
+    assert await campaign.rows("SELECT count(*), count(finished_at) FROM restoration") == [(1, 1)]
 
 
-async def test_each_restore_raises_the_ids_again_though_none_was_used(campaign: Campaign, backups: Backups) -> None:
+async def test_each_restore_raises_the_ids_again_though_none_was_used(
+    campaign: Campaign, restored: Restored, backups: Backups
+) -> None:
     """The backup may have been taken right after the last resume, and ids been used after the backup."""
-    restored = await _restored(campaign, backups, COPY)
     await restored.resume()
     await backups.copy()
     await backups.put_back_copy()
     await restored.resume()
     assert await _next_ids(campaign) == [2 * BEYOND, 2 * 10**9, 2 * 10**9]
-    doubts = await campaign.rows(
-        "SELECT count(*), count(DISTINCT message_id) FROM attempt WHERE reason_code = 'restored'"
-    )
-    assert tuple(doubts[0]) == (60, 30)
+    assert await campaign.rows(DOUBTS) == [(60, 30)]
 
 
-async def test_a_dry_run_says_the_same_and_changes_nothing(campaign: Campaign, backups: Backups) -> None:
-    restored = await _restored(campaign, backups, COPY)
-    [(now,)] = await campaign.rows("SELECT now()")
-
-    async def api_has_looked() -> bool:  # and has recorded that the database was rolled back, if it has found so
-        return bool(await campaign.rows("SELECT tick FROM witness WHERE kind = 'api' AND seen_at > :now", now=now))
-
-    await campaign.until(api_has_looked)
+async def test_a_dry_run_says_the_same_and_changes_nothing(campaign: Campaign, restored: Restored) -> None:
+    now = await campaign.value("SELECT now()")
+    # The API has looked, and has recorded that the database was rolled back, if it has found so.
+    await campaign.until_found("SELECT 1 FROM witness WHERE kind = 'api' AND seen_at > :now", now=now)
     before = await _everything(campaign)
     said: list[str] = []
     await resume_after_restore.forecast(campaign.sessions, Options(hold=False, echo=said.append))
@@ -252,44 +245,39 @@ async def test_a_dry_run_says_the_same_and_changes_nothing(campaign: Campaign, b
     assert said[:-1] == (await restored.resume())[:-1]
 
 
-async def test_a_database_that_was_not_restored_is_left_alone_unless_somebody_knows_better(
-    campaign: Campaign,
-) -> None:
+async def test_a_database_that_was_not_restored_is_left_alone_unless_somebody_knows_better(campaign: Campaign) -> None:
     restored = Restored(campaign, 0)
     before = await _everything(campaign)
     assert await restored.resume() == ["This database was not restored from a backup. Nothing to do."]
     assert await _everything(campaign) == before
     assert (await restored.resume(forced=True))[-1] == "Sending is enabled."
     assert await _next_ids(campaign) == [BEYOND, 10**9, 10**9]
-    (kinds,) = await campaign.rows("SELECT array_agg(kind || ' by ' || actor) FROM event")
-    assert kinds[0] == ["database.resumed_after_restore by command line"]
+    assert await campaign.rows("SELECT kind, actor FROM event") == [("database.resumed_after_restore", "command line")]
 
 
 @pytest.mark.parametrize("change", ["cancel", "delete", "end"])
 async def test_in_a_restored_database_no_mailing_ends_as_if_it_had_never_been_sent(
-    campaign: Campaign, backups: Backups, change: str
+    campaign: Campaign, restored: Restored, change: str
 ) -> None:
-    restored = await _restored(campaign, backups, COPY)
     before = await campaign.sandbox.ledger()
     if change == "cancel":
         assert (await campaign.api.post(f"/mailings/{restored.planned}/cancel")).json()["status"] == "cancelled"
     elif change == "delete":
         assert (await campaign.api.delete(f"/mailings/{restored.planned}/")).status_code == 204
     else:
-        await campaign.rows("UPDATE mailing SET ends_at = now() WHERE id = :id RETURNING id", id=restored.planned)
+        await campaign.rows("UPDATE mailing SET ends_at = now() WHERE id = :id", id=restored.planned)
     async with campaign.working():
         await _woken_in_vain(campaign, restored.planned)
         assert await _statuses(campaign, restored.planned) == {"pending": 30}
         await restored.resume()
-        await campaign.until(lambda: _are(campaign, restored.planned, {"unknown": 30}))
+        await becomes(lambda: _statuses(campaign, restored.planned), {"unknown": 30})
     assert await campaign.sandbox.ledger() == before
 
 
 async def test_whoever_opts_out_or_goes_from_a_restored_database_is_not_sent_to_again(
-    campaign: Campaign, backups: Backups
+    campaign: Campaign, restored: Restored
 ) -> None:
     """Their opt-outs since the backup are lost with it: they are entered again before sending is resumed."""
-    restored = await _restored(campaign, backups, COPY)
     opted_out, gone, *_ = [row.id for row in await campaign.rows("SELECT id FROM client ORDER BY id")]
     assert (await campaign.api.patch(f"/clients/{opted_out}/", json={"opted_out": True})).status_code == 200
     assert (await campaign.api.delete(f"/clients/{gone}/")).status_code == 204
@@ -302,8 +290,7 @@ async def test_whoever_opts_out_or_goes_from_a_restored_database_is_not_sent_to_
     assert len(await campaign.sandbox.ledger()) == 30 + 28
 
 
-async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(campaign: Campaign, backups: Backups) -> None:
-    restored = await _restored(campaign, backups, COPY)
+async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(campaign: Campaign, restored: Restored) -> None:
     before = await campaign.sandbox.ledger()
     assert (await campaign.api.post(f"/mailings/{restored.planned}/pause")).status_code == 200
     await restored.resume()
@@ -313,28 +300,21 @@ async def test_a_paused_mailing_is_still_paused_when_sending_is_resumed(campaign
     assert await campaign.sandbox.ledger() == before
 
 
-async def test_no_message_gets_an_id_in_a_restored_database(campaign: Campaign, backups: Backups) -> None:
-    restored = await _restored(campaign, backups, COPY)
+async def test_no_message_gets_an_id_in_a_restored_database(campaign: Campaign, restored: Restored) -> None:
     with pytest.raises(DBAPIError, match="run mailing resume-after-restore"):
         await campaign.rows(ADD_MESSAGE)
     await restored.resume()
-    created = await campaign.rows(ADD_MESSAGE)
-    assert created[0].id == BEYOND
+    assert await campaign.value(ADD_MESSAGE) == BEYOND
 
 
 async def _woken_in_vain(campaign: Campaign, mailing: int) -> None:
     """Every job that could move the mailing has run."""
     async with transaction(campaign.sessions) as session:
-        await defer(session, "plan_mailing", mailing_id=mailing)
-        await defer(session, "settle_mailing", mailing_id=mailing)
+        for task in ("plan_mailing", "settle_mailing"):
+            await defer(session, task, mailing_id=mailing)
         await defer(session, "send_mailing", mailing_id=mailing, lane=0)
-
-    async def idle() -> bool:
-        return not await campaign.rows(
-            "SELECT id FROM procrastinate_jobs WHERE task_name LIKE '%_mailing' AND scheduled_at IS NULL"
-        )
-
-    await campaign.until(idle)
+    pending = "SELECT 1 FROM procrastinate_jobs WHERE task_name LIKE '%_mailing' AND scheduled_at IS NULL"
+    await becomes(lambda: campaign.rows(pending), [])
 
 
 async def _statuses(campaign: Campaign, mailing: int) -> dict[str, int]:
@@ -343,23 +323,13 @@ async def _statuses(campaign: Campaign, mailing: int) -> dict[str, int]:
     return {row.status: row.count for row in found}
 
 
-async def _are(campaign: Campaign, mailing: int, statuses: dict[str, int]) -> bool:
-    return await _statuses(campaign, mailing) == statuses
-
-
-async def _let_it_begin(campaign: Campaign, mailing: int) -> None:
-    await campaign.rows(
-        "UPDATE mailing SET starts_at = now() - interval '1 min' WHERE id = :id RETURNING id", id=mailing
-    )
-
-
 async def _is_restored(campaign: Campaign) -> bool:
-    return bool((await campaign.rows("SELECT database_identity <> database_identity() FROM installation"))[0][0])
+    return bool(await campaign.value("SELECT database_identity <> database_identity() FROM installation"))
 
 
 async def _next_ids(campaign: Campaign) -> list[int]:
     tables = ("message", "mailing", "client")
-    return [(await campaign.rows(f"SELECT last_value FROM {table}_id_seq"))[0][0] for table in tables]
+    return [await campaign.value(f"SELECT last_value FROM {table}_id_seq") for table in tables]
 
 
 async def _everything(campaign: Campaign) -> list[Any]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
+from msgspec import structs
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.database.clock import DatabaseClock
@@ -17,7 +18,7 @@ from mailing.messages.leases import MAX_LEASE_S, MIN_LEASE_S, RetryPolicy, lease
 from mailing.sending.context import SendContext
 from mailing.sending.revalidation import Revalidator
 from mailing.settings import MAX_GATEWAY_TIMEOUT_S, Settings
-from support.rows import add_mailing, add_messages, run, value
+from support.rows import add_client, add_mailing, add_messages, run
 
 
 @dataclass
@@ -49,11 +50,8 @@ async def held(engine: AsyncEngine, sessions: Sessions) -> Held:
 
 
 async def hold(engine: AsyncEngine, sessions: Sessions, *, timeout_s: float) -> Held:
-    client = await value(
-        engine, "INSERT INTO client (phone, operator_code, timezone) VALUES ('79160000000', '916', 'UTC') RETURNING id"
-    )
     mailing = await add_mailing(engine)
-    await add_messages(engine, mailing, ["pending"], first_client=client)
+    await add_messages(engine, mailing, ["pending"], first_client=await add_client(engine))
     jumping = Jumping()
     gateway = GatewayClient(Probe(Settings()), base_url="http://127.0.0.1:9/v1", timeout_s=timeout_s, concurrency=1)
     flow_control = FlowControl(sessions, jumping)
@@ -102,17 +100,11 @@ async def test_the_end_is_compared_with_the_newest_reading_of_the_databases_cloc
     read: datetime = held.clock.now()
     soon = Held(
         held.revalidator,
-        replace_closes(held.message, read + timedelta(seconds=10)),
+        structs.replace(held.message, closes_at=read + timedelta(seconds=10)),
         replace(held.clock, read=held.clock.read - timedelta(seconds=20)),
         held.jumping,
     )
     assert soon.revalidator.time_left_s(soon.message, soon.clock) < 11
-
-
-def replace_closes(message: ClaimedMessage, closes_at: datetime) -> ClaimedMessage:
-    return ClaimedMessage(
-        **{name: getattr(message, name) for name in message.__struct_fields__} | {"closes_at": closes_at}
-    )
 
 
 @pytest.mark.parametrize("timeout_s", [0.1, 10, 30, 55, MAX_GATEWAY_TIMEOUT_S])

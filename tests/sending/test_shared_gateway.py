@@ -17,6 +17,7 @@ from mailing.gateway.repository import autocommit, read
 from mailing.reasons.codes import Reason, ReasonCode
 from mailing.sending.revalidation import MAX_CHECK_AGE_S
 from support.campaign import Campaign
+from support.processes import becomes
 from support.rows import run
 
 pytestmark = pytest.mark.slow
@@ -34,6 +35,10 @@ async def gateway(campaign: Campaign) -> dict[str, Any]:
 
 async def is_open(campaign: Campaign) -> bool:
     return bool((await gateway(campaign))["breaker"]["state"] == "open")
+
+
+async def rate_of(campaign: Campaign) -> object:
+    return (await gateway(campaign))["rate"]
 
 
 async def begun(campaign: Campaign) -> list[datetime]:
@@ -84,12 +89,12 @@ async def test_two_workers_keep_the_rate_and_a_new_one_is_taken_up_while_they_ru
 
 async def test_a_rate_set_by_the_api_outlives_a_restart_and_a_new_setting_replaces_it(campaign: Campaign) -> None:
     async with campaign.working(gateway_rate=10):
-        await campaign.until(lambda: _has_rate(campaign, 10))
+        await becomes(lambda: rate_of(campaign), 10)
         await campaign.api.patch("/gateway/", json={"rate": 7.5})
     async with campaign.working(gateway_rate=10):
-        await campaign.until(lambda: _has_rate(campaign, 7.5))
+        await becomes(lambda: rate_of(campaign), 7.5)
     async with campaign.working(gateway_rate=20):
-        await campaign.until(lambda: _has_rate(campaign, 20))
+        await becomes(lambda: rate_of(campaign), 20)
 
 
 async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_no_attempts(campaign: Campaign) -> None:
@@ -103,11 +108,11 @@ async def test_while_the_gateway_is_down_messages_wait_for_the_breaker_and_lose_
         before = await begun(campaign)
         waiting = {message["waiting_for"]["reason"] for message in await campaign.messages(mailing)}
         assert waiting <= {"breaker", "retry"}
-        await campaign.until(lambda: _probed(campaign, len(before), 2))
+        await campaign.until_found("SELECT 1 FROM attempt HAVING count(*) >= :calls", calls=len(before) + 2)
         probes = (await begun(campaign))[len(before) :]
         assert all(later - earlier >= timedelta(seconds=4.5) for earlier, later in pairwise([before[-1], *probes]))
         await campaign.sandbox.behave()
-        await campaign.rows("UPDATE gateway SET breaker_next_probe_at = now() RETURNING 1")
+        await campaign.rows("UPDATE gateway SET breaker_next_probe_at = now()")
         assert await campaign.finished(mailing) == {"planned": 300, "sent": 300}
         assert not await is_open(campaign)
 
@@ -121,13 +126,11 @@ async def test_a_refused_token_opens_the_breaker_at_once_and_no_attempt_is_count
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
         assert "HTTP 401" in (await gateway(campaign))["breaker"]["reason"]
         assert {message["attempts"] for message in await campaign.messages(mailing)} == {0}
-        before_any_probe = (
-            "SELECT count(*) FROM attempt JOIN gateway ON started_at < breaker_opened_at + interval '3 s'"
-        )
-        assert 1 <= (await campaign.rows(before_any_probe))[0][0] <= campaign.settings.gateway_concurrency
+        before_any_probe = "SELECT 1 FROM attempt JOIN gateway ON started_at < breaker_opened_at + interval '3 s'"
+        assert 1 <= len(await campaign.rows(before_any_probe)) <= campaign.settings.gateway_concurrency
         await campaign.sandbox.behave()
         assert (await campaign.api.post("/gateway/probe")).status_code == 200
-        await campaign.until(lambda: _closed(campaign))
+        await becomes(lambda: is_open(campaign), answer=False)
 
 
 async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(campaign: Campaign) -> None:
@@ -135,7 +138,7 @@ async def test_a_pause_the_gateway_asks_for_holds_every_worker_back(campaign: Ca
     async with campaign.working(), campaign.working():
         await campaign.sandbox.behave(throttle_429=1.0, retry_after_s=600)
         mailing = await campaign.mailing()
-        await campaign.until(lambda: _throttled(campaign))
+        await campaign.until_found("SELECT 1 FROM gateway WHERE paused_until > now()")
         await asyncio.sleep(MAX_CHECK_AGE_S)  # a worker may call by what it read of the gateway before
         await campaign.until(lambda: _all_pending(campaign, mailing, 300))
         calls = len(await begun(campaign))
@@ -192,13 +195,13 @@ async def test_probes_become_rarer_the_longer_the_breaker_is_open(
 ) -> None:
     await campaign.rows(
         """UPDATE gateway SET breaker_reason_code = 'connection_refused', breaker_next_probe_at = now(),
-           breaker_opened_at = now() - make_interval(secs => :secs) RETURNING 1""",
+           breaker_opened_at = now() - make_interval(secs => :secs)""",
         secs=open_for_s,
     )
     async with autocommit(sessions) as session:
         assert await take_probe(session)
-    waits = await campaign.rows("SELECT extract(epoch FROM breaker_next_probe_at - now()) AS left FROM gateway")
-    assert pause_s - 1 < waits[0].left <= pause_s + 0.1
+    left_s = await campaign.value("SELECT extract(epoch FROM breaker_next_probe_at - now()) FROM gateway")
+    assert pause_s - 1 < left_s <= pause_s + 0.1
 
 
 async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls(
@@ -206,7 +209,7 @@ async def test_an_outage_after_a_busy_half_minute_is_noticed_by_its_newest_calls
 ) -> None:
     await campaign.rows("""
         INSERT INTO gateway_calls SELECT date_bin('5 s', now() - n * interval '5 s', 'epoch'), 5000, 10
-        FROM generate_series(1, 5) n RETURNING 1""")
+        FROM generate_series(1, 5) n""")
     async with autocommit(sessions) as session:
         await report(session, CallStats(calls=19, failed=19, reason=REFUSED))
         assert (await read(session)).breaker_opened_at is None
@@ -258,22 +261,6 @@ async def test_what_a_call_heard_closes_its_own_gate_before_the_others_are_told(
     assert not flow_control.may_call(probe=False)
 
 
-async def _has_rate(campaign: Campaign, rate: float) -> bool:
-    return bool((await gateway(campaign))["rate"] == rate)
-
-
 async def _all_pending(campaign: Campaign, mailing: int, count: int | None) -> bool:
     counts = await campaign.counts(mailing)
     return "sending" not in counts and (count is None or counts.get("pending") == count)
-
-
-async def _probed(campaign: Campaign, before: int, probes: int) -> bool:
-    return len(await begun(campaign)) >= before + probes
-
-
-async def _closed(campaign: Campaign) -> bool:
-    return not await is_open(campaign)
-
-
-async def _throttled(campaign: Campaign) -> bool:
-    return bool((await gateway(campaign))["throttled_until"])

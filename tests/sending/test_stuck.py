@@ -18,6 +18,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 USUAL = 30, 40  # seconds: the event loop's limit, the database's
 HASTY = 5, 6
+# The worker itself has recorded the first attempt, not the sweep.
+REPORTED = "SELECT 1 FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"
+# A worker's idle transaction locks messages. Found out without a lock: the claim would skip a locked row.
+LOCKED = """
+    SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid)
+    WHERE datname = current_database() AND application_name = 'mailing-worker' AND state = 'idle in transaction'
+      AND relation = 'message'::regclass AND mode = 'RowExclusiveLock'"""
 
 
 async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
@@ -32,13 +39,13 @@ async def test_what_a_thawed_worker_reports_is_remembered_and_changes_nothing(
         await until(campaign.sandbox.ledger, every_s=0.1)
         await campaign.sandbox.behave()
         frozen.send_signal(signal.SIGSTOP)
-        await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s' RETURNING id")
+        await campaign.rows("UPDATE message SET lease_until = now() - interval '1 s'")
         async with worker(campaign.settings, tmp_path, *USUAL) as other:
             assert await campaign.finished(mailing) == {"planned": 1, "sent": 1}
             await asyncio.sleep(max(HASTY))
-            assert not await _reported(campaign)
+            assert not await campaign.rows(REPORTED)
             frozen.send_signal(signal.SIGCONT)
-            await campaign.until(lambda: _reported(campaign))
+            await campaign.until_found(REPORTED)
             other.send_signal(signal.SIGTERM)
             assert await other.wait() == 0
         assert await campaign.counts(mailing) == {"planned": 1, "sent": 1}
@@ -56,7 +63,7 @@ async def test_a_worker_frozen_in_a_transaction_frees_its_locks_for_the_others(
     mailing = await add_mailing(engine)
     await add_messages(engine, mailing, ["pending"] * 50, first_client=clients[0])
     async with worker(campaign.settings, tmp_path, *USUAL, "claim.inside", "freeze") as frozen:
-        await campaign.until(lambda: _locked(campaign))
+        await campaign.until_found(LOCKED)
         async with campaign.working():
             assert await campaign.finished(mailing) == {"planned": 50, "sent": 50}
         frozen.send_signal(signal.SIGCONT)
@@ -73,7 +80,7 @@ async def test_a_worker_whose_event_loop_is_blocked_ends_itself_and_is_started_a
     async with supervised_worker(campaign.settings, tmp_path, *HASTY, "claim.before", "block") as said:
         await until(lambda: said, seconds=60)
         assert "exited with status 1; restarting now" in said[0]
-    await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute' RETURNING id")
+    await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'")
     async with supervised_worker(campaign.settings, tmp_path, *USUAL):
         assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
 
@@ -133,22 +140,6 @@ async def test_a_plan_whose_commit_is_cut_off_is_completed(campaign: Campaign) -
         async with working(through):
             mailing = await campaign.mailing()
             await until(lambda: not between.cut_after)
-            await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute' RETURNING id")
+            await campaign.rows("UPDATE mailing SET plan_heartbeat_at = now() - interval '1 minute'")
             assert await campaign.finished(mailing) == {"planned": 10, "sent": 10}
     assert Counter(item["id"] for item in await campaign.sandbox.ledger()) == dict.fromkeys(range(1, 11), 1)
-
-
-async def _reported(campaign: Campaign) -> bool:
-    """Return whether the worker itself recorded the first attempt, not the sweep."""
-    return bool(await campaign.rows("SELECT number FROM attempt WHERE number = 1 AND duration_ms IS NOT NULL"))
-
-
-async def _locked(campaign: Campaign) -> bool:
-    """Whether a worker's idle transaction locks it. Found out without a lock: the claim would skip a locked row."""
-    return bool(
-        await campaign.rows("""
-            SELECT pid FROM pg_stat_activity JOIN pg_locks USING (pid)
-            WHERE datname = current_database() AND application_name = 'mailing-worker' AND state = 'idle in transaction'
-              AND relation = 'message'::regclass AND mode = 'RowExclusiveLock'
-        """)
-    )

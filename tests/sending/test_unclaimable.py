@@ -52,8 +52,7 @@ async def test_a_row_that_no_claim_can_take_is_set_aside_and_the_others_are_sent
 ) -> None:
     clients = await campaign.clients(600)
     await run(
-        engine,
-        f"ALTER TABLE message ADD CONSTRAINT poisoned CHECK (status <> 'sending' OR client_id <> {clients[3]})",
+        engine, f"ALTER TABLE message ADD CONSTRAINT poisoned CHECK (status <> 'sending' OR client_id <> {clients[3]})"
     )
     async with campaign.working():
         mailing_id = await campaign.mailing()

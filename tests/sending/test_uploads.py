@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from mailing.clients.upload.schemas import UploadStatus
 from mailing.database.engine import Sessions
 from support.campaign import Campaign
 from support.faulty_worker import worker
@@ -15,23 +14,23 @@ from support.uploads import confirmed, file_of, upload_of
 
 pytestmark = pytest.mark.slow
 
+ALL_DONE = "SELECT 1 FROM upload HAVING bool_and(status = 'done')"
+WAITS = """
+    SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mailing-worker'
+      AND wait_event_type = 'Lock'"""
+
 
 async def test_a_worker_imports_what_was_confirmed_and_takes_up_what_another_left(
     campaign: Campaign, sessions: Sessions
 ) -> None:
     left = await confirmed(sessions, file_of(10, bad=1))
-    await campaign.rows("""
-        UPDATE upload SET status = 'importing', attempts = 1, lease_until = now() - interval '1 s' RETURNING id""")
-    await campaign.rows("DELETE FROM procrastinate_jobs RETURNING id")
-    fresh = await confirmed(sessions, file_of(20))
-
-    async def are_done() -> bool:
-        return all([(await upload_of(sessions, upload_id)).status == UploadStatus.done for upload_id in (left, fresh)])
-
+    await campaign.rows("UPDATE upload SET status = 'importing', attempts = 1, lease_until = now() - interval '1 s'")
+    await campaign.rows("DELETE FROM procrastinate_jobs")
+    await confirmed(sessions, file_of(20))
     async with campaign.working():
-        await campaign.until(are_done)
+        await campaign.until_found(ALL_DONE)
     assert (await upload_of(sessions, left)).rejected == 1
-    assert len(await campaign.rows("SELECT id FROM client")) == 20
+    assert await campaign.value("SELECT count(*) FROM client") == 20
 
 
 @pytest.mark.timeout(300)
@@ -42,26 +41,15 @@ async def test_uploads_that_wait_for_a_lock_hold_neither_the_sending_back_nor_en
     database_s = 6
     await campaign.clients(20, tag="sent to")
     locked = await add_client(engine, phone="79160000000")
-    uploads = [await confirmed(sessions, file_of(1), by=f"user {n} (anna)") for n in range(12)]
+    for n in range(12):
+        await confirmed(sessions, file_of(1), by=f"user {n} (anna)")
     async with worker(campaign.settings, tmp_path, 30, database_s) as process:
         async with engine.begin() as holder:
             await holder.exec_driver_sql(f"SELECT FROM client WHERE id = {locked} FOR UPDATE")
-            await campaign.until(lambda: _waits(campaign))
+            await campaign.until_found(WAITS)
             await asyncio.sleep(1.5 * database_s)
             mailing = await campaign.mailing(filter={"tags": ["sent to"]})
             assert await campaign.finished(mailing) == {"planned": 20, "sent": 20}
             assert process.returncode is None
-        await campaign.until(lambda: _are_done(sessions, uploads))
+        await campaign.until_found(ALL_DONE)
         assert process.returncode is None
-
-
-async def _waits(campaign: Campaign) -> bool:
-    return bool(
-        await campaign.rows("""
-            SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mailing-worker'
-              AND wait_event_type = 'Lock'""")
-    )
-
-
-async def _are_done(sessions: Sessions, uploads: list[int]) -> bool:
-    return all([(await upload_of(sessions, upload_id)).status == UploadStatus.done for upload_id in uploads])

@@ -60,12 +60,12 @@ class Stage:
         self.actions.append(Action(kind=kind, at_asked=asked_at, at_answered=time.time(), details=details, **ids))
 
     async def stop_everything(self) -> None:
-        await self.campaign.rows("UPDATE gateway SET stopped_at = now(), stopped_by = 'a test' RETURNING 1")
+        await self.campaign.rows("UPDATE gateway SET stopped_at = now(), stopped_by = 'a test'")
         self.actions.append(Action(kind="stopped", at_answered=time.time()))
 
     async def start_everything(self) -> None:
         asked_at = time.time()
-        await self.campaign.rows("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL RETURNING 1")
+        await self.campaign.rows("UPDATE gateway SET stopped_at = NULL, stopped_by = NULL")
         self.actions.append(Action(kind="started", at_asked=asked_at, at_answered=time.time()))
 
     @property
@@ -88,7 +88,7 @@ class Stage:
         """As when a minute had passed, and every worker lived, until another one has called again."""
         await self.campaign.rows("""
             UPDATE message SET lease_until = now() - interval '1 s' WHERE id = ANY(ARRAY(
-                SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED)) RETURNING id""")
+                SELECT id FROM message WHERE status = 'sending' FOR UPDATE SKIP LOCKED))""")
         await self.until(self._is_called_again)
 
     async def _is_called_again(self) -> bool:
