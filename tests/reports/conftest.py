@@ -1,6 +1,7 @@
 """An SMTP server, settings that point to it, and rows of every state."""
 
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -8,9 +9,10 @@ from msgspec.structs import replace
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions
+from mailing.reports.jobs import Attempted, send_next
 from mailing.settings import Settings
 from support.mail_server import PostOffice, open_post_office
-from support.reports import ReportRows, Rows
+from support.reports import ReportRows, Rows, Send
 
 
 @pytest.fixture
@@ -22,6 +24,17 @@ async def office() -> AsyncIterator[PostOffice]:
 @pytest.fixture
 def reporting(settings: Settings, office: PostOffice) -> Settings:
     return replace(settings, smtp_port=office.port, report_to="ops@example.org", report_from="mailing@example.org")
+
+
+@pytest.fixture
+def send(sessions: Sessions, reporting: Settings) -> Send:
+    async def send_all(now: datetime, settings: Settings | None = None) -> list[Attempted]:
+        tried = []
+        while found := await send_next(sessions, settings or reporting, now=now):
+            tried.append(found)
+        return tried
+
+    return send_all
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from mailing.reports.smtp import Accepted, PartlyAccepted, PermanentFailure, Tem
 from mailing.settings import Settings
 from support.mail_server import DROP, PostOffice
 from support.proxy import proxy
-from support.reports import ReportRows, Rows, send_all
+from support.reports import ReportRows, Rows, Send
 from support.rows import run
 
 NOW = datetime(2024, 1, 10, 9, tzinfo=UTC)
@@ -30,35 +30,31 @@ def days(first: date, number: int) -> list[str]:
     return [str(first + n * DAY) for n in range(number)]
 
 
-async def test_the_report_of_yesterday_is_sent_once_at_its_time(
-    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows
-) -> None:
+async def test_the_report_of_yesterday_is_sent_once_at_its_time(send: Send, office: PostOffice, rows: Rows) -> None:
     mailing = await rows.mailing("<script>alert(1)</script>")
     await rows.messages(mailing, "sent", 1234, at=NOW - DAY)
-    assert await send_all(sessions, reporting, NOW - MINUTE) == []
-    [tried] = await send_all(sessions, reporting, NOW)
+    assert await send(NOW - MINUTE) == []
+    [tried] = await send(NOW)
     assert tried.outcome == Accepted(["ops@example.org"])
-    assert await send_all(sessions, reporting, NOW + MINUTE) == []
+    assert await send(NOW + MINUTE) == []
     [mail] = office.mails
     assert mail.message["Subject"] == "Mailing report for 9 January 2024: 1\u202f234 sent"
-    html = mail.message.get_body(("html",))
-    assert html
-    assert "&lt;script&gt;" in html.get_content()
-    assert "<script>" not in html.get_content()
+    assert "&lt;script&gt;" in mail.body("html")
+    assert "<script>" not in mail.body("html")
 
 
 async def test_a_service_first_seen_after_the_time_of_day_reports_yesterday_and_nothing_older(
-    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows
+    send: Send, office: PostOffice, rows: Rows
 ) -> None:
     await rows.messages(await rows.mailing(), "sent", at=NOW - 5 * DAY)
-    await send_all(sessions, reporting, NOW + 10 * HOUR)
+    await send(NOW + 10 * HOUR)
     assert office.days == ["2024-01-09"]
 
 
 async def test_without_a_recipient_nothing_is_claimed(
-    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
 ) -> None:
-    assert await send_all(sessions, replace(reporting, report_to=None), NOW) == []
+    assert await send(NOW, replace(reporting, report_to=None)) == []
     assert await report_rows() == []
     assert office.conversations == 0
 
@@ -76,29 +72,25 @@ async def test_a_restored_database_reports_nothing_until_sending_is_resumed(
     assert len(office.mails) == 1
 
 
-async def test_after_an_outage_each_missing_day_gets_its_report_oldest_first(
-    sessions: Sessions, reporting: Settings, office: PostOffice
-) -> None:
-    await send_all(sessions, reporting, NOW)
-    await send_all(sessions, reporting, NOW + 6 * DAY - MINUTE)
+async def test_after_an_outage_each_missing_day_gets_its_report_oldest_first(send: Send, office: PostOffice) -> None:
+    await send(NOW)
+    await send(NOW + 6 * DAY - MINUTE)
     assert office.days == days(date(2024, 1, 9), 6)
-    await send_all(sessions, reporting, NOW + 6 * DAY)
+    await send(NOW + 6 * DAY)
     assert office.days == days(date(2024, 1, 9), 7)
 
 
-async def test_a_very_long_outage_is_made_up_for_a_month(
-    sessions: Sessions, reporting: Settings, office: PostOffice
-) -> None:
-    await send_all(sessions, reporting, NOW)
-    await send_all(sessions, reporting, NOW + 100 * DAY)
+async def test_a_very_long_outage_is_made_up_for_a_month(send: Send, office: PostOffice) -> None:
+    await send(NOW)
+    await send(NOW + 100 * DAY)
     assert office.days[1:] == days(date(2024, 1, 9) + 100 * DAY - (MAX_CATCH_UP_DAYS - 1) * DAY, MAX_CATCH_UP_DAYS)
 
 
-async def test_many_workers_at_once_send_one_mail(sessions: Sessions, reporting: Settings, office: PostOffice) -> None:
-    await send_all(sessions, reporting, NOW)
+async def test_many_workers_at_once_send_one_mail(send: Send, office: PostOffice) -> None:
+    await send(NOW)
     for n in range(1, 4):
-        await asyncio.gather(*(send_all(sessions, reporting, NOW + 2 * n * DAY) for _ in range(5)))
-        await send_all(sessions, reporting, NOW + 2 * n * DAY)
+        await asyncio.gather(*(send(NOW + 2 * n * DAY) for _ in range(5)))
+        await send(NOW + 2 * n * DAY)
     assert sorted(office.days) == days(date(2024, 1, 9), 7)
 
 
@@ -111,7 +103,7 @@ async def test_many_workers_at_once_send_one_mail(sessions: Sessions, reporting:
     ],
 )
 async def test_thirty_faulty_days_each_have_exactly_one_report_with_the_right_figures(
-    sessions: Sessions, reporting: Settings, office: PostOffice, rows: Rows, zone: str, first: datetime
+    send: Send, reporting: Settings, office: PostOffice, rows: Rows, zone: str, first: datetime
 ) -> None:
     chance = random.Random(zone)  # noqa: S311 - faults, not secrets
     chosen = replace(reporting, report_timezone=zone, report_time="00:30")
@@ -127,10 +119,10 @@ async def test_thirty_faulty_days_each_have_exactly_one_report_with_the_right_fi
         fault = chance.choice(["none", "none", "down", "greylisted", "spam", "cut"])
         office.recipient_answers = ["451 later"] if fault == "greylisted" else []
         office.data_answers = {"spam": ["554 spam"], "cut": ["421 going down"]}.get(fault, [])
-        await asyncio.gather(*(send_all(sessions, down if fault == "down" else chosen, now) for _ in range(2)))
+        await asyncio.gather(*(send(now, down if fault == "down" else chosen) for _ in range(2)))
         now += chance.choice([MINUTE, HOUR, 5 * HOUR, 11 * HOUR, 30 * HOUR])
     office.recipient_answers, office.data_answers = [], []
-    await send_all(sessions, chosen, now + 2 * HOUR)
+    await send(now + 2 * HOUR, chosen)
     reported = [day for day in office.days if day in numbers]
     assert sorted(reported) == sorted(numbers)
     assert len(set(office.days)) == len(office.days)
@@ -139,18 +131,18 @@ async def test_thirty_faulty_days_each_have_exactly_one_report_with_the_right_fi
 
 
 async def test_a_temporary_failure_is_tried_again_and_holds_no_other_day_back(
-    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, office: PostOffice, report_rows: ReportRows
 ) -> None:
-    await send_all(sessions, reporting, NOW - DAY)
+    await send(NOW - DAY)
     office.recipient_answers = ["451 4.7.1 greylisted"]
-    failed, sent = await send_all(sessions, reporting, NOW + DAY)
+    failed, sent = await send(NOW + DAY)
     assert isinstance(failed.outcome, TemporaryFailure)
     assert isinstance(sent.outcome, Accepted)
     waiting = (await report_rows())[1]
     assert waiting["last_error"] == "ops@example.org: 451 4.7.1 greylisted"
     assert NOW + DAY + MINUTE <= waiting["due_at"] < NOW + DAY + 2 * MINUTE
-    assert await send_all(sessions, reporting, NOW + DAY + MINUTE / 2) == []
-    await send_all(sessions, reporting, NOW + DAY + 2 * MINUTE)
+    assert await send(NOW + DAY + MINUTE / 2) == []
+    await send(NOW + DAY + 2 * MINUTE)
     assert office.days == ["2024-01-08", "2024-01-10", "2024-01-09"]
     assert all(row["sent_at"] and not row["last_error"] for row in await report_rows())
 
@@ -171,34 +163,21 @@ async def spoil(engine: AsyncEngine, rows: Rows, *, at: datetime, text: str) -> 
     ids=["figures", "rendering"],
 )
 async def test_a_day_that_can_not_be_made_is_a_recorded_failure_and_holds_no_other_day_back(
-    *,
-    sessions: Sessions,
-    reporting: Settings,
-    office: PostOffice,
-    report_rows: ReportRows,
-    engine: AsyncEngine,
-    rows: Rows,
-    text: str,
-    kind: str,
+    *, send: Send, office: PostOffice, report_rows: ReportRows, engine: AsyncEngine, rows: Rows, text: str, kind: str
 ) -> None:
-    await send_all(sessions, reporting, NOW)
+    await send(NOW)
     await spoil(engine, rows, at=NOW + 2 * HOUR, text=text)
     for n in range(1, 5):
-        await send_all(sessions, reporting, NOW + n * DAY)
+        await send(NOW + n * DAY)
     assert office.days == ["2024-01-09", "2024-01-11", "2024-01-12", "2024-01-13"]
     bad = (await report_rows())[1]
-    assert (str(bad["day"]), bad["attempts"], bad["sent_at"], bad["permanently_failed"]) == (
-        "2024-01-10",
-        4,
-        None,
-        False,
-    )
+    expected = {"attempts": 4, "sent_at": None, "permanently_failed": False, "lease_until": None}
+    assert bad.items() >= ({"day": date(2024, 1, 10)} | expected).items()
     assert bad["due_at"] >= NOW + 4 * DAY + pause_after(4)
     assert bad["last_error"].startswith(f"the report could not be rendered: {kind} in ")
-    assert bad["lease_until"] is None
     await run(engine, "DROP VIEW mailing")
     await run(engine, "ALTER TABLE sound_mailing RENAME TO mailing")
-    await send_all(sessions, reporting, NOW + 5 * DAY)
+    await send(NOW + 5 * DAY)
     assert office.days[4:] == ["2024-01-10", "2024-01-14"]
     assert len(office.mails) == 6
 
@@ -213,13 +192,13 @@ async def claimed(sessions: Sessions, settings: Settings, now: datetime) -> str 
 
 
 async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_holds_no_other_back(
-    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
 ) -> None:
-    await send_all(sessions, reporting, NOW - DAY)
+    await send(NOW - DAY)
     at = NOW + DAY
     for attempts in range(1, 9):
         assert await claimed(sessions, reporting, at) == "2024-01-09"
-        await send_all(sessions, reporting, at)
+        await send(at)
         waiting = (await report_rows())[1]
         assert (waiting["attempts"], waiting["due_at"]) == (attempts, at + max(LEASE, pause_after(attempts)))
         at = waiting["due_at"]
@@ -228,39 +207,39 @@ async def test_a_day_that_ends_its_worker_each_time_waits_longer_each_time_and_h
 
 
 async def test_a_row_that_somebody_has_locked_holds_no_other_day_back(
-    sessions: Sessions, reporting: Settings, office: PostOffice, engine: AsyncEngine
+    send: Send, reporting: Settings, office: PostOffice, engine: AsyncEngine
 ) -> None:
-    await send_all(sessions, reporting, NOW - DAY)
-    assert await send_all(sessions, replace(reporting, report_time="23:00"), NOW) == []
+    await send(NOW - DAY)
+    assert await send(NOW, replace(reporting, report_time="23:00")) == []
     async with engine.begin() as somebody:
         await somebody.exec_driver_sql("SELECT FROM report WHERE day = '2024-01-09' FOR UPDATE")
-        await send_all(sessions, reporting, NOW + DAY)
+        await send(NOW + DAY)
         assert office.days == ["2024-01-08", "2024-01-10"]
-    await send_all(sessions, reporting, NOW + DAY)
+    await send(NOW + DAY)
     assert office.days[2:] == ["2024-01-09"]
 
 
 async def test_a_report_that_is_refused_for_good_holds_no_other_back_and_is_tried_again(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, office: PostOffice
 ) -> None:
-    await send_all(sessions, reporting, NOW - DAY)
+    await send(NOW - DAY)
     office.data_answers = ["554 spam"]
-    refused, accepted = await send_all(sessions, reporting, NOW + DAY)
+    refused, accepted = await send(NOW + DAY)
     assert isinstance(refused.outcome, PermanentFailure)
     assert isinstance(accepted.outcome, Accepted)
-    await send_all(sessions, reporting, NOW + DAY + 2 * MINUTE)
+    await send(NOW + DAY + 2 * MINUTE)
     assert office.days == ["2024-01-08", "2024-01-10", "2024-01-09"]
 
 
 async def test_a_server_that_is_down_for_a_day_and_a_half_is_asked_again_each_hour(
-    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
 ) -> None:
     down, now = replace(reporting, smtp_port=1), NOW
     while now < NOW + 36 * HOUR:
-        await send_all(sessions, down, now)
+        await send(now, down)
         now += 30 * MINUTE
     assert 25 < (await report_rows())[0]["attempts"] < 45
-    await send_all(sessions, reporting, now + HOUR)
+    await send(now + HOUR)
     assert office.days == days(date(2024, 1, 9), 2)
 
 
@@ -270,88 +249,84 @@ def test_the_pause_doubles_up_to_an_hour() -> None:
 
 
 async def test_a_claim_whose_worker_died_is_taken_over_when_its_lease_is_over(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice
 ) -> None:
     assert await claimed(sessions, reporting, NOW)
-    assert await send_all(sessions, reporting, NOW + LEASE - MINUTE) == []
-    await send_all(sessions, reporting, NOW + LEASE)
+    assert await send(NOW + LEASE - MINUTE) == []
+    await send(NOW + LEASE)
     assert office.days == ["2024-01-09"]
 
 
 async def test_a_mail_that_may_have_arrived_is_repeated_with_the_same_message_id(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, office: PostOffice
 ) -> None:
     office.data_answers = [DROP]
-    await send_all(sessions, reporting, NOW)
-    await send_all(sessions, reporting, NOW + HOUR)
+    await send(NOW)
+    await send(NOW + HOUR)
     first, second = (mail.message["Message-ID"] for mail in office.mails)
     assert first == second
     assert first.startswith("<report.2024-01-09.")
 
 
-async def test_two_installations_never_share_a_message_id(
-    sessions: Sessions, reporting: Settings, office: PostOffice
-) -> None:
-    await send_all(sessions, reporting, NOW)
+async def test_two_installations_never_share_a_message_id(send: Send, sessions: Sessions, office: PostOffice) -> None:
+    await send(NOW)
     async with transaction(sessions) as session:
         await (await session.connection()).exec_driver_sql("DELETE FROM report")
-    await send_all(sessions, reporting, NOW)
+    await send(NOW)
     first, second = (mail.message["Message-ID"] for mail in office.mails)
     assert first != second
 
 
 async def test_only_the_recipients_who_had_to_wait_get_it_later(
-    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
 ) -> None:
     chosen = replace(reporting, report_to="ops@example.org,slow@example.org")
     office.recipient_answers = ["250 OK", "451 later"]
-    [tried] = await send_all(sessions, chosen, NOW)
+    [tried] = await send(NOW, chosen)
     assert isinstance(tried.outcome, PartlyAccepted)
     assert (await report_rows())[0]["sent_at"] is None
-    await send_all(sessions, chosen, NOW + HOUR)
+    await send(NOW + HOUR, chosen)
     assert [mail.recipients for mail in office.mails] == [["ops@example.org"], ["slow@example.org"]]
     assert (await report_rows())[0]["delivered_to"] == ["ops@example.org", "slow@example.org"]
 
 
 async def test_a_recipient_who_had_to_wait_and_was_taken_out_ends_the_waiting(
-    sessions: Sessions, reporting: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, reporting: Settings, office: PostOffice, report_rows: ReportRows
 ) -> None:
     office.recipient_answers = ["250 OK", "451 later"]
-    await send_all(sessions, replace(reporting, report_to="ops@example.org,slow@example.org"), NOW)
-    await send_all(sessions, reporting, NOW + HOUR)
+    await send(NOW, replace(reporting, report_to="ops@example.org,slow@example.org"))
+    await send(NOW + HOUR)
     assert len(office.mails) == 1
     assert (await report_rows())[0]["sent_at"]
 
 
 async def test_a_day_never_tried_follows_a_change_of_the_time(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, reporting: Settings, office: PostOffice
 ) -> None:
-    assert await send_all(sessions, replace(reporting, report_time="21:00"), NOW) == []
-    await send_all(sessions, reporting, NOW)
+    assert await send(NOW, replace(reporting, report_time="21:00")) == []
+    await send(NOW)
     assert office.days == ["2024-01-09"]
 
 
 async def test_no_transaction_and_no_connection_is_held_while_the_mail_server_is_spoken_to(
-    sessions: Sessions, reporting: Settings, office: PostOffice, engine: AsyncEngine, database_url: str
+    send: Send, office: PostOffice, engine: AsyncEngine, database_url: str
 ) -> None:
+    claimed: list[asyncpg.Record] = []
+
     async def look() -> None:
         assert "Current Checked out connections: 0" in engine.pool.status()
-        await seen_by_others()
-
-    async def seen_by_others() -> None:
         connection = await asyncpg.connect(database_url)
         claimed.extend(await connection.fetch("SELECT attempts, lease_until FROM report"))
         await connection.close()
 
-    claimed: list[asyncpg.Record] = []
     office.during_data = look
-    await send_all(sessions, reporting, NOW)
+    await send(NOW)
     assert [tuple(row) for row in claimed] == [(1, NOW + LEASE)]
     assert len(office.mails) == 1
 
 
 async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repeat(
-    sessions: Sessions, reporting: Settings, office: PostOffice, database_url: str
+    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice, database_url: str
 ) -> None:
     admin = await asyncpg.connect(os.environ["MAILING_TEST_DATABASE_URL"])
     name = database_url.partition("?")[0].rpartition("/")[2]
@@ -371,7 +346,7 @@ async def test_a_database_that_is_away_when_the_mail_was_accepted_causes_no_repe
     office.during_data = None
     await asyncio.gather(*back)
     await admin.close()
-    await send_all(sessions, reporting, NOW + LEASE)
+    await send(NOW + LEASE)
     assert len(office.mails) == 1
 
 
@@ -388,14 +363,12 @@ async def test_a_report_whose_commit_is_cut_off_is_recorded_once(
     assert tried.outcome == Accepted(["ops@example.org"])
     assert not between.cut_after
     assert len(office.mails) == 1
-    assert [(row.attempts, row.delivered_to) for row in await run(engine, "SELECT * FROM report")] == [
-        (1, ["ops@example.org"])
-    ]
+    assert await run(engine, "SELECT attempts, delivered_to FROM report") == [(1, ["ops@example.org"])]
 
 
 async def test_the_worker_asks_the_database_what_time_it_is(
     sessions: Sessions, reporting: Settings, office: PostOffice
 ) -> None:
-    await send_missing(sessions, replace(reporting, report_time="00:00"))
-    await send_missing(sessions, replace(reporting, report_time="00:00"))
+    for _ in range(2):
+        await send_missing(sessions, replace(reporting, report_time="00:00"))
     assert office.days == [str(datetime.now(UTC).date() - DAY)]

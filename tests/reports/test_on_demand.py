@@ -16,7 +16,7 @@ from mailing.reports.on_demand import (
 )
 from mailing.settings import Settings
 from support.mail_server import PostOffice
-from support.reports import ReportRows, Rows, send_all
+from support.reports import ReportRows, Rows, Send
 
 NOW = datetime(2024, 1, 10, 8, tzinfo=UTC)
 YESTERDAY, TODAY = date(2024, 1, 9), date(2024, 1, 10)
@@ -50,7 +50,7 @@ async def test_yesterday_is_that_of_the_reports_zone(sessions: Sessions, setting
 
 
 async def test_a_report_is_sent_before_its_time_and_never_again(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice
 ) -> None:
     first = await send_report(sessions, reporting, YESTERDAY, now=NOW)
     assert describe(first) == "The report of 2024-01-09 was sent to 1 recipient."
@@ -58,16 +58,16 @@ async def test_a_report_is_sent_before_its_time_and_never_again(
     assert isinstance(again, AlreadySent)
     assert describe(again) == "The report of 2024-01-09 was already sent at 2024-01-10 08:00 UTC; it is not sent again."
     assert (exit_code(first), exit_code(again)) == (0, 0)
-    assert await send_all(sessions, reporting, NOW + 2 * HOUR) == []
+    assert await send(NOW + 2 * HOUR) == []
     assert len(office.mails) == 1
 
 
 async def test_an_old_day_can_be_sent_and_changes_nothing_for_the_schedule(
-    sessions: Sessions, reporting: Settings, office: PostOffice
+    send: Send, sessions: Sessions, reporting: Settings, office: PostOffice
 ) -> None:
     sent = await send_report(sessions, reporting, date(2023, 12, 24), now=NOW)
     assert describe(sent) == "The report of 2023-12-24 was sent to 1 recipient."
-    await send_all(sessions, reporting, NOW + HOUR)
+    await send(NOW + HOUR)
     assert office.days == ["2023-12-24", "2024-01-09"]
 
 

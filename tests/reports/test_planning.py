@@ -17,7 +17,7 @@ from mailing.reports.delivery_log import last_and_next, last_reports
 from mailing.reports.on_demand import AlreadySent, describe, newest_day, send_report, text_of_report
 from mailing.settings import Settings
 from support.mail_server import PostOffice
-from support.reports import ReportRows, Rows, send_all
+from support.reports import ReportRows, Rows, Send
 from support.rows import run, value
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
@@ -36,21 +36,21 @@ def western(reporting: Settings) -> Settings:
     return replace(reporting, report_timezone=WEST)
 
 
-async def moved_west(sessions: Sessions, eastern: Settings, western: Settings) -> None:
+async def moved_west(send: Send, eastern: Settings, western: Settings) -> None:
     """Three reports in the east, then two in the west."""
     for n in (3, 2, 1):
-        await send_all(sessions, eastern, CHANGED - n * DAY + 6 * HOUR)
+        await send(CHANGED - n * DAY + 6 * HOUR, eastern)
     for n in (0, 1, 2):
-        await send_all(sessions, western, CHANGED + n * DAY)
+        await send(CHANGED + n * DAY, western)
 
 
 async def test_after_a_change_of_the_zone_the_first_report_begins_where_the_last_one_ended(
-    sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
+    send: Send, eastern: Settings, western: Settings, office: PostOffice, rows: Rows, report_rows: ReportRows
 ) -> None:
     mailing = await rows.mailing()
     for hour in range(4 * 24):
         await rows.messages(mailing, "sent", at=datetime(2026, 12, 28, tzinfo=UTC) + hour * HOUR)
-    await moved_west(sessions, eastern, western)
+    await moved_west(send, eastern, western)
     found = await report_rows()
     assert office.days == [str(row["day"]) for row in found]
     assert all(before["ends"] == after["starts"] for before, after in pairwise(found))
@@ -59,24 +59,22 @@ async def test_after_a_change_of_the_zone_the_first_report_begins_where_the_last
 
 
 async def test_a_period_that_is_no_plain_day_is_stated_in_mail_and_history(
-    sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice
+    send: Send, sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice
 ) -> None:
-    await moved_west(sessions, eastern, western)
+    await moved_west(send, eastern, western)
     told = "Not a whole local day, but 2026-12-29 06:00 to 2026-12-31 00:00 local time"
     for mail, number in zip(office.mails, (0, 0, 0, 1, 0), strict=True):
         for form in ("plain", "html"):
-            body = mail.message.get_body((form,))
-            assert body
-            assert " ".join(body.get_content().split()).count(told) == number
+            assert " ".join(mail.body(form).split()).count(told) == number
     async with transaction(sessions) as session:
         found = await last_reports(session, western, now=CHANGED + 2 * DAY)
     assert [each.period.is_local_day for each in found] == [True, False, True, True, True]
 
 
 async def test_the_report_so_far_and_the_next_one_follow_the_rows(
-    sessions: Sessions, eastern: Settings, western: Settings
+    send: Send, sessions: Sessions, eastern: Settings, western: Settings
 ) -> None:
-    await send_all(sessions, eastern, CHANGED - 18 * HOUR)
+    await send(CHANGED - 18 * HOUR, eastern)
     assert await newest_day(sessions, western, now=CHANGED) == date(2026, 12, 29)
     async with transaction(sessions) as session:
         coming = (await last_and_next(session, western, now=CHANGED)).next
@@ -90,9 +88,9 @@ async def test_the_report_so_far_and_the_next_one_follow_the_rows(
 
 
 async def test_on_demand_a_day_before_the_first_report_takes_no_hour_of_another(
-    sessions: Sessions, eastern: Settings, western: Settings, report_rows: ReportRows
+    send: Send, sessions: Sessions, eastern: Settings, western: Settings, report_rows: ReportRows
 ) -> None:
-    await send_all(sessions, eastern, CHANGED - 18 * HOUR)
+    await send(CHANGED - 18 * HOUR, eastern)
     assert "was sent to" in describe(await send_report(sessions, western, date(2026, 12, 28), now=CHANGED))
     assert isinstance(await send_report(sessions, western, date(2026, 12, 29), now=CHANGED), AlreadySent)
     first, second = await report_rows()
@@ -101,13 +99,13 @@ async def test_on_demand_a_day_before_the_first_report_takes_no_hour_of_another(
 
 
 async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
-    sessions: Sessions, reporting: Settings, report_rows: ReportRows
+    send: Send, sessions: Sessions, reporting: Settings, report_rows: ReportRows
 ) -> None:
     """From twelve hours behind to fourteen ahead: a date begins and ends there within the last day here."""
     behind, ahead = (replace(reporting, report_timezone=zone) for zone in ("Etc/GMT+12", "Pacific/Kiritimati"))
     for n in (1, 0):
-        await send_all(sessions, behind, CHANGED - n * DAY)
-    await send_all(sessions, ahead, CHANGED + DAY)
+        await send(CHANGED - n * DAY, behind)
+    await send(CHANGED + DAY, ahead)
     assert [row["day"].day for row in await report_rows()] == [28, 29, 31]
     for day in (29, 31):
         await text_of_report(sessions, ahead, date(2026, 12, day), now=CHANGED + DAY)
@@ -116,30 +114,30 @@ async def test_a_date_without_a_report_of_its_own_is_said_to_have_none(
 
 
 async def test_a_report_that_was_not_sent_before_the_change_keeps_its_period(
-    sessions: Sessions, eastern: Settings, western: Settings, office: PostOffice, report_rows: ReportRows
+    send: Send, eastern: Settings, western: Settings, office: PostOffice, report_rows: ReportRows
 ) -> None:
-    await send_all(sessions, replace(eastern, report_time="23:00"), CHANGED - 20 * HOUR)
+    await send(CHANGED - 20 * HOUR, replace(eastern, report_time="23:00"))
     before = await report_rows()
     assert office.days == []
-    await send_all(sessions, western, CHANGED - 20 * HOUR)
+    await send(CHANGED - 20 * HOUR, western)
     assert office.days == ["2026-12-29"]
     for name in ("zone", "starts", "ends"):
         assert [row[name] for row in await report_rows()] == [row[name] for row in before]
 
 
 async def test_two_workers_with_different_zones_leave_no_gap_and_count_no_hour_twice(
-    sessions: Sessions, eastern: Settings, western: Settings, report_rows: ReportRows
+    send: Send, eastern: Settings, western: Settings, report_rows: ReportRows
 ) -> None:
     for n in range(12):
         at = CHANGED + n * 13 * HOUR
-        await asyncio.gather(*(send_all(sessions, chosen, at) for chosen in (eastern, western) * 2))
+        await asyncio.gather(*(send(at, chosen) for chosen in (eastern, western) * 2))
     assert_tiled(await report_rows())
 
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_whatever_is_changed_and_however_long_nobody_works_the_periods_tile_the_time(
     *,
-    sessions: Sessions,
+    send: Send,
     reporting: Settings,
     office: PostOffice,
     rows: Rows,
@@ -157,9 +155,9 @@ async def test_whatever_is_changed_and_however_long_nobody_works_the_periods_til
         clock = f"{chance.randrange(24):02}:{chance.choice(('00', '30'))}"
         chosen = replace(reporting, report_timezone=chance.choice(ZONES), report_time=clock)
         for _ in range(chance.randrange(1, 6)):
-            await send_all(sessions, chosen, now)
+            await send(now, chosen)
             now += chance.choice([20 * MINUTE, 5 * HOUR, DAY, 26 * HOUR, 9 * DAY])
-    await send_all(sessions, replace(chosen, report_time="00:00"), now + 2 * DAY)
+    await send(now + 2 * DAY, replace(chosen, report_time="00:00"))
     found = await report_rows()
     assert_tiled(found)
     assert all(row["sent_at"] for row in found)

@@ -56,11 +56,8 @@ async def test_a_mail_arrives_with_both_forms_the_table_and_its_headers(office: 
     assert message["Date"].datetime == MAIL.date
     assert message["Auto-Submitted"] == "auto-generated"
     assert message.get_content_type() == "multipart/mixed"
-    plain, html = message.get_body(("plain",)), message.get_body(("html",))
-    assert plain
-    assert plain.get_content().splitlines() == MAIL.text.splitlines()
-    assert html
-    assert html.get_content().strip() == MAIL.html
+    assert mail.body("plain").splitlines() == MAIL.text.splitlines()
+    assert mail.body("html").strip() == MAIL.html
     [table] = message.iter_attachments()
     assert (table.get_content_type(), table.get_filename()) == ("text/csv", "mailings-2024-01-05.csv")
     assert table.get_payload(decode=True) == MAIL.table.encode()

@@ -24,6 +24,12 @@ class Received:
     recipients: list[str]
     message: EmailMessage
 
+    def body(self, form: str) -> str:
+        """Return the text of the form `plain` or `html`."""
+        part = self.message.get_body((form,))
+        assert part
+        return str(part.get_content())
+
 
 @dataclass
 class PostOffice:

@@ -1,17 +1,24 @@
-"""Rows that a report counts, and the worker's part in it at a time of the test's choice."""
+"""Rows that a report counts, and what the fixtures of the reports' tests are."""
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import text
 
 from mailing.database.engine import Sessions, transaction
 from mailing.reasons.codes import ReasonCode
-from mailing.reports.jobs import Attempted, send_next
+from mailing.reports.jobs import Attempted
 from mailing.settings import Settings
 
 ReportRows = Callable[[], Awaitable[list[dict[str, Any]]]]
+
+
+class Send(Protocol):
+    """What a worker does each minute, at the time `now`, with the settings `reporting` or others."""
+
+    async def __call__(self, now: datetime, settings: Settings | None = None) -> list[Attempted]: ...
+
 
 CREATED = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -61,11 +68,3 @@ class Rows:
         row = {"mailing_id": mailing_id, "status": status, "due": CREATED, "at": at, "reason": reason, "code": code}
         async with transaction(self._sessions) as session:
             await session.execute(sql, {**row, "first": first, "last": self._clients})
-
-
-async def send_all(sessions: Sessions, settings: Settings, now: datetime) -> list[Attempted]:
-    """Do what a worker does each minute, at the time `now`."""
-    tried = []
-    while found := await send_next(sessions, settings, now=now):
-        tried.append(found)
-    return tried
