@@ -60,9 +60,8 @@ async def test_a_change_by_hand_in_the_table_counts_within_the_time_that_a_key_i
 ) -> None:
     read, gone = await made(sessions), await made(sessions)
     assert [await status_with(api, f"Bearer {key}".encode()) for key in (read, gone)] == [200, 200]
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql("UPDATE api_key SET scope = 'read' WHERE id = 1")
-        await connection.exec_driver_sql("UPDATE api_key SET revoked_at = now() WHERE id = 2")
+    await run(engine, "UPDATE api_key SET scope = 'read' WHERE id = 1")
+    await run(engine, "UPDATE api_key SET revoked_at = now() WHERE id = 2")
     await asyncio.sleep(api_keys.CACHE_TTL_S)
     assert await status_with(api, f"Bearer {gone}".encode()) == 401
     assert (await api.post("/mailings/", headers={"Authorization": f"Bearer {read}"})).status_code == 403

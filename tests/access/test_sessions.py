@@ -1,7 +1,6 @@
 import hashlib
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from mailing.access import sessions as signed
@@ -38,8 +37,7 @@ async def test_at_rest_there_is_a_hash_and_nowhere_the_token(sessions: Sessions,
 )
 async def test_a_session_ends_by_itself(sessions: Sessions, engine: AsyncEngine, limit: str) -> None:
     token = await signed_in(sessions, await made(sessions))
-    async with engine.begin() as connection:
-        await connection.execute(text(f"UPDATE user_session SET {limit}"))
+    await run(engine, f"UPDATE user_session SET {limit}")
     assert await who(sessions, token) is None
 
 
@@ -48,8 +46,7 @@ async def test_use_keeps_a_session_open_and_is_written_once_a_minute(sessions: S
     seen = await value(engine, "SELECT last_seen_at FROM user_session")
     await who(sessions, token)
     assert await value(engine, "SELECT last_seen_at FROM user_session") == seen
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE user_session SET last_seen_at = now() - interval '59 minutes'"))
+    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '59 minutes'")
     assert await who(sessions, token) is not None
     assert await value(engine, "SELECT last_seen_at FROM user_session") > seen
 
@@ -69,8 +66,7 @@ async def test_a_user_sees_and_ends_own_sessions_only(sessions: Sessions) -> Non
 async def test_what_is_long_over_is_forgotten_with_the_next_sign_in(sessions: Sessions, engine: AsyncEngine) -> None:
     anna = await made(sessions)
     await signed_in(sessions, anna)
-    async with engine.begin() as connection:
-        await connection.execute(text("UPDATE user_session SET last_seen_at = now() - interval '2 hours'"))
+    await run(engine, "UPDATE user_session SET last_seen_at = now() - interval '2 hours'")
     await signed_in(sessions, anna)
     assert await value(engine, "SELECT count(*) FROM user_session") == 1
 

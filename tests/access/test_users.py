@@ -10,12 +10,12 @@ from mailing.access.sessions import User
 from mailing.database.engine import Sessions, transaction
 from mailing.errors import Conflict, Forbidden, Invalid, NotFound
 from support.rows import run, value
-from support.users import PASSWORD, signed_in, who
+from support.users import PASSWORD, made, signed_in, who
 
 
-async def created(sessions: Sessions, name: str = "anna", role: Role = Role.ADMIN) -> int:
+async def created(sessions: Sessions, name: str = "anna") -> int:
     async with transaction(sessions) as session:
-        return await users.create(session, name, role=role, password=PASSWORD, by="tests")
+        return await users.create(session, name, role=Role.ADMIN, password=PASSWORD, by="tests")
 
 
 async def test_a_user_is_listed_with_the_role_and_without_the_password(sessions: Sessions, engine: AsyncEngine) -> None:
@@ -59,8 +59,8 @@ async def test_a_password_is_checked_with_a_hash_and_without_one(sessions: Sessi
 
 
 async def test_a_new_password_and_disabling_end_every_session(sessions: Sessions) -> None:
-    await created(sessions)
-    boris = await created(sessions, "boris", Role.EDITOR)
+    await made(sessions)
+    boris = await made(sessions, "boris", Role.EDITOR)
     for change in ("password", "disable"):
         token = await signed_in(sessions, boris)
         assert await who(sessions, token) == User(boris, "boris", Role.EDITOR)
@@ -73,8 +73,8 @@ async def test_a_new_password_and_disabling_end_every_session(sessions: Sessions
 
 
 async def test_a_new_role_counts_from_the_next_request(sessions: Sessions) -> None:
-    await created(sessions)
-    boris = await created(sessions, "boris", Role.SENDER)
+    await made(sessions)
+    boris = await made(sessions, "boris", Role.SENDER)
     token = await signed_in(sessions, boris)
     async with transaction(sessions) as session:
         await users.set_role(session, boris, Role.VIEWER, by="tests")
@@ -82,7 +82,7 @@ async def test_a_new_role_counts_from_the_next_request(sessions: Sessions) -> No
 
 
 async def test_the_last_admin_stays_one(sessions: Sessions) -> None:
-    admin = await created(sessions)
+    admin = await made(sessions)
     async with transaction(sessions) as session:
         with pytest.raises(Conflict, match="last admin"):
             await users.set_role(session, admin, Role.SENDER, by="tests")
@@ -91,7 +91,7 @@ async def test_the_last_admin_stays_one(sessions: Sessions) -> None:
 
 
 async def test_of_two_admins_who_disable_each_other_one_stays(sessions: Sessions) -> None:
-    pair = [await created(sessions, name) for name in ("anna", "boris")]
+    pair = [await made(sessions, name) for name in ("anna", "boris")]
 
     async def disabled(user_id: int) -> bool:
         try:
@@ -121,8 +121,8 @@ async def test_nobody_is_changed_who_does_not_exist(sessions: Sessions) -> None:
 
 async def test_who_is_disabled_makes_no_key_at_the_same_moment(sessions: Sessions, engine: AsyncEngine) -> None:
     """Either the key is there in time to be revoked, or it is not made."""
-    await created(sessions)
-    boris = await created(sessions, "boris")
+    await made(sessions)
+    boris = await made(sessions, "boris")
 
     async def make(number: int) -> None:
         async with transaction(sessions) as session:
