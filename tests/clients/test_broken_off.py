@@ -43,10 +43,11 @@ PATIENCE_S = 1000  # longer than any limit of an import
 
 @dataclass
 class Scene:
-    """A database behind a proxy, and a file to import."""
+    """A database behind a proxy, and a file to import. `through` connects by the proxy, `sessions` does not."""
 
     between: Proxy
     settings: Settings
+    through: Sessions
     engine: AsyncEngine
     sessions: Sessions
     file: Path
@@ -74,7 +75,10 @@ async def scene(
     file = tmp_path / "clients.csv"
     file.write_bytes(FILE)
     async with proxy(settings) as (between, through):
-        yield Scene(between, through, engine, engine_.sessions(engine), file, monkeypatch)
+        weak = create_engine(str(through.database_url), application="tests", pool_size=2)
+        sound = engine_.sessions(engine)
+        yield Scene(between, through, engine_.sessions(weak), engine, sound, file, monkeypatch)
+        await weak.dispose()
 
 
 def freeze(between: Proxy, word: bytes) -> None:
@@ -100,18 +104,16 @@ def told(cause: Refusal, word: bytes) -> str:
 async def test_the_command_says_why_and_what_was_stored(
     scene: Scene, break_: Break, cause: Refusal, word: bytes
 ) -> None:
-    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
-    async with transaction(engine_.sessions(engine)) as session:
+    async with transaction(scene.through) as session:
         await session.connection()
     break_(scene.between, word)
     with pytest.raises(Unavailable) as refused:
-        await import_file(engine_.sessions(engine), scene.file, size=len(FILE))
+        await import_file(scene.through, scene.file, size=len(FILE))
     await scene.mended()
     assert str(refused.value) == told(cause, word)
     assert word == COMMIT or await scene.stored() == 0
     again = await scene.imported_again()
     assert (again.created + again.updated, await scene.stored()) == (ROWS, ROWS)
-    await engine.dispose()
 
 
 @breaks
@@ -148,9 +150,8 @@ async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
     scene: Scene, break_: Break, cause: Refusal, word: bytes
 ) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
-    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
     break_(scene.between, word)
-    importing = asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))
+    importing = asyncio.create_task(job.import_upload(scene.through, asyncio.Event(), upload_id))
     if break_ is freeze:
         await _thawed(scene, importing)
     await asyncio.wait({importing})
@@ -164,7 +165,6 @@ async def test_a_worker_notes_why_and_the_upload_is_imported_the_next_time(
         upload = await upload_of(scene.sessions, upload_id)
     assert (upload.status, upload.created, upload.broke_off) == (UploadStatus.done, ROWS, None)
     assert await scene.stored() == ROWS
-    await engine.dispose()
 
 
 async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
@@ -178,13 +178,11 @@ async def _thawed(scene: Scene, importing: asyncio.Task[None]) -> None:
 async def test_what_breaks_off_each_time_fails_with_the_cause_in_words(scene: Scene) -> None:
     upload_id = await confirmed(scene.sessions, FILE)
     await run(scene.engine, "UPDATE upload SET attempts = :attempts", attempts=repository.MAX_ATTEMPTS - 1)
-    engine = create_engine(str(scene.settings.database_url), application="tests", pool_size=2)
     cut(scene.between, b"INSERT INTO client")
-    await asyncio.wait({asyncio.create_task(job.import_upload(engine_.sessions(engine), asyncio.Event(), upload_id))})
+    await asyncio.wait({asyncio.create_task(job.import_upload(scene.through, asyncio.Event(), upload_id))})
     upload = await upload_of(scene.sessions, upload_id)
     again = Refusal(RefusalCode.failed_each_time, {"tries": 5})
     assert (upload.status, upload.refusals) == (UploadStatus.failed, [again, LOST])
-    await engine.dispose()
 
 
 async def test_whatever_the_driver_itself_raises_in_a_transaction_is_what_is_raised(scene: Scene) -> None:

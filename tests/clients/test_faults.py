@@ -9,6 +9,7 @@ from sqlalchemy import text
 from mailing.database.engine import Sessions, transaction
 from mailing.settings import Settings
 from support.api import bound_app
+from support.uploads import counted
 
 pytestmark = pytest.mark.slow
 
@@ -16,18 +17,13 @@ CLIENT = {"phone": "79161234567", "timezone": "UTC"}
 FILE = "phone,timezone\n79161234567,UTC\n"
 
 
-async def fail_after_insert(sessions: Sessions, body: str) -> None:
+async def fail_after_insert(sessions: Sessions, body: str, *, at_commit: bool = False) -> None:
     """From now on the server does this when a client was inserted, which stands for any moment it may happen."""
+    kind, when = ("CONSTRAINT TRIGGER", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW") if at_commit else ("TRIGGER", "")
     function = f"CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; RETURN NULL; END $$"
     async with transaction(sessions) as session:
         await session.execute(text(function))
-        await session.execute(text("CREATE TRIGGER fail AFTER INSERT ON client EXECUTE FUNCTION fail()"))
-
-
-async def stored(sessions: Sessions) -> int:
-    async with transaction(sessions) as session:
-        count: int = (await session.execute(text("SELECT count(*) FROM client"))).scalar_one()
-    return count
+        await session.execute(text(f"CREATE {kind} fail AFTER INSERT ON client {when} EXECUTE FUNCTION fail()"))
 
 
 @pytest.mark.parametrize(
@@ -46,24 +42,15 @@ async def test_a_database_that_fails_for_now_is_unavailable(
     for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
         assert (answer.status_code, answer.headers["content-type"]) == (503, "application/problem+json")
         assert answer.headers["retry-after"] == "5"
-    assert await stored(sessions) == 0
+    assert await counted(sessions, "client") == 0
 
 
 async def test_a_commit_that_fails_is_not_answered_with_success(api: httpx.AsyncClient, sessions: Sessions) -> None:
-    function = """
-        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
-        $$ BEGIN RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'; END $$
-    """
-    trigger = """
-        CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON client DEFERRABLE INITIALLY DEFERRED
-        FOR EACH ROW EXECUTE FUNCTION fail()
-    """
-    async with transaction(sessions) as session:
-        await session.execute(text(function))
-        await session.execute(text(trigger))
+    failure = "RAISE EXCEPTION 'conflict' USING ERRCODE = 'serialization_failure'"
+    await fail_after_insert(sessions, failure, at_commit=True)
     for answer in (await api.post("/clients", json=CLIENT), await api.post("/clients/import", content=FILE)):
         assert answer.status_code == 503
-    assert await stored(sessions) == 0
+    assert await counted(sessions, "client") == 0
 
 
 async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, sessions: Sessions) -> None:
@@ -77,17 +64,8 @@ async def test_an_upload_that_breaks_off_stores_nothing(settings: Settings, sess
     async def send(event: Any) -> None:  # noqa: ANN401 - an ASGI event
         answers.append(event)
 
-    scope = upload_scope("/mailing/api/clients/import", str(settings.api_key))
-    with bound_app(settings) as app:
-        app.state.sessions = sessions
-        await app(scope, receive, send)
-    assert answers[0]["status"] >= 400
-    assert await stored(sessions) == 0
-
-
-def upload_scope(path: str, key: str) -> Any:  # noqa: ANN401 - an ASGI scope
-    headers = [(b"host", b"test"), (b"authorization", f"Bearer {key}".encode())]
-    return {
+    path = "/mailing/api/clients/import"
+    scope: Any = {
         "type": "http",
         "asgi": {"version": "3.0"},
         "http_version": "1.1",
@@ -97,7 +75,12 @@ def upload_scope(path: str, key: str) -> Any:  # noqa: ANN401 - an ASGI scope
         "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
-        "headers": headers,
         "client": ("127.0.0.1", 1),
         "server": ("test", 80),
+        "headers": [(b"host", b"test"), (b"authorization", f"Bearer {settings.api_key}".encode())],
     }
+    with bound_app(settings) as app:
+        app.state.sessions = sessions
+        await app(scope, receive, send)
+    assert answers[0]["status"] >= 400
+    assert await counted(sessions, "client") == 0

@@ -16,13 +16,13 @@ from mailing.clients.search import (
     search_statement,
 )
 from mailing.database.engine import Sessions, transaction
-from support.query_plans import blocks, explained_prepared, nodes
+from support.query_plans import Plan, blocks, explained_prepared, nodes
 
 COUNT = 20_000
 FILL = text(f"""
     INSERT INTO client (phone, operator_code, tag, timezone, opted_out)
     SELECT '79' || lpad((n * 7919 % 1000000007)::text, 9, '0'), CASE WHEN n % 2 = 0 THEN '916' ELSE '917' END,
-           CASE WHEN n <= 5000 THEN 'early' WHEN n % 3 = 0 THEN 'vip' END,
+           CASE WHEN n <= 5000 THEN 'early' WHEN n > 15000 THEN 'late' WHEN n % 3 = 0 THEN 'vip' END,
            CASE WHEN n % 4 = 0 THEN 'Asia/Omsk' ELSE 'Europe/Moscow' END, n % 20 = 0
     FROM generate_series(1, {COUNT}) AS n
 """)
@@ -46,7 +46,9 @@ async def session(sessions: Sessions) -> AsyncIterator[AsyncSession]:
         yield session
 
 
-async def plan(session: AsyncSession, search: Search, place: SearchCursor) -> dict[str, object]:
+async def plan(session: AsyncSession, search: Search, place: SearchCursor) -> Plan:
+    """Explain the generic plan: prepared once, for any values."""
+    await session.execute(text("SET LOCAL plan_cache_mode = force_generic_plan"))
     return await explained_prepared(session, *search_statement(search, place=place, limit=50))
 
 
@@ -54,12 +56,30 @@ async def test_each_filter_walks_its_index_in_both_directions_and_throws_nothing
     for search, index, middle in WALKS:
         for place in (FIRST, SearchCursor(middle), SearchCursor(middle, backwards=True)):
             top = await plan(session, search, place)
-            scans = [node for node in nodes(top) if "Index Name" in node]
-            assert [scan["Index Name"] for scan in scans] == [index], search
-            assert {node["Node Type"] for node in nodes(top)} == {"Limit", "Index Scan"}
-            assert sum(node.get("Rows Removed by Filter", 0) for node in nodes(top)) == 0
-            assert top["Actual Rows"] == 51
+            assert_only_one_index_is_walked(top, index)
+            assert top["Actual Rows"] == 51, search
             assert blocks(top) < 120
+
+
+def assert_only_one_index_is_walked(top: Plan, index: str) -> None:
+    assert [node["Index Name"] for node in nodes(top) if "Index Name" in node] == [index]
+    assert {node["Node Type"] for node in nodes(top)} == {"Limit", "Index Scan"}
+    assert sum(node.get("Rows Removed by Filter", 0) for node in nodes(top)) == 0
+
+
+async def test_a_tag_that_lies_elsewhere_in_the_table_is_not_searched_for_row_by_row(session: AsyncSession) -> None:
+    for tag, after in (("early", COUNT // 2), ("late", 0), ("nobody", 0)):
+        top = await plan(session, Search(tag=tag), SearchCursor(after))
+        assert_only_one_index_is_walked(top, "client_by_tag")
+        assert blocks(top) < 60
+
+
+async def test_a_phone_is_found_by_its_own_index(session: AsyncSession) -> None:
+    phone = await session.scalar(text("SELECT phone FROM client WHERE operator_code = '916' AND id > 10000 LIMIT 1"))
+    top = await plan(session, Search(phone=phone, operator_code="916"), FIRST)
+    [scan] = [node for node in nodes(top) if "Index Name" in node]
+    assert (scan["Index Name"], scan["Actual Rows"]) == ("client_phone_unique", 1)
+    assert blocks(top) < 10
 
 
 async def all_pages(session: AsyncSession, search: Search) -> list[list[int]]:
@@ -115,6 +135,6 @@ async def test_what_nobody_has_is_an_empty_page(session: AsyncSession) -> None:
 
 
 async def test_tags_and_time_zones_are_named_by_jumps_along_their_index(session: AsyncSession) -> None:
-    assert await known_tags(session, count=10) == ["early", "vip"]
+    assert await known_tags(session, count=10) == ["early", "late", "vip"]
     assert await known_tags(session, count=1) == ["early"]
     assert await known_timezones(session, count=10) == ["Asia/Omsk", "Europe/Moscow"]

@@ -13,31 +13,17 @@ from mailing.clients.repository import ClientRepository
 from mailing.clients.schemas import ClientIn, ClientPatch, ImportResult
 from mailing.database.engine import Sessions, transaction
 from mailing.privacy.erasure import allow_again, erase, export_person
+from support.client_requests import MOSCOW, created, uploaded
 from support.rows import LOCK_WAITS, add_mailing, add_messages, comes, run, value
 
 PHONE, OTHER = "79161234567", "79161234568"
-MOSCOW = {"phone": PHONE, "timezone": "Europe/Moscow"}
 LISTED = "SELECT count(*) FROM suppression"
-
-
-async def created(api: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    answer = await api.post("/clients", json=MOSCOW | fields)
-    assert answer.status_code == 201, answer.text
-    client: dict[str, Any] = answer.json()
-    return client
 
 
 async def opted_out_and_deleted(api: httpx.AsyncClient) -> None:
     client = await created(api)
     assert (await api.patch(f"/clients/{client['id']}", json={"opted_out": True})).json()["opted_out"] is True
     assert (await api.delete(f"/clients/{client['id']}")).status_code == 204
-
-
-async def uploaded(api: httpx.AsyncClient, file: str) -> dict[str, Any]:
-    answer = await api.post("/clients/import", content=file.encode(), headers={"Content-Type": "text/csv"})
-    assert answer.status_code == 200, answer.text
-    result: dict[str, Any] = answer.json()
-    return result
 
 
 def counts(result: dict[str, Any]) -> tuple[int, ...]:
@@ -51,8 +37,7 @@ async def add_pending(engine: AsyncEngine, client_id: int) -> None:
 
 
 async def client_with(api: httpx.AsyncClient, phone: str) -> dict[str, Any]:
-    (client,) = (await api.get("/clients", params={"phone": phone})).json()["items"]
-    found: dict[str, Any] = client
+    found: dict[str, Any] = (await api.get("/clients", params={"phone": phone})).json()["items"][0]
     return found
 
 

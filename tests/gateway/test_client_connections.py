@@ -71,14 +71,12 @@ async def test_a_dripping_body_ends_at_the_deadline() -> None:
         await read_request(reader)
         for byte in OK[:-10] + b" " * 10:
             writer.write(bytes([byte]))
-            await asyncio.sleep(0 if byte != 32 else 0.05)
+            await asyncio.sleep(0 if byte != 32 else 0.5)
 
-    started = time.monotonic()
-    async with calling(drip, timeout_s=0.4) as client:
+    async with calling(drip, timeout_s=2.0) as client:
         assert await send(client) == Answer(
-            Outcome.ambiguous, 200, reason=ReasonCode.no_complete_answer, facts={"within_s": 0.4}
+            Outcome.ambiguous, 200, reason=ReasonCode.no_complete_answer, facts={"within_s": 2.0}
         )
-    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize("head", [b"Content-Length: 1000000000", b"Transfer-Encoding: chunked", b"X-Until: close"])

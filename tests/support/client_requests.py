@@ -14,6 +14,13 @@ async def created(api: httpx.AsyncClient, **fields: object) -> dict[str, Any]:
     return client
 
 
+async def uploaded(api: httpx.AsyncClient, file: str | bytes) -> dict[str, Any]:
+    answer = await api.post("/clients/import", content=file, headers={"Content-Type": "text/csv"})
+    assert answer.status_code == 200, answer.text
+    result: dict[str, Any] = answer.json()
+    return result
+
+
 def bad_fields(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 400, answer.text
     assert answer.headers["content-type"] == "application/problem+json"

@@ -18,6 +18,12 @@ ROWS = 12_500  # of a long file
 RUNNING = asyncio.Event()  # nobody asks the worker to stop
 
 
+async def imported(sessions: Sessions, file: bytes) -> int:
+    upload_id = await confirmed(sessions, file)
+    await job.import_upload(sessions, RUNNING, upload_id)
+    return upload_id
+
+
 async def tended(sessions: Sessions) -> int:
     """Maintain uploads and count the waiting jobs."""
     await job.maintain_uploads(sessions)
@@ -25,22 +31,18 @@ async def tended(sessions: Sessions) -> int:
 
 
 async def test_good_rows_are_stored_and_bad_ones_kept_with_their_verdict(sessions: Sessions) -> None:
-    upload_id = await confirmed(sessions, file_of(1000, bad=2))
-    await job.import_upload(sessions, RUNNING, upload_id)
+    upload_id = await imported(sessions, file_of(1000, bad=2))
     upload = await upload_of(sessions, upload_id)
     assert (upload.status, upload.created, upload.updated, upload.rejected) == (UploadStatus.done, 1000, 0, 2)
     assert upload.bytes_read == upload.size
     assert await counted(sessions, "client") == 1000
     assert [(each.line, each.field, each.row) for each in await refused(sessions, upload_id)] == [
-        (1002, "phone", "8916,,vip,Mars"),
-        (1002, "timezone", "8916,,vip,Mars"),
-        (1003, "phone", "8916,,vip,Mars"),
-        (1003, "timezone", "8916,,vip,Mars"),
+        (line, field, "8916,,vip,Mars") for line in (1002, 1003) for field in ("phone", "timezone")
     ]
 
 
 async def test_the_file_is_removed_with_the_import(sessions: Sessions) -> None:
-    await job.import_upload(sessions, RUNNING, await confirmed(sessions, file_of(10)))
+    await imported(sessions, file_of(10))
     assert await counted(sessions, "upload_chunk") == 0
 
 
@@ -48,8 +50,7 @@ async def test_only_so_many_bad_fields_are_kept_but_all_bad_rows_counted(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job, "MAX_REJECTED_FIELDS", 3)
-    upload_id = await confirmed(sessions, file_of(1, bad=50))
-    await job.import_upload(sessions, RUNNING, upload_id)
+    upload_id = await imported(sessions, file_of(1, bad=50))
     assert (await upload_of(sessions, upload_id)).rejected == 50
     assert len(await refused(sessions, upload_id)) == 3
 
@@ -59,8 +60,7 @@ async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
 ) -> None:
     monkeypatch.setattr("mailing.clients.upload.rejected_rows.PAGE_SIZE", 2)
     file = HEADER.encode() + b"\t=1+1,,a;=2,UTC\n=1+1,,a,UTC\n79160000001,,,UTC\n\xff\x00,,,UTC\n79160000002,,,Omsk\n"
-    upload_id = await confirmed(sessions, file)
-    await job.import_upload(sessions, RUNNING, upload_id)
+    upload_id = await imported(sessions, file)
     verdict = b"".join([chunk async for chunk in rejected_rows_csv(sessions, upload_id, language="en")]).decode()
     assert [line.split(",")[0] for line in verdict.splitlines()] == ["\ufeffline", "2", "3", "5", "6"]
     assert verdict.startswith("\ufeffline,field,message,row\r\n2,phone,")
@@ -71,18 +71,16 @@ async def test_the_verdict_is_a_file_that_no_spreadsheet_calculates(
 
 
 async def test_the_rows_of_an_erased_person_are_forgotten(sessions: Sessions) -> None:
-    upload_id = await confirmed(sessions, HEADER.encode() + b"79160000001,,,Omsk\n79160000002,,,Omsk\n")
-    await job.import_upload(sessions, RUNNING, upload_id)
+    upload_id = await imported(sessions, HEADER.encode() + b"79160000001,,,Omsk\n79160000002,,,Omsk\n")
     async with transaction(sessions) as session:
         await repository.delete_rows_with_phone(session, "79160000001")
     assert [refusal.line for refusal in await refused(sessions, upload_id)] == [3]
 
 
 async def test_who_imported_how_many_is_noted(sessions: Sessions, engine: AsyncEngine) -> None:
-    await job.import_upload(sessions, RUNNING, await confirmed(sessions, file_of(3, bad=1)))
-    kept = "SELECT kind, actor, detail ->> 'created' FROM event WHERE client_id IS NULL ORDER BY id"
-    events = await run(engine, kept)
-    assert [tuple(each) for each in events] == [
+    await imported(sessions, file_of(3, bad=1))
+    events = "SELECT kind, actor, detail ->> 'created' FROM event WHERE client_id IS NULL ORDER BY id"
+    assert await run(engine, events) == [
         ("upload.confirmed", "user 1 (anna)", None),
         ("clients.imported", "user 1 (anna)", "3"),
     ]
@@ -96,8 +94,7 @@ async def test_what_nobody_confirmed_is_not_imported(sessions: Sessions) -> None
 
 
 async def test_a_file_whose_header_comes_too_late_fails_with_the_reason(sessions: Sessions) -> None:
-    upload_id = await confirmed(sessions, b"\n" * 300_000 + b"name\n")
-    await job.import_upload(sessions, RUNNING, upload_id)
+    upload_id = await imported(sessions, b"\n" * 300_000 + b"name\n")
     upload = await upload_of(sessions, upload_id)
     assert upload.status == UploadStatus.failed
     assert Refusal(RefusalCode.missing_column, {"name": "phone"}) in upload.refusals
@@ -175,15 +172,13 @@ async def test_what_always_ends_its_worker_is_given_up(sessions: Sessions, engin
 
 
 async def test_files_nobody_confirmed_and_old_results_are_forgotten(sessions: Sessions, engine: AsyncEngine) -> None:
-    imported = await confirmed(sessions, file_of(1, bad=1))
-    await job.import_upload(sessions, RUNNING, imported)
-    left = await kept(sessions, file_of(1))
+    old = await imported(sessions, file_of(1, bad=1))
+    await kept(sessions, file_of(1))
     fresh = await kept(sessions, file_of(1))
     await run(engine, "UPDATE upload SET created_at = now() - interval '25 h' WHERE id <> :fresh", fresh=fresh)
     await job.maintain_uploads(sessions)
-    assert [each.id for each in await run(engine, "SELECT id FROM upload ORDER BY id")] == [imported, fresh]
-    assert left not in (imported, fresh)
-    await run(engine, "UPDATE upload SET finished_at = now() - interval '8 d' WHERE id = :imported", imported=imported)
+    assert [each.id for each in await run(engine, "SELECT id FROM upload ORDER BY id")] == [old, fresh]
+    await run(engine, "UPDATE upload SET finished_at = now() - interval '8 d' WHERE id = :old", old=old)
     await job.maintain_uploads(sessions)
     assert await value(engine, "SELECT count(*) FROM upload_row_error") == 0
     assert await counted(sessions, "upload") == 1
