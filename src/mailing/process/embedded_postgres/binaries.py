@@ -33,10 +33,20 @@ def find_binaries(existing: int | None = None) -> Binaries:
 
     Raises EmbeddedError where there are none.
     """
-    candidates = [found for found in (_package(), *_of_system()) if found and found.major >= MIN_POSTGRESQL]
-    if not candidates:
+    candidates = (found for found in _installed() if found.major >= MIN_POSTGRESQL)
+    preferred = next(candidates, None)
+    if preferred is None:
         raise EmbeddedError(f"the embedded PostgreSQL is not installed; {_WITHOUT}")
-    return next((found for found in candidates if found.major == existing), candidates[0])
+    if existing in {None, preferred.major}:
+        return preferred
+    return next((found for found in candidates if found.major == existing), preferred)
+
+
+def _installed() -> Iterator[Binaries]:
+    """List the most preferred first. The system's are looked for only if the package's do not serve: each is run."""
+    if package := _package():
+        yield package
+    yield from _of_system()
 
 
 def _package() -> Binaries | None:

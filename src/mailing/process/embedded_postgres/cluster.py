@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -55,7 +56,10 @@ class Cluster:
         access = ["--username=postgres", "--auth-local=trust", "--auth-host=reject"]  # the directory is its owner's
         builtin = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
         locale = builtin if self.binaries.major >= 17 else ["--locale=C.UTF-8"]
-        failure = self.run("initdb", f"--pgdata={draft}", "--no-instructions", "--encoding=UTF8", *access, *locale)
+        # one call for the file system instead of one for each of 1,000 files: 0.2 s, over 1 s beside other writers
+        sync = ["--sync-method=syncfs"] if self.binaries.major >= 17 and sys.platform == "linux" else []
+        options = ["--no-instructions", "--encoding=UTF8", *access, *locale, *sync]
+        failure = self.run("initdb", f"--pgdata={draft}", *options)
         if failure is not None:
             raise EmbeddedError(f"PostgreSQL cannot be set up in {self.data_dir}: {complaint(failure)}; see {self.log}")
         with (draft / "postgresql.conf").open("a") as configuration:
