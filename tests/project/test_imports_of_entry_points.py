@@ -11,9 +11,9 @@ HEAVY = {
     *("aiohttp", "httpx", "uvicorn", "uvloop", "asyncio", "importlib.metadata", "structlog", "rich", "msgspec"),
     *("jinja2", "babel", "aiosmtplib", "argon2", "joserfc", "cryptography", "prometheus_client", "opentelemetry"),
 }
-COMMAND = {"asyncio", "uvloop", "structlog", "rich", "msgspec"}  # the event loop, the log and the settings
+COMMAND = {"asyncio", "uvloop", "structlog", "msgspec"}  # the event loop, the log and the settings
 DATABASE = COMMAND | {"sqlalchemy", "asyncpg", "importlib.metadata", "argon2"}
-SERVING = HEAVY - {*("alembic", "procrastinate", "psycopg"), *("aiohttp", "httpx", "joserfc", "opentelemetry")}
+SERVING = HEAVY - {*("alembic", "procrastinate", "psycopg", "rich"), *("aiohttp", "httpx", "joserfc", "opentelemetry")}
 SENDING = DATABASE | {"procrastinate", "psycopg", "aiohttp"}
 
 RUN = """
@@ -46,8 +46,8 @@ def loaded(program: str, *arguments: str) -> set[str]:
         (["--version"], {"msgspec", "importlib.metadata"}),
         (["nope"], {"msgspec"}),
         (["sandbox", "--help"], COMMAND | {"aiohttp"}),
-        (["key", "list", "--help"], DATABASE),
-        (["user", "list", "--help"], DATABASE),
+        (["key", "list", "--help"], DATABASE | {"rich"}),
+        (["user", "list", "--help"], DATABASE | {"rich"}),
         (["worker", "--help"], COMMAND),
         (["worker", "--health"], COMMAND),
     ],
